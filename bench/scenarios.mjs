@@ -1,0 +1,161 @@
+// @ts-check
+// What is measured. Each scenario takes one side through one round; the rounds of all sides alternate.
+import { cpuMs, memoryMib, resetPeak, untilQuiet } from "./readings.mjs";
+import { contextBody } from "./targets.mjs";
+
+/**
+ * @typedef {import("./targets.mjs").Target} Target
+ * @typedef {import("./targets.mjs").Side} Side
+ * @typedef {import("./client.mjs").RequestSpec} RequestSpec
+ * @typedef {import("./tally.mjs").LoadFigures} LoadFigures
+ * @typedef {import("./tally.mjs").Expectation} Expectation
+ *
+ * `perform` gives a job to the load's process.
+ * @typedef {{ perform(job: import("./load.mjs").Job): Promise<any>, options: import("./options.mjs").Options, upstreamPort: number }} Bench
+ *
+ * One side's figures in one round. `perSecond` counts what the scenario's unit says; `cpuMs` is per unit.
+ * @typedef {{ perSecond: number | null, p50: number, p99: number, cpuMs: number | null, units: number, rss: number | null,
+ *   peak: number | null, answerBytes?: number, answeredPerSecond?: number, strangers?: number }} Cell
+ * @typedef {{ key: string, title: string, sides: Side[], run(bench: Bench, target: Target): Promise<Cell> }} Scenario
+ */
+
+const WARM_UP_SECONDS = 1;
+/** Contexts that a burst makes for each of `--seconds`. */
+const BURST_PER_SECOND = 300;
+const READ_CONTEXTS = 64;
+/** How many events are timed in a round, by how many listen: a single one costs less than the clock can tell. */
+const EVENTS = new Map([[1, 60], [100, 30], [1000, 10]]);
+
+/** @param {"echo" | "lookup"} capability @param {string} prefer @param {Target} target @returns {RequestSpec} */
+export const contextRequest = (capability, prefer, target) => ({
+  method: "POST", path: "/v1/contexts", headers: { ...target.headers, Prefer: prefer }, body: contextBody(capability),
+});
+
+/** The envelope that the service is sent, sent by the load itself. @returns {RequestSpec} */
+const directCall = () => ({
+  method: "POST", path: "/",
+  body: JSON.stringify({
+    context_id: "ctx_00000000000000000000000000000000", capability: "echo", version: "1.0.0",
+    parameters: JSON.parse(contextBody("echo")).parameters, attempt: 1, deadline: "2026-12-01T00:00:00.000Z",
+  }),
+});
+
+/** @param {LoadFigures} figures */
+function insistRight(figures) {
+  if (figures.errors > 0) {
+    throw new Error(`${figures.errors} of ${figures.answered} answers were wrong; the first: ${figures.firstError}`);
+  }
+}
+
+/** Measures CPU and memory around some work, until the process rests again. @template T @param {number} pid @param {() => Promise<T>} work */
+export async function measured(pid, work) {
+  await untilQuiet(pid);
+  resetPeak(pid);
+  const before = cpuMs(pid);
+  const result = await work();
+  await untilQuiet(pid);
+  const after = cpuMs(pid);
+  return { result, cpu: before === null || after === null ? null : after - before, ...memoryMib(pid) };
+}
+
+/** @param {number | null} total @param {number} units */
+const per = (total, units) => (total === null ? null : total / units);
+
+/** @param {Bench} bench @param {Target} target @param {RequestSpec[]} requests @param {Expectation} expect @returns {Promise<Cell>} */
+async function steady(bench, target, requests, expect) {
+  /** @type {import("./load.mjs").SteadyJob} */
+  const job = { kind: "steady", port: target.port, requests, expect, connections: bench.options.connections, seconds: WARM_UP_SECONDS };
+  insistRight(await bench.perform(job));
+  const { result, cpu, rss, peak } = await measured(target.pid, () => bench.perform({ ...job, seconds: bench.options.seconds }));
+  insistRight(result);
+  return {
+    perSecond: result.perSecond, p50: result.p50, p99: result.p99, cpuMs: per(cpu, result.answered), units: result.answered,
+    rss, peak, answerBytes: result.answerBytes,
+  };
+}
+
+/** @param {Bench} bench @param {Target} target @returns {Promise<Cell>} */
+async function asynchronous(bench, target) {
+  const { connections, seconds } = bench.options;
+  /** @type {import("./load.mjs").BurstJob} */
+  const job = {
+    kind: "burst", port: target.port, request: contextRequest("echo", "respond-async", target), headers: target.headers,
+    connections, count: BURST_PER_SECOND, upstreamPort: bench.upstreamPort,
+  };
+  const { ids: warm, ...warmUp } = await bench.perform(job);
+  insistRight(warmUp);
+  const { result, cpu, rss, peak } = await measured(target.pid, () => bench.perform({ ...job, count: BURST_PER_SECOND * seconds }));
+  insistRight(result);
+  const ids = [...warm, ...result.ids];
+  const { late, notCompleted } = await bench.perform({ kind: "verify", port: target.port, headers: target.headers, ids, connections });
+  if (notCompleted > 0) throw new Error(`${notCompleted} of ${ids.length} contexts that were answered 202 did not complete`);
+  if (late > 0 && cpu !== null) throw new Error(`${late} of ${ids.length} contexts had not ended when the process rested: their CPU is not in the figure`);
+  return {
+    perSecond: result.drainedPerSecond, answeredPerSecond: result.perSecond, p50: result.p50, p99: result.p99,
+    cpuMs: per(cpu, result.answered), units: result.answered, rss, peak, answerBytes: result.answerBytes,
+  };
+}
+
+/** @param {Bench} bench @param {Target} target @returns {Promise<Cell>} */
+async function reading(bench, target) {
+  const request = contextRequest("echo", "wait=10", target);
+  /** @type {RequestSpec[]} */
+  const reads = [];
+  for (let made = 0; made < READ_CONTEXTS; made += 1) {
+    const response = await fetch(`http://127.0.0.1:${target.port}${request.path}`, {
+      method: "POST", headers: { ...request.headers, "content-type": "application/json" }, body: request.body ?? "",
+    });
+    const context = /** @type {{ id: string, status: string }} */ (await response.json());
+    if (context.status !== "completed") throw new Error(`a context to read was answered ${response.status} ${JSON.stringify(context).slice(0, 400)}`);
+    reads.push({ method: "GET", path: `/v1/contexts/${context.id}`, headers: target.headers });
+  }
+  return steady(bench, target, reads, "completed");
+}
+
+/** @param {number} count @returns {Scenario["run"]} */
+const events = (count) => async (bench, target) => {
+  // Only the last event of a context is asked for, so each socket is sent one for each.
+  const path = "/v1/events?types=context.completed";
+  const request = { ...contextRequest("echo", "wait=10", target), path: target.tellPath };
+  await bench.perform({ kind: "sockets", port: target.port, path, headers: target.headers, count });
+  try {
+    await bench.perform({ kind: "publish", port: target.port, request, events: 3 });
+    const number = EVENTS.get(count) ?? 10;
+    const { result, cpu, rss, peak } = await measured(target.pid, () => bench.perform({ kind: "publish", port: target.port, request, events: number }));
+    return {
+      perSecond: null, p50: result.p50, p99: result.p99, cpuMs: per(cpu, number), units: number, rss, peak, strangers: result.strangers,
+    };
+  } finally {
+    await bench.perform({ kind: "unplug" });
+  }
+};
+
+/** @type {Side[]} */
+const BOTH = ["gateway", "comparator"];
+/** @type {Side[]} */
+const ALL = [...BOTH, "upstream"];
+
+/** @type {Scenario[]} */
+export const SCENARIOS = [
+  {
+    key: "a", title: "GET /health", sides: ALL,
+    run: (bench, target) => steady(bench, target, [{ method: "GET", path: "/health" }], "ok"),
+  },
+  {
+    key: "b", title: "durable context, waited for", sides: ALL,
+    run: (bench, target) => target.side === "upstream"
+      ? steady(bench, target, [directCall()], "ok")
+      : steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
+  },
+  {
+    key: "c", title: "durable: false, waited for", sides: ALL,
+    run: (bench, target) => target.side === "upstream"
+      ? steady(bench, target, [directCall()], "ok")
+      : steady(bench, target, [contextRequest("lookup", "wait=10", target)], "completed"),
+  },
+  { key: "d", title: "respond-async, until all have ended", sides: BOTH, run: asynchronous },
+  { key: "e", title: "GET a context", sides: BOTH, run: reading },
+  ...[...EVENTS.keys()].map((count) => ({
+    key: "f", title: `one event to ${count.toLocaleString("en")} socket${count === 1 ? "" : "s"}`, sides: BOTH, run: events(count),
+  })),
+];

@@ -1,0 +1,138 @@
+// @ts-check
+// What is loaded: the gateway and the comparator, each in a workerd of its own, and the service behind both.
+import { randomBytes } from "node:crypto";
+import { mkdtempSync } from "node:fs";
+import { end, startNode, startWorkerd } from "./processes.mjs";
+import { comparatorSpec, gatewaySpec, writeConfig } from "./workerd.mjs";
+
+/**
+ * @typedef {"gateway" | "comparator" | "upstream"} Side
+ * @typedef {{ side: Side, pid: number, port: number, folder: string | null, headers: Record<string, string>,
+ *   admin: Record<string, string>, tellPath: string, queuePort: number | null, end(): Promise<void> }} Target
+ */
+
+/** @param {string} folder of the run @param {string} name */
+export const ownFolder = (folder, name) => mkdtempSync(`${folder}/${name}-`);
+
+/** @returns {Promise<Target>} */
+export async function startUpstream() {
+  const child = startNode("upstream.mjs");
+  const port = await new Promise((resolve, reject) => {
+    child.once("message", (/** @type {{ port: number }} */ message) => resolve(message.port));
+    child.once("exit", () => reject(new Error("the upstream service did not start")));
+  });
+  return {
+    side: "upstream", pid: child.pid ?? 0, port, folder: null, headers: {}, admin: {}, tellPath: "", queuePort: null,
+    end: () => end(child),
+  };
+}
+
+/** @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars] @returns {Promise<Target>} */
+export async function startComparator(runFolder, upstreamPort, vars = {}) {
+  const folder = ownFolder(runFolder, "comparator");
+  const sockets = writeConfig(folder, comparatorSpec({ UPSTREAM: `http://127.0.0.1:${upstreamPort}/`, ...vars }));
+  const { child, ports } = await startWorkerd(folder, sockets);
+  // It checks nothing, but it is sent the same bytes.
+  const headers = { Authorization: `Bearer ${randomBytes(24).toString("base64url")}` };
+  return {
+    side: "comparator", pid: child.pid ?? 0, port: Number(ports.worker), folder, headers, admin: headers,
+    // The gateway always tells; the comparator only when sockets are measured, or its rows would not be three.
+    tellPath: "/v1/contexts?tell", queuePort: null, end: () => end(child),
+  };
+}
+
+/** @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars] @returns {Promise<Target>} */
+export async function startGateway(runFolder, upstreamPort, vars = {}) {
+  const folder = ownFolder(runFolder, "gateway");
+  const adminKey = randomBytes(32).toString("base64url");
+  const sockets = writeConfig(folder, gatewaySpec({ ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", ...vars }));
+  const { child, ports } = await startWorkerd(folder, sockets);
+  const port = Number(ports.worker);
+  const admin = { Authorization: `Bearer ${adminKey}` };
+  try {
+    const headers = await prepare(port, admin, upstreamPort);
+    return {
+      side: "gateway", pid: child.pid ?? 0, port, folder, headers, admin, tellPath: "/v1/contexts",
+      queuePort: ports.queue ?? null, end: () => end(child),
+    };
+  } catch (error) {
+    await end(child);
+    throw error;
+  }
+}
+
+/** What a context asks for: about 200 bytes of parameters. @param {"echo" | "lookup"} capability */
+export const contextBody = (capability) => JSON.stringify({
+  capability,
+  parameters: {
+    prompt: "Say in two sentences why a gateway that answers quickly is worth more than one that does more, and for whom "
+      + "it is not; then stop and say nothing else, please.",
+    max_tokens: 128,
+  },
+});
+
+const INPUT_SCHEMA = {
+  type: "object", required: ["prompt"], additionalProperties: false,
+  properties: { prompt: { type: "string", maxLength: 4000 }, max_tokens: { type: "integer", minimum: 1, maximum: 4096 } },
+};
+
+/** @param {number} port @param {string} method @param {string} path @param {Record<string, string>} headers @param {string} [body] */
+async function ask(port, method, path, headers, body) {
+  const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+    method, headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+    ...(body === undefined ? {} : { body }), signal: AbortSignal.timeout(15_000),
+  });
+  return { status: response.status, text: await response.text() };
+}
+
+/** @param {{ status: number, text: string }} answer @param {string} what */
+function insist(answer, what) {
+  if (answer.status < 200 || answer.status > 299) {
+    throw new Error(`the gateway could not be set up: ${what} was answered ${answer.status} ${answer.text.slice(0, 600)}`);
+  }
+  return answer.text;
+}
+
+/** Registers the service, makes the load's key and tries both capabilities. @param {number} port @param {Record<string, string>} admin @param {number} upstreamPort */
+async function prepare(port, admin, upstreamPort) {
+  insist(await ask(port, "GET", "/health", {}), "GET /health");
+  insist(await ask(port, "PUT", "/v1/services/bench", admin, JSON.stringify({
+    name: "Benchmark", type: "tool", transport: { kind: "http", url: `http://127.0.0.1:${upstreamPort}/` },
+    capabilities: [
+      { name: "echo", version: "1.0.0", description: "Answers at once.", input_schema: INPUT_SCHEMA, idempotent: true, durable: true },
+      { name: "lookup", version: "1.0.0", description: "Answers at once.", input_schema: INPUT_SCHEMA, idempotent: true, durable: false },
+    ],
+  })), "PUT /v1/services/bench");
+  const key = JSON.parse(insist(
+    await ask(port, "POST", "/v1/keys", admin, '{"name":"bench","role":"caller"}'), "POST /v1/keys",
+  ));
+  const headers = { Authorization: `Bearer ${key.secret}` };
+  for (const capability of /** @type {const} */ (["echo", "lookup"])) await usable(port, headers, capability);
+  return headers;
+}
+
+/** Calls that touch no store may decide by rules up to two seconds old, so a new capability is given a while. @param {number} port @param {Record<string, string>} headers @param {"echo" | "lookup"} capability */
+async function usable(port, headers, capability) {
+  const until = Date.now() + 10_000;
+  for (;;) {
+    const answer = await ask(port, "POST", "/v1/contexts", { ...headers, Prefer: "wait=10" }, contextBody(capability));
+    if (answer.status === 200 && JSON.parse(answer.text).status === "completed") return;
+    if (Date.now() > until) {
+      throw new Error(`the gateway could not be set up: a context of ${capability} was answered ${answer.status} ${answer.text.slice(0, 600)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+/** The answer of `GET /v1/costs`, or null where there is none. @param {Target} target */
+export async function askCosts(target) {
+  const answer = await ask(target.port, "GET", "/v1/costs", target.admin);
+  if (answer.status === 404) return null;
+  return JSON.parse(insist(answer, "GET /v1/costs"));
+}
+
+/** Messages sent to the queue so far. @param {Target} target @returns {Promise<number>} */
+export async function queueMessages(target) {
+  if (target.queuePort === null) return 0;
+  return JSON.parse((await ask(target.queuePort, "GET", "/counted", {})).text).messages;
+}

@@ -1,0 +1,134 @@
+// The entry guard. It exports the platform's classes, passes every handler on to the Wasm module, and settles
+// what is in flight when a panic ends the Wasm instance: with `panic = "abort"` those promises would otherwise
+// stay pending for ever, and so would their callers. Nothing is decided here.
+//
+// It leans on `worker`'s init.rs, which sets `criticalError` when Rust panics, and on wasm-bindgen, which makes a
+// new instance at the next call. Both are pinned exactly; tests/panic.test.ts panics on purpose.
+import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
+import * as wasm from "./build/index.js";
+
+const state = wasm.initState();
+const inflight = new Set();
+/** Objects made by an instance that died are made anew. */
+let generation = 0;
+
+function died(reason) {
+  generation += 1;
+  const error = new Error(`the Wasm instance died: ${reason}`);
+  for (const reject of inflight) reject(error);
+  inflight.clear();
+}
+
+let critical = state.criticalError;
+Object.defineProperty(state, "criticalError", {
+  get: () => critical,
+  set(value) {
+    critical = value;
+    if (value) died("panic");
+  },
+});
+addEventListener("error", (event) => {
+  if (event.error instanceof WebAssembly.RuntimeError) died("trap");
+});
+
+function guard(run) {
+  return new Promise((resolve, reject) => {
+    inflight.add(reject);
+    const settle = (how) => (value) => { inflight.delete(reject); how(value); };
+    try {
+      Promise.resolve(run()).then(settle(resolve), settle(reject));
+    } catch (error) {
+      settle(reject)(error);
+      if (error instanceof WebAssembly.RuntimeError && !critical) died("trap");
+    }
+  });
+}
+
+/** The one answer that does not come from Rust. */
+function failed(request, error) {
+  const id = `req_${crypto.randomUUID()}`;
+  console.error(JSON.stringify({ level: "error", message: "request died", request_id: id, detail: String(error) }));
+  const body = {
+    type: "urn:narthex:problem:internal", title: "The gateway failed", status: 500,
+    detail: "The request was not served. Try again; if it goes on, give the request id to who runs this gateway.",
+    instance: new URL(request.url).pathname, code: "internal", request_id: id,
+  };
+  return new Response(JSON.stringify(body), {
+    status: 500,
+    headers: { "content-type": "application/problem+json", "cache-control": "no-store", "x-request-id": id },
+  });
+}
+
+export default class extends WorkerEntrypoint {
+  fetch(request) {
+    return guard(() => wasm.fetch(request, this.env, this.ctx)).catch((error) => failed(request, error));
+  }
+
+  async queue(batch) {
+    await Promise.all(batch.messages.map((message) =>
+      guard(() => wasm.work(String(message.body))).then(() => message.ack(), () => message.retry())));
+  }
+
+  scheduled() {
+    return guard(() => wasm.sweep());
+  }
+}
+
+class Guarded extends DurableObject {
+  #made;
+  #generation = -1;
+
+  get inner() {
+    if (this.#generation !== generation) {
+      this.#made = this.make();
+      this.#generation = generation;
+    }
+    return this.#made;
+  }
+
+  call(message) {
+    return guard(() => this.inner.call(message));
+  }
+
+  alarm() {
+    return guard(() => this.inner.alarm());
+  }
+}
+
+export class Registry extends Guarded {
+  make() {
+    return new wasm.Registry(this.ctx, this.env);
+  }
+}
+
+export class ContextStore extends Guarded {
+  make() {
+    return new wasm.ContextStore(this.ctx, this.env);
+  }
+}
+
+export class EventHub extends Guarded {
+  make() {
+    return new wasm.EventHub(this.ctx, this.env);
+  }
+
+  fetch(request) {
+    return guard(() => this.inner.open(decodeURIComponent(new URL(request.url).search.slice(1))));
+  }
+
+  webSocketMessage(socket, message) {
+    return guard(() => this.inner.message(socket, typeof message === "string" ? message : undefined));
+  }
+
+  webSocketClose(socket, code) {
+    return guard(() => {
+      this.inner.closed(socket);
+      // Answers the close where the platform did not; 1005 and 1006 may not be sent.
+      try { socket.close(code === 1005 || code === 1006 ? 1000 : code); } catch { /* closed already */ }
+    });
+  }
+
+  webSocketError(socket) {
+    return guard(() => this.inner.closed(socket));
+  }
+}

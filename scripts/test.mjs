@@ -1,0 +1,84 @@
+// @ts-check
+// `npm test`: the Rust tests, then the tests of the built gateway. `npm test -- contexts queues` runs only the test
+// files whose path contains one of the words; `npm test -- rust` only the Rust tests.
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildWorker } from "./build.mjs";
+import { node, prepare, root, run, say, seconds } from "./tools.mjs";
+
+const words = process.argv.slice(2).filter((arg) => !arg.startsWith("-"));
+const flags = process.argv.slice(2).filter((arg) => arg.startsWith("-"));
+const rust = words.length === 0 || words.includes("rust");
+
+/** What fits the words, sorted; tests of what the others covered come after all others. */
+const files = readdirSync(join(root, "tests"), { recursive: true, encoding: "utf8" })
+  .filter((name) => name.endsWith(".test.ts"))
+  .map((name) => join("tests", name))
+  .filter((path) => words.length === 0 || words.some((word) => path.includes(word)))
+  .sort();
+/** @param {string} path */
+const isLast = (path) => path.startsWith(join("tests", "coverage"));
+
+/** @type {string[]} */
+const passed = [];
+/** @type {string[]} */
+const failed = [];
+
+async function rustTests() {
+  say("running the Rust tests …");
+  const color = process.stdout.isTTY ? ["--color", "always"] : [];
+  let output = "";
+  const code = await run("cargo", ["test", "--lib", "--locked", ...color], {
+    onStdout(text) {
+      output += text;
+      process.stdout.write(text);
+    },
+  });
+  const [, good = "0", bad = "0"] = output.match(/(\d+) passed; (\d+) failed/) ?? [];
+  if (code === 0) passed.push(`${good} Rust tests`);
+  else failed.push(bad === "0" ? "the Rust tests did not run to their end" : `${bad} Rust tests`);
+}
+
+/** @param {string} title @param {string[]} paths @param {string} scratch @param {NodeJS.ProcessEnv} env */
+async function gatewayTests(title, paths, scratch, env) {
+  if (paths.length === 0) return;
+  say(`running ${title} (${paths.length} ${paths.length === 1 ? "file" : "files"}) …`);
+  const report = join(scratch, "report.tap");
+  const code = await run(node, [
+    // One file at a time: they measure waiting, and each has a workerd of its own.
+    "--test", "--test-concurrency=1", "--test-timeout=120000", "--test-force-exit",
+    "--test-reporter=spec", "--test-reporter-destination=stdout",
+    "--test-reporter=tap", `--test-reporter-destination=${report}`,
+    ...flags, ...paths,
+  ], { env });
+  const tap = existsSync(report) ? readFileSync(report, "utf8") : "";
+  /** @param {string} name */
+  const count = (name) => Number(tap.match(new RegExp(`^# ${name} (\\d+)$`, "m"))?.[1] ?? 0);
+  if (code === 0) passed.push(`${count("pass")} ${title}`);
+  else failed.push(`${count("fail") + count("cancelled") || "some"} ${title}`);
+}
+
+const started = Date.now();
+try {
+  if (words.length > 0 && !rust && files.length === 0) throw new Error(`no test file fits: ${words.join(" ")}`);
+  await prepare();
+  if (rust) await rustTests();
+  if (files.length > 0) {
+    say("building the Worker …");
+    await buildWorker();
+    const scratch = mkdtempSync(join(tmpdir(), "narthex-run-"));
+    const env = { ...process.env, CONTRACT_SEEN: join(scratch, "contract-seen"), NODE_NO_WARNINGS: "1" };
+    try {
+      await gatewayTests("gateway tests", files.filter((path) => !isLast(path)), scratch, env);
+      await gatewayTests("coverage tests", files.filter(isLast), scratch, env);
+    } finally {
+      rmSync(scratch, { recursive: true, force: true });
+    }
+  }
+} catch (error) {
+  failed.push(/** @type {Error} */ (error).message);
+}
+const outcome = failed.length > 0 ? `FAILED: ${failed.join(", ")}; passed: ${passed.join(", ") || "none"}` : `passed: ${passed.join(", ")}`;
+say(`${outcome} (${seconds(started)})`);
+process.exitCode = failed.length > 0 ? 1 : 0;

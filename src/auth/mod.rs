@@ -1,0 +1,134 @@
+//! From credentials to a principal, and what that principal may do.
+//!
+//! The order of looking: `Authorization: Bearer`, then `X-API-Key`. A refusal is the same whatever was wrong
+//! with the credentials.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use crate::core::key::{self, Presented};
+use crate::core::permission::{allows, shipped_role};
+use crate::core::problem::{Code, Problem};
+use crate::core::service::{Capability, Service};
+use crate::core::time::Timestamp;
+use crate::objects::registry::messages::Key;
+use crate::objects::registry::snapshot::{self, Snapshot};
+use crate::platform::clock;
+use crate::platform::http::Request;
+use crate::platform::settings::Settings;
+
+/// The tenant a deployment begins with.
+pub const FIRST_TENANT: &str = "default";
+
+/// Who asks, as the gateway sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Principal {
+    pub principal: String,
+    pub tenant: String,
+    pub role: String,
+    pub permissions: Vec<String>,
+    #[serde(skip)]
+    pub until: Option<Timestamp>,
+}
+
+impl Principal {
+    pub fn may(&self, permission: &str) -> bool {
+        allows(&self.permissions, permission)
+    }
+
+    /// A refusal that names what is missing.
+    pub fn require(&self, permission: &str) -> Result<(), Problem> {
+        if self.may(permission) { Ok(()) } else { Err(denied(permission)) }
+    }
+
+    /// The one decision about a capability: lists show what this allows, and calls go through when it does.
+    pub fn may_call(&self, service: &Service, capability: &Capability) -> bool {
+        self.may(&format!("contexts:create:{}.{}", service.id, capability.name))
+            && capability.permissions.iter().all(|asked| self.may(asked))
+    }
+
+    pub fn sees_all_contexts(&self) -> bool {
+        self.may("contexts:read:*")
+    }
+}
+
+/// RFC 6750 §3.1.
+pub fn denied(permission: &str) -> Problem {
+    Problem::new(Code::PermissionDenied, format!("This needs the permission {permission}. Ask an admin for a key that has it."))
+        .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
+}
+
+fn unauthenticated(presented: bool) -> Problem {
+    let (detail, challenge) = if presented {
+        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#)
+    } else {
+        ("Send an API key as Authorization: Bearer <key>.", "Bearer")
+    };
+    Problem::new(Code::Unauthenticated, detail).with_header("WWW-Authenticate", challenge)
+}
+
+fn credentials(request: &Request) -> Option<&str> {
+    let bearer = request.header("authorization").and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    bearer.or_else(|| request.header("x-api-key")).filter(|text| !text.is_empty())
+}
+
+fn admin() -> Principal {
+    let permissions = shipped_role("admin").unwrap_or_default();
+    Principal {
+        principal: "key:admin".into(),
+        tenant: FIRST_TENANT.into(),
+        role: "admin".into(),
+        permissions: permissions.iter().map(ToString::to_string).collect(),
+        until: None,
+    }
+}
+
+fn holder(key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
+    let secret = key
+        .secrets
+        .iter()
+        .filter(|secret| secret.until.is_none_or(|until| until > now))
+        .find(|secret| presented.matches(&secret.hash))?;
+    if key.expires_at <= now {
+        return None;
+    }
+    let role = shipped_role(&key.role).unwrap_or_default();
+    Some(Principal {
+        principal: format!("key:{}", key.id),
+        tenant: presented.tenant.into(),
+        role: key.role.clone(),
+        permissions: role.iter().map(ToString::to_string).chain(key.permissions.iter().cloned()).collect(),
+        until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
+    })
+}
+
+/// Who asks, and the snapshot that says so.
+pub async fn authenticate(request: &Request, settings: &Settings) -> Result<(Principal, Rc<Snapshot>), Problem> {
+    let Some(admin_key) = &settings.admin_key else {
+        return Err(Problem::new(
+            Code::NotConfigured,
+            "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: npx wrangler secret put ADMIN_KEY",
+        ));
+    };
+    let presented = credentials(request).ok_or_else(|| unauthenticated(false))?;
+    if key::equal_secrets(presented, admin_key) {
+        let snapshot = snapshot::any(FIRST_TENANT).await.map_err(|failure| Problem::internal(failure.0))?;
+        return Ok((admin(), snapshot));
+    }
+    let presented = key::parse(presented).ok_or_else(|| unauthenticated(true))?;
+    if presented.tenant != FIRST_TENANT {
+        return Err(unauthenticated(true));
+    }
+    let mut snapshot = snapshot::any(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))?;
+    let mut found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+    if found.is_none() {
+        // A key made a moment ago elsewhere is good here too.
+        snapshot = snapshot::refreshed(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))?;
+        found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+    }
+    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true))
+}

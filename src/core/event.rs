@@ -1,0 +1,324 @@
+//! Events as they travel and as they are seen: CloudEvents 1.0.2, structured, JSON.
+//!
+//! A store tells what happened in a [`Bundle`]: the subject once, then what happened to it, each item
+//! under a number that only grows. The hub keeps bundles as they came, gives each item the next
+//! `sequence`, and writes the CloudEvent only for those who look.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::context::{Attempt, AttemptOutcome, ContextError, Head, Step};
+use super::lifecycle::Status;
+use super::time::Timestamp;
+
+/// A result larger than this, in bytes, is linked from its event instead of carried.
+pub const MAX_RESULT_BYTES: usize = 16 * 1024;
+
+/// What one subject went through, in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Bundle {
+    pub subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The number of the subject's event before the first item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    pub items: Vec<Item>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Item {
+    pub number: u64,
+    pub at: Timestamp,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    Status(Status),
+    Ended {
+        status: Status,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Box<RawValue>>,
+        /// The result is too large to be carried.
+        #[serde(default)]
+        linked: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ContextError>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        execution_time_ms: Option<u64>,
+    },
+    Attempt(Attempt),
+    Registry { kind: RegistryEvent, data: Box<RawValue> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegistryEvent {
+    #[serde(rename = "service.registered")]
+    ServiceRegistered,
+    #[serde(rename = "service.updated")]
+    ServiceUpdated,
+    #[serde(rename = "service.deregistered")]
+    ServiceDeregistered,
+    #[serde(rename = "service.status")]
+    ServiceStatus,
+    #[serde(rename = "key.created")]
+    KeyCreated,
+    #[serde(rename = "key.revoked")]
+    KeyRevoked,
+}
+
+impl What {
+    /// The CloudEvents `type`.
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            What::Status(status) | What::Ended { status, .. } => status_type(*status),
+            What::Attempt(_) => "context.attempt",
+            What::Registry { kind, .. } => match kind {
+                RegistryEvent::ServiceRegistered => "service.registered",
+                RegistryEvent::ServiceUpdated => "service.updated",
+                RegistryEvent::ServiceDeregistered => "service.deregistered",
+                RegistryEvent::ServiceStatus => "service.status",
+                RegistryEvent::KeyCreated => "key.created",
+                RegistryEvent::KeyRevoked => "key.revoked",
+            },
+        }
+    }
+}
+
+fn status_type(status: Status) -> &'static str {
+    match status {
+        Status::Created => "context.created",
+        Status::Validated => "context.validated",
+        Status::Queued => "context.queued",
+        Status::Executing => "context.executing",
+        Status::InputRequired => "context.input_required",
+        Status::Completed => "context.completed",
+        Status::Failed => "context.failed",
+        Status::Cancelled => "context.cancelled",
+        Status::TimedOut => "context.timed_out",
+    }
+}
+
+fn step_item(head: &Head, step: &Step, result: Option<&RawValue>) -> Item {
+    let what = if step.status.is_final() {
+        let small = result.filter(|raw| raw.get().len() <= MAX_RESULT_BYTES);
+        What::Ended {
+            status: step.status,
+            result: small.map(RawValue::to_owned),
+            linked: result.is_some() && small.is_none(),
+            error: head.error.clone(),
+            execution_time_ms: head.execution_time_ms(),
+        }
+    } else {
+        What::Status(step.status)
+    };
+    Item { number: step.event, at: step.at, what }
+}
+
+/// Tells of every step and attempt of a context whose number is beyond `known`, in order.
+pub fn bundle(head: &Head, result: Option<&RawValue>, known: u64) -> Bundle {
+    let steps = head.history.iter().map(|step| step.event);
+    let after = steps.chain(head.attempts.iter().map(|attempt| attempt.event)).filter(|n| *n <= known).max();
+    let mut items: Vec<Item> = head
+        .history
+        .iter()
+        .filter(|step| step.event > known)
+        .map(|step| step_item(head, step, result))
+        .chain(head.attempts.iter().filter(|attempt| attempt.event > known).map(|attempt| Item {
+            number: attempt.event,
+            at: attempt.ended_at,
+            what: What::Attempt(attempt.clone()),
+        }))
+        .collect();
+    items.sort_by_key(|item| item.number);
+    Bundle {
+        subject: head.admission.id.to_string(),
+        owner: Some(head.admission.owner.clone()),
+        capability: Some(head.admission.capability.clone()),
+        service: Some(head.admission.service.clone()),
+        trace: Some(head.admission.trace.clone()).filter(|trace| !trace.is_empty()),
+        after: after.filter(|n| *n > 0),
+        items,
+    }
+}
+
+/// Gives numbers to the steps and attempts that have none yet: an attempt comes before the step it caused.
+pub fn number(head: &mut Head, mut next: impl FnMut() -> u64) {
+    let mut attempts = head.attempts.iter_mut().filter(|attempt| attempt.event == 0);
+    let mut was_executing = false;
+    for step in &mut head.history {
+        if step.event == 0 {
+            if was_executing && let Some(attempt) = attempts.next() {
+                attempt.event = next();
+            }
+            step.event = next();
+        }
+        was_executing = step.status == Status::Executing;
+    }
+}
+
+/// `sequence` as text that sorts: 16 digits.
+pub fn sequence_text(sequence: u64) -> String {
+    format!("{sequence:016}")
+}
+
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: String,
+    source: String,
+    r#type: &'static str,
+    subject: &'a str,
+    time: String,
+    sequence: String,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlationid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Context(ContextData<'a>),
+    Attempt(AttemptData<'a>),
+    Raw(&'a RawValue),
+}
+
+#[derive(Serialize)]
+struct ContextData<'a> {
+    id: &'a str,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capability: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a ContextError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_time_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct AttemptData<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capability: Option<&'a str>,
+    number: u64,
+    service: &'a str,
+    outcome: AttemptOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<super::lifecycle::ErrorCode>,
+    started_at: String,
+    ended_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<u16>,
+}
+
+/// One event of a bundle as a CloudEvent. `teller` is who told it: a store's code, or `registry`.
+pub fn cloud_event(
+    tenant: &str,
+    teller: &str,
+    bundle: &Bundle,
+    item: &Item,
+    before: Option<u64>,
+    sequence: u64,
+) -> String {
+    let context_data = |status| ContextData {
+        id: &bundle.subject,
+        status,
+        owner: bundle.owner.as_deref(),
+        capability: bundle.capability.as_deref(),
+        service: bundle.service.as_deref(),
+        result: None,
+        result_url: None,
+        error: None,
+        execution_time_ms: None,
+    };
+    let data = match &item.what {
+        What::Status(status) => Data::Context(context_data(*status)),
+        What::Ended { status, result, linked, error, execution_time_ms } => Data::Context(ContextData {
+            result: result.as_deref(),
+            result_url: linked.then(|| format!("/v1/contexts/{}", bundle.subject)),
+            error: error.as_ref(),
+            execution_time_ms: *execution_time_ms,
+            ..context_data(*status)
+        }),
+        What::Attempt(attempt) => Data::Attempt(AttemptData {
+            id: &bundle.subject,
+            owner: bundle.owner.as_deref(),
+            capability: bundle.capability.as_deref(),
+            number: attempt.number,
+            service: &attempt.service,
+            outcome: attempt.outcome,
+            code: attempt.code,
+            started_at: attempt.started_at.text(),
+            ended_at: attempt.ended_at.text(),
+            status_code: attempt.status_code,
+        }),
+        What::Registry { data, .. } => Data::Raw(data),
+    };
+    let of_context = !matches!(item.what, What::Registry { .. });
+    serde_json::to_string(&CloudEvent {
+        specversion: "1.0",
+        id: format!("{teller}-{}", item.number),
+        source: format!("/tenants/{tenant}"),
+        r#type: item.what.event_type(),
+        subject: &bundle.subject,
+        time: item.at.text(),
+        sequence: sequence_text(sequence),
+        datacontenttype: "application/json",
+        correlationid: of_context.then_some(bundle.subject.as_str()),
+        causationid: before.map(|number| format!("{teller}-{number}")),
+        traceparent: bundle.trace.as_deref(),
+        data,
+    })
+    .unwrap_or_default()
+}
+
+/// Tells a client that events it asked for are no longer kept.
+pub fn gap_event(tenant: &str, now: Timestamp, asked_after: u64, first_kept: u64) -> String {
+    let (after, first) = (sequence_text(asked_after), sequence_text(first_kept));
+    let Ok(data) = RawValue::from_string(format!(r#"{{"after":"{after}","first_available":"{first}"}}"#)) else {
+        return String::new();
+    };
+    serde_json::to_string(&CloudEvent {
+        specversion: "1.0",
+        id: format!("gap-{asked_after}-{first_kept}"),
+        source: format!("/tenants/{tenant}"),
+        r#type: "stream.gap",
+        subject: "stream",
+        time: now.text(),
+        sequence: sequence_text(first_kept.saturating_sub(1)),
+        datacontenttype: "application/json",
+        correlationid: None,
+        causationid: None,
+        traceparent: None,
+        data: Data::Raw(&data),
+    })
+    .unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+use super::*;
+use proptest::prelude::*;
+
+fn refused(text: &str) -> Invalid {
+    match check(text.as_bytes(), MAX_DEPTH) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(invalid) => invalid,
+    }
+}
+
+#[test]
+fn what_two_parsers_could_read_differently_is_refused() {
+    for text in [
+        "", " ", "{", "}", "[1,]", "{\"a\":1,}", "{a:1}", "'a'", "01", "-", "1.", ".5", "1e", "+1", "NaN", "Infinity",
+        "1e999", "-1e999", "tru", "nul", "\"\u{1}\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"abc", "[1 2]",
+        "{\"a\" 1}", "1 2", "{}{}", "\u{feff}{}", "/*c*/1", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
+        "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "\0",
+    ] {
+        refused(text);
+    }
+    assert!(check(b"\"\xff\"", MAX_DEPTH).is_err());
+    assert!(check(b"\"\xed\xa0\x80\"", MAX_DEPTH).is_err(), "a surrogate in UTF-8");
+}
+
+#[test]
+fn a_fault_says_where() {
+    assert_eq!(refused(r#"{"a":{"b/c":[1,{"d":1,"d":2}]}}"#).pointer, "#/a/b~1c/1/d");
+    assert_eq!(refused(r#"{"parameters":{"city":"\ud800"}}"#).pointer, "#/parameters/city");
+    assert_eq!(refused("[[1,tru]]").pointer, "#/0/1");
+}
+
+#[test]
+fn depth_is_bounded_without_recursion() {
+    let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    assert!(check(nested(64).as_bytes(), MAX_DEPTH).is_ok());
+    assert_eq!(refused(&nested(65)).reason, "nested too deeply");
+    refused(&nested(100_000));
+}
+
+#[test]
+fn doubled_members_are_found_among_many() {
+    let mut members: Vec<String> = (0..5_000).map(|n| format!("\"k{n}\":{n}")).collect();
+    assert!(check(format!("{{{}}}", members.join(",")).as_bytes(), MAX_DEPTH).is_ok());
+    members.push("\"k7\":0".into());
+    assert_eq!(refused(&format!("{{{}}}", members.join(","))).pointer, "#/k7");
+}
+
+#[test]
+fn an_object_names_every_fault_at_once() {
+    let text = r#"{"name":7,"count":-1,"extra":true,"on":"yes","list":["a",1]}"#;
+    let mut object = Object::new(text, "#").unwrap();
+    let name = object.string("name", 1..=10);
+    object.require("name", name);
+    object.integer("count", 0..=9);
+    object.boolean("on");
+    object.strings("list", 5, 5);
+    let missing = object.string("missing", 1..=10);
+    object.require("missing", missing);
+    let pointers: Vec<String> = object.finish().into_iter().map(|fault| fault.pointer).collect();
+    assert_eq!(pointers, ["#/name", "#/count", "#/on", "#/list/1", "#/missing", "#/extra"]);
+}
+
+#[test]
+fn a_member_keeps_its_own_text() {
+    let text = r#"{"parameters": {"n":  12345678901234567890123, "f": 1.0}}"#;
+    let mut object = Object::new(check(text.as_bytes(), 64).unwrap(), "#").unwrap();
+    assert_eq!(object.raw("parameters").unwrap().get(), r#"{"n":  12345678901234567890123, "f": 1.0}"#);
+    assert!(object.finish().is_empty());
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Into::into),
+        any::<String>().prop_map(Into::into),
+    ];
+    leaf.prop_recursive(6, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+            prop::collection::hash_map(any::<String>(), inner, 0..30)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_serde_writes_is_accepted(value in any_json()) {
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        prop_assert_eq!(check(text.as_bytes(), MAX_DEPTH).unwrap(), text.as_str());
+    }
+
+    #[test]
+    fn what_is_accepted_serde_reads(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        if let Ok(text) = check(&bytes, MAX_DEPTH) {
+            prop_assert!(serde_json::from_str::<serde_json::Value>(text).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_serde_refuses_is_refused(text in r#"[\[\]{},:"\\u0-9a-f.eE+ -]{0,24}"#) {
+        if serde_json::from_str::<serde_json::Value>(&text).is_err() {
+            prop_assert!(check(text.as_bytes(), MAX_DEPTH).is_err());
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The words of a context's life and which step may follow which.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Created,
+    Validated,
+    Queued,
+    Executing,
+    InputRequired,
+    Completed,
+    Failed,
+    Cancelled,
+    TimedOut,
+}
+
+impl Status {
+    pub const ALL: [Status; 9] = [
+        Status::Created,
+        Status::Validated,
+        Status::Queued,
+        Status::Executing,
+        Status::InputRequired,
+        Status::Completed,
+        Status::Failed,
+        Status::Cancelled,
+        Status::TimedOut,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Validated => "validated",
+            Status::Queued => "queued",
+            Status::Executing => "executing",
+            Status::InputRequired => "input_required",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+            Status::TimedOut => "timed_out",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Final states never change.
+    pub fn is_final(self) -> bool {
+        match self {
+            Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => true,
+            Status::Created | Status::Validated | Status::Queued | Status::Executing | Status::InputRequired => false,
+        }
+    }
+
+    /// Whether `next` may follow directly.
+    pub fn may_become(self, next: Status) -> bool {
+        match self {
+            Status::Created => matches!(next, Status::Validated | Status::Cancelled | Status::TimedOut),
+            Status::Validated => matches!(next, Status::Queued | Status::Cancelled | Status::TimedOut),
+            Status::Queued => {
+                matches!(next, Status::Executing | Status::Failed | Status::Cancelled | Status::TimedOut)
+            }
+            Status::Executing => matches!(
+                next,
+                Status::Completed
+                    | Status::Failed
+                    | Status::Queued
+                    | Status::InputRequired
+                    | Status::Cancelled
+                    | Status::TimedOut
+            ),
+            Status::InputRequired => {
+                matches!(next, Status::Queued | Status::Failed | Status::Cancelled | Status::TimedOut)
+            }
+            Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+    Critical,
+}
+
+impl Priority {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "low" => Priority::Low,
+            "normal" => Priority::Normal,
+            "high" => Priority::High,
+            "critical" => Priority::Critical,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    #[default]
+    User,
+    System,
+    Service,
+    Scheduled,
+}
+
+impl Source {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "user" => Source::User,
+            "system" => Source::System,
+            "service" => Source::Service,
+            "scheduled" => Source::Scheduled,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a context did not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    ServiceUnavailable,
+    CircuitOpen,
+    UpstreamError,
+    UpstreamInvalidResponse,
+    UpstreamTimeout,
+    DeadlineExceeded,
+    OutcomeUnknown,
+    Cancelled,
+    Internal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn final_states_lead_nowhere_and_live_ones_can_end() {
+        for from in Status::ALL {
+            let next: Vec<Status> = Status::ALL.into_iter().filter(|to| from.may_become(*to)).collect();
+            assert_eq!(next.is_empty(), from.is_final(), "{from:?}");
+            assert!(from.is_final() || (next.contains(&Status::Cancelled) && next.contains(&Status::TimedOut)));
+            assert!(!next.contains(&Status::Created) && !next.contains(&from));
+        }
+    }
+
+    #[test]
+    fn words_are_the_same_everywhere() {
+        for status in Status::ALL {
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{}\"", status.as_str()));
+            assert_eq!(Status::parse(status.as_str()), Some(status));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The deciding core: plain Rust that knows neither HTTP, nor SQL, nor the platform.
+//!
+//! Clock and randomness come in as arguments, so every decision can be replayed in a test.
+//! Nothing in here may name `worker`, `wasm_bindgen` or `js_sys`.
+
+pub mod address;
+pub mod context;
+pub mod cursor;
+pub mod event;
+pub mod filter;
+pub mod id;
+pub mod json;
+pub mod key;
+pub mod lifecycle;
+pub mod permission;
+pub mod prefer;
+pub mod problem;
+pub mod request;
+pub mod route;
+pub mod schema;
+pub mod service;
+pub mod signature;
+pub mod time;
+pub mod trace;
+pub mod upstream;

@@ -1,0 +1,111 @@
+//! What a client sends to create a context, read into a type.
+
+use semver::VersionReq;
+use serde_json::value::RawValue;
+
+use super::id::valid_name;
+use super::json::{Fault, Object};
+use super::lifecycle::{Priority, Source};
+use super::service::{MAX_TIMEOUT_SECONDS, valid_capability_name};
+use super::time::Timestamp;
+
+pub const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
+pub const MAX_METADATA_BYTES: usize = 8 * 1024;
+
+/// Parameters when none were sent.
+const NO_PARAMETERS: &str = "{}";
+
+#[derive(Debug)]
+pub struct NewContext<'a> {
+    pub capability: String,
+    pub service: Option<String>,
+    pub version: Option<VersionReq>,
+    /// As they were sent, byte for byte.
+    pub parameters: &'a str,
+    pub priority: Priority,
+    pub timeout_seconds: Option<u64>,
+    pub source: Source,
+    pub metadata: Option<&'a RawValue>,
+    pub run_at: Option<Timestamp>,
+}
+
+/// Reads the body. `text` has passed `json::check`. All faults are named.
+pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
+    let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
+    let capability = body.parsed("capability", "the name of a capability", |name| {
+        valid_capability_name(name).then(|| name.to_string())
+    });
+    let capability = body.require("capability", capability);
+    let service = body.parsed("service", "the id of a service", |id| valid_name(id).then(|| id.to_string()));
+    let version = body.parsed("version", "a semver range such as ^1.2", |range| VersionReq::parse(range).ok());
+    let parameters = body.raw_or_null("parameters").map_or(NO_PARAMETERS, RawValue::get);
+    if parameters.len() > MAX_PARAMETERS_BYTES {
+        body.fault("parameters", format!("must have at most {MAX_PARAMETERS_BYTES} bytes, has {}", parameters.len()));
+    }
+    let priority = body.parsed("priority", "low, normal, high or critical", Priority::parse);
+    let timeout_seconds = body.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS);
+    let source = body.parsed("source", "user, system, service or scheduled", Source::parse);
+    let metadata = body.raw("metadata");
+    if metadata.is_some_and(|raw| raw.get().len() > MAX_METADATA_BYTES) {
+        body.fault("metadata", format!("must have at most {MAX_METADATA_BYTES} bytes"));
+    }
+    if metadata.is_some_and(|raw| !raw.get().starts_with('{')) {
+        body.fault("metadata", "must be an object");
+    }
+    let run_at = body.parsed("run_at", "a time such as 2026-12-01T00:00:00Z (RFC 3339)", Timestamp::parse);
+    let faults = body.finish();
+    match capability {
+        Some(capability) if faults.is_empty() => Ok(NewContext {
+            capability,
+            service,
+            version,
+            parameters,
+            priority: priority.unwrap_or_default(),
+            timeout_seconds,
+            source: source.unwrap_or_default(),
+            metadata,
+            run_at,
+        }),
+        _ => Err(faults),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pointers(text: &str) -> Vec<String> {
+        read(text).unwrap_err().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn only_the_capability_is_needed() {
+        let new = read(r#"{"capability":"echo"}"#).unwrap();
+        assert_eq!((new.parameters, new.priority, new.source), ("{}", Priority::Normal, Source::User));
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let text = r#"{"capability":"","service":"A","version":"x","priority":"urgent","timeout_seconds":0,
+            "source":"me","metadata":[],"run_at":"soon","more":1}"#;
+        let expected = [
+            "#/capability", "#/service", "#/version", "#/priority", "#/timeout_seconds", "#/source", "#/metadata",
+            "#/run_at", "#/more",
+        ];
+        let mut found = pointers(text);
+        let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+        assert_eq!(pointers("[]"), ["#"]);
+        assert_eq!(pointers("{}"), ["#/capability"]);
+    }
+
+    #[test]
+    fn parameters_go_on_byte_for_byte() {
+        let new = read(r#"{"capability":"a","parameters": [1.0,  1e2]}"#).unwrap();
+        assert_eq!(new.parameters, "[1.0,  1e2]");
+        let large = format!(r#"{{"capability":"a","parameters":"{}"}}"#, "x".repeat(MAX_PARAMETERS_BYTES));
+        assert_eq!(pointers(&large), ["#/parameters"]);
+    }
+}

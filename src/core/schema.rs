@@ -1,0 +1,243 @@
+//! JSON Schema 2020-12: compiling the schemas that people register, and checking values
+//! against them (`boon` does both). `format` is an annotation, as the standard has it.
+//!
+//! Schemas are hostile until compiled. They never load anything: a reference stays inside its
+//! document. Their size, depth, number of subschemas and the weight of their patterns are
+//! bounded; patterns run in linear time. And because a few references can ask for a million
+//! steps, or for more stack than WebAssembly has (a trap there ends the instance), every value
+//! is weighed against the schema before it is checked.
+
+use super::json::Fault;
+use boon::{CompileError, Compiler, Draft, SchemaIndex, Schemas, UrlLoader};
+use report::Report;
+use serde_json::Value;
+use survey::Survey;
+use weight::Scale;
+
+#[path = "schema_report.rs"]
+mod report;
+#[path = "schema_survey.rs"]
+mod survey;
+#[path = "schema_weight.rs"]
+mod weight;
+
+/// The longest schema, in bytes of its text.
+pub const MAX_BYTES: usize = 64 * 1024;
+/// The deepest schema, in levels of objects and arrays.
+pub const MAX_DEPTH: usize = 32;
+/// The most subschemas, the root and booleans among them.
+pub const MAX_SUBSCHEMAS: usize = 1000;
+
+const MAX_FAULTS: usize = 50;
+
+/// Where documents without an `$id` of their own are. The scheme is nobody's.
+const BASE: &str = "schema:///";
+const DRAFT_2020_12: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// A compiled schema.
+pub struct Schema {
+    compiled: Schemas,
+    index: SchemaIndex,
+    /// The schema with every reference replaced by pointers to what it may lead to.
+    document: Value,
+    accepts_all: bool,
+}
+
+impl Schema {
+    /// Compiles a schema from its JSON text. Faults have pointers from the schema's root
+    /// (`/properties/x`, without `#`): of limits, the draft, references and patterns first,
+    /// and only if there are none of those, where it breaks the 2020-12 metaschema.
+    pub fn compile(text: &str) -> Result<Schema, Vec<Fault>> {
+        if text.len() > MAX_BYTES {
+            return refuse(format!("is larger than {MAX_BYTES} bytes"));
+        }
+        let Ok(document) = serde_json::from_str::<Value>(text) else {
+            return refuse("is not JSON, or nested too deeply".into());
+        };
+        if depth(&document) > MAX_DEPTH {
+            return refuse(format!("is nested more than {MAX_DEPTH} levels deep"));
+        }
+        let survey = Survey::of(&document)?;
+        let (compiled, index) = compile(&document).map_err(|error| compile_faults(*error, &document))?;
+        let document = survey.with_targets();
+        let mut scale = Scale::new(&document);
+        let heavy = survey.schemas.iter().find(|at| {
+            // Against null only what a schema applies to the very same value counts.
+            let schema = document.pointer(at).unwrap_or(&Value::Null);
+            !scale.bears(schema, &Value::Null, 0)
+        });
+        if let Some(at) = heavy {
+            let detail = "refers back to itself without going deeper into the value, or to too \
+                          many others";
+            return Err(vec![fault(at, detail)]);
+        }
+        Ok(Schema {
+            accepts_all: accepts_all(&document),
+            compiled,
+            index,
+            document,
+        })
+    }
+
+    /// True when the schema accepts everything by its shape (`true`, `{}` or annotations
+    /// only), so that callers can skip parsing the value.
+    pub fn accepts_all(&self) -> bool {
+        self.accepts_all
+    }
+
+    /// Checks a value. Faults are of the innermost parts, in the order of the document, at
+    /// most 50, none twice, with pointers from the value's root (without `#`); a member with
+    /// a very long name is pointed at by what holds it.
+    pub fn validate(&self, instance: &Value) -> Result<(), Vec<Fault>> {
+        if self.accepts_all {
+            return Ok(());
+        }
+        if !Scale::new(&self.document).bears(&self.document, instance, 0) {
+            return refuse("is too large or too deep to be checked against this schema".into());
+        }
+        self.compiled
+            .validate(instance, self.index)
+            .map_err(|error| Report::of(&error, &self.document, instance))
+    }
+}
+
+impl std::fmt::Debug for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Schema").finish_non_exhaustive()
+    }
+}
+
+/// Takes the place of boon's loader, which outside WebAssembly would read files.
+struct NoLoader;
+
+impl UrlLoader for NoLoader {
+    fn load(&self, _: &str) -> Result<Value, Box<dyn std::error::Error>> {
+        Err("references stay inside the document".into())
+    }
+}
+
+fn compile(document: &Value) -> Result<(Schemas, SchemaIndex), Box<CompileError>> {
+    let mut compiler = Compiler::new();
+    compiler.set_default_draft(Draft::V2020_12);
+    compiler.use_loader(Box::new(NoLoader));
+    compiler.add_resource(BASE, document.clone())?;
+    let mut schemas = Schemas::new();
+    let index = compiler.compile(BASE, &mut schemas)?;
+    Ok((schemas, index))
+}
+
+/// The survey finds all but breaches of the metaschema; the rest is for what it may miss.
+fn compile_faults(error: CompileError, document: &Value) -> Vec<Fault> {
+    match error {
+        CompileError::ValidationError { url, src } => {
+            let root = fragment(&url).unwrap_or_default();
+            let part = document.pointer(&root).unwrap_or(&Value::Null);
+            let mut faults = Report::of(&src, &Value::Null, part);
+            for fault in &mut faults {
+                fault.pointer.insert_str(0, &root);
+            }
+            faults
+        }
+        other => vec![fault("", &format!("cannot be used: {}", clip(&other.to_string(), 120)))],
+    }
+}
+
+fn accepts_all(document: &Value) -> bool {
+    const ANNOTATIONS: [&str; 8] = [
+        "$schema",
+        "$id",
+        "$comment",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "deprecated",
+    ];
+    match document {
+        Value::Object(keywords) => keywords.keys().all(|k| ANNOTATIONS.contains(&k.as_str())),
+        other => other == &Value::Bool(true),
+    }
+}
+
+/// What a keyword has for a value.
+enum Holds {
+    Schema,
+    List,
+    Map,
+}
+
+fn holds(keyword: &str) -> Option<Holds> {
+    match keyword {
+        "not"
+        | "if"
+        | "then"
+        | "else"
+        | "items"
+        | "contains"
+        | "unevaluatedItems"
+        | "additionalProperties"
+        | "unevaluatedProperties"
+        | "propertyNames"
+        | "contentSchema" => Some(Holds::Schema),
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Some(Holds::List),
+        "properties" | "patternProperties" | "dependentSchemas" | "dependencies" | "$defs" | "definitions" => {
+            Some(Holds::Map)
+        }
+        _ => None,
+    }
+}
+
+fn fault(pointer: &str, detail: &str) -> Fault {
+    Fault {
+        pointer: pointer.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+/// One fault of the whole.
+fn refuse<T>(detail: String) -> Result<T, Vec<Fault>> {
+    Err(vec![fault("", &detail)])
+}
+
+/// A pointer one step longer (RFC 6901 §3).
+fn child(pointer: &str, token: &str) -> String {
+    format!("{pointer}/{}", token.replace('~', "~0").replace('/', "~1"))
+}
+
+/// What follows `#`, decoded (RFC 6901 §6); empty if nothing does, `None` if it is not UTF-8.
+fn fragment(url: &str) -> Option<String> {
+    let (_, encoded) = url.split_once('#').unwrap_or_default();
+    let hex = |b: &u8| char::from(*b).to_digit(16);
+    let mut rest = encoded.as_bytes();
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        (rest, _) = match after {
+            [high, low, after @ ..] if *first == b'%' && hex(high).and(hex(low)).is_some() => {
+                let value = hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low);
+                (after, bytes.extend(value.and_then(|v| u8::try_from(v).ok())))
+            }
+            after => (after, bytes.push(*first)),
+        };
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Levels of objects and arrays.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn clip(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

@@ -1,0 +1,359 @@
+//! From boon's tree of errors to a flat list that people can act on.
+
+use super::{BASE, Fault, Holds, MAX_FAULTS};
+use super::{child, clip, fragment, holds};
+use boon::{ErrorKind, InstanceToken, Type, ValidationError};
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+
+/// Branches of `anyOf` and `oneOf` are explained if that takes no more faults than this.
+const MAX_BRANCH_FAULTS: usize = 5;
+/// Faults are put in order before the first are taken; this bounds the work of that.
+const MAX_GATHERED: usize = 1000;
+/// What may be quoted of a name, and of what a schema asks for, in characters.
+const MAX_NAME: usize = 60;
+const MAX_WANTED: usize = 200;
+/// The longest pointer, in bytes.
+const MAX_POINTER: usize = 1000;
+
+/// A step from the instance's root.
+#[derive(Clone)]
+enum Step {
+    Member(String),
+    Item(usize),
+}
+
+/// Where the last reference led (a pointer in the schema), and from where in the instance.
+/// From there on boon's schema locations say each step that was taken.
+#[derive(Clone, Copy)]
+struct Start<'p> {
+    schema: &'p str,
+    at: &'p [Step],
+}
+
+const ROOT: Start = Start { schema: "", at: &[] };
+
+pub(super) struct Report<'a> {
+    document: &'a Value,
+    instance: &'a Value,
+    found: Vec<(Vec<Step>, String)>,
+    /// How often a name was complained of, to tell its holders apart.
+    names: HashMap<(usize, String), usize>,
+}
+
+impl<'a> Report<'a> {
+    /// The faults of `error`, which came from checking `instance` against `document`.
+    pub fn of(error: &ValidationError, document: &'a Value, instance: &'a Value) -> Vec<Fault> {
+        let mut report = Report::new(document, instance);
+        report.gather(error, ROOT);
+        report.faults()
+    }
+
+    fn new(document: &'a Value, instance: &'a Value) -> Self {
+        let (found, names) = (Vec::new(), HashMap::new());
+        Report {
+            document,
+            instance,
+            found,
+            names,
+        }
+    }
+
+    fn gather(&mut self, error: &ValidationError, start: Start) {
+        if self.found.len() >= MAX_GATHERED {
+            return;
+        }
+        let (at, depth) = self.locate(error, start);
+        match &error.kind {
+            ErrorKind::Reference { url, .. } => {
+                let schema = fragment(url).unwrap_or_default();
+                self.gather_all(
+                    error,
+                    Start {
+                        schema: &schema,
+                        at: &at,
+                    },
+                );
+            }
+            ErrorKind::AnyOf | ErrorKind::OneOf(None) => {
+                let detail = format!("matches none of the {} forms allowed here", error.causes.len());
+                self.found.push((at, detail));
+                let before = self.found.len();
+                self.gather_all(error, start);
+                if self.found.len() - before > MAX_BRANCH_FAULTS {
+                    self.found.truncate(before);
+                }
+            }
+            ErrorKind::Required { want } => {
+                let missing = |name: &&str| (at.clone(), format!("needs the member {}", quote(name)));
+                self.found.extend(want.iter().map(missing));
+            }
+            ErrorKind::AdditionalProperties { got } => {
+                for name in got {
+                    let member = Step::Member(name.to_string());
+                    let at = at.iter().cloned().chain([member]).collect();
+                    self.found.push((at, "is not a member allowed here".into()));
+                }
+            }
+            ErrorKind::PropertyName { prop } => self.name(error, prop, depth),
+            kind => match describe(kind) {
+                Some(detail) => self.found.push((at, detail)),
+                None if error.causes.is_empty() => {
+                    self.found.push((at, "does not fit the schema".into()));
+                }
+                None => self.gather_all(error, start),
+            },
+        }
+    }
+
+    fn gather_all(&mut self, error: &ValidationError, start: Start) {
+        for cause in &error.causes {
+            self.gather(cause, start);
+        }
+    }
+
+    /// Where in the instance an error is, and how many steps that has to be.
+    ///
+    /// boon counts `items` from where `prefixItems` ends. So the steps from `start` on are
+    /// taken once more in the schema, and where those two stand together, the item is moved.
+    fn locate(&self, error: &ValidationError, start: Start) -> (Vec<Step>, usize) {
+        let tokens = error.instance_location.tokens.iter().skip(start.at.len());
+        let steps = tokens.map(|token| match token {
+            InstanceToken::Prop(name) => Step::Member(name.to_string()),
+            InstanceToken::Item(index) => Step::Item(*index),
+        });
+        let mut at: Vec<Step> = start.at.iter().cloned().chain(steps).collect();
+        let place = fragment(error.schema_url).unwrap_or_default();
+        let own = error.schema_url.starts_with(BASE);
+        let (Some(way), true) = (place.strip_prefix(start.schema), own) else {
+            let depth = at.len();
+            return (at, depth);
+        };
+        let mut schema = self.document.pointer(start.schema);
+        let mut depth = start.at.len();
+        let mut tokens = way.split('/').skip(1);
+        while let (Some(keyword), Some(here)) = (tokens.next(), schema) {
+            let prefix = here.get("prefixItems").and_then(Value::as_array);
+            if let ("items", Some(prefix), Some(Step::Item(index))) = (keyword, prefix, at.get_mut(depth)) {
+                *index += prefix.len();
+            }
+            let mut pointer = format!("/{keyword}");
+            if let Some(Holds::List | Holds::Map) = holds(keyword) {
+                pointer = format!("{pointer}/{}", tokens.next().unwrap_or_default());
+            }
+            schema = here.pointer(&pointer);
+            depth += usize::from(goes_deeper(keyword));
+        }
+        (at, depth)
+    }
+
+    /// boon does not say where a wrong name was, only how deep; the objects there that have
+    /// it are taken in turn.
+    fn name(&mut self, error: &ValidationError, name: &str, depth: usize) {
+        let mut inner = Report::new(&Value::Null, &Value::Null);
+        inner.gather_all(error, ROOT);
+        let why = inner.found.into_iter().next();
+        let why = why.map_or_else(|| "is not allowed".to_owned(), |(_, why)| why);
+        let turn = self.names.entry((depth, name.to_owned())).or_default();
+        let mut at = Vec::new();
+        let mut search = Search {
+            name,
+            depth,
+            skip: *turn,
+        };
+        *turn += 1;
+        if !search.holder(self.instance, &mut at) {
+            search.skip = 0;
+            search.holder(self.instance, &mut at);
+        }
+        at.push(Step::Member(name.to_owned()));
+        self.found.push((at, format!("the name {} {why}", quote(name))));
+    }
+
+    /// In the order of the document, none twice, not too many.
+    fn faults(mut self) -> Vec<Fault> {
+        let instance = self.instance;
+        self.found.sort_by_cached_key(|(at, _)| rank(instance, at));
+        let mut seen = HashSet::new();
+        self.found
+            .into_iter()
+            .map(|(at, detail)| Fault {
+                pointer: pointer(&at),
+                detail,
+            })
+            .filter(|fault| seen.insert((fault.pointer.clone(), fault.detail.clone())))
+            .take(MAX_FAULTS)
+            .collect()
+    }
+}
+
+fn goes_deeper(keyword: &str) -> bool {
+    matches!(
+        keyword,
+        "properties"
+            | "patternProperties"
+            | "additionalProperties"
+            | "unevaluatedProperties"
+            | "prefixItems"
+            | "items"
+            | "contains"
+            | "unevaluatedItems"
+    )
+}
+
+struct Search<'n> {
+    name: &'n str,
+    depth: usize,
+    skip: usize,
+}
+
+impl Search<'_> {
+    /// Leads `at` to the next object that deep with a member of that name.
+    fn holder(&mut self, value: &Value, at: &mut Vec<Step>) -> bool {
+        if at.len() == self.depth {
+            let skip = self.skip;
+            let has = value.get(self.name).is_some();
+            self.skip = skip.saturating_sub(usize::from(has));
+            return has && skip == 0;
+        }
+        let mut down = |step: Step, inner: &Value| {
+            at.push(step);
+            let found = self.holder(inner, at);
+            if !found {
+                at.pop();
+            }
+            found
+        };
+        match value {
+            Value::Object(members) => members
+                .iter()
+                .any(|(name, inner)| down(Step::Member(name.clone()), inner)),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .any(|(index, inner)| down(Step::Item(index), inner)),
+            _ => false,
+        }
+    }
+}
+
+/// The positions on the way, which sort as the document reads.
+fn rank(instance: &Value, at: &[Step]) -> Vec<usize> {
+    let mut here = Some(instance);
+    at.iter()
+        .map(|step| match step {
+            Step::Item(index) => {
+                here = here.and_then(|value| value.get(index));
+                *index
+            }
+            Step::Member(name) => {
+                let members = here.and_then(Value::as_object);
+                here = members.and_then(|members| members.get(name));
+                let place = members.and_then(|members| members.keys().position(|key| key == name));
+                place.unwrap_or(usize::MAX)
+            }
+        })
+        .collect()
+}
+
+/// The pointer, ending early rather than becoming very long.
+fn pointer(at: &[Step]) -> String {
+    at.iter()
+        .map(|step| match step {
+            Step::Member(name) => child("", name),
+            Step::Item(index) => format!("/{index}"),
+        })
+        .scan(0, |length, step| {
+            *length += step.len();
+            (*length <= MAX_POINTER).then_some(step)
+        })
+        .collect()
+}
+
+/// What is wrong, for the kinds of error that say it by themselves. Of the value itself
+/// nothing is repeated but numbers of things.
+fn describe(kind: &ErrorKind) -> Option<String> {
+    let wanted = |value: &Value| clip(&value.to_string(), MAX_WANTED);
+    let items = |n: &usize| count(*n, "item", "items");
+    let members = |n: &usize| count(*n, "member", "members");
+    let characters = |n: &usize| count(*n, "character", "characters");
+    Some(match kind {
+        ErrorKind::FalseSchema => "is not allowed here".into(),
+        ErrorKind::Type { got, want } => {
+            let names: Vec<&str> = want.iter().map(noun).collect();
+            format!("must be {}, not {}", names.join(" or "), noun(*got))
+        }
+        ErrorKind::Enum { want } => {
+            let values: Vec<String> = want.iter().map(wanted).collect();
+            format!("must be one of {}", clip(&values.join(", "), MAX_WANTED))
+        }
+        ErrorKind::Const { want } => format!("must be {}", wanted(want)),
+        ErrorKind::MinProperties { got, want } => {
+            format!("must have at least {}, has {got}", members(want))
+        }
+        ErrorKind::MaxProperties { got, want } => {
+            format!("must have at most {}, has {got}", members(want))
+        }
+        ErrorKind::Dependency { prop, missing } | ErrorKind::DependentRequired { prop, missing } => {
+            let names: Vec<String> = missing.iter().map(|name| quote(name)).collect();
+            let names = clip(&names.join(", "), MAX_WANTED);
+            format!("needs {names} where there is {}", quote(prop))
+        }
+        ErrorKind::MinItems { got, want } => {
+            format!("must have at least {}, has {got}", items(want))
+        }
+        ErrorKind::MaxItems { got, want } => {
+            format!("must have at most {}, has {got}", items(want))
+        }
+        ErrorKind::Contains => "has no item of the kind it must contain".into(),
+        ErrorKind::MinContains { got, want } => {
+            format!("must contain at least {} of a kind, has {}", items(want), got.len())
+        }
+        ErrorKind::MaxContains { got, want } => {
+            format!("must contain at most {} of a kind, has {}", items(want), got.len())
+        }
+        ErrorKind::UniqueItems { got: [first, second] } => {
+            format!("must not have equal items, but {first} and {second} are")
+        }
+        ErrorKind::MinLength { got, want } => {
+            format!("must have at least {}, has {got}", characters(want))
+        }
+        ErrorKind::MaxLength { got, want } => {
+            format!("must have at most {}, has {got}", characters(want))
+        }
+        ErrorKind::Pattern { want, .. } => {
+            format!("must match the pattern {}", clip(want, MAX_WANTED))
+        }
+        ErrorKind::Minimum { want, .. } => format!("must be at least {want}"),
+        ErrorKind::Maximum { want, .. } => format!("must be at most {want}"),
+        ErrorKind::ExclusiveMinimum { want, .. } => format!("must be greater than {want}"),
+        ErrorKind::ExclusiveMaximum { want, .. } => format!("must be less than {want}"),
+        ErrorKind::MultipleOf { want, .. } => format!("must be a multiple of {want}"),
+        ErrorKind::Not => "is of a form that is not allowed here".into(),
+        ErrorKind::OneOf(Some((first, second))) => {
+            format!("matches forms {first} and {second} (counted from 0), where only one may match")
+        }
+        ErrorKind::RefCycle { .. } => "cannot be checked: the schema refers back to itself".into(),
+        _ => return None,
+    })
+}
+
+fn noun(kind: Type) -> &'static str {
+    match kind {
+        Type::Null => "null",
+        Type::Boolean => "a boolean",
+        Type::Number => "a number",
+        Type::Integer => "an integer",
+        Type::String => "a string",
+        Type::Array => "an array",
+        Type::Object => "an object",
+    }
+}
+
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+fn quote(name: &str) -> String {
+    format!("{:?}", clip(name, MAX_NAME))
+}

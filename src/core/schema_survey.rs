@@ -1,0 +1,277 @@
+//! What has to be known of a schema before it may be compiled: its parts, their addresses and
+//! anchors (JSON Schema Core 2020-12 §8), where its references lead, and its patterns.
+
+use super::weight::{MAX_PATTERN_WEIGHT, pattern_weight};
+use super::{BASE, DRAFT_2020_12, Fault, Holds, MAX_FAULTS, MAX_SUBSCHEMAS};
+use super::{child, compile, fault, fragment, holds, refuse};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+use url::Url;
+
+struct Anchor {
+    resource: usize,
+    name: String,
+    at: String,
+    dynamic: bool,
+}
+
+struct Reference {
+    at: String,
+    keyword: String,
+    text: String,
+    resource: usize,
+    /// Pointers to what it may lead to; none for the metaschema.
+    targets: Vec<String>,
+}
+
+/// Everything in a schema that has to be known before it may be compiled.
+pub(super) struct Survey<'a> {
+    document: &'a Value,
+    /// A pointer to every subschema.
+    pub schemas: Vec<String>,
+    seen: HashSet<String>,
+    /// Where each part with an `$id` begins, and its address. The root is always the first.
+    resources: Vec<(String, Url)>,
+    anchors: Vec<Anchor>,
+    references: Vec<Reference>,
+    patterns: Vec<(String, &'a str)>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Survey<'a> {
+    /// Goes over the whole document; every fault it finds.
+    pub fn of(document: &'a Value) -> Result<Survey<'a>, Vec<Fault>> {
+        let Ok(base) = Url::parse(BASE) else {
+            return refuse("cannot be placed".into());
+        };
+        let mut survey = Survey {
+            document,
+            schemas: Vec::new(),
+            seen: HashSet::new(),
+            resources: vec![(String::new(), base)],
+            anchors: Vec::new(),
+            references: Vec::new(),
+            patterns: Vec::new(),
+            faults: Vec::new(),
+        };
+        survey.walk(document, String::new(), 0);
+        survey.follow();
+        if survey.schemas.len() > MAX_SUBSCHEMAS {
+            return refuse(format!("has more than {MAX_SUBSCHEMAS} subschemas"));
+        }
+        survey.try_patterns();
+        match survey.faults.is_empty() {
+            true => Ok(survey),
+            false => Err(survey.faults.into_iter().take(MAX_FAULTS).collect()),
+        }
+    }
+
+    fn walk(&mut self, schema: &'a Value, at: String, mut resource: usize) {
+        if self.schemas.len() > MAX_SUBSCHEMAS || !self.seen.insert(at.clone()) {
+            return;
+        }
+        self.schemas.push(at.clone());
+        let Value::Object(keywords) = schema else {
+            return;
+        };
+        if let Some(Value::String(id)) = keywords.get("$id") {
+            resource = self.enter(id, &at, resource);
+        }
+        for (keyword, value) in keywords {
+            let here = child(&at, keyword);
+            match (keyword.as_str(), value) {
+                ("$schema", Value::String(draft)) if draft.trim_end_matches('#') != DRAFT_2020_12 => {
+                    self.faults.push(fault(&here, &format!("must be {DRAFT_2020_12}")));
+                }
+                ("$anchor" | "$dynamicAnchor", Value::String(name)) => {
+                    let same = |a: &Anchor| a.resource == resource && a.name == *name && a.at != at;
+                    if self.anchors.iter().any(same) {
+                        self.faults.push(fault(&here, "is the name of another anchor already"));
+                    }
+                    let dynamic = keyword == "$dynamicAnchor";
+                    let (name, at) = (name.clone(), at.clone());
+                    self.anchors.push(Anchor {
+                        resource,
+                        name,
+                        at,
+                        dynamic,
+                    });
+                }
+                ("$ref" | "$dynamicRef", Value::String(text)) => self.references.push(Reference {
+                    at: at.clone(),
+                    keyword: keyword.clone(),
+                    text: text.clone(),
+                    resource,
+                    targets: Vec::new(),
+                }),
+                ("pattern", Value::String(pattern)) => self.patterns.push((here.clone(), pattern)),
+                ("patternProperties", Value::Object(map)) => {
+                    let patterns = map.keys().map(|name| (child(&here, name), name.as_str()));
+                    self.patterns.extend(patterns);
+                }
+                _ => {}
+            }
+            match (holds(keyword), value) {
+                (Some(Holds::Schema), inner) => self.walk(inner, here, resource),
+                (Some(Holds::List), Value::Array(list)) => {
+                    for (index, inner) in list.iter().enumerate() {
+                        self.walk(inner, format!("{here}/{index}"), resource);
+                    }
+                }
+                (Some(Holds::Map), Value::Object(map)) => {
+                    for (name, inner) in map {
+                        self.walk(inner, child(&here, name), resource);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A part with an address of its own begins at `at`.
+    fn enter(&mut self, id: &str, at: &str, resource: usize) -> usize {
+        let id = id.split('#').next().unwrap_or_default();
+        let base = self.resources.get(resource).map(|(_, base)| base);
+        let Some(Ok(url)) = base.map(|base| base.join(id)) else {
+            self.faults.push(fault(&child(at, "$id"), "is not a URI reference"));
+            return resource;
+        };
+        match self
+            .resources
+            .iter_mut()
+            .find(|(start, known)| start == at || *known == url)
+        {
+            Some((start, known)) if start == at => *known = url,
+            Some(_) if id.is_empty() => return resource,
+            Some(_) => self
+                .faults
+                .push(fault(&child(at, "$id"), "is the $id of another part already")),
+            None => self.resources.push((at.into(), url)),
+        }
+        self.resources
+            .iter()
+            .position(|(start, _)| start == at)
+            .unwrap_or(resource)
+    }
+
+    /// Resolves every reference, and walks what only a reference makes a schema.
+    fn follow(&mut self) {
+        let mut next = 0;
+        while let Some(reference) = self.references.get(next) {
+            match self.resolve(reference) {
+                Ok(targets) => {
+                    for at in &targets {
+                        let within = |(start, _): &(String, Url)| {
+                            at.strip_prefix(start.as_str())
+                                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                        };
+                        // The innermost of the parts that hold it.
+                        let held = self.resources.iter().enumerate().filter(|(_, r)| within(r));
+                        let resource = held.max_by_key(|(_, (start, _))| start.len());
+                        if let (Some(schema), Some((resource, _))) = (self.document.pointer(at), resource) {
+                            self.walk(schema, at.clone(), resource);
+                        }
+                    }
+                    if let Some(reference) = self.references.get_mut(next) {
+                        reference.targets = targets;
+                    }
+                }
+                Err(detail) => {
+                    let at = child(&reference.at, &reference.keyword);
+                    self.faults.push(fault(&at, detail));
+                }
+            }
+            next += 1;
+        }
+    }
+
+    fn resolve(&self, reference: &Reference) -> Result<Vec<String>, &'static str> {
+        let (address, _) = reference.text.split_once('#').unwrap_or((&reference.text, ""));
+        let (start, base) = self.resources.get(reference.resource).ok_or("has no base")?;
+        let (mut resource, mut start) = (reference.resource, start);
+        if !address.is_empty() {
+            let url = base.join(address).map_err(|_| "is not a URI reference")?;
+            let own = self.resources.iter().position(|(_, known)| *known == url);
+            resource = match own {
+                Some(own) => own,
+                None if url.as_str() == BASE => 0,
+                None if url.as_str() == DRAFT_2020_12 => return Ok(Vec::new()),
+                None => return Err("leads out of this document: put what it means under $defs"),
+            };
+            start = self.resources.get(resource).map_or(start, |(start, _)| start);
+        }
+        let inside = fragment(&reference.text).ok_or("is not a URI reference")?;
+        let at = if inside.is_empty() || inside.starts_with('/') {
+            format!("{start}{inside}")
+        } else {
+            let named = |a: &&Anchor| a.name == inside;
+            let mut anchors = self.anchors.iter().filter(named);
+            let anchor = anchors
+                .find(|a| a.resource == resource)
+                .ok_or("names no anchor there is")?;
+            if reference.keyword == "$dynamicRef" && anchor.dynamic {
+                // The outermost part that has such an anchor wins, and that is always the
+                // root if it has one; else it depends on the way taken.
+                let dynamic = || self.anchors.iter().filter(named).filter(|a| a.dynamic);
+                let outermost = dynamic().find(|a| a.resource == 0);
+                return Ok(match outermost {
+                    Some(outermost) => vec![outermost.at.clone()],
+                    None => dynamic().map(|a| a.at.clone()).collect(),
+                });
+            }
+            anchor.at.clone()
+        };
+        match self.document.pointer(&at) {
+            Some(Value::Object(_) | Value::Bool(_)) => Ok(vec![at]),
+            Some(_) => Err("leads to something that is not a schema"),
+            None => Err("leads to nothing in this document"),
+        }
+    }
+
+    /// boon's own answer to a broken `pattern` does not say where it is, so each is tried.
+    fn try_patterns(&mut self) {
+        let weight: usize = self.patterns.iter().map(|(_, pattern)| pattern_weight(pattern)).sum();
+        if weight > MAX_PATTERN_WEIGHT {
+            let detail = "has patterns that repeat too much, or too many of them";
+            self.faults.push(fault("", detail));
+            return;
+        }
+        // In the verbose mode (an extension) spaces and comments would hide what repeats.
+        for (at, pattern) in &self.patterns {
+            let flags = |group: &str| {
+                let flags = group.split([':', ')', '<']).next().unwrap_or_default();
+                flags.starts_with('?') && flags.contains('x')
+            };
+            if pattern.split('(').skip(1).any(flags) {
+                let detail = "has the flag x, which is no part of ECMA 262";
+                self.faults.push(fault(at, detail));
+            }
+        }
+        if self.patterns.is_empty() || !self.faults.is_empty() {
+            return;
+        }
+        let all: HashMap<&str, bool> = self.patterns.iter().map(|(_, p)| (*p, true)).collect();
+        if compile(&json!({ "patternProperties": all })).is_ok() {
+            return;
+        }
+        for (at, pattern) in &self.patterns {
+            if compile(&json!({ "patternProperties": { *pattern: true } })).is_err() {
+                let detail = "is not a regular expression that runs in linear time (look-around \
+                              and back-references do not)";
+                self.faults.push(fault(at, detail));
+            }
+        }
+    }
+
+    /// The document with each reference replaced by pointers to what it may lead to.
+    pub fn with_targets(&self) -> Value {
+        let mut document = self.document.clone();
+        for reference in &self.references {
+            let schema = document.pointer_mut(&reference.at).and_then(Value::as_object_mut);
+            if let Some(keywords) = schema {
+                keywords.insert(reference.keyword.clone(), json!(reference.targets));
+            }
+        }
+        document
+    }
+}

@@ -1,0 +1,97 @@
+use super::*;
+use serde_json::{Value, json};
+
+const RULES: Rules<'static> = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
+
+fn smallest() -> Value {
+    json!({
+        "name": "Echo", "type": "tool",
+        "transport": {"kind": "http", "url": "https://echo.example.com/run"},
+        "capabilities": [{"name": "echo"}]
+    })
+}
+
+fn pointers(document: &Value) -> Vec<String> {
+    match read("echo", &document.to_string(), RULES) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
+    }
+}
+
+#[test]
+fn the_smallest_service_gets_sensible_defaults() {
+    let registration = read("echo", &smallest().to_string(), RULES).unwrap();
+    let capability = &registration.service.capabilities[0];
+    assert_eq!(capability.version, Version::new(1, 0, 0));
+    assert!(capability.durable && !capability.idempotent);
+    assert_eq!((capability.timeout_seconds, registration.service.weight, registration.service.tier), (60, 1, 0));
+    assert_eq!(registration.service.status(), "unknown");
+}
+
+#[test]
+fn every_fault_is_named() {
+    let document = json!({
+        "type": "robot", "colour": "red", "tags": [1],
+        "transport": {"kind": "http", "url": "http://10.0.0.1/"},
+        "credentials": {"header": "Host", "value": "x"},
+        "signing_secret": "secret",
+        "capabilities": [
+            {"name": "a b", "version": "1", "input_schema": {"type": "strin"}},
+            {"name": "same"}, {"name": "same"},
+            {"name": "ok", "permissions": ["a:*"], "timeout_seconds": 0}
+        ],
+        "retry": {"base_ms": 100, "cap_ms": 5}
+    });
+    let mut found = pointers(&document);
+    found.sort();
+    let mut expected = vec![
+        "#/name", "#/type", "#/colour", "#/tags/0", "#/transport/url", "#/credentials/header", "#/signing_secret",
+        "#/capabilities/0/name", "#/capabilities/0/version", "#/capabilities/0/input_schema/type",
+        "#/capabilities/2/name", "#/capabilities/3/permissions/0", "#/capabilities/3/timeout_seconds", "#/retry/cap_ms",
+    ];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_shown_document_can_be_sent_back() {
+    let registration = read("echo", &smallest().to_string(), RULES).unwrap();
+    let view = registration.service.view(Timestamp(1), Timestamp(2));
+    let shown = serde_json::to_string(&view).unwrap();
+    assert!(read("echo", &shown, RULES).is_ok());
+}
+
+#[test]
+fn draining_is_configured_and_undone() {
+    let mut document = smallest();
+    merge_patch(&mut document, json!({"status": "draining"}));
+    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(), "draining");
+    merge_patch(&mut document, json!({"status": null}));
+    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(), "unknown");
+}
+
+/// The examples of RFC 7396, appendix A.
+#[test]
+fn merge_patch_does_what_its_rfc_says() {
+    for (target, patch, result) in [
+        (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+        (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+        (json!({"a": "b"}), json!({"a": null}), json!({})),
+        (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+        (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+        (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
+        (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+        (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+        (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+        (json!({"a": "b"}), json!(["c"]), json!(["c"])),
+        (json!({"a": "foo"}), json!(null), json!(null)),
+        (json!({"a": "foo"}), json!("bar"), json!("bar")),
+        (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+        (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
+        (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+    ] {
+        let mut patched = target.clone();
+        merge_patch(&mut patched, patch.clone());
+        assert_eq!(patched, result, "{target} + {patch}");
+    }
+}

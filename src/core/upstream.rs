@@ -1,0 +1,178 @@
+//! What a service's answer means.
+//!
+//! An answer is hostile until checked: only JSON of bounded size and depth counts. What the service
+//! said itself is kept in `details`, never in a message of the gateway's own.
+
+use serde_json::value::RawValue;
+
+use super::context::{ContextError, Outcome};
+use super::json::{MAX_DEPTH, Object, check};
+use super::lifecycle::ErrorCode;
+use super::schema::Schema;
+
+/// The largest answer that is kept, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// What came back, before anybody looked into it.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    Http { status: u16, is_json: bool, retry_after_ms: Option<u64>, body: Vec<u8> },
+    /// More than [`MAX_ANSWER_BYTES`].
+    TooLarge { status: u16 },
+    /// The connection could not be made: nothing reached the service.
+    Refused,
+    /// The connection broke; the service may have done the work.
+    Broken,
+    /// No answer before the attempt's end; `deadline` when that was the context's own.
+    TimedOut { deadline: bool },
+    /// The attempt was stopped because its context was cancelled.
+    Cancelled,
+}
+
+impl Answer {
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Answer::Http { status, .. } | Answer::TooLarge { status } => Some(*status),
+            Answer::Refused | Answer::Broken | Answer::TimedOut { .. } | Answer::Cancelled => None,
+        }
+    }
+}
+
+/// A verdict on an answer: the outcome to report and, when it succeeded, the result.
+#[derive(Debug)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    pub result: Option<Box<RawValue>>,
+}
+
+struct Failure<'a> {
+    service: &'a str,
+    code: ErrorCode,
+    message: String,
+    details: Option<Box<RawValue>>,
+    retryable: bool,
+    untouched: bool,
+    retry_after_ms: Option<u64>,
+}
+
+impl<'a> Failure<'a> {
+    fn new(service: &'a str, code: ErrorCode, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { service, code, message, details: None, retryable: false, untouched: false, retry_after_ms: None }
+    }
+
+    fn verdict(self) -> Verdict {
+        let error = ContextError {
+            code: self.code,
+            message: self.message,
+            service: Some(self.service.into()),
+            details: self.details,
+        };
+        let Failure { retryable, untouched, retry_after_ms, .. } = self;
+        Verdict { outcome: Outcome::Failed { error, retryable, untouched, retry_after_ms }, result: None }
+    }
+}
+
+/// Reads an answer. `service` is who gave it; `schema` what its result must match.
+pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
+    match answer {
+        Answer::Refused => Failure {
+            retryable: true,
+            untouched: true,
+            ..Failure::new(service, ErrorCode::ServiceUnavailable, "The service could not be reached.")
+        }
+        .verdict(),
+        Answer::Broken => Failure {
+            retryable: true,
+            ..Failure::new(service, ErrorCode::ServiceUnavailable, "The connection to the service broke before its answer was whole.")
+        }
+        .verdict(),
+        Answer::TimedOut { deadline: true } => {
+            Failure::new(service, ErrorCode::DeadlineExceeded, "The service did not answer within the context's time.").verdict()
+        }
+        Answer::TimedOut { deadline: false } => Failure {
+            retryable: true,
+            ..Failure::new(service, ErrorCode::UpstreamTimeout, "The service did not answer in time.")
+        }
+        .verdict(),
+        Answer::Cancelled => Failure::new(service, ErrorCode::Cancelled, "It was cancelled while it ran.").verdict(),
+        Answer::TooLarge { .. } => Failure::new(
+            service,
+            ErrorCode::UpstreamInvalidResponse,
+            format!("The service's answer is larger than {MAX_ANSWER_BYTES} bytes."),
+        )
+        .verdict(),
+        Answer::Http { status, is_json, retry_after_ms, body } => {
+            let text = check(&body, MAX_DEPTH).ok();
+            if (200..300).contains(&status) {
+                success(service, status, is_json, text, schema)
+            } else {
+                refusal(service, status, text, retry_after_ms)
+            }
+        }
+    }
+}
+
+fn refusal(service: &str, status: u16, text: Option<&str>, retry_after_ms: Option<u64>) -> Verdict {
+    let code = match status {
+        429 | 503 => ErrorCode::ServiceUnavailable,
+        408 | 504 => ErrorCode::UpstreamTimeout,
+        _ => ErrorCode::UpstreamError,
+    };
+    Failure {
+        details: text.filter(|text| text.len() <= 4096).and_then(|text| RawValue::from_string(text.into()).ok()),
+        retryable: matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+        // These say by their definition that the request was not acted upon.
+        untouched: matches!(status, 425 | 429 | 503),
+        retry_after_ms,
+        ..Failure::new(service, code, format!("The service answered with status {status}."))
+    }
+    .verdict()
+}
+
+fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema: Option<&Schema>) -> Verdict {
+    let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
+    if status != 200 {
+        return invalid("The service answered with a status that carries no result.");
+    }
+    if !is_json {
+        return invalid("The service's answer is not application/json.");
+    }
+    let Some(text) = text else { return invalid("The service's answer is not acceptable JSON.") };
+    let Ok(mut answer) = Object::new(text, "#") else {
+        return invalid("The service's answer must be an object with a result or an error.");
+    };
+    if let Some(mut error) = answer.object("error") {
+        let code = error.string("code", 1..=200);
+        let message = error.string("message", 1..=2000);
+        let retryable = error.boolean("retryable").unwrap_or(false);
+        let (Some(_), Some(message)) = (code, message) else {
+            return invalid("The service's error has no code or no message.");
+        };
+        let details = raw_member(text, "error");
+        return Failure { details, retryable, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict();
+    }
+    let Some(result) = answer.raw_or_null("result") else {
+        return invalid("The service's answer has neither a result nor an error.");
+    };
+    if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
+        let faults = match serde_json::from_str(result.get()) {
+            Ok(value) => schema.validate(&value).err().unwrap_or_default(),
+            Err(_) => return invalid("The service's result is not acceptable JSON."),
+        };
+        if !faults.is_empty() {
+            let details = serde_json::to_string(&faults).ok().and_then(|text| RawValue::from_string(text).ok());
+            let message = "The service's result does not match the capability's output schema.";
+            return Failure { details, ..Failure::new(service, ErrorCode::UpstreamInvalidResponse, message) }.verdict();
+        }
+    }
+    Verdict { outcome: Outcome::Succeeded, result: Some(result.to_owned()) }
+}
+
+fn raw_member(text: &str, name: &str) -> Option<Box<RawValue>> {
+    Object::new(text, "#").ok()?.raw(name).map(RawValue::to_owned)
+}
+
+#[cfg(test)]
+#[path = "upstream_tests.rs"]
+mod tests;

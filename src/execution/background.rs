@@ -1,0 +1,70 @@
+//! Work nobody waits for: the queue's messages, and the cron's sweep.
+//!
+//! A message names a store; what to run next is the store's to say. A message that comes twice finds nothing
+//! to do, one that is lost is rung again by the store's alarm.
+
+use futures_util::future::join_all;
+
+use crate::auth::FIRST_TENANT;
+use crate::core::id::StoreId;
+use crate::objects::contexts::messages::{Ask, Message, Reply};
+use crate::objects::events;
+use crate::objects::registry::{self, snapshot};
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::{Failure, clock, log};
+
+use super::{LEASE_MS, hint, work_on};
+
+/// A consumer stops taking on more after this; the platform gives it 15 minutes in all.
+const SHIFT_MS: u64 = 10 * 60 * 1000;
+/// A retry that comes sooner than this is waited for.
+const STAYS_MS: u64 = 5_000;
+
+/// Works off what a store has, one context after the other.
+pub async fn work_off(name: &str) -> Result<(), Failure> {
+    let (tenant, store) = name
+        .split_once('/')
+        .and_then(|(tenant, code)| Some((tenant, StoreId::parse(code)?)))
+        .ok_or_else(|| Failure("a message that names no store".into()))?;
+    let began = clock::now();
+    while clock::now().since(began) < SHIFT_MS {
+        let snapshot = snapshot::fresh(tenant).await?;
+        let claim = Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS } };
+        match objects::send(Kind::Contexts, name, hint(store), &claim, PATIENCE_MS).await? {
+            Reply::Leased(work) => {
+                if let Err(failure) = work_on(tenant.into(), *work, snapshot, STAYS_MS).await {
+                    // Its lease runs out, and the store sees to it.
+                    log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
+                }
+            }
+            Reply::Stale { .. } => {
+                snapshot::refreshed(tenant).await?;
+            }
+            _ => return Ok(()),
+        }
+    }
+    // There may be more: the store rings again.
+    Ok(())
+}
+
+/// Every minute: wakes what a dead alarm left asleep.
+pub async fn sweep() -> Result<(), Failure> {
+    let tenant = FIRST_TENANT;
+    let snapshot = snapshot::refreshed(tenant).await?;
+    let sweeps = snapshot.stores.iter().map(|store| {
+        let name = store.object_name(tenant);
+        let message = Message { revision: snapshot.revision, ask: Ask::Sweep };
+        async move {
+            let swept: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;
+            if let Err(failure) = swept {
+                log(&format!(r#"{{"level":"warn","message":"not swept","store":{name:?},"detail":{:?}}}"#, failure.0));
+            }
+        }
+    });
+    join_all(sweeps).await;
+    let ask = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Sweep };
+    let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
+    let _: events::messages::Reply =
+        objects::send(Kind::Events, tenant, "", &events::messages::Ask::Sweep, PATIENCE_MS).await?;
+    Ok(())
+}

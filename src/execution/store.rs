@@ -1,0 +1,70 @@
+//! Asking the store that keeps a context.
+
+use std::rc::Rc;
+
+use crate::core::id::{ContextId, StoreId};
+use crate::objects::contexts::messages::{Ask, Message, Reply};
+use crate::objects::registry::snapshot::{self, Snapshot};
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::{Failure, clock};
+
+/// Times a commit is tried before its lease is left to run out.
+const TRIES: u32 = 4;
+
+/// Where a store is created, if this is its first call.
+pub fn hint(store: StoreId) -> &'static str {
+    store.region.location_hint()
+}
+
+fn patience(ask: &Ask) -> u64 {
+    match ask {
+        Ask::Wait { milliseconds, .. } => PATIENCE_MS + milliseconds,
+        _ => PATIENCE_MS,
+    }
+}
+
+async fn send(tenant: &str, id: &ContextId, message: &Message) -> Result<Reply, Failure> {
+    let store = id.store().ok_or_else(|| Failure("a context without a store".into()))?;
+    objects::send(Kind::Contexts, &store.object_name(tenant), hint(store), message, patience(&message.ask)).await
+}
+
+/// Asks once, with a revision the caller vouches for.
+pub async fn ask(tenant: &str, id: &ContextId, revision: u64, ask: Ask) -> Result<Reply, Failure> {
+    send(tenant, id, &Message { revision, ask }).await
+}
+
+/// Asks what does not depend on the registry's content, refetching the snapshot when the store knows a newer one.
+pub async fn ask_decided(
+    tenant: &str,
+    id: &ContextId,
+    snapshot: &mut Rc<Snapshot>,
+    ask: Ask,
+) -> Result<Reply, Failure> {
+    let mut message = Message { revision: snapshot.revision, ask };
+    for _ in 0..3 {
+        match send(tenant, id, &message).await? {
+            Reply::Stale { .. } => {
+                *snapshot = snapshot::refreshed(tenant).await?;
+                message.revision = snapshot.revision;
+            }
+            reply => return Ok(reply),
+        }
+    }
+    Err(Failure("the registry changes faster than it can be read".into()))
+}
+
+/// Asks until there is a reply: for what must not be lost, and changes nothing when it comes twice.
+pub async fn ask_stubbornly(tenant: &str, id: &ContextId, ask: Ask) -> Result<Reply, Failure> {
+    let message = Message { revision: 0, ask };
+    let mut tries = 0;
+    loop {
+        match send(tenant, id, &message).await {
+            Ok(reply) => return Ok(reply),
+            Err(failure) if tries == TRIES => return Err(failure),
+            Err(_) => {
+                tries += 1;
+                clock::pause(100 << tries).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Answers on their way out, and the headers all of them have.
+
+use serde::Serialize;
+use wasm_bindgen::JsValue;
+
+use crate::core::problem::Problem;
+use crate::execution::Timings;
+use crate::platform::Failure;
+use crate::platform::http::{self, Headers};
+
+pub enum Body {
+    None,
+    Text { content_type: &'static str, text: String },
+    /// Made by the platform or an object: a file, an opened socket.
+    Made(JsValue),
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: Headers,
+    pub body: Body,
+    pub timings: Timings,
+    /// For the log: why it was refused.
+    pub code: Option<&'static str>,
+    pub cause: Option<String>,
+    /// May be read from any origin, as it tells nothing of anybody.
+    pub public: bool,
+}
+
+pub const JSON: &str = "application/json";
+
+impl Answer {
+    pub fn new(status: u16, body: Body) -> Self {
+        Self {
+            status,
+            headers: Headers::default(),
+            body,
+            timings: Timings::default(),
+            code: None,
+            cause: None,
+            public: false,
+        }
+    }
+
+    pub fn empty(status: u16) -> Self {
+        Self::new(status, Body::None)
+    }
+
+    pub fn text(status: u16, content_type: &'static str, text: String) -> Self {
+        Self::new(status, Body::Text { content_type, text })
+    }
+
+    pub fn json<T: Serialize>(status: u16, value: &T) -> Result<Self, Problem> {
+        let text = serde_json::to_string(value).map_err(|error| Problem::internal(error.to_string()))?;
+        Ok(Self::text(status, JSON, text))
+    }
+
+    pub fn made(status: u16, response: JsValue) -> Self {
+        Self::new(status, Body::Made(response))
+    }
+
+    pub fn problem(problem: &Problem, instance: &str, request_id: &str) -> Self {
+        let mut answer =
+            Self::text(problem.code.status(), "application/problem+json", problem.body(instance, request_id));
+        for (name, value) in &problem.headers {
+            answer.headers.set(name, value);
+        }
+        answer.code = Some(problem.code.as_str());
+        answer.cause.clone_from(&problem.cause);
+        answer
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.set(name, value);
+        self
+    }
+
+    /// The platform's response. A made one keeps its own headers and gets ours on top.
+    pub fn send(mut self) -> JsValue {
+        match self.body {
+            Body::None => http::answer(self.status, &self.headers, None),
+            Body::Text { content_type, text } => {
+                self.headers.set("content-type", content_type);
+                http::answer(self.status, &self.headers, Some(&text))
+            }
+            // An opened socket cannot be copied: it got its headers when it was made.
+            Body::Made(response) if self.status == 101 => response,
+            Body::Made(response) => http::with_headers(&response, &self.headers),
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Serialize)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    pub next_cursor: Option<String>,
+}
+
+pub fn internal(failure: Failure) -> Problem {
+    Problem::internal(failure.0)
+}

@@ -1,0 +1,76 @@
+//! `/v1/capabilities`: discovery. Shows what the caller could call, and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::core::problem::Problem;
+use crate::core::service::Capability;
+
+use super::answer::Answer;
+use super::call::{Call, Caller};
+use super::contexts::page;
+
+#[derive(Serialize)]
+struct Offer<'a> {
+    service: &'a str,
+    status: &'a str,
+    tier: u64,
+}
+
+#[derive(Serialize)]
+struct CapabilityView<'a> {
+    name: &'a str,
+    version: String,
+    description: &'a str,
+    input_schema: Option<&'a RawValue>,
+    output_schema: Option<&'a RawValue>,
+    idempotent: bool,
+    durable: bool,
+    timeout_seconds: u64,
+    /// Whether a context would find somebody to run it now.
+    available: bool,
+    services: Vec<Offer<'a>>,
+}
+
+fn shown(capability: &Capability) -> CapabilityView<'_> {
+    CapabilityView {
+        name: &capability.name,
+        version: capability.version.to_string(),
+        description: &capability.description,
+        input_schema: capability.input_schema.as_deref(),
+        output_schema: capability.output_schema.as_deref(),
+        idempotent: capability.idempotent,
+        durable: capability.durable,
+        timeout_seconds: capability.timeout_seconds,
+        available: false,
+        services: Vec::new(),
+    }
+}
+
+pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
+    caller.principal.require("services:read")?;
+    call.only_query(&["name", "service"])?;
+    let (name, of) = (call.query("name"), call.query("service"));
+    caller.refresh().await?;
+    // One entry for each name and version, whoever offers it.
+    let mut found: BTreeMap<(&str, &semver::Version), CapabilityView<'_>> = BTreeMap::new();
+    for entry in &caller.snapshot.services {
+        let service = entry.service();
+        if of.as_ref().is_some_and(|id| *id != service.id) {
+            continue;
+        }
+        for capability in &service.capabilities {
+            let wanted = name.as_ref().is_none_or(|name| *name == capability.name);
+            if !wanted || !caller.principal.may_call(service, capability) {
+                continue;
+            }
+            let view = found.entry((&capability.name, &capability.version)).or_insert_with(|| shown(capability));
+            view.available |= !service.draining;
+            view.services.push(Offer { service: &service.id, status: service.status(), tier: service.tier });
+        }
+    }
+    let data: Vec<CapabilityView<'_>> = found.into_values().collect();
+    page(call, &data, None)
+}

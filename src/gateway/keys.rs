@@ -1,0 +1,140 @@
+//! `/v1/keys`: API keys. A secret is shown in the answer that makes it, and never again.
+
+use serde::Serialize;
+
+use crate::core::json::{Fault, Object};
+use crate::core::key;
+use crate::core::permission::{self, shipped_role};
+use crate::core::problem::Problem;
+use crate::core::time::{Timestamp, as_text};
+use crate::objects::registry::messages::{Ask, Key, NewKey, Reply};
+use crate::platform::{clock, random};
+
+use super::answer::Answer;
+use super::call::{Call, Caller};
+use super::contexts::page;
+use super::services::{ask_registry, refusal};
+
+const DAY_MS: u64 = 86_400_000;
+const DEFAULT_DAYS: u64 = 90;
+/// The longest a rotated secret stays valid, in seconds.
+const MOST_OVERLAP: u64 = 30 * 86_400;
+
+#[derive(Serialize)]
+struct KeyView<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    name: &'a str,
+    role: &'a str,
+    permissions: &'a [String],
+    /// By which people recognise the secret.
+    last_four: &'a str,
+    created_by: &'a str,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    expires_at: Timestamp,
+}
+
+fn view<'a>(key: &'a Key, secret: Option<&'a str>) -> KeyView<'a> {
+    KeyView {
+        id: &key.id,
+        secret,
+        name: &key.name,
+        role: &key.role,
+        permissions: &key.permissions,
+        last_four: key.secrets.last().map_or("", |secret| &secret.last_four),
+        created_by: &key.created_by,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+    }
+}
+
+pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("keys:write")?;
+    let bytes = call.json_body().await?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
+    let name = body.string("name", 1..=200);
+    let name = body.require("name", name).unwrap_or_default();
+    let known_role = |role: &str| shipped_role(role).map(|_| role.to_string());
+    let role = body.parsed("role", "admin, operator, caller, viewer or service", known_role);
+    let role = body.require("role", role).unwrap_or_default();
+    let permissions = body.strings("permissions", 50, 160).unwrap_or_default();
+    let days = body.integer("expires_in_days", 1..=3650).unwrap_or(DEFAULT_DAYS);
+    for (index, wanted) in permissions.iter().enumerate() {
+        if !permission::valid(wanted) {
+            body.faults([Fault::new(format!("#/permissions/{index}"), "must be a permission such as contexts:create:llm.*")]);
+        }
+    }
+    let faults = body.finish();
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    // Nobody gives what they do not have.
+    let granted = shipped_role(&role).unwrap_or_default().iter().copied().chain(permissions.iter().map(String::as_str));
+    for permission in granted {
+        caller.principal.require(permission)?;
+    }
+    let minted = key::mint(&caller.principal.tenant, random::bytes());
+    let new = NewKey {
+        id: minted.id,
+        name,
+        role,
+        permissions,
+        hash: minted.hash,
+        last_four: minted.last_four,
+        created_by: caller.principal.principal.clone(),
+        expires_at: clock::now().plus_ms(days * DAY_MS),
+    };
+    made(ask_registry(caller, Ask::CreateKey(new)).await?, &minted.secret)
+}
+
+fn made(reply: Reply, secret: &str) -> Result<Answer, Problem> {
+    match reply {
+        Reply::Key(key) => {
+            let answer = Answer::json(201, &view(&key, Some(secret)))?;
+            Ok(answer.with("location", &format!("/v1/keys/{}", key.id)))
+        }
+        other => Err(refusal(other, "key")),
+    }
+}
+
+pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("keys:write")?;
+    let bytes = call.optional_json_body().await?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
+    let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(0);
+    let faults = body.finish();
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let minted = key::mint_again(id.into(), &random::bytes::<32>());
+    let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
+    made(ask_registry(caller, ask).await?, &minted.secret)
+}
+
+pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("keys:write")?;
+    match ask_registry(caller, Ask::RevokeKey { id: id.into() }).await? {
+        Reply::Done => Ok(Answer::empty(204)),
+        other => Err(refusal(other, "key")),
+    }
+}
+
+pub async fn get(caller: &mut Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("keys:read")?;
+    caller.refresh().await?;
+    let key = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
+    Answer::json(200, &view(key, None))
+}
+
+pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
+    caller.principal.require("keys:read")?;
+    call.only_query(&[])?;
+    caller.refresh().await?;
+    let data: Vec<KeyView<'_>> = caller.snapshot.keys.iter().map(|key| view(key, None)).collect();
+    page(call, &data, None)
+}

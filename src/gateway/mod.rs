@@ -1,0 +1,62 @@
+//! HTTP in, HTTP out. The life of a request is this list of phases:
+//!
+//! describe → preflight → size of the headers → route → credentials → the resource's handler → answer → log
+//!
+//! Routes are one `match` on path segments (`routes.rs`), so the whole surface is seen in one place. Handlers
+//! give an [`Answer`] or a [`Problem`]; everything common to all answers is added here.
+
+pub mod answer;
+mod call;
+mod capabilities;
+mod contexts;
+mod cors;
+mod events;
+mod keys;
+mod log_line;
+mod meta;
+mod routes;
+mod services;
+
+use wasm_bindgen::JsValue;
+
+use crate::core::problem::{Code, Problem};
+use crate::platform::settings;
+
+use answer::Answer;
+use call::{Call, MAX_HEADER_BYTES};
+
+/// Serves one request.
+pub async fn serve(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
+    let call = Call::new(request, settings::of(env), context);
+    let answer = match handle(&call).await {
+        Ok(answer) => answer,
+        Err(problem) => Answer::problem(&problem, &call.path, &call.request_id),
+    };
+    finish(&call, answer)
+}
+
+async fn handle(call: &Call) -> Result<Answer, Problem> {
+    if let Some(preflight) = cors::preflight(call) {
+        return Ok(preflight);
+    }
+    if call.request.header_bytes() > MAX_HEADER_BYTES {
+        let detail = format!("All headers together may have at most {MAX_HEADER_BYTES} bytes.");
+        return Err(Problem::new(Code::HeaderTooLarge, detail));
+    }
+    routes::dispatch(call).await
+}
+
+/// Adds what every answer has, and writes the log line.
+fn finish(call: &Call, mut answer: Answer) -> JsValue {
+    let headers = &mut answer.headers;
+    headers.set("x-request-id", &call.request_id);
+    headers.set("traceparent", &call.trace.header());
+    headers.set("server-timing", &log_line::server_timing(&answer.timings));
+    headers.set("x-content-type-options", "nosniff");
+    if !answer.public {
+        headers.set("cache-control", "no-store");
+    }
+    cors::headers(call, headers, answer.public);
+    log_line::write(call, &answer);
+    answer.send()
+}

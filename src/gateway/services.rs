@@ -1,0 +1,138 @@
+//! `/v1/services`: the registry of services.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::core::id::valid_name;
+use crate::core::json::Fault;
+use crate::core::problem::{Code, Problem};
+use crate::core::service::{Kind, View};
+use crate::objects::registry::messages::{Ask, Message, Refusal, Registered, Reply};
+use crate::platform::objects::{self, Kind as Object};
+
+use super::answer::{Answer, internal};
+use super::call::{Call, Caller};
+use super::contexts::page;
+
+/// A write waits for every store to know of it.
+const WRITE_PATIENCE_MS: u64 = 15_000;
+
+pub fn view(registered: &Registered) -> View<'_> {
+    registered.service.view(registered.created_at, registered.updated_at)
+}
+
+fn etag(registered: &Registered) -> String {
+    format!("\"{}\"", registered.version)
+}
+
+/// Asks the registry of the caller's tenant.
+pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
+    let tenant = &caller.principal.tenant;
+    let message = Message { tenant: tenant.clone(), ask };
+    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+}
+
+/// What all writes may be refused with.
+pub fn refusal(reply: Reply, what: &str) -> Problem {
+    match reply {
+        Reply::Absent => Problem::not_found(what),
+        Reply::Faults(faults) => Problem::invalid(faults),
+        Reply::Refused(Refusal::PreconditionRequired) => Problem::new(
+            Code::PreconditionRequired,
+            format!("This {what} exists. Send its current ETag as If-Match, or If-Match: * to change whatever is there."),
+        ),
+        Reply::Refused(Refusal::PreconditionFailed) => {
+            Problem::new(Code::PreconditionFailed, format!("The {what} is not in the state your precondition names. Read it again."))
+        }
+        Reply::Refused(Refusal::Conflict) => Problem::new(Code::Conflict, format!("There is such a {what} already.")),
+        _ => Problem::internal("the registry answered something else"),
+    }
+}
+
+fn written(reply: Reply) -> Result<Answer, Problem> {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        #[serde(flatten)]
+        view: View<'a>,
+        /// Shown now and never again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signing_secret: Option<&'a str>,
+    }
+    match reply {
+        Reply::Service { service, created, signing_secret } => {
+            let body = Created { view: view(&service), signing_secret: signing_secret.as_deref() };
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service));
+            Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
+        }
+        other => Err(refusal(other, "service")),
+    }
+}
+
+fn checked_id(id: &str) -> Result<String, Problem> {
+    if valid_name(id) {
+        return Ok(id.to_string());
+    }
+    let detail = "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit";
+    Err(Problem::invalid(vec![Fault::new("#/id", detail)]))
+}
+
+pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("services:write")?;
+    let id = checked_id(id)?;
+    let condition = call.condition()?;
+    let document = text(call.json_body().await?);
+    let ask = Ask::PutService { id, document, condition, rules: call.write_rules() };
+    written(ask_registry(caller, ask).await?)
+}
+
+pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("services:write")?;
+    let condition = call.condition()?;
+    let patch = text(call.json_body().await?);
+    let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
+    written(ask_registry(caller, ask).await?)
+}
+
+/// The body was found to be UTF-8 when it was checked.
+fn text(body: Vec<u8>) -> String {
+    String::from_utf8(body).unwrap_or_default()
+}
+
+pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("services:write")?;
+    match ask_registry(caller, Ask::DeleteService { id: id.into(), condition: call.condition()? }).await? {
+        Reply::Done => Ok(Answer::empty(204)),
+        other => Err(refusal(other, "service")),
+    }
+}
+
+pub async fn get(_call: &Call, caller: &mut Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("services:read")?;
+    caller.refresh().await?;
+    let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
+    Ok(Answer::json(200, &view(&entry.registered))?.with("etag", &etag(&entry.registered)))
+}
+
+pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
+    caller.principal.require("services:read")?;
+    call.only_query(&["type", "capability", "status", "tag"])?;
+    let kind = call.query("type").map(|text| Kind::parse(&text));
+    if kind == Some(None) {
+        let detail = "must be llm, tool, database, external_api, file_storage or custom";
+        return Err(Problem::invalid(vec![Fault::new("?type", detail)]));
+    }
+    let (capability, status, tag) = (call.query("capability"), call.query("status"), call.query("tag"));
+    caller.refresh().await?;
+    let matching = caller.snapshot.services.iter().filter(|entry| {
+        let service = entry.service();
+        kind.flatten().is_none_or(|kind| kind == service.kind)
+            && capability.as_ref().is_none_or(|name| service.capabilities.iter().any(|offer| offer.name == *name))
+            && status.as_ref().is_none_or(|status| status == service.status())
+            && tag.as_ref().is_none_or(|tag| service.tags.contains(tag))
+    });
+    let data: Vec<Box<RawValue>> = matching
+        .map(|entry| serde_json::value::to_raw_value(&view(&entry.registered)))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Problem::internal(error.to_string()))?;
+    page(call, &data, None)
+}

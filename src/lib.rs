@@ -1,0 +1,49 @@
+//! Narthex: an edge gateway and coordination layer for AI services, as one Cloudflare Worker.
+//!
+//! Entry points only. `entry.mjs` exports the platform's classes and passes every handler on to what is here;
+//! it also settles what is in flight when a panic ends the instance. The way of a context, in four files:
+//! `gateway/contexts.rs`, `execution/mod.rs`, `objects/contexts/mod.rs`, `core/context.rs`.
+
+pub mod auth;
+pub mod core;
+pub mod execution;
+pub mod gateway;
+pub mod objects;
+pub mod platform;
+pub mod transport;
+
+use wasm_bindgen::prelude::*;
+
+/// `worker` installs a hook that tells the entry guard of a panic; this one adds the stack to the log.
+#[wasm_bindgen(start)]
+pub fn start() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        console_error_panic_hook::hook(info);
+        told(info);
+    }));
+}
+
+/// One HTTP request.
+#[wasm_bindgen]
+pub async fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue {
+    gateway::serve(request, &env, context).await
+}
+
+/// One message of the queue: the name of a store that has work. An error has it delivered again.
+#[wasm_bindgen]
+pub async fn work(message: String) -> Result<(), JsValue> {
+    execution::background::work_off(&message).await.map_err(|failure| js_sys::Error::new(&failure.0).into())
+}
+
+/// The cron's minute.
+#[wasm_bindgen]
+pub async fn sweep() -> Result<(), JsValue> {
+    execution::background::sweep().await.map_err(|failure| js_sys::Error::new(&failure.0).into())
+}
+
+/// What the entry guard must exist for: without `worker`'s initialisation it would not hear of a panic.
+#[wasm_bindgen(js_name = initState)]
+pub fn init_state() -> JsValue {
+    js_sys::Reflect::get(&js_sys::global(), &JsValue::from_str("__worker_init_state")).unwrap_or(JsValue::UNDEFINED)
+}

@@ -1,0 +1,150 @@
+//! What is asked of a context store, and what it replies.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::core::context::{Admission, Report};
+use crate::core::id::ContextId;
+use crate::core::lifecycle::Status;
+use crate::core::time::Timestamp;
+
+/// Every question carries the registry revision its asker decided with; who is behind is told so.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub revision: u64,
+    pub ask: Ask,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Makes a context exist; leased to the asker when `lease_ms` is given, else queued.
+    Admit {
+        admission: Box<Admission>,
+        parameters: Box<RawValue>,
+        #[serde(default)]
+        lease_ms: Option<u64>,
+    },
+    /// Ends an attempt.
+    Commit {
+        id: ContextId,
+        report: Report,
+        #[serde(default)]
+        result: Option<Box<RawValue>>,
+        /// The asker would run the next attempt itself, if it comes within this time.
+        #[serde(default)]
+        stays_ms: u64,
+    },
+    /// Keeps what was executed without being admitted first (`durable: false`).
+    Record {
+        admission: Box<Admission>,
+        parameters: Box<RawValue>,
+        report: Report,
+        #[serde(default)]
+        result: Option<Box<RawValue>>,
+    },
+    /// Begins the next attempt of a context that waits.
+    Lease { id: ContextId, lease_ms: u64 },
+    /// Still at it: keeps a lease alive.
+    Renew { id: ContextId, lease: u64, lease_ms: u64 },
+    /// Whatever should run next.
+    Claim { lease_ms: u64 },
+    Get { id: ContextId },
+    /// As `Get`, once it has ended or the time is over.
+    Wait { id: ContextId, milliseconds: u64 },
+    Cancel { id: ContextId },
+    List(Query),
+    /// The registry has changed.
+    Revision,
+    /// Sends out what is still to be told.
+    Flush,
+    /// Looks at all that is due and sets the alarm again.
+    Sweep,
+    /// Panics, now or in the next alarm: for the tests of the entry guard alone.
+    Die { in_alarm: bool },
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Query {
+    #[serde(default)]
+    pub owner: Option<String>,
+    #[serde(default)]
+    pub status: Option<Status>,
+    #[serde(default)]
+    pub service: Option<String>,
+    #[serde(default)]
+    pub capability: Option<String>,
+    #[serde(default)]
+    pub created_after: Option<Timestamp>,
+    #[serde(default)]
+    pub created_before: Option<Timestamp>,
+    /// Only what sorts before this, newest first.
+    #[serde(default)]
+    pub before: Option<String>,
+    pub limit: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The asker's revision is older than this one: decide again.
+    Stale { revision: u64 },
+    Admitted {
+        #[serde(default)]
+        lease: Option<u64>,
+        view: Box<RawValue>,
+    },
+    /// The attempt is taken in. `retry_ms`: the asker is to lease it again after that.
+    Committed {
+        view: Box<RawValue>,
+        #[serde(default)]
+        retry_ms: Option<u64>,
+    },
+    /// The lease was lost or the context had ended; this is what it is now.
+    Refused { view: Box<RawValue> },
+    Leased(Box<Work>),
+    Renewed { cancel: bool },
+    Nothing,
+    Context(Box<Found>),
+    Cancelled { view: Box<RawValue>, outcome: CancelOutcome },
+    Page { items: Vec<Listed> },
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelOutcome {
+    Now,
+    Asked,
+    Ended,
+}
+
+/// An attempt to be made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Work {
+    pub admission: Admission,
+    pub parameters: Box<RawValue>,
+    pub lease: u64,
+    /// Number of this attempt, from 1.
+    pub attempt: u64,
+    /// Services that failed it before.
+    #[serde(default)]
+    pub tried: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Found {
+    pub owner: String,
+    pub ended: bool,
+    pub created_at: Timestamp,
+    pub view: Box<RawValue>,
+    pub parameters: Box<RawValue>,
+    #[serde(default)]
+    pub result: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listed {
+    pub id: ContextId,
+    pub view: Box<RawValue>,
+}

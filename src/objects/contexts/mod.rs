@@ -1,0 +1,575 @@
+//! `ContextStore`: the truth about the contexts of one tenant, region and shard.
+//!
+//! It admits, leases, takes in how attempts ended, remembers, and tells the hub; it never calls a service.
+//! Every reply means "on disk": the platform holds a reply back until what was written before it is safe.
+//! A change is one statement, so a crash keeps all of it or nothing.
+
+mod alarm;
+pub mod messages;
+mod outbox;
+mod tables;
+pub mod view;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use serde_json::value::RawValue;
+use wasm_bindgen::prelude::*;
+
+use crate::core::context::{Admission, Cancelled, Head, Refused, Report, Verdict};
+use crate::core::event;
+use crate::core::id::{ContextId, StoreId};
+use crate::core::time::Timestamp;
+use crate::objects::{events, registry, reply};
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, clock, die, log, random, settings};
+
+use messages::{Ask, CancelOutcome, Found, Listed, Message, Query, Reply, Work};
+use outbox::Outbox;
+use tables::{Tables, Whole};
+
+/// A store that has not heard from its registry for this long asks before it admits.
+const TRUST_MS: u64 = 30_000;
+/// Events are gathered this long before they go out together: one row at the hub for all of them.
+const GATHER_MS: u64 = 20;
+/// Events of one context at most, between two writes.
+const MOST_EVENTS: u64 = 8;
+
+#[derive(Debug, Clone)]
+struct Identity {
+    tenant: String,
+    store: StoreId,
+}
+
+struct Store {
+    tables: Tables,
+    outbox: Outbox,
+    identity: RefCell<Option<Identity>>,
+    /// Ended contexts whose live rows are not cleaned yet.
+    ended: RefCell<HashSet<String>>,
+    /// Leases kept alive beyond what is on disk.
+    renewed: RefCell<HashMap<String, Timestamp>>,
+    waiters: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
+    revision: Cell<u64>,
+    heard_at: Cell<Timestamp>,
+    woke_at: Timestamp,
+    alarm_at: Cell<Option<Timestamp>>,
+    rang_at: Cell<Timestamp>,
+    may_die: bool,
+    dies_in_alarm: Cell<bool>,
+}
+
+#[wasm_bindgen]
+pub struct ContextStore(Rc<Store>);
+
+#[wasm_bindgen]
+impl ContextStore {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue, env: &JsValue) -> Result<ContextStore, JsValue> {
+        let store = Store::open(state, env).map_err(|failure| js_sys::Error::new(&failure.0))?;
+        let store = Rc::new(store);
+        store.flush_soon();
+        Ok(Self(store))
+    }
+
+    /// One message, one reply: at once where no waiting is needed.
+    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
+        let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        let store = self.0.clone();
+        if store.is_current(&message) && !matches!(message.ask, Ask::Wait { .. } | Ask::Flush) {
+            return reply(store.answer(message));
+        }
+        let answer = wasm_bindgen_futures::future_to_promise(async move { reply(store.answer_later(message).await) });
+        Ok(answer.into())
+    }
+
+    pub fn alarm(&self) -> js_sys::Promise {
+        let store = self.0.clone();
+        wasm_bindgen_futures::future_to_promise(async move {
+            if store.dies_in_alarm.get() {
+                die();
+            }
+            store.alarm_at.set(None);
+            store.sweep();
+            store.flush().await;
+            store.arm();
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+}
+
+impl Store {
+    fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
+        let tables = Tables::open(state)?;
+        let identity = match (tables.meta("tenant")?, tables.meta("store")?.as_deref().and_then(StoreId::parse)) {
+            (Some(tenant), Some(store)) => Some(Identity { tenant, store }),
+            _ => None,
+        };
+        let outbox = Outbox::default();
+        outbox.start(tables.meta("numbers")?.and_then(|n| n.parse().ok()).unwrap_or(0));
+        let store = Self {
+            tables,
+            outbox,
+            identity: RefCell::new(identity),
+            ended: RefCell::default(),
+            renewed: RefCell::default(),
+            waiters: RefCell::default(),
+            revision: Cell::new(0),
+            heard_at: Cell::new(Timestamp(0)),
+            woke_at: clock::now(),
+            alarm_at: Cell::new(None),
+            rang_at: Cell::new(Timestamp(0)),
+            may_die: settings::of(env).panic_routes,
+            dies_in_alarm: Cell::new(false),
+        };
+        store.recover()?;
+        Ok(store)
+    }
+
+    /// Takes up what the last instance had not told yet: all of it lies in `live`.
+    fn recover(&self) -> Result<(), Failure> {
+        let mut untold = Vec::new();
+        for (head, result) in self.tables.untold()? {
+            self.ended.borrow_mut().insert(head.id().to_string());
+            untold.push((head, result, true));
+        }
+        for head in self.tables.live_heads()? {
+            if !self.ended.borrow().contains(head.id().as_str()) {
+                untold.push((head, None, false));
+            }
+        }
+        // Each item on its own, in the order of the numbers: the hub takes them only so.
+        let mut bundles: Vec<event::Bundle> = Vec::new();
+        untold.sort_by_key(|(head, ..)| last_number(head));
+        for (head, result, has_ended) in &untold {
+            let whole = event::bundle(head, result.as_deref(), 0);
+            for item in &whole.items {
+                bundles.push(event::Bundle { items: vec![item.clone()], after: None, ..whole.clone() });
+            }
+            if *has_ended {
+                self.outbox.ended(last_number(head), head.id().clone());
+            }
+        }
+        bundles.sort_by_key(|bundle| bundle.items.first().map(|item| item.number));
+        for bundle in bundles {
+            self.outbox.push(bundle);
+        }
+        Ok(())
+    }
+
+    fn is_current(&self, message: &Message) -> bool {
+        matches!(message.ask, Ask::Revision | Ask::Die { .. })
+            || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
+    }
+
+    fn heard(&self, revision: u64) {
+        self.revision.set(revision.max(self.revision.get()));
+        self.heard_at.set(clock::now());
+    }
+
+    /// Asks the registry what it is at, and makes this store known to it.
+    async fn ask_registry(&self) -> Result<(), Failure> {
+        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else { return Ok(()) };
+        let ask = registry::messages::Ask::Hello { store };
+        let hello = registry::messages::Message { tenant: tenant.clone(), ask };
+        match objects::send(Kind::Registry, &tenant, "", &hello, objects::PATIENCE_MS).await? {
+            registry::messages::Reply::Revision { revision } => self.heard(revision),
+            _ => return Err(Failure("the registry answered something else".into())),
+        }
+        Ok(())
+    }
+
+    async fn answer_later(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
+        if let Ask::Admit { admission, .. } | Ask::Record { admission, .. } = &message.ask {
+            self.know_itself(admission)?;
+        }
+        if !self.is_current(&message) {
+            self.ask_registry().await?;
+        }
+        match message.ask {
+            Ask::Flush => {
+                self.flush().await;
+                Ok(Reply::Done)
+            }
+            Ask::Wait { ref id, milliseconds } if message.revision >= self.revision.get() => {
+                self.wait(id, milliseconds).await?;
+                let get = Ask::Get { id: id.clone() };
+                self.answer(Message { revision: message.revision, ask: get })
+            }
+            _ => self.answer(message),
+        }
+    }
+
+    /// Remembers, once, whose contexts these are.
+    fn know_itself(&self, admission: &Admission) -> Result<(), Failure> {
+        if self.identity.borrow().is_some() {
+            return Ok(());
+        }
+        let store = admission.id.store().ok_or_else(|| Failure("a context without a store".into()))?;
+        self.tables.set_meta("tenant", &admission.tenant)?;
+        self.tables.set_meta("store", &store.code())?;
+        *self.identity.borrow_mut() = Some(Identity { tenant: admission.tenant.clone(), store });
+        Ok(())
+    }
+
+    fn answer(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
+        let Message { revision, ask } = message;
+        match ask {
+            Ask::Revision => {
+                self.heard(revision);
+                return Ok(Reply::Done);
+            }
+            // What has been executed is kept whatever the registry says meanwhile.
+            Ask::Commit { id, report, result, stays_ms } => return self.commit(&id, report, result, stays_ms),
+            Ask::Record { admission, parameters, report, result } => {
+                return self.record(*admission, &parameters, report, result);
+            }
+            Ask::Renew { id, lease, lease_ms } => return self.renew(&id, lease, lease_ms),
+            Ask::Die { in_alarm } if self.may_die => {
+                if !in_alarm {
+                    die();
+                }
+                self.dies_in_alarm.set(true);
+                self.tables.set_alarm(clock::now().plus_ms(100));
+                return Ok(Reply::Done);
+            }
+            Ask::Sweep => {
+                self.sweep();
+                self.arm();
+                self.flush_soon();
+                return Ok(Reply::Done);
+            }
+            _ if revision < self.revision.get() => return Ok(Reply::Stale { revision: self.revision.get() }),
+            _ => self.revision.set(revision.max(self.revision.get())),
+        }
+        match ask {
+            Ask::Admit { admission, parameters, lease_ms } => self.admit(*admission, &parameters, lease_ms),
+            Ask::Lease { id, lease_ms } => self.lease(&id, lease_ms),
+            Ask::Claim { lease_ms } => self.claim(lease_ms),
+            Ask::Get { id } => self.get(&id),
+            Ask::Cancel { id } => self.cancel(&id),
+            Ask::List(query) => self.list(&query),
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    fn admit(
+        self: &Rc<Self>,
+        admission: Admission,
+        parameters: &RawValue,
+        lease_ms: Option<u64>,
+    ) -> Result<Reply, Failure> {
+        let now = clock::now().max(admission.created_at);
+        let id = admission.id.clone();
+        let mut head = Head::admit(admission, now);
+        if let Some(ms) = lease_ms {
+            // A start in the future is not leased but waits for its time.
+            let _ = head.lease(now, now.plus_ms(ms));
+        }
+        self.number(&mut head)?;
+        if let Err(failure) = self.tables.insert(&head, parameters) {
+            // Asked twice, because the first reply was lost: it exists, and its first lease is the asker's.
+            return match self.tables.live_head(&id)? {
+                Some(known) => {
+                    let lease = known.lease.map(|lease| lease.number).filter(|number| *number == 1);
+                    Ok(Reply::Admitted { lease, view: view::of(&known)? })
+                }
+                None => Err(failure),
+            };
+        }
+        self.tell(&head, None, 0);
+        self.wake_for(&head, now);
+        Ok(Reply::Admitted { lease: head.lease.map(|lease| lease.number), view: view::of(&head)? })
+    }
+
+    fn lease(self: &Rc<Self>, id: &ContextId, lease_ms: u64) -> Result<Reply, Failure> {
+        if self.ended.borrow().contains(id.as_str()) {
+            return Ok(Reply::Nothing);
+        }
+        let Some(Whole { mut head, parameters, .. }) = self.tables.live(id)? else { return Ok(Reply::Nothing) };
+        let now = clock::now();
+        let known = last_number(&head);
+        let Ok(lease) = head.lease(now, now.plus_ms(lease_ms)) else { return Ok(Reply::Nothing) };
+        self.number(&mut head)?;
+        self.tables.update(&head)?;
+        self.tell(&head, None, known);
+        self.wake_for(&head, now);
+        let attempt = head.attempts.len() as u64 + 1;
+        let tried = head.attempts.iter().map(|attempt| attempt.service.clone()).collect();
+        Ok(Reply::Leased(Box::new(Work { admission: head.admission, parameters, lease: lease.number, attempt, tried })))
+    }
+
+    fn claim(self: &Rc<Self>, lease_ms: u64) -> Result<Reply, Failure> {
+        for id in self.tables.ready(clock::now(), 8)? {
+            let Some(id) = ContextId::parse(&id) else { continue };
+            let leased = self.lease(&id, lease_ms)?;
+            if matches!(leased, Reply::Leased(_)) {
+                return Ok(leased);
+            }
+        }
+        Ok(Reply::Nothing)
+    }
+
+    fn renew(&self, id: &ContextId, lease: u64, lease_ms: u64) -> Result<Reply, Failure> {
+        let head = if self.ended.borrow().contains(id.as_str()) { None } else { self.tables.live_head(id)? };
+        let Some(head) = head.filter(|head| head.lease.is_some_and(|held| held.number == lease)) else {
+            return Ok(Reply::Nothing);
+        };
+        self.renewed.borrow_mut().insert(id.to_string(), clock::now().plus_ms(lease_ms));
+        Ok(Reply::Renewed { cancel: head.cancel_requested })
+    }
+
+    fn commit(
+        self: &Rc<Self>,
+        id: &ContextId,
+        report: Report,
+        result: Option<Box<RawValue>>,
+        stays_ms: u64,
+    ) -> Result<Reply, Failure> {
+        if let Some(head) = self.ended_head(id)? {
+            return Ok(Reply::Refused { view: view::of(&head)? });
+        }
+        let Some(mut head) = self.tables.live_head(id)? else {
+            return Err(Failure(format!("{id} is not here")));
+        };
+        let now = clock::now();
+        let known = last_number(&head);
+        let verdict = match head.report(report, now, random::number()) {
+            Ok(verdict) => verdict,
+            Err(Refused::Ended | Refused::LeaseLost | Refused::NotNow) => {
+                return Ok(Reply::Refused { view: view::of(&head)? });
+            }
+        };
+        self.renewed.borrow_mut().remove(id.as_str());
+        let result = result.filter(|_| head.error.is_none());
+        self.keep(&mut head, verdict, result.as_deref(), known)?;
+        let retry_ms = match verdict {
+            Verdict::Waits(at) => Some(at.since(now)).filter(|ms| *ms <= stays_ms),
+            Verdict::Ended | Verdict::Unchanged => None,
+        };
+        if retry_ms.is_none() && !head.status.is_final() {
+            self.ring_for(&head, now);
+        }
+        Ok(Reply::Committed { view: view::of(&head)?, retry_ms })
+    }
+
+    /// Writes a decision down and tells of it.
+    fn keep(
+        self: &Rc<Self>,
+        head: &mut Head,
+        verdict: Verdict,
+        result: Option<&RawValue>,
+        known: u64,
+    ) -> Result<(), Failure> {
+        self.number(head)?;
+        match verdict {
+            Verdict::Ended => {
+                self.tables.finish(head, result)?;
+                self.ended.borrow_mut().insert(head.id().to_string());
+                self.outbox.ended(last_number(head), head.id().clone());
+                for waiter in self.waiters.borrow_mut().remove(head.id().as_str()).unwrap_or_default() {
+                    // Who stopped waiting needs no word.
+                    let _ = waiter.send(());
+                }
+            }
+            Verdict::Waits(_) | Verdict::Unchanged => {
+                self.tables.update(head)?;
+                self.wake_at(head.due());
+            }
+        }
+        self.tell(head, result, known);
+        Ok(())
+    }
+
+    fn record(
+        self: &Rc<Self>,
+        admission: Admission,
+        parameters: &RawValue,
+        report: Report,
+        result: Option<Box<RawValue>>,
+    ) -> Result<Reply, Failure> {
+        let began = report.started_at.max(admission.created_at);
+        let ended = report.ended_at.max(began);
+        let mut head = Head::admit(admission, began);
+        // It was executed under a lease that only its worker knew.
+        let lease = head.lease(began, ended).map_err(|_| Failure("a record that could not have run".into()))?;
+        head.admission.retry.max_attempts = 1;
+        let report = Report { lease: lease.number, ..report };
+        head.report(report, ended, 0).map_err(|_| Failure("a record that could not have ended".into()))?;
+        self.number(&mut head)?;
+        self.tables.insert_done(&head, parameters, result.as_deref())?;
+        self.tell(&head, result.as_deref(), 0);
+        Ok(Reply::Done)
+    }
+
+    fn get(&self, id: &ContextId) -> Result<Reply, Failure> {
+        let ended = self.ended.borrow().contains(id.as_str());
+        let found = if ended { None } else { self.tables.live(id)? };
+        let Some(Whole { head, parameters, result }) = found.map_or_else(|| self.tables.done(id), |live| Ok(Some(live)))?
+        else {
+            return Ok(Reply::Nothing);
+        };
+        Ok(Reply::Context(Box::new(Found {
+            owner: head.admission.owner.clone(),
+            ended: head.status.is_final(),
+            created_at: head.admission.created_at,
+            view: view::of(&head)?,
+            parameters,
+            result,
+        })))
+    }
+
+    async fn wait(&self, id: &ContextId, milliseconds: u64) -> Result<(), Failure> {
+        let lives = !self.ended.borrow().contains(id.as_str()) && self.tables.live_head(id)?.is_some();
+        if lives {
+            let (sender, receiver) = oneshot::channel();
+            self.waiters.borrow_mut().entry(id.to_string()).or_default().push(sender);
+            let pause = std::pin::pin!(clock::pause(milliseconds));
+            if let Either::Right(_) = select(receiver, pause).await
+                && let Some(waiting) = self.waiters.borrow_mut().get_mut(id.as_str())
+            {
+                waiting.retain(|sender| !sender.is_canceled());
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(self: &Rc<Self>, id: &ContextId) -> Result<Reply, Failure> {
+        if let Some(head) = self.ended_head(id)? {
+            return Ok(Reply::Cancelled { view: view::of(&head)?, outcome: CancelOutcome::Ended });
+        }
+        let Some(mut head) = self.tables.live_head(id)? else { return Ok(Reply::Nothing) };
+        let known = last_number(&head);
+        let outcome = match head.cancel(clock::now()) {
+            Ok(Cancelled::Now) => {
+                self.keep(&mut head, Verdict::Ended, None, known)?;
+                CancelOutcome::Now
+            }
+            Ok(Cancelled::Asked) => {
+                self.tables.update(&head)?;
+                CancelOutcome::Asked
+            }
+            Err(_) => CancelOutcome::Ended,
+        };
+        self.flush_soon();
+        Ok(Reply::Cancelled { view: view::of(&head)?, outcome })
+    }
+
+    fn list(&self, query: &Query) -> Result<Reply, Failure> {
+        let Some(Identity { store, .. }) = self.identity.borrow().clone() else {
+            return Ok(Reply::Page { items: Vec::new() });
+        };
+        // Ids sort by time, so times are ranges of ids.
+        let prefix = format!("{}{}", ContextId::PREFIX, store.code());
+        let from = query.created_after.map_or(String::new(), |at| at_or_after(at.plus_ms(1)));
+        let mut to = query.created_before.map_or("~".into(), at_or_after);
+        if let Some(before) = query.before.as_ref().filter(|before| **before < to) {
+            to.clone_from(before);
+        }
+        let found = self.tables.list(query, &format!("{prefix}{from}"), &format!("{prefix}{to}"))?;
+        let items = found
+            .into_iter()
+            .map(|(_, head)| Ok(Listed { id: head.id().clone(), view: view::of(&head)? }))
+            .collect::<Result<_, Failure>>()?;
+        Ok(Reply::Page { items })
+    }
+
+    fn ended_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
+        let may_be_live = !self.ended.borrow().contains(id.as_str());
+        if may_be_live && self.tables.live_head(id)?.is_some() {
+            return Ok(None);
+        }
+        self.tables.done_head(id)
+    }
+
+    /// Gives numbers to what has to be told, reserving them on disk first.
+    fn number(&self, head: &mut Head) -> Result<(), Failure> {
+        if let Some(reserved) = self.outbox.reserve(MOST_EVENTS) {
+            self.tables.set_meta("numbers", &reserved.to_string())?;
+        }
+        event::number(head, || self.outbox.next_number());
+        Ok(())
+    }
+
+    fn tell(self: &Rc<Self>, head: &Head, result: Option<&RawValue>, known: u64) {
+        self.outbox.push(event::bundle(head, result, known));
+        self.flush_soon();
+    }
+
+    fn flush_soon(self: &Rc<Self>) {
+        if self.outbox.begin() {
+            let store = self.clone();
+            wasm_bindgen_futures::spawn_local(async move {
+                clock::pause(GATHER_MS).await;
+                store.send_out().await;
+                store.outbox.finish();
+                // What came in between `is_empty` and here finds nobody flushing.
+                store.flush_soon();
+            });
+        }
+    }
+
+    /// Sends out what waits now, unless somebody is at it; then waits for them.
+    async fn flush(self: &Rc<Self>) {
+        while !self.outbox.is_empty() {
+            if self.outbox.begin() {
+                self.send_out().await;
+                self.outbox.finish();
+                return;
+            }
+            clock::pause(5).await;
+        }
+    }
+
+    async fn send_out(&self) {
+        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else { return };
+        let mut patience = 5;
+        while let Some(batch) = self.outbox.batch() {
+            let Ok(bundles) = serde_json::value::to_raw_value(&batch.bundles) else { return };
+            let publish = events::messages::Ask::Publish(events::messages::Publish {
+                tenant: tenant.clone(),
+                teller: store.code(),
+                first: batch.first,
+                last: batch.last,
+                count: batch.count,
+                bundles,
+            });
+            match objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await {
+                Ok(events::messages::Reply::Published { head }) => {
+                    let clean = self.outbox.acknowledged(head);
+                    if !clean.is_empty() && self.tables.clean(&clean).is_ok() {
+                        let mut ended = self.ended.borrow_mut();
+                        for id in &clean {
+                            ended.remove(id);
+                        }
+                    }
+                }
+                Ok(_) => return,
+                Err(failure) => {
+                    log(&format!(r#"{{"level":"warn","message":"events wait","store":"{}","detail":{:?}}}"#, store.code(), failure.0));
+                    patience -= 1;
+                    if patience == 0 {
+                        // The alarm tries again.
+                        self.wake_at(clock::now().plus_ms(5_000));
+                        return;
+                    }
+                    clock::pause(200 << (5 - patience)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The last event that has a number.
+fn last_number(head: &Head) -> u64 {
+    let steps = head.history.iter().map(|step| step.event);
+    steps.chain(head.attempts.iter().map(|attempt| attempt.event)).max().unwrap_or(0)
+}
+
+/// The smallest sort key of a context created at this time or later.
+fn at_or_after(at: Timestamp) -> String {
+    crate::core::id::ulid(at, [0; 10])
+}

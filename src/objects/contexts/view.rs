@@ -1,0 +1,95 @@
+//! A context as clients see it, without its parameters and result: those are joined on at the edge.
+
+use semver::Version;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::core::context::{Attempt, AttemptOutcome, ContextError, Head};
+use crate::core::lifecycle::{ErrorCode, Priority, Source, Status};
+use crate::core::time::{Timestamp, as_optional_text, as_text};
+use crate::platform::Failure;
+
+#[derive(Serialize)]
+struct View<'a> {
+    id: &'a str,
+    capability: &'a str,
+    version: &'a Version,
+    service: &'a str,
+    priority: Priority,
+    source: Source,
+    metadata: Option<&'a RawValue>,
+    status: Status,
+    error: Option<&'a ContextError>,
+    owner: &'a str,
+    tenant: &'a str,
+    idempotency_key: Option<&'a str>,
+    attempts: Vec<AttemptView<'a>>,
+    history: Vec<StepView>,
+    execution_time_ms: Option<u64>,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    updated_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    expires_at: Timestamp,
+    #[serde(serialize_with = "as_optional_text", skip_serializing_if = "Option::is_none")]
+    run_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct AttemptView<'a> {
+    number: u64,
+    service: &'a str,
+    outcome: AttemptOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<ErrorCode>,
+    #[serde(serialize_with = "as_text")]
+    started_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    ended_at: Timestamp,
+    status_code: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct StepView {
+    status: Status,
+    #[serde(serialize_with = "as_text")]
+    at: Timestamp,
+}
+
+fn attempt(attempt: &Attempt) -> AttemptView<'_> {
+    AttemptView {
+        number: attempt.number,
+        service: &attempt.service,
+        outcome: attempt.outcome,
+        code: attempt.code,
+        started_at: attempt.started_at,
+        ended_at: attempt.ended_at,
+        status_code: attempt.status_code,
+    }
+}
+
+pub fn of(head: &Head) -> Result<Box<RawValue>, Failure> {
+    let admission = &head.admission;
+    Ok(serde_json::value::to_raw_value(&View {
+        id: admission.id.as_str(),
+        capability: &admission.capability,
+        version: &admission.version,
+        service: &admission.service,
+        priority: admission.priority,
+        source: admission.source,
+        metadata: admission.metadata.as_deref(),
+        status: head.status,
+        error: head.error.as_ref(),
+        owner: &admission.owner,
+        tenant: &admission.tenant,
+        idempotency_key: admission.idempotency_key.as_deref(),
+        attempts: head.attempts.iter().map(attempt).collect(),
+        history: head.history.iter().map(|step| StepView { status: step.status, at: step.at }).collect(),
+        execution_time_ms: head.execution_time_ms(),
+        created_at: admission.created_at,
+        updated_at: head.updated_at,
+        expires_at: admission.expires_at,
+        run_at: admission.run_at,
+    })?)
+}

@@ -1,0 +1,211 @@
+//! The event log: one row for each batch a teller sent.
+//!
+//! A row is keyed by its first sequence; its events have the sequences that follow, without a gap. Each row
+//! also carries, for every teller, the last number known then: so the newest row alone says where everybody
+//! is, and a batch that comes twice is recognised. The newest row is never deleted.
+
+use std::collections::BTreeMap;
+
+use crate::core::event::{Bundle, Item};
+use crate::core::time::Timestamp;
+use crate::platform::Failure;
+use crate::platform::objects::Kind;
+use crate::platform::sql::{Row, Sql};
+
+use super::messages::Publish;
+
+const CREATE: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
+     tenant TEXT NOT NULL, teller TEXT NOT NULL, heads TEXT NOT NULL, bundles TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS tickets (hash TEXT PRIMARY KEY, viewer TEXT NOT NULL, until INTEGER NOT NULL) \
+     STRICT, WITHOUT ROWID",
+];
+
+/// Rows deleted at a time.
+const PIECE: u64 = 500;
+
+/// A batch in the log.
+pub struct Batch {
+    pub first: u64,
+    pub tenant: String,
+    pub teller: String,
+    pub bundles: Vec<Bundle>,
+}
+
+impl Batch {
+    /// Every event with its sequence and the number of its subject's event before it.
+    pub fn events(&self) -> impl Iterator<Item = (u64, &Bundle, &Item, Option<u64>)> {
+        let mut sequence = self.first;
+        self.bundles.iter().flat_map(|bundle| {
+            let mut before = bundle.after;
+            bundle.items.iter().map(move |item| {
+                let earlier = before.replace(item.number);
+                (bundle, item, earlier)
+            })
+        })
+        .map(move |(bundle, item, earlier)| {
+            let at = sequence;
+            sequence += 1;
+            (at, bundle, item, earlier)
+        })
+    }
+}
+
+pub struct Log {
+    sql: Sql,
+    next: u64,
+    heads: BTreeMap<String, u64>,
+}
+
+fn batch(row: &Row) -> Result<Batch, Failure> {
+    Ok(Batch {
+        first: row.integer(0).unwrap_or_default(),
+        tenant: row.text(1).unwrap_or_default(),
+        teller: row.text(2).unwrap_or_default(),
+        bundles: serde_json::from_str(&row.text(3).unwrap_or_default())?,
+    })
+}
+
+impl Log {
+    pub fn open(state: &wasm_bindgen::JsValue) -> Result<Self, Failure> {
+        let sql = Sql::of(state, Kind::Events);
+        for statement in CREATE {
+            sql.run(statement, &[])?;
+        }
+        let newest = sql.first("SELECT first, count, heads FROM log ORDER BY first DESC LIMIT 1", &[])?;
+        let (next, heads) = match newest {
+            Some(row) => (
+                row.integer(0).unwrap_or_default() + row.integer(1).unwrap_or_default(),
+                serde_json::from_str(&row.text(2).unwrap_or_default())?,
+            ),
+            None => (1, BTreeMap::new()),
+        };
+        Ok(Self { sql, next, heads })
+    }
+
+    /// The last number known of a teller.
+    pub fn head(&self, teller: &str) -> u64 {
+        self.heads.get(teller).copied().unwrap_or(0)
+    }
+
+    /// The sequence the next event gets.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Appends what is not known yet; true when something was.
+    pub fn append(&mut self, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
+        let known = self.head(&publish.teller);
+        if publish.last <= known {
+            return Ok(false);
+        }
+        if publish.first > known {
+            return self.write(now, publish, publish.count, publish.bundles.get());
+        }
+        // A part of it came before: its reply was lost on the way.
+        let mut bundles: Vec<Bundle> = serde_json::from_str(publish.bundles.get())?;
+        for bundle in &mut bundles {
+            if let Some(skipped) = bundle.items.iter().map(|item| item.number).filter(|n| *n <= known).max() {
+                bundle.after = Some(skipped);
+                bundle.items.retain(|item| item.number > known);
+            }
+        }
+        bundles.retain(|bundle| !bundle.items.is_empty());
+        let count: usize = bundles.iter().map(|bundle| bundle.items.len()).sum();
+        self.write(now, publish, count as u64, &serde_json::to_string(&bundles)?)
+    }
+
+    fn write(&mut self, now: Timestamp, publish: &Publish, count: u64, bundles: &str) -> Result<bool, Failure> {
+        let mut heads = self.heads.clone();
+        heads.insert(publish.teller.clone(), publish.last);
+        let heads_text = serde_json::to_string(&heads)?;
+        self.sql.run(
+            "INSERT INTO log (first, count, at, tenant, teller, heads, bundles) \
+             VALUES (CAST(? AS INTEGER), CAST(? AS INTEGER), CAST(? AS INTEGER), ?, ?, ?, ?)",
+            &[
+                self.next.into(),
+                count.into(),
+                now.0.into(),
+                (&publish.tenant).into(),
+                (&publish.teller).into(),
+                (&heads_text).into(),
+                bundles.into(),
+            ],
+        )?;
+        self.next += count;
+        self.heads = heads;
+        Ok(true)
+    }
+
+    /// Batches that hold events after `after`, oldest first.
+    pub fn after(&self, after: u64, most: u64) -> Result<Vec<Batch>, Failure> {
+        let rows = self.sql.rows(
+            "SELECT first, tenant, teller, bundles FROM log WHERE first + count > CAST(?1 AS INTEGER) + 1 \
+             AND first >= COALESCE((SELECT MAX(first) FROM log WHERE first <= CAST(?1 AS INTEGER) + 1), 0) \
+             ORDER BY first LIMIT CAST(?2 AS INTEGER)",
+            &[after.into(), most.into()],
+        )?;
+        rows.iter().map(batch).collect()
+    }
+
+    /// The sequence before the first event told at this time or later; `at` grows with `first`.
+    pub fn before_time(&self, at: Timestamp) -> Result<u64, Failure> {
+        let (mut low, mut high) = (self.first_kept()?.unwrap_or(self.next), self.next);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let row = self.sql.first(
+                "SELECT first, count, at FROM log WHERE first <= CAST(? AS INTEGER) ORDER BY first DESC LIMIT 1",
+                &[middle.into()],
+            )?;
+            let Some(row) = row else { break };
+            let (first, count) = (row.integer(0).unwrap_or_default(), row.integer(1).unwrap_or_default());
+            if row.integer(2).unwrap_or_default() >= at.0 {
+                high = first;
+            } else {
+                low = first + count;
+            }
+        }
+        Ok(low.saturating_sub(1))
+    }
+
+    pub fn first_kept(&self) -> Result<Option<u64>, Failure> {
+        let row = self.sql.first("SELECT first FROM log ORDER BY first LIMIT 1", &[])?;
+        Ok(row.and_then(|row| row.integer(0)))
+    }
+
+    /// Deletes one piece of what is older than `before`; true when there may be more.
+    pub fn forget(&self, before: Timestamp) -> Result<bool, Failure> {
+        let newest = "SELECT MAX(first) FROM log";
+        let newest = self.sql.first(newest, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
+        let gone = self.sql.rows(
+            "DELETE FROM log WHERE first IN (SELECT first FROM log WHERE at < CAST(? AS INTEGER) \
+             AND first < CAST(? AS INTEGER) ORDER BY first LIMIT CAST(? AS INTEGER)) RETURNING 1",
+            &[before.0.into(), newest.into(), PIECE.into()],
+        )?;
+        Ok(gone.len() as u64 == PIECE)
+    }
+
+    pub fn oldest_at(&self) -> Result<Option<Timestamp>, Failure> {
+        let row = self.sql.first("SELECT at FROM log ORDER BY first LIMIT 1", &[])?;
+        Ok(row.and_then(|row| row.integer(0)).map(Timestamp))
+    }
+
+    pub fn set_alarm(&self, at: Timestamp) {
+        self.sql.set_alarm(at);
+    }
+
+    pub fn keep_ticket(&self, hash: &str, viewer: &str, until: Timestamp, now: Timestamp) -> Result<(), Failure> {
+        self.sql.run("DELETE FROM tickets WHERE until < CAST(? AS INTEGER)", &[now.0.into()])?;
+        self.sql.run(
+            "INSERT INTO tickets (hash, viewer, until) VALUES (?, ?, CAST(? AS INTEGER))",
+            &[hash.into(), viewer.into(), until.0.into()],
+        )
+    }
+
+    /// Takes a ticket out, so nobody uses it twice.
+    pub fn take_ticket(&self, hash: &str, now: Timestamp) -> Result<Option<String>, Failure> {
+        let row = self.sql.first("DELETE FROM tickets WHERE hash = ? RETURNING viewer, until", &[hash.into()])?;
+        let live = row.filter(|row| row.integer(1).is_some_and(|until| until > now.0));
+        Ok(live.and_then(|row| row.text(0)))
+    }
+}

@@ -1,0 +1,87 @@
+//! What is asked of an event hub, and what it replies.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::core::filter::Filter;
+use crate::core::json::Fault;
+use crate::core::time::Timestamp;
+
+/// Who looks at the stream, as the gateway decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Viewer {
+    pub tenant: String,
+    pub principal: String,
+    /// Sees everyone's contexts, not its own alone.
+    pub sees_all: bool,
+    /// When its credentials end.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// What a teller has to tell.
+    Publish(Publish),
+    /// Events that match, from the log.
+    List {
+        viewer: Viewer,
+        filter: Filter,
+        #[serde(default)]
+        after: u64,
+        #[serde(default)]
+        since: Option<Timestamp>,
+        limit: u64,
+    },
+    /// Makes a ticket for one later opening of a socket.
+    MakeTicket { ticket_hash: String, viewer: Viewer, until: Timestamp },
+    /// Uses a ticket up.
+    UseTicket { ticket_hash: String },
+    /// These credentials have ended: their sockets are closed.
+    Revoke { principal: String },
+    /// Deletes what is past its time.
+    Sweep,
+}
+
+/// A batch: `count` items numbered from `first` to `last`, in order, in a list of bundles. The list stays text
+/// unless somebody looks at it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Publish {
+    pub tenant: String,
+    pub teller: String,
+    pub first: u64,
+    pub last: u64,
+    pub count: u64,
+    pub bundles: Box<RawValue>,
+}
+
+/// The opening of a socket, handed over with the upgrade.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Open {
+    pub viewer: Viewer,
+    pub filter: Filter,
+    /// Resume after this sequence; without it only what comes from now on.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// `name\nvalue\n…` for the answer.
+    pub headers: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Everything up to this number is in the log.
+    Published { head: u64 },
+    Events {
+        events: Vec<Box<RawValue>>,
+        /// Where the next page goes on; nothing at the log's end.
+        next: Option<u64>,
+        /// Events before this are no longer kept and were asked for.
+        #[serde(default)]
+        gap: Option<u64>,
+    },
+    Ticket(Option<Viewer>),
+    Faults(Vec<Fault>),
+    Done,
+}

@@ -1,0 +1,22 @@
+//! One folder per Durable Object: the messages it understands, its tables, and a thin shell around the core.
+//!
+//! Objects decide and remember; they never call a service. A shell reads a message, lets the core decide,
+//! writes once, and answers. What a message or a row says must be understood by the version before and
+//! after: a deploy runs both for a while, so members are only ever added, with defaults.
+
+pub mod contexts;
+pub mod events;
+pub mod registry;
+
+use serde::Serialize;
+use wasm_bindgen::JsValue;
+
+use crate::platform::Failure;
+
+/// A reply on its way out of an object.
+fn reply<R: Serialize>(reply: Result<R, Failure>) -> Result<JsValue, JsValue> {
+    reply
+        .and_then(|reply| Ok(serde_json::to_string(&reply)?))
+        .map(|text| JsValue::from_str(&text))
+        .map_err(|failure| js_sys::Error::new(&failure.0).into())
+}

@@ -1,0 +1,136 @@
+//! What is asked of a tenant's registry, and what it replies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::id::StoreId;
+use crate::core::json::Fault;
+use crate::core::service::{Credentials, Service};
+use crate::core::time::Timestamp;
+
+/// A question, and the tenant whose registry is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub tenant: String,
+    pub ask: Ask,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// A store says that it exists, and asks for the revision.
+    Hello { store: StoreId },
+    /// Everything that is configured, unless the asker knows this revision.
+    Snapshot { known: Option<u64> },
+    PutService { id: String, document: String, condition: Condition, rules: WriteRules },
+    /// A merge patch (RFC 7396).
+    PatchService { id: String, patch: String, condition: Condition, rules: WriteRules },
+    DeleteService { id: String, condition: Condition },
+    CreateKey(NewKey),
+    RotateKey { id: String, overlap_seconds: u64, hash: String, last_four: String },
+    RevokeKey { id: String },
+    /// Once in a while: pushes the revision to the stores again.
+    Sweep,
+}
+
+/// RFC 9110 §13: what must hold of the resource before a write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    None,
+    /// `If-Match: *`
+    Exists,
+    /// `If-Match: "3"`: any of these versions.
+    Versions(Vec<u64>),
+    /// `If-None-Match: *`
+    Absent,
+}
+
+/// What the writer's gateway allows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WriteRules {
+    pub allow_loopback: bool,
+    pub own_host: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewKey {
+    pub id: String,
+    pub name: String,
+    pub role: String,
+    pub permissions: Vec<String>,
+    pub hash: String,
+    pub last_four: String,
+    pub created_by: String,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Revision { revision: u64 },
+    Unchanged,
+    Snapshot(Box<SnapshotData>),
+    Service { service: Box<Registered>, created: bool, #[serde(default)] signing_secret: Option<String> },
+    Key(Box<Key>),
+    Done,
+    Absent,
+    Faults(Vec<Fault>),
+    Refused(Refusal),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// 428: what exists is changed only with `If-Match`.
+    PreconditionRequired,
+    /// 412.
+    PreconditionFailed,
+    /// 409.
+    Conflict,
+}
+
+/// All of a tenant's configuration, as isolates keep it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotData {
+    pub revision: u64,
+    pub services: Vec<Registered>,
+    pub keys: Vec<Key>,
+    pub stores: Vec<StoreId>,
+    /// Signs page cursors.
+    pub cursor_secret: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Registered {
+    pub service: Service,
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+    /// `whsec_…`
+    pub signing_secret: String,
+    /// Grows with every change; the entity tag.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Key {
+    pub id: String,
+    pub name: String,
+    pub role: String,
+    pub permissions: Vec<String>,
+    /// Secrets that are valid; more than one while a rotation overlaps.
+    pub secrets: Vec<KeySecret>,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeySecret {
+    pub hash: String,
+    pub last_four: String,
+    /// Set when a newer one takes its place.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}

@@ -1,0 +1,387 @@
+//! `Registry`: everything that is configured in one tenant, under one revision.
+//!
+//! A write raises the revision, is on disk, and has been pushed to every store before it is answered: what
+//! is admitted afterwards, anywhere, is decided with it. A store that could not be reached asks by itself
+//! within 30 s, which bounds what a lost push can do. Invariant: a revision names one state of all tables.
+
+pub mod messages;
+pub mod snapshot;
+mod tables;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use serde_json::value::RawValue;
+use wasm_bindgen::prelude::*;
+
+use crate::core::address::Policy;
+use crate::core::event::{Bundle, Item, RegistryEvent, What};
+use crate::core::id::StoreId;
+use crate::core::json::{Fault, MAX_DEPTH, check};
+use crate::core::service::{self, Registration, Rules};
+use crate::core::signature::Secret;
+use crate::objects::{contexts, events, reply};
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, clock, log, random};
+
+use messages::{Ask, Condition, Key, KeySecret, NewKey, Refusal, Registered, Reply, SnapshotData, WriteRules};
+use tables::{KEY, SERVICE, Tables};
+
+/// How long a store may take to hear of a new revision, in milliseconds.
+const PUSH_PATIENCE_MS: u64 = 2_000;
+/// Events that could not be told are tried again after this, in milliseconds.
+const TELL_AGAIN_MS: u64 = 5_000;
+
+struct Inner {
+    tables: Tables,
+    revision: Cell<u64>,
+    cursor_secret: String,
+    tenant: RefCell<Option<String>>,
+    telling: Cell<bool>,
+}
+
+#[wasm_bindgen]
+pub struct Registry(Rc<Inner>);
+
+#[wasm_bindgen]
+impl Registry {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue) -> Result<Registry, JsValue> {
+        let inner = Inner::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+        Ok(Self(Rc::new(inner)))
+    }
+
+    /// `message` is a [`messages::Message`].
+    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
+        let ask: messages::Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        let inner = self.0.clone();
+        if matches!(ask.ask, Ask::Snapshot { .. }) {
+            return reply(inner.snapshot(&ask));
+        }
+        Ok(wasm_bindgen_futures::future_to_promise(async move { reply(inner.answer(ask).await) }).into())
+    }
+
+    pub fn alarm(&self) -> js_sys::Promise {
+        let inner = self.0.clone();
+        wasm_bindgen_futures::future_to_promise(async move {
+            inner.tell().await;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+}
+
+impl Inner {
+    fn open(state: &JsValue) -> Result<Self, Failure> {
+        let tables = Tables::open(state)?;
+        let revision = tables.meta("revision")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let cursor_secret = match tables.meta("cursor_secret")? {
+            Some(secret) => secret,
+            None => {
+                let secret = Secret::from_random(random::bytes()).text();
+                tables.set_meta("cursor_secret", &secret)?;
+                secret
+            }
+        };
+        let tenant = RefCell::new(tables.meta("tenant")?);
+        Ok(Self { tables, revision: Cell::new(revision), cursor_secret, tenant, telling: Cell::new(false) })
+    }
+
+    fn snapshot(&self, message: &messages::Message) -> Result<Reply, Failure> {
+        let revision = self.revision.get();
+        if matches!(message.ask, Ask::Snapshot { known } if known == Some(revision)) {
+            return Ok(Reply::Unchanged);
+        }
+        Ok(Reply::Snapshot(Box::new(SnapshotData {
+            revision,
+            services: self.tables.services()?,
+            keys: self.tables.keys()?,
+            stores: self.tables.stores()?,
+            cursor_secret: self.cursor_secret.clone(),
+        })))
+    }
+
+    async fn answer(self: &Rc<Self>, message: messages::Message) -> Result<Reply, Failure> {
+        self.know_itself(&message.tenant)?;
+        let reply = match message.ask {
+            Ask::Snapshot { .. } => return self.snapshot(&message),
+            Ask::Hello { store } => return self.hello(store),
+            Ask::Sweep => {
+                self.tell().await;
+                return Ok(Reply::Done);
+            }
+            Ask::PutService { id, document, condition, rules } => self.put_service(&id, &document, &condition, &rules)?,
+            Ask::PatchService { id, patch, condition, rules } => self.patch_service(&id, &patch, &condition, &rules)?,
+            Ask::DeleteService { id, condition } => self.delete_service(&id, &condition)?,
+            Ask::CreateKey(key) => self.create_key(key)?,
+            Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
+                self.rotate_key(&id, overlap_seconds, hash, last_four)?
+            }
+            Ask::RevokeKey { id } => self.revoke_key(&id).await?,
+        };
+        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Done) {
+            self.push().await;
+            let inner = self.clone();
+            wasm_bindgen_futures::spawn_local(async move { inner.tell().await });
+        }
+        Ok(reply)
+    }
+
+    fn know_itself(&self, tenant: &str) -> Result<(), Failure> {
+        if self.tenant.borrow().is_none() {
+            self.tables.set_meta("tenant", tenant)?;
+            *self.tenant.borrow_mut() = Some(tenant.into());
+        }
+        Ok(())
+    }
+
+    fn tenant(&self) -> String {
+        self.tenant.borrow().clone().unwrap_or_default()
+    }
+
+    fn hello(&self, store: StoreId) -> Result<Reply, Failure> {
+        if !self.tables.stores()?.contains(&store) {
+            self.write(|| self.tables.add_store(store))?;
+        }
+        Ok(Reply::Revision { revision: self.revision.get() })
+    }
+
+    /// Writes as a whole, under the next revision.
+    fn write<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let next = self.revision.get() + 1;
+        let done = self.tables.transaction(|| {
+            let done = work()?;
+            self.tables.set_meta("revision", &next.to_string())?;
+            Ok(done)
+        })?;
+        self.revision.set(next);
+        Ok(done)
+    }
+
+    /// Tells every store of the revision; waits for all of them.
+    async fn push(&self) {
+        let Ok(stores) = self.tables.stores() else { return };
+        let tenant = self.tenant();
+        let message = contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
+        let pushes = stores.iter().map(|store| {
+            let (name, message) = (store.object_name(&tenant), &message);
+            async move {
+                for _ in 0..2 {
+                    let pushed = objects::send::<_, contexts::messages::Reply>(
+                        Kind::Contexts, &name, "", message, PUSH_PATIENCE_MS,
+                    );
+                    match pushed.await {
+                        Ok(_) => return,
+                        Err(failure) => {
+                            log(&format!(r#"{{"level":"warn","message":"revision not pushed","store":{name:?},"detail":{:?}}}"#, failure.0));
+                        }
+                    }
+                }
+            }
+        });
+        join_all(pushes).await;
+    }
+
+    fn put_service(&self, id: &str, document: &str, condition: &Condition, rules: &WriteRules) -> Result<Reply, Failure> {
+        let known: Option<Registered> = self.tables.get(SERVICE, id)?;
+        if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        self.keep_service(id, document, known, rules, false)
+    }
+
+    fn patch_service(&self, id: &str, patch: &str, condition: &Condition, rules: &WriteRules) -> Result<Reply, Failure> {
+        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+        if let Some(refusal) = refused(Some(known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let Ok(patch) = serde_json::from_str::<serde_json::Value>(patch) else {
+            return Ok(Reply::Faults(vec![Fault::new("#", "must be a JSON object")]));
+        };
+        let mut document = serde_json::to_value(known.service.view(known.created_at, known.updated_at))?;
+        service::merge_patch(&mut document, patch);
+        self.keep_service(id, &document.to_string(), Some(known), rules, true)
+    }
+
+    /// `patched`: what is secret and not named stays as it was.
+    fn keep_service(
+        &self,
+        id: &str,
+        document: &str,
+        known: Option<Registered>,
+        rules: &WriteRules,
+        patched: bool,
+    ) -> Result<Reply, Failure> {
+        let text = match check(document.as_bytes(), MAX_DEPTH) {
+            Ok(text) => text,
+            Err(invalid) => return Ok(Reply::Faults(vec![invalid.fault()])),
+        };
+        let addresses = Policy { allow_loopback: rules.allow_loopback };
+        let own_hosts = [rules.own_host.as_str()];
+        let read = service::read(id, text, Rules { addresses, own_hosts: &own_hosts });
+        let Registration { service, credentials, signing_secret } = match read {
+            Ok(registration) => registration,
+            Err(faults) => return Ok(Reply::Faults(faults)),
+        };
+        let now = clock::now();
+        let made = known.is_none() && signing_secret.is_none();
+        let kept = known.as_ref().map(|known| known.signing_secret.clone());
+        let signing_secret =
+            signing_secret.or(kept).unwrap_or_else(|| Secret::from_random(random::bytes()).text());
+        let registered = Registered {
+            credentials: credentials.or_else(|| known.as_ref().filter(|_| patched).and_then(|k| k.credentials.clone())),
+            signing_secret: signing_secret.clone(),
+            version: known.as_ref().map_or(1, |known| known.version + 1),
+            created_at: known.as_ref().map_or(now, |known| known.created_at),
+            updated_at: now,
+            service,
+        };
+        let kind =
+            if known.is_none() { RegistryEvent::ServiceRegistered } else { RegistryEvent::ServiceUpdated };
+        let data = json!({
+            "id": id, "name": registered.service.name, "type": registered.service.kind,
+            "status": registered.service.status(), "version": registered.version,
+        });
+        self.write(|| {
+            self.tables.put(SERVICE, id, &registered)?;
+            self.queue_event(id, kind, &data)
+        })?;
+        let signing_secret = made.then_some(signing_secret);
+        Ok(Reply::Service { created: known.is_none(), service: Box::new(registered), signing_secret })
+    }
+
+    fn delete_service(&self, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+        if let Some(refusal) = refused(Some(known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        self.write(|| {
+            self.tables.delete(SERVICE, id)?;
+            self.queue_event(id, RegistryEvent::ServiceDeregistered, &json!({"id": id}))
+        })?;
+        Ok(Reply::Done)
+    }
+
+    fn create_key(&self, new: NewKey) -> Result<Reply, Failure> {
+        if self.tables.get::<Key>(KEY, &new.id)?.is_some() {
+            return Ok(Reply::Refused(Refusal::Conflict));
+        }
+        let key = Key {
+            id: new.id,
+            name: new.name,
+            role: new.role,
+            permissions: new.permissions,
+            secrets: vec![KeySecret { hash: new.hash, last_four: new.last_four, until: None }],
+            created_by: new.created_by,
+            created_at: clock::now(),
+            expires_at: new.expires_at,
+        };
+        self.keep_key(&key, Some(RegistryEvent::KeyCreated))?;
+        Ok(Reply::Key(Box::new(key)))
+    }
+
+    fn rotate_key(&self, id: &str, overlap_seconds: u64, hash: String, last_four: String) -> Result<Reply, Failure> {
+        let Some(mut key) = self.tables.get::<Key>(KEY, id)? else { return Ok(Reply::Absent) };
+        let now = clock::now();
+        let until = now.plus_ms(overlap_seconds * 1000);
+        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
+        for secret in &mut key.secrets {
+            secret.until = Some(secret.until.map_or(until, |known| known.min(until)));
+        }
+        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
+        key.secrets.push(KeySecret { hash, last_four, until: None });
+        self.keep_key(&key, None)?;
+        Ok(Reply::Key(Box::new(key)))
+    }
+
+    fn keep_key(&self, key: &Key, event: Option<RegistryEvent>) -> Result<(), Failure> {
+        let data = json!({"id": key.id, "name": key.name, "role": key.role});
+        self.write(|| {
+            self.tables.put(KEY, &key.id, key)?;
+            event.map_or(Ok(()), |kind| self.queue_event(&key.id, kind, &data))
+        })
+    }
+
+    async fn revoke_key(&self, id: &str) -> Result<Reply, Failure> {
+        if self.tables.get::<Key>(KEY, id)?.is_none() {
+            return Ok(Reply::Absent);
+        }
+        self.write(|| {
+            self.tables.delete(KEY, id)?;
+            self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
+        })?;
+        let revoke = events::messages::Ask::Revoke { principal: format!("key:{id}") };
+        let told: Result<events::messages::Reply, _> =
+            objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
+        if let Err(failure) = told {
+            log(&format!(r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#, failure.0));
+        }
+        Ok(Reply::Done)
+    }
+
+    fn queue_event(&self, subject: &str, kind: RegistryEvent, data: &serde_json::Value) -> Result<(), Failure> {
+        let what = What::Registry { kind, data: RawValue::from_string(data.to_string())? };
+        let item = Item { number: 0, at: clock::now(), what };
+        let bundle = Bundle {
+            subject: subject.into(),
+            owner: None,
+            capability: None,
+            service: None,
+            trace: None,
+            after: None,
+            items: vec![item],
+        };
+        self.tables.queue_event(&bundle)
+    }
+
+    /// Sends the hub what it does not have; what cannot be sent is tried again by the alarm.
+    async fn tell(&self) {
+        if self.telling.replace(true) {
+            return;
+        }
+        while let Ok(queued) = self.tables.queued_events() {
+            let (Some((first, _)), Some((last, _))) = (queued.first(), queued.last()) else { break };
+            let (first, last, count) = (*first, *last, queued.len() as u64);
+            let bundles: Vec<Bundle> = queued
+                .into_iter()
+                .map(|(number, mut bundle)| {
+                    for item in &mut bundle.items {
+                        item.number = number;
+                    }
+                    bundle
+                })
+                .collect();
+            let Ok(bundles) = serde_json::value::to_raw_value(&bundles) else { break };
+            let tenant = self.tenant();
+            let publish = events::messages::Ask::Publish(events::messages::Publish {
+                tenant: tenant.clone(),
+                teller: "registry".into(),
+                first,
+                last,
+                count,
+                bundles,
+            });
+            let told = objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await;
+            match told {
+                Ok(events::messages::Reply::Published { head }) if self.tables.events_told(head).is_ok() => {}
+                _ => {
+                    self.tables.set_alarm(clock::now().plus_ms(TELL_AGAIN_MS));
+                    break;
+                }
+            }
+        }
+        self.telling.set(false);
+    }
+}
+
+/// Whether a write's condition keeps it from happening (RFC 9110 §13.2). `version` is of what exists.
+fn refused(version: Option<u64>, condition: &Condition) -> Option<Refusal> {
+    match (version, condition) {
+        (Some(_), Condition::None) => Some(Refusal::PreconditionRequired),
+        (Some(_), Condition::Absent) => Some(Refusal::PreconditionFailed),
+        (Some(version), Condition::Versions(list)) if !list.contains(&version) => Some(Refusal::PreconditionFailed),
+        (None, Condition::Exists | Condition::Versions(_)) => Some(Refusal::PreconditionFailed),
+        (Some(_), Condition::Exists | Condition::Versions(_)) | (None, Condition::None | Condition::Absent) => None,
+    }
+}

@@ -1,0 +1,156 @@
+//! The registry as an isolate knows it: decided with in memory, refreshed when it may be old.
+//!
+//! A decision that a store confirms (its revision is checked there) may use a snapshot of any age. One that no
+//! store confirms uses a snapshot at most [`FRESH_MS`] old. A refusal is decided again with a fresh one.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::core::cursor::CursorKey;
+use crate::core::schema::Schema;
+use crate::core::service::Service;
+use crate::core::time::Timestamp;
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, clock};
+
+use super::messages::{Ask, Key, Message, Registered, Reply, SnapshotData};
+
+/// Older than this it is not trusted without a store's word, in milliseconds.
+pub const FRESH_MS: u64 = 2_000;
+/// Older than this it is refreshed on the side, so that nobody has to wait for it.
+const REFRESH_AHEAD_MS: u64 = 1_000;
+
+/// The schemas of one capability, compiled when first needed.
+#[derive(Default)]
+pub struct Schemas {
+    input: OnceCell<Option<Schema>>,
+    output: OnceCell<Option<Schema>>,
+}
+
+pub struct Entry {
+    pub registered: Registered,
+    schemas: Vec<Schemas>,
+}
+
+impl Entry {
+    pub fn service(&self) -> &Service {
+        &self.registered.service
+    }
+
+    /// What parameters must match; nothing when the capability asks for nothing.
+    pub fn input(&self, capability: usize) -> Option<&Schema> {
+        let raw = self.service().capabilities.get(capability)?.input_schema.as_ref();
+        // It was compiled when it was registered.
+        let cell = &self.schemas.get(capability)?.input;
+        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok())).as_ref()
+    }
+
+    pub fn output(&self, capability: usize) -> Option<&Schema> {
+        let raw = self.service().capabilities.get(capability)?.output_schema.as_ref();
+        let cell = &self.schemas.get(capability)?.output;
+        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok())).as_ref()
+    }
+}
+
+pub struct Snapshot {
+    pub revision: u64,
+    pub services: Vec<Entry>,
+    pub stores: Vec<crate::core::id::StoreId>,
+    pub keys: Vec<Key>,
+    pub cursor_key: CursorKey,
+    by_key: HashMap<String, usize>,
+    fetched_at: Cell<Timestamp>,
+    refreshing: Cell<bool>,
+}
+
+thread_local! {
+    static SNAPSHOTS: RefCell<HashMap<String, Rc<Snapshot>>> = RefCell::new(HashMap::new());
+}
+
+impl Snapshot {
+    fn new(data: SnapshotData) -> Self {
+        let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
+        let entry = |registered: Registered| {
+            let schemas = registered.service.capabilities.iter().map(|_| Schemas::default()).collect();
+            Entry { registered, schemas }
+        };
+        Self {
+            revision: data.revision,
+            services: data.services.into_iter().map(entry).collect(),
+            stores: data.stores,
+            keys: data.keys,
+            cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
+            by_key,
+            fetched_at: Cell::new(clock::now()),
+            refreshing: Cell::new(false),
+        }
+    }
+
+    pub fn service(&self, id: &str) -> Option<&Entry> {
+        self.services.iter().find(|entry| entry.service().id == id)
+    }
+
+    pub fn key(&self, id: &str) -> Option<&Key> {
+        self.by_key.get(id).and_then(|at| self.keys.get(*at))
+    }
+
+    pub fn age_ms(&self) -> u64 {
+        clock::now().since(self.fetched_at.get())
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.age_ms() < FRESH_MS
+    }
+
+    /// True for the one who is to refresh it on the side.
+    pub fn wants_refresh(&self) -> bool {
+        self.age_ms() >= REFRESH_AHEAD_MS && !self.refreshing.replace(true)
+    }
+}
+
+fn held(tenant: &str) -> Option<Rc<Snapshot>> {
+    SNAPSHOTS.with_borrow(|snapshots| snapshots.get(tenant).cloned())
+}
+
+/// The snapshot there is, of whatever age; fetched when there is none.
+pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
+    match held(tenant) {
+        Some(snapshot) => Ok(snapshot),
+        None => refreshed(tenant).await,
+    }
+}
+
+/// A snapshot that is at most [`FRESH_MS`] old.
+pub async fn fresh(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
+    match held(tenant).filter(|snapshot| snapshot.is_fresh()) {
+        Some(snapshot) => Ok(snapshot),
+        None => refreshed(tenant).await,
+    }
+}
+
+/// Asks the registry now.
+pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
+    let known = held(tenant);
+    let ask = Ask::Snapshot { known: known.as_ref().map(|snapshot| snapshot.revision) };
+    let message = Message { tenant: tenant.into(), ask };
+    let asked_at = clock::now();
+    let reply = objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await;
+    if let Some(known) = &known {
+        known.refreshing.set(false);
+    }
+    let snapshot = match (reply?, known) {
+        (Reply::Unchanged, Some(known)) => known,
+        (Reply::Snapshot(data), _) => Rc::new(Snapshot::new(*data)),
+        _ => return Err(Failure("the registry answered something else".into())),
+    };
+    // It was true when it was asked for, not when it arrived.
+    snapshot.fetched_at.set(asked_at);
+    SNAPSHOTS.with_borrow_mut(|snapshots| {
+        let newer = snapshots.get(tenant).is_some_and(|held| held.revision > snapshot.revision);
+        if !newer {
+            snapshots.insert(tenant.into(), snapshot.clone());
+        }
+    });
+    Ok(snapshot)
+}

@@ -1,0 +1,114 @@
+//! The registry's tables: a document a row, and the revision that every write raises.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::core::event::Bundle;
+use crate::core::id::StoreId;
+use crate::platform::Failure;
+use crate::platform::objects::Kind;
+use crate::platform::sql::{Sql, Value};
+
+use super::messages::{Key, Registered};
+
+const CREATE: [&str; 4] = [
+    "CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, \
+     PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS stores (code TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, bundle TEXT NOT NULL) STRICT",
+];
+
+pub const SERVICE: &str = "service";
+pub const KEY: &str = "key";
+
+#[derive(Clone)]
+pub struct Tables(Sql);
+
+impl Tables {
+    pub fn open(state: &wasm_bindgen::JsValue) -> Result<Self, Failure> {
+        let sql = Sql::of(state, Kind::Registry);
+        for statement in CREATE {
+            sql.run(statement, &[])?;
+        }
+        Ok(Self(sql))
+    }
+
+    pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.0.transaction(work)
+    }
+
+    pub fn set_alarm(&self, at: crate::core::time::Timestamp) {
+        self.0.set_alarm(at);
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<Option<T>, Failure> {
+        let row =
+            self.0.first("SELECT document FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])?;
+        Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+
+    fn all<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>, Failure> {
+        let rows = self.0.rows("SELECT document FROM documents WHERE kind = ? ORDER BY id", &[kind.into()])?;
+        rows.iter().filter_map(|row| row.text(0)).map(|text| Ok(serde_json::from_str(&text)?)).collect()
+    }
+
+    pub fn services(&self) -> Result<Vec<Registered>, Failure> {
+        self.all(SERVICE)
+    }
+
+    pub fn keys(&self) -> Result<Vec<Key>, Failure> {
+        self.all(KEY)
+    }
+
+    pub fn put<T: Serialize>(&self, kind: &str, id: &str, document: &T) -> Result<(), Failure> {
+        let text = serde_json::to_string(document)?;
+        let values: [Value<'_>; 3] = [kind.into(), id.into(), (&text).into()];
+        self.0.run(
+            "INSERT INTO documents (kind, id, document) VALUES (?, ?, ?) \
+             ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document",
+            &values,
+        )
+    }
+
+    pub fn delete(&self, kind: &str, id: &str) -> Result<(), Failure> {
+        self.0.run("DELETE FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])
+    }
+
+    pub fn stores(&self) -> Result<Vec<StoreId>, Failure> {
+        let rows = self.0.rows("SELECT code FROM stores ORDER BY code", &[])?;
+        Ok(rows.iter().filter_map(|row| StoreId::parse(&row.text(0)?)).collect())
+    }
+
+    pub fn add_store(&self, store: StoreId) -> Result<(), Failure> {
+        self.0.run("INSERT INTO stores (code) VALUES (?)", &[(&store.code()).into()])
+    }
+
+    pub fn meta(&self, name: &str) -> Result<Option<String>, Failure> {
+        let row = self.0.first("SELECT value FROM meta WHERE name = ?", &[name.into()])?;
+        Ok(row.and_then(|row| row.text(0)))
+    }
+
+    pub fn set_meta(&self, name: &str, value: &str) -> Result<(), Failure> {
+        self.0.run(
+            "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            &[name.into(), value.into()],
+        )
+    }
+
+    pub fn queue_event(&self, bundle: &Bundle) -> Result<(), Failure> {
+        self.0.run("INSERT INTO outbox (bundle) VALUES (?)", &[(&serde_json::to_string(bundle)?).into()])
+    }
+
+    /// Events the hub does not have yet, with their numbers.
+    pub fn queued_events(&self) -> Result<Vec<(u64, Bundle)>, Failure> {
+        let rows = self.0.rows("SELECT number, bundle FROM outbox ORDER BY number LIMIT 200", &[])?;
+        rows.iter()
+            .map(|row| Ok((row.integer(0).unwrap_or(0), serde_json::from_str(&row.text(1).unwrap_or_default())?)))
+            .collect()
+    }
+
+    pub fn events_told(&self, up_to: u64) -> Result<(), Failure> {
+        self.0.run("DELETE FROM outbox WHERE number <= CAST(? AS INTEGER)", &[up_to.into()])
+    }
+}

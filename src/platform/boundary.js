@@ -1,0 +1,277 @@
+// @ts-check
+// The thin boundary: one function for each platform operation of the hot path, strings and numbers across.
+// Its Rust face is `mod.rs`. Nothing in here decides anything.
+import { env } from "cloudflare:workers";
+
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS"];
+
+/** Object ids by namespace and name; making one costs a hash. @type {Map<string, DurableObjectId>[]} */
+const ids = NAMESPACES.map(() => new Map());
+const MOST_IDS = 4096;
+
+/** What the objects of this isolate cost so far, by namespace. */
+const costs = NAMESPACES.map(() => ({ requests: 0, rows_written: 0, alarms_set: 0 }));
+
+export function costsText() {
+  return JSON.stringify(Object.fromEntries(NAMESPACES.map((name, kind) => [name.toLowerCase(), costs[kind]])));
+}
+
+/** @param {number} kind @param {string} name @param {string} hint */
+function stub(kind, name, hint) {
+  const namespace = env[NAMESPACES[kind]];
+  let id = ids[kind].get(name);
+  if (id === undefined) {
+    if (ids[kind].size >= MOST_IDS) ids[kind].clear();
+    id = namespace.idFromName(name);
+    ids[kind].set(name, id);
+  }
+  return hint ? namespace.get(id, { locationHint: hint }) : namespace.get(id);
+}
+
+/**
+ * Asks an object and gives its reply. Rejects when there is none in time: a caller never hangs.
+ * @param {number} kind @param {string} name @param {string} hint @param {string} message @param {number} milliseconds
+ * @returns {Promise<string>}
+ */
+export function ask(kind, name, hint, message, milliseconds) {
+  costs[kind].requests += 1;
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no reply from ${name} within ${milliseconds} ms`)), milliseconds);
+    stub(kind, name, hint).call(message).then(
+      (/** @type {string} */ reply) => { clearTimeout(timer); resolve(reply); },
+      (/** @type {unknown} */ error) => { clearTimeout(timer); reject(error); },
+    );
+  });
+}
+
+/**
+ * Hands a WebSocket's opening to an object.
+ * @param {number} kind @param {string} name @param {string} message
+ * @returns {Promise<Response>}
+ */
+export function connect(kind, name, message) {
+  costs[kind].requests += 1;
+  return stub(kind, name, "").fetch(`https://object/?${encodeURIComponent(message)}`, { headers: { Upgrade: "websocket" } });
+}
+
+/** `name\nvalue\n…` as pairs. @param {string} flat @returns {[string, string][]} */
+function pairs(flat) {
+  const parts = flat.split("\n");
+  /** @type {[string, string][]} */
+  const list = [];
+  for (let at = 0; at + 1 < parts.length; at += 2) list.push([parts[at], parts[at + 1]]);
+  return list;
+}
+
+/** Method, URL, continent, then each header, a line each. @param {Request} request */
+export function describe(request) {
+  const continent = /** @type {{continent?: string} | undefined} */ (request.cf)?.continent ?? "";
+  let text = `${request.method}\n${request.url}\n${continent}\n`;
+  for (const [name, value] of request.headers) text += `${name}\n${value}\n`;
+  return text;
+}
+
+/**
+ * A stream's bytes, or nothing when there are more than `limit`.
+ * @param {ReadableStream<Uint8Array>} stream @param {number} limit
+ */
+async function readAtMost(stream, limit) {
+  const reader = stream.getReader();
+  const chunks = [];
+  let length = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.length;
+    if (length > limit) {
+      // Not waited for: who sends too much may never stop.
+      reader.cancel().catch(() => {});
+      return undefined;
+    }
+    chunks.push(value);
+  }
+  if (chunks.length === 1) return chunks[0];
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+/** @param {Request | Response} message @param {number} limit @returns {Promise<Uint8Array | undefined>} */
+async function read(message, limit) {
+  if (message.body === null) return new Uint8Array();
+  const declared = message.headers.get("content-length");
+  if (declared !== null && !message.headers.has("content-encoding")) {
+    if (Number(declared) > limit) {
+      message.body.cancel().catch(() => {});
+      return undefined;
+    }
+    return new Uint8Array(await message.arrayBuffer());
+  }
+  return readAtMost(message.body, limit);
+}
+
+/** @param {Request} request @param {number} limit */
+export function readBody(request, limit) {
+  return read(request, limit);
+}
+
+/** @param {number} status @param {string} headers @param {string | undefined} body */
+export function respond(status, headers, body) {
+  return new Response(body ?? null, { status, headers: pairs(headers) });
+}
+
+/** A response made elsewhere, with headers added. @param {Response} response @param {string} headers */
+export function addHeaders(response, headers) {
+  const copy = new Response(response.body, response);
+  for (const [name, value] of pairs(headers)) copy.headers.set(name, value);
+  return copy;
+}
+
+/** A file of the console. @param {Request} request */
+export function asset(request) {
+  return env.ASSETS.fetch(request);
+}
+
+// How a call to a service ended: the numbers are known to `mod.rs`.
+const ANSWERED = 0;
+const TOO_LARGE = 1;
+const REFUSED = 2;
+const BROKEN = 3;
+const TIMED_OUT = 4;
+
+/**
+ * Posts to a service. Never rejects.
+ * @param {string} url @param {string} headers @param {string} body @param {number} milliseconds @param {number} limit
+ */
+export async function post(url, headers, body, milliseconds, limit) {
+  const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", body: new Uint8Array(), detail: "" };
+  try {
+    const response = await fetch(url, {
+      method: "POST", headers: pairs(headers), body, redirect: "manual", signal: AbortSignal.timeout(milliseconds),
+    });
+    answer.status = response.status;
+    answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(response.headers.get("content-type") ?? "");
+    answer.retryAfter = response.headers.get("retry-after") ?? "";
+    const bytes = await read(response, limit);
+    if (bytes === undefined) answer.kind = TOO_LARGE;
+    else answer.body = bytes;
+  } catch (error) {
+    const { name, message } = /** @type {Error} */ (error);
+    answer.detail = `${name}: ${message}`;
+    if (name === "TimeoutError" || name === "AbortError") answer.kind = TIMED_OUT;
+    // Only before an answer began, and only when the platform says so: in doubt the service may have acted.
+    else answer.kind = answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;
+  }
+  return answer;
+}
+
+/** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */
+export function keep(context, promise) {
+  context.waitUntil(promise);
+}
+
+/** @param {number} milliseconds @returns {Promise<void>} */
+export function sleep(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/**
+ * Runs one statement. Integers come back as numbers, so a column beyond 2^53 must be TEXT.
+ * @param {DurableObjectStorage} storage @param {number} kind @param {string} statement @param {any[]} parameters
+ */
+export function sql(storage, kind, statement, parameters) {
+  const cursor = storage.sql.exec(statement, ...parameters);
+  const rows = cursor.raw().toArray();
+  costs[kind].rows_written += cursor.rowsWritten;
+  return rows;
+}
+
+/** All or nothing: `work` answers whether to keep what it wrote. @param {DurableObjectStorage} storage @param {() => boolean} work */
+export function transaction(storage, work) {
+  storage.transactionSync(() => {
+    if (!work()) throw new Error("rolled back");
+  });
+}
+
+/** @param {DurableObjectStorage} storage @param {number} kind @param {number} time */
+export function setAlarm(storage, kind, time) {
+  costs[kind].alarms_set += 1;
+  // The output gate holds back every answer until this is on disk; a failure resets the object.
+  storage.setAlarm(time).catch(() => {});
+}
+
+/** Rings for background work. @param {string} message */
+export function ring(message) {
+  return env.WORK.send(message, { contentType: "text" });
+}
+
+// Hibernating sockets of an object, by a number that lives as long as this instance.
+
+/** @type {WeakMap<DurableObjectState, { next: number, sockets: Map<number, WebSocket>, slots: WeakMap<WebSocket, number> }>} */
+const held = new WeakMap();
+
+/** @param {DurableObjectState} state @param {WebSocket} socket */
+function hold(state, socket) {
+  const table = held.get(state);
+  if (!table) return 0;
+  const slot = table.next++;
+  table.sockets.set(slot, socket);
+  table.slots.set(socket, slot);
+  return slot;
+}
+
+/** Takes up the sockets that outlived the instance. Gives [slot, attachment, …]. @param {DurableObjectState} state */
+export function restoreSockets(state) {
+  held.set(state, { next: 0, sockets: new Map(), slots: new WeakMap() });
+  state.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
+  const list = [];
+  for (const socket of state.getWebSockets()) list.push(hold(state, socket), socket.deserializeAttachment() ?? "");
+  return list;
+}
+
+/** Opens a socket; gives [response, slot]. @param {DurableObjectState} state @param {string} attachment @param {string} headers */
+export function acceptSocket(state, attachment, headers) {
+  const { 0: client, 1: server } = new WebSocketPair();
+  state.acceptWebSocket(server);
+  server.serializeAttachment(attachment);
+  return [new Response(null, { status: 101, webSocket: client, headers: pairs(headers) }), hold(state, server)];
+}
+
+/** @param {DurableObjectState} state @param {WebSocket} socket */
+export function slotOf(state, socket) {
+  return held.get(state)?.slots.get(socket) ?? -1;
+}
+
+/** Remembers a socket's attachment over hibernation. @param {DurableObjectState} state @param {number} slot @param {string} attachment */
+export function attach(state, slot, attachment) {
+  held.get(state)?.sockets.get(slot)?.serializeAttachment(attachment);
+}
+
+/** One text to many sockets in one crossing. A socket that is gone is left to its close event. @param {DurableObjectState} state @param {Uint32Array} slots @param {string} text */
+export function send(state, slots, text) {
+  const sockets = held.get(state)?.sockets;
+  if (!sockets) return;
+  for (const slot of slots) {
+    try {
+      sockets.get(slot)?.send(text);
+    } catch {
+      sockets.delete(slot);
+    }
+  }
+}
+
+/** @param {DurableObjectState} state @param {number} slot @param {number} code @param {string} reason */
+export function closeSocket(state, slot, code, reason) {
+  const table = held.get(state);
+  const socket = table?.sockets.get(slot);
+  table?.sockets.delete(slot);
+  try {
+    socket?.close(code, reason);
+  } catch {
+    // It closed meanwhile.
+  }
+}

@@ -1,0 +1,57 @@
+//! Calling a service: one post, bounded in time and size.
+
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use super::http::Headers;
+use crate::core::upstream::{Answer, MAX_ANSWER_BYTES};
+
+#[wasm_bindgen(module = "/src/platform/boundary.js")]
+extern "C" {
+    type Reply;
+    #[wasm_bindgen(method, getter)]
+    fn kind(this: &Reply) -> u32;
+    #[wasm_bindgen(method, getter)]
+    fn status(this: &Reply) -> u16;
+    #[wasm_bindgen(method, getter)]
+    fn json(this: &Reply) -> bool;
+    #[wasm_bindgen(method, getter, js_name = retryAfter)]
+    fn retry_after(this: &Reply) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn body(this: &Reply) -> Uint8Array;
+    #[wasm_bindgen(method, getter)]
+    fn detail(this: &Reply) -> String;
+
+    fn post(url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64) -> js_sys::Promise;
+}
+
+/// `Retry-After` in seconds; a date is not worth reading a clock for.
+fn retry_after_ms(text: &str) -> Option<u64> {
+    text.trim().parse::<u64>().ok().map(|seconds| seconds.min(86_400) * 1000)
+}
+
+/// Posts `body`; `deadline` says whether the time given is all the context has.
+pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u64, deadline: bool) -> Answer {
+    let reply = post(url, headers.as_str(), body, milliseconds as f64, MAX_ANSWER_BYTES as f64);
+    let Ok(reply) = JsFuture::from(reply).await else { return Answer::Broken };
+    let reply: Reply = reply.unchecked_into();
+    match reply.kind() {
+        0 => {
+            let retry_after = if reply.status() == 200 { None } else { retry_after_ms(&reply.retry_after()) };
+            Answer::Http {
+                status: reply.status(),
+                is_json: reply.json(),
+                retry_after_ms: retry_after,
+                body: reply.body().to_vec(),
+            }
+        }
+        1 => Answer::TooLarge { status: reply.status() },
+        2 => Answer::Refused,
+        4 => Answer::TimedOut { deadline },
+        _ => {
+            super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#, reply.detail()));
+            Answer::Broken
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Requests in and answers out.
+
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use super::Failure;
+
+#[wasm_bindgen(module = "/src/platform/boundary.js")]
+extern "C" {
+    fn describe(request: &JsValue) -> String;
+    #[wasm_bindgen(js_name = readBody)]
+    fn read_body(request: &JsValue, limit: f64) -> js_sys::Promise;
+    fn respond(status: u16, headers: &str, body: Option<&str>) -> JsValue;
+    #[wasm_bindgen(js_name = addHeaders)]
+    fn add_headers(response: &JsValue, headers: &str) -> JsValue;
+    fn asset(request: &JsValue) -> js_sys::Promise;
+    fn keep(context: &JsValue, promise: &js_sys::Promise);
+}
+
+/// A request's line and headers; the body is read when it is wanted.
+pub struct Request {
+    raw: JsValue,
+    text: String,
+}
+
+impl Request {
+    pub fn new(raw: JsValue) -> Self {
+        let text = describe(&raw);
+        Self { raw, text }
+    }
+
+    fn line(&self, at: usize) -> &str {
+        self.text.split('\n').nth(at).unwrap_or_default()
+    }
+
+    pub fn method(&self) -> &str {
+        self.line(0)
+    }
+
+    pub fn url(&self) -> &str {
+        self.line(1)
+    }
+
+    /// Two letters, or nothing when the platform does not know.
+    pub fn continent(&self) -> &str {
+        self.line(2)
+    }
+
+    /// A header by its lower-case name; a repeated one comes joined by `, `.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.text.split('\n').skip(3);
+        while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
+            if key == name {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// The size of all headers in bytes.
+    pub fn header_bytes(&self) -> usize {
+        self.text.len() - self.method().len() - self.url().len()
+    }
+
+    /// The whole body, or nothing when it is larger than `limit`.
+    pub async fn body(&self, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
+        let bytes = JsFuture::from(read_body(&self.raw, limit as f64)).await?;
+        Ok((!bytes.is_undefined()).then(|| bytes.unchecked_into::<Uint8Array>().to_vec()))
+    }
+
+    /// The console's file at this path.
+    pub async fn asset(&self) -> Result<JsValue, Failure> {
+        Ok(JsFuture::from(asset(&self.raw)).await?)
+    }
+}
+
+/// Headers on their way out, kept flat.
+#[derive(Debug, Default, Clone)]
+pub struct Headers(String);
+
+impl Headers {
+    pub fn set(&mut self, name: &str, value: &str) {
+        // A line break would make a header of our own out of somebody's text.
+        let clean = |text: &str| !text.bytes().any(|b| b == b'\n' || b == b'\r' || b == 0);
+        if clean(name) && clean(value) {
+            self.0.push_str(name);
+            self.0.push('\n');
+            self.0.push_str(value);
+            self.0.push('\n');
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+pub fn answer(status: u16, headers: &Headers, body: Option<&str>) -> JsValue {
+    respond(status, headers.as_str(), body)
+}
+
+pub fn with_headers(response: &JsValue, headers: &Headers) -> JsValue {
+    add_headers(response, headers.as_str())
+}
+
+/// Runs a future that outlives the answer, as long as the platform allows (30 s after it).
+pub fn keep_running(context: &JsValue, work: impl Future<Output = ()> + 'static) {
+    let promise = wasm_bindgen_futures::future_to_promise(async move {
+        work.await;
+        Ok(JsValue::UNDEFINED)
+    });
+    keep(context, &promise);
+}

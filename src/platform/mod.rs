@@ -1,0 +1,49 @@
+//! The thin boundary: what the gateway asks of the platform, one function an operation.
+//!
+//! Crossing from Wasm costs more than most of what is asked for, so each operation is one import with
+//! flat data (`boundary.js`), instead of the platform's objects built piece by piece. Nothing in here
+//! decides anything; whatever can fail gives a [`Failure`].
+
+pub mod calls;
+pub mod clock;
+pub mod http;
+pub mod objects;
+pub mod random;
+pub mod settings;
+pub mod sockets;
+pub mod sql;
+
+use wasm_bindgen::JsValue;
+
+/// An operation of the platform failed. The text is for the log.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+impl From<JsValue> for Failure {
+    fn from(value: JsValue) -> Self {
+        let text = js_sys::Reflect::get(&value, &JsValue::from_str("message"))
+            .ok()
+            .and_then(|message| message.as_string())
+            .or_else(|| value.as_string())
+            .unwrap_or_else(|| format!("{value:?}"));
+        Failure(text)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Failure(error.to_string())
+    }
+}
+
+/// One line to the log.
+pub fn log(line: &str) {
+    worker::console_log!("{line}");
+}
+
+/// Panics. Only for the tests of the entry guard, which have to see one.
+#[allow(clippy::panic, reason = "it is what this is for")]
+pub fn die() {
+    panic!("on purpose");
+}

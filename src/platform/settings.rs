@@ -1,0 +1,53 @@
+//! What the deployment is configured with: the Worker's variables and secrets, read once per isolate.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use wasm_bindgen::prelude::*;
+
+use crate::core::id::{MAX_SHARDS, Region};
+
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Absent: the gateway refuses to serve.
+    pub admin_key: Option<String>,
+    /// Development only: services may be on this machine.
+    pub allow_loopback: bool,
+    pub context_shards: u16,
+    pub home_region: Region,
+    pub cors_origins: Vec<String>,
+    pub event_retention_hours: u64,
+    /// Shows what the objects cost at `/v1/costs`, for the benchmark.
+    pub count_costs: bool,
+    /// Tests only: paths that panic on purpose.
+    pub panic_routes: bool,
+}
+
+thread_local! {
+    static SETTINGS: OnceCell<Rc<Settings>> = const { OnceCell::new() };
+}
+
+fn read(env: &JsValue) -> Settings {
+    let text = |name: &str| {
+        js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().and_then(|value| value.as_string())
+    };
+    let flag = |name: &str| text(name).is_some_and(|value| value == "true");
+    let list = |name: &str| {
+        let value = text(name).unwrap_or_default();
+        value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
+    };
+    Settings {
+        admin_key: text("ADMIN_KEY").filter(|key| key.len() >= 16),
+        allow_loopback: flag("ALLOW_LOOPBACK"),
+        context_shards: text("CONTEXT_SHARDS").and_then(|n| n.parse().ok()).unwrap_or(4).clamp(1, MAX_SHARDS),
+        home_region: text("HOME_REGION").and_then(|code| Region::parse(&code)).unwrap_or_default(),
+        cors_origins: list("CORS_ORIGINS"),
+        event_retention_hours: text("EVENT_RETENTION_HOURS").and_then(|n| n.parse().ok()).unwrap_or(24),
+        count_costs: flag("COUNT_COSTS"),
+        panic_routes: flag("PANIC_ROUTES"),
+    }
+}
+
+pub fn of(env: &JsValue) -> Rc<Settings> {
+    SETTINGS.with(|cell| cell.get_or_init(|| Rc::new(read(env))).clone())
+}

@@ -1,0 +1,132 @@
+//! All SQL goes through here: statements are constants, values are bound, an exception is an error.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use js_sys::{Array, JsString};
+use wasm_bindgen::prelude::*;
+
+use super::Failure;
+use super::objects::Kind;
+
+#[wasm_bindgen(module = "/src/platform/boundary.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    fn sql(storage: &JsValue, kind: u32, statement: &JsString, parameters: &Array) -> Result<Array, JsValue>;
+    #[wasm_bindgen(catch)]
+    fn transaction(storage: &JsValue, work: &mut dyn FnMut() -> bool) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = setAlarm)]
+    fn set_alarm(storage: &JsValue, kind: u32, time: f64);
+}
+
+/// A bound value. Integers beyond 2^53 lose digits on the way: bind such as text.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    Text(&'a str),
+    Integer(u64),
+    Null,
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Value<'a> {
+    fn from(text: &'a String) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<u64> for Value<'_> {
+    fn from(number: u64) -> Self {
+        Value::Integer(number)
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+thread_local! {
+    /// Statements as the platform's strings, by address: each is turned once per isolate.
+    static STATEMENTS: RefCell<HashMap<(usize, usize), JsString>> = RefCell::new(HashMap::new());
+}
+
+/// A row, read by position.
+pub struct Row(Array);
+
+impl Row {
+    pub fn text(&self, at: u32) -> Option<String> {
+        self.0.get(at).as_string()
+    }
+
+    pub fn integer(&self, at: u32) -> Option<u64> {
+        self.0.get(at).as_f64().filter(|number| *number >= 0.0).map(|number| number as u64)
+    }
+}
+
+/// An object's database.
+#[derive(Clone)]
+pub struct Sql {
+    storage: JsValue,
+    kind: Kind,
+}
+
+impl Sql {
+    /// `state` is what the object was made with.
+    pub fn of(state: &JsValue, kind: Kind) -> Self {
+        let storage = js_sys::Reflect::get(state, &JsValue::from_str("storage")).unwrap_or(JsValue::UNDEFINED);
+        Self { storage, kind }
+    }
+
+    pub fn rows(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
+        let parameters = Array::new_with_length(values.len() as u32);
+        for (at, value) in values.iter().enumerate() {
+            let bound = match value {
+                Value::Text(text) => JsValue::from_str(text),
+                Value::Integer(number) => JsValue::from_f64(*number as f64),
+                Value::Null => JsValue::NULL,
+            };
+            parameters.set(at as u32, bound);
+        }
+        let rows = STATEMENTS.with_borrow_mut(|statements| {
+            let text = statements.entry((statement.as_ptr() as usize, statement.len())).or_insert_with(|| statement.into());
+            sql(&self.storage, self.kind as u32, text, &parameters)
+        })?;
+        Ok(rows.iter().map(|row| Row(row.unchecked_into())).collect())
+    }
+
+    pub fn run(&self, statement: &'static str, values: &[Value<'_>]) -> Result<(), Failure> {
+        self.rows(statement, values).map(drop)
+    }
+
+    pub fn first(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, Failure> {
+        Ok(self.rows(statement, values)?.into_iter().next())
+    }
+
+    /// All that `work` writes, or nothing when it fails.
+    pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut work = Some(work);
+        let mut result = Err(Failure("the transaction did not run".into()));
+        let ended = transaction(&self.storage, &mut || {
+            if let Some(work) = work.take() {
+                result = work();
+            }
+            result.is_ok()
+        });
+        match (ended, result) {
+            (Ok(()), result) => result,
+            (Err(_), Err(failure)) => Err(failure),
+            (Err(error), Ok(_)) => Err(error.into()),
+        }
+    }
+
+    /// Wakes the object at a time, in place of the alarm set before. One row written.
+    pub fn set_alarm(&self, at: crate::core::time::Timestamp) {
+        set_alarm(&self.storage, self.kind as u32, at.0 as f64);
+    }
+}

@@ -1,0 +1,205 @@
+// Holds the gateway's answers and events against its own contract, and remembers what was seen of it.
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Ajv2020, type AnySchema, type ValidateFunction } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
+import { root } from "./configuration.ts";
+
+type Json = any;
+
+const folder = join(root, "src/contract");
+const methods = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+
+/** An answer or event that is not what the contract says. */
+export class ContractViolation extends Error {}
+
+/** One path template of the contract, e.g. `/v1/contexts/{id}`. */
+type Path = { template: string; pattern: RegExp; parameters: number };
+
+export class Contract {
+  static #loaded: Contract | undefined;
+
+  readonly #openapi: Json;
+  readonly #asyncapi: Json;
+  readonly #paths: Path[];
+  readonly #checks = new Map<string, ValidateFunction>();
+  readonly #strict = validator(false);
+  // Header values are strings: an integer's schema is meant for what the string says.
+  readonly #lenient = validator(true);
+  /** `METHOD template status` of every answer this process checked, as the contract spells them. */
+  readonly seen = new Set<string>();
+
+  constructor(openapi: Json, asyncapi?: Json) {
+    this.#openapi = openapi;
+    this.#asyncapi = asyncapi;
+    for (const ajv of [this.#strict, this.#lenient]) {
+      ajv.addSchema(openapi, "openapi.json");
+      if (asyncapi) ajv.addSchema(asyncapi, "asyncapi.json");
+    }
+    this.#paths = Object.keys(openapi.paths ?? {})
+      .map((template) => ({
+        template,
+        pattern: new RegExp(`^${template.replace(/[.+*?^$()|[\]\\]/g, "\\$&").replace(/\{[^}]+\}/g, "[^/]+")}$`),
+        parameters: template.split("{").length - 1,
+      }))
+      .sort((a, b) => a.parameters - b.parameters);
+  }
+
+  /** The contract in `src/contract`, read once; undefined while there is none. */
+  static load(): Contract | undefined {
+    const read = (name: string) => JSON.parse(readFileSync(join(folder, name), "utf8"));
+    if (!Contract.#loaded && existsSync(join(folder, "openapi.json"))) {
+      const withEvents = existsSync(join(folder, "asyncapi.json"));
+      Contract.#loaded = new Contract(read("openapi.json"), withEvents ? read("asyncapi.json") : undefined);
+    }
+    return Contract.#loaded;
+  }
+
+  /**
+   * Throws a `ContractViolation` unless the contract has this answer: its status, its required headers, its media
+   * type and a body its schema accepts. What the contract does not know at all must be refused with a 4xx problem.
+   */
+  checkAnswer(method: string, path: string, status: number, headers: Headers, body: string): void {
+    const plainPath = path.split(/[?#]/, 1)[0] ?? path;
+    const found = this.#paths.find(({ pattern }) => pattern.test(plainPath));
+    const item = found && this.#resolve(this.#openapi.paths[found.template]);
+    const lower = method.toLowerCase();
+    const operation = item?.[lower] ?? (lower === "head" ? item?.get : undefined);
+    const told = `${method} ${path} answered ${status}`;
+    if (!found || !operation) {
+      if (lower === "options" && status < 300) return;
+      if (status < 400 || status >= 500) throw new ContractViolation(`${told}, but the contract has no such operation`);
+      if (this.#openapi.components?.schemas?.Problem && body !== "") {
+        this.#check(told, "openapi.json#/components/schemas/Problem", json(told, body));
+      }
+      return;
+    }
+    const at = pointer("paths", found.template, operation === item[lower] ? lower : "get", "responses");
+    const responses = operation.responses ?? {};
+    const name = [String(status), `${Math.floor(status / 100)}XX`, "default"].find((key) => key in responses);
+    if (!name) throw new ContractViolation(`${told}; the contract has only ${Object.keys(responses).join(", ")}`);
+    this.#remember(`${method.toUpperCase()} ${found.template} ${status}`);
+
+    const [response, where] = this.#follow(responses[name], `${at}/${escape(name)}`);
+    for (const [header, described] of Object.entries<Json>(response.headers ?? {})) {
+      const [{ required, schema }, place] = this.#follow(described, `${where}/headers/${escape(header)}`);
+      const value = headers.get(header);
+      if (value === null && required) throw new ContractViolation(`${told} without the header ${header}`);
+      if (value !== null && schema) {
+        this.#check(`${told}: header ${header}: ${value}`, `openapi.json#${place}/schema`, value, this.#lenient);
+      }
+    }
+    if (lower === "head") return;
+    if (!response.content) {
+      if (body !== "") throw new ContractViolation(`${told} with a body, the contract has none there: ${clip(body)}`);
+      return;
+    }
+    const type = headers.get("content-type")?.split(";", 1)[0]?.trim().toLowerCase() ?? "no content type";
+    const media = response.content[type];
+    if (!media) {
+      const only = Object.keys(response.content).join(", ");
+      throw new ContractViolation(`${told} as ${type}; the contract has ${only}: ${clip(body)}`);
+    }
+    if (media.schema && (type === "application/json" || type.endsWith("+json"))) {
+      this.#check(told, `openapi.json#${where}/content/${escape(type)}/schema`, json(told, body));
+    }
+  }
+
+  /** Throws a `ContractViolation` unless asyncapi.json has a message for this event. */
+  checkEvent(event: Json): void {
+    if (!this.#asyncapi) return;
+    const told = `event ${event?.type} ${event?.sequence ?? ""}`;
+    const all = Object.entries<Json>(this.#asyncapi.components?.messages ?? {}).map(([key, message]) => ({
+      names: [key, message.name],
+      schema: `asyncapi.json#${pointer("components", "messages", key, "payload")}${message.payload?.schema ? "/schema" : ""}`,
+    }));
+    const named = all.filter(({ names }) => names.includes(event?.type));
+    let first: unknown;
+    for (const { schema } of named.length > 0 ? named : all) {
+      try {
+        this.#check(told, schema, event);
+        this.#remember(`EVENT ${event.type}`);
+        return;
+      } catch (error) {
+        first ??= error;
+      }
+    }
+    throw first ?? new ContractViolation(`${told} is not in the contract`);
+  }
+
+  /** Every answer the contract names, spelled as in `seen`; ranges and defaults are left out. */
+  documented(): string[] {
+    return Object.entries<Json>(this.#openapi.paths ?? {}).flatMap(([template, item]) =>
+      Object.entries<Json>(this.#resolve(item))
+        .filter(([method]) => methods.includes(method))
+        .flatMap(([method, operation]) =>
+          Object.keys(operation.responses ?? {})
+            .filter((status) => /^\d{3}$/.test(status))
+            .map((status) => `${method.toUpperCase()} ${template} ${status}`),
+        ),
+    );
+  }
+
+  #remember(what: string): void {
+    if (this.seen.has(what)) return;
+    this.seen.add(what);
+    // Test files are processes of their own: `npm test` gives them one file to write to.
+    if (process.env.CONTRACT_SEEN) appendFileSync(process.env.CONTRACT_SEEN, `${what}\n`);
+  }
+
+  #check(told: string, schema: string, value: unknown, ajv = this.#strict): void {
+    const name = `${ajv === this.#strict} ${schema}`;
+    let check = this.#checks.get(name);
+    if (!check) {
+      // Coercion changes a value in place, which needs something around it.
+      const wrapped: AnySchema = { type: "object", properties: { value: { $ref: schema } } };
+      check = ajv.compile(wrapped);
+      this.#checks.set(name, check);
+    }
+    if (check({ value })) return;
+    const faults = (check.errors ?? []).slice(0, 8).map(({ instancePath, message, params }) => {
+      return `  ${instancePath.replace(/^\/value/, "") || "/"} ${message} ${JSON.stringify(params)}`;
+    });
+    throw new ContractViolation(`${told}, not as ${schema} says:\n${faults.join("\n")}\n  ${clip(JSON.stringify(value))}`);
+  }
+
+  /** An object and its JSON pointer, after its `$ref` within openapi.json. */
+  #follow(value: Json, place: string): [Json, string] {
+    if (typeof value?.$ref !== "string") return [value, place];
+    const target = value.$ref.replace(/^#/, "");
+    const found = target.split("/").slice(1).reduce((at: Json, part: string) => at?.[unescape(part)], this.#openapi);
+    if (found === undefined) throw new Error(`openapi.json refers to ${value.$ref}, which is not there`);
+    return this.#follow(found, target);
+  }
+
+  #resolve(value: Json): Json {
+    return this.#follow(value, "")[0];
+  }
+}
+
+/** What all processes of this `npm test` saw, or this process alone outside of it. */
+export function seenInThisRun(): Set<string> {
+  const file = process.env.CONTRACT_SEEN;
+  if (!file || !existsSync(file)) return new Set(Contract.load()?.seen);
+  return new Set(readFileSync(file, "utf8").split("\n").filter(Boolean));
+}
+
+function validator(coerceTypes: boolean): Ajv2020 {
+  const ajv = new Ajv2020({ strict: false, allErrors: true, validateSchema: false, coerceTypes });
+  addFormats.default(ajv);
+  return ajv;
+}
+
+function json(told: string, body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    throw new ContractViolation(`${told} with something that is no JSON: ${clip(body)}`);
+  }
+}
+
+const escape = (part: string) => part.replaceAll("~", "~0").replaceAll("/", "~1");
+const unescape = (part: string) => decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~");
+// In a `$ref` a pointer is a URI fragment; braces of path templates are percent-encoded there.
+const pointer = (...parts: string[]) => parts.map((part) => `/${encodeURI(escape(part))}`).join("");
+const clip = (text: string) => (text.length > 600 ? `${text.slice(0, 600)} …` : text);

@@ -1,0 +1,202 @@
+// The built gateway in miniflare, asked by real HTTP on a loopback port.
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { request, type RequestOptions as HttpOptions } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { Log, LogLevel, Miniflare, type MiniflareOptions } from "miniflare";
+import { type Configuration, readConfiguration, root } from "./configuration.ts";
+import { Contract } from "./contract.ts";
+
+export type GatewayOptions = {
+  /** Folder to keep the state in, left as it is at the end. Without it: a temporary folder, removed by `stop()`. */
+  persist?: string;
+  /** Variables beside or instead of wrangler.toml's `[vars]`. */
+  vars?: Record<string, string>;
+  /** Port on 127.0.0.1; without it any free one. */
+  port?: number;
+  /** False: answers are not held against the contract. */
+  contract?: boolean;
+};
+
+export type RequestOptions = {
+  /** A string or bytes go out as they are; anything else as JSON with `Content-Type: application/json`. */
+  body?: unknown;
+  headers?: Record<string, string>;
+  /** Bearer to show; the admin key without it; null: none. */
+  key?: string | null;
+  /** False: this one answer is not held against the contract. */
+  contract?: boolean;
+  signal?: AbortSignal;
+};
+
+// `any`: tests say what they expect of an answer by asserting it.
+export type Answer = {
+  status: number;
+  headers: Headers;
+  text: string;
+  /** The body as JSON; undefined if it is none. */
+  json: any;
+};
+
+export type Gateway = {
+  /** `http://127.0.0.1:port`, without a slash at the end. */
+  url: string;
+  adminKey: string;
+  /** The folder the state is in. */
+  persist: string;
+  /** Asks and reads the whole answer; never follows redirects. */
+  request(method: string, path: string, options?: RequestOptions): Promise<Answer>;
+  /** The same with the body left to be read: for streams. Not held against the contract. */
+  open(method: string, path: string, options?: RequestOptions): Promise<Response>;
+  mf: Miniflare;
+  /** Throws an object out of memory; its sockets hibernate (default) or are closed. */
+  evict(className: string, name: string, options?: { webSockets?: "hibernate" | "close" }): Promise<void>;
+  /** Runs the cron handler now. */
+  runCron(): Promise<void>;
+  /** What the Worker wrote to its console so far, an entry a call. */
+  logs: string[];
+  stop(): Promise<void>;
+};
+
+export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
+  const configuration = readConfiguration();
+  const adminKey = options.vars?.ADMIN_KEY ?? randomBytes(32).toString("base64url");
+  const persist = options.persist ?? mkdtempSync(join(tmpdir(), "narthex-test-"));
+  const forget = () => rmSync(persist, { recursive: true, force: true });
+  // Also when a test fails before it stops its gateway.
+  if (options.persist === undefined) process.once("exit", forget);
+  const logs: string[] = [];
+  const mf = new Miniflare({
+    ...workerOptions(configuration, { ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", ...options.vars }),
+    host: "127.0.0.1",
+    port: options.port ?? 0,
+    cf: false,
+    defaultPersistRoot: persist,
+    log: new Log(LogLevel.ERROR),
+    handleStructuredLogs: ({ message }: { message: string }) => void logs.push(message),
+  });
+  const url = (await mf.ready).origin;
+  const contract = options.contract === false ? undefined : Contract.load();
+
+  const open: Gateway["open"] = (method, path, { headers: given, key = adminKey, body: content, signal } = {}) => {
+    const headers = new Headers(given);
+    if (key !== null && !headers.has("authorization")) headers.set("authorization", `Bearer ${key}`);
+    const raw = typeof content === "string" || content instanceof Uint8Array;
+    if (content !== undefined && !raw && !headers.has("content-type")) headers.set("content-type", "application/json");
+    const body = content === undefined ? undefined : Buffer.from(raw ? (content as string) : JSON.stringify(content));
+    if (body) headers.set("content-length", String(body.length));
+    return exchange(url + path, { method, headers: Object.fromEntries(headers), ...(signal && { signal }) }, body);
+  };
+
+  return {
+    url,
+    adminKey,
+    persist,
+    mf,
+    logs,
+    open,
+    async request(method, path, request = {}) {
+      const response = await open(method, path, request);
+      const text = await response.text();
+      const answer = { status: response.status, headers: response.headers, text, json: parsed(text) };
+      if (request.contract !== false) contract?.checkAnswer(method, path, answer.status, answer.headers, text);
+      return answer;
+    },
+    async evict(className, name, { webSockets = "hibernate" } = {}) {
+      await mf.unsafeEvictDurableObject(configuration.name, className, { name, webSockets });
+    },
+    async runCron() {
+      // miniflare's types lean on a package that is not here.
+      const worker = (await mf.getWorker()) as unknown as { scheduled(event: { cron: string }): Promise<unknown> };
+      await worker.scheduled({ cron: "* * * * *" });
+    },
+    async stop() {
+      await mf.dispose();
+      if (options.persist === undefined) {
+        process.off("exit", forget);
+        forget();
+      }
+    },
+  };
+}
+
+/**
+ * One exchange by Node's own client: unlike `fetch` it sends a `Host` as given and adds nothing that was not asked for.
+ * Cancelling the answer's body closes the connection.
+ */
+function exchange(url: string, options: HttpOptions, body: Buffer | undefined): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    // Each on its own connection: workerd hangs up on one whose request body the Worker did not read.
+    const outgoing = request(url, { ...options, agent: false }, (incoming) => {
+      const status = incoming.statusCode ?? 0;
+      const headers = new Headers();
+      for (let at = 0; at + 1 < incoming.rawHeaders.length; at += 2) {
+        headers.append(incoming.rawHeaders[at]!, incoming.rawHeaders[at + 1]!);
+      }
+      const empty = options.method === "HEAD" || [204, 205, 304].includes(status);
+      if (empty) incoming.resume();
+      resolve(new Response(empty ? null : (Readable.toWeb(incoming) as ReadableStream), { status, headers }));
+    });
+    outgoing.on("error", reject);
+    outgoing.end(body);
+  });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** wrangler.toml in miniflare's words. */
+function workerOptions(from: Configuration, extra: Record<string, string>) {
+  const script = join(root, "build/worker.mjs");
+  if (!existsSync(script)) throw new Error("build/worker.mjs is missing: run `npm run build` first");
+  const withSql = new Set(from.migrations?.flatMap((migration) => migration.new_sqlite_classes ?? []));
+  return {
+    name: from.name,
+    modulesRoot: join(root, "build"),
+    modules: [
+      { type: "ESModule", path: script },
+      { type: "CompiledWasm", path: join(root, "build/index_bg.wasm") },
+    ],
+    compatibilityDate: from.compatibility_date,
+    compatibilityFlags: from.compatibility_flags ?? [],
+    bindings: { ...from.vars, ...extra },
+    durableObjects: Object.fromEntries(
+      (from.durable_objects?.bindings ?? []).map(({ name, class_name }) => [
+        name,
+        { className: class_name, useSQLite: withSql.has(class_name) },
+      ]),
+    ),
+    queueProducers: Object.fromEntries(
+      (from.queues?.producers ?? []).map(({ binding, queue }) => [binding, { queueName: queue }]),
+    ),
+    queueConsumers: Object.fromEntries(
+      (from.queues?.consumers ?? []).map((consumer) => [
+        consumer.queue,
+        {
+          maxBatchSize: consumer.max_batch_size,
+          maxBatchTimeout: consumer.max_batch_timeout,
+          maxRetries: consumer.max_retries,
+          retryDelay: consumer.retry_delay,
+          deadLetterQueue: consumer.dead_letter_queue,
+        },
+      ]),
+    ),
+    ...(from.assets && {
+      assets: {
+        directory: join(root, from.assets.directory),
+        ...(from.assets.binding && { binding: from.assets.binding }),
+        routerConfig: {
+          has_user_worker: true,
+          invoke_user_worker_ahead_of_assets: from.assets.run_worker_first === true,
+        },
+      },
+    }),
+  } satisfies Partial<MiniflareOptions>;
+}

@@ -1,0 +1,186 @@
+// A service as the gateway meets it: a real HTTP server on a loopback port that remembers each call, and that
+// misbehaves in the ways services do.
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { pipeline } from "node:stream/promises";
+import { setTimeout as pause } from "node:timers/promises";
+
+/** A call the service received, its body read to the end. */
+export type Recorded = {
+  method: string;
+  path: string;
+  headers: IncomingHttpHeaders;
+  /** The body byte for byte: what a signature is made over. */
+  raw: Buffer;
+  /** The body as JSON; undefined if it is none. */
+  json: any;
+  /** `Date.now()` when the body was complete. */
+  at: number;
+  /** True once the caller went away before it was answered. */
+  abandoned: boolean;
+};
+
+/** What the service does with a call. */
+export type Handler = (call: Recorded, response: ServerResponse) => void | Promise<void>;
+
+export type Service = {
+  /** `http://127.0.0.1:port/`. */
+  url: string;
+  port: number;
+  /** Every call but GET and HEAD, in order of arrival. */
+  calls: Recorded[];
+  /** Every GET and HEAD: health probes. */
+  probes: Recorded[];
+  /** What calls get from now on. */
+  handler: Handler;
+  /** What probes get from now on. */
+  probe: Handler;
+  /** The call with this index (0 is the first), waited for. */
+  call(index: number, timeoutMs?: number): Promise<Recorded>;
+  /** Ends at once; open connections are cut. */
+  stop(): Promise<void>;
+};
+
+/** Answers with a value as JSON. */
+export const json =
+  (value: unknown, status = 200, headers: Record<string, string> = {}): Handler =>
+  (_, response) => {
+    response.writeHead(status, { "content-type": "application/json", ...headers });
+    response.end(JSON.stringify(value));
+  };
+
+/** `{"result": <the parameters of the call>}`. */
+export const echo: Handler = (call, response) => json({ result: call.json?.parameters ?? null })(call, response);
+
+/** A bare status, with JSON if a body is given. */
+export const status = (code: number, body?: unknown, headers: Record<string, string> = {}): Handler =>
+  body === undefined ? (_, response) => void response.writeHead(code, headers).end() : json(body, code, headers);
+
+/** A web page with status 200, as a proxy in between would send. */
+export const html: Handler = (_, response) => {
+  response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>Welcome</title>");
+};
+
+/** Reads the call and never answers. */
+export const hang: Handler = () => {};
+
+/** Promises more than it sends, then cuts the connection. */
+export const half: Handler = async (_, response) => {
+  response.writeHead(200, { "content-type": "application/json", "content-length": "1000" });
+  response.write('{"result": "');
+  await pause(20);
+  response.destroy();
+};
+
+/** Cuts the connection without a byte of answer. */
+export const reset: Handler = (_, response) => {
+  (response.socket as Socket).resetAndDestroy();
+};
+
+/** A well-formed JSON answer of this many bytes, streamed. */
+export const huge =
+  (bytes = 50 * 1024 * 1024): Handler =>
+  async (_, response) => {
+    const open = '{"result":"';
+    const end = '"}';
+    const chunk = Buffer.alloc(64 * 1024, "x");
+    const pieces = function* () {
+      yield Buffer.from(open);
+      for (let left = bytes - open.length - end.length; left > 0; left -= chunk.length) yield chunk.subarray(0, left);
+      yield Buffer.from(end);
+    };
+    response.writeHead(200, { "content-type": "application/json" });
+    // A caller that has had enough cuts the connection, which is as good an end.
+    await pipeline(pieces, response).catch(() => {});
+  };
+
+/** Waits before it does what `then` does. */
+export const slow =
+  (ms: number, then: Handler = echo): Handler =>
+  async (call, response) => {
+    await pause(ms, undefined, { ref: false });
+    if (!response.destroyed) await then(call, response);
+  };
+
+/** One handler a call, in this order; the last one stays. */
+export const inTurn = (...handlers: [Handler, ...Handler[]]): Handler => {
+  let served = 0;
+  return (call, response) => handlers[Math.min(served++, handlers.length - 1)]!(call, response);
+};
+
+/** Starts a service on 127.0.0.1, on any free port unless one is given (to come back on the same one). */
+export async function startService(
+  handler: Handler = echo,
+  options: { port?: number; probe?: Handler } = {},
+): Promise<Service> {
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of request) chunks.push(chunk);
+    } catch {
+      return; // The caller went away while it was still talking: that was no call.
+    }
+    const call: Recorded = {
+      method: request.method ?? "",
+      path: request.url ?? "",
+      headers: request.headers,
+      raw: Buffer.concat(chunks),
+      json: undefined,
+      at: Date.now(),
+      abandoned: false,
+    };
+    try {
+      call.json = JSON.parse(call.raw.toString());
+    } catch {
+      // Stays undefined.
+    }
+    response.on("close", () => {
+      call.abandoned = !response.writableEnded;
+    });
+    const isProbe = call.method === "GET" || call.method === "HEAD";
+    (isProbe ? service.probes : service.calls).push(call);
+    for (const notify of [...waiting]) notify();
+    try {
+      await (isProbe ? service.probe : service.handler)(call, response);
+    } catch (error) {
+      response.destroy(error as Error);
+    }
+  });
+  // Connections are not kept alive for long, so that a reused one never meets a stopped service.
+  server.keepAliveTimeout = 1000;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject).listen(options.port ?? 0, "127.0.0.1", resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  const waiting = new Set<() => void>();
+  const service: Service = {
+    url: `http://127.0.0.1:${port}/`,
+    port,
+    calls: [],
+    probes: [],
+    handler,
+    probe: options.probe ?? json({ status: "ok" }),
+    call: (index, timeoutMs = 5000) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          const call = service.calls[index];
+          if (!call) return;
+          clearTimeout(timer);
+          waiting.delete(look);
+          resolve(call);
+        };
+        const timer = setTimeout(() => {
+          waiting.delete(look);
+          reject(new Error(`the service was called ${service.calls.length} times in ${timeoutMs} ms, not ${index + 1}`));
+        }, timeoutMs);
+        waiting.add(look);
+        look();
+      }),
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+  return service;
+}
