@@ -33,13 +33,17 @@ pub async fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue 
 /// One message of the queue: the name of a store that has work. An error has it delivered again.
 #[wasm_bindgen]
 pub async fn work(message: String) -> Result<(), JsValue> {
-    execution::background::work_off(&message).await.map_err(|failure| js_sys::Error::new(&failure.0).into())
+    execution::background::work_off(&message)
+        .await
+        .map_err(|failure| js_sys::Error::new(&failure.0).into())
 }
 
 /// The cron's minute.
 #[wasm_bindgen]
 pub async fn sweep() -> Result<(), JsValue> {
-    execution::background::sweep().await.map_err(|failure| js_sys::Error::new(&failure.0).into())
+    execution::background::sweep()
+        .await
+        .map_err(|failure| js_sys::Error::new(&failure.0).into())
 }
 
 /// What the entry guard must exist for: without `worker`'s initialisation it would not hear of a panic.

@@ -39,7 +39,11 @@ impl Principal {
 
     /// A refusal that names what is missing.
     pub fn require(&self, permission: &str) -> Result<(), Problem> {
-        if self.may(permission) { Ok(()) } else { Err(denied(permission)) }
+        if self.may(permission) {
+            Ok(())
+        } else {
+            Err(denied(permission))
+        }
     }
 
     /// The one decision about a capability: lists show what this allows, and calls go through when it does.
@@ -55,13 +59,22 @@ impl Principal {
 
 /// RFC 6750 §3.1.
 pub fn denied(permission: &str) -> Problem {
-    Problem::new(Code::PermissionDenied, format!("This needs the permission {permission}. Ask an admin for a key that has it."))
-        .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
+    Problem::new(
+        Code::PermissionDenied,
+        format!("This needs the permission {permission}. Ask an admin for a key that has it."),
+    )
+    .with_header(
+        "WWW-Authenticate",
+        format!(r#"Bearer error="insufficient_scope", scope="{permission}""#),
+    )
 }
 
 fn unauthenticated(presented: bool) -> Problem {
     let (detail, challenge) = if presented {
-        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#)
+        (
+            "The credentials are not valid (any more).",
+            r#"Bearer error="invalid_token""#,
+        )
     } else {
         ("Send an API key as Authorization: Bearer <key>.", "Bearer")
     };
@@ -73,7 +86,9 @@ fn credentials(request: &Request) -> Option<&str> {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    bearer.or_else(|| request.header("x-api-key")).filter(|text| !text.is_empty())
+    bearer
+        .or_else(|| request.header("x-api-key"))
+        .filter(|text| !text.is_empty())
 }
 
 fn admin() -> Principal {
@@ -101,7 +116,11 @@ fn holder(key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Princi
         principal: format!("key:{}", key.id),
         tenant: presented.tenant.into(),
         role: key.role.clone(),
-        permissions: role.iter().map(ToString::to_string).chain(key.permissions.iter().cloned()).collect(),
+        permissions: role
+            .iter()
+            .map(ToString::to_string)
+            .chain(key.permissions.iter().cloned())
+            .collect(),
         until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
     })
 }
@@ -116,19 +135,31 @@ pub async fn authenticate(request: &Request, settings: &Settings) -> Result<(Pri
     };
     let presented = credentials(request).ok_or_else(|| unauthenticated(false))?;
     if key::equal_secrets(presented, admin_key) {
-        let snapshot = snapshot::any(FIRST_TENANT).await.map_err(|failure| Problem::internal(failure.0))?;
+        let snapshot = snapshot::any(FIRST_TENANT)
+            .await
+            .map_err(|failure| Problem::internal(failure.0))?;
         return Ok((admin(), snapshot));
     }
     let presented = key::parse(presented).ok_or_else(|| unauthenticated(true))?;
     if presented.tenant != FIRST_TENANT {
         return Err(unauthenticated(true));
     }
-    let mut snapshot = snapshot::any(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))?;
-    let mut found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+    let mut snapshot = snapshot::any(presented.tenant)
+        .await
+        .map_err(|failure| Problem::internal(failure.0))?;
+    let mut found = snapshot
+        .key(presented.id)
+        .and_then(|key| holder(key, &presented, clock::now()));
     if found.is_none() {
         // A key made a moment ago elsewhere is good here too.
-        snapshot = snapshot::refreshed(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))?;
-        found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+        snapshot = snapshot::refreshed(presented.tenant)
+            .await
+            .map_err(|failure| Problem::internal(failure.0))?;
+        found = snapshot
+            .key(presented.id)
+            .and_then(|key| holder(key, &presented, clock::now()));
     }
-    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true))
+    found
+        .map(|principal| (principal, snapshot))
+        .ok_or_else(|| unauthenticated(true))
 }

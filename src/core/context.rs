@@ -192,7 +192,11 @@ impl Head {
             not_before,
             cancel_requested: false,
         };
-        head.history.push(Step { status: Status::Created, at: now, event: 0 });
+        head.history.push(Step {
+            status: Status::Created,
+            at: now,
+            event: 0,
+        });
         head.enter(Status::Validated, now);
         head.enter(Status::Queued, now);
         head
@@ -206,7 +210,11 @@ impl Head {
         debug_assert!(self.status.may_become(status), "{:?} → {status:?}", self.status);
         self.status = status;
         self.updated_at = now.max(self.updated_at);
-        self.history.push(Step { status, at: self.updated_at, event: 0 });
+        self.history.push(Step {
+            status,
+            at: self.updated_at,
+            event: 0,
+        });
     }
 
     fn end(&mut self, status: Status, error: Option<ContextError>, now: Timestamp) -> Verdict {
@@ -219,7 +227,12 @@ impl Head {
 
     fn error(&self, code: ErrorCode, message: &str) -> Option<ContextError> {
         let service = self.attempts.last().map(|attempt| attempt.service.clone());
-        Some(ContextError { code, message: message.into(), service, details: None })
+        Some(ContextError {
+            code,
+            message: message.into(),
+            service,
+            details: None,
+        })
     }
 
     /// Begins an attempt that must report before `until`.
@@ -227,11 +240,18 @@ impl Head {
         if self.status.is_final() {
             return Err(Refused::Ended);
         }
-        if self.status != Status::Queued || self.not_before.is_some_and(|at| at > now) || self.admission.expires_at <= now {
+        if self.status != Status::Queued
+            || self.not_before.is_some_and(|at| at > now)
+            || self.admission.expires_at <= now
+        {
             return Err(Refused::NotNow);
         }
         self.leases += 1;
-        let lease = Lease { number: self.leases, since: now, until };
+        let lease = Lease {
+            number: self.leases,
+            since: now,
+            until,
+        };
         self.lease = Some(lease);
         self.not_before = None;
         self.enter(Status::Executing, now);
@@ -263,7 +283,12 @@ impl Head {
                 self.attempts.push(attempt);
                 Ok(self.end(Status::Completed, None, now))
             }
-            Outcome::Failed { error, retryable, untouched, retry_after_ms } => {
+            Outcome::Failed {
+                error,
+                retryable,
+                untouched,
+                retry_after_ms,
+            } => {
                 attempt.outcome = match error.code {
                     ErrorCode::UpstreamTimeout | ErrorCode::DeadlineExceeded => AttemptOutcome::TimedOut,
                     ErrorCode::Cancelled => AttemptOutcome::Cancelled,
@@ -286,10 +311,17 @@ impl Head {
         random: u64,
     ) -> Verdict {
         if self.cancel_requested {
-            return self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
+            return self.end(
+                Status::Cancelled,
+                self.error(ErrorCode::Cancelled, "It was cancelled."),
+                now,
+            );
         }
         if now >= self.admission.expires_at || error.code == ErrorCode::DeadlineExceeded {
-            let error = ContextError { code: ErrorCode::DeadlineExceeded, ..error };
+            let error = ContextError {
+                code: ErrorCode::DeadlineExceeded,
+                ..error
+            };
             return self.end(Status::TimedOut, Some(error), now);
         }
         let safe = untouched || self.admission.idempotent;
@@ -312,7 +344,9 @@ impl Head {
     /// Full jitter: anywhere from nothing to the base doubled per attempt, up to the cap.
     fn backoff_ms(&self, random: u64) -> u64 {
         let retry = self.admission.retry;
-        let doublings = u32::try_from(self.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX).min(32);
+        let doublings = u32::try_from(self.attempts.len().saturating_sub(1))
+            .unwrap_or(u32::MAX)
+            .min(32);
         let ceiling = retry.base_ms.saturating_mul(1 << doublings).min(retry.cap_ms);
         random % (ceiling + 1)
     }
@@ -346,7 +380,11 @@ impl Head {
             self.attempts.push(Attempt {
                 number: self.attempts.len() as u64 + 1,
                 service: self.admission.service.clone(),
-                outcome: if lost.is_some() { AttemptOutcome::Lost } else { AttemptOutcome::TimedOut },
+                outcome: if lost.is_some() {
+                    AttemptOutcome::Lost
+                } else {
+                    AttemptOutcome::TimedOut
+                },
                 code: None,
                 started_at: lease.since,
                 ended_at: now,
@@ -359,7 +397,9 @@ impl Head {
             return self.end(Status::TimedOut, self.error(ErrorCode::DeadlineExceeded, message), now);
         }
         let message = "The worker that ran it was lost; whether the service did the work is not known.";
-        let Some(error) = self.error(ErrorCode::OutcomeUnknown, message) else { return Verdict::Unchanged };
+        let Some(error) = self.error(ErrorCode::OutcomeUnknown, message) else {
+            return Verdict::Unchanged;
+        };
         self.after_failure(error, true, false, None, now, random)
     }
 
@@ -373,7 +413,11 @@ impl Head {
             self.updated_at = now.max(self.updated_at);
             return Ok(Cancelled::Asked);
         }
-        self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
+        self.end(
+            Status::Cancelled,
+            self.error(ErrorCode::Cancelled, "It was cancelled."),
+            now,
+        );
         Ok(Cancelled::Now)
     }
 

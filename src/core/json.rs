@@ -23,7 +23,10 @@ pub struct Fault {
 
 impl Fault {
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -77,7 +80,11 @@ impl<'a> Scanner<'a> {
                 (_, false) => pointer = format!("{pointer}/{}", frame.index),
             }
         }
-        Err(Invalid { reason, offset: self.at, pointer })
+        Err(Invalid {
+            reason,
+            offset: self.at,
+            pointer,
+        })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -91,7 +98,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn literal(&mut self, word: &'static str) -> Result<(), Invalid> {
-        if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
+        if self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(word.as_bytes()))
+        {
             self.at += word.len();
             Ok(())
         } else {
@@ -138,7 +149,11 @@ impl<'a> Scanner<'a> {
             }
         }
         if (!plain || whole > 300)
-            && !self.text.get(from..self.at).and_then(|n| n.parse::<f64>().ok()).is_some_and(f64::is_finite)
+            && !self
+                .text
+                .get(from..self.at)
+                .and_then(|n| n.parse::<f64>().ok())
+                .is_some_and(f64::is_finite)
         {
             return self.fail("the number is too large");
         }
@@ -147,7 +162,10 @@ impl<'a> Scanner<'a> {
 
     fn hex4(&mut self) -> Result<u32, Invalid> {
         let value = self.text.get(self.at..self.at + 4).and_then(|hex| {
-            hex.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(hex, 16).ok()).flatten()
+            hex.bytes()
+                .all(|b| b.is_ascii_hexdigit())
+                .then(|| u32::from_str_radix(hex, 16).ok())
+                .flatten()
         });
         match value {
             Some(value) => {
@@ -193,7 +211,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn escape(&mut self) -> Result<char, Invalid> {
-        let Some(byte) = self.peek() else { return self.fail("the text ends inside a string") };
+        let Some(byte) = self.peek() else {
+            return self.fail("the text ends inside a string");
+        };
         self.at += 1;
         Ok(match byte {
             b'"' => '"',
@@ -234,7 +254,9 @@ impl<'a> Scanner<'a> {
             return self.fail("expected a member name in double quotes");
         }
         let name = self.string(true)?;
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let Some(frame) = self.frames.last_mut() else {
+            return Ok(());
+        };
         let seen = self.keys.get(frame.first_key..).unwrap_or_default();
         let doubled = match &mut frame.many {
             Some(set) => !set.insert(name.clone()),
@@ -266,7 +288,13 @@ impl<'a> Scanner<'a> {
             return self.fail("nested too deeply");
         }
         self.at += 1;
-        self.frames.push(Frame { is_object, key: None, index: 0, first_key: self.keys.len(), many: None });
+        self.frames.push(Frame {
+            is_object,
+            key: None,
+            index: 0,
+            first_key: self.keys.len(),
+            many: None,
+        });
         Ok(())
     }
 
@@ -281,7 +309,9 @@ impl<'a> Scanner<'a> {
     fn after_value(&mut self) -> Result<bool, Invalid> {
         loop {
             self.skip_space();
-            let Some(frame) = self.frames.last_mut() else { return Ok(false) };
+            let Some(frame) = self.frames.last_mut() else {
+                return Ok(false);
+            };
             let is_object = frame.is_object;
             match self.bytes.get(self.at) {
                 Some(b',') => {
@@ -350,7 +380,14 @@ pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, Invalid> {
         offset: error.valid_up_to(),
         pointer: "#".into(),
     })?;
-    Scanner { text, bytes, at: 0, frames: Vec::new(), keys: Vec::new() }.document(max_depth)?;
+    Scanner {
+        text,
+        bytes,
+        at: 0,
+        frames: Vec::new(),
+        keys: Vec::new(),
+    }
+    .document(max_depth)?;
     Ok(text)
 }
 
@@ -402,7 +439,11 @@ impl<'a> Object<'a> {
     /// `text` has passed [`check`]. A value that is no object is a fault at `pointer`.
     pub fn new(text: &'a str, pointer: &str) -> Result<Self, Fault> {
         match serde_json::from_str::<Members<'a>>(text) {
-            Ok(Members(members)) => Ok(Self { pointer: pointer.into(), members, faults: Vec::new() }),
+            Ok(Members(members)) => Ok(Self {
+                pointer: pointer.into(),
+                members,
+                faults: Vec::new(),
+            }),
             Err(_) => Err(Fault::new(pointer, "must be an object")),
         }
     }
@@ -431,8 +472,17 @@ impl<'a> Object<'a> {
     }
 
     pub fn require<T>(&mut self, name: &str, value: Option<T>) -> Option<T> {
-        if value.is_none() && !self.faults.iter().any(|fault| fault.pointer == child(&self.pointer, name)) {
-            self.fault(name, "is required");
+        if value.is_none() {
+            // Where something is there but wrong, that has been said already.
+            let at = child(&self.pointer, name);
+            let inside = format!("{at}/");
+            if !self
+                .faults
+                .iter()
+                .any(|fault| fault.pointer == at || fault.pointer.starts_with(&inside))
+            {
+                self.fault(name, "is required");
+            }
         }
         value
     }
@@ -445,7 +495,14 @@ impl<'a> Object<'a> {
         };
         let count = text.chars().count();
         if !length.contains(&count) {
-            self.fault(name, format!("must have {} to {} characters, has {count}", length.start(), length.end()));
+            self.fault(
+                name,
+                format!(
+                    "must have {} to {} characters, has {count}",
+                    length.start(),
+                    length.end()
+                ),
+            );
             return None;
         }
         Some(text)
@@ -456,7 +513,10 @@ impl<'a> Object<'a> {
         match serde_json::from_str::<u64>(raw.get()) {
             Ok(value) if range.contains(&value) => Some(value),
             _ => {
-                self.fault(name, format!("must be an integer from {} to {}", range.start(), range.end()));
+                self.fault(
+                    name,
+                    format!("must be an integer from {} to {}", range.start(), range.end()),
+                );
                 None
             }
         }
@@ -467,7 +527,10 @@ impl<'a> Object<'a> {
         match serde_json::from_str::<f64>(raw.get()) {
             Ok(value) if range.contains(&value) => Some(value),
             _ => {
-                self.fault(name, format!("must be a number from {} to {}", range.start(), range.end()));
+                self.fault(
+                    name,
+                    format!("must be a number from {} to {}", range.start(), range.end()),
+                );
                 None
             }
         }
@@ -487,7 +550,9 @@ impl<'a> Object<'a> {
     /// A string that `parse` knows; `expected` says which those are.
     pub fn parsed<T>(&mut self, name: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let raw = self.raw(name)?;
-        let value = serde_json::from_str::<Cow<'_, str>>(raw.get()).ok().and_then(|text| parse(&text));
+        let value = serde_json::from_str::<Cow<'_, str>>(raw.get())
+            .ok()
+            .and_then(|text| parse(&text));
         if value.is_none() {
             self.fault(name, format!("must be {expected}"));
         }
@@ -510,7 +575,10 @@ impl<'a> Object<'a> {
         match serde_json::from_str::<Vec<&'a RawValue>>(raw.get()) {
             Ok(items) if length.contains(&items.len()) => Some(items),
             _ => {
-                self.fault(name, format!("must be an array of {} to {} items", length.start(), length.end()));
+                self.fault(
+                    name,
+                    format!("must be an array of {} to {} items", length.start(), length.end()),
+                );
                 None
             }
         }
@@ -525,7 +593,10 @@ impl<'a> Object<'a> {
                 Ok(text) if !text.is_empty() && text.chars().count() <= longest => strings.push(text),
                 _ => {
                     let pointer = format!("{}/{index}", self.pointer_to(name));
-                    self.faults.push(Fault::new(pointer, format!("must be a string of 1 to {longest} characters")));
+                    self.faults.push(Fault::new(
+                        pointer,
+                        format!("must be a string of 1 to {longest} characters"),
+                    ));
                 }
             }
         }

@@ -37,10 +37,7 @@ pub struct Minted {
 /// source: the first 32 are the secret, 8 more give the id.
 pub fn mint(tenant: &str, random: [u8; 48]) -> Minted {
     let (secret, rest) = random.split_at(32);
-    let number = rest
-        .iter()
-        .take(8)
-        .fold(0, |n: u64, byte| n << 8 | u64::from(*byte));
+    let number = rest.iter().take(8).fold(0, |n: u64, byte| n << 8 | u64::from(*byte));
     mint_again(format!("{tenant}-{}", base32(number)), secret)
 }
 
@@ -93,10 +90,7 @@ impl Presented<'_> {
     /// Whether this is the key whose stored SHA-256 (lower hex) is `hash`. Takes the same
     /// time for every hash: for an id that is unknown, compare with any.
     pub fn matches(&self, hash: &str) -> bool {
-        sha256_hex(self.text)
-            .as_bytes()
-            .ct_eq(hash.as_bytes())
-            .into()
+        sha256_hex(self.text).as_bytes().ct_eq(hash.as_bytes()).into()
     }
 }
 
@@ -111,9 +105,7 @@ impl std::fmt::Debug for Presented<'_> {
 
 impl std::fmt::Debug for Minted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Minted")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Minted").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -121,10 +113,7 @@ impl std::fmt::Debug for Minted {
 /// they differ: compared are their digests. Two empty texts are equal, so the caller makes
 /// sure that the secret is set.
 pub fn equal_secrets(a: &str, b: &str) -> bool {
-    Sha256::digest(a)
-        .as_slice()
-        .ct_eq(Sha256::digest(b).as_slice())
-        .into()
+    Sha256::digest(a).as_slice().ct_eq(Sha256::digest(b).as_slice()).into()
 }
 
 /// A tenant's name: `[a-z0-9][a-z0-9-]*`, at most 32 characters.
@@ -197,10 +186,7 @@ mod tests {
     fn the_checksum_is_the_crc_32_everyone_has() {
         assert_eq!(crc32(b""), 0);
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-        assert_eq!(
-            crc32(b"The quick brown fox jumps over the lazy dog"),
-            0x414F_A339
-        );
+        assert_eq!(crc32(b"The quick brown fox jumps over the lazy dog"), 0x414F_A339);
     }
 
     #[test]
@@ -297,29 +283,10 @@ mod tests {
 
     #[test]
     fn tenants_are_named_in_lower_case_and_digits() {
-        for good in [
-            "default",
-            "a",
-            "0",
-            "a-",
-            "a--b",
-            "acme-eu-1",
-            &"z".repeat(32),
-        ] {
+        for good in ["default", "a", "0", "a-", "a--b", "acme-eu-1", &"z".repeat(32)] {
             assert!(valid_tenant(good), "{good}");
         }
-        for bad in [
-            "",
-            "-a",
-            "A",
-            "a_b",
-            "a.b",
-            "a b",
-            "ä",
-            "a/b",
-            "a|b",
-            &"z".repeat(33),
-        ] {
+        for bad in ["", "-a", "A", "a_b", "a.b", "a b", "ä", "a/b", "a|b", &"z".repeat(33)] {
             assert!(!valid_tenant(bad), "{bad}");
         }
     }

@@ -36,11 +36,21 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
         valid_capability_name(name).then(|| name.to_string())
     });
     let capability = body.require("capability", capability);
-    let service = body.parsed("service", "the id of a service", |id| valid_name(id).then(|| id.to_string()));
-    let version = body.parsed("version", "a semver range such as ^1.2", |range| VersionReq::parse(range).ok());
+    let service = body.parsed("service", "the id of a service", |id| {
+        valid_name(id).then(|| id.to_string())
+    });
+    let version = body.parsed("version", "a semver range such as ^1.2", |range| {
+        VersionReq::parse(range).ok()
+    });
     let parameters = body.raw_or_null("parameters").map_or(NO_PARAMETERS, RawValue::get);
     if parameters.len() > MAX_PARAMETERS_BYTES {
-        body.fault("parameters", format!("must have at most {MAX_PARAMETERS_BYTES} bytes, has {}", parameters.len()));
+        body.fault(
+            "parameters",
+            format!(
+                "must have at most {MAX_PARAMETERS_BYTES} bytes, has {}",
+                parameters.len()
+            ),
+        );
     }
     let priority = body.parsed("priority", "low, normal, high or critical", Priority::parse);
     let timeout_seconds = body.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS);
@@ -52,7 +62,11 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     if metadata.is_some_and(|raw| !raw.get().starts_with('{')) {
         body.fault("metadata", "must be an object");
     }
-    let run_at = body.parsed("run_at", "a time such as 2026-12-01T00:00:00Z (RFC 3339)", Timestamp::parse);
+    let run_at = body.parsed(
+        "run_at",
+        "a time such as 2026-12-01T00:00:00Z (RFC 3339)",
+        Timestamp::parse,
+    );
     let faults = body.finish();
     match capability {
         Some(capability) if faults.is_empty() => Ok(NewContext {
@@ -81,16 +95,26 @@ mod tests {
     #[test]
     fn only_the_capability_is_needed() {
         let new = read(r#"{"capability":"echo"}"#).unwrap();
-        assert_eq!((new.parameters, new.priority, new.source), ("{}", Priority::Normal, Source::User));
+        assert_eq!(
+            (new.parameters, new.priority, new.source),
+            ("{}", Priority::Normal, Source::User)
+        );
     }
 
     #[test]
     fn every_fault_is_named() {
-        let text = r#"{"capability":"","service":"A","version":"x","priority":"urgent","timeout_seconds":0,
+        let text = r#"{"capability":"","service":"A","version":"one","priority":"urgent","timeout_seconds":0,
             "source":"me","metadata":[],"run_at":"soon","more":1}"#;
         let expected = [
-            "#/capability", "#/service", "#/version", "#/priority", "#/timeout_seconds", "#/source", "#/metadata",
-            "#/run_at", "#/more",
+            "#/capability",
+            "#/service",
+            "#/version",
+            "#/priority",
+            "#/timeout_seconds",
+            "#/source",
+            "#/metadata",
+            "#/run_at",
+            "#/more",
         ];
         let mut found = pointers(text);
         let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
@@ -105,7 +129,10 @@ mod tests {
     fn parameters_go_on_byte_for_byte() {
         let new = read(r#"{"capability":"a","parameters": [1.0,  1e2]}"#).unwrap();
         assert_eq!(new.parameters, "[1.0,  1e2]");
-        let large = format!(r#"{{"capability":"a","parameters":"{}"}}"#, "x".repeat(MAX_PARAMETERS_BYTES));
+        let large = format!(
+            r#"{{"capability":"a","parameters":"{}"}}"#,
+            "x".repeat(MAX_PARAMETERS_BYTES)
+        );
         assert_eq!(pointers(&large), ["#/parameters"]);
     }
 }

@@ -46,7 +46,11 @@ pub fn candidates<'s>(
         if wanted.service.is_some_and(|id| id != service.id) {
             continue;
         }
-        let offered = service.capabilities.iter().enumerate().filter(|(_, offer)| offer.name == wanted.capability);
+        let offered = service
+            .capabilities
+            .iter()
+            .enumerate()
+            .filter(|(_, offer)| offer.name == wanted.capability);
         let mut best: Option<(usize, &Capability)> = None;
         for (index, offer) in offered {
             problem = worse(problem, NoRoute::Version);
@@ -91,7 +95,10 @@ fn worse(known: NoRoute, new: NoRoute) -> NoRoute {
 /// One of the candidates of the lowest tier, by weight. `candidates` is sorted by tier and not empty.
 pub fn choose(candidates: &[Candidate], random: u64) -> Option<&Candidate> {
     let tier = candidates.first()?.tier;
-    let equals: Vec<&Candidate> = candidates.iter().take_while(|candidate| candidate.tier == tier).collect();
+    let equals: Vec<&Candidate> = candidates
+        .iter()
+        .take_while(|candidate| candidate.tier == tier)
+        .collect();
     let total: u64 = equals.iter().map(|candidate| candidate.weight).sum();
     let mut ticket = random % total.max(1);
     for candidate in &equals {

@@ -10,12 +10,19 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
         "capabilities": [{"name": "echo", "version": version}, {"name": "other", "version": "9.0.0"}],
         "tier": tier, "weight": weight, "status": if draining { "draining" } else { "unknown" }
     });
-    let rules = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
+    let rules = Rules {
+        addresses: Policy { allow_loopback: false },
+        own_hosts: &[],
+    };
     read(id, &document.to_string(), rules).unwrap().service
 }
 
 fn wanted<'a>(service: Option<&'a str>, version: Option<&'a VersionReq>) -> Wanted<'a> {
-    Wanted { capability: "echo", service, version }
+    Wanted {
+        capability: "echo",
+        service,
+        version,
+    }
 }
 
 fn ids(services: &[Service], wanted: Wanted<'_>) -> Result<Vec<String>, NoRoute> {
@@ -25,7 +32,10 @@ fn ids(services: &[Service], wanted: Wanted<'_>) -> Result<Vec<String>, NoRoute>
 
 #[test]
 fn the_reason_that_got_furthest_is_told() {
-    let services = [service("one", "1.0.0", 0, 1, true), service("hidden", "1.0.0", 0, 1, false)];
+    let services = [
+        service("one", "1.0.0", 0, 1, true),
+        service("hidden", "1.0.0", 0, 1, false),
+    ];
     let range = VersionReq::parse("^2").unwrap();
     assert_eq!(ids(&services, wanted(None, None)), Err(NoRoute::Unavailable));
     assert_eq!(ids(&services, wanted(Some("hidden"), None)), Err(NoRoute::Forbidden));
@@ -36,7 +46,10 @@ fn the_reason_that_got_furthest_is_told() {
 
 #[test]
 fn the_lowest_tier_is_chosen_while_it_lives() {
-    let services = [service("fallback", "1.0.0", 1, 1000, false), service("first", "1.0.0", 0, 1, false)];
+    let services = [
+        service("fallback", "1.0.0", 1, 1000, false),
+        service("first", "1.0.0", 0, 1, false),
+    ];
     let found = candidates(&services, wanted(None, None), |_, _| true).unwrap();
     for random in 0..50 {
         assert_eq!(services[choose(&found, random).unwrap().service].id, "first");

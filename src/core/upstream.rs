@@ -16,7 +16,12 @@ pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// What came back, before anybody looked into it.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    Http { status: u16, is_json: bool, retry_after_ms: Option<u64>, body: Vec<u8> },
+    Http {
+        status: u16,
+        is_json: bool,
+        retry_after_ms: Option<u64>,
+        body: Vec<u8>,
+    },
     /// More than [`MAX_ANSWER_BYTES`].
     TooLarge { status: u16 },
     /// The connection could not be made: nothing reached the service.
@@ -58,7 +63,15 @@ struct Failure<'a> {
 impl<'a> Failure<'a> {
     fn new(service: &'a str, code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { service, code, message, details: None, retryable: false, untouched: false, retry_after_ms: None }
+        Self {
+            service,
+            code,
+            message,
+            details: None,
+            retryable: false,
+            untouched: false,
+            retry_after_ms: None,
+        }
     }
 
     fn verdict(self) -> Verdict {
@@ -68,8 +81,21 @@ impl<'a> Failure<'a> {
             service: Some(self.service.into()),
             details: self.details,
         };
-        let Failure { retryable, untouched, retry_after_ms, .. } = self;
-        Verdict { outcome: Outcome::Failed { error, retryable, untouched, retry_after_ms }, result: None }
+        let Failure {
+            retryable,
+            untouched,
+            retry_after_ms,
+            ..
+        } = self;
+        Verdict {
+            outcome: Outcome::Failed {
+                error,
+                retryable,
+                untouched,
+                retry_after_ms,
+            },
+            result: None,
+        }
     }
 }
 
@@ -79,20 +105,35 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
         Answer::Refused => Failure {
             retryable: true,
             untouched: true,
-            ..Failure::new(service, ErrorCode::ServiceUnavailable, "The service could not be reached.")
+            ..Failure::new(
+                service,
+                ErrorCode::ServiceUnavailable,
+                "The service could not be reached.",
+            )
         }
         .verdict(),
         Answer::Broken => Failure {
             retryable: true,
-            ..Failure::new(service, ErrorCode::ServiceUnavailable, "The connection to the service broke before its answer was whole.")
+            ..Failure::new(
+                service,
+                ErrorCode::ServiceUnavailable,
+                "The connection to the service broke before its answer was whole.",
+            )
         }
         .verdict(),
-        Answer::TimedOut { deadline: true } => {
-            Failure::new(service, ErrorCode::DeadlineExceeded, "The service did not answer within the context's time.").verdict()
-        }
+        Answer::TimedOut { deadline: true } => Failure::new(
+            service,
+            ErrorCode::DeadlineExceeded,
+            "The service did not answer within the context's time.",
+        )
+        .verdict(),
         Answer::TimedOut { deadline: false } => Failure {
             retryable: true,
-            ..Failure::new(service, ErrorCode::UpstreamTimeout, "The service did not answer in time.")
+            ..Failure::new(
+                service,
+                ErrorCode::UpstreamTimeout,
+                "The service did not answer in time.",
+            )
         }
         .verdict(),
         Answer::Cancelled => Failure::new(service, ErrorCode::Cancelled, "It was cancelled while it ran.").verdict(),
@@ -102,7 +143,12 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
             format!("The service's answer is larger than {MAX_ANSWER_BYTES} bytes."),
         )
         .verdict(),
-        Answer::Http { status, is_json, retry_after_ms, body } => {
+        Answer::Http {
+            status,
+            is_json,
+            retry_after_ms,
+            body,
+        } => {
             let text = check(&body, MAX_DEPTH).ok();
             if (200..300).contains(&status) {
                 success(service, status, is_json, text, schema)
@@ -120,7 +166,9 @@ fn refusal(service: &str, status: u16, text: Option<&str>, retry_after_ms: Optio
         _ => ErrorCode::UpstreamError,
     };
     Failure {
-        details: text.filter(|text| text.len() <= 4096).and_then(|text| RawValue::from_string(text.into()).ok()),
+        details: text
+            .filter(|text| text.len() <= 4096)
+            .and_then(|text| RawValue::from_string(text.into()).ok()),
         retryable: matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
         // These say by their definition that the request was not acted upon.
         untouched: matches!(status, 425 | 429 | 503),
@@ -138,7 +186,9 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
     if !is_json {
         return invalid("The service's answer is not application/json.");
     }
-    let Some(text) = text else { return invalid("The service's answer is not acceptable JSON.") };
+    let Some(text) = text else {
+        return invalid("The service's answer is not acceptable JSON.");
+    };
     let Ok(mut answer) = Object::new(text, "#") else {
         return invalid("The service's answer must be an object with a result or an error.");
     };
@@ -150,7 +200,12 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
             return invalid("The service's error has no code or no message.");
         };
         let details = raw_member(text, "error");
-        return Failure { details, retryable, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict();
+        return Failure {
+            details,
+            retryable,
+            ..Failure::new(service, ErrorCode::UpstreamError, message)
+        }
+        .verdict();
     }
     let Some(result) = answer.raw_or_null("result") else {
         return invalid("The service's answer has neither a result nor an error.");
@@ -161,12 +216,21 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
             Err(_) => return invalid("The service's result is not acceptable JSON."),
         };
         if !faults.is_empty() {
-            let details = serde_json::to_string(&faults).ok().and_then(|text| RawValue::from_string(text).ok());
+            let details = serde_json::to_string(&faults)
+                .ok()
+                .and_then(|text| RawValue::from_string(text).ok());
             let message = "The service's result does not match the capability's output schema.";
-            return Failure { details, ..Failure::new(service, ErrorCode::UpstreamInvalidResponse, message) }.verdict();
+            return Failure {
+                details,
+                ..Failure::new(service, ErrorCode::UpstreamInvalidResponse, message)
+            }
+            .verdict();
         }
     }
-    Verdict { outcome: Outcome::Succeeded, result: Some(result.to_owned()) }
+    Verdict {
+        outcome: Outcome::Succeeded,
+        result: Some(result.to_owned()),
+    }
 }
 
 fn raw_member(text: &str, name: &str) -> Option<Box<RawValue>> {

@@ -59,7 +59,13 @@ pub async fn attempt(admission: &Admission, parameters: &str, lease: u64, number
     let started_at = clock::now();
     let service = entry.service();
     let trace = Trace::accept(Some(&admission.trace), None, random::bytes());
-    let order = Order { admission, parameters, attempt: number, trace, now: started_at };
+    let order = Order {
+        admission,
+        parameters,
+        attempt: number,
+        trace,
+        now: started_at,
+    };
     let answer = match &service.transport {
         Transport::Http { url } => transport::http::call(&order, &entry.registered, url).await,
     };
@@ -77,7 +83,10 @@ pub async fn attempt(admission: &Admission, parameters: &str, lease: u64, number
         status_code,
         outcome: verdict.outcome,
     };
-    Attempted { report, result: verdict.result }
+    Attempted {
+        report,
+        result: verdict.result,
+    }
 }
 
 /// Keeps a lease alive until the work is done; gives nothing when the context was cancelled or is another's.
@@ -88,13 +97,20 @@ async fn holding<T>(tenant: &str, work: &Work, doing: impl Future<Output = T>) -
             Either::Left((done, _)) => return Some(done),
             Either::Right(((), _)) => {
                 let id = work.admission.id.clone();
-                let renew = Ask::Renew { id, lease: work.lease, lease_ms: LEASE_MS };
+                let renew = Ask::Renew {
+                    id,
+                    lease: work.lease,
+                    lease_ms: LEASE_MS,
+                };
                 match ask(tenant, &work.admission.id, 0, renew).await {
                     Ok(Reply::Renewed { cancel: true }) => return None,
                     // A lost lease: whatever comes of this attempt no longer counts.
                     Ok(Reply::Nothing) => return None,
                     Ok(_) => {}
-                    Err(failure) => log(&format!(r#"{{"level":"warn","message":"lease not renewed","detail":{:?}}}"#, failure.0)),
+                    Err(failure) => log(&format!(
+                        r#"{{"level":"warn","message":"lease not renewed","detail":{:?}}}"#,
+                        failure.0
+                    )),
                 }
             }
         }
@@ -102,7 +118,12 @@ async fn holding<T>(tenant: &str, work: &Work, doing: impl Future<Output = T>) -
 }
 
 /// Works on a leased context until it ends, is another's, or waits longer than `stays_ms`.
-pub async fn work_on(tenant: String, mut work: Work, mut snapshot: Rc<Snapshot>, stays_ms: u64) -> Result<Worked, Failure> {
+pub async fn work_on(
+    tenant: String,
+    mut work: Work,
+    mut snapshot: Rc<Snapshot>,
+    stays_ms: u64,
+) -> Result<Worked, Failure> {
     let mut timings = Timings::default();
     loop {
         let before = clock::now();
@@ -112,19 +133,29 @@ pub async fn work_on(tenant: String, mut work: Work, mut snapshot: Rc<Snapshot>,
                 work.admission.service.clone_from(&entry.service().id);
                 work.admission.version = candidate.version;
                 let doing = attempt(&work.admission, work.parameters.get(), work.lease, work.attempt, entry);
-                holding(&tenant, &work, doing).await.unwrap_or_else(|| stopped(&work, before))
+                holding(&tenant, &work, doing)
+                    .await
+                    .unwrap_or_else(|| stopped(&work, before))
             }
             None => nobody(&work, before),
         };
         let called = clock::now();
         timings.upstream += called.since(before);
-        let commit = Ask::Commit { id: id.clone(), report: attempted.report, result: attempted.result.clone(), stays_ms };
+        let commit = Ask::Commit {
+            id: id.clone(),
+            report: attempted.report,
+            result: attempted.result.clone(),
+            stays_ms,
+        };
         let reply = ask_stubbornly(&tenant, &id, commit).await?;
         timings.commit += clock::now().since(called);
         match reply {
             Reply::Committed { retry_ms: Some(ms), .. } => {
                 clock::pause(ms).await;
-                let lease = Ask::Lease { id: id.clone(), lease_ms: LEASE_MS };
+                let lease = Ask::Lease {
+                    id: id.clone(),
+                    lease_ms: LEASE_MS,
+                };
                 snapshot = snapshot::fresh(&tenant).await?;
                 match ask_decided(&tenant, &id, &mut snapshot, lease).await? {
                     Reply::Leased(next) => work = *next,
@@ -134,7 +165,12 @@ pub async fn work_on(tenant: String, mut work: Work, mut snapshot: Rc<Snapshot>,
             }
             Reply::Committed { view, retry_ms: None } => {
                 let handed_on = view.get().contains(r#""status":"queued""#);
-                return Ok(Worked { view, result: attempted.result, handed_on, timings });
+                return Ok(Worked {
+                    view,
+                    result: attempted.result,
+                    handed_on,
+                    timings,
+                });
             }
             _ => return look_again(&tenant, &id, &mut snapshot, timings).await,
         }
@@ -149,9 +185,12 @@ async fn look_again(
     timings: Timings,
 ) -> Result<Worked, Failure> {
     match ask_decided(tenant, id, snapshot, Ask::Get { id: id.clone() }).await? {
-        Reply::Context(found) => {
-            Ok(Worked { handed_on: !found.ended, view: found.view, result: found.result, timings })
-        }
+        Reply::Context(found) => Ok(Worked {
+            handed_on: !found.ended,
+            view: found.view,
+            result: found.result,
+            timings,
+        }),
         _ => Err(Failure(format!("{id} is gone"))),
     }
 }
@@ -159,7 +198,10 @@ async fn look_again(
 /// The first attempt goes where the router decided at admission; later ones rather elsewhere.
 fn choose_for<'s>(work: &Work, snapshot: &'s Snapshot) -> Option<(&'s Entry, Candidate)> {
     let admission = &work.admission;
-    let range = admission.asked_version.as_deref().and_then(|range| VersionReq::parse(range).ok());
+    let range = admission
+        .asked_version
+        .as_deref()
+        .and_then(|range| VersionReq::parse(range).ok());
     let wanted = Wanted {
         capability: &admission.capability,
         service: admission.asked_service.as_deref(),
@@ -178,12 +220,20 @@ fn choose_for<'s>(work: &Work, snapshot: &'s Snapshot) -> Option<(&'s Entry, Can
         .cloned()
         .collect();
     let pool = if untried.is_empty() { &candidates } else { &untried };
-    let chosen = candidates.iter().find(is_first_choice).or_else(|| route::choose(pool, random::number()))?;
+    let chosen = candidates
+        .iter()
+        .find(is_first_choice)
+        .or_else(|| route::choose(pool, random::number()))?;
     Some((service_of(chosen)?, chosen.clone()))
 }
 
 fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> Attempted {
-    let outcome = Outcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
+    let outcome = Outcome::Failed {
+        error,
+        retryable,
+        untouched: true,
+        retry_after_ms: None,
+    };
     let report = Report {
         lease: work.lease,
         service: work.admission.service.clone(),
@@ -197,7 +247,12 @@ fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retrya
 
 fn nobody(work: &Work, since: Timestamp) -> Attempted {
     let message = "No registered service takes this work now.".into();
-    let error = ContextError { code: ErrorCode::ServiceUnavailable, message, service: None, details: None };
+    let error = ContextError {
+        code: ErrorCode::ServiceUnavailable,
+        message,
+        service: None,
+        details: None,
+    };
     ended_without_call(work, since, error, true)
 }
 

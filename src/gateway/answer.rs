@@ -10,7 +10,10 @@ use crate::platform::http::{self, Headers};
 
 pub enum Body {
     None,
-    Text { content_type: &'static str, text: String },
+    Text {
+        content_type: &'static str,
+        text: String,
+    },
     /// Made by the platform or an object: a file, an opened socket.
     Made(JsValue),
 }
@@ -60,8 +63,11 @@ impl Answer {
     }
 
     pub fn problem(problem: &Problem, instance: &str, request_id: &str) -> Self {
-        let mut answer =
-            Self::text(problem.code.status(), "application/problem+json", problem.body(instance, request_id));
+        let mut answer = Self::text(
+            problem.code.status(),
+            "application/problem+json",
+            problem.body(instance, request_id),
+        );
         for (name, value) in &problem.headers {
             answer.headers.set(name, value);
         }

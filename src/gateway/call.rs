@@ -47,17 +47,34 @@ impl Call {
         let request = Request::new(raw);
         let url = request.url();
         let after_scheme = url.find("://").map_or(0, |at| at + 3);
-        let path_at = url.get(after_scheme..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| at + after_scheme);
+        let path_at = url
+            .get(after_scheme..)
+            .and_then(|rest| rest.find('/'))
+            .map_or(url.len(), |at| at + after_scheme);
         let (origin, rest) = url.split_at(path_at);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (origin, path, query) = (origin.to_string(), path.to_string(), query.to_string());
         let began = clock::now();
-        let trace = Trace::accept(request.header("traceparent"), request.header("tracestate"), random::bytes());
+        let trace = Trace::accept(
+            request.header("traceparent"),
+            request.header("tracestate"),
+            random::bytes(),
+        );
         let request_id = request
             .header("x-request-id")
             .filter(|id| valid_request_id(id))
             .map_or_else(|| format!("req_{}", ulid(began, random::bytes())), Into::into);
-        Self { request, settings, context, path, query, origin, request_id, trace, began }
+        Self {
+            request,
+            settings,
+            context,
+            path,
+            query,
+            origin,
+            request_id,
+            trace,
+            began,
+        }
     }
 
     pub fn method(&self) -> &str {
@@ -66,13 +83,18 @@ impl Call {
 
     /// A query member's first value, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
-        url::form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
     }
 
     /// This request's path and query with one member set to another value.
     pub fn with_query(&self, name: &str, value: &str) -> String {
         let kept = url::form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key != name);
-        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).append_pair(name, value).finish();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(kept)
+            .append_pair(name, value)
+            .finish();
         format!("{}?{query}", self.path)
     }
 
@@ -82,26 +104,49 @@ impl Call {
             .filter(|(name, _)| !known.contains(&name.as_ref()))
             .map(|(name, _): (Cow<'_, str>, _)| json::Fault::new(format!("?{name}"), "is not a known query parameter"))
             .collect();
-        if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::invalid(faults))
+        }
     }
 
     /// The whole JSON body, checked.
     pub async fn json_body(&self) -> Result<Vec<u8>, Problem> {
         let content_type = self.request.header("content-type").unwrap_or_default();
-        let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let media = content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         if !(media == "application/json" || media.starts_with("application/") && media.ends_with("+json")) {
-            return Err(Problem::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
-                .with_header("Accept", "application/json"));
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                "Send JSON, with Content-Type: application/json.",
+            )
+            .with_header("Accept", "application/json"));
         }
         let body = self.request.body(MAX_BODY_BYTES).await.map_err(|failure| {
             // The client went away or broke its own stream.
-            Problem { cause: Some(failure.0), ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.") }
+            Problem {
+                cause: Some(failure.0),
+                ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.")
+            }
         })?;
-        let too_large = || Problem::new(Code::PayloadTooLarge, format!("The body may have at most {MAX_BODY_BYTES} bytes."));
+        let too_large = || {
+            Problem::new(
+                Code::PayloadTooLarge,
+                format!("The body may have at most {MAX_BODY_BYTES} bytes."),
+            )
+        };
         let body = body.ok_or_else(too_large)?;
         json::check(&body, MAX_DEPTH).map_err(|invalid| Problem {
             errors: vec![invalid.fault()],
-            ..Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}."))
+            ..Problem::new(
+                Code::InvalidJson,
+                format!("The body is not acceptable JSON: {invalid}."),
+            )
         })?;
         Ok(body)
     }
@@ -111,13 +156,21 @@ impl Call {
         let empty = self.request.header("content-type").is_none()
             && self.request.header("content-length").is_none_or(|length| length == "0")
             && self.request.header("transfer-encoding").is_none();
-        if empty { Ok(b"{}".to_vec()) } else { self.json_body().await }
+        if empty {
+            Ok(b"{}".to_vec())
+        } else {
+            self.json_body().await
+        }
     }
 
     /// RFC 9110 §13.1: entity tags here are version numbers.
     pub fn condition(&self) -> Result<Condition, Problem> {
         let malformed = || Problem::new(Code::InvalidRequest, "If-Match takes * or entity tags such as \"3\".");
-        if self.request.header("if-none-match").is_some_and(|value| value.trim() == "*") {
+        if self
+            .request
+            .header("if-none-match")
+            .is_some_and(|value| value.trim() == "*")
+        {
             return Ok(Condition::Absent);
         }
         match self.request.header("if-match").map(str::trim) {
@@ -129,14 +182,21 @@ impl Call {
                     // A tag that is none of ours matches nothing, but is well-formed.
                     Some(inner.parse().unwrap_or(0))
                 };
-                tags.split(',').map(tag).collect::<Option<Vec<u64>>>().map(Condition::Versions).ok_or_else(malformed)
+                tags.split(',')
+                    .map(tag)
+                    .collect::<Option<Vec<u64>>>()
+                    .map(Condition::Versions)
+                    .ok_or_else(malformed)
             }
         }
     }
 
     pub fn write_rules(&self) -> WriteRules {
         let host = self.origin.split("://").nth(1).unwrap_or_default();
-        WriteRules { allow_loopback: self.settings.allow_loopback, own_host: host.to_string() }
+        WriteRules {
+            allow_loopback: self.settings.allow_loopback,
+            own_host: host.to_string(),
+        }
     }
 
     /// A store for a new context, near the caller.
@@ -173,7 +233,10 @@ impl Caller {
             let tenant = self.principal.tenant.clone();
             call.keep_running(async move {
                 if let Err(failure) = snapshot::refreshed(&tenant).await {
-                    log(&format!(r#"{{"level":"warn","message":"snapshot not refreshed","detail":{:?}}}"#, failure.0));
+                    log(&format!(
+                        r#"{{"level":"warn","message":"snapshot not refreshed","detail":{:?}}}"#,
+                        failure.0
+                    ));
                 }
             });
         }

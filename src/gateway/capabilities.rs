@@ -66,9 +66,15 @@ pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
             if !wanted || !caller.principal.may_call(service, capability) {
                 continue;
             }
-            let view = found.entry((&capability.name, &capability.version)).or_insert_with(|| shown(capability));
+            let view = found
+                .entry((&capability.name, &capability.version))
+                .or_insert_with(|| shown(capability));
             view.available |= !service.draining;
-            view.services.push(Offer { service: &service.id, status: service.status(), tier: service.tier });
+            view.services.push(Offer {
+                service: &service.id,
+                status: service.status(),
+                tier: service.tier,
+            });
         }
     }
     let data: Vec<CapabilityView<'_>> = found.into_values().collect();

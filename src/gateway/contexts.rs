@@ -62,41 +62,71 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
     let name = &new.capability;
     match reason {
         NoRoute::Unknown => Problem::invalid(vec![match &new.service {
-            Some(id) => Fault::new("#/service", format!("no service {id} offers {name}; see GET /v1/capabilities")),
-            None => Fault::new("#/capability", format!("no service offers {name}; see GET /v1/capabilities")),
+            Some(id) => Fault::new(
+                "#/service",
+                format!("no service {id} offers {name}; see GET /v1/capabilities"),
+            ),
+            None => Fault::new(
+                "#/capability",
+                format!("no service offers {name}; see GET /v1/capabilities"),
+            ),
         }]),
-        NoRoute::Version => {
-            Problem::invalid(vec![Fault::new("#/version", format!("no service offers {name} in this version"))])
-        }
-        NoRoute::Forbidden => auth::denied(&format!("contexts:create:{}.{name}", new.service.as_deref().unwrap_or("*"))),
-        NoRoute::Unavailable => {
-            Problem::new(Code::NoServiceAvailable, format!("Every service that offers {name} is draining or offline."))
-                .with_header("Retry-After", "5")
-        }
+        NoRoute::Version => Problem::invalid(vec![Fault::new(
+            "#/version",
+            format!("no service offers {name} in this version"),
+        )]),
+        NoRoute::Forbidden => auth::denied(&format!(
+            "contexts:create:{}.{name}",
+            new.service.as_deref().unwrap_or("*")
+        )),
+        NoRoute::Unavailable => Problem::new(
+            Code::NoServiceAvailable,
+            format!("Every service that offers {name} is draining or offline."),
+        )
+        .with_header("Retry-After", "5"),
     }
 }
 
 fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewContext<'_>) -> Result<Decision, Problem> {
-    let wanted =
-        Wanted { capability: &new.capability, service: new.service.as_deref(), version: new.version.as_ref() };
+    let wanted = Wanted {
+        capability: &new.capability,
+        service: new.service.as_deref(),
+        version: new.version.as_ref(),
+    };
     let candidates = route::candidates(execution::services(snapshot), wanted, |service, capability| {
         principal.may_call(service, capability)
     })
     .map_err(|reason| no_route(reason, new))?;
     let chosen = route::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
-    let entry = snapshot.services.get(chosen.service).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
-    let offer =
-        entry.service().capabilities.get(chosen.capability).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+    let entry = snapshot
+        .services
+        .get(chosen.service)
+        .ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+    let offer = entry
+        .service()
+        .capabilities
+        .get(chosen.capability)
+        .ok_or_else(|| no_route(NoRoute::Unknown, new))?;
 
     let mut faults = Vec::new();
     let timeout_seconds = new.timeout_seconds.unwrap_or(offer.timeout_seconds);
     if timeout_seconds > offer.timeout_seconds {
         let most = offer.timeout_seconds;
-        faults.push(Fault::new("#/timeout_seconds", format!("{} allows at most {most}", offer.name)));
+        faults.push(Fault::new(
+            "#/timeout_seconds",
+            format!("{} allows at most {most}", offer.name),
+        ));
     }
     if let Some(schema) = entry.input(chosen.capability).filter(|schema| !schema.accepts_all()) {
         match serde_json::from_str(new.parameters) {
-            Ok(value) => faults.extend(schema.validate(&value).err().unwrap_or_default().into_iter().map(at_parameters)),
+            Ok(value) => faults.extend(
+                schema
+                    .validate(&value)
+                    .err()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(at_parameters),
+            ),
             Err(_) => faults.push(Fault::new("#/parameters", "is not acceptable JSON")),
         }
     }
@@ -190,8 +220,17 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
                 caller.snapshot = snapshot::refreshed(&caller.principal.tenant).await.map_err(internal)?;
                 caller.principal = auth::authenticate(&call.request, &call.settings).await?.0;
             }
-            Reply::Admitted { lease: Some(lease), view } => {
-                let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new() };
+            Reply::Admitted {
+                lease: Some(lease),
+                view,
+            } => {
+                let work = Work {
+                    admission,
+                    parameters,
+                    lease,
+                    attempt: 1,
+                    tried: Vec::new(),
+                };
                 return run_here(call, &caller, work, view, &preference, admit_ms).await;
             }
             Reply::Admitted { lease: None, view } => {
@@ -205,12 +244,19 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
 
 /// Admits, once more if the first reply was lost: the store knows the id again.
 async fn admitted(caller: &Caller, id: &ContextId, admit: Ask) -> Result<Reply, Problem> {
-    let store = id.store().ok_or_else(|| Problem::internal("a context without a store"))?;
+    let store = id
+        .store()
+        .ok_or_else(|| Problem::internal("a context without a store"))?;
     let name = store.object_name(&caller.principal.tenant);
-    let message = Message { revision: caller.snapshot.revision, ask: admit };
+    let message = Message {
+        revision: caller.snapshot.revision,
+        ask: admit,
+    };
     match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await {
         Ok(reply) => Ok(reply),
-        Err(_) => send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal),
+        Err(_) => send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS)
+            .await
+            .map_err(internal),
     }
 }
 
@@ -251,7 +297,10 @@ async fn run_here(
         match work_on(tenant, work, snapshot, STAYS_MS).await {
             Ok(worked) => *slot.borrow_mut() = Some(worked),
             // Its lease runs out, and the store sees to it.
-            Err(failure) => log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0)),
+            Err(failure) => log(&format!(
+                r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#,
+                failure.0
+            )),
         }
         // Who no longer waits needs no word.
         let _ = sender.send(());
@@ -267,7 +316,10 @@ async fn run_here(
         Some(worked) if !worked.handed_on => {
             let result = worked.result.as_deref().map(RawValue::get);
             let mut answer = Answer::text(200, JSON, whole(&worked.view, parameters.get(), result));
-            answer.timings = Timings { admit: admit_ms, ..worked.timings };
+            answer.timings = Timings {
+                admit: admit_ms,
+                ..worked.timings
+            };
             Ok(applied(answer, preference, Some(seconds), false))
         }
         worked => {
@@ -275,9 +327,13 @@ async fn run_here(
             let mut snapshot = caller.snapshot.clone();
             if ended && left > 0 {
                 // Handed on to another worker: the store says when it ends.
-                let wait = Ask::Wait { id: id.clone(), milliseconds: left };
-                if let Reply::Context(found) =
-                    ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait).await.map_err(internal)?
+                let wait = Ask::Wait {
+                    id: id.clone(),
+                    milliseconds: left,
+                };
+                if let Reply::Context(found) = ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait)
+                    .await
+                    .map_err(internal)?
                 {
                     return Ok(shown(&found, &id, preference, seconds));
                 }
@@ -319,8 +375,14 @@ async fn wait_for(
     }
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
-    let wait = Ask::Wait { id: id.clone(), milliseconds };
-    match ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait).await.map_err(internal)? {
+    let wait = Ask::Wait {
+        id: id.clone(),
+        milliseconds,
+    };
+    match ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait)
+        .await
+        .map_err(internal)?
+    {
         Reply::Context(found) => Ok(shown(&found, &id, preference, seconds)),
         _ => Ok(accepted(&view, parameters.get(), &id, preference, Some(seconds))),
     }
@@ -335,7 +397,11 @@ async fn run_unrecorded(
     preference: &Prefer,
 ) -> Result<Answer, Problem> {
     let Decision { admission, service, .. } = decision;
-    let entry = caller.snapshot.services.get(service).ok_or_else(|| Problem::internal("a service went missing"))?;
+    let entry = caller
+        .snapshot
+        .services
+        .get(service)
+        .ok_or_else(|| Problem::internal("a service went missing"))?;
     let attempted = execution::attempt(&admission, parameters.get(), 1, 1, entry).await;
     let upstream = attempted.report.ended_at.since(attempted.report.started_at);
     let mut head = crate::core::context::Head::admit(admission.clone(), admission.created_at);
@@ -360,17 +426,27 @@ async fn run_unrecorded(
     };
     call.keep_running(async move {
         if let Err(failure) = execution::ask_stubbornly(&tenant, &id, record).await {
-            log(&format!(r#"{{"level":"error","message":"context not recorded","context":"{id}","detail":{:?}}}"#, failure.0));
+            log(&format!(
+                r#"{{"level":"error","message":"context not recorded","context":"{id}","detail":{:?}}}"#,
+                failure.0
+            ));
         }
     });
     Ok(applied(answer, preference, Some(wait_seconds(preference)), false))
 }
 
 /// The context, if the caller may see it; else the same answer as for one that is not there.
-async fn visible(caller: &mut Caller, id: &str, make: impl Fn(ContextId) -> Ask) -> Result<(ContextId, Box<Found>), Problem> {
+async fn visible(
+    caller: &mut Caller,
+    id: &str,
+    make: impl Fn(ContextId) -> Ask,
+) -> Result<(ContextId, Box<Found>), Problem> {
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"))?;
     let tenant = caller.principal.tenant.clone();
-    match ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone())).await.map_err(internal)? {
+    match ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone()))
+        .await
+        .map_err(internal)?
+    {
         Reply::Context(found) if found.owner == caller.principal.principal || caller.principal.sees_all_contexts() => {
             Ok((id, found))
         }
@@ -400,7 +476,10 @@ pub async fn cancel(_call: &Call, mut caller: Caller, id: &str) -> Result<Answer
     let (id, found) = visible(&mut caller, id, |id| Ask::Get { id }).await?;
     let tenant = caller.principal.tenant.clone();
     let cancel = Ask::Cancel { id: id.clone() };
-    match ask_decided(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {
+    match ask_decided(&tenant, &id, &mut caller.snapshot, cancel)
+        .await
+        .map_err(internal)?
+    {
         Reply::Cancelled { view, outcome } => match outcome {
             CancelOutcome::Now => Ok(Answer::text(200, JSON, whole(&view, found.parameters.get(), None))),
             CancelOutcome::Asked => Ok(Answer::text(202, JSON, whole(&view, found.parameters.get(), None))
@@ -418,7 +497,10 @@ fn filters(call: &Call) -> Result<Query, Problem> {
         let text = call.query(name)?;
         let time = Timestamp::parse(&text);
         if time.is_none() {
-            faults.push(Fault::new(format!("?{name}"), "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)"));
+            faults.push(Fault::new(
+                format!("?{name}"),
+                "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)",
+            ));
         }
         time
     };
@@ -454,8 +536,16 @@ pub fn limit(call: &Call, default: u64, most: u64) -> Option<u64> {
     }
 }
 
-const LIST_QUERY: [&str; 8] =
-    ["status", "service", "capability", "created_after", "created_before", "limit", "cursor", "owner"];
+const LIST_QUERY: [&str; 8] = [
+    "status",
+    "service",
+    "capability",
+    "created_after",
+    "created_before",
+    "limit",
+    "cursor",
+    "owner",
+];
 
 pub async fn list(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
     caller.principal.require("contexts:read")?;
@@ -476,10 +566,14 @@ pub async fn list(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
     };
     caller.fresh().await?;
     // A cursor belongs to its filters and to whoever may see through them.
-    let digest = format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&query).unwrap_or_default());
+    let digest = format!(
+        "contexts {} {}",
+        caller.principal.tenant,
+        serde_json::to_string(&query).unwrap_or_default()
+    );
     if let Some(text) = call.query("cursor") {
         let before = cursor::read(&caller.snapshot.cursor_key, &text, &digest);
-        query.before = Some(before.ok_or_else(|| bad_cursor())?);
+        query.before = Some(before.ok_or_else(bad_cursor)?);
     }
     let limit = query.limit;
     query.limit += 1;
@@ -487,13 +581,19 @@ pub async fn list(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
     found.sort_by(|a, b| b.0.sort_key().cmp(a.0.sort_key()));
     let more = found.len() as u64 > limit;
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = found.last().filter(|_| more).map(|(id, _)| cursor::write(&caller.snapshot.cursor_key, id.sort_key(), &digest));
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|(id, _)| cursor::write(&caller.snapshot.cursor_key, id.sort_key(), &digest));
     let data: Vec<&RawValue> = found.iter().map(|(_, view)| view.as_ref()).collect();
     page(call, &data, next)
 }
 
 pub fn bad_cursor() -> Problem {
-    Problem::new(Code::InvalidRequest, "The cursor is not one this list gave out with these filters.")
+    Problem::new(
+        Code::InvalidRequest,
+        "The cursor is not one this list gave out with these filters.",
+    )
 }
 
 /// A page with its `Link` (RFC 8288).
@@ -503,9 +603,18 @@ pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) 
         data: &'a [T],
         next_cursor: Option<&'a str>,
     }
-    let answer = Answer::json(200, &Page { data, next_cursor: next.as_deref() })?;
+    let answer = Answer::json(
+        200,
+        &Page {
+            data,
+            next_cursor: next.as_deref(),
+        },
+    )?;
     Ok(match next {
-        Some(cursor) => answer.with("link", &format!("<{}>; rel=\"next\"", call.with_query("cursor", &cursor))),
+        Some(cursor) => answer.with(
+            "link",
+            &format!("<{}>; rel=\"next\"", call.with_query("cursor", &cursor)),
+        ),
         None => answer,
     })
 }
@@ -515,7 +624,10 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<(ContextId, B
     let tenant = &caller.principal.tenant;
     let asks = caller.snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
-        let mut message = Message { revision: caller.snapshot.revision, ask: Ask::List(query.clone()) };
+        let mut message = Message {
+            revision: caller.snapshot.revision,
+            ask: Ask::List(query.clone()),
+        };
         async move {
             for _ in 0..3 {
                 match send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await? {

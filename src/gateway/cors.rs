@@ -10,9 +10,13 @@ const EXPOSED: &str = "Location, Retry-After, RateLimit, RateLimit-Policy, ETag,
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, \
     Last-Event-ID, Prefer, X-API-Key, X-Request-Id, traceparent, tracestate";
 
-fn allowed<'c>(call: &'c Call) -> Option<&'c str> {
+fn allowed(call: &Call) -> Option<&str> {
     let origin = call.request.header("origin")?;
-    call.settings.cors_origins.iter().any(|known| known == origin).then_some(origin)
+    call.settings
+        .cors_origins
+        .iter()
+        .any(|known| known == origin)
+        .then_some(origin)
 }
 
 /// The answer to a preflight; nothing for other requests.

@@ -65,7 +65,10 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let days = body.integer("expires_in_days", 1..=3650).unwrap_or(DEFAULT_DAYS);
     for (index, wanted) in permissions.iter().enumerate() {
         if !permission::valid(wanted) {
-            body.faults([Fault::new(format!("#/permissions/{index}"), "must be a permission such as contexts:create:llm.*")]);
+            body.faults([Fault::new(
+                format!("#/permissions/{index}"),
+                "must be a permission such as contexts:create:llm.*",
+            )]);
         }
     }
     let faults = body.finish();
@@ -73,7 +76,11 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         return Err(Problem::invalid(faults));
     }
     // Nobody gives what they do not have.
-    let granted = shipped_role(&role).unwrap_or_default().iter().copied().chain(permissions.iter().map(String::as_str));
+    let granted = shipped_role(&role)
+        .unwrap_or_default()
+        .iter()
+        .copied()
+        .chain(permissions.iter().map(String::as_str));
     for permission in granted {
         caller.principal.require(permission)?;
     }
@@ -112,7 +119,12 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
         return Err(Problem::invalid(faults));
     }
     let minted = key::mint_again(id.into(), &random::bytes::<32>());
-    let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
+    let ask = Ask::RotateKey {
+        id: id.into(),
+        overlap_seconds,
+        hash: minted.hash,
+        last_four: minted.last_four,
+    };
     made(ask_registry(caller, ask).await?, &minted.secret)
 }
 

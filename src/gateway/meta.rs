@@ -34,11 +34,16 @@ pub fn asyncapi() -> Answer {
 /// The console's files; what is none of them is not found.
 pub async fn console(call: &Call) -> Result<Answer, Problem> {
     let response = call.request.asset().await.map_err(internal)?;
-    let status = js_sys::Reflect::get(&response, &"status".into()).ok().and_then(|status| status.as_f64());
+    let status = js_sys::Reflect::get(&response, &"status".into())
+        .ok()
+        .and_then(|status| status.as_f64());
     match status.map(|status| status as u16) {
         Some(404) | None => Err(Problem::not_found("path")),
         Some(status) => Ok(Answer::made(status, response)
-            .with("content-security-policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'")
+            .with(
+                "content-security-policy",
+                "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+            )
             .with("referrer-policy", "no-referrer")),
     }
 }
@@ -55,7 +60,14 @@ pub async fn panic(place: &str) -> Result<Answer, Problem> {
     if place == "worker" {
         crate::platform::die();
     }
-    let message = Message { revision: 0, ask: Ask::Die { in_alarm: place == "alarm" } };
-    let reply: Reply = send(Kind::Contexts, "default/eu00", "", &message, PATIENCE_MS).await.map_err(internal)?;
+    let message = Message {
+        revision: 0,
+        ask: Ask::Die {
+            in_alarm: place == "alarm",
+        },
+    };
+    let reply: Reply = send(Kind::Contexts, "default/eu00", "", &message, PATIENCE_MS)
+        .await
+        .map_err(internal)?;
     Answer::json(200, &reply)
 }

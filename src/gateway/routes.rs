@@ -64,7 +64,9 @@ fn not_allowed(allowed: &'static str) -> Problem {
 }
 
 pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
-    let Some(route) = find(&call.path, call) else { return Err(Problem::not_found("path")) };
+    let Some(route) = find(&call.path, call) else {
+        return Err(Problem::not_found("path"));
+    };
     let method = call.method();
     match (&route, method) {
         (Route::Health, "GET" | "HEAD") => return meta::health(),

@@ -28,8 +28,13 @@ fn etag(registered: &Registered) -> String {
 /// Asks the registry of the caller's tenant.
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     let tenant = &caller.principal.tenant;
-    let message = Message { tenant: tenant.clone(), ask };
-    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+    let message = Message {
+        tenant: tenant.clone(),
+        ask,
+    };
+    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS)
+        .await
+        .map_err(internal)
 }
 
 /// What all writes may be refused with.
@@ -39,11 +44,14 @@ pub fn refusal(reply: Reply, what: &str) -> Problem {
         Reply::Faults(faults) => Problem::invalid(faults),
         Reply::Refused(Refusal::PreconditionRequired) => Problem::new(
             Code::PreconditionRequired,
-            format!("This {what} exists. Send its current ETag as If-Match, or If-Match: * to change whatever is there."),
+            format!(
+                "This {what} exists. Send its current ETag as If-Match, or If-Match: * to change whatever is there."
+            ),
         ),
-        Reply::Refused(Refusal::PreconditionFailed) => {
-            Problem::new(Code::PreconditionFailed, format!("The {what} is not in the state your precondition names. Read it again."))
-        }
+        Reply::Refused(Refusal::PreconditionFailed) => Problem::new(
+            Code::PreconditionFailed,
+            format!("The {what} is not in the state your precondition names. Read it again."),
+        ),
         Reply::Refused(Refusal::Conflict) => Problem::new(Code::Conflict, format!("There is such a {what} already.")),
         _ => Problem::internal("the registry answered something else"),
     }
@@ -59,10 +67,21 @@ fn written(reply: Reply) -> Result<Answer, Problem> {
         signing_secret: Option<&'a str>,
     }
     match reply {
-        Reply::Service { service, created, signing_secret } => {
-            let body = Created { view: view(&service), signing_secret: signing_secret.as_deref() };
+        Reply::Service {
+            service,
+            created,
+            signing_secret,
+        } => {
+            let body = Created {
+                view: view(&service),
+                signing_secret: signing_secret.as_deref(),
+            };
             let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service));
-            Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
+            Ok(if created {
+                answer.with("location", &format!("/v1/services/{}", service.service.id))
+            } else {
+                answer
+            })
         }
         other => Err(refusal(other, "service")),
     }
@@ -81,7 +100,12 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     let id = checked_id(id)?;
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
-    let ask = Ask::PutService { id, document, condition, rules: call.write_rules() };
+    let ask = Ask::PutService {
+        id,
+        document,
+        condition,
+        rules: call.write_rules(),
+    };
     written(ask_registry(caller, ask).await?)
 }
 
@@ -89,7 +113,12 @@ pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
     caller.principal.require("services:write")?;
     let condition = call.condition()?;
     let patch = text(call.json_body().await?);
-    let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
+    let ask = Ask::PatchService {
+        id: id.into(),
+        patch,
+        condition,
+        rules: call.write_rules(),
+    };
     written(ask_registry(caller, ask).await?)
 }
 
@@ -100,7 +129,15 @@ fn text(body: Vec<u8>) -> String {
 
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:write")?;
-    match ask_registry(caller, Ask::DeleteService { id: id.into(), condition: call.condition()? }).await? {
+    match ask_registry(
+        caller,
+        Ask::DeleteService {
+            id: id.into(),
+            condition: call.condition()?,
+        },
+    )
+    .await?
+    {
         Reply::Done => Ok(Answer::empty(204)),
         other => Err(refusal(other, "service")),
     }
@@ -109,7 +146,10 @@ pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 pub async fn get(_call: &Call, caller: &mut Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:read")?;
     caller.refresh().await?;
-    let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
+    let entry = caller
+        .snapshot
+        .service(id)
+        .ok_or_else(|| Problem::not_found("service"))?;
     Ok(Answer::json(200, &view(&entry.registered))?.with("etag", &etag(&entry.registered)))
 }
 
@@ -126,7 +166,9 @@ pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
     let matching = caller.snapshot.services.iter().filter(|entry| {
         let service = entry.service();
         kind.flatten().is_none_or(|kind| kind == service.kind)
-            && capability.as_ref().is_none_or(|name| service.capabilities.iter().any(|offer| offer.name == *name))
+            && capability
+                .as_ref()
+                .is_none_or(|name| service.capabilities.iter().any(|offer| offer.name == *name))
             && status.as_ref().is_none_or(|status| status == service.status())
             && tag.as_ref().is_none_or(|tag| service.tags.contains(tag))
     });

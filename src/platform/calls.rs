@@ -28,17 +28,32 @@ extern "C" {
 
 /// `Retry-After` in seconds; a date is not worth reading a clock for.
 fn retry_after_ms(text: &str) -> Option<u64> {
-    text.trim().parse::<u64>().ok().map(|seconds| seconds.min(86_400) * 1000)
+    text.trim()
+        .parse::<u64>()
+        .ok()
+        .map(|seconds| seconds.min(86_400) * 1000)
 }
 
 /// Posts `body`; `deadline` says whether the time given is all the context has.
 pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u64, deadline: bool) -> Answer {
-    let reply = post(url, headers.as_str(), body, milliseconds as f64, MAX_ANSWER_BYTES as f64);
-    let Ok(reply) = JsFuture::from(reply).await else { return Answer::Broken };
+    let reply = post(
+        url,
+        headers.as_str(),
+        body,
+        milliseconds as f64,
+        MAX_ANSWER_BYTES as f64,
+    );
+    let Ok(reply) = JsFuture::from(reply).await else {
+        return Answer::Broken;
+    };
     let reply: Reply = reply.unchecked_into();
     match reply.kind() {
         0 => {
-            let retry_after = if reply.status() == 200 { None } else { retry_after_ms(&reply.retry_after()) };
+            let retry_after = if reply.status() == 200 {
+                None
+            } else {
+                retry_after_ms(&reply.retry_after())
+            };
             Answer::Http {
                 status: reply.status(),
                 is_json: reply.json(),
@@ -50,7 +65,10 @@ pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u
         2 => Answer::Refused,
         4 => Answer::TimedOut { deadline },
         _ => {
-            super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#, reply.detail()));
+            super::log(&format!(
+                r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#,
+                reply.detail()
+            ));
             Answer::Broken
         }
     }

@@ -65,7 +65,11 @@ impl Row {
     }
 
     pub fn integer(&self, at: u32) -> Option<u64> {
-        self.0.get(at).as_f64().filter(|number| *number >= 0.0).map(|number| number as u64)
+        self.0
+            .get(at)
+            .as_f64()
+            .filter(|number| *number >= 0.0)
+            .map(|number| number as u64)
     }
 }
 
@@ -94,7 +98,9 @@ impl Sql {
             parameters.set(at as u32, bound);
         }
         let rows = STATEMENTS.with_borrow_mut(|statements| {
-            let text = statements.entry((statement.as_ptr() as usize, statement.len())).or_insert_with(|| statement.into());
+            let text = statements
+                .entry((statement.as_ptr() as usize, statement.len()))
+                .or_insert_with(|| statement.into());
             sql(&self.storage, self.kind as u32, text, &parameters)
         })?;
         Ok(rows.iter().map(|row| Row(row.unchecked_into())).collect())

@@ -27,7 +27,9 @@ struct Envelope<'a> {
 /// Calls the service, for as long as the context has time.
 pub async fn call(order: &Order<'_>, service: &Registered, url: &str) -> Answer {
     let admission = order.admission;
-    let Ok(parameters) = serde_json::from_str::<&RawValue>(order.parameters) else { return Answer::Refused };
+    let Ok(parameters) = serde_json::from_str::<&RawValue>(order.parameters) else {
+        return Answer::Refused;
+    };
     let envelope = Envelope {
         context_id: admission.id.as_str(),
         capability: &admission.capability,
@@ -36,7 +38,9 @@ pub async fn call(order: &Order<'_>, service: &Registered, url: &str) -> Answer 
         attempt: order.attempt,
         deadline: admission.expires_at.text(),
     };
-    let Ok(body) = serde_json::to_string(&envelope) else { return Answer::Refused };
+    let Ok(body) = serde_json::to_string(&envelope) else {
+        return Answer::Refused;
+    };
     let timestamp = order.now.seconds();
     let mut headers = Headers::default();
     headers.set("content-type", "application/json");
@@ -45,7 +49,10 @@ pub async fn call(order: &Order<'_>, service: &Registered, url: &str) -> Answer 
     headers.set("webhook-id", admission.id.as_str());
     headers.set("webhook-timestamp", &timestamp.to_string());
     if let Some(secret) = Secret::parse(&service.signing_secret) {
-        headers.set("webhook-signature", &secret.sign(admission.id.as_str(), timestamp, body.as_bytes()));
+        headers.set(
+            "webhook-signature",
+            &secret.sign(admission.id.as_str(), timestamp, body.as_bytes()),
+        );
     }
     headers.set("idempotency-key", admission.id.as_str());
     headers.set("traceparent", &order.trace.header());

@@ -50,14 +50,19 @@ impl Store {
     }
 
     fn ring(self: &Rc<Self>, times: usize) {
-        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else { return };
+        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
+            return;
+        };
         self.rang_at.set(clock::now());
         let name = store.object_name(&tenant);
         wasm_bindgen_futures::spawn_local(async move {
             for _ in 0..times {
                 if let Err(failure) = objects::ring_doorbell(&name).await {
                     // The alarm rings again.
-                    log(&format!(r#"{{"level":"warn","message":"doorbell failed","store":{name:?},"detail":{:?}}}"#, failure.0));
+                    log(&format!(
+                        r#"{{"level":"warn","message":"doorbell failed","store":{name:?},"detail":{:?}}}"#,
+                        failure.0
+                    ));
                 }
             }
         });
@@ -65,7 +70,9 @@ impl Store {
 
     fn lease_ends(&self, id: &str, on_disk: Timestamp) -> Timestamp {
         let renewed = self.renewed.borrow().get(id).copied();
-        renewed.map_or(on_disk, |until| until.max(on_disk)).max(self.woke_at.plus_ms(GRACE_MS))
+        renewed
+            .map_or(on_disk, |until| until.max(on_disk))
+            .max(self.woke_at.plus_ms(GRACE_MS))
     }
 
     /// Looks at all that is due.
@@ -74,7 +81,10 @@ impl Store {
         let due = match self.tables.by_due() {
             Ok(due) => due,
             Err(failure) => {
-                log(&format!(r#"{{"level":"error","message":"sweep failed","detail":{:?}}}"#, failure.0));
+                log(&format!(
+                    r#"{{"level":"error","message":"sweep failed","detail":{:?}}}"#,
+                    failure.0
+                ));
                 return;
             }
         };
@@ -88,7 +98,10 @@ impl Store {
                 Ok(true) => ready += 1,
                 Ok(false) => {}
                 Err(failure) => {
-                    log(&format!(r#"{{"level":"error","message":"tick failed","context":"{id}","detail":{:?}}}"#, failure.0));
+                    log(&format!(
+                        r#"{{"level":"error","message":"tick failed","context":"{id}","detail":{:?}}}"#,
+                        failure.0
+                    ));
                 }
             }
         }
@@ -100,7 +113,9 @@ impl Store {
 
     /// One context whose time has come; true when it waits for somebody to run it.
     fn tick(self: &Rc<Self>, id: &ContextId, now: Timestamp) -> Result<bool, crate::platform::Failure> {
-        let Some(mut head) = self.tables.live_head(id)? else { return Ok(false) };
+        let Some(mut head) = self.tables.live_head(id)? else {
+            return Ok(false);
+        };
         if let Some(lease) = &mut head.lease {
             lease.until = self.lease_ends(id.as_str(), lease.until);
         }

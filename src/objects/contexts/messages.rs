@@ -44,15 +44,31 @@ pub enum Ask {
         result: Option<Box<RawValue>>,
     },
     /// Begins the next attempt of a context that waits.
-    Lease { id: ContextId, lease_ms: u64 },
+    Lease {
+        id: ContextId,
+        lease_ms: u64,
+    },
     /// Still at it: keeps a lease alive.
-    Renew { id: ContextId, lease: u64, lease_ms: u64 },
+    Renew {
+        id: ContextId,
+        lease: u64,
+        lease_ms: u64,
+    },
     /// Whatever should run next.
-    Claim { lease_ms: u64 },
-    Get { id: ContextId },
+    Claim {
+        lease_ms: u64,
+    },
+    Get {
+        id: ContextId,
+    },
     /// As `Get`, once it has ended or the time is over.
-    Wait { id: ContextId, milliseconds: u64 },
-    Cancel { id: ContextId },
+    Wait {
+        id: ContextId,
+        milliseconds: u64,
+    },
+    Cancel {
+        id: ContextId,
+    },
     List(Query),
     /// The registry has changed.
     Revision,
@@ -61,7 +77,9 @@ pub enum Ask {
     /// Looks at all that is due and sets the alarm again.
     Sweep,
     /// Panics, now or in the next alarm: for the tests of the entry guard alone.
-    Die { in_alarm: bool },
+    Die {
+        in_alarm: bool,
+    },
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -88,7 +106,9 @@ pub struct Query {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// The asker's revision is older than this one: decide again.
-    Stale { revision: u64 },
+    Stale {
+        revision: u64,
+    },
     Admitted {
         #[serde(default)]
         lease: Option<u64>,
@@ -101,13 +121,22 @@ pub enum Reply {
         retry_ms: Option<u64>,
     },
     /// The lease was lost or the context had ended; this is what it is now.
-    Refused { view: Box<RawValue> },
+    Refused {
+        view: Box<RawValue>,
+    },
     Leased(Box<Work>),
-    Renewed { cancel: bool },
+    Renewed {
+        cancel: bool,
+    },
     Nothing,
     Context(Box<Found>),
-    Cancelled { view: Box<RawValue>, outcome: CancelOutcome },
-    Page { items: Vec<Listed> },
+    Cancelled {
+        view: Box<RawValue>,
+        outcome: CancelOutcome,
+    },
+    Page {
+        items: Vec<Listed>,
+    },
     Done,
 }
 

@@ -104,7 +104,10 @@ impl ContextStore {
 impl Store {
     fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
-        let identity = match (tables.meta("tenant")?, tables.meta("store")?.as_deref().and_then(StoreId::parse)) {
+        let identity = match (
+            tables.meta("tenant")?,
+            tables.meta("store")?.as_deref().and_then(StoreId::parse),
+        ) {
             (Some(tenant), Some(store)) => Some(Identity { tenant, store }),
             _ => None,
         };
@@ -147,7 +150,11 @@ impl Store {
         for (head, result, has_ended) in &untold {
             let whole = event::bundle(head, result.as_deref(), 0);
             for item in &whole.items {
-                bundles.push(event::Bundle { items: vec![item.clone()], after: None, ..whole.clone() });
+                bundles.push(event::Bundle {
+                    items: vec![item.clone()],
+                    after: None,
+                    ..whole.clone()
+                });
             }
             if *has_ended {
                 self.outbox.ended(last_number(head), head.id().clone());
@@ -172,9 +179,14 @@ impl Store {
 
     /// Asks the registry what it is at, and makes this store known to it.
     async fn ask_registry(&self) -> Result<(), Failure> {
-        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else { return Ok(()) };
+        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
+            return Ok(());
+        };
         let ask = registry::messages::Ask::Hello { store };
-        let hello = registry::messages::Message { tenant: tenant.clone(), ask };
+        let hello = registry::messages::Message {
+            tenant: tenant.clone(),
+            ask,
+        };
         match objects::send(Kind::Registry, &tenant, "", &hello, objects::PATIENCE_MS).await? {
             registry::messages::Reply::Revision { revision } => self.heard(revision),
             _ => return Err(Failure("the registry answered something else".into())),
@@ -197,7 +209,10 @@ impl Store {
             Ask::Wait { ref id, milliseconds } if message.revision >= self.revision.get() => {
                 self.wait(id, milliseconds).await?;
                 let get = Ask::Get { id: id.clone() };
-                self.answer(Message { revision: message.revision, ask: get })
+                self.answer(Message {
+                    revision: message.revision,
+                    ask: get,
+                })
             }
             _ => self.answer(message),
         }
@@ -208,10 +223,16 @@ impl Store {
         if self.identity.borrow().is_some() {
             return Ok(());
         }
-        let store = admission.id.store().ok_or_else(|| Failure("a context without a store".into()))?;
+        let store = admission
+            .id
+            .store()
+            .ok_or_else(|| Failure("a context without a store".into()))?;
         self.tables.set_meta("tenant", &admission.tenant)?;
         self.tables.set_meta("store", &store.code())?;
-        *self.identity.borrow_mut() = Some(Identity { tenant: admission.tenant.clone(), store });
+        *self.identity.borrow_mut() = Some(Identity {
+            tenant: admission.tenant.clone(),
+            store,
+        });
         Ok(())
     }
 
@@ -223,8 +244,18 @@ impl Store {
                 return Ok(Reply::Done);
             }
             // What has been executed is kept whatever the registry says meanwhile.
-            Ask::Commit { id, report, result, stays_ms } => return self.commit(&id, report, result, stays_ms),
-            Ask::Record { admission, parameters, report, result } => {
+            Ask::Commit {
+                id,
+                report,
+                result,
+                stays_ms,
+            } => return self.commit(&id, report, result, stays_ms),
+            Ask::Record {
+                admission,
+                parameters,
+                report,
+                result,
+            } => {
                 return self.record(*admission, &parameters, report, result);
             }
             Ask::Renew { id, lease, lease_ms } => return self.renew(&id, lease, lease_ms),
@@ -242,11 +273,19 @@ impl Store {
                 self.flush_soon();
                 return Ok(Reply::Done);
             }
-            _ if revision < self.revision.get() => return Ok(Reply::Stale { revision: self.revision.get() }),
+            _ if revision < self.revision.get() => {
+                return Ok(Reply::Stale {
+                    revision: self.revision.get(),
+                });
+            }
             _ => self.revision.set(revision.max(self.revision.get())),
         }
         match ask {
-            Ask::Admit { admission, parameters, lease_ms } => self.admit(*admission, &parameters, lease_ms),
+            Ask::Admit {
+                admission,
+                parameters,
+                lease_ms,
+            } => self.admit(*admission, &parameters, lease_ms),
             Ask::Lease { id, lease_ms } => self.lease(&id, lease_ms),
             Ask::Claim { lease_ms } => self.claim(lease_ms),
             Ask::Get { id } => self.get(&id),
@@ -275,31 +314,50 @@ impl Store {
             return match self.tables.live_head(&id)? {
                 Some(known) => {
                     let lease = known.lease.map(|lease| lease.number).filter(|number| *number == 1);
-                    Ok(Reply::Admitted { lease, view: view::of(&known)? })
+                    Ok(Reply::Admitted {
+                        lease,
+                        view: view::of(&known)?,
+                    })
                 }
                 None => Err(failure),
             };
         }
         self.tell(&head, None, 0);
         self.wake_for(&head, now);
-        Ok(Reply::Admitted { lease: head.lease.map(|lease| lease.number), view: view::of(&head)? })
+        Ok(Reply::Admitted {
+            lease: head.lease.map(|lease| lease.number),
+            view: view::of(&head)?,
+        })
     }
 
     fn lease(self: &Rc<Self>, id: &ContextId, lease_ms: u64) -> Result<Reply, Failure> {
         if self.ended.borrow().contains(id.as_str()) {
             return Ok(Reply::Nothing);
         }
-        let Some(Whole { mut head, parameters, .. }) = self.tables.live(id)? else { return Ok(Reply::Nothing) };
+        let Some(Whole {
+            mut head, parameters, ..
+        }) = self.tables.live(id)?
+        else {
+            return Ok(Reply::Nothing);
+        };
         let now = clock::now();
         let known = last_number(&head);
-        let Ok(lease) = head.lease(now, now.plus_ms(lease_ms)) else { return Ok(Reply::Nothing) };
+        let Ok(lease) = head.lease(now, now.plus_ms(lease_ms)) else {
+            return Ok(Reply::Nothing);
+        };
         self.number(&mut head)?;
         self.tables.update(&head)?;
         self.tell(&head, None, known);
         self.wake_for(&head, now);
         let attempt = head.attempts.len() as u64 + 1;
         let tried = head.attempts.iter().map(|attempt| attempt.service.clone()).collect();
-        Ok(Reply::Leased(Box::new(Work { admission: head.admission, parameters, lease: lease.number, attempt, tried })))
+        Ok(Reply::Leased(Box::new(Work {
+            admission: head.admission,
+            parameters,
+            lease: lease.number,
+            attempt,
+            tried,
+        })))
     }
 
     fn claim(self: &Rc<Self>, lease_ms: u64) -> Result<Reply, Failure> {
@@ -314,12 +372,20 @@ impl Store {
     }
 
     fn renew(&self, id: &ContextId, lease: u64, lease_ms: u64) -> Result<Reply, Failure> {
-        let head = if self.ended.borrow().contains(id.as_str()) { None } else { self.tables.live_head(id)? };
+        let head = if self.ended.borrow().contains(id.as_str()) {
+            None
+        } else {
+            self.tables.live_head(id)?
+        };
         let Some(head) = head.filter(|head| head.lease.is_some_and(|held| held.number == lease)) else {
             return Ok(Reply::Nothing);
         };
-        self.renewed.borrow_mut().insert(id.to_string(), clock::now().plus_ms(lease_ms));
-        Ok(Reply::Renewed { cancel: head.cancel_requested })
+        self.renewed
+            .borrow_mut()
+            .insert(id.to_string(), clock::now().plus_ms(lease_ms));
+        Ok(Reply::Renewed {
+            cancel: head.cancel_requested,
+        })
     }
 
     fn commit(
@@ -353,7 +419,10 @@ impl Store {
         if retry_ms.is_none() && !head.status.is_final() {
             self.ring_for(&head, now);
         }
-        Ok(Reply::Committed { view: view::of(&head)?, retry_ms })
+        Ok(Reply::Committed {
+            view: view::of(&head)?,
+            retry_ms,
+        })
     }
 
     /// Writes a decision down and tells of it.
@@ -395,10 +464,16 @@ impl Store {
         let ended = report.ended_at.max(began);
         let mut head = Head::admit(admission, began);
         // It was executed under a lease that only its worker knew.
-        let lease = head.lease(began, ended).map_err(|_| Failure("a record that could not have run".into()))?;
+        let lease = head
+            .lease(began, ended)
+            .map_err(|_| Failure("a record that could not have run".into()))?;
         head.admission.retry.max_attempts = 1;
-        let report = Report { lease: lease.number, ..report };
-        head.report(report, ended, 0).map_err(|_| Failure("a record that could not have ended".into()))?;
+        let report = Report {
+            lease: lease.number,
+            ..report
+        };
+        head.report(report, ended, 0)
+            .map_err(|_| Failure("a record that could not have ended".into()))?;
         self.number(&mut head)?;
         self.tables.insert_done(&head, parameters, result.as_deref())?;
         self.tell(&head, result.as_deref(), 0);
@@ -408,7 +483,11 @@ impl Store {
     fn get(&self, id: &ContextId) -> Result<Reply, Failure> {
         let ended = self.ended.borrow().contains(id.as_str());
         let found = if ended { None } else { self.tables.live(id)? };
-        let Some(Whole { head, parameters, result }) = found.map_or_else(|| self.tables.done(id), |live| Ok(Some(live)))?
+        let Some(Whole {
+            head,
+            parameters,
+            result,
+        }) = found.map_or_else(|| self.tables.done(id), |live| Ok(Some(live)))?
         else {
             return Ok(Reply::Nothing);
         };
@@ -426,7 +505,11 @@ impl Store {
         let lives = !self.ended.borrow().contains(id.as_str()) && self.tables.live_head(id)?.is_some();
         if lives {
             let (sender, receiver) = oneshot::channel();
-            self.waiters.borrow_mut().entry(id.to_string()).or_default().push(sender);
+            self.waiters
+                .borrow_mut()
+                .entry(id.to_string())
+                .or_default()
+                .push(sender);
             let pause = std::pin::pin!(clock::pause(milliseconds));
             if let Either::Right(_) = select(receiver, pause).await
                 && let Some(waiting) = self.waiters.borrow_mut().get_mut(id.as_str())
@@ -439,9 +522,14 @@ impl Store {
 
     fn cancel(self: &Rc<Self>, id: &ContextId) -> Result<Reply, Failure> {
         if let Some(head) = self.ended_head(id)? {
-            return Ok(Reply::Cancelled { view: view::of(&head)?, outcome: CancelOutcome::Ended });
+            return Ok(Reply::Cancelled {
+                view: view::of(&head)?,
+                outcome: CancelOutcome::Ended,
+            });
         }
-        let Some(mut head) = self.tables.live_head(id)? else { return Ok(Reply::Nothing) };
+        let Some(mut head) = self.tables.live_head(id)? else {
+            return Ok(Reply::Nothing);
+        };
         let known = last_number(&head);
         let outcome = match head.cancel(clock::now()) {
             Ok(Cancelled::Now) => {
@@ -455,7 +543,10 @@ impl Store {
             Err(_) => CancelOutcome::Ended,
         };
         self.flush_soon();
-        Ok(Reply::Cancelled { view: view::of(&head)?, outcome })
+        Ok(Reply::Cancelled {
+            view: view::of(&head)?,
+            outcome,
+        })
     }
 
     fn list(&self, query: &Query) -> Result<Reply, Failure> {
@@ -464,15 +555,24 @@ impl Store {
         };
         // Ids sort by time, so times are ranges of ids.
         let prefix = format!("{}{}", ContextId::PREFIX, store.code());
-        let from = query.created_after.map_or(String::new(), |at| at_or_after(at.plus_ms(1)));
+        let from = query
+            .created_after
+            .map_or(String::new(), |at| at_or_after(at.plus_ms(1)));
         let mut to = query.created_before.map_or("~".into(), at_or_after);
         if let Some(before) = query.before.as_ref().filter(|before| **before < to) {
             to.clone_from(before);
         }
-        let found = self.tables.list(query, &format!("{prefix}{from}"), &format!("{prefix}{to}"))?;
+        let found = self
+            .tables
+            .list(query, &format!("{prefix}{from}"), &format!("{prefix}{to}"))?;
         let items = found
             .into_iter()
-            .map(|(_, head)| Ok(Listed { id: head.id().clone(), view: view::of(&head)? }))
+            .map(|(_, head)| {
+                Ok(Listed {
+                    id: head.id().clone(),
+                    view: view::of(&head)?,
+                })
+            })
             .collect::<Result<_, Failure>>()?;
         Ok(Reply::Page { items })
     }
@@ -525,10 +625,14 @@ impl Store {
     }
 
     async fn send_out(&self) {
-        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else { return };
+        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
+            return;
+        };
         let mut patience = 5;
         while let Some(batch) = self.outbox.batch() {
-            let Ok(bundles) = serde_json::value::to_raw_value(&batch.bundles) else { return };
+            let Ok(bundles) = serde_json::value::to_raw_value(&batch.bundles) else {
+                return;
+            };
             let publish = events::messages::Ask::Publish(events::messages::Publish {
                 tenant: tenant.clone(),
                 teller: store.code(),
@@ -549,7 +653,11 @@ impl Store {
                 }
                 Ok(_) => return,
                 Err(failure) => {
-                    log(&format!(r#"{{"level":"warn","message":"events wait","store":"{}","detail":{:?}}}"#, store.code(), failure.0));
+                    log(&format!(
+                        r#"{{"level":"warn","message":"events wait","store":"{}","detail":{:?}}}"#,
+                        store.code(),
+                        failure.0
+                    ));
                     patience -= 1;
                     if patience == 0 {
                         // The alarm tries again.
@@ -566,7 +674,10 @@ impl Store {
 /// The last event that has a number.
 fn last_number(head: &Head) -> u64 {
     let steps = head.history.iter().map(|step| step.event);
-    steps.chain(head.attempts.iter().map(|attempt| attempt.event)).max().unwrap_or(0)
+    steps
+        .chain(head.attempts.iter().map(|attempt| attempt.event))
+        .max()
+        .unwrap_or(0)
 }
 
 /// The smallest sort key of a context created at this time or later.

@@ -29,8 +29,7 @@ const CREATE: [&str; 3] = [
 
 const INSERT_LIVE: &str = "INSERT INTO live (id, owner, capability, service, status, priority, due, expires, head, \
      parameters) VALUES (?, ?, ?, ?, ?, CAST(? AS INTEGER), CAST(? AS INTEGER), CAST(? AS INTEGER), ?, ?)";
-const UPDATE_LIVE: &str =
-    "UPDATE live SET service = ?, status = ?, due = CAST(? AS INTEGER), head = ? WHERE id = ?";
+const UPDATE_LIVE: &str = "UPDATE live SET service = ?, status = ?, due = CAST(? AS INTEGER), head = ? WHERE id = ?";
 const FINISH: &str = "INSERT INTO done (id, owner, capability, service, status, head, parameters, result) \
      SELECT id, owner, capability, ?2, ?3, ?4, parameters, ?5 FROM live WHERE id = ?1";
 const INSERT_DONE: &str = "INSERT INTO done (id, owner, capability, service, status, head, parameters, result) \
@@ -51,6 +50,9 @@ pub struct Due {
     pub due: Timestamp,
     pub expires: Timestamp,
 }
+
+/// A context that has ended, with its result.
+pub type Ended = (Head, Option<Box<RawValue>>);
 
 #[derive(Clone)]
 pub struct Tables(Sql);
@@ -147,27 +149,37 @@ impl Tables {
     }
 
     pub fn live_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
-        let row = self.0.first("SELECT head FROM live WHERE id = ?", &[id.as_str().into()])?;
+        let row = self
+            .0
+            .first("SELECT head FROM live WHERE id = ?", &[id.as_str().into()])?;
         row.map(|row| head(&row, 0)).transpose()
     }
 
     pub fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
-        let row = self.0.first("SELECT head FROM done WHERE id = ?", &[id.as_str().into()])?;
+        let row = self
+            .0
+            .first("SELECT head FROM done WHERE id = ?", &[id.as_str().into()])?;
         row.map(|row| head(&row, 0)).transpose()
     }
 
     pub fn live(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row = self.0.first("SELECT head, parameters, NULL FROM live WHERE id = ?", &[id.as_str().into()])?;
+        let row = self.0.first(
+            "SELECT head, parameters, NULL FROM live WHERE id = ?",
+            &[id.as_str().into()],
+        )?;
         row.map(whole).transpose()
     }
 
     pub fn done(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row = self.0.first("SELECT head, parameters, result FROM done WHERE id = ?", &[id.as_str().into()])?;
+        let row = self.0.first(
+            "SELECT head, parameters, result FROM done WHERE id = ?",
+            &[id.as_str().into()],
+        )?;
         row.map(whole).transpose()
     }
 
     /// Ids that have ended and whose last event may still have to be told.
-    pub fn untold(&self) -> Result<Vec<(Head, Option<Box<RawValue>>)>, Failure> {
+    pub fn untold(&self) -> Result<Vec<Ended>, Failure> {
         let rows = self.0.rows(
             "SELECT done.head, done.result FROM done JOIN live ON live.id = done.id ORDER BY done.id",
             &[],
@@ -182,13 +194,20 @@ impl Tables {
 
     /// Everything in `live`, soonest first. `live` is small: this reads no parameters.
     pub fn by_due(&self) -> Result<Vec<Due>, Failure> {
-        let rows = self.0.rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
+        let rows = self
+            .0
+            .rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
         Ok(rows
             .iter()
             .filter_map(|row| {
                 let status = row.text(1).as_deref().and_then(Status::parse);
                 let (due, expires) = (Timestamp(row.integer(2)?), Timestamp(row.integer(3)?));
-                Some(Due { id: row.text(0)?, status, due, expires })
+                Some(Due {
+                    id: row.text(0)?,
+                    status,
+                    due,
+                    expires,
+                })
             })
             .collect())
     }
@@ -246,5 +265,9 @@ impl Tables {
 
 fn whole(row: Row) -> Result<Whole, Failure> {
     let parameters = raw(&row, 1)?.ok_or_else(|| Failure("a context without parameters".into()))?;
-    Ok(Whole { head: head(&row, 0)?, parameters, result: raw(&row, 2)? })
+    Ok(Whole {
+        head: head(&row, 0)?,
+        parameters,
+        result: raw(&row, 2)?,
+    })
 }

@@ -35,7 +35,11 @@ pub enum Ask {
         limit: u64,
     },
     /// Makes a ticket for one later opening of a socket.
-    MakeTicket { ticket_hash: String, viewer: Viewer, until: Timestamp },
+    MakeTicket {
+        ticket_hash: String,
+        viewer: Viewer,
+        until: Timestamp,
+    },
     /// Uses a ticket up.
     UseTicket { ticket_hash: String },
     /// These credentials have ended: their sockets are closed.
@@ -72,7 +76,9 @@ pub struct Open {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// Everything up to this number is in the log.
-    Published { head: u64 },
+    Published {
+        head: u64,
+    },
     Events {
         events: Vec<Box<RawValue>>,
         /// Where the next page goes on; nothing at the log's end.

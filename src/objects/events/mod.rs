@@ -41,6 +41,7 @@ const CREDENTIALS_ENDED: u16 = 4401;
 const GAP: u16 = 4410;
 const TOO_MANY: u16 = 4429;
 const BAD_MESSAGE: u16 = 1008;
+const LOG_UNREADABLE: u16 = 1011;
 
 /// What outlives hibernation of a socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -128,17 +129,33 @@ impl Hub {
                     self.broadcast(from)?;
                     self.arm()?;
                 }
-                Ok(Reply::Published { head: self.log.borrow().head(&publish.teller) })
+                Ok(Reply::Published {
+                    head: self.log.borrow().head(&publish.teller),
+                })
             }
-            Ask::List { viewer, filter, after, since, limit } => self.list(&viewer, &filter, after, since, limit),
-            Ask::MakeTicket { ticket_hash, viewer, until } => {
+            Ask::List {
+                viewer,
+                filter,
+                after,
+                since,
+                limit,
+            } => self.list(&viewer, &filter, after, since, limit),
+            Ask::MakeTicket {
+                ticket_hash,
+                viewer,
+                until,
+            } => {
                 let viewer = serde_json::to_string(&viewer)?;
-                self.log.borrow().keep_ticket(&ticket_hash, &viewer, until, clock::now())?;
+                self.log
+                    .borrow()
+                    .keep_ticket(&ticket_hash, &viewer, until, clock::now())?;
                 Ok(Reply::Done)
             }
             Ask::UseTicket { ticket_hash } => {
                 let viewer = self.log.borrow().take_ticket(&ticket_hash, clock::now())?;
-                Ok(Reply::Ticket(viewer.map(|text| serde_json::from_str(&text)).transpose()?))
+                Ok(Reply::Ticket(
+                    viewer.map(|text| serde_json::from_str(&text)).transpose()?,
+                ))
             }
             Ask::Revoke { principal } => {
                 self.close_all(|viewer| viewer.principal == principal);
@@ -176,12 +193,18 @@ impl Hub {
                 }
                 if events.len() as u64 == limit {
                     let more = sequence + 1 < log.next();
-                    return Ok(Reply::Events { events, next: more.then_some(sequence), gap });
+                    return Ok(Reply::Events {
+                        events,
+                        next: more.then_some(sequence),
+                        gap,
+                    });
                 }
             }
         }
         // Where nothing matched for long, the next page goes on from there.
-        let looked_at = batches.last().and_then(|batch| batch.events().last().map(|(sequence, ..)| sequence));
+        let looked_at = batches
+            .last()
+            .and_then(|batch| batch.events().last().map(|(sequence, ..)| sequence));
         let next = looked_at.filter(|_| batches.len() as u64 == MOST_BATCHES);
         Ok(Reply::Events { events, next, gap })
     }
@@ -195,8 +218,14 @@ impl Hub {
         let next = self.log.borrow().next();
         // From the future there is nothing to resume: such a client starts at the end.
         let sent = open.after.filter(|after| after + 1 < next);
-        let subscription = Subscription { viewer: open.viewer, filter: open.filter, sent };
-        let Ok(attachment) = serde_json::to_string(&subscription) else { return answer(500, &headers, None) };
+        let subscription = Subscription {
+            viewer: open.viewer,
+            filter: open.filter,
+            sent,
+        };
+        let Ok(attachment) = serde_json::to_string(&subscription) else {
+            return answer(500, &headers, None);
+        };
         let full = self.subscriptions.borrow().len() >= MOST_SOCKETS;
         let (response, slot) = self.sockets.accept(&attachment, &headers);
         if full {
@@ -210,7 +239,11 @@ impl Hub {
     fn take_up(self: &Rc<Self>, slot: u32, subscription: Subscription) {
         let catching_up = subscription.sent.is_some();
         if !catching_up {
-            self.live.borrow_mut().entry(subscription.filter.clone()).or_default().push(slot);
+            self.live
+                .borrow_mut()
+                .entry(subscription.filter.clone())
+                .or_default()
+                .push(slot);
         }
         self.subscriptions.borrow_mut().insert(slot, subscription);
         if catching_up {
@@ -221,48 +254,59 @@ impl Hub {
 
     /// Feeds a socket from the log, piece by piece, until it has everything.
     async fn catch_up(self: Rc<Self>, slot: u32) {
-        loop {
-            let Some(Subscription { viewer, filter, sent: Some(sent) }) =
-                self.subscriptions.borrow().get(&slot).cloned()
-            else {
-                return;
-            };
-            let log = self.log.borrow();
-            let first_kept = log.first_kept().ok().flatten().unwrap_or_else(|| log.next());
-            if sent + 1 < first_kept {
-                let text = gap_event(&viewer.tenant, clock::now(), sent, first_kept);
-                self.sockets.send(&[slot], &text);
-                self.close(slot, GAP, &format!("resume after {}", sequence_text(first_kept - 1)));
-                return;
-            }
-            let Ok(piece) = log.after(sent, PIECE) else {
-                self.close(slot, 1011, "the log could not be read");
-                return;
-            };
-            let reached = piece.last().and_then(|batch| batch.events().last().map(|(sequence, ..)| sequence));
-            drop(log);
-            for batch in &piece {
-                for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > sent) {
-                    if filter.matches(bundle, item) {
-                        let text = cloud_event(&viewer.tenant, &batch.teller, bundle, item, before, sequence);
-                        self.sockets.send(&[slot], &text);
-                    }
-                }
-            }
-            let mut subscriptions = self.subscriptions.borrow_mut();
-            let Some(subscription) = subscriptions.get_mut(&slot) else { return };
-            subscription.sent = reached.filter(|reached| reached + 1 < self.log.borrow().next());
-            if let Ok(attachment) = serde_json::to_string(subscription) {
-                self.sockets.attach(slot, &attachment);
-            }
-            if subscription.sent.is_none() {
-                self.live.borrow_mut().entry(subscription.filter.clone()).or_default().push(slot);
-                return;
-            }
-            drop(subscriptions);
+        while self.feed(slot) {
             // Others get their turn between two pieces.
             clock::pause(0).await;
         }
+    }
+
+    /// Sends a socket one piece of the log; true when more is to come. At the log's end it becomes live.
+    fn feed(&self, slot: u32) -> bool {
+        let known = self.subscriptions.borrow().get(&slot).cloned();
+        let Some(Subscription {
+            viewer,
+            filter,
+            sent: Some(sent),
+        }) = known
+        else {
+            return false;
+        };
+        let log = self.log.borrow();
+        let first_kept = log.first_kept().ok().flatten().unwrap_or_else(|| log.next());
+        if sent + 1 < first_kept {
+            let text = gap_event(&viewer.tenant, clock::now(), sent, first_kept);
+            self.sockets.send(&[slot], &text);
+            self.close(slot, GAP, &format!("resume after {}", sequence_text(first_kept - 1)));
+            return false;
+        }
+        let Ok(piece) = log.after(sent, PIECE) else {
+            self.close(slot, LOG_UNREADABLE, "the log could not be read");
+            return false;
+        };
+        let mut reached = None;
+        for batch in &piece {
+            for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > sent) {
+                reached = Some(sequence);
+                if filter.matches(bundle, item) {
+                    let text = cloud_event(&viewer.tenant, &batch.teller, bundle, item, before, sequence);
+                    self.sockets.send(&[slot], &text);
+                }
+            }
+        }
+        let sent = reached.filter(|reached| reached + 1 < log.next());
+        let subscription = Subscription { viewer, filter, sent };
+        if let Ok(attachment) = serde_json::to_string(&subscription) {
+            self.sockets.attach(slot, &attachment);
+        }
+        if sent.is_none() {
+            self.live
+                .borrow_mut()
+                .entry(subscription.filter.clone())
+                .or_default()
+                .push(slot);
+        }
+        self.subscriptions.borrow_mut().insert(slot, subscription);
+        sent.is_some()
     }
 
     /// Sends what was appended from this sequence on to whoever is live.
@@ -274,7 +318,9 @@ impl Hub {
         self.close_all(|viewer| viewer.until.is_some_and(|until| until <= now));
         let live = self.live.borrow();
         let appended = self.log.borrow().after(from - 1, 1)?;
-        let events = appended.iter().flat_map(|batch| batch.events().map(move |event| (batch, event)));
+        let events = appended
+            .iter()
+            .flat_map(|batch| batch.events().map(move |event| (batch, event)));
         for (batch, (sequence, bundle, item, before)) in events {
             let slots: Vec<u32> = live
                 .iter()
@@ -290,7 +336,9 @@ impl Hub {
     }
 
     fn message(self: &Rc<Self>, slot: u32, text: Option<&str>) {
-        let Some(subscription) = self.subscriptions.borrow().get(&slot).cloned() else { return };
+        let Some(subscription) = self.subscriptions.borrow().get(&slot).cloned() else {
+            return;
+        };
         let Some(text) = text.filter(|text| text.len() <= MAX_MESSAGE_BYTES) else {
             self.close(slot, BAD_MESSAGE, "messages are text of at most 64 KiB");
             return;
@@ -320,7 +368,8 @@ impl Hub {
             }
             Err(faults) => {
                 let problem = BTreeMap::from([("errors", faults)]);
-                self.sockets.send(&[slot], &serde_json::to_string(&problem).unwrap_or_default());
+                self.sockets
+                    .send(&[slot], &serde_json::to_string(&problem).unwrap_or_default());
             }
         }
     }
@@ -346,7 +395,11 @@ impl Hub {
     fn close_all(&self, whose: impl Fn(&Viewer) -> bool) {
         let ended: Vec<u32> = {
             let subscriptions = self.subscriptions.borrow();
-            subscriptions.iter().filter(|(_, sub)| whose(&sub.viewer)).map(|(slot, _)| *slot).collect()
+            subscriptions
+                .iter()
+                .filter(|(_, sub)| whose(&sub.viewer))
+                .map(|(slot, _)| *slot)
+                .collect()
         };
         for slot in ended {
             self.close(slot, CREDENTIALS_ENDED, "the credentials have ended");
@@ -367,7 +420,9 @@ impl Hub {
         if !self.alarm_set.get()
             && let Some(oldest) = self.log.borrow().oldest_at()?
         {
-            let due = oldest.plus_ms(self.retention_ms).max(clock::now().plus_ms(self.retention_ms / 24));
+            let due = oldest
+                .plus_ms(self.retention_ms)
+                .max(clock::now().plus_ms(self.retention_ms / 24));
             self.log.borrow().set_alarm(due);
             self.alarm_set.set(true);
         }

@@ -18,16 +18,40 @@ pub struct Message {
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// A store says that it exists, and asks for the revision.
-    Hello { store: StoreId },
+    Hello {
+        store: StoreId,
+    },
     /// Everything that is configured, unless the asker knows this revision.
-    Snapshot { known: Option<u64> },
-    PutService { id: String, document: String, condition: Condition, rules: WriteRules },
+    Snapshot {
+        known: Option<u64>,
+    },
+    PutService {
+        id: String,
+        document: String,
+        condition: Condition,
+        rules: WriteRules,
+    },
     /// A merge patch (RFC 7396).
-    PatchService { id: String, patch: String, condition: Condition, rules: WriteRules },
-    DeleteService { id: String, condition: Condition },
+    PatchService {
+        id: String,
+        patch: String,
+        condition: Condition,
+        rules: WriteRules,
+    },
+    DeleteService {
+        id: String,
+        condition: Condition,
+    },
     CreateKey(NewKey),
-    RotateKey { id: String, overlap_seconds: u64, hash: String, last_four: String },
-    RevokeKey { id: String },
+    RotateKey {
+        id: String,
+        overlap_seconds: u64,
+        hash: String,
+        last_four: String,
+    },
+    RevokeKey {
+        id: String,
+    },
     /// Once in a while: pushes the revision to the stores again.
     Sweep,
 }
@@ -67,10 +91,17 @@ pub struct NewKey {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    Revision { revision: u64 },
+    Revision {
+        revision: u64,
+    },
     Unchanged,
     Snapshot(Box<SnapshotData>),
-    Service { service: Box<Registered>, created: bool, #[serde(default)] signing_secret: Option<String> },
+    Service {
+        service: Box<Registered>,
+        created: bool,
+        #[serde(default)]
+        signing_secret: Option<String>,
+    },
     Key(Box<Key>),
     Done,
     Absent,

@@ -85,7 +85,13 @@ impl Inner {
             }
         };
         let tenant = RefCell::new(tables.meta("tenant")?);
-        Ok(Self { tables, revision: Cell::new(revision), cursor_secret, tenant, telling: Cell::new(false) })
+        Ok(Self {
+            tables,
+            revision: Cell::new(revision),
+            cursor_secret,
+            tenant,
+            telling: Cell::new(false),
+        })
     }
 
     fn snapshot(&self, message: &messages::Message) -> Result<Reply, Failure> {
@@ -111,13 +117,26 @@ impl Inner {
                 self.tell().await;
                 return Ok(Reply::Done);
             }
-            Ask::PutService { id, document, condition, rules } => self.put_service(&id, &document, &condition, &rules)?,
-            Ask::PatchService { id, patch, condition, rules } => self.patch_service(&id, &patch, &condition, &rules)?,
+            Ask::PutService {
+                id,
+                document,
+                condition,
+                rules,
+            } => self.put_service(&id, &document, &condition, &rules)?,
+            Ask::PatchService {
+                id,
+                patch,
+                condition,
+                rules,
+            } => self.patch_service(&id, &patch, &condition, &rules)?,
             Ask::DeleteService { id, condition } => self.delete_service(&id, &condition)?,
             Ask::CreateKey(key) => self.create_key(key)?,
-            Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
-                self.rotate_key(&id, overlap_seconds, hash, last_four)?
-            }
+            Ask::RotateKey {
+                id,
+                overlap_seconds,
+                hash,
+                last_four,
+            } => self.rotate_key(&id, overlap_seconds, hash, last_four)?,
             Ask::RevokeKey { id } => self.revoke_key(&id).await?,
         };
         if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Done) {
@@ -144,7 +163,9 @@ impl Inner {
         if !self.tables.stores()?.contains(&store) {
             self.write(|| self.tables.add_store(store))?;
         }
-        Ok(Reply::Revision { revision: self.revision.get() })
+        Ok(Reply::Revision {
+            revision: self.revision.get(),
+        })
     }
 
     /// Writes as a whole, under the next revision.
@@ -163,18 +184,28 @@ impl Inner {
     async fn push(&self) {
         let Ok(stores) = self.tables.stores() else { return };
         let tenant = self.tenant();
-        let message = contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
+        let message = contexts::messages::Message {
+            revision: self.revision.get(),
+            ask: contexts::messages::Ask::Revision,
+        };
         let pushes = stores.iter().map(|store| {
             let (name, message) = (store.object_name(&tenant), &message);
             async move {
                 for _ in 0..2 {
                     let pushed = objects::send::<_, contexts::messages::Reply>(
-                        Kind::Contexts, &name, "", message, PUSH_PATIENCE_MS,
+                        Kind::Contexts,
+                        &name,
+                        "",
+                        message,
+                        PUSH_PATIENCE_MS,
                     );
                     match pushed.await {
                         Ok(_) => return,
                         Err(failure) => {
-                            log(&format!(r#"{{"level":"warn","message":"revision not pushed","store":{name:?},"detail":{:?}}}"#, failure.0));
+                            log(&format!(
+                                r#"{{"level":"warn","message":"revision not pushed","store":{name:?},"detail":{:?}}}"#,
+                                failure.0
+                            ));
                         }
                     }
                 }
@@ -183,7 +214,13 @@ impl Inner {
         join_all(pushes).await;
     }
 
-    fn put_service(&self, id: &str, document: &str, condition: &Condition, rules: &WriteRules) -> Result<Reply, Failure> {
+    fn put_service(
+        &self,
+        id: &str,
+        document: &str,
+        condition: &Condition,
+        rules: &WriteRules,
+    ) -> Result<Reply, Failure> {
         let known: Option<Registered> = self.tables.get(SERVICE, id)?;
         if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
@@ -191,8 +228,16 @@ impl Inner {
         self.keep_service(id, document, known, rules, false)
     }
 
-    fn patch_service(&self, id: &str, patch: &str, condition: &Condition, rules: &WriteRules) -> Result<Reply, Failure> {
-        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+    fn patch_service(
+        &self,
+        id: &str,
+        patch: &str,
+        condition: &Condition,
+        rules: &WriteRules,
+    ) -> Result<Reply, Failure> {
+        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
+            return Ok(Reply::Absent);
+        };
         if let Some(refusal) = refused(Some(known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
@@ -217,18 +262,32 @@ impl Inner {
             Ok(text) => text,
             Err(invalid) => return Ok(Reply::Faults(vec![invalid.fault()])),
         };
-        let addresses = Policy { allow_loopback: rules.allow_loopback };
+        let addresses = Policy {
+            allow_loopback: rules.allow_loopback,
+        };
         let own_hosts = [rules.own_host.as_str()];
-        let read = service::read(id, text, Rules { addresses, own_hosts: &own_hosts });
-        let Registration { service, credentials, signing_secret } = match read {
+        let read = service::read(
+            id,
+            text,
+            Rules {
+                addresses,
+                own_hosts: &own_hosts,
+            },
+        );
+        let Registration {
+            service,
+            credentials,
+            signing_secret,
+        } = match read {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
         };
         let now = clock::now();
         let made = known.is_none() && signing_secret.is_none();
         let kept = known.as_ref().map(|known| known.signing_secret.clone());
-        let signing_secret =
-            signing_secret.or(kept).unwrap_or_else(|| Secret::from_random(random::bytes()).text());
+        let signing_secret = signing_secret
+            .or(kept)
+            .unwrap_or_else(|| Secret::from_random(random::bytes()).text());
         let registered = Registered {
             credentials: credentials.or_else(|| known.as_ref().filter(|_| patched).and_then(|k| k.credentials.clone())),
             signing_secret: signing_secret.clone(),
@@ -237,8 +296,11 @@ impl Inner {
             updated_at: now,
             service,
         };
-        let kind =
-            if known.is_none() { RegistryEvent::ServiceRegistered } else { RegistryEvent::ServiceUpdated };
+        let kind = if known.is_none() {
+            RegistryEvent::ServiceRegistered
+        } else {
+            RegistryEvent::ServiceUpdated
+        };
         let data = json!({
             "id": id, "name": registered.service.name, "type": registered.service.kind,
             "status": registered.service.status(), "version": registered.version,
@@ -248,11 +310,17 @@ impl Inner {
             self.queue_event(id, kind, &data)
         })?;
         let signing_secret = made.then_some(signing_secret);
-        Ok(Reply::Service { created: known.is_none(), service: Box::new(registered), signing_secret })
+        Ok(Reply::Service {
+            created: known.is_none(),
+            service: Box::new(registered),
+            signing_secret,
+        })
     }
 
     fn delete_service(&self, id: &str, condition: &Condition) -> Result<Reply, Failure> {
-        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
+            return Ok(Reply::Absent);
+        };
         if let Some(refusal) = refused(Some(known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
@@ -272,7 +340,11 @@ impl Inner {
             name: new.name,
             role: new.role,
             permissions: new.permissions,
-            secrets: vec![KeySecret { hash: new.hash, last_four: new.last_four, until: None }],
+            secrets: vec![KeySecret {
+                hash: new.hash,
+                last_four: new.last_four,
+                until: None,
+            }],
             created_by: new.created_by,
             created_at: clock::now(),
             expires_at: new.expires_at,
@@ -282,15 +354,23 @@ impl Inner {
     }
 
     fn rotate_key(&self, id: &str, overlap_seconds: u64, hash: String, last_four: String) -> Result<Reply, Failure> {
-        let Some(mut key) = self.tables.get::<Key>(KEY, id)? else { return Ok(Reply::Absent) };
+        let Some(mut key) = self.tables.get::<Key>(KEY, id)? else {
+            return Ok(Reply::Absent);
+        };
         let now = clock::now();
         let until = now.plus_ms(overlap_seconds * 1000);
-        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
+        key.secrets
+            .retain(|secret| secret.until.is_none_or(|until| until > now));
         for secret in &mut key.secrets {
             secret.until = Some(secret.until.map_or(until, |known| known.min(until)));
         }
-        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
-        key.secrets.push(KeySecret { hash, last_four, until: None });
+        key.secrets
+            .retain(|secret| secret.until.is_none_or(|until| until > now));
+        key.secrets.push(KeySecret {
+            hash,
+            last_four,
+            until: None,
+        });
         self.keep_key(&key, None)?;
         Ok(Reply::Key(Box::new(key)))
     }
@@ -311,18 +391,30 @@ impl Inner {
             self.tables.delete(KEY, id)?;
             self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
         })?;
-        let revoke = events::messages::Ask::Revoke { principal: format!("key:{id}") };
+        let revoke = events::messages::Ask::Revoke {
+            principal: format!("key:{id}"),
+        };
         let told: Result<events::messages::Reply, _> =
             objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
         if let Err(failure) = told {
-            log(&format!(r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#, failure.0));
+            log(&format!(
+                r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#,
+                failure.0
+            ));
         }
         Ok(Reply::Done)
     }
 
     fn queue_event(&self, subject: &str, kind: RegistryEvent, data: &serde_json::Value) -> Result<(), Failure> {
-        let what = What::Registry { kind, data: RawValue::from_string(data.to_string())? };
-        let item = Item { number: 0, at: clock::now(), what };
+        let what = What::Registry {
+            kind,
+            data: RawValue::from_string(data.to_string())?,
+        };
+        let item = Item {
+            number: 0,
+            at: clock::now(),
+            what,
+        };
         let bundle = Bundle {
             subject: subject.into(),
             owner: None,
@@ -341,7 +433,9 @@ impl Inner {
             return;
         }
         while let Ok(queued) = self.tables.queued_events() {
-            let (Some((first, _)), Some((last, _))) = (queued.first(), queued.last()) else { break };
+            let (Some((first, _)), Some((last, _))) = (queued.first(), queued.last()) else {
+                break;
+            };
             let (first, last, count) = (*first, *last, queued.len() as u64);
             let bundles: Vec<Bundle> = queued
                 .into_iter()
@@ -352,7 +446,9 @@ impl Inner {
                     bundle
                 })
                 .collect();
-            let Ok(bundles) = serde_json::value::to_raw_value(&bundles) else { break };
+            let Ok(bundles) = serde_json::value::to_raw_value(&bundles) else {
+                break;
+            };
             let tenant = self.tenant();
             let publish = events::messages::Ask::Publish(events::messages::Publish {
                 tenant: tenant.clone(),
