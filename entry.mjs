@@ -8,15 +8,12 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 import * as wasm from "./build/index.js";
 
 const state = wasm.initState();
-const inflight = new Set();
 /** Objects made by an instance that died are made anew. */
 let generation = 0;
 
 function died(reason) {
   generation += 1;
-  const error = new Error(`the Wasm instance died: ${reason}`);
-  for (const reject of inflight) reject(error);
-  inflight.clear();
+  globalThis.__narthex_abandon(new Error(`the Wasm instance died: ${reason}`));
 }
 
 let critical = state.criticalError;
@@ -31,17 +28,15 @@ addEventListener("error", (event) => {
   if (event.error instanceof WebAssembly.RuntimeError) died("trap");
 });
 
+/** What Rust promised is kept or broken by `died`; what it does at once throws here. */
 function guard(run) {
-  return new Promise((resolve, reject) => {
-    inflight.add(reject);
-    const settle = (how) => (value) => { inflight.delete(reject); how(value); };
-    try {
-      Promise.resolve(run()).then(settle(resolve), settle(reject));
-    } catch (error) {
-      settle(reject)(error);
-      if (error instanceof WebAssembly.RuntimeError && !critical) died("trap");
-    }
-  });
+  try {
+    return run();
+  } catch (error) {
+    // A trap that was no panic (stack, memory) told nobody.
+    if (error instanceof WebAssembly.RuntimeError && !critical) died("trap");
+    throw error;
+  }
 }
 
 /** The one answer that does not come from Rust. */
@@ -60,13 +55,23 @@ function failed(request, error) {
 }
 
 export default class extends WorkerEntrypoint {
-  fetch(request) {
-    return guard(() => wasm.fetch(request, this.env, this.ctx)).catch((error) => failed(request, error));
+  async fetch(request) {
+    try {
+      return await guard(() => wasm.fetch(request, this.env, this.ctx));
+    } catch (error) {
+      return failed(request, error);
+    }
   }
 
   async queue(batch) {
-    await Promise.all(batch.messages.map((message) =>
-      guard(() => wasm.work(String(message.body))).then(() => message.ack(), () => message.retry())));
+    await Promise.all(batch.messages.map(async (message) => {
+      try {
+        await guard(() => wasm.work(String(message.body)));
+        message.ack();
+      } catch {
+        message.retry();
+      }
+    }));
   }
 
   scheduled() {

@@ -22,27 +22,30 @@ pub fn start() {
         console_error_panic_hook::hook(info);
         told(info);
     }));
+    platform::tasks::start();
 }
 
 /// One HTTP request.
 #[wasm_bindgen]
-pub async fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue {
-    gateway::serve(request, &env, context).await
+pub fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue {
+    platform::tasks::promise(async move { Ok(gateway::serve(request, &env, context).await) })
 }
 
 /// One message of the queue: the name of a store that has work. An error has it delivered again.
 #[wasm_bindgen]
-pub async fn work(message: String) -> Result<(), JsValue> {
-    execution::background::work_off(&message)
-        .await
-        .map_err(|failure| js_sys::Error::new(&failure.0).into())
+pub fn work(message: String) -> JsValue {
+    platform::tasks::promise(async move { ended(execution::background::work_off(&message).await) })
 }
 
 /// The cron's minute.
 #[wasm_bindgen]
-pub async fn sweep() -> Result<(), JsValue> {
-    execution::background::sweep()
-        .await
+pub fn sweep() -> JsValue {
+    platform::tasks::promise(async { ended(execution::background::sweep().await) })
+}
+
+fn ended(outcome: Result<(), platform::Failure>) -> Result<JsValue, JsValue> {
+    outcome
+        .map(|()| JsValue::UNDEFINED)
         .map_err(|failure| js_sys::Error::new(&failure.0).into())
 }
 

@@ -153,6 +153,12 @@ impl ContextId {
         StoreId::parse(self.0.get(4..8)?)
     }
 
+    /// The id as a row's key, in decimal: 41 bits of milliseconds and 22 of the randomness. Sorts as ids of
+    /// one store do. Two ids can share a key, once in some millions made in the same millisecond.
+    pub fn row_key(&self) -> String {
+        row_key(self.sort_key()).to_string()
+    }
+
     /// Sorts contexts of all stores by the time of their creation.
     pub fn sort_key(&self) -> &str {
         self.0.get(8..).unwrap_or_default()
@@ -170,6 +176,21 @@ impl<'de> Deserialize<'de> for ContextId {
         let text = String::deserialize(deserializer)?;
         ContextId::parse(&text).ok_or_else(|| serde::de::Error::custom("not a context id"))
     }
+}
+
+/// Before this nothing was created, in milliseconds: 2020-09-13.
+const FIRST_MS: u64 = 1_600_000_000_000;
+
+/// The row key of the smallest id with this sort key or a longer one.
+pub fn row_key(sort_key: &str) -> u64 {
+    let mut value: u128 = 0;
+    let mut letters = sort_key.bytes();
+    for _ in 0..26 {
+        value = value << 5 | letters.next().and_then(digit).unwrap_or(0);
+    }
+    let ms = (value >> 80) as u64;
+    let random = ((value >> 58) & ((1 << 22) - 1)) as u64;
+    (ms.saturating_sub(FIRST_MS) & ((1 << 41) - 1)) << 22 | random
 }
 
 /// Ids people choose: services, roles. Lower-case, digits, `-` and `_`, at most 64, beginning with a letter or digit.
@@ -215,6 +236,18 @@ mod tests {
         fn ids_sort_by_time(a in 0u64..(1 << 48), b in 0u64..(1 << 48), x: [u8; 10], y: [u8; 10]) {
             prop_assume!(a < b);
             prop_assert!(ulid(Timestamp(a), x) < ulid(Timestamp(b), y));
+        }
+
+        #[test]
+        fn row_keys_sort_as_ids(a in 0u64..1 << 40, b in 0u64..1 << 40, x: [u8; 10], y: [u8; 10]) {
+            let store = StoreId { region: Region::Eu, shard: 0 };
+            let id = |ms: u64, random| ContextId::new(store, Timestamp(FIRST_MS + ms), random);
+            let (one, other) = (id(a, x), id(b, y));
+            let keys = (row_key(one.sort_key()), row_key(other.sort_key()));
+            if keys.0 != keys.1 {
+                prop_assert_eq!(keys.0 < keys.1, one.sort_key() < other.sort_key());
+            }
+            prop_assert!(keys.0 < 1 << 63);
         }
 
         #[test]

@@ -211,6 +211,7 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
             admission: Box::new(admission.clone()),
             parameters: parameters.clone(),
             lease_ms: here.then_some(LEASE_MS),
+            show: preference.respond_async,
         };
         let id = admission.id.clone();
         let reply = admitted(&caller, &id, admit).await?;
@@ -233,9 +234,13 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
                 };
                 return run_here(call, &caller, work, view, &preference, admit_ms).await;
             }
-            Reply::Admitted { lease: None, view } => {
+            Reply::Admitted {
+                lease: None,
+                view: Some(view),
+            } => {
                 return wait_for(call, caller, id, view, &parameters, &preference, admit_ms, waits).await;
             }
+            Reply::Taken => {}
             _ => return Err(Problem::internal("the store answered something else")),
         }
     }
@@ -283,7 +288,7 @@ async fn run_here(
     call: &Call,
     caller: &Caller,
     work: Work,
-    view: Box<RawValue>,
+    view: Option<Box<RawValue>>,
     preference: &Prefer,
     admit_ms: u64,
 ) -> Result<Answer, Problem> {
@@ -305,7 +310,7 @@ async fn run_here(
         // Who no longer waits needs no word.
         let _ = sender.send(());
     });
-    if preference.respond_async {
+    if let Some(view) = view.filter(|_| preference.respond_async) {
         return Ok(accepted(&view, parameters.get(), &id, preference, None));
     }
     let seconds = wait_seconds(preference);
@@ -322,24 +327,26 @@ async fn run_here(
             };
             Ok(applied(answer, preference, Some(seconds), false))
         }
-        worked => {
-            let left = u64::from(seconds) * 1000 - clock::now().since(call.began).min(u64::from(seconds) * 1000);
+        _ => {
+            // It goes on, here or, handed on, elsewhere: the store says what it is, and when it ends.
+            let most = u64::from(seconds) * 1000;
+            let left = if ended {
+                most.saturating_sub(clock::now().since(call.began))
+            } else {
+                0
+            };
             let mut snapshot = caller.snapshot.clone();
-            if ended && left > 0 {
-                // Handed on to another worker: the store says when it ends.
-                let wait = Ask::Wait {
-                    id: id.clone(),
-                    milliseconds: left,
-                };
-                if let Reply::Context(found) = ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait)
-                    .await
-                    .map_err(internal)?
-                {
-                    return Ok(shown(&found, &id, preference, seconds));
-                }
+            let wait = Ask::Wait {
+                id: id.clone(),
+                milliseconds: left,
+            };
+            match ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait)
+                .await
+                .map_err(internal)?
+            {
+                Reply::Context(found) => Ok(shown(&found, &id, preference, seconds)),
+                _ => Err(Problem::internal("a context that was admitted is not there")),
             }
-            let view = worked.map_or(view, |worked| worked.view);
-            Ok(accepted(&view, parameters.get(), &id, preference, Some(seconds)))
         }
     }
 }

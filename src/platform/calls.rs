@@ -2,9 +2,9 @@
 
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 use super::http::Headers;
+use super::tasks::Awaited;
 use crate::core::upstream::{Answer, MAX_ANSWER_BYTES};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
@@ -23,7 +23,7 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn detail(this: &Reply) -> String;
 
-    fn post(url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64) -> js_sys::Promise;
+    fn post(token: u32, url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64);
 }
 
 /// `Retry-After` in seconds; a date is not worth reading a clock for.
@@ -36,14 +36,9 @@ fn retry_after_ms(text: &str) -> Option<u64> {
 
 /// Posts `body`; `deadline` says whether the time given is all the context has.
 pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u64, deadline: bool) -> Answer {
-    let reply = post(
-        url,
-        headers.as_str(),
-        body,
-        milliseconds as f64,
-        MAX_ANSWER_BYTES as f64,
-    );
-    let Ok(reply) = JsFuture::from(reply).await else {
+    let limit = MAX_ANSWER_BYTES as f64;
+    let reply = Awaited::new(|token| post(token, url, headers.as_str(), body, milliseconds as f64, limit));
+    let Ok(reply) = reply.await else {
         return Answer::Broken;
     };
     let reply: Reply = reply.unchecked_into();

@@ -2,20 +2,20 @@
 
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 use super::Failure;
+use super::tasks::{self, Awaited};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
     fn describe(request: &JsValue) -> String;
     #[wasm_bindgen(js_name = readBody)]
-    fn read_body(request: &JsValue, limit: f64) -> js_sys::Promise;
+    fn read_body(token: u32, request: &JsValue, limit: f64);
     fn respond(status: u16, headers: &str, body: Option<&str>) -> JsValue;
     #[wasm_bindgen(js_name = addHeaders)]
     fn add_headers(response: &JsValue, headers: &str) -> JsValue;
-    fn asset(request: &JsValue) -> js_sys::Promise;
-    fn keep(context: &JsValue, promise: &js_sys::Promise);
+    fn asset(token: u32, request: &JsValue);
+    fn keep(context: &JsValue, promise: &JsValue);
 }
 
 /// A request's line and headers; the body is read when it is wanted.
@@ -65,13 +65,13 @@ impl Request {
 
     /// The whole body, or nothing when it is larger than `limit`.
     pub async fn body(&self, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
-        let bytes = JsFuture::from(read_body(&self.raw, limit as f64)).await?;
+        let bytes = Awaited::new(|token| read_body(token, &self.raw, limit as f64)).await?;
         Ok((!bytes.is_undefined()).then(|| bytes.unchecked_into::<Uint8Array>().to_vec()))
     }
 
     /// The console's file at this path.
     pub async fn asset(&self) -> Result<JsValue, Failure> {
-        Ok(JsFuture::from(asset(&self.raw)).await?)
+        Ok(Awaited::new(|token| asset(token, &self.raw)).await?)
     }
 }
 
@@ -106,7 +106,7 @@ pub fn with_headers(response: &JsValue, headers: &Headers) -> JsValue {
 
 /// Runs a future that outlives the answer, as long as the platform allows (30 s after it).
 pub fn keep_running(context: &JsValue, work: impl Future<Output = ()> + 'static) {
-    let promise = wasm_bindgen_futures::future_to_promise(async move {
+    let promise = tasks::promise(async move {
         work.await;
         Ok(JsValue::UNDEFINED)
     });

@@ -12,6 +12,7 @@ pub mod random;
 pub mod settings;
 pub mod sockets;
 pub mod sql;
+pub mod tasks;
 
 use wasm_bindgen::JsValue;
 

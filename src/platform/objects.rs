@@ -3,18 +3,17 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 use super::Failure;
+use super::tasks::Awaited;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
-    fn ask(kind: u32, name: &str, hint: &str, message: &str, milliseconds: f64) -> js_sys::Promise;
-    fn connect(kind: u32, name: &str, message: &str) -> js_sys::Promise;
+    fn ask(token: u32, kind: u32, name: &str, hint: &str, message: &str, milliseconds: f64);
+    fn connect(token: u32, kind: u32, name: &str, message: &str);
     #[wasm_bindgen(js_name = costsText)]
     fn costs_text() -> String;
-    #[wasm_bindgen(catch)]
-    fn ring(message: &str) -> Result<js_sys::Promise, JsValue>;
+    fn ring(token: u32, message: &str);
 }
 
 /// The classes of objects; the numbers are those of `boundary.js`.
@@ -37,7 +36,7 @@ pub async fn send<M: Serialize, R: DeserializeOwned>(
     patience_ms: u64,
 ) -> Result<R, Failure> {
     let text = serde_json::to_string(message)?;
-    let reply = JsFuture::from(ask(kind as u32, name, hint, &text, patience_ms as f64)).await?;
+    let reply = Awaited::new(|token| ask(token, kind as u32, name, hint, &text, patience_ms as f64)).await?;
     let reply = reply
         .as_string()
         .ok_or_else(|| Failure("an object's reply is not text".into()))?;
@@ -47,12 +46,12 @@ pub async fn send<M: Serialize, R: DeserializeOwned>(
 /// Lets an object answer a WebSocket's opening.
 pub async fn open_socket<M: Serialize>(kind: Kind, name: &str, message: &M) -> Result<JsValue, Failure> {
     let text = serde_json::to_string(message)?;
-    Ok(JsFuture::from(connect(kind as u32, name, &text)).await?)
+    Ok(Awaited::new(|token| connect(token, kind as u32, name, &text)).await?)
 }
 
 /// Rings the queue's doorbell. The message says where there is work, not what.
 pub async fn ring_doorbell(message: &str) -> Result<(), Failure> {
-    JsFuture::from(ring(message)?).await?;
+    Awaited::new(|token| ring(token, message)).await?;
     Ok(())
 }
 

@@ -14,6 +14,8 @@ extern "C" {
     #[wasm_bindgen(catch)]
     fn sql(storage: &JsValue, kind: u32, statement: &JsString, parameters: &Array) -> Result<Array, JsValue>;
     #[wasm_bindgen(catch)]
+    fn run(storage: &JsValue, kind: u32, statement: &JsString, parameters: &Array) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch)]
     fn transaction(storage: &JsValue, work: &mut dyn FnMut() -> bool) -> Result<(), JsValue>;
     #[wasm_bindgen(js_name = setAlarm)]
     fn set_alarm(storage: &JsValue, kind: u32, time: f64);
@@ -73,6 +75,29 @@ impl Row {
     }
 }
 
+fn bound(values: &[Value<'_>]) -> Array {
+    let parameters = Array::new_with_length(values.len() as u32);
+    for (at, value) in values.iter().enumerate() {
+        let bound = match value {
+            Value::Text(text) => JsValue::from_str(text),
+            Value::Integer(number) => JsValue::from_f64(*number as f64),
+            Value::Null => JsValue::NULL,
+        };
+        parameters.set(at as u32, bound);
+    }
+    parameters
+}
+
+fn with_text<T>(statement: &'static str, work: impl FnOnce(&JsString) -> T) -> T {
+    STATEMENTS.with_borrow_mut(|statements| {
+        work(
+            statements
+                .entry((statement.as_ptr() as usize, statement.len()))
+                .or_insert_with(|| statement.into()),
+        )
+    })
+}
+
 /// An object's database.
 #[derive(Clone)]
 pub struct Sql {
@@ -88,26 +113,16 @@ impl Sql {
     }
 
     pub fn rows(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
-        let parameters = Array::new_with_length(values.len() as u32);
-        for (at, value) in values.iter().enumerate() {
-            let bound = match value {
-                Value::Text(text) => JsValue::from_str(text),
-                Value::Integer(number) => JsValue::from_f64(*number as f64),
-                Value::Null => JsValue::NULL,
-            };
-            parameters.set(at as u32, bound);
-        }
-        let rows = STATEMENTS.with_borrow_mut(|statements| {
-            let text = statements
-                .entry((statement.as_ptr() as usize, statement.len()))
-                .or_insert_with(|| statement.into());
-            sql(&self.storage, self.kind as u32, text, &parameters)
+        let rows = with_text(statement, |text| {
+            sql(&self.storage, self.kind as u32, text, &bound(values))
         })?;
         Ok(rows.iter().map(|row| Row(row.unchecked_into())).collect())
     }
 
     pub fn run(&self, statement: &'static str, values: &[Value<'_>]) -> Result<(), Failure> {
-        self.rows(statement, values).map(drop)
+        Ok(with_text(statement, |text| {
+            run(&self.storage, self.kind as u32, text, &bound(values))
+        })?)
     }
 
     pub fn first(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, Failure> {

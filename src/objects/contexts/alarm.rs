@@ -9,7 +9,7 @@ use crate::core::context::{Head, Verdict};
 use crate::core::id::ContextId;
 use crate::core::lifecycle::Status;
 use crate::core::time::Timestamp;
-use crate::platform::{clock, log, objects, random};
+use crate::platform::{clock, log, objects, random, tasks};
 
 use super::{Identity, Store, last_number};
 
@@ -55,7 +55,7 @@ impl Store {
         };
         self.rang_at.set(clock::now());
         let name = store.object_name(&tenant);
-        wasm_bindgen_futures::spawn_local(async move {
+        tasks::spawn(async move {
             for _ in 0..times {
                 if let Err(failure) = objects::ring_doorbell(&name).await {
                     // The alarm rings again.
@@ -113,7 +113,7 @@ impl Store {
 
     /// One context whose time has come; true when it waits for somebody to run it.
     fn tick(self: &Rc<Self>, id: &ContextId, now: Timestamp) -> Result<bool, crate::platform::Failure> {
-        let Some(mut head) = self.tables.live_head(id)? else {
+        let Some(mut head) = self.take_live(id)? else {
             return Ok(false);
         };
         if let Some(lease) = &mut head.lease {

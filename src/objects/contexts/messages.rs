@@ -24,6 +24,9 @@ pub enum Ask {
         parameters: Box<RawValue>,
         #[serde(default)]
         lease_ms: Option<u64>,
+        /// The reply is to show the context.
+        #[serde(default)]
+        show: bool,
     },
     /// Ends an attempt.
     Commit {
@@ -112,8 +115,11 @@ pub enum Reply {
     Admitted {
         #[serde(default)]
         lease: Option<u64>,
-        view: Box<RawValue>,
+        #[serde(default)]
+        view: Option<Box<RawValue>>,
     },
+    /// The id's key belongs to another context: make another id.
+    Taken,
     /// The attempt is taken in. `retry_ms`: the asker is to lease it again after that.
     Committed {
         view: Box<RawValue>,

@@ -21,11 +21,11 @@ use wasm_bindgen::prelude::*;
 
 use crate::core::context::{Admission, Cancelled, Head, Refused, Report, Verdict};
 use crate::core::event;
-use crate::core::id::{ContextId, StoreId};
+use crate::core::id::{ContextId, StoreId, row_key, ulid};
 use crate::core::time::Timestamp;
 use crate::objects::{events, registry, reply};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, die, log, random, settings};
+use crate::platform::{Failure, clock, die, log, random, settings, tasks};
 
 use messages::{Ask, CancelOutcome, Found, Listed, Message, Query, Reply, Work};
 use outbox::Outbox;
@@ -34,7 +34,9 @@ use tables::{Tables, Whole};
 /// A store that has not heard from its registry for this long asks before it admits.
 const TRUST_MS: u64 = 30_000;
 /// Events are gathered this long before they go out together: one row at the hub for all of them.
-const GATHER_MS: u64 = 20;
+const GATHER_MS: u64 = 40;
+/// Heads remembered at most.
+const MOST_HELD: usize = 2_000;
 /// Events of one context at most, between two writes.
 const MOST_EVENTS: u64 = 8;
 
@@ -52,6 +54,8 @@ struct Store {
     ended: RefCell<HashSet<String>>,
     /// Leases kept alive beyond what is on disk.
     renewed: RefCell<HashMap<String, Timestamp>>,
+    /// Heads of leased contexts as they are on disk.
+    held: RefCell<HashMap<String, Head>>,
     waiters: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
     revision: Cell<u64>,
     heard_at: Cell<Timestamp>,
@@ -82,13 +86,13 @@ impl ContextStore {
         if store.is_current(&message) && !matches!(message.ask, Ask::Wait { .. } | Ask::Flush) {
             return reply(store.answer(message));
         }
-        let answer = wasm_bindgen_futures::future_to_promise(async move { reply(store.answer_later(message).await) });
+        let answer = tasks::promise(async move { reply(store.answer_later(message).await) });
         Ok(answer.into())
     }
 
-    pub fn alarm(&self) -> js_sys::Promise {
+    pub fn alarm(&self) -> JsValue {
         let store = self.0.clone();
-        wasm_bindgen_futures::future_to_promise(async move {
+        tasks::promise(async move {
             if store.dies_in_alarm.get() {
                 die();
             }
@@ -119,6 +123,7 @@ impl Store {
             identity: RefCell::new(identity),
             ended: RefCell::default(),
             renewed: RefCell::default(),
+            held: RefCell::default(),
             waiters: RefCell::default(),
             revision: Cell::new(0),
             heard_at: Cell::new(Timestamp(0)),
@@ -285,7 +290,8 @@ impl Store {
                 admission,
                 parameters,
                 lease_ms,
-            } => self.admit(*admission, &parameters, lease_ms),
+                show,
+            } => self.admit(*admission, &parameters, lease_ms, show),
             Ask::Lease { id, lease_ms } => self.lease(&id, lease_ms),
             Ask::Claim { lease_ms } => self.claim(lease_ms),
             Ask::Get { id } => self.get(&id),
@@ -300,6 +306,7 @@ impl Store {
         admission: Admission,
         parameters: &RawValue,
         lease_ms: Option<u64>,
+        show: bool,
     ) -> Result<Reply, Failure> {
         let now = clock::now().max(admission.created_at);
         let id = admission.id.clone();
@@ -309,28 +316,55 @@ impl Store {
             let _ = head.lease(now, now.plus_ms(ms));
         }
         self.number(&mut head)?;
-        if let Err(failure) = self.tables.insert(&head, parameters) {
+        if !self.tables.insert(&head, parameters)? {
             // Asked twice, because the first reply was lost: it exists, and its first lease is the asker's.
-            return match self.tables.live_head(&id)? {
+            return Ok(match self.tables.live_head(&id)? {
                 Some(known) => {
                     let lease = known.lease.map(|lease| lease.number).filter(|number| *number == 1);
-                    Ok(Reply::Admitted {
+                    Reply::Admitted {
                         lease,
-                        view: view::of(&known)?,
-                    })
+                        view: Some(view::of(&known)?),
+                    }
                 }
-                None => Err(failure),
-            };
+                None => Reply::Taken,
+            });
         }
         self.tell(&head, None, 0);
         self.wake_for(&head, now);
-        Ok(Reply::Admitted {
-            lease: head.lease.map(|lease| lease.number),
-            view: view::of(&head)?,
-        })
+        let lease = head.lease.map(|lease| lease.number);
+        let view = if show || lease.is_none() {
+            Some(view::of(&head)?)
+        } else {
+            None
+        };
+        if lease.is_some() {
+            self.hold(head);
+        }
+        Ok(Reply::Admitted { lease, view })
+    }
+
+    /// Remembers the head of a leased context, which will be asked for next.
+    fn hold(&self, head: Head) {
+        let mut held = self.held.borrow_mut();
+        if held.len() >= MOST_HELD {
+            held.clear();
+        }
+        held.insert(head.id().to_string(), head);
+    }
+
+    /// A live context's head, to be changed: what was remembered of it no longer holds.
+    fn take_live(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
+        if let Some(head) = self.held.borrow_mut().remove(id.as_str()) {
+            return Ok(Some(head));
+        }
+        if self.ended.borrow().contains(id.as_str()) {
+            return Ok(None);
+        }
+        self.tables.live_head(id)
     }
 
     fn lease(self: &Rc<Self>, id: &ContextId, lease_ms: u64) -> Result<Reply, Failure> {
+        self.held.borrow_mut().remove(id.as_str());
         if self.ended.borrow().contains(id.as_str()) {
             return Ok(Reply::Nothing);
         }
@@ -395,11 +429,14 @@ impl Store {
         result: Option<Box<RawValue>>,
         stays_ms: u64,
     ) -> Result<Reply, Failure> {
-        if let Some(head) = self.ended_head(id)? {
-            return Ok(Reply::Refused { view: view::of(&head)? });
-        }
-        let Some(mut head) = self.tables.live_head(id)? else {
-            return Err(Failure(format!("{id} is not here")));
+        let Some(mut head) = self.take_live(id)? else {
+            let ended = self
+                .tables
+                .done_head(id)?
+                .ok_or_else(|| Failure(format!("{id} is not here")))?;
+            return Ok(Reply::Refused {
+                view: view::of(&ended)?,
+            });
         };
         let now = clock::now();
         let known = last_number(&head);
@@ -475,6 +512,10 @@ impl Store {
         head.report(report, ended, 0)
             .map_err(|_| Failure("a record that could not have ended".into()))?;
         self.number(&mut head)?;
+        if self.tables.done_head(head.id())?.is_some() {
+            // Asked twice, because the first reply was lost.
+            return Ok(Reply::Done);
+        }
         self.tables.insert_done(&head, parameters, result.as_deref())?;
         self.tell(&head, result.as_deref(), 0);
         Ok(Reply::Done)
@@ -521,14 +562,14 @@ impl Store {
     }
 
     fn cancel(self: &Rc<Self>, id: &ContextId) -> Result<Reply, Failure> {
-        if let Some(head) = self.ended_head(id)? {
-            return Ok(Reply::Cancelled {
-                view: view::of(&head)?,
-                outcome: CancelOutcome::Ended,
+        let Some(mut head) = self.take_live(id)? else {
+            return Ok(match self.tables.done_head(id)? {
+                Some(head) => Reply::Cancelled {
+                    view: view::of(&head)?,
+                    outcome: CancelOutcome::Ended,
+                },
+                None => Reply::Nothing,
             });
-        }
-        let Some(mut head) = self.tables.live_head(id)? else {
-            return Ok(Reply::Nothing);
         };
         let known = last_number(&head);
         let outcome = match head.cancel(clock::now()) {
@@ -550,24 +591,18 @@ impl Store {
     }
 
     fn list(&self, query: &Query) -> Result<Reply, Failure> {
-        let Some(Identity { store, .. }) = self.identity.borrow().clone() else {
-            return Ok(Reply::Page { items: Vec::new() });
-        };
-        // Ids sort by time, so times are ranges of ids.
-        let prefix = format!("{}{}", ContextId::PREFIX, store.code());
+        // Keys sort by time, so times are ranges of keys.
+        let first_at = |at: Timestamp| row_key(&ulid(at, [0; 10]));
         let from = query
             .created_after
-            .map_or(String::new(), |at| at_or_after(at.plus_ms(1)));
-        let mut to = query.created_before.map_or("~".into(), at_or_after);
-        if let Some(before) = query.before.as_ref().filter(|before| **before < to) {
-            to.clone_from(before);
-        }
-        let found = self
+            .map_or(0, |at| first_at(at.plus_ms(1)).saturating_sub(1));
+        let to = query.created_before.map_or(i64::MAX as u64, first_at);
+        let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
+        let items = self
             .tables
-            .list(query, &format!("{prefix}{from}"), &format!("{prefix}{to}"))?;
-        let items = found
+            .list(query, &from.to_string(), &to.to_string())?
             .into_iter()
-            .map(|(_, head)| {
+            .map(|head| {
                 Ok(Listed {
                     id: head.id().clone(),
                     view: view::of(&head)?,
@@ -575,14 +610,6 @@ impl Store {
             })
             .collect::<Result<_, Failure>>()?;
         Ok(Reply::Page { items })
-    }
-
-    fn ended_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
-        let may_be_live = !self.ended.borrow().contains(id.as_str());
-        if may_be_live && self.tables.live_head(id)?.is_some() {
-            return Ok(None);
-        }
-        self.tables.done_head(id)
     }
 
     /// Gives numbers to what has to be told, reserving them on disk first.
@@ -602,7 +629,7 @@ impl Store {
     fn flush_soon(self: &Rc<Self>) {
         if self.outbox.begin() {
             let store = self.clone();
-            wasm_bindgen_futures::spawn_local(async move {
+            tasks::spawn(async move {
                 clock::pause(GATHER_MS).await;
                 store.send_out().await;
                 store.outbox.finish();
@@ -678,9 +705,4 @@ fn last_number(head: &Head) -> u64 {
         .chain(head.attempts.iter().map(|attempt| attempt.event))
         .max()
         .unwrap_or(0)
-}
-
-/// The smallest sort key of a context created at this time or later.
-fn at_or_after(at: Timestamp) -> String {
-    crate::core::id::ulid(at, [0; 10])
 }

@@ -2,8 +2,10 @@
 //!
 //! `live` takes a context when it is admitted, `done` when it ends; the row in `live` stays until the hub has
 //! the context's last event, so what is still to be told after a crash is found among few rows. That makes
-//! three rows written for a context: one into `live`, one into `done`, one out of `live`. Both tables are
-//! clustered by id (which sorts by time) and have no further index: an index would cost a row each time.
+//! three rows written for a context: one into `live`, one into `done`, one out of `live`. Both tables are keyed
+//! by an integer made from the id, which sorts by time; a text key would either be an index (a row more) or a
+//! table without row ids (whose rows spill to further pages beyond a kilobyte). Integers beyond 2^53 are bound
+//! as text. Two ids may share a key, so what is found is compared with the id asked for.
 
 use serde_json::value::RawValue;
 
@@ -18,23 +20,24 @@ use crate::platform::sql::{Row, Sql, Value};
 use super::messages::Query;
 
 const CREATE: [&str; 3] = [
-    "CREATE TABLE IF NOT EXISTS live (id TEXT PRIMARY KEY, owner TEXT NOT NULL, capability TEXT NOT NULL, \
+    "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, priority INTEGER NOT NULL, due INTEGER NOT NULL, \
-     expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS done (id TEXT PRIMARY KEY, owner TEXT NOT NULL, capability TEXT NOT NULL, \
+     expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS done (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL, result TEXT) \
-     STRICT, WITHOUT ROWID",
+     STRICT",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
-const INSERT_LIVE: &str = "INSERT INTO live (id, owner, capability, service, status, priority, due, expires, head, \
-     parameters) VALUES (?, ?, ?, ?, ?, CAST(? AS INTEGER), CAST(? AS INTEGER), CAST(? AS INTEGER), ?, ?)";
-const UPDATE_LIVE: &str = "UPDATE live SET service = ?, status = ?, due = CAST(? AS INTEGER), head = ? WHERE id = ?";
-const FINISH: &str = "INSERT INTO done (id, owner, capability, service, status, head, parameters, result) \
-     SELECT id, owner, capability, ?2, ?3, ?4, parameters, ?5 FROM live WHERE id = ?1";
-const INSERT_DONE: &str = "INSERT INTO done (id, owner, capability, service, status, head, parameters, result) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-const CLEAN: &str = "DELETE FROM live WHERE id IN (SELECT value FROM json_each(?))";
+const INSERT_LIVE: &str = "INSERT INTO live (key, id, owner, capability, service, status, priority, due, expires, head, \
+     parameters) SELECT CAST(?1 AS INTEGER), ?2, ?3, ?4, ?5, ?6, CAST(?7 AS INTEGER), CAST(?8 AS INTEGER), CAST(?9 AS INTEGER), ?10, \
+     ?11 WHERE NOT EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER)) ON CONFLICT DO NOTHING RETURNING 1";
+const UPDATE_LIVE: &str = "UPDATE live SET service = ?, status = ?, due = CAST(? AS INTEGER), head = ? WHERE key = CAST(? AS INTEGER) AND id = ?";
+const FINISH: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
+     SELECT key, id, owner, capability, ?3, ?4, ?5, parameters, ?6 FROM live WHERE key = CAST(?1 AS INTEGER) AND id = ?2";
+const INSERT_DONE: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
+     VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?, ?, ?, ?)";
+const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?))";
 
 /// A context with its large parts.
 pub struct Whole {
@@ -78,12 +81,15 @@ impl Tables {
         self.0.set_alarm(at);
     }
 
-    pub fn insert(&self, head: &Head, parameters: &RawValue) -> Result<(), Failure> {
+    /// False when the key is taken: by this very context, or by another made in the same millisecond.
+    pub fn insert(&self, head: &Head, parameters: &RawValue) -> Result<bool, Failure> {
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
-        self.0.run(
+        let key = admission.id.row_key();
+        let rows = self.0.rows(
             INSERT_LIVE,
             &[
+                (&key).into(),
                 admission.id.as_str().into(),
                 (&admission.owner).into(),
                 (&admission.capability).into(),
@@ -95,16 +101,19 @@ impl Tables {
                 (&text).into(),
                 parameters.get().into(),
             ],
-        )
+        )?;
+        Ok(!rows.is_empty())
     }
 
     pub fn update(&self, head: &Head) -> Result<(), Failure> {
         let text = serde_json::to_string(head)?;
-        let values: [Value<'_>; 5] = [
+        let key = head.id().row_key();
+        let values: [Value<'_>; 6] = [
             (&head.admission.service).into(),
             head.status.as_str().into(),
             head.due().0.into(),
             (&text).into(),
+            (&key).into(),
             head.id().as_str().into(),
         ];
         self.0.run(UPDATE_LIVE, &values)
@@ -113,9 +122,11 @@ impl Tables {
     /// Puts an ended context beside the live one; [`Tables::clean`] takes the live one away later.
     pub fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Failure> {
         let text = serde_json::to_string(head)?;
+        let key = head.id().row_key();
         self.0.run(
             FINISH,
             &[
+                (&key).into(),
                 head.id().as_str().into(),
                 (&head.admission.service).into(),
                 head.status.as_str().into(),
@@ -125,13 +136,15 @@ impl Tables {
         )
     }
 
-    /// Keeps a context that was never live. One that is kept already stays as it is.
+    /// Keeps a context that was never live.
     pub fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<(), Failure> {
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
+        let key = admission.id.row_key();
         self.0.run(
             INSERT_DONE,
             &[
+                (&key).into(),
                 admission.id.as_str().into(),
                 (&admission.owner).into(),
                 (&admission.capability).into(),
@@ -145,50 +158,55 @@ impl Tables {
     }
 
     pub fn clean(&self, ids: &[String]) -> Result<(), Failure> {
-        self.0.run(CLEAN, &[(&serde_json::to_string(ids)?).into()])
+        let keys: Vec<String> = ids
+            .iter()
+            .filter_map(|id| Some(ContextId::parse(id)?.row_key()))
+            .collect();
+        self.0.run(CLEAN, &[(&serde_json::to_string(&keys)?).into()])
+    }
+
+    fn find(&self, statement: &'static str, id: &ContextId) -> Result<Option<Row>, Failure> {
+        let key = id.row_key();
+        self.0.first(statement, &[(&key).into(), id.as_str().into()])
     }
 
     pub fn live_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
-        let row = self
-            .0
-            .first("SELECT head FROM live WHERE id = ?", &[id.as_str().into()])?;
+        let row = self.find("SELECT head FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(|row| head(&row, 0)).transpose()
     }
 
     pub fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
-        let row = self
-            .0
-            .first("SELECT head FROM done WHERE id = ?", &[id.as_str().into()])?;
+        let row = self.find("SELECT head FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(|row| head(&row, 0)).transpose()
     }
 
     pub fn live(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row = self.0.first(
-            "SELECT head, parameters, NULL FROM live WHERE id = ?",
-            &[id.as_str().into()],
+        let row = self.find(
+            "SELECT head, parameters, NULL FROM live WHERE key = CAST(? AS INTEGER) AND id = ?",
+            id,
         )?;
         row.map(whole).transpose()
     }
 
     pub fn done(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row = self.0.first(
-            "SELECT head, parameters, result FROM done WHERE id = ?",
-            &[id.as_str().into()],
+        let row = self.find(
+            "SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?",
+            id,
         )?;
         row.map(whole).transpose()
     }
 
-    /// Ids that have ended and whose last event may still have to be told.
+    /// What has ended and whose last event may still have to be told.
     pub fn untold(&self) -> Result<Vec<Ended>, Failure> {
         let rows = self.0.rows(
-            "SELECT done.head, done.result FROM done JOIN live ON live.id = done.id ORDER BY done.id",
+            "SELECT done.head, done.result FROM live JOIN done ON live.key = done.key",
             &[],
         )?;
         rows.iter().map(|row| Ok((head(row, 0)?, raw(row, 1)?))).collect()
     }
 
     pub fn live_heads(&self) -> Result<Vec<Head>, Failure> {
-        let rows = self.0.rows("SELECT head FROM live ORDER BY id", &[])?;
+        let rows = self.0.rows("SELECT head FROM live", &[])?;
         rows.iter().map(|row| head(row, 0)).collect()
     }
 
@@ -216,20 +234,21 @@ impl Tables {
     pub fn ready(&self, now: Timestamp, most: u64) -> Result<Vec<String>, Failure> {
         let rows = self.0.rows(
             "SELECT id FROM live WHERE status = 'queued' AND due <= CAST(? AS INTEGER) \
-             ORDER BY priority DESC, id LIMIT CAST(? AS INTEGER)",
+             ORDER BY priority DESC, key LIMIT CAST(? AS INTEGER)",
             &[now.0.into(), most.into()],
         )?;
         Ok(rows.iter().filter_map(|row| row.text(0)).collect())
     }
 
-    pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<Vec<(String, Head)>, Failure> {
-        const DONE: &str = "SELECT id, head FROM done WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR owner = ?3) \
-             AND (?4 IS NULL OR status = ?4) AND (?5 IS NULL OR service = ?5) AND (?6 IS NULL OR capability = ?6) \
-             ORDER BY id DESC LIMIT CAST(?7 AS INTEGER)";
-        const LIVE: &str = "SELECT id, head FROM live WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR owner = ?3) \
-             AND (?4 IS NULL OR status = ?4) AND (?5 IS NULL OR service = ?5) AND (?6 IS NULL OR capability = ?6) \
-             AND NOT EXISTS (SELECT 1 FROM done WHERE done.id = live.id) \
-             ORDER BY id DESC LIMIT CAST(?7 AS INTEGER)";
+    /// Newest first, between two row keys (both out).
+    pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<Vec<Head>, Failure> {
+        const DONE: &str = "SELECT id, head FROM done WHERE key > CAST(?1 AS INTEGER) AND key < CAST(?2 AS INTEGER) \
+             AND (?3 IS NULL OR owner = ?3) AND (?4 IS NULL OR status = ?4) AND (?5 IS NULL OR service = ?5) \
+             AND (?6 IS NULL OR capability = ?6) ORDER BY key DESC LIMIT CAST(?7 AS INTEGER)";
+        const LIVE: &str = "SELECT id, head FROM live WHERE key > CAST(?1 AS INTEGER) AND key < CAST(?2 AS INTEGER) \
+             AND (?3 IS NULL OR owner = ?3) AND (?4 IS NULL OR status = ?4) AND (?5 IS NULL OR service = ?5) \
+             AND (?6 IS NULL OR capability = ?6) AND NOT EXISTS (SELECT 1 FROM done WHERE done.key = live.key) \
+             ORDER BY key DESC LIMIT CAST(?7 AS INTEGER)";
         let values: [Value<'_>; 7] = [
             from.into(),
             to.into(),
@@ -247,7 +266,7 @@ impl Tables {
         }
         found.sort_by(|a, b| b.0.cmp(&a.0));
         found.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
-        Ok(found)
+        Ok(found.into_iter().map(|(_, head)| head).collect())
     }
 
     pub fn meta(&self, name: &str) -> Result<Option<String>, Failure> {

@@ -24,7 +24,7 @@ use crate::objects::reply;
 use crate::platform::http::{Headers, answer};
 use crate::platform::settings;
 use crate::platform::sockets::Sockets;
-use crate::platform::{Failure, clock, die};
+use crate::platform::{Failure, clock, die, tasks};
 
 use log::Log;
 use messages::{Ask, Open, Reply, Viewer};
@@ -248,7 +248,7 @@ impl Hub {
         self.subscriptions.borrow_mut().insert(slot, subscription);
         if catching_up {
             let hub = self.clone();
-            wasm_bindgen_futures::spawn_local(async move { hub.catch_up(slot).await });
+            tasks::spawn(async move { hub.catch_up(slot).await });
         }
     }
 

@@ -24,7 +24,7 @@ use crate::core::service::{self, Registration, Rules};
 use crate::core::signature::Secret;
 use crate::objects::{contexts, events, reply};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log, random};
+use crate::platform::{Failure, clock, log, random, tasks};
 
 use messages::{Ask, Condition, Key, KeySecret, NewKey, Refusal, Registered, Reply, SnapshotData, WriteRules};
 use tables::{KEY, SERVICE, Tables};
@@ -60,12 +60,12 @@ impl Registry {
         if matches!(ask.ask, Ask::Snapshot { .. }) {
             return reply(inner.snapshot(&ask));
         }
-        Ok(wasm_bindgen_futures::future_to_promise(async move { reply(inner.answer(ask).await) }).into())
+        Ok(tasks::promise(async move { reply(inner.answer(ask).await) }).into())
     }
 
-    pub fn alarm(&self) -> js_sys::Promise {
+    pub fn alarm(&self) -> JsValue {
         let inner = self.0.clone();
-        wasm_bindgen_futures::future_to_promise(async move {
+        tasks::promise(async move {
             inner.tell().await;
             Ok(JsValue::UNDEFINED)
         })
@@ -142,7 +142,7 @@ impl Inner {
         if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Done) {
             self.push().await;
             let inner = self.clone();
-            wasm_bindgen_futures::spawn_local(async move { inner.tell().await });
+            tasks::spawn(async move { inner.tell().await });
         }
         Ok(reply)
     }

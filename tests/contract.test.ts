@@ -1,0 +1,353 @@
+// The contract itself: both documents are valid, say what the code says, and are kept where a test of a feature would
+// not look: every path, every method, every permission, every example.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { Validator } from "@seriousme/openapi-schema-validator";
+import { Ajv } from "ajv";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
+import { makeKey, pointers, refused } from "./support/arrange.ts";
+import { root } from "./support/configuration.ts";
+import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
+
+type Json = any;
+
+const read = (path: string) => readFileSync(join(root, path), "utf8");
+const openapi: Json = JSON.parse(read("src/contract/openapi.json"));
+const asyncapi: Json = JSON.parse(read("src/contract/asyncapi.json"));
+const methods = ["get", "head", "post", "put", "patch", "delete"];
+
+type Operation = { path: string; method: string; described: Json };
+const operations: Operation[] = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
+  methods.filter((method) => method in item).map((method) => ({ path, method, described: item[method] })),
+);
+const told = ({ path, method }: Operation) => `${method.toUpperCase()} ${path}`;
+const isPublic = ({ described }: Operation) => described.security?.length === 0;
+
+/** What a `$ref` within openapi.json leads to, or the value itself. */
+const follow = (value: Json): Json =>
+  value?.$ref === undefined
+    ? value
+    : follow(value.$ref.slice(2).split("/").reduce((at: Json, part: string) => at[part.replaceAll("~1", "/")], openapi));
+const parametersOf = ({ path, described }: Operation): Json[] =>
+  [...(openapi.paths[path].parameters ?? []), ...(described.parameters ?? [])].map(follow);
+
+/** A path with the examples of its parameters. */
+const filled = (operation: Operation) =>
+  operation.path.replace(/\{(\w+)\}/g, (_, name) => {
+    const found = parametersOf(operation).find((parameter) => parameter.in === "path" && parameter.name === name);
+    return String(found.example);
+  });
+/** The body the contract gives as an example. */
+const exampleBody = ({ described }: Operation) => Object.values<Json>(described.requestBody?.content ?? {})[0]?.example;
+
+let gateway: Gateway;
+before(async () => {
+  gateway = await startGateway({ vars: { COUNT_COSTS: "true" } });
+});
+after(() => gateway?.stop());
+
+// The documents.
+
+test("openapi_json_is_valid_openapi_3_1", async () => {
+  assert.equal(openapi.openapi, "3.1.0");
+  assert.deepEqual(await new Validator().validate(structuredClone(openapi)), { valid: true });
+});
+
+test("asyncapi_json_is_valid_asyncapi_3_0", () => {
+  assert.equal(asyncapi.asyncapi, "3.0.0");
+  // The schema brings the drafts it is written in along.
+  const ajv = new Ajv({ strict: false, allErrors: true, meta: false, validateSchema: false });
+  addFormats.default(ajv);
+  const check = ajv.compile(JSON.parse(read("node_modules/@asyncapi/specs/schemas/3.0.0.json")));
+  assert.ok(check(asyncapi), JSON.stringify(check.errors, null, 1));
+});
+
+test("both_are_served_as_they_are_to_anybody_from_anywhere", async () => {
+  for (const name of ["openapi.json", "asyncapi.json"]) {
+    const answer = await gateway.request("GET", `/${name}`, { key: null, headers: { origin: "https://elsewhere.example" } });
+    assert.equal(answer.status, 200);
+    // Not by assert.equal, which would show both whole.
+    assert.ok(answer.text === read(`src/contract/${name}`), `${name} is served as it was when the Worker was built`);
+    assert.equal(answer.headers.get("content-type"), "application/json");
+    assert.equal(answer.headers.get("access-control-allow-origin"), "*");
+    assert.equal(answer.headers.get("cache-control"), "public, max-age=300");
+  }
+});
+
+test("what_both_describe_is_the_same_in_both", () => {
+  const shared = Object.keys(asyncapi.components.schemas).filter((name) => name in openapi.components.schemas);
+  assert.ok(shared.includes("ContextCompletedEvent") && shared.includes("ErrorCode"));
+  for (const name of shared) assert.deepEqual(asyncapi.components.schemas[name], openapi.components.schemas[name], name);
+  assert.equal(asyncapi.info.version, openapi.info.version);
+});
+
+/** Calls `visit` for every object of a document with its JSON pointer, examples left out. */
+function walk(value: Json, visit: (value: Json, at: string[]) => void, at: string[] = []): void {
+  if (value === null || typeof value !== "object") return;
+  visit(value, at);
+  for (const [key, inner] of Object.entries(value)) {
+    const literal = ["example", "default", "const", "enum"].includes(key) && at.at(-1) !== "properties";
+    if (!literal && !(key === "examples" && at.at(-1) !== "properties")) walk(inner, visit, [...at, key]);
+  }
+}
+const isSchema = (at: string[]) =>
+  ["schema", "payload", "items", "query", "headers"].includes(at.at(-1)!) || ["schemas", "properties", "allOf", "anyOf", "oneOf"].includes(at.at(-2)!);
+
+for (const [name, document] of [["openapi.json", openapi], ["asyncapi.json", asyncapi]] as const) {
+  test(`every_example_in_${name}_is_what_its_schema_says`, () => {
+    const ajv = new Ajv2020({ strict: false, allErrors: true, validateSchema: false });
+    addFormats.default(ajv);
+    ajv.addSchema(document, "document");
+    let count = 0;
+    const check = (at: string[], example: unknown) => {
+      const pointer = at.map((part) => `/${encodeURI(part.replaceAll("~", "~0").replaceAll("/", "~1"))}`).join("");
+      const validate = ajv.compile({ type: "object", properties: { value: { $ref: `document#${pointer}` } } });
+      assert.ok(validate({ value: example }), `${at.join("/")}: ${JSON.stringify(example)}: ${ajv.errorsText(validate.errors)}`);
+      count += 1;
+    };
+    walk(document, (value, at) => {
+      if (value.schema !== undefined) {
+        // A parameter, a header or a body.
+        const examples = Object.values<Json>(value.examples ?? {}).map((example) => example.value);
+        for (const example of value.example === undefined ? examples : [value.example, ...examples]) check([...at, "schema"], example);
+      } else if (value.payload !== undefined) {
+        for (const example of value.examples ?? []) check([...at, "payload"], example.payload);
+      } else if (isSchema(at)) {
+        for (const example of value.examples ?? []) check(at, example);
+        if (value.default !== undefined) check(at, value.default);
+      }
+    });
+    assert.ok(count > 20, `only ${count} examples`);
+  });
+
+  test(`every_member_in_${name}_is_described_and_every_object_is_closed`, () => {
+    const faults: string[] = [];
+    walk(document, (value, at) => {
+      if (!isSchema(at) || value.properties === undefined) return;
+      if (["if", "then", "else", "not"].some((word) => at.includes(word))) return;
+      // Beside an allOf a member may narrow what another schema describes.
+      const narrows = value.allOf !== undefined || at.includes("allOf") || at.includes("anyOf");
+      for (const [member, schema] of Object.entries<Json>(value.properties)) {
+        if (!schema.description && !schema.$ref && !narrows) faults.push(`${at.join("/")}/${member} has no description`);
+      }
+      const isClosed = value.additionalProperties !== undefined || value.unevaluatedProperties !== undefined;
+      const isOpenOnPurpose = at.at(-1) === "headers" || at.at(-1)!.endsWith("Members") || narrows;
+      if (!isClosed && !isOpenOnPurpose) faults.push(`${at.join("/")} does not say whether it may have more members`);
+    });
+    assert.deepEqual(faults, []);
+  });
+}
+
+test("every_operation_parameter_and_header_is_described_and_every_component_is_used", () => {
+  const tags = openapi.tags.map(({ name }: Json) => name);
+  const ids = operations.map(({ described }) => described.operationId);
+  assert.equal(new Set(ids).size, ids.length);
+  for (const operation of operations) {
+    const { described } = operation;
+    for (const member of ["operationId", "summary", "description"]) assert.ok(described[member], `${told(operation)}: ${member}`);
+    assert.ok(described.tags.every((tag: string) => tags.includes(tag)), told(operation));
+    assert.ok("x-permission" in described, told(operation));
+    for (const parameter of parametersOf(operation)) assert.ok(parameter.description, `${told(operation)}: ${parameter.name}`);
+    for (const response of Object.values<Json>(described.responses).map(follow)) {
+      assert.ok(response.description, told(operation));
+      for (const [name, header] of Object.entries(response.headers ?? {})) assert.ok(follow(header).description, name);
+    }
+  }
+  // Paths describe the methods they have; this is what the others are answered with.
+  const unused = ["#/components/responses/MethodNotAllowed", "#/components/headers/Allow"];
+  for (const document of [openapi, asyncapi]) {
+    const text = JSON.stringify(document);
+    for (const kind of ["schemas", "responses", "parameters", "headers", "messages"]) {
+      for (const name of Object.keys(document.components[kind] ?? {})) {
+        const pointer = `#/components/${kind}/${name}`;
+        assert.ok(unused.includes(pointer) || text.includes(`"$ref":"${pointer}"`), `nothing refers to ${pointer}`);
+      }
+    }
+  }
+});
+
+// The documents and the code.
+
+const all = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map((match) => match[1]!);
+const snake = (name: string) => name.replace(/\B[A-Z]/g, "_$&").toLowerCase();
+/** The variants of a Rust enum, as serde spells them. */
+function variants(file: string, name: string): string[] {
+  const body = read(file).match(new RegExp(`pub enum ${name} \\{([^}]*)\\}`))?.[1];
+  assert.ok(body, `${file} has no enum ${name}`);
+  return all(body.replace(/^\s*(\/\/|#).*$/gm, ""), /(\w+),/g).map(snake);
+}
+
+test("both_use_the_words_of_the_code", () => {
+  const schema = (name: string): string[] => openapi.components.schemas[name].enum;
+  const context = openapi.components.schemas.ContextSummaryMembers.properties;
+  assert.deepEqual(schema("ContextStatus"), variants("src/core/lifecycle.rs", "Status"));
+  assert.deepEqual(schema("ErrorCode"), variants("src/core/lifecycle.rs", "ErrorCode"));
+  assert.deepEqual(context.priority.enum, variants("src/core/lifecycle.rs", "Priority"));
+  assert.deepEqual(context.source.enum, variants("src/core/lifecycle.rs", "Source"));
+  assert.deepEqual(schema("AttemptOutcome"), variants("src/core/context.rs", "AttemptOutcome"));
+  assert.deepEqual(schema("ServiceType"), variants("src/core/service.rs", "Kind"));
+  const roles = read("src/core/permission.rs").match(/SHIPPED_ROLES: [^=]*= \[([^\]]*)\]/)?.[1] ?? "";
+  assert.deepEqual(schema("RoleName"), all(roles, /"(\w+)"/g));
+  assert.equal(openapi.info.version, JSON.parse(read("package.json")).version);
+  assert.equal(openapi.info.version, all(read("Cargo.toml"), /^version = "(.*)"$/gm)[0]);
+});
+
+test("every_problem_has_the_code_and_the_status_of_the_code", () => {
+  const source = read("src/core/problem.rs");
+  const words = new Map([...source.matchAll(/Code::(\w+) => "([a-z_]+)"/g)].map(([, name, word]) => [name!, word!]));
+  assert.deepEqual(openapi.components.schemas.ProblemCode.enum, [...words.values()]);
+  const statusOf = new Map<string, number>();
+  for (const [, names, status] of source.matchAll(/((?:Code::\w+(?: \| )?)+) => (\d{3})/g)) {
+    for (const name of all(names!, /Code::(\w+)/g)) statusOf.set(words.get(name)!, Number(status));
+  }
+  assert.equal(statusOf.size, words.size);
+  for (const operation of operations) {
+    for (const [status, response] of Object.entries<Json>(operation.described.responses)) {
+      if (Number(status) < 400) continue;
+      const { code, status: told } = follow(response).content["application/problem+json"].schema.properties;
+      assert.equal(told.const, Number(status));
+      for (const word of code.enum ?? [code.const]) assert.equal(statusOf.get(word), Number(status), word);
+    }
+  }
+});
+
+test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
+  const types = [...new Set(all(read("src/core/event.rs"), /"((?:context|service|key|stream)\.[a-z_]+)"/g))];
+  const messages = Object.keys(asyncapi.components.messages).filter((name) => name.includes("."));
+  assert.deepEqual(messages.sort(), types.sort());
+  const hub = read("src/objects/events/mod.rs");
+  const codes = [...all(hub, /: u16 = (\d{4});/g), ...all(hub, /close\(\w+, (\d{4}),/g)].map(Number).sort();
+  for (const [name, channel] of Object.entries<Json>(asyncapi.channels)) {
+    assert.deepEqual(channel["x-close-codes"].map(({ code }: Json) => code).sort(), codes, name);
+  }
+});
+
+test("a_channel_has_the_query_that_its_path_has", () => {
+  for (const channel of Object.values<Json>(asyncapi.channels)) {
+    const operation = operations.find(({ path, method }) => path === channel.address && method === "get")!;
+    const query = parametersOf(operation).filter((parameter) => parameter.in === "query").map(({ name }) => name);
+    // What pages a list says nothing to a socket.
+    const wanted = query.filter((name) => !["limit", "cursor"].includes(name));
+    assert.deepEqual(Object.keys(channel.bindings.ws.query.properties).sort(), wanted.sort(), channel.address);
+  }
+});
+
+test("every_route_is_in_openapi_json_and_the_other_way_round", () => {
+  const source = read("src/gateway/routes.rs");
+  const found = source.match(/fn find[\s\S]*?\n\}/)?.[0] ?? "";
+  const paths = new Map<string, string[]>([["Console", ["/", "/{}"]]]);
+  for (const [, segments, route] of found.matchAll(/(\[[^\]]*\])(?: if [\w.]+)? => Route::(\w+)/g)) {
+    const parts = segments!.slice(1, -1).split(",").map((part) => part.trim());
+    paths.set(route!, [`/${parts.map((part) => (part.startsWith('"') ? part.slice(1, -1) : "{}")).join("/")}`]);
+  }
+  const dispatched = source.match(/fn dispatch[\s\S]*?\n\}/)?.[0] ?? "";
+  const routed = [...dispatched.matchAll(/\(Route::(\w+)(?:\(\w+\))?, ("[A-Z]+"(?: \| "[A-Z]+")*)\)/g)].flatMap(([, route, words]) =>
+    paths.get(route!)!.flatMap((path) => all(words!, /"([A-Z]+)"/g).map((method) => `${method} ${path}`)),
+  );
+  assert.ok(routed.length > 20, "routes.rs is no longer read well");
+  const documented = operations.map((operation) => told(operation).replace(/\{\w+\}/g, "{}"));
+  assert.deepEqual(documented.sort(), routed.sort());
+});
+
+// The documents and the gateway.
+
+test("every_other_method_is_refused_with_the_methods_a_path_has", async () => {
+  for (const path of Object.keys(openapi.paths)) {
+    const here = operations.filter((operation) => operation.path === path);
+    const has = here.map(({ method }) => method.toUpperCase()).sort();
+    for (const method of [...methods, "options"].map((name) => name.toUpperCase())) {
+      if (has.includes(method)) continue;
+      // A HEAD is described with its GET; this one is refused.
+      const answer = await gateway.request(method, filled(here[0]!), { contract: method !== "HEAD" });
+      assert.equal(answer.status, 405, `${method} ${path}: ${answer.text}`);
+      assert.deepEqual(answer.headers.get("allow")?.split(", ").sort(), has, `${method} ${path}`);
+      if (method !== "HEAD") refused(answer, 405, "method_not_allowed");
+    }
+  }
+});
+
+const ask = (operation: Operation, key: string | null, body = exampleBody(operation)): Promise<Answer> =>
+  gateway.request(operation.method.toUpperCase(), filled(operation), { key, ...(body !== undefined && { body }) });
+const scope = (answer: Answer) => answer.headers.get("www-authenticate")?.match(/^Bearer error="insufficient_scope", scope="(.*)"$/)?.[1];
+
+test("without_credentials_there_is_only_what_is_public", async () => {
+  for (const operation of operations) {
+    const answer = await ask(operation, null);
+    if (isPublic(operation)) {
+      assert.equal(answer.status, 200, told(operation));
+    } else {
+      assert.equal(answer.status, 401, told(operation));
+      assert.equal(answer.headers.get("www-authenticate"), "Bearer", told(operation));
+    }
+  }
+});
+
+test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async () => {
+  const put = operations.find(({ described }) => described.operationId === "putService")!;
+  const registered = await ask(put, gateway.adminKey);
+  assert.equal(registered.status, 201, registered.text);
+  const nobody = await makeKey(gateway, "service");
+  for (const operation of operations.filter((operation) => !isPublic(operation))) {
+    const named: string | null = operation.described["x-permission"];
+    const refusal = await ask(operation, nobody.secret);
+    if (named === null) {
+      assert.equal(refusal.status, 200, told(operation));
+      continue;
+    }
+    refused(refusal, 403, "permission_denied");
+    const shape = named.replaceAll(".", "\\.").replace(/\{\w+\}/g, "[^.]+");
+    assert.match(scope(refusal)!, new RegExp(`^${shape}$`), told(operation));
+
+    const permission = named.replace("{service}", "llm-primary").replace("{capability}", "generate_text");
+    const somebody = await makeKey(gateway, "service", [permission]);
+    // Parameters that do not match: nobody is called.
+    const body = operation.described.operationId === "createContext" ? { ...exampleBody(operation), parameters: {} } : exampleBody(operation);
+    const answer = await ask(operation, somebody.secret, body);
+    assert.notEqual(answer.status, 401, told(operation));
+    assert.notEqual(scope(answer), permission, told(operation));
+  }
+});
+
+test("a_list_knows_the_query_that_is_documented_and_nothing_else", async () => {
+  for (const operation of operations) {
+    // The stream looks at its query when it is opened, as a WebSocket.
+    if (operation.method !== "get" || !("422" in operation.described.responses) || operation.path === "/v1/events") continue;
+    if (operation.path.includes("{id}")) continue;
+    const refusal = await gateway.request("GET", `${operation.path}?surprise=1`);
+    assert.deepEqual(pointers(refused(refusal, 422, "validation_failed")), ["?surprise"]);
+    for (const parameter of parametersOf(operation).filter(({ in: where, name }) => where === "query" && name !== "cursor")) {
+      const schema = follow(parameter.schema);
+      const value = parameter.example ?? schema.enum?.[0] ?? schema.minimum ?? (schema.format === "date-time" ? "2026-12-01T00:00:00Z" : "x");
+      const answer = await gateway.request("GET", `${operation.path}?${parameter.name}=${encodeURIComponent(value)}`);
+      assert.equal(answer.status, 200, `${told(operation)}?${parameter.name}=${value}: ${answer.text}`);
+    }
+  }
+});
+
+test("the_console_is_served_by_its_names_and_not_twice_to_who_has_it", async () => {
+  for (const method of ["GET", "HEAD"]) {
+    for (const path of ["/", "/style.css"]) {
+      const first = await gateway.request(method, path, { key: null });
+      const again = await gateway.request(method, path, { key: null, headers: { "if-none-match": first.headers.get("etag")! } });
+      assert.deepEqual([first.status, again.status], [200, 304], `${method} ${path}`);
+    }
+    const other = await gateway.request(method, "/index.html", { key: null });
+    assert.deepEqual([other.status, other.headers.get("location")], [307, "/"]);
+    const none = await gateway.request(method, "/nothing.html", { key: null });
+    assert.equal(none.status, 404);
+  }
+});
+
+test("a_gateway_without_its_secret_says_so_and_serves_only_what_is_public", async () => {
+  const bare = await startGateway({ vars: { ADMIN_KEY: "too short" } });
+  try {
+    for (const path of ["/health", "/openapi.json", "/"]) assert.equal((await bare.request("GET", path)).status, 200);
+    for (const path of ["/v1/whoami", "/v1/services"]) refused(await bare.request("GET", path), 503, "not_configured");
+    refused(await bare.request("POST", "/v1/contexts", { body: {} }), 503, "not_configured");
+  } finally {
+    await bare.stop();
+  }
+});

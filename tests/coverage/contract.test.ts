@@ -1,0 +1,48 @@
+// Runs last: what the contract says was really seen in this run. An exception that was seen is none any more.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { root } from "../support/configuration.ts";
+import { Contract, seenInThisRun } from "../support/contract.ts";
+
+const read = (name: string) => JSON.parse(readFileSync(join(root, "src/contract", name), "utf8"));
+const seen = seenInThisRun();
+// Any run of all files creates contexts; what only some files saw says nothing of the contract.
+const skip = !seen.has("POST /v1/contexts 200") && "only some of the tests ran";
+
+const notYet = "nothing answers with it yet";
+/** Nothing sends these yet, or not within a test. */
+const events = {
+  "context.input_required": "nothing waits for input yet",
+  "service.status": "nothing measures services yet",
+  "stream.gap": "events are kept for an hour at least; the Rust tests make one",
+};
+const codes = {
+  idempotency_key_reused: notYet,
+  rate_limited: notYet,
+  queue_full: notYet,
+  internal: "only a fault of the gateway's own; panic.test.ts makes some outside of the contract",
+};
+
+/** Asserts that everything was seen but the exceptions, and none of those. */
+function covered(all: string[], wasSeen: (one: string) => boolean, exceptions: Record<string, string> = {}): void {
+  const missing = all.filter((one) => !wasSeen(one) && !(one in exceptions));
+  assert.deepEqual(missing, [], "never seen");
+  const stale = Object.keys(exceptions).filter((one) => wasSeen(one) || !all.includes(one));
+  assert.deepEqual(stale, [], "no exceptions any more");
+}
+
+test("every_operation_was_seen_with_every_success_it_has", { skip }, () => {
+  // A 101 is no answer with a body to hold against a schema: its events are.
+  covered(Contract.load()!.documented().filter((one) => / [23]\d\d$/.test(one)), (one) => seen.has(one));
+});
+
+test("every_problem_code_was_seen", { skip }, () => {
+  covered(read("openapi.json").components.schemas.ProblemCode.enum, (code) => seen.has(`PROBLEM ${code}`), codes);
+});
+
+test("every_event_type_was_seen", { skip }, () => {
+  const types = Object.keys(read("asyncapi.json").components.messages).filter((name) => name.includes("."));
+  covered(types, (type) => seen.has(`EVENT ${type}`), events);
+});

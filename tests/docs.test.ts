@@ -1,0 +1,290 @@
+// Every example in README.md and docs/*.md is run. What a code block is held to follows from its language:
+//
+//   console  lines that begin with `$ ` go to one bash for the whole document; what they print must be what stands
+//            below them. Ids, times and secrets may differ. `UPDATE_DOCS=1 npm test -- docs` writes what was printed.
+//   json     must parse; with `<!-- PUT /v1/services/x → 201 -->` above it is sent there, with `<!-- envelope -->` it
+//            has the members that services are sent.
+//   sh       only commands that a test cannot run: see `notRun`.
+//   js, python  with `<!-- from FILE -->` above: stands in that file as it is here.
+//   text     nothing.
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect, createServer, type AddressInfo } from "node:net";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import type { Writable } from "node:stream";
+import { root } from "./support/configuration.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { startService } from "./support/service.ts";
+
+const update = process.env.UPDATE_DOCS === "1";
+const guides = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).sort();
+const documents = ["README.md", "CHANGELOG.md", ...guides.map((name) => `docs/${name}`)];
+
+/** The ports that documents name: the gateway's, and two for services. */
+const gatewayPort = "8787";
+const servicePorts = ["9000", "9001"];
+
+const languages = ["console", "json", "sh", "js", "python", "text"];
+
+/** Commands of `sh` blocks: they install, go on for ever, or need an account. */
+const notRun = [
+  /^npm (start|test|run [a-z]+)( -- .*)?$/,
+  /^git clone /,
+  /^cd narthex$/,
+  /^npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,
+];
+
+type Block = { language: string; note: string | undefined; lines: string[]; at: number };
+
+/** A document's code blocks, in order. `at` counts lines from 0 and is the block's first line. */
+function blocks(text: string): Block[] {
+  const lines = text.split("\n");
+  const found: Block[] = [];
+  for (let at = 0; at < lines.length; at += 1) {
+    const language = lines[at]!.match(/^```(\S*)$/)?.[1];
+    if (language === undefined) continue;
+    const end = lines.indexOf("```", at + 1);
+    assert.ok(end > 0, `the block that begins in line ${at + 1} has no end`);
+    const note = lines.slice(0, at).findLast((line) => line.trim() !== "")?.match(/^<!-- (.*) -->$/)?.[1];
+    found.push({ language, note, lines: lines.slice(at + 1, end), at: at + 1 });
+    at = end;
+  }
+  return found;
+}
+
+type Step = { command: string; expected: string[]; at: number; end: number };
+
+/** A command ends where its line does, unless that line ends with a backslash or inside single quotes. */
+function steps({ lines, at }: Block): Step[] {
+  const found: Step[] = [];
+  for (let index = 0; index < lines.length; ) {
+    assert.match(lines[index]!, /^\$ /, `line ${at + index + 1}: output without a command`);
+    let command = lines[index++]!.slice(2);
+    while (command.endsWith("\\") || (command.split("'").length - 1) % 2 === 1) command += `\n${lines[index++]}`;
+    const from = index;
+    while (index < lines.length && !lines[index]!.startsWith("$ ")) index += 1;
+    found.push({ command, expected: lines.slice(from, index), at: at + from, end: at + index });
+  }
+  return found;
+}
+
+/** What differs from run to run, with a word in its place. An ellipsis in a document stands for any of it. */
+const volatile: [RegExp, string][] = [
+  [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, "TIME"],
+  [/ctx_[0-9a-z…]+/g, "CONTEXT"],
+  [/whsec_[A-Za-z0-9+/=…]+/g, "whsec_…"],
+  [/(nx|tkt)_default[-_0-9a-z…]*_[A-Za-z0-9…]+/g, "$1_…"],
+  [/default-[0-9a-z]{12}\b/g, "KEY"],
+  [/(last_four"?: ?)["']\w{4}["']/g, "$1FOUR"],
+  [/req_[0-9a-z]+/g, "REQUEST"],
+  [/\b00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\b/g, "TRACE"],
+  [/\b(na|sa|eu|as|af|oc)00-\d+/g, "EVENT"],
+  [/\b\d{16}\b/g, "SEQUENCE"],
+  [/^\d+ (?=TIME)/gm, "N "],
+  [/(execution_time_ms"?: ?)\d+/g, "$1N"],
+  [/(cursor(?:=|":"|: '))[\w-]{40,}/g, "$1CURSOR"],
+  [/^server-timing: .*$/gim, "server-timing: DURATIONS"],
+  [/^(content-length: )\d+$/gim, "$1N"],
+];
+const normal = (text: string) =>
+  volatile.reduce((done, [pattern, word]) => done.replace(pattern, word), text.trimEnd());
+
+/** Secrets are not for documents, not even those of a gateway that is gone. */
+const masked = (text: string) =>
+  text
+    .replace(/whsec_[A-Za-z0-9+/=]+/g, "whsec_…")
+    .replace(/(nx_default-[0-9a-z]{12}|tkt_default)_[A-Za-z0-9]+/g, "$1_…");
+
+async function freePort(): Promise<string> {
+  const server = createServer();
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return String(port);
+}
+
+/** One bash that commands are given to one by one, as a person would. */
+class Shell {
+  readonly #bash: ChildProcess;
+  #output = "";
+
+  constructor(environment: Record<string, string>) {
+    // Commands come by a descriptor of their own, so that none of them reads the next one as its input.
+    const loop = 'while IFS= read -r -d "" -u 3 command; do eval "$command"; printf "\\036%s\\036" "$?"; done 2>&1';
+    this.#bash = spawn("bash", ["--noprofile", "--norc", "-c", loop], {
+      cwd: root,
+      env: { ...process.env, NODE_OPTIONS: "", NPM_CONFIG_LOGLEVEL: "error", LC_ALL: "C.UTF-8", ...environment },
+      stdio: ["ignore", "pipe", "inherit", "pipe"],
+      // A process group of its own: what runs in the background ends with it.
+      detached: true,
+    });
+    this.#bash.stdout!.setEncoding("utf8").on("data", (text: string) => (this.#output += text));
+  }
+
+  async #until(done: () => boolean, what: string): Promise<void> {
+    const end = Date.now() + 30_000;
+    while (!done()) {
+      assert.ok(Date.now() < end, `${what}; so far: ${this.#output}`);
+      await pause(5);
+    }
+  }
+
+  /** Runs a command and gives what it printed. One in the background is given time to say what it should say. */
+  async run(command: string, expectedLines: number): Promise<string> {
+    this.#output = "";
+    (this.#bash.stdio[3] as Writable).write(`${command}\0`);
+    const mark = /\x1e(\d+)\x1e/;
+    await this.#until(() => mark.test(this.#output), `no end of: ${command}`);
+    const status = this.#output.match(mark)![1];
+    assert.equal(status, "0", `${command} ended with ${status}: ${this.#output}`);
+    if (command.endsWith("&") && !command.includes(">")) {
+      const said = () => this.#output.replace(mark, "").split("\n").length - 1;
+      await this.#until(() => said() >= Math.max(1, expectedLines), `nothing from: ${command}`);
+    }
+    return this.#output.replace(mark, "").replaceAll("\r", "").trimEnd();
+  }
+
+  async end(): Promise<void> {
+    const ended = new Promise((resolve) => this.#bash.once("exit", resolve));
+    try {
+      process.kill(-this.#bash.pid!, "SIGKILL");
+    } catch {
+      return;
+    }
+    await ended;
+  }
+}
+
+/** Waits until somebody listens. */
+async function listens(port: string): Promise<void> {
+  for (let tries = 0; tries < 1000; tries += 1) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = connect(Number(port), "127.0.0.1", () => resolve(true)).on("error", () => resolve(false));
+      socket.on("close", () => resolve(false));
+      setTimeout(() => socket.destroy(), 100);
+    });
+    if (open) return;
+    await pause(10);
+  }
+  throw new Error(`nobody listens on port ${port}`);
+}
+
+/** The members of what a service is sent. */
+async function envelopeMembers(gateway: Gateway): Promise<string[]> {
+  const service = await startService();
+  const registration = {
+    name: "Envelope",
+    type: "custom",
+    transport: { kind: "http", url: service.url },
+    capabilities: [{ name: "envelope" }],
+  };
+  assert.equal((await gateway.request("PUT", "/v1/services/envelope", { body: registration })).status, 201);
+  await gateway.request("POST", "/v1/contexts", { body: { capability: "envelope" } });
+  const call = await service.call(0);
+  await service.stop();
+  return Object.keys(call.json);
+}
+
+/** Sends a block's document where its note says. */
+async function send(gateway: Gateway, note: string, body: unknown, where: string): Promise<void> {
+  const [, method, path, status] = note.match(/^(PUT|POST|PATCH) (\S+) → (\d+)$/) ?? [];
+  if (!method || !path) throw new Error(`${where}: what does the note say? ${note}`);
+  const headers: Record<string, string> = method === "PATCH" ? { "if-match": "*" } : {};
+  const answer = await gateway.request(method, path, { body, headers });
+  assert.equal(answer.status, Number(status), `${where}: ${answer.text}`);
+}
+
+for (const name of documents) {
+  test(`every_example_in_${name}_runs`, { timeout: 120_000 }, async () => {
+    const path = join(root, name);
+    const text = readFileSync(path, "utf8");
+    const runnable = blocks(text).filter(({ language }) => language === "console" || language === "json");
+    if (runnable.length === 0) return;
+    // One store: then events come in one order.
+    const gateway = await startGateway({ vars: { CONTEXT_SHARDS: "1" } });
+    const real = new Map([[gatewayPort, new URL(gateway.url).port]]);
+    for (const port of servicePorts) real.set(port, await freePort());
+    const here = (line: string) =>
+      line.replace(/(?<=127\.0\.0\.1:|PORT=)\d+\b/g, (port) => real.get(port) ?? port);
+    const documented = new Map([...real].map(([there, port]) => [port, there]));
+    const there = (line: string) => line.replace(/(?<=127\.0\.0\.1:)\d+\b/g, (port) => documented.get(port) ?? port);
+    const shell = new Shell({ ADMIN_KEY: gateway.adminKey, NARTHEX: gateway.url, PORT: real.get("9000")! });
+
+    const lines = text.split("\n");
+    const changes: { at: number; end: number; lines: string[] }[] = [];
+    try {
+      for (const block of runnable) {
+        const where = `${name}, line ${block.at + 1}`;
+        if (block.language === "json") {
+          const value = JSON.parse(block.lines.join("\n"));
+          if (block.note === "envelope") assert.deepEqual(Object.keys(value), await envelopeMembers(gateway), where);
+          else if (block.note) await send(gateway, block.note, value, where);
+          continue;
+        }
+        for (const { command, expected, at, end } of steps(block)) {
+          const printed = there(await shell.run(here(command), expected.length));
+          if (/^(.*PORT=(\d+) )?.*examples\/service\..*&$/.test(command)) {
+            await listens(real.get(command.match(/PORT=(\d+)/)?.[1] ?? "9000")!);
+          }
+          if (normal(printed) === normal(expected.join("\n"))) continue;
+          if (!update) assert.equal(normal(printed), normal(expected.join("\n")), `${name}, line ${at}: $ ${command}`);
+          changes.push({ at, end, lines: printed === "" ? [] : masked(printed).split("\n") });
+        }
+      }
+    } finally {
+      await shell.end();
+      await gateway.stop();
+    }
+    for (const { at, end, lines: printed } of changes.reverse()) lines.splice(at, end - at, ...printed);
+    if (changes.length > 0) writeFileSync(path, lines.join("\n"));
+  });
+
+  test(`every_other_block_and_link_of_${name}_is_good`, () => {
+    const text = readFileSync(join(root, name), "utf8");
+    for (const { language, note, lines, at } of blocks(text)) {
+      const where = `${name}, line ${at + 1}`;
+      assert.ok(languages.includes(language), `${where}: a block of ${language || "no language"}`);
+      if (language === "sh") {
+        const unknown = lines.filter((line) => !notRun.some((pattern) => pattern.test(line)));
+        assert.deepEqual(unknown, [], `${where}: nobody runs these`);
+      }
+      if (language === "js" || language === "python") {
+        const file = note?.match(/^from (\S+)$/)?.[1];
+        assert.ok(file, `${where}: from which file?`);
+        const excerpt = lines.join("\n").trimEnd();
+        assert.ok(readFileSync(join(root, file), "utf8").includes(excerpt), `${where}: no longer stands in ${file}`);
+      }
+    }
+    const outside = text.replace(/^```[\s\S]*?^```$/gm, "");
+    for (const [, target = ""] of outside.matchAll(/\]\(([^)]+)\)|src="([^"]+)"/g)) {
+      if (/^https:/.test(target) || target === "") continue;
+      const [file, fragment] = target.split("#") as [string, string?];
+      const path = file === "" ? join(root, name) : join(root, dirname(name), file);
+      assert.ok(existsSync(path), `${name} links to ${target}, which is not there`);
+      if (!fragment) continue;
+      assert.ok(anchors(readFileSync(path, "utf8")).includes(fragment), `${name}: no heading for ${target}`);
+    }
+  });
+}
+
+/** The fragments of a document's headings, as GitHub makes them. */
+const anchors = (text: string) =>
+  [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+    heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"),
+  );
+
+test("what_the_documents_name_is_there", () => {
+  const scripts = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).scripts;
+  for (const name of documents) {
+    const text = readFileSync(join(root, name), "utf8");
+    for (const [, script = ""] of text.matchAll(/\bnpm run ([a-z]+)/g)) {
+      assert.ok(scripts[script], `${name}: npm run ${script}`);
+    }
+    for (const [, path = ""] of text.matchAll(/`((?:src|docs|examples|scripts|tests|bench)\/[\w./-]+)`/g)) {
+      assert.ok(existsSync(join(root, path)), `${name} names ${path}, which is not there`);
+    }
+  }
+});

@@ -1,0 +1,314 @@
+// API keys: secrets shown once and kept as hashes, roles, rotation, revocation, and refusals that tell nothing.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { create, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
+import { type Service, startService } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway();
+  service = await startService();
+  await register(gateway, "worker", serviceAt(service.url));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+const whoami = (key: string | null, headers: Record<string, string> = {}) => gateway.request("GET", "/v1/whoami", { key, headers });
+const post = (body: unknown, key = gateway.adminKey) => gateway.request("POST", "/v1/keys", { body, key });
+const rotate = (id: string, body?: object) => gateway.request("POST", `/v1/keys/${id}/rotate`, body ? { body } : {});
+const revoke = (id: string) => gateway.request("DELETE", `/v1/keys/${id}`);
+
+/** Everything in the gateway's folder, byte for byte. */
+const onDisk = () =>
+  readdirSync(gateway.persist, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), "latin1"))
+    .join("\n");
+
+test("a_key_is_made_and_its_secret_shown_once", async () => {
+  const answer = await post({ name: "ci", role: "caller", permissions: ["usage:read"], expires_in_days: 7 });
+  assert.equal(answer.status, 201);
+  const { id, secret, name, role, permissions, expires_at, created_at } = answer.json;
+  assert.equal(answer.headers.get("location"), `/v1/keys/${id}`);
+  assert.equal(answer.headers.get("cache-control"), "no-store");
+  assert.deepEqual([name, role, permissions], ["ci", "caller", ["usage:read"]]);
+  assert.ok(Math.abs(Date.parse(expires_at) - Date.parse(created_at) - 7 * 86_400_000) < 5000);
+  assert.ok(secret.length > 50);
+  const { json: me } = await whoami(secret);
+  assert.deepEqual([me.principal, me.tenant, me.role], [`key:${id}`, "default", "caller"]);
+  assert.ok(me.permissions.includes("usage:read"));
+  for (const path of [`/v1/keys/${id}`, "/v1/keys"]) {
+    const shown = await gateway.request("GET", path);
+    assert.equal(shown.status, 200);
+    assert.equal(shown.text.includes(secret), false);
+    const key = shown.json.data?.find((one: any) => one.id === id) ?? shown.json;
+    assert.deepEqual([key.id, key.name, key.secret, key.last_four, key.created_by], [id, "ci", undefined, secret.slice(-4), "key:admin"]);
+    assert.equal("hash" in key, false);
+  }
+});
+
+test("a_secret_is_on_disk_as_a_hash_only", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  await create(gateway, {}, { key: secret });
+  await gateway.request("POST", "/v1/tickets", { key: secret });
+  const files = onDisk();
+  assert.ok(files.includes(id), "the key itself is on disk");
+  const [, , random] = secret.split("_");
+  for (const part of [secret, random!, random!.slice(0, 24), Buffer.from(secret).toString("base64"), gateway.adminKey]) {
+    assert.equal(files.includes(part), false, part);
+  }
+});
+
+test("a_ninety_day_key_with_no_extra_permissions_is_the_default", async () => {
+  const { json } = await post({ name: "plain", role: "viewer" });
+  assert.deepEqual(json.permissions, []);
+  assert.ok(Math.abs(Date.parse(json.expires_at) - Date.now() - 90 * 86_400_000) < 60_000);
+});
+
+test("a_wrong_request_for_a_key_names_every_fault", async () => {
+  const problem = refused(await post({ name: "", role: "root", permissions: ["ok:read", "no spaces", "a:b:c:d", ""], expires_in_days: 0, more: 1 }), 422, "validation_failed");
+  assert.deepEqual(pointers(problem), ["#/expires_in_days", "#/more", "#/name", "#/permissions/1", "#/permissions/2", "#/permissions/3", "#/role"].toSorted());
+  assert.deepEqual(pointers(refused(await post({}), 422, "validation_failed")), ["#/name", "#/role"]);
+  for (const expires_in_days of [0, 3651, 1.5, "90"]) refused(await post({ name: "x", role: "viewer", expires_in_days }), 422, "validation_failed");
+  refused(await gateway.request("GET", "/v1/keys/default-000000000000"), 404, "not_found");
+  refused(await revoke("default-000000000000"), 404, "not_found");
+  refused(await rotate("default-000000000000"), 404, "not_found");
+});
+
+// The contract's table: what a path asks for, by the strings of permissions. Ids that are not there keep it harmless.
+const asked: [method: string, path: string, permission: string, body?: unknown][] = [
+  ["POST", "/v1/contexts", "contexts:create:worker.work", { capability: "work", service: "worker" }],
+  ["GET", "/v1/contexts", "contexts:read"],
+  ["GET", "/v1/contexts/ctx_none", "contexts:read"],
+  ["GET", "/v1/contexts/ctx_none/events", "contexts:read"],
+  ["POST", "/v1/contexts/ctx_none/cancel", "contexts:cancel"],
+  ["GET", "/v1/services", "services:read"],
+  ["GET", "/v1/services/none", "services:read"],
+  ["PUT", "/v1/services/none", "services:write", {}],
+  ["PATCH", "/v1/services/none", "services:write", {}],
+  ["DELETE", "/v1/services/none", "services:write"],
+  ["GET", "/v1/capabilities", "services:read"],
+  ["GET", "/v1/keys", "keys:read"],
+  ["GET", "/v1/keys/none", "keys:read"],
+  ["POST", "/v1/keys", "keys:write", {}],
+  ["POST", "/v1/keys/none/rotate", "keys:write"],
+  ["DELETE", "/v1/keys/none", "keys:write"],
+  ["GET", "/v1/events", "events:read"],
+  ["POST", "/v1/tickets", "events:read"],
+];
+const roles: Record<string, string[]> = {
+  admin: ["*"],
+  operator: ["services:*", "limits:*", "usage:*", "audit:*"],
+  caller: ["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
+  viewer: ["*:read:*"],
+  service: [],
+};
+
+/** Whether a granted permission covers one asked for: `*` is one whole segment, or at the end the rest. */
+function covers(granted: string, wanted: string): boolean {
+  const [have, need] = [granted.split(":"), wanted.split(":")];
+  for (let at = 0; ; at++) {
+    if (at === have.length) return at === need.length;
+    if (have[at] === "*" && at === have.length - 1) return true;
+    if (have[at] !== "*" && have[at] !== need[at]) return false;
+    if (at >= need.length) return false;
+  }
+}
+
+for (const [role, permissions] of Object.entries(roles)) {
+  test(`a_key_of_the_role_${role}_may_do_what_its_permissions_say_and_nothing_else`, async () => {
+    const { secret } = await makeKey(gateway, role);
+    assert.deepEqual((await whoami(secret)).json.permissions, permissions);
+    for (const [method, path, permission, body] of asked) {
+      const answer = await gateway.request(method, path, { key: secret, ...(body !== undefined && { body }) });
+      const told = `${role}: ${method} ${path} → ${answer.text}`;
+      if (permissions.some((granted) => covers(granted, permission))) {
+        assert.ok(![401, 403].includes(answer.status) && answer.status < 500, told);
+      } else {
+        assert.equal(answer.status, 403, told);
+        refused(answer, 403, "permission_denied");
+        assert.equal(answer.headers.get("www-authenticate"), `Bearer error="insufficient_scope", scope="${permission}"`, told);
+      }
+    }
+  });
+}
+
+test("extra_permissions_add_to_the_role", async () => {
+  const { secret } = await makeKey(gateway, "service", ["contexts:create:worker.work", "contexts:read"]);
+  assert.equal((await create(gateway, {}, { key: secret })).status, 200);
+  assert.equal((await gateway.request("GET", "/v1/contexts", { key: secret })).status, 200);
+  refused(await gateway.request("GET", "/v1/services", { key: secret }), 403, "permission_denied");
+  const elsewhere = await makeKey(gateway, "service", ["contexts:create:worker.other", "contexts:create:work.*"]);
+  refused(await create(gateway, {}, { key: elsewhere.secret }), 403, "permission_denied");
+});
+
+test("nobody_grants_more_than_they_have", async () => {
+  const { secret } = await makeKey(gateway, "operator", ["keys:write", "contexts:create:worker.*"]);
+  for (const body of [
+    { role: "admin" }, { role: "caller" }, { role: "viewer" }, { role: "service", permissions: ["*"] },
+    { role: "service", permissions: ["contexts:*"] }, { role: "service", permissions: ["keys:read"] }, { role: "service", permissions: ["*:read"] },
+    { role: "service", permissions: ["contexts:create:*"] }, { role: "service", permissions: ["services:write", "contexts:read"] },
+  ]) {
+    refused(await post({ name: "more", ...body }, secret), 403, "permission_denied");
+  }
+  for (const body of [{ role: "operator" }, { role: "service", permissions: ["services:*", "contexts:create:worker.work", "keys:write"] }]) {
+    assert.equal((await post({ name: "less", ...body }, secret)).status, 201);
+  }
+});
+
+test("a_key_that_may_write_keys_cannot_take_over_a_stronger_one", async () => {
+  const strong = await makeKey(gateway, "admin");
+  const { secret } = await makeKey(gateway, "service", ["keys:write"]);
+  const answer = await gateway.request("POST", `/v1/keys/${strong.id}/rotate`, { key: secret });
+  assert.equal(answer.status, 403, "rotation would show a secret with more permissions than the asker's");
+  assert.equal((await whoami(strong.secret)).status, 200);
+});
+
+test("rotation_without_overlap_ends_the_old_secret_with_the_next_call", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  assert.equal((await whoami(secret)).status, 200);
+  const answer = await rotate(id);
+  assert.equal(answer.status, 201);
+  assert.equal(answer.json.id, id);
+  assert.notEqual(answer.json.secret, secret);
+  refused(await whoami(secret), 401, "unauthenticated");
+  refused(await gateway.request("GET", "/v1/contexts", { key: secret }), 401, "unauthenticated");
+  refused(await create(gateway, {}, { key: secret }), 401, "unauthenticated");
+  assert.equal((await whoami(answer.json.secret)).json.principal, `key:${id}`);
+});
+
+test("rotation_with_overlap_leaves_the_old_secret_alive_for_that_long", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  const { json } = await rotate(id, { overlap_seconds: 2 });
+  const until = Date.now() + 2000;
+  assert.equal((await whoami(secret)).status, 200);
+  assert.equal((await whoami(json.secret)).status, 200);
+  await pause(until - Date.now() + 100);
+  refused(await whoami(secret), 401, "unauthenticated");
+  assert.equal((await whoami(json.secret)).status, 200);
+  for (const overlap_seconds of [-1, 1.5, 10 ** 9, "1"]) refused(await rotate(id, { overlap_seconds }), 422, "validation_failed");
+});
+
+const asks: Record<string, (key: string) => Promise<Answer>> = {
+  whoami: (key) => whoami(key),
+  creating: (key) => create(gateway, {}, { key }),
+  listing_contexts: (key) => gateway.request("GET", "/v1/contexts", { key }),
+  listing_services: (key) => gateway.request("GET", "/v1/services", { key }),
+  tickets: (key) => gateway.request("POST", "/v1/tickets", { key }),
+};
+for (const [name, ask] of Object.entries(asks)) {
+  test(`a_revoked_key_is_refused_by_${name}_with_the_next_call`, async () => {
+    const { id, secret } = await makeKey(gateway, "caller");
+    assert.ok((await ask(secret)).status < 300);
+    assert.equal((await revoke(id)).status, 204);
+    refused(await ask(secret), 401, "unauthenticated");
+    refused(await revoke(id), 404, "not_found");
+  });
+}
+
+test("a_revoked_key_cannot_read_a_context_any_more", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  const { json: context } = await create(gateway, {}, { key: secret });
+  await revoke(id);
+  for (const path of [`/v1/contexts/${context.id}`, `/v1/contexts/${context.id}/events`]) {
+    refused(await gateway.request("GET", path, { key: secret }), 401, "unauthenticated");
+  }
+});
+
+test("a_revoked_key_ends_within_five_seconds_even_where_nothing_else_happens", { timeout: 20_000 }, async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  assert.equal((await whoami(secret)).status, 200);
+  await revoke(id);
+  const until = Date.now() + 5000;
+  let { status } = await whoami(secret);
+  while (status !== 401 && Date.now() < until) {
+    await pause(200);
+    ({ status } = await whoami(secret));
+  }
+  assert.equal(status, 401);
+});
+
+test("all_wrong_credentials_get_the_same_answer", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  const revoked = await makeKey(gateway, "caller");
+  await revoke(revoked.id);
+  const last = secret.at(-1) === "0" ? "1" : "0";
+  const [, , random] = secret.split("_");
+  // A right form needs a right checksum: another key's secret under this id has none.
+  const bodies = [];
+  for (const [what, key] of Object.entries({
+    "a revoked key": revoked.secret,
+    "a typing error": secret.slice(0, -1) + last,
+    "another's random part": `nx_${revoked.id}_${random}`,
+    "of a tenant that is not there": secret.replace("nx_default", "nx_nobody"),
+    "an id alone": id,
+    "the wrong admin key": `${gateway.adminKey.slice(0, -1)}~`,
+    "the admin key in another case": gateway.adminKey.toUpperCase(),
+    "a JWT": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.",
+    "something very long": "x".repeat(8000),
+    "the prefix alone": "nx_",
+    "a NUL": "nx_%00",
+  })) {
+    const answer = await whoami(key);
+    const { request_id: _, ...body } = refused(answer, 401, "unauthenticated");
+    assert.equal(answer.headers.get("www-authenticate"), 'Bearer error="invalid_token"', what);
+    bodies.push(body);
+  }
+  for (const body of bodies) assert.deepEqual(body, bodies[0]);
+});
+
+test("without_credentials_the_challenge_is_bare", async () => {
+  for (const headers of [{}, { authorization: "" }, { authorization: "Bearer" }, { authorization: "Bearer " }, { authorization: "Basic YTpi" }] as Record<string, string>[]) {
+    for (const path of ["/v1/whoami", "/v1/contexts", "/v1/keys"]) {
+      const answer = await gateway.request("GET", path, { key: null, headers });
+      refused(answer, 401, "unauthenticated");
+      assert.equal(answer.headers.get("www-authenticate"), "Bearer", JSON.stringify(headers));
+    }
+  }
+});
+
+test("a_key_may_come_as_x_api_key_and_authorization_goes_first", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  const by = (headers: Record<string, string>) => whoami(null, headers);
+  assert.equal((await by({ "x-api-key": secret })).json.principal, `key:${id}`);
+  assert.equal((await by({ "x-api-key": gateway.adminKey })).json.principal, "key:admin");
+  assert.equal((await by({ authorization: `bearer ${secret}` })).json.principal, `key:${id}`, "the scheme has no case");
+  assert.equal((await by({ authorization: `Bearer ${secret}`, "x-api-key": gateway.adminKey })).json.principal, `key:${id}`);
+  refused(await by({ authorization: "Bearer wrong", "x-api-key": gateway.adminKey }), 401, "unauthenticated");
+  const inUrl = await gateway.request("GET", `/v1/whoami?api_key=${secret}&access_token=${secret}`, { key: null });
+  assert.equal(inUrl.status, 401, "credentials never ride in a URL");
+});
+
+test("secrets_never_reach_the_log", async () => {
+  const { secret } = await makeKey(gateway, "caller");
+  await whoami(secret);
+  await whoami(`${secret}x`);
+  await gateway.request("GET", `/v1/contexts?key=${secret}`, { key: secret });
+  const text = gateway.logs.join("\n");
+  assert.ok(text.includes("/v1/whoami"));
+  for (const part of [secret, gateway.adminKey]) assert.equal(text.includes(part), false);
+});
+
+test("a_gateway_without_an_admin_key_serves_nobody_and_says_what_to_run", async () => {
+  for (const ADMIN_KEY of ["", "short"]) {
+    const bare = await startGateway({ vars: { ADMIN_KEY } });
+    try {
+      for (const key of [null, ADMIN_KEY, "anything at all, long enough"]) {
+        const answer = await bare.request("GET", "/v1/whoami", { key: key || null });
+        const { detail } = refused(answer, 503, "not_configured");
+        assert.match(detail, /wrangler secret put ADMIN_KEY/);
+      }
+      assert.equal((await bare.request("GET", "/health", { key: null })).json.status, "ok");
+    } finally {
+      await bare.stop();
+    }
+  }
+});

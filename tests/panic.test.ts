@@ -1,0 +1,130 @@
+// A panic on purpose, in every place: its caller learns of it soon, nobody hangs, and what comes after works.
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { accepted, create, ended, eventually, finalStates, obedient, refused, register, serviceAt } from "./support/arrange.ts";
+import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
+import { type Service, startService } from "./support/service.ts";
+import { openEvents } from "./support/socket.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway({ vars: { PANIC_ROUTES: "true" } });
+  service = await startService(obedient);
+  await register(gateway, "worker", serviceAt(service.url, [{ idempotent: true, timeout_seconds: 60 }]));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+// The contract does not have these paths: they are there in tests only.
+const panic = (place: string, signal = AbortSignal.timeout(10_000)): Promise<Answer> =>
+  gateway.request("POST", `/panic/${place}`, { contract: false, signal });
+
+async function works(): Promise<void> {
+  const { json: context, text } = await create(gateway, { parameters: { a: 1 } });
+  assert.equal(context.status, "completed", text);
+  assert.deepEqual(context.result, { a: 1 });
+  assert.equal((await gateway.request("GET", `/v1/contexts/${context.id}`)).status, 200);
+}
+
+// Whatever died: the gateway serves, and a socket opened anew is told.
+afterEach(async () => {
+  await works();
+  const events = await openEvents(gateway, { query: { types: "context.completed" } });
+  const { json: context } = await create(gateway);
+  await events.next((event) => event.subject === context.id);
+  events.close();
+});
+
+for (const place of ["worker", "object"]) {
+  test(`a_panic_in_the_${place}_is_a_500_within_a_second_and_the_next_request_works`, { timeout: 30_000 }, async () => {
+    await works();
+    for (let time = 0; time < 3; time++) {
+      const began = Date.now();
+      const problem = refused(await panic(place), 500, "internal");
+      assert.ok(Date.now() - began < 1000, `${Date.now() - began} ms`);
+      assert.equal(/panick|unreachable|wasm|RuntimeError/i.test(problem.detail), false, problem.detail);
+      await works();
+    }
+  });
+
+  test(`a_panic_in_the_${place}_hangs_no_request_that_is_in_flight`, { timeout: 60_000 }, async () => {
+    const calls = service.calls.length;
+    const slow = Array.from({ length: 6 }, () => create(gateway, { parameters: { ms: 1500 } }, { signal: AbortSignal.timeout(20_000) }));
+    await service.call(calls + slow.length - 1);
+    const quick = Array.from({ length: 10 }, () => gateway.request("GET", "/v1/contexts", { signal: AbortSignal.timeout(10_000) }));
+    const died = panic(place);
+    // Each is answered: with its result, or with a problem that says that it was not served.
+    for (const answer of await Promise.all([...slow, ...quick])) {
+      assert.ok([200, 202, 500].includes(answer.status), answer.text);
+      if (answer.status === 500) refused(answer, 500, "internal");
+    }
+    refused(await died, 500, "internal");
+  });
+
+  test(`a_context_admitted_before_a_panic_in_the_${place}_still_ends`, { timeout: 60_000 }, async () => {
+    const calls = service.calls.length;
+    const contexts = await Promise.all(Array.from({ length: 4 }, () => accepted(gateway, { parameters: { ms: 700 } })));
+    await service.call(calls + contexts.length - 1);
+    refused(await panic(place), 500, "internal");
+    const events = await openEvents(gateway);
+    for (const { id } of contexts) {
+      const context = await ended(gateway, id, 30);
+      // Idempotent: whoever ran it is gone, and it runs again.
+      assert.equal(context.status, "completed", JSON.stringify(context.error));
+      assert.equal(context.history.filter(({ status }: any) => finalStates.includes(status)).length, 1);
+    }
+    events.close();
+  });
+}
+
+test("a_panic_in_an_alarm_is_retried_and_its_object_works", { timeout: 60_000 }, async () => {
+  const answer = await panic("alarm");
+  assert.equal(answer.status, 200, answer.text);
+  const before = gateway.logs.length;
+  await eventually(() => gateway.logs.slice(before).some((line) => /panic/i.test(line)), 10_000);
+  await works();
+  // The object whose alarm died, by whatever asks all of them.
+  const again = await eventually(async () => {
+    const after = await panic("alarm");
+    return after.status === 200 && after;
+  }, 15_000);
+  assert.equal(again.status, 200);
+});
+
+test("starts_in_the_future_survive_a_panic_in_the_object", { timeout: 60_000 }, async () => {
+  const contexts = await Promise.all(Array.from({ length: 6 }, (_, at) => accepted(gateway, { run_at: new Date(Date.now() + 1500 + at * 100).toISOString() })));
+  refused(await panic("object"), 500, "internal");
+  for (const { id } of contexts) assert.equal((await ended(gateway, id, 30)).status, "completed");
+});
+
+test("a_message_that_kills_the_hub_leaves_the_stream_whole", { timeout: 60_000 }, async () => {
+  const watching = await openEvents(gateway);
+  const killer = await openEvents(gateway);
+  const { json: before } = await create(gateway);
+  await watching.next((event) => event.subject === before.id && event.type === "context.completed");
+  killer.send("die");
+  await eventually(async () => (await gateway.request("GET", "/v1/whoami", { signal: AbortSignal.timeout(5000) })).status === 200);
+  await works();
+  const last = watching.messages.at(-1).sequence;
+  const resumed = await openEvents(gateway, { query: { after: last } });
+  const { json: context } = await create(gateway);
+  await resumed.next((event) => event.subject === context.id && event.type === "context.completed", 15_000);
+  const sequences = resumed.messages.map(({ sequence }) => Number(sequence));
+  assert.deepEqual(sequences, sequences.map((_, at) => Number(last) + 1 + at));
+  for (const events of [watching, killer, resumed]) events.socket.terminate();
+});
+
+test("a_socket_that_was_open_during_a_panic_goes_on_or_is_closed", { timeout: 60_000 }, async () => {
+  const events = await openEvents(gateway, { query: { types: "context.completed" } });
+  let closed = false;
+  void events.closed.then(() => (closed = true));
+  refused(await panic("object"), 500, "internal");
+  const { json: context } = await create(gateway);
+  // Silence would be the one wrong thing: a client could not tell it from a quiet gateway.
+  await eventually(() => closed || events.messages.some((event) => event.subject === context.id), 10_000);
+  events.socket.terminate();
+});
