@@ -44,9 +44,7 @@ pub fn sweep() -> JsValue {
 }
 
 fn ended(outcome: Result<(), platform::Failure>) -> Result<JsValue, JsValue> {
-    outcome
-        .map(|()| JsValue::UNDEFINED)
-        .map_err(|failure| js_sys::Error::new(&failure.0).into())
+    outcome.map(|()| JsValue::UNDEFINED).map_err(|failure| js_sys::Error::new(&failure.0).into())
 }
 
 /// What the entry guard must exist for: without `worker`'s initialisation it would not hear of a panic.

@@ -1,7 +1,18 @@
 // POST, GET and cancel of contexts: preferences, the lifecycle as it is told, deadlines, starts in the future.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { accepted, create, ended, eventually, finalStates, makeKey, obedient, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  finalStates,
+  makeKey,
+  obedient,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, hang, inTurn, type Service, slow, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
@@ -31,8 +42,13 @@ const statuses = (context: any) => context.history.map((step: any) => step.statu
 test("a_context_is_created_run_and_answered_whole", async () => {
   const metadata = { ticket: "T-1", nested: [1, { a: null }] };
   const answer = await create(gateway, {
-    service: "worker", version: "^1.0", parameters: { city: "Łódź", n: 1.5 }, priority: "high", source: "system",
-    timeout_seconds: 30, metadata,
+    service: "worker",
+    version: "^1.0",
+    parameters: { city: "Łódź", n: 1.5 },
+    priority: "high",
+    source: "system",
+    timeout_seconds: 30,
+    metadata,
   });
   assert.equal(answer.status, 200);
   const context = answer.json;
@@ -41,8 +57,15 @@ test("a_context_is_created_run_and_answered_whole", async () => {
   assert.deepEqual(
     { capability, version, by, parameters, priority, source, tenant, owner, error },
     {
-      capability: "work", version: "1.2.0", by: "worker", parameters: { city: "Łódź", n: 1.5 }, priority: "high",
-      source: "system", tenant: "default", owner: "key:admin", error: null,
+      capability: "work",
+      version: "1.2.0",
+      by: "worker",
+      parameters: { city: "Łódź", n: 1.5 },
+      priority: "high",
+      source: "system",
+      tenant: "default",
+      owner: "key:admin",
+      error: null,
     },
   );
   assert.deepEqual(context.metadata, metadata);
@@ -59,13 +82,31 @@ test("the_history_has_every_step_in_order_and_each_attempt_is_told", async () =>
   const { json: context } = await create(gateway, { capability: "again" });
   service.handler = obedient;
   assert.deepEqual(statuses(context), [
-    "created", "validated", "queued", "executing", "queued", "executing", "queued", "executing", "completed",
+    "created",
+    "validated",
+    "queued",
+    "executing",
+    "queued",
+    "executing",
+    "queued",
+    "executing",
+    "completed",
   ]);
   const times = context.history.map((step: any) => Date.parse(step.at));
-  assert.deepEqual(times, times.toSorted((a: number, b: number) => a - b));
-  const attempts = context.attempts.map(({ number, outcome, status_code, service: by }: any) => [number, outcome, status_code, by]);
+  assert.deepEqual(
+    times,
+    times.toSorted((a: number, b: number) => a - b),
+  );
+  const attempts = context.attempts.map(({ number, outcome, status_code, service: by }: any) => [
+    number,
+    outcome,
+    status_code,
+    by,
+  ]);
   assert.deepEqual(attempts, [
-    [1, "failed", 503, "worker"], [2, "failed", 502, "worker"], [3, "succeeded", 200, "worker"],
+    [1, "failed", 503, "worker"],
+    [2, "failed", 502, "worker"],
+    [3, "succeeded", 200, "worker"],
   ]);
   for (const { started_at, ended_at } of context.attempts) assert.ok(Date.parse(started_at) <= Date.parse(ended_at));
   const whole = Date.parse(context.updated_at) - Date.parse(context.attempts[0].started_at);
@@ -143,7 +184,7 @@ test("a_long_poll_that_ends_first_shows_the_live_state", async () => {
 });
 
 test("changes_of_the_registry_do_not_disturb_a_long_poll", async () => {
-  const { id } = await accepted(gateway, { parameters: { ms: 8000 } });
+  const { id } = await accepted(gateway, { parameters: { ms: 8000 }, timeout_seconds: 20 });
   let polling = true;
   const writes = (async () => {
     while (polling) {
@@ -181,12 +222,18 @@ test("what_is_not_durable_fails_as_a_context_too_and_is_kept", async () => {
   service.handler = obedient;
   assert.equal(answer.status, 200);
   assert.equal(answer.json.error.code, "upstream_error");
-  await eventually(async () => (await gateway.request("GET", `/v1/contexts/${answer.json.id}`)).json.status === "failed");
+  await eventually(
+    async () => (await gateway.request("GET", `/v1/contexts/${answer.json.id}`)).json.status === "failed",
+  );
 });
 
 test("what_is_not_durable_is_not_waited_for_longer_than_asked", async () => {
   const began = Date.now();
-  const answer = await create(gateway, { capability: "look", parameters: { ms: 4000 } }, { headers: { prefer: "wait=1" } });
+  const answer = await create(
+    gateway,
+    { capability: "look", parameters: { ms: 4000 } },
+    { headers: { prefer: "wait=1" } },
+  );
   assert.ok(Date.now() - began < 3000, `answered ${answer.status} after ${Date.now() - began} ms`);
   assert.equal(answer.status, 202);
   assert.equal((await gateway.request("GET", answer.headers.get("location")!)).status, 200);
@@ -218,10 +265,11 @@ test("a_start_in_the_past_is_a_start_now_and_one_in_the_future_can_be_waited_for
 
 test("every_start_in_the_future_is_kept_however_close_together_they_are", async () => {
   const contexts = await Promise.all(
-    Array.from({ length: 12 }, (_, at) => accepted(gateway, { run_at: new Date(Date.now() + 600 + at * 200).toISOString() })),
+    Array.from({ length: 12 }, (_, at) =>
+      accepted(gateway, { run_at: new Date(Date.now() + 600 + at * 200).toISOString() }),
+    ),
   );
-  for (const { id } of contexts) {
-    const context = await ended(gateway, id, 20);
+  for (const context of await Promise.all(contexts.map(({ id }) => ended(gateway, id, 20)))) {
     const began = context.history.find((step: any) => step.status === "executing").at;
     const late = Date.parse(began) - Date.parse(context.run_at);
     assert.ok(late >= 0 && late < 2000, `began ${late} ms after its time`);
@@ -286,7 +334,6 @@ test("the_newest_version_that_fits_is_chosen", async () => {
 });
 
 test("what_waits_is_cancelled_at_once_and_never_runs", async () => {
-  const calls = service.calls.length;
   const { id } = await accepted(gateway, { run_at: new Date(Date.now() + 1500).toISOString() });
   const answer = await gateway.request("POST", `/v1/contexts/${id}/cancel`);
   assert.equal(answer.status, 200);
@@ -295,7 +342,8 @@ test("what_waits_is_cancelled_at_once_and_never_runs", async () => {
   // A later one that has run shows that this one's time is over.
   const later = await accepted(gateway, { run_at: new Date(Date.now() + 2000).toISOString() });
   await ended(gateway, later.id);
-  assert.deepEqual(service.calls.slice(calls).map((call) => call.json.context_id), [later.id]);
+  const called = service.calls.map((call) => call.json.context_id);
+  assert.deepEqual([called.includes(later.id), called.includes(id)], [true, false]);
   assert.equal((await ended(gateway, id)).status, "cancelled");
 });
 
@@ -337,7 +385,9 @@ test("what_has_ended_cannot_be_cancelled_and_stays_as_it_is", async () => {
 });
 
 test("a_cancel_that_meets_the_end_leaves_exactly_one_final_state", async () => {
-  const contexts = await Promise.all(Array.from({ length: 20 }, (_, at) => accepted(gateway, { parameters: { ms: at * 10 } })));
+  const contexts = await Promise.all(
+    Array.from({ length: 20 }, (_, at) => accepted(gateway, { parameters: { ms: at * 10 } })),
+  );
   const cancels = await Promise.all(contexts.map(({ id }) => gateway.request("POST", `/v1/contexts/${id}/cancel`)));
   for (const { status } of cancels) assert.ok([200, 202, 409].includes(status), String(status));
   for (const { id } of contexts) {

@@ -8,15 +8,17 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
-import { makeKey, pointers, refused } from "./support/arrange.ts";
+import { accepted, ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, hang, json, startService, status } from "./support/service.ts";
+import { openEvents } from "./support/socket.ts";
 
 type Json = any;
 
 const read = (path: string) => readFileSync(join(root, path), "utf8");
-const openapi: Json = JSON.parse(read("src/contract/openapi.json"));
-const asyncapi: Json = JSON.parse(read("src/contract/asyncapi.json"));
+const openapi: Json = JSON.parse(read("console/openapi.json"));
+const asyncapi: Json = JSON.parse(read("console/asyncapi.json"));
 const methods = ["get", "head", "post", "put", "patch", "delete"];
 
 type Operation = { path: string; method: string; described: Json };
@@ -27,12 +29,13 @@ const told = ({ path, method }: Operation) => `${method.toUpperCase()} ${path}`;
 const isPublic = ({ described }: Operation) => described.security?.length === 0;
 
 /** What a `$ref` within openapi.json leads to, or the value itself. */
-const follow = (value: Json): Json =>
-  value?.$ref === undefined
-    ? value
-    : follow(value.$ref.slice(2).split("/").reduce((at: Json, part: string) => at[part.replaceAll("~1", "/")], openapi));
+function follow(value: Json): Json {
+  if (value?.$ref === undefined) return value;
+  return follow(value.$ref.slice(2).split("/").reduce((at: Json, part: string) => at[part], openapi));
+}
 const parametersOf = ({ path, described }: Operation): Json[] =>
   [...(openapi.paths[path].parameters ?? []), ...(described.parameters ?? [])].map(follow);
+const queryOf = (operation: Operation) => parametersOf(operation).filter((parameter) => parameter.in === "query");
 
 /** A path with the examples of its parameters. */
 const filled = (operation: Operation) =>
@@ -67,10 +70,11 @@ test("asyncapi_json_is_valid_asyncapi_3_0", () => {
 
 test("both_are_served_as_they_are_to_anybody_from_anywhere", async () => {
   for (const name of ["openapi.json", "asyncapi.json"]) {
-    const answer = await gateway.request("GET", `/${name}`, { key: null, headers: { origin: "https://elsewhere.example" } });
+    const headers = { origin: "https://elsewhere.example" };
+    const answer = await gateway.request("GET", `/${name}`, { key: null, headers });
     assert.equal(answer.status, 200);
     // Not by assert.equal, which would show both whole.
-    assert.ok(answer.text === read(`src/contract/${name}`), `${name} is served as it was when the Worker was built`);
+    assert.ok(answer.text === read(`console/${name}`), `${name} is served as it was when the Worker was built`);
     assert.equal(answer.headers.get("content-type"), "application/json");
     assert.equal(answer.headers.get("access-control-allow-origin"), "*");
     assert.equal(answer.headers.get("cache-control"), "public, max-age=300");
@@ -80,7 +84,9 @@ test("both_are_served_as_they_are_to_anybody_from_anywhere", async () => {
 test("what_both_describe_is_the_same_in_both", () => {
   const shared = Object.keys(asyncapi.components.schemas).filter((name) => name in openapi.components.schemas);
   assert.ok(shared.includes("ContextCompletedEvent") && shared.includes("ErrorCode"));
-  for (const name of shared) assert.deepEqual(asyncapi.components.schemas[name], openapi.components.schemas[name], name);
+  for (const name of shared) {
+    assert.deepEqual(asyncapi.components.schemas[name], openapi.components.schemas[name], name);
+  }
   assert.equal(asyncapi.info.version, openapi.info.version);
 });
 
@@ -89,14 +95,15 @@ function walk(value: Json, visit: (value: Json, at: string[]) => void, at: strin
   if (value === null || typeof value !== "object") return;
   visit(value, at);
   for (const [key, inner] of Object.entries(value)) {
-    const literal = ["example", "default", "const", "enum"].includes(key) && at.at(-1) !== "properties";
-    if (!literal && !(key === "examples" && at.at(-1) !== "properties")) walk(inner, visit, [...at, key]);
+    const literal = ["example", "examples", "default", "const", "enum"].includes(key) && at.at(-1) !== "properties";
+    if (!literal) walk(inner, visit, [...at, key]);
   }
 }
 const isSchema = (at: string[]) =>
-  ["schema", "payload", "items", "query", "headers"].includes(at.at(-1)!) || ["schemas", "properties", "allOf", "anyOf", "oneOf"].includes(at.at(-2)!);
+  ["schema", "payload", "items", "query", "headers"].includes(at.at(-1)!) ||
+  ["schemas", "properties", "allOf", "anyOf", "oneOf"].includes(at.at(-2)!);
 
-for (const [name, document] of [["openapi.json", openapi], ["asyncapi.json", asyncapi]] as const) {
+for (const [name, document] of Object.entries({ "openapi.json": openapi, "asyncapi.json": asyncapi })) {
   test(`every_example_in_${name}_is_what_its_schema_says`, () => {
     const ajv = new Ajv2020({ strict: false, allErrors: true, validateSchema: false });
     addFormats.default(ajv);
@@ -105,14 +112,16 @@ for (const [name, document] of [["openapi.json", openapi], ["asyncapi.json", asy
     const check = (at: string[], example: unknown) => {
       const pointer = at.map((part) => `/${encodeURI(part.replaceAll("~", "~0").replaceAll("/", "~1"))}`).join("");
       const validate = ajv.compile({ type: "object", properties: { value: { $ref: `document#${pointer}` } } });
-      assert.ok(validate({ value: example }), `${at.join("/")}: ${JSON.stringify(example)}: ${ajv.errorsText(validate.errors)}`);
+      const good = validate({ value: example });
+      assert.ok(good, `${at.join("/")}: ${JSON.stringify(example)}: ${ajv.errorsText(validate.errors)}`);
       count += 1;
     };
     walk(document, (value, at) => {
       if (value.schema !== undefined) {
         // A parameter, a header or a body.
         const examples = Object.values<Json>(value.examples ?? {}).map((example) => example.value);
-        for (const example of value.example === undefined ? examples : [value.example, ...examples]) check([...at, "schema"], example);
+        if (value.example !== undefined) examples.push(value.example);
+        for (const example of examples) check([...at, "schema"], example);
       } else if (value.payload !== undefined) {
         for (const example of value.examples ?? []) check([...at, "payload"], example.payload);
       } else if (isSchema(at)) {
@@ -131,7 +140,8 @@ for (const [name, document] of [["openapi.json", openapi], ["asyncapi.json", asy
       // Beside an allOf a member may narrow what another schema describes.
       const narrows = value.allOf !== undefined || at.includes("allOf") || at.includes("anyOf");
       for (const [member, schema] of Object.entries<Json>(value.properties)) {
-        if (!schema.description && !schema.$ref && !narrows) faults.push(`${at.join("/")}/${member} has no description`);
+        if (schema.description || schema.$ref || narrows) continue;
+        faults.push(`${at.join("/")}/${member} has no description`);
       }
       const isClosed = value.additionalProperties !== undefined || value.unevaluatedProperties !== undefined;
       const isOpenOnPurpose = at.at(-1) === "headers" || at.at(-1)!.endsWith("Members") || narrows;
@@ -147,10 +157,10 @@ test("every_operation_parameter_and_header_is_described_and_every_component_is_u
   assert.equal(new Set(ids).size, ids.length);
   for (const operation of operations) {
     const { described } = operation;
-    for (const member of ["operationId", "summary", "description"]) assert.ok(described[member], `${told(operation)}: ${member}`);
+    for (const member of ["operationId", "summary", "description"]) assert.ok(described[member], told(operation));
     assert.ok(described.tags.every((tag: string) => tags.includes(tag)), told(operation));
     assert.ok("x-permission" in described, told(operation));
-    for (const parameter of parametersOf(operation)) assert.ok(parameter.description, `${told(operation)}: ${parameter.name}`);
+    for (const { name, description } of parametersOf(operation)) assert.ok(description, `${told(operation)}: ${name}`);
     for (const response of Object.values<Json>(described.responses).map(follow)) {
       assert.ok(response.description, told(operation));
       for (const [name, header] of Object.entries(response.headers ?? {})) assert.ok(follow(header).description, name);
@@ -200,7 +210,7 @@ test("every_problem_has_the_code_and_the_status_of_the_code", () => {
   const words = new Map([...source.matchAll(/Code::(\w+) => "([a-z_]+)"/g)].map(([, name, word]) => [name!, word!]));
   assert.deepEqual(openapi.components.schemas.ProblemCode.enum, [...words.values()]);
   const statusOf = new Map<string, number>();
-  for (const [, names, status] of source.matchAll(/((?:Code::\w+(?: \| )?)+) => (\d{3})/g)) {
+  for (const [, names, status] of source.matchAll(/((?:Code::\w+[\s|]*)+)=> (\d{3})/g)) {
     for (const name of all(names!, /Code::(\w+)/g)) statusOf.set(words.get(name)!, Number(status));
   }
   assert.equal(statusOf.size, words.size);
@@ -228,7 +238,7 @@ test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
 test("a_channel_has_the_query_that_its_path_has", () => {
   for (const channel of Object.values<Json>(asyncapi.channels)) {
     const operation = operations.find(({ path, method }) => path === channel.address && method === "get")!;
-    const query = parametersOf(operation).filter((parameter) => parameter.in === "query").map(({ name }) => name);
+    const query = queryOf(operation).map(({ name }) => name);
     // What pages a list says nothing to a socket.
     const wanted = query.filter((name) => !["limit", "cursor"].includes(name));
     assert.deepEqual(Object.keys(channel.bindings.ws.query.properties).sort(), wanted.sort(), channel.address);
@@ -244,9 +254,11 @@ test("every_route_is_in_openapi_json_and_the_other_way_round", () => {
     paths.set(route!, [`/${parts.map((part) => (part.startsWith('"') ? part.slice(1, -1) : "{}")).join("/")}`]);
   }
   const dispatched = source.match(/fn dispatch[\s\S]*?\n\}/)?.[0] ?? "";
-  const routed = [...dispatched.matchAll(/\(Route::(\w+)(?:\(\w+\))?, ("[A-Z]+"(?: \| "[A-Z]+")*)\)/g)].flatMap(([, route, words]) =>
-    paths.get(route!)!.flatMap((path) => all(words!, /"([A-Z]+)"/g).map((method) => `${method} ${path}`)),
-  );
+  const routed: string[] = [];
+  for (const [, route, words] of dispatched.matchAll(/\(Route::(\w+)(?:\(\w+\))?, ((?:"[A-Z]+"[\s|]*)+)\)/g)) {
+    const here = all(words!, /"([A-Z]+)"/g);
+    for (const path of paths.get(route!)!) routed.push(...here.map((method) => `${method} ${path}`));
+  }
   assert.ok(routed.length > 20, "routes.rs is no longer read well");
   const documented = operations.map((operation) => told(operation).replace(/\{\w+\}/g, "{}"));
   assert.deepEqual(documented.sort(), routed.sort());
@@ -271,7 +283,9 @@ test("every_other_method_is_refused_with_the_methods_a_path_has", async () => {
 
 const ask = (operation: Operation, key: string | null, body = exampleBody(operation)): Promise<Answer> =>
   gateway.request(operation.method.toUpperCase(), filled(operation), { key, ...(body !== undefined && { body }) });
-const scope = (answer: Answer) => answer.headers.get("www-authenticate")?.match(/^Bearer error="insufficient_scope", scope="(.*)"$/)?.[1];
+/** The permission a refusal says is missing. */
+const scope = ({ headers }: Answer) =>
+  headers.get("www-authenticate")?.match(/^Bearer error="insufficient_scope", scope="(.*)"$/)?.[1];
 
 test("without_credentials_there_is_only_what_is_public", async () => {
   for (const operation of operations) {
@@ -304,25 +318,75 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
     const permission = named.replace("{service}", "llm-primary").replace("{capability}", "generate_text");
     const somebody = await makeKey(gateway, "service", [permission]);
     // Parameters that do not match: nobody is called.
-    const body = operation.described.operationId === "createContext" ? { ...exampleBody(operation), parameters: {} } : exampleBody(operation);
+    const example = exampleBody(operation);
+    const body = operation.described.operationId === "createContext" ? { ...example, parameters: {} } : example;
     const answer = await ask(operation, somebody.secret, body);
     assert.notEqual(answer.status, 401, told(operation));
     assert.notEqual(scope(answer), permission, told(operation));
   }
 });
 
+test("every_operation_with_a_body_refuses_what_it_cannot_read_and_members_it_does_not_know", async () => {
+  for (const operation of operations.filter(({ described }) => described.requestBody)) {
+    const send = (body: string, type = "application/json") =>
+      gateway.request(operation.method.toUpperCase(), filled(operation), {
+        body,
+        headers: { "content-type": type, "if-match": "*" },
+      });
+    const example = exampleBody(operation);
+    refused(await send(JSON.stringify(example), "text/plain"), 415, "unsupported_media_type");
+    refused(await send("{"), 400, "invalid_json");
+    refused(await send(JSON.stringify({ surprise: "x".repeat(1024 * 1024) })), 413, "payload_too_large");
+    const unknown = refused(await send(JSON.stringify({ ...example, surprise: 1 })), 422, "validation_failed");
+    assert.deepEqual(pointers(unknown), ["#/surprise"], told(operation));
+  }
+});
+
+test("the_events_of_a_context_are_the_same_in_its_list_and_on_the_stream_however_it_ends", async () => {
+  const tooMuch = json({ result: "x".repeat(20_000) });
+  const behaviour = { completes: echo, fails: status(500, { why: "it does" }), hangs: hang, talks: tooMuch };
+  const service = await startService((call, response) =>
+    behaviour[call.json.capability as keyof typeof behaviour](call, response),
+  );
+  const socket = await openEvents(gateway, { query: { types: "context.*" } });
+  try {
+    const capabilities = Object.keys(behaviour).map((name) => ({ name, timeout_seconds: name === "hangs" ? 1 : 60 }));
+    await register(gateway, "fickle", serviceAt(service.url, capabilities));
+    const contexts = Object.keys(behaviour).map((capability) => ({ capability, service: "fickle" }));
+    // Nobody waits for these.
+    const made = await Promise.all(contexts.map((context) => accepted(gateway, context)));
+    const later = await accepted(gateway, { ...contexts[0], run_at: new Date(Date.now() + 60_000).toISOString() });
+    assert.equal((await gateway.request("POST", `/v1/contexts/${later.id}/cancel`)).status, 200);
+    const statuses = await Promise.all([...made, later].map(async ({ id }) => (await ended(gateway, id)).status));
+    assert.deepEqual(statuses, ["completed", "failed", "timed_out", "completed", "cancelled"]);
+    for (const { id } of [...made, later]) {
+      const { data } = (await gateway.request("GET", `/v1/contexts/${id}/events`)).json;
+      const onStream = () => socket.messages.filter(({ subject }) => subject === id);
+      await eventually(() => onStream().length >= data.length);
+      assert.deepEqual(onStream(), data);
+    }
+  } finally {
+    socket.close();
+    await service.stop();
+  }
+});
+
 test("a_list_knows_the_query_that_is_documented_and_nothing_else", async () => {
+  const time = "2026-12-01T00:00:00Z";
   for (const operation of operations) {
-    // The stream looks at its query when it is opened, as a WebSocket.
-    if (operation.method !== "get" || !("422" in operation.described.responses) || operation.path === "/v1/events") continue;
-    if (operation.path.includes("{id}")) continue;
-    const refusal = await gateway.request("GET", `${operation.path}?surprise=1`);
+    const { path, method, described } = operation;
+    if (method !== "get" || !("422" in described.responses)) continue;
+    // The stream looks at its query when it is opened as a WebSocket; a context's events need a context.
+    if (path === "/v1/events" || path.includes("{")) continue;
+    const refusal = await gateway.request("GET", `${path}?surprise=1`);
     assert.deepEqual(pointers(refused(refusal, 422, "validation_failed")), ["?surprise"]);
-    for (const parameter of parametersOf(operation).filter(({ in: where, name }) => where === "query" && name !== "cursor")) {
-      const schema = follow(parameter.schema);
-      const value = parameter.example ?? schema.enum?.[0] ?? schema.minimum ?? (schema.format === "date-time" ? "2026-12-01T00:00:00Z" : "x");
-      const answer = await gateway.request("GET", `${operation.path}?${parameter.name}=${encodeURIComponent(value)}`);
-      assert.equal(answer.status, 200, `${told(operation)}?${parameter.name}=${value}: ${answer.text}`);
+    for (const { name, schema, example } of queryOf(operation)) {
+      // No made up cursor is good.
+      if (name === "cursor") continue;
+      const { enum: words, minimum, format } = follow(schema);
+      const value = example ?? words?.[0] ?? minimum ?? (format === "date-time" ? time : "x");
+      const answer = await gateway.request("GET", `${path}?${name}=${encodeURIComponent(value)}`);
+      assert.equal(answer.status, 200, `${told(operation)}?${name}=${value}: ${answer.text}`);
     }
   }
 });
@@ -331,7 +395,8 @@ test("the_console_is_served_by_its_names_and_not_twice_to_who_has_it", async () 
   for (const method of ["GET", "HEAD"]) {
     for (const path of ["/", "/style.css"]) {
       const first = await gateway.request(method, path, { key: null });
-      const again = await gateway.request(method, path, { key: null, headers: { "if-none-match": first.headers.get("etag")! } });
+      const headers = { "if-none-match": first.headers.get("etag")! };
+      const again = await gateway.request(method, path, { key: null, headers });
       assert.deepEqual([first.status, again.status], [200, 304], `${method} ${path}`);
     }
     const other = await gateway.request(method, "/index.html", { key: null });

@@ -1,7 +1,18 @@
 // The event stream as clients see it: CloudEvents in order, filters, tickets, whose events, a context's own events.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { accepted, create, ended, eventually, makeKey, obedient, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  makeKey,
+  obedient,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { inTurn, json, type Service, startService, status } from "./support/service.ts";
 import { type Events, type EventsOptions, openEvents, UpgradeRefused } from "./support/socket.ts";
@@ -34,18 +45,30 @@ async function refusedUpgrade(options: EventsOptions, status: number, code: stri
   return error.json;
 }
 
-const whole = ["context.created", "context.validated", "context.queued", "context.executing", "context.attempt", "context.completed"];
+const whole = [
+  "context.created",
+  "context.validated",
+  "context.queued",
+  "context.executing",
+  "context.attempt",
+  "context.completed",
+];
 
 test("events_are_cloudevents_in_one_contiguous_sequence", async () => {
   const events = await open();
   assert.equal(events.socket.protocol, "cloudevents.json");
   service.handler = inTurn(status(503), obedient);
-  const ids = (await Promise.all(Array.from({ length: 20 }, () => create(gateway, { parameters: { ms: 5 } })))).map(({ json }) => json.id);
+  const ids = (await Promise.all(Array.from({ length: 20 }, () => create(gateway, { parameters: { ms: 5 } })))).map(
+    ({ json }) => json.id,
+  );
   const left = new Set(ids);
   while (left.size > 0) left.delete((await events.next((event) => event.type === "context.completed")).subject);
   const sequences = events.messages.map((event) => event.sequence);
   const first = Number(sequences[0]);
-  assert.deepEqual(sequences, sequences.map((_, at) => String(first + at).padStart(16, "0")));
+  assert.deepEqual(
+    sequences,
+    sequences.map((_, at) => String(first + at).padStart(16, "0")),
+  );
   assert.equal(new Set(events.messages.map((event) => event.id)).size, events.messages.length);
   for (const event of events.messages) {
     assert.equal(event.specversion, "1.0");
@@ -61,7 +84,10 @@ test("events_are_cloudevents_in_one_contiguous_sequence", async () => {
     own.forEach((event, at) => assert.equal(event.causationid, own[at - 1]?.id, `what caused ${event.type}`));
     const { json: context } = await gateway.request("GET", `/v1/contexts/${id}`);
     const told = own.filter(({ type }) => type !== "context.attempt").map(({ data }) => data.status);
-    assert.deepEqual(told, context.history.map((step: any) => step.status));
+    assert.deepEqual(
+      told,
+      context.history.map((step: any) => step.status),
+    );
     assert.equal(own.filter(({ type }) => type === "context.attempt").length, context.attempts.length);
     assert.deepEqual(own.at(-1).data.result, context.result);
   }
@@ -76,7 +102,11 @@ test("the_registrys_changes_are_told_too", async () => {
   const key = await makeKey(gateway, "viewer");
   await gateway.request("DELETE", `/v1/keys/${key.id}`);
   for (const [type, subject] of [
-    ["service.registered", "told"], ["service.updated", "told"], ["service.deregistered", "told"], ["key.created", key.id], ["key.revoked", key.id],
+    ["service.registered", "told"],
+    ["service.updated", "told"],
+    ["service.deregistered", "told"],
+    ["key.created", key.id],
+    ["key.revoked", key.id],
   ]) {
     const event = await events.next();
     assert.deepEqual([event.type, event.subject], [type, subject]);
@@ -95,7 +125,11 @@ test("each_filter_lets_through_what_fits_and_nothing_else", async () => {
     [{ service: "second" }, ({ data }) => data.service === "second"],
     [{ owner: "me" }, ({ data }) => data.owner === "key:admin"],
     [{ owner: `key:${caller.id}` }, ({ data }) => data.owner === `key:${caller.id}`],
-    [{ types: "context.completed", service: "worker", owner: "me" }, (event) => event.type === "context.completed" && event.data.service === "worker" && event.data.owner === "key:admin"],
+    [
+      { types: "context.completed", service: "worker", owner: "me" },
+      (event) =>
+        event.type === "context.completed" && event.data.service === "worker" && event.data.owner === "key:admin",
+    ],
     [{ subject: "ctx_nobody" }, () => false],
   ];
   const all = await open();
@@ -151,9 +185,16 @@ test("a_bad_message_is_told_what_is_wrong_and_changes_nothing", async () => {
   const { secret: key } = await makeKey(gateway, "caller");
   const events = await open({ key, query: { types: "context.completed" } });
   for (const [message, pointer] of [
-    ["nonsense", "#"], ["[]", "#"], ["{}", "#/subscribe"], ['{"subscribe":[]}', "#/subscribe"], ['{"subscribe":{"types":"all"}}', "#/subscribe/types"],
-    ['{"subscribe":{"types":["A b"]}}', "#/subscribe/types"], ['{"subscribe":{"colour":1}}', "#/subscribe/colour"], ['{"subscribe":{},"more":1}', "#/more"],
-    ['{"subscribe":{},"subscribe":{}}', "#/subscribe"], [`${"[".repeat(1000)}`, undefined],
+    ["nonsense", "#"],
+    ["[]", "#"],
+    ["{}", "#/subscribe"],
+    ['{"subscribe":[]}', "#/subscribe"],
+    ['{"subscribe":{"types":"all"}}', "#/subscribe/types"],
+    ['{"subscribe":{"types":["A b"]}}', "#/subscribe/types"],
+    ['{"subscribe":{"colour":1}}', "#/subscribe/colour"],
+    ['{"subscribe":{},"more":1}', "#/more"],
+    ['{"subscribe":{},"subscribe":{}}', "#/subscribe"],
+    [`${"[".repeat(1000)}`, undefined],
   ] as const) {
     events.send(message);
     const answer = await events.next();
@@ -179,7 +220,13 @@ test("who_may_not_look_is_refused_before_the_socket_opens", async () => {
   await refusedUpgrade({ key: "wrong" }, 401, "unauthenticated");
   const { secret } = await makeKey(gateway, "operator");
   await refusedUpgrade({ key: secret }, 403, "permission_denied");
-  for (const query of [{ types: "A b" }, { after: "-1" }, { after: "x" }, { colour: "red" }, { subject: "x".repeat(300) }] as Record<string, string>[]) {
+  for (const query of [
+    { types: "A b" },
+    { after: "-1" },
+    { after: "x" },
+    { colour: "red" },
+    { subject: "x".repeat(300) },
+  ] as Record<string, string>[]) {
     const problem = await refusedUpgrade({ query }, 422, "validation_failed");
     assert.deepEqual(pointers(problem), [`?${Object.keys(query)[0]}`]);
   }
@@ -200,7 +247,14 @@ test("a_ticket_opens_one_socket_for_whoever_it_was_made_for", async () => {
   assert.equal((await events.next()).subject, mine.id, "as the caller, who sees its own alone");
   await refusedUpgrade({ ticket }, 401, "unauthenticated");
   events.close();
-  for (const wrong of ["", "tkt_default_x", ticket.slice(0, -1), ticket.replace("default", "other"), gateway.adminKey, caller.secret]) {
+  for (const wrong of [
+    "",
+    "tkt_default_x",
+    ticket.slice(0, -1),
+    ticket.replace("default", "other"),
+    gateway.adminKey,
+    caller.secret,
+  ]) {
     await refusedUpgrade({ ticket: wrong }, 401, "unauthenticated");
   }
   refused(await gateway.request("GET", `/v1/contexts?ticket=${ticket}`, { key: null }), 401, "unauthenticated");
@@ -226,7 +280,15 @@ test("a_caller_sees_its_own_contexts_only_whatever_it_asks_for", async () => {
   const [mine, theirs] = [await makeKey(gateway, "caller"), await makeKey(gateway, "caller")];
   const { json: foreign } = await create(gateway, {}, { key: theirs.secret });
   const sockets = await Promise.all(
-    ([{}, { owner: "*" }, { owner: `key:${theirs.id}` }, { after: "0" }, { subject: foreign.id, after: "0" }] as Record<string, string>[]).map((query) => open({ query, key: mine.secret })),
+    (
+      [
+        {},
+        { owner: "*" },
+        { owner: `key:${theirs.id}` },
+        { after: "0" },
+        { subject: foreign.id, after: "0" },
+      ] as Record<string, string>[]
+    ).map((query) => open({ query, key: mine.secret })),
   );
   const asking = await open({ key: mine.secret });
   asking.send({ subscribe: { owner: `key:${theirs.id}` } });
@@ -234,7 +296,8 @@ test("a_caller_sees_its_own_contexts_only_whatever_it_asks_for", async () => {
   await makeKey(gateway, "viewer");
   const { json: own } = await create(gateway, {}, { key: mine.secret });
   const seeing = [sockets[0]!, sockets[1]!, sockets[2]!, sockets[3]!, asking];
-  for (const events of seeing) await events.next((event) => event.subject === own.id && event.type === "context.completed");
+  for (const events of seeing)
+    await events.next((event) => event.subject === own.id && event.type === "context.completed");
   for (const { messages } of [...seeing, sockets[4]!]) {
     for (const { type, data } of messages) {
       assert.ok(type.startsWith("service.") || data.owner === `key:${mine.id}`, `${type} of ${data.owner}`);
@@ -247,7 +310,11 @@ test("the_sockets_of_a_revoked_key_are_closed_with_4401", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const { json: context } = await create(gateway, {}, { key: secret });
   const { json: made } = await gateway.request("POST", "/v1/tickets", { key: secret });
-  const sockets = [await open({ key: secret }), await open({ key: secret, path: `/v1/contexts/${context.id}/events` }), await open({ ticket: made.ticket })];
+  const sockets = [
+    await open({ key: secret }),
+    await open({ key: secret, path: `/v1/contexts/${context.id}/events` }),
+    await open({ ticket: made.ticket }),
+  ];
   const others = await open();
   await gateway.request("DELETE", `/v1/keys/${id}`);
   for (const { closed } of sockets) assert.equal((await closed).code, 4401);
@@ -261,11 +328,21 @@ test("a_contexts_events_are_a_list_in_pages", async () => {
   service.handler = obedient;
   const path = `/v1/contexts/${context.id}/events`;
   const { json: list } = await gateway.request("GET", path);
-  const expected = [...whole.slice(0, 5), "context.queued", "context.executing", "context.attempt", "context.completed"];
+  const expected = [
+    ...whole.slice(0, 5),
+    "context.queued",
+    "context.executing",
+    "context.attempt",
+    "context.completed",
+  ];
   assert.deepEqual(types(list.data), expected);
   assert.equal(list.next_cursor, null);
   const last = list.data.at(-1).data;
-  assert.deepEqual([last.result, last.result_url], [undefined, `/v1/contexts/${context.id}`], "a large result is linked");
+  assert.deepEqual(
+    [last.result, last.result_url],
+    [undefined, `/v1/contexts/${context.id}`],
+    "a large result is linked",
+  );
   const found = [];
   let next: string | null = `${path}?limit=2`;
   while (next) {
@@ -279,7 +356,8 @@ test("a_contexts_events_are_a_list_in_pages", async () => {
   assert.deepEqual(found, list.data);
   const { json: rest } = await gateway.request("GET", `${path}?after=${list.data[3].sequence}`);
   assert.deepEqual(rest.data, list.data.slice(4));
-  for (const query of ["limit=0", "limit=201", "after=x", "colour=red"]) refused(await gateway.request("GET", `${path}?${query}`), 422, "validation_failed");
+  for (const query of ["limit=0", "limit=201", "after=x", "colour=red"])
+    refused(await gateway.request("GET", `${path}?${query}`), 422, "validation_failed");
   refused(await gateway.request("GET", `${path}?cursor=nonsense`), 400, "invalid_request");
 });
 
@@ -287,7 +365,11 @@ test("a_cursor_of_the_event_list_is_opaque_and_for_that_list_alone", async () =>
   const [{ json: one }, { json: two }] = [await create(gateway), await create(gateway)];
   const { json: page } = await gateway.request("GET", `/v1/contexts/${one.id}/events?limit=2`);
   assert.ok(page.next_cursor);
-  refused(await gateway.request("GET", `/v1/contexts/${two.id}/events?limit=2&cursor=${page.next_cursor}`), 400, "invalid_request");
+  refused(
+    await gateway.request("GET", `/v1/contexts/${two.id}/events?limit=2&cursor=${page.next_cursor}`),
+    400,
+    "invalid_request",
+  );
   refused(await gateway.request("GET", `/v1/contexts/${one.id}/events?cursor=1`), 400, "invalid_request");
 });
 

@@ -1,4 +1,4 @@
-// What clients may send and what they are told when they may not: bodies, sizes, headers, paths, traces.
+// What clients may send and what they are told when they may not: bodies, sizes, headers, paths.
 import assert from "node:assert/strict";
 import { request as open } from "node:http";
 import { after, before, test } from "node:test";
@@ -57,11 +57,19 @@ for (const [what, body, pointer] of [
   ["a_lone_surrogate_in_a_name", '{"capability":"work","parameters":{"\\udfff":1}}', undefined],
   ["a_member_named_twice", '{"capability":"work","capability":"work"}', "#/capability"],
   ["a_member_named_twice_by_an_escape", '{"capability":"work","parameters":{"a":1,"\\u0061":2}}', "#/parameters/a"],
-  ["a_member_named_twice_far_apart", `{"capability":"work","parameters":{${Array.from({ length: 40 }, (_, at) => `"k${at}":0,`).join("")}"k3":1}}`, "#/parameters/k3"],
+  [
+    "a_member_named_twice_far_apart",
+    `{"capability":"work","parameters":{${Array.from({ length: 40 }, (_, at) => `"k${at}":0,`).join("")}"k3":1}}`,
+    "#/parameters/k3",
+  ],
   ["a_depth_of_1000", `{"capability":"work","parameters":${"[".repeat(1000)}${"]".repeat(1000)}}`, undefined],
   ["a_depth_of_100_000_that_does_not_end", `{"capability":"work","parameters":${'{"a":'.repeat(100_000)}`, undefined],
   ["bytes_that_are_no_UTF_8", Buffer.from([...Buffer.from('{"capability":"w'), 0xc3, 0x28, ...Buffer.from('"}')]), "#"],
-  ["a_surrogate_in_UTF_8", Buffer.from([...Buffer.from('{"capability":"w'), 0xed, 0xa0, 0x80, ...Buffer.from('"}')]), "#"],
+  [
+    "a_surrogate_in_UTF_8",
+    Buffer.from([...Buffer.from('{"capability":"w'), 0xed, 0xa0, 0x80, ...Buffer.from('"}')]),
+    "#",
+  ],
   ["a_byte_order_mark", Buffer.from('\ufeff{"capability":"work"}'), "#"],
   ["UTF_16", Buffer.from('{"capability":"work"}', "utf16le"), undefined],
 ] as [string, string | Buffer, string | undefined][]) {
@@ -74,12 +82,28 @@ for (const [what, body, pointer] of [
 
 test("every_fault_of_a_body_is_named_and_unknown_members_by_name", async () => {
   const answer = await create(gateway, {
-    capability: "", service: "No Such", version: "one", priority: "urgent", timeout_seconds: 0, source: "me",
-    metadata: [], run_at: "soon", more: 1, "a/b~c": 1,
+    capability: "",
+    service: "No Such",
+    version: "one",
+    priority: "urgent",
+    timeout_seconds: 0,
+    source: "me",
+    metadata: [],
+    run_at: "soon",
+    more: 1,
+    "a/b~c": 1,
   });
   const all = [
-    "#/a~1b~0c", "#/capability", "#/metadata", "#/more", "#/priority", "#/run_at", "#/service", "#/source",
-    "#/timeout_seconds", "#/version",
+    "#/a~1b~0c",
+    "#/capability",
+    "#/metadata",
+    "#/more",
+    "#/priority",
+    "#/run_at",
+    "#/service",
+    "#/source",
+    "#/timeout_seconds",
+    "#/version",
   ];
   const problem = refused(answer, 422, "validation_failed");
   assert.deepEqual(pointers(problem), all);
@@ -115,18 +139,24 @@ test("parameters_that_fail_their_schema_are_told_all_faults_where_they_are", asy
   const parameters = { options: [{ n: 1 }, { n: 10 }, 3], "a/b~c": "yes", extra: 1 };
   const problem = refused(await create(gateway, { capability: "strict", parameters }), 422, "validation_failed");
   const found = pointers(problem);
-  assert.deepEqual(found.filter((pointer) => pointer !== "#/parameters"), [
-    "#/parameters/a~1b~0c", "#/parameters/extra", "#/parameters/options/1/n", "#/parameters/options/2",
-  ]);
+  assert.deepEqual(
+    found.filter((pointer) => pointer !== "#/parameters"),
+    ["#/parameters/a~1b~0c", "#/parameters/extra", "#/parameters/options/1/n", "#/parameters/options/2"],
+  );
   const missing = problem.errors.find(({ pointer }: any) => pointer === "#/parameters");
   assert.match(missing.detail, /prompt/);
-  assert.deepEqual(pointers(refused(await create(gateway, { capability: "strict" }), 422, "validation_failed")), ["#/parameters"]);
+  assert.deepEqual(pointers(refused(await create(gateway, { capability: "strict" }), 422, "validation_failed")), [
+    "#/parameters",
+  ]);
   assert.equal((await create(gateway, { capability: "strict", parameters: { prompt: "x" } })).status, 200);
 });
 
 for (const [what, text] of [
   ["an_escaped_NUL", '{"a":"b\\u0000c","\\u0000":1}'],
-  ["names_that_mean_something_in_JavaScript", '{"__proto__":{"admin":true},"constructor":1,"toString":null,"hasOwnProperty":2}'],
+  [
+    "names_that_mean_something_in_JavaScript",
+    '{"__proto__":{"admin":true},"constructor":1,"toString":null,"hasOwnProperty":2}',
+  ],
   ["numbers_that_no_double_holds", "[12345678901234567890123, 1.0, 1e2, -0.0, 0.1000000000000000055511151231257827]"],
   ["the_largest_double", "[1.7976931348623157e308]"],
   ["all_of_Unicode", '"\u007f\u0080\ud7ff\ue000\ufffd\ud83d\ude00\u202e\\ud83d\\ude00"'],
@@ -158,9 +188,27 @@ test("parameters_and_metadata_have_a_bound_each_and_everything_up_to_it_is_taken
 });
 
 /** Sends a body as fast as it is taken; gives the answer, which may come before the body's end. */
-function send(headers: Record<string, string>, pieces: Iterable<Buffer>): Promise<{ status: number; body: any }> {
+async function send(
+  headers: Record<string, string>,
+  pieces: () => Iterable<Buffer>,
+): Promise<{ status: number; body: any }> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await sendOnce(headers, pieces());
+    } catch (error) {
+      // The platform hangs up on a body it does not want: who is still writing then may not come to read the answer.
+      if (tries === 10) throw error;
+    }
+  }
+}
+
+function sendOnce(headers: Record<string, string>, pieces: Iterable<Buffer>): Promise<{ status: number; body: any }> {
   return new Promise((resolve, reject) => {
-    const options = { method: "POST", agent: false, headers: { authorization: `Bearer ${gateway.adminKey}`, "content-type": "application/json", ...headers } };
+    const options = {
+      method: "POST",
+      agent: false,
+      headers: { authorization: `Bearer ${gateway.adminKey}`, "content-type": "application/json", ...headers },
+    };
     const outgoing = open(`${gateway.url}/v1/contexts`, options, async (incoming) => {
       let text = "";
       for await (const chunk of incoming) text += chunk;
@@ -185,7 +233,7 @@ const mebibyte = Buffer.alloc(1024 * 1024, " ");
 
 test("a_body_of_two_mebibytes_is_refused_quickly_whether_its_length_is_told_or_not", { timeout: 10_000 }, async () => {
   for (const headers of [{ "content-length": String(2 * mebibyte.length) }, {}] as Record<string, string>[]) {
-    const { status, body } = await send(headers, [mebibyte, mebibyte]);
+    const { status, body } = await send(headers, () => [mebibyte, mebibyte]);
     assert.equal(status, 413);
     assert.equal(body.code, "payload_too_large");
     assert.ok(body.request_id);
@@ -193,22 +241,30 @@ test("a_body_of_two_mebibytes_is_refused_quickly_whether_its_length_is_told_or_n
 });
 
 test("a_body_without_end_is_refused_without_waiting_for_it", { timeout: 10_000 }, async () => {
-  const endless = (function* () {
+  const endless = function* () {
     for (;;) yield mebibyte.subarray(0, 64 * 1024);
-  })();
+  };
   assert.equal((await send({}, endless)).status, 413);
   // Told, but never sent.
-  assert.equal((await send({ "content-length": String(1024 ** 4) }, [mebibyte.subarray(0, 1024)])).status, 413);
+  assert.equal((await send({ "content-length": String(1024 ** 4) }, () => [mebibyte.subarray(0, 1024)])).status, 413);
 });
 
 test("a_body_of_exactly_one_mebibyte_is_read", async () => {
   const body = Buffer.concat([Buffer.from('{"capability":"work"}'), mebibyte]).subarray(0, mebibyte.length);
   assert.equal((await raw(body)).status, 200);
-  assert.equal((await send({}, [body])).status, 200);
+  assert.equal((await send({}, () => [body])).status, 200);
 });
 
 test("only_json_is_a_body", async () => {
-  for (const type of ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml", "text/json", "json", "application/jsonx"]) {
+  for (const type of [
+    "text/plain",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=x",
+    "application/xml",
+    "text/json",
+    "json",
+    "application/jsonx",
+  ]) {
     const answer = await raw('{"capability":"work"}', type);
     refused(answer, 415, "unsupported_media_type");
     assert.equal(answer.headers.get("accept"), "application/json");
@@ -222,10 +278,26 @@ test("only_json_is_a_body", async () => {
 test("paths_that_are_not_there_are_404_as_problems", async () => {
   const id = (await create(gateway)).json.id as string;
   for (const path of [
-    "/v1", "/v1/", "/v1/nothing", "/v1/contexts/", `/v1/contexts/${id}/`, `/v1/contexts/${id}/nothing`, "/nothing", "/health/",
-    "//v1/contexts", "/V1/contexts", "/v1/contexts/%00", "/v1/contexts/%2e%2e", `/v1/contexts/${id.toUpperCase()}`,
-    `/v1/contexts/${"x".repeat(8000)}`, "/v1/services/%f0%9f%98%80", `/v1/keys/${"y".repeat(3000)}`, "/panic/worker", "/v1/costs",
-    "/v1/contexts/__proto__", "/v1/services/constructor",
+    "/v1",
+    "/v1/",
+    "/v1/nothing",
+    "/v1/contexts/",
+    `/v1/contexts/${id}/`,
+    `/v1/contexts/${id}/nothing`,
+    "/nothing",
+    "/health/",
+    "//v1/contexts",
+    "/V1/contexts",
+    "/v1/contexts/%00",
+    "/v1/contexts/%2e%2e",
+    `/v1/contexts/${id.toUpperCase()}`,
+    `/v1/contexts/${"x".repeat(8000)}`,
+    "/v1/services/%f0%9f%98%80",
+    `/v1/keys/${"y".repeat(3000)}`,
+    "/panic/worker",
+    "/v1/costs",
+    "/v1/contexts/__proto__",
+    "/v1/services/constructor",
   ]) {
     refused(await gateway.request("GET", path), 404, "not_found");
   }
@@ -252,62 +324,22 @@ test("a_path_that_is_there_names_its_methods", async () => {
 });
 
 test("headers_beyond_16_KiB_are_refused", async () => {
-  refused(await gateway.request("GET", "/v1/whoami", { headers: { "x-long": "a".repeat(17 * 1024) } }), 431, "header_too_large");
+  refused(
+    await gateway.request("GET", "/v1/whoami", { headers: { "x-long": "a".repeat(17 * 1024) } }),
+    431,
+    "header_too_large",
+  );
   const many = Object.fromEntries(Array.from({ length: 90 }, (_, at) => [`x-${at}`, "b".repeat(200)]));
   refused(await gateway.request("GET", "/health", { headers: many }), 431, "header_too_large");
-  assert.equal((await gateway.request("GET", "/v1/whoami", { headers: { "x-long": "a".repeat(15 * 1024) } })).status, 200);
+  assert.equal(
+    (await gateway.request("GET", "/v1/whoami", { headers: { "x-long": "a".repeat(15 * 1024) } })).status,
+    200,
+  );
 });
 
 test("query_members_nobody_reads_are_refused_by_name", async () => {
   for (const path of ["/v1/contexts", "/v1/services", "/v1/capabilities", "/v1/keys"]) {
     const problem = refused(await gateway.request("GET", `${path}?colour=red&%00=1`), 422, "validation_failed");
     assert.deepEqual(pointers(problem), ["?\u0000", "?colour"], path);
-  }
-});
-
-test("a_valid_request_id_is_taken_up_and_any_other_is_replaced", async () => {
-  for (const id of ["abc-123", "7f3c1b9e-3b1f-4a55-9d59-4b7c1d6f8a10", "A_b.c:9"]) {
-    for (const path of ["/v1/whoami", "/v1/nothing"]) {
-      const answer = await gateway.request("GET", path, { headers: { "x-request-id": id } });
-      assert.equal(answer.headers.get("x-request-id"), id);
-      if (answer.status === 404) assert.equal(answer.json.request_id, id);
-    }
-  }
-  for (const id of ["a b", "ü", "<script>", '"quoted"', "x".repeat(300), "a,b"]) {
-    const answer = await gateway.request("GET", "/v1/nothing", { headers: { "x-request-id": Buffer.from(id).toString("latin1") } });
-    assert.match(answer.headers.get("x-request-id")!, /^req_[a-z0-9]+$/, id);
-  }
-  const [one, two] = [await gateway.request("GET", "/health"), await gateway.request("GET", "/health")];
-  assert.notEqual(one.headers.get("x-request-id"), two.headers.get("x-request-id"));
-});
-
-const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
-const parentId = "00f067aa0ba902b7";
-
-test("a_trace_is_taken_up_and_goes_on_to_the_service_under_new_parents", async () => {
-  const calls = service.calls.length;
-  const answer = await create(gateway, {}, { headers: { traceparent: `00-${traceId}-${parentId}-01` } });
-  const call = await service.call(calls);
-  const sent = String(call.headers.traceparent).match(/^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/)!;
-  const told = answer.headers.get("traceparent")!.match(/^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/)!;
-  assert.equal(sent[1], traceId);
-  assert.equal(told[1], traceId);
-  assert.equal(new Set([parentId, sent[2], told[2]]).size, 3);
-});
-
-test("a_tracestate_goes_on_to_the_service_with_its_trace", async () => {
-  const calls = service.calls.length;
-  await create(gateway, {}, { headers: { traceparent: `00-${traceId}-${parentId}-01`, tracestate: "vendor=1,other=2" } });
-  assert.match(String((await service.call(calls)).headers.tracestate), /(^|,)vendor=1,other=2$/);
-});
-
-test("a_broken_trace_is_replaced_by_a_new_one", async () => {
-  for (const broken of [
-    "", "nonsense", `00-${traceId}-${parentId}`, `ff-${traceId}-${parentId}-01`, `00-${traceId.toUpperCase()}-${parentId}-01`,
-    `00-${"0".repeat(32)}-${parentId}-01`, `00-${traceId}-${"0".repeat(16)}-01`, `00-${traceId}-${parentId}-01-more`,
-  ]) {
-    const answer = await gateway.request("GET", "/health", { headers: { traceparent: broken, tracestate: "vendor=1" } });
-    const [, found] = answer.headers.get("traceparent")!.match(/^00-([0-9a-f]{32})-[0-9a-f]{16}-01$/)!;
-    assert.notEqual(found, traceId, broken);
   }
 });

@@ -21,7 +21,8 @@ after(async () => {
   await service?.stop();
 });
 
-const whoami = (key: string | null, headers: Record<string, string> = {}) => gateway.request("GET", "/v1/whoami", { key, headers });
+const whoami = (key: string | null, headers: Record<string, string> = {}) =>
+  gateway.request("GET", "/v1/whoami", { key, headers });
 const post = (body: unknown, key = gateway.adminKey) => gateway.request("POST", "/v1/keys", { body, key });
 const rotate = (id: string, body?: object) => gateway.request("POST", `/v1/keys/${id}/rotate`, body ? { body } : {});
 const revoke = (id: string) => gateway.request("DELETE", `/v1/keys/${id}`);
@@ -50,7 +51,10 @@ test("a_key_is_made_and_its_secret_shown_once", async () => {
     assert.equal(shown.status, 200);
     assert.equal(shown.text.includes(secret), false);
     const key = shown.json.data?.find((one: any) => one.id === id) ?? shown.json;
-    assert.deepEqual([key.id, key.name, key.secret, key.last_four, key.created_by], [id, "ci", undefined, secret.slice(-4), "key:admin"]);
+    assert.deepEqual(
+      [key.id, key.name, key.secret, key.last_four, key.created_by],
+      [id, "ci", undefined, secret.slice(-4), "key:admin"],
+    );
     assert.equal("hash" in key, false);
   }
 });
@@ -62,7 +66,13 @@ test("a_secret_is_on_disk_as_a_hash_only", async () => {
   const files = onDisk();
   assert.ok(files.includes(id), "the key itself is on disk");
   const [, , random] = secret.split("_");
-  for (const part of [secret, random!, random!.slice(0, 24), Buffer.from(secret).toString("base64"), gateway.adminKey]) {
+  for (const part of [
+    secret,
+    random!,
+    random!.slice(0, 24),
+    Buffer.from(secret).toString("base64"),
+    gateway.adminKey,
+  ]) {
     assert.equal(files.includes(part), false, part);
   }
 });
@@ -74,10 +84,32 @@ test("a_ninety_day_key_with_no_extra_permissions_is_the_default", async () => {
 });
 
 test("a_wrong_request_for_a_key_names_every_fault", async () => {
-  const problem = refused(await post({ name: "", role: "root", permissions: ["ok:read", "no spaces", "a:b:c:d", ""], expires_in_days: 0, more: 1 }), 422, "validation_failed");
-  assert.deepEqual(pointers(problem), ["#/expires_in_days", "#/more", "#/name", "#/permissions/1", "#/permissions/2", "#/permissions/3", "#/role"].toSorted());
+  const problem = refused(
+    await post({
+      name: "",
+      role: "root",
+      permissions: ["ok:read", "no spaces", "a:b:c:d", ""],
+      expires_in_days: 0,
+      more: 1,
+    }),
+    422,
+    "validation_failed",
+  );
+  assert.deepEqual(
+    pointers(problem),
+    [
+      "#/expires_in_days",
+      "#/more",
+      "#/name",
+      "#/permissions/1",
+      "#/permissions/2",
+      "#/permissions/3",
+      "#/role",
+    ].toSorted(),
+  );
   assert.deepEqual(pointers(refused(await post({}), 422, "validation_failed")), ["#/name", "#/role"]);
-  for (const expires_in_days of [0, 3651, 1.5, "90"]) refused(await post({ name: "x", role: "viewer", expires_in_days }), 422, "validation_failed");
+  for (const expires_in_days of [0, 3651, 1.5, "90"])
+    refused(await post({ name: "x", role: "viewer", expires_in_days }), 422, "validation_failed");
   refused(await gateway.request("GET", "/v1/keys/default-000000000000"), 404, "not_found");
   refused(await revoke("default-000000000000"), 404, "not_found");
   refused(await rotate("default-000000000000"), 404, "not_found");
@@ -135,7 +167,11 @@ for (const [role, permissions] of Object.entries(roles)) {
       } else {
         assert.equal(answer.status, 403, told);
         refused(answer, 403, "permission_denied");
-        assert.equal(answer.headers.get("www-authenticate"), `Bearer error="insufficient_scope", scope="${permission}"`, told);
+        assert.equal(
+          answer.headers.get("www-authenticate"),
+          `Bearer error="insufficient_scope", scope="${permission}"`,
+          told,
+        );
       }
     }
   });
@@ -153,13 +189,22 @@ test("extra_permissions_add_to_the_role", async () => {
 test("nobody_grants_more_than_they_have", async () => {
   const { secret } = await makeKey(gateway, "operator", ["keys:write", "contexts:create:worker.*"]);
   for (const body of [
-    { role: "admin" }, { role: "caller" }, { role: "viewer" }, { role: "service", permissions: ["*"] },
-    { role: "service", permissions: ["contexts:*"] }, { role: "service", permissions: ["keys:read"] }, { role: "service", permissions: ["*:read"] },
-    { role: "service", permissions: ["contexts:create:*"] }, { role: "service", permissions: ["services:write", "contexts:read"] },
+    { role: "admin" },
+    { role: "caller" },
+    { role: "viewer" },
+    { role: "service", permissions: ["*"] },
+    { role: "service", permissions: ["contexts:*"] },
+    { role: "service", permissions: ["keys:read"] },
+    { role: "service", permissions: ["*:read"] },
+    { role: "service", permissions: ["contexts:create:*"] },
+    { role: "service", permissions: ["services:write", "contexts:read"] },
   ]) {
     refused(await post({ name: "more", ...body }, secret), 403, "permission_denied");
   }
-  for (const body of [{ role: "operator" }, { role: "service", permissions: ["services:*", "contexts:create:worker.work", "keys:write"] }]) {
+  for (const body of [
+    { role: "operator" },
+    { role: "service", permissions: ["services:*", "contexts:create:worker.work", "keys:write"] },
+  ]) {
     assert.equal((await post({ name: "less", ...body }, secret)).status, 201);
   }
 });
@@ -194,7 +239,8 @@ test("rotation_with_overlap_leaves_the_old_secret_alive_for_that_long", async ()
   await pause(until - Date.now() + 100);
   refused(await whoami(secret), 401, "unauthenticated");
   assert.equal((await whoami(json.secret)).status, 200);
-  for (const overlap_seconds of [-1, 1.5, 10 ** 9, "1"]) refused(await rotate(id, { overlap_seconds }), 422, "validation_failed");
+  for (const overlap_seconds of [-1, 1.5, 10 ** 9, "1"])
+    refused(await rotate(id, { overlap_seconds }), 422, "validation_failed");
 });
 
 const asks: Record<string, (key: string) => Promise<Answer>> = {
@@ -266,7 +312,13 @@ test("all_wrong_credentials_get_the_same_answer", async () => {
 });
 
 test("without_credentials_the_challenge_is_bare", async () => {
-  for (const headers of [{}, { authorization: "" }, { authorization: "Bearer" }, { authorization: "Bearer " }, { authorization: "Basic YTpi" }] as Record<string, string>[]) {
+  for (const headers of [
+    {},
+    { authorization: "" },
+    { authorization: "Bearer" },
+    { authorization: "Bearer " },
+    { authorization: "Basic YTpi" },
+  ] as Record<string, string>[]) {
     for (const path of ["/v1/whoami", "/v1/contexts", "/v1/keys"]) {
       const answer = await gateway.request("GET", path, { key: null, headers });
       refused(answer, 401, "unauthenticated");
@@ -281,7 +333,10 @@ test("a_key_may_come_as_x_api_key_and_authorization_goes_first", async () => {
   assert.equal((await by({ "x-api-key": secret })).json.principal, `key:${id}`);
   assert.equal((await by({ "x-api-key": gateway.adminKey })).json.principal, "key:admin");
   assert.equal((await by({ authorization: `bearer ${secret}` })).json.principal, `key:${id}`, "the scheme has no case");
-  assert.equal((await by({ authorization: `Bearer ${secret}`, "x-api-key": gateway.adminKey })).json.principal, `key:${id}`);
+  assert.equal(
+    (await by({ authorization: `Bearer ${secret}`, "x-api-key": gateway.adminKey })).json.principal,
+    `key:${id}`,
+  );
   refused(await by({ authorization: "Bearer wrong", "x-api-key": gateway.adminKey }), 401, "unauthenticated");
   const inUrl = await gateway.request("GET", `/v1/whoami?api_key=${secret}&access_token=${secret}`, { key: null });
   assert.equal(inUrl.status, 401, "credentials never ride in a URL");

@@ -16,7 +16,11 @@ before(async () => {
   service = await startService();
   await register(gateway, "first", serviceAt(service.url, [{}, { name: "rest" }]));
   await register(gateway, "second", serviceAt(service.url, [{}]));
-  [caller, other, viewer] = [await makeKey(gateway, "caller"), await makeKey(gateway, "caller"), await makeKey(gateway, "viewer")];
+  [caller, other, viewer] = [
+    await makeKey(gateway, "caller"),
+    await makeKey(gateway, "caller"),
+    await makeKey(gateway, "viewer"),
+  ];
 });
 after(async () => {
   await gateway?.stop();
@@ -40,7 +44,11 @@ async function page(query: Record<string, string>, key = gateway.adminKey): Prom
   return { ids: data.map(({ id }: any) => id), next };
 }
 
-async function all(query: Record<string, string>, key = gateway.adminKey, between?: () => Promise<unknown>): Promise<string[]> {
+async function all(
+  query: Record<string, string>,
+  key = gateway.adminKey,
+  between?: () => Promise<unknown>,
+): Promise<string[]> {
   const found = [];
   let cursor: string | null = null;
   do {
@@ -55,10 +63,14 @@ async function all(query: Record<string, string>, key = gateway.adminKey, betwee
 test("more_than_two_hundred_contexts_are_paged_without_gap_or_repeat_while_new_ones_come", async () => {
   const made: string[] = [];
   for (let round = 0; round < 11; round++) {
-    const answers = await Promise.all(Array.from({ length: 20 }, () => create(gateway, { capability: "rest" }, { key: caller.secret })));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => create(gateway, { capability: "rest" }, { key: caller.secret })),
+    );
     for (const { json } of answers) made.push(json.id);
   }
-  const found = await all({ limit: "30" }, caller.secret, () => create(gateway, { capability: "rest" }, { key: caller.secret }));
+  const found = await all({ limit: "30" }, caller.secret, () =>
+    create(gateway, { capability: "rest" }, { key: caller.secret }),
+  );
   assert.equal(new Set(found).size, found.length, "something came twice");
   assert.deepEqual(found.toSorted(), made.toSorted());
   // Newest first, by the ids' time: they sort after region and shard.
@@ -143,7 +155,10 @@ test("a_cursor_survives_a_new_key_and_a_change_of_the_registry", async () => {
   await makeKey(gateway, "viewer");
   const { ids: second } = await page({ limit: "2", cursor: next! }, caller.secret);
   assert.equal(second.length, 2);
-  assert.equal(ids.some((id) => second.includes(id)), false);
+  assert.equal(
+    ids.some((id) => second.includes(id)),
+    false,
+  );
 });
 
 test("all_owners_are_seen_only_with_the_permission", async () => {
@@ -153,8 +168,13 @@ test("all_owners_are_seen_only_with_the_permission", async () => {
   const denied = await gateway.request("GET", "/v1/contexts?owner=*", { key: caller.secret });
   refused(denied, 403, "permission_denied");
   assert.equal(denied.headers.get("www-authenticate"), 'Bearer error="insufficient_scope", scope="contexts:read:*"');
-  refused(await gateway.request("GET", `/v1/contexts?owner=key:${other.id}`, { key: caller.secret }), 403, "permission_denied");
-  const seen = (query: Record<string, string>, key: string) => page({ limit: "10", ...query }, key).then(({ ids }) => ids);
+  refused(
+    await gateway.request("GET", `/v1/contexts?owner=key:${other.id}`, { key: caller.secret }),
+    403,
+    "permission_denied",
+  );
+  const seen = (query: Record<string, string>, key: string) =>
+    page({ limit: "10", ...query }, key).then(({ ids }) => ids);
   assert.equal((await seen({}, caller.secret)).includes(theirs.id), false);
   for (const query of [{}, { owner: "me" }, { owner: `key:${caller.id}` }] as Record<string, string>[]) {
     assert.equal((await seen(query, caller.secret))[0], mine.id, JSON.stringify(query));

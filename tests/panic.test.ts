@@ -1,7 +1,17 @@
 // A panic on purpose, in every place: its caller learns of it soon, nobody hangs, and what comes after works.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import { accepted, create, ended, eventually, finalStates, obedient, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  finalStates,
+  obedient,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
@@ -53,9 +63,13 @@ for (const place of ["worker", "object"]) {
 
   test(`a_panic_in_the_${place}_hangs_no_request_that_is_in_flight`, { timeout: 60_000 }, async () => {
     const calls = service.calls.length;
-    const slow = Array.from({ length: 6 }, () => create(gateway, { parameters: { ms: 1500 } }, { signal: AbortSignal.timeout(20_000) }));
+    const slow = Array.from({ length: 6 }, () =>
+      create(gateway, { parameters: { ms: 1500 } }, { signal: AbortSignal.timeout(20_000) }),
+    );
     await service.call(calls + slow.length - 1);
-    const quick = Array.from({ length: 10 }, () => gateway.request("GET", "/v1/contexts", { signal: AbortSignal.timeout(10_000) }));
+    const quick = Array.from({ length: 10 }, () =>
+      gateway.request("GET", "/v1/contexts", { signal: AbortSignal.timeout(10_000) }),
+    );
     const died = panic(place);
     // Each is answered: with its result, or with a problem that says that it was not served.
     for (const answer of await Promise.all([...slow, ...quick])) {
@@ -82,21 +96,22 @@ for (const place of ["worker", "object"]) {
 }
 
 test("a_panic_in_an_alarm_is_retried_and_its_object_works", { timeout: 60_000 }, async () => {
-  const answer = await panic("alarm");
-  assert.equal(answer.status, 200, answer.text);
-  const before = gateway.logs.length;
-  await eventually(() => gateway.logs.slice(before).some((line) => /panic/i.test(line)), 10_000);
-  await works();
-  // The object whose alarm died, by whatever asks all of them.
-  const again = await eventually(async () => {
-    const after = await panic("alarm");
-    return after.status === 200 && after;
-  }, 15_000);
-  assert.equal(again.status, 200);
+  const panics = () => gateway.logs.filter((line) => line.startsWith("panicked at")).length;
+  for (let time = 0; time < 2; time++) {
+    const before = panics();
+    const answer = await panic("alarm");
+    assert.equal(answer.status, 200, answer.text);
+    await eventually(() => panics() > before, 10_000);
+    await works();
+  }
 });
 
 test("starts_in_the_future_survive_a_panic_in_the_object", { timeout: 60_000 }, async () => {
-  const contexts = await Promise.all(Array.from({ length: 6 }, (_, at) => accepted(gateway, { run_at: new Date(Date.now() + 1500 + at * 100).toISOString() })));
+  const contexts = await Promise.all(
+    Array.from({ length: 6 }, (_, at) =>
+      accepted(gateway, { run_at: new Date(Date.now() + 1500 + at * 100).toISOString() }),
+    ),
+  );
   refused(await panic("object"), 500, "internal");
   for (const { id } of contexts) assert.equal((await ended(gateway, id, 30)).status, "completed");
 });
@@ -107,14 +122,19 @@ test("a_message_that_kills_the_hub_leaves_the_stream_whole", { timeout: 60_000 }
   const { json: before } = await create(gateway);
   await watching.next((event) => event.subject === before.id && event.type === "context.completed");
   killer.send("die");
-  await eventually(async () => (await gateway.request("GET", "/v1/whoami", { signal: AbortSignal.timeout(5000) })).status === 200);
+  await eventually(
+    async () => (await gateway.request("GET", "/v1/whoami", { signal: AbortSignal.timeout(5000) })).status === 200,
+  );
   await works();
   const last = watching.messages.at(-1).sequence;
   const resumed = await openEvents(gateway, { query: { after: last } });
   const { json: context } = await create(gateway);
   await resumed.next((event) => event.subject === context.id && event.type === "context.completed", 15_000);
   const sequences = resumed.messages.map(({ sequence }) => Number(sequence));
-  assert.deepEqual(sequences, sequences.map((_, at) => Number(last) + 1 + at));
+  assert.deepEqual(
+    sequences,
+    sequences.map((_, at) => Number(last) + 1 + at),
+  );
   for (const events of [watching, killer, resumed]) events.socket.terminate();
 });
 

@@ -4,7 +4,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { accepted, create, ended, makeKey, obedient, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  makeKey,
+  obedient,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
 
@@ -30,8 +40,14 @@ const remove = (id: string, headers: Record<string, string> = { "if-match": "*" 
 
 test("a_service_is_registered_read_replaced_and_deregistered", async () => {
   const document = serviceAt(service.url, [{ description: "Works.", input_schema: { type: "object" } }], {
-    description: "Does it.", tags: ["eu", "fast"], metadata: { team: "a" }, weight: 3, tier: 1, type: "llm",
-    health: { path: "/health", interval_seconds: 60 }, limits: { max_concurrency: 8, max_queue: 10 },
+    description: "Does it.",
+    tags: ["eu", "fast"],
+    metadata: { team: "a" },
+    weight: 3,
+    tier: 1,
+    type: "llm",
+    health: { path: "/health", interval_seconds: 60 },
+    limits: { max_concurrency: 8, max_queue: 10 },
   });
   const made = await put("whole", document);
   assert.equal(made.status, 201);
@@ -67,10 +83,16 @@ test("what_exists_is_changed_only_under_a_precondition_that_holds", async () => 
   const { headers } = await put("guarded", document);
   const current = headers.get("etag")!;
   assert.match(current, /^"[^"]+"$/, "a strong entity tag");
-  for (const [method, body] of [["PUT", document], ["PATCH", { weight: 2 }], ["DELETE", undefined]] as const) {
-    const send = (condition: Record<string, string>) => gateway.request(method, "/v1/services/guarded", { body, headers: condition });
+  for (const [method, body] of [
+    ["PUT", document],
+    ["PATCH", { weight: 2 }],
+    ["DELETE", undefined],
+  ] as const) {
+    const send = (condition: Record<string, string>) =>
+      gateway.request(method, "/v1/services/guarded", { body, headers: condition });
     refused(await send({}), 428, "precondition_required");
-    for (const stale of ['"0"', '"999999"', '"x"', '"7", "8"']) refused(await send({ "if-match": stale }), 412, "precondition_failed");
+    for (const stale of ['"0"', '"999999"', '"x"', '"7", "8"'])
+      refused(await send({ "if-match": stale }), 412, "precondition_failed");
     refused(await send({ "if-none-match": "*" }), 412, "precondition_failed");
     refused(await send({ "if-match": "1" }), 400, "invalid_request");
   }
@@ -85,20 +107,36 @@ test("what_exists_is_changed_only_under_a_precondition_that_holds", async () => 
 
 test("of_many_who_create_or_change_at_once_one_wins", async () => {
   const document = serviceAt(service.url);
-  const creates = await Promise.all(Array.from({ length: 8 }, () => put("contested", document, { "if-none-match": "*" })));
+  const creates = await Promise.all(
+    Array.from({ length: 8 }, () => put("contested", document, { "if-none-match": "*" })),
+  );
   assert.deepEqual(creates.map(({ status }) => status).sort(), [201, ...Array(7).fill(412)]);
   const etag = (await get("contested")).headers.get("etag")!;
-  const changes = await Promise.all(Array.from({ length: 8 }, (_, at) => patch("contested", { weight: at + 2 }, { "if-match": etag })));
+  const changes = await Promise.all(
+    Array.from({ length: 8 }, (_, at) => patch("contested", { weight: at + 2 }, { "if-match": etag })),
+  );
   assert.deepEqual(changes.map(({ status }) => status).sort(), [200, ...Array(7).fill(412)]);
   const winner = changes.find(({ status }) => status === 200)!;
   assert.equal((await get("contested")).json.weight, winner.json.weight);
 });
 
 test("a_patch_merges_as_rfc_7396_says", async () => {
-  await register(gateway, "merged", serviceAt(service.url, [{}], {
-    tags: ["a", "b"], metadata: { keep: 1, drop: 2, deep: { a: 1, b: 2 } }, description: "before", weight: 4,
-  }));
-  const answer = await patch("merged", { description: "after", tags: ["c"], weight: null, metadata: { drop: null, deep: { b: null, c: 3 }, add: [null] } });
+  await register(
+    gateway,
+    "merged",
+    serviceAt(service.url, [{}], {
+      tags: ["a", "b"],
+      metadata: { keep: 1, drop: 2, deep: { a: 1, b: 2 } },
+      description: "before",
+      weight: 4,
+    }),
+  );
+  const answer = await patch("merged", {
+    description: "after",
+    tags: ["c"],
+    weight: null,
+    metadata: { drop: null, deep: { b: null, c: 3 }, add: [null] },
+  });
   assert.equal(answer.status, 200, answer.text);
   const { json } = await get("merged");
   assert.deepEqual(json.metadata, { keep: 1, deep: { a: 1, c: 3 }, add: [null] });
@@ -107,13 +145,23 @@ test("a_patch_merges_as_rfc_7396_says", async () => {
   assert.equal((await patch("merged", { metadata: null, description: null })).status, 200);
   const { json: emptied } = await get("merged");
   assert.deepEqual([emptied.metadata, emptied.description], [null, ""]);
-  assert.deepEqual(pointers(refused(await patch("merged", { name: null, colour: "red", weight: 0 }), 422, "validation_failed")), ["#/colour", "#/name", "#/weight"]);
+  assert.deepEqual(
+    pointers(refused(await patch("merged", { name: null, colour: "red", weight: 0 }), 422, "validation_failed")),
+    ["#/colour", "#/name", "#/weight"],
+  );
   refused(await patch("merged", []), 422, "validation_failed");
-  assert.equal((await patch("merged", {}, { "if-match": "*", "content-type": "application/merge-patch+json" })).status, 200);
+  assert.equal(
+    (await patch("merged", {}, { "if-match": "*", "content-type": "application/merge-patch+json" })).status,
+    200,
+  );
 });
 
 test("a_patch_with_null_takes_the_credentials_away", async () => {
-  await register(gateway, "secretive", serviceAt(service.url, [{ name: "secretive" }], { credentials: { header: "X-Key", value: "k-123" } }));
+  await register(
+    gateway,
+    "secretive",
+    serviceAt(service.url, [{ name: "secretive" }], { credentials: { header: "X-Key", value: "k-123" } }),
+  );
   await create(gateway, { capability: "secretive" });
   assert.equal(service.calls.at(-1)!.headers["x-key"], "k-123");
   assert.equal((await patch("secretive", { credentials: null })).status, 200);
@@ -133,7 +181,11 @@ test("a_draining_service_takes_no_new_work_finishes_what_it_has_and_comes_back",
   refused(answer, 503, "no_service_available");
   assert.ok(Number(answer.headers.get("retry-after")) >= 1);
   assert.equal((await get("drained")).json.status, "draining");
-  assert.equal((await patch("drained", { description: "still" })).json.status, "draining", "another patch does not undo it");
+  assert.equal(
+    (await patch("drained", { description: "still" })).json.status,
+    "draining",
+    "another patch does not undo it",
+  );
   assert.equal((await ended(gateway, running.id)).status, "completed");
   assert.equal((await ended(gateway, waiting.id, 15)).status, "completed", "admitted before it drained");
   assert.equal((await patch("drained", { status: null })).json.status, "unknown");
@@ -155,14 +207,29 @@ test("the_list_shows_what_fits_its_filters", async () => {
   const own = await startGateway();
   try {
     await register(own, "a", serviceAt(service.url, [{ name: "chat" }], { type: "llm", tags: ["eu"] }));
-    await register(own, "b", serviceAt(service.url, [{ name: "chat" }, { name: "embed" }], { tags: ["eu", "us"], status: "draining" }));
+    await register(
+      own,
+      "b",
+      serviceAt(service.url, [{ name: "chat" }, { name: "embed" }], { tags: ["eu", "us"], status: "draining" }),
+    );
     await register(own, "c", serviceAt(service.url, [{ name: "store" }], { type: "database" }));
     for (const [query, ids] of [
-      ["", ["a", "b", "c"]], ["type=llm", ["a"]], ["capability=chat", ["a", "b"]], ["capability=embed", ["b"]],
-      ["status=draining", ["b"]], ["status=unknown", ["a", "c"]], ["tag=us", ["b"]], ["tag=eu&type=tool", ["b"]], ["tag=none", []],
+      ["", ["a", "b", "c"]],
+      ["type=llm", ["a"]],
+      ["capability=chat", ["a", "b"]],
+      ["capability=embed", ["b"]],
+      ["status=draining", ["b"]],
+      ["status=unknown", ["a", "c"]],
+      ["tag=us", ["b"]],
+      ["tag=eu&type=tool", ["b"]],
+      ["tag=none", []],
     ] as const) {
       const { json } = await own.request("GET", `/v1/services?${query}`);
-      assert.deepEqual(json.data.map(({ id }: any) => id), ids, query);
+      assert.deepEqual(
+        json.data.map(({ id }: any) => id),
+        ids,
+        query,
+      );
       assert.equal(json.next_cursor, null);
     }
     refused(await own.request("GET", "/v1/services?type=robot"), 422, "validation_failed");
@@ -173,21 +240,46 @@ test("the_list_shows_what_fits_its_filters", async () => {
 });
 
 test("capabilities_are_those_the_caller_may_call", async () => {
-  await register(gateway, "open", serviceAt(service.url, [{ name: "seen", input_schema: { type: "object" }, idempotent: true }]));
-  await register(gateway, "closed", serviceAt(service.url, [{ name: "unseen" }, { name: "asks", permissions: ["reports:read"] }]));
+  await register(
+    gateway,
+    "open",
+    serviceAt(service.url, [{ name: "seen", input_schema: { type: "object" }, idempotent: true }]),
+  );
+  await register(
+    gateway,
+    "closed",
+    serviceAt(service.url, [{ name: "unseen" }, { name: "asks", permissions: ["reports:read"] }]),
+  );
   await register(gateway, "closed-too", serviceAt(service.url, [{ name: "seen" }]));
-  const narrow = await makeKey(gateway, "service", ["services:read", "contexts:create:open.*", "contexts:create:closed.asks"]);
+  const narrow = await makeKey(gateway, "service", [
+    "services:read",
+    "contexts:create:open.*",
+    "contexts:create:closed.asks",
+  ]);
   const list = async (key: string, query = "") => {
     const { json } = await gateway.request("GET", `/v1/capabilities${query}`, { key });
     return json.data;
   };
   const seen = await list(narrow.secret);
-  assert.deepEqual(seen.map(({ name }: any) => name), ["seen"]);
-  assert.deepEqual(seen[0].services.map(({ service }: any) => service), ["open"]);
-  assert.deepEqual([seen[0].version, seen[0].input_schema, seen[0].idempotent, seen[0].available], ["1.0.0", { type: "object" }, true, true]);
+  assert.deepEqual(
+    seen.map(({ name }: any) => name),
+    ["seen"],
+  );
+  assert.deepEqual(
+    seen[0].services.map(({ service }: any) => service),
+    ["open"],
+  );
+  assert.deepEqual(
+    [seen[0].version, seen[0].input_schema, seen[0].idempotent, seen[0].available],
+    ["1.0.0", { type: "object" }, true, true],
+  );
   // What a list shows and what a call allows are one decision.
   assert.equal((await create(gateway, { capability: "seen" }, { key: narrow.secret })).json.service, "open");
-  for (const body of [{ capability: "unseen" }, { capability: "asks" }, { capability: "seen", service: "closed-too" }]) {
+  for (const body of [
+    { capability: "unseen" },
+    { capability: "asks" },
+    { capability: "seen", service: "closed-too" },
+  ]) {
     refused(await create(gateway, body, { key: narrow.secret }), 403, "permission_denied");
   }
   const wide = await makeKey(gateway, "service", ["services:read", "contexts:create:closed.*", "reports:read"]);
@@ -200,7 +292,8 @@ test("capabilities_are_those_the_caller_may_call", async () => {
 });
 
 test("a_write_that_has_answered_is_seen_by_the_next_call", async () => {
-  const withSchema = (n: number) => serviceAt(service.url, [{ name: "fast", input_schema: { type: "object", required: [`k${n}`] } }]);
+  const withSchema = (n: number) =>
+    serviceAt(service.url, [{ name: "fast", input_schema: { type: "object", required: [`k${n}`] } }]);
   await register(gateway, "fast", withSchema(0));
   for (let n = 1; n <= 50; n++) {
     assert.equal((await put("fast", withSchema(n), { "if-match": "*" })).status, 200);
@@ -228,7 +321,14 @@ test("the_registry_survives_a_restart", async () => {
   const vars = { ADMIN_KEY: "a key that outlives the restart" };
   try {
     const first = await startGateway({ persist, vars });
-    const kept = await register(first, "kept", serviceAt(service.url, [{ name: "kept" }], { credentials: { header: "X-Key", value: "k-9" }, status: "draining" }));
+    const kept = await register(
+      first,
+      "kept",
+      serviceAt(service.url, [{ name: "kept" }], {
+        credentials: { header: "X-Key", value: "k-9" },
+        status: "draining",
+      }),
+    );
     const before = await first.request("GET", "/v1/services/kept");
     await first.stop();
     const second = await startGateway({ persist, vars });
@@ -237,7 +337,10 @@ test("the_registry_survives_a_restart", async () => {
       assert.deepEqual(after.json, before.json);
       assert.equal(after.json.created_at, kept.created_at);
       assert.equal(after.headers.get("etag"), before.headers.get("etag"));
-      const undrained = await second.request("PATCH", "/v1/services/kept", { headers: { "if-match": after.headers.get("etag")! }, body: { status: null } });
+      const undrained = await second.request("PATCH", "/v1/services/kept", {
+        headers: { "if-match": after.headers.get("etag")! },
+        body: { status: null },
+      });
       assert.equal(undrained.status, 200);
       assert.equal((await create(second, { capability: "kept" })).json.status, "completed");
       assert.equal(service.calls.at(-1)!.headers["x-key"], "k-9");

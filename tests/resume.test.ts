@@ -27,7 +27,10 @@ after(async () => {
 /** Asserts that these sequences follow each other without gap or repeat. */
 function contiguous(sequences: string[]): void {
   const first = Number(sequences[0]);
-  assert.deepEqual(sequences, sequences.map((_, at) => String(first + at).padStart(16, "0")));
+  assert.deepEqual(
+    sequences,
+    sequences.map((_, at) => String(first + at).padStart(16, "0")),
+  );
 }
 
 /** The same choices in every run. */
@@ -162,7 +165,12 @@ test("a_store_evicted_between_admit_and_completion_loses_no_event", async () => 
   for (const { id } of contexts) {
     const told = events.messages.filter(({ subject }) => subject === id).map(({ type }) => type);
     assert.deepEqual(told, [
-      "context.created", "context.validated", "context.queued", "context.executing", "context.attempt", "context.completed",
+      "context.created",
+      "context.validated",
+      "context.queued",
+      "context.executing",
+      "context.attempt",
+      "context.completed",
     ]);
   }
   assert.equal(service.calls.length, calls + contexts.length, "nothing ran twice");
@@ -203,17 +211,19 @@ test("who_resumes_before_what_is_kept_is_told_of_the_gap_and_where_to_go_on", as
     const second = await startGateway({ persist, vars });
     try {
       // At once: the platform ends a connection a while after its closing frame.
-      await Promise.all([0, 1, kept - 2].map(async (after) => {
-        const resumed = await openEvents(second, { query: { after: String(after) } });
-        const gap = await resumed.next();
-        assert.equal(gap.type, "stream.gap");
-        assert.equal(gap.specversion, "1.0");
-        assert.equal((await resumed.closed).code, 4410);
-        assert.equal(resumed.messages.length, 1);
-        const onwards = await openEvents(second, { query: { after: gap.sequence } });
-        assert.equal(Number((await onwards.next()).sequence), kept);
-        onwards.close();
-      }));
+      await Promise.all(
+        [0, 1, kept - 2].map(async (after) => {
+          const resumed = await openEvents(second, { query: { after: String(after) } });
+          const gap = await resumed.next();
+          assert.equal(gap.type, "stream.gap");
+          assert.equal(gap.specversion, "1.0");
+          assert.equal((await resumed.closed).code, 4410);
+          assert.equal(resumed.messages.length, 1);
+          const onwards = await openEvents(second, { query: { after: gap.sequence } });
+          assert.equal(Number((await onwards.next()).sequence), kept);
+          onwards.close();
+        }),
+      );
       const { json: context } = await create(second);
       const whole = await openEvents(second, { query: { after: String(kept - 1) } });
       await whole.next((event) => event.subject === context.id && event.type === "context.completed");

@@ -7,7 +7,21 @@ import { after, before, test } from "node:test";
 import { createGzip } from "node:zlib";
 import { create, eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { echo, half, type Handler, hang, html, huge, inTurn, json, reset, type Service, slow, startService, status } from "./support/service.ts";
+import {
+  echo,
+  half,
+  type Handler,
+  hang,
+  html,
+  huge,
+  inTurn,
+  json,
+  reset,
+  type Service,
+  slow,
+  startService,
+  status,
+} from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
@@ -36,7 +50,10 @@ async function run(handler: Handler, capability: string, body: object = {}) {
   const from = service.calls.length;
   const { json: context } = await create(gateway, { capability, timeout_seconds: 8, ...body });
   const calls = service.calls.slice(from);
-  assert.deepEqual(calls.map((call) => call.json.attempt), calls.map((_, at) => at + 1));
+  assert.deepEqual(
+    calls.map((call) => call.json.attempt),
+    calls.map((_, at) => at + 1),
+  );
   return { context, calls: calls.length };
 }
 
@@ -66,16 +83,34 @@ const drip: Handler = (_, response) => {
   response.on("close", () => clearInterval(timer));
 };
 
-const error = (retryable?: boolean) => json({ error: { code: "no_stock", message: "Nothing left.", ...(retryable !== undefined && { retryable }) } });
+const error = (retryable?: boolean) =>
+  json({ error: { code: "no_stock", message: "Nothing left.", ...(retryable !== undefined && { retryable }) } });
 
 // How it ends for what is idempotent and for what is not: the code, and how often the service was called.
 for (const [what, handler, code, safe, once, statusCode] of [
   ["a_web_page", html, "upstream_invalid_response", 1, 1, 200],
   ["204", status(204), "upstream_invalid_response", 1, 1, 204],
-  ["text_that_is_no_json", (_, r) => void r.writeHead(200, { "content-type": "application/json" }).end("{'a'"), "upstream_invalid_response", 1, 1, 200],
+  [
+    "text_that_is_no_json",
+    (_, r) => void r.writeHead(200, { "content-type": "application/json" }).end("{'a'"),
+    "upstream_invalid_response",
+    1,
+    1,
+    200,
+  ],
   ["a_json_array", json([1]), "upstream_invalid_response", 1, 1, 200],
   ["neither_result_nor_error", json({ ok: true }), "upstream_invalid_response", 1, 1, 200],
-  ["a_result_1000_levels_deep", (_, r) => void r.writeHead(200, { "content-type": "application/json" }).end(`{"result":${"[".repeat(1000)}${"]".repeat(1000)}}`), "upstream_invalid_response", 1, 1, 200],
+  [
+    "a_result_1000_levels_deep",
+    (_, r) =>
+      void r
+        .writeHead(200, { "content-type": "application/json" })
+        .end(`{"result":${"[".repeat(1000)}${"]".repeat(1000)}}`),
+    "upstream_invalid_response",
+    1,
+    1,
+    200,
+  ],
   ["50_MB", huge(), "upstream_invalid_response", 1, 1, 200],
   ["50_MB_that_are_only_told", declaredHuge, "upstream_invalid_response", 1, 1, 200],
   ["a_gzip_bomb", gzipBomb, "upstream_invalid_response", 1, 1, 200],
@@ -97,7 +132,10 @@ for (const [what, handler, code, safe, once, statusCode] of [
   ["an_error_that_does_not_say", error(), "upstream_error", 1, 1, 200],
 ] as [string, Handler, string, number, number, number | null][]) {
   test(`a_service_that_answers_${what}_fails_with_${code}`, { timeout: 20_000 }, async () => {
-    for (const [capability, attempts] of [["safe", safe], ["once", once]] as const) {
+    for (const [capability, attempts] of [
+      ["safe", safe],
+      ["once", once],
+    ] as const) {
       const began = Date.now();
       const { context, calls } = await run(handler, capability);
       assert.ok(Date.now() - began < 6000, `${capability} took ${Date.now() - began} ms`);
@@ -105,15 +143,27 @@ for (const [what, handler, code, safe, once, statusCode] of [
       assert.equal(context.error.code, code, capability);
       assert.equal(context.error.service, "worker");
       assert.equal(calls, attempts, `calls of ${capability}`);
-      const told = context.attempts.map((attempt: any) => [attempt.number, attempt.outcome, attempt.code, attempt.status_code]);
+      const told = context.attempts.map((attempt: any) => [
+        attempt.number,
+        attempt.outcome,
+        attempt.code,
+        attempt.status_code,
+      ]);
       const outcome = code === "upstream_timeout" ? "timed_out" : "failed";
-    assert.deepEqual(told, Array.from({ length: attempts }, (_, at) => [at + 1, outcome, code, statusCode]));
+      assert.deepEqual(
+        told,
+        Array.from({ length: attempts }, (_, at) => [at + 1, outcome, code, statusCode]),
+      );
     }
   });
 }
 
 test("a_service_that_never_answers_is_left_at_the_deadline", { timeout: 20_000 }, async () => {
-  for (const [capability, handler] of [["safe", hang], ["once", hang], ["safe", drip]] as const) {
+  for (const [capability, handler] of [
+    ["safe", hang],
+    ["once", hang],
+    ["safe", drip],
+  ] as const) {
     const began = Date.now();
     const { context, calls } = await run(handler, capability, { timeout_seconds: 2 });
     assert.equal(context.status, "timed_out");
@@ -132,7 +182,10 @@ test("a_slow_service_is_waited_for", async () => {
 });
 
 test("a_service_asks_for_a_pause_and_gets_it", async () => {
-  for (const [code, capability] of [[429, "once"], [503, "safe"]] as const) {
+  for (const [code, capability] of [
+    [429, "once"],
+    [503, "safe"],
+  ] as const) {
     const { context, calls } = await run(inTurn(status(code, undefined, { "retry-after": "1" }), echo), capability);
     assert.deepEqual([context.status, calls], ["completed", 2]);
     const [first, second] = service.calls.slice(-2);
@@ -148,7 +201,9 @@ test("a_pause_longer_than_the_context_lives_is_not_begun", async () => {
 });
 
 test("a_pause_beyond_what_a_request_stays_for_is_kept_by_the_store", { timeout: 30_000 }, async () => {
-  const { context, calls } = await run(inTurn(status(503, undefined, { "retry-after": "6" }), echo), "once", { timeout_seconds: 20 });
+  const { context, calls } = await run(inTurn(status(503, undefined, { "retry-after": "6" }), echo), "once", {
+    timeout_seconds: 20,
+  });
   assert.equal(calls, 2, JSON.stringify(context));
   assert.equal(context.status, "completed");
   const [first, second] = service.calls.slice(-2);
@@ -188,9 +243,16 @@ test("an_address_where_nothing_listens_is_a_service_unavailable", async () => {
   await new Promise<void>((resolve) => closed.listen(0, "127.0.0.1", resolve));
   const { port } = closed.address() as { port: number };
   await new Promise((resolve) => closed.close(resolve));
-  await register(gateway, "gone", serviceAt(`http://127.0.0.1:${port}/`, [{ name: "away", idempotent: true }, { name: "away-once" }]));
+  await register(
+    gateway,
+    "gone",
+    serviceAt(`http://127.0.0.1:${port}/`, [{ name: "away", idempotent: true }, { name: "away-once" }]),
+  );
   // The platform tells a refused connection no differently from a broken one: what is not idempotent may have arrived.
-  for (const [capability, attempts] of [["away", 3], ["away-once", 1]] as const) {
+  for (const [capability, attempts] of [
+    ["away", 3],
+    ["away-once", 1],
+  ] as const) {
     const { json: context } = await create(gateway, { capability });
     assert.equal(context.status, "failed");
     assert.equal(context.error.code, "service_unavailable");
@@ -204,12 +266,19 @@ test("another_service_that_offers_it_takes_over", async () => {
   await register(gateway, "spare", serviceAt(fallback.url, [{ name: "shared", idempotent: true }], { tier: 1 }));
   const { context } = await run(status(502), "shared", { parameters: { a: 1 } });
   assert.deepEqual([context.status, context.service, context.result], ["completed", "spare", { a: 1 }]);
-  assert.deepEqual(context.attempts.map((attempt: any) => attempt.service), ["main", "spare"]);
+  assert.deepEqual(
+    context.attempts.map((attempt: any) => attempt.service),
+    ["main", "spare"],
+  );
   await fallback.stop();
 });
 
 test("each_call_is_signed_by_standard_webhooks", async () => {
-  const { signing_secret } = await register(gateway, "signed", serviceAt(service.url, [{ name: "signed", idempotent: true }]));
+  const { signing_secret } = await register(
+    gateway,
+    "signed",
+    serviceAt(service.url, [{ name: "signed", idempotent: true }]),
+  );
   const key = Buffer.from(signing_secret.replace(/^whsec_/, ""), "base64");
   assert.ok(key.length >= 24 && key.length <= 64);
   const { context } = await run(inTurn(status(503), echo), "signed", { parameters: { text: "ключ 🔑" } });
@@ -233,8 +302,19 @@ test("each_call_is_signed_by_standard_webhooks", async () => {
 test("nothing_of_the_callers_reaches_the_service", async () => {
   const caller = await makeKey(gateway, "caller");
   service.handler = echo;
-  const headers = { cookie: "session=mine", "x-api-key": "mine", "x-request-id": "mine-1", "x-custom": "mine", forwarded: "for=mine", "cf-access-token": "mine" };
-  const { json: context } = await create(gateway, { capability: "once", metadata: { note: "mine" } }, { key: caller.secret, headers });
+  const headers = {
+    cookie: "session=mine",
+    "x-api-key": "mine",
+    "x-request-id": "mine-1",
+    "x-custom": "mine",
+    forwarded: "for=mine",
+    "cf-access-token": "mine",
+  };
+  const { json: context } = await create(
+    gateway,
+    { capability: "once", metadata: { note: "mine" } },
+    { key: caller.secret, headers },
+  );
   assert.equal(context.status, "completed");
   const call = service.calls.at(-1)!;
   for (const name of ["authorization", "cookie", "x-api-key", "x-custom", "forwarded", "x-request-id"]) {
@@ -243,34 +323,53 @@ test("nothing_of_the_callers_reaches_the_service", async () => {
   const seen = JSON.stringify(call.headers) + call.raw;
   for (const secret of [caller.secret, gateway.adminKey, "mine"]) assert.equal(seen.includes(secret), false);
   // The platform itself tells which Worker's zone calls.
-  const told = Object.keys(call.headers).filter((name) => /^(cf-|x-forwarded|x-real)/.test(name) && name !== "cf-worker");
+  const told = Object.keys(call.headers).filter(
+    (name) => /^(cf-|x-forwarded|x-real)/.test(name) && name !== "cf-worker",
+  );
   assert.deepEqual(told, []);
 });
 
 test("a_services_credentials_are_sent_and_shown_nowhere", async () => {
   const secret = "Bearer s3cr3t-of-the-service-0123456789";
   const events = await openEvents(gateway, { query: { after: "0" } });
-  const document = { ...serviceAt(service.url, [{ name: "guarded" }]), credentials: { header: "Authorization", value: secret } };
+  const document = {
+    ...serviceAt(service.url, [{ name: "guarded" }]),
+    credentials: { header: "Authorization", value: secret },
+  };
   const answers = [await gateway.request("PUT", "/v1/services/guarded", { body: document })];
   assert.equal(answers[0]!.status, 201);
-  answers.push((await gateway.request("GET", "/v1/services/guarded")), await gateway.request("GET", "/v1/services"));
+  answers.push(await gateway.request("GET", "/v1/services/guarded"), await gateway.request("GET", "/v1/services"));
   answers.push(await gateway.request("GET", "/v1/capabilities"));
   service.handler = inTurn(echo, status(500), html, reset);
   for (let at = 0; at < 4; at++) {
     const answer = await create(gateway, { capability: "guarded" });
     assert.equal(service.calls.at(-1)!.headers.authorization, secret);
-    answers.push(answer, await gateway.request("GET", `/v1/contexts/${answer.json.id}`), await gateway.request("GET", `/v1/contexts/${answer.json.id}/events`));
+    answers.push(
+      answer,
+      await gateway.request("GET", `/v1/contexts/${answer.json.id}`),
+      await gateway.request("GET", `/v1/contexts/${answer.json.id}/events`),
+    );
   }
-  const patched = await gateway.request("PATCH", "/v1/services/guarded", { headers: { "if-match": "*" }, body: { description: "guarded" } });
+  const patched = await gateway.request("PATCH", "/v1/services/guarded", {
+    headers: { "if-match": "*" },
+    body: { description: "guarded" },
+  });
   assert.equal(patched.status, 200);
   service.handler = echo;
   await create(gateway, { capability: "guarded" });
   assert.equal(service.calls.at(-1)!.headers.authorization, secret, "a patch of something else keeps them");
   const broken = { ...document, credentials: { header: "Host", value: secret, more: secret } };
-  answers.push(patched, await gateway.request("PUT", "/v1/services/guarded", { headers: { "if-match": "*" }, body: broken }));
+  answers.push(
+    patched,
+    await gateway.request("PUT", "/v1/services/guarded", { headers: { "if-match": "*" }, body: broken }),
+  );
   assert.equal(answers.at(-1)!.status, 422);
   await events.next((event) => event.type === "service.updated" && event.subject === "guarded");
-  const shown = [...answers.map(({ text, headers }) => text + JSON.stringify([...headers])), JSON.stringify(events.messages), ...gateway.logs];
+  const shown = [
+    ...answers.map(({ text, headers }) => text + JSON.stringify([...headers])),
+    JSON.stringify(events.messages),
+    ...gateway.logs,
+  ];
   assert.ok(gateway.logs.length > 0);
   for (const text of shown) assert.equal(text.includes("s3cr3t-of"), false, text);
   events.close();

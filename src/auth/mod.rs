@@ -39,11 +39,7 @@ impl Principal {
 
     /// A refusal that names what is missing.
     pub fn require(&self, permission: &str) -> Result<(), Problem> {
-        if self.may(permission) {
-            Ok(())
-        } else {
-            Err(denied(permission))
-        }
+        if self.may(permission) { Ok(()) } else { Err(denied(permission)) }
     }
 
     /// The one decision about a capability: lists show what this allows, and calls go through when it does.
@@ -63,18 +59,12 @@ pub fn denied(permission: &str) -> Problem {
         Code::PermissionDenied,
         format!("This needs the permission {permission}. Ask an admin for a key that has it."),
     )
-    .with_header(
-        "WWW-Authenticate",
-        format!(r#"Bearer error="insufficient_scope", scope="{permission}""#),
-    )
+    .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
 }
 
 fn unauthenticated(presented: bool) -> Problem {
     let (detail, challenge) = if presented {
-        (
-            "The credentials are not valid (any more).",
-            r#"Bearer error="invalid_token""#,
-        )
+        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#)
     } else {
         ("Send an API key as Authorization: Bearer <key>.", "Bearer")
     };
@@ -86,9 +76,7 @@ fn credentials(request: &Request) -> Option<&str> {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    bearer
-        .or_else(|| request.header("x-api-key"))
-        .filter(|text| !text.is_empty())
+    bearer.or_else(|| request.header("x-api-key")).filter(|text| !text.is_empty())
 }
 
 fn admin() -> Principal {
@@ -116,17 +104,34 @@ fn holder(key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Princi
         principal: format!("key:{}", key.id),
         tenant: presented.tenant.into(),
         role: key.role.clone(),
-        permissions: role
-            .iter()
-            .map(ToString::to_string)
-            .chain(key.permissions.iter().cloned())
-            .collect(),
+        permissions: role.iter().map(ToString::to_string).chain(key.permissions.iter().cloned()).collect(),
         until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
     })
 }
 
+/// How old the snapshot may be that says who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// A store confirms its revision before anything comes of it.
+    Any,
+    /// Nobody confirms it: the registry is asked now, so that a write that has answered is seen.
+    Current,
+}
+
+async fn taken(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
+    let snapshot = match age {
+        Age::Any => snapshot::any(tenant).await,
+        Age::Current => snapshot::refreshed(tenant).await,
+    };
+    snapshot.map_err(|failure| Problem::internal(failure.0))
+}
+
 /// Who asks, and the snapshot that says so.
-pub async fn authenticate(request: &Request, settings: &Settings) -> Result<(Principal, Rc<Snapshot>), Problem> {
+pub async fn authenticate(
+    request: &Request,
+    settings: &Settings,
+    age: Age,
+) -> Result<(Principal, Rc<Snapshot>), Problem> {
     let Some(admin_key) = &settings.admin_key else {
         return Err(Problem::new(
             Code::NotConfigured,
@@ -135,31 +140,19 @@ pub async fn authenticate(request: &Request, settings: &Settings) -> Result<(Pri
     };
     let presented = credentials(request).ok_or_else(|| unauthenticated(false))?;
     if key::equal_secrets(presented, admin_key) {
-        let snapshot = snapshot::any(FIRST_TENANT)
-            .await
-            .map_err(|failure| Problem::internal(failure.0))?;
+        let snapshot = taken(FIRST_TENANT, age).await?;
         return Ok((admin(), snapshot));
     }
     let presented = key::parse(presented).ok_or_else(|| unauthenticated(true))?;
     if presented.tenant != FIRST_TENANT {
         return Err(unauthenticated(true));
     }
-    let mut snapshot = snapshot::any(presented.tenant)
-        .await
-        .map_err(|failure| Problem::internal(failure.0))?;
-    let mut found = snapshot
-        .key(presented.id)
-        .and_then(|key| holder(key, &presented, clock::now()));
-    if found.is_none() {
+    let mut snapshot = taken(presented.tenant, age).await?;
+    let mut found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+    if found.is_none() && age == Age::Any {
         // A key made a moment ago elsewhere is good here too.
-        snapshot = snapshot::refreshed(presented.tenant)
-            .await
-            .map_err(|failure| Problem::internal(failure.0))?;
-        found = snapshot
-            .key(presented.id)
-            .and_then(|key| holder(key, &presented, clock::now()));
+        snapshot = taken(presented.tenant, Age::Current).await?;
+        found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
     }
-    found
-        .map(|principal| (principal, snapshot))
-        .ok_or_else(|| unauthenticated(true))
+    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true))
 }

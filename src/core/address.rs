@@ -203,10 +203,8 @@ fn check_host(url: &Url) -> Result<(), Refusal> {
     if name.len() > MAX_NAME || !name.split('.').all(is_label) {
         return Err(Refusal::HostName);
     }
-    let under = |suffix: &&&str| {
-        name.strip_suffix(**suffix)
-            .is_some_and(|before| before.is_empty() || before.ends_with('.'))
-    };
+    let under =
+        |suffix: &&&str| name.strip_suffix(**suffix).is_some_and(|before| before.is_empty() || before.ends_with('.'));
     if let Some(suffix) = RESERVED.iter().find(under) {
         return Err(Refusal::Reserved(suffix));
     }

@@ -12,17 +12,11 @@ fn strict(text: &str) -> Result<Url, Refusal> {
 const GOOD: [(&str, &str); 20] = [
     ("https://api.acme.com", "https://api.acme.com/"),
     ("https://api.acme.com/", "https://api.acme.com/"),
-    (
-        "https://api.acme.com/v1/ocr?tier=a&x=%20",
-        "https://api.acme.com/v1/ocr?tier=a&x=%20",
-    ),
+    ("https://api.acme.com/v1/ocr?tier=a&x=%20", "https://api.acme.com/v1/ocr?tier=a&x=%20"),
     ("https://api.acme.com:443/v1", "https://api.acme.com/v1"),
     ("HTTPS://API.Acme.COM/V1", "https://api.acme.com/V1"),
     ("https://acme.co.uk/a@b", "https://acme.co.uk/a@b"),
-    (
-        "https://acme.com/?next=http://127.0.0.1/",
-        "https://acme.com/?next=http://127.0.0.1/",
-    ),
+    ("https://acme.com/?next=http://127.0.0.1/", "https://acme.com/?next=http://127.0.0.1/"),
     ("https://xn--mnchen-3ya.de/hook", "https://xn--mnchen-3ya.de/hook"),
     ("https://münchen.de/hook", "https://xn--mnchen-3ya.de/hook"),
     ("https://xn--pple-43d.com/", "https://xn--pple-43d.com/"),
@@ -282,20 +276,13 @@ fn development_relaxes_loopback_only() {
 
 #[test]
 fn the_gateway_is_known_by_every_name_of_loopback() {
-    for text in [
-        "http://127.0.0.1:8787/",
-        "http://localhost:8787/v1",
-        "http://[::1]:8787/",
-        "https://127.0.0.2:8787/",
-    ] {
+    for text in ["http://127.0.0.1:8787/", "http://localhost:8787/v1", "http://[::1]:8787/", "https://127.0.0.2:8787/"]
+    {
         assert_eq!(check(text, DEVELOPMENT, &OWN), Err(Refusal::Own), "{text}");
     }
     assert!(check("http://127.0.0.1:8788/", DEVELOPMENT, &OWN).is_ok());
     assert!(check("http://localhost:3000/", DEVELOPMENT, &["localhost"]).is_ok());
-    assert_eq!(
-        check("http://localhost/", DEVELOPMENT, &["localhost"]),
-        Err(Refusal::Own)
-    );
+    assert_eq!(check("http://localhost/", DEVELOPMENT, &["localhost"]), Err(Refusal::Own));
     let shouted = check("https://gw.acme.dev/", STRICT, &["GW.acme.dev:443"]);
     assert_eq!(shouted, Err(Refusal::Own));
 }
@@ -303,14 +290,8 @@ fn the_gateway_is_known_by_every_name_of_loopback() {
 #[test]
 fn a_refusal_says_what_to_do() {
     let said = Refusal::Reserved("local").to_string();
-    assert_eq!(
-        said,
-        "the address has a host name that is not public (.local): use a public one"
-    );
-    assert_eq!(
-        Refusal::TooLong.to_string(),
-        "the address is longer than 2048 bytes: use a shorter one"
-    );
+    assert_eq!(said, "the address has a host name that is not public (.local): use a public one");
+    assert_eq!(Refusal::TooLong.to_string(), "the address is longer than 2048 bytes: use a shorter one");
 }
 
 proptest! {

@@ -97,6 +97,8 @@ pub struct Admission {
     pub run_at: Option<Timestamp>,
     /// The trace it belongs to, as a `traceparent`.
     pub trace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_state: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -192,14 +194,21 @@ impl Head {
             not_before,
             cancel_requested: false,
         };
-        head.history.push(Step {
-            status: Status::Created,
-            at: now,
-            event: 0,
-        });
+        head.history.push(Step { status: Status::Created, at: now, event: 0 });
         head.enter(Status::Validated, now);
         head.enter(Status::Queued, now);
         head
+    }
+
+    /// A context that was executed under a lease only its worker knew, and is told of afterwards.
+    pub fn recorded(admission: Admission, report: Report) -> Result<Self, Refused> {
+        let began = report.started_at.max(admission.created_at);
+        let ended = report.ended_at.max(began);
+        let mut head = Self::admit(admission, began);
+        head.admission.retry.max_attempts = 1;
+        let lease = head.lease(began, ended)?;
+        head.report(Report { lease: lease.number, ..report }, ended, 0)?;
+        Ok(head)
     }
 
     pub fn id(&self) -> &ContextId {
@@ -210,11 +219,7 @@ impl Head {
         debug_assert!(self.status.may_become(status), "{:?} → {status:?}", self.status);
         self.status = status;
         self.updated_at = now.max(self.updated_at);
-        self.history.push(Step {
-            status,
-            at: self.updated_at,
-            event: 0,
-        });
+        self.history.push(Step { status, at: self.updated_at, event: 0 });
     }
 
     fn end(&mut self, status: Status, error: Option<ContextError>, now: Timestamp) -> Verdict {
@@ -227,12 +232,7 @@ impl Head {
 
     fn error(&self, code: ErrorCode, message: &str) -> Option<ContextError> {
         let service = self.attempts.last().map(|attempt| attempt.service.clone());
-        Some(ContextError {
-            code,
-            message: message.into(),
-            service,
-            details: None,
-        })
+        Some(ContextError { code, message: message.into(), service, details: None })
     }
 
     /// Begins an attempt that must report before `until`.
@@ -247,11 +247,7 @@ impl Head {
             return Err(Refused::NotNow);
         }
         self.leases += 1;
-        let lease = Lease {
-            number: self.leases,
-            since: now,
-            until,
-        };
+        let lease = Lease { number: self.leases, since: now, until };
         self.lease = Some(lease);
         self.not_before = None;
         self.enter(Status::Executing, now);
@@ -283,12 +279,7 @@ impl Head {
                 self.attempts.push(attempt);
                 Ok(self.end(Status::Completed, None, now))
             }
-            Outcome::Failed {
-                error,
-                retryable,
-                untouched,
-                retry_after_ms,
-            } => {
+            Outcome::Failed { error, retryable, untouched, retry_after_ms } => {
                 attempt.outcome = match error.code {
                     ErrorCode::UpstreamTimeout | ErrorCode::DeadlineExceeded => AttemptOutcome::TimedOut,
                     ErrorCode::Cancelled => AttemptOutcome::Cancelled,
@@ -311,17 +302,10 @@ impl Head {
         random: u64,
     ) -> Verdict {
         if self.cancel_requested {
-            return self.end(
-                Status::Cancelled,
-                self.error(ErrorCode::Cancelled, "It was cancelled."),
-                now,
-            );
+            return self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
         }
         if now >= self.admission.expires_at || error.code == ErrorCode::DeadlineExceeded {
-            let error = ContextError {
-                code: ErrorCode::DeadlineExceeded,
-                ..error
-            };
+            let error = ContextError { code: ErrorCode::DeadlineExceeded, ..error };
             return self.end(Status::TimedOut, Some(error), now);
         }
         let safe = untouched || self.admission.idempotent;
@@ -344,9 +328,7 @@ impl Head {
     /// Full jitter: anywhere from nothing to the base doubled per attempt, up to the cap.
     fn backoff_ms(&self, random: u64) -> u64 {
         let retry = self.admission.retry;
-        let doublings = u32::try_from(self.attempts.len().saturating_sub(1))
-            .unwrap_or(u32::MAX)
-            .min(32);
+        let doublings = u32::try_from(self.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX).min(32);
         let ceiling = retry.base_ms.saturating_mul(1 << doublings).min(retry.cap_ms);
         random % (ceiling + 1)
     }
@@ -380,11 +362,7 @@ impl Head {
             self.attempts.push(Attempt {
                 number: self.attempts.len() as u64 + 1,
                 service: self.admission.service.clone(),
-                outcome: if lost.is_some() {
-                    AttemptOutcome::Lost
-                } else {
-                    AttemptOutcome::TimedOut
-                },
+                outcome: if lost.is_some() { AttemptOutcome::Lost } else { AttemptOutcome::TimedOut },
                 code: None,
                 started_at: lease.since,
                 ended_at: now,
@@ -413,11 +391,7 @@ impl Head {
             self.updated_at = now.max(self.updated_at);
             return Ok(Cancelled::Asked);
         }
-        self.end(
-            Status::Cancelled,
-            self.error(ErrorCode::Cancelled, "It was cancelled."),
-            now,
-        );
+        self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
         Ok(Cancelled::Now)
     }
 

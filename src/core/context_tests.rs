@@ -3,10 +3,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn admission(idempotent: bool) -> Admission {
-    let store = StoreId {
-        region: Region::Eu,
-        shard: 0,
-    };
+    let store = StoreId { region: Region::Eu, shard: 0 };
     Admission {
         id: ContextId::new(store, Timestamp(1_000), [7; 10]),
         tenant: "default".into(),
@@ -26,34 +23,18 @@ fn admission(idempotent: bool) -> Admission {
         expires_at: Timestamp(61_000),
         run_at: None,
         trace: String::new(),
+        trace_state: None,
     }
 }
 
 fn report(lease: u64, outcome: Outcome) -> Report {
     let (started_at, ended_at) = (Timestamp(1_000), Timestamp(1_010));
-    Report {
-        lease,
-        service: "one".into(),
-        started_at,
-        ended_at,
-        status_code: None,
-        outcome,
-    }
+    Report { lease, service: "one".into(), started_at, ended_at, status_code: None, outcome }
 }
 
 fn failed(code: ErrorCode, retryable: bool, untouched: bool) -> Outcome {
-    let error = ContextError {
-        code,
-        message: "no".into(),
-        service: None,
-        details: None,
-    };
-    Outcome::Failed {
-        error,
-        retryable,
-        untouched,
-        retry_after_ms: None,
-    }
+    let error = ContextError { code, message: "no".into(), service: None, details: None };
+    Outcome::Failed { error, retryable, untouched, retry_after_ms: None }
 }
 
 fn words(head: &Head) -> Vec<&'static str> {
@@ -64,14 +45,8 @@ fn words(head: &Head) -> Vec<&'static str> {
 fn the_straight_way() {
     let mut head = Head::admit(admission(false), Timestamp(1_000));
     let lease = head.lease(Timestamp(1_001), Timestamp(20_000)).unwrap();
-    assert_eq!(
-        head.report(report(lease.number, Outcome::Succeeded), Timestamp(1_011), 0),
-        Ok(Verdict::Ended)
-    );
-    assert_eq!(
-        words(&head),
-        ["created", "validated", "queued", "executing", "completed"]
-    );
+    assert_eq!(head.report(report(lease.number, Outcome::Succeeded), Timestamp(1_011), 0), Ok(Verdict::Ended));
+    assert_eq!(words(&head), ["created", "validated", "queued", "executing", "completed"]);
     assert_eq!(head.execution_time_ms(), Some(11));
 }
 
@@ -82,15 +57,9 @@ fn a_late_answer_of_a_lost_lease_changes_nothing() {
     assert!(matches!(head.tick(Timestamp(5_000), 3), Verdict::Waits(_)));
     let second = head.lease(Timestamp(6_000), Timestamp(9_000)).unwrap();
     let before = head.clone();
-    assert_eq!(
-        head.report(report(first.number, Outcome::Succeeded), Timestamp(6_001), 0),
-        Err(Refused::LeaseLost)
-    );
+    assert_eq!(head.report(report(first.number, Outcome::Succeeded), Timestamp(6_001), 0), Err(Refused::LeaseLost));
     assert_eq!(head.history, before.history);
-    assert_eq!(
-        head.report(report(second.number, Outcome::Succeeded), Timestamp(6_002), 0),
-        Ok(Verdict::Ended)
-    );
+    assert_eq!(head.report(report(second.number, Outcome::Succeeded), Timestamp(6_002), 0), Ok(Verdict::Ended));
     assert_eq!(head.attempts.len(), 2);
 }
 
@@ -109,10 +78,7 @@ fn what_is_not_idempotent_is_repeated_only_if_its_service_did_nothing() {
     let mut head = Head::admit(admission(false), Timestamp(1_000));
     head.lease(Timestamp(1_000), Timestamp(5_000)).unwrap();
     let refused = failed(ErrorCode::ServiceUnavailable, true, true);
-    assert!(matches!(
-        head.report(report(1, refused), Timestamp(1_001), 7),
-        Ok(Verdict::Waits(_))
-    ));
+    assert!(matches!(head.report(report(1, refused), Timestamp(1_001), 7), Ok(Verdict::Waits(_))));
     head.lease(Timestamp(2_000), Timestamp(5_000)).unwrap();
     let broken = failed(ErrorCode::UpstreamError, true, false);
     assert_eq!(head.report(report(2, broken), Timestamp(2_001), 7), Ok(Verdict::Ended));
@@ -132,10 +98,7 @@ fn a_deadline_ends_what_waits_and_what_runs() {
 
 #[test]
 fn a_start_in_the_future_is_waited_for() {
-    let later = Admission {
-        run_at: Some(Timestamp(30_000)),
-        ..admission(true)
-    };
+    let later = Admission { run_at: Some(Timestamp(30_000)), ..admission(true) };
     let mut head = Head::admit(later, Timestamp(1_000));
     assert_eq!(head.due(), Timestamp(30_000));
     assert_eq!(head.lease(Timestamp(29_999), Timestamp(50_000)), Err(Refused::NotNow));

@@ -27,10 +27,7 @@ impl CursorKey {
     /// A key from any secret of the deployment. The secret is bound to this use by its own
     /// label, so the same one may serve elsewhere.
     pub fn new(secret: &[u8]) -> CursorKey {
-        let digest = Sha256::new()
-            .chain_update(b"narthex page cursor\0")
-            .chain_update(secret)
-            .finalize();
+        let digest = Sha256::new().chain_update(b"narthex page cursor\0").chain_update(secret).finalize();
         // An HMAC key shorter than a block is padded with zeros (RFC 2104 §2); doing it here
         // makes the constructor below one that cannot fail.
         let mut block = [0; 64];
@@ -103,10 +100,7 @@ mod tests {
     /// Pinned: a change of form must raise the version, or clients in mid-list break.
     #[test]
     fn the_form_stays_as_it_is() {
-        assert_eq!(
-            write(&CursorKey::new(b"k"), "a", ""),
-            "AeOwxEKY_BwUmvv0yJlvuSRhfma_YRs8gLxDHeVglvxltg"
-        );
+        assert_eq!(write(&CursorKey::new(b"k"), "a", ""), "AeOwxEKY_BwUmvv0yJlvuSRhfma_YRs8gLxDHeVglvxltg");
     }
 
     #[test]

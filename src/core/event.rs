@@ -123,35 +123,23 @@ fn step_item(head: &Head, step: &Step, result: Option<&RawValue>) -> Item {
     } else {
         What::Status(step.status)
     };
-    Item {
-        number: step.event,
-        at: step.at,
-        what,
-    }
+    Item { number: step.event, at: step.at, what }
 }
 
 /// Tells of every step and attempt of a context whose number is beyond `known`, in order.
 pub fn bundle(head: &Head, result: Option<&RawValue>, known: u64) -> Bundle {
     let steps = head.history.iter().map(|step| step.event);
-    let after = steps
-        .chain(head.attempts.iter().map(|attempt| attempt.event))
-        .filter(|n| *n <= known)
-        .max();
+    let after = steps.chain(head.attempts.iter().map(|attempt| attempt.event)).filter(|n| *n <= known).max();
     let mut items: Vec<Item> = head
         .history
         .iter()
         .filter(|step| step.event > known)
         .map(|step| step_item(head, step, result))
-        .chain(
-            head.attempts
-                .iter()
-                .filter(|attempt| attempt.event > known)
-                .map(|attempt| Item {
-                    number: attempt.event,
-                    at: attempt.ended_at,
-                    what: What::Attempt(attempt.clone()),
-                }),
-        )
+        .chain(head.attempts.iter().filter(|attempt| attempt.event > known).map(|attempt| Item {
+            number: attempt.event,
+            at: attempt.ended_at,
+            what: What::Attempt(attempt.clone()),
+        }))
         .collect();
     items.sort_by_key(|item| item.number);
     Bundle {
@@ -272,13 +260,7 @@ pub fn cloud_event(
     };
     let data = match &item.what {
         What::Status(status) => Data::Context(context_data(*status)),
-        What::Ended {
-            status,
-            result,
-            linked,
-            error,
-            execution_time_ms,
-        } => Data::Context(ContextData {
+        What::Ended { status, result, linked, error, execution_time_ms } => Data::Context(ContextData {
             result: result.as_deref(),
             result_url: linked.then(|| format!("/v1/contexts/{}", bundle.subject)),
             error: error.as_ref(),

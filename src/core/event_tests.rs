@@ -6,10 +6,7 @@ use super::*;
 use semver::Version;
 
 fn head() -> Head {
-    let store = StoreId {
-        region: Region::Eu,
-        shard: 0,
-    };
+    let store = StoreId { region: Region::Eu, shard: 0 };
     Head::admit(
         Admission {
             id: ContextId::new(store, Timestamp(1_000), [7; 10]),
@@ -30,6 +27,7 @@ fn head() -> Head {
             expires_at: Timestamp(61_000),
             run_at: None,
             trace: "00-00000000000000000000000000000001-0000000000000001-01".into(),
+            trace_state: None,
         },
         Timestamp(1_000),
     )
@@ -50,15 +48,7 @@ fn every_step_and_attempt_is_told_once_and_in_order() {
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
     number(&mut head, &mut counter);
     let first = bundle(&head, None, 0);
-    assert_eq!(
-        types(&first),
-        [
-            "context.created",
-            "context.validated",
-            "context.queued",
-            "context.executing"
-        ]
-    );
+    assert_eq!(types(&first), ["context.created", "context.validated", "context.queued", "context.executing"]);
     assert_eq!(first.after, None);
 
     let report = Report {
@@ -92,15 +82,7 @@ fn a_retry_is_told_after_the_attempt_that_caused_it() {
         next
     });
     let told = types(&bundle(&head, None, 3));
-    assert_eq!(
-        told,
-        [
-            "context.executing",
-            "context.attempt",
-            "context.queued",
-            "context.executing"
-        ]
-    );
+    assert_eq!(told, ["context.executing", "context.attempt", "context.queued", "context.executing"]);
 }
 
 #[test]

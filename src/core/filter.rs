@@ -40,37 +40,19 @@ impl Filter {
     pub fn from_query(get: impl Fn(&str) -> Option<String>, me: &str, sees_all: bool) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let types: Vec<String> = get("types")
-            .map(|list| {
-                list.split(',')
-                    .map(str::trim)
-                    .filter(|part| !part.is_empty())
-                    .map(Into::into)
-                    .collect()
-            })
+            .map(|list| list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect())
             .unwrap_or_default();
         if types.len() > MAX_TYPES || !types.iter().all(|pattern| valid_pattern(pattern)) {
-            faults.push(Fault::new(
-                "?types",
-                "must be event types such as context.completed or context.*, by commas",
-            ));
+            faults.push(Fault::new("?types", "must be event types such as context.completed or context.*, by commas"));
         }
         let owner = match get("owner").as_deref() {
             None | Some("*") | Some("") => None,
             Some("me") => Some(me.to_string()),
             Some(other) => Some(other.to_string()),
         };
-        let filter = Self {
-            types,
-            subject: get("subject"),
-            service: get("service"),
-            owner,
-        };
+        let filter = Self { types, subject: get("subject"), service: get("service"), owner };
         filter.bounded(&mut faults, "?");
-        if faults.is_empty() {
-            Ok(filter.narrowed(me, sees_all))
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(filter.narrowed(me, sees_all)) } else { Err(faults) }
     }
 
     /// From `{"subscribe": {…}}`.
@@ -94,21 +76,11 @@ impl Filter {
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self {
-            types,
-            subject,
-            service,
-            owner,
-        }
-        .narrowed(me, sees_all))
+        Ok(Self { types, subject, service, owner }.narrowed(me, sees_all))
     }
 
     fn bounded(&self, faults: &mut Vec<Fault>, at: &str) {
-        for (name, value) in [
-            ("subject", &self.subject),
-            ("service", &self.service),
-            ("owner", &self.owner),
-        ] {
+        for (name, value) in [("subject", &self.subject), ("service", &self.service), ("owner", &self.owner)] {
             if value.as_ref().is_some_and(|value| value.len() > 200) {
                 faults.push(Fault::new(format!("{at}{name}"), "must have at most 200 characters"));
             }
@@ -117,14 +89,7 @@ impl Filter {
 
     /// A caller that may not see all sees its own contexts, whatever it asked for.
     fn narrowed(self, me: &str, sees_all: bool) -> Self {
-        if sees_all {
-            self
-        } else {
-            Self {
-                owner: Some(me.to_string()),
-                ..self
-            }
-        }
+        if sees_all { self } else { Self { owner: Some(me.to_string()), ..self } }
     }
 
     /// Whether a subscriber sees an event. What has no owner (services, keys) is not hidden by one.
@@ -157,28 +122,17 @@ mod tests {
             service: Some("llm".into()),
             trace: None,
             after: None,
-            items: vec![Item {
-                number: 1,
-                at: Timestamp(0),
-                what: What::Status(Status::Queued),
-            }],
+            items: vec![Item { number: 1, at: Timestamp(0), what: What::Status(Status::Queued) }],
         }
     }
 
     fn query(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<String> {
-        move |name| {
-            pairs
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_string())
-        }
+        move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_string())
     }
 
     fn sees(pairs: &'static [(&'static str, &'static str)], all: bool, owner: &str) -> bool {
         let bundle = bundle(Some(owner));
-        Filter::from_query(query(pairs), "key:me", all)
-            .unwrap()
-            .matches(&bundle, &bundle.items[0])
+        Filter::from_query(query(pairs), "key:me", all).unwrap().matches(&bundle, &bundle.items[0])
     }
 
     #[test]
@@ -197,25 +151,14 @@ mod tests {
         assert!(!sees(&[("owner", "key:other")], false, "key:other"));
         assert!(sees(&[("owner", "key:other")], false, "key:me"));
         let message = r#"{"subscribe":{"owner":"*"}}"#;
-        assert_eq!(
-            Filter::from_message(message, "key:me", false).unwrap().owner.as_deref(),
-            Some("key:me")
-        );
+        assert_eq!(Filter::from_message(message, "key:me", false).unwrap().owner.as_deref(), Some("key:me"));
     }
 
     #[test]
     fn a_bad_message_is_told_why() {
-        for bad in [
-            "[]",
-            "{}",
-            r#"{"subscribe":{"types":["A"]}}"#,
-            r#"{"subscribe":{"x":1}}"#,
-            r#"{"unsubscribe":{}}"#,
-        ] {
-            assert!(
-                !Filter::from_message(bad, "key:me", true).unwrap_err().is_empty(),
-                "{bad}"
-            );
+        for bad in ["[]", "{}", r#"{"subscribe":{"types":["A"]}}"#, r#"{"subscribe":{"x":1}}"#, r#"{"unsubscribe":{}}"#]
+        {
+            assert!(!Filter::from_message(bad, "key:me", true).unwrap_err().is_empty(), "{bad}");
         }
     }
 }

@@ -56,9 +56,7 @@ impl Region {
 
     /// From a two-letter continent code of any case; Antarctica and the unknown have none.
     pub fn parse(code: &str) -> Option<Self> {
-        Region::ALL
-            .into_iter()
-            .find(|region| region.code().eq_ignore_ascii_case(code))
+        Region::ALL.into_iter().find(|region| region.code().eq_ignore_ascii_case(code))
     }
 
     /// The platform's name for objects created there.
@@ -137,9 +135,7 @@ impl ContextId {
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix(Self::PREFIX)?;
         let valid = text.len() == Self::LENGTH
-            && rest
-                .bytes()
-                .all(|byte| digit(byte).is_some() || byte.is_ascii_lowercase())
+            && rest.bytes().all(|byte| digit(byte).is_some() || byte.is_ascii_lowercase())
             && StoreId::parse(rest.get(..4)?).is_some()
             && rest.get(4..)?.bytes().all(|byte| digit(byte).is_some());
         valid.then(|| Self(text.into()))
@@ -196,9 +192,7 @@ pub fn row_key(sort_key: &str) -> u64 {
 /// Ids people choose: services, roles. Lower-case, digits, `-` and `_`, at most 64, beginning with a letter or digit.
 pub fn valid_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+    bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
         && text.len() <= 64
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
 }
@@ -206,9 +200,7 @@ pub fn valid_name(text: &str) -> bool {
 /// A request id a caller may choose: 1 to 128 characters that are safe in a log line.
 pub fn valid_request_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
 }
 
 #[cfg(test)]
@@ -217,10 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn store() -> impl Strategy<Value = StoreId> {
-        (0usize..6, 0u16..MAX_SHARDS).prop_map(|(region, shard)| StoreId {
-            region: Region::ALL[region],
-            shard,
-        })
+        (0usize..6, 0u16..MAX_SHARDS).prop_map(|(region, shard)| StoreId { region: Region::ALL[region], shard })
     }
 
     proptest! {

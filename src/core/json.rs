@@ -23,10 +23,7 @@ pub struct Fault {
 
 impl Fault {
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
@@ -80,11 +77,7 @@ impl<'a> Scanner<'a> {
                 (_, false) => pointer = format!("{pointer}/{}", frame.index),
             }
         }
-        Err(Invalid {
-            reason,
-            offset: self.at,
-            pointer,
-        })
+        Err(Invalid { reason, offset: self.at, pointer })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -98,11 +91,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn literal(&mut self, word: &'static str) -> Result<(), Invalid> {
-        if self
-            .bytes
-            .get(self.at..)
-            .is_some_and(|rest| rest.starts_with(word.as_bytes()))
-        {
+        if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
             self.at += word.len();
             Ok(())
         } else {
@@ -149,11 +138,7 @@ impl<'a> Scanner<'a> {
             }
         }
         if (!plain || whole > 300)
-            && !self
-                .text
-                .get(from..self.at)
-                .and_then(|n| n.parse::<f64>().ok())
-                .is_some_and(f64::is_finite)
+            && !self.text.get(from..self.at).and_then(|n| n.parse::<f64>().ok()).is_some_and(f64::is_finite)
         {
             return self.fail("the number is too large");
         }
@@ -162,10 +147,7 @@ impl<'a> Scanner<'a> {
 
     fn hex4(&mut self) -> Result<u32, Invalid> {
         let value = self.text.get(self.at..self.at + 4).and_then(|hex| {
-            hex.bytes()
-                .all(|b| b.is_ascii_hexdigit())
-                .then(|| u32::from_str_radix(hex, 16).ok())
-                .flatten()
+            hex.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(hex, 16).ok()).flatten()
         });
         match value {
             Some(value) => {
@@ -288,13 +270,7 @@ impl<'a> Scanner<'a> {
             return self.fail("nested too deeply");
         }
         self.at += 1;
-        self.frames.push(Frame {
-            is_object,
-            key: None,
-            index: 0,
-            first_key: self.keys.len(),
-            many: None,
-        });
+        self.frames.push(Frame { is_object, key: None, index: 0, first_key: self.keys.len(), many: None });
         Ok(())
     }
 
@@ -380,14 +356,7 @@ pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, Invalid> {
         offset: error.valid_up_to(),
         pointer: "#".into(),
     })?;
-    Scanner {
-        text,
-        bytes,
-        at: 0,
-        frames: Vec::new(),
-        keys: Vec::new(),
-    }
-    .document(max_depth)?;
+    Scanner { text, bytes, at: 0, frames: Vec::new(), keys: Vec::new() }.document(max_depth)?;
     Ok(text)
 }
 
@@ -439,11 +408,7 @@ impl<'a> Object<'a> {
     /// `text` has passed [`check`]. A value that is no object is a fault at `pointer`.
     pub fn new(text: &'a str, pointer: &str) -> Result<Self, Fault> {
         match serde_json::from_str::<Members<'a>>(text) {
-            Ok(Members(members)) => Ok(Self {
-                pointer: pointer.into(),
-                members,
-                faults: Vec::new(),
-            }),
+            Ok(Members(members)) => Ok(Self { pointer: pointer.into(), members, faults: Vec::new() }),
             Err(_) => Err(Fault::new(pointer, "must be an object")),
         }
     }
@@ -476,11 +441,7 @@ impl<'a> Object<'a> {
             // Where something is there but wrong, that has been said already.
             let at = child(&self.pointer, name);
             let inside = format!("{at}/");
-            if !self
-                .faults
-                .iter()
-                .any(|fault| fault.pointer == at || fault.pointer.starts_with(&inside))
-            {
+            if !self.faults.iter().any(|fault| fault.pointer == at || fault.pointer.starts_with(&inside)) {
                 self.fault(name, "is required");
             }
         }
@@ -495,14 +456,7 @@ impl<'a> Object<'a> {
         };
         let count = text.chars().count();
         if !length.contains(&count) {
-            self.fault(
-                name,
-                format!(
-                    "must have {} to {} characters, has {count}",
-                    length.start(),
-                    length.end()
-                ),
-            );
+            self.fault(name, format!("must have {} to {} characters, has {count}", length.start(), length.end()));
             return None;
         }
         Some(text)
@@ -513,10 +467,7 @@ impl<'a> Object<'a> {
         match serde_json::from_str::<u64>(raw.get()) {
             Ok(value) if range.contains(&value) => Some(value),
             _ => {
-                self.fault(
-                    name,
-                    format!("must be an integer from {} to {}", range.start(), range.end()),
-                );
+                self.fault(name, format!("must be an integer from {} to {}", range.start(), range.end()));
                 None
             }
         }
@@ -527,10 +478,7 @@ impl<'a> Object<'a> {
         match serde_json::from_str::<f64>(raw.get()) {
             Ok(value) if range.contains(&value) => Some(value),
             _ => {
-                self.fault(
-                    name,
-                    format!("must be a number from {} to {}", range.start(), range.end()),
-                );
+                self.fault(name, format!("must be a number from {} to {}", range.start(), range.end()));
                 None
             }
         }
@@ -550,9 +498,7 @@ impl<'a> Object<'a> {
     /// A string that `parse` knows; `expected` says which those are.
     pub fn parsed<T>(&mut self, name: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let raw = self.raw(name)?;
-        let value = serde_json::from_str::<Cow<'_, str>>(raw.get())
-            .ok()
-            .and_then(|text| parse(&text));
+        let value = serde_json::from_str::<Cow<'_, str>>(raw.get()).ok().and_then(|text| parse(&text));
         if value.is_none() {
             self.fault(name, format!("must be {expected}"));
         }
@@ -575,10 +521,7 @@ impl<'a> Object<'a> {
         match serde_json::from_str::<Vec<&'a RawValue>>(raw.get()) {
             Ok(items) if length.contains(&items.len()) => Some(items),
             _ => {
-                self.fault(
-                    name,
-                    format!("must be an array of {} to {} items", length.start(), length.end()),
-                );
+                self.fault(name, format!("must be an array of {} to {} items", length.start(), length.end()));
                 None
             }
         }
@@ -593,10 +536,7 @@ impl<'a> Object<'a> {
                 Ok(text) if !text.is_empty() && text.chars().count() <= longest => strings.push(text),
                 _ => {
                     let pointer = format!("{}/{index}", self.pointer_to(name));
-                    self.faults.push(Fault::new(
-                        pointer,
-                        format!("must be a string of 1 to {longest} characters"),
-                    ));
+                    self.faults.push(Fault::new(pointer, format!("must be a string of 1 to {longest} characters")));
                 }
             }
         }

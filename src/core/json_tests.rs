@@ -58,10 +58,7 @@ fn what_two_parsers_could_read_differently_is_refused() {
 #[test]
 fn a_fault_says_where() {
     assert_eq!(refused(r#"{"a":{"b/c":[1,{"d":1,"d":2}]}}"#).pointer, "#/a/b~1c/1/d");
-    assert_eq!(
-        refused(r#"{"parameters":{"city":"\ud800"}}"#).pointer,
-        "#/parameters/city"
-    );
+    assert_eq!(refused(r#"{"parameters":{"city":"\ud800"}}"#).pointer, "#/parameters/city");
     assert_eq!(refused("[[1,tru]]").pointer, "#/0/1");
 }
 
@@ -93,20 +90,14 @@ fn an_object_names_every_fault_at_once() {
     let missing = object.string("missing", 1..=10);
     object.require("missing", missing);
     let pointers: Vec<String> = object.finish().into_iter().map(|fault| fault.pointer).collect();
-    assert_eq!(
-        pointers,
-        ["#/name", "#/count", "#/on", "#/list/1", "#/missing", "#/extra"]
-    );
+    assert_eq!(pointers, ["#/name", "#/count", "#/on", "#/list/1", "#/missing", "#/extra"]);
 }
 
 #[test]
 fn a_member_keeps_its_own_text() {
     let text = r#"{"parameters": {"n":  12345678901234567890123, "f": 1.0}}"#;
     let mut object = Object::new(check(text.as_bytes(), 64).unwrap(), "#").unwrap();
-    assert_eq!(
-        object.raw("parameters").unwrap().get(),
-        r#"{"n":  12345678901234567890123, "f": 1.0}"#
-    );
+    assert_eq!(object.raw("parameters").unwrap().get(), r#"{"n":  12345678901234567890123, "f": 1.0}"#);
     assert!(object.finish().is_empty());
 }
 
@@ -115,9 +106,7 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         Just(serde_json::Value::Null),
         any::<bool>().prop_map(Into::into),
         any::<i64>().prop_map(Into::into),
-        any::<f64>()
-            .prop_filter("finite", |f| f.is_finite())
-            .prop_map(Into::into),
+        any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Into::into),
         any::<String>().prop_map(Into::into),
     ];
     leaf.prop_recursive(6, 64, 8, |inner| {

@@ -97,9 +97,7 @@ impl Presented<'_> {
 /// A credential must not reach a log by way of `{:?}`.
 impl std::fmt::Debug for Presented<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Presented")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Presented").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -120,9 +118,7 @@ pub fn equal_secrets(a: &str, b: &str) -> bool {
 pub fn valid_tenant(text: &str) -> bool {
     (1..=MAX_TENANT).contains(&text.len())
         && !text.starts_with('-')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// The lowest 60 bits, five to a character.
@@ -157,20 +153,16 @@ fn checksum(text: &str) -> String {
 /// Bit by bit: a hundred bytes a request are not worth a table.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            crc >> 1 ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
     })
 }
 
 fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing into a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    Sha256::digest(text).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]
@@ -208,10 +200,7 @@ mod tests {
     fn the_form_stays_as_it_is() {
         let minted = mint("default", [0; 48]);
         assert_eq!(minted.id, "default-000000000000");
-        assert_eq!(
-            minted.secret,
-            format!("nx_default-000000000000_{}", "0".repeat(43)) + "1B5UJ0"
-        );
+        assert_eq!(minted.secret, format!("nx_default-000000000000_{}", "0".repeat(43)) + "1B5UJ0");
     }
 
     #[test]

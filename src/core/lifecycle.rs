@@ -61,10 +61,7 @@ impl Status {
             Status::Created => matches!(next, Status::Validated | Status::Cancelled | Status::TimedOut),
             Status::Validated => matches!(next, Status::Queued | Status::Cancelled | Status::TimedOut),
             Status::Queued => {
-                matches!(
-                    next,
-                    Status::Executing | Status::Failed | Status::Cancelled | Status::TimedOut
-                )
+                matches!(next, Status::Executing | Status::Failed | Status::Cancelled | Status::TimedOut)
             }
             Status::Executing => matches!(
                 next,
@@ -76,10 +73,7 @@ impl Status {
                     | Status::TimedOut
             ),
             Status::InputRequired => {
-                matches!(
-                    next,
-                    Status::Queued | Status::Failed | Status::Cancelled | Status::TimedOut
-                )
+                matches!(next, Status::Queued | Status::Failed | Status::Cancelled | Status::TimedOut)
             }
             Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => false,
         }
@@ -162,10 +156,7 @@ mod tests {
     #[test]
     fn words_are_the_same_everywhere() {
         for status in Status::ALL {
-            assert_eq!(
-                serde_json::to_string(&status).unwrap(),
-                format!("\"{}\"", status.as_str())
-            );
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{}\"", status.as_str()));
             assert_eq!(Status::parse(status.as_str()), Some(status));
         }
     }

@@ -8,13 +8,7 @@ pub fn shipped_role(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "admin" => &["*"],
         "operator" => &["services:*", "limits:*", "usage:*", "audit:*"],
-        "caller" => &[
-            "contexts:create:*",
-            "contexts:read",
-            "contexts:cancel",
-            "services:read",
-            "events:read",
-        ],
+        "caller" => &["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
         "viewer" => &["*:read:*"],
         // Nothing by itself: its keys name the one service they are for.
         "service" => &[],
@@ -67,9 +61,7 @@ pub fn valid(text: &str) -> bool {
         && text.len() <= 160
         && segments.iter().all(|segment| {
             !segment.is_empty()
-                && segment
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'.' | b'-' | b'_'))
+                && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'.' | b'-' | b'_'))
         })
 }
 

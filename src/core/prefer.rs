@@ -43,10 +43,7 @@ impl Prefer {
     /// that the header is left out.
     pub fn applied(&self, wait_used: Option<u32>, async_used: bool) -> Option<String> {
         let done_async = (self.respond_async && async_used).then(|| "respond-async".to_owned());
-        let done_wait = self
-            .wait_seconds
-            .and(wait_used)
-            .map(|seconds| format!("wait={seconds}"));
+        let done_wait = self.wait_seconds.and(wait_used).map(|seconds| format!("wait={seconds}"));
         let done: Vec<String> = done_async.into_iter().chain(done_wait).collect();
         (!done.is_empty()).then(|| done.join(", "))
     }
@@ -101,10 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn prefer(respond_async: bool, wait_seconds: Option<u32>) -> Prefer {
-        Prefer {
-            respond_async,
-            wait_seconds,
-        }
+        Prefer { respond_async, wait_seconds }
     }
 
     #[test]
@@ -126,11 +120,7 @@ mod tests {
             ("respond-async=false", false, None),
             ("wait=1, wait=2", false, Some(1)),
             ("wait=x, wait=2", false, None),
-            (
-                "return=minimal; foo=\"some, respond-async\", handling=lenient",
-                false,
-                None,
-            ),
+            ("return=minimal; foo=\"some, respond-async\", handling=lenient", false, None),
             ("foo=\"a\\\", respond-async\"", false, None),
             ("foo=\"a\\\\\", respond-async", true, None),
             ("foo=\"unclosed, respond-async", false, None),
@@ -164,10 +154,7 @@ mod tests {
         assert_eq!(said(prefer(true, Some(10)), None, false), None);
         assert_eq!(said(prefer(true, None), None, true).unwrap(), "respond-async");
         assert_eq!(said(prefer(false, Some(90)), Some(30), false).unwrap(), "wait=30");
-        assert_eq!(
-            said(prefer(true, Some(10)), Some(10), true).unwrap(),
-            "respond-async, wait=10"
-        );
+        assert_eq!(said(prefer(true, Some(10)), Some(10), true).unwrap(), "respond-async, wait=10");
     }
 
     proptest! {

@@ -119,20 +119,11 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            errors: Vec::new(),
-            headers: Vec::new(),
-            cause: None,
-        }
+        Self { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
     }
 
     pub fn not_found(what: &str) -> Self {
-        Self::new(
-            Code::NotFound,
-            format!("There is no such {what}, or it is not yours to see."),
-        )
+        Self::new(Code::NotFound, format!("There is no such {what}, or it is not yours to see."))
     }
 
     pub fn invalid(errors: Vec<Fault>) -> Self {
@@ -140,20 +131,14 @@ impl Problem {
             1 => "One member is wrong; see errors.".to_string(),
             n => format!("{n} members are wrong; see errors."),
         };
-        Self {
-            errors,
-            ..Self::new(Code::ValidationFailed, detail)
-        }
+        Self { errors, ..Self::new(Code::ValidationFailed, detail) }
     }
 
     /// `cause` goes to the log, never to the answer.
     pub fn internal(cause: impl Into<String>) -> Self {
         let detail =
             "The request was not served. Try again; if it goes on, give the request id to who runs this gateway.";
-        Self {
-            cause: Some(cause.into()),
-            ..Self::new(Code::Internal, detail)
-        }
+        Self { cause: Some(cause.into()), ..Self::new(Code::Internal, detail) }
     }
 
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {

@@ -32,25 +32,14 @@ pub struct NewContext<'a> {
 /// Reads the body. `text` has passed `json::check`. All faults are named.
 pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
-    let capability = body.parsed("capability", "the name of a capability", |name| {
-        valid_capability_name(name).then(|| name.to_string())
-    });
+    let capability = body
+        .parsed("capability", "the name of a capability", |name| valid_capability_name(name).then(|| name.to_string()));
     let capability = body.require("capability", capability);
-    let service = body.parsed("service", "the id of a service", |id| {
-        valid_name(id).then(|| id.to_string())
-    });
-    let version = body.parsed("version", "a semver range such as ^1.2", |range| {
-        VersionReq::parse(range).ok()
-    });
+    let service = body.parsed("service", "the id of a service", |id| valid_name(id).then(|| id.to_string()));
+    let version = body.parsed("version", "a semver range such as ^1.2", |range| VersionReq::parse(range).ok());
     let parameters = body.raw_or_null("parameters").map_or(NO_PARAMETERS, RawValue::get);
     if parameters.len() > MAX_PARAMETERS_BYTES {
-        body.fault(
-            "parameters",
-            format!(
-                "must have at most {MAX_PARAMETERS_BYTES} bytes, has {}",
-                parameters.len()
-            ),
-        );
+        body.fault("parameters", format!("must have at most {MAX_PARAMETERS_BYTES} bytes, has {}", parameters.len()));
     }
     let priority = body.parsed("priority", "low, normal, high or critical", Priority::parse);
     let timeout_seconds = body.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS);
@@ -62,11 +51,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     if metadata.is_some_and(|raw| !raw.get().starts_with('{')) {
         body.fault("metadata", "must be an object");
     }
-    let run_at = body.parsed(
-        "run_at",
-        "a time such as 2026-12-01T00:00:00Z (RFC 3339)",
-        Timestamp::parse,
-    );
+    let run_at = body.parsed("run_at", "a time such as 2026-12-01T00:00:00Z (RFC 3339)", Timestamp::parse);
     let faults = body.finish();
     match capability {
         Some(capability) if faults.is_empty() => Ok(NewContext {
@@ -95,10 +80,7 @@ mod tests {
     #[test]
     fn only_the_capability_is_needed() {
         let new = read(r#"{"capability":"echo"}"#).unwrap();
-        assert_eq!(
-            (new.parameters, new.priority, new.source),
-            ("{}", Priority::Normal, Source::User)
-        );
+        assert_eq!((new.parameters, new.priority, new.source), ("{}", Priority::Normal, Source::User));
     }
 
     #[test]
@@ -129,10 +111,7 @@ mod tests {
     fn parameters_go_on_byte_for_byte() {
         let new = read(r#"{"capability":"a","parameters": [1.0,  1e2]}"#).unwrap();
         assert_eq!(new.parameters, "[1.0,  1e2]");
-        let large = format!(
-            r#"{{"capability":"a","parameters":"{}"}}"#,
-            "x".repeat(MAX_PARAMETERS_BYTES)
-        );
+        let large = format!(r#"{{"capability":"a","parameters":"{}"}}"#, "x".repeat(MAX_PARAMETERS_BYTES));
         assert_eq!(pointers(&large), ["#/parameters"]);
     }
 }

@@ -34,10 +34,12 @@ pub enum NoRoute {
     Unavailable,
 }
 
-/// Everyone who could do it, best tier first. `permitted` decides for the principal who asks.
+/// Everyone who could do it, best tier first. `permitted` decides for the principal who asks, `takes_work` whether
+/// a service may be given this.
 pub fn candidates<'s>(
     services: impl IntoIterator<Item = &'s Service>,
     wanted: Wanted<'_>,
+    takes_work: impl Fn(&Service) -> bool,
     permitted: impl Fn(&Service, &Capability) -> bool,
 ) -> Result<Vec<Candidate>, NoRoute> {
     let mut problem = NoRoute::Unknown;
@@ -46,11 +48,7 @@ pub fn candidates<'s>(
         if wanted.service.is_some_and(|id| id != service.id) {
             continue;
         }
-        let offered = service
-            .capabilities
-            .iter()
-            .enumerate()
-            .filter(|(_, offer)| offer.name == wanted.capability);
+        let offered = service.capabilities.iter().enumerate().filter(|(_, offer)| offer.name == wanted.capability);
         let mut best: Option<(usize, &Capability)> = None;
         for (index, offer) in offered {
             problem = worse(problem, NoRoute::Version);
@@ -62,7 +60,7 @@ pub fn candidates<'s>(
         let Some((index, capability)) = best else { continue };
         if !permitted(service, capability) {
             problem = worse(problem, NoRoute::Forbidden);
-        } else if service.draining {
+        } else if !takes_work(service) {
             problem = worse(problem, NoRoute::Unavailable);
         } else {
             found.push(Candidate {
@@ -95,10 +93,7 @@ fn worse(known: NoRoute, new: NoRoute) -> NoRoute {
 /// One of the candidates of the lowest tier, by weight. `candidates` is sorted by tier and not empty.
 pub fn choose(candidates: &[Candidate], random: u64) -> Option<&Candidate> {
     let tier = candidates.first()?.tier;
-    let equals: Vec<&Candidate> = candidates
-        .iter()
-        .take_while(|candidate| candidate.tier == tier)
-        .collect();
+    let equals: Vec<&Candidate> = candidates.iter().take_while(|candidate| candidate.tier == tier).collect();
     let total: u64 = equals.iter().map(|candidate| candidate.weight).sum();
     let mut ticket = random % total.max(1);
     for candidate in &equals {

@@ -71,12 +71,7 @@ impl Schema {
                           many others";
             return Err(vec![fault(at, detail)]);
         }
-        Ok(Schema {
-            accepts_all: accepts_all(&document),
-            compiled,
-            index,
-            document,
-        })
+        Ok(Schema { accepts_all: accepts_all(&document), compiled, index, document })
     }
 
     /// True when the schema accepts everything by its shape (`true`, `{}` or annotations
@@ -95,9 +90,7 @@ impl Schema {
         if !Scale::new(&self.document).bears(&self.document, instance, 0) {
             return refuse("is too large or too deep to be checked against this schema".into());
         }
-        self.compiled
-            .validate(instance, self.index)
-            .map_err(|error| Report::of(&error, &self.document, instance))
+        self.compiled.validate(instance, self.index).map_err(|error| Report::of(&error, &self.document, instance))
     }
 }
 
@@ -143,16 +136,8 @@ fn compile_faults(error: CompileError, document: &Value) -> Vec<Fault> {
 }
 
 fn accepts_all(document: &Value) -> bool {
-    const ANNOTATIONS: [&str; 8] = [
-        "$schema",
-        "$id",
-        "$comment",
-        "title",
-        "description",
-        "default",
-        "examples",
-        "deprecated",
-    ];
+    const ANNOTATIONS: [&str; 8] =
+        ["$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated"];
     match document {
         Value::Object(keywords) => keywords.keys().all(|k| ANNOTATIONS.contains(&k.as_str())),
         other => other == &Value::Bool(true),
@@ -188,10 +173,7 @@ fn holds(keyword: &str) -> Option<Holds> {
 }
 
 fn fault(pointer: &str, detail: &str) -> Fault {
-    Fault {
-        pointer: pointer.to_owned(),
-        detail: detail.to_owned(),
-    }
+    Fault { pointer: pointer.to_owned(), detail: detail.to_owned() }
 }
 
 /// One fault of the whole.

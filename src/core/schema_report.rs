@@ -51,12 +51,7 @@ impl<'a> Report<'a> {
 
     fn new(document: &'a Value, instance: &'a Value) -> Self {
         let (found, names) = (Vec::new(), HashMap::new());
-        Report {
-            document,
-            instance,
-            found,
-            names,
-        }
+        Report { document, instance, found, names }
     }
 
     fn gather(&mut self, error: &ValidationError, start: Start) {
@@ -67,13 +62,7 @@ impl<'a> Report<'a> {
         match &error.kind {
             ErrorKind::Reference { url, .. } => {
                 let schema = fragment(url).unwrap_or_default();
-                self.gather_all(
-                    error,
-                    Start {
-                        schema: &schema,
-                        at: &at,
-                    },
-                );
+                self.gather_all(error, Start { schema: &schema, at: &at });
             }
             ErrorKind::AnyOf | ErrorKind::OneOf(None) => {
                 let detail = format!("matches none of the {} forms allowed here", error.causes.len());
@@ -156,11 +145,7 @@ impl<'a> Report<'a> {
         let why = why.map_or_else(|| "is not allowed".to_owned(), |(_, why)| why);
         let turn = self.names.entry((depth, name.to_owned())).or_default();
         let mut at = Vec::new();
-        let mut search = Search {
-            name,
-            depth,
-            skip: *turn,
-        };
+        let mut search = Search { name, depth, skip: *turn };
         *turn += 1;
         if !search.holder(self.instance, &mut at) {
             search.skip = 0;
@@ -177,10 +162,7 @@ impl<'a> Report<'a> {
         let mut seen = HashSet::new();
         self.found
             .into_iter()
-            .map(|(at, detail)| Fault {
-                pointer: pointer(&at),
-                detail,
-            })
+            .map(|(at, detail)| Fault { pointer: pointer(&at), detail })
             .filter(|fault| seen.insert((fault.pointer.clone(), fault.detail.clone())))
             .take(MAX_FAULTS)
             .collect()
@@ -225,13 +207,8 @@ impl Search<'_> {
             found
         };
         match value {
-            Value::Object(members) => members
-                .iter()
-                .any(|(name, inner)| down(Step::Member(name.clone()), inner)),
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .any(|(index, inner)| down(Step::Item(index), inner)),
+            Value::Object(members) => members.iter().any(|(name, inner)| down(Step::Member(name.clone()), inner)),
+            Value::Array(items) => items.iter().enumerate().any(|(index, inner)| down(Step::Item(index), inner)),
             _ => false,
         }
     }

@@ -90,12 +90,7 @@ impl<'a> Survey<'a> {
                     }
                     let dynamic = keyword == "$dynamicAnchor";
                     let (name, at) = (name.clone(), at.clone());
-                    self.anchors.push(Anchor {
-                        resource,
-                        name,
-                        at,
-                        dynamic,
-                    });
+                    self.anchors.push(Anchor { resource, name, at, dynamic });
                 }
                 ("$ref" | "$dynamicRef", Value::String(text)) => self.references.push(Reference {
                     at: at.clone(),
@@ -136,22 +131,13 @@ impl<'a> Survey<'a> {
             self.faults.push(fault(&child(at, "$id"), "is not a URI reference"));
             return resource;
         };
-        match self
-            .resources
-            .iter_mut()
-            .find(|(start, known)| start == at || *known == url)
-        {
+        match self.resources.iter_mut().find(|(start, known)| start == at || *known == url) {
             Some((start, known)) if start == at => *known = url,
             Some(_) if id.is_empty() => return resource,
-            Some(_) => self
-                .faults
-                .push(fault(&child(at, "$id"), "is the $id of another part already")),
+            Some(_) => self.faults.push(fault(&child(at, "$id"), "is the $id of another part already")),
             None => self.resources.push((at.into(), url)),
         }
-        self.resources
-            .iter()
-            .position(|(start, _)| start == at)
-            .unwrap_or(resource)
+        self.resources.iter().position(|(start, _)| start == at).unwrap_or(resource)
     }
 
     /// Resolves every reference, and walks what only a reference makes a schema.
@@ -162,8 +148,7 @@ impl<'a> Survey<'a> {
                 Ok(targets) => {
                     for at in &targets {
                         let within = |(start, _): &(String, Url)| {
-                            at.strip_prefix(start.as_str())
-                                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                            at.strip_prefix(start.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                         };
                         // The innermost of the parts that hold it.
                         let held = self.resources.iter().enumerate().filter(|(_, r)| within(r));
@@ -206,9 +191,7 @@ impl<'a> Survey<'a> {
         } else {
             let named = |a: &&Anchor| a.name == inside;
             let mut anchors = self.anchors.iter().filter(named);
-            let anchor = anchors
-                .find(|a| a.resource == resource)
-                .ok_or("names no anchor there is")?;
+            let anchor = anchors.find(|a| a.resource == resource).ok_or("names no anchor there is")?;
             if reference.keyword == "$dynamicRef" && anchor.dynamic {
                 // The outermost part that has such an anchor wins, and that is always the
                 // root if it has one; else it depends on the way taken.

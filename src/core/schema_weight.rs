@@ -27,10 +27,7 @@ pub(super) struct Scale<'a> {
 
 impl<'a> Scale<'a> {
     pub fn new(document: &'a Value) -> Self {
-        Scale {
-            document,
-            steps_left: MAX_STEPS,
-        }
+        Scale { document, steps_left: MAX_STEPS }
     }
 
     /// Whether `instance` can be checked against `schema` within the bounds, being `nested`
@@ -64,10 +61,9 @@ impl<'a> Scale<'a> {
                 schema.is_none_or(|schema| self.bears(schema, value, nested))
             }),
             ("allOf" | "anyOf" | "oneOf", _) => list.iter().all(|schema| self.bears(schema, value, nested)),
-            ("prefixItems", Value::Array(items)) => list
-                .iter()
-                .zip(items)
-                .all(|(schema, item)| self.bears(schema, item, nested)),
+            ("prefixItems", Value::Array(items)) => {
+                list.iter().zip(items).all(|(schema, item)| self.bears(schema, item, nested))
+            }
             _ => true,
         }
     }
@@ -118,9 +114,8 @@ impl<'a> Scale<'a> {
             }),
             "additionalProperties" | "unevaluatedProperties" => {
                 let known = keywords.get("properties").and_then(Value::as_object);
-                let mut others = members
-                    .iter()
-                    .filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
+                let mut others =
+                    members.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
                 others.all(|(_, member)| self.bears(inner, member, nested))
             }
             "propertyNames" => members.keys().all(|_| self.bears(inner, &Value::Null, nested)),
@@ -193,8 +188,5 @@ pub(super) fn pattern_weight(pattern: &str) -> usize {
     }
     // boon rewrites such classes one by one, each time reading the pattern anew.
     let rewriting = rewritten * (pattern.len() + 12 * rewritten) / 10;
-    outer
-        .into_iter()
-        .fold(sum, usize::saturating_add)
-        .saturating_add(rewriting)
+    outer.into_iter().fold(sum, usize::saturating_add).saturating_add(rewriting)
 }

@@ -62,11 +62,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self {
-            max_attempts: 3,
-            base_ms: 200,
-            cap_ms: 30_000,
-        }
+        Self { max_attempts: 3, base_ms: 200, cap_ms: 30_000 }
     }
 }
 
@@ -200,7 +196,7 @@ impl Service {
 }
 
 /// Members that answers carry and a document sent back may carry too; they are not configuration.
-const READ_ONLY: [&str; 5] = ["id", "status_at", "created_at", "updated_at", "signing_secret_hint"];
+const READ_ONLY: [&str; 4] = ["id", "status_at", "created_at", "updated_at"];
 
 /// What reading depends on besides the document.
 #[derive(Debug, Clone, Copy)]
@@ -213,15 +209,9 @@ pub struct Rules<'a> {
 pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<Fault>> {
     let mut document = Object::new(text, "#").map_err(|fault| vec![fault])?;
     if !valid_name(id) {
-        document.fault(
-            "id",
-            "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit",
-        );
+        document.fault("id", "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit");
     }
-    if document
-        .raw("id")
-        .is_some_and(|given| given.get() != format!("\"{id}\""))
-    {
+    if document.raw("id").is_some_and(|given| given.get() != format!("\"{id}\"")) {
         document.fault("id", "must be the id in the path");
     }
     for name in READ_ONLY {
@@ -229,15 +219,14 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     }
     let name = document.string("name", 1..=200);
     let name = document.require("name", name);
-    let kind = document.parsed(
-        "type",
-        "llm, tool, database, external_api, file_storage or custom",
-        Kind::parse,
-    );
+    let kind = document.parsed("type", "llm, tool, database, external_api, file_storage or custom", Kind::parse);
     let kind = document.require("type", kind);
     let description = document.string("description", 0..=4000).unwrap_or_default();
     let tags = document.strings("tags", 50, 100).unwrap_or_default();
     let metadata = bounded_raw(&mut document, "metadata", 8 * 1024);
+    if metadata.as_ref().is_some_and(|raw| !raw.get().starts_with('{')) {
+        document.fault("metadata", "must be an object");
+    }
     let transport = read_transport(&mut document, rules);
     let transport = document.require("transport", transport);
     let credentials = read_credentials(&mut document);
@@ -284,10 +273,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
 fn bounded_raw(document: &mut Object<'_>, name: &str, limit: usize) -> Option<Box<RawValue>> {
     let raw = document.raw(name)?;
     if raw.get().len() > limit {
-        document.fault(
-            name,
-            format!("must have at most {limit} bytes, has {}", raw.get().len()),
-        );
+        document.fault(name, format!("must have at most {limit} bytes, has {}", raw.get().len()));
         return None;
     }
     Some(raw.to_owned())
@@ -299,15 +285,13 @@ fn read_transport(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transpo
     transport.require("kind", kind);
     let url = transport.string("url", 1..=2048);
     let url =
-        transport
-            .require("url", url)
-            .and_then(|text| match address::check(&text, rules.addresses, rules.own_hosts) {
-                Ok(url) => Some(url.to_string()),
-                Err(refusal) => {
-                    transport.fault("url", refusal.to_string());
-                    None
-                }
-            });
+        transport.require("url", url).and_then(|text| match address::check(&text, rules.addresses, rules.own_hosts) {
+            Ok(url) => Some(url.to_string()),
+            Err(refusal) => {
+                transport.fault("url", refusal.to_string());
+                None
+            }
+        });
     document.absorb(transport);
     Some(Transport::Http { url: url? })
 }
@@ -328,12 +312,9 @@ const RESERVED_HEADERS: [&str; 10] = [
 
 fn valid_header_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    name.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
         && !RESERVED_HEADERS.contains(&lower.as_str())
-        && !["webhook-", "cf-", "x-forwarded-"]
-            .iter()
-            .any(|prefix| lower.starts_with(prefix))
+        && !["webhook-", "cf-", "x-forwarded-"].iter().any(|prefix| lower.starts_with(prefix))
 }
 
 fn read_credentials(document: &mut Object<'_>) -> Option<Credentials> {
@@ -345,42 +326,27 @@ fn read_credentials(document: &mut Object<'_>) -> Option<Credentials> {
     }
     let value = credentials.string("value", 1..=4096);
     let value = credentials.require("value", value);
-    if value
-        .as_deref()
-        .is_some_and(|value| !value.bytes().all(|b| (0x20..0x7f).contains(&b)))
-    {
+    if value.as_deref().is_some_and(|value| !value.bytes().all(|b| (0x20..0x7f).contains(&b))) {
         credentials.fault("value", "must be visible ASCII");
     }
     document.absorb(credentials);
-    Some(Credentials {
-        header: header?,
-        value: value?,
-    })
+    Some(Credentials { header: header?, value: value? })
 }
 
 fn read_health(document: &mut Object<'_>) -> Option<Health> {
     let mut health = document.object("health")?;
     let path = health.string("path", 1..=500);
     let path = health.require("path", path);
-    if path
-        .as_deref()
-        .is_some_and(|path| !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b >= 0x7f))
-    {
+    if path.as_deref().is_some_and(|path| !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b >= 0x7f)) {
         health.fault("path", "must begin with / and be visible ASCII");
     }
     let interval_seconds = health.integer("interval_seconds", 5..=3600).unwrap_or(30);
     document.absorb(health);
-    Some(Health {
-        path: path?,
-        interval_seconds,
-    })
+    Some(Health { path: path?, interval_seconds })
 }
 
 fn read_limits(document: &mut Object<'_>) -> Limits {
-    let mut read = Limits {
-        max_concurrency: None,
-        max_queue: 1000,
-    };
+    let mut read = Limits { max_concurrency: None, max_queue: 1000 };
     if let Some(mut limits) = document.object("limits") {
         read.max_concurrency = limits.integer("max_concurrency", 1..=10_000);
         read.max_queue = limits.integer("max_queue", 0..=100_000).unwrap_or(read.max_queue);
@@ -431,39 +397,28 @@ fn read_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>> {
 pub fn valid_capability_name(text: &str) -> bool {
     text.len() <= 64
         && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
 fn read_capability(object: &mut Object<'_>) -> Option<Capability> {
-    let name = object.parsed(
-        "name",
-        "1 to 64 letters, digits, _, - or ., beginning with a letter or digit",
-        |text| valid_capability_name(text).then(|| text.to_string()),
-    );
+    let name = object.parsed("name", "1 to 64 letters, digits, _, - or ., beginning with a letter or digit", |text| {
+        valid_capability_name(text).then(|| text.to_string())
+    });
     let name = object.require("name", name);
     let version = object
-        .parsed("version", "a semantic version such as 1.2.0", |text| {
-            Version::parse(text).ok()
-        })
+        .parsed("version", "a semantic version such as 1.2.0", |text| Version::parse(text).ok())
         .unwrap_or(Version::new(1, 0, 0));
     let description = object.string("description", 0..=4000).unwrap_or_default();
     let input_schema = read_schema(object, "input_schema");
     let output_schema = read_schema(object, "output_schema");
     let idempotent = object.boolean("idempotent").unwrap_or(false);
     let durable = object.boolean("durable").unwrap_or(true);
-    let timeout_seconds = object
-        .integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS)
-        .unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+    let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(DEFAULT_TIMEOUT_SECONDS);
     let permissions = object.strings("permissions", 20, 160).unwrap_or_default();
     for (index, asked) in permissions.iter().enumerate() {
         if !permission::valid(asked) || asked.contains('*') {
             let pointer = format!("{}/{index}", object.pointer_to("permissions"));
-            object.faults([Fault::new(
-                pointer,
-                "must be a permission such as reports:read, without *",
-            )]);
+            object.faults([Fault::new(pointer, "must be a permission such as reports:read, without *")]);
         }
     }
     Some(Capability {
@@ -483,11 +438,7 @@ fn read_schema(object: &mut Object<'_>, name: &str) -> Option<Box<RawValue>> {
     let raw = object.raw(name)?;
     if let Err(faults) = Schema::compile(raw.get()) {
         let base = object.pointer_to(name);
-        object.faults(
-            faults
-                .into_iter()
-                .map(|fault| Fault::new(format!("{base}{}", fault.pointer), fault.detail)),
-        );
+        object.faults(faults.into_iter().map(|fault| Fault::new(format!("{base}{}", fault.pointer), fault.detail)));
     }
     Some(raw.to_owned())
 }

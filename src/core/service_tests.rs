@@ -1,10 +1,7 @@
 use super::*;
 use serde_json::{Value, json};
 
-const RULES: Rules<'static> = Rules {
-    addresses: Policy { allow_loopback: false },
-    own_hosts: &[],
-};
+const RULES: Rules<'static> = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
 
 fn smallest() -> Value {
     json!({
@@ -27,14 +24,7 @@ fn the_smallest_service_gets_sensible_defaults() {
     let capability = &registration.service.capabilities[0];
     assert_eq!(capability.version, Version::new(1, 0, 0));
     assert!(capability.durable && !capability.idempotent);
-    assert_eq!(
-        (
-            capability.timeout_seconds,
-            registration.service.weight,
-            registration.service.tier
-        ),
-        (60, 1, 0)
-    );
+    assert_eq!((capability.timeout_seconds, registration.service.weight, registration.service.tier), (60, 1, 0));
     assert_eq!(registration.service.status(), "unknown");
 }
 
@@ -87,15 +77,9 @@ fn a_shown_document_can_be_sent_back() {
 fn draining_is_configured_and_undone() {
     let mut document = smallest();
     merge_patch(&mut document, json!({"status": "draining"}));
-    assert_eq!(
-        read("echo", &document.to_string(), RULES).unwrap().service.status(),
-        "draining"
-    );
+    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(), "draining");
     merge_patch(&mut document, json!({"status": null}));
-    assert_eq!(
-        read("echo", &document.to_string(), RULES).unwrap().service.status(),
-        "unknown"
-    );
+    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(), "unknown");
 }
 
 /// The examples of RFC 7396, appendix A.
@@ -108,11 +92,7 @@ fn merge_patch_does_what_its_rfc_says() {
         (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
         (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
         (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
-        (
-            json!({"a": {"b": "c"}}),
-            json!({"a": {"b": "d", "c": null}}),
-            json!({"a": {"b": "d"}}),
-        ),
+        (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
         (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
         (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
         (json!({"a": "b"}), json!(["c"]), json!(["c"])),

@@ -125,11 +125,7 @@ mod tests {
     fn a_secret_of_a_whole_block_is_used_as_it_is() {
         let bytes = [7u8; 64];
         let secret = Secret::parse(&format!("whsec_{}", STANDARD.encode(bytes))).unwrap();
-        let by_slice = Hmac::<Sha256>::new_from_slice(&bytes)
-            .unwrap()
-            .chain_update(b"a.1.b")
-            .finalize()
-            .into_bytes();
+        let by_slice = Hmac::<Sha256>::new_from_slice(&bytes).unwrap().chain_update(b"a.1.b").finalize().into_bytes();
         assert_eq!(secret.sign("a", 1, b"b"), format!("v1,{}", STANDARD.encode(by_slice)));
     }
 

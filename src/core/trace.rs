@@ -40,18 +40,8 @@ impl Trace {
         }
         let parent_id = not_zero(parent_id);
         match traceparent.and_then(parse) {
-            Some((trace_id, flags)) => Trace {
-                trace_id,
-                parent_id,
-                flags,
-                state: tracestate.and_then(valid_state),
-            },
-            None => Trace {
-                trace_id: not_zero(trace_id),
-                parent_id,
-                flags: SAMPLED,
-                state: None,
-            },
+            Some((trace_id, flags)) => Trace { trace_id, parent_id, flags, state: tracestate.and_then(valid_state) },
+            None => Trace { trace_id: not_zero(trace_id), parent_id, flags: SAMPLED, state: None },
         }
     }
 
@@ -62,10 +52,7 @@ impl Trace {
 
     /// The same trace with a new parent id, as every attempt gets one.
     pub fn child(&self, random: [u8; 8]) -> Trace {
-        Trace {
-            parent_id: not_zero(random),
-            ..self.clone()
-        }
+        Trace { parent_id: not_zero(random), ..self.clone() }
     }
 
     /// The trace id in 32 lower hex digits, as it appears in logs and problems.
@@ -177,9 +164,7 @@ mod tests {
 
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const ID: &str = "0af7651916cd43dd8448eb211c80319c";
-    const RANDOM: [u8; 24] = [
-        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-    ];
+    const RANDOM: [u8; 24] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24];
     const NEW: &str = "00-0102030405060708090a0b0c0d0e0f10-1112131415161718-01";
 
     fn out(traceparent: &str) -> String {
@@ -263,10 +248,7 @@ mod tests {
     #[test]
     fn zeros_for_randomness_give_valid_ids() {
         let trace = Trace::accept(None, None, [0; 24]);
-        assert_eq!(
-            trace.header(),
-            "00-00000000000000000000000000000001-0000000000000001-01"
-        );
+        assert_eq!(trace.header(), "00-00000000000000000000000000000001-0000000000000001-01");
         assert_eq!(trace.child([0; 8]).parent_id, [0, 0, 0, 0, 0, 0, 0, 1]);
     }
 
@@ -275,13 +257,7 @@ mod tests {
         let trace = Trace::accept(Some(GOOD), Some("a=1"), RANDOM);
         let child = trace.child([9; 8]);
         assert_eq!(child.parent_id, [9; 8]);
-        assert_eq!(
-            Trace {
-                parent_id: trace.parent_id,
-                ..child
-            },
-            trace
-        );
+        assert_eq!(Trace { parent_id: trace.parent_id, ..child }, trace);
     }
 
     #[test]
@@ -289,18 +265,12 @@ mod tests {
         let many: Vec<String> = (0..32).map(|n| format!("k{n}=v")).collect();
         let many = many.join(",");
         for (given, after) in [
-            (
-                "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
-                "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
-            ),
+            ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
             ("a=1 ,\tb=2", "a=1,b=2"),
             ("a=1,,b=2,", "a=1,b=2"),
             ("a=1,b=2,a=3", "a=1,b=2"),
             ("fw529a3039@dt=FfAAAA;x y", "fw529a3039@dt=FfAAAA;x y"),
-            (
-                "0a_-*/=!\"#$%&'()*+-./:;<>?@[\\]^_`{|}~",
-                "0a_-*/=!\"#$%&'()*+-./:;<>?@[\\]^_`{|}~",
-            ),
+            ("0a_-*/=!\"#$%&'()*+-./:;<>?@[\\]^_`{|}~", "0a_-*/=!\"#$%&'()*+-./:;<>?@[\\]^_`{|}~"),
             (&many, &many),
         ] {
             assert_eq!(state(given).as_deref(), Some(after), "{given}");

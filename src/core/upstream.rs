@@ -6,7 +6,7 @@
 use serde_json::value::RawValue;
 
 use super::context::{ContextError, Outcome};
-use super::json::{MAX_DEPTH, Object, check};
+use super::json::{Fault, MAX_DEPTH, Object, check};
 use super::lifecycle::ErrorCode;
 use super::schema::Schema;
 
@@ -23,13 +23,17 @@ pub enum Answer {
         body: Vec<u8>,
     },
     /// More than [`MAX_ANSWER_BYTES`].
-    TooLarge { status: u16 },
+    TooLarge {
+        status: u16,
+    },
     /// The connection could not be made: nothing reached the service.
     Refused,
     /// The connection broke; the service may have done the work.
     Broken,
     /// No answer before the attempt's end; `deadline` when that was the context's own.
-    TimedOut { deadline: bool },
+    TimedOut {
+        deadline: bool,
+    },
     /// The attempt was stopped because its context was cancelled.
     Cancelled,
 }
@@ -63,15 +67,7 @@ struct Failure<'a> {
 impl<'a> Failure<'a> {
     fn new(service: &'a str, code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self {
-            service,
-            code,
-            message,
-            details: None,
-            retryable: false,
-            untouched: false,
-            retry_after_ms: None,
-        }
+        Self { service, code, message, details: None, retryable: false, untouched: false, retry_after_ms: None }
     }
 
     fn verdict(self) -> Verdict {
@@ -81,21 +77,8 @@ impl<'a> Failure<'a> {
             service: Some(self.service.into()),
             details: self.details,
         };
-        let Failure {
-            retryable,
-            untouched,
-            retry_after_ms,
-            ..
-        } = self;
-        Verdict {
-            outcome: Outcome::Failed {
-                error,
-                retryable,
-                untouched,
-                retry_after_ms,
-            },
-            result: None,
-        }
+        let Failure { retryable, untouched, retry_after_ms, .. } = self;
+        Verdict { outcome: Outcome::Failed { error, retryable, untouched, retry_after_ms }, result: None }
     }
 }
 
@@ -105,11 +88,7 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
         Answer::Refused => Failure {
             retryable: true,
             untouched: true,
-            ..Failure::new(
-                service,
-                ErrorCode::ServiceUnavailable,
-                "The service could not be reached.",
-            )
+            ..Failure::new(service, ErrorCode::ServiceUnavailable, "The service could not be reached.")
         }
         .verdict(),
         Answer::Broken => Failure {
@@ -121,19 +100,13 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
             )
         }
         .verdict(),
-        Answer::TimedOut { deadline: true } => Failure::new(
-            service,
-            ErrorCode::DeadlineExceeded,
-            "The service did not answer within the context's time.",
-        )
-        .verdict(),
+        Answer::TimedOut { deadline: true } => {
+            Failure::new(service, ErrorCode::DeadlineExceeded, "The service did not answer within the context's time.")
+                .verdict()
+        }
         Answer::TimedOut { deadline: false } => Failure {
             retryable: true,
-            ..Failure::new(
-                service,
-                ErrorCode::UpstreamTimeout,
-                "The service did not answer in time.",
-            )
+            ..Failure::new(service, ErrorCode::UpstreamTimeout, "The service did not answer in time.")
         }
         .verdict(),
         Answer::Cancelled => Failure::new(service, ErrorCode::Cancelled, "It was cancelled while it ran.").verdict(),
@@ -143,12 +116,7 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
             format!("The service's answer is larger than {MAX_ANSWER_BYTES} bytes."),
         )
         .verdict(),
-        Answer::Http {
-            status,
-            is_json,
-            retry_after_ms,
-            body,
-        } => {
+        Answer::Http { status, is_json, retry_after_ms, body } => {
             let text = check(&body, MAX_DEPTH).ok();
             if (200..300).contains(&status) {
                 success(service, status, is_json, text, schema)
@@ -166,9 +134,7 @@ fn refusal(service: &str, status: u16, text: Option<&str>, retry_after_ms: Optio
         _ => ErrorCode::UpstreamError,
     };
     Failure {
-        details: text
-            .filter(|text| text.len() <= 4096)
-            .and_then(|text| RawValue::from_string(text.into()).ok()),
+        details: text.filter(|text| text.len() <= 4096).and_then(|text| RawValue::from_string(text.into()).ok()),
         retryable: matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
         // These say by their definition that the request was not acted upon.
         untouched: matches!(status, 425 | 429 | 503),
@@ -200,37 +166,26 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
             return invalid("The service's error has no code or no message.");
         };
         let details = raw_member(text, "error");
-        return Failure {
-            details,
-            retryable,
-            ..Failure::new(service, ErrorCode::UpstreamError, message)
-        }
-        .verdict();
+        return Failure { details, retryable, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict();
     }
     let Some(result) = answer.raw_or_null("result") else {
         return invalid("The service's answer has neither a result nor an error.");
     };
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
-        let faults = match serde_json::from_str(result.get()) {
-            Ok(value) => schema.validate(&value).err().unwrap_or_default(),
+        let faults: Vec<Fault> = match serde_json::from_str(result.get()) {
+            Ok(value) => {
+                let faults = schema.validate(&value).err().unwrap_or_default();
+                faults.into_iter().map(|fault| Fault { pointer: format!("#{}", fault.pointer), ..fault }).collect()
+            }
             Err(_) => return invalid("The service's result is not acceptable JSON."),
         };
         if !faults.is_empty() {
-            let details = serde_json::to_string(&faults)
-                .ok()
-                .and_then(|text| RawValue::from_string(text).ok());
+            let details = serde_json::to_string(&faults).ok().and_then(|text| RawValue::from_string(text).ok());
             let message = "The service's result does not match the capability's output schema.";
-            return Failure {
-                details,
-                ..Failure::new(service, ErrorCode::UpstreamInvalidResponse, message)
-            }
-            .verdict();
+            return Failure { details, ..Failure::new(service, ErrorCode::UpstreamInvalidResponse, message) }.verdict();
         }
     }
-    Verdict {
-        outcome: Outcome::Succeeded,
-        result: Some(result.to_owned()),
-    }
+    Verdict { outcome: Outcome::Succeeded, result: Some(result.to_owned()) }
 }
 
 fn raw_member(text: &str, name: &str) -> Option<Box<RawValue>> {

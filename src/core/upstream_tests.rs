@@ -1,22 +1,12 @@
 use super::*;
 
 fn http(status: u16, is_json: bool, body: &[u8]) -> Answer {
-    Answer::Http {
-        status,
-        is_json,
-        retry_after_ms: None,
-        body: body.to_vec(),
-    }
+    Answer::Http { status, is_json, retry_after_ms: None, body: body.to_vec() }
 }
 
 fn failure(answer: Answer) -> (ErrorCode, bool, bool) {
     match read("one", answer, None).outcome {
-        Outcome::Failed {
-            error,
-            retryable,
-            untouched,
-            ..
-        } => (error.code, retryable, untouched),
+        Outcome::Failed { error, retryable, untouched, .. } => (error.code, retryable, untouched),
         Outcome::Succeeded => panic!("succeeded"),
     }
 }
@@ -50,24 +40,12 @@ fn what_is_not_an_answer_is_an_invalid_response() {
 #[test]
 fn statuses_say_whether_it_may_be_tried_again() {
     assert_eq!(failure(http(500, true, b"{}")), (ErrorCode::UpstreamError, true, false));
-    assert_eq!(
-        failure(http(404, false, b"no")),
-        (ErrorCode::UpstreamError, false, false)
-    );
-    assert_eq!(
-        failure(http(429, false, b"")),
-        (ErrorCode::ServiceUnavailable, true, true)
-    );
-    assert_eq!(
-        failure(http(504, false, b"")),
-        (ErrorCode::UpstreamTimeout, true, false)
-    );
+    assert_eq!(failure(http(404, false, b"no")), (ErrorCode::UpstreamError, false, false));
+    assert_eq!(failure(http(429, false, b"")), (ErrorCode::ServiceUnavailable, true, true));
+    assert_eq!(failure(http(504, false, b"")), (ErrorCode::UpstreamTimeout, true, false));
     assert_eq!(failure(Answer::Refused), (ErrorCode::ServiceUnavailable, true, true));
     assert_eq!(failure(Answer::Broken), (ErrorCode::ServiceUnavailable, true, false));
-    assert_eq!(
-        failure(Answer::TimedOut { deadline: true }),
-        (ErrorCode::DeadlineExceeded, false, false)
-    );
+    assert_eq!(failure(Answer::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false, false));
 }
 
 #[test]
@@ -85,14 +63,6 @@ fn a_services_own_error_is_kept() {
 #[test]
 fn a_result_must_match_the_output_schema() {
     let schema = Schema::compile(r#"{"type":"object","required":["text"]}"#).unwrap();
-    assert!(
-        read("one", http(200, true, br#"{"result":{"text":""}}"#), Some(&schema))
-            .result
-            .is_some()
-    );
-    assert!(
-        read("one", http(200, true, br#"{"result":{}}"#), Some(&schema))
-            .result
-            .is_none()
-    );
+    assert!(read("one", http(200, true, br#"{"result":{"text":""}}"#), Some(&schema)).result.is_some());
+    assert!(read("one", http(200, true, br#"{"result":{}}"#), Some(&schema)).result.is_none());
 }

@@ -13,7 +13,7 @@ use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log};
 
-use super::{LEASE_MS, hint, work_on};
+use super::{LEASE_MS, Waiter, hint, work_on};
 
 /// A consumer stops taking on more after this; the platform gives it 15 minutes in all.
 const SHIFT_MS: u64 = 10 * 60 * 1000;
@@ -29,18 +29,12 @@ pub async fn work_off(name: &str) -> Result<(), Failure> {
     let began = clock::now();
     while clock::now().since(began) < SHIFT_MS {
         let snapshot = snapshot::fresh(tenant).await?;
-        let claim = Message {
-            revision: snapshot.revision,
-            ask: Ask::Claim { lease_ms: LEASE_MS },
-        };
+        let claim = Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS } };
         match objects::send(Kind::Contexts, name, hint(store), &claim, PATIENCE_MS).await? {
             Reply::Leased(work) => {
-                if let Err(failure) = work_on(tenant.into(), *work, snapshot, STAYS_MS).await {
+                if let Err(failure) = work_on(tenant.into(), *work, snapshot, STAYS_MS, Waiter::nobody()).await {
                     // Its lease runs out, and the store sees to it.
-                    log(&format!(
-                        r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#,
-                        failure.0
-                    ));
+                    log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
                 }
             }
             Reply::Stale { .. } => {
@@ -59,25 +53,16 @@ pub async fn sweep() -> Result<(), Failure> {
     let snapshot = snapshot::refreshed(tenant).await?;
     let sweeps = snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
-        let message = Message {
-            revision: snapshot.revision,
-            ask: Ask::Sweep,
-        };
+        let message = Message { revision: snapshot.revision, ask: Ask::Sweep };
         async move {
             let swept: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;
             if let Err(failure) = swept {
-                log(&format!(
-                    r#"{{"level":"warn","message":"not swept","store":{name:?},"detail":{:?}}}"#,
-                    failure.0
-                ));
+                log(&format!(r#"{{"level":"warn","message":"not swept","store":{name:?},"detail":{:?}}}"#, failure.0));
             }
         }
     });
     join_all(sweeps).await;
-    let ask = registry::messages::Message {
-        tenant: tenant.into(),
-        ask: registry::messages::Ask::Sweep,
-    };
+    let ask = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Sweep };
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
     let _: events::messages::Reply =
         objects::send(Kind::Events, tenant, "", &events::messages::Ask::Sweep, PATIENCE_MS).await?;

@@ -25,14 +25,7 @@ fn patience(ask: &Ask) -> u64 {
 
 async fn send(tenant: &str, id: &ContextId, message: &Message) -> Result<Reply, Failure> {
     let store = id.store().ok_or_else(|| Failure("a context without a store".into()))?;
-    objects::send(
-        Kind::Contexts,
-        &store.object_name(tenant),
-        hint(store),
-        message,
-        patience(&message.ask),
-    )
-    .await
+    objects::send(Kind::Contexts, &store.object_name(tenant), hint(store), message, patience(&message.ask)).await
 }
 
 /// Asks once, with a revision the caller vouches for.
@@ -47,10 +40,7 @@ pub async fn ask_decided(
     snapshot: &mut Rc<Snapshot>,
     ask: Ask,
 ) -> Result<Reply, Failure> {
-    let mut message = Message {
-        revision: snapshot.revision,
-        ask,
-    };
+    let mut message = Message { revision: snapshot.revision, ask };
     for _ in 0..3 {
         match send(tenant, id, &message).await? {
             Reply::Stale { .. } => {

@@ -63,11 +63,8 @@ impl Answer {
     }
 
     pub fn problem(problem: &Problem, instance: &str, request_id: &str) -> Self {
-        let mut answer = Self::text(
-            problem.code.status(),
-            "application/problem+json",
-            problem.body(instance, request_id),
-        );
+        let mut answer =
+            Self::text(problem.code.status(), "application/problem+json", problem.body(instance, request_id));
         for (name, value) in &problem.headers {
             answer.headers.set(name, value);
         }

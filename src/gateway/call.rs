@@ -1,6 +1,7 @@
 //! A request on its way through the gateway.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
@@ -34,6 +35,8 @@ pub struct Call {
     pub request_id: String,
     pub trace: Trace,
     pub began: Timestamp,
+    /// Milliseconds until it was known who asks.
+    pub auth_ms: Cell<u64>,
 }
 
 /// Who asks, and the registry as it was when that was decided.
@@ -47,34 +50,17 @@ impl Call {
         let request = Request::new(raw);
         let url = request.url();
         let after_scheme = url.find("://").map_or(0, |at| at + 3);
-        let path_at = url
-            .get(after_scheme..)
-            .and_then(|rest| rest.find('/'))
-            .map_or(url.len(), |at| at + after_scheme);
+        let path_at = url.get(after_scheme..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| at + after_scheme);
         let (origin, rest) = url.split_at(path_at);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (origin, path, query) = (origin.to_string(), path.to_string(), query.to_string());
         let began = clock::now();
-        let trace = Trace::accept(
-            request.header("traceparent"),
-            request.header("tracestate"),
-            random::bytes(),
-        );
+        let trace = Trace::accept(request.header("traceparent"), request.header("tracestate"), random::bytes());
         let request_id = request
             .header("x-request-id")
             .filter(|id| valid_request_id(id))
             .map_or_else(|| format!("req_{}", ulid(began, random::bytes())), Into::into);
-        Self {
-            request,
-            settings,
-            context,
-            path,
-            query,
-            origin,
-            request_id,
-            trace,
-            began,
-        }
+        Self { request, settings, context, path, query, origin, request_id, trace, began, auth_ms: Cell::new(0) }
     }
 
     pub fn method(&self) -> &str {
@@ -91,10 +77,8 @@ impl Call {
     /// This request's path and query with one member set to another value.
     pub fn with_query(&self, name: &str, value: &str) -> String {
         let kept = url::form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key != name);
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(kept)
-            .append_pair(name, value)
-            .finish();
+        let query =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).append_pair(name, value).finish();
         format!("{}?{query}", self.path)
     }
 
@@ -104,28 +88,16 @@ impl Call {
             .filter(|(name, _)| !known.contains(&name.as_ref()))
             .map(|(name, _): (Cow<'_, str>, _)| json::Fault::new(format!("?{name}"), "is not a known query parameter"))
             .collect();
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::invalid(faults))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
     }
 
     /// The whole JSON body, checked.
     pub async fn json_body(&self) -> Result<Vec<u8>, Problem> {
         let content_type = self.request.header("content-type").unwrap_or_default();
-        let media = content_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
+        let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if !(media == "application/json" || media.starts_with("application/") && media.ends_with("+json")) {
-            return Err(Problem::new(
-                Code::UnsupportedMediaType,
-                "Send JSON, with Content-Type: application/json.",
-            )
-            .with_header("Accept", "application/json"));
+            return Err(Problem::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
+                .with_header("Accept", "application/json"));
         }
         let body = self.request.body(MAX_BODY_BYTES).await.map_err(|failure| {
             // The client went away or broke its own stream.
@@ -134,43 +106,27 @@ impl Call {
                 ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.")
             }
         })?;
-        let too_large = || {
-            Problem::new(
-                Code::PayloadTooLarge,
-                format!("The body may have at most {MAX_BODY_BYTES} bytes."),
-            )
-        };
+        let too_large =
+            || Problem::new(Code::PayloadTooLarge, format!("The body may have at most {MAX_BODY_BYTES} bytes."));
         let body = body.ok_or_else(too_large)?;
         json::check(&body, MAX_DEPTH).map_err(|invalid| Problem {
             errors: vec![invalid.fault()],
-            ..Problem::new(
-                Code::InvalidJson,
-                format!("The body is not acceptable JSON: {invalid}."),
-            )
+            ..Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}."))
         })?;
         Ok(body)
     }
 
     /// As [`Call::json_body`]; without a body an empty object.
     pub async fn optional_json_body(&self) -> Result<Vec<u8>, Problem> {
-        let empty = self.request.header("content-type").is_none()
-            && self.request.header("content-length").is_none_or(|length| length == "0")
+        let empty = self.request.header("content-length").is_none_or(|length| length == "0")
             && self.request.header("transfer-encoding").is_none();
-        if empty {
-            Ok(b"{}".to_vec())
-        } else {
-            self.json_body().await
-        }
+        if empty { Ok(b"{}".to_vec()) } else { self.json_body().await }
     }
 
     /// RFC 9110 §13.1: entity tags here are version numbers.
     pub fn condition(&self) -> Result<Condition, Problem> {
         let malformed = || Problem::new(Code::InvalidRequest, "If-Match takes * or entity tags such as \"3\".");
-        if self
-            .request
-            .header("if-none-match")
-            .is_some_and(|value| value.trim() == "*")
-        {
+        if self.request.header("if-none-match").is_some_and(|value| value.trim() == "*") {
             return Ok(Condition::Absent);
         }
         match self.request.header("if-match").map(str::trim) {
@@ -178,25 +134,19 @@ impl Call {
             Some("*") => Ok(Condition::Exists),
             Some(tags) => {
                 let tag = |tag: &str| {
-                    let inner = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
-                    // A tag that is none of ours matches nothing, but is well-formed.
-                    Some(inner.parse().unwrap_or(0))
+                    let strong = tag.trim();
+                    let inner = strong.strip_prefix("W/").unwrap_or(strong).strip_prefix('"')?.strip_suffix('"')?;
+                    // A weak tag never matches, nor one that is none of ours (RFC 9110 §8.8.3.2); both are well-formed.
+                    Some(if strong.starts_with('"') { inner.parse().unwrap_or(0) } else { 0 })
                 };
-                tags.split(',')
-                    .map(tag)
-                    .collect::<Option<Vec<u64>>>()
-                    .map(Condition::Versions)
-                    .ok_or_else(malformed)
+                tags.split(',').map(tag).collect::<Option<Vec<u64>>>().map(Condition::Versions).ok_or_else(malformed)
             }
         }
     }
 
     pub fn write_rules(&self) -> WriteRules {
         let host = self.origin.split("://").nth(1).unwrap_or_default();
-        WriteRules {
-            allow_loopback: self.settings.allow_loopback,
-            own_host: host.to_string(),
-        }
+        WriteRules { allow_loopback: self.settings.allow_loopback, own_host: host.to_string() }
     }
 
     /// A store for a new context, near the caller.
@@ -213,14 +163,6 @@ impl Call {
 }
 
 impl Caller {
-    /// The registry as it is now, for what a store does not confirm.
-    pub async fn fresh(&mut self) -> Result<(), Problem> {
-        if !self.snapshot.is_fresh() {
-            self.snapshot = snapshot::fresh(&self.principal.tenant).await.map_err(internal)?;
-        }
-        Ok(())
-    }
-
     /// The registry, asked now: a write that has answered is seen.
     pub async fn refresh(&mut self) -> Result<(), Problem> {
         self.snapshot = snapshot::refreshed(&self.principal.tenant).await.map_err(internal)?;
@@ -233,10 +175,7 @@ impl Caller {
             let tenant = self.principal.tenant.clone();
             call.keep_running(async move {
                 if let Err(failure) = snapshot::refreshed(&tenant).await {
-                    log(&format!(
-                        r#"{{"level":"warn","message":"snapshot not refreshed","detail":{:?}}}"#,
-                        failure.0
-                    ));
+                    log(&format!(r#"{{"level":"warn","message":"snapshot not refreshed","detail":{:?}}}"#, failure.0));
                 }
             });
         }

@@ -49,11 +49,10 @@ fn shown(capability: &Capability) -> CapabilityView<'_> {
     }
 }
 
-pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("services:read")?;
     call.only_query(&["name", "service"])?;
     let (name, of) = (call.query("name"), call.query("service"));
-    caller.refresh().await?;
     // One entry for each name and version, whoever offers it.
     let mut found: BTreeMap<(&str, &semver::Version), CapabilityView<'_>> = BTreeMap::new();
     for entry in &caller.snapshot.services {
@@ -66,15 +65,9 @@ pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
             if !wanted || !caller.principal.may_call(service, capability) {
                 continue;
             }
-            let view = found
-                .entry((&capability.name, &capability.version))
-                .or_insert_with(|| shown(capability));
+            let view = found.entry((&capability.name, &capability.version)).or_insert_with(|| shown(capability));
             view.available |= !service.draining;
-            view.services.push(Offer {
-                service: &service.id,
-                status: service.status(),
-                tier: service.tier,
-            });
+            view.services.push(Offer { service: &service.id, status: service.status(), tier: service.tier });
         }
     }
     let data: Vec<CapabilityView<'_>> = found.into_values().collect();

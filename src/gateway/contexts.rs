@@ -1,13 +1,10 @@
 //! `/v1/contexts`: creating work, watching it, stopping it.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use futures_channel::oneshot;
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use crate::auth::{self, Principal};
+use crate::auth::{self, Age, Principal};
 use crate::core::context::Admission;
 use crate::core::cursor;
 use crate::core::id::ContextId;
@@ -19,7 +16,7 @@ use crate::core::request::{self, NewContext};
 use crate::core::route::{self, Candidate, NoRoute, Wanted};
 use crate::core::service::at_parameters;
 use crate::core::time::Timestamp;
-use crate::execution::{self, LEASE_MS, Timings, Worked, ask_decided, hint, work_on};
+use crate::execution::{self, LEASE_MS, News, Timings, Waiter, ask_decided, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Message, Query, Reply, Work};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
@@ -62,71 +59,44 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
     let name = &new.capability;
     match reason {
         NoRoute::Unknown => Problem::invalid(vec![match &new.service {
-            Some(id) => Fault::new(
-                "#/service",
-                format!("no service {id} offers {name}; see GET /v1/capabilities"),
-            ),
-            None => Fault::new(
-                "#/capability",
-                format!("no service offers {name}; see GET /v1/capabilities"),
-            ),
+            Some(id) => Fault::new("#/service", format!("no service {id} offers {name}; see GET /v1/capabilities")),
+            None => Fault::new("#/capability", format!("no service offers {name}; see GET /v1/capabilities")),
         }]),
-        NoRoute::Version => Problem::invalid(vec![Fault::new(
-            "#/version",
-            format!("no service offers {name} in this version"),
-        )]),
-        NoRoute::Forbidden => auth::denied(&format!(
-            "contexts:create:{}.{name}",
-            new.service.as_deref().unwrap_or("*")
-        )),
-        NoRoute::Unavailable => Problem::new(
-            Code::NoServiceAvailable,
-            format!("Every service that offers {name} is draining or offline."),
-        )
-        .with_header("Retry-After", "5"),
+        NoRoute::Version => {
+            Problem::invalid(vec![Fault::new("#/version", format!("no service offers {name} in this version"))])
+        }
+        NoRoute::Forbidden => {
+            auth::denied(&format!("contexts:create:{}.{name}", new.service.as_deref().unwrap_or("*")))
+        }
+        NoRoute::Unavailable => {
+            Problem::new(Code::NoServiceAvailable, format!("Every service that offers {name} is draining or offline."))
+                .with_header("Retry-After", "5")
+        }
     }
 }
 
 fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewContext<'_>) -> Result<Decision, Problem> {
-    let wanted = Wanted {
-        capability: &new.capability,
-        service: new.service.as_deref(),
-        version: new.version.as_ref(),
-    };
-    let candidates = route::candidates(execution::services(snapshot), wanted, |service, capability| {
+    let wanted = Wanted { capability: &new.capability, service: new.service.as_deref(), version: new.version.as_ref() };
+    let takes_work = |service: &crate::core::service::Service| !service.draining;
+    let candidates = route::candidates(execution::services(snapshot), wanted, takes_work, |service, capability| {
         principal.may_call(service, capability)
     })
     .map_err(|reason| no_route(reason, new))?;
     let chosen = route::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
-    let entry = snapshot
-        .services
-        .get(chosen.service)
-        .ok_or_else(|| no_route(NoRoute::Unknown, new))?;
-    let offer = entry
-        .service()
-        .capabilities
-        .get(chosen.capability)
-        .ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+    let entry = snapshot.services.get(chosen.service).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+    let offer = entry.service().capabilities.get(chosen.capability).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
 
     let mut faults = Vec::new();
     let timeout_seconds = new.timeout_seconds.unwrap_or(offer.timeout_seconds);
     if timeout_seconds > offer.timeout_seconds {
         let most = offer.timeout_seconds;
-        faults.push(Fault::new(
-            "#/timeout_seconds",
-            format!("{} allows at most {most}", offer.name),
-        ));
+        faults.push(Fault::new("#/timeout_seconds", format!("{} allows at most {most}", offer.name)));
     }
     if let Some(schema) = entry.input(chosen.capability).filter(|schema| !schema.accepts_all()) {
         match serde_json::from_str(new.parameters) {
-            Ok(value) => faults.extend(
-                schema
-                    .validate(&value)
-                    .err()
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(at_parameters),
-            ),
+            Ok(value) => {
+                faults.extend(schema.validate(&value).err().unwrap_or_default().into_iter().map(at_parameters))
+            }
             Err(_) => faults.push(Fault::new("#/parameters", "is not acceptable JSON")),
         }
     }
@@ -171,6 +141,7 @@ fn admission(
         expires_at: starts.plus_ms(timeout_seconds * 1000),
         run_at: new.run_at,
         trace: call.trace.header(),
+        trace_state: call.trace.state.clone(),
     }
 }
 
@@ -182,7 +153,7 @@ async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_>) -
             let before = caller.snapshot.revision;
             caller.refresh().await?;
             if caller.snapshot.revision != before {
-                caller.principal = auth::authenticate(&call.request, &call.settings).await?.0;
+                caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
             }
             decide(call, &caller.principal, &caller.snapshot, new)
         }
@@ -200,18 +171,18 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
         let decision = decide_surely(call, &mut caller, &new).await?;
         caller.refresh_ahead(call);
         let waits = new.run_at.is_some_and(|at| at > clock::now());
-        if !decision.durable && !waits && !preference.respond_async {
+        if !decision.durable && !waits && !at_once(&preference) {
             return run_unrecorded(call, &caller, decision, parameters, &preference).await;
         }
         // Behind an answer only what surely ends in the time the platform gives; else the queue.
-        let here = !waits && (!preference.respond_async || decision.timeout_seconds <= SHORT_SECONDS);
+        let here = !waits && (!at_once(&preference) || decision.timeout_seconds <= SHORT_SECONDS);
         let before = clock::now();
         let admission = decision.admission;
         let admit = Ask::Admit {
             admission: Box::new(admission.clone()),
             parameters: parameters.clone(),
             lease_ms: here.then_some(LEASE_MS),
-            show: preference.respond_async,
+            show: at_once(&preference),
         };
         let id = admission.id.clone();
         let reply = admitted(&caller, &id, admit).await?;
@@ -219,25 +190,13 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
         match reply {
             Reply::Stale { .. } => {
                 caller.snapshot = snapshot::refreshed(&caller.principal.tenant).await.map_err(internal)?;
-                caller.principal = auth::authenticate(&call.request, &call.settings).await?.0;
+                caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
             }
-            Reply::Admitted {
-                lease: Some(lease),
-                view,
-            } => {
-                let work = Work {
-                    admission,
-                    parameters,
-                    lease,
-                    attempt: 1,
-                    tried: Vec::new(),
-                };
+            Reply::Admitted { lease: Some(lease), view } => {
+                let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new() };
                 return run_here(call, &caller, work, view, &preference, admit_ms).await;
             }
-            Reply::Admitted {
-                lease: None,
-                view: Some(view),
-            } => {
+            Reply::Admitted { lease: None, view: Some(view) } => {
                 return wait_for(call, caller, id, view, &parameters, &preference, admit_ms, waits).await;
             }
             Reply::Taken => {}
@@ -249,20 +208,18 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
 
 /// Admits, once more if the first reply was lost: the store knows the id again.
 async fn admitted(caller: &Caller, id: &ContextId, admit: Ask) -> Result<Reply, Problem> {
-    let store = id
-        .store()
-        .ok_or_else(|| Problem::internal("a context without a store"))?;
+    let store = id.store().ok_or_else(|| Problem::internal("a context without a store"))?;
     let name = store.object_name(&caller.principal.tenant);
-    let message = Message {
-        revision: caller.snapshot.revision,
-        ask: admit,
-    };
+    let message = Message { revision: caller.snapshot.revision, ask: admit };
     match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await {
         Ok(reply) => Ok(reply),
-        Err(_) => send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS)
-            .await
-            .map_err(internal),
+        Err(_) => send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal),
     }
+}
+
+/// Nobody waits. With a wait beside it, `respond-async` means: once that is over (RFC 7240 §4.3).
+fn at_once(preference: &Prefer) -> bool {
+    preference.respond_async && preference.wait_seconds.is_none_or(|seconds| seconds == 0)
 }
 
 fn wait_seconds(preference: &Prefer) -> u32 {
@@ -273,7 +230,7 @@ fn accepted(view: &RawValue, parameters: &str, id: &ContextId, preference: &Pref
     let answer = Answer::text(202, JSON, whole(view, parameters, None))
         .with("location", &format!("/v1/contexts/{id}"))
         .with("retry-after", "1");
-    applied(answer, preference, wait, wait.is_none())
+    applied(answer, preference, wait, true)
 }
 
 fn applied(answer: Answer, preference: &Prefer, wait: Option<u32>, asynchronous: bool) -> Answer {
@@ -295,59 +252,50 @@ async fn run_here(
     let id = work.admission.id.clone();
     let parameters = work.parameters.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let done: Rc<RefCell<Option<Worked>>> = Rc::default();
-    let (sender, receiver) = oneshot::channel();
-    let slot = done.clone();
+    let (waiter, news) = waiter(call, preference);
     call.keep_running(async move {
-        match work_on(tenant, work, snapshot, STAYS_MS).await {
-            Ok(worked) => *slot.borrow_mut() = Some(worked),
+        if let Err(failure) = work_on(tenant, work, snapshot, STAYS_MS, waiter).await {
             // Its lease runs out, and the store sees to it.
-            Err(failure) => log(&format!(
-                r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#,
-                failure.0
-            )),
+            log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
         }
-        // Who no longer waits needs no word.
-        let _ = sender.send(());
     });
-    if let Some(view) = view.filter(|_| preference.respond_async) {
+    if let Some(view) = view.filter(|_| at_once(preference)) {
         return Ok(accepted(&view, parameters.get(), &id, preference, None));
     }
+    told(call, caller, &id, &parameters, preference, admit_ms, news).await
+}
+
+fn waiter(call: &Call, preference: &Prefer) -> (Waiter, oneshot::Receiver<News>) {
+    if at_once(preference) {
+        return (Waiter::nobody(), oneshot::channel().1);
+    }
+    Waiter::until(call.began.plus_ms(u64::from(wait_seconds(preference)) * 1000))
+}
+
+/// The answer to who waits, when there is news.
+async fn told(
+    call: &Call,
+    caller: &Caller,
+    id: &ContextId,
+    parameters: &RawValue,
+    preference: &Prefer,
+    admit_ms: u64,
+    news: oneshot::Receiver<News>,
+) -> Result<Answer, Problem> {
     let seconds = wait_seconds(preference);
-    let pause = std::pin::pin!(clock::pause(u64::from(seconds) * 1000));
-    let ended = matches!(select(receiver, pause).await, Either::Left(_));
-    let worked = done.borrow_mut().take();
-    match worked {
-        Some(worked) if !worked.handed_on => {
-            let result = worked.result.as_deref().map(RawValue::get);
-            let mut answer = Answer::text(200, JSON, whole(&worked.view, parameters.get(), result));
-            answer.timings = Timings {
-                admit: admit_ms,
-                ..worked.timings
-            };
-            Ok(applied(answer, preference, Some(seconds), false))
-        }
-        _ => {
-            // It goes on, here or, handed on, elsewhere: the store says what it is, and when it ends.
-            let most = u64::from(seconds) * 1000;
-            let left = if ended {
-                most.saturating_sub(clock::now().since(call.began))
-            } else {
-                0
-            };
-            let mut snapshot = caller.snapshot.clone();
-            let wait = Ask::Wait {
-                id: id.clone(),
-                milliseconds: left,
-            };
-            match ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait)
-                .await
-                .map_err(internal)?
-            {
-                Reply::Context(found) => Ok(shown(&found, &id, preference, seconds)),
-                _ => Err(Problem::internal("a context that was admitted is not there")),
-            }
-        }
+    if let Ok(News::Ended(worked)) = news.await {
+        let result = worked.result.as_deref().map(RawValue::get);
+        let mut answer = Answer::text(200, JSON, whole(&worked.view, parameters.get(), result));
+        answer.timings = Timings { admit: admit_ms, ..worked.timings };
+        return Ok(applied(answer, preference, Some(seconds), false));
+    }
+    // It goes on, here or, handed on, elsewhere: the store says what it is, and when it ends.
+    let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
+    let mut snapshot = caller.snapshot.clone();
+    let wait = Ask::Wait { id: id.clone(), milliseconds };
+    match ask_decided(&caller.principal.tenant, id, &mut snapshot, wait).await.map_err(internal)? {
+        Reply::Context(found) => Ok(shown(&found, id, preference, seconds)),
+        _ => Err(Problem::internal("a context that was admitted is not there")),
     }
 }
 
@@ -375,27 +323,21 @@ async fn wait_for(
 ) -> Result<Answer, Problem> {
     let seconds = wait_seconds(preference);
     // Nobody waits for tomorrow who did not say so.
-    if preference.respond_async || seconds == 0 || (starts_later && preference.wait_seconds.is_none()) {
+    if at_once(preference) || seconds == 0 || (starts_later && preference.wait_seconds.is_none()) {
         let mut answer = accepted(&view, parameters.get(), &id, preference, None);
         answer.timings.admit = admit_ms;
         return Ok(answer);
     }
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
-    let wait = Ask::Wait {
-        id: id.clone(),
-        milliseconds,
-    };
-    match ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait)
-        .await
-        .map_err(internal)?
-    {
+    let wait = Ask::Wait { id: id.clone(), milliseconds };
+    match ask_decided(&caller.principal.tenant, &id, &mut snapshot, wait).await.map_err(internal)? {
         Reply::Context(found) => Ok(shown(&found, &id, preference, seconds)),
         _ => Ok(accepted(&view, parameters.get(), &id, preference, Some(seconds))),
     }
 }
 
-/// `durable: false`: executed first, recorded after the answer. No object is asked on the way.
+/// `durable: false`: executed first, recorded after the answer.
 async fn run_unrecorded(
     call: &Call,
     caller: &Caller,
@@ -404,56 +346,34 @@ async fn run_unrecorded(
     preference: &Prefer,
 ) -> Result<Answer, Problem> {
     let Decision { admission, service, .. } = decision;
-    let entry = caller
-        .snapshot
-        .services
-        .get(service)
-        .ok_or_else(|| Problem::internal("a service went missing"))?;
-    let attempted = execution::attempt(&admission, parameters.get(), 1, 1, entry).await;
-    let upstream = attempted.report.ended_at.since(attempted.report.started_at);
-    let mut head = crate::core::context::Head::admit(admission.clone(), admission.created_at);
-    head.admission.retry.max_attempts = 1;
-    let began = attempted.report.started_at.max(admission.created_at);
-    let ended = attempted.report.ended_at.max(began);
-    // Under a lease that only this worker knows; neither can be refused for a context made just now.
-    if head.lease(began, ended).is_err() || head.report(attempted.report.clone(), ended, 0).is_err() {
-        return Err(Problem::internal("a context could not be ended"));
-    }
-    let view = crate::objects::contexts::view::of(&head).map_err(internal)?;
-    let result = attempted.result.as_deref().map(RawValue::get);
-    let mut answer = Answer::text(200, JSON, whole(&view, parameters.get(), result));
-    answer.timings.upstream = upstream;
-    let tenant = caller.principal.tenant.clone();
     let id = admission.id.clone();
-    let record = Ask::Record {
-        admission: Box::new(admission),
-        parameters,
-        report: attempted.report,
-        result: attempted.result,
-    };
+    let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
+    let (waiter, news) = waiter(call, preference);
+    let sent = parameters.clone();
     call.keep_running(async move {
-        if let Err(failure) = execution::ask_stubbornly(&tenant, &id, record).await {
-            log(&format!(
-                r#"{{"level":"error","message":"context not recorded","context":"{id}","detail":{:?}}}"#,
-                failure.0
-            ));
+        if let Err(failure) = unrecorded::run(tenant, admission, sent, snapshot, service, waiter).await {
+            log(&format!(r#"{{"level":"error","message":"context not recorded","detail":{:?}}}"#, failure.0));
         }
     });
-    Ok(applied(answer, preference, Some(wait_seconds(preference)), false))
+    told(call, caller, &id, &parameters, preference, 0, news).await
 }
 
 /// The context, if the caller may see it; else the same answer as for one that is not there.
 async fn visible(
+    call: &Call,
     caller: &mut Caller,
     id: &str,
     make: impl Fn(ContextId) -> Ask,
 ) -> Result<(ContextId, Box<Found>), Problem> {
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"))?;
     let tenant = caller.principal.tenant.clone();
-    match ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone()))
-        .await
-        .map_err(internal)?
-    {
+    let revision = caller.snapshot.revision;
+    let reply = ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone())).await.map_err(internal)?;
+    if caller.snapshot.revision != revision {
+        // The store knew of a change: who asks may be nobody any more.
+        caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
+    }
+    match reply {
         Reply::Context(found) if found.owner == caller.principal.principal || caller.principal.sees_all_contexts() => {
             Ok((id, found))
         }
@@ -465,10 +385,10 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     caller.principal.require("contexts:read")?;
     let preference = prefer::parse(call.request.header("prefer"));
     let seconds = preference.wait_seconds.map(|seconds| seconds.min(MOST_WAIT));
-    let (id, mut found) = visible(&mut caller, id, |id| Ask::Get { id }).await?;
+    let (id, mut found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
         let milliseconds = u64::from(seconds) * 1000;
-        (_, found) = visible(&mut caller, id.as_str(), |id| Ask::Wait { id, milliseconds }).await?;
+        (_, found) = visible(call, &mut caller, id.as_str(), |id| Ask::Wait { id, milliseconds }).await?;
     }
     let result = found.result.as_deref().map(RawValue::get);
     let mut answer = Answer::text(200, JSON, whole(&found.view, found.parameters.get(), result));
@@ -478,15 +398,12 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     Ok(applied(answer, &preference, seconds, false))
 }
 
-pub async fn cancel(_call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
+pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("contexts:cancel")?;
-    let (id, found) = visible(&mut caller, id, |id| Ask::Get { id }).await?;
+    let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     let tenant = caller.principal.tenant.clone();
     let cancel = Ask::Cancel { id: id.clone() };
-    match ask_decided(&tenant, &id, &mut caller.snapshot, cancel)
-        .await
-        .map_err(internal)?
-    {
+    match ask_decided(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {
         Reply::Cancelled { view, outcome } => match outcome {
             CancelOutcome::Now => Ok(Answer::text(200, JSON, whole(&view, found.parameters.get(), None))),
             CancelOutcome::Asked => Ok(Answer::text(202, JSON, whole(&view, found.parameters.get(), None))
@@ -504,10 +421,7 @@ fn filters(call: &Call) -> Result<Query, Problem> {
         let text = call.query(name)?;
         let time = Timestamp::parse(&text);
         if time.is_none() {
-            faults.push(Fault::new(
-                format!("?{name}"),
-                "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)",
-            ));
+            faults.push(Fault::new(format!("?{name}"), "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)"));
         }
         time
     };
@@ -543,16 +457,8 @@ pub fn limit(call: &Call, default: u64, most: u64) -> Option<u64> {
     }
 }
 
-const LIST_QUERY: [&str; 8] = [
-    "status",
-    "service",
-    "capability",
-    "created_after",
-    "created_before",
-    "limit",
-    "cursor",
-    "owner",
-];
+const LIST_QUERY: [&str; 8] =
+    ["status", "service", "capability", "created_after", "created_before", "limit", "cursor", "owner"];
 
 pub async fn list(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
     caller.principal.require("contexts:read")?;
@@ -571,13 +477,8 @@ pub async fn list(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
             Some(other.to_string())
         }
     };
-    caller.fresh().await?;
     // A cursor belongs to its filters and to whoever may see through them.
-    let digest = format!(
-        "contexts {} {}",
-        caller.principal.tenant,
-        serde_json::to_string(&query).unwrap_or_default()
-    );
+    let digest = format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&query).unwrap_or_default());
     if let Some(text) = call.query("cursor") {
         let before = cursor::read(&caller.snapshot.cursor_key, &text, &digest);
         query.before = Some(before.ok_or_else(bad_cursor)?);
@@ -588,19 +489,14 @@ pub async fn list(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
     found.sort_by(|a, b| b.0.sort_key().cmp(a.0.sort_key()));
     let more = found.len() as u64 > limit;
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = found
-        .last()
-        .filter(|_| more)
-        .map(|(id, _)| cursor::write(&caller.snapshot.cursor_key, id.sort_key(), &digest));
+    let next =
+        found.last().filter(|_| more).map(|(id, _)| cursor::write(&caller.snapshot.cursor_key, id.sort_key(), &digest));
     let data: Vec<&RawValue> = found.iter().map(|(_, view)| view.as_ref()).collect();
     page(call, &data, next)
 }
 
 pub fn bad_cursor() -> Problem {
-    Problem::new(
-        Code::InvalidRequest,
-        "The cursor is not one this list gave out with these filters.",
-    )
+    Problem::new(Code::InvalidRequest, "The cursor is not one this list gave out with these filters.")
 }
 
 /// A page with its `Link` (RFC 8288).
@@ -610,18 +506,9 @@ pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) 
         data: &'a [T],
         next_cursor: Option<&'a str>,
     }
-    let answer = Answer::json(
-        200,
-        &Page {
-            data,
-            next_cursor: next.as_deref(),
-        },
-    )?;
+    let answer = Answer::json(200, &Page { data, next_cursor: next.as_deref() })?;
     Ok(match next {
-        Some(cursor) => answer.with(
-            "link",
-            &format!("<{}>; rel=\"next\"", call.with_query("cursor", &cursor)),
-        ),
+        Some(cursor) => answer.with("link", &format!("<{}>; rel=\"next\"", call.with_query("cursor", &cursor))),
         None => answer,
     })
 }
@@ -631,10 +518,7 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<(ContextId, B
     let tenant = &caller.principal.tenant;
     let asks = caller.snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
-        let mut message = Message {
-            revision: caller.snapshot.revision,
-            ask: Ask::List(query.clone()),
-        };
+        let mut message = Message { revision: caller.snapshot.revision, ask: Ask::List(query.clone()) };
         async move {
             for _ in 0..3 {
                 match send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await? {

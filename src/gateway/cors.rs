@@ -12,11 +12,7 @@ const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-
 
 fn allowed(call: &Call) -> Option<&str> {
     let origin = call.request.header("origin")?;
-    call.settings
-        .cors_origins
-        .iter()
-        .any(|known| known == origin)
-        .then_some(origin)
+    call.settings.cors_origins.iter().any(|known| known == origin).then_some(origin)
 }
 
 /// The answer to a preflight; nothing for other requests.

@@ -76,11 +76,7 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         return Err(Problem::invalid(faults));
     }
     // Nobody gives what they do not have.
-    let granted = shipped_role(&role)
-        .unwrap_or_default()
-        .iter()
-        .copied()
-        .chain(permissions.iter().map(String::as_str));
+    let granted = shipped_role(&role).unwrap_or_default().iter().copied().chain(permissions.iter().map(String::as_str));
     for permission in granted {
         caller.principal.require(permission)?;
     }
@@ -118,13 +114,14 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
+    // A new secret is the key itself: nobody takes over more than they have.
+    let known = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
+    let granted = shipped_role(&known.role).unwrap_or_default().iter().copied();
+    for permission in granted.chain(known.permissions.iter().map(String::as_str)) {
+        caller.principal.require(permission)?;
+    }
     let minted = key::mint_again(id.into(), &random::bytes::<32>());
-    let ask = Ask::RotateKey {
-        id: id.into(),
-        overlap_seconds,
-        hash: minted.hash,
-        last_four: minted.last_four,
-    };
+    let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
     made(ask_registry(caller, ask).await?, &minted.secret)
 }
 
@@ -136,17 +133,15 @@ pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     }
 }
 
-pub async fn get(caller: &mut Caller, id: &str) -> Result<Answer, Problem> {
+pub async fn get(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("keys:read")?;
-    caller.refresh().await?;
     let key = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
     Answer::json(200, &view(key, None))
 }
 
-pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("keys:read")?;
     call.only_query(&[])?;
-    caller.refresh().await?;
     let data: Vec<KeyView<'_>> = caller.snapshot.keys.iter().map(|key| view(key, None)).collect();
     page(call, &data, None)
 }

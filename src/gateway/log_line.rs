@@ -11,13 +11,9 @@ use super::answer::Answer;
 use super::call::Call;
 
 /// W3C Server Timing: milliseconds spent waiting for others.
-pub fn server_timing(timings: &Timings) -> String {
-    let mut text = String::from("auth;dur=0");
-    for (name, ms) in [
-        ("admit", timings.admit),
-        ("upstream", timings.upstream),
-        ("commit", timings.commit),
-    ] {
+pub fn server_timing(auth_ms: u64, timings: &Timings) -> String {
+    let mut text = format!("auth;dur={auth_ms}");
+    for (name, ms) in [("admit", timings.admit), ("upstream", timings.upstream), ("commit", timings.commit)] {
         if ms > 0 {
             // Writing to a string does not fail.
             let _ = write!(text, ", {name};dur={ms}");

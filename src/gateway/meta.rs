@@ -9,41 +9,26 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS, send};
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};
 
-const OPENAPI: &str = include_str!("../contract/openapi.json");
-const ASYNCAPI: &str = include_str!("../contract/asyncapi.json");
-
 pub fn health() -> Result<Answer, Problem> {
     let text = concat!(r#"{"status":"ok","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     Ok(Answer::text(200, JSON, text.into()))
 }
 
-fn public(text: &str) -> Answer {
-    let mut answer = Answer::text(200, JSON, text.into());
+/// `openapi.json` and `asyncapi.json`, which lie among the console's files.
+pub async fn contract(call: &Call) -> Result<Answer, Problem> {
+    let mut answer = console(call).await?;
     answer.public = true;
-    answer.with("cache-control", "public, max-age=300")
-}
-
-pub fn openapi() -> Answer {
-    public(OPENAPI)
-}
-
-pub fn asyncapi() -> Answer {
-    public(ASYNCAPI)
+    Ok(answer.with("cache-control", "public, max-age=300"))
 }
 
 /// The console's files; what is none of them is not found.
 pub async fn console(call: &Call) -> Result<Answer, Problem> {
     let response = call.request.asset().await.map_err(internal)?;
-    let status = js_sys::Reflect::get(&response, &"status".into())
-        .ok()
-        .and_then(|status| status.as_f64());
+    let status = js_sys::Reflect::get(&response, &"status".into()).ok().and_then(|status| status.as_f64());
     match status.map(|status| status as u16) {
         Some(404) | None => Err(Problem::not_found("path")),
         Some(status) => Ok(Answer::made(status, response)
-            .with(
-                "content-security-policy",
-                "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
-            )
+            .with("content-security-policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'")
             .with("referrer-policy", "no-referrer")),
     }
 }
@@ -60,14 +45,7 @@ pub async fn panic(place: &str) -> Result<Answer, Problem> {
     if place == "worker" {
         crate::platform::die();
     }
-    let message = Message {
-        revision: 0,
-        ask: Ask::Die {
-            in_alarm: place == "alarm",
-        },
-    };
-    let reply: Reply = send(Kind::Contexts, "default/eu00", "", &message, PATIENCE_MS)
-        .await
-        .map_err(internal)?;
+    let message = Message { revision: 0, ask: Ask::Die { in_alarm: place == "alarm" } };
+    let reply: Reply = send(Kind::Contexts, "default/eu00", "", &message, PATIENCE_MS).await.map_err(internal)?;
     Answer::json(200, &reply)
 }

@@ -51,7 +51,7 @@ fn finish(call: &Call, mut answer: Answer) -> JsValue {
     let headers = &mut answer.headers;
     headers.set("x-request-id", &call.request_id);
     headers.set("traceparent", &call.trace.header());
-    headers.set("server-timing", &log_line::server_timing(&answer.timings));
+    headers.set("server-timing", &log_line::server_timing(call.auth_ms.get(), &answer.timings));
     headers.set("x-content-type-options", "nosniff");
     if !answer.public {
         headers.set("cache-control", "no-store");

@@ -3,8 +3,9 @@
 //! Assumptions: no path ends in a slash, ids contain no slash, and a path that exists answers an unknown
 //! method with 405 and what it allows.
 
-use crate::auth;
+use crate::auth::{self, Age};
 use crate::core::problem::{Code, Problem};
+use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -59,6 +60,19 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
     })
 }
 
+/// The methods of a path. A wrong one is told before anything else, so that it costs nobody a look-up.
+fn methods(route: &Route<'_>) -> &'static str {
+    match route {
+        Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console => "GET, HEAD",
+        Route::Contexts | Route::Keys => "GET, POST",
+        Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
+        Route::Events | Route::WhoAmI | Route::Costs => "GET",
+        Route::ContextCancel(_) | Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
+        Route::Service(_) => "GET, PUT, PATCH, DELETE",
+        Route::Key(_) => "GET, DELETE",
+    }
+}
+
 fn not_allowed(allowed: &'static str) -> Problem {
     Problem::new(Code::MethodNotAllowed, format!("Allowed here: {allowed}.")).with_header("Allow", allowed)
 }
@@ -68,59 +82,49 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         return Err(Problem::not_found("path"));
     };
     let method = call.method();
+    let allowed = methods(&route);
+    if !allowed.split(", ").any(|known| known == method) {
+        return Err(not_allowed(allowed));
+    }
     match (&route, method) {
         (Route::Health, "GET" | "HEAD") => return meta::health(),
-        (Route::OpenApi, "GET" | "HEAD") => return Ok(meta::openapi()),
-        (Route::AsyncApi, "GET" | "HEAD") => return Ok(meta::asyncapi()),
+        (Route::OpenApi | Route::AsyncApi, "GET" | "HEAD") => return meta::contract(call).await,
         (Route::Console, "GET" | "HEAD") => return meta::console(call).await,
         (Route::Events, "GET") => return events::stream(call).await,
+        (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Panic(place), _) => return meta::panic(place).await,
-        (Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console, _) => return Err(not_allowed("GET, HEAD")),
         _ => {}
     }
-    let mut caller = authenticated(call).await?;
+    let confirmed =
+        matches!((&route, method), (Route::Contexts, "POST") | (Route::Context(_) | Route::ContextCancel(_), _));
+    let caller = authenticated(call, if confirmed { Age::Any } else { Age::Current }).await?;
     match (route, method) {
         (Route::Contexts, "POST") => contexts::create(call, caller).await,
         (Route::Contexts, "GET") => contexts::list(call, caller).await,
-        (Route::Contexts, _) => Err(not_allowed("GET, POST")),
         (Route::Context(id), "GET") => contexts::get(call, caller, id).await,
-        (Route::Context(_), _) => Err(not_allowed("GET")),
         (Route::ContextCancel(id), "POST") => contexts::cancel(call, caller, id).await,
-        (Route::ContextCancel(_), _) => Err(not_allowed("POST")),
-        (Route::ContextEvents(id), "GET") => events::of_context(call, caller, id).await,
-        (Route::ContextEvents(_), _) => Err(not_allowed("GET")),
-        (Route::Services, "GET") => services::list(call, &mut caller).await,
-        (Route::Services, _) => Err(not_allowed("GET")),
-        (Route::Service(id), "GET") => services::get(call, &mut caller, id).await,
+        (Route::Services, "GET") => services::list(call, &caller).await,
+        (Route::Service(id), "GET") => services::get(call, &caller, id).await,
         (Route::Service(id), "PUT") => services::put(call, &caller, id).await,
         (Route::Service(id), "PATCH") => services::patch(call, &caller, id).await,
         (Route::Service(id), "DELETE") => services::delete(call, &caller, id).await,
-        (Route::Service(_), _) => Err(not_allowed("GET, PUT, PATCH, DELETE")),
-        (Route::Capabilities, "GET") => capabilities::list(call, &mut caller).await,
-        (Route::Capabilities, _) => Err(not_allowed("GET")),
+        (Route::Capabilities, "GET") => capabilities::list(call, &caller).await,
         (Route::Keys, "POST") => keys::create(call, &caller).await,
-        (Route::Keys, "GET") => keys::list(call, &mut caller).await,
-        (Route::Keys, _) => Err(not_allowed("GET, POST")),
-        (Route::Key(id), "GET") => keys::get(&mut caller, id).await,
+        (Route::Keys, "GET") => keys::list(call, &caller).await,
+        (Route::Key(id), "GET") => keys::get(&caller, id).await,
         (Route::Key(id), "DELETE") => keys::revoke(&caller, id).await,
-        (Route::Key(_), _) => Err(not_allowed("GET, DELETE")),
         (Route::KeyRotate(id), "POST") => keys::rotate(call, &caller, id).await,
-        (Route::KeyRotate(_), _) => Err(not_allowed("POST")),
         (Route::Tickets, "POST") => events::ticket(call, caller).await,
-        (Route::Tickets, _) => Err(not_allowed("POST")),
-        (Route::Events, _) => Err(not_allowed("GET")),
         (Route::WhoAmI, "GET") => Answer::json(200, &caller.principal),
-        (Route::WhoAmI, _) => Err(not_allowed("GET")),
         (Route::Costs, "GET") => meta::costs(&caller),
-        (Route::Costs, _) => Err(not_allowed("GET")),
-        (Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console | Route::Panic(_), _) => {
-            Err(Problem::not_found("path"))
-        }
+        _ => Err(Problem::not_found("path")),
     }
 }
 
-/// Who asks. Wrong methods and paths are told before this, so that they cost nobody a look-up.
-pub async fn authenticated(call: &Call) -> Result<Caller, Problem> {
-    let (principal, snapshot) = auth::authenticate(&call.request, &call.settings).await?;
+/// Who asks. Timed, as it may have to ask the registry.
+pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
+    let before = clock::now();
+    let (principal, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
+    call.auth_ms.set(clock::now().since(before));
     Ok(Caller { principal, snapshot })
 }

@@ -14,6 +14,7 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::contexts::page;
 
+const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
 /// A write waits for every store to know of it.
 const WRITE_PATIENCE_MS: u64 = 15_000;
 
@@ -28,13 +29,8 @@ fn etag(registered: &Registered) -> String {
 /// Asks the registry of the caller's tenant.
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     let tenant = &caller.principal.tenant;
-    let message = Message {
-        tenant: tenant.clone(),
-        ask,
-    };
-    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS)
-        .await
-        .map_err(internal)
+    let message = Message { tenant: tenant.clone(), ask };
+    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
 /// What all writes may be refused with.
@@ -67,21 +63,10 @@ fn written(reply: Reply) -> Result<Answer, Problem> {
         signing_secret: Option<&'a str>,
     }
     match reply {
-        Reply::Service {
-            service,
-            created,
-            signing_secret,
-        } => {
-            let body = Created {
-                view: view(&service),
-                signing_secret: signing_secret.as_deref(),
-            };
+        Reply::Service { service, created, signing_secret } => {
+            let body = Created { view: view(&service), signing_secret: signing_secret.as_deref() };
             let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service));
-            Ok(if created {
-                answer.with("location", &format!("/v1/services/{}", service.service.id))
-            } else {
-                answer
-            })
+            Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
         }
         other => Err(refusal(other, "service")),
     }
@@ -100,12 +85,7 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     let id = checked_id(id)?;
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
-    let ask = Ask::PutService {
-        id,
-        document,
-        condition,
-        rules: call.write_rules(),
-    };
+    let ask = Ask::PutService { id, document, condition, rules: call.write_rules() };
     written(ask_registry(caller, ask).await?)
 }
 
@@ -113,12 +93,7 @@ pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
     caller.principal.require("services:write")?;
     let condition = call.condition()?;
     let patch = text(call.json_body().await?);
-    let ask = Ask::PatchService {
-        id: id.into(),
-        patch,
-        condition,
-        rules: call.write_rules(),
-    };
+    let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
     written(ask_registry(caller, ask).await?)
 }
 
@@ -129,31 +104,23 @@ fn text(body: Vec<u8>) -> String {
 
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:write")?;
-    match ask_registry(
-        caller,
-        Ask::DeleteService {
-            id: id.into(),
-            condition: call.condition()?,
-        },
-    )
-    .await?
-    {
+    match ask_registry(caller, Ask::DeleteService { id: id.into(), condition: call.condition()? }).await? {
         Reply::Done => Ok(Answer::empty(204)),
         other => Err(refusal(other, "service")),
     }
 }
 
-pub async fn get(_call: &Call, caller: &mut Caller, id: &str) -> Result<Answer, Problem> {
+pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:read")?;
-    caller.refresh().await?;
-    let entry = caller
-        .snapshot
-        .service(id)
-        .ok_or_else(|| Problem::not_found("service"))?;
-    Ok(Answer::json(200, &view(&entry.registered))?.with("etag", &etag(&entry.registered)))
+    let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
+    let tag = etag(&entry.registered);
+    if call.request.header("if-none-match").is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
+        return Ok(Answer::empty(304).with("etag", &tag));
+    }
+    Ok(Answer::json(200, &view(&entry.registered))?.with("etag", &tag))
 }
 
-pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("services:read")?;
     call.only_query(&["type", "capability", "status", "tag"])?;
     let kind = call.query("type").map(|text| Kind::parse(&text));
@@ -162,13 +129,14 @@ pub async fn list(call: &Call, caller: &mut Caller) -> Result<Answer, Problem> {
         return Err(Problem::invalid(vec![Fault::new("?type", detail)]));
     }
     let (capability, status, tag) = (call.query("capability"), call.query("status"), call.query("tag"));
-    caller.refresh().await?;
+    if status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
+        let detail = "must be online, degraded, offline, draining or unknown";
+        return Err(Problem::invalid(vec![Fault::new("?status", detail)]));
+    }
     let matching = caller.snapshot.services.iter().filter(|entry| {
         let service = entry.service();
         kind.flatten().is_none_or(|kind| kind == service.kind)
-            && capability
-                .as_ref()
-                .is_none_or(|name| service.capabilities.iter().any(|offer| offer.name == *name))
+            && capability.as_ref().is_none_or(|name| service.capabilities.iter().any(|offer| offer.name == *name))
             && status.as_ref().is_none_or(|status| status == service.status())
             && tag.as_ref().is_none_or(|tag| service.tags.contains(tag))
     });

@@ -208,18 +208,32 @@ const TIMED_OUT = 4;
  * @param {number} limit
  */
 export function post(token, url, headers, body, milliseconds, limit) {
-  watch(token, called(url, headers, body, milliseconds, limit));
+  const controller = new AbortController();
+  calls.set(token, controller);
+  const timer = setTimeout(() => controller.abort(new DOMException("no answer in time", "TimeoutError")), milliseconds);
+  watch(token, called(url, headers, body, controller.signal, limit).finally(() => {
+    clearTimeout(timer);
+    calls.delete(token);
+  }));
+}
+
+/** Calls under way. @type {Map<number, AbortController>} */
+const calls = new Map();
+
+/** Ends a call nobody waits for any more. @param {number} token */
+export function abort(token) {
+  calls.get(token)?.abort();
 }
 
 /**
  * Never rejects.
- * @param {string} url @param {string} headers @param {string} body @param {number} milliseconds @param {number} limit
+ * @param {string} url @param {string} headers @param {string} body @param {AbortSignal} signal @param {number} limit
  */
-async function called(url, headers, body, milliseconds, limit) {
+async function called(url, headers, body, signal, limit) {
   const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", body: new Uint8Array(), detail: "" };
   try {
     const response = await fetch(url, {
-      method: "POST", headers: headersOf(headers), body, redirect: "manual", signal: AbortSignal.timeout(milliseconds),
+      method: "POST", headers: headersOf(headers), body, redirect: "manual", signal,
     });
     answer.status = response.status;
     answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(response.headers.get("content-type") ?? "");

@@ -24,31 +24,50 @@ extern "C" {
     fn detail(this: &Reply) -> String;
 
     fn post(token: u32, url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64);
+    fn abort(token: u32);
 }
 
 /// `Retry-After` in seconds; a date is not worth reading a clock for.
 fn retry_after_ms(text: &str) -> Option<u64> {
-    text.trim()
-        .parse::<u64>()
-        .ok()
-        .map(|seconds| seconds.min(86_400) * 1000)
+    text.trim().parse::<u64>().ok().map(|seconds| seconds.min(86_400) * 1000)
+}
+
+/// A call under way. Dropped before its answer, it is aborted: the service sees its caller go.
+struct Call {
+    token: u32,
+    answered: bool,
+    call: Awaited,
+}
+
+impl Call {
+    async fn answer(&mut self) -> Result<JsValue, JsValue> {
+        let answer = (&mut self.call).await;
+        self.answered = true;
+        answer
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.answered {
+            abort(self.token);
+        }
+    }
 }
 
 /// Posts `body`; `deadline` says whether the time given is all the context has.
 pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u64, deadline: bool) -> Answer {
     let limit = MAX_ANSWER_BYTES as f64;
-    let reply = Awaited::new(|token| post(token, url, headers.as_str(), body, milliseconds as f64, limit));
-    let Ok(reply) = reply.await else {
+    let call = Awaited::new(|token| post(token, url, headers.as_str(), body, milliseconds as f64, limit));
+    let mut call = Call { token: call.token(), answered: false, call };
+    let reply = call.answer().await;
+    let Ok(reply) = reply else {
         return Answer::Broken;
     };
     let reply: Reply = reply.unchecked_into();
     match reply.kind() {
         0 => {
-            let retry_after = if reply.status() == 200 {
-                None
-            } else {
-                retry_after_ms(&reply.retry_after())
-            };
+            let retry_after = if reply.status() == 200 { None } else { retry_after_ms(&reply.retry_after()) };
             Answer::Http {
                 status: reply.status(),
                 is_json: reply.json(),
@@ -60,10 +79,7 @@ pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u
         2 => Answer::Refused,
         4 => Answer::TimedOut { deadline },
         _ => {
-            super::log(&format!(
-                r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#,
-                reply.detail()
-            ));
+            super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#, reply.detail()));
             Answer::Broken
         }
     }

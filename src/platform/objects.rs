@@ -37,9 +37,7 @@ pub async fn send<M: Serialize, R: DeserializeOwned>(
 ) -> Result<R, Failure> {
     let text = serde_json::to_string(message)?;
     let reply = Awaited::new(|token| ask(token, kind as u32, name, hint, &text, patience_ms as f64)).await?;
-    let reply = reply
-        .as_string()
-        .ok_or_else(|| Failure("an object's reply is not text".into()))?;
+    let reply = reply.as_string().ok_or_else(|| Failure("an object's reply is not text".into()))?;
     Ok(serde_json::from_str(&reply)?)
 }
 

@@ -28,31 +28,18 @@ thread_local! {
 }
 
 fn read(env: &JsValue) -> Settings {
-    let text = |name: &str| {
-        js_sys::Reflect::get(env, &JsValue::from_str(name))
-            .ok()
-            .and_then(|value| value.as_string())
-    };
+    let text =
+        |name: &str| js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().and_then(|value| value.as_string());
     let flag = |name: &str| text(name).is_some_and(|value| value == "true");
     let list = |name: &str| {
         let value = text(name).unwrap_or_default();
-        value
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .map(Into::into)
-            .collect()
+        value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
     };
     Settings {
         admin_key: text("ADMIN_KEY").filter(|key| key.len() >= 16),
         allow_loopback: flag("ALLOW_LOOPBACK"),
-        context_shards: text("CONTEXT_SHARDS")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(4)
-            .clamp(1, MAX_SHARDS),
-        home_region: text("HOME_REGION")
-            .and_then(|code| Region::parse(&code))
-            .unwrap_or_default(),
+        context_shards: text("CONTEXT_SHARDS").and_then(|n| n.parse().ok()).unwrap_or(4).clamp(1, MAX_SHARDS),
+        home_region: text("HOME_REGION").and_then(|code| Region::parse(&code)).unwrap_or_default(),
         cors_origins: list("CORS_ORIGINS"),
         event_retention_hours: text("EVENT_RETENTION_HOURS").and_then(|n| n.parse().ok()).unwrap_or(24),
         count_costs: flag("COUNT_COSTS"),

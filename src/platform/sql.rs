@@ -67,11 +67,7 @@ impl Row {
     }
 
     pub fn integer(&self, at: u32) -> Option<u64> {
-        self.0
-            .get(at)
-            .as_f64()
-            .filter(|number| *number >= 0.0)
-            .map(|number| number as u64)
+        self.0.get(at).as_f64().filter(|number| *number >= 0.0).map(|number| number as u64)
     }
 }
 
@@ -90,11 +86,7 @@ fn bound(values: &[Value<'_>]) -> Array {
 
 fn with_text<T>(statement: &'static str, work: impl FnOnce(&JsString) -> T) -> T {
     STATEMENTS.with_borrow_mut(|statements| {
-        work(
-            statements
-                .entry((statement.as_ptr() as usize, statement.len()))
-                .or_insert_with(|| statement.into()),
-        )
+        work(statements.entry((statement.as_ptr() as usize, statement.len())).or_insert_with(|| statement.into()))
     })
 }
 
@@ -113,16 +105,12 @@ impl Sql {
     }
 
     pub fn rows(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
-        let rows = with_text(statement, |text| {
-            sql(&self.storage, self.kind as u32, text, &bound(values))
-        })?;
+        let rows = with_text(statement, |text| sql(&self.storage, self.kind as u32, text, &bound(values)))?;
         Ok(rows.iter().map(|row| Row(row.unchecked_into())).collect())
     }
 
     pub fn run(&self, statement: &'static str, values: &[Value<'_>]) -> Result<(), Failure> {
-        Ok(with_text(statement, |text| {
-            run(&self.storage, self.kind as u32, text, &bound(values))
-        })?)
+        Ok(with_text(statement, |text| run(&self.storage, self.kind as u32, text, &bound(values)))?)
     }
 
     pub fn first(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, Failure> {

@@ -4,7 +4,8 @@
 //! outcome, and the task that waits is polled then and there. `wasm-bindgen-futures` would make two closures
 //! and one or two microtasks for each await, which was a fifth of all CPU of a request.
 //!
-//! A task is polled only in the turn that woke it, so it stays within the request or object it belongs to.
+//! A task is polled in the turn that woke it, so it stays within the request or object it belongs to: every export
+//! that may wake one ends with [`turn`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -101,12 +102,19 @@ impl Loop {
 /// Makes the boundary call back here. Once for each instance.
 pub fn start() {
     let resume = Closure::<dyn Fn(u32, bool, JsValue)>::new(|token, ok, value| {
-        LOOP.with(Rc::clone)
-            .resume(token, if ok { Ok(value) } else { Err(value) });
+        LOOP.with(Rc::clone).resume(token, if ok { Ok(value) } else { Err(value) });
     });
     install(&resume);
     // It is needed for as long as the instance lives.
     resume.forget();
+}
+
+/// Does what an export was called for, and then runs the tasks that this has woken: left for later they would be
+/// polled in a turn of another request, whose I/O is not theirs.
+pub fn turn<T>(work: impl FnOnce() -> T) -> T {
+    let done = work();
+    LOOP.with(Rc::clone).run();
+    done
 }
 
 /// Runs a future to its end, beginning now.
@@ -141,6 +149,10 @@ impl Awaited {
         tasks.operations.borrow_mut().insert(token, Operation::Waiting(None));
         start(token);
         Self(token)
+    }
+
+    pub fn token(&self) -> u32 {
+        self.0
     }
 }
 

@@ -49,10 +49,7 @@ pub async fn call(order: &Order<'_>, service: &Registered, url: &str) -> Answer 
     headers.set("webhook-id", admission.id.as_str());
     headers.set("webhook-timestamp", &timestamp.to_string());
     if let Some(secret) = Secret::parse(&service.signing_secret) {
-        headers.set(
-            "webhook-signature",
-            &secret.sign(admission.id.as_str(), timestamp, body.as_bytes()),
-        );
+        headers.set("webhook-signature", &secret.sign(admission.id.as_str(), timestamp, body.as_bytes()));
     }
     headers.set("idempotency-key", admission.id.as_str());
     headers.set("traceparent", &order.trace.header());

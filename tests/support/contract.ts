@@ -7,7 +7,7 @@ import { root } from "./configuration.ts";
 
 type Json = any;
 
-const folder = join(root, "src/contract");
+const folder = join(root, "console");
 const methods = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /** An answer or event that is not what the contract says. */
@@ -45,7 +45,7 @@ export class Contract {
       .sort((a, b) => a.parameters - b.parameters);
   }
 
-  /** The contract in `src/contract`, read once; undefined while there is none. */
+  /** The contract in `console`, read once; undefined while there is none. */
   static load(): Contract | undefined {
     const read = (name: string) => JSON.parse(readFileSync(join(folder, name), "utf8"));
     if (!Contract.#loaded && existsSync(join(folder, "openapi.json"))) {
@@ -60,6 +60,9 @@ export class Contract {
    * type and a body its schema accepts. What the contract does not know at all must be refused with a 4xx problem.
    */
   checkAnswer(method: string, path: string, status: number, headers: Headers, body: string): void {
+    if (headers.get("content-type") === "application/problem+json" && body !== "") {
+      this.#remember(`PROBLEM ${(json(`${method} ${path}`, body) as Json).code}`);
+    }
     const plainPath = path.split(/[?#]/, 1)[0] ?? path;
     const found = this.#paths.find(({ pattern }) => pattern.test(plainPath));
     const item = found && this.#resolve(this.#openapi.paths[found.template]);

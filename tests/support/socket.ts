@@ -65,6 +65,8 @@ export async function openEvents(
   const key = options.key !== undefined ? options.key : options.ticket !== undefined ? null : gateway.adminKey;
   target.protocol = "ws:";
   const socket = new WebSocket(target, options.protocols ?? ["cloudevents.json"], {
+    // After a closing frame the platform may keep the connection until the object sleeps; nobody waits for that here.
+    closeTimeout: 500,
     headers: { ...(key !== null && { authorization: `Bearer ${key}` }), ...options.headers },
   });
   const contract = options.contract === false ? undefined : Contract.load();

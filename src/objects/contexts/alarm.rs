@@ -70,9 +70,7 @@ impl Store {
 
     fn lease_ends(&self, id: &str, on_disk: Timestamp) -> Timestamp {
         let renewed = self.renewed.borrow().get(id).copied();
-        renewed
-            .map_or(on_disk, |until| until.max(on_disk))
-            .max(self.woke_at.plus_ms(GRACE_MS))
+        renewed.map_or(on_disk, |until| until.max(on_disk)).max(self.woke_at.plus_ms(GRACE_MS))
     }
 
     /// Looks at all that is due.
@@ -81,21 +79,21 @@ impl Store {
         let due = match self.tables.by_due() {
             Ok(due) => due,
             Err(failure) => {
-                log(&format!(
-                    r#"{{"level":"error","message":"sweep failed","detail":{:?}}}"#,
-                    failure.0
-                ));
+                log(&format!(r#"{{"level":"error","message":"sweep failed","detail":{:?}}}"#, failure.0));
                 return;
             }
         };
-        let mut ready = 0;
+        // Whoever has become ready since the last look is rung for; who was rung for, only once in a while.
+        let last_look = self.looked_at.replace(now);
+        let again = now.since(self.rang_at.get()) >= RING_AGAIN_MS - SLACK_MS;
+        let mut rings = 0;
         for row in due.iter().take_while(|row| row.due <= now) {
             if self.ended.borrow().contains(&row.id) {
                 continue;
             }
             let Some(id) = ContextId::parse(&row.id) else { continue };
             match self.tick(&id, now) {
-                Ok(true) => ready += 1,
+                Ok(true) => rings += usize::from(again || row.due > last_look),
                 Ok(false) => {}
                 Err(failure) => {
                     log(&format!(
@@ -105,8 +103,8 @@ impl Store {
                 }
             }
         }
-        if ready > 0 && now.since(self.rang_at.get()) >= RING_AGAIN_MS - SLACK_MS {
-            self.ring(ready.min(MOST_RINGS));
+        if rings > 0 {
+            self.ring(rings.min(MOST_RINGS));
         }
         self.renewed.borrow_mut().retain(|_, until| *until > now);
     }

@@ -124,6 +124,8 @@ pub enum Reply {
     Committed {
         view: Box<RawValue>,
         #[serde(default)]
+        ended: bool,
+        #[serde(default)]
         retry_ms: Option<u64>,
     },
     /// The lease was lost or the context had ended; this is what it is now.

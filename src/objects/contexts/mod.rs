@@ -62,6 +62,7 @@ struct Store {
     woke_at: Timestamp,
     alarm_at: Cell<Option<Timestamp>>,
     rang_at: Cell<Timestamp>,
+    looked_at: Cell<Timestamp>,
     may_die: bool,
     dies_in_alarm: Cell<bool>,
 }
@@ -84,7 +85,7 @@ impl ContextStore {
         let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
         let store = self.0.clone();
         if store.is_current(&message) && !matches!(message.ask, Ask::Wait { .. } | Ask::Flush) {
-            return reply(store.answer(message));
+            return tasks::turn(|| reply(store.answer(message)));
         }
         let answer = tasks::promise(async move { reply(store.answer_later(message).await) });
         Ok(answer.into())
@@ -108,10 +109,7 @@ impl ContextStore {
 impl Store {
     fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
-        let identity = match (
-            tables.meta("tenant")?,
-            tables.meta("store")?.as_deref().and_then(StoreId::parse),
-        ) {
+        let identity = match (tables.meta("tenant")?, tables.meta("store")?.as_deref().and_then(StoreId::parse)) {
             (Some(tenant), Some(store)) => Some(Identity { tenant, store }),
             _ => None,
         };
@@ -130,6 +128,7 @@ impl Store {
             woke_at: clock::now(),
             alarm_at: Cell::new(None),
             rang_at: Cell::new(Timestamp(0)),
+            looked_at: Cell::new(Timestamp(0)),
             may_die: settings::of(env).panic_routes,
             dies_in_alarm: Cell::new(false),
         };
@@ -154,12 +153,10 @@ impl Store {
         untold.sort_by_key(|(head, ..)| last_number(head));
         for (head, result, has_ended) in &untold {
             let whole = event::bundle(head, result.as_deref(), 0);
+            let mut after = None;
             for item in &whole.items {
-                bundles.push(event::Bundle {
-                    items: vec![item.clone()],
-                    after: None,
-                    ..whole.clone()
-                });
+                bundles.push(event::Bundle { items: vec![item.clone()], after, ..whole.clone() });
+                after = Some(item.number);
             }
             if *has_ended {
                 self.outbox.ended(last_number(head), head.id().clone());
@@ -188,10 +185,7 @@ impl Store {
             return Ok(());
         };
         let ask = registry::messages::Ask::Hello { store };
-        let hello = registry::messages::Message {
-            tenant: tenant.clone(),
-            ask,
-        };
+        let hello = registry::messages::Message { tenant: tenant.clone(), ask };
         match objects::send(Kind::Registry, &tenant, "", &hello, objects::PATIENCE_MS).await? {
             registry::messages::Reply::Revision { revision } => self.heard(revision),
             _ => return Err(Failure("the registry answered something else".into())),
@@ -214,10 +208,9 @@ impl Store {
             Ask::Wait { ref id, milliseconds } if message.revision >= self.revision.get() => {
                 self.wait(id, milliseconds).await?;
                 let get = Ask::Get { id: id.clone() };
-                self.answer(Message {
-                    revision: message.revision,
-                    ask: get,
-                })
+                // Who waits was let in when the wait began.
+                let revision = self.revision.get();
+                self.answer(Message { revision, ask: get })
             }
             _ => self.answer(message),
         }
@@ -228,16 +221,10 @@ impl Store {
         if self.identity.borrow().is_some() {
             return Ok(());
         }
-        let store = admission
-            .id
-            .store()
-            .ok_or_else(|| Failure("a context without a store".into()))?;
+        let store = admission.id.store().ok_or_else(|| Failure("a context without a store".into()))?;
         self.tables.set_meta("tenant", &admission.tenant)?;
         self.tables.set_meta("store", &store.code())?;
-        *self.identity.borrow_mut() = Some(Identity {
-            tenant: admission.tenant.clone(),
-            store,
-        });
+        *self.identity.borrow_mut() = Some(Identity { tenant: admission.tenant.clone(), store });
         Ok(())
     }
 
@@ -249,18 +236,8 @@ impl Store {
                 return Ok(Reply::Done);
             }
             // What has been executed is kept whatever the registry says meanwhile.
-            Ask::Commit {
-                id,
-                report,
-                result,
-                stays_ms,
-            } => return self.commit(&id, report, result, stays_ms),
-            Ask::Record {
-                admission,
-                parameters,
-                report,
-                result,
-            } => {
+            Ask::Commit { id, report, result, stays_ms } => return self.commit(&id, report, result, stays_ms),
+            Ask::Record { admission, parameters, report, result } => {
                 return self.record(*admission, &parameters, report, result);
             }
             Ask::Renew { id, lease, lease_ms } => return self.renew(&id, lease, lease_ms),
@@ -279,19 +256,12 @@ impl Store {
                 return Ok(Reply::Done);
             }
             _ if revision < self.revision.get() => {
-                return Ok(Reply::Stale {
-                    revision: self.revision.get(),
-                });
+                return Ok(Reply::Stale { revision: self.revision.get() });
             }
             _ => self.revision.set(revision.max(self.revision.get())),
         }
         match ask {
-            Ask::Admit {
-                admission,
-                parameters,
-                lease_ms,
-                show,
-            } => self.admit(*admission, &parameters, lease_ms, show),
+            Ask::Admit { admission, parameters, lease_ms, show } => self.admit(*admission, &parameters, lease_ms, show),
             Ask::Lease { id, lease_ms } => self.lease(&id, lease_ms),
             Ask::Claim { lease_ms } => self.claim(lease_ms),
             Ask::Get { id } => self.get(&id),
@@ -321,10 +291,7 @@ impl Store {
             return Ok(match self.tables.live_head(&id)? {
                 Some(known) => {
                     let lease = known.lease.map(|lease| lease.number).filter(|number| *number == 1);
-                    Reply::Admitted {
-                        lease,
-                        view: Some(view::of(&known)?),
-                    }
+                    Reply::Admitted { lease, view: Some(view::of(&known)?) }
                 }
                 None => Reply::Taken,
             });
@@ -332,11 +299,7 @@ impl Store {
         self.tell(&head, None, 0);
         self.wake_for(&head, now);
         let lease = head.lease.map(|lease| lease.number);
-        let view = if show || lease.is_none() {
-            Some(view::of(&head)?)
-        } else {
-            None
-        };
+        let view = if show || lease.is_none() { Some(view::of(&head)?) } else { None };
         if lease.is_some() {
             self.hold(head);
         }
@@ -368,10 +331,7 @@ impl Store {
         if self.ended.borrow().contains(id.as_str()) {
             return Ok(Reply::Nothing);
         }
-        let Some(Whole {
-            mut head, parameters, ..
-        }) = self.tables.live(id)?
-        else {
+        let Some(Whole { mut head, parameters, .. }) = self.tables.live(id)? else {
             return Ok(Reply::Nothing);
         };
         let now = clock::now();
@@ -385,13 +345,7 @@ impl Store {
         self.wake_for(&head, now);
         let attempt = head.attempts.len() as u64 + 1;
         let tried = head.attempts.iter().map(|attempt| attempt.service.clone()).collect();
-        Ok(Reply::Leased(Box::new(Work {
-            admission: head.admission,
-            parameters,
-            lease: lease.number,
-            attempt,
-            tried,
-        })))
+        Ok(Reply::Leased(Box::new(Work { admission: head.admission, parameters, lease: lease.number, attempt, tried })))
     }
 
     fn claim(self: &Rc<Self>, lease_ms: u64) -> Result<Reply, Failure> {
@@ -406,20 +360,12 @@ impl Store {
     }
 
     fn renew(&self, id: &ContextId, lease: u64, lease_ms: u64) -> Result<Reply, Failure> {
-        let head = if self.ended.borrow().contains(id.as_str()) {
-            None
-        } else {
-            self.tables.live_head(id)?
-        };
+        let head = if self.ended.borrow().contains(id.as_str()) { None } else { self.tables.live_head(id)? };
         let Some(head) = head.filter(|head| head.lease.is_some_and(|held| held.number == lease)) else {
             return Ok(Reply::Nothing);
         };
-        self.renewed
-            .borrow_mut()
-            .insert(id.to_string(), clock::now().plus_ms(lease_ms));
-        Ok(Reply::Renewed {
-            cancel: head.cancel_requested,
-        })
+        self.renewed.borrow_mut().insert(id.to_string(), clock::now().plus_ms(lease_ms));
+        Ok(Reply::Renewed { cancel: head.cancel_requested })
     }
 
     fn commit(
@@ -430,13 +376,8 @@ impl Store {
         stays_ms: u64,
     ) -> Result<Reply, Failure> {
         let Some(mut head) = self.take_live(id)? else {
-            let ended = self
-                .tables
-                .done_head(id)?
-                .ok_or_else(|| Failure(format!("{id} is not here")))?;
-            return Ok(Reply::Refused {
-                view: view::of(&ended)?,
-            });
+            let ended = self.tables.done_head(id)?.ok_or_else(|| Failure(format!("{id} is not here")))?;
+            return Ok(Reply::Refused { view: view::of(&ended)? });
         };
         let now = clock::now();
         let known = last_number(&head);
@@ -456,10 +397,7 @@ impl Store {
         if retry_ms.is_none() && !head.status.is_final() {
             self.ring_for(&head, now);
         }
-        Ok(Reply::Committed {
-            view: view::of(&head)?,
-            retry_ms,
-        })
+        Ok(Reply::Committed { view: view::of(&head)?, ended: head.status.is_final(), retry_ms })
     }
 
     /// Writes a decision down and tells of it.
@@ -497,20 +435,8 @@ impl Store {
         report: Report,
         result: Option<Box<RawValue>>,
     ) -> Result<Reply, Failure> {
-        let began = report.started_at.max(admission.created_at);
-        let ended = report.ended_at.max(began);
-        let mut head = Head::admit(admission, began);
-        // It was executed under a lease that only its worker knew.
-        let lease = head
-            .lease(began, ended)
-            .map_err(|_| Failure("a record that could not have run".into()))?;
-        head.admission.retry.max_attempts = 1;
-        let report = Report {
-            lease: lease.number,
-            ..report
-        };
-        head.report(report, ended, 0)
-            .map_err(|_| Failure("a record that could not have ended".into()))?;
+        let mut head =
+            Head::recorded(admission, report).map_err(|_| Failure("a record that could not have ended".into()))?;
         self.number(&mut head)?;
         if self.tables.done_head(head.id())?.is_some() {
             // Asked twice, because the first reply was lost.
@@ -524,11 +450,8 @@ impl Store {
     fn get(&self, id: &ContextId) -> Result<Reply, Failure> {
         let ended = self.ended.borrow().contains(id.as_str());
         let found = if ended { None } else { self.tables.live(id)? };
-        let Some(Whole {
-            head,
-            parameters,
-            result,
-        }) = found.map_or_else(|| self.tables.done(id), |live| Ok(Some(live)))?
+        let Some(Whole { head, parameters, result }) =
+            found.map_or_else(|| self.tables.done(id), |live| Ok(Some(live)))?
         else {
             return Ok(Reply::Nothing);
         };
@@ -546,11 +469,7 @@ impl Store {
         let lives = !self.ended.borrow().contains(id.as_str()) && self.tables.live_head(id)?.is_some();
         if lives {
             let (sender, receiver) = oneshot::channel();
-            self.waiters
-                .borrow_mut()
-                .entry(id.to_string())
-                .or_default()
-                .push(sender);
+            self.waiters.borrow_mut().entry(id.to_string()).or_default().push(sender);
             let pause = std::pin::pin!(clock::pause(milliseconds));
             if let Either::Right(_) = select(receiver, pause).await
                 && let Some(waiting) = self.waiters.borrow_mut().get_mut(id.as_str())
@@ -564,10 +483,7 @@ impl Store {
     fn cancel(self: &Rc<Self>, id: &ContextId) -> Result<Reply, Failure> {
         let Some(mut head) = self.take_live(id)? else {
             return Ok(match self.tables.done_head(id)? {
-                Some(head) => Reply::Cancelled {
-                    view: view::of(&head)?,
-                    outcome: CancelOutcome::Ended,
-                },
+                Some(head) => Reply::Cancelled { view: view::of(&head)?, outcome: CancelOutcome::Ended },
                 None => Reply::Nothing,
             });
         };
@@ -584,30 +500,20 @@ impl Store {
             Err(_) => CancelOutcome::Ended,
         };
         self.flush_soon();
-        Ok(Reply::Cancelled {
-            view: view::of(&head)?,
-            outcome,
-        })
+        Ok(Reply::Cancelled { view: view::of(&head)?, outcome })
     }
 
     fn list(&self, query: &Query) -> Result<Reply, Failure> {
         // Keys sort by time, so times are ranges of keys.
         let first_at = |at: Timestamp| row_key(&ulid(at, [0; 10]));
-        let from = query
-            .created_after
-            .map_or(0, |at| first_at(at.plus_ms(1)).saturating_sub(1));
+        let from = query.created_after.map_or(0, |at| first_at(at.plus_ms(1)).saturating_sub(1));
         let to = query.created_before.map_or(i64::MAX as u64, first_at);
         let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
         let items = self
             .tables
             .list(query, &from.to_string(), &to.to_string())?
             .into_iter()
-            .map(|head| {
-                Ok(Listed {
-                    id: head.id().clone(),
-                    view: view::of(&head)?,
-                })
-            })
+            .map(|head| Ok(Listed { id: head.id().clone(), view: view::of(&head)? }))
             .collect::<Result<_, Failure>>()?;
         Ok(Reply::Page { items })
     }
@@ -701,8 +607,5 @@ impl Store {
 /// The last event that has a number.
 fn last_number(head: &Head) -> u64 {
     let steps = head.history.iter().map(|step| step.event);
-    steps
-        .chain(head.attempts.iter().map(|attempt| attempt.event))
-        .max()
-        .unwrap_or(0)
+    steps.chain(head.attempts.iter().map(|attempt| attempt.event)).max().unwrap_or(0)
 }

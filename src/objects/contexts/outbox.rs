@@ -102,23 +102,13 @@ impl Outbox {
         }
         let first = bundles.first()?.items.first()?.number;
         let last = bundles.last()?.items.last()?.number;
-        Some(Batch {
-            first,
-            last,
-            count: count as u64,
-            bundles,
-        })
+        Some(Batch { first, last, count: count as u64, bundles })
     }
 
     /// The hub has everything up to `number`: forgets it and gives the contexts whose live rows may go.
     pub fn acknowledged(&self, number: u64) -> Vec<String> {
         let mut inner = self.0.borrow_mut();
-        while inner
-            .waiting
-            .front()
-            .and_then(|b| b.items.last())
-            .is_some_and(|item| item.number <= number)
-        {
+        while inner.waiting.front().and_then(|b| b.items.last()).is_some_and(|item| item.number <= number) {
             inner.waiting.pop_front();
         }
         let mut clean = Vec::new();

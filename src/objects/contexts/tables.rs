@@ -158,10 +158,7 @@ impl Tables {
     }
 
     pub fn clean(&self, ids: &[String]) -> Result<(), Failure> {
-        let keys: Vec<String> = ids
-            .iter()
-            .filter_map(|id| Some(ContextId::parse(id)?.row_key()))
-            .collect();
+        let keys: Vec<String> = ids.iter().filter_map(|id| Some(ContextId::parse(id)?.row_key())).collect();
         self.0.run(CLEAN, &[(&serde_json::to_string(&keys)?).into()])
     }
 
@@ -181,27 +178,19 @@ impl Tables {
     }
 
     pub fn live(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row = self.find(
-            "SELECT head, parameters, NULL FROM live WHERE key = CAST(? AS INTEGER) AND id = ?",
-            id,
-        )?;
+        let row = self.find("SELECT head, parameters, NULL FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(whole).transpose()
     }
 
     pub fn done(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row = self.find(
-            "SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?",
-            id,
-        )?;
+        let row =
+            self.find("SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(whole).transpose()
     }
 
     /// What has ended and whose last event may still have to be told.
     pub fn untold(&self) -> Result<Vec<Ended>, Failure> {
-        let rows = self.0.rows(
-            "SELECT done.head, done.result FROM live JOIN done ON live.key = done.key",
-            &[],
-        )?;
+        let rows = self.0.rows("SELECT done.head, done.result FROM live JOIN done ON live.key = done.key", &[])?;
         rows.iter().map(|row| Ok((head(row, 0)?, raw(row, 1)?))).collect()
     }
 
@@ -212,20 +201,13 @@ impl Tables {
 
     /// Everything in `live`, soonest first. `live` is small: this reads no parameters.
     pub fn by_due(&self) -> Result<Vec<Due>, Failure> {
-        let rows = self
-            .0
-            .rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
+        let rows = self.0.rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
         Ok(rows
             .iter()
             .filter_map(|row| {
                 let status = row.text(1).as_deref().and_then(Status::parse);
                 let (due, expires) = (Timestamp(row.integer(2)?), Timestamp(row.integer(3)?));
-                Some(Due {
-                    id: row.text(0)?,
-                    status,
-                    due,
-                    expires,
-                })
+                Some(Due { id: row.text(0)?, status, due, expires })
             })
             .collect())
     }
@@ -284,9 +266,5 @@ impl Tables {
 
 fn whole(row: Row) -> Result<Whole, Failure> {
     let parameters = raw(&row, 1)?.ok_or_else(|| Failure("a context without parameters".into()))?;
-    Ok(Whole {
-        head: head(&row, 0)?,
-        parameters,
-        result: raw(&row, 2)?,
-    })
+    Ok(Whole { head: head(&row, 0)?, parameters, result: raw(&row, 2)? })
 }

@@ -85,14 +85,7 @@ pub fn of(head: &Head) -> Result<Box<RawValue>, Failure> {
         tenant: &admission.tenant,
         idempotency_key: admission.idempotency_key.as_deref(),
         attempts: head.attempts.iter().map(attempt).collect(),
-        history: head
-            .history
-            .iter()
-            .map(|step| StepView {
-                status: step.status,
-                at: step.at,
-            })
-            .collect(),
+        history: head.history.iter().map(|step| StepView { status: step.status, at: step.at }).collect(),
         execution_time_ms: head.execution_time_ms(),
         created_at: admission.created_at,
         updated_at: head.updated_at,

@@ -107,13 +107,7 @@ impl Log {
         // A part of it came before: its reply was lost on the way.
         let mut bundles: Vec<Bundle> = serde_json::from_str(publish.bundles.get())?;
         for bundle in &mut bundles {
-            if let Some(skipped) = bundle
-                .items
-                .iter()
-                .map(|item| item.number)
-                .filter(|n| *n <= known)
-                .max()
-            {
+            if let Some(skipped) = bundle.items.iter().map(|item| item.number).filter(|n| *n <= known).max() {
                 bundle.after = Some(skipped);
                 bundle.items.retain(|item| item.number > known);
             }
@@ -203,20 +197,20 @@ impl Log {
     }
 
     pub fn keep_ticket(&self, hash: &str, viewer: &str, until: Timestamp, now: Timestamp) -> Result<(), Failure> {
-        self.sql
-            .run("DELETE FROM tickets WHERE until < CAST(? AS INTEGER)", &[now.0.into()])?;
+        self.sql.run("DELETE FROM tickets WHERE until < CAST(? AS INTEGER)", &[now.0.into()])?;
         self.sql.run(
             "INSERT INTO tickets (hash, viewer, until) VALUES (?, ?, CAST(? AS INTEGER))",
             &[hash.into(), viewer.into(), until.0.into()],
         )
     }
 
+    pub fn forget_tickets(&self, principal: &str) -> Result<(), Failure> {
+        self.sql.run("DELETE FROM tickets WHERE json_extract(viewer, '$.principal') = ?", &[principal.into()])
+    }
+
     /// Takes a ticket out, so nobody uses it twice.
     pub fn take_ticket(&self, hash: &str, now: Timestamp) -> Result<Option<String>, Failure> {
-        let row = self.sql.first(
-            "DELETE FROM tickets WHERE hash = ? RETURNING viewer, until",
-            &[hash.into()],
-        )?;
+        let row = self.sql.first("DELETE FROM tickets WHERE hash = ? RETURNING viewer, until", &[hash.into()])?;
         let live = row.filter(|row| row.integer(1).is_some_and(|until| until > now.0));
         Ok(live.and_then(|row| row.text(0)))
     }

@@ -35,11 +35,7 @@ pub enum Ask {
         limit: u64,
     },
     /// Makes a ticket for one later opening of a socket.
-    MakeTicket {
-        ticket_hash: String,
-        viewer: Viewer,
-        until: Timestamp,
-    },
+    MakeTicket { ticket_hash: String, viewer: Viewer, until: Timestamp },
     /// Uses a ticket up.
     UseTicket { ticket_hash: String },
     /// These credentials have ended: their sockets are closed.
@@ -68,6 +64,9 @@ pub struct Open {
     /// Resume after this sequence; without it only what comes from now on.
     #[serde(default)]
     pub after: Option<u64>,
+    /// The one subject this socket is for, whatever it subscribes to later.
+    #[serde(default)]
+    pub bound_to: Option<String>,
     /// `name\nvalue\n…` for the answer.
     pub headers: String,
 }

@@ -48,6 +48,9 @@ const LOG_UNREADABLE: u16 = 1011;
 struct Subscription {
     viewer: Viewer,
     filter: Filter,
+    /// The one subject it is for, whatever it subscribes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bound_to: Option<String>,
     /// Catching up: everything up to this sequence was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sent: Option<u64>,
@@ -92,19 +95,19 @@ impl EventHub {
 
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let ask: Ask = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        reply(self.0.answer(ask))
+        tasks::turn(|| reply(self.0.answer(ask)))
     }
 
     /// Opens a socket; `message` is an [`Open`].
     pub fn open(&self, message: &str) -> Result<JsValue, JsValue> {
         let open: Open = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        Ok(self.0.open(open))
+        Ok(tasks::turn(|| self.0.open(open)))
     }
 
     /// A client's message: `{"subscribe": {…}}` replaces its filter.
     pub fn message(&self, socket: &JsValue, text: Option<String>) {
         if let Some(slot) = self.0.sockets.slot(socket) {
-            self.0.message(slot, text.as_deref());
+            tasks::turn(|| self.0.message(slot, text.as_deref()));
         }
     }
 
@@ -129,35 +132,20 @@ impl Hub {
                     self.broadcast(from)?;
                     self.arm()?;
                 }
-                Ok(Reply::Published {
-                    head: self.log.borrow().head(&publish.teller),
-                })
+                Ok(Reply::Published { head: self.log.borrow().head(&publish.teller) })
             }
-            Ask::List {
-                viewer,
-                filter,
-                after,
-                since,
-                limit,
-            } => self.list(&viewer, &filter, after, since, limit),
-            Ask::MakeTicket {
-                ticket_hash,
-                viewer,
-                until,
-            } => {
+            Ask::List { viewer, filter, after, since, limit } => self.list(&viewer, &filter, after, since, limit),
+            Ask::MakeTicket { ticket_hash, viewer, until } => {
                 let viewer = serde_json::to_string(&viewer)?;
-                self.log
-                    .borrow()
-                    .keep_ticket(&ticket_hash, &viewer, until, clock::now())?;
+                self.log.borrow().keep_ticket(&ticket_hash, &viewer, until, clock::now())?;
                 Ok(Reply::Done)
             }
             Ask::UseTicket { ticket_hash } => {
                 let viewer = self.log.borrow().take_ticket(&ticket_hash, clock::now())?;
-                Ok(Reply::Ticket(
-                    viewer.map(|text| serde_json::from_str(&text)).transpose()?,
-                ))
+                Ok(Reply::Ticket(viewer.map(|text| serde_json::from_str(&text)).transpose()?))
             }
             Ask::Revoke { principal } => {
+                self.log.borrow().forget_tickets(&principal)?;
                 self.close_all(|viewer| viewer.principal == principal);
                 Ok(Reply::Done)
             }
@@ -193,18 +181,12 @@ impl Hub {
                 }
                 if events.len() as u64 == limit {
                     let more = sequence + 1 < log.next();
-                    return Ok(Reply::Events {
-                        events,
-                        next: more.then_some(sequence),
-                        gap,
-                    });
+                    return Ok(Reply::Events { events, next: more.then_some(sequence), gap });
                 }
             }
         }
         // Where nothing matched for long, the next page goes on from there.
-        let looked_at = batches
-            .last()
-            .and_then(|batch| batch.events().last().map(|(sequence, ..)| sequence));
+        let looked_at = batches.last().and_then(|batch| batch.events().last().map(|(sequence, ..)| sequence));
         let next = looked_at.filter(|_| batches.len() as u64 == MOST_BATCHES);
         Ok(Reply::Events { events, next, gap })
     }
@@ -218,11 +200,7 @@ impl Hub {
         let next = self.log.borrow().next();
         // From the future there is nothing to resume: such a client starts at the end.
         let sent = open.after.filter(|after| after + 1 < next);
-        let subscription = Subscription {
-            viewer: open.viewer,
-            filter: open.filter,
-            sent,
-        };
+        let subscription = Subscription { viewer: open.viewer, filter: open.filter, bound_to: open.bound_to, sent };
         let Ok(attachment) = serde_json::to_string(&subscription) else {
             return answer(500, &headers, None);
         };
@@ -239,11 +217,7 @@ impl Hub {
     fn take_up(self: &Rc<Self>, slot: u32, subscription: Subscription) {
         let catching_up = subscription.sent.is_some();
         if !catching_up {
-            self.live
-                .borrow_mut()
-                .entry(subscription.filter.clone())
-                .or_default()
-                .push(slot);
+            self.live.borrow_mut().entry(subscription.filter.clone()).or_default().push(slot);
         }
         self.subscriptions.borrow_mut().insert(slot, subscription);
         if catching_up {
@@ -263,12 +237,7 @@ impl Hub {
     /// Sends a socket one piece of the log; true when more is to come. At the log's end it becomes live.
     fn feed(&self, slot: u32) -> bool {
         let known = self.subscriptions.borrow().get(&slot).cloned();
-        let Some(Subscription {
-            viewer,
-            filter,
-            sent: Some(sent),
-        }) = known
-        else {
+        let Some(Subscription { viewer, filter, bound_to, sent: Some(sent) }) = known else {
             return false;
         };
         let log = self.log.borrow();
@@ -294,16 +263,12 @@ impl Hub {
             }
         }
         let sent = reached.filter(|reached| reached + 1 < log.next());
-        let subscription = Subscription { viewer, filter, sent };
+        let subscription = Subscription { viewer, filter, bound_to, sent };
         if let Ok(attachment) = serde_json::to_string(&subscription) {
             self.sockets.attach(slot, &attachment);
         }
         if sent.is_none() {
-            self.live
-                .borrow_mut()
-                .entry(subscription.filter.clone())
-                .or_default()
-                .push(slot);
+            self.live.borrow_mut().entry(subscription.filter.clone()).or_default().push(slot);
         }
         self.subscriptions.borrow_mut().insert(slot, subscription);
         sent.is_some()
@@ -318,9 +283,7 @@ impl Hub {
         self.close_all(|viewer| viewer.until.is_some_and(|until| until <= now));
         let live = self.live.borrow();
         let appended = self.log.borrow().after(from - 1, 1)?;
-        let events = appended
-            .iter()
-            .flat_map(|batch| batch.events().map(move |event| (batch, event)));
+        let events = appended.iter().flat_map(|batch| batch.events().map(move |event| (batch, event)));
         for (batch, (sequence, bundle, item, before)) in events {
             let slots: Vec<u32> = live
                 .iter()
@@ -352,7 +315,10 @@ impl Hub {
             Err(invalid) => Err(vec![invalid.fault()]),
         };
         match filter {
-            Ok(filter) => {
+            Ok(mut filter) => {
+                if subscription.bound_to.is_some() {
+                    filter.subject.clone_from(&subscription.bound_to);
+                }
                 let changed = Subscription { filter, ..subscription };
                 self.leave(slot);
                 if let Ok(attachment) = serde_json::to_string(&changed) {
@@ -368,8 +334,7 @@ impl Hub {
             }
             Err(faults) => {
                 let problem = BTreeMap::from([("errors", faults)]);
-                self.sockets
-                    .send(&[slot], &serde_json::to_string(&problem).unwrap_or_default());
+                self.sockets.send(&[slot], &serde_json::to_string(&problem).unwrap_or_default());
             }
         }
     }
@@ -395,11 +360,7 @@ impl Hub {
     fn close_all(&self, whose: impl Fn(&Viewer) -> bool) {
         let ended: Vec<u32> = {
             let subscriptions = self.subscriptions.borrow();
-            subscriptions
-                .iter()
-                .filter(|(_, sub)| whose(&sub.viewer))
-                .map(|(slot, _)| *slot)
-                .collect()
+            subscriptions.iter().filter(|(_, sub)| whose(&sub.viewer)).map(|(slot, _)| *slot).collect()
         };
         for slot in ended {
             self.close(slot, CREDENTIALS_ENDED, "the credentials have ended");
@@ -420,9 +381,7 @@ impl Hub {
         if !self.alarm_set.get()
             && let Some(oldest) = self.log.borrow().oldest_at()?
         {
-            let due = oldest
-                .plus_ms(self.retention_ms)
-                .max(clock::now().plus_ms(self.retention_ms / 24));
+            let due = oldest.plus_ms(self.retention_ms).max(clock::now().plus_ms(self.retention_ms / 24));
             self.log.borrow().set_alarm(due);
             self.alarm_set.set(true);
         }

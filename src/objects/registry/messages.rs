@@ -24,6 +24,9 @@ pub enum Ask {
     /// Everything that is configured, unless the asker knows this revision.
     Snapshot {
         known: Option<u64>,
+        /// How many stores the asker knows.
+        #[serde(default)]
+        stores: usize,
     },
     PutService {
         id: String,

@@ -85,25 +85,23 @@ impl Inner {
             }
         };
         let tenant = RefCell::new(tables.meta("tenant")?);
-        Ok(Self {
-            tables,
-            revision: Cell::new(revision),
-            cursor_secret,
-            tenant,
-            telling: Cell::new(false),
-        })
+        Ok(Self { tables, revision: Cell::new(revision), cursor_secret, tenant, telling: Cell::new(false) })
     }
 
     fn snapshot(&self, message: &messages::Message) -> Result<Reply, Failure> {
         let revision = self.revision.get();
-        if matches!(message.ask, Ask::Snapshot { known } if known == Some(revision)) {
+        let stores = self.tables.stores()?;
+        if let Ask::Snapshot { known: Some(known), stores: count } = message.ask
+            && known == revision
+            && count == stores.len()
+        {
             return Ok(Reply::Unchanged);
         }
         Ok(Reply::Snapshot(Box::new(SnapshotData {
             revision,
             services: self.tables.services()?,
             keys: self.tables.keys()?,
-            stores: self.tables.stores()?,
+            stores,
             cursor_secret: self.cursor_secret.clone(),
         })))
     }
@@ -117,26 +115,15 @@ impl Inner {
                 self.tell().await;
                 return Ok(Reply::Done);
             }
-            Ask::PutService {
-                id,
-                document,
-                condition,
-                rules,
-            } => self.put_service(&id, &document, &condition, &rules)?,
-            Ask::PatchService {
-                id,
-                patch,
-                condition,
-                rules,
-            } => self.patch_service(&id, &patch, &condition, &rules)?,
+            Ask::PutService { id, document, condition, rules } => {
+                self.put_service(&id, &document, &condition, &rules)?
+            }
+            Ask::PatchService { id, patch, condition, rules } => self.patch_service(&id, &patch, &condition, &rules)?,
             Ask::DeleteService { id, condition } => self.delete_service(&id, &condition)?,
             Ask::CreateKey(key) => self.create_key(key)?,
-            Ask::RotateKey {
-                id,
-                overlap_seconds,
-                hash,
-                last_four,
-            } => self.rotate_key(&id, overlap_seconds, hash, last_four)?,
+            Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
+                self.rotate_key(&id, overlap_seconds, hash, last_four)?
+            }
             Ask::RevokeKey { id } => self.revoke_key(&id).await?,
         };
         if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Done) {
@@ -161,11 +148,10 @@ impl Inner {
 
     fn hello(&self, store: StoreId) -> Result<Reply, Failure> {
         if !self.tables.stores()?.contains(&store) {
-            self.write(|| self.tables.add_store(store))?;
+            // Where contexts are kept decides nothing, so it is no revision.
+            self.tables.add_store(store)?;
         }
-        Ok(Reply::Revision {
-            revision: self.revision.get(),
-        })
+        Ok(Reply::Revision { revision: self.revision.get() })
     }
 
     /// Writes as a whole, under the next revision.
@@ -184,10 +170,8 @@ impl Inner {
     async fn push(&self) {
         let Ok(stores) = self.tables.stores() else { return };
         let tenant = self.tenant();
-        let message = contexts::messages::Message {
-            revision: self.revision.get(),
-            ask: contexts::messages::Ask::Revision,
-        };
+        let message =
+            contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
         let pushes = stores.iter().map(|store| {
             let (name, message) = (store.object_name(&tenant), &message);
             async move {
@@ -244,63 +228,45 @@ impl Inner {
         let Ok(patch) = serde_json::from_str::<serde_json::Value>(patch) else {
             return Ok(Reply::Faults(vec![Fault::new("#", "must be a JSON object")]));
         };
+        let forgets = patch.get("credentials").is_some_and(serde_json::Value::is_null);
         let mut document = serde_json::to_value(known.service.view(known.created_at, known.updated_at))?;
         service::merge_patch(&mut document, patch);
-        self.keep_service(id, &document.to_string(), Some(known), rules, true)
+        self.keep_service(id, &document.to_string(), Some(known), rules, !forgets)
     }
 
-    /// `patched`: what is secret and not named stays as it was.
+    /// `keeps`: credentials that are not named stay as they were.
     fn keep_service(
         &self,
         id: &str,
         document: &str,
         known: Option<Registered>,
         rules: &WriteRules,
-        patched: bool,
+        keeps: bool,
     ) -> Result<Reply, Failure> {
         let text = match check(document.as_bytes(), MAX_DEPTH) {
             Ok(text) => text,
             Err(invalid) => return Ok(Reply::Faults(vec![invalid.fault()])),
         };
-        let addresses = Policy {
-            allow_loopback: rules.allow_loopback,
-        };
+        let addresses = Policy { allow_loopback: rules.allow_loopback };
         let own_hosts = [rules.own_host.as_str()];
-        let read = service::read(
-            id,
-            text,
-            Rules {
-                addresses,
-                own_hosts: &own_hosts,
-            },
-        );
-        let Registration {
-            service,
-            credentials,
-            signing_secret,
-        } = match read {
+        let read = service::read(id, text, Rules { addresses, own_hosts: &own_hosts });
+        let Registration { service, credentials, signing_secret } = match read {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
         };
         let now = clock::now();
         let made = known.is_none() && signing_secret.is_none();
         let kept = known.as_ref().map(|known| known.signing_secret.clone());
-        let signing_secret = signing_secret
-            .or(kept)
-            .unwrap_or_else(|| Secret::from_random(random::bytes()).text());
+        let signing_secret = signing_secret.or(kept).unwrap_or_else(|| Secret::from_random(random::bytes()).text());
         let registered = Registered {
-            credentials: credentials.or_else(|| known.as_ref().filter(|_| patched).and_then(|k| k.credentials.clone())),
+            credentials: credentials.or_else(|| known.as_ref().filter(|_| keeps).and_then(|k| k.credentials.clone())),
             signing_secret: signing_secret.clone(),
             version: known.as_ref().map_or(1, |known| known.version + 1),
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
             service,
         };
-        let kind = if known.is_none() {
-            RegistryEvent::ServiceRegistered
-        } else {
-            RegistryEvent::ServiceUpdated
-        };
+        let kind = if known.is_none() { RegistryEvent::ServiceRegistered } else { RegistryEvent::ServiceUpdated };
         let data = json!({
             "id": id, "name": registered.service.name, "type": registered.service.kind,
             "status": registered.service.status(), "version": registered.version,
@@ -310,11 +276,7 @@ impl Inner {
             self.queue_event(id, kind, &data)
         })?;
         let signing_secret = made.then_some(signing_secret);
-        Ok(Reply::Service {
-            created: known.is_none(),
-            service: Box::new(registered),
-            signing_secret,
-        })
+        Ok(Reply::Service { created: known.is_none(), service: Box::new(registered), signing_secret })
     }
 
     fn delete_service(&self, id: &str, condition: &Condition) -> Result<Reply, Failure> {
@@ -340,11 +302,7 @@ impl Inner {
             name: new.name,
             role: new.role,
             permissions: new.permissions,
-            secrets: vec![KeySecret {
-                hash: new.hash,
-                last_four: new.last_four,
-                until: None,
-            }],
+            secrets: vec![KeySecret { hash: new.hash, last_four: new.last_four, until: None }],
             created_by: new.created_by,
             created_at: clock::now(),
             expires_at: new.expires_at,
@@ -359,18 +317,12 @@ impl Inner {
         };
         let now = clock::now();
         let until = now.plus_ms(overlap_seconds * 1000);
-        key.secrets
-            .retain(|secret| secret.until.is_none_or(|until| until > now));
+        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
         for secret in &mut key.secrets {
             secret.until = Some(secret.until.map_or(until, |known| known.min(until)));
         }
-        key.secrets
-            .retain(|secret| secret.until.is_none_or(|until| until > now));
-        key.secrets.push(KeySecret {
-            hash,
-            last_four,
-            until: None,
-        });
+        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
+        key.secrets.push(KeySecret { hash, last_four, until: None });
         self.keep_key(&key, None)?;
         Ok(Reply::Key(Box::new(key)))
     }
@@ -391,30 +343,18 @@ impl Inner {
             self.tables.delete(KEY, id)?;
             self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
         })?;
-        let revoke = events::messages::Ask::Revoke {
-            principal: format!("key:{id}"),
-        };
+        let revoke = events::messages::Ask::Revoke { principal: format!("key:{id}") };
         let told: Result<events::messages::Reply, _> =
             objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
         if let Err(failure) = told {
-            log(&format!(
-                r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#,
-                failure.0
-            ));
+            log(&format!(r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#, failure.0));
         }
         Ok(Reply::Done)
     }
 
     fn queue_event(&self, subject: &str, kind: RegistryEvent, data: &serde_json::Value) -> Result<(), Failure> {
-        let what = What::Registry {
-            kind,
-            data: RawValue::from_string(data.to_string())?,
-        };
-        let item = Item {
-            number: 0,
-            at: clock::now(),
-            what,
-        };
+        let what = What::Registry { kind, data: RawValue::from_string(data.to_string())? };
+        let item = Item { number: 0, at: clock::now(), what };
         let bundle = Bundle {
             subject: subject.into(),
             owner: None,

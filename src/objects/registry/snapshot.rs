@@ -43,15 +43,13 @@ impl Entry {
         let raw = self.service().capabilities.get(capability)?.input_schema.as_ref();
         // It was compiled when it was registered.
         let cell = &self.schemas.get(capability)?.input;
-        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok()))
-            .as_ref()
+        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok())).as_ref()
     }
 
     pub fn output(&self, capability: usize) -> Option<&Schema> {
         let raw = self.service().capabilities.get(capability)?.output_schema.as_ref();
         let cell = &self.schemas.get(capability)?.output;
-        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok()))
-            .as_ref()
+        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok())).as_ref()
     }
 }
 
@@ -72,19 +70,9 @@ thread_local! {
 
 impl Snapshot {
     fn new(data: SnapshotData) -> Self {
-        let by_key = data
-            .keys
-            .iter()
-            .enumerate()
-            .map(|(at, key)| (key.id.clone(), at))
-            .collect();
+        let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
         let entry = |registered: Registered| {
-            let schemas = registered
-                .service
-                .capabilities
-                .iter()
-                .map(|_| Schemas::default())
-                .collect();
+            let schemas = registered.service.capabilities.iter().map(|_| Schemas::default()).collect();
             Entry { registered, schemas }
         };
         Self {
@@ -146,11 +134,9 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     let known = held(tenant);
     let ask = Ask::Snapshot {
         known: known.as_ref().map(|snapshot| snapshot.revision),
+        stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
     };
-    let message = Message {
-        tenant: tenant.into(),
-        ask,
-    };
+    let message = Message { tenant: tenant.into(), ask };
     let asked_at = clock::now();
     let reply = objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await;
     if let Some(known) = &known {
@@ -164,9 +150,7 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     // It was true when it was asked for, not when it arrived.
     snapshot.fetched_at.set(asked_at);
     SNAPSHOTS.with_borrow_mut(|snapshots| {
-        let newer = snapshots
-            .get(tenant)
-            .is_some_and(|held| held.revision > snapshot.revision);
+        let newer = snapshots.get(tenant).is_some_and(|held| held.revision > snapshot.revision);
         if !newer {
             snapshots.insert(tenant.into(), snapshot.clone());
         }

@@ -43,25 +43,14 @@ impl Tables {
     }
 
     pub fn get<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<Option<T>, Failure> {
-        let row = self.0.first(
-            "SELECT document FROM documents WHERE kind = ? AND id = ?",
-            &[kind.into(), id.into()],
-        )?;
-        Ok(row
-            .and_then(|row| row.text(0))
-            .map(|text| serde_json::from_str(&text))
-            .transpose()?)
+        let row =
+            self.0.first("SELECT document FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])?;
+        Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     fn all<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>, Failure> {
-        let rows = self.0.rows(
-            "SELECT document FROM documents WHERE kind = ? ORDER BY id",
-            &[kind.into()],
-        )?;
-        rows.iter()
-            .filter_map(|row| row.text(0))
-            .map(|text| Ok(serde_json::from_str(&text)?))
-            .collect()
+        let rows = self.0.rows("SELECT document FROM documents WHERE kind = ? ORDER BY id", &[kind.into()])?;
+        rows.iter().filter_map(|row| row.text(0)).map(|text| Ok(serde_json::from_str(&text)?)).collect()
     }
 
     pub fn services(&self) -> Result<Vec<Registered>, Failure> {
@@ -83,10 +72,7 @@ impl Tables {
     }
 
     pub fn delete(&self, kind: &str, id: &str) -> Result<(), Failure> {
-        self.0.run(
-            "DELETE FROM documents WHERE kind = ? AND id = ?",
-            &[kind.into(), id.into()],
-        )
+        self.0.run("DELETE FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])
     }
 
     pub fn stores(&self) -> Result<Vec<StoreId>, Failure> {
@@ -95,8 +81,7 @@ impl Tables {
     }
 
     pub fn add_store(&self, store: StoreId) -> Result<(), Failure> {
-        self.0
-            .run("INSERT INTO stores (code) VALUES (?)", &[(&store.code()).into()])
+        self.0.run("INSERT INTO stores (code) VALUES (?)", &[(&store.code()).into()])
     }
 
     pub fn meta(&self, name: &str) -> Result<Option<String>, Failure> {
@@ -112,29 +97,18 @@ impl Tables {
     }
 
     pub fn queue_event(&self, bundle: &Bundle) -> Result<(), Failure> {
-        self.0.run(
-            "INSERT INTO outbox (bundle) VALUES (?)",
-            &[(&serde_json::to_string(bundle)?).into()],
-        )
+        self.0.run("INSERT INTO outbox (bundle) VALUES (?)", &[(&serde_json::to_string(bundle)?).into()])
     }
 
     /// Events the hub does not have yet, with their numbers.
     pub fn queued_events(&self) -> Result<Vec<(u64, Bundle)>, Failure> {
-        let rows = self
-            .0
-            .rows("SELECT number, bundle FROM outbox ORDER BY number LIMIT 200", &[])?;
+        let rows = self.0.rows("SELECT number, bundle FROM outbox ORDER BY number LIMIT 200", &[])?;
         rows.iter()
-            .map(|row| {
-                Ok((
-                    row.integer(0).unwrap_or(0),
-                    serde_json::from_str(&row.text(1).unwrap_or_default())?,
-                ))
-            })
+            .map(|row| Ok((row.integer(0).unwrap_or(0), serde_json::from_str(&row.text(1).unwrap_or_default())?)))
             .collect()
     }
 
     pub fn events_told(&self, up_to: u64) -> Result<(), Failure> {
-        self.0
-            .run("DELETE FROM outbox WHERE number <= CAST(? AS INTEGER)", &[up_to.into()])
+        self.0.run("DELETE FROM outbox WHERE number <= CAST(? AS INTEGER)", &[up_to.into()])
     }
 }

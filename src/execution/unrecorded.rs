@@ -1,0 +1,94 @@
+//! `durable: false`: executed first, recorded after the answer; no object is asked on the way.
+//!
+//! When the wait is over before the service has answered, the context is admitted then, under the lease its
+//! worker holds already: a 202 always names something that is stored.
+
+use std::rc::Rc;
+
+use futures_util::future::{Either, select};
+use serde_json::value::RawValue;
+
+use crate::core::context::{Admission, Head};
+use crate::objects::contexts::messages::{Ask, Reply};
+use crate::objects::contexts::view;
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::{Failure, clock};
+
+use super::{
+    Attempted, LEASE_MS, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, stopped,
+};
+
+/// The number of the first and only lease.
+const LEASE: u64 = 1;
+
+/// Runs it. `service` is the chosen one's place in the snapshot.
+pub async fn run(
+    tenant: String,
+    mut admission: Admission,
+    parameters: Box<RawValue>,
+    mut snapshot: Rc<Snapshot>,
+    service: usize,
+    mut waiter: Waiter,
+) -> Result<(), Failure> {
+    // Nobody can retry what nobody recorded.
+    admission.retry.max_attempts = 1;
+    let held = snapshot.clone();
+    let entry = held.services.get(service).ok_or_else(|| Failure("a service went missing".into()))?;
+    let before = clock::now();
+    let attempted = {
+        let mut doing = std::pin::pin!(attempt(&admission, parameters.get(), LEASE, 1, entry));
+        let early = match select(doing.as_mut(), std::pin::pin!(waiter.time())).await {
+            Either::Left((attempted, _)) => Some(attempted),
+            Either::Right(_) => None,
+        };
+        if early.is_none() {
+            admit(&tenant, &admission, &parameters, &mut snapshot).await?;
+            waiter.tell(News::GoesOn);
+            let attempted = holding(&tenant, &admission, LEASE, &mut waiter, doing).await;
+            let attempted = attempted.unwrap_or_else(|| stopped(&admission, LEASE, before));
+            return commit(&tenant, &admission.id, attempted, 0, Timings::default(), &mut waiter).await.map(drop);
+        }
+        early
+    };
+    match attempted {
+        Some(attempted) => record(&tenant, admission, parameters, attempted, &mut waiter).await,
+        None => Ok(()),
+    }
+}
+
+/// Makes the running context exist, under the lease its worker holds already.
+async fn admit(
+    tenant: &str,
+    admission: &Admission,
+    parameters: &RawValue,
+    snapshot: &mut Rc<Snapshot>,
+) -> Result<(), Failure> {
+    let admit = Ask::Admit {
+        admission: Box::new(admission.clone()),
+        parameters: parameters.to_owned(),
+        lease_ms: Some(LEASE_MS),
+        show: false,
+    };
+    match ask_decided(tenant, &admission.id, snapshot, admit).await? {
+        Reply::Admitted { lease: Some(LEASE), .. } => Ok(()),
+        _ => Err(Failure("a context that runs could not be admitted".into())),
+    }
+}
+
+async fn record(
+    tenant: &str,
+    admission: Admission,
+    parameters: Box<RawValue>,
+    attempted: Attempted,
+    waiter: &mut Waiter,
+) -> Result<(), Failure> {
+    let Attempted { report, result } = attempted;
+    let upstream = report.ended_at.since(report.started_at);
+    let head = Head::recorded(admission.clone(), report.clone())
+        .map_err(|_| Failure("a context could not be ended".into()))?;
+    let timings = Timings { upstream, ..Timings::default() };
+    waiter.tell(News::Ended(Worked { view: view::of(&head)?, result: result.clone(), timings }));
+    let id = admission.id.clone();
+    let record = Ask::Record { admission: Box::new(admission), parameters, report, result };
+    ask_stubbornly(tenant, &id, record).await.map(drop)
+}

@@ -1,0 +1,68 @@
+//! Who waits for a context's end, and until when.
+//!
+//! The work goes on whether or not somebody waits. It carries the waiter along and tells it once: that the
+//! context has ended, or that the wait is over. So a request costs one timer, whatever it waits for.
+
+use futures_channel::oneshot;
+
+use crate::core::time::Timestamp;
+use crate::platform::clock;
+
+use super::Worked;
+
+pub enum News {
+    Ended(Worked),
+    /// The wait is over, or another worker has the context now.
+    GoesOn,
+}
+
+pub struct Waiter(Option<(Timestamp, oneshot::Sender<News>)>);
+
+impl Waiter {
+    pub fn until(time: Timestamp) -> (Self, oneshot::Receiver<News>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some((time, sender))), receiver)
+    }
+
+    pub fn nobody() -> Self {
+        Self(None)
+    }
+
+    /// Milliseconds until it must be told that the wait is over.
+    fn left(&self, now: Timestamp) -> u64 {
+        self.0.as_ref().map_or(u64::MAX, |(until, _)| until.since(now))
+    }
+
+    pub fn tell(&mut self, news: News) {
+        if let Some((_, sender)) = self.0.take() {
+            // Who went away needs no word.
+            let _ = sender.send(news);
+        }
+    }
+
+    /// Passes when the wait is over; the waiter is not told.
+    pub async fn time(&self) {
+        clock::pause(self.left(clock::now())).await;
+    }
+
+    /// Lets time pass, at most until this waiter's wait is over; then it is told.
+    pub async fn pause(&mut self, milliseconds: u64) {
+        let left = self.left(clock::now());
+        clock::pause(milliseconds.min(left)).await;
+        if left <= milliseconds && self.left(clock::now()) == 0 {
+            self.tell(News::GoesOn);
+        }
+    }
+
+    /// As [`Waiter::pause`], for all of the time, whoever is told meanwhile.
+    pub async fn pause_all(&mut self, milliseconds: u64) {
+        let end = clock::now().plus_ms(milliseconds);
+        loop {
+            let left = end.since(clock::now());
+            if left == 0 {
+                return;
+            }
+            self.pause(left).await;
+        }
+    }
+}
