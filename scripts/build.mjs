@@ -57,7 +57,7 @@ export async function buildWorker() {
   const wasm = join(next, "index_bg.wasm");
   const full = join(next, "full.wasm");
   renameSync(wasm, full);
-  await must("wasm-opt", [full, "-o", wasm, "-O3", "--strip-debug", ...FEATURES]);
+  await must("wasm-opt", [full, "-o", wasm, "-O2", "--strip-debug", ...FEATURES]);
   rmSync(full);
   for (const name of readdirSync(next)) {
     rmSync(join(out, name), { recursive: true, force: true });

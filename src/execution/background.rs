@@ -3,12 +3,17 @@
 //! A message names a store; what to run next is the store's to say. A message that comes twice finds nothing
 //! to do, one that is lost is rung again by the store's alarm.
 
-use futures_util::future::join_all;
+use std::rc::Rc;
+
+use futures_util::StreamExt;
+use futures_util::future::{join_all, select};
+use futures_util::stream::FuturesUnordered;
 
 use crate::auth::FIRST_TENANT;
 use crate::core::id::StoreId;
-use crate::objects::contexts::messages::{Ask, Message, Reply};
+use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::events;
+use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log};
@@ -19,32 +24,48 @@ use super::{LEASE_MS, Waiter, hint, work_on};
 const SHIFT_MS: u64 = 10 * 60 * 1000;
 /// A retry that comes sooner than this is waited for.
 const STAYS_MS: u64 = 5_000;
+/// Contexts one consumer runs at the same time.
+const AT_ONCE: usize = 8;
+/// A consumer with room looks for more after this.
+const LOOK_AGAIN_MS: u64 = 2_000;
 
-/// Works off what a store has, one context after the other.
+/// Works off what a store has: some at a time, so that a slow one does not hold up the others.
 pub async fn work_off(name: &str) -> Result<(), Failure> {
     let (tenant, store) = name
         .split_once('/')
         .and_then(|(tenant, code)| Some((tenant, StoreId::parse(code)?)))
         .ok_or_else(|| Failure("a message that names no store".into()))?;
     let began = clock::now();
-    while clock::now().since(began) < SHIFT_MS {
-        let snapshot = snapshot::fresh(tenant).await?;
-        let claim = Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS } };
-        match objects::send(Kind::Contexts, name, hint(store), &claim, PATIENCE_MS).await? {
-            Reply::Leased(work) => {
-                if let Err(failure) = work_on(tenant.into(), *work, snapshot, STAYS_MS, Waiter::nobody()).await {
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < AT_ONCE && clock::now().since(began) < SHIFT_MS {
+            let Some((work, snapshot)) = claim(tenant, name, store).await? else { break };
+            running.push(async move {
+                if let Err(failure) = work_on(tenant.into(), work, snapshot, STAYS_MS, Waiter::nobody()).await {
                     // Its lease runs out, and the store sees to it.
                     log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
                 }
-            }
-            Reply::Stale { .. } => {
-                snapshot::refreshed(tenant).await?;
-            }
-            _ => return Ok(()),
+            });
+        }
+        if running.is_empty() {
+            return Ok(());
+        }
+        // What comes meanwhile rings too; where consumers are few, it is found here.
+        select(running.next(), std::pin::pin!(clock::pause(LOOK_AGAIN_MS))).await;
+    }
+}
+
+/// The next thing to do, if there is one.
+async fn claim(tenant: &str, name: &str, store: StoreId) -> Result<Option<(Work, Rc<Snapshot>)>, Failure> {
+    let mut snapshot = snapshot::fresh(tenant).await?;
+    loop {
+        let message = Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS } };
+        match objects::send(Kind::Contexts, name, hint(store), &message, PATIENCE_MS).await? {
+            Reply::Leased(work) => return Ok(Some((*work, snapshot))),
+            Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,
+            _ => return Ok(None),
         }
     }
-    // There may be more: the store rings again.
-    Ok(())
 }
 
 /// Every minute: wakes what a dead alarm left asleep.

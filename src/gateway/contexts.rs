@@ -171,11 +171,11 @@ pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> 
         let decision = decide_surely(call, &mut caller, &new).await?;
         caller.refresh_ahead(call);
         let waits = new.run_at.is_some_and(|at| at > clock::now());
-        if !decision.durable && !waits && !at_once(&preference) {
+        if !decision.durable && !waits && !preference.respond_async {
             return run_unrecorded(call, &caller, decision, parameters, &preference).await;
         }
         // Behind an answer only what surely ends in the time the platform gives; else the queue.
-        let here = !waits && (!at_once(&preference) || decision.timeout_seconds <= SHORT_SECONDS);
+        let here = !waits && (!preference.respond_async || decision.timeout_seconds <= SHORT_SECONDS);
         let before = clock::now();
         let admission = decision.admission;
         let admit = Ask::Admit {

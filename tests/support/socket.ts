@@ -64,11 +64,12 @@ export async function openEvents(
   if (options.ticket !== undefined) target.searchParams.set("ticket", options.ticket);
   const key = options.key !== undefined ? options.key : options.ticket !== undefined ? null : gateway.adminKey;
   target.protocol = "ws:";
-  const socket = new WebSocket(target, options.protocols ?? ["cloudevents.json"], {
+  const settings: WebSocket.ClientOptions & { closeTimeout: number } = {
     // After a closing frame the platform may keep the connection until the object sleeps; nobody waits for that here.
     closeTimeout: 500,
     headers: { ...(key !== null && { authorization: `Bearer ${key}` }), ...options.headers },
-  });
+  };
+  const socket = new WebSocket(target, options.protocols ?? ["cloudevents.json"], settings);
   const contract = options.contract === false ? undefined : Contract.load();
 
   const messages: any[] = [];

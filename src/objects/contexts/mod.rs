@@ -164,7 +164,7 @@ impl Store {
         }
         bundles.sort_by_key(|bundle| bundle.items.first().map(|item| item.number));
         for bundle in bundles {
-            self.outbox.push(bundle);
+            self.outbox.push(&bundle)?;
         }
         Ok(())
     }
@@ -438,11 +438,10 @@ impl Store {
         let mut head =
             Head::recorded(admission, report).map_err(|_| Failure("a record that could not have ended".into()))?;
         self.number(&mut head)?;
-        if self.tables.done_head(head.id())?.is_some() {
+        if !self.tables.insert_done(&head, parameters, result.as_deref())? {
             // Asked twice, because the first reply was lost.
             return Ok(Reply::Done);
         }
-        self.tables.insert_done(&head, parameters, result.as_deref())?;
         self.tell(&head, result.as_deref(), 0);
         Ok(Reply::Done)
     }
@@ -528,7 +527,10 @@ impl Store {
     }
 
     fn tell(self: &Rc<Self>, head: &Head, result: Option<&RawValue>, known: u64) {
-        self.outbox.push(event::bundle(head, result, known));
+        if let Err(failure) = self.outbox.push(&event::bundle(head, result, known)) {
+            // What is on disk is told after the next restart.
+            log(&format!(r#"{{"level":"error","message":"event not told","detail":{:?}}}"#, failure.0));
+        }
         self.flush_soon();
     }
 
@@ -563,9 +565,7 @@ impl Store {
         };
         let mut patience = 5;
         while let Some(batch) = self.outbox.batch() {
-            let Ok(bundles) = serde_json::value::to_raw_value(&batch.bundles) else {
-                return;
-            };
+            let Ok(bundles) = RawValue::from_string(batch.bundles) else { return };
             let publish = events::messages::Ask::Publish(events::messages::Publish {
                 tenant: tenant.clone(),
                 teller: store.code(),

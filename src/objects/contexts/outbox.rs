@@ -10,11 +10,14 @@ use std::collections::VecDeque;
 
 use crate::core::event::Bundle;
 use crate::core::id::ContextId;
+use crate::platform::Failure;
 
 /// Numbers reserved at a time; one row written for each portion.
 const PORTION: u64 = 10_000;
 /// The largest batch, in items.
-const MOST_ITEMS: usize = 400;
+const MOST_ITEMS: u64 = 400;
+/// A batch grows no further beyond this; the hub keeps it in one row of at most 2 MB.
+const MOST_BYTES: usize = 512 * 1024;
 
 #[derive(Default)]
 pub struct Outbox(RefCell<Inner>);
@@ -23,18 +26,26 @@ pub struct Outbox(RefCell<Inner>);
 struct Inner {
     next: u64,
     reserved: u64,
-    waiting: VecDeque<Bundle>,
+    waiting: VecDeque<Waiting>,
     /// Ended contexts with the number of their last event: their live rows go when the hub has it.
     ended: VecDeque<(u64, ContextId)>,
     flushing: bool,
 }
 
-/// A batch on its way to the hub.
+/// A bundle as it will be sent.
+struct Waiting {
+    first: u64,
+    last: u64,
+    count: u64,
+    text: String,
+}
+
+/// A batch on its way to the hub: bundles as a JSON list.
 pub struct Batch {
     pub first: u64,
     pub last: u64,
     pub count: u64,
-    pub bundles: Vec<Bundle>,
+    pub bundles: String,
 }
 
 impl Outbox {
@@ -61,10 +72,13 @@ impl Outbox {
         inner.next
     }
 
-    pub fn push(&self, bundle: Bundle) {
-        if !bundle.items.is_empty() {
-            self.0.borrow_mut().waiting.push_back(bundle);
+    pub fn push(&self, bundle: &Bundle) -> Result<(), Failure> {
+        if let (Some(first), Some(last)) = (bundle.items.first(), bundle.items.last()) {
+            let (first, last, count) = (first.number, last.number, bundle.items.len() as u64);
+            let text = serde_json::to_string(bundle)?;
+            self.0.borrow_mut().waiting.push_back(Waiting { first, last, count, text });
         }
+        Ok(())
     }
 
     /// `last` is the number of the context's last event; they come in order.
@@ -91,24 +105,27 @@ impl Outbox {
     /// The next batch; it stays here until it is acknowledged.
     pub fn batch(&self) -> Option<Batch> {
         let inner = self.0.borrow();
-        let mut bundles = Vec::new();
-        let mut count = 0;
+        let first = inner.waiting.front()?.first;
+        let mut batch = Batch { first, last: first, count: 0, bundles: String::from("[") };
         for bundle in &inner.waiting {
-            if count >= MOST_ITEMS {
+            if batch.count >= MOST_ITEMS || batch.bundles.len() >= MOST_BYTES {
                 break;
             }
-            count += bundle.items.len();
-            bundles.push(bundle.clone());
+            if batch.count > 0 {
+                batch.bundles.push(',');
+            }
+            batch.bundles.push_str(&bundle.text);
+            batch.count += bundle.count;
+            batch.last = bundle.last;
         }
-        let first = bundles.first()?.items.first()?.number;
-        let last = bundles.last()?.items.last()?.number;
-        Some(Batch { first, last, count: count as u64, bundles })
+        batch.bundles.push(']');
+        Some(batch)
     }
 
     /// The hub has everything up to `number`: forgets it and gives the contexts whose live rows may go.
     pub fn acknowledged(&self, number: u64) -> Vec<String> {
         let mut inner = self.0.borrow_mut();
-        while inner.waiting.front().and_then(|b| b.items.last()).is_some_and(|item| item.number <= number) {
+        while inner.waiting.front().is_some_and(|bundle| bundle.last <= number) {
             inner.waiting.pop_front();
         }
         let mut clean = Vec::new();

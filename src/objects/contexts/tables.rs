@@ -36,7 +36,7 @@ const UPDATE_LIVE: &str = "UPDATE live SET service = ?, status = ?, due = CAST(?
 const FINISH: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
      SELECT key, id, owner, capability, ?3, ?4, ?5, parameters, ?6 FROM live WHERE key = CAST(?1 AS INTEGER) AND id = ?2";
 const INSERT_DONE: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
-     VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?, ?, ?, ?)";
+     VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1";
 const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?))";
 
 /// A context with its large parts.
@@ -136,12 +136,12 @@ impl Tables {
         )
     }
 
-    /// Keeps a context that was never live.
-    pub fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<(), Failure> {
+    /// Keeps a context that was never live; false when its key is taken.
+    pub fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, Failure> {
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
         let key = admission.id.row_key();
-        self.0.run(
+        let rows = self.0.rows(
             INSERT_DONE,
             &[
                 (&key).into(),
@@ -154,7 +154,8 @@ impl Tables {
                 parameters.get().into(),
                 result.map(RawValue::get).into(),
             ],
-        )
+        )?;
+        Ok(!rows.is_empty())
     }
 
     pub fn clean(&self, ids: &[String]) -> Result<(), Failure> {
