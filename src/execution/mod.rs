@@ -146,7 +146,10 @@ pub async fn work_on(
         match ask_decided(&tenant, &id, &mut snapshot, lease).await? {
             Reply::Leased(next) => work = *next,
             // Somebody else took it, or it was cancelled meanwhile.
-            _ => return Ok(waiter.tell(News::GoesOn)),
+            _ => {
+                waiter.tell(News::GoesOn);
+                return Ok(());
+            }
         }
     }
 }

@@ -88,7 +88,7 @@ impl ContextStore {
             return tasks::turn(|| reply(store.answer(message)));
         }
         let answer = tasks::promise(async move { reply(store.answer_later(message).await) });
-        Ok(answer.into())
+        Ok(answer)
     }
 
     pub fn alarm(&self) -> JsValue {

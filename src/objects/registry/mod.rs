@@ -60,7 +60,7 @@ impl Registry {
         if matches!(ask.ask, Ask::Snapshot { .. }) {
             return reply(inner.snapshot(&ask));
         }
-        Ok(tasks::promise(async move { reply(inner.answer(ask).await) }).into())
+        Ok(tasks::promise(async move { reply(inner.answer(ask).await) }))
     }
 
     pub fn alarm(&self) -> JsValue {
