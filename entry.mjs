@@ -1,3 +1,4 @@
+// @ts-check
 // The entry guard. It exports the platform's classes, passes every handler on to the Wasm module, and settles
 // what is in flight when a panic ends the Wasm instance: with `panic = "abort"` those promises would otherwise
 // stay pending for ever, and so would their callers. Nothing is decided here.
@@ -11,6 +12,7 @@ const state = wasm.initState();
 /** Objects made by an instance that died are made anew. */
 let generation = 0;
 
+/** @param {string} reason */
 function died(reason) {
   generation += 1;
   globalThis.__narthex_abandon(new Error(`the Wasm instance died: ${reason}`));
@@ -28,7 +30,7 @@ addEventListener("error", (event) => {
   if (event.error instanceof WebAssembly.RuntimeError) died("trap");
 });
 
-/** What Rust promised is kept or broken by `died`; what it does at once throws here. */
+/** What Rust promised is kept or broken by `died`; what it does at once throws here. @template T @param {() => T} run */
 function guard(run) {
   try {
     return run();
@@ -39,7 +41,7 @@ function guard(run) {
   }
 }
 
-/** The one answer that does not come from Rust. */
+/** The one answer that does not come from Rust. @param {Request} request @param {unknown} error */
 function failed(request, error) {
   const id = `req_${crypto.randomUUID()}`;
   console.error(JSON.stringify({ level: "error", message: "request died", request_id: id, detail: String(error) }));
@@ -55,6 +57,7 @@ function failed(request, error) {
 }
 
 export default class extends WorkerEntrypoint {
+  /** @param {Request} request */
   async fetch(request) {
     try {
       return await guard(() => wasm.fetch(request, this.env, this.ctx));
@@ -63,6 +66,7 @@ export default class extends WorkerEntrypoint {
     }
   }
 
+  /** @param {MessageBatch<string>} batch */
   async queue(batch) {
     await Promise.all(batch.messages.map(async (message) => {
       try {
@@ -80,17 +84,19 @@ export default class extends WorkerEntrypoint {
 }
 
 class Guarded extends DurableObject {
+  /** The object of the living instance; each class makes its own. @type {any} */
   #made;
   #generation = -1;
 
   get inner() {
     if (this.#generation !== generation) {
-      this.#made = this.make();
+      this.#made = /** @type {any} */ (this).make();
       this.#generation = generation;
     }
     return this.#made;
   }
 
+  /** @param {string} message */
   call(message) {
     return guard(() => this.inner.call(message));
   }
@@ -102,7 +108,7 @@ class Guarded extends DurableObject {
 
 export class Registry extends Guarded {
   make() {
-    return new wasm.Registry(this.ctx, this.env);
+    return new /** @type {any} */ (wasm.Registry)(this.ctx, this.env);
   }
 }
 
@@ -117,14 +123,17 @@ export class EventHub extends Guarded {
     return new wasm.EventHub(this.ctx, this.env);
   }
 
+  /** @param {Request} request */
   fetch(request) {
     return guard(() => this.inner.open(decodeURIComponent(new URL(request.url).search.slice(1))));
   }
 
+  /** @param {WebSocket} socket @param {string | ArrayBuffer} message */
   webSocketMessage(socket, message) {
     return guard(() => this.inner.message(socket, typeof message === "string" ? message : undefined));
   }
 
+  /** @param {WebSocket} socket @param {number} code */
   webSocketClose(socket, code) {
     return guard(() => {
       this.inner.closed(socket);
@@ -133,6 +142,7 @@ export class EventHub extends Guarded {
     });
   }
 
+  /** @param {WebSocket} socket */
   webSocketError(socket) {
     return guard(() => this.inner.closed(socket));
   }

@@ -1,17 +1,24 @@
-// The few things the JavaScript of the project takes from the platform; the platform's own type package
-// redefines the globals of Node and browsers, which tests and console need.
-declare module "cloudflare:workers" {
-  export class WorkerEntrypoint {
-    constructor(ctx: any, env: any);
-    protected ctx: any;
-    protected env: any;
+// What the Worker of wrangler.toml is bound to, as its JavaScript sees it; the platform's own types come from
+// `@cloudflare/workers-types`. Those redefine globals of Node, so only tsconfig.worker.json has them.
+declare namespace Cloudflare {
+  interface Env {
+    REGISTRY: DurableObjectNamespace<Called>;
+    CONTEXTS: DurableObjectNamespace<Called>;
+    EVENTS: DurableObjectNamespace<Called>;
+    WORK: Queue<string>;
+    ASSETS: Fetcher;
   }
-  export class DurableObject {
-    constructor(ctx: any, env: any);
-    protected ctx: any;
-    protected env: any;
+
+  /** Every object takes a message and gives its reply. */
+  interface Called extends Rpc.DurableObjectBranded {
+    call(message: string): Promise<string>;
   }
 }
+
+/** Breaks what an instance that died has promised: boundary.js sets it, entry.mjs calls it. */
+declare var __narthex_abandon: (error: Error) => void;
+
+declare function addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 
 declare module "*.wasm" {
   const module: WebAssembly.Module;

@@ -16,7 +16,7 @@ const LIFE_MS = 60_000;
 /** Ids are hashes of names: worked out once per isolate, as the gateway does. @type {Map<string, DurableObjectId>} */
 const objectIds = new Map();
 
-/** @template {DurableObject} T @param {DurableObjectNamespace<T>} namespace @param {string} name */
+/** @template {Rpc.DurableObjectBranded} T @param {DurableObjectNamespace<T>} namespace @param {string} name */
 function object(namespace, name) {
   let id = objectIds.get(name);
   if (!id) objectIds.set(name, (id = namespace.idFromName(name)));
@@ -127,6 +127,7 @@ async function costs(env) {
   });
 }
 
+/** @extends {DurableObject<Env>} */
 export class ContextStore extends DurableObject {
   counted = { contexts: 0, rows: 0, requests: 0 };
 
@@ -180,6 +181,7 @@ export class ContextStore extends DurableObject {
   }
 }
 
+/** @extends {DurableObject<Env>} */
 export class EventHub extends DurableObject {
   counted = { rows: 0, requests: 0 };
 

@@ -1,7 +1,6 @@
 // @ts-check
 // A cold start with the gateway's Wasm and nothing else of it: compiled and instantiated with imports that do
 // nothing, and never called. Its start minus the blank one's is what the Wasm itself costs.
-// @ts-ignore the module exists only inside workerd
 import program from "./index_bg.wasm";
 
 /** @type {Record<string, Record<string, any>>} */

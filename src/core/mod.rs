@@ -4,11 +4,13 @@
 //! Nothing in here may name `worker`, `wasm_bindgen` or `js_sys`.
 
 pub mod address;
+pub mod canonical;
 pub mod context;
 pub mod cursor;
 pub mod event;
 pub mod filter;
 pub mod id;
+pub mod idempotency;
 pub mod json;
 pub mod key;
 pub mod lifecycle;

@@ -68,6 +68,7 @@ async fn admit(
         parameters: parameters.to_owned(),
         lease_ms: Some(LEASE_MS),
         show: false,
+        claim: None,
     };
     match ask_decided(tenant, &admission.id, snapshot, admit).await? {
         Reply::Admitted { lease: Some(LEASE), .. } => Ok(()),

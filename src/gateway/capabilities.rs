@@ -10,7 +10,7 @@ use crate::core::service::Capability;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::contexts::page;
+use super::lists::page;
 
 #[derive(Serialize)]
 struct Offer<'a> {

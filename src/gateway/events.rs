@@ -21,7 +21,7 @@ use crate::platform::{clock, random};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
-use super::contexts::{bad_cursor, limit, page};
+use super::lists::{bad_cursor, limit, page};
 use super::routes::authenticated;
 
 const TICKET_MS: u64 = 60_000;

@@ -12,7 +12,7 @@ use crate::platform::{clock, random};
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::contexts::page;
+use super::lists::page;
 use super::services::{ask_registry, refusal};
 
 const DAY_MS: u64 = 86_400_000;

@@ -9,7 +9,7 @@ use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::{capabilities, contexts, events, keys, meta, services};
+use super::{capabilities, contexts, events, keys, lists, meta, services};
 
 /// A path, with what it names.
 enum Route<'p> {
@@ -100,7 +100,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
     let caller = authenticated(call, if confirmed { Age::Any } else { Age::Current }).await?;
     match (route, method) {
         (Route::Contexts, "POST") => contexts::create(call, caller).await,
-        (Route::Contexts, "GET") => contexts::list(call, caller).await,
+        (Route::Contexts, "GET") => lists::contexts(call, caller).await,
         (Route::Context(id), "GET") => contexts::get(call, caller, id).await,
         (Route::ContextCancel(id), "POST") => contexts::cancel(call, caller, id).await,
         (Route::Services, "GET") => services::list(call, &caller).await,

@@ -12,7 +12,7 @@ use crate::platform::objects::{self, Kind as Object};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
-use super::contexts::page;
+use super::lists::page;
 
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
 /// A write waits for every store to know of it.

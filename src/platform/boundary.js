@@ -3,14 +3,19 @@
 // Its Rust face is `mod.rs`. Nothing in here decides anything.
 import { env } from "cloudflare:workers";
 
+/** An object's namespace. @typedef {0 | 1 | 2} Kind */
+/** @template T @typedef {[T, T, T]} ByKind */
+
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS"]} */
 const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS"];
 
-/** Object ids by namespace and name; making one costs a hash. @type {Map<string, DurableObjectId>[]} */
-const ids = NAMESPACES.map(() => new Map());
+/** Object ids by namespace and name; making one costs a hash. */
+const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
 const MOST_IDS = 4096;
 
 /** What the objects of this isolate cost so far, by namespace. */
-const costs = NAMESPACES.map(() => ({ requests: 0, rowsWritten: 0, rowsRead: 0, alarmsSet: 0 }));
+/** @typedef {{ requests: number, rowsWritten: number, rowsRead: number, alarmsSet: number }} Costs */
+const costs = /** @type {ByKind<Costs>} */ (NAMESPACES.map(() => ({ requests: 0, rowsWritten: 0, rowsRead: 0, alarmsSet: 0 })));
 
 export function costsText() {
   const [registry, store, hub] = costs;
@@ -61,13 +66,13 @@ export function settle(token, ok, value) {
 }
 
 // For the entry guard: an instance that died keeps none of its promises.
-/** @type {any} */ (globalThis).__narthex_abandon = (/** @type {Error} */ error) => {
+globalThis.__narthex_abandon = (error) => {
   const broken = promises;
   promises = new Map();
   for (const { reject } of broken.values()) reject(error);
 };
 
-/** @param {number} kind @param {string} name @param {string} hint */
+/** @param {Kind} kind @param {string} name @param {DurableObjectLocationHint | ""} hint */
 function stub(kind, name, hint) {
   const namespace = env[NAMESPACES[kind]];
   let id = ids[kind].get(name);
@@ -81,12 +86,13 @@ function stub(kind, name, hint) {
 
 /**
  * Asks an object for its reply. Fails when there is none in time: a caller never hangs.
- * @param {number} token @param {number} kind @param {string} name @param {string} hint @param {string} message
- * @param {number} milliseconds
+ * @param {number} token @param {Kind} kind @param {string} name @param {DurableObjectLocationHint | ""} hint
+ * @param {string} message @param {number} milliseconds
  */
 export function ask(token, kind, name, hint, message, milliseconds) {
   costs[kind].requests += 1;
   const born = generation;
+  /** @type {number | undefined} */
   let timer = setTimeout(() => {
     timer = undefined;
     if (born === generation) resume(token, false, new Error(`no reply from ${name} within ${milliseconds} ms`));
@@ -105,7 +111,7 @@ export function ask(token, kind, name, hint, message, milliseconds) {
 
 /**
  * Hands a WebSocket's opening to an object.
- * @param {number} token @param {number} kind @param {string} name @param {string} message
+ * @param {number} token @param {Kind} kind @param {string} name @param {string} message
  */
 export function connect(token, kind, name, message) {
   costs[kind].requests += 1;
@@ -118,7 +124,7 @@ function headersOf(flat) {
   const parts = flat.split("\n");
   /** @type {Record<string, string>} */
   const headers = {};
-  for (let at = 0; at + 1 < parts.length; at += 2) headers[parts[at]] = parts[at + 1];
+  for (let at = 0; at + 1 < parts.length; at += 2) headers[/** @type {string} */ (parts[at])] = /** @type {string} */ (parts[at + 1]);
   return headers;
 }
 
@@ -230,6 +236,7 @@ export function abort(token) {
  * @param {string} url @param {string} headers @param {string} body @param {AbortSignal} signal @param {number} limit
  */
 async function called(url, headers, body, signal, limit) {
+  /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, body: Uint8Array, detail: string }} */
   const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", body: new Uint8Array(), detail: "" };
   try {
     const response = await fetch(url, {
@@ -270,11 +277,11 @@ export function wake(timer) {
 
 /**
  * Runs one statement. Integers come back as numbers, so a column beyond 2^53 must be TEXT.
- * @param {DurableObjectStorage} storage @param {number} kind @param {string} statement @param {any[]} parameters
+ * @param {DurableObjectStorage} storage @param {Kind} kind @param {string} statement @param {any[]} parameters
  */
 export function sql(storage, kind, statement, parameters) {
   const cursor = storage.sql.exec(statement, ...parameters);
-  const rows = cursor.raw().toArray();
+  const rows = /** @type {ArrayIterator<SqlStorageValue[]>} */ (cursor.raw()).toArray();
   costs[kind].rowsWritten += cursor.rowsWritten;
   costs[kind].rowsRead += cursor.rowsRead;
   return rows;
@@ -282,7 +289,7 @@ export function sql(storage, kind, statement, parameters) {
 
 /**
  * As `sql`, for statements that give no rows.
- * @param {DurableObjectStorage} storage @param {number} kind @param {string} statement @param {any[]} parameters
+ * @param {DurableObjectStorage} storage @param {Kind} kind @param {string} statement @param {any[]} parameters
  */
 export function run(storage, kind, statement, parameters) {
   const cursor = storage.sql.exec(statement, ...parameters);
@@ -296,7 +303,7 @@ export function transaction(storage, work) {
   });
 }
 
-/** @param {DurableObjectStorage} storage @param {number} kind @param {number} time */
+/** @param {DurableObjectStorage} storage @param {Kind} kind @param {number} time */
 export function setAlarm(storage, kind, time) {
   costs[kind].alarmsSet += 1;
   // The output gate holds back every answer until this is on disk; a failure resets the object.

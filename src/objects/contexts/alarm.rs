@@ -106,6 +106,9 @@ impl Store {
         if rings > 0 {
             self.ring(rings.min(MOST_RINGS));
         }
+        if let Err(failure) = self.tables.forget_claims(now) {
+            log(&format!(r#"{{"level":"warn","message":"keys not forgotten","detail":{:?}}}"#, failure.0));
+        }
         self.renewed.borrow_mut().retain(|_, until| *until > now);
     }
 

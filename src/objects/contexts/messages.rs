@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::core::context::{Admission, Report};
 use crate::core::id::ContextId;
+use crate::core::idempotency::Claim;
 use crate::core::lifecycle::Status;
 use crate::core::time::Timestamp;
 
@@ -27,6 +28,13 @@ pub enum Ask {
         /// The reply is to show the context.
         #[serde(default)]
         show: bool,
+        /// The idempotency key it comes under.
+        #[serde(default)]
+        claim: Option<Claim>,
+    },
+    /// What an idempotency key stands for, if for anything.
+    Recall {
+        claim: Claim,
     },
     /// Ends an attempt.
     Commit {
@@ -120,6 +128,12 @@ pub enum Reply {
     },
     /// The id's key belongs to another context: make another id.
     Taken,
+    /// The idempotency key stands for this context already.
+    Replayed {
+        id: ContextId,
+    },
+    /// The idempotency key stands for another request.
+    KeyReused,
     /// The attempt is taken in. `retry_ms`: the asker is to lease it again after that.
     Committed {
         view: Box<RawValue>,

@@ -22,6 +22,7 @@ use wasm_bindgen::prelude::*;
 use crate::core::context::{Admission, Cancelled, Head, Refused, Report, Verdict};
 use crate::core::event;
 use crate::core::id::{ContextId, StoreId, row_key, ulid};
+use crate::core::idempotency::{Claim, WINDOW_MS};
 use crate::core::time::Timestamp;
 use crate::objects::{events, registry, reply};
 use crate::platform::objects::{self, Kind};
@@ -261,7 +262,13 @@ impl Store {
             _ => self.revision.set(revision.max(self.revision.get())),
         }
         match ask {
-            Ask::Admit { admission, parameters, lease_ms, show } => self.admit(*admission, &parameters, lease_ms, show),
+            Ask::Admit { admission, parameters, lease_ms, show, claim } => {
+                match self.replayed(claim.as_ref(), Some(&admission.id))? {
+                    Some(reply) => Ok(reply),
+                    None => self.admit(*admission, &parameters, lease_ms, show, claim),
+                }
+            }
+            Ask::Recall { claim } => Ok(self.replayed(Some(&claim), None)?.unwrap_or(Reply::Nothing)),
             Ask::Lease { id, lease_ms } => self.lease(&id, lease_ms),
             Ask::Claim { lease_ms } => self.claim(lease_ms),
             Ask::Get { id } => self.get(&id),
@@ -277,6 +284,7 @@ impl Store {
         parameters: &RawValue,
         lease_ms: Option<u64>,
         show: bool,
+        claim: Option<Claim>,
     ) -> Result<Reply, Failure> {
         let now = clock::now().max(admission.created_at);
         let id = admission.id.clone();
@@ -286,7 +294,18 @@ impl Store {
             let _ = head.lease(now, now.plus_ms(ms));
         }
         self.number(&mut head)?;
-        if !self.tables.insert(&head, parameters)? {
+        let inserted = match &claim {
+            None => self.tables.insert(&head, parameters)?,
+            // The key and what it stands for are one write.
+            Some(claim) => self.tables.transaction(|| {
+                let inserted = self.tables.insert(&head, parameters)?;
+                if inserted {
+                    self.tables.claim(claim, &id, now.plus_ms(WINDOW_MS))?;
+                }
+                Ok(inserted)
+            })?,
+        };
+        if !inserted {
             // Asked twice, because the first reply was lost: it exists, and its first lease is the asker's.
             return Ok(match self.tables.live_head(&id)? {
                 Some(known) => {
@@ -304,6 +323,17 @@ impl Store {
             self.hold(head);
         }
         Ok(Reply::Admitted { lease, view })
+    }
+
+    /// What there is to say of an idempotency key that is known; nothing when it is new, or stands for `own`.
+    fn replayed(&self, claim: Option<&Claim>, own: Option<&ContextId>) -> Result<Option<Reply>, Failure> {
+        let Some(claim) = claim else { return Ok(None) };
+        Ok(match self.tables.claimed(&claim.scope, clock::now())? {
+            Some((id, _)) if Some(&id) == own => None,
+            Some((id, fingerprint)) if fingerprint == claim.fingerprint => Some(Reply::Replayed { id }),
+            Some(_) => Some(Reply::KeyReused),
+            None => None,
+        })
     }
 
     /// Remembers the head of a leased context, which will be asked for next.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::core::context::Head;
 use crate::core::id::ContextId;
+use crate::core::idempotency::Claim;
 use crate::core::lifecycle::Status;
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
@@ -19,13 +20,15 @@ use crate::platform::sql::{Row, Sql, Value};
 
 use super::messages::Query;
 
-const CREATE: [&str; 3] = [
+const CREATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, priority INTEGER NOT NULL, due INTEGER NOT NULL, \
      expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS done (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL, result TEXT) \
      STRICT",
+    "CREATE TABLE IF NOT EXISTS claims (scope TEXT PRIMARY KEY, id TEXT NOT NULL, fingerprint TEXT NOT NULL, \
+     until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
@@ -250,6 +253,37 @@ impl Tables {
         found.sort_by(|a, b| b.0.cmp(&a.0));
         found.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
         Ok(found.into_iter().map(|(_, head)| head).collect())
+    }
+
+    /// What an idempotency key stands for: a context, and the fingerprint of what was sent.
+    pub fn claimed(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, Failure> {
+        let row = self.0.first(
+            "SELECT id, fingerprint FROM claims WHERE scope = ? AND until > CAST(? AS INTEGER)",
+            &[scope.into(), now.0.into()],
+        )?;
+        Ok(row.and_then(|row| Some((ContextId::parse(&row.text(0)?)?, row.text(1)?))))
+    }
+
+    pub fn claim(&self, claim: &Claim, id: &ContextId, until: Timestamp) -> Result<(), Failure> {
+        self.0.run(
+            "INSERT INTO claims (scope, id, fingerprint, until) VALUES (?, ?, ?, CAST(? AS INTEGER)) \
+             ON CONFLICT (scope) DO UPDATE SET id = excluded.id, fingerprint = excluded.fingerprint, \
+             until = excluded.until",
+            &[(&claim.scope).into(), id.as_str().into(), (&claim.fingerprint).into(), until.0.into()],
+        )
+    }
+
+    /// Forgets a piece of the keys whose time is over.
+    pub fn forget_claims(&self, now: Timestamp) -> Result<(), Failure> {
+        self.0.run(
+            "DELETE FROM claims WHERE scope IN (SELECT scope FROM claims WHERE until <= CAST(? AS INTEGER) LIMIT 500)",
+            &[now.0.into()],
+        )
+    }
+
+    /// All that `work` writes, or nothing when it fails.
+    pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.0.transaction(work)
     }
 
     pub fn meta(&self, name: &str) -> Result<Option<String>, Failure> {

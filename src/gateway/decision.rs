@@ -1,0 +1,132 @@
+//! Deciding about a request before it becomes a context: who runs it, whether the caller may, whether the
+//! parameters fit. All of it from the isolate's snapshot of the registry; a refusal is decided again with a fresh one.
+
+use serde_json::value::RawValue;
+
+use crate::auth::{self, Age, Principal};
+use crate::core::context::Admission;
+use crate::core::id::ContextId;
+use crate::core::json::Fault;
+use crate::core::problem::{Code, Problem};
+use crate::core::request::NewContext;
+use crate::core::route::{self, Candidate, NoRoute, Wanted};
+use crate::core::service::{Capability, Service, at_parameters};
+use crate::execution;
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::{clock, random};
+
+use super::call::{Call, Caller};
+
+/// What was decided about a request before it becomes a context.
+pub struct Decision {
+    pub admission: Admission,
+    /// Where in the snapshot the chosen service is.
+    pub service: usize,
+    pub durable: bool,
+    pub timeout_seconds: u64,
+}
+
+fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
+    let name = &new.capability;
+    match reason {
+        NoRoute::Unknown => Problem::invalid(vec![match &new.service {
+            Some(id) => Fault::new("#/service", format!("no service {id} offers {name}; see GET /v1/capabilities")),
+            None => Fault::new("#/capability", format!("no service offers {name}; see GET /v1/capabilities")),
+        }]),
+        NoRoute::Version => {
+            Problem::invalid(vec![Fault::new("#/version", format!("no service offers {name} in this version"))])
+        }
+        NoRoute::Forbidden => {
+            auth::denied(&format!("contexts:create:{}.{name}", new.service.as_deref().unwrap_or("*")))
+        }
+        NoRoute::Unavailable => {
+            Problem::new(Code::NoServiceAvailable, format!("Every service that offers {name} is draining or offline."))
+                .with_header("Retry-After", "5")
+        }
+    }
+}
+
+fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewContext<'_>) -> Result<Decision, Problem> {
+    let wanted = Wanted { capability: &new.capability, service: new.service.as_deref(), version: new.version.as_ref() };
+    let takes_work = |service: &Service| !service.draining;
+    let candidates = route::candidates(execution::services(snapshot), wanted, takes_work, |service, capability| {
+        principal.may_call(service, capability)
+    })
+    .map_err(|reason| no_route(reason, new))?;
+    let chosen = route::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+    let entry = snapshot.services.get(chosen.service).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+    let offer = entry.service().capabilities.get(chosen.capability).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+
+    let mut faults = Vec::new();
+    let timeout_seconds = new.timeout_seconds.unwrap_or(offer.timeout_seconds);
+    if timeout_seconds > offer.timeout_seconds {
+        let most = offer.timeout_seconds;
+        faults.push(Fault::new("#/timeout_seconds", format!("{} allows at most {most}", offer.name)));
+    }
+    if let Some(schema) = entry.input(chosen.capability).filter(|schema| !schema.accepts_all()) {
+        match serde_json::from_str(new.parameters) {
+            Ok(value) => {
+                faults.extend(schema.validate(&value).err().unwrap_or_default().into_iter().map(at_parameters))
+            }
+            Err(_) => faults.push(Fault::new("#/parameters", "is not acceptable JSON")),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    Ok(Decision {
+        service: chosen.service,
+        durable: offer.durable,
+        timeout_seconds,
+        admission: admission(call, principal, new, chosen, entry.service(), offer, timeout_seconds),
+    })
+}
+
+fn admission(
+    call: &Call,
+    principal: &Principal,
+    new: &NewContext<'_>,
+    chosen: &Candidate,
+    service: &Service,
+    offer: &Capability,
+    timeout_seconds: u64,
+) -> Admission {
+    let now = clock::now();
+    let starts = new.run_at.filter(|at| *at > now).unwrap_or(now);
+    Admission {
+        id: ContextId::new(call.new_store(), now, random::bytes()),
+        tenant: principal.tenant.clone(),
+        owner: principal.principal.clone(),
+        capability: new.capability.clone(),
+        asked_service: new.service.clone(),
+        asked_version: new.version.as_ref().map(ToString::to_string),
+        service: service.id.clone(),
+        version: chosen.version.clone(),
+        idempotent: offer.idempotent,
+        retry: service.retry,
+        priority: new.priority,
+        source: new.source,
+        metadata: new.metadata.map(RawValue::to_owned),
+        idempotency_key: None,
+        created_at: now,
+        expires_at: starts.plus_ms(timeout_seconds * 1000),
+        run_at: new.run_at,
+        trace: call.trace.header(),
+        trace_state: call.trace.state.clone(),
+    }
+}
+
+/// Decides with the snapshot there is; a refusal is decided again with a fresh one.
+pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_>) -> Result<Decision, Problem> {
+    match decide(call, &caller.principal, &caller.snapshot, new) {
+        Ok(decision) if decision.durable || caller.snapshot.is_fresh() => Ok(decision),
+        _ => {
+            let before = caller.snapshot.revision;
+            caller.refresh().await?;
+            if caller.snapshot.revision != before {
+                caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
+            }
+            decide(call, &caller.principal, &caller.snapshot, new)
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `GET /v1/contexts`, and what all lists have in common: limits, cursors, pages.
+
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+
+use crate::core::cursor;
+use crate::core::id::ContextId;
+use crate::core::json::Fault;
+use crate::core::lifecycle::Status;
+use crate::core::problem::{Code, Problem};
+use crate::core::time::Timestamp;
+use crate::objects::contexts::messages::{Ask, Message, Query, Reply};
+use crate::platform::objects::{Kind, PATIENCE_MS, send};
+
+use super::answer::{Answer, internal};
+use super::call::{Call, Caller};
+
+const DEFAULT_LIMIT: u64 = 50;
+
+fn filters(call: &Call) -> Result<Query, Problem> {
+    let mut faults = Vec::new();
+    let mut time = |name: &str| {
+        let text = call.query(name)?;
+        let time = Timestamp::parse(&text);
+        if time.is_none() {
+            faults.push(Fault::new(format!("?{name}"), "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)"));
+        }
+        time
+    };
+    let (created_after, created_before) = (time("created_after"), time("created_before"));
+    let status = call.query("status").map(|text| Status::parse(&text));
+    if status == Some(None) {
+        faults.push(Fault::new("?status", "must be a status such as queued or completed"));
+    }
+    let limit = limit(call, DEFAULT_LIMIT, 200);
+    if limit.is_none() {
+        faults.push(Fault::new("?limit", "must be an integer from 1 to 200"));
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    Ok(Query {
+        owner: None,
+        status: status.flatten(),
+        service: call.query("service"),
+        capability: call.query("capability"),
+        created_after,
+        created_before,
+        before: None,
+        limit: limit.unwrap_or(DEFAULT_LIMIT),
+    })
+}
+
+/// `limit` from the query; nothing when it is out of range.
+pub fn limit(call: &Call, default: u64, most: u64) -> Option<u64> {
+    match call.query("limit") {
+        None => Some(default),
+        Some(text) => text.parse().ok().filter(|limit| (1..=most).contains(limit)),
+    }
+}
+
+const LIST_QUERY: [&str; 8] =
+    ["status", "service", "capability", "created_after", "created_before", "limit", "cursor", "owner"];
+
+pub async fn contexts(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
+    caller.principal.require("contexts:read")?;
+    call.only_query(&LIST_QUERY)?;
+    let mut query = filters(call)?;
+    query.owner = match call.query("owner").as_deref() {
+        Some("*") => {
+            caller.principal.require("contexts:read:*")?;
+            None
+        }
+        None | Some("me") => Some(caller.principal.principal.clone()),
+        Some(other) => {
+            if other != caller.principal.principal {
+                caller.principal.require("contexts:read:*")?;
+            }
+            Some(other.to_string())
+        }
+    };
+    // A cursor belongs to its filters and to whoever may see through them.
+    let digest = format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&query).unwrap_or_default());
+    if let Some(text) = call.query("cursor") {
+        let before = cursor::read(&caller.snapshot.cursor_key, &text, &digest);
+        query.before = Some(before.ok_or_else(bad_cursor)?);
+    }
+    let limit = query.limit;
+    query.limit += 1;
+    let mut found = ask_all(&mut caller, &query).await?;
+    found.sort_by(|a, b| b.0.sort_key().cmp(a.0.sort_key()));
+    let more = found.len() as u64 > limit;
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next =
+        found.last().filter(|_| more).map(|(id, _)| cursor::write(&caller.snapshot.cursor_key, id.sort_key(), &digest));
+    let data: Vec<&RawValue> = found.iter().map(|(_, view)| view.as_ref()).collect();
+    page(call, &data, next)
+}
+
+pub fn bad_cursor() -> Problem {
+    Problem::new(Code::InvalidRequest, "The cursor is not one this list gave out with these filters.")
+}
+
+/// A page with its `Link` (RFC 8288).
+pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) -> Result<Answer, Problem> {
+    #[derive(serde::Serialize)]
+    struct Page<'a, T> {
+        data: &'a [T],
+        next_cursor: Option<&'a str>,
+    }
+    let answer = Answer::json(200, &Page { data, next_cursor: next.as_deref() })?;
+    Ok(match next {
+        Some(cursor) => answer.with("link", &format!("<{}>; rel=\"next\"", call.with_query("cursor", &cursor))),
+        None => answer,
+    })
+}
+
+/// Every store of the tenant, asked at once.
+async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<(ContextId, Box<RawValue>)>, Problem> {
+    let tenant = &caller.principal.tenant;
+    let asks = caller.snapshot.stores.iter().map(|store| {
+        let name = store.object_name(tenant);
+        let mut message = Message { revision: caller.snapshot.revision, ask: Ask::List(query.clone()) };
+        async move {
+            for _ in 0..3 {
+                match send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await? {
+                    Reply::Page { items } => return Ok(items),
+                    Reply::Stale { revision } => message.revision = revision,
+                    _ => break,
+                }
+            }
+            Err(crate::platform::Failure(format!("{name} gives no list")))
+        }
+    });
+    let mut found = Vec::new();
+    for items in join_all(asks).await {
+        found.extend(items.map_err(internal)?.into_iter().map(|item| (item.id, item.view)));
+    }
+    Ok(found)
+}
