@@ -78,6 +78,11 @@ test("both_are_served_as_they_are_to_anybody_from_anywhere", async () => {
     assert.equal(answer.headers.get("content-type"), "application/json");
     assert.equal(answer.headers.get("access-control-allow-origin"), "*");
     assert.equal(answer.headers.get("cache-control"), "public, max-age=300");
+    for (const method of ["GET", "HEAD"]) {
+      const known = { "if-none-match": answer.headers.get("etag")! };
+      const again = await gateway.request(method, `/${name}`, { key: null, headers: known });
+      assert.equal(again.status, 304, `${method} ${name}`);
+    }
   }
 });
 
@@ -247,19 +252,39 @@ test("a_channel_has_the_query_that_its_path_has", () => {
 
 test("every_route_is_in_openapi_json_and_the_other_way_round", () => {
   const source = read("src/gateway/routes.rs");
-  const found = source.match(/fn find[\s\S]*?\n\}/)?.[0] ?? "";
+  /** A function's text, from its name to the brace that closes it. */
+  const body = (name: string) => source.match(new RegExp(`fn ${name}\\b[\\s\\S]*?\\n\\}`))?.[0] ?? "";
+  const names = (pattern: string) => all(pattern, /Route::(\w+)/g).filter((name) => name !== "Panic");
+
   const paths = new Map<string, string[]>([["Console", ["/", "/{}"]]]);
-  for (const [, segments, route] of found.matchAll(/(\[[^\]]*\])(?: if [\w.]+)? => Route::(\w+)/g)) {
+  for (const [, segments, route] of body("find").matchAll(/(\[[^\]]*\])(?: if [\w.]+)? => Route::(\w+)/g)) {
     const parts = segments!.slice(1, -1).split(",").map((part) => part.trim());
     paths.set(route!, [`/${parts.map((part) => (part.startsWith('"') ? part.slice(1, -1) : "{}")).join("/")}`]);
   }
-  const dispatched = source.match(/fn dispatch[\s\S]*?\n\}/)?.[0] ?? "";
-  const routed: string[] = [];
-  for (const [, route, words] of dispatched.matchAll(/\(Route::(\w+)(?:\(\w+\))?, ((?:"[A-Z]+"[\s|]*)+)\)/g)) {
-    const here = all(words!, /"([A-Z]+)"/g);
-    for (const path of paths.get(route!)!) routed.push(...here.map((method) => `${method} ${path}`));
+  // Route::A | Route::B(_) => "GET, POST", or with the text in braces.
+  const allowed: string[] = [];
+  const entry = /((?:\|?\s*Route::\w+(?:\(_\))?\s*)+)=>[\s{]*"([A-Z, ]+)"/g;
+  for (const [, pattern, words] of body("methods").matchAll(entry)) {
+    for (const name of names(pattern!)) allowed.push(...words!.split(", ").map((method) => `${method} ${name}`));
   }
-  assert.ok(routed.length > 20, "routes.rs is no longer read well");
+  const variants = source.match(/enum Route[^{]*\{([^}]*)\}/)?.[1] ?? "";
+  const routes = all(variants, /^\s*(\w+)/gm).filter((name) => name !== "Panic");
+  const listed = new Set(allowed.map((one) => one.split(" ")[1]!));
+  assert.deepEqual([...listed].sort(), routes.sort(), "fn methods is read well");
+
+  // (Route::A | Route::B(id), "GET" | "HEAD") => …; without an arrow it is no arm.
+  const dispatched: string[] = [];
+  const arm = /\(((?:[\s|]*Route::\w+(?:\(\w+\))?)+), ((?:[\s|]*"[A-Z]+")+)\)\s*=>/g;
+  for (const [, pattern, words] of body("dispatch").matchAll(arm)) {
+    const here = all(words!, /"([A-Z]+)"/g);
+    for (const name of names(pattern!)) dispatched.push(...here.map((method) => `${method} ${name}`));
+  }
+  assert.deepEqual(dispatched.sort(), allowed.sort(), "every method of a route is dispatched, and no other");
+
+  const routed = allowed.flatMap((one) => {
+    const [method, name] = one.split(" ") as [string, string];
+    return paths.get(name)!.map((path) => `${method} ${path}`);
+  });
   const documented = operations.map((operation) => told(operation).replace(/\{\w+\}/g, "{}"));
   assert.deepEqual(documented.sort(), routed.sort());
 });
@@ -272,8 +297,8 @@ test("every_other_method_is_refused_with_the_methods_a_path_has", async () => {
     const has = here.map(({ method }) => method.toUpperCase()).sort();
     for (const method of [...methods, "options"].map((name) => name.toUpperCase())) {
       if (has.includes(method)) continue;
-      // A HEAD is described with its GET; this one is refused.
-      const answer = await gateway.request(method, filled(here[0]!), { contract: method !== "HEAD" });
+      // A HEAD is described with its GET; this one is refused. Nobody is asked who they are first.
+      const answer = await gateway.request(method, filled(here[0]!), { key: null, contract: method !== "HEAD" });
       assert.equal(answer.status, 405, `${method} ${path}: ${answer.text}`);
       assert.deepEqual(answer.headers.get("allow")?.split(", ").sort(), has, `${method} ${path}`);
       if (method !== "HEAD") refused(answer, 405, "method_not_allowed");
@@ -297,6 +322,20 @@ test("without_credentials_there_is_only_what_is_public", async () => {
       assert.equal(answer.headers.get("www-authenticate"), "Bearer", told(operation));
     }
   }
+});
+
+test("a_service_is_not_sent_again_to_who_has_it", async () => {
+  await register(gateway, "known", serviceAt("http://127.0.0.1:9/", [{ name: "nothing" }]));
+  const first = await gateway.request("GET", "/v1/services/known");
+  const tag = first.headers.get("etag")!;
+  for (const known of [tag, `"77", ${tag}`]) {
+    const again = await gateway.request("GET", "/v1/services/known", { headers: { "if-none-match": known } });
+    assert.deepEqual([again.status, again.text, again.headers.get("etag")], [304, "", tag], known);
+  }
+  const old = await gateway.request("GET", "/v1/services/known", { headers: { "if-none-match": '"77"' } });
+  assert.equal(old.status, 200);
+  const gone = await gateway.request("DELETE", "/v1/services/known", { headers: { "if-match": tag } });
+  assert.equal(gone.status, 204);
 });
 
 test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async () => {

@@ -48,6 +48,16 @@ impl Principal {
             && capability.permissions.iter().all(|asked| self.may(asked))
     }
 
+    /// Whether there is any capability at all that it could call.
+    pub fn may_create_any(&self) -> bool {
+        self.permissions.iter().any(|granted| {
+            let mut segments = granted.split(':');
+            let area = segments.next();
+            area == Some("*") && segments.next().is_none()
+                || matches!(area, Some("contexts" | "*")) && matches!(granted.split(':').nth(1), Some("create" | "*"))
+        })
+    }
+
     pub fn sees_all_contexts(&self) -> bool {
         self.may("contexts:read:*")
     }

@@ -7,9 +7,10 @@ use crate::auth::{self, Age, Principal};
 use crate::core::canonical;
 use crate::core::id::ContextId;
 use crate::core::idempotency::{self, Claim};
+use crate::core::json::Object;
 use crate::core::prefer::{self, Prefer};
 use crate::core::problem::{Code, Problem};
-use crate::core::request;
+use crate::core::request::{self, NewContext};
 use crate::execution::{LEASE_MS, News, Timings, Waiter, ask_decided, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Message, Reply, Work};
 use crate::objects::registry::snapshot;
@@ -52,16 +53,21 @@ fn claimed(call: &Call, principal: &Principal, text: &str) -> Result<Option<(Str
     Ok(Some((key, claim)))
 }
 
-pub async fn create(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
+pub async fn create(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let body = call.json_body().await?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
     let new = request::read(text).map_err(Problem::invalid)?;
+    make(call, caller, &new, text).await
+}
+
+/// Makes a context and answers as it is preferred. `text` is what an idempotency key is remembered with.
+async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, text: &str) -> Result<Answer, Problem> {
     let preference = prefer::parse(call.request.header("prefer"));
     let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
     let claimed = claimed(call, &caller.principal, text)?;
     let mut admit_ms = 0;
     for _ in 0..3 {
-        let mut decision = match (decide_surely(call, &mut caller, &new).await, &claimed) {
+        let mut decision = match (decide_surely(call, &mut caller, new).await, &claimed) {
             (Ok(decision), _) => decision,
             (Err(problem), None) => return Err(problem),
             // What was accepted once stays so, whatever has changed since.
@@ -355,4 +361,41 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         },
         _ => Err(Problem::not_found("context")),
     }
+}
+
+/// A new context from an ended one: the same work, decided anew.
+pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
+    if !caller.principal.may_create_any() {
+        return Err(auth::denied("contexts:create:*.*"));
+    }
+    let bytes = call.optional_json_body().await?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let faults = Object::new(text, "#").map_or_else(|fault| vec![fault], Object::finish);
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let (id, _) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    let tenant = caller.principal.tenant.clone();
+    let ask = Ask::Origin { id: id.clone() };
+    let origin = match ask_decided(&tenant, &id, &mut caller.snapshot, ask).await.map_err(internal)? {
+        Reply::Origin(origin) => origin,
+        _ => return Err(Problem::not_found("context")),
+    };
+    if !origin.ended {
+        return Err(Problem::new(Code::Conflict, "The context has not ended yet. Wait for its end, or cancel it."));
+    }
+    let admission = origin.admission;
+    let began = admission.run_at.unwrap_or(admission.created_at).max(admission.created_at);
+    let new = NewContext {
+        capability: admission.capability,
+        service: admission.asked_service,
+        version: admission.asked_version.as_deref().and_then(|range| range.parse().ok()),
+        parameters: origin.parameters.get(),
+        priority: admission.priority,
+        timeout_seconds: Some(admission.expires_at.since(began) / 1000),
+        source: admission.source,
+        metadata: admission.metadata.as_deref(),
+        run_at: None,
+    };
+    make(call, caller, &new, text).await
 }

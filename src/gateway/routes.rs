@@ -20,6 +20,7 @@ enum Route<'p> {
     Contexts,
     Context(&'p str),
     ContextCancel(&'p str),
+    ContextReplay(&'p str),
     ContextEvents(&'p str),
     Services,
     Service(&'p str),
@@ -43,6 +44,7 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "contexts"] => Route::Contexts,
         ["v1", "contexts", id] => Route::Context(id),
         ["v1", "contexts", id, "cancel"] => Route::ContextCancel(id),
+        ["v1", "contexts", id, "replay"] => Route::ContextReplay(id),
         ["v1", "contexts", id, "events"] => Route::ContextEvents(id),
         ["v1", "services"] => Route::Services,
         ["v1", "services", id] => Route::Service(id),
@@ -67,7 +69,9 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
-        Route::ContextCancel(_) | Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
+        Route::ContextCancel(_) | Route::ContextReplay(_) | Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => {
+            "POST"
+        }
         Route::Service(_) => "GET, PUT, PATCH, DELETE",
         Route::Key(_) => "GET, DELETE",
     }
@@ -95,14 +99,17 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }
-    let confirmed =
-        matches!((&route, method), (Route::Contexts, "POST") | (Route::Context(_) | Route::ContextCancel(_), _));
+    let confirmed = matches!(
+        (&route, method),
+        (Route::Contexts, "POST") | (Route::Context(_) | Route::ContextCancel(_) | Route::ContextReplay(_), _)
+    );
     let caller = authenticated(call, if confirmed { Age::Any } else { Age::Current }).await?;
     match (route, method) {
         (Route::Contexts, "POST") => contexts::create(call, caller).await,
         (Route::Contexts, "GET") => lists::contexts(call, caller).await,
         (Route::Context(id), "GET") => contexts::get(call, caller, id).await,
         (Route::ContextCancel(id), "POST") => contexts::cancel(call, caller, id).await,
+        (Route::ContextReplay(id), "POST") => contexts::replay(call, caller, id).await,
         (Route::Services, "GET") => services::list(call, &caller).await,
         (Route::Service(id), "GET") => services::get(call, &caller, id).await,
         (Route::Service(id), "PUT") => services::put(call, &caller, id).await,

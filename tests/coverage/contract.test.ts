@@ -17,7 +17,6 @@ const events = {
   "service.status": "nothing measures services yet",
 };
 const codes = {
-  idempotency_key_reused: notYet,
   rate_limited: notYet,
   queue_full: notYet,
 };

@@ -72,6 +72,10 @@ pub enum Ask {
     Get {
         id: ContextId,
     },
+    /// What a context was made from.
+    Origin {
+        id: ContextId,
+    },
     /// As `Get`, once it has ended or the time is over.
     Wait {
         id: ContextId,
@@ -152,6 +156,7 @@ pub enum Reply {
     },
     Nothing,
     Context(Box<Found>),
+    Origin(Box<Origin>),
     Cancelled {
         view: Box<RawValue>,
         outcome: CancelOutcome,
@@ -192,6 +197,14 @@ pub struct Found {
     pub parameters: Box<RawValue>,
     #[serde(default)]
     pub result: Option<Box<RawValue>>,
+}
+
+/// What a context was made from.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Origin {
+    pub admission: Admission,
+    pub parameters: Box<RawValue>,
+    pub ended: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ use crate::objects::{events, registry, reply};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, die, log, random, settings, tasks};
 
-use messages::{Ask, CancelOutcome, Found, Listed, Message, Query, Reply, Work};
+use messages::{Ask, CancelOutcome, Found, Listed, Message, Origin, Query, Reply, Work};
 use outbox::Outbox;
 use tables::{Tables, Whole};
 
@@ -272,6 +272,7 @@ impl Store {
             Ask::Lease { id, lease_ms } => self.lease(&id, lease_ms),
             Ask::Claim { lease_ms } => self.claim(lease_ms),
             Ask::Get { id } => self.get(&id),
+            Ask::Origin { id } => self.origin(&id),
             Ask::Cancel { id } => self.cancel(&id),
             Ask::List(query) => self.list(&query),
             _ => Ok(Reply::Done),
@@ -476,14 +477,14 @@ impl Store {
         Ok(Reply::Done)
     }
 
+    /// A context with all its parts, live or ended.
+    fn whole(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
+        let live = if self.ended.borrow().contains(id.as_str()) { None } else { self.tables.live(id)? };
+        live.map_or_else(|| self.tables.done(id), |live| Ok(Some(live)))
+    }
+
     fn get(&self, id: &ContextId) -> Result<Reply, Failure> {
-        let ended = self.ended.borrow().contains(id.as_str());
-        let found = if ended { None } else { self.tables.live(id)? };
-        let Some(Whole { head, parameters, result }) =
-            found.map_or_else(|| self.tables.done(id), |live| Ok(Some(live)))?
-        else {
-            return Ok(Reply::Nothing);
-        };
+        let Some(Whole { head, parameters, result }) = self.whole(id)? else { return Ok(Reply::Nothing) };
         Ok(Reply::Context(Box::new(Found {
             owner: head.admission.owner.clone(),
             ended: head.status.is_final(),
@@ -492,6 +493,12 @@ impl Store {
             parameters,
             result,
         })))
+    }
+
+    fn origin(&self, id: &ContextId) -> Result<Reply, Failure> {
+        let Some(Whole { head, parameters, .. }) = self.whole(id)? else { return Ok(Reply::Nothing) };
+        let ended = head.status.is_final();
+        Ok(Reply::Origin(Box::new(Origin { admission: head.admission, parameters, ended })))
     }
 
     async fn wait(&self, id: &ContextId, milliseconds: u64) -> Result<(), Failure> {

@@ -1,0 +1,95 @@
+// @ts-check
+// `npm start` in a process group of its own, on a port and a folder of its own, to be killed and started again.
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+/** The first start may compile the crate. */
+const FIRST_START_MS = 600_000;
+const START_MS = 60_000;
+
+/** @typedef {{ url: string, key: string, starts: number, start(): Promise<number>, kill(): Promise<void>, remove(): void }} Gateway */
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/**
+ * A gateway that is not started yet. `start` gives the milliseconds until it answered; `starts` counts them; `kill`
+ * settles when nothing of the group is left; `remove` kills too, at once, and deletes the folder.
+ * @returns {Promise<Gateway>}
+ */
+export async function prepareGateway() {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const key = randomBytes(32).toString("base64url");
+  const folder = mkdtempSync(join(tmpdir(), "narthex-fault-"));
+  const temporary = join(folder, "tmp");
+  mkdirSync(temporary);
+  const secrets = join(folder, "secrets.env");
+  writeFileSync(secrets, `ADMIN_KEY=${key}\nALLOW_LOOPBACK=true\n`, { mode: 0o600 });
+  // The secrets file stands in for .dev.vars; what killed processes leave behind goes with the folder.
+  const args = ["start", "--", "--port", String(port), "--persist-to", join(folder, "state"), "--env-file", secrets];
+  const env = { ...process.env, TMPDIR: temporary, WRANGLER_REGISTRY_PATH: join(folder, "registry") };
+
+  /** The group's id while one runs. @type {number | undefined} */
+  let group;
+  const killGroup = () => {
+    if (group === undefined) return false;
+    try {
+      return process.kill(-group, "SIGKILL");
+    } catch {
+      // Nobody is left in it.
+      return false;
+    }
+  };
+
+  /** @type {Gateway} */
+  const gateway = {
+    url, key, starts: 0,
+    async start() {
+      const started = Date.now();
+      const limit = gateway.starts === 0 ? FIRST_START_MS : START_MS;
+      const child = spawn("npm", args, { cwd: ROOT, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+      group = child.pid;
+      let said = "";
+      for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (said = (said + chunk).slice(-4000)));
+      /** @type {Error | undefined} */
+      let failure;
+      child.on("error", (error) => (failure = error));
+      child.on("exit", (code) => (failure = new Error(`it ended with ${code}`)));
+      for (;;) {
+        const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
+        await response?.arrayBuffer().catch(() => undefined);
+        if (response?.ok) break;
+        if (Date.now() - started > limit) failure = new Error(`no answer in ${limit / 1000} s`);
+        if (failure) throw new Error(`npm start: ${failure.message}\n${said}`);
+        await pause(50);
+      }
+      gateway.starts++;
+      return Date.now() - started;
+    },
+    async kill() {
+      while (killGroup()) await pause(20);
+      group = undefined;
+    },
+    remove() {
+      killGroup();
+      group = undefined;
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+    },
+  };
+  return gateway;
+}

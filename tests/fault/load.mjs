@@ -1,0 +1,115 @@
+// @ts-check
+// Clients that create contexts, wait for some, and write down everything they were told.
+import { setTimeout as pause } from "node:timers/promises";
+import { diceOf } from "./options.mjs";
+import { AGAIN, ONCE } from "./service.mjs";
+import { FINAL } from "./witness.mjs";
+
+/**
+ * @typedef {{ id: string, capability: string, status: string, result: unknown, error: any, parameters: any,
+ *   idempotency_key: string | null, created_at: string, history: { status: string, at: string }[] }} Context
+ * @typedef {{ context: Context, key: string | null }} Told what a client was told in a 200 or 202; `key` it sent along
+ * @typedef {{ told: Told[], refused: Map<number, number>, broken: number, repeats: number, faults: string[],
+ *   unanswered: Set<string>, underWay: number, stop(): Promise<void> }} Load
+ *   `refused` counts other answers by status, `broken` requests without one, `unanswered` keys nobody got an answer for
+ * @typedef {{ key: string | null, body: string }} Order a request that may be sent again
+ */
+
+/** How long a client waits for an answer; it asks the gateway for less. */
+const ANSWER_MS = 8000;
+/** After the end clients still repeat what had no answer, for so long. */
+const END_MS = 15_000;
+
+/** Starts them. @param {import("./gateway.mjs").Gateway} gateway @param {import("./options.mjs").Options} options @returns {Load} */
+export function startLoad(gateway, { clients, seed }) {
+  let running = true;
+  let endBy = Infinity;
+  /** @type {Told[]} */
+  const told = [];
+  /** @type {Map<number, number>} */
+  const refused = new Map();
+  /** @type {Load} */
+  const load = {
+    told, refused, broken: 0, repeats: 0, faults: [], unanswered: new Set(), underWay: 0,
+    async stop() {
+      running = false;
+      endBy = Date.now() + END_MS;
+      await Promise.all(all);
+    },
+  };
+
+  /**
+   * Sends a request and writes the answer down; nothing when there was none that names a context.
+   * @param {string} path @param {Record<string, string>} headers @param {Order | null} order null: it is a GET
+   * @returns {Promise<Context | undefined>}
+   */
+  async function ask(path, headers, order) {
+    const init = {
+      method: order ? "POST" : "GET", body: order?.body ?? null, signal: AbortSignal.timeout(ANSWER_MS),
+      headers: {
+        authorization: `Bearer ${gateway.key}`, ...headers,
+        ...(order && { "content-type": "application/json" }),
+        ...(order?.key && { "idempotency-key": `"${order.key}"` }),
+      },
+    };
+    load.underWay++;
+    try {
+      const response = await fetch(gateway.url + path, init);
+      const text = await response.text();
+      if (response.status === 200 || response.status === 202) {
+        /** @type {Context} */
+        const context = JSON.parse(text);
+        told.push({ context, key: order?.key ?? null });
+        return context;
+      }
+      refused.set(response.status, (refused.get(response.status) ?? 0) + 1);
+      if (response.status < 500) load.faults.push(`${init.method} ${path} was answered with ${response.status}: ${text}`);
+    } catch {
+      load.broken++;
+    } finally {
+      load.underWay--;
+    }
+    return undefined;
+  }
+
+  /** @param {number} number */
+  async function client(number) {
+    const roll = diceOf(seed, `client ${number}`);
+    const keyed = number % 2 === 1;
+    const preference = () => (roll(2) ? "respond-async" : "wait=2");
+    /** @type {Order | undefined} */
+    let last;
+    let lastStart = 0;
+    for (let count = 0; running; count++) {
+      const parameters = { client: number, count };
+      const capability = roll(2) ? ONCE : AGAIN;
+      // Time enough for every kill: a deadline of its own must not end a context before it is taken up again.
+      const body = JSON.stringify({ capability, parameters, timeout_seconds: 3600 });
+      /** @type {Order} */
+      const order = { key: keyed ? `${seed}-${number}-${count}` : null, body };
+      if (order.key) load.unanswered.add(order.key);
+      let context = await ask("/v1/contexts", { prefer: preference() }, order);
+      while (!context && keyed && Date.now() < endBy) {
+        await pause(100 + roll(200));
+        load.repeats++;
+        context = await ask("/v1/contexts", { prefer: preference() }, order);
+      }
+      if (context && order.key) load.unanswered.delete(order.key);
+      if (!context) await pause(100);
+      else if (running && !FINAL.includes(context.status) && roll(2)) {
+        await ask(`/v1/contexts/${context.id}`, { prefer: "wait=2" }, null);
+      }
+      // What was answered before a kill is asked for again after it.
+      if (keyed && last && gateway.starts !== lastStart && running) {
+        load.repeats++;
+        await ask("/v1/contexts", { prefer: preference() }, last);
+      }
+      lastStart = gateway.starts;
+      if (context) last = order;
+      await pause(roll(100));
+    }
+  }
+
+  const all = Array.from({ length: clients }, (_, number) => client(number));
+  return load;
+}

@@ -1,0 +1,66 @@
+// @ts-check
+// The service: remembers every call, answers late, now and then refuses.
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { diceOf } from "./options.mjs";
+
+/** A refusal says that nothing was done, so even what is not idempotent may be called again. */
+export const REFUSALS = [425, 429, 503];
+
+/**
+ * @typedef {{ context: string, capability: string, attempt: number, status: number | null }} Call
+ *   `status` is null while it was not answered
+ * @typedef {{ url: string, calls: Call[], stop(): void }} Service
+ */
+
+export const ONCE = "once";
+export const AGAIN = "again";
+
+/** What is registered. @param {string} url */
+export const registration = (url) => ({
+  name: "fault", type: "tool", transport: { kind: "http", url },
+  // Enough attempts and time that only a fault of the gateway's can keep an idempotent one from completing.
+  capabilities: [{ name: ONCE, timeout_seconds: 3600 }, { name: AGAIN, idempotent: true, timeout_seconds: 3600 }],
+  retry: { max_attempts: 10, base_ms: 100, cap_ms: 1000 },
+});
+
+/** Starts it. @param {number} seed @returns {Promise<Service>} */
+export async function startService(seed) {
+  const roll = diceOf(seed, "service");
+  /** @type {Call[]} */
+  const calls = [];
+  const server = createServer(async (request, response) => {
+    let body = "";
+    try {
+      for await (const chunk of request) body += chunk;
+    } catch {
+      // The gateway was killed while it sent: nothing came to be called.
+      return;
+    }
+    if (request.method !== "POST") return response.end();
+    const { context_id, capability, attempt, parameters } = JSON.parse(body);
+    /** @type {Call} */
+    const call = { context: context_id, capability, attempt, status: null };
+    calls.push(call);
+    // Only first attempts are slow or refused: repeats after the last kill have little time.
+    const first = attempt === 1;
+    const ms = first && roll(10) === 0 ? 500 + roll(1000) : roll(400);
+    const status = first && roll(20) === 0 ? /** @type {number} */ (REFUSALS[roll(REFUSALS.length)]) : 200;
+    setTimeout(() => {
+      if (response.destroyed) return;
+      call.status = status;
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(JSON.stringify(status === 200 ? { result: parameters } : { error: { code: "busy", message: "Later." } }));
+    }, ms);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  return {
+    url: `http://127.0.0.1:${port}/`, calls,
+    stop() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}

@@ -1,0 +1,65 @@
+// @ts-check
+// A client of the event stream that resumes after the last sequence it has, whenever its connection breaks.
+import { setTimeout as pause } from "node:timers/promises";
+import WebSocket from "ws";
+
+/**
+ * @typedef {{ id: string, sequence: string, type: string, subject: string, connection: number }} StreamEvent
+ *   `connection` is the number of the connection it came by
+ * @typedef {{ events: StreamEvent[], connections: number, faults: string[], stop(): void }} Stream
+ */
+
+/** How long an upgrade may take. */
+const OPEN_MS = 5000;
+
+/** Reads from the beginning until stopped. @param {{ url: string, key: string }} gateway @returns {Stream} */
+export function readStream(gateway) {
+  /** @type {StreamEvent[]} */
+  const events = [];
+  /** @type {string[]} */
+  const faults = [];
+  /** @type {WebSocket | undefined} */
+  let socket;
+  let stopped = false;
+  const stream = {
+    events, faults, connections: 0,
+    stop() {
+      stopped = true;
+      socket?.terminate();
+    },
+  };
+
+  /** One connection, until it ends. @returns {Promise<void>} */
+  const connect = () => new Promise((resolve) => {
+    const target = `${gateway.url.replace("http:", "ws:")}/v1/events?after=${events.at(-1)?.sequence ?? 0}`;
+    const opened = new WebSocket(target, ["cloudevents.json"], {
+      headers: { authorization: `Bearer ${gateway.key}` }, handshakeTimeout: OPEN_MS,
+    });
+    socket = opened;
+    opened.on("open", () => stream.connections++);
+    opened.on("message", (data) => {
+      // What is still in the pipe of a connection that was given up comes again on the next.
+      if (opened !== socket || stopped) return;
+      const message = JSON.parse(data.toString());
+      if (message.specversion === undefined) return;
+      const { id, sequence, type, subject } = message;
+      if (type === "stream.gap") faults.push(`the stream has a gap: ${JSON.stringify(message.data)}`);
+      events.push({ id, sequence, type, subject, connection: stream.connections });
+    });
+    // An error is followed by a close.
+    opened.on("error", () => {});
+    opened.on("close", (code, reason) => {
+      // 4401 … 4429 are the gateway's verdicts on this client, which did nothing wrong.
+      if (code >= 4400 && !stopped) faults.push(`the stream was closed with ${code} ${reason}`);
+      resolve();
+    });
+  });
+
+  void (async () => {
+    while (!stopped) {
+      await connect();
+      await pause(50);
+    }
+  })();
+  return stream;
+}
