@@ -15,7 +15,7 @@ const LISTED = 10;
 export const say = (text) => void process.stdout.write(`fault: ${text}\n`);
 
 /** @param {number} ms */
-const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
 /** @param {Outcome} outcome */
 function figures({ contexts, told, calls, events, load, startsMs, connections, tookMs, lastStart, violations }) {
@@ -23,13 +23,15 @@ function figures({ contexts, told, calls, events, load, startsMs, connections, t
   const acknowledged = new Set(told.map(({ context }) => context.id));
   const byEnd = groupBy(all, ({ capability, status, error }) => `${capability}: ${status}${error ? ` (${error.code})` : ""}`);
   const callsOf = [...groupBy(calls, ({ context }) => context).values()];
-  const calledAgain = (/** @type {string} */ capability) => callsOf.filter((made) => made.length > 1 && made[0]?.capability === capability).length;
+  /** @param {string} capability */
+  const calledAgain = (capability) => callsOf.filter((made) => made.length > 1 && made[0]?.capability === capability).length;
+  const restarts = startsMs.toSorted((a, b) => a - b);
   const afterLast = all.map(endedAt).filter((at) => at > lastStart);
   const keys = new Set(told.flatMap(({ key }) => (key === null ? [] : [key])));
   /** @type {[string, string | number][]} */
   const rows = [
     ["kills", startsMs.length],
-    ["restarts, median and longest", `${seconds(startsMs.toSorted((a, b) => a - b)[startsMs.length >> 1] ?? 0)}, ${seconds(Math.max(...startsMs))}`],
+    ["restarts, median and longest", `${seconds(restarts[restarts.length >> 1] ?? 0)}, ${seconds(restarts.at(-1) ?? 0)}`],
     ["contexts", all.length],
     ["… acknowledged", acknowledged.size],
     ...[...byEnd].sort().map(([end, { length }]) => /** @type {[string, number]} */ ([`… ${end}`, length])),

@@ -4,7 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { prepareGateway } from "./gateway.mjs";
 import { startLoad } from "./load.mjs";
 import { diceOf } from "./options.mjs";
-import { printFigures, say } from "./report.mjs";
+import { printFigures, say, seconds } from "./report.mjs";
 import { registration, startService } from "./service.mjs";
 import { readStream } from "./stream.mjs";
 import { FINAL, violationsOf } from "./witness.mjs";
@@ -18,7 +18,10 @@ const SETTLE_MS = 12_000;
 /** How long the event stream may be behind after that. */
 const CATCH_UP_MS = 10_000;
 
-/** Milliseconds until the next kill: mostly soon, now and then long enough that what was lost is taken up again. @param {import("./options.mjs").Dice} roll */
+/**
+ * Milliseconds until the next kill: mostly few, now and then enough for what was lost to be taken up again.
+ * @param {import("./options.mjs").Dice} roll
+ */
 const lifetime = (roll) => (roll(10) === 0 ? 8500 + roll(2000) : 300 + roll(2500));
 
 /** @param {import("./gateway.mjs").Gateway} gateway @param {string} path @param {RequestInit} [init] */
@@ -42,7 +45,10 @@ async function listedIds(gateway) {
   }
 }
 
-/** Each of these contexts as GET gives it; those it does not know are left out. @param {import("./gateway.mjs").Gateway} gateway @param {Iterable<string>} ids */
+/**
+ * Each of these contexts as GET gives it; those it does not know are left out.
+ * @param {import("./gateway.mjs").Gateway} gateway @param {Iterable<string>} ids
+ */
 async function readContexts(gateway, ids) {
   /** @type {Map<string, Context>} */
   const contexts = new Map();
@@ -106,7 +112,7 @@ export async function runTrial(options) {
     const startMs = await gateway.start();
     lastStart = Date.now();
     startsMs.push(startMs);
-    say(`kill ${kill}/${kills} after ${(lived / 1000).toFixed(1)} s, ${underWay} requests under way; back in ${(startMs / 1000).toFixed(1)} s`
+    say(`kill ${kill}/${kills} after ${seconds(lived)}, ${underWay} requests under way; back in ${seconds(startMs)}`
       + `; so far ${load.told.length} answers, ${service.calls.length} calls, ${stream.events.length} events`);
   }
   await load.stop();

@@ -31,7 +31,10 @@ const verdict = ({ status, result, error }) => JSON.stringify({ status, result, 
 /** When it reached its final state. @param {Context} context */
 export const endedAt = (context) => Date.parse(context.history.findLast(({ status }) => FINAL.includes(status))?.at ?? "");
 
-/** By when it has to have ended: from the last restart, or from its own creation after that. @param {Context} context @param {number} lastStart */
+/**
+ * By when it has to have ended: counted from the last restart, or from its own creation after that.
+ * @param {Context} context @param {number} lastStart
+ */
 const dueBy = (context, lastStart) => Math.max(lastStart, Date.parse(context.created_at)) + END_MS;
 
 /** @param {Evidence} evidence @param {Report} report */
