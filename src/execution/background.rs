@@ -39,7 +39,8 @@ pub async fn work_off(name: &str) -> Result<(), Failure> {
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < AT_ONCE && clock::now().since(began) < SHIFT_MS {
-            let Some((work, snapshot)) = claim(tenant, name, store).await? else { break };
+            // Others' work only beside work of one's own: their own messages may wait behind it.
+            let Some((work, snapshot)) = claim(tenant, store, !running.is_empty()).await? else { break };
             running.push(async move {
                 if let Err(failure) = work_on(tenant.into(), work, snapshot, STAYS_MS, Waiter::nobody()).await {
                     // Its lease runs out, and the store sees to it.
@@ -55,17 +56,25 @@ pub async fn work_off(name: &str) -> Result<(), Failure> {
     }
 }
 
-/// The next thing to do, if there is one.
-async fn claim(tenant: &str, name: &str, store: StoreId) -> Result<Option<(Work, Rc<Snapshot>)>, Failure> {
+/// The next thing to do: of this store, or when `others` is set, of any.
+async fn claim(tenant: &str, store: StoreId, others: bool) -> Result<Option<(Work, Rc<Snapshot>)>, Failure> {
     let mut snapshot = snapshot::fresh(tenant).await?;
-    loop {
-        let message = Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS } };
-        match objects::send(Kind::Contexts, name, hint(store), &message, PATIENCE_MS).await? {
-            Reply::Leased(work) => return Ok(Some((*work, snapshot))),
-            Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,
-            _ => return Ok(None),
+    let mut stores = vec![store];
+    if others {
+        stores.extend(snapshot.stores.iter().copied().filter(|other| *other != store));
+    }
+    for store in stores {
+        let name = store.object_name(tenant);
+        loop {
+            let message = Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS } };
+            match objects::send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await? {
+                Reply::Leased(work) => return Ok(Some((*work, snapshot))),
+                Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,
+                _ => break,
+            }
         }
     }
+    Ok(None)
 }
 
 /// Every minute: wakes what a dead alarm left asleep.

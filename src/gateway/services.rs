@@ -114,7 +114,9 @@ pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     caller.principal.require("services:read")?;
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let tag = etag(&entry.registered);
-    if call.request.header("if-none-match").is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
+    if call.request.header("if-none-match").is_some_and(|known| {
+        known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
+    }) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
     Ok(Answer::json(200, &view(&entry.registered))?.with("etag", &tag))

@@ -11,9 +11,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-/** The first start may compile the crate. */
+/** The first start may compile the crate; others wait at most for a build that goes on beside them. */
 const FIRST_START_MS = 600_000;
-const START_MS = 60_000;
+const START_MS = 180_000;
 /** How long to wait until nothing of a killed group is left. */
 const EMPTY_MS = 2000;
 

@@ -7,7 +7,7 @@ import { diceOf } from "./options.mjs";
 import { printFigures, say, seconds } from "./report.mjs";
 import { registration, startService } from "./service.mjs";
 import { readStream } from "./stream.mjs";
-import { FINAL, violationsOf } from "./witness.mjs";
+import { isFinal, violationsOf } from "./witness.mjs";
 
 /** @typedef {import("./load.mjs").Context} Context */
 
@@ -95,7 +95,8 @@ export async function runTrial(options) {
   say(`${kills} kills under ${clients} clients, --seed ${seed}; the first start may build`);
   const service = await startService(seed);
   await gateway.start();
-  const { status, json } = await ask(gateway, "/v1/services/fault", { method: "PUT", body: JSON.stringify(registration(service.url)) });
+  const body = JSON.stringify(registration(service.url));
+  const { status, json } = await ask(gateway, "/v1/services/fault", { method: "PUT", body });
   if (status !== 201) throw new Error(`the registration was answered with ${status}: ${JSON.stringify(json)}`);
 
   const stream = readStream(gateway);
@@ -116,13 +117,14 @@ export async function runTrial(options) {
       + `; so far ${load.told.length} answers, ${service.calls.length} calls, ${stream.events.length} events`);
   }
   await load.stop();
-  await pause(Math.max(0, lastStart + SETTLE_MS - Date.now()));
+  // What a repeat created last is given a moment too.
+  await pause(Math.max(2000, lastStart + SETTLE_MS - Date.now()));
 
   const ids = await listedIds(gateway);
   for (const { context } of load.told) ids.add(context.id);
   const contexts = await readContexts(gateway, ids);
-  const isFinal = (/** @type {{ type: string }} */ { type }) => FINAL.some((status) => type === `context.${status}`);
-  await until(() => new Set(stream.events.filter(isFinal).map(({ subject }) => subject)).size >= contexts.size, CATCH_UP_MS);
+  const told = () => new Set(stream.events.filter(isFinal).map(({ subject }) => subject));
+  await until(() => told().size >= contexts.size, CATCH_UP_MS);
   stream.stop();
   const second = readStream(gateway);
   await until(() => second.events.length >= stream.events.length, 2 * CATCH_UP_MS);

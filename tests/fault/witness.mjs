@@ -22,6 +22,9 @@ export const FINAL = ["completed", "failed", "cancelled", "timed_out"];
 /** How long after the last restart everything has ended. */
 const END_MS = 10_000;
 
+/** Whether this event says that a context ended. @param {{ type: string }} event */
+export const isFinal = ({ type }) => FINAL.some((status) => type === `context.${status}`);
+
 /** @template T @param {Iterable<T>} items @param {(item: T) => string} of @returns {Map<string, T[]>} */
 export const groupBy = (items, of) => Map.groupBy(items, of);
 
@@ -87,9 +90,12 @@ function checkCalls({ contexts, calls }, report) {
     if (!context) report(`the service was called for ${id}, which is not there`);
     const done = made.filter(({ status }) => !REFUSALS.includes(status ?? 0));
     if (made[0]?.capability === ONCE && done.length > 1) {
-      report(`${id} is not idempotent and was called ${made.length} times: ${made.map((call) => call.status ?? "no answer").join(", ")}`);
+      const answers = made.map((call) => call.status ?? "no answer");
+      report(`${id} is not idempotent and was called ${made.length} times: ${answers.join(", ")}`);
     }
-    if (context?.status === "completed" && !made.some(({ status }) => status === 200)) report(`${id} completed without an answer of the service`);
+    if (context?.status === "completed" && !made.some(({ status }) => status === 200)) {
+      report(`${id} completed without an answer of the service`);
+    }
   }
   const called = new Set(calls.map((call) => call.context));
   for (const { id, status } of contexts.values()) {
@@ -106,13 +112,13 @@ function checkEvents({ contexts, events, readAgain }, report) {
     }
   });
   const again = new Map(readAgain.map((event) => [event.sequence, event]));
-  for (const { sequence, id, type, subject } of events) {
-    const now = again.get(sequence);
-    if (now?.id !== id || now.type !== type || now.subject !== subject) {
-      report(`event ${sequence} was ${id} ${type} of ${subject}, read again it is ${now ? `${now.id} ${now.type} of ${now.subject}` : "gone"}`);
-    }
+  /** @param {import("./stream.mjs").StreamEvent | undefined} event */
+  const inWords = (event) => (event ? `${event.id}, ${event.type} of ${event.subject}` : "gone");
+  for (const event of events) {
+    const now = again.get(event.sequence);
+    if (inWords(now) !== inWords(event)) report(`event ${event.sequence} was ${inWords(event)}; read again it is ${inWords(now)}`);
   }
-  const finals = groupBy(events.filter(({ type }) => FINAL.some((status) => type === `context.${status}`)), ({ subject }) => subject);
+  const finals = groupBy(events.filter(isFinal), ({ subject }) => subject);
   for (const { id, status } of contexts.values()) {
     if (!FINAL.includes(status)) continue;
     const types = (finals.get(id) ?? []).map(({ type }) => type);

@@ -100,6 +100,8 @@ impl ContextStore {
             }
             store.alarm_at.set(None);
             store.sweep();
+            // Before anything is waited for: whatever happens to this run, there is a next one.
+            store.arm();
             store.flush().await;
             store.arm();
             Ok(JsValue::UNDEFINED)
@@ -171,7 +173,7 @@ impl Store {
     }
 
     fn is_current(&self, message: &Message) -> bool {
-        matches!(message.ask, Ask::Revision | Ask::Die { .. })
+        matches!(message.ask, Ask::Revision | Ask::Commit { .. } | Ask::Renew { .. } | Ask::Die { .. })
             || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
     }
 
@@ -199,7 +201,11 @@ impl Store {
             self.know_itself(admission)?;
         }
         if !self.is_current(&message) {
-            self.ask_registry().await?;
+            let asked = self.ask_registry().await;
+            // What has been executed is kept, whether or not the registry can be reached.
+            if !matches!(message.ask, Ask::Record { .. }) {
+                asked?;
+            }
         }
         match message.ask {
             Ask::Flush => {
