@@ -18,7 +18,7 @@ const RING_AGAIN_MS: u64 = 5_000;
 /// At most this many doorbells at a time; each consumer goes on as long as there is work.
 const MOST_RINGS: usize = 20;
 /// After a restart leases are given this long to be renewed before they count as lost.
-const GRACE_MS: u64 = 8_000;
+const GRACE_MS: u64 = 5_500;
 /// An alarm this close is as good as one set anew.
 const SLACK_MS: u64 = 50;
 
