@@ -53,7 +53,13 @@ export async function buildWorker() {
     compiled, "--target", "module", "--out-dir", next, "--out-name", "index", "--force-enable-abort-handler",
   ]);
   const glue = join(next, "index.js");
-  writeFileSync(glue, readFileSync(glue, "utf8").replace("import source ", "import "));
+  // One entry for each module that Rust imports from: wasm-bindgen names it once for each block of declarations.
+  const named = new Set();
+  const once = (/** @type {string} */ line, /** @type {string} */ module) =>
+    named.has(module) ? "" : (named.add(module), line);
+  writeFileSync(glue, readFileSync(glue, "utf8")
+    .replace("import source ", "import ")
+    .replace(/^ +("\.\/snippets\/[^"]+"): import\d+,\n/gm, once));
   const wasm = join(next, "index_bg.wasm");
   const full = join(next, "full.wasm");
   renameSync(wasm, full);
@@ -67,6 +73,8 @@ export async function buildWorker() {
 
   const esbuild = await import("esbuild");
   await esbuild.build({
+    // Configuration of TypeScript is none of the bundle's, least of all one in a folder above.
+    tsconfigRaw: "{}",
     entryPoints: [join(root, "entry.mjs")], outfile: join(out, "worker.mjs"), bundle: true, format: "esm",
     target: "es2024", external: ["cloudflare:*"], logLevel: "warning",
     plugins: [{
