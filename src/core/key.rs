@@ -8,8 +8,9 @@
 //! bits.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use subtle::ConstantTimeEq;
+
+use super::canonical::digest;
 
 const PREFIX: &str = "nx_";
 const MAX_TENANT: usize = 32;
@@ -46,12 +47,7 @@ pub fn mint_again(id: String, secret: &[u8]) -> Minted {
     let mut text = format!("{PREFIX}{id}_{}", base62::<SECRET_DIGITS>(secret));
     let checksum = checksum(&text);
     text.push_str(&checksum);
-    Minted {
-        hash: sha256_hex(&text),
-        last_four: checksum.chars().skip(CHECKSUM_DIGITS - 4).collect(),
-        id,
-        secret: text,
-    }
+    Minted { hash: digest(&text), last_four: checksum.chars().skip(CHECKSUM_DIGITS - 4).collect(), id, secret: text }
 }
 
 /// A text that has the form of a key and the right checksum. Whether there is such a key is
@@ -90,7 +86,7 @@ impl Presented<'_> {
     /// Whether this is the key whose stored SHA-256 (lower hex) is `hash`. Takes the same
     /// time for every hash: for an id that is unknown, compare with any.
     pub fn matches(&self, hash: &str) -> bool {
-        sha256_hex(self.text).as_bytes().ct_eq(hash.as_bytes()).into()
+        digest(self.text).as_bytes().ct_eq(hash.as_bytes()).into()
     }
 }
 
@@ -154,14 +150,6 @@ fn checksum(text: &str) -> String {
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
-    })
-}
-
-fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
     })
 }
 

@@ -1,7 +1,7 @@
 //! Who waits for a context's end, and until when.
 //!
 //! The work goes on whether or not somebody waits. It carries the waiter along and tells it once: that the
-//! context has ended, or that the wait is over. So a request costs one timer, whatever it waits for.
+//! context has ended, or that the wait is over: the timer that keeps the lease alive serves the waiter too.
 
 use futures_channel::oneshot;
 

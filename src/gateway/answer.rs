@@ -93,13 +93,6 @@ impl Answer {
     }
 }
 
-/// A page of a list.
-#[derive(Serialize)]
-pub struct Page<T> {
-    pub data: Vec<T>,
-    pub next_cursor: Option<String>,
-}
-
 pub fn internal(failure: Failure) -> Problem {
     Problem::internal(failure.0)
 }

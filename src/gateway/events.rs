@@ -1,9 +1,9 @@
 //! `/v1/events`: the tenant's stream by WebSocket, a context's own events as a list, and tickets.
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::auth::{Age, FIRST_TENANT, Principal};
+use crate::core::canonical::digest;
 use crate::core::cursor;
 use crate::core::filter::Filter;
 use crate::core::id::ContextId;
@@ -40,10 +40,6 @@ fn viewer(principal: &Principal) -> Viewer {
     }
 }
 
-fn hash(ticket: &str) -> String {
-    Sha256::digest(ticket.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Problem> {
     objects::send(Kind::Events, tenant, "", ask, PATIENCE_MS).await.map_err(internal)
 }
@@ -62,7 +58,7 @@ async fn who_looks(call: &Call) -> Result<Viewer, Problem> {
     // A ticket's tenant is in the ticket, as a key's is in the key.
     let tenant = ticket.strip_prefix(TICKET_PREFIX).and_then(|rest| rest.split_once('_')).map(|(tenant, _)| tenant);
     let tenant = tenant.filter(|tenant| *tenant == FIRST_TENANT).ok_or_else(refused)?;
-    match ask_hub(tenant, &Ask::UseTicket { ticket_hash: hash(&ticket) }).await? {
+    match ask_hub(tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await? {
         Reply::Ticket(Some(viewer)) => Ok(viewer),
         _ => Err(refused()),
     }
@@ -139,7 +135,7 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let secret = minted.secret.rsplit('_').next().unwrap_or_default();
     let ticket = format!("{TICKET_PREFIX}{}_{secret}", caller.principal.tenant);
     let until = clock::now().plus_ms(TICKET_MS);
-    let ask = Ask::MakeTicket { ticket_hash: hash(&ticket), viewer: viewer(&caller.principal), until };
+    let ask = Ask::MakeTicket { ticket_hash: digest(&ticket), viewer: viewer(&caller.principal), until };
     ask_hub(&caller.principal.tenant, &ask).await?;
     Answer::json(201, &Ticket { ticket: &ticket, expires_at: until })
 }
