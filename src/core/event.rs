@@ -43,6 +43,14 @@ pub struct Item {
 #[serde(rename_all = "snake_case")]
 pub enum What {
     Status(Status),
+    /// `input_required`, with what is asked for.
+    Asked {
+        request: Box<RawValue>,
+    },
+    /// What a service said of its work.
+    Progress {
+        data: Box<RawValue>,
+    },
     Ended {
         status: Status,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +91,8 @@ impl What {
     pub fn event_type(&self) -> &'static str {
         match self {
             What::Status(status) | What::Ended { status, .. } => status_type(*status),
+            What::Asked { .. } => status_type(Status::InputRequired),
+            What::Progress { .. } => "context.progress",
             What::Attempt(_) => "context.attempt",
             What::Registry { kind, .. } => match kind {
                 RegistryEvent::ServiceRegistered => "service.registered",
@@ -111,7 +121,10 @@ fn status_type(status: Status) -> &'static str {
 }
 
 fn step_item(head: &Head, step: &Step, result: Option<&RawValue>) -> Item {
-    let what = if step.status.is_final() {
+    let asked = head.input_request.as_ref().filter(|_| step.status == Status::InputRequired);
+    let what = if let Some(request) = asked {
+        What::Asked { request: request.clone() }
+    } else if step.status.is_final() {
         let small = result.filter(|raw| raw.get().len() <= MAX_RESULT_BYTES);
         What::Ended {
             status: step.status,
@@ -126,10 +139,21 @@ fn step_item(head: &Head, step: &Step, result: Option<&RawValue>) -> Item {
     Item { number: step.event, at: step.at, what }
 }
 
+/// The numbers of all its events.
+fn numbers(head: &Head) -> impl Iterator<Item = u64> {
+    let steps = head.history.iter().map(|step| step.event);
+    let attempts = head.attempts.iter().map(|attempt| attempt.event);
+    steps.chain(attempts).chain(head.progress.iter().map(|progress| progress.event))
+}
+
+/// The last event that has a number.
+pub fn last_number(head: &Head) -> u64 {
+    numbers(head).max().unwrap_or(0)
+}
+
 /// Tells of every step and attempt of a context whose number is beyond `known`, in order.
 pub fn bundle(head: &Head, result: Option<&RawValue>, known: u64) -> Bundle {
-    let steps = head.history.iter().map(|step| step.event);
-    let after = steps.chain(head.attempts.iter().map(|attempt| attempt.event)).filter(|n| *n <= known).max();
+    let after = numbers(head).filter(|n| *n <= known).max();
     let mut items: Vec<Item> = head
         .history
         .iter()
@@ -139,6 +163,11 @@ pub fn bundle(head: &Head, result: Option<&RawValue>, known: u64) -> Bundle {
             number: attempt.event,
             at: attempt.ended_at,
             what: What::Attempt(attempt.clone()),
+        }))
+        .chain(head.progress.iter().filter(|progress| progress.event > known).map(|progress| Item {
+            number: progress.event,
+            at: progress.at,
+            what: What::Progress { data: progress.data.clone() },
         }))
         .collect();
     items.sort_by_key(|item| item.number);
@@ -165,6 +194,9 @@ pub fn number(head: &mut Head, mut next: impl FnMut() -> u64) {
             step.event = next();
         }
         was_executing = step.status == Status::Executing;
+    }
+    if let Some(progress) = head.progress.as_mut().filter(|progress| progress.event == 0) {
+        progress.event = next();
     }
 }
 
@@ -211,6 +243,10 @@ struct ContextData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    input_request: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result_url: Option<String>,
@@ -253,6 +289,8 @@ pub fn cloud_event(
         owner: bundle.owner.as_deref(),
         capability: bundle.capability.as_deref(),
         service: bundle.service.as_deref(),
+        input_request: None,
+        progress: None,
         result: None,
         result_url: None,
         error: None,
@@ -260,6 +298,12 @@ pub fn cloud_event(
     };
     let data = match &item.what {
         What::Status(status) => Data::Context(context_data(*status)),
+        What::Asked { request } => {
+            Data::Context(ContextData { input_request: Some(request), ..context_data(Status::InputRequired) })
+        }
+        What::Progress { data } => {
+            Data::Context(ContextData { progress: Some(data), ..context_data(Status::Executing) })
+        }
         What::Ended { status, result, linked, error, execution_time_ms } => Data::Context(ContextData {
             result: result.as_deref(),
             result_url: linked.then(|| format!("/v1/contexts/{}", bundle.subject)),

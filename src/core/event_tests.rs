@@ -15,6 +15,7 @@ fn head() -> Head {
             capability: "echo".into(),
             asked_service: None,
             asked_version: None,
+            asked_tags: Vec::new(),
             service: "one".into(),
             version: Version::new(1, 0, 0),
             idempotent: false,
@@ -28,6 +29,7 @@ fn head() -> Head {
             run_at: None,
             trace: "00-00000000000000000000000000000001-0000000000000001-01".into(),
             trace_state: None,
+            origin: String::new(),
         },
         Timestamp(1_000),
     )

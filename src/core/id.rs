@@ -155,6 +155,12 @@ impl ContextId {
         row_key(self.sort_key()).to_string()
     }
 
+    /// When it was made, to the millisecond.
+    pub fn created_at(&self) -> Timestamp {
+        let value = self.sort_key().bytes().filter_map(digit).fold(0_u128, |value, digit| value << 5 | digit);
+        Timestamp((value >> 80) as u64)
+    }
+
     /// Sorts contexts of all stores by the time of their creation.
     pub fn sort_key(&self) -> &str {
         self.0.get(8..).unwrap_or_default()

@@ -4,6 +4,7 @@
 //! Nothing in here may name `worker`, `wasm_bindgen` or `js_sys`.
 
 pub mod address;
+pub mod callback;
 pub mod canonical;
 pub mod context;
 pub mod cursor;
@@ -13,6 +14,7 @@ pub mod id;
 pub mod idempotency;
 pub mod json;
 pub mod key;
+pub mod ledger;
 pub mod lifecycle;
 pub mod permission;
 pub mod prefer;

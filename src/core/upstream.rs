@@ -3,6 +3,8 @@
 //! An answer is hostile until checked: only JSON of bounded size and depth counts. What the service
 //! said itself is kept in `details`, never in a message of the gateway's own.
 
+use std::ops::RangeInclusive;
+
 use serde_json::value::RawValue;
 
 use super::context::{ContextError, Outcome};
@@ -10,6 +12,10 @@ use super::json::{Fault, MAX_DEPTH, Object, check};
 use super::lifecycle::ErrorCode;
 use super::schema::Schema;
 
+/// How soon a service may promise to report on work it does in the background, in seconds.
+pub const LEASE_SECONDS: RangeInclusive<u64> = 5..=86_400;
+/// The largest request for input, in bytes.
+pub const MAX_INPUT_REQUEST_BYTES: usize = 16 * 1024;
 /// The largest answer that is kept, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -20,20 +26,18 @@ pub enum Answer {
         status: u16,
         is_json: bool,
         retry_after_ms: Option<u64>,
+        /// Where a 202 says the work can be found.
+        location: Option<String>,
         body: Vec<u8>,
     },
     /// More than [`MAX_ANSWER_BYTES`].
-    TooLarge {
-        status: u16,
-    },
+    TooLarge { status: u16 },
     /// The connection could not be made: nothing reached the service.
     Refused,
     /// The connection broke; the service may have done the work.
     Broken,
     /// No answer before the attempt's end; `deadline` when that was the context's own.
-    TimedOut {
-        deadline: bool,
-    },
+    TimedOut { deadline: bool },
     /// The attempt was stopped because its context was cancelled.
     Cancelled,
 }
@@ -116,15 +120,24 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
             format!("The service's answer is larger than {MAX_ANSWER_BYTES} bytes."),
         )
         .verdict(),
-        Answer::Http { status, is_json, retry_after_ms, body } => {
+        Answer::Http { status, is_json, retry_after_ms, location, body } => {
             let text = check(&body, MAX_DEPTH).ok();
-            if (200..300).contains(&status) {
+            if status == 202 {
+                let lease_ms = text.and_then(promised_ms);
+                Verdict { outcome: Outcome::Accepted { lease_ms, location }, result: None }
+            } else if (200..300).contains(&status) {
                 success(service, status, is_json, text, schema)
             } else {
                 refusal(service, status, text, retry_after_ms)
             }
         }
     }
+}
+
+/// `{"lease_seconds": 30}`: the service promises to report within this.
+fn promised_ms(text: &str) -> Option<u64> {
+    let seconds = Object::new(text, "#").ok()?.integer("lease_seconds", LEASE_SECONDS)?;
+    Some(seconds * 1000)
 }
 
 fn refusal(service: &str, status: u16, text: Option<&str>, retry_after_ms: Option<u64>) -> Verdict {
@@ -168,8 +181,14 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
         let details = raw_member(text, "error");
         return Failure { details, retryable, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict();
     }
+    if let Some(request) = answer.raw("input_required") {
+        return match acceptable_request(request) {
+            Ok(()) => Verdict { outcome: Outcome::InputRequired { request: request.to_owned() }, result: None },
+            Err(message) => invalid(message),
+        };
+    }
     let Some(result) = answer.raw_or_null("result") else {
-        return invalid("The service's answer has neither a result nor an error.");
+        return invalid("The service's answer has neither a result, nor an error, nor a request for input.");
     };
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
         let faults: Vec<Fault> = match serde_json::from_str(result.get()) {
@@ -186,6 +205,21 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
         }
     }
     Verdict { outcome: Outcome::Succeeded, result: Some(result.to_owned()) }
+}
+
+/// `{"message": "…", "schema": {…}}`: what is asked for, and what the answer must match.
+fn acceptable_request(request: &RawValue) -> Result<(), &'static str> {
+    if request.get().len() > MAX_INPUT_REQUEST_BYTES {
+        return Err("The service's request for input is too large.");
+    }
+    let mut members = Object::new(request.get(), "#").map_err(|_| "The service's request for input is no object.")?;
+    if members.string("message", 1..=2000).is_none() {
+        return Err("The service's request for input has no message.");
+    }
+    match members.raw("schema").map(|schema| Schema::compile(schema.get())) {
+        Some(Err(_)) => Err("The schema in the service's request for input cannot be compiled."),
+        _ => Ok(()),
+    }
 }
 
 fn raw_member(text: &str, name: &str) -> Option<Box<RawValue>> {

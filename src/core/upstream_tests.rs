@@ -1,13 +1,13 @@
 use super::*;
 
 fn http(status: u16, is_json: bool, body: &[u8]) -> Answer {
-    Answer::Http { status, is_json, retry_after_ms: None, body: body.to_vec() }
+    Answer::Http { status, is_json, retry_after_ms: None, location: None, body: body.to_vec() }
 }
 
 fn failure(answer: Answer) -> (ErrorCode, bool, bool) {
     match read("one", answer, None).outcome {
         Outcome::Failed { error, retryable, untouched, .. } => (error.code, retryable, untouched),
-        Outcome::Succeeded => panic!("succeeded"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -56,7 +56,7 @@ fn a_services_own_error_is_kept() {
             assert_eq!((error.message.as_str(), retryable), ("Pay first.", true));
             assert!(error.details.unwrap().get().contains("no_credit"));
         }
-        Outcome::Succeeded => panic!("succeeded"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -65,4 +65,33 @@ fn a_result_must_match_the_output_schema() {
     let schema = Schema::compile(r#"{"type":"object","required":["text"]}"#).unwrap();
     assert!(read("one", http(200, true, br#"{"result":{"text":""}}"#), Some(&schema)).result.is_some());
     assert!(read("one", http(200, true, br#"{"result":{}}"#), Some(&schema)).result.is_none());
+}
+
+#[test]
+fn a_202_is_work_in_the_background_whatever_its_body() {
+    for (body, promised) in [
+        (&b""[..], None),
+        (b"<html>", None),
+        (b"{}", None),
+        (br#"{"lease_seconds":30}"#, Some(30_000)),
+        (br#"{"lease_seconds":1}"#, None),
+    ] {
+        match read("one", http(202, false, body), None).outcome {
+            Outcome::Accepted { lease_ms, location: None } => assert_eq!(lease_ms, promised),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_request_for_input_has_a_message_and_a_schema_that_compiles() {
+    let asks = |body: &str| {
+        let body = format!(r#"{{"input_required":{body}}}"#);
+        matches!(read("one", http(200, true, body.as_bytes()), None).outcome, Outcome::InputRequired { .. })
+    };
+    assert!(asks(r#"{"message":"Which one?"}"#));
+    assert!(asks(r#"{"message":"Which one?","schema":{"enum":["a","b"]},"more":1}"#));
+    for bad in ["1", "{}", r#"{"message":""}"#, r#"{"message":"a","schema":{"type":"no"}}"#] {
+        assert!(!asks(bad), "{bad}");
+    }
 }

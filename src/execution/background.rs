@@ -66,7 +66,8 @@ async fn claim(tenant: &str, store: StoreId, others: bool) -> Result<Option<(Wor
     for store in stores {
         let name = store.object_name(tenant);
         loop {
-            let message = Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS } };
+            let message =
+                Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS, gated: Vec::new() } };
             match objects::send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await? {
                 Reply::Leased(work) => return Ok(Some((*work, snapshot))),
                 Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,

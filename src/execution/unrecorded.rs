@@ -67,6 +67,7 @@ async fn admit(
         admission: Box::new(admission.clone()),
         parameters: parameters.to_owned(),
         lease_ms: Some(LEASE_MS),
+        offers: false,
         show: false,
         claim: None,
     };

@@ -91,6 +91,7 @@ async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, text: &str)
             admission: Box::new(admission.clone()),
             parameters: parameters.clone(),
             lease_ms: here.then_some(LEASE_MS),
+            offers: false,
             show: at_once(&preference),
             claim: claimed.as_ref().map(|(_, claim)| claim.clone()),
         };
@@ -103,7 +104,7 @@ async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, text: &str)
                 caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
             }
             Reply::Admitted { lease: Some(lease), view } => {
-                let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new() };
+                let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new(), input: None };
                 return run_here(call, &caller, work, view, &preference, admit_ms).await;
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
@@ -352,7 +353,7 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
     let tenant = caller.principal.tenant.clone();
     let cancel = Ask::Cancel { id: id.clone() };
     match ask_decided(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {
-        Reply::Cancelled { view, outcome } => match outcome {
+        Reply::Cancelled { view, outcome, .. } => match outcome {
             CancelOutcome::Now => Ok(Answer::text(200, JSON, whole(&view, found.parameters.get(), None))),
             CancelOutcome::Asked => Ok(Answer::text(202, JSON, whole(&view, found.parameters.get(), None))
                 .with("location", &format!("/v1/contexts/{id}"))

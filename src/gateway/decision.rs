@@ -100,6 +100,7 @@ fn admission(
         capability: new.capability.clone(),
         asked_service: new.service.clone(),
         asked_version: new.version.as_ref().map(ToString::to_string),
+        asked_tags: Vec::new(),
         service: service.id.clone(),
         version: chosen.version.clone(),
         idempotent: offer.idempotent,
@@ -113,6 +114,7 @@ fn admission(
         run_at: new.run_at,
         trace: call.trace.header(),
         trace_state: call.trace.state.clone(),
+        origin: call.settings.public_url.clone().unwrap_or_else(|| call.origin.clone()),
     }
 }
 

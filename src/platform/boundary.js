@@ -236,8 +236,8 @@ export function abort(token) {
  * @param {string} url @param {string} headers @param {string} body @param {AbortSignal} signal @param {number} limit
  */
 async function called(url, headers, body, signal, limit) {
-  /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, body: Uint8Array, detail: string }} */
-  const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", body: new Uint8Array(), detail: "" };
+  /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, location: string, body: Uint8Array, detail: string }} */
+  const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", location: "", body: new Uint8Array(), detail: "" };
   try {
     const response = await fetch(url, {
       method: "POST", headers: headersOf(headers), body, redirect: "manual", signal,
@@ -245,6 +245,7 @@ async function called(url, headers, body, signal, limit) {
     answer.status = response.status;
     answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(response.headers.get("content-type") ?? "");
     answer.retryAfter = response.headers.get("retry-after") ?? "";
+    if (answer.status === 202) answer.location = response.headers.get("location") ?? "";
     const bytes = await read(response, limit);
     if (bytes === undefined) answer.kind = TOO_LARGE;
     else answer.body = bytes;

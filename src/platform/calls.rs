@@ -19,6 +19,8 @@ extern "C" {
     #[wasm_bindgen(method, getter, js_name = retryAfter)]
     fn retry_after(this: &Reply) -> String;
     #[wasm_bindgen(method, getter)]
+    fn location(this: &Reply) -> String;
+    #[wasm_bindgen(method, getter)]
     fn body(this: &Reply) -> Uint8Array;
     #[wasm_bindgen(method, getter)]
     fn detail(this: &Reply) -> String;
@@ -68,10 +70,12 @@ pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u
     match reply.kind() {
         0 => {
             let retry_after = if reply.status() == 200 { None } else { retry_after_ms(&reply.retry_after()) };
+            let location = if reply.status() == 202 { Some(reply.location()) } else { None };
             Answer::Http {
                 status: reply.status(),
                 is_json: reply.json(),
                 retry_after_ms: retry_after,
+                location: location.filter(|location| !location.is_empty()),
                 body: reply.body().to_vec(),
             }
         }

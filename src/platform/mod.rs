@@ -16,6 +16,8 @@ pub mod tasks;
 
 use wasm_bindgen::JsValue;
 
+use crate::core::ledger::Broken;
+
 /// An operation of the platform failed. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -29,6 +31,18 @@ impl From<JsValue> for Failure {
             .or_else(|| value.as_string())
             .unwrap_or_else(|| format!("{value:?}"));
         Failure(text)
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        Failure(broken.0)
+    }
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Broken(failure.0)
     }
 }
 

@@ -17,6 +17,9 @@ pub struct Settings {
     pub home_region: Region,
     pub cors_origins: Vec<String>,
     pub event_retention_hours: u64,
+    pub context_retention_days: u64,
+    /// Where services reach the gateway, when it is not where clients do.
+    pub public_url: Option<String>,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
     /// Tests only: paths that panic on purpose.
@@ -42,6 +45,11 @@ fn read(env: &JsValue) -> Settings {
         home_region: text("HOME_REGION").and_then(|code| Region::parse(&code)).unwrap_or_default(),
         cors_origins: list("CORS_ORIGINS"),
         event_retention_hours: text("EVENT_RETENTION_HOURS").and_then(|n| n.parse().ok()).unwrap_or(24),
+        context_retention_days: text("CONTEXT_RETENTION_DAYS")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(30)
+            .clamp(1, 3650),
+        public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
         count_costs: flag("COUNT_COSTS"),
         panic_routes: flag("PANIC_ROUTES"),
     }

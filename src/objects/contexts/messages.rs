@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::core::context::{Admission, Report};
+use crate::core::context::{Admission, Background, ContextError, Outcome, Report};
 use crate::core::id::ContextId;
 use crate::core::idempotency::Claim;
 use crate::core::lifecycle::Status;
@@ -25,6 +25,9 @@ pub enum Ask {
         parameters: Box<RawValue>,
         #[serde(default)]
         lease_ms: Option<u64>,
+        /// The asker stands in line for it: for a while nobody else is to begin it.
+        #[serde(default)]
+        offers: bool,
         /// The reply is to show the context.
         #[serde(default)]
         show: bool,
@@ -59,15 +62,39 @@ pub enum Ask {
         id: ContextId,
         lease_ms: u64,
     },
-    /// Still at it: keeps a lease alive.
+    /// Still at it: keeps a lease alive, or with the number 0 an offer.
     Renew {
         id: ContextId,
         lease: u64,
         lease_ms: u64,
     },
-    /// Whatever should run next.
+    /// Whatever should run next; what goes to one of the `gated` services is offered, not leased.
     Claim {
         lease_ms: u64,
+        #[serde(default)]
+        gated: Vec<String>,
+    },
+    /// Gives an offered context back; with `until` it waits at least so long.
+    PutBack {
+        id: ContextId,
+        #[serde(default)]
+        until: Option<Timestamp>,
+    },
+    /// Ends a waiting context without an attempt.
+    Refuse {
+        id: ContextId,
+        error: ContextError,
+    },
+    /// What a service says by its callback, under the lease its address names.
+    CallBack {
+        id: ContextId,
+        lease: u64,
+        say: Say,
+    },
+    /// The answer to what a service asked for.
+    Answer {
+        id: ContextId,
+        input: Box<RawValue>,
     },
     Get {
         id: ContextId,
@@ -94,6 +121,23 @@ pub enum Ask {
     /// Panics, now or in the next alarm: for the tests of the entry guard alone.
     Die {
         in_alarm: bool,
+    },
+}
+
+/// What a service says of a context it works on.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Say {
+    Outcome {
+        outcome: Outcome,
+        #[serde(default)]
+        result: Option<Box<RawValue>>,
+    },
+    Beat {
+        #[serde(default)]
+        lease_ms: Option<u64>,
+        #[serde(default)]
+        progress: Option<Box<RawValue>>,
     },
 }
 
@@ -151,6 +195,8 @@ pub enum Reply {
         view: Box<RawValue>,
     },
     Leased(Box<Work>),
+    /// Kept for the asker for a while; its lease has no number yet.
+    Offered(Box<Work>),
     Renewed {
         cancel: bool,
     },
@@ -160,6 +206,19 @@ pub enum Reply {
     Cancelled {
         view: Box<RawValue>,
         outcome: CancelOutcome,
+        /// The service that works on it in the background, to be told.
+        #[serde(default)]
+        background: Option<Background>,
+    },
+    /// What a waiting or running context is now that it was changed.
+    Changed {
+        view: Box<RawValue>,
+        ended: bool,
+    },
+    CalledBack {
+        status: Status,
+        /// False when the lease was lost or the context had ended otherwise.
+        counts: bool,
     },
     Page {
         items: Vec<Listed>,
@@ -186,13 +245,22 @@ pub struct Work {
     /// Services that failed it before.
     #[serde(default)]
     pub tried: Vec<String>,
+    /// What the service asked for, answered.
+    #[serde(default)]
+    pub input: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
     pub owner: String,
+    pub capability: String,
+    pub service: String,
+    pub status: Status,
     pub ended: bool,
     pub created_at: Timestamp,
+    /// What its service asked for last.
+    #[serde(default)]
+    pub input_request: Option<Box<RawValue>>,
     pub view: Box<RawValue>,
     pub parameters: Box<RawValue>,
     #[serde(default)]

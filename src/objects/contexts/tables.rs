@@ -10,8 +10,9 @@
 use serde_json::value::RawValue;
 
 use crate::core::context::Head;
-use crate::core::id::ContextId;
+use crate::core::id::{ContextId, row_key, ulid};
 use crate::core::idempotency::Claim;
+use crate::core::ledger::{Broken, Due, Ended, Ready, Shelf, Whole};
 use crate::core::lifecycle::Status;
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
@@ -42,32 +43,15 @@ const INSERT_DONE: &str = "INSERT INTO done (key, id, owner, capability, service
      VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1";
 const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?))";
 
-/// A context with its large parts.
-pub struct Whole {
-    pub head: Head,
-    pub parameters: Box<RawValue>,
-    pub result: Option<Box<RawValue>>,
-}
-
-/// A row of `live`, as far as the alarm needs it.
-pub struct Due {
-    pub id: String,
-    pub status: Option<Status>,
-    pub due: Timestamp,
-    pub expires: Timestamp,
-}
-
-/// A context that has ended, with its result.
-pub type Ended = (Head, Option<Box<RawValue>>);
-
+/// `live` and `done`, and what belongs to them.
 #[derive(Clone)]
 pub struct Tables(Sql);
 
-fn head(row: &Row, at: u32) -> Result<Head, Failure> {
+fn head(row: &Row, at: u32) -> Result<Head, Broken> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
 }
 
-fn raw(row: &Row, at: u32) -> Result<Option<Box<RawValue>>, Failure> {
+fn raw(row: &Row, at: u32) -> Result<Option<Box<RawValue>>, Broken> {
     Ok(row.text(at).map(RawValue::from_string).transpose()?)
 }
 
@@ -82,148 +66,6 @@ impl Tables {
 
     pub fn set_alarm(&self, at: Timestamp) {
         self.0.set_alarm(at);
-    }
-
-    /// False when the key is taken: by this very context, or by another made in the same millisecond.
-    pub fn insert(&self, head: &Head, parameters: &RawValue) -> Result<bool, Failure> {
-        let admission = &head.admission;
-        let text = serde_json::to_string(head)?;
-        let key = admission.id.row_key();
-        let rows = self.0.rows(
-            INSERT_LIVE,
-            &[
-                (&key).into(),
-                admission.id.as_str().into(),
-                (&admission.owner).into(),
-                (&admission.capability).into(),
-                (&admission.service).into(),
-                head.status.as_str().into(),
-                (admission.priority as u64).into(),
-                head.due().0.into(),
-                admission.expires_at.0.into(),
-                (&text).into(),
-                parameters.get().into(),
-            ],
-        )?;
-        Ok(!rows.is_empty())
-    }
-
-    pub fn update(&self, head: &Head) -> Result<(), Failure> {
-        let text = serde_json::to_string(head)?;
-        let key = head.id().row_key();
-        let values: [Value<'_>; 6] = [
-            (&head.admission.service).into(),
-            head.status.as_str().into(),
-            head.due().0.into(),
-            (&text).into(),
-            (&key).into(),
-            head.id().as_str().into(),
-        ];
-        self.0.run(UPDATE_LIVE, &values)
-    }
-
-    /// Puts an ended context beside the live one; [`Tables::clean`] takes the live one away later.
-    pub fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Failure> {
-        let text = serde_json::to_string(head)?;
-        let key = head.id().row_key();
-        self.0.run(
-            FINISH,
-            &[
-                (&key).into(),
-                head.id().as_str().into(),
-                (&head.admission.service).into(),
-                head.status.as_str().into(),
-                (&text).into(),
-                result.map(RawValue::get).into(),
-            ],
-        )
-    }
-
-    /// Keeps a context that was never live; false when its key is taken.
-    pub fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, Failure> {
-        let admission = &head.admission;
-        let text = serde_json::to_string(head)?;
-        let key = admission.id.row_key();
-        let rows = self.0.rows(
-            INSERT_DONE,
-            &[
-                (&key).into(),
-                admission.id.as_str().into(),
-                (&admission.owner).into(),
-                (&admission.capability).into(),
-                (&admission.service).into(),
-                head.status.as_str().into(),
-                (&text).into(),
-                parameters.get().into(),
-                result.map(RawValue::get).into(),
-            ],
-        )?;
-        Ok(!rows.is_empty())
-    }
-
-    pub fn clean(&self, ids: &[String]) -> Result<(), Failure> {
-        let keys: Vec<String> = ids.iter().filter_map(|id| Some(ContextId::parse(id)?.row_key())).collect();
-        self.0.run(CLEAN, &[(&serde_json::to_string(&keys)?).into()])
-    }
-
-    fn find(&self, statement: &'static str, id: &ContextId) -> Result<Option<Row>, Failure> {
-        let key = id.row_key();
-        self.0.first(statement, &[(&key).into(), id.as_str().into()])
-    }
-
-    pub fn live_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
-        let row = self.find("SELECT head FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
-        row.map(|row| head(&row, 0)).transpose()
-    }
-
-    pub fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Failure> {
-        let row = self.find("SELECT head FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
-        row.map(|row| head(&row, 0)).transpose()
-    }
-
-    pub fn live(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row = self.find("SELECT head, parameters, NULL FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
-        row.map(whole).transpose()
-    }
-
-    pub fn done(&self, id: &ContextId) -> Result<Option<Whole>, Failure> {
-        let row =
-            self.find("SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
-        row.map(whole).transpose()
-    }
-
-    /// What has ended and whose last event may still have to be told.
-    pub fn untold(&self) -> Result<Vec<Ended>, Failure> {
-        let rows = self.0.rows("SELECT done.head, done.result FROM live JOIN done ON live.key = done.key", &[])?;
-        rows.iter().map(|row| Ok((head(row, 0)?, raw(row, 1)?))).collect()
-    }
-
-    pub fn live_heads(&self) -> Result<Vec<Head>, Failure> {
-        let rows = self.0.rows("SELECT head FROM live", &[])?;
-        rows.iter().map(|row| head(row, 0)).collect()
-    }
-
-    /// Everything in `live`, soonest first. `live` is small: this reads no parameters.
-    pub fn by_due(&self) -> Result<Vec<Due>, Failure> {
-        let rows = self.0.rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| {
-                let status = row.text(1).as_deref().and_then(Status::parse);
-                let (due, expires) = (Timestamp(row.integer(2)?), Timestamp(row.integer(3)?));
-                Some(Due { id: row.text(0)?, status, due, expires })
-            })
-            .collect())
-    }
-
-    /// What waits and may begin: highest priority first, then oldest.
-    pub fn ready(&self, now: Timestamp, most: u64) -> Result<Vec<String>, Failure> {
-        let rows = self.0.rows(
-            "SELECT id FROM live WHERE status = 'queued' AND due <= CAST(? AS INTEGER) \
-             ORDER BY priority DESC, key LIMIT CAST(? AS INTEGER)",
-            &[now.0.into(), most.into()],
-        )?;
-        Ok(rows.iter().filter_map(|row| row.text(0)).collect())
     }
 
     /// Newest first, between two row keys (both out).
@@ -255,16 +97,31 @@ impl Tables {
         Ok(found.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// What an idempotency key stands for: a context, and the fingerprint of what was sent.
-    pub fn claimed(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, Failure> {
-        let row = self.0.first(
-            "SELECT id, fingerprint FROM claims WHERE scope = ? AND until > CAST(? AS INTEGER)",
-            &[scope.into(), now.0.into()],
+    /// False when the key is taken: by this very context, or by another made in the same millisecond.
+    fn insert_live(&self, head: &Head, parameters: &RawValue) -> Result<bool, Failure> {
+        let admission = &head.admission;
+        let text = serde_json::to_string(head)?;
+        let key = admission.id.row_key();
+        let rows = self.0.rows(
+            INSERT_LIVE,
+            &[
+                (&key).into(),
+                admission.id.as_str().into(),
+                (&admission.owner).into(),
+                (&admission.capability).into(),
+                (&admission.service).into(),
+                head.status.as_str().into(),
+                (admission.priority as u64).into(),
+                head.due().0.into(),
+                admission.expires_at.0.into(),
+                (&text).into(),
+                parameters.get().into(),
+            ],
         )?;
-        Ok(row.and_then(|row| Some((ContextId::parse(&row.text(0)?)?, row.text(1)?))))
+        Ok(!rows.is_empty())
     }
 
-    pub fn claim(&self, claim: &Claim, id: &ContextId, until: Timestamp) -> Result<(), Failure> {
+    fn claim(&self, claim: &Claim, id: &ContextId, until: Timestamp) -> Result<(), Failure> {
         self.0.run(
             "INSERT INTO claims (scope, id, fingerprint, until) VALUES (?, ?, ?, CAST(? AS INTEGER)) \
              ON CONFLICT (scope) DO UPDATE SET id = excluded.id, fingerprint = excluded.fingerprint, \
@@ -273,17 +130,9 @@ impl Tables {
         )
     }
 
-    /// Forgets a piece of the keys whose time is over.
-    pub fn forget_claims(&self, now: Timestamp) -> Result<(), Failure> {
-        self.0.run(
-            "DELETE FROM claims WHERE scope IN (SELECT scope FROM claims WHERE until <= CAST(? AS INTEGER) LIMIT 500)",
-            &[now.0.into()],
-        )
-    }
-
-    /// All that `work` writes, or nothing when it fails.
-    pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        self.0.transaction(work)
+    fn find(&self, statement: &'static str, id: &ContextId) -> Result<Option<Row>, Failure> {
+        let key = id.row_key();
+        self.0.first(statement, &[(&key).into(), id.as_str().into()])
     }
 
     pub fn meta(&self, name: &str) -> Result<Option<String>, Failure> {
@@ -299,7 +148,180 @@ impl Tables {
     }
 }
 
-fn whole(row: Row) -> Result<Whole, Failure> {
-    let parameters = raw(&row, 1)?.ok_or_else(|| Failure("a context without parameters".into()))?;
+impl Shelf for Tables {
+    fn insert(&self, head: &Head, parameters: &RawValue, claim: Option<(&Claim, Timestamp)>) -> Result<bool, Broken> {
+        let Some((claim, until)) = claim else { return Ok(self.insert_live(head, parameters)?) };
+        // The key and what it stands for are one write.
+        Ok(self.0.transaction(|| {
+            let inserted = self.insert_live(head, parameters)?;
+            if inserted {
+                self.claim(claim, head.id(), until)?;
+            }
+            Ok(inserted)
+        })?)
+    }
+
+    fn update(&self, head: &Head) -> Result<(), Broken> {
+        let text = serde_json::to_string(head)?;
+        let key = head.id().row_key();
+        let values: [Value<'_>; 6] = [
+            (&head.admission.service).into(),
+            head.status.as_str().into(),
+            head.due().0.into(),
+            (&text).into(),
+            (&key).into(),
+            head.id().as_str().into(),
+        ];
+        Ok(self.0.run(UPDATE_LIVE, &values)?)
+    }
+
+    /// Puts an ended context beside the live one; [`Tables::clean`] takes the live one away later.
+    fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Broken> {
+        let text = serde_json::to_string(head)?;
+        let key = head.id().row_key();
+        Ok(self.0.run(
+            FINISH,
+            &[
+                (&key).into(),
+                head.id().as_str().into(),
+                (&head.admission.service).into(),
+                head.status.as_str().into(),
+                (&text).into(),
+                result.map(RawValue::get).into(),
+            ],
+        )?)
+    }
+
+    /// Keeps a context that was never live; false when its key is taken.
+    fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, Broken> {
+        let admission = &head.admission;
+        let text = serde_json::to_string(head)?;
+        let key = admission.id.row_key();
+        let rows = self.0.rows(
+            INSERT_DONE,
+            &[
+                (&key).into(),
+                admission.id.as_str().into(),
+                (&admission.owner).into(),
+                (&admission.capability).into(),
+                (&admission.service).into(),
+                head.status.as_str().into(),
+                (&text).into(),
+                parameters.get().into(),
+                result.map(RawValue::get).into(),
+            ],
+        )?;
+        Ok(!rows.is_empty())
+    }
+
+    fn clean(&self, ids: &[ContextId]) -> Result<(), Broken> {
+        let keys: Vec<String> = ids.iter().map(ContextId::row_key).collect();
+        Ok(self.0.run(CLEAN, &[(&serde_json::to_string(&keys)?).into()])?)
+    }
+
+    fn live_head(&self, id: &ContextId) -> Result<Option<Head>, Broken> {
+        let row = self.find("SELECT head FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
+        row.map(|row| head(&row, 0)).transpose()
+    }
+
+    fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Broken> {
+        let row = self.find("SELECT head FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
+        row.map(|row| head(&row, 0)).transpose()
+    }
+
+    fn live(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
+        let row = self.find("SELECT head, parameters, NULL FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
+        row.map(whole).transpose()
+    }
+
+    fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
+        let row =
+            self.find("SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
+        row.map(whole).transpose()
+    }
+
+    /// What has ended and whose last event may still have to be told.
+    fn untold(&self) -> Result<Vec<Ended>, Broken> {
+        let rows = self.0.rows("SELECT done.head, done.result FROM live JOIN done ON live.key = done.key", &[])?;
+        rows.iter().map(|row| Ok((head(row, 0)?, raw(row, 1)?))).collect()
+    }
+
+    fn live_heads(&self) -> Result<Vec<Head>, Broken> {
+        let rows = self.0.rows("SELECT head FROM live", &[])?;
+        rows.iter().map(|row| head(row, 0)).collect()
+    }
+
+    /// Everything in `live`, soonest first. `live` is small: this reads no parameters.
+    fn by_due(&self) -> Result<Vec<Due>, Broken> {
+        let rows = self.0.rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let status = row.text(1).as_deref().and_then(Status::parse);
+                let (due, expires) = (Timestamp(row.integer(2)?), Timestamp(row.integer(3)?));
+                Some(Due { id: ContextId::parse(&row.text(0)?)?, status, due, expires })
+            })
+            .collect())
+    }
+
+    /// What waits and may begin: highest priority first, then oldest.
+    fn ready(&self, now: Timestamp, most: u64) -> Result<Vec<Ready>, Broken> {
+        let rows = self.0.rows(
+            "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(? AS INTEGER) \
+             ORDER BY priority DESC, key LIMIT CAST(? AS INTEGER)",
+            &[now.0.into(), most.into()],
+        )?;
+        let ready = |row: &Row| Some(Ready { id: ContextId::parse(&row.text(0)?)?, service: row.text(1)? });
+        Ok(rows.iter().filter_map(ready).collect())
+    }
+
+    /// What an idempotency key stands for: a context, and the fingerprint of what was sent.
+    fn claimed(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, Broken> {
+        let row = self.0.first(
+            "SELECT id, fingerprint FROM claims WHERE scope = ? AND until > CAST(? AS INTEGER)",
+            &[scope.into(), now.0.into()],
+        )?;
+        Ok(row.and_then(|row| Some((ContextId::parse(&row.text(0)?)?, row.text(1)?))))
+    }
+
+    /// Forgets a piece of the keys whose time is over.
+    fn forget_claims(&self, now: Timestamp) -> Result<(), Broken> {
+        Ok(self.0.run(
+            "DELETE FROM claims WHERE scope IN (SELECT scope FROM claims WHERE until <= CAST(? AS INTEGER) LIMIT 500)",
+            &[now.0.into()],
+        )?)
+    }
+
+    fn oldest_done(&self) -> Result<Option<Timestamp>, Broken> {
+        let row = self.0.first("SELECT id FROM done ORDER BY key LIMIT 1", &[])?;
+        Ok(row.and_then(|row| ContextId::parse(&row.text(0)?)).map(|id| id.created_at()))
+    }
+
+    fn forget_done(&self, before: Timestamp, most: u64) -> Result<u64, Broken> {
+        // Keys sort by the time of creation. One whose end is still to be told stays until it has been.
+        let rows = self.0.rows(
+            "DELETE FROM done WHERE key IN (SELECT key FROM done WHERE key < CAST(?1 AS INTEGER) \
+             AND NOT EXISTS (SELECT 1 FROM live WHERE live.key = done.key) ORDER BY key LIMIT CAST(?2 AS INTEGER)) RETURNING 1",
+            &[(&first_key(before).to_string()).into(), most.into()],
+        )?;
+        Ok(rows.len() as u64)
+    }
+
+    fn reserved(&self) -> Result<u64, Broken> {
+        Ok(self.meta("numbers")?.and_then(|n| n.parse().ok()).unwrap_or(0))
+    }
+
+    fn reserve(&self, bound: u64) -> Result<(), Broken> {
+        Ok(self.set_meta("numbers", &bound.to_string())?)
+    }
+}
+
+/// The smallest key of a context created at this time or later.
+pub fn first_key(at: Timestamp) -> u64 {
+    row_key(&ulid(at, [0; 10]))
+}
+
+fn whole(row: Row) -> Result<Whole, Broken> {
+    let parameters = raw(&row, 1)?.ok_or_else(|| Broken("a context without parameters".into()))?;
     Ok(Whole { head: head(&row, 0)?, parameters, result: raw(&row, 2)? })
 }

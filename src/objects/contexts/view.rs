@@ -34,6 +34,21 @@ struct View<'a> {
     expires_at: Timestamp,
     #[serde(serialize_with = "as_optional_text", skip_serializing_if = "Option::is_none")]
     run_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
+    /// What its service asks for, while it waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_request: Option<&'a RawValue>,
+    /// What its service last said of its work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProgressView<'a> {
+    #[serde(serialize_with = "as_text")]
+    at: Timestamp,
+    data: &'a RawValue,
 }
 
 #[derive(Serialize)]
@@ -91,5 +106,8 @@ pub fn of(head: &Head) -> Result<Box<RawValue>, Failure> {
         updated_at: head.updated_at,
         expires_at: admission.expires_at,
         run_at: admission.run_at,
+        tags: &admission.asked_tags,
+        input_request: head.input_request.as_deref().filter(|_| head.status == Status::InputRequired),
+        progress: head.progress.as_ref().map(|progress| ProgressView { at: progress.at, data: &progress.data }),
     })?)
 }

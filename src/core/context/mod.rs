@@ -6,7 +6,11 @@
 //!
 //! * a final state never changes, and one context reaches exactly one;
 //! * a report is accepted only under the number of the lease that is in force;
+//! * what a service works on in the background holds its lease, until the service or the clock ends it;
 //! * what is not idempotent is never begun a second time once it may have reached its service.
+
+mod attempt;
+mod background;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -32,6 +36,8 @@ pub enum AttemptOutcome {
     Failed,
     TimedOut,
     Cancelled,
+    /// The service asked for something before it goes on.
+    InputRequired,
     /// Begun, and nobody came back to say how it ended.
     Lost,
 }
@@ -48,6 +54,16 @@ pub struct Attempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u16>,
     pub event: u64,
+}
+
+impl Attempt {
+    /// Whether another service could do better.
+    pub fn failed(&self) -> bool {
+        match self.outcome {
+            AttemptOutcome::Failed | AttemptOutcome::TimedOut | AttemptOutcome::Lost => true,
+            AttemptOutcome::Succeeded | AttemptOutcome::Cancelled | AttemptOutcome::InputRequired => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,6 +96,8 @@ pub struct Admission {
     pub asked_service: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked_tags: Vec<String>,
     /// What the router chose for the first attempt.
     pub service: String,
     pub version: Version,
@@ -99,6 +117,27 @@ pub struct Admission {
     pub trace: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_state: Option<String>,
+    /// Where the gateway is reached, for what services call back: scheme and authority.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+}
+
+/// Work that a service took on (202) and ends by a callback. It holds the lease in its worker's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Background {
+    pub service: String,
+    pub started_at: Timestamp,
+    /// What the service named as the work's own address; told there when it is cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+}
+
+/// What a service last said of its work.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Progress {
+    pub at: Timestamp,
+    pub event: u64,
+    pub data: Box<RawValue>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,8 +156,22 @@ pub struct Head {
     /// For what is queued: not before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub cancel_requested: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Background>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What the service asked for last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_request: Option<Box<RawValue>>,
+    /// What it was answered; the next attempt takes it along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Box<RawValue>>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How one attempt ended, as its worker saw it.
@@ -138,6 +191,16 @@ pub struct Report {
 pub enum Outcome {
     /// The result travels beside the report.
     Succeeded,
+    /// The service works on it in the background and will call back.
+    Accepted {
+        /// The service promises to report within this; without it the context's time is all there is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        location: Option<String>,
+    },
+    /// The service asks for something before it goes on.
+    InputRequired { request: Box<RawValue> },
     Failed {
         error: ContextError,
         /// Whether another attempt could do better.
@@ -157,6 +220,8 @@ pub enum Verdict {
     Ended,
     /// It waits for its next attempt until this time.
     Waits(Timestamp),
+    /// It changed and lives on: its service has it, or somebody is asked for input.
+    LivesOn,
     /// Nothing was due.
     Unchanged,
 }
@@ -171,9 +236,10 @@ pub enum Refused {
     NotNow,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancelled {
-    Now,
+    /// It has ended; who works on it in the background is to be told.
+    Now(Option<Background>),
     /// The running attempt was asked to stop; its end decides.
     Asked,
 }
@@ -193,6 +259,10 @@ impl Head {
             leases: 0,
             not_before,
             cancel_requested: false,
+            background: None,
+            progress: None,
+            input_request: None,
+            input: None,
         };
         head.history.push(Step { status: Status::Created, at: now, event: 0 });
         head.enter(Status::Validated, now);
@@ -224,6 +294,7 @@ impl Head {
 
     fn end(&mut self, status: Status, error: Option<ContextError>, now: Timestamp) -> Verdict {
         self.lease = None;
+        self.background = None;
         self.not_before = None;
         self.error = error;
         self.enter(status, now);
@@ -233,104 +304,6 @@ impl Head {
     fn error(&self, code: ErrorCode, message: &str) -> Option<ContextError> {
         let service = self.attempts.last().map(|attempt| attempt.service.clone());
         Some(ContextError { code, message: message.into(), service, details: None })
-    }
-
-    /// Begins an attempt that must report before `until`.
-    pub fn lease(&mut self, now: Timestamp, until: Timestamp) -> Result<Lease, Refused> {
-        if self.status.is_final() {
-            return Err(Refused::Ended);
-        }
-        if self.status != Status::Queued
-            || self.not_before.is_some_and(|at| at > now)
-            || self.admission.expires_at <= now
-        {
-            return Err(Refused::NotNow);
-        }
-        self.leases += 1;
-        let lease = Lease { number: self.leases, since: now, until };
-        self.lease = Some(lease);
-        self.not_before = None;
-        self.enter(Status::Executing, now);
-        Ok(lease)
-    }
-
-    /// Takes in how an attempt ended. A report under a lost lease changes nothing.
-    pub fn report(&mut self, report: Report, now: Timestamp, random: u64) -> Result<Verdict, Refused> {
-        if self.status.is_final() {
-            return Err(Refused::Ended);
-        }
-        if self.lease.is_none_or(|lease| lease.number != report.lease) {
-            return Err(Refused::LeaseLost);
-        }
-        self.admission.service.clone_from(&report.service);
-        let number = self.attempts.len() as u64 + 1;
-        let mut attempt = Attempt {
-            number,
-            service: report.service,
-            outcome: AttemptOutcome::Succeeded,
-            code: None,
-            started_at: report.started_at,
-            ended_at: report.ended_at,
-            status_code: report.status_code,
-            event: 0,
-        };
-        match report.outcome {
-            Outcome::Succeeded => {
-                self.attempts.push(attempt);
-                Ok(self.end(Status::Completed, None, now))
-            }
-            Outcome::Failed { error, retryable, untouched, retry_after_ms } => {
-                attempt.outcome = match error.code {
-                    ErrorCode::UpstreamTimeout | ErrorCode::DeadlineExceeded => AttemptOutcome::TimedOut,
-                    ErrorCode::Cancelled => AttemptOutcome::Cancelled,
-                    _ => AttemptOutcome::Failed,
-                };
-                attempt.code = Some(error.code);
-                self.attempts.push(attempt);
-                Ok(self.after_failure(error, retryable, untouched, retry_after_ms, now, random))
-            }
-        }
-    }
-
-    fn after_failure(
-        &mut self,
-        error: ContextError,
-        retryable: bool,
-        untouched: bool,
-        retry_after_ms: Option<u64>,
-        now: Timestamp,
-        random: u64,
-    ) -> Verdict {
-        if self.cancel_requested {
-            return self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
-        }
-        if now >= self.admission.expires_at || error.code == ErrorCode::DeadlineExceeded {
-            let error = ContextError { code: ErrorCode::DeadlineExceeded, ..error };
-            return self.end(Status::TimedOut, Some(error), now);
-        }
-        let safe = untouched || self.admission.idempotent;
-        if retryable && safe && (self.attempts.len() as u64) < self.admission.retry.max_attempts {
-            let at = now.plus_ms(self.backoff_ms(random).max(retry_after_ms.unwrap_or(0)));
-            if at < self.admission.expires_at {
-                return self.wait_until(at, now);
-            }
-        }
-        self.end(Status::Failed, Some(error), now)
-    }
-
-    fn wait_until(&mut self, at: Timestamp, now: Timestamp) -> Verdict {
-        self.lease = None;
-        self.not_before = Some(at);
-        self.enter(Status::Queued, now);
-        Verdict::Waits(at)
-    }
-
-    /// Full jitter: anywhere from nothing to the base doubled per attempt, up to the cap.
-    fn backoff_ms(&self, random: u64) -> u64 {
-        let retry = self.admission.retry;
-        let doublings = u32::try_from(self.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX).min(32);
-        let ceiling = retry.base_ms.saturating_mul(1 << doublings).min(retry.cap_ms);
-        random % (ceiling + 1)
     }
 
     /// When somebody has to look at it again: its lease ends, its attempt may begin, its time is over.
@@ -349,50 +322,23 @@ impl Head {
         self.status == Status::Queued && self.not_before.is_none_or(|at| at <= now) && now < self.admission.expires_at
     }
 
-    /// Time has passed: ends what is past its deadline, takes back leases whose holder is gone.
-    pub fn tick(&mut self, now: Timestamp, random: u64) -> Verdict {
-        if self.status.is_final() {
-            return Verdict::Unchanged;
-        }
-        let lost = self.lease.filter(|lease| lease.until <= now);
-        if now < self.admission.expires_at && lost.is_none() {
-            return Verdict::Unchanged;
-        }
-        if let Some(lease) = self.lease {
-            self.attempts.push(Attempt {
-                number: self.attempts.len() as u64 + 1,
-                service: self.admission.service.clone(),
-                outcome: if lost.is_some() { AttemptOutcome::Lost } else { AttemptOutcome::TimedOut },
-                code: None,
-                started_at: lease.since,
-                ended_at: now,
-                status_code: None,
-                event: 0,
-            });
-        }
-        if now >= self.admission.expires_at {
-            let message = "Its time was over before it ended.";
-            return self.end(Status::TimedOut, self.error(ErrorCode::DeadlineExceeded, message), now);
-        }
-        let message = "The worker that ran it was lost; whether the service did the work is not known.";
-        let Some(error) = self.error(ErrorCode::OutcomeUnknown, message) else {
-            return Verdict::Unchanged;
-        };
-        self.after_failure(error, true, false, None, now, random)
-    }
-
-    /// Ends what waits at once; asks what runs to stop.
+    /// Ends at once what waits or is its service's; asks the worker of what runs to stop.
     pub fn cancel(&mut self, now: Timestamp) -> Result<Cancelled, Refused> {
         if self.status.is_final() {
             return Err(Refused::Ended);
         }
-        if self.status == Status::Executing {
+        let background = self.background.take();
+        if self.status == Status::Executing && background.is_none() {
             self.cancel_requested = true;
             self.updated_at = now.max(self.updated_at);
             return Ok(Cancelled::Asked);
         }
+        if let (Some(background), Some(lease)) = (&background, self.lease) {
+            let began = Lease { since: background.started_at, ..lease };
+            self.leave_attempt(began, background.service.clone(), AttemptOutcome::Cancelled, now);
+        }
         self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
-        Ok(Cancelled::Now)
+        Ok(Cancelled::Now(background))
     }
 
     /// From the first attempt's start to the end; nothing while it lives or when nothing ran.
@@ -403,5 +349,4 @@ impl Head {
 }
 
 #[cfg(test)]
-#[path = "context_tests.rs"]
 mod tests;

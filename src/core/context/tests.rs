@@ -1,5 +1,5 @@
-use super::super::id::{Region, StoreId};
 use super::*;
+use crate::core::id::{Region, StoreId};
 use proptest::prelude::*;
 
 fn admission(idempotent: bool) -> Admission {
@@ -11,6 +11,7 @@ fn admission(idempotent: bool) -> Admission {
         capability: "echo".into(),
         asked_service: None,
         asked_version: None,
+        asked_tags: Vec::new(),
         service: "one".into(),
         version: Version::new(1, 0, 0),
         idempotent,
@@ -24,6 +25,7 @@ fn admission(idempotent: bool) -> Admission {
         run_at: None,
         trace: String::new(),
         trace_state: None,
+        origin: String::new(),
     }
 }
 

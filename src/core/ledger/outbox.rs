@@ -5,12 +5,11 @@
 //! of each store and skips what it knows. What is not acknowledged is told again. Invariant:
 //! `acknowledged ≤ sent ≤ next number`.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use crate::core::event::Bundle;
-use crate::core::id::ContextId;
-use crate::platform::Failure;
+use super::super::event::Bundle;
+use super::super::id::ContextId;
+use super::Broken;
 
 /// Numbers reserved at a time; one row written for each portion.
 const PORTION: u64 = 10_000;
@@ -20,10 +19,7 @@ const MOST_ITEMS: u64 = 400;
 const MOST_BYTES: usize = 512 * 1024;
 
 #[derive(Default)]
-pub struct Outbox(RefCell<Inner>);
-
-#[derive(Default)]
-struct Inner {
+pub struct Outbox {
     next: u64,
     reserved: u64,
     waiting: VecDeque<Waiting>,
@@ -50,64 +46,59 @@ pub struct Batch {
 
 impl Outbox {
     /// Begins with what was reserved before: numbers go on beyond it.
-    pub fn start(&self, reserved: u64) {
-        let mut inner = self.0.borrow_mut();
-        inner.next = reserved;
-        inner.reserved = reserved;
+    pub fn start(&mut self, reserved: u64) {
+        self.next = reserved;
+        self.reserved = reserved;
     }
 
     /// The bound to write down before `count` more numbers are given, if they do not fit into the portion.
-    pub fn reserve(&self, count: u64) -> Option<u64> {
-        let mut inner = self.0.borrow_mut();
-        if inner.next + count < inner.reserved {
+    pub fn reserve(&mut self, count: u64) -> Option<u64> {
+        if self.next + count < self.reserved {
             return None;
         }
-        inner.reserved = inner.next + count + PORTION;
-        Some(inner.reserved)
+        self.reserved = self.next + count + PORTION;
+        Some(self.reserved)
     }
 
-    pub fn next_number(&self) -> u64 {
-        let mut inner = self.0.borrow_mut();
-        inner.next += 1;
-        inner.next
+    pub fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
-    pub fn push(&self, bundle: &Bundle) -> Result<(), Failure> {
+    pub fn push(&mut self, bundle: &Bundle) -> Result<(), Broken> {
         if let (Some(first), Some(last)) = (bundle.items.first(), bundle.items.last()) {
             let (first, last, count) = (first.number, last.number, bundle.items.len() as u64);
             let text = serde_json::to_string(bundle)?;
-            self.0.borrow_mut().waiting.push_back(Waiting { first, last, count, text });
+            self.waiting.push_back(Waiting { first, last, count, text });
         }
         Ok(())
     }
 
     /// `last` is the number of the context's last event; they come in order.
-    pub fn ended(&self, last: u64, id: ContextId) {
-        self.0.borrow_mut().ended.push_back((last, id));
+    pub fn ended(&mut self, last: u64, id: ContextId) {
+        self.ended.push_back((last, id));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().waiting.is_empty()
+        self.waiting.is_empty()
     }
 
     /// True for the one who is to flush now.
-    pub fn begin(&self) -> bool {
-        let mut inner = self.0.borrow_mut();
-        let begins = !inner.flushing && !inner.waiting.is_empty();
-        inner.flushing |= begins;
+    pub fn begin(&mut self) -> bool {
+        let begins = !self.flushing && !self.waiting.is_empty();
+        self.flushing |= begins;
         begins
     }
 
-    pub fn finish(&self) {
-        self.0.borrow_mut().flushing = false;
+    pub fn finish(&mut self) {
+        self.flushing = false;
     }
 
     /// The next batch; it stays here until it is acknowledged.
     pub fn batch(&self) -> Option<Batch> {
-        let inner = self.0.borrow();
-        let first = inner.waiting.front()?.first;
+        let first = self.waiting.front()?.first;
         let mut batch = Batch { first, last: first, count: 0, bundles: String::from("[") };
-        for bundle in &inner.waiting {
+        for bundle in &self.waiting {
             if batch.count >= MOST_ITEMS || batch.bundles.len() >= MOST_BYTES {
                 break;
             }
@@ -123,15 +114,14 @@ impl Outbox {
     }
 
     /// The hub has everything up to `number`: forgets it and gives the contexts whose live rows may go.
-    pub fn acknowledged(&self, number: u64) -> Vec<String> {
-        let mut inner = self.0.borrow_mut();
-        while inner.waiting.front().is_some_and(|bundle| bundle.last <= number) {
-            inner.waiting.pop_front();
+    pub fn acknowledged(&mut self, number: u64) -> Vec<ContextId> {
+        while self.waiting.front().is_some_and(|bundle| bundle.last <= number) {
+            self.waiting.pop_front();
         }
         let mut clean = Vec::new();
-        while inner.ended.front().is_some_and(|(last, _)| *last <= number) {
-            if let Some((_, id)) = inner.ended.pop_front() {
-                clean.push(id.to_string());
+        while self.ended.front().is_some_and(|(last, _)| *last <= number) {
+            if let Some((_, id)) = self.ended.pop_front() {
+                clean.push(id);
             }
         }
         clean

@@ -1,0 +1,171 @@
+//! What happens by time alone: leases end, deadlines pass, waiting attempts come due, old contexts go.
+//!
+//! One alarm covers all of it. It moves only when it must come sooner: every move is a row written.
+
+use super::super::context::{Head, Verdict};
+use super::super::event::last_number;
+use super::super::id::ContextId;
+use super::super::lifecycle::Status;
+use super::super::time::Timestamp;
+use super::{Broken, Ledger, Shelf};
+
+/// A doorbell that nobody answered is rung again after this, in milliseconds.
+const RING_AGAIN_MS: u64 = 5_000;
+/// At most this many doorbells at a time; each consumer goes on as long as there is work.
+const MOST_RINGS: u64 = 20;
+/// After a restart leases are given this long to be renewed before they count as lost.
+const GRACE_MS: u64 = 5_500;
+/// An alarm this close is as good as one set anew.
+const SLACK_MS: u64 = 50;
+/// Old contexts deleted at a time.
+const PIECE: u64 = 500;
+/// The next piece follows after this.
+const NEXT_PIECE_MS: u64 = 1_000;
+/// Old contexts have an alarm of their own only when they are due within this; later ones are left to the sweep of
+/// every minute, so that a store at rest does not write for them.
+const SOON_MS: u64 = 3_600_000;
+
+impl<S: Shelf> Ledger<S> {
+    /// Makes sure the store wakes by then.
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
+        if self.alarm_at.is_none_or(|set| at.plus_ms(SLACK_MS) < set) {
+            self.alarm_at = Some(at);
+            self.effects.alarm = Some(at);
+        }
+    }
+
+    /// Wakes again before long: something is still to be told.
+    pub fn wake_soon(&mut self, now: Timestamp) {
+        self.wake_at(now.plus_ms(RING_AGAIN_MS));
+    }
+
+    /// After a context was admitted or leased: wakes for it, and rings when nobody runs it.
+    pub(super) fn wake_for(&mut self, head: &Head, now: Timestamp) {
+        if head.status == Status::Queued && !self.is_offered(head.id(), now) {
+            self.ring_for(head, now);
+        } else if let Some(until) = self.offered.get(head.id()).copied() {
+            self.wake_at(head.due().max(until).min(head.admission.expires_at));
+        } else {
+            self.wake_at(head.due());
+        }
+    }
+
+    pub(super) fn ring_for(&mut self, head: &Head, now: Timestamp) {
+        if head.is_ready(now) {
+            self.wake_at(now.plus_ms(RING_AGAIN_MS));
+            self.ring(1, now);
+        } else {
+            self.wake_at(head.due());
+        }
+    }
+
+    fn ring(&mut self, times: u64, now: Timestamp) {
+        self.rang_at = now;
+        self.effects.rings += times;
+    }
+
+    fn lease_ends(&self, id: &ContextId, on_shelf: Timestamp) -> Timestamp {
+        let renewed = self.renewed.get(id).copied();
+        renewed.map_or(on_shelf, |until| until.max(on_shelf)).max(self.woke_at.plus_ms(GRACE_MS))
+    }
+
+    /// The alarm has come: looks at all that is due, and sets the next one. Gives what went wrong on the way; one
+    /// context's trouble keeps no other from its turn, nor the next alarm from being set.
+    pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, Broken)> {
+        self.alarm_at = None;
+        self.sweep(now, random)
+    }
+
+    /// As [`Ledger::alarm`], where the alarm that is set stays.
+    pub fn sweep(&mut self, now: Timestamp, mut random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, Broken)> {
+        let mut trouble = Vec::new();
+        self.offered.retain(|_, until| *until > now);
+        match self.shelf.by_due() {
+            Ok(due) => {
+                // Whoever has become ready since the last look is rung for; who was rung for, only once in a while.
+                let last_look = std::mem::replace(&mut self.looked_at, now);
+                let again = now.since(self.rang_at) >= RING_AGAIN_MS - SLACK_MS;
+                let mut rings = 0;
+                for row in due.iter().take_while(|row| row.due <= now) {
+                    if self.ended.contains(&row.id) {
+                        continue;
+                    }
+                    match self.tick(&row.id, now, random()) {
+                        Ok(true) => rings += u64::from(again || row.due > last_look),
+                        Ok(false) => {}
+                        Err(broken) => trouble.push((Some(row.id.clone()), broken)),
+                    }
+                }
+                if rings > 0 {
+                    self.ring(rings.min(MOST_RINGS), now);
+                }
+            }
+            Err(broken) => trouble.push((None, broken)),
+        }
+        self.renewed.retain(|_, until| *until > now);
+        trouble.extend(self.shelf.forget_claims(now).err().map(|broken| (None, broken)));
+        trouble.extend(self.forget(now).err().map(|broken| (None, broken)));
+        trouble.extend(self.arm(now).err().map(|broken| (None, broken)));
+        trouble
+    }
+
+    /// One context whose time has come; true when it waits for somebody to run it.
+    fn tick(&mut self, id: &ContextId, now: Timestamp, random: u64) -> Result<bool, Broken> {
+        let Some(mut head) = self.take_live(id)? else {
+            return Ok(false);
+        };
+        if let Some(lease) = &mut head.lease {
+            lease.until = self.lease_ends(id, lease.until);
+        }
+        let known = last_number(&head);
+        let verdict = head.tick(now, random);
+        if verdict != Verdict::Unchanged {
+            self.renewed.remove(id);
+            self.keep(&mut head, verdict, None, known)?;
+        }
+        Ok(head.is_ready(now) && !self.is_offered(id, now))
+    }
+
+    /// Deletes a piece of what is past its time.
+    fn forget(&mut self, now: Timestamp) -> Result<(), Broken> {
+        let before = Timestamp(now.0.saturating_sub(self.retention_ms));
+        if self.shelf.forget_done(before, PIECE)? == PIECE {
+            self.wake_at(now.plus_ms(NEXT_PIECE_MS));
+        }
+        Ok(())
+    }
+
+    /// Sets the alarm for whatever comes next.
+    fn arm(&mut self, now: Timestamp) -> Result<(), Broken> {
+        let due = match self.shelf.by_due() {
+            Ok(due) => due,
+            Err(broken) => {
+                self.wake_soon(now);
+                return Err(broken);
+            }
+        };
+        let next = due.iter().map(|row| {
+            if self.ended.contains(&row.id) {
+                // Ended, but not told: soon again.
+                return now.plus_ms(RING_AGAIN_MS);
+            }
+            match row.status {
+                Some(Status::Queued) => match self.offered.get(&row.id) {
+                    Some(until) => row.due.max(*until).min(row.expires),
+                    None if row.due <= now => self.rang_at.plus_ms(RING_AGAIN_MS).max(now).min(row.expires),
+                    None => row.due,
+                },
+                Some(Status::Executing) => self.lease_ends(&row.id, row.due).min(row.expires),
+                _ => row.due,
+            }
+        });
+        if let Some(next) = next.min() {
+            self.wake_at(next.max(now.plus_ms(SLACK_MS)));
+        }
+        let oldest = self.shelf.oldest_done()?.map(|at| at.plus_ms(self.retention_ms));
+        if let Some(goes) = oldest.filter(|at| at.since(now) < SOON_MS) {
+            self.wake_at(goes.max(now.plus_ms(NEXT_PIECE_MS)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! From a message to the ledger's decision, and from that to the reply.
+
+use std::rc::Rc;
+
+use crate::core::context::{Background, Head};
+use crate::core::id::{ContextId, row_key};
+use crate::core::ledger::{
+    Admitted, Attempting, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Recalled, Whole,
+};
+use crate::core::time::Timestamp;
+use crate::platform::{Failure, clock, die, random};
+
+use super::messages::{Ask, CancelOutcome, Found, Listed, Message, Origin, Query, Reply, Say, Work};
+use super::tables::first_key;
+use super::{Store, view};
+
+impl Store {
+    pub(super) fn answer(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
+        let Message { revision, ask } = message;
+        let now = clock::now();
+        match ask {
+            Ask::Revision => {
+                self.heard(revision);
+                return Ok(Reply::Done);
+            }
+            // What has been executed is kept whatever the registry says meanwhile.
+            Ask::Commit { id, report, result, stays_ms } => {
+                let committed = self
+                    .decide(|ledger| ledger.commit(&id, report, result.as_deref(), stays_ms, now, random::number()))?;
+                return match committed {
+                    Committed::Taken { head, retry_ms } => {
+                        let ended = head.status.is_final();
+                        Ok(Reply::Committed { view: view::of(&head)?, ended, retry_ms })
+                    }
+                    Committed::Refused(head) => Ok(Reply::Refused { view: view::of(&head)? }),
+                };
+            }
+            Ask::Record { admission, parameters, report, result } => {
+                self.decide(|ledger| ledger.record(*admission, &parameters, report, result.as_deref()))?;
+                return Ok(Reply::Done);
+            }
+            Ask::Renew { id, lease, lease_ms } => {
+                let held = self.decide(|ledger| ledger.renew(&id, lease, lease_ms, now))?;
+                return Ok(held.map_or(Reply::Nothing, |cancel| Reply::Renewed { cancel }));
+            }
+            Ask::CallBack { id, lease, say } => return self.called_back(&id, lease, say),
+            Ask::PutBack { id, until } => {
+                self.decide(|ledger| ledger.put_back(&id, until, now))?;
+                return Ok(Reply::Done);
+            }
+            Ask::Refuse { id, error } => return changed(self.decide(|ledger| ledger.refuse(&id, error, now))?),
+            Ask::Die { in_alarm } if self.may_die => {
+                if !in_alarm {
+                    die();
+                }
+                self.dies_in_alarm.set(true);
+                self.tables.set_alarm(clock::now().plus_ms(100));
+                return Ok(Reply::Done);
+            }
+            Ask::Sweep => {
+                self.look_at_due(false);
+                return Ok(Reply::Done);
+            }
+            _ if revision < self.revision.get() => {
+                return Ok(Reply::Stale { revision: self.revision.get() });
+            }
+            _ => self.revision.set(revision.max(self.revision.get())),
+        }
+        match ask {
+            Ask::Admit { admission, parameters, lease_ms, offers, show, claim } => {
+                let admitted =
+                    self.decide(|ledger| ledger.admit(*admission, &parameters, lease_ms, offers, claim.as_ref(), now))?;
+                Ok(match admitted {
+                    Admitted::Now { head, lease } => {
+                        let shows = show || lease.is_none();
+                        Reply::Admitted { lease, view: shows.then(|| view::of(&head)).transpose()? }
+                    }
+                    Admitted::Taken => Reply::Taken,
+                    Admitted::Replayed(id) => Reply::Replayed { id },
+                    Admitted::KeyReused => Reply::KeyReused,
+                })
+            }
+            Ask::Recall { claim } => Ok(match self.ledger.borrow().recalled(Some(&claim), None, now)? {
+                Recalled::Nothing => Reply::Nothing,
+                Recalled::Context(id) => Reply::Replayed { id },
+                Recalled::AnotherRequest => Reply::KeyReused,
+            }),
+            Ask::Lease { id, lease_ms } => {
+                let leased = self.decide(|ledger| ledger.lease(&id, lease_ms, now))?;
+                Ok(leased.map_or(Reply::Nothing, |attempting| Reply::Leased(work(*attempting))))
+            }
+            Ask::Claim { lease_ms, gated } => Ok(match self.decide(|ledger| ledger.claim(lease_ms, &gated, now))? {
+                Claimed::Nothing => Reply::Nothing,
+                Claimed::Leased(attempting) => Reply::Leased(work(*attempting)),
+                Claimed::Offered(attempting) => Reply::Offered(work(*attempting)),
+            }),
+            Ask::Get { id } => self.get(&id),
+            Ask::Origin { id } => self.origin(&id),
+            Ask::Cancel { id } => self.cancel(&id, now),
+            Ask::Answer { id, input } => changed(self.decide(|ledger| ledger.answered(&id, input, now))?),
+            Ask::List(query) => self.list(&query),
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    fn called_back(self: &Rc<Self>, id: &ContextId, lease: u64, say: Say) -> Result<Reply, Failure> {
+        let callback = match say {
+            Say::Outcome { outcome, result } => Callback::Outcome { outcome, result },
+            Say::Beat { lease_ms, progress } => Callback::Beat { lease_ms, progress },
+        };
+        let (now, random) = (clock::now(), random::number());
+        Ok(match self.decide(|ledger| ledger.called_back(id, lease, callback, now, random))? {
+            CalledBack::Taken(head) | CalledBack::Again(head) => {
+                Reply::CalledBack { status: head.status, counts: true }
+            }
+            CalledBack::Lost(head) => Reply::CalledBack { status: head.status, counts: false },
+            CalledBack::Absent => Reply::Nothing,
+        })
+    }
+
+    fn get(&self, id: &ContextId) -> Result<Reply, Failure> {
+        let Some(Whole { head, parameters, result }) = self.ledger.borrow().whole(id)? else {
+            return Ok(Reply::Nothing);
+        };
+        Ok(Reply::Context(Box::new(Found {
+            owner: head.admission.owner.clone(),
+            capability: head.admission.capability.clone(),
+            service: head.admission.service.clone(),
+            status: head.status,
+            ended: head.status.is_final(),
+            created_at: head.admission.created_at,
+            view: view::of(&head)?,
+            input_request: head.input_request,
+            parameters,
+            result,
+        })))
+    }
+
+    fn origin(&self, id: &ContextId) -> Result<Reply, Failure> {
+        let Some(Whole { head, parameters, .. }) = self.ledger.borrow().whole(id)? else {
+            return Ok(Reply::Nothing);
+        };
+        let ended = head.status.is_final();
+        Ok(Reply::Origin(Box::new(Origin { admission: head.admission, parameters, ended })))
+    }
+
+    fn cancel(self: &Rc<Self>, id: &ContextId, now: Timestamp) -> Result<Reply, Failure> {
+        let cancelled = |head: &Head, outcome, background: Option<Background>| {
+            Ok(Reply::Cancelled { view: view::of(head)?, outcome, background })
+        };
+        match self.decide(|ledger| ledger.cancel(id, now))? {
+            Cancelling::Absent => Ok(Reply::Nothing),
+            Cancelling::AlreadyEnded(head) => cancelled(&head, CancelOutcome::Ended, None),
+            Cancelling::Now(head, background) => cancelled(&head, CancelOutcome::Now, background),
+            Cancelling::Asked(head) => cancelled(&head, CancelOutcome::Asked, None),
+        }
+    }
+
+    fn list(&self, query: &Query) -> Result<Reply, Failure> {
+        // Keys sort by time, so times are ranges of keys.
+        let from = query.created_after.map_or(0, |at| first_key(at.plus_ms(1)).saturating_sub(1));
+        let to = query.created_before.map_or(i64::MAX as u64, first_key);
+        let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
+        let items = self
+            .tables
+            .list(query, &from.to_string(), &to.to_string())?
+            .into_iter()
+            .map(|head| Ok(Listed { id: head.id().clone(), view: view::of(&head)? }))
+            .collect::<Result<_, Failure>>()?;
+        Ok(Reply::Page { items })
+    }
+}
+
+/// An attempt as it travels. Without a lease yet, its number is 0.
+fn work(Attempting { head, parameters }: Attempting) -> Box<Work> {
+    let tried = head.attempts.iter().filter(|attempt| attempt.failed()).map(|attempt| attempt.service.clone());
+    Box::new(Work {
+        tried: tried.collect(),
+        lease: head.lease.map_or(0, |lease| lease.number),
+        attempt: head.attempts.len() as u64 + 1,
+        input: head.input,
+        admission: head.admission,
+        parameters,
+    })
+}
+
+fn changed(changed: Changed) -> Result<Reply, Failure> {
+    Ok(match changed {
+        Changed::Done(head) => Reply::Changed { view: view::of(&head)?, ended: head.status.is_final() },
+        Changed::Refused(head, _) => Reply::Refused { view: view::of(&head)? },
+        Changed::Absent => Reply::Nothing,
+    })
+}

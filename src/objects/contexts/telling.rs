@@ -1,0 +1,90 @@
+//! Sending the hub what the ledger has to tell.
+
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use crate::objects::events;
+use crate::platform::objects::{self, Kind};
+use crate::platform::{clock, log, tasks};
+
+use super::{Identity, Store};
+
+/// Events are gathered this long before they go out together: one row at the hub for all of them.
+const GATHER_MS: u64 = 40;
+/// A hub that cannot be reached is tried so often before the alarm tries again.
+const TRIES: u32 = 5;
+
+impl Store {
+    pub(super) fn flush_soon(self: &Rc<Self>) {
+        if self.ledger.borrow_mut().outbox.begin() {
+            let store = self.clone();
+            tasks::spawn(async move {
+                clock::pause(GATHER_MS).await;
+                let told = store.send_out().await;
+                store.ledger.borrow_mut().outbox.finish();
+                // What came in meanwhile found somebody flushing. A hub that is away is left to the alarm.
+                if told {
+                    store.flush_soon();
+                }
+            });
+        }
+    }
+
+    /// Sends out what waits now, unless somebody is at it; then waits for them.
+    pub(super) async fn flush(self: &Rc<Self>) {
+        while !self.ledger.borrow().outbox.is_empty() {
+            if self.ledger.borrow_mut().outbox.begin() {
+                self.send_out().await;
+                self.ledger.borrow_mut().outbox.finish();
+                return;
+            }
+            clock::pause(5).await;
+        }
+    }
+
+    /// True when nothing is left to tell.
+    async fn send_out(self: &Rc<Self>) -> bool {
+        let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
+            return false;
+        };
+        let mut tries = 0;
+        loop {
+            let Some(batch) = self.ledger.borrow().outbox.batch() else { return true };
+            let Ok(bundles) = RawValue::from_string(batch.bundles) else { return false };
+            let publish = events::messages::Ask::Publish(events::messages::Publish {
+                tenant: tenant.clone(),
+                teller: store.code(),
+                first: batch.first,
+                last: batch.last,
+                count: batch.count,
+                bundles,
+            });
+            match objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await {
+                Ok(events::messages::Reply::Published { head }) => {
+                    if let Err(broken) = self.decide(|ledger| ledger.acknowledged(head)) {
+                        // The rows stay, and are told again after the next restart; the hub knows them then.
+                        log(&format!(
+                            r#"{{"level":"warn","message":"told rows not cleaned","detail":{:?}}}"#,
+                            broken.0
+                        ));
+                    }
+                }
+                Ok(_) => return false,
+                Err(failure) => {
+                    log(&format!(
+                        r#"{{"level":"warn","message":"events wait","store":"{}","detail":{:?}}}"#,
+                        store.code(),
+                        failure.0
+                    ));
+                    tries += 1;
+                    if tries == TRIES {
+                        self.decide(|ledger| ledger.wake_soon(clock::now()));
+                        return false;
+                    }
+                    clock::pause(100 << tries).await;
+                }
+            }
+        }
+    }
+}
