@@ -4,26 +4,35 @@
 //! Nothing in here may name `worker`, `wasm_bindgen` or `js_sys`.
 
 pub mod address;
+pub mod breaker;
+pub mod budget;
 pub mod callback;
 pub mod canonical;
 pub mod context;
 pub mod cursor;
 pub mod event;
 pub mod filter;
+pub mod health;
 pub mod id;
 pub mod idempotency;
 pub mod json;
 pub mod key;
+pub mod lane;
 pub mod ledger;
 pub mod lifecycle;
+pub mod line;
+pub mod measured;
 pub mod permission;
 pub mod prefer;
 pub mod problem;
 pub mod request;
 pub mod route;
+pub mod sample;
 pub mod schema;
 pub mod service;
 pub mod signature;
+pub mod tally;
 pub mod time;
 pub mod trace;
 pub mod upstream;
+pub mod window;
