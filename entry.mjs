@@ -118,6 +118,12 @@ export class ContextStore extends Guarded {
   }
 }
 
+export class ServiceLane extends Guarded {
+  make() {
+    return new wasm.ServiceLane(this.ctx, this.env);
+  }
+}
+
 export class EventHub extends Guarded {
   make() {
     return new wasm.EventHub(this.ctx, this.env);

@@ -5,6 +5,7 @@ declare namespace Cloudflare {
     REGISTRY: DurableObjectNamespace<Called>;
     CONTEXTS: DurableObjectNamespace<Called>;
     EVENTS: DurableObjectNamespace<Called>;
+    LANES: DurableObjectNamespace<Called>;
     WORK: Queue<string>;
     ASSETS: Fetcher;
   }

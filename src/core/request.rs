@@ -12,6 +12,9 @@ use super::time::Timestamp;
 pub const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
 pub const MAX_METADATA_BYTES: usize = 8 * 1024;
 
+/// Tags a service may be asked to have.
+const MOST_TAGS: usize = 10;
+
 /// Parameters when none were sent.
 const NO_PARAMETERS: &str = "{}";
 
@@ -20,6 +23,8 @@ pub struct NewContext<'a> {
     pub capability: String,
     pub service: Option<String>,
     pub version: Option<VersionReq>,
+    /// Only services that have all of these.
+    pub tags: Vec<String>,
     /// As they were sent, byte for byte.
     pub parameters: &'a str,
     pub priority: Priority,
@@ -37,6 +42,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     let capability = body.require("capability", capability);
     let service = body.parsed("service", "the id of a service", |id| valid_name(id).then(|| id.to_string()));
     let version = body.parsed("version", "a semver range such as ^1.2", |range| VersionReq::parse(range).ok());
+    let tags = body.strings("tags", MOST_TAGS, 100).unwrap_or_default();
     let parameters = body.raw_or_null("parameters").map_or(NO_PARAMETERS, RawValue::get);
     if parameters.len() > MAX_PARAMETERS_BYTES {
         body.fault("parameters", format!("must have at most {MAX_PARAMETERS_BYTES} bytes, has {}", parameters.len()));
@@ -58,6 +64,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
             capability,
             service,
             version,
+            tags,
             parameters,
             priority: priority.unwrap_or_default(),
             timeout_seconds,
@@ -85,12 +92,13 @@ mod tests {
 
     #[test]
     fn every_fault_is_named() {
-        let text = r#"{"capability":"","service":"A","version":"one","priority":"urgent","timeout_seconds":0,
+        let text = r#"{"capability":"","service":"A","version":"one","tags":["eu",1],"priority":"urgent","timeout_seconds":0,
             "source":"me","metadata":[],"run_at":"soon","more":1}"#;
         let expected = [
             "#/capability",
             "#/service",
             "#/version",
+            "#/tags/1",
             "#/priority",
             "#/timeout_seconds",
             "#/source",

@@ -1,8 +1,14 @@
 //! Choosing the service for a context: who offers the capability, in the version, and takes work.
+//!
+//! The lowest tier that can be had wins. Inside it two are drawn by weight, and the better one is taken: that
+//! keeps to the weights where all are well, and away from who is not.
 
 use semver::{Version, VersionReq};
 
+use super::breaker::BreakerState;
+use super::measured::{HealthStatus, Measured};
 use super::service::{Capability, Service};
+use super::time::Timestamp;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +16,70 @@ pub struct Wanted<'a> {
     pub capability: &'a str,
     pub service: Option<&'a str>,
     pub version: Option<&'a VersionReq>,
+    /// Only services that have all of these.
+    pub tags: &'a [String],
+}
+
+/// How a service stands among others: what is measured of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    pub breaker: BreakerState,
+    pub health: HealthStatus,
+    pub latency_ms: Option<u64>,
+}
+
+impl Standing {
+    pub fn of(measured: &Measured, now: Timestamp) -> Self {
+        Self { breaker: measured.breaker_at(now), health: measured.evidence, latency_ms: measured.latency_ms }
+    }
+
+    /// Whether a call could be made now: an open breaker lets nobody through.
+    pub fn is_open(&self) -> bool {
+        self.breaker == BreakerState::Open
+    }
+
+    /// 0 is the best.
+    fn rank(&self) -> (u8, u8) {
+        let breaker = match self.breaker {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        };
+        (breaker, self.health.rank())
+    }
+
+    fn is_better_than(&self, other: &Self) -> bool {
+        if self.rank() != other.rank() {
+            return self.rank() < other.rank();
+        }
+        // Only where it is plain: a small difference is noise, and must not undo the weights.
+        match (self.latency_ms, other.latency_ms) {
+            (Some(own), Some(others)) => own.saturating_mul(2) < others && others - own >= NOISE_MS,
+            _ => false,
+        }
+    }
+}
+
+/// Latencies that differ by less than this are equal, in milliseconds.
+const NOISE_MS: u64 = 10;
+/// One in so many goes to a service that is to be tried again, where others are well: else it never would be.
+const ONE_IN: u64 = 4;
+
+/// A service that may be asked, with how it stands.
+pub trait Offering<'s> {
+    fn service(&self) -> &'s Service;
+    fn standing(&self) -> Standing;
+}
+
+/// A service nobody measured.
+impl<'s> Offering<'s> for &'s Service {
+    fn service(&self) -> &'s Service {
+        self
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
 }
 
 /// A service with the capability it would run. Indexes into what the router was given.
@@ -20,6 +90,7 @@ pub struct Candidate {
     pub tier: u64,
     pub weight: u64,
     pub version: Version,
+    pub standing: Standing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +99,8 @@ pub enum NoRoute {
     Unknown,
     /// It is offered, but by nobody in this version.
     Version,
+    /// It is offered, but by nobody with these tags.
+    Tags,
     /// It is offered, but not to this principal.
     Forbidden,
     /// Who offers it takes no work now.
@@ -35,16 +108,17 @@ pub enum NoRoute {
 }
 
 /// Everyone who could do it, best tier first. `permitted` decides for the principal who asks, `takes_work` whether
-/// a service may be given this.
-pub fn candidates<'s>(
-    services: impl IntoIterator<Item = &'s Service>,
+/// a service may be given this. Who was measured to be offline takes none.
+pub fn candidates<'s, O: Offering<'s>>(
+    services: impl IntoIterator<Item = O>,
     wanted: Wanted<'_>,
     takes_work: impl Fn(&Service) -> bool,
     permitted: impl Fn(&Service, &Capability) -> bool,
 ) -> Result<Vec<Candidate>, NoRoute> {
     let mut problem = NoRoute::Unknown;
     let mut found = Vec::new();
-    for (at, service) in services.into_iter().enumerate() {
+    for (at, offering) in services.into_iter().enumerate() {
+        let service = offering.service();
         if wanted.service.is_some_and(|id| id != service.id) {
             continue;
         }
@@ -58,19 +132,27 @@ pub fn candidates<'s>(
             }
         }
         let Some((index, capability)) = best else { continue };
+        if !wanted.tags.iter().all(|tag| service.tags.contains(tag)) {
+            problem = worse(problem, NoRoute::Tags);
+            continue;
+        }
         if !permitted(service, capability) {
             problem = worse(problem, NoRoute::Forbidden);
-        } else if !takes_work(service) {
-            problem = worse(problem, NoRoute::Unavailable);
-        } else {
-            found.push(Candidate {
-                service: at,
-                capability: index,
-                tier: service.tier,
-                weight: service.weight,
-                version: capability.version.clone(),
-            });
+            continue;
         }
+        let standing = offering.standing();
+        if !takes_work(service) || standing.health == HealthStatus::Offline {
+            problem = worse(problem, NoRoute::Unavailable);
+            continue;
+        }
+        found.push(Candidate {
+            service: at,
+            capability: index,
+            tier: service.tier,
+            weight: service.weight,
+            version: capability.version.clone(),
+            standing,
+        });
     }
     if found.is_empty() {
         return Err(problem);
@@ -84,19 +166,39 @@ fn worse(known: NoRoute, new: NoRoute) -> NoRoute {
     let rank = |reason| match reason {
         NoRoute::Unknown => 0,
         NoRoute::Version => 1,
-        NoRoute::Forbidden => 2,
-        NoRoute::Unavailable => 3,
+        NoRoute::Tags => 2,
+        NoRoute::Forbidden => 3,
+        NoRoute::Unavailable => 4,
     };
     if rank(new) > rank(known) { new } else { known }
 }
 
-/// One of the candidates of the lowest tier, by weight. `candidates` is sorted by tier and not empty.
+/// One of the candidates. `candidates` is sorted by tier and not empty.
 pub fn choose(candidates: &[Candidate], random: u64) -> Option<&Candidate> {
-    let tier = candidates.first()?.tier;
-    let equals: Vec<&Candidate> = candidates.iter().take_while(|candidate| candidate.tier == tier).collect();
+    let first = candidates.first()?;
+    if candidates.len() == 1 {
+        return Some(first);
+    }
+    // The lowest tier where somebody lets calls through; where nobody does, the lowest.
+    let tier = candidates.iter().find(|candidate| !candidate.standing.is_open()).unwrap_or(first).tier;
+    let equals: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.tier == tier).collect();
+    let (one, other) = (random & 0xffff_ffff, random >> 32);
+    let to_try = |candidate: &&&Candidate| candidate.standing.breaker == BreakerState::HalfOpen;
+    if other % ONE_IN == 0
+        && let Some(to_try) = equals.iter().find(to_try)
+    {
+        return Some(to_try);
+    }
+    let one = drawn(&equals, one)?;
+    let other = drawn(&equals, other)?;
+    Some(if other.standing.is_better_than(&one.standing) { other } else { one })
+}
+
+/// By weight.
+fn drawn<'c>(equals: &[&'c Candidate], random: u64) -> Option<&'c Candidate> {
     let total: u64 = equals.iter().map(|candidate| candidate.weight).sum();
     let mut ticket = random % total.max(1);
-    for candidate in &equals {
+    for candidate in equals {
         if ticket < candidate.weight {
             return Some(candidate);
         }

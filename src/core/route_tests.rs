@@ -15,7 +15,7 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
 }
 
 fn wanted<'a>(service: Option<&'a str>, version: Option<&'a VersionReq>) -> Wanted<'a> {
-    Wanted { capability: "echo", service, version }
+    Wanted { capability: "echo", service, version, tags: &[] }
 }
 
 fn ids(services: &[Service], wanted: Wanted<'_>) -> Result<Vec<String>, NoRoute> {
@@ -63,8 +63,91 @@ proptest! {
         let total: u64 = weights.iter().sum();
         let mut seen = vec![0; weights.len()];
         for random in 0..total {
-            seen[choose(&found, random).unwrap().service] += 1;
+            // Where all stand equal, the first of the two that are drawn decides.
+            seen[choose(&found, random | 7 << 32).unwrap().service] += 1;
         }
         prop_assert_eq!(seen, weights);
+    }
+}
+
+fn standing(breaker: BreakerState, health: HealthStatus, latency_ms: Option<u64>) -> Standing {
+    Standing { breaker, health, latency_ms }
+}
+
+/// Candidates of these tiers and standings, and how often each is chosen of 10,000.
+fn shares(of: &[(u64, Standing)]) -> Vec<u64> {
+    let mut found: Vec<Candidate> = of
+        .iter()
+        .enumerate()
+        .map(|(service, (tier, standing))| Candidate {
+            service,
+            capability: 0,
+            tier: *tier,
+            weight: 1,
+            version: Version::new(1, 0, 0),
+            standing: *standing,
+        })
+        .collect();
+    found.sort_by_key(|candidate| candidate.tier);
+    let mut seen = vec![0; of.len()];
+    let mut random = 1u64;
+    for _ in 0..10_000 {
+        // Knuth's MMIX generator; its high bits are the better ones.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seen[choose(&found, random.rotate_left(17)).unwrap().service] += 1;
+    }
+    seen
+}
+
+#[test]
+fn the_better_of_two_is_taken_and_the_worse_still_gets_some() {
+    use BreakerState::*;
+    use HealthStatus::*;
+    let well = standing(Closed, Online, Some(20));
+    for worse in
+        [standing(Closed, Degraded, Some(20)), standing(Closed, Online, Some(41)), standing(Closed, Degraded, None)]
+    {
+        let seen = shares(&[(0, well), (0, worse)]);
+        assert!(seen[0] > 7_000 && seen[1] > 2_000, "{worse:?}: {seen:?}");
+    }
+    for equal in
+        [standing(Closed, Unknown, None), standing(Closed, Online, Some(25)), standing(Closed, Online, Some(29))]
+    {
+        let seen = shares(&[(0, well), (0, equal)]);
+        assert!(seen.iter().all(|share| *share > 4_500), "{equal:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn an_open_breaker_sends_all_to_the_next_tier_and_a_half_open_one_gets_its_probe() {
+    use BreakerState::*;
+    use HealthStatus::*;
+    let with = |breaker| standing(breaker, Unknown, None);
+    assert_eq!(shares(&[(0, with(Open)), (1, with(Closed))]), [0, 10_000]);
+    assert_eq!(shares(&[(0, with(Open)), (1, with(Open))]), [10_000, 0]);
+    assert_eq!(shares(&[(0, with(HalfOpen)), (1, with(Closed))]), [10_000, 0]);
+    let seen = shares(&[(0, with(HalfOpen)), (0, with(Closed))]);
+    assert!(seen[0] > 2_000 && seen[1] > 4_000, "{seen:?}");
+}
+
+#[test]
+fn who_is_offline_takes_no_work_and_all_tags_are_needed() {
+    struct Offline<'s>(&'s Service);
+    impl<'s> Offering<'s> for Offline<'s> {
+        fn service(&self) -> &'s Service {
+            self.0
+        }
+        fn standing(&self) -> Standing {
+            standing(BreakerState::Closed, HealthStatus::Offline, None)
+        }
+    }
+    let mut one = service("one", "1.0.0", 0, 1, false);
+    one.tags = vec!["eu".into(), "fast".into()];
+    let found = candidates([Offline(&one)], wanted(None, None), |_| true, |_, _| true);
+    assert_eq!(found, Err(NoRoute::Unavailable));
+    for (tags, finds) in [(vec!["eu".to_string()], true), (vec!["eu".into(), "us".into()], false)] {
+        let wanted = Wanted { tags: &tags, ..wanted(None, None) };
+        let found = candidates([&one], wanted, |_| true, |_, _| true);
+        assert_eq!(found.map(|found| found.len()), if finds { Ok(1) } else { Err(NoRoute::Tags) });
     }
 }

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::address::{self, Policy};
+use super::breaker::BreakerState;
 use super::id::valid_name;
 use super::json::{Fault, Object, child};
+use super::measured::Measured;
 use super::permission;
 use super::schema::Schema;
 use super::signature::Secret;
@@ -140,9 +142,20 @@ pub struct View<'a> {
     pub service: Shown<'a>,
     /// `draining` as configured, else what was measured; `unknown` when nobody measured.
     pub status: &'a str,
+    /// When it was first measured to be so.
     pub status_at: Option<String>,
+    pub breaker: BreakerView,
+    /// The median of the latest calls, when some are known.
+    pub latency_ms: Option<u64>,
     pub created_at: String,
     pub updated_at: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct BreakerView {
+    pub state: BreakerState,
+    /// Open: when it may be tried again.
+    pub until: Option<String>,
 }
 
 /// The configured part as it is shown: all but the `draining` flag, which `status` tells.
@@ -166,7 +179,7 @@ pub struct Shown<'a> {
 }
 
 impl Service {
-    pub fn view(&self, created: Timestamp, updated: Timestamp) -> View<'_> {
+    pub fn view(&self, measured: &Measured, created: Timestamp, updated: Timestamp) -> View<'_> {
         View {
             service: Shown {
                 id: &self.id,
@@ -183,20 +196,36 @@ impl Service {
                 weight: self.weight,
                 tier: self.tier,
             },
-            status: self.status(),
-            status_at: None,
+            status: self.status(measured),
+            status_at: (measured.version > 0 && measured.status_at.0 > 0).then(|| measured.status_at.text()),
+            breaker: BreakerView { state: measured.breaker, until: measured.breaker_until.map(Timestamp::text) },
+            latency_ms: measured.latency_ms,
             created_at: created.text(),
             updated_at: updated.text(),
         }
     }
 
-    pub fn status(&self) -> &'static str {
-        if self.draining { "draining" } else { "unknown" }
+    pub fn status(&self, measured: &Measured) -> &'static str {
+        if self.draining { "draining" } else { measured.status.as_str() }
+    }
+
+    /// Where health is asked for: the path at the origin of the service's own address, so what was checked of the
+    /// one holds for the other. Without a configured path, the address itself.
+    pub fn probe_url(&self) -> Option<String> {
+        let Transport::Http { url } = &self.transport;
+        let Some(health) = &self.health else { return Some(url.clone()) };
+        let mut probed = url::Url::parse(url).ok()?;
+        let (path, query) = health.path.split_once('?').map_or((health.path.as_str(), None), |(p, q)| (p, Some(q)));
+        // Set, not joined: a path that begins with // would name another host.
+        probed.set_path(path);
+        probed.set_query(query);
+        probed.set_fragment(None);
+        Some(probed.to_string())
     }
 }
 
 /// Members that answers carry and a document sent back may carry too; they are not configuration.
-const READ_ONLY: [&str; 4] = ["id", "status_at", "created_at", "updated_at"];
+const READ_ONLY: [&str; 6] = ["id", "status_at", "breaker", "latency_ms", "created_at", "updated_at"];
 
 /// What reading depends on besides the document.
 #[derive(Debug, Clone, Copy)]

@@ -25,7 +25,7 @@ fn the_smallest_service_gets_sensible_defaults() {
     assert_eq!(capability.version, Version::new(1, 0, 0));
     assert!(capability.durable && !capability.idempotent);
     assert_eq!((capability.timeout_seconds, registration.service.weight, registration.service.tier), (60, 1, 0));
-    assert_eq!(registration.service.status(), "unknown");
+    assert_eq!(registration.service.status(&Measured::default()), "unknown");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn every_fault_is_named() {
 #[test]
 fn a_shown_document_can_be_sent_back() {
     let registration = read("echo", &smallest().to_string(), RULES).unwrap();
-    let view = registration.service.view(Timestamp(1), Timestamp(2));
+    let view = registration.service.view(&Measured::default(), Timestamp(1), Timestamp(2));
     let shown = serde_json::to_string(&view).unwrap();
     assert!(read("echo", &shown, RULES).is_ok());
 }
@@ -77,9 +77,9 @@ fn a_shown_document_can_be_sent_back() {
 fn draining_is_configured_and_undone() {
     let mut document = smallest();
     merge_patch(&mut document, json!({"status": "draining"}));
-    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(), "draining");
+    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(&Measured::default()), "draining");
     merge_patch(&mut document, json!({"status": null}));
-    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(), "unknown");
+    assert_eq!(read("echo", &document.to_string(), RULES).unwrap().service.status(&Measured::default()), "unknown");
 }
 
 /// The examples of RFC 7396, appendix A.
@@ -106,4 +106,22 @@ fn merge_patch_does_what_its_rfc_says() {
         merge_patch(&mut patched, patch.clone());
         assert_eq!(patched, result, "{target} + {patch}");
     }
+}
+
+#[test]
+fn health_is_asked_for_at_the_origin_of_the_service_whatever_its_path() {
+    let mut document = smallest();
+    for (path, expected) in [
+        ("/health", "https://echo.example.com/health"),
+        ("/up?full=1", "https://echo.example.com/up?full=1"),
+        ("//evil.example.com/", "https://echo.example.com//evil.example.com/"),
+        ("/../../x#y", "https://echo.example.com/x%23y"),
+        ("/@evil.example.com:1/", "https://echo.example.com/@evil.example.com:1/"),
+    ] {
+        document["health"] = json!({"path": path});
+        let service = read("echo", &document.to_string(), RULES).unwrap().service;
+        assert_eq!(service.probe_url().as_deref(), Some(expected), "{path}");
+    }
+    let service = read("echo", &smallest().to_string(), RULES).unwrap().service;
+    assert_eq!(service.probe_url().as_deref(), Some("https://echo.example.com/run"));
 }

@@ -4,6 +4,7 @@
 //! report under the lease in force counts, so two workers on one context cannot both end it.
 
 pub mod background;
+pub mod lanes;
 mod store;
 pub mod unrecorded;
 mod waiter;
@@ -184,6 +185,7 @@ fn choose_for<'s>(work: &Work, snapshot: &'s Snapshot) -> Option<(&'s Entry, Can
         capability: &admission.capability,
         service: admission.asked_service.as_deref(),
         version: range.as_ref(),
+        tags: &[],
     };
     // Who may call was decided when it was admitted. A service that drains finishes what it was given.
     let takes = |service: &Service| !service.draining || service.id == admission.service;

@@ -136,6 +136,8 @@ impl Call {
                 let tag = |tag: &str| {
                     let strong = tag.trim();
                     let inner = strong.strip_prefix("W/").unwrap_or(strong).strip_prefix('"')?.strip_suffix('"')?;
+                    // Only what is configured counts for a write; what is measured stands behind the dot.
+                    let inner = inner.split_once('.').map_or(inner, |(configured, _)| configured);
                     // A weak tag never matches, nor one that is none of ours (RFC 9110 §8.8.3.2); both are well-formed.
                     Some(if strong.starts_with('"') { inner.parse().unwrap_or(0) } else { 0 })
                 };

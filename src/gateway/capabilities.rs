@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::core::measured::HealthStatus;
 use crate::core::problem::Problem;
+use crate::core::route::Standing;
 use crate::core::service::Capability;
+use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -66,8 +69,11 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
                 continue;
             }
             let view = found.entry((&capability.name, &capability.version)).or_insert_with(|| shown(capability));
-            view.available |= !service.draining;
-            view.services.push(Offer { service: &service.id, status: service.status(), tier: service.tier });
+            let (measured, now) = (entry.measured(), clock::now());
+            let standing = Standing::of(&measured, now);
+            let is_offline = standing.health == HealthStatus::Offline;
+            view.available |= !service.draining && !is_offline && !standing.is_open();
+            view.services.push(Offer { service: &service.id, status: service.status(&measured), tier: service.tier });
         }
     }
     let data: Vec<CapabilityView<'_>> = found.into_values().collect();

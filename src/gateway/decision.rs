@@ -11,7 +11,6 @@ use crate::core::problem::{Code, Problem};
 use crate::core::request::NewContext;
 use crate::core::route::{self, Candidate, NoRoute, Wanted};
 use crate::core::service::{Capability, Service, at_parameters};
-use crate::execution;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, random};
 
@@ -36,6 +35,9 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
         NoRoute::Version => {
             Problem::invalid(vec![Fault::new("#/version", format!("no service offers {name} in this version"))])
         }
+        NoRoute::Tags => {
+            Problem::invalid(vec![Fault::new("#/tags", format!("no service that offers {name} has all of these tags"))])
+        }
         NoRoute::Forbidden => {
             auth::denied(&format!("contexts:create:{}.{name}", new.service.as_deref().unwrap_or("*")))
         }
@@ -47,9 +49,14 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
 }
 
 fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewContext<'_>) -> Result<Decision, Problem> {
-    let wanted = Wanted { capability: &new.capability, service: new.service.as_deref(), version: new.version.as_ref() };
+    let wanted = Wanted {
+        capability: &new.capability,
+        service: new.service.as_deref(),
+        version: new.version.as_ref(),
+        tags: &new.tags,
+    };
     let takes_work = |service: &Service| !service.draining;
-    let candidates = route::candidates(execution::services(snapshot), wanted, takes_work, |service, capability| {
+    let candidates = route::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
         principal.may_call(service, capability)
     })
     .map_err(|reason| no_route(reason, new))?;

@@ -15,6 +15,7 @@ mod events;
 mod keys;
 mod lists;
 mod log_line;
+mod measured;
 mod meta;
 mod routes;
 mod services;

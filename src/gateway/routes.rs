@@ -9,7 +9,7 @@ use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::{capabilities, contexts, events, keys, lists, meta, services};
+use super::{capabilities, contexts, events, keys, lists, measured, meta, services};
 
 /// A path, with what it names.
 enum Route<'p> {
@@ -24,6 +24,8 @@ enum Route<'p> {
     ContextEvents(&'p str),
     Services,
     Service(&'p str),
+    ServiceHeartbeat(&'p str),
+    ServiceCheck(&'p str),
     Capabilities,
     Keys,
     Key(&'p str),
@@ -48,6 +50,8 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "contexts", id, "events"] => Route::ContextEvents(id),
         ["v1", "services"] => Route::Services,
         ["v1", "services", id] => Route::Service(id),
+        ["v1", "services", id, "heartbeat"] => Route::ServiceHeartbeat(id),
+        ["v1", "services", id, "check"] => Route::ServiceCheck(id),
         ["v1", "capabilities"] => Route::Capabilities,
         ["v1", "keys"] => Route::Keys,
         ["v1", "keys", id] => Route::Key(id),
@@ -72,6 +76,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => {
             "POST"
         }
+        Route::ServiceHeartbeat(_) | Route::ServiceCheck(_) => "POST",
         Route::Service(_) => "GET, PUT, PATCH, DELETE",
         Route::Key(_) => "GET, DELETE",
     }
@@ -115,6 +120,8 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Service(id), "PUT") => services::put(call, &caller, id).await,
         (Route::Service(id), "PATCH") => services::patch(call, &caller, id).await,
         (Route::Service(id), "DELETE") => services::delete(call, &caller, id).await,
+        (Route::ServiceHeartbeat(id), "POST") => measured::heartbeat(call, &caller, id).await,
+        (Route::ServiceCheck(id), "POST") => measured::check(&caller, id).await,
         (Route::Capabilities, "GET") => capabilities::list(call, &caller).await,
         (Route::Keys, "POST") => keys::create(call, &caller).await,
         (Route::Keys, "GET") => keys::list(call, &caller).await,

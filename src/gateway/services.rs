@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::core::id::valid_name;
 use crate::core::json::Fault;
+use crate::core::measured::Measured;
 use crate::core::problem::{Code, Problem};
 use crate::core::service::{Kind, View};
 use crate::objects::registry::messages::{Ask, Message, Refusal, Registered, Reply};
@@ -18,12 +19,17 @@ const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unkno
 /// A write waits for every store to know of it.
 const WRITE_PATIENCE_MS: u64 = 15_000;
 
-pub fn view(registered: &Registered) -> View<'_> {
-    registered.service.view(registered.created_at, registered.updated_at)
+fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
+    registered.service.view(measured, registered.created_at, registered.updated_at)
 }
 
-fn etag(registered: &Registered) -> String {
-    format!("\"{}\"", registered.version)
+/// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as
+/// that is shown too.
+fn etag(registered: &Registered, measured: &Measured) -> String {
+    match measured.version {
+        0 => format!("\"{}\"", registered.version),
+        seen => format!("\"{}.{seen}\"", registered.version),
+    }
 }
 
 /// Asks the registry of the caller's tenant.
@@ -63,9 +69,9 @@ fn written(reply: Reply) -> Result<Answer, Problem> {
         signing_secret: Option<&'a str>,
     }
     match reply {
-        Reply::Service { service, created, signing_secret } => {
-            let body = Created { view: view(&service), signing_secret: signing_secret.as_deref() };
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service));
+        Reply::Service { service, created, measured, signing_secret, .. } => {
+            let body = Created { view: view(&service, &measured), signing_secret: signing_secret.as_deref() };
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service, &measured));
             Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
         }
         other => Err(refusal(other, "service")),
@@ -113,13 +119,14 @@ pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:read")?;
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
-    let tag = etag(&entry.registered);
+    let measured = entry.measured();
+    let tag = etag(&entry.registered, &measured);
     if call.request.header("if-none-match").is_some_and(|known| {
         known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
     }) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
-    Ok(Answer::json(200, &view(&entry.registered))?.with("etag", &tag))
+    Ok(Answer::json(200, &view(&entry.registered, &measured))?.with("etag", &tag))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
@@ -139,11 +146,11 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         let service = entry.service();
         kind.flatten().is_none_or(|kind| kind == service.kind)
             && capability.as_ref().is_none_or(|name| service.capabilities.iter().any(|offer| offer.name == *name))
-            && status.as_ref().is_none_or(|status| status == service.status())
+            && status.as_ref().is_none_or(|status| status == service.status(&entry.measured()))
             && tag.as_ref().is_none_or(|tag| service.tags.contains(tag))
     });
     let data: Vec<Box<RawValue>> = matching
-        .map(|entry| serde_json::value::to_raw_value(&view(&entry.registered)))
+        .map(|entry| serde_json::value::to_raw_value(&view(&entry.registered, &entry.measured())))
         .collect::<Result<_, _>>()
         .map_err(|error| Problem::internal(error.to_string()))?;
     page(call, &data, None)

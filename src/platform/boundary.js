@@ -3,11 +3,11 @@
 // Its Rust face is `mod.rs`. Nothing in here decides anything.
 import { env } from "cloudflare:workers";
 
-/** An object's namespace. @typedef {0 | 1 | 2} Kind */
-/** @template T @typedef {[T, T, T]} ByKind */
+/** An object's namespace. @typedef {0 | 1 | 2 | 3} Kind */
+/** @template T @typedef {[T, T, T, T]} ByKind */
 
-/** @type {["REGISTRY", "CONTEXTS", "EVENTS"]} */
-const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS"];
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES"]} */
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES"];
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
@@ -18,9 +18,9 @@ const MOST_IDS = 4096;
 const costs = /** @type {ByKind<Costs>} */ (NAMESPACES.map(() => ({ requests: 0, rowsWritten: 0, rowsRead: 0, alarmsSet: 0 })));
 
 export function costsText() {
-  const [registry, store, hub] = costs;
+  const [registry, store, hub, lane] = costs;
   const of = (/** @type {"requests" | "rowsWritten" | "rowsRead"} */ what) =>
-    ({ store: store[what], hub: hub[what], registry: registry[what] });
+    ({ store: store[what], hub: hub[what], lane: lane[what], registry: registry[what] });
   return JSON.stringify({
     rows_written: of("rowsWritten"), rows_read: of("rowsRead"), object_requests: of("requests"),
     alarms_set: costs.reduce((sum, cost) => sum + cost.alarmsSet, 0),
@@ -259,6 +259,22 @@ async function called(url, headers, body, signal, limit) {
   return answer;
 }
 
+/**
+ * Looks whether a service answers, without reading what it says: gives the status, 0 when it cannot be reached, -1
+ * when there is no answer in time. Redirects are not followed.
+ * @param {number} token @param {string} url @param {string} headers @param {number} milliseconds
+ */
+export function probe(token, url, headers, milliseconds) {
+  const signal = AbortSignal.timeout(milliseconds);
+  watch(token, fetch(url, { headers: headersOf(headers), redirect: "manual", signal }).then(
+    (response) => {
+      response.body?.cancel().catch(() => {});
+      return response.status;
+    },
+    (/** @type {Error} */ error) => (error.name === "TimeoutError" ? -1 : 0),
+  ));
+}
+
 /** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */
 export function keep(context, promise) {
   context.waitUntil(promise);
@@ -309,6 +325,11 @@ export function setAlarm(storage, kind, time) {
   costs[kind].alarmsSet += 1;
   // The output gate holds back every answer until this is on disk; a failure resets the object.
   storage.setAlarm(time).catch(() => {});
+}
+
+/** @param {DurableObjectStorage} storage */
+export function deleteAlarm(storage) {
+  storage.deleteAlarm().catch(() => {});
 }
 
 /** Rings for background work. @param {number} token @param {string} message */

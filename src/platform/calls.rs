@@ -27,6 +27,7 @@ extern "C" {
 
     fn post(token: u32, url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64);
     fn abort(token: u32);
+    fn probe(token: u32, url: &str, headers: &str, milliseconds: f64);
 }
 
 /// `Retry-After` in seconds; a date is not worth reading a clock for.
@@ -86,5 +87,23 @@ pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u
             super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#, reply.detail()));
             Answer::Broken
         }
+    }
+}
+
+/// What a look at a service gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    Answered(u16),
+    Unreachable,
+    TimedOut,
+}
+
+/// Asks for a page without reading it, to see whether somebody answers.
+pub async fn look(url: &str, headers: &Headers, milliseconds: u64) -> Looked {
+    let status = Awaited::new(|token| probe(token, url, headers.as_str(), milliseconds as f64)).await;
+    match status.ok().and_then(|status| status.as_f64()) {
+        Some(status) if status > 0.0 => Looked::Answered(status as u16),
+        Some(status) if status < 0.0 => Looked::TimedOut,
+        _ => Looked::Unreachable,
     }
 }

@@ -22,6 +22,7 @@ pub enum Kind {
     Registry = 0,
     Contexts = 1,
     Events = 2,
+    Lanes = 3,
 }
 
 /// How long an object may take to reply, in milliseconds.

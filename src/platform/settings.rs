@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
+use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
 
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub context_retention_days: u64,
     /// Where services reach the gateway, when it is not where clients do.
     pub public_url: Option<String>,
+    /// How long a breaker is open after its first trip, in milliseconds.
+    pub breaker_open_ms: u64,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
     /// Tests only: paths that panic on purpose.
@@ -50,6 +53,10 @@ fn read(env: &JsValue) -> Settings {
             .unwrap_or(30)
             .clamp(1, 3650),
         public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
+        breaker_open_ms: text("BREAKER_OPEN_MS")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(OPEN_MS)
+            .clamp(100, MOST_OPEN_MS),
         count_costs: flag("COUNT_COSTS"),
         panic_routes: flag("PANIC_ROUTES"),
     }

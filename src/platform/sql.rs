@@ -19,6 +19,8 @@ extern "C" {
     fn transaction(storage: &JsValue, work: &mut dyn FnMut() -> bool) -> Result<(), JsValue>;
     #[wasm_bindgen(js_name = setAlarm)]
     fn set_alarm(storage: &JsValue, kind: u32, time: f64);
+    #[wasm_bindgen(js_name = deleteAlarm)]
+    fn delete_alarm(storage: &JsValue);
 }
 
 /// A bound value. Integers beyond 2^53 lose digits on the way: bind such as text.
@@ -132,6 +134,11 @@ impl Sql {
             (Err(_), Err(failure)) => Err(failure),
             (Err(error), Ok(_)) => Err(error.into()),
         }
+    }
+
+    /// The object sleeps until it is asked.
+    pub fn delete_alarm(&self) {
+        delete_alarm(&self.storage);
     }
 
     /// Wakes the object at a time, in place of the alarm set before. One row written.

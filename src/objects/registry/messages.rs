@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::health::Reason;
 use crate::core::id::StoreId;
 use crate::core::json::Fault;
+use crate::core::measured::Measured;
 use crate::core::service::{Credentials, Service};
 use crate::core::time::Timestamp;
 
@@ -27,6 +29,9 @@ pub enum Ask {
         /// How many stores the asker knows.
         #[serde(default)]
         stores: usize,
+        /// What is measured that the asker knows; nothing: it does not ask for it.
+        #[serde(default)]
+        soft: Option<u64>,
     },
     PutService {
         id: String,
@@ -54,6 +59,13 @@ pub enum Ask {
     },
     RevokeKey {
         id: String,
+    },
+    /// From a lane: what it measures now.
+    Measured {
+        service: String,
+        measured: Measured,
+        /// What decided; nothing when only a figure changed.
+        reason: Option<Reason>,
     },
     /// Once in a while: pushes the revision to the stores again.
     Sweep,
@@ -98,10 +110,20 @@ pub enum Reply {
         revision: u64,
     },
     Unchanged,
+    /// Only what is measured has changed.
+    Measured {
+        soft: u64,
+        measured: Vec<(String, Measured)>,
+    },
     Snapshot(Box<SnapshotData>),
     Service {
         service: Box<Registered>,
         created: bool,
+        #[serde(default)]
+        measured: Measured,
+        /// Its lane is to be told.
+        #[serde(default)]
+        has_lane: bool,
         #[serde(default)]
         signing_secret: Option<String>,
     },
@@ -132,6 +154,11 @@ pub struct SnapshotData {
     pub stores: Vec<StoreId>,
     /// Signs page cursors.
     pub cursor_secret: String,
+    #[serde(default)]
+    pub soft: u64,
+    /// What is measured, by service.
+    #[serde(default)]
+    pub measured: Vec<(String, Measured)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! is admitted afterwards, anywhere, is decided with it. A store that could not be reached asks by itself
 //! within 30 s, which bounds what a lost push can do. Invariant: a revision names one state of all tables.
 
+mod measured;
 pub mod messages;
 pub mod snapshot;
 mod tables;
@@ -11,7 +12,7 @@ mod tables;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::json;
 use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
@@ -26,6 +27,8 @@ use crate::objects::{contexts, events, reply};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
 
+use measured::needs_lane;
+pub use measured::target;
 use messages::{Ask, Condition, Key, KeySecret, NewKey, Refusal, Registered, Reply, SnapshotData, WriteRules};
 use tables::{KEY, SERVICE, Tables};
 
@@ -37,6 +40,8 @@ const TELL_AGAIN_MS: u64 = 5_000;
 struct Inner {
     tables: Tables,
     revision: Cell<u64>,
+    /// Grows with what is measured; it begins at the time, so that it grows over restarts.
+    soft: Cell<u64>,
     cursor_secret: String,
     tenant: RefCell<Option<String>>,
     telling: Cell<bool>,
@@ -85,17 +90,22 @@ impl Inner {
             }
         };
         let tenant = RefCell::new(tables.meta("tenant")?);
-        Ok(Self { tables, revision: Cell::new(revision), cursor_secret, tenant, telling: Cell::new(false) })
+        let soft = Cell::new(clock::now().0);
+        Ok(Self { tables, revision: Cell::new(revision), soft, cursor_secret, tenant, telling: Cell::new(false) })
     }
 
     fn snapshot(&self, message: &messages::Message) -> Result<Reply, Failure> {
         let revision = self.revision.get();
         let stores = self.tables.stores()?;
-        if let Ask::Snapshot { known: Some(known), stores: count } = message.ask
+        let soft = self.soft.get();
+        if let Ask::Snapshot { known: Some(known), stores: count, soft: knows } = message.ask
             && known == revision
             && count == stores.len()
         {
-            return Ok(Reply::Unchanged);
+            return Ok(match knows {
+                Some(known) if known != soft => Reply::Measured { soft, measured: self.tables.all_measured()? },
+                _ => Reply::Unchanged,
+            });
         }
         Ok(Reply::Snapshot(Box::new(SnapshotData {
             revision,
@@ -103,6 +113,8 @@ impl Inner {
             keys: self.tables.keys()?,
             stores,
             cursor_secret: self.cursor_secret.clone(),
+            soft,
+            measured: self.tables.all_measured()?,
         })))
     }
 
@@ -112,14 +124,21 @@ impl Inner {
             Ask::Snapshot { .. } => return self.snapshot(&message),
             Ask::Hello { store } => return self.hello(store),
             Ask::Sweep => {
+                self.sweep_lanes().await;
                 self.tell().await;
                 return Ok(Reply::Done);
+            }
+            Ask::Measured { service, measured, reason } => {
+                let reply = self.measure(&service, measured, reason)?;
+                let inner = self.clone();
+                tasks::spawn(async move { inner.tell().await });
+                return Ok(reply);
             }
             Ask::PutService { id, document, condition, rules } => {
                 self.put_service(&id, &document, &condition, &rules)?
             }
             Ask::PatchService { id, patch, condition, rules } => self.patch_service(&id, &patch, &condition, &rules)?,
-            Ask::DeleteService { id, condition } => self.delete_service(&id, &condition)?,
+            Ask::DeleteService { id, condition } => self.delete_service(&id, &condition).await?,
             Ask::CreateKey(key) => self.create_key(key)?,
             Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
                 self.rotate_key(&id, overlap_seconds, hash, last_four)?
@@ -127,7 +146,7 @@ impl Inner {
             Ask::RevokeKey { id } => self.revoke_key(&id).await?,
         };
         if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Done) {
-            self.push().await;
+            join(self.push(), self.push_lane(&reply)).await;
             let inner = self.clone();
             tasks::spawn(async move { inner.tell().await });
         }
@@ -198,6 +217,13 @@ impl Inner {
         join_all(pushes).await;
     }
 
+    /// After a service was written: its lane learns of it, if it has anything to do.
+    async fn push_lane(&self, reply: &Reply) {
+        if let Reply::Service { service, has_lane: true, .. } = reply {
+            self.configure_lane(service).await;
+        }
+    }
+
     fn put_service(
         &self,
         id: &str,
@@ -229,7 +255,8 @@ impl Inner {
             return Ok(Reply::Faults(vec![Fault::new("#", "must be a JSON object")]));
         };
         let forgets = patch.get("credentials").is_some_and(serde_json::Value::is_null);
-        let mut document = serde_json::to_value(known.service.view(known.created_at, known.updated_at))?;
+        let mut document =
+            serde_json::to_value(known.service.view(&self.measured_of(id), known.created_at, known.updated_at))?;
         service::merge_patch(&mut document, patch);
         self.keep_service(id, &document.to_string(), Some(known), rules, !forgets)
     }
@@ -266,30 +293,39 @@ impl Inner {
             updated_at: now,
             service,
         };
+        let measured = self.measured_of(id);
+        let had_lane = measured.version > 0 || known.as_ref().is_some_and(|known| needs_lane(&known.service));
+        let has_lane = had_lane || needs_lane(&registered.service);
         let kind = if known.is_none() { RegistryEvent::ServiceRegistered } else { RegistryEvent::ServiceUpdated };
         let data = json!({
             "id": id, "name": registered.service.name, "type": registered.service.kind,
-            "status": registered.service.status(), "version": registered.version,
+            "status": registered.service.status(&measured), "version": registered.version,
         });
         self.write(|| {
             self.tables.put(SERVICE, id, &registered)?;
             self.queue_event(id, kind, &data)
         })?;
         let signing_secret = made.then_some(signing_secret);
-        Ok(Reply::Service { created: known.is_none(), service: Box::new(registered), signing_secret })
+        let service = Box::new(registered);
+        Ok(Reply::Service { created: known.is_none(), service, measured, has_lane, signing_secret })
     }
 
-    fn delete_service(&self, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+    async fn delete_service(&self, id: &str, condition: &Condition) -> Result<Reply, Failure> {
         let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
         if let Some(refusal) = refused(Some(known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
+        let had_lane = needs_lane(&known.service) || self.measured_of(id).version > 0;
         self.write(|| {
             self.tables.delete(SERVICE, id)?;
+            self.tables.delete_measured(id)?;
             self.queue_event(id, RegistryEvent::ServiceDeregistered, &json!({"id": id}))
         })?;
+        if had_lane {
+            self.forget_lane(&known).await;
+        }
         Ok(Reply::Done)
     }
 

@@ -7,9 +7,13 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::core::budget::Budget;
 use crate::core::cursor::CursorKey;
+use crate::core::measured::Measured;
+use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
 use crate::core::service::Service;
+use crate::core::tally::Tally;
 use crate::core::time::Timestamp;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock};
@@ -28,12 +32,45 @@ pub struct Schemas {
     output: OnceCell<Option<Schema>>,
 }
 
+/// What changes without a revision, shared by all snapshots that have the service.
+#[derive(Default)]
+pub struct Live {
+    measured: Cell<Measured>,
+    pub tally: Cell<Tally>,
+    pub budget: Cell<Budget>,
+}
+
+impl Live {
+    /// Takes in what the registry or the lane itself says, if it is news.
+    pub fn hear(&self, measured: Measured) {
+        if measured.version > self.measured.get().version {
+            self.measured.set(measured);
+        }
+    }
+}
+
 pub struct Entry {
     pub registered: Registered,
+    pub live: Rc<Live>,
     schemas: Vec<Schemas>,
 }
 
+impl<'s> Offering<'s> for &'s Entry {
+    fn service(&self) -> &'s Service {
+        &self.registered.service
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::of(&self.measured(), clock::now())
+    }
+}
+
 impl Entry {
+    /// What is measured, as far as this isolate has heard.
+    pub fn measured(&self) -> Measured {
+        self.live.measured.get()
+    }
+
     pub fn service(&self) -> &Service {
         &self.registered.service
     }
@@ -55,6 +92,8 @@ impl Entry {
 
 pub struct Snapshot {
     pub revision: u64,
+    /// Grows with what is measured.
+    soft: Cell<u64>,
     pub services: Vec<Entry>,
     pub stores: Vec<crate::core::id::StoreId>,
     pub keys: Vec<Key>,
@@ -69,14 +108,19 @@ thread_local! {
 }
 
 impl Snapshot {
-    fn new(data: SnapshotData) -> Self {
+    fn new(data: SnapshotData, known: Option<&Snapshot>) -> Self {
         let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
         let entry = |registered: Registered| {
             let schemas = registered.service.capabilities.iter().map(|_| Schemas::default()).collect();
-            Entry { registered, schemas }
+            let same = known.and_then(|known| known.service(&registered.service.id));
+            // One that was deregistered meanwhile begins anew.
+            let same = same.filter(|entry| entry.registered.created_at == registered.created_at);
+            let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
+            Entry { registered, live, schemas }
         };
-        Self {
+        let snapshot = Self {
             revision: data.revision,
+            soft: Cell::new(data.soft),
             services: data.services.into_iter().map(entry).collect(),
             stores: data.stores,
             keys: data.keys,
@@ -84,6 +128,17 @@ impl Snapshot {
             by_key,
             fetched_at: Cell::new(clock::now()),
             refreshing: Cell::new(false),
+        };
+        snapshot.hear(data.soft, &data.measured);
+        snapshot
+    }
+
+    fn hear(&self, soft: u64, measured: &[(String, Measured)]) {
+        self.soft.set(soft);
+        for (id, measured) in measured {
+            if let Some(entry) = self.service(id) {
+                entry.live.hear(*measured);
+            }
         }
     }
 
@@ -135,6 +190,7 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     let ask = Ask::Snapshot {
         known: known.as_ref().map(|snapshot| snapshot.revision),
         stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
+        soft: known.as_ref().map(|snapshot| snapshot.soft.get()),
     };
     let message = Message { tenant: tenant.into(), ask };
     let asked_at = clock::now();
@@ -144,7 +200,11 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     }
     let snapshot = match (reply?, known) {
         (Reply::Unchanged, Some(known)) => known,
-        (Reply::Snapshot(data), _) => Rc::new(Snapshot::new(*data)),
+        (Reply::Measured { soft, measured }, Some(known)) => {
+            known.hear(soft, &measured);
+            known
+        }
+        (Reply::Snapshot(data), known) => Rc::new(Snapshot::new(*data, known.as_deref())),
         _ => return Err(Failure("the registry answered something else".into())),
     };
     // It was true when it was asked for, not when it arrived.

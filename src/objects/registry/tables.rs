@@ -5,17 +5,19 @@ use serde::de::DeserializeOwned;
 
 use crate::core::event::Bundle;
 use crate::core::id::StoreId;
+use crate::core::measured::Measured;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Sql, Value};
 
 use super::messages::{Key, Registered};
 
-const CREATE: [&str; 4] = [
+const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, \
      PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS stores (code TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS measured (service TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, bundle TEXT NOT NULL) STRICT",
 ];
 
@@ -73,6 +75,34 @@ impl Tables {
 
     pub fn delete(&self, kind: &str, id: &str) -> Result<(), Failure> {
         self.0.run("DELETE FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])
+    }
+
+    /// What is measured of every service.
+    pub fn all_measured(&self) -> Result<Vec<(String, Measured)>, Failure> {
+        let rows = self.0.rows("SELECT service, document FROM measured ORDER BY service", &[])?;
+        rows.iter()
+            .map(|row| {
+                let document = row.text(1).unwrap_or_default();
+                Ok((row.text(0).unwrap_or_default(), serde_json::from_str(&document)?))
+            })
+            .collect()
+    }
+
+    pub fn measured(&self, service: &str) -> Result<Option<Measured>, Failure> {
+        let row = self.0.first("SELECT document FROM measured WHERE service = ?", &[service.into()])?;
+        Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+
+    pub fn put_measured(&self, service: &str, measured: &Measured) -> Result<(), Failure> {
+        self.0.run(
+            "INSERT INTO measured (service, document) VALUES (?, ?) \
+             ON CONFLICT (service) DO UPDATE SET document = excluded.document",
+            &[service.into(), (&serde_json::to_string(measured)?).into()],
+        )
+    }
+
+    pub fn delete_measured(&self, service: &str) -> Result<(), Failure> {
+        self.0.run("DELETE FROM measured WHERE service = ?", &[service.into()])
     }
 
     pub fn stores(&self) -> Result<Vec<StoreId>, Failure> {

@@ -1,0 +1,243 @@
+//! The Worker's side of a service's lane: permits, what is told of calls, and the retry budget.
+//!
+//! A service without `max_concurrency` whose breaker is closed costs no hop: its calls are counted here, and
+//! the lane hears of failures at once and of successes now and then, after the answer.
+
+use std::rc::Rc;
+
+use crate::core::breaker::BreakerState;
+use crate::core::context::Report;
+use crate::core::id::ContextId;
+use crate::core::lane::Entered as Told;
+use crate::core::lifecycle::Priority;
+use crate::core::measured::HealthStatus;
+use crate::core::time::Timestamp;
+use crate::objects::lanes::messages::{self, Ask, Message, Reply, Seen};
+use crate::objects::registry::messages::Registered;
+use crate::objects::registry::snapshot::{Entry, Live};
+use crate::objects::registry::target;
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, clock, log};
+
+pub use crate::core::sample::Sample;
+
+/// How long a lane may take beyond the wait, in milliseconds.
+const PATIENCE_MS: u64 = 5_000;
+/// A probe takes up to 5 s, and the registry is told of it.
+const CHECK_PATIENCE_MS: u64 = 12_000;
+/// Times a lane is told what changes nothing when it comes twice.
+const TRIES: u32 = 2;
+
+/// Whether a call to this service needs [`acquire`] before it: it has a limit, or its breaker is not closed.
+pub fn is_gated(entry: &Entry) -> bool {
+    entry.service().limits.max_concurrency.is_some() || entry.measured().breaker != BreakerState::Closed
+}
+
+/// Who asks for a permit, and for which service.
+pub struct Asking<'a> {
+    pub tenant: &'a str,
+    pub entry: &'a Entry,
+    pub context: &'a ContextId,
+    pub principal: &'a str,
+    pub priority: Priority,
+    pub deadline: Timestamp,
+    /// It was accepted before: it is never turned away with [`Entered::Full`].
+    pub admitted: bool,
+}
+
+pub enum Entered {
+    /// No permit is needed: the call is made, and [`note`]d.
+    Free,
+    /// The call is made; the permit is kept alive meanwhile and given back with how it ended.
+    Permit(Permit),
+    /// It has a place in the line, which it keeps until its deadline or [`leave`].
+    Waiting,
+    /// The line is full: refused with `queue_full`.
+    Full { retry_after_ms: u64 },
+    /// The breaker lets nobody through before this.
+    Open { until: Timestamp },
+    /// What is left of its time is less than a call takes.
+    TooLate,
+}
+
+/// The right to make one call.
+pub struct Permit {
+    lane: Lane,
+    number: u64,
+    is_probe: bool,
+    context: ContextId,
+    principal: String,
+}
+
+/// A lane, with what its messages need.
+struct Lane {
+    tenant: String,
+    service: String,
+    configured_at: Timestamp,
+    max_concurrency: Option<u64>,
+    max_queue: u64,
+    live: Rc<Live>,
+}
+
+impl Lane {
+    fn of(tenant: &str, entry: &Entry) -> Self {
+        let Registered { service, updated_at, .. } = &entry.registered;
+        Self {
+            tenant: tenant.into(),
+            service: service.id.clone(),
+            configured_at: *updated_at,
+            max_concurrency: service.limits.max_concurrency,
+            max_queue: service.limits.max_queue,
+            live: entry.live.clone(),
+        }
+    }
+
+    /// Asks, and takes in what the lane says it measures.
+    async fn ask(&self, ask: Ask, patience_ms: u64) -> Result<messages::Told, Failure> {
+        let name = format!("{}/{}", self.tenant, self.service);
+        let message = Message {
+            tenant: self.tenant.clone(),
+            service: self.service.clone(),
+            configured_at: self.configured_at,
+            max_concurrency: self.max_concurrency,
+            max_queue: self.max_queue,
+            ask,
+        };
+        let reply: Reply = objects::send(Kind::Lanes, &name, "", &message, patience_ms).await?;
+        self.live.hear(reply.measured);
+        Ok(reply.told)
+    }
+
+    /// As [`Lane::ask`], tried so often; what is lost then is only logged, as it comes back by itself.
+    async fn tell(&self, tries: u32, mut make: impl FnMut() -> Ask) {
+        for _ in 0..tries {
+            match self.ask(make(), PATIENCE_MS).await {
+                Ok(_) => return,
+                Err(failure) => {
+                    let service = &self.service;
+                    let detail = &failure.0;
+                    log(&format!(
+                        r#"{{"level":"warn","message":"lane not told","service":{service:?},"detail":{detail:?}}}"#
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Asks for a permit and waits for it at most `wait_ms`. An open breaker that is known here costs no hop.
+///
+/// # Errors
+/// The lane cannot be reached. Who calls a service without a limit may do so all the same: its breaker is only
+/// advice then. With a limit the call must not be made; it is tried again later, as after [`Entered::Waiting`].
+pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failure> {
+    let measured = asking.entry.measured();
+    if let Some(until) = measured.breaker_until.filter(|until| *until > clock::now()) {
+        return Ok(Entered::Open { until });
+    }
+    let lane = Lane::of(asking.tenant, asking.entry);
+    let ask = Ask::Acquire {
+        context: asking.context.clone(),
+        principal: asking.principal.into(),
+        priority: asking.priority,
+        deadline: asking.deadline,
+        admitted: asking.admitted,
+        wait_ms,
+    };
+    let messages::Told::Entered(told) = lane.ask(ask, wait_ms + PATIENCE_MS).await? else {
+        return Err(Failure("the lane answered something else".into()));
+    };
+    Ok(match told {
+        Told::Free => Entered::Free,
+        Told::Permit { number, probe } => {
+            let (context, principal) = (asking.context.clone(), asking.principal.to_string());
+            Entered::Permit(Permit { lane, number, is_probe: probe, context, principal })
+        }
+        Told::Waiting => Entered::Waiting,
+        Told::Full { retry_after_ms } => Entered::Full { retry_after_ms },
+        Told::Open { until } => Entered::Open { until },
+        Told::TooLate => Entered::TooLate,
+    })
+}
+
+impl Permit {
+    /// Whether this call finds out if the service works again. Its [`Permit::release`] is waited for before the
+    /// context's end is told, so that whoever calls next knows.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// Keeps it alive for another [`crate::core::line::PERMIT_LEASE_MS`]; due with each renewal of the lease.
+    pub async fn renew(&self) {
+        let ask =
+            || Ask::Renew { permit: self.number, context: self.context.clone(), principal: self.principal.clone() };
+        self.lane.tell(TRIES, ask).await;
+    }
+
+    /// Gives it back with how the call ended.
+    pub async fn release(self, sample: Sample) {
+        self.lane.tell(TRIES, || Ask::Release { permit: self.number, sample }).await;
+    }
+}
+
+/// Gives a place in the line up, when its context was cancelled, has ended, or is to wait elsewhere.
+pub async fn leave(tenant: &str, entry: &Entry, context: &ContextId) {
+    Lane::of(tenant, entry).tell(TRIES, || Ask::Leave { context: context.clone() }).await;
+}
+
+/// A service says how it is, for as long as this; gives until when that holds.
+pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_ms: u64) -> Result<Timestamp, Failure> {
+    match Lane::of(tenant, entry).ask(Ask::Heartbeat { status, lease_ms }, PATIENCE_MS).await? {
+        messages::Told::Beats { until } => Ok(until),
+        _ => Err(Failure("the lane answered something else".into())),
+    }
+}
+
+/// Probes a service now, and gives what was seen.
+pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
+    let target = target(&entry.registered).ok_or_else(|| Failure("a service without an address".into()))?;
+    match Lane::of(tenant, entry).ask(Ask::Check(target), CHECK_PATIENCE_MS).await? {
+        messages::Told::Seen(seen) => Ok(seen),
+        _ => Err(Failure("the lane answered something else".into())),
+    }
+}
+
+/// What an attempt that called its service says of it.
+pub fn sample(report: &Report) -> Sample {
+    Sample::of(report)
+}
+
+/// After a call without a permit: counts it. When the lane has to be told now, gives that work, to be done after the
+/// answer.
+pub fn note(tenant: &str, entry: &Entry, sample: Sample) -> Option<impl Future<Output = ()> + 'static> {
+    let measured = entry.measured();
+    if measured.breaker != BreakerState::Closed {
+        // It is open already: what was under way then says nothing new.
+        return None;
+    }
+    let mut tally = entry.live.tally.get();
+    let due = tally.count(sample, measured.status);
+    entry.live.tally.set(tally);
+    let successes = due?;
+    let lane = Lane::of(tenant, entry);
+    // Once: told twice it would count twice.
+    Some(async move { lane.tell(1, || Ask::Report { successes, last: sample }).await })
+}
+
+/// An attempt at this service begins: the context's first anywhere, or at a service it has not tried yet, fills the
+/// retry budget.
+pub fn attempt_began(entry: &Entry, first: bool, now: Timestamp) {
+    if first {
+        let mut budget = entry.live.budget.get();
+        budget.deposit(now);
+        entry.live.budget.set(budget);
+    }
+}
+
+/// Whether a service that was tried before may be tried again; takes the retry out of the budget.
+pub fn may_retry(entry: &Entry, now: Timestamp) -> bool {
+    let mut budget = entry.live.budget.get();
+    let may = budget.try_withdraw(now);
+    entry.live.budget.set(budget);
+    may
+}

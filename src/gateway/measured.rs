@@ -1,0 +1,79 @@
+//! `/v1/services/{id}/heartbeat` and `/check`: what a service says of itself, and what is seen of it now.
+
+use serde::Serialize;
+
+use crate::core::json::Object;
+use crate::core::measured::HealthStatus;
+use crate::core::problem::Problem;
+use crate::execution::lanes;
+use crate::objects::lanes::messages::ProbeError;
+
+use super::answer::{Answer, internal};
+use super::call::{Call, Caller};
+
+/// How long a heartbeat lasts when it does not say so, in seconds.
+const DEFAULT_LEASE_SECONDS: u64 = 30;
+
+#[derive(Serialize)]
+struct BeatView<'a> {
+    id: &'a str,
+    /// As it is shown from now on, which is not always what the service says.
+    status: &'a str,
+    lease_until: String,
+}
+
+#[derive(Serialize)]
+struct CheckView<'a> {
+    id: &'a str,
+    healthy: bool,
+    status: &'a str,
+    status_code: Option<u16>,
+    error: Option<ProbeError>,
+    latency_ms: u64,
+    at: String,
+}
+
+fn said(text: &str) -> Option<HealthStatus> {
+    Some(match text {
+        "online" => HealthStatus::Online,
+        "degraded" => HealthStatus::Degraded,
+        "offline" => HealthStatus::Offline,
+        _ => return None,
+    })
+}
+
+pub async fn heartbeat(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require(&format!("services:heartbeat:{id}"))?;
+    let bytes = call.optional_json_body().await?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
+    let status = body.parsed("status", "online, degraded or offline", said).unwrap_or(HealthStatus::Online);
+    let seconds = body.integer("lease_seconds", 5..=3600).unwrap_or(DEFAULT_LEASE_SECONDS);
+    let faults = body.finish();
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
+    let tenant = &caller.principal.tenant;
+    let until = lanes::heartbeat(tenant, entry, status, seconds * 1000).await.map_err(internal)?;
+    let status = entry.service().status(&entry.measured());
+    Answer::json(200, &BeatView { id, status, lease_until: until.text() })
+}
+
+pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("services:write")?;
+    let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
+    let seen = lanes::check(&caller.principal.tenant, entry).await.map_err(internal)?;
+    Answer::json(
+        200,
+        &CheckView {
+            id,
+            healthy: seen.good,
+            status: entry.service().status(&entry.measured()),
+            status_code: seen.status_code,
+            error: seen.error,
+            latency_ms: seen.latency_ms,
+            at: seen.at.text(),
+        },
+    )
+}

@@ -1,0 +1,186 @@
+//! What happens in a lane by time alone, and what it tells the registry.
+//!
+//! The alarm serves what may come when nobody asks: probes, heartbeats that end, a breaker that may be tried again,
+//! news the registry did not take. What matters only to somebody who waits is served by a timer in memory.
+
+use std::rc::Rc;
+
+use crate::core::health::Reason;
+use crate::core::line::PERMIT_LEASE_MS;
+use crate::core::time::Timestamp;
+use crate::objects::registry::messages as registry;
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, clock, log, random, tasks};
+
+use super::tables::BUSY_UNTIL;
+use super::{Identity, Inner};
+
+/// A service is first probed this long after it was configured, in milliseconds.
+pub(super) const FIRST_PROBE_MS: u64 = 1_000;
+/// How long the registry may take, in milliseconds.
+const TELL_PATIENCE_MS: u64 = 2_000;
+/// News the registry did not take is told again after this, in milliseconds.
+const TELL_AGAIN_MS: u64 = 2_000;
+/// An alarm this close is as good as one set anew.
+const SLACK_MS: u64 = 50;
+/// What should have happened this long ago was slept through.
+const OVERSLEPT_MS: u64 = 5_000;
+/// How much longer than a lease the lane counts as busy on disk, so that not every permit is a row.
+const BUSY_AHEAD_MS: u64 = 8_000;
+/// An idle lane is no longer busy on disk after this, in milliseconds.
+const REST_MS: u64 = 2_000;
+/// Who waits looks again at least this often, in milliseconds.
+const TICK_MS: u64 = 1_000;
+
+impl Inner {
+    /// When something is due that nobody may ask for.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let again = self.untold.get().map(|_| now.plus_ms(TELL_AGAIN_MS));
+        let news = self.lane.borrow().next_news(now);
+        [again, news, self.probe_at.get()].into_iter().flatten().min()
+    }
+
+    /// Makes sure the object wakes in time; moved only when it must come sooner, as every move is a row.
+    pub(super) fn arm(&self, now: Timestamp) {
+        if self.identity.borrow().is_none() {
+            return;
+        }
+        let Some(due) = self.due(now) else { return };
+        let due = due.max(now.plus_ms(SLACK_MS));
+        if self.alarm_at.get().is_none_or(|set| due.plus_ms(SLACK_MS) < set) {
+            self.tables.set_alarm(due);
+            self.alarm_at.set(Some(due));
+        }
+    }
+
+    /// Sets the alarm anew when it should have rung long ago.
+    pub(super) fn catch_up(&self, now: Timestamp) {
+        if self.alarm_at.get().is_some_and(|at| at.plus_ms(OVERSLEPT_MS) < now) {
+            self.alarm_at.set(None);
+        }
+    }
+
+    /// The alarm.
+    pub(super) async fn wake(self: &Rc<Self>) {
+        self.alarm_at.set(None);
+        let now = clock::now();
+        let is_due = self.probe_at.get().is_some_and(|at| at <= now.plus_ms(SLACK_MS));
+        let target = if is_due { self.target.borrow().clone() } else { None };
+        if let Some(interval) = target.as_ref().and_then(|target| target.interval_ms) {
+            // 90 to 110%: what was registered together is not probed together.
+            self.probe_at.set(Some(now.plus_ms(interval * (90 + random::number() % 21) / 100)));
+        }
+        // Before anything is waited for: whatever happens to this run, there is a next one.
+        self.settle();
+        if let Some(target) = target {
+            let seen = self.see(&target).await.and_then(|_| self.keep());
+            if let Err(failure) = seen {
+                warn("probe not kept", &failure);
+            }
+            self.settle();
+        }
+        if self.untold.get().is_some() {
+            self.tell().await;
+        }
+        self.arm(clock::now());
+    }
+
+    /// Tells the registry what is measured, before whoever caused it is answered. What it does not take is told again
+    /// by the alarm.
+    pub(super) async fn tell(self: &Rc<Self>) {
+        let Some(reason) = self.untold.get() else { return };
+        let version = self.lane.borrow().measured().version;
+        match self.tell_registry(Some(reason)).await {
+            // The service is no more.
+            Ok(registry::Reply::Absent) => {
+                if let Err(failure) = self.forget() {
+                    warn("lane not forgotten", &failure);
+                }
+            }
+            Ok(_) if self.lane.borrow().measured().version == version => {
+                self.untold.set(None);
+                if let Err(failure) = self.keep() {
+                    warn("lane not kept", &failure);
+                }
+            }
+            // There is newer news by now, and somebody tells it.
+            Ok(_) => {}
+            Err(failure) => {
+                warn("registry not told", &failure);
+                self.arm(clock::now());
+            }
+        }
+    }
+
+    /// Tells a new latency, which nobody waits for.
+    pub(super) async fn tell_figures(self: Rc<Self>) {
+        if let Err(failure) = self.tell_registry(None).await {
+            warn("registry not told", &failure);
+        }
+    }
+
+    async fn tell_registry(&self, reason: Option<Reason>) -> Result<registry::Reply, Failure> {
+        let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
+            return Ok(registry::Reply::Done);
+        };
+        let measured = self.lane.borrow().measured();
+        let ask = registry::Ask::Measured { service, measured, reason };
+        let message = registry::Message { tenant: tenant.clone(), ask };
+        objects::send(Kind::Registry, &tenant, "", &message, TELL_PATIENCE_MS).await
+    }
+
+    /// While somebody waits: looks again when a permit ends, and now and then.
+    pub(super) fn tick_soon(self: &Rc<Self>) {
+        if self.waiters.borrow().is_empty() || self.is_ticking.replace(true) {
+            return;
+        }
+        let inner = self.clone();
+        tasks::spawn(async move {
+            while !inner.waiters.borrow().is_empty() {
+                let now = clock::now();
+                let next = inner.lane.borrow().next_turn(now);
+                clock::pause(next.map_or(TICK_MS, |at| at.since(now)).clamp(10, TICK_MS)).await;
+                if inner.settle() {
+                    inner.tell().await;
+                }
+            }
+            inner.is_ticking.set(false);
+        });
+    }
+
+    /// While permits are out that a limit depends on, it is on disk until when one may be: a lane that restarts gives
+    /// none before.
+    pub(super) fn stay_busy(self: &Rc<Self>, now: Timestamp) {
+        let (in_flight, is_limited, is_closed) = {
+            let lane = self.lane.borrow();
+            (lane.line().in_flight(), lane.is_limited(), lane.line().is_closed(now))
+        };
+        if in_flight > 0 && is_limited {
+            let ends = now.plus_ms(PERMIT_LEASE_MS);
+            if self.busy_until.get() < ends {
+                self.write_busy(ends.plus_ms(BUSY_AHEAD_MS));
+            }
+        } else if in_flight == 0 && !is_closed && self.busy_until.get() > now && !self.is_resting.replace(true) {
+            let inner = self.clone();
+            tasks::spawn(async move {
+                clock::pause(REST_MS).await;
+                inner.is_resting.set(false);
+                let is_idle = inner.lane.borrow().line().in_flight() == 0;
+                if is_idle && inner.busy_until.get() > clock::now() {
+                    inner.write_busy(Timestamp(0));
+                }
+            });
+        }
+    }
+
+    fn write_busy(&self, until: Timestamp) {
+        match self.tables.put(BUSY_UNTIL, &until) {
+            Ok(()) => self.busy_until.set(until),
+            Err(failure) => warn("lane not kept", &failure),
+        }
+    }
+}
+
+fn warn(message: &str, failure: &Failure) {
+    log(&format!(r#"{{"level":"warn","message":"{message}","detail":{:?}}}"#, failure.0));
+}

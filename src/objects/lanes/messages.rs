@@ -1,0 +1,123 @@
+//! What is asked of a service's lane, and what it replies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::id::ContextId;
+use crate::core::lane::Entered;
+use crate::core::lifecycle::Priority;
+use crate::core::measured::{HealthStatus, Measured};
+use crate::core::sample::Sample;
+use crate::core::service::Credentials;
+use crate::core::time::Timestamp;
+
+/// A question, with the service it is about as the asker knows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub tenant: String,
+    pub service: String,
+    /// When what the asker knows was configured; the newest counts.
+    pub configured_at: Timestamp,
+    #[serde(default)]
+    pub max_concurrency: Option<u64>,
+    #[serde(default)]
+    pub max_queue: u64,
+    pub ask: Ask,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// From the registry: how the service is reached and probed.
+    Configure(Target),
+    /// From the registry: the service is no more.
+    Forget,
+    /// A permit, waited for as long as this.
+    Acquire {
+        context: ContextId,
+        principal: String,
+        priority: Priority,
+        deadline: Timestamp,
+        /// Never turned away: it was accepted before.
+        #[serde(default)]
+        admitted: bool,
+        wait_ms: u64,
+    },
+    /// Keeps a permit alive.
+    Renew {
+        permit: u64,
+        context: ContextId,
+        principal: String,
+    },
+    /// Gives a permit back.
+    Release {
+        permit: u64,
+        sample: Sample,
+    },
+    /// How calls without a permit ended: so many went well, then this one ended.
+    Report {
+        successes: u64,
+        last: Sample,
+    },
+    /// Gives a place in the line up.
+    Leave {
+        context: ContextId,
+    },
+    Heartbeat {
+        status: HealthStatus,
+        lease_ms: u64,
+    },
+    /// Probes now.
+    Check(Target),
+}
+
+/// Where a service is probed, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Where its work is sent: another one is another service.
+    pub service_url: String,
+    pub url: String,
+    /// Probed this often; nothing: only when asked to.
+    #[serde(default)]
+    pub interval_ms: Option<u64>,
+    /// Only 2xx is good; else whatever is no server error.
+    pub strict: bool,
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+    pub signing_secret: String,
+}
+
+/// What is told, and what is measured now.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reply {
+    pub measured: Measured,
+    pub told: Told,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    Done,
+    Entered(Entered),
+    Beats { until: Timestamp },
+    Seen(Seen),
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub good: bool,
+    #[serde(default)]
+    pub status_code: Option<u16>,
+    /// Why there is no answer.
+    #[serde(default)]
+    pub error: Option<ProbeError>,
+    pub latency_ms: u64,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeError {
+    Unreachable,
+    TimedOut,
+}

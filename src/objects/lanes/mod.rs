@@ -1,0 +1,347 @@
+//! `ServiceLane`: the line, the breaker and the health of one service; one truth for the whole world.
+//!
+//! A shell around `core/lane.rs`. Whatever changes the status or the breaker is on disk and told to the registry
+//! before whoever caused it is answered: a snapshot that is fetched then has it. Permits and counts are in memory;
+//! a lane that restarts gives no permit until those it had given have been renewed or have ended.
+
+mod alarm;
+pub mod messages;
+mod probe;
+mod tables;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::core::health::Reason;
+use crate::core::id::ContextId;
+use crate::core::lane::{Entered, Kept, Lane};
+use crate::core::line::{Entrant, Limits, PERMIT_LEASE_MS};
+use crate::core::time::Timestamp;
+use crate::objects::reply;
+use crate::platform::{Failure, clock, random, settings, tasks};
+
+use messages::{Ask, Message, Reply, Seen, Target, Told};
+use tables::{BUSY_UNTIL, STATE, TARGET, Tables};
+
+/// The longest wait for a permit in one request, in milliseconds.
+const MOST_WAIT_MS: u64 = 30_000;
+
+/// What is on disk of a lane.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct State {
+    tenant: String,
+    service: String,
+    kept: Kept,
+    /// When the service is probed next.
+    #[serde(default)]
+    probe_at: Option<Timestamp>,
+    /// What the registry was not told yet.
+    #[serde(default)]
+    untold: Option<Reason>,
+}
+
+#[derive(Debug, Clone)]
+struct Identity {
+    tenant: String,
+    service: String,
+}
+
+struct Inner {
+    tables: Tables,
+    lane: RefCell<Lane>,
+    identity: RefCell<Option<Identity>>,
+    configured_at: Cell<Timestamp>,
+    target: RefCell<Option<Target>>,
+    /// Who waits for a permit, by context.
+    waiters: RefCell<HashMap<String, oneshot::Sender<Entered>>>,
+    is_ticking: Cell<bool>,
+    /// As it is on disk.
+    busy_until: Cell<Timestamp>,
+    is_resting: Cell<bool>,
+    beat_kept: Cell<Timestamp>,
+    probe_at: Cell<Option<Timestamp>>,
+    is_probing: Cell<bool>,
+    watchers: RefCell<Vec<oneshot::Sender<Seen>>>,
+    seen: RefCell<Option<Seen>>,
+    untold: Cell<Option<Reason>>,
+    alarm_at: Cell<Option<Timestamp>>,
+    open_ms: u64,
+}
+
+#[wasm_bindgen]
+pub struct ServiceLane(Rc<Inner>);
+
+#[wasm_bindgen]
+impl ServiceLane {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue, env: &JsValue) -> Result<ServiceLane, JsValue> {
+        let inner = Inner::open(state, env).map_err(|failure| js_sys::Error::new(&failure.0))?;
+        Ok(Self(Rc::new(inner)))
+    }
+
+    /// One message, one reply: at once where nothing is waited for or to be told.
+    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
+        let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        let inner = self.0.clone();
+        if matches!(message.ask, Ask::Acquire { wait_ms: 1.., .. } | Ask::Check(_)) {
+            return Ok(tasks::promise(async move { reply(inner.answer_later(message).await) }));
+        }
+        tasks::turn(|| {
+            let told = inner.know(&message).and_then(|()| inner.answer(message.ask));
+            match told {
+                Ok(told) if inner.settle() => Ok(tasks::promise(async move {
+                    inner.tell().await;
+                    reply(Ok(inner.reply(told)))
+                })),
+                told => reply(told.map(|told| inner.reply(told))),
+            }
+        })
+    }
+
+    pub fn alarm(&self) -> JsValue {
+        let inner = self.0.clone();
+        tasks::promise(async move {
+            inner.wake().await;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+}
+
+impl Inner {
+    fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
+        let tables = Tables::open(state)?;
+        let now = clock::now();
+        let open_ms = settings::of(env).breaker_open_ms;
+        let known: Option<State> = tables.get(STATE)?;
+        let target: Option<Target> = tables.get(TARGET)?;
+        let busy_until: Timestamp = tables.get(BUSY_UNTIL)?.unwrap_or_default();
+        let identity = known
+            .as_ref()
+            .map(|state| Identity { tenant: state.tenant.clone(), service: state.service.clone() })
+            .filter(|identity| !identity.service.is_empty());
+        let State { kept, probe_at, untold, .. } = known.unwrap_or_default();
+        // Whatever was given before this instance ends within a lease from now.
+        let closed_until = busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
+        let mut lane = Lane::restore(kept, now, closed_until, open_ms);
+        lane.probe_every(target.as_ref().and_then(|target| target.interval_ms));
+        let beat_kept = lane.beats_until().unwrap_or_default();
+        let inner = Self {
+            tables,
+            lane: RefCell::new(lane),
+            identity: RefCell::new(identity),
+            configured_at: Cell::default(),
+            target: RefCell::new(target),
+            waiters: RefCell::default(),
+            is_ticking: Cell::new(false),
+            busy_until: Cell::new(busy_until),
+            is_resting: Cell::new(false),
+            beat_kept: Cell::new(beat_kept),
+            probe_at: Cell::new(probe_at),
+            is_probing: Cell::new(false),
+            watchers: RefCell::default(),
+            seen: RefCell::default(),
+            untold: Cell::new(untold),
+            alarm_at: Cell::new(None),
+            open_ms,
+        };
+        // The alarm on disk was set for what is due by what is on disk.
+        inner.alarm_at.set(inner.due(now));
+        Ok(inner)
+    }
+
+    fn reply(&self, told: Told) -> Reply {
+        Reply { measured: self.lane.borrow().measured(), told }
+    }
+
+    /// Takes in whose lane it is, and the limits as the asker knows them, if nobody knew newer ones.
+    fn know(&self, message: &Message) -> Result<(), Failure> {
+        if matches!(message.ask, Ask::Forget) {
+            return Ok(());
+        }
+        if self.identity.borrow().is_none() {
+            let (tenant, service) = (message.tenant.clone(), message.service.clone());
+            *self.identity.borrow_mut() = Some(Identity { tenant, service });
+        }
+        if message.configured_at >= self.configured_at.get() {
+            self.configured_at.set(message.configured_at);
+            let max_queue = message.max_queue;
+            let limits = message.max_concurrency.map(|max_concurrency| Limits { max_concurrency, max_queue });
+            self.lane.borrow_mut().limit(limits);
+        }
+        Ok(())
+    }
+
+    async fn answer_later(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
+        self.know(&message)?;
+        let told = match message.ask {
+            Ask::Check(target) => {
+                let seen = self.see(&target).await?;
+                if self.probe_at.get().is_some() {
+                    self.keep()?;
+                }
+                Told::Seen(seen)
+            }
+            Ask::Acquire { context, principal, priority, deadline, admitted, wait_ms } => {
+                let who = Entrant { context, principal, priority, deadline, admitted };
+                Told::Entered(self.wait_for_turn(who, wait_ms.min(MOST_WAIT_MS)).await?)
+            }
+            ask => self.answer(ask)?,
+        };
+        if self.settle() {
+            self.tell().await;
+        }
+        Ok(self.reply(told))
+    }
+
+    fn answer(self: &Rc<Self>, ask: Ask) -> Result<Told, Failure> {
+        let now = clock::now();
+        match ask {
+            Ask::Acquire { context, principal, priority, deadline, admitted, .. } => {
+                return Ok(Told::Entered(self.enter(Entrant { context, principal, priority, deadline, admitted })?));
+            }
+            Ask::Renew { permit, context, principal } => {
+                self.lane.borrow_mut().renew(permit, &context, &principal, now);
+            }
+            Ask::Release { permit, sample } => self.lane.borrow_mut().release(permit, sample, now, random::number()),
+            Ask::Report { successes, last } => self.lane.borrow_mut().report(successes, last, now, random::number()),
+            Ask::Leave { context } => {
+                self.waiters.borrow_mut().remove(context.as_str());
+                self.lane.borrow_mut().leave(&context);
+            }
+            Ask::Heartbeat { status, lease_ms } => {
+                self.lane.borrow_mut().beat(status, lease_ms, now);
+                let until = now.plus_ms(lease_ms);
+                if until > self.beat_kept.get() {
+                    self.keep()?;
+                }
+                return Ok(Told::Beats { until });
+            }
+            Ask::Configure(target) => self.configure(target, now)?,
+            Ask::Forget => self.forget()?,
+            Ask::Check(_) => return Err(Failure("a probe has to be waited for".into())),
+        }
+        Ok(Told::Done)
+    }
+
+    fn enter(&self, who: Entrant) -> Result<Entered, Failure> {
+        let entered = self.lane.borrow_mut().enter(who, clock::now(), random::number());
+        if matches!(entered, Entered::Permit { probe: true, .. }) {
+            // There is one probe, over a restart too.
+            self.keep()?;
+        }
+        Ok(entered)
+    }
+
+    /// Asks for a permit and waits until there is one, or the wait is over.
+    async fn wait_for_turn(self: &Rc<Self>, who: Entrant, wait_ms: u64) -> Result<Entered, Failure> {
+        let context = who.context.clone();
+        let entered = self.enter(who)?;
+        if entered != Entered::Waiting {
+            return Ok(entered);
+        }
+        let (sender, receiver) = oneshot::channel();
+        // Who asked before for the same context is told that it waits, by the end of its channel.
+        self.waiters.borrow_mut().insert(context.to_string(), sender);
+        self.lane.borrow_mut().set_present(&context, true);
+        if self.settle() {
+            self.tell().await;
+        }
+        self.tick_soon();
+        match select(receiver, std::pin::pin!(clock::pause(wait_ms))).await {
+            Either::Left((Ok(entered), _)) => Ok(entered),
+            Either::Left((Err(_), _)) => Ok(Entered::Waiting),
+            Either::Right((_, mut receiver)) => {
+                // In the same turn as the end of the wait its turn may have come.
+                if let Ok(Some(entered)) = receiver.try_recv() {
+                    return Ok(entered);
+                }
+                self.waiters.borrow_mut().remove(context.as_str());
+                self.lane.borrow_mut().set_present(&context, false);
+                Ok(Entered::Waiting)
+            }
+        }
+    }
+
+    /// After every change: wakes those whose turn it is, keeps what must be kept, and sets the alarm. True when the
+    /// registry is to be told before anybody is answered.
+    fn settle(self: &Rc<Self>) -> bool {
+        let now = clock::now();
+        let turns = self.lane.borrow_mut().turns(now);
+        for (context, entered) in turns {
+            self.take_turn(&context, entered);
+        }
+        self.stay_busy(now);
+        let news = self.lane.borrow_mut().news(now);
+        let mut tells = false;
+        if let Some(news) = news {
+            if news.changed {
+                self.untold.set(Some(news.reason));
+                tells = self.keep().is_ok();
+            } else {
+                let inner = self.clone();
+                tasks::spawn(async move { inner.tell_figures().await });
+            }
+        }
+        self.arm(now);
+        tells
+    }
+
+    fn take_turn(&self, context: &ContextId, entered: Entered) {
+        if let Some(waiter) = self.waiters.borrow_mut().remove(context.as_str()) {
+            // A permit whose taker went away comes back with its lease.
+            let _ = waiter.send(entered);
+        }
+    }
+
+    /// Writes the lane's state.
+    fn keep(&self) -> Result<(), Failure> {
+        let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
+            return Ok(());
+        };
+        let kept = self.lane.borrow().kept();
+        self.beat_kept.set(kept.evidence.beats_until().unwrap_or_default());
+        let (probe_at, untold) = (self.probe_at.get(), self.untold.get());
+        self.tables.put(STATE, &State { tenant, service, kept, probe_at, untold })
+    }
+
+    fn configure(&self, target: Target, now: Timestamp) -> Result<(), Failure> {
+        let known = self.target.borrow().clone();
+        if known.as_ref() == Some(&target) {
+            self.catch_up(now);
+            return Ok(());
+        }
+        if known.is_some_and(|known| known.service_url != target.service_url) {
+            self.lane.borrow_mut().start_anew();
+            self.seen.take();
+        }
+        self.lane.borrow_mut().probe_every(target.interval_ms);
+        // The first look is soon: until then nobody knows anything.
+        self.probe_at.set(target.interval_ms.map(|_| now.plus_ms(alarm::FIRST_PROBE_MS)));
+        self.tables.put(TARGET, &target)?;
+        *self.target.borrow_mut() = Some(target);
+        self.keep()
+    }
+
+    /// The service is no more; nor is anything that was known of it.
+    fn forget(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        *self.lane.borrow_mut() = Lane::restore(Kept::default(), now, Timestamp(0), self.open_ms);
+        self.identity.take();
+        self.target.take();
+        self.seen.take();
+        self.waiters.borrow_mut().clear();
+        self.configured_at.set(Timestamp(0));
+        self.busy_until.set(Timestamp(0));
+        self.beat_kept.set(Timestamp(0));
+        self.probe_at.set(None);
+        self.untold.set(None);
+        self.alarm_at.set(None);
+        self.tables.forget_all()
+    }
+}

@@ -1,0 +1,52 @@
+//! A lane's one table: few rows, each written only when it says something new.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::JsValue;
+
+use crate::core::time::Timestamp;
+use crate::platform::Failure;
+use crate::platform::objects::Kind;
+use crate::platform::sql::Sql;
+
+/// Whose lane it is, its breaker and health, and what is due.
+pub const STATE: &str = "state";
+/// Where the service is probed.
+pub const TARGET: &str = "target";
+/// No permit outlives this.
+pub const BUSY_UNTIL: &str = "busy_until";
+
+pub struct Tables(Sql);
+
+impl Tables {
+    pub fn open(state: &JsValue) -> Result<Self, Failure> {
+        let sql = Sql::of(state, Kind::Lanes);
+        sql.run(
+            "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+            &[],
+        )?;
+        Ok(Self(sql))
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
+        let row = self.0.first("SELECT value FROM kept WHERE name = ?", &[name.into()])?;
+        Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+
+    pub fn put<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Failure> {
+        let text = serde_json::to_string(value)?;
+        self.0.run(
+            "INSERT INTO kept (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            &[name.into(), (&text).into()],
+        )
+    }
+
+    pub fn forget_all(&self) -> Result<(), Failure> {
+        self.0.delete_alarm();
+        self.0.run("DELETE FROM kept", &[])
+    }
+
+    pub fn set_alarm(&self, at: Timestamp) {
+        self.0.set_alarm(at);
+    }
+}
