@@ -6,6 +6,7 @@
 // SIGNING_SECRET is the secret the service was registered with; two of them, separated by a space, while it changes.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
+import { fileURLToPath } from "node:url";
 
 /** What the service can do: parameters in, result out. The gateway has checked the parameters against the schema. */
 const capabilities = {
@@ -30,7 +31,7 @@ const keys = (process.env.SIGNING_SECRET ?? "")
  * Whether the gateway sent this, and lately (Standard Webhooks 1.0).
  * @param {import("node:http").IncomingHttpHeaders} headers @param {Buffer} body
  */
-function isGenuine(headers, body) {
+export function isGenuine(headers, body) {
   const id = String(headers["webhook-id"] ?? "");
   const timestamp = String(headers["webhook-timestamp"] ?? "");
   const age = Date.now() / 1000 - Number(timestamp);
@@ -62,7 +63,7 @@ function work(body) {
 }
 
 /** The body, or nothing when it is too large. @param {import("node:http").IncomingMessage} request */
-async function read(request) {
+export async function read(request) {
   const chunks = [];
   let length = 0;
   for await (const chunk of request) {
@@ -90,16 +91,22 @@ const server = createServer(async (request, response) => {
   }
 });
 
-if (keys.length === 0) {
-  console.error("SIGNING_SECRET is not set: give the secret the service is registered with, whsec_…");
-  process.exit(1);
+/** Serves until it is told to end. @param {import("node:http").Server} server */
+export function serve(server) {
+  if (keys.length === 0) {
+    console.error("SIGNING_SECRET is not set: give the secret the service is registered with, whsec_…");
+    process.exit(1);
+  }
+  server.listen(Number(process.env.PORT ?? 9000), "127.0.0.1", () => {
+    const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+    console.log(`listening on http://127.0.0.1:${port}/`);
+  });
+  process.on("SIGTERM", () => {
+    // What runs is finished; what is idle is closed.
+    server.close();
+    server.closeIdleConnections();
+  });
 }
-server.listen(Number(process.env.PORT ?? 9000), "127.0.0.1", () => {
-  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-  console.log(`listening on http://127.0.0.1:${port}/`);
-});
-process.on("SIGTERM", () => {
-  // What runs is finished; what is idle is closed.
-  server.close();
-  server.closeIdleConnections();
-});
+
+// Not when another module only takes something from this one.
+if (process.argv[1] === fileURLToPath(import.meta.url)) serve(server);

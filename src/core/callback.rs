@@ -43,17 +43,17 @@ impl CallbackKey {
         self.0.clone().chain_update(tenant).chain_update(".").chain_update(id).chain_update(".").chain_update(lease)
     }
 
-    /// The last segment of a callback's path: `{context id}.{lease}.{tag}`.
+    /// The last segment of a callback's path: `{tenant}.{context id}.{lease}.{tag}`.
     pub fn token(&self, tenant: &str, id: &ContextId, lease: u64) -> String {
         let lease = lease.to_string();
         let tag = self.tag(tenant, id.as_str(), &lease).finalize().into_bytes();
         let tag = URL_SAFE_NO_PAD.encode(tag.get(..TAG).unwrap_or_default());
-        format!("{id}.{lease}.{tag}")
+        format!("{tenant}.{id}.{lease}.{tag}")
     }
 
     /// What a token opens; nothing when it is not one of ours.
     pub fn read(&self, tenant: &str, token: &str) -> Option<(ContextId, u64)> {
-        let mut parts = token.split('.');
+        let mut parts = token.strip_prefix(tenant)?.strip_prefix('.')?.split('.');
         let (Some(id), Some(lease), Some(tag), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
             return None;
         };
@@ -61,6 +61,11 @@ impl CallbackKey {
         self.tag(tenant, id, lease).verify_truncated_left(&tag).ok()?;
         Some((ContextId::parse(id)?, lease.parse().ok()?))
     }
+}
+
+/// Whose a token says it is: whose key is to verify it.
+pub fn tenant_of(token: &str) -> Option<&str> {
+    token.split_once('.').map(|(tenant, _)| tenant)
 }
 
 /// What a callback's body says.
@@ -111,7 +116,8 @@ mod tests {
     fn a_token_opens_one_lease_of_one_context_in_one_tenant() {
         let key = CallbackKey::new(b"secret");
         let token = key.token("default", &id(), 3);
-        assert_eq!(key.read("default", &token), Some((id(), 3)));
+        assert_eq!((tenant_of(&token), key.read("default", &token)), (Some("default"), Some((id(), 3))));
+        assert_eq!(key.read("other", &token.replace("default.", "other.")), None);
         assert_eq!(key.read("other", &token), None);
         assert_eq!(CallbackKey::new(b"another").read("default", &token), None);
         assert_eq!(key.read("default", &token.replace(".3.", ".4.")), None);

@@ -3,6 +3,8 @@
 //! A message names a store; what to run next is the store's to say. A message that comes twice finds nothing
 //! to do, one that is lost is rung again by the store's alarm.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::StreamExt;
@@ -18,6 +20,7 @@ use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log};
 
+use super::lanes::is_gated;
 use super::{LEASE_MS, Waiter, hint, work_on};
 
 /// A consumer stops taking on more after this; the platform gives it 15 minutes in all.
@@ -26,8 +29,13 @@ const SHIFT_MS: u64 = 10 * 60 * 1000;
 const STAYS_MS: u64 = 5_000;
 /// Contexts one consumer runs at the same time.
 const AT_ONCE: usize = 8;
+/// Of these, how many may stand in line for one service: its backlog must not keep others' work from being run.
+const IN_LINE: usize = 6;
 /// A consumer with room looks for more after this.
 const LOOK_AGAIN_MS: u64 = 2_000;
+
+/// Contexts a consumer has standing in line, by the service they want.
+type InLine = Rc<RefCell<BTreeMap<String, usize>>>;
 
 /// Works off what a store has: some at a time, so that a slow one does not hold up the others.
 pub async fn work_off(name: &str) -> Result<(), Failure> {
@@ -36,17 +44,13 @@ pub async fn work_off(name: &str) -> Result<(), Failure> {
         .and_then(|(tenant, code)| Some((tenant, StoreId::parse(code)?)))
         .ok_or_else(|| Failure("a message that names no store".into()))?;
     let began = clock::now();
+    let in_line = InLine::default();
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < AT_ONCE && clock::now().since(began) < SHIFT_MS {
             // Others' work only beside work of one's own: their own messages may wait behind it.
-            let Some((work, snapshot)) = claim(tenant, store, !running.is_empty()).await? else { break };
-            running.push(async move {
-                if let Err(failure) = work_on(tenant.into(), work, snapshot, STAYS_MS, Waiter::nobody()).await {
-                    // Its lease runs out, and the store sees to it.
-                    log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
-                }
-            });
+            let Some((work, snapshot)) = claim(tenant, store, !running.is_empty(), &in_line).await? else { break };
+            running.push(run(tenant, work, snapshot, in_line.clone()));
         }
         if running.is_empty() {
             return Ok(());
@@ -56,8 +60,29 @@ pub async fn work_off(name: &str) -> Result<(), Failure> {
     }
 }
 
+async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, in_line: InLine) {
+    let service = (work.lease == 0).then(|| work.admission.service.clone());
+    if let Some(service) = &service {
+        *in_line.borrow_mut().entry(service.clone()).or_default() += 1;
+    }
+    if let Err(failure) = work_on(tenant.into(), work, snapshot, None, STAYS_MS, Waiter::nobody()).await {
+        // Its lease runs out, and the store sees to it.
+        log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
+    }
+    if let Some(service) = service
+        && let Some(count) = in_line.borrow_mut().get_mut(&service)
+    {
+        *count = count.saturating_sub(1);
+    }
+}
+
 /// The next thing to do: of this store, or when `others` is set, of any.
-async fn claim(tenant: &str, store: StoreId, others: bool) -> Result<Option<(Work, Rc<Snapshot>)>, Failure> {
+async fn claim(
+    tenant: &str,
+    store: StoreId,
+    others: bool,
+    in_line: &InLine,
+) -> Result<Option<(Work, Rc<Snapshot>)>, Failure> {
     let mut snapshot = snapshot::fresh(tenant).await?;
     let mut stores = vec![store];
     if others {
@@ -66,10 +91,14 @@ async fn claim(tenant: &str, store: StoreId, others: bool) -> Result<Option<(Wor
     for store in stores {
         let name = store.object_name(tenant);
         loop {
-            let message =
-                Message { revision: snapshot.revision, ask: Ask::Claim { lease_ms: LEASE_MS, gated: Vec::new() } };
+            let gated =
+                snapshot.services.iter().filter(|entry| is_gated(entry)).map(|entry| entry.service().id.clone());
+            let crowded =
+                in_line.borrow().iter().filter(|(_, count)| **count >= IN_LINE).map(|(id, _)| id.clone()).collect();
+            let claim = Ask::Claim { lease_ms: LEASE_MS, gated: gated.collect(), without: crowded };
+            let message = Message { revision: snapshot.revision, ask: claim };
             match objects::send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await? {
-                Reply::Leased(work) => return Ok(Some((*work, snapshot))),
+                Reply::Leased(work) | Reply::Offered(work) => return Ok(Some((*work, snapshot))),
                 Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,
                 _ => break,
             }

@@ -4,6 +4,7 @@
 //! report under the lease in force counts, so two workers on one context cannot both end it.
 
 pub mod background;
+pub mod gate;
 pub mod lanes;
 mod store;
 pub mod unrecorded;
@@ -28,12 +29,18 @@ use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::{Failure, clock, log, random};
 use crate::transport::{self, Order};
 
+use gate::Gate;
+use lanes::Permit;
+
 pub use store::{ask, ask_decided, ask_stubbornly, hint};
 pub use waiter::{News, Waiter};
 
 /// A lease lasts this long; its holder keeps it alive while the service works.
 pub const LEASE_MS: u64 = 10_000;
 const RENEW_MS: u64 = 4_000;
+
+/// Where services call back.
+pub const CALLBACK_PATH: &str = "/v1/callbacks/";
 
 /// What a context is that has ended.
 pub struct Worked {
@@ -58,11 +65,14 @@ pub struct Attempted {
 }
 
 /// Calls one service once.
-pub async fn attempt(admission: &Admission, parameters: &str, lease: u64, number: u64, entry: &Entry) -> Attempted {
+pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Entry) -> Attempted {
     let started_at = clock::now();
-    let service = entry.service();
+    let (service, admission) = (entry.service(), &work.admission);
+    lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
     let trace = Trace::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
-    let order = Order { admission, parameters, attempt: number, trace, now: started_at };
+    let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
+    let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
+    let order = Order { work, callback_url, trace, now: started_at };
     let answer = match &service.transport {
         Transport::Http { url } => transport::http::call(&order, &entry.registered, url).await,
     };
@@ -73,7 +83,7 @@ pub async fn attempt(admission: &Admission, parameters: &str, lease: u64, number
         .position(|offer| offer.name == admission.capability && offer.version == admission.version);
     let verdict = upstream::read(&service.id, answer, offered.and_then(|at| entry.output(at)));
     let report = Report {
-        lease,
+        lease: work.lease,
         service: service.id.clone(),
         started_at,
         ended_at: clock::now(),
@@ -83,11 +93,13 @@ pub async fn attempt(admission: &Admission, parameters: &str, lease: u64, number
     Attempted { report, result: verdict.result }
 }
 
-/// Keeps a lease alive until the work is done; gives nothing when the context was cancelled or is another's.
+/// Keeps a lease (or with the number 0 an offer) and a permit alive until the work is done; gives nothing when the
+/// context was cancelled or is another's.
 async fn holding<T>(
     tenant: &str,
     admission: &Admission,
     lease: u64,
+    permit: Option<&Permit>,
     waiter: &mut Waiter,
     doing: impl Future<Output = T>,
 ) -> Option<T> {
@@ -110,15 +122,20 @@ async fn holding<T>(
                 log(&format!(r#"{{"level":"warn","message":"lease not renewed","detail":{:?}}}"#, failure.0));
             }
         }
+        if let Some(permit) = permit {
+            permit.renew().await;
+        }
         renew_at = clock::now().plus_ms(RENEW_MS);
     }
 }
 
-/// Works on a leased context until it ends, is another's, or waits longer than `stays_ms`.
+/// Works on a context until it ends, is another's, or waits longer than `stays_ms`. It is leased to this worker, or
+/// offered to it (with the lease 0). A permit is for the service it was admitted to.
 pub async fn work_on(
     tenant: String,
     mut work: Work,
     mut snapshot: Rc<Snapshot>,
+    mut permit: Option<Permit>,
     stays_ms: u64,
     mut waiter: Waiter,
 ) -> Result<(), Failure> {
@@ -126,33 +143,87 @@ pub async fn work_on(
     loop {
         let before = clock::now();
         let id = work.admission.id.clone();
-        let attempted = match choose_for(&work, &snapshot) {
-            Some((entry, candidate)) => {
+        let chosen = choose_for(&work, &snapshot).map(|(at, candidate)| (at, candidate.version));
+        let entry = chosen.as_ref().and_then(|(at, _)| snapshot.services.get(*at));
+        let mut refused = None;
+        if let Some(entry) = entry {
+            if entry.service().id != work.admission.service {
+                gate::unused(permit.take()).await;
+            }
+            if permit.is_none() && lanes::is_gated(entry) {
+                match gate::pass(&tenant, &work, entry, &mut waiter).await? {
+                    Gate::Open(passed) => permit = passed,
+                    Gate::Shut => return Ok(()),
+                    Gate::Refused(error) => refused = Some(error),
+                }
+            }
+        }
+        if work.lease == 0 {
+            let lease = Ask::Lease { id: id.clone(), lease_ms: LEASE_MS };
+            match ask_decided(&tenant, &id, &mut snapshot.clone(), lease).await {
+                Ok(Reply::Leased(leased)) => work = *leased,
+                // Somebody else took it, or it was cancelled meanwhile.
+                other => {
+                    gate::unused(permit).await;
+                    waiter.tell(News::GoesOn);
+                    return other.map(drop);
+                }
+            }
+        }
+        let mut attempted = match (entry, refused) {
+            (_, Some(error)) => ended_without_call(&work, before, error, true),
+            (None, None) => nobody(&work, before),
+            (Some(entry), None) => {
                 work.admission.service.clone_from(&entry.service().id);
-                work.admission.version = candidate.version;
-                let doing = attempt(&work.admission, work.parameters.get(), work.lease, work.attempt, entry);
-                let held = holding(&tenant, &work.admission, work.lease, &mut waiter, doing).await;
+                if let Some((_, version)) = &chosen {
+                    work.admission.version.clone_from(version);
+                }
+                let doing = attempt(&tenant, &work, &snapshot, entry);
+                let held = holding(&tenant, &work.admission, work.lease, permit.as_ref(), &mut waiter, doing).await;
                 held.unwrap_or_else(|| stopped(&work.admission, work.lease, before))
             }
-            None => nobody(&work, before),
         };
         let called = clock::now();
         timings.upstream += called.since(before);
-        match commit(&tenant, &id, attempted, stays_ms, timings, &mut waiter).await? {
+        let sample = lanes::sample(&attempted.report);
+        let mut told = None;
+        if let Some(entry) = entry {
+            within_budget(&mut attempted, &work, &snapshot, entry);
+            match permit.take() {
+                // Whoever calls next is to know what the probe has found.
+                Some(probe) if probe.is_probe() => probe.release(sample).await,
+                Some(held) => permit = Some(held),
+                None => told = lanes::note(&tenant, entry, sample),
+            }
+        }
+        let pause = commit(&tenant, &id, attempted, stays_ms, timings, &mut waiter).await;
+        if let Some(permit) = permit.take() {
+            permit.release(sample).await;
+        }
+        if let Some(telling) = told {
+            telling.await;
+        }
+        match pause? {
             None => return Ok(()),
             Some(ms) => waiter.pause_all(ms).await,
         }
+        work.tried.push(work.admission.service.clone());
+        work.attempt += 1;
+        work.lease = 0;
         snapshot = snapshot::fresh(&tenant).await?;
-        let lease = Ask::Lease { id: id.clone(), lease_ms: LEASE_MS };
-        match ask_decided(&tenant, &id, &mut snapshot, lease).await? {
-            Reply::Leased(next) => work = *next,
-            // Somebody else took it, or it was cancelled meanwhile.
-            _ => {
-                waiter.tell(News::GoesOn);
-                return Ok(());
-            }
-        }
     }
+}
+
+/// A failure that could only be tried again at the same service is final when that service's retry budget is spent.
+fn within_budget(attempted: &mut Attempted, work: &Work, snapshot: &Snapshot, entry: &Entry) {
+    let Outcome::Failed { retryable, untouched, error, .. } = &mut attempted.report.outcome else { return };
+    let admission = &work.admission;
+    let repeats = *retryable && (*untouched || admission.idempotent) && work.attempt < admission.retry.max_attempts;
+    if !repeats || others(work, snapshot, &entry.service().id) || lanes::may_retry(entry, clock::now()) {
+        return;
+    }
+    *retryable = false;
+    error.message.push_str(" It is not tried again: too many retries at this service already.");
 }
 
 /// Reports an attempt; gives the pause before the next, when it is this worker's to make.
@@ -177,32 +248,51 @@ async fn commit(
     Ok(None)
 }
 
-/// The first attempt goes where the router decided at admission; later ones rather elsewhere.
-fn choose_for<'s>(work: &Work, snapshot: &'s Snapshot) -> Option<(&'s Entry, Candidate)> {
+/// Everyone who could run this.
+fn candidates(work: &Work, snapshot: &Snapshot) -> Vec<Candidate> {
     let admission = &work.admission;
     let range = admission.asked_version.as_deref().and_then(|range| VersionReq::parse(range).ok());
     let wanted = Wanted {
         capability: &admission.capability,
         service: admission.asked_service.as_deref(),
         version: range.as_ref(),
-        tags: &[],
+        tags: &admission.asked_tags,
     };
     // Who may call was decided when it was admitted. A service that drains finishes what it was given.
     let takes = |service: &Service| !service.draining || service.id == admission.service;
     let services = snapshot.services.iter().map(Entry::service);
-    let candidates = route::candidates(services, wanted, takes, |_, _| true).unwrap_or_default();
-    let service_of = |candidate: &Candidate| snapshot.services.get(candidate.service);
-    let is_first_choice = |candidate: &&Candidate| {
-        work.tried.is_empty() && service_of(candidate).is_some_and(|entry| entry.service().id == admission.service)
-    };
-    let untried: Vec<Candidate> = candidates
+    route::candidates(services, wanted, takes, |_, _| true).unwrap_or_default()
+}
+
+fn id_of<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> Option<&'s str> {
+    snapshot.services.get(candidate.service).map(|entry| entry.service().id.as_str())
+}
+
+fn is_untried(work: &Work, snapshot: &Snapshot, candidate: &Candidate) -> bool {
+    id_of(snapshot, candidate).is_some_and(|id| !work.tried.iter().any(|tried| tried == id))
+}
+
+/// Whether there is somebody else to try.
+fn others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
+    candidates(work, snapshot)
         .iter()
-        .filter(|candidate| service_of(candidate).is_some_and(|entry| !work.tried.contains(&entry.service().id)))
-        .cloned()
-        .collect();
+        .any(|candidate| id_of(snapshot, candidate) != Some(than) && is_untried(work, snapshot, candidate))
+}
+
+/// The first attempt goes where the router decided at admission; later ones rather elsewhere.
+fn choose_for(work: &Work, snapshot: &Snapshot) -> Option<(usize, Candidate)> {
+    let candidates = candidates(work, snapshot);
+    let admitted_to = Some(work.admission.service.as_str());
+    if work.tried.is_empty()
+        && let Some(first) = candidates.iter().find(|candidate| id_of(snapshot, candidate) == admitted_to)
+    {
+        return Some((first.service, first.clone()));
+    }
+    let untried: Vec<Candidate> =
+        candidates.iter().filter(|candidate| is_untried(work, snapshot, candidate)).cloned().collect();
     let pool = if untried.is_empty() { &candidates } else { &untried };
-    let chosen = candidates.iter().find(is_first_choice).or_else(|| route::choose(pool, random::number()))?;
-    Some((service_of(chosen)?, chosen.clone()))
+    let chosen = route::choose(pool, random::number())?;
+    Some((chosen.service, chosen.clone()))
 }
 
 fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> Attempted {

@@ -9,13 +9,14 @@ use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
 use crate::core::context::{Admission, Head};
-use crate::objects::contexts::messages::{Ask, Reply};
+use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::contexts::view;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock};
 
 use super::{
-    Attempted, LEASE_MS, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, stopped,
+    Attempted, LEASE_MS, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, lanes,
+    stopped,
 };
 
 /// The number of the first and only lease.
@@ -34,56 +35,61 @@ pub async fn run(
     admission.retry.max_attempts = 1;
     let held = snapshot.clone();
     let entry = held.services.get(service).ok_or_else(|| Failure("a service went missing".into()))?;
+    let work = Work { admission, parameters, lease: LEASE, attempt: 1, tried: Vec::new(), input: None };
     let before = clock::now();
     let attempted = {
-        let mut doing = std::pin::pin!(attempt(&admission, parameters.get(), LEASE, 1, entry));
+        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry));
         let early = match select(doing.as_mut(), std::pin::pin!(waiter.time())).await {
             Either::Left((attempted, _)) => Some(attempted),
             Either::Right(_) => None,
         };
-        if early.is_none() {
-            admit(&tenant, &admission, &parameters, &mut snapshot).await?;
-            waiter.tell(News::GoesOn);
-            let attempted = holding(&tenant, &admission, LEASE, &mut waiter, doing).await;
-            let attempted = attempted.unwrap_or_else(|| stopped(&admission, LEASE, before));
-            return commit(&tenant, &admission.id, attempted, 0, Timings::default(), &mut waiter).await.map(drop);
+        match early {
+            Some(attempted) if attempted.report.outcome.ends() => attempted,
+            // The wait is over, or the service needs more than this one call: it must exist now.
+            early => {
+                admit(&tenant, &work, &mut snapshot).await?;
+                waiter.tell(News::GoesOn);
+                let attempted = match early {
+                    Some(attempted) => Some(attempted),
+                    None => holding(&tenant, &work.admission, LEASE, None, &mut waiter, doing).await,
+                };
+                let attempted = attempted.unwrap_or_else(|| stopped(&work.admission, LEASE, before));
+                let told = lanes::note(&tenant, entry, lanes::sample(&attempted.report));
+                let committed =
+                    commit(&tenant, &work.admission.id, attempted, 0, Timings::default(), &mut waiter).await;
+                if let Some(telling) = told {
+                    telling.await;
+                }
+                return committed.map(drop);
+            }
         }
-        early
     };
-    match attempted {
-        Some(attempted) => record(&tenant, admission, parameters, attempted, &mut waiter).await,
-        None => Ok(()),
+    let told = lanes::note(&tenant, entry, lanes::sample(&attempted.report));
+    record(&tenant, work, attempted, &mut waiter).await?;
+    if let Some(telling) = told {
+        telling.await;
     }
+    Ok(())
 }
 
 /// Makes the running context exist, under the lease its worker holds already.
-async fn admit(
-    tenant: &str,
-    admission: &Admission,
-    parameters: &RawValue,
-    snapshot: &mut Rc<Snapshot>,
-) -> Result<(), Failure> {
+async fn admit(tenant: &str, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result<(), Failure> {
     let admit = Ask::Admit {
-        admission: Box::new(admission.clone()),
-        parameters: parameters.to_owned(),
+        admission: Box::new(work.admission.clone()),
+        parameters: work.parameters.clone(),
         lease_ms: Some(LEASE_MS),
         offers: false,
         show: false,
         claim: None,
     };
-    match ask_decided(tenant, &admission.id, snapshot, admit).await? {
+    match ask_decided(tenant, &work.admission.id, snapshot, admit).await? {
         Reply::Admitted { lease: Some(LEASE), .. } => Ok(()),
         _ => Err(Failure("a context that runs could not be admitted".into())),
     }
 }
 
-async fn record(
-    tenant: &str,
-    admission: Admission,
-    parameters: Box<RawValue>,
-    attempted: Attempted,
-    waiter: &mut Waiter,
-) -> Result<(), Failure> {
+async fn record(tenant: &str, work: Work, attempted: Attempted, waiter: &mut Waiter) -> Result<(), Failure> {
+    let Work { admission, parameters, .. } = work;
     let Attempted { report, result } = attempted;
     let upstream = report.ended_at.since(report.started_at);
     let head = Head::recorded(admission.clone(), report.clone())

@@ -28,6 +28,11 @@ impl Waiter {
         Self(None)
     }
 
+    /// Whether somebody waits still.
+    pub fn waits(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Milliseconds until it must be told that the wait is over.
     fn left(&self, now: Timestamp) -> u64 {
         self.0.as_ref().map_or(u64::MAX, |(until, _)| until.since(now))

@@ -107,7 +107,7 @@ fn admission(
         capability: new.capability.clone(),
         asked_service: new.service.clone(),
         asked_version: new.version.as_ref().map(ToString::to_string),
-        asked_tags: Vec::new(),
+        asked_tags: new.tags.clone(),
         service: service.id.clone(),
         version: chosen.version.clone(),
         idempotent: offer.idempotent,

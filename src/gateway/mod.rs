@@ -7,6 +7,7 @@
 
 pub mod answer;
 mod call;
+mod callbacks;
 mod capabilities;
 mod contexts;
 mod cors;

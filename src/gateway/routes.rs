@@ -9,7 +9,7 @@ use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::{capabilities, contexts, events, keys, lists, measured, meta, services};
+use super::{callbacks, capabilities, contexts, events, keys, lists, measured, meta, services};
 
 /// A path, with what it names.
 enum Route<'p> {
@@ -21,7 +21,9 @@ enum Route<'p> {
     Context(&'p str),
     ContextCancel(&'p str),
     ContextReplay(&'p str),
+    ContextInput(&'p str),
     ContextEvents(&'p str),
+    Callback(&'p str),
     Services,
     Service(&'p str),
     ServiceHeartbeat(&'p str),
@@ -47,7 +49,9 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "contexts", id] => Route::Context(id),
         ["v1", "contexts", id, "cancel"] => Route::ContextCancel(id),
         ["v1", "contexts", id, "replay"] => Route::ContextReplay(id),
+        ["v1", "contexts", id, "input"] => Route::ContextInput(id),
         ["v1", "contexts", id, "events"] => Route::ContextEvents(id),
+        ["v1", "callbacks", token] => Route::Callback(token),
         ["v1", "services"] => Route::Services,
         ["v1", "services", id] => Route::Service(id),
         ["v1", "services", id, "heartbeat"] => Route::ServiceHeartbeat(id),
@@ -73,9 +77,8 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
-        Route::ContextCancel(_) | Route::ContextReplay(_) | Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => {
-            "POST"
-        }
+        Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
+        Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
         Route::ServiceHeartbeat(_) | Route::ServiceCheck(_) => "POST",
         Route::Service(_) => "GET, PUT, PATCH, DELETE",
         Route::Key(_) => "GET, DELETE",
@@ -101,12 +104,14 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Console, "GET" | "HEAD") => return meta::console(call).await,
         (Route::Events, "GET") => return events::stream(call).await,
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
+        (Route::Callback(token), "POST") => return callbacks::post(call, token).await,
         (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }
     let confirmed = matches!(
         (&route, method),
-        (Route::Contexts, "POST") | (Route::Context(_) | Route::ContextCancel(_) | Route::ContextReplay(_), _)
+        (Route::Contexts, "POST")
+            | (Route::Context(_) | Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_), _)
     );
     let caller = authenticated(call, if confirmed { Age::Any } else { Age::Current }).await?;
     match (route, method) {
@@ -115,6 +120,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Context(id), "GET") => contexts::get(call, caller, id).await,
         (Route::ContextCancel(id), "POST") => contexts::cancel(call, caller, id).await,
         (Route::ContextReplay(id), "POST") => contexts::replay(call, caller, id).await,
+        (Route::ContextInput(id), "POST") => contexts::input(call, caller, id).await,
         (Route::Services, "GET") => services::list(call, &caller).await,
         (Route::Service(id), "GET") => services::get(call, &caller, id).await,
         (Route::Service(id), "PUT") => services::put(call, &caller, id).await,

@@ -209,15 +209,15 @@ const BROKEN = 3;
 const TIMED_OUT = 4;
 
 /**
- * Posts to a service.
- * @param {number} token @param {string} url @param {string} headers @param {string} body @param {number} milliseconds
+ * Sends a service a body.
+ * @param {number} token @param {boolean} deletes @param {string} url @param {string} headers @param {string} body @param {number} milliseconds
  * @param {number} limit
  */
-export function post(token, url, headers, body, milliseconds, limit) {
+export function callService(token, deletes, url, headers, body, milliseconds, limit) {
   const controller = new AbortController();
   calls.set(token, controller);
   const timer = setTimeout(() => controller.abort(new DOMException("no answer in time", "TimeoutError")), milliseconds);
-  watch(token, called(url, headers, body, controller.signal, limit).finally(() => {
+  watch(token, called(deletes ? "DELETE" : "POST", url, headers, body, controller.signal, limit).finally(() => {
     clearTimeout(timer);
     calls.delete(token);
   }));
@@ -233,14 +233,14 @@ export function abort(token) {
 
 /**
  * Never rejects.
- * @param {string} url @param {string} headers @param {string} body @param {AbortSignal} signal @param {number} limit
+ * @param {string} method @param {string} url @param {string} headers @param {string} body @param {AbortSignal} signal @param {number} limit
  */
-async function called(url, headers, body, signal, limit) {
+async function called(method, url, headers, body, signal, limit) {
   /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, location: string, body: Uint8Array, detail: string }} */
   const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", location: "", body: new Uint8Array(), detail: "" };
   try {
     const response = await fetch(url, {
-      method: "POST", headers: headersOf(headers), body, redirect: "manual", signal,
+      method, headers: headersOf(headers), body, redirect: "manual", signal,
     });
     answer.status = response.status;
     answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(response.headers.get("content-type") ?? "");

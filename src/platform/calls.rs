@@ -1,4 +1,4 @@
-//! Calling a service: one post, bounded in time and size.
+//! Calling a service: one request, bounded in time and size.
 
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
@@ -25,7 +25,8 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn detail(this: &Reply) -> String;
 
-    fn post(token: u32, url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64);
+    #[wasm_bindgen(js_name = callService)]
+    fn call_service(token: u32, deletes: bool, url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64);
     fn abort(token: u32);
     fn probe(token: u32, url: &str, headers: &str, milliseconds: f64);
 }
@@ -58,10 +59,24 @@ impl Drop for Call {
     }
 }
 
-/// Posts `body`; `deadline` says whether the time given is all the context has.
-pub async fn post_json(url: &str, headers: &Headers, body: &str, milliseconds: u64, deadline: bool) -> Answer {
-    let limit = MAX_ANSWER_BYTES as f64;
-    let call = Awaited::new(|token| post(token, url, headers.as_str(), body, milliseconds as f64, limit));
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Post,
+    Delete,
+}
+
+/// Sends `body`; `deadline` says whether the time given is all the context has.
+pub async fn send_json(
+    method: Method,
+    url: &str,
+    headers: &Headers,
+    body: &str,
+    milliseconds: u64,
+    deadline: bool,
+) -> Answer {
+    let (deletes, limit) = (method == Method::Delete, MAX_ANSWER_BYTES as f64);
+    let call =
+        Awaited::new(|token| call_service(token, deletes, url, headers.as_str(), body, milliseconds as f64, limit));
     let mut call = Call { token: call.token(), answered: false, call };
     let reply = call.answer().await;
     let Ok(reply) = reply else {

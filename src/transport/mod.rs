@@ -2,17 +2,15 @@
 
 pub mod http;
 
-use crate::core::context::Admission;
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
+use crate::objects::contexts::messages::Work;
 
 /// One attempt to be made, as every transport needs it.
 pub struct Order<'a> {
-    pub admission: &'a Admission,
-    /// As the client sent them.
-    pub parameters: &'a str,
-    /// From 1.
-    pub attempt: u64,
+    pub work: &'a Work,
+    /// Where the service may end its work later.
+    pub callback_url: String,
     /// What the attempt's own span is called.
     pub trace: Trace,
     pub now: Timestamp,

@@ -13,7 +13,6 @@ const skip = !seen.has("POST /v1/contexts 200") && "only some of the tests ran";
 
 const notYet = "nothing answers with it yet";
 const events = {
-  "context.input_required": "nothing waits for input yet",
   "service.status": "nothing measures services yet",
 };
 const codes = {

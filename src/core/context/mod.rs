@@ -213,6 +213,16 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether it is the attempt's end, as far as its service is concerned.
+    pub fn ends(&self) -> bool {
+        match self {
+            Outcome::Succeeded | Outcome::Failed { .. } => true,
+            Outcome::Accepted { .. } | Outcome::InputRequired { .. } => false,
+        }
+    }
+}
+
 /// What follows from a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

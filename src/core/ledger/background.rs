@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::super::context::{Head, Outcome, Verdict};
+use super::super::context::{AttemptOutcome, Head, Outcome, Verdict};
 use super::super::event::last_number;
 use super::super::id::ContextId;
 use super::super::time::Timestamp;
@@ -72,7 +72,14 @@ impl<S: Shelf> Ledger<S> {
 }
 
 fn late(head: Head, lease: u64) -> CalledBack {
-    // An attempt that is still under way has left no trace that tells whose end it was.
-    let last = head.status.is_final() && head.leases == lease;
-    if last { CalledBack::Again(Box::new(head)) } else { CalledBack::Lost(Box::new(head)) }
+    // What the clock or its owner ended was not ended by this.
+    let reported = head
+        .attempts
+        .last()
+        .is_some_and(|last| matches!(last.outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed));
+    if head.status.is_final() && head.leases == lease && reported {
+        CalledBack::Again(Box::new(head))
+    } else {
+        CalledBack::Lost(Box::new(head))
+    }
 }

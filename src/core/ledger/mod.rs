@@ -22,6 +22,7 @@ use super::context::{Admission, Background, Cancelled, ContextError, Head, Refus
 use super::event::{self, last_number};
 use super::id::ContextId;
 use super::idempotency::{Claim, WINDOW_MS};
+use super::lifecycle::Status;
 use super::time::Timestamp;
 
 pub use background::{Callback, CalledBack};
@@ -44,8 +45,8 @@ pub struct Effects {
     pub rings: u64,
     /// There is something to tell.
     pub tells: bool,
-    /// These have ended: who waits for them is woken.
-    pub ended: Vec<ContextId>,
+    /// These have ended or ask for input: who waits for them is woken.
+    pub rested: Vec<ContextId>,
 }
 
 /// What admitting came to.
@@ -303,10 +304,17 @@ impl<S: Shelf> Ledger<S> {
         Ok(Some(Box::new(Attempting { head, parameters })))
     }
 
-    /// Whatever should run next. What goes to one of the `gated` services is only offered.
-    pub fn claim(&mut self, lease_ms: u64, gated: &[String], now: Timestamp) -> Result<Claimed, Broken> {
+    /// Whatever should run next, but not at one of the services `without`. What goes to one of the `gated` services is
+    /// only offered.
+    pub fn claim(
+        &mut self,
+        lease_ms: u64,
+        gated: &[String],
+        without: &[String],
+        now: Timestamp,
+    ) -> Result<Claimed, Broken> {
         self.offered.retain(|_, until| *until > now);
-        for Ready { id, service } in self.shelf.ready(now, 8 + self.offered.len() as u64)? {
+        for Ready { id, service } in self.shelf.ready(now, without, 8 + self.offered.len() as u64)? {
             if self.is_offered(&id, now) || self.ended.contains(&id) {
                 continue;
             }
@@ -380,13 +388,15 @@ impl<S: Shelf> Ledger<S> {
     /// Writes a decision down and tells of it.
     fn keep(&mut self, head: &mut Head, verdict: Verdict, result: Option<&RawValue>, known: u64) -> Result<(), Broken> {
         self.number(head)?;
+        if head.status.is_final() || head.status == Status::InputRequired {
+            self.effects.rested.push(head.id().clone());
+        }
         match verdict {
             Verdict::Ended => {
                 self.shelf.finish(head, result)?;
                 self.ended.insert(head.id().clone());
                 self.offered.remove(head.id());
                 self.outbox.ended(last_number(head), head.id().clone());
-                self.effects.ended.push(head.id().clone());
             }
             Verdict::Waits(_) | Verdict::LivesOn | Verdict::Unchanged => {
                 self.shelf.update(head)?;
@@ -420,8 +430,10 @@ impl<S: Shelf> Ledger<S> {
         live.map_or_else(|| self.shelf.done(id), |live| Ok(Some(live)))
     }
 
-    pub fn lives(&self, id: &ContextId) -> Result<bool, Broken> {
-        Ok(!self.ended.contains(id) && self.shelf.live_head(id)?.is_some())
+    /// Whether there is something to wait for: it has not ended, and unless `to_the_end` asks nobody for input.
+    pub fn goes_on(&self, id: &ContextId, to_the_end: bool) -> Result<bool, Broken> {
+        let head = if self.ended.contains(id) { None } else { self.shelf.live_head(id)? };
+        Ok(head.is_some_and(|head| to_the_end || head.status != Status::InputRequired))
     }
 
     pub fn cancel(&mut self, id: &ContextId, now: Timestamp) -> Result<Cancelling, Broken> {

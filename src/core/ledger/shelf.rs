@@ -66,8 +66,8 @@ pub trait Shelf {
     fn live_heads(&self) -> Result<Vec<Head>, Broken>;
     /// Everything live, soonest first.
     fn by_due(&self) -> Result<Vec<Due>, Broken>;
-    /// What waits and may begin: highest priority first, then oldest.
-    fn ready(&self, now: Timestamp, most: u64) -> Result<Vec<Ready>, Broken>;
+    /// What waits and may begin, but not at one of the services `without`: highest priority first, then oldest.
+    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<Ready>, Broken>;
 
     /// What an idempotency key stands for: a context, and the fingerprint of what was sent.
     fn claimed(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, Broken>;

@@ -89,11 +89,13 @@ impl Store {
                 let leased = self.decide(|ledger| ledger.lease(&id, lease_ms, now))?;
                 Ok(leased.map_or(Reply::Nothing, |attempting| Reply::Leased(work(*attempting))))
             }
-            Ask::Claim { lease_ms, gated } => Ok(match self.decide(|ledger| ledger.claim(lease_ms, &gated, now))? {
-                Claimed::Nothing => Reply::Nothing,
-                Claimed::Leased(attempting) => Reply::Leased(work(*attempting)),
-                Claimed::Offered(attempting) => Reply::Offered(work(*attempting)),
-            }),
+            Ask::Claim { lease_ms, gated, without } => {
+                Ok(match self.decide(|ledger| ledger.claim(lease_ms, &gated, &without, now))? {
+                    Claimed::Nothing => Reply::Nothing,
+                    Claimed::Leased(attempting) => Reply::Leased(work(*attempting)),
+                    Claimed::Offered(attempting) => Reply::Offered(work(*attempting)),
+                })
+            }
             Ask::Get { id } => self.get(&id),
             Ask::Origin { id } => self.origin(&id),
             Ask::Cancel { id } => self.cancel(&id, now),
@@ -125,6 +127,7 @@ impl Store {
         Ok(Reply::Context(Box::new(Found {
             owner: head.admission.owner.clone(),
             capability: head.admission.capability.clone(),
+            version: head.admission.version.clone(),
             service: head.admission.service.clone(),
             status: head.status,
             ended: head.status.is_final(),

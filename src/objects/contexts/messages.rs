@@ -1,5 +1,6 @@
 //! What is asked of a context store, and what it replies.
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -73,6 +74,9 @@ pub enum Ask {
         lease_ms: u64,
         #[serde(default)]
         gated: Vec<String>,
+        /// Nothing that goes to one of these.
+        #[serde(default)]
+        without: Vec<String>,
     },
     /// Gives an offered context back; with `until` it waits at least so long.
     PutBack {
@@ -103,10 +107,12 @@ pub enum Ask {
     Origin {
         id: ContextId,
     },
-    /// As `Get`, once it has ended or the time is over.
+    /// As `Get`, once it has ended or the time is over; unless `to_the_end`, also when it asks for input.
     Wait {
         id: ContextId,
         milliseconds: u64,
+        #[serde(default)]
+        to_the_end: bool,
     },
     Cancel {
         id: ContextId,
@@ -254,6 +260,7 @@ pub struct Work {
 pub struct Found {
     pub owner: String,
     pub capability: String,
+    pub version: Version,
     pub service: String,
     pub status: Status,
     pub ended: bool,

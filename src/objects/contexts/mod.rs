@@ -117,14 +117,14 @@ impl Store {
         decided
     }
 
-    fn carry_out(self: &Rc<Self>, Effects { alarm, rings, tells, ended }: Effects) {
+    fn carry_out(self: &Rc<Self>, Effects { alarm, rings, tells, rested }: Effects) {
         if let Some(at) = alarm {
             self.tables.set_alarm(at);
         }
         if rings > 0 {
             self.ring(rings);
         }
-        for id in ended {
+        for id in rested {
             for waiter in self.waiters.borrow_mut().remove(&id).unwrap_or_default() {
                 // Who stopped waiting needs no word.
                 let _ = waiter.send(());
@@ -205,8 +205,8 @@ impl Store {
                 self.flush().await;
                 Ok(Reply::Done)
             }
-            Ask::Wait { ref id, milliseconds } if message.revision >= self.revision.get() => {
-                self.wait(id, milliseconds).await?;
+            Ask::Wait { ref id, milliseconds, to_the_end } if message.revision >= self.revision.get() => {
+                self.wait(id, milliseconds, to_the_end).await?;
                 let get = Ask::Get { id: id.clone() };
                 // Who waits was let in when the wait began.
                 let revision = self.revision.get();
@@ -228,17 +228,21 @@ impl Store {
         Ok(())
     }
 
-    async fn wait(&self, id: &ContextId, milliseconds: u64) -> Result<(), Failure> {
-        if self.ledger.borrow().lives(id)? {
+    async fn wait(&self, id: &ContextId, milliseconds: u64, to_the_end: bool) -> Result<(), Failure> {
+        let until = clock::now().plus_ms(milliseconds);
+        loop {
+            let left = until.since(clock::now());
+            if left == 0 || !self.ledger.borrow().goes_on(id, to_the_end)? {
+                return Ok(());
+            }
             let (sender, receiver) = oneshot::channel();
             self.waiters.borrow_mut().entry(id.clone()).or_default().push(sender);
-            let pause = std::pin::pin!(clock::pause(milliseconds));
+            let pause = std::pin::pin!(clock::pause(left));
             if let Either::Right(_) = select(receiver, pause).await
                 && let Some(waiting) = self.waiters.borrow_mut().get_mut(id)
             {
                 waiting.retain(|sender| !sender.is_canceled());
             }
         }
-        Ok(())
     }
 }

@@ -264,12 +264,11 @@ impl Shelf for Tables {
             .collect())
     }
 
-    /// What waits and may begin: highest priority first, then oldest.
-    fn ready(&self, now: Timestamp, most: u64) -> Result<Vec<Ready>, Broken> {
+    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<Ready>, Broken> {
         let rows = self.0.rows(
-            "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(? AS INTEGER) \
-             ORDER BY priority DESC, key LIMIT CAST(? AS INTEGER)",
-            &[now.0.into(), most.into()],
+            "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(?1 AS INTEGER) \
+             AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key LIMIT CAST(?3 AS INTEGER)",
+            &[now.0.into(), (&serde_json::to_string(without)?).into(), most.into()],
         )?;
         let ready = |row: &Row| Some(Ready { id: ContextId::parse(&row.text(0)?)?, service: row.text(1)? });
         Ok(rows.iter().filter_map(ready).collect())

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::core::budget::Budget;
+use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
 use crate::core::measured::Measured;
 use crate::core::route::{Offering, Standing};
@@ -98,6 +99,7 @@ pub struct Snapshot {
     pub stores: Vec<crate::core::id::StoreId>,
     pub keys: Vec<Key>,
     pub cursor_key: CursorKey,
+    pub callback_key: CallbackKey,
     by_key: HashMap<String, usize>,
     fetched_at: Cell<Timestamp>,
     refreshing: Cell<bool>,
@@ -124,6 +126,7 @@ impl Snapshot {
             services: data.services.into_iter().map(entry).collect(),
             stores: data.stores,
             keys: data.keys,
+            callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),
             cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
             by_key,
             fetched_at: Cell::new(clock::now()),

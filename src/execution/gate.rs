@@ -1,0 +1,131 @@
+//! The way to a service that asks for a permit first: through its lane, or not at all now.
+//!
+//! A context that stands in line waits as `queued`, offered to the worker that stands there for it; the offer and
+//! whatever lease there is are kept alive meanwhile. When the worker is gone, the store offers the context to another.
+
+use crate::core::context::ContextError;
+use crate::core::lifecycle::ErrorCode;
+use crate::core::sample::{Sample, Signal};
+use crate::core::time::Timestamp;
+use crate::objects::contexts::messages::{Ask, Reply, Work};
+use crate::objects::registry::snapshot::Entry;
+use crate::platform::{Failure, clock, log, random};
+
+use super::lanes::{self, Asking, Entered, Permit};
+use super::{News, Timings, Waiter, Worked, ask_stubbornly, holding};
+
+/// How long a worker stands in line at a time when nobody waits for its context: others, more urgent, may have come.
+const TURN_MS: u64 = 5_000;
+/// The same when somebody waits.
+const LONG_TURN_MS: u64 = 25_000;
+/// A lane that cannot be reached is asked again after this.
+const LANE_AWAY_MS: u64 = 1_000;
+
+pub enum Gate {
+    Open(Option<Permit>),
+    /// The attempt is not made, by this worker or at all; the store knows.
+    Shut,
+    /// The attempt was leased already; it ends with this.
+    Refused(ContextError),
+}
+
+/// Passes the gate of a service, or says why not.
+pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter) -> Result<Gate, Failure> {
+    let admission = &work.admission;
+    let asking = Asking {
+        tenant,
+        entry,
+        context: &admission.id,
+        principal: &admission.owner,
+        priority: admission.priority,
+        deadline: admission.expires_at,
+        admitted: true,
+    };
+    loop {
+        let turn = if waiter.waits() { LONG_TURN_MS } else { TURN_MS };
+        let turn = turn.min(admission.expires_at.since(clock::now()));
+        let acquiring = lanes::acquire(&asking, turn);
+        let Some(entered) = holding(tenant, admission, work.lease, None, waiter, acquiring).await else {
+            // Cancelled, ended, or somebody else's.
+            lanes::leave(tenant, entry, &admission.id).await;
+            waiter.tell(News::GoesOn);
+            return Ok(Gate::Shut);
+        };
+        match entered {
+            Ok(Entered::Free) => return Ok(Gate::Open(None)),
+            Ok(Entered::Permit(permit)) => return Ok(Gate::Open(Some(permit))),
+            Ok(Entered::Waiting | Entered::Full { .. }) if waiter.waits() || work.lease > 0 => {}
+            Ok(Entered::Waiting | Entered::Full { .. }) => {
+                put_back(tenant, work, None).await?;
+                return Ok(Gate::Shut);
+            }
+            Ok(Entered::Open { until }) => return closed_off(tenant, work, entry, until, waiter).await,
+            Ok(Entered::TooLate) => {
+                let message = "What is left of its time is less than the service takes.";
+                return refuse(tenant, work, error(ErrorCode::DeadlineExceeded, message, entry), waiter).await;
+            }
+            // Without a limit the lane's word is only advice.
+            Err(failure) if entry.service().limits.max_concurrency.is_none() => {
+                log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
+                return Ok(Gate::Open(None));
+            }
+            Err(failure) => {
+                log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
+                waiter.pause(LANE_AWAY_MS).await;
+            }
+        }
+        if admission.expires_at <= clock::now() {
+            // Its store ends it.
+            waiter.tell(News::GoesOn);
+            return Ok(Gate::Shut);
+        }
+    }
+}
+
+/// Who waits is told at once; what nobody waits for comes back when the service may be tried again.
+async fn closed_off(
+    tenant: &str,
+    work: &Work,
+    entry: &Entry,
+    until: Timestamp,
+    waiter: &mut Waiter,
+) -> Result<Gate, Failure> {
+    // Not all in the same moment.
+    let until = until.plus_ms(random::number() % 500);
+    if !waiter.waits() && work.lease == 0 && until < work.admission.expires_at {
+        put_back(tenant, work, Some(until)).await?;
+        return Ok(Gate::Shut);
+    }
+    let message = "Its circuit is open: the service failed too often, and is not called for a while.";
+    refuse(tenant, work, error(ErrorCode::CircuitOpen, message, entry), waiter).await
+}
+
+fn error(code: ErrorCode, message: &str, entry: &Entry) -> ContextError {
+    ContextError { code, message: message.into(), service: Some(entry.service().id.clone()), details: None }
+}
+
+async fn put_back(tenant: &str, work: &Work, until: Option<Timestamp>) -> Result<(), Failure> {
+    let put_back = Ask::PutBack { id: work.admission.id.clone(), until };
+    ask_stubbornly(tenant, &work.admission.id, put_back).await.map(drop)
+}
+
+async fn refuse(tenant: &str, work: &Work, error: ContextError, waiter: &mut Waiter) -> Result<Gate, Failure> {
+    if work.lease > 0 {
+        return Ok(Gate::Refused(error));
+    }
+    let id = &work.admission.id;
+    match ask_stubbornly(tenant, id, Ask::Refuse { id: id.clone(), error }).await? {
+        Reply::Changed { view, ended: true } => {
+            waiter.tell(News::Ended(Worked { view, result: None, timings: Timings::default() }));
+        }
+        _ => waiter.tell(News::GoesOn),
+    }
+    Ok(Gate::Shut)
+}
+
+/// Gives a permit back with which no call was made.
+pub async fn unused(permit: Option<Permit>) {
+    if let Some(permit) = permit {
+        permit.release(Sample { outcome: Signal::Neither, latency_ms: 0, at: clock::now() }).await;
+    }
+}

@@ -1,0 +1,83 @@
+//! `POST /v1/callbacks/{token}`: where a service ends the work it took on in the background, keeps it alive, or asks
+//! for input. The token is all the authority there is: it opens one attempt of one context.
+
+use std::rc::Rc;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::auth::FIRST_TENANT;
+use crate::core::callback::{self, Said};
+use crate::core::context::Outcome;
+use crate::core::id::ContextId;
+use crate::core::json::Fault;
+use crate::core::lifecycle::ErrorCode;
+use crate::core::problem::{Code, Problem};
+use crate::core::upstream::{self, Answer as Upstream};
+use crate::execution::{ask, ask_decided};
+use crate::objects::contexts::messages::{Ask, Found, Reply, Say};
+use crate::objects::registry::snapshot::{self, Snapshot};
+
+use super::answer::{Answer, internal};
+use super::call::Call;
+
+fn unknown() -> Problem {
+    Problem::not_found("callback")
+}
+
+pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
+    let tenant = callback::tenant_of(token).filter(|tenant| *tenant == FIRST_TENANT).ok_or_else(unknown)?;
+    let snapshot = snapshot::any(tenant).await.map_err(internal)?;
+    let (id, lease) = snapshot.callback_key.read(tenant, token).ok_or_else(unknown)?;
+    let body = call.json_body().await?;
+    let text = std::str::from_utf8(&body).unwrap_or_default();
+    let said = callback::read(text).map_err(Problem::invalid)?;
+    let say = match said {
+        Said::Beat { lease_ms, progress } => Say::Beat {
+            lease_ms,
+            progress: progress
+                .map(|text| RawValue::from_string(text.into()))
+                .transpose()
+                .map_err(|error| Problem::internal(error.to_string()))?,
+        },
+        Said::Outcome => outcome(&snapshot, found(tenant, &id, snapshot.clone()).await?.as_ref(), body)?,
+    };
+    match ask(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, say }).await.map_err(internal)? {
+        Reply::CalledBack { status, counts: true } => Answer::json(200, &json!({"id": id, "status": status})),
+        Reply::CalledBack { .. } => Err(Problem::new(
+            Code::Conflict,
+            "This callback's time is over: the context has ended, or another attempt has begun. Stop working on it.",
+        )),
+        _ => Err(unknown()),
+    }
+}
+
+async fn found(tenant: &str, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Result<Box<Found>, Problem> {
+    match ask_decided(tenant, id, &mut snapshot, Ask::Get { id: id.clone() }).await.map_err(internal)? {
+        Reply::Context(found) => Ok(found),
+        _ => Err(unknown()),
+    }
+}
+
+/// Reads a result, an error or a request for input as if it were the service's answer.
+fn outcome(snapshot: &Snapshot, found: &Found, body: Vec<u8>) -> Result<Say, Problem> {
+    let schema = snapshot.service(&found.service).and_then(|entry| {
+        let offers = &entry.service().capabilities;
+        let at = offers.iter().position(|offer| offer.name == found.capability && offer.version == found.version)?;
+        entry.output(at)
+    });
+    let answer = Upstream::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body };
+    let verdict = upstream::read(&found.service, answer, schema);
+    match verdict.outcome {
+        // Said to who can mend it: the context goes on until its time is over.
+        Outcome::Failed { error, .. } if error.code == ErrorCode::UpstreamInvalidResponse => {
+            let faults = error.details.and_then(|details| serde_json::from_str::<Vec<Fault>>(details.get()).ok());
+            let inside = |fault: Fault| Fault { pointer: fault.pointer.replacen('#', "#/result", 1), ..fault };
+            Err(Problem::invalid(match faults {
+                Some(faults) => faults.into_iter().map(inside).collect(),
+                None => vec![Fault::new("#", error.message)],
+            }))
+        }
+        outcome => Ok(Say::Outcome { outcome, result: verdict.result }),
+    }
+}

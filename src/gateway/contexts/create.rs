@@ -1,0 +1,217 @@
+//! Creating a context: decided, let through its service's gate, admitted, and run or left to the queue.
+
+use serde_json::value::RawValue;
+
+use crate::auth::{self, Age, Principal};
+use crate::core::canonical;
+use crate::core::id::ContextId;
+use crate::core::idempotency::{self, Claim};
+use crate::core::prefer::{self, Prefer};
+use crate::core::problem::{Code, Problem};
+use crate::core::request::{self, NewContext};
+use crate::execution::lanes::{Permit, is_gated};
+use crate::execution::{LEASE_MS, gate, hint, unrecorded, work_on};
+use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
+use crate::objects::registry::snapshot::{self, Entry};
+use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::{clock, log, random};
+
+use super::super::answer::{Answer, internal};
+use super::super::call::{Call, Caller};
+use super::super::decision::{Decision, decide_surely};
+use super::entrance::{Entrance, enter};
+use super::waiting::{accepted, at_once, told, wait_for, wait_seconds, waited, waiter};
+
+/// What may live longer than this does not run behind an answer, but from the queue.
+const SHORT_SECONDS: u64 = 25;
+/// A retry that comes sooner than this is made by the worker that holds the request.
+const STAYS_MS: u64 = 5_000;
+
+/// The key a request comes under, with what it claims.
+fn claimed(call: &Call, principal: &Principal, text: &str) -> Result<Option<(String, Claim)>, Problem> {
+    let Some(header) = call.request.header("idempotency-key") else { return Ok(None) };
+    let malformed = || {
+        Problem::new(Code::InvalidRequest, "Idempotency-Key must be 1 to 255 visible ASCII characters, quoted or bare.")
+    };
+    let key = idempotency::parse(header).ok_or_else(malformed)?;
+    let fingerprint = canonical::fingerprint(text).ok_or_else(|| Problem::internal("a body without a fingerprint"))?;
+    let claim = Claim::new(&principal.tenant, &principal.principal, &call.path, &key, fingerprint);
+    Ok(Some((key, claim)))
+}
+
+pub async fn create(call: &Call, caller: Caller) -> Result<Answer, Problem> {
+    let body = call.json_body().await?;
+    let text = std::str::from_utf8(&body).unwrap_or_default();
+    let new = request::read(text).map_err(Problem::invalid)?;
+    make(call, caller, &new, text).await
+}
+
+/// Makes a context and answers as it is preferred. `text` is what an idempotency key is remembered with.
+pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, text: &str) -> Result<Answer, Problem> {
+    let preference = prefer::parse(call.request.header("prefer"));
+    let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
+    let claimed = claimed(call, &caller.principal, text)?;
+    let tenant = caller.principal.tenant.clone();
+    let mut admit_ms = 0;
+    for _ in 0..3 {
+        let mut decision = match (decide_surely(call, &mut caller, new).await, &claimed) {
+            (Ok(decision), _) => decision,
+            (Err(problem), None) => return Err(problem),
+            // What was accepted once stays so, whatever has changed since.
+            (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
+        };
+        caller.refresh_ahead(call);
+        let waits = new.run_at.is_some_and(|at| at > clock::now());
+        let entry = decided(&caller, &decision)?;
+        let gated = is_gated(entry);
+        if !decision.durable && !waits && !preference.respond_async && claimed.is_none() && !gated {
+            return run_unrecorded(call, &caller, decision, parameters, &preference).await;
+        }
+        if let Some((key, claim)) = &claimed {
+            let store = claim.store(call.settings.home_region);
+            decision.admission.id = ContextId::new(store, decision.admission.created_at, random::bytes());
+            decision.admission.idempotency_key = Some(key.clone());
+        }
+        // Behind an answer only what surely ends in the time the platform gives; else the queue.
+        let here = !waits && (!preference.respond_async || decision.timeout_seconds <= SHORT_SECONDS);
+        let entrance =
+            if waits { Ok(Entrance::Now(None)) } else { enter(&tenant, &decision.admission, entry, here).await };
+        let (mut permit, offers) = match (entrance, &claimed) {
+            (Ok(Entrance::Now(permit)), _) => (permit, false),
+            (Ok(Entrance::Later), _) => (None, here),
+            (Err(problem), None) => return Err(problem),
+            (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
+        };
+        let before = clock::now();
+        let admission = decision.admission;
+        let admit = Ask::Admit {
+            admission: Box::new(admission.clone()),
+            parameters: parameters.clone(),
+            lease_ms: (here && !offers).then_some(LEASE_MS),
+            offers,
+            show: at_once(&preference),
+            claim: claimed.as_ref().map(|(_, claim)| claim.clone()),
+        };
+        let id = admission.id.clone();
+        let reply = admitted(&caller, &id, admit).await;
+        admit_ms += clock::now().since(before);
+        if !matches!(reply, Ok(Reply::Admitted { lease: Some(_), .. })) {
+            // Nothing runs under it: another may have it.
+            gate::unused(permit.take()).await;
+        }
+        match reply? {
+            Reply::Stale { .. } => {
+                caller.snapshot = snapshot::refreshed(&caller.principal.tenant).await.map_err(internal)?;
+                caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
+            }
+            Reply::Admitted { lease, view } if lease.is_some() || offers => {
+                let lease = lease.unwrap_or(0);
+                let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new(), input: None };
+                return run_here(call, &caller, work, permit, view, &preference, admit_ms).await;
+            }
+            Reply::Admitted { lease: None, view: Some(view) } => {
+                return wait_for(call, caller, id, view, &parameters, &preference, admit_ms, waits).await;
+            }
+            Reply::Replayed { id } => return replayed(call, &caller, &id, &preference).await,
+            Reply::KeyReused => return Err(key_reused()),
+            Reply::Taken => {}
+            _ => return Err(Problem::internal("the store answered something else")),
+        }
+    }
+    Err(Problem::internal("the registry changes faster than it can be read"))
+}
+
+fn decided<'c>(caller: &'c Caller, decision: &Decision) -> Result<&'c Entry, Problem> {
+    caller.snapshot.services.get(decision.service).ok_or_else(|| Problem::internal("a service went missing"))
+}
+
+fn key_reused() -> Problem {
+    let detail =
+        "This Idempotency-Key was sent with another body within the last 24 hours. Use a new key for a new request.";
+    Problem::new(Code::IdempotencyKeyReused, detail)
+}
+
+/// What a key stands for, where the request itself would be refused; else that refusal.
+async fn recalled(
+    call: &Call,
+    caller: &Caller,
+    claim: &Claim,
+    preference: &Prefer,
+    problem: Problem,
+) -> Result<Answer, Problem> {
+    let store = claim.store(call.settings.home_region);
+    let name = store.object_name(&caller.principal.tenant);
+    let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
+    match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
+        Reply::Replayed { id } => replayed(call, caller, &id, preference).await,
+        Reply::KeyReused => Err(key_reused()),
+        _ => Err(problem),
+    }
+}
+
+/// The answer to a repeat: the context that the first request made, waited for as asked.
+async fn replayed(call: &Call, caller: &Caller, id: &ContextId, preference: &Prefer) -> Result<Answer, Problem> {
+    let seconds = if at_once(preference) { 0 } else { wait_seconds(preference) };
+    match waited(call, caller, id, preference, seconds).await? {
+        Some(answer) => Ok(answer.with("idempotency-replayed", "true")),
+        None => Err(Problem::internal("a context that was admitted is not there")),
+    }
+}
+
+/// Admits, once more if the first reply was lost: the store knows the id again.
+async fn admitted(caller: &Caller, id: &ContextId, admit: Ask) -> Result<Reply, Problem> {
+    let store = id.store().ok_or_else(|| Problem::internal("a context without a store"))?;
+    let name = store.object_name(&caller.principal.tenant);
+    let message = Message { revision: caller.snapshot.revision, ask: admit };
+    match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await {
+        Ok(reply) => Ok(reply),
+        Err(_) => send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal),
+    }
+}
+
+/// Runs a leased context, or one that stands in line, in this worker, for as long as the client waits and a while beyond.
+async fn run_here(
+    call: &Call,
+    caller: &Caller,
+    work: Work,
+    permit: Option<Permit>,
+    view: Option<Box<RawValue>>,
+    preference: &Prefer,
+    admit_ms: u64,
+) -> Result<Answer, Problem> {
+    let id = work.admission.id.clone();
+    let parameters = work.parameters.clone();
+    let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
+    let (waiter, news) = waiter(call, preference);
+    call.keep_running(async move {
+        if let Err(failure) = work_on(tenant, work, snapshot, permit, STAYS_MS, waiter).await {
+            // Its lease runs out, and the store sees to it.
+            log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
+        }
+    });
+    if let Some(view) = view.filter(|_| at_once(preference)) {
+        return Ok(accepted(&view, parameters.get(), &id, preference, None));
+    }
+    told(call, caller, &id, &parameters, preference, admit_ms, news).await
+}
+
+/// `durable: false`: executed first, recorded after the answer.
+async fn run_unrecorded(
+    call: &Call,
+    caller: &Caller,
+    decision: Decision,
+    parameters: Box<RawValue>,
+    preference: &Prefer,
+) -> Result<Answer, Problem> {
+    let Decision { admission, service, .. } = decision;
+    let id = admission.id.clone();
+    let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
+    let (waiter, news) = waiter(call, preference);
+    let sent = parameters.clone();
+    call.keep_running(async move {
+        if let Err(failure) = unrecorded::run(tenant, admission, sent, snapshot, service, waiter).await {
+            log(&format!(r#"{{"level":"error","message":"context not recorded","detail":{:?}}}"#, failure.0));
+        }
+    });
+    told(call, caller, &id, &parameters, preference, 0, news).await
+}

@@ -1,0 +1,72 @@
+//! `POST /v1/contexts/{id}/input`: the answer to what a service asked for.
+
+use serde_json::value::RawValue;
+
+use crate::auth;
+use crate::core::json::{Fault, Object};
+use crate::core::lifecycle::Status;
+use crate::core::prefer;
+use crate::core::problem::{Code, Problem};
+use crate::core::request::MAX_PARAMETERS_BYTES;
+use crate::core::schema::Schema;
+use crate::execution::ask_decided;
+use crate::objects::contexts::messages::{Ask, Found, Reply};
+
+use super::super::answer::{Answer, internal};
+use super::super::call::{Call, Caller};
+use super::visible;
+use super::waiting::wait_for;
+
+/// Reads the body: `{"input": …}`, which must match the schema that the service sent with its request.
+fn read<'a>(text: &'a str, found: &Found) -> Result<&'a RawValue, Problem> {
+    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
+    let input = body.raw_or_null("input");
+    let input = body.require("input", input);
+    if input.is_some_and(|input| input.get().len() > MAX_PARAMETERS_BYTES) {
+        body.fault("input", format!("must have at most {MAX_PARAMETERS_BYTES} bytes"));
+    }
+    let mut faults = body.finish();
+    if let (Some(input), true) = (input, faults.is_empty()) {
+        faults = mismatches(input, found.input_request.as_deref());
+    }
+    input.filter(|_| faults.is_empty()).ok_or_else(|| Problem::invalid(faults))
+}
+
+fn mismatches(input: &RawValue, request: Option<&RawValue>) -> Vec<Fault> {
+    let asked = request.and_then(|request| Object::new(request.get(), "#").ok()?.raw("schema"));
+    // It was compiled when the service asked.
+    let Some(schema) = asked.and_then(|schema| Schema::compile(schema.get()).ok()) else { return Vec::new() };
+    match serde_json::from_str(input.get()) {
+        Ok(value) => {
+            let faults = schema.validate(&value).err().unwrap_or_default();
+            faults.into_iter().map(|fault| Fault { pointer: format!("#/input{}", fault.pointer), ..fault }).collect()
+        }
+        Err(_) => vec![Fault::new("#/input", "is not acceptable JSON")],
+    }
+}
+
+fn not_asked(found: &Found) -> Problem {
+    let status = found.status.as_str();
+    Problem::new(Code::Conflict, format!("The context is {status}: its service asks for no input now."))
+}
+
+pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
+    if !caller.principal.may_create_any() {
+        return Err(auth::denied("contexts:create:*.*"));
+    }
+    let preference = prefer::parse(call.request.header("prefer"));
+    let body = call.json_body().await?;
+    let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
+    if found.status != Status::InputRequired {
+        return Err(not_asked(&found));
+    }
+    let input = read(std::str::from_utf8(&body).unwrap_or_default(), &found)?;
+    let tenant = caller.principal.tenant.clone();
+    let answer = Ask::Answer { id: id.clone(), input: input.to_owned() };
+    match ask_decided(&tenant, &id, &mut caller.snapshot, answer).await.map_err(internal)? {
+        Reply::Changed { view, .. } => wait_for(call, caller, id, view, &found.parameters, &preference, 0, false).await,
+        Reply::Refused { .. } => Err(not_asked(&found)),
+        _ => Err(Problem::not_found("context")),
+    }
+}

@@ -1,0 +1,139 @@
+//! `/v1/contexts`: creating work, watching it, answering it, stopping it.
+
+mod create;
+mod entrance;
+mod input;
+mod waiting;
+
+use serde_json::value::RawValue;
+
+use crate::auth::{self, Age};
+use crate::core::context::Background;
+use crate::core::id::ContextId;
+use crate::core::json::Object;
+use crate::core::prefer;
+use crate::core::problem::{Code, Problem};
+use crate::core::request::NewContext;
+use crate::core::service::Transport;
+use crate::execution::ask_decided;
+use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
+use crate::transport;
+
+use super::answer::{Answer, JSON, internal};
+use super::call::{Call, Caller};
+
+use waiting::{MOST_WAIT, applied, whole};
+
+pub use create::create;
+pub use input::input;
+
+/// The context, if the caller may see it; else the same answer as for one that is not there.
+async fn visible(
+    call: &Call,
+    caller: &mut Caller,
+    id: &str,
+    make: impl Fn(ContextId) -> Ask,
+) -> Result<(ContextId, Box<Found>), Problem> {
+    let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"))?;
+    let tenant = caller.principal.tenant.clone();
+    let revision = caller.snapshot.revision;
+    let reply = ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone())).await.map_err(internal)?;
+    if caller.snapshot.revision != revision {
+        // The store knew of a change: who asks may be nobody any more.
+        caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
+    }
+    match reply {
+        Reply::Context(found) if found.owner == caller.principal.principal || caller.principal.sees_all_contexts() => {
+            Ok((id, found))
+        }
+        _ => Err(Problem::not_found("context")),
+    }
+}
+
+pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("contexts:read")?;
+    let preference = prefer::parse(call.request.header("prefer"));
+    let seconds = preference.wait_seconds.map(|seconds| seconds.min(MOST_WAIT));
+    let (id, mut found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
+        let milliseconds = u64::from(seconds) * 1000;
+        (_, found) =
+            visible(call, &mut caller, id.as_str(), |id| Ask::Wait { id, milliseconds, to_the_end: true }).await?;
+    }
+    let result = found.result.as_deref().map(RawValue::get);
+    let mut answer = Answer::text(200, JSON, whole(&found.view, found.parameters.get(), result));
+    if !found.ended {
+        answer = answer.with("retry-after", "1");
+    }
+    Ok(applied(answer, &preference, seconds, false))
+}
+
+pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("contexts:cancel")?;
+    let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    let tenant = caller.principal.tenant.clone();
+    let cancel = Ask::Cancel { id: id.clone() };
+    match ask_decided(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {
+        Reply::Cancelled { view, outcome, background } => match outcome {
+            CancelOutcome::Now => {
+                if let Some(background) = background {
+                    tell_service(call, &caller, id, background);
+                }
+                Ok(Answer::text(200, JSON, whole(&view, found.parameters.get(), None)))
+            }
+            CancelOutcome::Asked => Ok(Answer::text(202, JSON, whole(&view, found.parameters.get(), None))
+                .with("location", &format!("/v1/contexts/{id}"))
+                .with("retry-after", "1")),
+            CancelOutcome::Ended => Err(Problem::new(Code::Conflict, "The context has already ended.")),
+        },
+        _ => Err(Problem::not_found("context")),
+    }
+}
+
+/// Lets the service that works on it in the background know, after the answer.
+fn tell_service(call: &Call, caller: &Caller, id: ContextId, background: Background) {
+    let snapshot = caller.snapshot.clone();
+    call.keep_running(async move {
+        let Some(entry) = snapshot.service(&background.service) else { return };
+        let Transport::Http { url } = &entry.service().transport;
+        transport::http::cancel(&entry.registered, url, &id, &background).await;
+    });
+}
+
+/// A new context from an ended one: the same work, decided anew.
+pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
+    if !caller.principal.may_create_any() {
+        return Err(auth::denied("contexts:create:*.*"));
+    }
+    let bytes = call.optional_json_body().await?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let faults = Object::new(text, "#").map_or_else(|fault| vec![fault], Object::finish);
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let (id, _) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    let tenant = caller.principal.tenant.clone();
+    let ask = Ask::Origin { id: id.clone() };
+    let origin = match ask_decided(&tenant, &id, &mut caller.snapshot, ask).await.map_err(internal)? {
+        Reply::Origin(origin) => origin,
+        _ => return Err(Problem::not_found("context")),
+    };
+    if !origin.ended {
+        return Err(Problem::new(Code::Conflict, "The context has not ended yet. Wait for its end, or cancel it."));
+    }
+    let admission = origin.admission;
+    let began = admission.run_at.unwrap_or(admission.created_at).max(admission.created_at);
+    let new = NewContext {
+        capability: admission.capability,
+        service: admission.asked_service,
+        version: admission.asked_version.as_deref().and_then(|range| range.parse().ok()),
+        tags: admission.asked_tags,
+        parameters: origin.parameters.get(),
+        priority: admission.priority,
+        timeout_seconds: Some(admission.expires_at.since(began) / 1000),
+        source: admission.source,
+        metadata: admission.metadata.as_deref(),
+        run_at: None,
+    };
+    create::make(call, caller, &new, text).await
+}
