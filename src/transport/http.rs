@@ -92,10 +92,10 @@ pub async fn cancel(service: &Registered, url: &str, id: &ContextId, background:
         reason: &'static str,
     }
     let Ok(body) = serde_json::to_string(&Notice { context_id: id.as_str(), reason: "cancelled" }) else { return };
-    let target = Url::parse(url).ok().and_then(|own| {
+    let target = Url::parse(url).ok().map(|own| {
         let named = background.location.as_deref().and_then(|location| own.join(location).ok());
         // Only where the service was registered: an answer gives no right to any other address.
-        Some(named.filter(|named| named.origin() == own.origin()).unwrap_or(own))
+        named.filter(|named| named.origin() == own.origin()).unwrap_or(own)
     });
     if let Some(target) = target {
         let headers = signed(service, id, clock::now(), &body);

@@ -42,7 +42,7 @@ pub async fn enter(tenant: &str, admission: &Admission, entry: &Entry, here: boo
                 "{} has as many contexts waiting as it takes. Try again in {seconds} s, or with a higher priority.",
                 entry.service().id
             );
-            return Err(Problem::new(Code::QueueFull, detail).with_header("Retry-After", &seconds.to_string()));
+            return Err(Problem::new(Code::QueueFull, detail).with_header("Retry-After", seconds.to_string()));
         }
         Ok(Entered::Waiting | Entered::Open { .. } | Entered::TooLate) => Entrance::Later,
         Err(failure) => {
