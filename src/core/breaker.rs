@@ -174,3 +174,7 @@ impl Breaker {
         true
     }
 }
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;

@@ -214,3 +214,7 @@ impl Damper {
         Damped::Publish
     }
 }
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

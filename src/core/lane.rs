@@ -316,3 +316,7 @@ fn differs(new: Option<u64>, known: Option<u64>) -> bool {
         (new, known) => new != known,
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -362,3 +362,7 @@ pub fn bound(priority: Priority, max_queue: u64) -> u64 {
         Priority::Critical => max_queue.saturating_mul(3) / 2,
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;
