@@ -15,6 +15,7 @@ mod outbox;
 mod shelf;
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
@@ -53,7 +54,7 @@ pub struct Effects {
 #[derive(Debug)]
 pub enum Admitted {
     Now {
-        head: Box<Head>,
+        head: Rc<Head>,
         lease: Option<u64>,
     },
     /// The key of the id belongs to another context.
@@ -124,7 +125,7 @@ pub struct Ledger<S> {
     /// Waiting contexts that somebody is about to begin.
     offered: HashMap<ContextId, Timestamp>,
     /// Heads of leased contexts as they are on the shelf.
-    held: HashMap<ContextId, Head>,
+    held: HashMap<ContextId, Rc<Head>>,
     woke_at: Timestamp,
     alarm_at: Option<Timestamp>,
     rang_at: Timestamp,
@@ -226,7 +227,7 @@ impl<S: Shelf> Ledger<S> {
             return Ok(match self.shelf.live_head(&id)? {
                 Some(known) => {
                     let lease = known.lease.map(|lease| lease.number).filter(|number| *number == 1);
-                    Admitted::Now { head: Box::new(known), lease }
+                    Admitted::Now { head: Rc::new(known), lease }
                 }
                 None => Admitted::Taken,
             });
@@ -237,10 +238,11 @@ impl<S: Shelf> Ledger<S> {
         }
         self.wake_for(&head, now);
         let lease = head.lease.map(|lease| lease.number);
+        let head = Rc::new(head);
         if lease.is_some() {
             self.hold(head.clone());
         }
-        Ok(Admitted::Now { head: Box::new(head), lease })
+        Ok(Admitted::Now { head, lease })
     }
 
     /// What there is to say of an idempotency key; nothing when it is new, or stands for `own`.
@@ -255,7 +257,7 @@ impl<S: Shelf> Ledger<S> {
     }
 
     /// Remembers the head of a leased context, which will be asked for next.
-    fn hold(&mut self, head: Head) {
+    fn hold(&mut self, head: Rc<Head>) {
         if self.held.len() >= MOST_HELD {
             self.held.clear();
         }
@@ -265,7 +267,7 @@ impl<S: Shelf> Ledger<S> {
     /// A live context's head, to be changed: what was remembered of it no longer holds.
     fn take_live(&mut self, id: &ContextId) -> Result<Option<Head>, Broken> {
         if let Some(head) = self.held.remove(id) {
-            return Ok(Some(head));
+            return Ok(Some(Rc::unwrap_or_clone(head)));
         }
         if self.ended.contains(id) {
             return Ok(None);
