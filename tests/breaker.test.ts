@@ -1,0 +1,178 @@
+// The circuit breaker: one truth for each service. When it opens, what is told of it, and how it closes again.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { accepted, create, ended, eventually, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { type Service, echo, json, slow, startService, status } from "./support/service.ts";
+import { openEvents } from "./support/socket.ts";
+
+/** How long a breaker is open here, the first time; 80 to 120% of it. */
+const OPEN_MS = 1_500;
+
+let gateway: Gateway;
+const services: Service[] = [];
+
+before(async () => {
+  gateway = await startGateway({ vars: { BREAKER_OPEN_MS: String(OPEN_MS) } });
+});
+after(async () => {
+  await gateway?.stop();
+  for (const service of services) await service.stop();
+});
+
+async function serve(...parameters: Parameters<typeof startService>): Promise<Service> {
+  const service = await startService(...parameters);
+  services.push(service);
+  return service;
+}
+
+const once = { retry: { max_attempts: 1 } };
+const get = async (id: string) => (await gateway.request("GET", `/v1/services/${id}`)).json;
+const becomes = (id: string, state: string, ms = 10_000) =>
+  eventually(async () => {
+    const seen = await get(id);
+    return seen.breaker.state === state && seen;
+  }, ms);
+
+/** Calls a service that fails until its breaker is open; gives it as it is shown then. */
+async function trip(id: string): Promise<any> {
+  for (let call = 0; call < 5; call++) {
+    const { json } = await create(gateway, { capability: id });
+    assert.equal(json.error.code, "upstream_error", JSON.stringify(json.error));
+  }
+  return becomes(id, "open");
+}
+
+test("five_failures_in_a_row_open_it_for_all_who_look_and_nobody_calls", async () => {
+  const service = await serve(status(500));
+  await register(gateway, "failing", serviceAt(service.url, [{ name: "failing" }], once));
+  const events = await openEvents(gateway, { query: { types: "service.status", subject: "failing" } });
+  const seen = await trip("failing");
+  assert.equal(seen.status, "offline");
+  const left = Date.parse(seen.breaker.until) - Date.now();
+  assert.ok(left > 0 && left <= OPEN_MS * 1.2, String(left));
+
+  const calls = service.calls.length;
+  assert.equal(calls, 5);
+  const { json: refused } = await create(gateway, { capability: "failing" });
+  assert.deepEqual([refused.status, refused.error.code], ["failed", "circuit_open"]);
+  assert.deepEqual([refused.attempts.length, service.calls.length], [0, calls], "no attempt was made");
+  const { json: offers } = await gateway.request("GET", "/v1/capabilities?name=failing");
+  assert.equal(offers.data[0].available, false);
+
+  const { data } = await events.next((event) => event.data.breaker === "open");
+  assert.deepEqual([data.id, data.status, data.reason, data.breaker_until], [
+    "failing", "offline", "breaker", seen.breaker.until,
+  ]);
+  const half = await events.next((event) => event.data.breaker === "half_open");
+  assert.deepEqual([half.data.status, half.data.breaker_until], ["degraded", null]);
+  events.close();
+});
+
+test("half_open_lets_exactly_one_call_through_and_the_next_one_after_it_finds_it_closed", async () => {
+  const service = await serve(status(500));
+  await register(gateway, "probed-once", serviceAt(service.url, [{ name: "probed-once" }], once));
+  await trip("probed-once");
+  for (const round of [1, 2]) {
+    await becomes("probed-once", "half_open");
+    service.handler = round === 1 ? slow(500, status(500)) : slow(500);
+    const calls = service.calls.length;
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => create(gateway, { capability: "probed-once" })),
+    );
+    assert.equal(service.calls.length, calls + 1, `round ${round}: one probe`);
+    const codes = answers.map(({ json }) => json.error?.code ?? json.status).sort();
+    const probe = round === 1 ? "upstream_error" : "completed";
+    assert.deepEqual(codes, [...Array(19).fill("circuit_open"), probe].sort());
+    if (round === 1) {
+      const again = await get("probed-once");
+      assert.equal(again.breaker.state, "open", "it was told before the probe was answered");
+      const left = Date.parse(again.breaker.until) - Date.now();
+      assert.ok(left > OPEN_MS * 1.2 && left <= 2 * OPEN_MS * 1.2, `twice as long: ${left}`);
+    }
+  }
+  // At once: whoever got the probe's answer may rely on it.
+  const next = await Promise.all([1, 2, 3].map(() => create(gateway, { capability: "probed-once" })));
+  assert.deepEqual(next.map(({ json }) => json.status), Array(3).fill("completed"));
+  const closed = await get("probed-once");
+  assert.deepEqual([closed.breaker, closed.status], [{ state: "closed", until: null }, "online"]);
+});
+
+test("a_service_that_refuses_properly_works", async () => {
+  const service = await serve();
+  await register(gateway, "strict", serviceAt(service.url, [{ name: "strict" }], once));
+  for (const handler of [status(404), status(429), json({ error: { code: "no", message: "No." } })]) {
+    service.handler = handler;
+    for (let call = 0; call < 7; call++) await create(gateway, { capability: "strict" });
+  }
+  service.handler = echo;
+  assert.equal((await create(gateway, { capability: "strict" })).json.status, "completed");
+  assert.equal((await get("strict")).breaker.state, "closed");
+});
+
+test("with_a_dead_service_there_are_few_more_attempts_than_requests", async () => {
+  const service = await serve(status(503));
+  const retry = { max_attempts: 5, base_ms: 1, cap_ms: 5 };
+  await register(gateway, "dead", serviceAt(service.url, [{ name: "dead", idempotent: true }], { retry }));
+  const requests = 100;
+  for (let batch = 0; batch < requests / 10; batch++) {
+    await Promise.all(Array.from({ length: 10 }, () => create(gateway, { capability: "dead" })));
+  }
+  assert.ok(service.calls.length <= 1.2 * requests, `${service.calls.length} attempts`);
+});
+
+test("a_higher_tier_takes_over_while_it_is_open_and_gives_back", async () => {
+  const [first, second] = [await serve(status(500)), await serve()];
+  const both = { name: "tiered", idempotent: true };
+  await register(gateway, "tier-zero", serviceAt(first.url, [both]));
+  await register(gateway, "tier-one", serviceAt(second.url, [both], { tier: 1 }));
+  for (let call = 0; call < 5; call++) {
+    const { json } = await create(gateway, { capability: "tiered" });
+    assert.deepEqual([json.status, json.service], ["completed", "tier-one"]);
+  }
+  await becomes("tier-zero", "open");
+  const calls = first.calls.length;
+  for (let call = 0; call < 5; call++) {
+    const { json } = await create(gateway, { capability: "tiered" });
+    assert.deepEqual([json.status, json.service, json.attempts.length], ["completed", "tier-one", 1]);
+  }
+  assert.equal(first.calls.length, calls);
+  first.handler = echo;
+  await becomes("tier-zero", "half_open");
+  await eventually(async () => (await create(gateway, { capability: "tiered" })).json.service === "tier-zero");
+  assert.equal((await get("tier-zero")).breaker.state, "closed");
+});
+
+test("what_nobody_waits_for_is_run_when_it_is_closed_again", async () => {
+  const service = await serve(status(500));
+  await register(gateway, "patient", serviceAt(service.url, [{ name: "patient", timeout_seconds: 120 }], once));
+  await trip("patient");
+  service.handler = echo;
+  const ids = await Promise.all([1, 2, 3].map(async () => (await accepted(gateway, { capability: "patient" })).id));
+  for (const id of ids) assert.equal((await ended(gateway, id, 30)).status, "completed");
+});
+
+test("it_stays_open_over_a_restart_of_its_lane_and_of_the_registry", async () => {
+  const service = await serve(status(500));
+  await register(gateway, "restarted", serviceAt(service.url, [{ name: "restarted" }], once));
+  const seen = await trip("restarted");
+  await gateway.evict("ServiceLane", "default/restarted");
+  await gateway.evict("Registry", "default");
+  const again = await get("restarted");
+  assert.deepEqual(again.breaker, seen.breaker);
+  await becomes("restarted", "half_open");
+});
+
+test("another_address_begins_with_a_closed_one", async () => {
+  const [broken, fixed] = [await serve(status(500)), await serve()];
+  const health = { path: "/health", interval_seconds: 3600 };
+  const document = (url: string) => serviceAt(url, [{ name: "moving" }], { ...once, health });
+  await register(gateway, "moving", document(broken.url));
+  await trip("moving");
+  const headers = { "if-match": "*" };
+  const moved = await gateway.request("PUT", "/v1/services/moving", { body: document(fixed.url), headers });
+  assert.equal(moved.status, 200, moved.text);
+  assert.equal((await get("moving")).breaker.state, "closed");
+  const { json } = await create(gateway, { capability: "moving" });
+  assert.equal(json.status, "completed", JSON.stringify(json.error));
+});
