@@ -91,8 +91,11 @@ async fn claim(
     for store in stores {
         let name = store.object_name(tenant);
         loop {
-            let gated =
-                snapshot.services.iter().filter(|entry| is_gated(entry)).map(|entry| entry.service().id.clone());
+            let gated = snapshot
+                .services
+                .iter()
+                .filter(|entry| is_gated(entry) || entry.is_offline())
+                .map(|entry| entry.service().id.clone());
             let crowded =
                 in_line.borrow().iter().filter(|(_, count)| **count >= IN_LINE).map(|(id, _)| id.clone()).collect();
             let claim = Ask::Claim { lease_ms: LEASE_MS, gated: gated.collect(), without: crowded };

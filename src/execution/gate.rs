@@ -21,6 +21,9 @@ const LONG_TURN_MS: u64 = 25_000;
 /// A lane that cannot be reached is asked again after this.
 const LANE_AWAY_MS: u64 = 1_000;
 
+/// What only offline services could do is looked at again after this.
+const OFFLINE_MS: u64 = 3_000;
+
 pub enum Gate {
     Open(Option<Permit>),
     /// The attempt is not made, by this worker or at all; the store knows.
@@ -98,6 +101,12 @@ async fn closed_off(
     }
     let message = "Its circuit is open: the service failed too often, and is not called for a while.";
     refuse(tenant, work, error(ErrorCode::CircuitOpen, message, entry), waiter).await
+}
+
+/// Nobody waits, and the only services that could do it are offline: the context is looked at again later, as long as
+/// it has time.
+pub async fn wait_for_service(tenant: &str, work: &Work) -> Result<(), Failure> {
+    put_back(tenant, work, Some(clock::now().plus_ms(OFFLINE_MS + random::number() % 1000))).await
 }
 
 fn error(code: ErrorCode, message: &str, entry: &Entry) -> ContextError {

@@ -4,6 +4,7 @@
 //! report under the lease in force counts, so two workers on one context cannot both end it.
 
 pub mod background;
+mod choice;
 pub mod gate;
 pub mod lanes;
 mod store;
@@ -13,13 +14,11 @@ mod waiter;
 use std::rc::Rc;
 
 use futures_util::future::{Either, select};
-use semver::VersionReq;
 use serde_json::value::RawValue;
 
 use crate::core::context::{Admission, ContextError, Outcome, Report};
 use crate::core::id::ContextId;
 use crate::core::lifecycle::ErrorCode;
-use crate::core::route::{self, Candidate, Wanted};
 use crate::core::service::{Service, Transport};
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
@@ -29,6 +28,7 @@ use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::{Failure, clock, log, random};
 use crate::transport::{self, Order};
 
+use choice::Choice;
 use gate::Gate;
 use lanes::Permit;
 
@@ -143,8 +143,11 @@ pub async fn work_on(
     loop {
         let before = clock::now();
         let id = work.admission.id.clone();
-        let chosen = choose_for(&work, &snapshot).map(|(at, candidate)| (at, candidate.version));
-        let entry = chosen.as_ref().and_then(|(at, _)| snapshot.services.get(*at));
+        let chosen = choice::choose(&work, &snapshot);
+        if matches!(chosen, Choice::NotNow) && work.lease == 0 && !waiter.waits() {
+            return gate::wait_for_service(&tenant, &work).await;
+        }
+        let entry = chosen.entry(&snapshot);
         let mut refused = None;
         if let Some(entry) = entry {
             if entry.service().id != work.admission.service {
@@ -175,7 +178,7 @@ pub async fn work_on(
             (None, None) => nobody(&work, before),
             (Some(entry), None) => {
                 work.admission.service.clone_from(&entry.service().id);
-                if let Some((_, version)) = &chosen {
+                if let Choice::Service { version, .. } = &chosen {
                     work.admission.version.clone_from(version);
                 }
                 let doing = attempt(&tenant, &work, &snapshot, entry);
@@ -219,7 +222,7 @@ fn within_budget(attempted: &mut Attempted, work: &Work, snapshot: &Snapshot, en
     let Outcome::Failed { retryable, untouched, error, .. } = &mut attempted.report.outcome else { return };
     let admission = &work.admission;
     let repeats = *retryable && (*untouched || admission.idempotent) && work.attempt < admission.retry.max_attempts;
-    if !repeats || others(work, snapshot, &entry.service().id) || lanes::may_retry(entry, clock::now()) {
+    if !repeats || choice::others(work, snapshot, &entry.service().id) || lanes::may_retry(entry, clock::now()) {
         return;
     }
     *retryable = false;
@@ -246,53 +249,6 @@ async fn commit(
         _ => waiter.tell(News::GoesOn),
     }
     Ok(None)
-}
-
-/// Everyone who could run this.
-fn candidates(work: &Work, snapshot: &Snapshot) -> Vec<Candidate> {
-    let admission = &work.admission;
-    let range = admission.asked_version.as_deref().and_then(|range| VersionReq::parse(range).ok());
-    let wanted = Wanted {
-        capability: &admission.capability,
-        service: admission.asked_service.as_deref(),
-        version: range.as_ref(),
-        tags: &admission.asked_tags,
-    };
-    // Who may call was decided when it was admitted. A service that drains finishes what it was given.
-    let takes = |service: &Service| !service.draining || service.id == admission.service;
-    let services = snapshot.services.iter().map(Entry::service);
-    route::candidates(services, wanted, takes, |_, _| true).unwrap_or_default()
-}
-
-fn id_of<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> Option<&'s str> {
-    snapshot.services.get(candidate.service).map(|entry| entry.service().id.as_str())
-}
-
-fn is_untried(work: &Work, snapshot: &Snapshot, candidate: &Candidate) -> bool {
-    id_of(snapshot, candidate).is_some_and(|id| !work.tried.iter().any(|tried| tried == id))
-}
-
-/// Whether there is somebody else to try.
-fn others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
-    candidates(work, snapshot)
-        .iter()
-        .any(|candidate| id_of(snapshot, candidate) != Some(than) && is_untried(work, snapshot, candidate))
-}
-
-/// The first attempt goes where the router decided at admission; later ones rather elsewhere.
-fn choose_for(work: &Work, snapshot: &Snapshot) -> Option<(usize, Candidate)> {
-    let candidates = candidates(work, snapshot);
-    let admitted_to = Some(work.admission.service.as_str());
-    if work.tried.is_empty()
-        && let Some(first) = candidates.iter().find(|candidate| id_of(snapshot, candidate) == admitted_to)
-    {
-        return Some((first.service, first.clone()));
-    }
-    let untried: Vec<Candidate> =
-        candidates.iter().filter(|candidate| is_untried(work, snapshot, candidate)).cloned().collect();
-    let pool = if untried.is_empty() { &candidates } else { &untried };
-    let chosen = route::choose(pool, random::number())?;
-    Some((chosen.service, chosen.clone()))
 }
 
 fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> Attempted {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
-use crate::core::measured::Measured;
+use crate::core::measured::{HealthStatus, Measured};
 use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
 use crate::core::service::Service;
@@ -74,6 +74,11 @@ impl Entry {
 
     pub fn service(&self) -> &Service {
         &self.registered.service
+    }
+
+    /// Whether it was seen to be offline: it is given no work.
+    pub fn is_offline(&self) -> bool {
+        self.measured().evidence == HealthStatus::Offline
     }
 
     /// What parameters must match; nothing when the capability asks for nothing.

@@ -1,0 +1,81 @@
+//! Which service makes the next attempt of a context.
+
+use semver::{Version, VersionReq};
+
+use crate::core::route::{self, Candidate, NoRoute, Wanted};
+use crate::core::service::Service;
+use crate::objects::contexts::messages::Work;
+use crate::objects::registry::snapshot::{Entry, Snapshot};
+use crate::platform::random;
+
+pub enum Choice {
+    /// Its place in the snapshot, and the version it offers.
+    Service { at: usize, version: Version },
+    /// Who could do it takes no work now: offline, or draining.
+    NotNow,
+    /// Nobody is registered who could do it.
+    Nobody,
+}
+
+impl Choice {
+    pub fn entry<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Entry> {
+        match self {
+            Choice::Service { at, .. } => snapshot.services.get(*at),
+            Choice::NotNow | Choice::Nobody => None,
+        }
+    }
+}
+
+fn candidates(work: &Work, snapshot: &Snapshot) -> Result<Vec<Candidate>, NoRoute> {
+    let admission = &work.admission;
+    let range = admission.asked_version.as_deref().and_then(|range| VersionReq::parse(range).ok());
+    let wanted = Wanted {
+        capability: &admission.capability,
+        service: admission.asked_service.as_deref(),
+        version: range.as_ref(),
+        tags: &admission.asked_tags,
+    };
+    // Who may call was decided when it was admitted. A service that drains finishes what it was given.
+    let takes = |service: &Service| !service.draining || service.id == admission.service;
+    route::candidates(snapshot.services.iter(), wanted, takes, |_, _| true)
+}
+
+fn id_of<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> Option<&'s str> {
+    snapshot.services.get(candidate.service).map(|entry| entry.service().id.as_str())
+}
+
+fn is_untried(work: &Work, snapshot: &Snapshot, candidate: &Candidate) -> bool {
+    id_of(snapshot, candidate).is_some_and(|id| !work.tried.iter().any(|tried| tried == id))
+}
+
+/// Whether there is somebody else to try.
+pub fn others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
+    candidates(work, snapshot)
+        .unwrap_or_default()
+        .iter()
+        .any(|candidate| id_of(snapshot, candidate) != Some(than) && is_untried(work, snapshot, candidate))
+}
+
+/// The first attempt goes where the router decided at admission, if calls are let through there; later ones rather
+/// elsewhere.
+pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
+    let candidates = match candidates(work, snapshot) {
+        Ok(candidates) => candidates,
+        Err(NoRoute::Unavailable) => return Choice::NotNow,
+        Err(NoRoute::Unknown | NoRoute::Version | NoRoute::Tags | NoRoute::Forbidden) => return Choice::Nobody,
+    };
+    let is_first = |candidate: &&Candidate| {
+        id_of(snapshot, candidate) == Some(work.admission.service.as_str()) && !candidate.standing.is_open()
+    };
+    let first = candidates.iter().find(is_first).filter(|_| work.tried.is_empty());
+    let untried: Vec<Candidate>;
+    let chosen = match first {
+        Some(first) => Some(first),
+        None => {
+            untried = candidates.iter().filter(|candidate| is_untried(work, snapshot, candidate)).cloned().collect();
+            let pool = if untried.is_empty() { &candidates } else { &untried };
+            route::choose(pool, random::number())
+        }
+    };
+    chosen.map_or(Choice::Nobody, |chosen| Choice::Service { at: chosen.service, version: chosen.version.clone() })
+}

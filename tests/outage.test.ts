@@ -1,0 +1,60 @@
+// A service is away for a while: who waits is told so at once, what nobody waits for is done when it is back.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { accepted, create, ended, refused, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, type Service, startService, status } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway({ vars: { BREAKER_OPEN_MS: "2000" } });
+  service = await startService();
+});
+
+after(async () => {
+  await gateway.stop();
+  await service.stop();
+});
+
+const read = async (id: string): Promise<any> => (await gateway.request("GET", `/v1/contexts/${id}`)).json;
+const beat = (id: string, health: string) =>
+  gateway.request("POST", `/v1/services/${id}/heartbeat`, { body: { status: health, lease_seconds: 60 } });
+
+test("what_was_accepted_waits_for_a_service_that_is_offline", { timeout: 60_000 }, async () => {
+  await register(gateway, "sleeper", serviceAt(service.url, [{ name: "sleep" }]));
+  const run_at = new Date(Date.now() + 1500).toISOString();
+  const { id } = await accepted(gateway, { capability: "sleep", run_at });
+  assert.equal((await beat("sleeper", "offline")).status, 200);
+  refused(await create(gateway, { capability: "sleep" }), 503, "no_service_available");
+  const calls = service.calls.length;
+  await pause(3000);
+  const waiting = await read(id);
+  assert.deepEqual([waiting.status, waiting.attempts, service.calls.length], ["queued", [], calls]);
+  assert.equal((await beat("sleeper", "online")).status, 200);
+  const context = await ended(gateway, id, 15);
+  assert.deepEqual([context.status, context.attempts.length], ["completed", 1]);
+});
+
+test("an_open_circuit_is_told_to_who_waits_and_waited_out_for_who_does_not", { timeout: 60_000 }, async () => {
+  await register(gateway, "broken", serviceAt(service.url, [{ name: "break" }]));
+  service.handler = status(500);
+  for (let call = 0; call < 5; call++) assert.equal((await create(gateway, { capability: "break" })).json.status, "failed");
+  const calls = service.calls.length;
+  const told = await create(gateway, { capability: "break" });
+  assert.deepEqual([told.status, told.json.status, told.json.error.code], [200, "failed", "circuit_open"]);
+  assert.deepEqual([told.json.attempts, service.calls.length], [[], calls]);
+  // Its own way for what may run long, and for what is short.
+  const long = await accepted(gateway, { capability: "break" });
+  const short = await accepted(gateway, { capability: "break", timeout_seconds: 20 });
+  await pause(500);
+  for (const { id } of [long, short]) assert.equal((await read(id)).status, "queued");
+  service.handler = echo;
+  for (const { id } of [long, short]) {
+    const context = await ended(gateway, id, 15);
+    assert.deepEqual([context.status, context.attempts.length], ["completed", 1], JSON.stringify(context));
+  }
+  assert.equal((await gateway.request("GET", "/v1/services/broken")).json.status, "online");
+});
