@@ -28,6 +28,8 @@ const SOON_MS: u64 = 3_600_000;
 impl<S: Shelf> Ledger<S> {
     /// Makes sure the store wakes by then.
     pub(super) fn wake_at(&mut self, at: Timestamp) {
+        // While an alarm runs, one set for its very time is taken for itself, and ends with it.
+        let at = at.max(self.looked_at.plus_ms(1));
         if self.alarm_at.is_none_or(|set| at.plus_ms(SLACK_MS) < set) {
             self.alarm_at = Some(at);
             self.effects.alarm = Some(at);
@@ -167,5 +169,87 @@ impl<S: Shelf> Ledger<S> {
             self.wake_at(goes.max(now.plus_ms(NEXT_PIECE_MS)));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::super::{Ended, Ready, Whole, shelf::Due};
+    use super::*;
+    use crate::core::idempotency::Claim;
+
+    /// Nothing is on it.
+    struct Bare;
+
+    impl Shelf for Bare {
+        fn insert(&self, _: &Head, _: &RawValue, _: Option<(&Claim, Timestamp)>) -> Result<bool, Broken> {
+            Ok(true)
+        }
+        fn update(&self, _: &Head) -> Result<(), Broken> {
+            Ok(())
+        }
+        fn finish(&self, _: &Head, _: Option<&RawValue>) -> Result<(), Broken> {
+            Ok(())
+        }
+        fn insert_done(&self, _: &Head, _: &RawValue, _: Option<&RawValue>) -> Result<bool, Broken> {
+            Ok(true)
+        }
+        fn clean(&self, _: &[ContextId]) -> Result<(), Broken> {
+            Ok(())
+        }
+        fn live_head(&self, _: &ContextId) -> Result<Option<Head>, Broken> {
+            Ok(None)
+        }
+        fn done_head(&self, _: &ContextId) -> Result<Option<Head>, Broken> {
+            Ok(None)
+        }
+        fn live(&self, _: &ContextId) -> Result<Option<Whole>, Broken> {
+            Ok(None)
+        }
+        fn done(&self, _: &ContextId) -> Result<Option<Whole>, Broken> {
+            Ok(None)
+        }
+        fn untold(&self) -> Result<Vec<Ended>, Broken> {
+            Ok(Vec::new())
+        }
+        fn live_heads(&self) -> Result<Vec<Head>, Broken> {
+            Ok(Vec::new())
+        }
+        fn by_due(&self) -> Result<Vec<Due>, Broken> {
+            Ok(Vec::new())
+        }
+        fn ready(&self, _: Timestamp, _: &[String], _: u64) -> Result<Vec<Ready>, Broken> {
+            Ok(Vec::new())
+        }
+        fn claimed(&self, _: &str, _: Timestamp) -> Result<Option<(ContextId, String)>, Broken> {
+            Ok(None)
+        }
+        fn forget_claims(&self, _: Timestamp) -> Result<(), Broken> {
+            Ok(())
+        }
+        fn oldest_done(&self) -> Result<Option<Timestamp>, Broken> {
+            Ok(None)
+        }
+        fn forget_done(&self, _: Timestamp, _: u64) -> Result<u64, Broken> {
+            Ok(0)
+        }
+        fn reserved(&self) -> Result<u64, Broken> {
+            Ok(0)
+        }
+        fn reserve(&self, _: u64) -> Result<(), Broken> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_alarm_is_set_for_the_very_time_of_the_one_that_runs() {
+        let now = Timestamp(1_000_000);
+        let mut ledger = Ledger::open(Bare, 1, now).unwrap();
+        assert!(ledger.alarm(now, || 0).is_empty());
+        // A retry without a pause, decided while the alarm runs.
+        ledger.wake_at(now);
+        assert_eq!(ledger.effects().alarm, Some(now.plus_ms(1)));
     }
 }
