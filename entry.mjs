@@ -11,32 +11,46 @@ import * as wasm from "./build/index.js";
 const state = wasm.initState();
 /** Objects made by an instance that died are made anew. */
 let generation = 0;
+/** The instance has died, and there is no other yet. */
+let dead = false;
 
 /** @param {string} reason */
 function died(reason) {
+  if (dead) return;
+  dead = true;
   generation += 1;
   globalThis.__narthex_abandon(new Error(`the Wasm instance died: ${reason}`));
 }
 
-let critical = state.criticalError;
 Object.defineProperty(state, "criticalError", {
-  get: () => critical,
+  get: () => dead,
   set(value) {
-    critical = value;
     if (value) died("panic");
   },
 });
 addEventListener("error", (event) => {
   if (event.error instanceof WebAssembly.RuntimeError) died("trap");
 });
+// Where a promise's outcome was being passed on.
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof WebAssembly.RuntimeError) died("trap");
+});
+
+/** Before anything is passed to a new instance it has to be there: text is written into the memory there is. */
+function revive() {
+  if (!dead) return;
+  wasm.initState();
+  dead = false;
+}
 
 /** What Rust promised is kept or broken by `died`; what it does at once throws here. @template T @param {() => T} run */
 function guard(run) {
+  revive();
   try {
     return run();
   } catch (error) {
     // A trap that was no panic (stack, memory) told nobody.
-    if (error instanceof WebAssembly.RuntimeError && !critical) died("trap");
+    if (error instanceof WebAssembly.RuntimeError) died("trap");
     throw error;
   }
 }

@@ -65,8 +65,9 @@ export function settle(token, ok, value) {
   else promise?.reject(value);
 }
 
-// For the entry guard: an instance that died keeps none of its promises.
+// For the entry guard: an instance that died keeps none of its promises, and hears of nothing any more.
 globalThis.__narthex_abandon = (error) => {
+  generation += 1;
   const broken = promises;
   promises = new Map();
   for (const { reject } of broken.values()) reject(error);
