@@ -31,9 +31,10 @@ async function freePort() {
 /**
  * A gateway that is not started yet. `start` gives the milliseconds until it answered; `starts` counts them; `kill`
  * settles when the group is gone; `remove` kills too, at once, and deletes the folder.
+ * @param {Record<string, string>} [variables] of the Worker, beside its secrets
  * @returns {Promise<Gateway>}
  */
-export async function prepareGateway() {
+export async function prepareGateway(variables = {}) {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const key = randomBytes(32).toString("base64url");
@@ -41,7 +42,8 @@ export async function prepareGateway() {
   const temporary = join(folder, "tmp");
   mkdirSync(temporary);
   const secrets = join(folder, "secrets.env");
-  writeFileSync(secrets, `ADMIN_KEY=${key}\nALLOW_LOOPBACK=true\n`, { mode: 0o600 });
+  const lines = Object.entries({ ADMIN_KEY: key, ALLOW_LOOPBACK: "true", ...variables });
+  writeFileSync(secrets, lines.map(([name, value]) => `${name}=${value}\n`).join(""), { mode: 0o600 });
   // The secrets file stands in for .dev.vars; what killed processes leave behind goes with the folder.
   const args = ["start", "--", "--port", String(port), "--persist-to", join(folder, "state"), "--env-file", secrets];
   const env = { ...process.env, TMPDIR: temporary, WRANGLER_REGISTRY_PATH: join(folder, "registry") };

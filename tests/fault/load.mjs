@@ -7,30 +7,40 @@ import { FINAL } from "./witness.mjs";
 
 /**
  * @typedef {{ id: string, capability: string, status: string, result: unknown, error: any, parameters: any,
- *   idempotency_key: string | null, created_at: string, history: { status: string, at: string }[] }} Context
+ *   idempotency_key: string | null, created_at: string, expires_at: string, history: { status: string, at: string }[],
+ *   attempts: Attempt[] }} Context
+ * @typedef {{ number: number, service: string, outcome: string, code?: string, started_at: string, ended_at: string,
+ *   status_code: number | null }} Attempt
  * @typedef {{ context: Context, key: string | null }} Told what a client was told in a 200 or 202; `key` it sent along
- * @typedef {{ told: Told[], refused: Map<number, number>, broken: number, repeats: number, faults: string[],
+ * @typedef {{ told: Told[], acknowledged: Set<string>, refused: Map<string, number>, broken: number, repeats: number, faults: string[],
  *   unanswered: Set<string>, underWay: number, stop(): Promise<void> }} Load
- *   `refused` counts other answers by status, `broken` requests without one, `unanswered` keys nobody got an answer for
+ *   `refused` counts other answers by status and code, `broken` requests without one, `unanswered` keys nobody got an answer for
  * @typedef {{ key: string | null, body: string }} Order a request that may be sent again
  */
 
 /** How long a client waits for an answer; it asks the gateway for less. */
 const ANSWER_MS = 8000;
+/** Time enough for every kill: a deadline of its own must not end a context before it is taken up again. */
+const LONG_SECONDS = 3600;
+/** Where the deadline is to be met: mostly enough for some attempts, behind an answer and by the queue. */
+const SHORT_SECONDS = [20, 30, 20, 30, 2, 3, 4];
 /** After the end clients still repeat what had no answer, for so long. */
 const END_MS = 15_000;
 
-/** Starts them. @param {import("./gateway.mjs").Gateway} gateway @param {import("./options.mjs").Options} options @returns {Load} */
-export function startLoad(gateway, { clients, seed }) {
+/**
+ * Starts them. Where nothing is killed, a request without a good answer is a fault.
+ * @param {import("./gateway.mjs").Gateway} gateway @param {import("./options.mjs").Part} part @returns {Load}
+ */
+export function startLoad(gateway, { clients, seed, kills, proxied }) {
   let running = true;
   let endBy = Infinity;
   /** @type {Told[]} */
   const told = [];
-  /** @type {Map<number, number>} */
+  /** @type {Map<string, number>} */
   const refused = new Map();
   /** @type {Load} */
   const load = {
-    told, refused, broken: 0, repeats: 0, faults: [], unanswered: new Set(), underWay: 0,
+    told, acknowledged: new Set(), refused, broken: 0, repeats: 0, faults: [], unanswered: new Set(), underWay: 0,
     async stop() {
       running = false;
       endBy = Date.now() + END_MS;
@@ -60,17 +70,23 @@ export function startLoad(gateway, { clients, seed }) {
         /** @type {Context} */
         const context = JSON.parse(text);
         told.push({ context, key: order?.key ?? null });
+        load.acknowledged.add(context.id);
         return context;
       }
-      refused.set(response.status, (refused.get(response.status) ?? 0) + 1);
-      if (response.status < 500) load.faults.push(`${init.method} ${path} was answered with ${response.status}: ${text}`);
-    } catch {
+      const code = `${response.status} ${text.match(/"code":"(\w+)"/)?.[1] ?? ""}`;
+      refused.set(code, (refused.get(code) ?? 0) + 1);
+      if (kills === 0 || response.status < 500) load.faults.push(`${init.method} ${path} was answered with ${response.status}: ${text}`);
+    } catch (error) {
       load.broken++;
+      if (kills === 0) load.faults.push(`${init.method} ${path} had no answer: ${error}`);
     } finally {
       load.underWay--;
     }
     return undefined;
   }
+
+  /** @param {import("./options.mjs").Dice} roll */
+  const seconds = (roll) => (proxied ? SHORT_SECONDS[roll(SHORT_SECONDS.length)] : LONG_SECONDS);
 
   /** @param {number} number */
   async function client(number) {
@@ -83,8 +99,7 @@ export function startLoad(gateway, { clients, seed }) {
     for (let count = 0; running; count++) {
       const parameters = { client: number, count };
       const capability = roll(2) ? ONCE : AGAIN;
-      // Time enough for every kill: a deadline of its own must not end a context before it is taken up again.
-      const body = JSON.stringify({ capability, parameters, timeout_seconds: 3600 });
+      const body = JSON.stringify({ capability, parameters, timeout_seconds: seconds(roll) });
       /** @type {Order} */
       const order = { key: keyed ? `${seed}-${number}-${count}` : null, body };
       if (order.key) load.unanswered.add(order.key);

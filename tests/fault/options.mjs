@@ -2,13 +2,26 @@
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 
-/** @typedef {{ kills: number, clients: number, seed: number }} Options */
+/**
+ * What one part does: with `kills`, and with `proxied` through the proxy, for `minutes` where nothing is killed.
+ * @typedef {{ name: string, kills: number, contexts: number, proxied: boolean, minutes: number, clients: number, seed: number }} Part
+ */
 
-export const USAGE = `node tests/fault/run.mjs [--kills N] [--clients N] [--seed N]
+export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy
+npm run fault -- --kills 6           only kills
+npm run fault -- --proxy             only the proxy
+npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and service
 
-  --kills    how often the gateway is killed (50)
-  --clients  clients at a time; every other one sends an Idempotency-Key and repeats what failed (16)
-  --seed     for the choices of clients, service and killer; times still differ from run to run (random, printed)
+  --kills N     how often the gateway is killed
+  --contexts N  at least so many are acknowledged under kills (100 for each kill)
+  --proxy       between gateway and service: a closed port, resets, drips, storms of 429 and 503, wrong lengths,
+                answers that never end or come too late
+  --minutes N   how long the proxy is at it when nothing is killed (3)
+  --clients N   clients at a time; every other one sends an Idempotency-Key and repeats what failed (24)
+  --seed N      for the choices of clients, service, killer and proxy; times still differ from run to run
+                (random, printed)
+
+The figures are printed, and kept as JSON in tests/fault/results/. Ends with 1 when anything was violated.
 `;
 
 /** @param {string | undefined} text @param {number} otherwise @param {string} name @param {number} most */
@@ -19,18 +32,29 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {Options | null} null when only help was asked for */
+/** @param {string[]} args @returns {Part[] | null} null when only help was asked for */
 export function readOptions(args) {
+  const text = /** @type {const} */ ({ type: "string" });
   const { values } = parseArgs({
     args,
-    options: { kills: { type: "string" }, clients: { type: "string" }, seed: { type: "string" }, help: { type: "boolean" } },
+    options: {
+      kills: text, contexts: text, minutes: text, clients: text, seed: text,
+      proxy: { type: "boolean" }, help: { type: "boolean" },
+    },
   });
   if (values.help) return null;
-  return {
-    kills: number(values.kills, 50, "kills", 1000),
-    clients: number(values.clients, 16, "clients", 256),
-    seed: number(values.seed, randomInt(1, 2 ** 31), "seed", 2 ** 31),
+  const { kills, proxy = false } = values;
+  if (values.minutes !== undefined && kills !== undefined) throw new Error("--minutes is for runs without --kills");
+  if (values.contexts !== undefined && kills === undefined && proxy) throw new Error("--contexts is for runs with kills");
+  const common = { clients: number(values.clients, 24, "clients", 256), seed: number(values.seed, randomInt(1, 2 ** 31), "seed", 2 ** 31) };
+  const times = number(kills, 50, "kills", 1000);
+  const killing = {
+    ...common, kills: times, contexts: number(values.contexts, 100 * times, "contexts", 1_000_000), minutes: 0,
   };
+  const through = { ...common, kills: 0, contexts: 0, minutes: number(values.minutes, 3, "minutes", 600), name: "proxy", proxied: true };
+  if (kills !== undefined) return [{ ...killing, name: proxy ? "kills-proxy" : "kills", proxied: proxy }];
+  if (proxy) return [through];
+  return [{ ...killing, name: "kills", proxied: false }, through];
 }
 
 /** @typedef {(below: number) => number} Dice a whole number from 0 to below `below` */

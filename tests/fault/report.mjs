@@ -1,13 +1,19 @@
 // @ts-check
 // What people read.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { circuitFigures } from "./circuit.mjs";
+import { callsSeen, endReason } from "./reasons.mjs";
 import { AGAIN, ONCE } from "./service.mjs";
-import { endedAt, groupBy } from "./witness.mjs";
+import { attemptsMade, endedAt, groupBy } from "./witness.mjs";
 
 /**
- * @typedef {import("./witness.mjs").Evidence & { load: import("./load.mjs").Load, startsMs: number[],
- *   connections: number, tookMs: number, violations: string[] }} Outcome
+ * @typedef {import("./witness.mjs").Evidence & { part: import("./options.mjs").Part, load: import("./load.mjs").Load,
+ *   startsMs: number[], connections: number, tookMs: number, violations: string[] }} Outcome
+ * @typedef {[string, string | number][]} Rows
  */
 
+const RESULTS = join(import.meta.dirname, "results");
 /** How many violations are listed. */
 const LISTED = 10;
 
@@ -17,46 +23,89 @@ export const say = (text) => void process.stdout.write(`fault: ${text}\n`);
 /** @param {number} ms */
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
-/** @param {Outcome} outcome */
-function figures({ contexts, told, calls, events, load, startsMs, connections, tookMs, lastStart, violations }) {
+/** How many there are of each kind, sorted. @template T @param {Iterable<T>} items @param {(item: T) => string} kind @returns {Rows} */
+const counted = (items, kind) =>
+  [...groupBy(items, kind)].sort().map(([name, { length }]) => /** @type {[string, number]} */ ([`… ${name}`, length]));
+
+/** @param {Outcome} outcome @returns {Rows} */
+function figures(outcome) {
+  const { part, contexts, told, calls, events, load, startsMs, connections, tookMs, lastStart, violations } = outcome;
   const all = [...contexts.values()];
-  const acknowledged = new Set(told.map(({ context }) => context.id));
-  const byEnd = groupBy(all, ({ capability, status, error }) => `${capability}: ${status}${error ? ` (${error.code})` : ""}`);
+  const seen = callsSeen(outcome);
+  const ended = (/** @type {import("./load.mjs").Context} */ context) => {
+    const { capability, status, error } = context;
+    const reason = status === "completed" ? "" : `, ${error?.code}: ${endReason(context, outcome, seen, endedAt(context)) ?? "not explained"}`;
+    return `${capability} ${status}${reason}`;
+  };
   const callsOf = [...groupBy(calls, ({ context }) => context).values()];
   /** @param {string} capability */
   const calledAgain = (capability) => callsOf.filter((made) => made.length > 1 && made[0]?.capability === capability).length;
-  const restarts = startsMs.toSorted((a, b) => a - b);
-  const afterLast = all.map(endedAt).filter((at) => at > lastStart);
   const keys = new Set(told.flatMap(({ key }) => (key === null ? [] : [key])));
-  /** @type {[string, string | number][]} */
-  const rows = [
-    ["kills", startsMs.length],
-    ["restarts, median and longest", `${seconds(restarts[restarts.length >> 1] ?? 0)}, ${seconds(restarts.at(-1) ?? 0)}`],
+  return [
+    ...(part.kills > 0 ? killFigures(startsMs, all, lastStart) : []),
     ["contexts", all.length],
-    ["… acknowledged", acknowledged.size],
-    ...[...byEnd].sort().map(([end, { length }]) => /** @type {[string, number]} */ ([`… ${end}`, length])),
-    ["last one ended after the last restart", afterLast.length ? seconds(Math.max(...afterLast) - lastStart) : "none did"],
+    ["… acknowledged", load.acknowledged.size],
+    ...counted(all, ended),
     ["answers with a context", told.length],
-    ["requests without an answer, most while it was down", load.broken],
+    ["requests without an answer", load.broken],
     ...[...load.refused].map(([status, count]) => /** @type {[string, number]} */ ([`answers with ${status}`, count])),
     ["idempotency keys, repeats of them", `${keys.size}, ${load.repeats}`],
     ["calls of the service", calls.length],
-    ["… without an answer, the gateway was gone", calls.filter(({ status }) => status === null).length],
+    ["… without an answer, the caller was gone", calls.filter(({ status }) => status === null).length],
     ["… refused by the service", calls.filter(({ status }) => status !== null && status !== 200).length],
     [`contexts called again, ${AGAIN}`, calledAgain(AGAIN)],
     [`contexts called again, ${ONCE} (after a refusal)`, calledAgain(ONCE)],
+    ...(part.proxied ? proxyFigures(outcome, all) : []),
     ["events, connections", `${events.length}, ${connections}`],
     ["took", seconds(tookMs)],
     ["violations", violations.length],
   ];
-  return rows;
 }
 
-/** Prints the table and the first violations. @param {Outcome} outcome */
+/** @param {number[]} startsMs @param {import("./load.mjs").Context[]} all @param {number} lastStart @returns {Rows} */
+function killFigures(startsMs, all, lastStart) {
+  const restarts = startsMs.toSorted((a, b) => a - b);
+  const afterLast = all.map(endedAt).filter((at) => at > lastStart);
+  return [
+    ["kills", startsMs.length],
+    ["restarts, median and longest", `${seconds(restarts[restarts.length >> 1] ?? 0)}, ${seconds(restarts.at(-1) ?? 0)}`],
+    ["last one ended after the last restart", afterLast.length ? seconds(Math.max(...afterLast) - lastStart) : "none did"],
+  ];
+}
+
+/** @param {Outcome} outcome @param {import("./load.mjs").Context[]} all @returns {Rows} */
+function proxyFigures(outcome, all) {
+  const { passages, periods } = outcome;
+  const { firsts, repeats } = attemptsMade(all);
+  const { opened, half, closed, callsWhileOpen, mostProbes } = circuitFigures(outcome);
+  const late = all.filter(({ status }) => status === "timed_out").map((context) => endedAt(context) - Date.parse(context.expires_at));
+  return [
+    ["calls seen by the proxy", passages?.length ?? 0],
+    ...counted(passages ?? [], ({ done }) => done),
+    ["storms", periods.length],
+    ...counted(periods, ({ storm }) => storm),
+    ["first attempts, repeats", `${firsts}, ${repeats} (${((100 * repeats) / Math.max(firsts, 1)).toFixed(1)}%)`],
+    ["circuit opened, half open, closed", `${opened}, ${half}, ${closed}`],
+    ["calls while it was open; most while half open", `${callsWhileOpen}; ${mostProbes}`],
+    ["timed out; the latest after its deadline", `${late.length}; ${late.length ? `${Math.max(...late)} ms` : "–"}`],
+  ];
+}
+
+/** Keeps the figures as JSON; gives where. @param {Outcome} outcome @param {Rows} rows */
+function keep({ part, violations, circuit, periods }, rows) {
+  mkdirSync(RESULTS, { recursive: true });
+  const path = join(RESULTS, `${part.name}-${part.seed}.json`);
+  const kept = { at: new Date().toISOString(), part, figures: Object.fromEntries(rows), violations, circuit, storms: periods };
+  writeFileSync(path, `${JSON.stringify(kept, null, 2)}\n`);
+  return path;
+}
+
+/** Prints the table and the first violations, and keeps all of it. @param {Outcome} outcome */
 export function printFigures(outcome) {
   const rows = figures(outcome);
   const width = Math.max(...rows.map(([name]) => name.length));
   process.stdout.write(`\n${rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")}\n\n`);
+  say(`kept in ${keep(outcome, rows)}`);
   const { violations } = outcome;
   for (const violation of violations.slice(0, LISTED)) process.stdout.write(`  ${violation}\n`);
   if (violations.length > LISTED) process.stdout.write(`  … and ${violations.length - LISTED} more\n`);

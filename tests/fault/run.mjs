@@ -1,7 +1,8 @@
 // @ts-check
 // `npm run fault`: kills `npm start` (npm, wrangler, workerd: the whole process group) with SIGKILL again and again under
-// load, restarts it on the same folder, and compares three witnesses in the end: what clients were told, what the
-// service saw, what the event stream said. witness.mjs has what is held against them. `npm run fault -- --help`.
+// load and restarts it on the same folder; then puts a proxy between gateway and service that does what networks do.
+// In the end three witnesses are compared: what clients were told, what the service saw, what the event stream said.
+// witness.mjs has what is held against them. `npm run fault -- --help`.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -21,16 +22,34 @@ function underOwnNode() {
   child.on("exit", (code) => process.exit(code ?? 1));
 }
 
+/** Whatever way this process ends, nothing it started stays. @param {Set<() => void>} undo */
+function cleanUp(undo) {
+  process.on("exit", () => undo.forEach((one) => one()));
+  for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"])) {
+    process.once(signal, () => {
+      process.stderr.write(`fault: stopped by ${signal}\n`);
+      process.exit(130);
+    });
+    // A second signal, which a terminal and a parent may both send, changes nothing.
+    process.on(signal, () => {});
+  }
+}
+
 async function main() {
   const { readOptions, USAGE } = await import("./options.mjs");
-  const options = readOptions(process.argv.slice(2));
-  if (!options) {
+  const parts = readOptions(process.argv.slice(2));
+  if (!parts) {
     process.stdout.write(USAGE);
     return;
   }
   const { runTrial } = await import("./trial.mjs");
+  /** @type {Set<() => void>} */
+  const undo = new Set();
+  cleanUp(undo);
+  let good = true;
+  for (const part of parts) good = (await runTrial(part, (one) => void undo.add(one))) && good;
   // Exits by itself: sockets to a killed gateway and the service's may still be open.
-  process.exit((await runTrial(options)) ? 0 : 1);
+  process.exit(good ? 0 : 1);
 }
 
 if (Number(process.versions.node.split(".")[0]) < NODE) underOwnNode();

@@ -3,13 +3,11 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { diceOf } from "./options.mjs";
-
-/** A refusal says that nothing was done, so even what is not idempotent may be called again. */
-export const REFUSALS = [425, 429, 503];
+import { REFUSALS, RETRY } from "./reasons.mjs";
 
 /**
- * @typedef {{ context: string, capability: string, attempt: number, status: number | null }} Call
- *   `status` is null while it was not answered
+ * @typedef {{ context: string, capability: string, attempt: number, at: number, until: number | null, status: number | null }} Call
+ *   `status` and `until`, when it was answered, are null while it was not
  * @typedef {{ url: string, calls: Call[], stop(): void }} Service
  */
 
@@ -19,9 +17,9 @@ export const AGAIN = "again";
 /** What is registered. @param {string} url */
 export const registration = (url) => ({
   name: "fault", type: "tool", transport: { kind: "http", url },
-  // Enough attempts and time that only a fault of the gateway's can keep an idempotent one from completing.
+  // Enough attempts and time that only what happens here can keep an idempotent one from completing.
   capabilities: [{ name: ONCE, timeout_seconds: 3600 }, { name: AGAIN, idempotent: true, timeout_seconds: 3600 }],
-  retry: { max_attempts: 10, base_ms: 100, cap_ms: 1000 },
+  retry: RETRY,
 });
 
 /** Starts it. @param {number} seed @returns {Promise<Service>} */
@@ -40,7 +38,7 @@ export async function startService(seed) {
     if (request.method !== "POST") return response.end();
     const { context_id, capability, attempt, parameters } = JSON.parse(body);
     /** @type {Call} */
-    const call = { context: context_id, capability, attempt, status: null };
+    const call = { context: context_id, capability, attempt, at: Date.now(), until: null, status: null };
     calls.push(call);
     // Only first attempts are slow or refused: repeats after the last kill have little time.
     const first = attempt === 1;
@@ -49,6 +47,7 @@ export async function startService(seed) {
     setTimeout(() => {
       if (response.destroyed) return;
       call.status = status;
+      call.until = Date.now();
       response.writeHead(status, { "content-type": "application/json" });
       response.end(JSON.stringify(status === 200 ? { result: parameters } : { error: { code: "busy", message: "Later." } }));
     }, ms);

@@ -4,8 +4,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import WebSocket from "ws";
 
 /**
- * @typedef {{ id: string, sequence: string, type: string, subject: string, connection: number }} StreamEvent
- *   `connection` is the number of the connection it came by
+ * @typedef {{ id: string, sequence: string, type: string, subject: string, at: number, data: any, connection: number }} StreamEvent
+ *   `at` is the event's own time, `data` kept only of services, `connection` the number of the connection it came by
  * @typedef {{ events: StreamEvent[], connections: number, faults: string[], stop(): void }} Stream
  */
 
@@ -37,14 +37,14 @@ export function readStream(gateway) {
     });
     socket = opened;
     opened.on("open", () => stream.connections++);
-    opened.on("message", (data) => {
+    opened.on("message", (text) => {
       // What is still in the pipe of a connection that was given up comes again on the next.
       if (opened !== socket || stopped) return;
-      const message = JSON.parse(data.toString());
+      const message = JSON.parse(text.toString());
       if (message.specversion === undefined) return;
-      const { id, sequence, type, subject } = message;
+      const { id, sequence, type, subject, time } = message;
       if (type === "stream.gap") faults.push(`the stream has a gap: ${JSON.stringify(message.data)}`);
-      events.push({ id, sequence, type, subject, connection: stream.connections });
+      events.push({ id, sequence, type, subject, at: Date.parse(time), data: type.startsWith("service.") ? message.data : null, connection: stream.connections });
     });
     // An error is followed by a close.
     opened.on("error", () => {});

@@ -1,9 +1,11 @@
 // @ts-check
-// One run: load, kills, the time to recover, the evidence, the verdict.
+// One part: load, kills or the proxy's weather, the time to recover, the evidence, the verdict.
 import { setTimeout as pause } from "node:timers/promises";
+import { changesOf } from "./circuit.mjs";
 import { prepareGateway } from "./gateway.mjs";
 import { startLoad } from "./load.mjs";
 import { diceOf } from "./options.mjs";
+import { choiceOf, startProxy } from "./proxy.mjs";
 import { printFigures, say, seconds } from "./report.mjs";
 import { registration, startService } from "./service.mjs";
 import { readStream } from "./stream.mjs";
@@ -11,8 +13,18 @@ import { isFinal, violationsOf } from "./witness.mjs";
 
 /** @typedef {import("./load.mjs").Context} Context */
 
-/** The whole run may take so long: the first start, so much for each kill, the end. */
-const limitMs = (/** @type {number} */ kills) => 600_000 + kills * 20_000 + 180_000;
+/** A part may take so long: the first start, so much for each kill, the time through the proxy, the end. */
+const limitMs = (/** @type {import("./options.mjs").Part} */ part) => 600_000 + part.kills * 45_000 + part.minutes * 60_000 + 300_000;
+/** A life lasts until its share of contexts is acknowledged, but no longer than this. */
+const SHARE_MS = 20_000;
+/** One call in so many is done something to by the proxy. */
+const ONE_IN = 8;
+/** Behind the proxy circuits are soon tried again, so that many open and close in a run. */
+const VARIABLES = { BREAKER_OPEN_MS: "1000" };
+/** After the last storm the circuit has to close within this: it opens for longer with each time. */
+const CLOSE_MS = 120_000;
+/** How often progress is told when nothing is killed. */
+const TELL_MS = 15_000;
 /** After the last restart; witness.mjs says from the history what came in time, this only when to stop waiting. */
 const SETTLE_MS = 12_000;
 /** How long the event stream may be behind after that. */
@@ -70,73 +82,120 @@ async function until(done, ms) {
 }
 
 /**
- * Runs it and prints what came of it; true when nothing was violated.
- * @param {import("./options.mjs").Options} options @returns {Promise<boolean>}
+ * Storms, one after the other with calm between, until stopped. The first opens the circuit, whatever the dice say.
+ * @param {import("./proxy.mjs").Proxy} proxy @param {import("./options.mjs").Dice} roll
  */
-export async function runTrial(options) {
-  const began = Date.now();
-  const gateway = await prepareGateway();
-  // Whatever way this process ends, nothing it started stays.
-  process.on("exit", () => gateway.remove());
-  for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"])) {
-    process.once(signal, () => {
-      process.stderr.write(`fault: stopped by ${signal}\n`);
-      process.exit(130);
-    });
-    // A second signal, which a terminal and a parent may both send, changes nothing.
-    process.on(signal, () => {});
-  }
-  setTimeout(() => {
-    process.stderr.write("fault: the run took too long\n");
-    process.exit(1);
-  }, limitMs(options.kills)).unref();
+function startWeather(proxy, roll) {
+  const calm = new AbortController();
+  /** @type {import("./proxy.mjs").Storm[]} */
+  const kinds = ["503", "refuse", "429", "429_wait"];
+  const run = async () => {
+    for (let count = 0; !calm.signal.aborted; count++) {
+      await pause(3000 + roll(5000), undefined, { signal: calm.signal }).catch(() => {});
+      if (calm.signal.aborted) return;
+      await proxy.storm(kinds[count === 0 ? 0 : roll(kinds.length)] ?? "503", 1500 + roll(1500));
+    }
+  };
+  const running = run();
+  return {
+    async stop() {
+      calm.abort();
+      await running;
+    },
+  };
+}
 
-  const { kills, clients, seed } = options;
-  say(`${kills} kills under ${clients} clients, --seed ${seed}; the first start may build`);
-  const service = await startService(seed);
-  await gateway.start();
-  const body = JSON.stringify(registration(service.url));
-  const { status, json } = await ask(gateway, "/v1/services/fault", { method: "PUT", body });
-  if (status !== 201) throw new Error(`the registration was answered with ${status}: ${JSON.stringify(json)}`);
-
-  const stream = readStream(gateway);
-  const load = startLoad(gateway, options);
+/**
+ * Kills and restarts, so often; gives how long the restarts took and when each kill was.
+ * @param {import("./options.mjs").Part} part @param {import("./gateway.mjs").Gateway} gateway @param {import("./load.mjs").Load} load
+ * @param {() => string} soFar
+ */
+async function killAgainAndAgain({ kills, contexts, seed }, gateway, load, soFar) {
   const roll = diceOf(seed, "killer");
   /** @type {number[]} */
   const startsMs = [];
+  /** @type {number[]} */
+  const times = [];
   let lastStart = 0;
   for (let kill = 1; kill <= kills; kill++) {
-    const lived = lifetime(roll);
-    await pause(lived);
+    const began = Date.now();
+    await pause(lifetime(roll));
+    await until(() => load.acknowledged.size >= (contexts * kill) / kills, SHARE_MS);
     const { underWay } = load;
+    times.push(Date.now());
+    const lived = Date.now() - began;
     await gateway.kill();
     const startMs = await gateway.start();
     lastStart = Date.now();
     startsMs.push(startMs);
-    say(`kill ${kill}/${kills} after ${seconds(lived)}, ${underWay} requests under way; back in ${seconds(startMs)}`
-      + `; so far ${load.told.length} answers, ${service.calls.length} calls, ${stream.events.length} events`);
+    say(`kill ${kill}/${kills} after ${seconds(lived)}, ${underWay} requests under way; back in ${seconds(startMs)}; ${soFar()}`);
   }
+  return { startsMs, times, lastStart };
+}
+
+/**
+ * Runs it and prints what came of it; true when nothing was violated.
+ * @param {import("./options.mjs").Part} part @param {(undo: () => void) => void} atExit @returns {Promise<boolean>}
+ */
+export async function runTrial(part, atExit) {
+  const began = Date.now();
+  const { kills, clients, seed, proxied, minutes } = part;
+  const gateway = await prepareGateway(proxied ? VARIABLES : {});
+  atExit(() => gateway.remove());
+  const limit = setTimeout(() => {
+    process.stderr.write("fault: the run took too long\n");
+    process.exit(1);
+  }, limitMs(part)).unref();
+
+  const what = kills > 0 ? `${kills} kills${proxied ? " and the proxy" : ""}` : `${minutes} minutes through the proxy`;
+  say(`${what}, ${clients} clients, --seed ${seed}; the first start may build`);
+  const service = await startService(seed);
+  const proxy = proxied ? await startProxy(service.url, choiceOf(seed, ONE_IN)) : null;
+  await gateway.start();
+  const body = JSON.stringify(registration((proxy ?? service).url));
+  const { status, json } = await ask(gateway, "/v1/services/fault", { method: "PUT", body });
+  if (status !== 201) throw new Error(`the registration was answered with ${status}: ${JSON.stringify(json)}`);
+
+  const stream = readStream(gateway);
+  const load = startLoad(gateway, part);
+  const weather = proxy && startWeather(proxy, diceOf(seed, "weather"));
+  const soFar = () => `so far ${load.acknowledged.size} contexts, ${service.calls.length} calls, ${stream.events.length} events`;
+  const killed = await killAgainAndAgain(part, gateway, load, soFar);
+  for (const end = Date.now() + minutes * 60_000; Date.now() < end; ) {
+    await pause(Math.min(TELL_MS, end - Date.now()));
+    say(`${soFar()}, ${proxy?.periods.length} storms, circuit ${changesOf(stream.events).at(-1)?.state ?? "closed"}`);
+  }
+  await weather?.stop();
+  if (proxied) await until(() => (changesOf(stream.events).at(-1)?.state ?? "closed") === "closed", CLOSE_MS);
   await load.stop();
   // What a repeat created last is given a moment too.
-  await pause(Math.max(2000, lastStart + SETTLE_MS - Date.now()));
+  await pause(Math.max(2000, killed.lastStart + SETTLE_MS - Date.now()));
 
   const ids = await listedIds(gateway);
-  for (const { context } of load.told) ids.add(context.id);
-  const contexts = await readContexts(gateway, ids);
+  for (const id of load.acknowledged) ids.add(id);
+  const lastDeadline = Math.max(...load.told.map(({ context }) => Date.parse(context.expires_at)));
   const told = () => new Set(stream.events.filter(isFinal).map(({ subject }) => subject));
-  await until(() => told().size >= contexts.size, CATCH_UP_MS);
+  // Where deadlines are near, some may still run towards theirs.
+  await until(() => told().size >= ids.size, proxied ? Math.max(0, lastDeadline - Date.now()) + CATCH_UP_MS : CATCH_UP_MS);
+  const contexts = await readContexts(gateway, ids);
   stream.stop();
   const second = readStream(gateway);
   await until(() => second.events.length >= stream.events.length, 2 * CATCH_UP_MS);
   second.stop();
   await gateway.kill();
+  proxy?.stop();
   service.stop();
+  gateway.remove();
+  clearTimeout(limit);
 
   const evidence = {
-    contexts, told: load.told, calls: service.calls, events: stream.events, readAgain: second.events, lastStart,
+    contexts, told: load.told, calls: service.calls, passages: proxy?.passages ?? null, periods: proxy?.periods ?? [],
+    kills: killed.times, circuit: changesOf(stream.events), events: stream.events, readAgain: second.events, began,
+    lastStart: killed.lastStart,
   };
   const unanswered = [...load.unanswered].map((key) => `the key ${key} got no answer, even after the last restart`);
   const violations = [...load.faults, ...stream.faults, ...unanswered, ...violationsOf(evidence)];
-  printFigures({ ...evidence, load, startsMs, connections: stream.connections, tookMs: Date.now() - began, violations });
+  const { startsMs } = killed;
+  printFigures({ ...evidence, part, load, startsMs, connections: stream.connections, tookMs: Date.now() - began, violations });
   return violations.length === 0;
 }

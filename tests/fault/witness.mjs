@@ -2,25 +2,40 @@
 // What is held against the three witnesses and the gateway's own list in the end:
 //
 // * no acknowledged context is lost, and no service was called for one that is not there;
-// * each ends, in exactly one final state, within 10 s of the last restart; what is idempotent completes;
+// * each ends in exactly one final state: within 10 s of the last restart where all have time enough, within 2 s of its
+//   deadline where not, and never before it by the deadline;
+// * what completes has its own result; what does not is explained by what was done here (reasons.mjs), each attempt too;
 // * a final state that a client was told never changes;
-// * nothing that is not idempotent is called again, unless the service had refused it with 425, 429 or 503;
+// * nothing that is not idempotent is called again, unless it had been refused with 425, 429 or 503;
+// * no call comes sooner than the one before it was told to, and repeats stay within the retry budget;
+// * while a circuit is open nobody calls, and half open only one does; it opens and closes by itself;
 // * the same Idempotency-Key is one context;
 // * event sequences have no gap and no repeat, over all reconnects, and what was read is there again, unchanged;
 // * each context has exactly one final event, which agrees with its state.
-import { AGAIN, ONCE, REFUSALS } from "./service.mjs";
+import { checkCircuit } from "./circuit.mjs";
+import { callsSeen, endReason, REFUSALS } from "./reasons.mjs";
+import { ONCE } from "./service.mjs";
 
 /**
  * @typedef {import("./load.mjs").Context} Context
+ * @typedef {{ state: "closed" | "open" | "half_open", at: number }} Change what became of the service's circuit, and when
  * @typedef {{ contexts: Map<string, Context>, told: import("./load.mjs").Told[], calls: import("./service.mjs").Call[],
- *   events: import("./stream.mjs").StreamEvent[], readAgain: import("./stream.mjs").StreamEvent[], lastStart: number }} Evidence
- *   `contexts` is what GET says in the end; `lastStart` when the gateway answered after the last kill
+ *   passages: import("./proxy.mjs").Passage[] | null, periods: import("./proxy.mjs").Period[], kills: number[], circuit: Change[],
+ *   events: import("./stream.mjs").StreamEvent[], readAgain: import("./stream.mjs").StreamEvent[], began: number, lastStart: number }} Evidence
+ *   `contexts` is what GET says in the end; `passages` and `periods` are the proxy's, where there is one; `lastStart` is when
+ *   the gateway answered after the last kill
  * @typedef {(text: string) => void} Report
  */
 
 export const FINAL = ["completed", "failed", "cancelled", "timed_out"];
-/** How long after the last restart everything has ended. */
+/** How long after the last restart everything has ended, where the deadlines are far. */
 const END_MS = 10_000;
+/** How long after its deadline a context has ended, or after the restart when the gateway was away then. */
+const DEADLINE_MS = 2000;
+/** A call may come this much sooner than it was told to: timers and clocks are no finer. */
+const EARLY_MS = 10;
+/** Repeats that the budget always allows in ten seconds, and one for so many first attempts. */
+const BUDGET = { least: 3, oneIn: 5, windowMs: 10_000 };
 
 /** Whether this event says that a context ended. @param {{ type: string }} event */
 export const isFinal = ({ type }) => FINAL.some((status) => type === `context.${status}`);
@@ -35,10 +50,14 @@ const verdict = ({ status, result, error }) => JSON.stringify({ status, result, 
 export const endedAt = (context) => Date.parse(context.history.findLast(({ status }) => FINAL.includes(status))?.at ?? "");
 
 /**
- * By when it has to have ended: counted from the last restart, or from its own creation after that.
- * @param {Context} context @param {number} lastStart
+ * By when it has to have ended: counted from the last restart, or from its own creation after that; where deadlines are
+ * near, from its own.
+ * @param {Context} context @param {Evidence} evidence
  */
-const dueBy = (context, lastStart) => Math.max(lastStart, Date.parse(context.created_at)) + END_MS;
+function dueBy({ created_at, expires_at }, { lastStart, passages }) {
+  if (passages) return Math.max(lastStart, Date.parse(expires_at)) + DEADLINE_MS;
+  return Math.max(lastStart, Date.parse(created_at)) + END_MS;
+}
 
 /** @param {Evidence} evidence @param {Report} report */
 function checkTold({ contexts, told }, report) {
@@ -58,20 +77,21 @@ function checkTold({ contexts, told }, report) {
 }
 
 /** @param {Evidence} evidence @param {Report} report */
-function checkContexts({ contexts, lastStart }, report) {
+function checkContexts(evidence, report) {
+  const { contexts } = evidence;
+  const seen = callsSeen(evidence);
   for (const context of contexts.values()) {
     const { id, status, capability } = context;
     const finals = context.history.filter((step) => FINAL.includes(step.status));
-    const late = endedAt(context) - dueBy(context, lastStart);
+    const late = endedAt(context) - dueBy(context, evidence);
     if (!FINAL.includes(status)) report(`${id} (${capability}) is still ${status}`);
     else if (finals.length !== 1) report(`${id} has ${finals.length} final states: ${finals.map((step) => step.status).join(", ")}`);
     else if (finals[0]?.status !== status) report(`${id} is ${status}, its history says ${finals[0]?.status}`);
     else if (late > 0) report(`${id} (${capability}) ended ${late} ms too late`);
-    if (FINAL.includes(status) && status !== "completed") {
-      if (capability === AGAIN) report(`${id} is idempotent and ended ${status}: ${context.error?.code}`);
-      else if (status !== "failed" || context.error?.code !== "outcome_unknown") {
-        report(`${id} ended ${status} for no reason of this test's: ${context.error?.code}`);
-      }
+    if (FINAL.includes(status) && endReason(context, evidence, seen, endedAt(context)) === null) {
+      const { error, attempts, expires_at } = context;
+      const calls = attempts.map(({ number }) => seen.get(`${id} ${number}`) ?? null);
+      report(`${id} (${capability}) ended ${status} and nothing explains it: ${JSON.stringify({ error, attempts, expires_at, calls })}`);
     }
     if (status === "completed" && JSON.stringify(context.result) !== JSON.stringify(context.parameters)) {
       report(`${id} completed with the result of another`);
@@ -84,23 +104,57 @@ function checkContexts({ contexts, lastStart }, report) {
 }
 
 /** @param {Evidence} evidence @param {Report} report */
-function checkCalls({ contexts, calls }, report) {
-  for (const [id, made] of groupBy(calls, (call) => call.context)) {
+function checkCalls({ contexts, calls, passages }, report) {
+  /** @type {(import("./service.mjs").Call | import("./proxy.mjs").Passage)[]} */
+  const seen = passages ?? calls;
+  for (const [id, made] of groupBy(seen, (call) => call.context)) {
     const context = contexts.get(id);
     if (!context) report(`the service was called for ${id}, which is not there`);
+    // What the proxy cut short the gateway has to take for done.
     const done = made.filter(({ status }) => !REFUSALS.includes(status ?? 0));
     if (made[0]?.capability === ONCE && done.length > 1) {
-      const answers = made.map((call) => call.status ?? "no answer");
-      report(`${id} is not idempotent and was called ${made.length} times: ${answers.join(", ")}`);
+      report(`${id} is not idempotent and was called ${made.length} times: ${JSON.stringify(made)}`);
     }
-    if (context?.status === "completed" && !made.some(({ status }) => status === 200)) {
-      report(`${id} completed without an answer of the service`);
-    }
+    const numbers = new Set(made.map(({ attempt }) => attempt));
+    if (numbers.size < made.length) report(`${id} was called twice in one attempt: ${JSON.stringify(made)}`);
   }
-  const called = new Set(calls.map((call) => call.context));
+  const served = new Set(calls.filter(({ status }) => status === 200).map((call) => call.context));
   for (const { id, status } of contexts.values()) {
-    if (status === "completed" && !called.has(id)) report(`${id} completed and the service was never called`);
+    if (status === "completed" && !served.has(id)) report(`${id} completed without an answer of the service`);
   }
+  if (passages === null) return;
+  const heard = new Set(passages.map(({ context, attempt }) => `${context} ${attempt}`));
+  for (const { context, attempt } of calls) {
+    if (!heard.has(`${context} ${attempt}`)) report(`the service was called for ${context} by another than the gateway`);
+  }
+}
+
+/** @param {Evidence} evidence @param {Report} report */
+function checkRetries({ contexts, passages, kills, began }, report) {
+  for (const [id, made] of groupBy(passages ?? [], (call) => call.context)) {
+    made.forEach((call, index) => {
+      const before = made[index - 1];
+      const early = before ? (before.until ?? 0) + before.waitMs - call.at : 0;
+      if (before && before.waitMs > 0 && early > EARLY_MS) report(`${id} came ${early} ms before the time it was told`);
+    });
+  }
+  // A Worker that is killed takes its budget along; what lost its lease is not counted there.
+  if (passages === null || kills.length > 0) return;
+  const { firsts, repeats } = attemptsMade(contexts.values());
+  const windows = Math.ceil((Date.now() - began) / BUDGET.windowMs) + 1;
+  const most = firsts / BUDGET.oneIn + BUDGET.least * windows;
+  if (repeats > most) report(`${repeats} repeats for ${firsts} first attempts, ${most} are allowed`);
+}
+
+/** First attempts that were made, and repeats. @param {Iterable<Context>} contexts */
+export function attemptsMade(contexts) {
+  let [firsts, repeats] = [0, 0];
+  for (const { attempts } of contexts) {
+    const made = attempts.filter(({ code }) => code !== "circuit_open").length;
+    firsts += Math.min(made, 1);
+    repeats += Math.max(made - 1, 0);
+  }
+  return { firsts, repeats };
 }
 
 /** @param {Evidence} evidence @param {Report} report */
@@ -136,6 +190,6 @@ export function violationsOf(evidence) {
   const violations = [];
   /** @param {string} text */
   const report = (text) => void violations.push(text);
-  for (const check of [checkTold, checkContexts, checkCalls, checkEvents]) check(evidence, report);
+  for (const check of [checkTold, checkContexts, checkCalls, checkRetries, checkCircuit, checkEvents]) check(evidence, report);
   return violations;
 }

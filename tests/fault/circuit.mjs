@@ -1,0 +1,51 @@
+// @ts-check
+// The service's circuit, as the event stream tells of it, held against the calls that the proxy saw.
+
+/** A call that was decided while the circuit was closed may come this much later. */
+const UNDER_WAY_MS = 300;
+/** Whoever comes after the probe may be let through this much before the news of it is out. */
+const NEWS_MS = 300;
+
+/**
+ * What became of it, by `service.status` events.
+ * @param {import("./stream.mjs").StreamEvent[]} events @returns {import("./witness.mjs").Change[]}
+ */
+export function changesOf(events) {
+  /** @type {import("./witness.mjs").Change[]} */
+  const changes = [];
+  for (const { type, at, data } of events) {
+    if (type === "service.status" && data.breaker !== (changes.at(-1)?.state ?? "closed")) changes.push({ state: data.breaker, at });
+  }
+  return changes;
+}
+
+/** How often it came to each state, and the calls that came while it was not closed. @param {import("./witness.mjs").Evidence} evidence */
+export function circuitFigures({ circuit, passages }) {
+  const figures = { opened: 0, half: 0, closed: 0, callsWhileOpen: 0, mostProbes: 0 };
+  circuit.forEach(({ state, at }, index) => {
+    const until = circuit[index + 1]?.at ?? Infinity;
+    const calls = (passages ?? []).filter((call) => at + (state === "open" ? UNDER_WAY_MS : 0) < call.at && call.at < until - NEWS_MS);
+    if (state === "open") {
+      figures.opened++;
+      figures.callsWhileOpen += calls.length;
+    } else if (state === "half_open") {
+      figures.half++;
+      figures.mostProbes = Math.max(figures.mostProbes, calls.length);
+    } else figures.closed++;
+  });
+  return figures;
+}
+
+/** @param {import("./witness.mjs").Evidence} evidence @param {import("./witness.mjs").Report} report */
+export function checkCircuit(evidence, report) {
+  const { circuit, passages, kills } = evidence;
+  if (passages === null) return;
+  const { opened, callsWhileOpen, mostProbes } = circuitFigures(evidence);
+  const last = circuit.at(-1)?.state ?? "closed";
+  if (last !== "closed") report(`the circuit stayed ${last}`);
+  // Kills come between cause and news.
+  if (kills.length > 0) return;
+  if (opened === 0) report("the circuit never opened");
+  if (callsWhileOpen > 0) report(`${callsWhileOpen} calls came while the circuit was open`);
+  if (mostProbes > 1) report(`${mostProbes} calls came while the circuit was half open`);
+}

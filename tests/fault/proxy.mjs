@@ -1,0 +1,236 @@
+// @ts-check
+// A proxy between gateway and service that forwards, and does to some calls what networks, proxies and overloaded
+// services do. It never forges: a service hears of a call at most once, and only what the gateway sent. Each call that
+// came is written down with what was done to it. Whatever has no end has one here, so that nothing is left behind.
+import { once } from "node:events";
+import { createServer, request as ask } from "node:http";
+import { setTimeout as pause } from "node:timers/promises";
+import { diceOf } from "./options.mjs";
+
+/**
+ * What is done to one call. Without the service having heard of it: `reset_before`. After it has answered, and perhaps
+ * done the work: all others. `drip` brings its answer whole, in pieces.
+ * @typedef {"reset_before" | "reset_inside" | "drip" | "too_long" | "too_short" | "endless" | "flood" | "late"} Fault
+ * What is done to all calls for a while; the service hears of none of them.
+ * @typedef {"refuse" | "429" | "429_wait" | "503"} Storm
+ * @typedef {{ context: string, capability: string, attempt: number, deadline: number, parameters: any }} Heard
+ * @typedef {Heard & { done: Fault | Storm | "none", at: number, until: number | null, status: number | null, waitMs: number }} Passage
+ *   a call: when it came, when the last byte of its answer left (null: never), the status it was answered with, and how
+ *   long the gateway was asked to stay away
+ * @typedef {{ storm: Storm, from: number, to: number }} Period
+ * @typedef {(call: Heard) => Fault | null} Choose
+ * @typedef {{ url: string, passages: Passage[], periods: Period[], storm(kind: Storm, ms: number): Promise<void>, stop(): void }} Proxy
+ */
+
+/** The largest body that is passed on, and the most that a flood sends. */
+const MOST_BYTES = 4 * 1024 * 1024;
+/** The longest that an answer without an end goes on. */
+const MOST_MS = 30_000;
+/** An answer is this much too long or too short. */
+const WRONG_BYTES = 7;
+/** An answer that comes too late comes this long after the deadline. */
+const LATE_MS = 300;
+/** What takes all of a context's time is done only to those that have little. */
+const SHORT_MS = 5000;
+/** What a 429 that names a time asks for, in seconds. */
+const WAIT_SECONDS = 1;
+const STATUSES = { "429": 429, "429_wait": 429, "503": 503 };
+
+/** @type {Fault[]} */
+const QUICK = ["reset_before", "reset_inside", "drip", "drip", "too_long", "too_short", "flood"];
+/** @type {Fault[]} */
+const SLOW = ["endless", "late"];
+
+/**
+ * The same choice for the same call, whatever comes beside it.
+ * @param {number} seed @param {number} oneIn every so manieth call is done something to @returns {Choose}
+ */
+export function choiceOf(seed, oneIn) {
+  return ({ attempt, deadline, parameters }) => {
+    const roll = diceOf(seed, `proxy ${parameters?.client}-${parameters?.count}-${attempt}`);
+    if (roll(oneIn) !== 0) return null;
+    const faults = deadline - Date.now() < SHORT_MS ? [...QUICK, ...SLOW, ...SLOW] : QUICK;
+    return /** @type {Fault} */ (faults[roll(faults.length)]);
+  };
+}
+
+/** @param {AsyncIterable<Buffer>} stream */
+async function readAll(stream) {
+  /** @type {Buffer[]} */
+  const chunks = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    length += chunk.length;
+    if (length > MOST_BYTES) throw new Error("more than the proxy takes");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** @param {string} target @param {Choose} choose @returns {Promise<Proxy>} */
+export async function startProxy(target, choose) {
+  /** @type {Passage[]} */
+  const passages = [];
+  /** @type {Period[]} */
+  const periods = [];
+  /** @type {Storm | null} */
+  let storm = null;
+
+  /**
+   * Passes a call on; gives what the service answered, nothing when the gateway went away meanwhile.
+   * @param {import("node:http").IncomingMessage} request @param {Buffer} body @param {import("node:http").ServerResponse} response
+   */
+  async function forward(request, body, response) {
+    const { connection, "transfer-encoding": _, ...headers } = request.headers;
+    const outgoing = ask(new URL(request.url ?? "/", target), {
+      method: request.method ?? "POST", headers: { ...headers, "content-length": body.length }, agent: false,
+    });
+    const hangUp = () => outgoing.destroy();
+    response.on("close", hangUp);
+    outgoing.end(body);
+    try {
+      const [incoming] = /** @type {[import("node:http").IncomingMessage]} */ (await once(outgoing, "response"));
+      return { status: incoming.statusCode ?? 502, body: await readAll(incoming) };
+    } catch {
+      return undefined;
+    } finally {
+      response.off("close", hangUp);
+    }
+  }
+
+  /**
+   * Answers a call with what its service said, or with less, more or something else.
+   * @param {import("node:http").ServerResponse} response @param {Passage} passage @param {{ status: number, body: Buffer }} answer
+   */
+  async function answer(response, passage, { status, body }) {
+    const { socket } = response;
+    const json = { "content-type": "application/json" };
+    const goesOn = () => !response.destroyed && Date.now() - passage.at < MOST_MS;
+    switch (passage.done) {
+      case "reset_inside":
+        response.writeHead(status, { ...json, "content-length": body.length });
+        response.write(body.subarray(0, body.length >> 1));
+        await pause(20);
+        socket?.resetAndDestroy();
+        return;
+      case "drip":
+        response.writeHead(status, json);
+        for (let at = 0; at < 8 && goesOn(); at++) {
+          response.write(body.subarray((at * body.length) >> 3, ((at + 1) * body.length) >> 3));
+          await pause(100);
+        }
+        response.end();
+        break;
+      case "too_long":
+        // It promises more than comes.
+        response.writeHead(status, { ...json, "content-length": body.length + WRONG_BYTES });
+        response.write(body);
+        await pause(20);
+        socket?.destroy();
+        return;
+      case "too_short":
+        socket?.write(`HTTP/1.1 ${status} Short\r\ncontent-type: application/json\r\nconnection: close\r\n`
+          + `content-length: ${body.length - WRONG_BYTES}\r\n\r\n`);
+        socket?.end(body);
+        return;
+      case "endless":
+      case "flood": {
+        const piece = passage.done === "flood" ? Buffer.alloc(64 * 1024, ".") : ".";
+        response.writeHead(status, json);
+        response.write('{"result":"');
+        for (let sent = 0; goesOn() && sent < MOST_BYTES; sent += piece.length) {
+          response.write(piece);
+          await pause(passage.done === "flood" ? 1 : 50);
+        }
+        response.destroy();
+        return;
+      }
+      default:
+        if (passage.done === "late") await pause(Math.min(passage.deadline + LATE_MS - Date.now(), MOST_MS));
+        response.writeHead(status, { ...json, "content-length": body.length });
+        response.end(body);
+    }
+    if (response.destroyed) return;
+    passage.until = Date.now();
+  }
+
+  /** @param {import("node:http").IncomingMessage} request @param {import("node:http").ServerResponse} response */
+  async function pass(request, response) {
+    // A connection for each call: then a closed port is one at once, and a reset hits no other call.
+    response.setHeader("connection", "close");
+    response.on("error", () => {});
+    let body;
+    try {
+      body = await readAll(request);
+    } catch {
+      // The gateway was killed while it sent: nothing came to be called.
+      return;
+    }
+    if (request.method !== "POST") {
+      const answered = await forward(request, body, response);
+      return void response.writeHead(answered?.status ?? 502).end();
+    }
+    const { context_id, capability, attempt, deadline, parameters } = JSON.parse(body.toString());
+    // What had its connection before the port was closed is served.
+    const weather = storm === "refuse" ? null : storm;
+    /** @type {Heard} */
+    const heard = { context: context_id, capability, attempt, deadline: Date.parse(deadline), parameters };
+    /** @type {Passage} */
+    const passage = { ...heard, done: weather ?? choose(heard) ?? "none", at: Date.now(), until: null, status: null, waitMs: 0 };
+    passages.push(passage);
+    const status = STATUSES[/** @type {keyof typeof STATUSES} */ (passage.done)];
+    if (status) {
+      passage.status = status;
+      const wait = passage.done === "429_wait";
+      if (wait) passage.waitMs = WAIT_SECONDS * 1000;
+      response.writeHead(status, wait ? { "retry-after": String(WAIT_SECONDS) } : {}).end();
+      passage.until = Date.now();
+    } else if (passage.done === "reset_before") {
+      response.socket?.resetAndDestroy();
+    } else {
+      const answered = await forward(request, body, response);
+      if (!answered || response.destroyed) return;
+      passage.status = answered.status;
+      await answer(response, passage, answered);
+    }
+  }
+
+  /** @param {number} port */
+  async function open(port) {
+    const server = createServer((request, response) => void pass(request, response).catch(() => response.destroy()));
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    return server;
+  }
+  let server = await open(0);
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  /** Servers that were closed and may still answer. @type {Set<import("node:http").Server>} */
+  const closed = new Set();
+
+  return {
+    url: `http://127.0.0.1:${port}/`, passages, periods,
+    /** One at a time; what is under way goes on. */
+    async storm(kind, ms) {
+      const period = { storm: kind, from: Date.now(), to: Infinity };
+      periods.push(period);
+      storm = kind;
+      if (kind === "refuse") {
+        const old = server;
+        closed.add(old);
+        old.close(() => closed.delete(old));
+        await pause(ms);
+        server = await open(port);
+      } else {
+        await pause(ms);
+      }
+      storm = null;
+      period.to = Date.now();
+    },
+    stop() {
+      for (const one of [...closed, server]) {
+        one.close();
+        one.closeAllConnections();
+      }
+    },
+  };
+}
