@@ -1,0 +1,135 @@
+// Under pressure: a thousand repeats at once, a primary that dies, services that ask for pauses, deadlines that pass
+// while nobody asks.
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { accepted, create, eventually, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, hang, inTurn, json, type Service, slow, startService, status } from "./support/service.ts";
+
+let gateway: Gateway;
+const undo: (() => Promise<void>)[] = [];
+
+before(async () => {
+  gateway = await startGateway();
+});
+after(async () => {
+  for (const step of undo) await step();
+  await gateway?.stop();
+});
+
+async function serve(...args: Parameters<typeof startService>): Promise<Service> {
+  const service = await startService(...args);
+  undo.push(() => service.stop());
+  return service;
+}
+
+const read = async (id: string): Promise<any> => (await gateway.request("GET", `/v1/contexts/${id}`)).json;
+const services = (context: any) => context.attempts.map(({ service, outcome }: any) => [service, outcome]);
+
+test("a_thousand_requests_at_once_under_one_key_are_one_context_and_one_call", { timeout: 60_000 }, async () => {
+  const service = await serve(slow(300));
+  await register(gateway, "keyed", serviceAt(service.url, [{ name: "keyed" }]));
+  const headers = { "idempotency-key": randomUUID(), prefer: "wait=30" };
+  const body = { capability: "keyed", parameters: { a: 1 } };
+  const ask = () => create(gateway, body, { headers, contract: false });
+  const answers = await Promise.all(Array.from({ length: 1000 }, ask));
+  assert.deepEqual([...new Set(answers.map((answer) => answer.status))], [200]);
+  assert.equal(new Set(answers.map((answer) => answer.json.id)).size, 1);
+  assert.deepEqual([...new Set(answers.map((answer) => answer.json.status))], ["completed"]);
+  assert.equal(answers.filter((answer) => answer.headers.get("idempotency-replayed") !== "true").length, 1);
+  assert.equal(service.calls.length, 1);
+});
+
+for (const [when, handler] of [
+  ["before_the_call", echo],
+  ["during_the_call", hang],
+] as const) {
+  test(`a_context_whose_primary_dies_${when}_completes_on_the_secondary`, { timeout: 30_000 }, async () => {
+    const [primary, secondary] = [await serve(), await serve()];
+    const capability = `double-${when}`;
+    await register(gateway, `primary-${when}`, serviceAt(primary.url, [{ name: capability, idempotent: true }]));
+    const spare = serviceAt(secondary.url, [{ name: capability, idempotent: true }], { tier: 1 });
+    await register(gateway, `secondary-${when}`, spare);
+    const healthy = await create(gateway, { capability });
+    assert.deepEqual(services(healthy.json), [[`primary-${when}`, "succeeded"]]);
+    primary.handler = handler;
+    if (handler === echo) await primary.stop();
+    const asked = create(gateway, { capability, parameters: { a: 1 } });
+    if (handler === hang) {
+      await primary.call(1);
+      await primary.stop();
+    }
+    const { json: context } = await asked;
+    assert.deepEqual([context.status, context.service, context.result], ["completed", `secondary-${when}`, { a: 1 }]);
+    assert.deepEqual(services(context), [
+      [`primary-${when}`, "failed"],
+      [`secondary-${when}`, "succeeded"],
+    ]);
+    assert.equal(context.attempts[0].code, "service_unavailable");
+    assert.equal(secondary.calls.length, 1);
+    assert.deepEqual(await read(context.id), context);
+  });
+}
+
+test("a_retry_comes_no_sooner_than_it_was_told_to_and_none_after_the_deadline", { timeout: 30_000 }, async () => {
+  const service = await serve(status(429, undefined, { "retry-after": "1" }));
+  const retry = { max_attempts: 10, base_ms: 1, cap_ms: 1 };
+  await register(gateway, "busy", serviceAt(service.url, [{ name: "busy" }], { retry }));
+  const { json: context } = await create(gateway, { capability: "busy", timeout_seconds: 3 });
+  assert.deepEqual([context.status, context.error.code], ["failed", "service_unavailable"]);
+  // A fourth would begin when its time is over: that is known as soon as the third has failed.
+  assert.equal(service.calls.length, 3);
+  const times = service.calls.map(({ at }) => at);
+  for (let at = 1; at < times.length; at++) assert.ok(times[at]! - times[at - 1]! >= 990, `${times}`);
+  assert.ok(Date.parse(context.updated_at) < Date.parse(context.expires_at));
+});
+
+test("deadlines_end_contexts_within_two_seconds_while_nobody_asks", { timeout: 60_000 }, async () => {
+  const service = await serve();
+  const asks = json({ input_required: { message: "Which one?" } });
+  service.handler = (call, response) => (call.json.capability === "asked" ? asks : hang)(call, response);
+  await register(gateway, "silent", serviceAt(service.url, [{ name: "hung" }, { name: "asked" }]));
+  const limits = { max_concurrency: 1 };
+  await register(gateway, "narrow", serviceAt(service.url, [{ name: "line", timeout_seconds: 600 }], { limits }));
+  // It takes the only place there is, for longer than this test.
+  await accepted(gateway, { capability: "line", timeout_seconds: 600 });
+  await service.call(0);
+  const soon = (ms: number) => new Date(Date.now() + ms).toISOString();
+  const states: [string, object][] = [
+    ["queued", { capability: "line", timeout_seconds: 2 }],
+    ["queued", { capability: "line", timeout_seconds: 2, run_at: soon(1000) }],
+    ["executing", { capability: "hung", timeout_seconds: 2 }],
+    ["executing", { capability: "hung", timeout_seconds: 2, run_at: soon(1000) }],
+    ["input_required", { capability: "asked", timeout_seconds: 3 }],
+  ];
+  const contexts: any[] = [];
+  for (const [, body] of states) contexts.push(await accepted(gateway, body));
+  const latest = Math.max(...contexts.map((context) => Date.parse(context.expires_at)));
+  // Nothing is asked meanwhile, of anybody.
+  await pause(latest + 2500 - Date.now());
+  for (const [at, { id }] of contexts.entries()) {
+    const context = await read(id);
+    const told = JSON.stringify(context);
+    assert.deepEqual([context.status, context.error?.code], ["timed_out", "deadline_exceeded"], told);
+    const [before] = context.history.slice(-2);
+    assert.equal(before.status, states[at]![0], told);
+    const late = Date.parse(context.updated_at) - Date.parse(context.expires_at);
+    assert.ok(late >= 0 && late <= 2000, `${late} ms: ${told}`);
+  }
+  // Whoever hung is let go as well; the one with time left is still at it.
+  await eventually(() => service.calls.filter((call) => call.json.capability === "hung").every((call) => call.abandoned));
+});
+
+test("a_service_that_refuses_in_a_storm_is_called_again_when_it_is_over", { timeout: 30_000 }, async () => {
+  const service = await serve();
+  await register(gateway, "stormy", serviceAt(service.url, [{ name: "stormy" }]));
+  service.handler = inTurn(status(429), status(503), echo);
+  const { json: context } = await create(gateway, { capability: "stormy", parameters: { a: 1 } });
+  assert.deepEqual([context.status, context.result], ["completed", { a: 1 }]);
+  assert.deepEqual(
+    context.attempts.map((attempt: any) => attempt.status_code),
+    [429, 503, 200],
+  );
+});
