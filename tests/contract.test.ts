@@ -204,6 +204,9 @@ test("both_use_the_words_of_the_code", () => {
   assert.deepEqual(context.source.enum, variants("src/core/lifecycle.rs", "Source"));
   assert.deepEqual(schema("AttemptOutcome"), variants("src/core/context.rs", "AttemptOutcome"));
   assert.deepEqual(schema("ServiceType"), variants("src/core/service.rs", "Kind"));
+  assert.deepEqual(schema("BreakerState"), variants("src/core/breaker.rs", "BreakerState"));
+  const measured = variants("src/core/measured.rs", "HealthStatus");
+  assert.deepEqual([...schema("ServiceStatus")].sort(), [...measured, "draining"].sort());
   const roles = read("src/core/permission.rs").match(/SHIPPED_ROLES: [^=]*= \[([^\]]*)\]/)?.[1] ?? "";
   assert.deepEqual(schema("RoleName"), all(roles, /"(\w+)"/g));
   assert.equal(openapi.info.version, JSON.parse(read("package.json")).version);

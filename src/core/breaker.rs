@@ -65,9 +65,9 @@ pub struct Breaker {
     changed_at: Timestamp,
     #[serde(default)]
     probe: Option<Probe>,
-    // What is counted may be forgotten: a lane that restarts begins to count anew.
-    #[serde(skip)]
+    #[serde(default)]
     in_a_row: u64,
+    // A share of many calls may be forgotten: where there are many, the lane does not restart.
     #[serde(skip)]
     window: Window<3000>,
 }
@@ -84,6 +84,11 @@ impl Breaker {
 
     pub fn probe(&self) -> Option<Probe> {
         self.probe
+    }
+
+    /// Failures since the last success, while it is closed.
+    pub fn in_a_row(&self) -> u64 {
+        self.in_a_row
     }
 
     /// Successes and failures within the last 30 s.

@@ -113,6 +113,11 @@ impl Evidence {
         self
     }
 
+    /// When a call last went well.
+    pub fn served_at(&self) -> Timestamp {
+        self.served_at
+    }
+
     /// A call went well.
     pub fn served(&mut self, at: Timestamp) {
         self.served_at = self.served_at.max(at);

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::breaker::{Breaker, BreakerState, Outcomes, Passage, Probe};
-use super::health::{Damped, Damper, Evidence, Reason};
+use super::health::{Damped, Damper, Evidence, Reason, STALE_MS};
 use super::id::ContextId;
 use super::line::{Entrant, Entry, Limits, Line, PERMIT_LEASE_MS, Turn};
 use super::measured::{HealthStatus, Measured};
@@ -15,6 +15,8 @@ use super::time::Timestamp;
 
 /// Half open, the probe may be over long before its lease: who is in no hurry looks again after this.
 pub const PROBING_MS: u64 = 1_000;
+/// An object that nobody asks for this long may be thrown out of memory.
+const IDLE_MS: u64 = 10_000;
 /// A new latency is told at most this often, in milliseconds.
 const REFRESH_MS: u64 = 10_000;
 
@@ -71,6 +73,9 @@ pub struct Lane {
     measured: Measured,
     told_at: Timestamp,
     look_at: Option<Timestamp>,
+    /// The last good call and the failures in a row as they are kept, and since when.
+    marks: (Timestamp, u64),
+    kept_at: Timestamp,
     limits: Option<Limits>,
     /// How often the service is probed, if it is.
     interval_ms: Option<u64>,
@@ -81,6 +86,7 @@ impl Lane {
     /// `open_ms` is how long the breaker is open the first time. No permit is given before `closed_until`.
     pub fn restore(kept: Kept, now: Timestamp, closed_until: Timestamp, open_ms: u64) -> Self {
         let Kept { breaker, evidence, measured } = kept;
+        let marks = (evidence.served_at(), breaker.in_a_row());
         Self {
             // Numbers begin at the time, so they grow over restarts: nobody gives a thousand in a millisecond.
             line: Line::new(now.0 * 1_000, closed_until),
@@ -90,14 +96,29 @@ impl Lane {
             measured,
             told_at: now,
             look_at: None,
+            marks,
+            kept_at: Timestamp(0),
             limits: None,
             interval_ms: None,
             open_ms,
         }
     }
 
-    pub fn kept(&self) -> Kept {
+    /// What is to be written now.
+    pub fn keep(&mut self, now: Timestamp) -> Kept {
+        self.kept_at = now;
+        self.marks = (self.evidence.served_at(), self.breaker.in_a_row());
         Kept { breaker: self.breaker.clone(), evidence: self.evidence.to_keep(), measured: self.measured }
+    }
+
+    /// Whether a lane that restarts would forget too much. A lane that is asked once in a while restarts each time: it
+    /// must not take a service for unknown that just served, nor begin to count its failures anew.
+    pub fn forgets(&self, now: Timestamp) -> bool {
+        let (served_at, in_a_row) = self.marks;
+        let counts = self.breaker.in_a_row();
+        // Of a service that fails now and then, not every time.
+        let matters = counts.max(in_a_row) > 1 || now.since(self.kept_at) >= IDLE_MS;
+        self.evidence.served_at().since(served_at) >= STALE_MS / 2 || (counts != in_a_row && matters)
     }
 
     pub fn measured(&self) -> Measured {

@@ -132,11 +132,44 @@ fn what_is_kept_is_as_it_was() {
     let mut lane = lane(None);
     fail(&mut lane, NOW);
     lane.news(NOW);
-    let text = serde_json::to_string(&lane.kept()).unwrap();
+    let text = serde_json::to_string(&lane.keep(NOW)).unwrap();
     let mut again = Lane::restore(serde_json::from_str(&text).unwrap(), NOW, Timestamp(0), OPEN_MS);
     assert_eq!(again.measured(), lane.measured());
     assert_eq!(again.news(NOW), None);
     assert_eq!(again.enter(entrant(1), NOW, 0), Entered::Open { until: NOW.plus_ms(OPEN_MS) });
+}
+
+#[test]
+fn a_lane_that_restarts_between_calls_still_counts_their_failures() {
+    let mut lane = lane(None);
+    let mut now = NOW;
+    let mut kept = lane.keep(NOW);
+    for failures in 1..=5 {
+        now = now.plus_ms(60_000);
+        lane.report(0, sample(Signal::Failure, now), now, 0);
+        let changed = lane.news(now).is_some_and(|news| news.changed);
+        if changed || lane.forgets(now) {
+            kept = lane.keep(now);
+        }
+        assert_eq!(lane.measured().breaker == BreakerState::Open, failures == 5, "{failures}");
+        lane = Lane::restore(kept.clone(), now, Timestamp(0), OPEN_MS);
+    }
+}
+
+#[test]
+fn failures_now_and_then_are_not_written_each_time() {
+    let mut lane = lane(None);
+    let mut written = 0;
+    for second in 0..60 {
+        let now = NOW.plus_ms(second * 1_000);
+        lane.report(5, sample(if second % 2 == 0 { Signal::Failure } else { Signal::Success }, now), now, 0);
+        lane.news(now);
+        if lane.forgets(now) {
+            lane.keep(now);
+            written += 1;
+        }
+    }
+    assert!(written <= 7, "{written}");
 }
 
 proptest! {
@@ -174,7 +207,7 @@ proptest! {
                 }
                 4 => {
                     let closed_until = busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
-                    it = Lane::restore(it.kept(), now, closed_until, OPEN_MS);
+                    it = Lane::restore(it.keep(now), now, closed_until, OPEN_MS);
                     it.limit(Some(Limits { max_concurrency, max_queue: 100 }));
                 }
                 _ => {}

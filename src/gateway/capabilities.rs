@@ -7,9 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::core::measured::HealthStatus;
 use crate::core::problem::Problem;
-use crate::core::route::Standing;
+use crate::core::route::Offering;
 use crate::core::service::Capability;
-use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -69,8 +68,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
                 continue;
             }
             let view = found.entry((&capability.name, &capability.version)).or_insert_with(|| shown(capability));
-            let (measured, now) = (entry.measured(), clock::now());
-            let standing = Standing::of(&measured, now);
+            let (measured, standing) = (entry.measured(), entry.standing());
             let is_offline = standing.health == HealthStatus::Offline;
             view.available |= !service.draining && !is_offline && !standing.is_open();
             view.services.push(Offer { service: &service.id, status: service.status(&measured), tier: service.tier });

@@ -181,6 +181,6 @@ impl Inner {
     }
 }
 
-fn warn(message: &str, failure: &Failure) {
+pub(super) fn warn(message: &str, failure: &Failure) {
     log(&format!(r#"{{"level":"warn","message":"{message}","detail":{:?}}}"#, failure.0));
 }

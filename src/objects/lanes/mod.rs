@@ -288,6 +288,10 @@ impl Inner {
                 tasks::spawn(async move { inner.tell_figures().await });
             }
         }
+        let forgets = self.lane.borrow().forgets(now);
+        if forgets && let Err(failure) = self.keep() {
+            alarm::warn("lane not kept", &failure);
+        }
         self.arm(now);
         tells
     }
@@ -304,7 +308,7 @@ impl Inner {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
             return Ok(());
         };
-        let kept = self.lane.borrow().kept();
+        let kept = self.lane.borrow_mut().keep(clock::now());
         self.beat_kept.set(kept.evidence.beats_until().unwrap_or_default());
         let (probe_at, untold) = (self.probe_at.get(), self.untold.get());
         self.tables.put(STATE, &State { tenant, service, kept, probe_at, untold })
