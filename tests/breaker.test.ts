@@ -165,8 +165,7 @@ test("it_stays_open_over_a_restart_of_its_lane_and_of_the_registry", async () =>
 
 test("another_address_begins_with_a_closed_one", async () => {
   const [broken, fixed] = [await serve(status(500)), await serve()];
-  const health = { path: "/health", interval_seconds: 3600 };
-  const document = (url: string) => serviceAt(url, [{ name: "moving" }], { ...once, health });
+  const document = (url: string) => serviceAt(url, [{ name: "moving" }], once);
   await register(gateway, "moving", document(broken.url));
   await trip("moving");
   const headers = { "if-match": "*" };

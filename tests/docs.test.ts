@@ -84,7 +84,7 @@ const volatile: [RegExp, string][] = [
   [/\b(na|sa|eu|as|af|oc)00-\d+/g, "EVENT"],
   [/\b\d{16}\b/g, "SEQUENCE"],
   [/^\d+ (?=TIME)/gm, "N "],
-  [/(execution_time_ms"?: ?)\d+/g, "$1N"],
+  [/((?:execution_time|latency)_ms"?: ?)\d+/g, "$1N"],
   [/(cursor(?:=|":"|: '))[\w-]{40,}/g, "$1CURSOR"],
   [/^server-timing: .*$/gim, "server-timing: DURATIONS"],
   [/^(content-length: )\d+$/gim, "$1N"],

@@ -122,7 +122,7 @@ test("each_filter_lets_through_what_fits_and_nothing_else", async () => {
     [{ types: "context.completed" }, ({ type }) => type === "context.completed"],
     [{ types: "context.c*,context.attempt" }, ({ type }) => type.startsWith("context.c") || type === "context.attempt"],
     [{ subject: id }, ({ subject }) => subject === id],
-    [{ service: "second" }, ({ data }) => data.service === "second"],
+    [{ service: "second" }, ({ data, subject }) => data.service === "second" || subject === "second"],
     [{ owner: "me" }, ({ data }) => data.owner === "key:admin"],
     [{ owner: `key:${caller.id}` }, ({ data }) => data.owner === `key:${caller.id}`],
     [

@@ -29,14 +29,15 @@ let service: Service;
 
 const outputSchema = { type: "object", required: ["text"], properties: { text: { type: "string" } } };
 
+const capabilities = [
+  { name: "safe", idempotent: true },
+  { name: "once", idempotent: false },
+  { name: "shaped", idempotent: true, output_schema: outputSchema },
+];
+
 before(async () => {
   gateway = await startGateway();
   service = await startService();
-  const capabilities = [
-    { name: "safe", idempotent: true },
-    { name: "once", idempotent: false },
-    { name: "shaped", idempotent: true, output_schema: outputSchema },
-  ];
   await register(gateway, "worker", serviceAt(service.url, capabilities));
 });
 after(async () => {
@@ -44,8 +45,16 @@ after(async () => {
   await service?.stop();
 });
 
+let address = 0;
+
 /** What a handler makes of a context: how often the service was called, and how it ended. */
 async function run(handler: Handler, capability: string, body: object = {}) {
+  // At another address it is another service: whatever failed before has opened no breaker.
+  const registered = await gateway.request("PUT", "/v1/services/worker", {
+    headers: { "if-match": "*" },
+    body: serviceAt(`${service.url}?${++address}`, capabilities),
+  });
+  assert.equal(registered.status, 200, registered.text);
   service.handler = handler;
   const from = service.calls.length;
   const { json: context } = await create(gateway, { capability, timeout_seconds: 8, ...body });

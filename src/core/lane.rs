@@ -151,6 +151,9 @@ impl Lane {
     pub fn start_anew(&mut self) {
         self.breaker = Breaker::default();
         self.evidence = Evidence::default();
+        self.damper = Damper::default();
+        self.measured.latency_ms = None;
+        self.line.forget_latencies();
     }
 
     /// Asks for a permit.

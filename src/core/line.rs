@@ -143,6 +143,10 @@ impl Line {
         self.latencies.push_back(latency_ms);
     }
 
+    pub fn forget_latencies(&mut self) {
+        self.latencies.clear();
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next

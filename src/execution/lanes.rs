@@ -74,6 +74,7 @@ struct Lane {
     tenant: String,
     service: String,
     configured_at: Timestamp,
+    moved_at: Timestamp,
     max_concurrency: Option<u64>,
     max_queue: u64,
     live: Rc<Live>,
@@ -81,11 +82,12 @@ struct Lane {
 
 impl Lane {
     fn of(tenant: &str, entry: &Entry) -> Self {
-        let Registered { service, updated_at, .. } = &entry.registered;
+        let Registered { service, updated_at, moved_at, .. } = &entry.registered;
         Self {
             tenant: tenant.into(),
             service: service.id.clone(),
             configured_at: *updated_at,
+            moved_at: *moved_at,
             max_concurrency: service.limits.max_concurrency,
             max_queue: service.limits.max_queue,
             live: entry.live.clone(),
@@ -99,6 +101,7 @@ impl Lane {
             tenant: self.tenant.clone(),
             service: self.service.clone(),
             configured_at: self.configured_at,
+            moved_at: self.moved_at,
             max_concurrency: self.max_concurrency,
             max_queue: self.max_queue,
             ask,

@@ -17,6 +17,9 @@ pub struct Message {
     pub service: String,
     /// When what the asker knows was configured; the newest counts.
     pub configured_at: Timestamp,
+    /// When it was given its address.
+    #[serde(default)]
+    pub moved_at: Timestamp,
     #[serde(default)]
     pub max_concurrency: Option<u64>,
     #[serde(default)]
@@ -73,8 +76,6 @@ pub enum Ask {
 /// Where a service is probed, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Where its work is sent: another one is another service.
-    pub service_url: String,
     pub url: String,
     /// Probed this often; nothing: only when asked to.
     #[serde(default)]

@@ -37,6 +37,8 @@ const MOST_WAIT_MS: u64 = 30_000;
 struct State {
     tenant: String,
     service: String,
+    #[serde(default)]
+    moved_at: Timestamp,
     kept: Kept,
     /// When the service is probed next.
     #[serde(default)]
@@ -57,6 +59,8 @@ struct Inner {
     lane: RefCell<Lane>,
     identity: RefCell<Option<Identity>>,
     configured_at: Cell<Timestamp>,
+    /// When the service was given the address that all of this is about.
+    moved_at: Cell<Timestamp>,
     target: RefCell<Option<Target>>,
     /// Who waits for a permit, by context.
     waiters: RefCell<HashMap<String, oneshot::Sender<Entered>>>,
@@ -125,7 +129,7 @@ impl Inner {
             .as_ref()
             .map(|state| Identity { tenant: state.tenant.clone(), service: state.service.clone() })
             .filter(|identity| !identity.service.is_empty());
-        let State { kept, probe_at, untold, .. } = known.unwrap_or_default();
+        let State { kept, moved_at, probe_at, untold, .. } = known.unwrap_or_default();
         // Whatever was given before this instance ends within a lease from now.
         let closed_until = busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
         let mut lane = Lane::restore(kept, now, closed_until, open_ms);
@@ -136,6 +140,7 @@ impl Inner {
             lane: RefCell::new(lane),
             identity: RefCell::new(identity),
             configured_at: Cell::default(),
+            moved_at: Cell::new(moved_at),
             target: RefCell::new(target),
             waiters: RefCell::default(),
             is_ticking: Cell::new(false),
@@ -167,6 +172,11 @@ impl Inner {
         if self.identity.borrow().is_none() {
             let (tenant, service) = (message.tenant.clone(), message.service.clone());
             *self.identity.borrow_mut() = Some(Identity { tenant, service });
+        }
+        if message.moved_at > self.moved_at.get() {
+            self.moved_at.set(message.moved_at);
+            self.lane.borrow_mut().start_anew();
+            self.seen.take();
         }
         if message.configured_at >= self.configured_at.get() {
             self.configured_at.set(message.configured_at);
@@ -310,19 +320,15 @@ impl Inner {
         };
         let kept = self.lane.borrow_mut().keep(clock::now());
         self.beat_kept.set(kept.evidence.beats_until().unwrap_or_default());
-        let (probe_at, untold) = (self.probe_at.get(), self.untold.get());
-        self.tables.put(STATE, &State { tenant, service, kept, probe_at, untold })
+        let (moved_at, probe_at, untold) = (self.moved_at.get(), self.probe_at.get(), self.untold.get());
+        self.tables.put(STATE, &State { tenant, service, moved_at, kept, probe_at, untold })
     }
 
     fn configure(&self, target: Target, now: Timestamp) -> Result<(), Failure> {
-        let known = self.target.borrow().clone();
-        if known.as_ref() == Some(&target) {
+        let is_known = self.target.borrow().as_ref() == Some(&target);
+        if is_known {
             self.catch_up(now);
             return Ok(());
-        }
-        if known.is_some_and(|known| known.service_url != target.service_url) {
-            self.lane.borrow_mut().start_anew();
-            self.seen.take();
         }
         self.lane.borrow_mut().probe_every(target.interval_ms);
         // The first look is soon: until then nobody knows anything.
@@ -341,6 +347,7 @@ impl Inner {
         self.seen.take();
         self.waiters.borrow_mut().clear();
         self.configured_at.set(Timestamp(0));
+        self.moved_at.set(Timestamp(0));
         self.busy_until.set(Timestamp(0));
         self.beat_kept.set(Timestamp(0));
         self.probe_at.set(None);

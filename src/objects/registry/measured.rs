@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::core::event::RegistryEvent;
 use crate::core::health::Reason;
 use crate::core::measured::Measured;
-use crate::core::service::{Service, Transport};
+use crate::core::service::Service;
 use crate::core::time::Timestamp;
 use crate::objects::lanes::messages::{self, Target};
 use crate::platform::objects::{self, Kind};
@@ -31,6 +31,7 @@ fn message(tenant: &str, registered: &Registered, ask: messages::Ask) -> message
         tenant: tenant.into(),
         service: registered.service.id.clone(),
         configured_at: registered.updated_at,
+        moved_at: registered.moved_at,
         max_concurrency: limits.max_concurrency,
         max_queue: limits.max_queue,
         ask,
@@ -105,9 +106,7 @@ impl Inner {
 /// Where and how a service is probed.
 pub fn target(registered: &Registered) -> Option<Target> {
     let service = &registered.service;
-    let Transport::Http { url } = &service.transport;
     Some(Target {
-        service_url: url.clone(),
         url: service.probe_url()?,
         interval_ms: service.health.as_ref().map(|health| health.interval_seconds * 1000),
         strict: service.health.is_some(),

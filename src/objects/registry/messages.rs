@@ -172,6 +172,9 @@ pub struct Registered {
     pub version: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// When it was given another address: what was measured before is of another service.
+    #[serde(default)]
+    pub moved_at: Timestamp,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -21,6 +21,7 @@ use crate::core::address::Policy;
 use crate::core::event::{Bundle, Item, RegistryEvent, What};
 use crate::core::id::StoreId;
 use crate::core::json::{Fault, MAX_DEPTH, check};
+use crate::core::measured::Measured;
 use crate::core::service::{self, Registration, Rules};
 use crate::core::signature::Secret;
 use crate::objects::{contexts, events, reply};
@@ -285,7 +286,9 @@ impl Inner {
         let made = known.is_none() && signing_secret.is_none();
         let kept = known.as_ref().map(|known| known.signing_secret.clone());
         let signing_secret = signing_secret.or(kept).unwrap_or_else(|| Secret::from_random(random::bytes()).text());
+        let stays = known.as_ref().filter(|known| known.service.transport == service.transport);
         let registered = Registered {
+            moved_at: stays.map_or(now, |known| known.moved_at),
             credentials: credentials.or_else(|| known.as_ref().filter(|_| keeps).and_then(|k| k.credentials.clone())),
             signing_secret: signing_secret.clone(),
             version: known.as_ref().map_or(1, |known| known.version + 1),
@@ -293,8 +296,10 @@ impl Inner {
             updated_at: now,
             service,
         };
-        let measured = self.measured_of(id);
-        let had_lane = measured.version > 0 || known.as_ref().is_some_and(|known| needs_lane(&known.service));
+        let known_measured = self.measured_of(id);
+        let moved = known.as_ref().is_some_and(|known| known.moved_at != registered.moved_at);
+        let measured = if moved { Measured::default() } else { known_measured };
+        let had_lane = known_measured.version > 0 || known.as_ref().is_some_and(|known| needs_lane(&known.service));
         let has_lane = had_lane || needs_lane(&registered.service);
         let kind = if known.is_none() { RegistryEvent::ServiceRegistered } else { RegistryEvent::ServiceUpdated };
         let data = json!({
@@ -303,6 +308,9 @@ impl Inner {
         });
         self.write(|| {
             self.tables.put(SERVICE, id, &registered)?;
+            if moved {
+                self.tables.delete_measured(id)?;
+            }
             self.queue_event(id, kind, &data)
         })?;
         let signing_secret = made.then_some(signing_secret);

@@ -123,8 +123,9 @@ impl Snapshot {
         let entry = |registered: Registered| {
             let schemas = registered.service.capabilities.iter().map(|_| Schemas::default()).collect();
             let same = known.and_then(|known| known.service(&registered.service.id));
-            // One that was deregistered meanwhile begins anew.
-            let same = same.filter(|entry| entry.registered.created_at == registered.created_at);
+            // One that was deregistered meanwhile, or is elsewhere now, begins anew.
+            let since = |registered: &Registered| (registered.created_at, registered.moved_at);
+            let same = same.filter(|entry| since(&entry.registered) == since(&registered));
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
             Entry { registered, live, schemas }
         };
