@@ -26,6 +26,8 @@ async function serve(...parameters: Parameters<typeof startService>): Promise<Se
   return service;
 }
 
+/** Fails, on a connection of its own: one that is used again after a pause may have been closed meanwhile. */
+const broken = status(500, undefined, { connection: "close" });
 const once = { retry: { max_attempts: 1 } };
 const get = async (id: string) => (await gateway.request("GET", `/v1/services/${id}`)).json;
 const becomes = (id: string, state: string, ms = 10_000) =>
@@ -44,7 +46,7 @@ async function trip(id: string): Promise<any> {
 }
 
 test("five_failures_in_a_row_open_it_for_all_who_look_and_nobody_calls", async () => {
-  const service = await serve(status(500));
+  const service = await serve(broken);
   await register(gateway, "failing", serviceAt(service.url, [{ name: "failing" }], once));
   const events = await openEvents(gateway, { query: { types: "service.status", subject: "failing" } });
   const seen = await trip("failing");
@@ -70,12 +72,12 @@ test("five_failures_in_a_row_open_it_for_all_who_look_and_nobody_calls", async (
 });
 
 test("half_open_lets_exactly_one_call_through_and_the_next_one_after_it_finds_it_closed", async () => {
-  const service = await serve(status(500));
+  const service = await serve(broken);
   await register(gateway, "probed-once", serviceAt(service.url, [{ name: "probed-once" }], once));
   await trip("probed-once");
   for (const round of [1, 2]) {
     await becomes("probed-once", "half_open");
-    service.handler = round === 1 ? slow(500, status(500)) : slow(500);
+    service.handler = round === 1 ? slow(500, broken) : slow(500);
     const calls = service.calls.length;
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => create(gateway, { capability: "probed-once" })),
@@ -122,7 +124,7 @@ test("with_a_dead_service_there_are_few_more_attempts_than_requests", async () =
 });
 
 test("a_higher_tier_takes_over_while_it_is_open_and_gives_back", async () => {
-  const [first, second] = [await serve(status(500)), await serve()];
+  const [first, second] = [await serve(broken), await serve()];
   const both = { name: "tiered", idempotent: true };
   await register(gateway, "tier-zero", serviceAt(first.url, [both]));
   await register(gateway, "tier-one", serviceAt(second.url, [both], { tier: 1 }));
@@ -144,7 +146,7 @@ test("a_higher_tier_takes_over_while_it_is_open_and_gives_back", async () => {
 });
 
 test("what_nobody_waits_for_is_run_when_it_is_closed_again", async () => {
-  const service = await serve(status(500));
+  const service = await serve(broken);
   await register(gateway, "patient", serviceAt(service.url, [{ name: "patient", timeout_seconds: 120 }], once));
   await trip("patient");
   service.handler = echo;
@@ -153,7 +155,7 @@ test("what_nobody_waits_for_is_run_when_it_is_closed_again", async () => {
 });
 
 test("it_stays_open_over_a_restart_of_its_lane_and_of_the_registry", async () => {
-  const service = await serve(status(500));
+  const service = await serve(broken);
   await register(gateway, "restarted", serviceAt(service.url, [{ name: "restarted" }], once));
   const seen = await trip("restarted");
   await gateway.evict("ServiceLane", "default/restarted");
@@ -164,9 +166,9 @@ test("it_stays_open_over_a_restart_of_its_lane_and_of_the_registry", async () =>
 });
 
 test("another_address_begins_with_a_closed_one", async () => {
-  const [broken, fixed] = [await serve(status(500)), await serve()];
+  const [old, fixed] = [await serve(broken), await serve()];
   const document = (url: string) => serviceAt(url, [{ name: "moving" }], once);
-  await register(gateway, "moving", document(broken.url));
+  await register(gateway, "moving", document(old.url));
   await trip("moving");
   const headers = { "if-match": "*" };
   const moved = await gateway.request("PUT", "/v1/services/moving", { body: document(fixed.url), headers });

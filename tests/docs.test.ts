@@ -226,7 +226,7 @@ for (const name of documents) {
         }
         for (const { command, expected, at, end } of steps(block)) {
           const printed = there(await shell.run(here(command), expected.length));
-          if (/^(.*PORT=(\d+) )?.*examples\/service\..*&$/.test(command)) {
+          if (/^(.*PORT=(\d+) )?.*examples\/(service|background)\..*&$/.test(command)) {
             await listens(real.get(command.match(/PORT=(\d+)/)?.[1] ?? "9000")!);
           }
           if (normal(printed) === normal(expected.join("\n"))) continue;
