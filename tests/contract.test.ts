@@ -202,7 +202,7 @@ test("both_use_the_words_of_the_code", () => {
   assert.deepEqual(schema("ErrorCode"), variants("src/core/lifecycle.rs", "ErrorCode"));
   assert.deepEqual(context.priority.enum, variants("src/core/lifecycle.rs", "Priority"));
   assert.deepEqual(context.source.enum, variants("src/core/lifecycle.rs", "Source"));
-  assert.deepEqual(schema("AttemptOutcome"), variants("src/core/context.rs", "AttemptOutcome"));
+  assert.deepEqual(schema("AttemptOutcome"), variants("src/core/context/mod.rs", "AttemptOutcome"));
   assert.deepEqual(schema("ServiceType"), variants("src/core/service.rs", "Kind"));
   assert.deepEqual(schema("BreakerState"), variants("src/core/breaker.rs", "BreakerState"));
   const measured = variants("src/core/measured.rs", "HealthStatus");
