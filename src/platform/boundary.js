@@ -38,6 +38,8 @@ let generation = 0;
 export function install(callback) {
   resume = callback;
   generation += 1;
+  // It numbers its families from the beginning again.
+  asked.clear();
 }
 
 /** @param {number} token @param {PromiseLike<unknown>} promise */
@@ -73,6 +75,29 @@ globalThis.__narthex_abandon = (error) => {
   for (const { reject } of broken.values()) reject(error);
 };
 
+/** One timer for a family of tasks; `resume` is called with its token. @param {number} token @param {number} milliseconds */
+export function tick(token, milliseconds) {
+  const born = generation;
+  return setTimeout(() => { if (born === generation) resume(token, true, undefined); }, milliseconds);
+}
+
+/** @param {number} timer */
+export function stopTick(timer) {
+  clearTimeout(timer);
+}
+
+/**
+ * The stub a family of tasks asked last. Most ask one object twice, and making a stub costs a third of asking; a
+ * stub belongs to the request it was made in, as a family does.
+ * @type {Map<number, { kind: Kind, name: string, stub: any }>}
+ */
+const asked = new Map();
+
+/** A family has ended. @param {number} family */
+export function leave(family) {
+  asked.delete(family);
+}
+
 /** @param {Kind} kind @param {string} name @param {DurableObjectLocationHint | ""} hint */
 function stub(kind, name, hint) {
   const namespace = env[NAMESPACES[kind]];
@@ -86,27 +111,22 @@ function stub(kind, name, hint) {
 }
 
 /**
- * Asks an object for its reply. Fails when there is none in time: a caller never hangs.
- * @param {number} token @param {Kind} kind @param {string} name @param {DurableObjectLocationHint | ""} hint
- * @param {string} message @param {number} milliseconds
+ * Asks an object for its reply.
+ * @param {number} token @param {number} family @param {Kind} kind @param {string} name
+ * @param {DurableObjectLocationHint | ""} hint @param {string} message
  */
-export function ask(token, kind, name, hint, message, milliseconds) {
+export function ask(token, family, kind, name, hint, message) {
   costs[kind].requests += 1;
   const born = generation;
-  /** @type {number | undefined} */
-  let timer = setTimeout(() => {
-    timer = undefined;
-    if (born === generation) resume(token, false, new Error(`no reply from ${name} within ${milliseconds} ms`));
-  }, milliseconds);
-  /** @param {boolean} ok @param {unknown} value */
-  const ended = (ok, value) => {
-    if (timer === undefined) return;
-    clearTimeout(timer);
-    if (born === generation) resume(token, ok, value);
-  };
-  stub(kind, name, hint).call(message).then(
-    (/** @type {string} */ reply) => ended(true, reply),
-    (/** @type {unknown} */ error) => ended(false, error),
+  let last = asked.get(family);
+  if (last?.kind !== kind || last.name !== name) asked.set(family, (last = { kind, name, stub: stub(kind, name, hint) }));
+  last.stub.call(message).then(
+    (/** @type {string} */ reply) => { if (born === generation) resume(token, true, reply); },
+    (/** @type {unknown} */ error) => {
+      // A stub may be of no more use after a failure.
+      asked.delete(family);
+      if (born === generation) resume(token, false, error);
+    },
   );
 }
 
@@ -207,21 +227,15 @@ const ANSWERED = 0;
 const TOO_LARGE = 1;
 const REFUSED = 2;
 const BROKEN = 3;
-const TIMED_OUT = 4;
 
 /**
  * Sends a service a body.
- * @param {number} token @param {boolean} deletes @param {string} url @param {string} headers @param {string} body @param {number} milliseconds
- * @param {number} limit
+ * @param {number} token @param {boolean} deletes @param {string} url @param {string} headers @param {string} body @param {number} limit
  */
-export function callService(token, deletes, url, headers, body, milliseconds, limit) {
+export function callService(token, deletes, url, headers, body, limit) {
   const controller = new AbortController();
   calls.set(token, controller);
-  const timer = setTimeout(() => controller.abort(new DOMException("no answer in time", "TimeoutError")), milliseconds);
-  watch(token, called(deletes ? "DELETE" : "POST", url, headers, body, controller.signal, limit).finally(() => {
-    clearTimeout(timer);
-    calls.delete(token);
-  }));
+  watch(token, called(deletes ? "DELETE" : "POST", url, headers, body, controller.signal, limit).finally(() => calls.delete(token)));
 }
 
 /** Calls under way. @type {Map<number, AbortController>} */
@@ -253,9 +267,8 @@ async function called(method, url, headers, body, signal, limit) {
   } catch (error) {
     const { name, message } = /** @type {Error} */ (error);
     answer.detail = `${name}: ${message}`;
-    if (name === "TimeoutError" || name === "AbortError") answer.kind = TIMED_OUT;
     // Only before an answer began, and only when the platform says so: in doubt the service may have acted.
-    else answer.kind = answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;
+    answer.kind = answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;
   }
   return answer;
 }
@@ -279,18 +292,6 @@ export function probe(token, url, headers, milliseconds) {
 /** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */
 export function keep(context, promise) {
   context.waitUntil(promise);
-}
-
-/** @param {number} token @param {number} milliseconds @returns {number} for `wake` */
-export function sleep(token, milliseconds) {
-  const born = generation;
-  const timer = setTimeout(() => { if (born === generation) resume(token, true, undefined); }, milliseconds);
-  return /** @type {number} */ (/** @type {unknown} */ (timer));
-}
-
-/** Ends a sleep that nobody waits for. @param {number} timer */
-export function wake(timer) {
-  clearTimeout(timer);
 }
 
 /**

@@ -26,7 +26,7 @@ extern "C" {
     fn detail(this: &Reply) -> String;
 
     #[wasm_bindgen(js_name = callService)]
-    fn call_service(token: u32, deletes: bool, url: &str, headers: &str, body: &str, milliseconds: f64, limit: f64);
+    fn call_service(token: u32, deletes: bool, url: &str, headers: &str, body: &str, limit: f64);
     fn abort(token: u32);
     fn probe(token: u32, url: &str, headers: &str, milliseconds: f64);
 }
@@ -46,7 +46,7 @@ struct Call {
 impl Call {
     async fn answer(&mut self) -> Result<JsValue, JsValue> {
         let answer = (&mut self.call).await;
-        self.answered = true;
+        self.answered = answer.is_ok();
         answer
     }
 }
@@ -75,12 +75,12 @@ pub async fn send_json(
     deadline: bool,
 ) -> Answer {
     let (deletes, limit) = (method == Method::Delete, MAX_ANSWER_BYTES as f64);
-    let call =
-        Awaited::new(|token| call_service(token, deletes, url, headers.as_str(), body, milliseconds as f64, limit));
+    let begun = |token| call_service(token, deletes, url, headers.as_str(), body, limit);
+    let call = Awaited::within(milliseconds as f64, begun);
     let mut call = Call { token: call.token(), answered: false, call };
-    let reply = call.answer().await;
-    let Ok(reply) = reply else {
-        return Answer::Broken;
+    // It fails by its time alone; however it ends in time is in the reply.
+    let Ok(reply) = call.answer().await else {
+        return Answer::TimedOut { deadline };
     };
     let reply: Reply = reply.unchecked_into();
     match reply.kind() {
@@ -97,7 +97,6 @@ pub async fn send_json(
         }
         1 => Answer::TooLarge { status: reply.status() },
         2 => Answer::Refused,
-        4 => Answer::TimedOut { deadline },
         _ => {
             super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#, reply.detail()));
             Answer::Broken

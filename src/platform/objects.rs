@@ -5,11 +5,11 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
 use super::Failure;
-use super::tasks::Awaited;
+use super::tasks::{self, Awaited};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
-    fn ask(token: u32, kind: u32, name: &str, hint: &str, message: &str, milliseconds: f64);
+    fn ask(token: u32, family: u32, kind: u32, name: &str, hint: &str, message: &str);
     fn connect(token: u32, kind: u32, name: &str, message: &str);
     #[wasm_bindgen(js_name = costsText)]
     fn costs_text() -> String;
@@ -37,7 +37,11 @@ pub async fn send<M: Serialize, R: DeserializeOwned>(
     patience_ms: u64,
 ) -> Result<R, Failure> {
     let text = serde_json::to_string(message)?;
-    let reply = Awaited::new(|token| ask(token, kind as u32, name, hint, &text, patience_ms as f64)).await?;
+    let began = |token| ask(token, tasks::family(), kind as u32, name, hint, &text);
+    let reply = Awaited::within(patience_ms as f64, began).await.map_err(|error| match error.is_undefined() {
+        true => Failure(format!("no reply from {name} within {patience_ms} ms")),
+        false => error.into(),
+    })?;
     let reply = reply.as_string().ok_or_else(|| Failure("an object's reply is not text".into()))?;
     Ok(serde_json::from_str(&reply)?)
 }

@@ -6,6 +6,10 @@
 //!
 //! A task is polled in the turn that woke it, so it stays within the request or object it belongs to: every export
 //! that may wake one ends with [`turn`].
+//!
+//! Tasks that one task begins, it and theirs, are a family. A family has one timer of the platform at most, which
+//! ticks for all that may take only so long: most of it is over before the first tick, and a timer for each was a
+//! twentieth of all CPU of a request.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -22,9 +26,35 @@ extern "C" {
     fn install(resume: &Closure<dyn Fn(u32, bool, JsValue)>);
     fn promised(token: u32) -> JsValue;
     fn settle(token: u32, ok: bool, value: JsValue);
+    fn tick(token: u32, milliseconds: f64) -> f64;
+    #[wasm_bindgen(js_name = stopTick)]
+    fn stop_tick(timer: f64);
+    fn leave(family: u32);
 }
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
+/// A family's timer looks again after this, in milliseconds, so that what is over sooner never moves it.
+const TICK_MS: f64 = 2_000.0;
+
+struct Task {
+    family: u32,
+    future: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+#[derive(Default)]
+struct Family {
+    /// Its tasks that have not ended.
+    tasks: u32,
+    /// Operations that may take until then, by their tokens.
+    deadlines: Vec<(f64, u32)>,
+    timer: Option<Timer>,
+}
+
+/// A timer of the platform.
+struct Timer {
+    at: f64,
+    token: u32,
+    id: f64,
+}
 
 /// An operation under way: who waits for it, or its outcome.
 enum Operation {
@@ -39,6 +69,11 @@ struct Loop {
     tasks: RefCell<HashMap<u32, Task>>,
     ready: RefCell<VecDeque<u32>>,
     running: Cell<bool>,
+    families: RefCell<HashMap<u32, Family>>,
+    /// That of the task being polled.
+    family: Cell<u32>,
+    /// Families by the token of their timer.
+    ticking: RefCell<HashMap<u32, u32>>,
 }
 
 thread_local! {
@@ -79,14 +114,31 @@ impl Loop {
                 continue;
             };
             let waker = Waker::from(Arc::new(Woken(number)));
-            if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            let family = task.family;
+            self.family.set(family);
+            let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_pending() {
                 self.tasks.borrow_mut().insert(number, task);
+            } else {
+                // What it still holds may belong to the family.
+                drop(task);
+                self.left(family);
             }
+            self.family.set(0);
         }
         self.running.set(false);
     }
 
     fn resume(&self, token: u32, outcome: Result<JsValue, JsValue>) {
+        let ticked = self.ticking.borrow_mut().remove(&token);
+        match ticked {
+            Some(family) => self.ticked(family),
+            None => self.end(token, outcome),
+        }
+        self.run();
+    }
+
+    fn end(&self, token: u32, outcome: Result<JsValue, JsValue>) {
         let waiting = match self.operations.borrow_mut().get_mut(&token) {
             // Nobody waits any more.
             None => return,
@@ -95,7 +147,64 @@ impl Loop {
         if let Operation::Waiting(Some(waker)) = waiting {
             waker.wake();
         }
-        self.run();
+    }
+
+    /// A task of a family has ended; with the last of them go its timer and what the boundary keeps for it.
+    fn left(&self, number: u32) {
+        let mut families = self.families.borrow_mut();
+        let Some(family) = families.get_mut(&number) else { return };
+        family.tasks -= 1;
+        if family.tasks == 0 {
+            if let Some(timer) = &family.timer {
+                self.ticking.borrow_mut().remove(&timer.token);
+                stop_tick(timer.id);
+            }
+            families.remove(&number);
+            leave(number);
+        }
+    }
+
+    /// Ends an operation of the family when its time is over.
+    fn bound(&self, number: u32, token: u32, milliseconds: f64) {
+        let now = js_sys::Date::now();
+        let mut families = self.families.borrow_mut();
+        let family = families.entry(number).or_default();
+        family.deadlines.push((now + milliseconds, token));
+        self.arm(number, family, now, milliseconds);
+    }
+
+    fn arm(&self, number: u32, family: &mut Family, now: f64, milliseconds: f64) {
+        let milliseconds = milliseconds.min(TICK_MS);
+        if family.timer.as_ref().is_some_and(|timer| timer.at <= now + milliseconds) {
+            return;
+        }
+        if let Some(timer) = family.timer.take() {
+            self.ticking.borrow_mut().remove(&timer.token);
+            stop_tick(timer.id);
+        }
+        let token = self.token();
+        self.ticking.borrow_mut().insert(token, number);
+        family.timer = Some(Timer { at: now + milliseconds, token, id: tick(token, milliseconds) });
+    }
+
+    fn ticked(&self, number: u32) {
+        let now = js_sys::Date::now();
+        let mut over = Vec::new();
+        if let Some(family) = self.families.borrow_mut().get_mut(&number) {
+            family.timer = None;
+            family.deadlines.retain(|(at, token)| {
+                if *at <= now {
+                    over.push(*token);
+                }
+                *at > now
+            });
+            if let Some(next) = family.deadlines.iter().map(|(at, _)| *at).reduce(f64::min) {
+                self.arm(number, family, now, (next - now).max(1.0));
+            }
+        }
+        for token in over {
+            self.end(token, Err(JsValue::UNDEFINED));
+        }
     }
 }
 
@@ -121,7 +230,12 @@ pub fn turn<T>(work: impl FnOnce() -> T) -> T {
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     let tasks = LOOP.with(Rc::clone);
     let number = tasks.token();
-    tasks.tasks.borrow_mut().insert(number, Box::pin(future));
+    let family = match tasks.family.get() {
+        0 => number,
+        family => family,
+    };
+    tasks.families.borrow_mut().entry(family).or_default().tasks += 1;
+    tasks.tasks.borrow_mut().insert(number, Task { family, future: Box::pin(future) });
     tasks.ready.borrow_mut().push_back(number);
     tasks.run();
 }
@@ -139,8 +253,17 @@ pub fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static)
     promise
 }
 
+/// The family of the task that is being polled, for what the boundary keeps for all of one.
+pub fn family() -> u32 {
+    LOOP.with(|tasks| tasks.family.get())
+}
+
 /// An operation of the platform. `start` is given the token the boundary calls back with.
-pub struct Awaited(u32);
+pub struct Awaited {
+    token: u32,
+    /// The family whose timer bounds it.
+    bound_by: Option<u32>,
+}
 
 impl Awaited {
     pub fn new(start: impl FnOnce(u32)) -> Self {
@@ -148,11 +271,21 @@ impl Awaited {
         let token = tasks.token();
         tasks.operations.borrow_mut().insert(token, Operation::Waiting(None));
         start(token);
-        Self(token)
+        Self { token, bound_by: None }
+    }
+
+    /// Fails with `undefined` when it has taken this long. What has begun goes on; nobody waits for it any more.
+    pub fn within(milliseconds: f64, start: impl FnOnce(u32)) -> Self {
+        let mut awaited = Self::new(start);
+        let tasks = LOOP.with(Rc::clone);
+        let family = tasks.family.get();
+        tasks.bound(family, awaited.token, milliseconds);
+        awaited.bound_by = Some(family);
+        awaited
     }
 
     pub fn token(&self) -> u32 {
-        self.0
+        self.token
     }
 }
 
@@ -162,10 +295,10 @@ impl Future for Awaited {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         LOOP.with(|tasks| {
             let mut operations = tasks.operations.borrow_mut();
-            match operations.remove(&self.0) {
+            match operations.remove(&self.token) {
                 Some(Operation::Ended(outcome)) => Poll::Ready(outcome),
                 _ => {
-                    operations.insert(self.0, Operation::Waiting(Some(context.waker().clone())));
+                    operations.insert(self.token, Operation::Waiting(Some(context.waker().clone())));
                     Poll::Pending
                 }
             }
@@ -175,6 +308,13 @@ impl Future for Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        LOOP.with(|tasks| tasks.operations.borrow_mut().remove(&self.0));
+        LOOP.with(|tasks| {
+            tasks.operations.borrow_mut().remove(&self.token);
+            if let Some(number) = self.bound_by
+                && let Some(family) = tasks.families.borrow_mut().get_mut(&number)
+            {
+                family.deadlines.retain(|(_, token)| *token != self.token);
+            }
+        });
     }
 }
