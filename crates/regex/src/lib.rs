@@ -1,5 +1,5 @@
 //! Stands in for the crate `regex` in `boon`, which asks for all of it: its literal, one-pass and lazy DFA engines
-//! are an eighth of the Worker's size, and only make fast what matches as well without them. The engines here are
+//! are a tenth of the Worker's size, and only make fast what matches as well without them. The engines here are
 //! that crate's own: bounded backtracking for short texts, and for long ones the simulation that is always linear.
 
 use std::fmt;
