@@ -319,7 +319,8 @@ test("without_credentials_there_is_only_what_is_public", async () => {
   for (const operation of operations) {
     const answer = await ask(operation, null);
     if (isPublic(operation)) {
-      assert.equal(answer.status, 200, told(operation));
+      // Where a token in the path is all the authority there is, one that nobody was given opens nothing.
+      assert.equal(answer.status, operation.path.endsWith("{token}") ? 404 : 200, told(operation));
     } else {
       assert.equal(answer.status, 401, told(operation));
       assert.equal(answer.headers.get("www-authenticate"), "Bearer", told(operation));
@@ -369,7 +370,8 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
 });
 
 test("every_operation_with_a_body_refuses_what_it_cannot_read_and_members_it_does_not_know", async () => {
-  for (const operation of operations.filter(({ described }) => described.requestBody)) {
+  // What a token opens reads no body for one it does not know: see callbacks.test.ts.
+  for (const operation of operations.filter(({ path, described }) => described.requestBody && !path.endsWith("{token}"))) {
     const send = (body: string, type = "application/json") =>
       gateway.request(operation.method.toUpperCase(), filled(operation), {
         body,

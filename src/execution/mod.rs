@@ -13,7 +13,7 @@ mod waiter;
 
 use std::rc::Rc;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 
 use crate::core::context::{Admission, ContextError, Outcome, Report};
@@ -199,10 +199,13 @@ pub async fn work_on(
                 None => told = lanes::note(&tenant, entry, sample),
             }
         }
-        let pause = commit(&tenant, &id, attempted, stays_ms, timings, &mut waiter).await;
-        if let Some(permit) = permit.take() {
-            permit.release(sample).await;
-        }
+        let released = permit.take();
+        let releasing = async {
+            if let Some(permit) = released {
+                permit.release(sample).await;
+            }
+        };
+        let (pause, ()) = join(commit(&tenant, &id, attempted, stays_ms, timings, &mut waiter), releasing).await;
         if let Some(telling) = told {
             telling.await;
         }

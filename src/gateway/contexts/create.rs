@@ -9,7 +9,7 @@ use crate::core::idempotency::{self, Claim};
 use crate::core::prefer::{self, Prefer};
 use crate::core::problem::{Code, Problem};
 use crate::core::request::{self, NewContext};
-use crate::execution::lanes::{Permit, is_gated};
+use crate::execution::lanes::{self, Permit, is_gated};
 use crate::execution::{LEASE_MS, gate, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry};
@@ -76,12 +76,13 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
         let here = !waits && (!preference.respond_async || decision.timeout_seconds <= SHORT_SECONDS);
         let entrance =
             if waits { Ok(Entrance::Now(None)) } else { enter(&tenant, &decision.admission, entry, here).await };
-        let (mut permit, offers) = match (entrance, &claimed) {
+        let (mut permit, in_line) = match (entrance, &claimed) {
             (Ok(Entrance::Now(permit)), _) => (permit, false),
-            (Ok(Entrance::Later), _) => (None, here),
+            (Ok(Entrance::Later), _) => (None, true),
             (Err(problem), None) => return Err(problem),
             (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
         };
+        let offers = in_line && here;
         let before = clock::now();
         let admission = decision.admission;
         let admit = Ask::Admit {
@@ -98,6 +99,9 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
         if !matches!(reply, Ok(Reply::Admitted { lease: Some(_), .. })) {
             // Nothing runs under it: another may have it.
             gate::unused(permit.take()).await;
+        }
+        if in_line && !matches!(reply, Ok(Reply::Admitted { .. })) {
+            lanes::leave(&tenant, entry, &id).await;
         }
         match reply? {
             Reply::Stale { .. } => {

@@ -17,21 +17,19 @@ use super::super::call::{Call, Caller};
 use super::visible;
 use super::waiting::wait_for;
 
-/// Reads the body: `{"input": …}`, which must match the schema that the service sent with its request.
-fn read<'a>(text: &'a str, found: &Found) -> Result<&'a RawValue, Problem> {
+/// Reads the body: `{"input": …}`.
+fn read(text: &str) -> Result<&RawValue, Problem> {
     let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
     let input = body.raw_or_null("input");
     let input = body.require("input", input);
     if input.is_some_and(|input| input.get().len() > MAX_PARAMETERS_BYTES) {
         body.fault("input", format!("must have at most {MAX_PARAMETERS_BYTES} bytes"));
     }
-    let mut faults = body.finish();
-    if let (Some(input), true) = (input, faults.is_empty()) {
-        faults = mismatches(input, found.input_request.as_deref());
-    }
+    let faults = body.finish();
     input.filter(|_| faults.is_empty()).ok_or_else(|| Problem::invalid(faults))
 }
 
+/// Where it does not match the schema that the service sent with its request.
 fn mismatches(input: &RawValue, request: Option<&RawValue>) -> Vec<Fault> {
     let asked = request.and_then(|request| Object::new(request.get(), "#").ok()?.raw("schema"));
     // It was compiled when the service asked.
@@ -56,12 +54,16 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
     }
     let preference = prefer::parse(call.request.header("prefer"));
     let body = call.json_body().await?;
+    let input = read(std::str::from_utf8(&body).unwrap_or_default())?;
     let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
     if found.status != Status::InputRequired {
         return Err(not_asked(&found));
     }
-    let input = read(std::str::from_utf8(&body).unwrap_or_default(), &found)?;
+    let faults = mismatches(input, found.input_request.as_deref());
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
     let tenant = caller.principal.tenant.clone();
     let answer = Ask::Answer { id: id.clone(), input: input.to_owned() };
     match ask_decided(&tenant, &id, &mut caller.snapshot, answer).await.map_err(internal)? {
