@@ -91,9 +91,9 @@ function timedOutReason(context, evidence, seen, ended) {
   const last = context.attempts.at(-1);
   const call = last && seen.get(`${context.id} ${last.number}`);
   if (ended < at(context.expires_at)) return null;
+  if (wasKilled(evidence, at(context.created_at), ended)) return "its worker was killed";
   if (call && call.until === null) return `${call.done} until the deadline`;
   if (wasOpen(evidence, at(context.created_at), ended)) return "its circuit was open";
-  if (wasKilled(evidence, at(context.created_at), ended)) return "its worker was killed";
   // It had been refused, or its service was at it, and there was no time left.
   if (last && context.attempts.length > 1) return "its attempts took all its time";
   return call?.until && call.until > at(context.expires_at) - NEAR_MS ? `${call.done} until the deadline` : null;

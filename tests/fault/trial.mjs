@@ -194,7 +194,8 @@ export async function runTrial(part, atExit) {
     lastStart: killed.lastStart,
   };
   const unanswered = [...load.unanswered].map((key) => `the key ${key} got no answer, even after the last restart`);
-  const violations = [...load.faults, ...stream.faults, ...unanswered, ...violationsOf(evidence)];
+  const few = load.acknowledged.size < part.contexts ? [`only ${load.acknowledged.size} of ${part.contexts} contexts were acknowledged`] : [];
+  const violations = [...few, ...load.faults, ...stream.faults, ...unanswered, ...violationsOf(evidence)];
   const { startsMs } = killed;
   printFigures({ ...evidence, part, load, startsMs, connections: stream.connections, tookMs: Date.now() - began, violations });
   return violations.length === 0;
