@@ -17,7 +17,10 @@ const START_MS = 180_000;
 /** How long to wait until nothing of a killed group is left. */
 const EMPTY_MS = 2000;
 
-/** @typedef {{ url: string, key: string, starts: number, start(): Promise<number>, kill(): Promise<void>, remove(): void }} Gateway */
+/**
+ * @typedef {{ url: string, key: string, starts: number, lastWords: string | null, start(): Promise<number>, kill(): Promise<void>,
+ *   remove(): void }} Gateway `lastWords` is what it said when it ended without having been killed
+ */
 
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
@@ -50,10 +53,10 @@ export async function prepareGateway(variables = {}) {
 
   /** The group's id while one runs. @type {number | undefined} */
   let group;
-  const killGroup = () => {
-    if (group === undefined) return false;
+  const killGroup = (which = group) => {
+    if (which === undefined) return false;
     try {
-      return process.kill(-group, "SIGKILL");
+      return process.kill(-which, "SIGKILL");
     } catch {
       // Nobody is left in it.
       return false;
@@ -62,7 +65,7 @@ export async function prepareGateway(variables = {}) {
 
   /** @type {Gateway} */
   const gateway = {
-    url, key, starts: 0,
+    url, key, starts: 0, lastWords: null,
     async start() {
       const started = Date.now();
       const limit = gateway.starts === 0 ? FIRST_START_MS : START_MS;
@@ -73,7 +76,10 @@ export async function prepareGateway(variables = {}) {
       /** @type {Error | undefined} */
       let failure;
       child.on("error", (error) => (failure = error));
-      child.on("exit", (code) => (failure = new Error(`it ended with ${code}`)));
+      child.on("exit", (code, signal) => {
+        failure = new Error(`it ended with ${code ?? signal}`);
+        if (group === child.pid) gateway.lastWords = `${failure.message}: ${said}`;
+      });
       for (;;) {
         const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
         await response?.arrayBuffer().catch(() => undefined);
@@ -86,9 +92,10 @@ export async function prepareGateway(variables = {}) {
       return Date.now() - started;
     },
     async kill() {
-      // Where nobody collects the dead, a group never gets empty.
-      for (const end = Date.now() + EMPTY_MS; killGroup() && Date.now() < end; ) await pause(20);
+      const killed = group;
       group = undefined;
+      // Where nobody collects the dead, a group never gets empty.
+      for (const end = Date.now() + EMPTY_MS; killGroup(killed) && Date.now() < end; ) await pause(20);
     },
     remove() {
       killGroup();

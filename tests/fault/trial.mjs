@@ -121,6 +121,7 @@ async function killAgainAndAgain({ kills, contexts, seed }, gateway, load, soFar
     const began = Date.now();
     await pause(lifetime(roll));
     await until(() => load.acknowledged.size >= (contexts * kill) / kills, SHARE_MS);
+    if (gateway.lastWords !== null) throw new Error(`the gateway ended by itself: ${gateway.lastWords}`);
     const { underWay } = load;
     times.push(Date.now());
     const lived = Date.now() - began;
@@ -163,6 +164,7 @@ export async function runTrial(part, atExit) {
   const killed = await killAgainAndAgain(part, gateway, load, soFar);
   for (const end = Date.now() + minutes * 60_000; Date.now() < end; ) {
     await pause(Math.min(TELL_MS, end - Date.now()));
+    if (gateway.lastWords !== null) throw new Error(`the gateway ended by itself: ${gateway.lastWords}`);
     say(`${soFar()}, ${proxy?.periods.length} storms, circuit ${changesOf(stream.events).at(-1)?.state ?? "closed"}`);
   }
   await weather?.stop();
