@@ -182,6 +182,18 @@ pub fn bundle(head: &Head, result: Option<&RawValue>, known: u64) -> Bundle {
     }
 }
 
+/// What is left of bundles for whoever knows their teller's events up to `known`.
+pub fn beyond(mut bundles: Vec<Bundle>, known: u64) -> Vec<Bundle> {
+    for bundle in &mut bundles {
+        if let Some(skipped) = bundle.items.iter().map(|item| item.number).filter(|n| *n <= known).max() {
+            bundle.after = Some(skipped);
+            bundle.items.retain(|item| item.number > known);
+        }
+    }
+    bundles.retain(|bundle| !bundle.items.is_empty());
+    bundles
+}
+
 /// Gives numbers to the steps and attempts that have none yet: an attempt comes before the step it caused.
 pub fn number(head: &mut Head, mut next: impl FnMut() -> u64) {
     let mut attempts = head.attempts.iter_mut().filter(|attempt| attempt.event == 0);

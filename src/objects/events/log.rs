@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::event::{Bundle, Item};
+use crate::core::event::{Bundle, Item, beyond};
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
@@ -105,14 +105,7 @@ impl Log {
             return self.write(now, publish, publish.count, publish.bundles.get());
         }
         // A part of it came before: its reply was lost on the way.
-        let mut bundles: Vec<Bundle> = serde_json::from_str(publish.bundles.get())?;
-        for bundle in &mut bundles {
-            if let Some(skipped) = bundle.items.iter().map(|item| item.number).filter(|n| *n <= known).max() {
-                bundle.after = Some(skipped);
-                bundle.items.retain(|item| item.number > known);
-            }
-        }
-        bundles.retain(|bundle| !bundle.items.is_empty());
+        let bundles = beyond(serde_json::from_str(publish.bundles.get())?, known);
         let count: usize = bundles.iter().map(|bundle| bundle.items.len()).sum();
         self.write(now, publish, count as u64, &serde_json::to_string(&bundles)?)
     }
