@@ -54,7 +54,7 @@ impl<S: Shelf> Ledger<S> {
 
     pub(super) fn ring_for(&mut self, head: &Head, now: Timestamp) {
         if head.is_ready(now) {
-            self.wake_at(now.plus_ms(RING_AGAIN_MS));
+            self.wake_at(now.plus_ms(RING_AGAIN_MS).min(head.admission.expires_at));
             self.ring(1, now);
         } else {
             self.wake_at(head.due());
@@ -78,8 +78,9 @@ impl<S: Shelf> Ledger<S> {
         self.sweep(now, random)
     }
 
-    /// As [`Ledger::alarm`], where the alarm that is set stays.
+    /// As [`Ledger::alarm`], where the alarm that is set stays, unless its time has passed: such a one has died.
     pub fn sweep(&mut self, now: Timestamp, mut random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, Broken)> {
+        self.alarm_at = self.alarm_at.filter(|at| *at > now);
         let mut trouble = Vec::new();
         self.offered.retain(|_, until| *until > now);
         match self.shelf.by_due() {
@@ -122,8 +123,8 @@ impl<S: Shelf> Ledger<S> {
         let known = last_number(&head);
         let verdict = head.tick(now, random);
         if verdict != Verdict::Unchanged {
-            self.renewed.remove(id);
             self.keep(&mut head, verdict, None, known)?;
+            self.renewed.remove(id);
         }
         Ok(head.is_ready(now) && !self.is_offered(id, now))
     }
@@ -138,7 +139,7 @@ impl<S: Shelf> Ledger<S> {
     }
 
     /// Sets the alarm for whatever comes next.
-    fn arm(&mut self, now: Timestamp) -> Result<(), Broken> {
+    pub(super) fn arm(&mut self, now: Timestamp) -> Result<(), Broken> {
         let due = match self.shelf.by_due() {
             Ok(due) => due,
             Err(broken) => {

@@ -153,6 +153,8 @@ impl<S: Shelf> Ledger<S> {
         };
         ledger.outbox.start(ledger.shelf.reserved()?);
         ledger.recover()?;
+        // Which alarm the last one had set is not known: the next one that is set must not take its place too late.
+        ledger.arm(now)?;
         Ok(ledger)
     }
 
@@ -223,10 +225,12 @@ impl<S: Shelf> Ledger<S> {
         self.number(&mut head)?;
         let claim = claim.map(|claim| (claim, now.plus_ms(WINDOW_MS)));
         if !self.shelf.insert(&head, parameters, claim)? {
-            // Asked twice, because the first reply was lost: it exists, and its first lease is the asker's.
-            return Ok(match self.shelf.live_head(&id)? {
+            // Asked twice, because the first reply was lost: it exists. Its first lease is the asker's, if it asked
+            // for one and got it with the admission; else somebody has begun it meanwhile.
+            return Ok(match self.any_head(&id)? {
                 Some(known) => {
-                    let lease = known.lease.map(|lease| lease.number).filter(|number| *number == 1);
+                    let leases = lease_ms.is_some() && known.admission.run_at.is_none();
+                    let lease = known.lease.map(|lease| lease.number).filter(|number| leases && *number == 1);
                     Admitted::Now { head: Rc::new(known), lease }
                 }
                 None => Admitted::Taken,
@@ -273,6 +277,12 @@ impl<S: Shelf> Ledger<S> {
             return Ok(None);
         }
         self.shelf.live_head(id)
+    }
+
+    /// A context's head, whether it lives or has ended.
+    fn any_head(&self, id: &ContextId) -> Result<Option<Head>, Broken> {
+        let live = if self.ended.contains(id) { None } else { self.shelf.live_head(id)? };
+        live.map_or_else(|| self.shelf.done_head(id), |live| Ok(Some(live)))
     }
 
     fn offer(&mut self, id: ContextId, now: Timestamp) {
@@ -372,9 +382,9 @@ impl<S: Shelf> Ledger<S> {
                 return Ok(Committed::Refused(Box::new(head)));
             }
         };
-        self.renewed.remove(id);
         let result = result.filter(|_| head.error.is_none());
         self.keep(&mut head, verdict, result, known)?;
+        self.renewed.remove(id);
         let retry_ms = match verdict {
             Verdict::Waits(at) => Some(at.since(now)).filter(|ms| *ms <= stays_ms),
             Verdict::Ended | Verdict::LivesOn | Verdict::Unchanged => None,
@@ -400,10 +410,13 @@ impl<S: Shelf> Ledger<S> {
                 self.offered.remove(head.id());
                 self.outbox.ended(last_number(head), head.id().clone());
             }
-            Verdict::Waits(_) | Verdict::LivesOn | Verdict::Unchanged => {
+            Verdict::LivesOn => {
                 self.shelf.update(head)?;
+                // Its service may have promised to report sooner than anybody was to look.
                 self.wake_at(head.due());
             }
+            // Whoever let it wait knows who begins it, and when.
+            Verdict::Waits(_) | Verdict::Unchanged => self.shelf.update(head)?,
         }
         self.tell(head, result, known)
     }
@@ -493,8 +506,9 @@ impl<S: Shelf> Ledger<S> {
 
     /// Gives numbers to what has to be told, reserving them on the shelf first.
     fn number(&mut self, head: &mut Head) -> Result<(), Broken> {
-        if let Some(reserved) = self.outbox.reserve(MOST_EVENTS) {
-            self.shelf.reserve(reserved)?;
+        if let Some(bound) = self.outbox.lacks(MOST_EVENTS) {
+            self.shelf.reserve(bound)?;
+            self.outbox.reserved(bound);
         }
         event::number(head, || self.outbox.next_number());
         Ok(())

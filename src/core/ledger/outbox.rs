@@ -52,12 +52,13 @@ impl Outbox {
     }
 
     /// The bound to write down before `count` more numbers are given, if they do not fit into the portion.
-    pub fn reserve(&mut self, count: u64) -> Option<u64> {
-        if self.next + count < self.reserved {
-            return None;
-        }
-        self.reserved = self.next + count + PORTION;
-        Some(self.reserved)
+    pub fn lacks(&self, count: u64) -> Option<u64> {
+        (self.next + count >= self.reserved).then_some(self.next + count + PORTION)
+    }
+
+    /// The bound is on disk.
+    pub fn reserved(&mut self, bound: u64) {
+        self.reserved = bound;
     }
 
     pub fn next_number(&mut self) -> u64 {
