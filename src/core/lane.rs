@@ -169,7 +169,7 @@ impl Lane {
                 Entered::Open { until: now.plus_ms(PROBING_MS) }
             }
             Passage::AsProbe => {
-                let number = self.line.grant(who.context, who.principal, now);
+                let number = self.line.grant(&who.context, who.principal, now);
                 self.breaker.begin_probe(Probe { permit: number, until: now.plus_ms(PERMIT_LEASE_MS) });
                 Entered::Permit { number, probe: true }
             }
@@ -197,9 +197,9 @@ impl Lane {
         self.line.leave(context);
     }
 
-    pub fn renew(&mut self, permit: u64, context: &ContextId, principal: &str, now: Timestamp) {
+    pub fn renew(&mut self, permit: u64, principal: &str, now: Timestamp) {
         let until = now.plus_ms(PERMIT_LEASE_MS);
-        self.line.renew(permit, context, principal, until);
+        self.line.renew(permit, principal, until);
         self.breaker.renew_probe(permit, until);
     }
 

@@ -187,9 +187,9 @@ proptest! {
         for (step, ms) in steps {
             now = now.plus_ms(ms);
             // Every holder renews in time, as the Worker does: each 4 s.
-            for (permit, context, until) in &mut calls {
+            for (permit, _, until) in &mut calls {
                 if until.since(now) < PERMIT_LEASE_MS - 4_000 {
-                    it.renew(*permit, context, "key:a", now);
+                    it.renew(*permit, "key:a", now);
                     *until = now.plus_ms(PERMIT_LEASE_MS);
                 }
             }

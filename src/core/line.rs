@@ -65,7 +65,6 @@ pub enum Turn {
 
 #[derive(Debug, Clone)]
 struct Held {
-    context: ContextId,
     principal: String,
     until: Timestamp,
 }
@@ -87,7 +86,6 @@ type Lanes = BTreeMap<(String, Priority), BTreeSet<(Timestamp, u64)>>;
 pub struct Line {
     permits: BTreeMap<u64, Held>,
     held_by: BTreeMap<String, u64>,
-    holders: BTreeMap<String, u64>,
     places: BTreeMap<u64, Place>,
     place_of: BTreeMap<String, u64>,
     present: Lanes,
@@ -161,12 +159,12 @@ impl Line {
         now >= self.closed_until && self.in_flight() < limits.max_concurrency
     }
 
-    /// Asks for a permit. Who is not given one has a place, is turned away, or comes too late.
+    /// Asks for a permit. Who is not given one has a place, is turned away, or comes too late. Who asks twice has two
+    /// permits: it may be two workers with one context, of whom one will give its permit back while the other calls.
     pub fn acquire(&mut self, who: Entrant, limits: Limits, now: Timestamp, random: u64) -> Entry {
-        if let Some(permit) = self.holders.get(who.context.as_str()).copied() {
-            // Asked twice, because the first reply was lost.
-            self.renew(permit, &who.context, &who.principal, now.plus_ms(PERMIT_LEASE_MS));
-            return Entry::Granted(permit);
+        if now >= self.ends_at {
+            // A permit that has ended keeps nobody waiting.
+            self.drop_ended(now);
         }
         let known = self.place_of.contains_key(who.context.as_str());
         if self.is_too_late(who.deadline, now) {
@@ -174,7 +172,7 @@ impl Line {
             return Entry::TooLate;
         }
         if !known && self.present.is_empty() && self.has_room(limits, now) {
-            return Entry::Granted(self.grant(who.context, who.principal, now));
+            return Entry::Granted(self.grant(&who.context, who.principal, now));
         }
         if !known && !who.admitted && self.waiting() >= bound(who.priority, limits.max_queue) {
             return Entry::Full { retry_after_ms: self.retry_after_ms(limits, random) };
@@ -216,35 +214,34 @@ impl Line {
     }
 
     /// A permit outside the line: the breaker's probe of a service without a limit. Also what every grant ends in.
-    pub fn grant(&mut self, context: ContextId, principal: String, now: Timestamp) -> u64 {
+    pub fn grant(&mut self, context: &ContextId, principal: String, now: Timestamp) -> u64 {
         let permit = self.number();
-        self.leave(&context);
+        self.leave(context);
         if self.served.len() >= MOST_SERVED && !self.served.contains_key(&principal) {
             // Who is not remembered counts as served long ago.
             self.served.clear();
         }
         self.served.insert(principal.clone(), permit);
-        self.hold(permit, context, principal, now.plus_ms(PERMIT_LEASE_MS));
+        self.hold(permit, principal, now.plus_ms(PERMIT_LEASE_MS));
         permit
     }
 
-    fn hold(&mut self, permit: u64, context: ContextId, principal: String, until: Timestamp) {
+    fn hold(&mut self, permit: u64, principal: String, until: Timestamp) {
         *self.held_by.entry(principal.clone()).or_default() += 1;
-        self.holders.insert(context.to_string(), permit);
-        self.permits.insert(permit, Held { context, principal, until });
+        self.permits.insert(permit, Held { principal, until });
         self.ends_at = self.ends_at.min(until);
     }
 
     /// Keeps a permit alive. One that is not known any more is taken up again, even beyond the limit: its call is
     /// in flight, whatever was thought of it.
-    pub fn renew(&mut self, permit: u64, context: &ContextId, principal: &str, until: Timestamp) {
+    pub fn renew(&mut self, permit: u64, principal: &str, until: Timestamp) {
         match self.permits.get_mut(&permit) {
             Some(held) => held.until = until.max(held.until),
             None if self.released.contains(&permit) => {}
             None => {
                 // Numbers of an instance before this one: the next ones stay beyond them.
                 self.next = self.next.max(permit);
-                self.hold(permit, context.clone(), principal.to_string(), until);
+                self.hold(permit, principal.to_string(), until);
             }
         }
     }
@@ -260,9 +257,6 @@ impl Line {
 
     fn drop_permit(&mut self, permit: u64) -> bool {
         let Some(held) = self.permits.remove(&permit) else { return false };
-        if self.holders.get(held.context.as_str()) == Some(&permit) {
-            self.holders.remove(held.context.as_str());
-        }
         if let Some(count) = self.held_by.get_mut(&held.principal) {
             *count -= 1;
             if *count == 0 {
@@ -272,17 +266,21 @@ impl Line {
         true
     }
 
+    fn drop_ended(&mut self, now: Timestamp) {
+        let gone: Vec<u64> =
+            self.permits.iter().filter(|(_, held)| held.until <= now).map(|(permit, _)| *permit).collect();
+        for permit in gone {
+            self.drop_permit(permit);
+        }
+    }
+
     /// Takes back permits whose holders are gone, and the places of those whose time is over; gives those of them
     /// that somebody waits for.
     pub fn expire(&mut self, now: Timestamp) -> Vec<ContextId> {
         if now < self.ends_at {
             return Vec::new();
         }
-        let gone: Vec<u64> =
-            self.permits.iter().filter(|(_, held)| held.until <= now).map(|(permit, _)| *permit).collect();
-        for permit in gone {
-            self.drop_permit(permit);
-        }
+        self.drop_ended(now);
         let over: Vec<(ContextId, bool)> = self
             .places
             .values()
@@ -309,7 +307,7 @@ impl Line {
                 self.leave(&context);
                 turns.push(Turn::TooLate { context });
             } else {
-                let permit = self.grant(context.clone(), principal, now);
+                let permit = self.grant(&context, principal, now);
                 turns.push(Turn::Granted { context, permit });
             }
         }

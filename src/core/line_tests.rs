@@ -122,7 +122,7 @@ fn a_permit_nobody_keeps_alive_comes_back_and_one_kept_alive_stays() {
     let mut line = line();
     let held = permit(ask(&mut line, entrant(0, "a", Priority::Normal), one, NOW));
     ask(&mut line, entrant(1, "b", Priority::Normal), one, NOW);
-    line.renew(held, &context(0), "a", NOW.plus_ms(4_000 + PERMIT_LEASE_MS));
+    line.renew(held, "a", NOW.plus_ms(4_000 + PERMIT_LEASE_MS));
     line.expire(NOW.plus_ms(PERMIT_LEASE_MS));
     assert_eq!(granted(&mut line, one, NOW.plus_ms(PERMIT_LEASE_MS)), []);
     let ends = NOW.plus_ms(4_000 + PERMIT_LEASE_MS);
@@ -134,18 +134,32 @@ fn a_permit_nobody_keeps_alive_comes_back_and_one_kept_alive_stays() {
 }
 
 #[test]
-fn who_asks_twice_has_one_permit_and_one_place() {
+fn who_asks_twice_has_one_place_and_permits_of_its_own() {
     let one = Limits { max_concurrency: 1, ..LIMITS };
     let mut line = line();
     let held = permit(ask(&mut line, entrant(0, "a", Priority::Normal), one, NOW));
-    assert_eq!(ask(&mut line, entrant(0, "a", Priority::Normal), one, NOW), Entry::Granted(held));
     for _ in 0..3 {
         assert_eq!(ask(&mut line, entrant(1, "a", Priority::Normal), one, NOW), Entry::Waiting);
     }
     assert_eq!((line.in_flight(), line.waiting()), (1, 1));
     line.release(held);
-    line.renew(held, &context(0), "a", NOW.plus_ms(PERMIT_LEASE_MS));
+    line.renew(held, "a", NOW.plus_ms(PERMIT_LEASE_MS));
     assert_eq!(line.in_flight(), 0, "a late renewal brings nothing to life");
+    // Two workers with one context: what the one gives back, the other keeps.
+    let two = Limits { max_concurrency: 2, ..LIMITS };
+    let mut line = self::line();
+    let first = permit(ask(&mut line, entrant(0, "a", Priority::Normal), two, NOW));
+    let second = permit(ask(&mut line, entrant(0, "a", Priority::Normal), two, NOW));
+    assert!(first != second && line.release(second));
+    assert_eq!(line.in_flight(), 1);
+}
+
+#[test]
+fn a_permit_that_has_ended_keeps_nobody_waiting() {
+    let one = Limits { max_concurrency: 1, ..LIMITS };
+    let mut line = line();
+    permit(ask(&mut line, entrant(0, "a", Priority::Normal), one, NOW));
+    permit(ask(&mut line, entrant(1, "a", Priority::Normal), one, NOW.plus_ms(PERMIT_LEASE_MS)));
 }
 
 #[test]
@@ -205,9 +219,9 @@ fn whose_time_is_over_is_told_and_has_no_place_any_more() {
 fn after_a_restart_no_permit_is_given_until_the_old_ones_are_known_or_have_ended() {
     let mut line = Line::new(1_000, NOW.plus_ms(PERMIT_LEASE_MS));
     assert_eq!(ask(&mut line, entrant(0, "a", Priority::Normal), LIMITS, NOW), Entry::Waiting);
-    line.renew(7, &context(7), "a", NOW.plus_ms(12_000));
-    line.renew(8, &context(8), "b", NOW.plus_ms(12_000));
-    line.renew(9, &context(9), "b", NOW.plus_ms(12_000));
+    line.renew(7, "a", NOW.plus_ms(12_000));
+    line.renew(8, "b", NOW.plus_ms(12_000));
+    line.renew(9, "b", NOW.plus_ms(12_000));
     assert_eq!(line.in_flight(), 3, "what runs is counted, even beyond the limit");
     let open = NOW.plus_ms(PERMIT_LEASE_MS);
     assert_eq!(granted(&mut line, LIMITS, open), []);
@@ -275,8 +289,8 @@ proptest! {
                 Step::Absent { context: number } => line.set_present(&context(number), false),
                 Step::Leave { context: number } => line.leave(&context(number)),
                 Step::Renew { nth } if !out.is_empty() => {
-                    let (permit, id) = out[nth % out.len()].clone();
-                    line.renew(permit, &id, &line.permits[&permit].principal.clone(), now.plus_ms(PERMIT_LEASE_MS));
+                    let (permit, _) = out[nth % out.len()];
+                    line.renew(permit, &line.permits[&permit].principal.clone(), now.plus_ms(PERMIT_LEASE_MS));
                 }
                 Step::Release { nth } if !out.is_empty() => {
                     let (permit, _) = out.remove(nth % out.len());

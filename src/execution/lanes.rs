@@ -65,7 +65,6 @@ pub struct Permit {
     lane: Lane,
     number: u64,
     is_probe: bool,
-    context: ContextId,
     principal: String,
 }
 
@@ -153,8 +152,7 @@ pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failu
     Ok(match told {
         Told::Free => Entered::Free,
         Told::Permit { number, probe } => {
-            let (context, principal) = (asking.context.clone(), asking.principal.to_string());
-            Entered::Permit(Permit { lane, number, is_probe: probe, context, principal })
+            Entered::Permit(Permit { lane, number, is_probe: probe, principal: asking.principal.to_string() })
         }
         Told::Waiting => Entered::Waiting,
         Told::Full { retry_after_ms } => Entered::Full { retry_after_ms },
@@ -172,8 +170,7 @@ impl Permit {
 
     /// Keeps it alive for another [`crate::core::line::PERMIT_LEASE_MS`]; due with each renewal of the lease.
     pub async fn renew(&self) {
-        let ask =
-            || Ask::Renew { permit: self.number, context: self.context.clone(), principal: self.principal.clone() };
+        let ask = || Ask::Renew { permit: self.number, principal: self.principal.clone() };
         self.lane.tell(TRIES, ask).await;
     }
 

@@ -48,7 +48,6 @@ pub enum Ask {
     /// Keeps a permit alive.
     Renew {
         permit: u64,
-        context: ContextId,
         principal: String,
     },
     /// Gives a permit back.

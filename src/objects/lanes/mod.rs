@@ -10,7 +10,7 @@ mod probe;
 mod tables;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -62,8 +62,8 @@ struct Inner {
     /// When the service was given the address that all of this is about.
     moved_at: Cell<Timestamp>,
     target: RefCell<Option<Target>>,
-    /// Who waits for a permit, by context.
-    waiters: RefCell<HashMap<String, oneshot::Sender<Entered>>>,
+    /// Who waits for a permit, by context: after a store's restart two workers may stand in line for one.
+    waiters: RefCell<HashMap<String, VecDeque<oneshot::Sender<Entered>>>>,
     is_ticking: Cell<bool>,
     /// As it is on disk.
     busy_until: Cell<Timestamp>,
@@ -215,9 +215,7 @@ impl Inner {
             Ask::Acquire { context, principal, priority, deadline, admitted, .. } => {
                 return Ok(Told::Entered(self.enter(Entrant { context, principal, priority, deadline, admitted })?));
             }
-            Ask::Renew { permit, context, principal } => {
-                self.lane.borrow_mut().renew(permit, &context, &principal, now);
-            }
+            Ask::Renew { permit, principal } => self.lane.borrow_mut().renew(permit, &principal, now),
             Ask::Release { permit, sample } => self.lane.borrow_mut().release(permit, sample, now, random::number()),
             Ask::Report { successes, last } => self.lane.borrow_mut().report(successes, last, now, random::number()),
             Ask::Leave { context } => {
@@ -256,8 +254,7 @@ impl Inner {
             return Ok(entered);
         }
         let (sender, receiver) = oneshot::channel();
-        // Who asked before for the same context is told that it waits, by the end of its channel.
-        self.waiters.borrow_mut().insert(context.to_string(), sender);
+        self.waiters.borrow_mut().entry(context.to_string()).or_default().push_back(sender);
         self.lane.borrow_mut().set_present(&context, true);
         if self.settle() {
             self.tell().await;
@@ -271,8 +268,8 @@ impl Inner {
                 if let Ok(Some(entered)) = receiver.try_recv() {
                     return Ok(entered);
                 }
-                self.waiters.borrow_mut().remove(context.as_str());
-                self.lane.borrow_mut().set_present(&context, false);
+                drop(receiver);
+                self.stop_waiting(&context);
                 Ok(Entered::Waiting)
             }
         }
@@ -306,10 +303,33 @@ impl Inner {
         tells
     }
 
+    /// One who waited does so no longer; the context has its place as long as anybody waits for it.
+    fn stop_waiting(&self, context: &ContextId) {
+        let mut all = self.waiters.borrow_mut();
+        if let Some(waiters) = all.get_mut(context.as_str()) {
+            waiters.retain(|waiter| !waiter.is_canceled());
+            if waiters.is_empty() {
+                all.remove(context.as_str());
+                self.lane.borrow_mut().set_present(context, false);
+            }
+        }
+    }
+
     fn take_turn(&self, context: &ContextId, entered: Entered) {
-        if let Some(waiter) = self.waiters.borrow_mut().remove(context.as_str()) {
-            // A permit whose taker went away comes back with its lease.
-            let _ = waiter.send(entered);
+        let mut all = self.waiters.borrow_mut();
+        let Some(mut waiters) = all.remove(context.as_str()) else { return };
+        if !matches!(entered, Entered::Permit { .. }) {
+            for waiter in waiters {
+                // Who went away needs no word.
+                let _ = waiter.send(entered);
+            }
+            return;
+        }
+        // One makes the call; the others hear from the store that somebody does. A permit whose taker went away comes
+        // back with its lease.
+        while waiters.pop_front().is_some_and(|waiter| waiter.send(entered).is_err()) {}
+        if !waiters.is_empty() {
+            all.insert(context.to_string(), waiters);
         }
     }
 
