@@ -36,3 +36,6 @@ pub mod time;
 pub mod trace;
 pub mod upstream;
 pub mod window;
+
+#[cfg(test)]
+mod simulation;

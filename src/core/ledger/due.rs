@@ -15,6 +15,8 @@ const RING_AGAIN_MS: u64 = 5_000;
 const MOST_RINGS: u64 = 20;
 /// After a restart leases are given this long to be renewed before they count as lost.
 const GRACE_MS: u64 = 5_500;
+/// How much sooner an alarm may come than it was set for, as clocks differ, in milliseconds.
+const EARLY_MS: u64 = 500;
 /// An alarm this close is as good as one set anew.
 const SLACK_MS: u64 = 50;
 /// Old contexts deleted at a time.
@@ -29,7 +31,7 @@ impl<S: Shelf> Ledger<S> {
     /// Makes sure the store wakes by then.
     pub(super) fn wake_at(&mut self, at: Timestamp) {
         // While an alarm runs, one set for its very time is taken for itself, and ends with it.
-        let at = at.max(self.looked_at.plus_ms(1));
+        let at = at.max(self.looked_at.max(self.woken_for).plus_ms(1));
         if self.alarm_at.is_none_or(|set| at.plus_ms(SLACK_MS) < set) {
             self.alarm_at = Some(at);
             self.effects.alarm = Some(at);
@@ -74,8 +76,14 @@ impl<S: Shelf> Ledger<S> {
     /// The alarm has come: looks at all that is due, and sets the next one. Gives what went wrong on the way; one
     /// context's trouble keeps no other from its turn, nor the next alarm from being set.
     pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, Broken)> {
-        self.alarm_at = None;
-        self.sweep(now, random)
+        // It may come a moment before its time, as this clock tells it; or once more, long before the next. Whom it
+        // brought to life does not know what it was set for.
+        let set = self.alarm_at.take().filter(|at| at.since(now) < EARLY_MS);
+        let born = self.woke_at == now;
+        self.woken_for = if born { now.plus_ms(EARLY_MS) } else { set.unwrap_or(now) };
+        let trouble = self.sweep(now, random);
+        self.woken_for = Timestamp(0);
+        trouble
     }
 
     /// As [`Ledger::alarm`], where the alarm that is set stays, unless its time has passed: such a one has died.
@@ -170,87 +178,5 @@ impl<S: Shelf> Ledger<S> {
             self.wake_at(goes.max(now.plus_ms(NEXT_PIECE_MS)));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::value::RawValue;
-
-    use super::super::{Ended, Ready, Whole, shelf::Due};
-    use super::*;
-    use crate::core::idempotency::Claim;
-
-    /// Nothing is on it.
-    struct Bare;
-
-    impl Shelf for Bare {
-        fn insert(&self, _: &Head, _: &RawValue, _: Option<(&Claim, Timestamp)>) -> Result<bool, Broken> {
-            Ok(true)
-        }
-        fn update(&self, _: &Head) -> Result<(), Broken> {
-            Ok(())
-        }
-        fn finish(&self, _: &Head, _: Option<&RawValue>) -> Result<(), Broken> {
-            Ok(())
-        }
-        fn insert_done(&self, _: &Head, _: &RawValue, _: Option<&RawValue>) -> Result<bool, Broken> {
-            Ok(true)
-        }
-        fn clean(&self, _: &[ContextId]) -> Result<(), Broken> {
-            Ok(())
-        }
-        fn live_head(&self, _: &ContextId) -> Result<Option<Head>, Broken> {
-            Ok(None)
-        }
-        fn done_head(&self, _: &ContextId) -> Result<Option<Head>, Broken> {
-            Ok(None)
-        }
-        fn live(&self, _: &ContextId) -> Result<Option<Whole>, Broken> {
-            Ok(None)
-        }
-        fn done(&self, _: &ContextId) -> Result<Option<Whole>, Broken> {
-            Ok(None)
-        }
-        fn untold(&self) -> Result<Vec<Ended>, Broken> {
-            Ok(Vec::new())
-        }
-        fn live_heads(&self) -> Result<Vec<Head>, Broken> {
-            Ok(Vec::new())
-        }
-        fn by_due(&self) -> Result<Vec<Due>, Broken> {
-            Ok(Vec::new())
-        }
-        fn ready(&self, _: Timestamp, _: &[String], _: u64) -> Result<Vec<Ready>, Broken> {
-            Ok(Vec::new())
-        }
-        fn claimed(&self, _: &str, _: Timestamp) -> Result<Option<(ContextId, String)>, Broken> {
-            Ok(None)
-        }
-        fn forget_claims(&self, _: Timestamp) -> Result<(), Broken> {
-            Ok(())
-        }
-        fn oldest_done(&self) -> Result<Option<Timestamp>, Broken> {
-            Ok(None)
-        }
-        fn forget_done(&self, _: Timestamp, _: u64) -> Result<u64, Broken> {
-            Ok(0)
-        }
-        fn reserved(&self) -> Result<u64, Broken> {
-            Ok(0)
-        }
-        fn reserve(&self, _: u64) -> Result<(), Broken> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn no_alarm_is_set_for_the_very_time_of_the_one_that_runs() {
-        let now = Timestamp(1_000_000);
-        let mut ledger = Ledger::open(Bare, 1, now).unwrap();
-        assert!(ledger.alarm(now, || 0).is_empty());
-        // A retry without a pause, decided while the alarm runs.
-        ledger.wake_at(now);
-        assert_eq!(ledger.effects().alarm, Some(now.plus_ms(1)));
     }
 }

@@ -128,6 +128,8 @@ pub struct Ledger<S> {
     held: HashMap<ContextId, Rc<Head>>,
     woke_at: Timestamp,
     alarm_at: Option<Timestamp>,
+    /// While an alarm runs: the time it was set for.
+    woken_for: Timestamp,
     rang_at: Timestamp,
     looked_at: Timestamp,
     retention_ms: u64,
@@ -146,6 +148,7 @@ impl<S: Shelf> Ledger<S> {
             held: HashMap::new(),
             woke_at: now,
             alarm_at: None,
+            woken_for: Timestamp(0),
             rang_at: Timestamp(0),
             looked_at: Timestamp(0),
             retention_ms,

@@ -316,8 +316,7 @@ impl Inner {
     }
 
     fn take_turn(&self, context: &ContextId, entered: Entered) {
-        let mut all = self.waiters.borrow_mut();
-        let Some(mut waiters) = all.remove(context.as_str()) else { return };
+        let Some(mut waiters) = self.waiters.borrow_mut().remove(context.as_str()) else { return };
         if !matches!(entered, Entered::Permit { .. }) {
             for waiter in waiters {
                 // Who went away needs no word.
@@ -329,7 +328,7 @@ impl Inner {
         // back with its lease.
         while waiters.pop_front().is_some_and(|waiter| waiter.send(entered).is_err()) {}
         if !waiters.is_empty() {
-            all.insert(context.to_string(), waiters);
+            self.waiters.borrow_mut().insert(context.to_string(), waiters);
         }
     }
 
