@@ -193,6 +193,10 @@ proptest! {
                     *until = now.plus_ms(PERMIT_LEASE_MS);
                 }
             }
+            // The object writes this down with every message, so it is on disk before it dies.
+            if it.line().in_flight() > 0 {
+                busy_until = busy_until.max(now.plus_ms(PERMIT_LEASE_MS + 8_000));
+            }
             match step {
                 0..3 => {
                     number += 1;
