@@ -1,5 +1,5 @@
 // Under pressure: a thousand repeats at once, a primary that dies, services that ask for pauses, deadlines that pass
-// while nobody asks.
+// while nobody asks, hundreds that wait for a service that is away.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -132,4 +132,45 @@ test("a_service_that_refuses_in_a_storm_is_called_again_when_it_is_over", { time
     context.attempts.map((attempt: any) => attempt.status_code),
     [429, 503, 200],
   );
+});
+
+test("what_waits_behind_an_open_circuit_costs_little_and_is_done_afterwards", { timeout: 90_000 }, async () => {
+  const own = await startGateway({ vars: { BREAKER_OPEN_MS: "2000", COUNT_COSTS: "true" } });
+  undo.push(() => own.stop());
+  const service = await serve(status(500));
+  await register(own, "dead", serviceAt(service.url, [{ timeout_seconds: 60 }]));
+  for (let call = 0; call < 5; call++) await create(own);
+  const many = 300;
+  const contexts: any[] = [];
+  while (contexts.length < many) {
+    const some = Array.from({ length: 20 }, (_, at) => accepted(own, { timeout_seconds: at % 2 ? 25 : 60 }, { contract: false }));
+    contexts.push(...(await Promise.all(some)));
+  }
+  const asked = async () =>
+    (await own.request("GET", "/v1/costs", { contract: false })).json.object_requests.store as number;
+  const before = await asked();
+  let longest = 0;
+  for (const until = Date.now() + 8000; Date.now() < until; await pause(50)) {
+    const began = Date.now();
+    assert.equal((await own.request("GET", "/health")).status, 200);
+    longest = Math.max(longest, Date.now() - began);
+  }
+  // Taken and put back one by one, again and again, they would have the gateway to themselves.
+  const spent = (await asked()) - before;
+  assert.ok(spent < 10 * many, `the stores were asked ${spent} times`);
+  assert.ok(longest < 3000, `${longest} ms`);
+  service.handler = echo;
+  await eventually(async () => {
+    const { json: page } = await own.request("GET", "/v1/contexts?status=queued&limit=1", { contract: false });
+    return page.data.length === 0;
+  }, 40_000);
+  const ends = await Promise.all(
+    contexts.map(async ({ id }) => (await own.request("GET", `/v1/contexts/${id}`, { headers: { prefer: "wait=10" }, contract: false })).json),
+  );
+  const count = (end: string) => ends.filter(({ status, error }) => (error?.code ?? status) === end).length;
+  const [done, late, tried] = ["completed", "deadline_exceeded", "upstream_error"].map(count) as [number, number, number];
+  assert.equal(done + late + tried, many, JSON.stringify(ends.map(({ status, error }) => error?.code ?? status)));
+  // Those that found out that it was still dead.
+  assert.ok(tried < 10, `${tried} were tried`);
+  assert.ok(done > many / 3, `${done} are done`);
 });

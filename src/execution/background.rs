@@ -20,6 +20,7 @@ use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log};
 
+use super::choice;
 use super::lanes::is_gated;
 use super::{LEASE_MS, Waiter, hint, work_on};
 
@@ -76,6 +77,10 @@ async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, in_line: InLine) 
     }
 }
 
+fn crowded(in_line: &InLine) -> Vec<String> {
+    in_line.borrow().iter().filter(|(_, count)| **count >= IN_LINE).map(|(id, _)| id.clone()).collect()
+}
+
 /// The next thing to do: of this store, or when `others` is set, of any.
 async fn claim(
     tenant: &str,
@@ -96,9 +101,10 @@ async fn claim(
                 .iter()
                 .filter(|entry| is_gated(entry) || entry.is_offline())
                 .map(|entry| entry.service().id.clone());
-            let crowded =
-                in_line.borrow().iter().filter(|(_, count)| **count >= IN_LINE).map(|(id, _)| id.clone()).collect();
-            let claim = Ask::Claim { lease_ms: LEASE_MS, gated: gated.collect(), without: crowded };
+            // All that waits for a service that is away would be taken and put back, again and again.
+            let mut without = choice::shut(&snapshot, clock::now());
+            without.extend(crowded(in_line));
+            let claim = Ask::Claim { lease_ms: LEASE_MS, gated: gated.collect(), without };
             let message = Message { revision: snapshot.revision, ask: claim };
             match objects::send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await? {
                 Reply::Leased(work) | Reply::Offered(work) => return Ok(Some((*work, snapshot))),

@@ -4,6 +4,7 @@ use semver::{Version, VersionReq};
 
 use crate::core::route::{self, Candidate, NoRoute, Wanted};
 use crate::core::service::Service;
+use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::Work;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::platform::random;
@@ -78,4 +79,20 @@ pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
         }
     };
     chosen.map_or(Choice::Nobody, |chosen| Choice::Service { at: chosen.service, version: chosen.version.clone() })
+}
+
+/// Services that let nobody through now and whose work nobody else could do: what waits for them is left where it is.
+pub fn shut(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
+    let offers = |entry: &Entry, name: &str| entry.service().capabilities.iter().any(|offer| offer.name == name);
+    let could = |than: &Entry, name: &str| {
+        snapshot.services.iter().any(|other| {
+            other.service().id != than.service().id
+                && offers(other, name)
+                && !other.service().draining
+                && !other.is_shut(now)
+        })
+    };
+    let is_alone = |entry: &&Entry| !entry.service().capabilities.iter().any(|offer| could(entry, &offer.name));
+    let shut = snapshot.services.iter().filter(|entry| entry.is_shut(now)).filter(is_alone);
+    shut.map(|entry| entry.service().id.clone()).collect()
 }

@@ -156,7 +156,10 @@ pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failu
         }
         Told::Waiting => Entered::Waiting,
         Told::Full { retry_after_ms } => Entered::Full { retry_after_ms },
-        Told::Open { until } => Entered::Open { until },
+        Told::Open { until } => {
+            asking.entry.live.shut_until.set(until);
+            Entered::Open { until }
+        }
         Told::TooLate => Entered::TooLate,
     })
 }

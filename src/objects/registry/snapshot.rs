@@ -7,6 +7,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::core::breaker::BreakerState;
 use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
@@ -39,6 +40,8 @@ pub struct Live {
     measured: Cell<Measured>,
     pub tally: Cell<Tally>,
     pub budget: Cell<Budget>,
+    /// While its circuit is not closed: the lane lets nobody through before this.
+    pub shut_until: Cell<Timestamp>,
 }
 
 impl Live {
@@ -82,6 +85,17 @@ impl Entry {
     /// Whether it was seen to be offline: it is given no work.
     pub fn is_offline(&self) -> bool {
         self.measured().evidence == HealthStatus::Offline
+    }
+
+    /// Whether nobody would be let through now: it is offline, or its circuit is open or just being tried.
+    pub fn is_shut(&self, now: Timestamp) -> bool {
+        let measured = self.measured();
+        let is_closed_off = match measured.breaker_at(now) {
+            BreakerState::Closed => false,
+            BreakerState::HalfOpen => now < self.live.shut_until.get(),
+            BreakerState::Open => true,
+        };
+        is_closed_off || self.is_offline()
     }
 
     /// What parameters must match; nothing when the capability asks for nothing.
