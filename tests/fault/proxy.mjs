@@ -14,9 +14,9 @@ import { diceOf } from "./options.mjs";
  * What is done to all calls for a while; the service hears of none of them.
  * @typedef {"refuse" | "429" | "429_wait" | "503"} Storm
  * @typedef {{ context: string, capability: string, attempt: number, deadline: number, parameters: any }} Heard
- * @typedef {Heard & { done: Fault | Storm | "none", at: number, until: number | null, status: number | null, waitMs: number }} Passage
- *   a call: when it came, when the last byte of its answer left (null: never), the status it was answered with, and how
- *   long the gateway was asked to stay away
+ * @typedef {Heard & { done: Fault | Storm | "none", at: number, until: number | null, status: number | null, waitMs: number, closed: number | null }} Passage
+ *   a call: when it came, when the last byte of its answer left (null: never), the status it was answered with, how long
+ *   the gateway was asked to stay away, and when the connection had ended
  * @typedef {{ storm: Storm, from: number, to: number }} Period
  * @typedef {(call: Heard) => Fault | null} Choose
  * @typedef {{ url: string, passages: Passage[], periods: Period[], storm(kind: Storm, ms: number): Promise<void>, stop(): void }} Proxy
@@ -176,8 +176,9 @@ export async function startProxy(target, choose) {
     /** @type {Heard} */
     const heard = { context: context_id, capability, attempt, deadline: Date.parse(deadline), parameters };
     /** @type {Passage} */
-    const passage = { ...heard, done: weather ?? choose(heard) ?? "none", at: Date.now(), until: null, status: null, waitMs: 0 };
+    const passage = { ...heard, done: weather ?? choose(heard) ?? "none", at: Date.now(), until: null, status: null, waitMs: 0, closed: null };
     passages.push(passage);
+    response.on("close", () => void (passage.closed = Date.now()));
     const status = STATUSES[/** @type {keyof typeof STATUSES} */ (passage.done)];
     if (status) {
       passage.status = status;

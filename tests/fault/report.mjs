@@ -86,7 +86,7 @@ function proxyFigures(outcome, all) {
     ...counted(periods, ({ storm }) => storm),
     ["first attempts, repeats", `${firsts}, ${repeats} (${((100 * repeats) / Math.max(firsts, 1)).toFixed(1)}%)`],
     ["circuit opened, half open, closed", `${opened}, ${half}, ${closed}`],
-    ["calls while it was open; most while half open", `${callsWhileOpen}; ${mostProbes}`],
+    ["calls while it was open; most at once while half open", `${callsWhileOpen}; ${mostProbes}`],
     ["timed out; the latest after its deadline", `${late.length}; ${late.length ? `${Math.max(...late)} ms` : "–"}`],
   ];
 }
