@@ -204,8 +204,8 @@ test("both_use_the_words_of_the_code", () => {
   assert.deepEqual(context.source.enum, variants("src/core/lifecycle.rs", "Source"));
   assert.deepEqual(schema("AttemptOutcome"), variants("src/core/context.rs", "AttemptOutcome"));
   assert.deepEqual(schema("ServiceType"), variants("src/core/service.rs", "Kind"));
-  const roles = read("src/core/permission.rs").match(/SHIPPED_ROLES: [^=]*= \[([^\]]*)\]/)?.[1] ?? "";
-  assert.deepEqual(schema("RoleName"), all(roles, /"(\w+)"/g));
+  const roles = all(read("src/core/role.rs"), /^ +(?:Shipped \{ )?name: "(\w+)",/gm);
+  assert.deepEqual(all(openapi.components.schemas.RoleName.description, /`(\w+)`/g), roles);
   assert.equal(openapi.info.version, JSON.parse(read("package.json")).version);
   assert.equal(openapi.info.version, all(read("Cargo.toml"), /^version = "(.*)"$/gm)[0]);
 });
@@ -342,7 +342,7 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
   const put = operations.find(({ described }) => described.operationId === "putService")!;
   const registered = await ask(put, gateway.adminKey);
   assert.equal(registered.status, 201, registered.text);
-  const nobody = await makeKey(gateway, "service");
+  const nobody = await makeKey(gateway, "bare");
   for (const operation of operations.filter((operation) => !isPublic(operation))) {
     const named: string | null = operation.described["x-permission"];
     const refusal = await ask(operation, nobody.secret);
@@ -355,7 +355,7 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
     assert.match(scope(refusal)!, new RegExp(`^${shape}$`), told(operation));
 
     const permission = named.replace("{service}", "llm-primary").replace("{capability}", "generate_text");
-    const somebody = await makeKey(gateway, "service", [permission]);
+    const somebody = await makeKey(gateway, "bare", [permission]);
     // Parameters that do not match: nobody is called.
     const example = exampleBody(operation);
     const body = operation.described.operationId === "createContext" ? { ...example, parameters: {} } : example;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use crate::core::key::{self, Presented};
-use crate::core::permission::{allows, shipped_role};
+use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
 use crate::core::service::{Capability, Service};
 use crate::core::time::Timestamp;
@@ -90,17 +90,16 @@ fn credentials(request: &Request) -> Option<&str> {
 }
 
 fn admin() -> Principal {
-    let permissions = shipped_role("admin").unwrap_or_default();
     Principal {
         principal: "key:admin".into(),
         tenant: FIRST_TENANT.into(),
         role: "admin".into(),
-        permissions: permissions.iter().map(ToString::to_string).collect(),
+        permissions: vec!["*".into()],
         until: None,
     }
 }
 
-fn holder(key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
+fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
     let secret = key
         .secrets
         .iter()
@@ -109,12 +108,12 @@ fn holder(key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Princi
     if key.expires_at <= now {
         return None;
     }
-    let role = shipped_role(&key.role).unwrap_or_default();
+    let role = snapshot.role(&key.role).into_iter().flatten();
     Some(Principal {
         principal: format!("key:{}", key.id),
         tenant: presented.tenant.into(),
         role: key.role.clone(),
-        permissions: role.iter().map(ToString::to_string).chain(key.permissions.iter().cloned()).collect(),
+        permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
         until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
     })
 }
@@ -160,11 +159,11 @@ pub async fn authenticate(
         return Err(unauthenticated(true));
     }
     let mut snapshot = taken(presented.tenant, age).await?;
-    let mut found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+    let mut found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     if found.is_none() && age == Age::Any {
         // A key made a moment ago elsewhere is good here too.
         snapshot = taken(presented.tenant, Age::Current).await?;
-        found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+        found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     }
     found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true))
 }

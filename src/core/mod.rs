@@ -4,6 +4,7 @@
 //! Nothing in here may name `worker`, `wasm_bindgen` or `js_sys`.
 
 pub mod address;
+pub mod audit;
 pub mod breaker;
 pub mod budget;
 pub mod callback;
@@ -26,6 +27,7 @@ pub mod permission;
 pub mod prefer;
 pub mod problem;
 pub mod request;
+pub mod role;
 pub mod route;
 pub mod sample;
 pub mod schema;

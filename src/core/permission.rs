@@ -3,21 +3,6 @@
 //! In a granted permission `*` stands for one whole segment, or at the end for the rest. The object of
 //! `contexts:create` is `<service>.<capability>`; `llm.*` covers every capability of one service.
 
-/// What the shipped roles grant.
-pub fn shipped_role(name: &str) -> Option<&'static [&'static str]> {
-    Some(match name {
-        "admin" => &["*"],
-        "operator" => &["services:*", "limits:*", "usage:*", "audit:*"],
-        "caller" => &["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
-        "viewer" => &["*:read:*"],
-        // Nothing by itself: its keys name the one service they are for.
-        "service" => &[],
-        _ => return None,
-    })
-}
-
-pub const SHIPPED_ROLES: [&str; 5] = ["admin", "operator", "caller", "viewer", "service"];
-
 fn object_matches(granted: &str, asked: &str) -> bool {
     match (granted.split_once('.'), asked.split_once('.')) {
         (Some((service, capability)), Some((asked_service, asked_capability))) => {
@@ -67,6 +52,7 @@ pub fn valid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::role::shipped;
     use super::*;
 
     #[test]
@@ -104,9 +90,9 @@ mod tests {
     #[test]
     fn nothing_granted_allows_nothing() {
         assert!(!allows::<&str>(&[], "contexts:read"));
-        assert!(allows(shipped_role("caller").unwrap(), "contexts:create:llm.chat"));
-        assert!(!allows(shipped_role("caller").unwrap(), "contexts:read:*"));
-        assert!(!allows(shipped_role("viewer").unwrap(), "contexts:create:llm.chat"));
-        assert_eq!(shipped_role("root"), None);
+        let of = |role| shipped(role).unwrap().permissions;
+        assert!(allows(of("caller"), "contexts:create:llm.chat"));
+        assert!(!allows(of("caller"), "contexts:read:*"));
+        assert!(!allows(of("viewer"), "contexts:create:llm.chat"));
     }
 }

@@ -122,7 +122,7 @@ pub async fn sweep() -> Result<(), Failure> {
         }
     });
     join_all(sweeps).await;
-    let ask = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Sweep };
+    let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
     let _: events::messages::Reply =
         objects::send(Kind::Events, tenant, "", &events::messages::Ask::Sweep, PATIENCE_MS).await?;

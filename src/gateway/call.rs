@@ -7,6 +7,7 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 use crate::auth::Principal;
+use crate::core::audit::By;
 use crate::core::id::{Region, StoreId, ulid, valid_request_id};
 use crate::core::json::{self, MAX_DEPTH};
 use crate::core::problem::{Code, Problem};
@@ -43,6 +44,8 @@ pub struct Call {
 pub struct Caller {
     pub principal: Principal,
     pub snapshot: Rc<Snapshot>,
+    /// For the audit log, should it write.
+    pub by: By,
 }
 
 impl Call {
@@ -65,6 +68,11 @@ impl Call {
 
     pub fn method(&self) -> &str {
         self.request.method()
+    }
+
+    /// The client's address, as the platform saw it.
+    pub fn address(&self) -> &str {
+        self.request.header("cf-connecting-ip").unwrap_or("unknown")
     }
 
     /// A query member's first value, decoded.

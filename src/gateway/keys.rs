@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::core::json::{Fault, Object};
+use crate::core::json::Object;
 use crate::core::key;
-use crate::core::permission::{self, shipped_role};
 use crate::core::problem::Problem;
+use crate::core::role;
 use crate::core::time::{Timestamp, as_text};
 use crate::objects::registry::messages::{Ask, Key, NewKey, Reply};
 use crate::platform::{clock, random};
@@ -13,6 +13,7 @@ use crate::platform::{clock, random};
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
+use super::roles::may_grant;
 use super::services::{ask_registry, refusal};
 
 const DAY_MS: u64 = 86_400_000;
@@ -58,28 +59,20 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
     let name = body.string("name", 1..=200);
     let name = body.require("name", name).unwrap_or_default();
-    let known_role = |role: &str| shipped_role(role).map(|_| role.to_string());
-    let role = body.parsed("role", "admin, operator, caller, viewer or service", known_role);
+    let known_role = |role: &str| caller.snapshot.role(role).map(|_| role.to_string());
+    let role = body.parsed("role", "the name of a role: GET /v1/roles lists them", known_role);
     let role = body.require("role", role).unwrap_or_default();
-    let permissions = body.strings("permissions", 50, 160).unwrap_or_default();
+    let permissions = role::permissions(&mut body, 50).unwrap_or_default();
     let days = body.integer("expires_in_days", 1..=3650).unwrap_or(DEFAULT_DAYS);
-    for (index, wanted) in permissions.iter().enumerate() {
-        if !permission::valid(wanted) {
-            body.faults([Fault::new(
-                format!("#/permissions/{index}"),
-                "must be a permission such as contexts:create:llm.*",
-            )]);
-        }
+    if role == role::SERVICE && role::service_of(&permissions).is_none() {
+        let detail = "must be services:heartbeat:<id>, services:connect:<id> or both, with the id of one service";
+        body.fault("permissions", detail);
     }
     let faults = body.finish();
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
-    // Nobody gives what they do not have.
-    let granted = shipped_role(&role).unwrap_or_default().iter().copied().chain(permissions.iter().map(String::as_str));
-    for permission in granted {
-        caller.principal.require(permission)?;
-    }
+    may_grant(&caller.principal, granted(caller, &role, &permissions))?;
     let minted = key::mint(&caller.principal.tenant, random::bytes());
     let new = NewKey {
         id: minted.id,
@@ -92,6 +85,11 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         expires_at: clock::now().plus_ms(days * DAY_MS),
     };
     made(ask_registry(caller, Ask::CreateKey(new)).await?, &minted.secret)
+}
+
+/// All that a key with this role and these permissions may do.
+fn granted<'a>(caller: &'a Caller, role: &str, permissions: &'a [String]) -> impl Iterator<Item = &'a str> {
+    caller.snapshot.role(role).into_iter().flatten().chain(permissions.iter().map(String::as_str))
 }
 
 fn made(reply: Reply, secret: &str) -> Result<Answer, Problem> {
@@ -116,10 +114,7 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     }
     // A new secret is the key itself: nobody takes over more than they have.
     let known = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
-    let granted = shipped_role(&known.role).unwrap_or_default().iter().copied();
-    for permission in granted.chain(known.permissions.iter().map(String::as_str)) {
-        caller.principal.require(permission)?;
-    }
+    may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     let minted = key::mint_again(id.into(), &random::bytes::<32>());
     let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
     made(ask_registry(caller, ask).await?, &minted.secret)

@@ -18,6 +18,7 @@ mod lists;
 mod log_line;
 mod measured;
 mod meta;
+mod roles;
 mod routes;
 mod services;
 

@@ -4,12 +4,13 @@
 //! method with 405 and what it allows.
 
 use crate::auth::{self, Age};
+use crate::core::audit::By;
 use crate::core::problem::{Code, Problem};
 use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::{callbacks, capabilities, contexts, events, keys, lists, measured, meta, services};
+use super::{callbacks, capabilities, contexts, events, keys, lists, measured, meta, roles, services};
 
 /// A path, with what it names.
 enum Route<'p> {
@@ -32,6 +33,8 @@ enum Route<'p> {
     Keys,
     Key(&'p str),
     KeyRotate(&'p str),
+    Roles,
+    Role(&'p str),
     Events,
     Tickets,
     WhoAmI,
@@ -60,6 +63,8 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "keys"] => Route::Keys,
         ["v1", "keys", id] => Route::Key(id),
         ["v1", "keys", id, "rotate"] => Route::KeyRotate(id),
+        ["v1", "roles"] => Route::Roles,
+        ["v1", "roles", name] => Route::Role(name),
         ["v1", "events"] => Route::Events,
         ["v1", "tickets"] => Route::Tickets,
         ["v1", "whoami"] => Route::WhoAmI,
@@ -76,6 +81,8 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console => "GET, HEAD",
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
+        Route::Roles => "GET",
+        Route::Role(_) => "GET, PUT, DELETE",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
@@ -134,6 +141,10 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Key(id), "GET") => keys::get(&caller, id).await,
         (Route::Key(id), "DELETE") => keys::revoke(&caller, id).await,
         (Route::KeyRotate(id), "POST") => keys::rotate(call, &caller, id).await,
+        (Route::Roles, "GET") => roles::list(call, &caller).await,
+        (Route::Role(name), "GET") => roles::get(&caller, name).await,
+        (Route::Role(name), "PUT") => roles::put(call, &caller, name).await,
+        (Route::Role(name), "DELETE") => roles::delete(call, &caller, name).await,
         (Route::Tickets, "POST") => events::ticket(call, caller).await,
         (Route::WhoAmI, "GET") => Answer::json(200, &caller.principal),
         (Route::Costs, "GET") => meta::costs(&caller),
@@ -146,5 +157,10 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     let before = clock::now();
     let (principal, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
     call.auth_ms.set(clock::now().since(before));
-    Ok(Caller { principal, snapshot })
+    let by = By {
+        actor: principal.principal.clone(),
+        request_id: call.request_id.clone(),
+        address: call.address().to_string(),
+    };
+    Ok(Caller { principal, snapshot, by })
 }

@@ -35,7 +35,7 @@ fn etag(registered: &Registered, measured: &Measured) -> String {
 /// Asks the registry of the caller's tenant.
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     let tenant = &caller.principal.tenant;
-    let message = Message { tenant: tenant.clone(), ask };
+    let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
     objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
@@ -43,6 +43,10 @@ pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
 pub fn refusal(reply: Reply, what: &str) -> Problem {
     match reply {
         Reply::Absent => Problem::not_found(what),
+        Reply::InUse { by } => {
+            let detail = format!("This {what} is in use by {}. Change or delete them first.", by.join(", "));
+            Problem::new(Code::Conflict, detail)
+        }
         Reply::Faults(faults) => Problem::invalid(faults),
         Reply::Refused(Refusal::PreconditionRequired) => Problem::new(
             Code::PreconditionRequired,
@@ -78,7 +82,7 @@ fn written(reply: Reply) -> Result<Answer, Problem> {
     }
 }
 
-fn checked_id(id: &str) -> Result<String, Problem> {
+pub fn checked_id(id: &str) -> Result<String, Problem> {
     if valid_name(id) {
         return Ok(id.to_string());
     }

@@ -181,7 +181,7 @@ impl Store {
             return Ok(());
         };
         let ask = registry::messages::Ask::Hello { store };
-        let hello = registry::messages::Message { tenant: tenant.clone(), ask };
+        let hello = registry::messages::Message::new(tenant.clone(), ask);
         match objects::send(Kind::Registry, &tenant, "", &hello, objects::PATIENCE_MS).await? {
             registry::messages::Reply::Revision { revision } => self.heard(revision),
             _ => return Err(Failure("the registry answered something else".into())),

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use serde_json::value::RawValue;
+
+use crate::core::audit::By;
 use crate::core::health::Reason;
 use crate::core::id::StoreId;
 use crate::core::json::Fault;
@@ -14,6 +17,16 @@ use crate::core::time::Timestamp;
 pub struct Message {
     pub tenant: String,
     pub ask: Ask,
+    /// Who writes, when somebody does.
+    #[serde(default)]
+    pub by: By,
+}
+
+impl Message {
+    /// A question of the gateway's own: nobody asks for it.
+    pub fn new(tenant: impl Into<String>, ask: Ask) -> Self {
+        Self { tenant: tenant.into(), ask, by: By::default() }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +63,18 @@ pub enum Ask {
         id: String,
         condition: Condition,
     },
+    /// Registers or replaces a document, which the asker has checked.
+    Put {
+        kind: Kind,
+        id: String,
+        document: Box<RawValue>,
+        condition: Condition,
+    },
+    Delete {
+        kind: Kind,
+        id: String,
+        condition: Condition,
+    },
     CreateKey(NewKey),
     RotateKey {
         id: String,
@@ -69,6 +94,36 @@ pub enum Ask {
     },
     /// Once in a while: pushes the revision to the stores again.
     Sweep,
+}
+
+/// What is configured beside services and keys: documents with an id and a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Role,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 1] = [Kind::Role];
+
+    /// As rows, events and the audit log name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Role => "role",
+        }
+    }
+}
+
+/// A document as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    pub kind: Kind,
+    pub id: String,
+    pub document: Box<RawValue>,
+    /// Grows with every change; the entity tag.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
 }
 
 /// RFC 9110 §13: what must hold of the resource before a write.
@@ -128,6 +183,14 @@ pub enum Reply {
         signing_secret: Option<String>,
     },
     Key(Box<Key>),
+    Kept {
+        kept: Box<Kept>,
+        created: bool,
+    },
+    /// What cannot be deleted, as these still need it.
+    InUse {
+        by: Vec<String>,
+    },
     Done,
     Absent,
     Faults(Vec<Fault>),
@@ -151,6 +214,8 @@ pub struct SnapshotData {
     pub revision: u64,
     pub services: Vec<Registered>,
     pub keys: Vec<Key>,
+    #[serde(default)]
+    pub kept: Vec<Kept>,
     pub stores: Vec<StoreId>,
     /// Signs page cursors.
     pub cursor_secret: String,

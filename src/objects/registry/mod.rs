@@ -4,6 +4,9 @@
 //! is admitted afterwards, anywhere, is decided with it. A store that could not be reached asks by itself
 //! within 30 s, which bounds what a lost push can do. Invariant: a revision names one state of all tables.
 
+mod audit;
+mod documents;
+mod keys;
 mod measured;
 pub mod messages;
 pub mod snapshot;
@@ -18,6 +21,7 @@ use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
 use crate::core::address::Policy;
+use crate::core::audit::{By, changes, fingerprint};
 use crate::core::event::{Bundle, Item, RegistryEvent, What};
 use crate::core::id::StoreId;
 use crate::core::json::{Fault, MAX_DEPTH, check};
@@ -27,10 +31,11 @@ use crate::objects::{contexts, events, reply};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
 
+use audit::Change;
 use measured::needs_lane;
 pub use measured::target;
-use messages::{Ask, Condition, Key, KeySecret, NewKey, Refusal, Registered, Reply, SnapshotData, WriteRules};
-use tables::{KEY, SERVICE, Tables};
+use messages::{Ask, Condition, Refusal, Registered, Reply, SnapshotData, WriteRules};
+use tables::{SERVICE, Tables};
 
 /// How long a store may take to hear of a new revision, in milliseconds.
 const PUSH_PATIENCE_MS: u64 = 2_000;
@@ -111,6 +116,7 @@ impl Inner {
             revision,
             services: self.tables.services()?,
             keys: self.tables.keys()?,
+            kept: self.tables.kept()?,
             stores,
             cursor_secret: self.cursor_secret.clone(),
             soft,
@@ -120,6 +126,7 @@ impl Inner {
 
     async fn answer(self: &Rc<Self>, message: messages::Message) -> Result<Reply, Failure> {
         self.know_itself(&message.tenant)?;
+        let by = &message.by;
         let reply = match message.ask {
             Ask::Snapshot { .. } => return self.snapshot(&message),
             Ask::Hello { store } => return self.hello(store),
@@ -135,17 +142,21 @@ impl Inner {
                 return Ok(reply);
             }
             Ask::PutService { id, document, condition, rules } => {
-                self.put_service(&id, &document, &condition, &rules)?
+                self.put_service(by, &id, &document, &condition, &rules)?
             }
-            Ask::PatchService { id, patch, condition, rules } => self.patch_service(&id, &patch, &condition, &rules)?,
-            Ask::DeleteService { id, condition } => self.delete_service(&id, &condition).await?,
-            Ask::CreateKey(key) => self.create_key(key)?,
+            Ask::PatchService { id, patch, condition, rules } => {
+                self.patch_service(by, &id, &patch, &condition, &rules)?
+            }
+            Ask::DeleteService { id, condition } => self.delete_service(by, &id, &condition).await?,
+            Ask::Put { kind, id, document, condition } => self.put(by, kind, &id, document, &condition)?,
+            Ask::Delete { kind, id, condition } => self.delete(by, kind, &id, &condition)?,
+            Ask::CreateKey(key) => self.create_key(by, key)?,
             Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
-                self.rotate_key(&id, overlap_seconds, hash, last_four)?
+                self.rotate_key(by, &id, overlap_seconds, hash, last_four)?
             }
-            Ask::RevokeKey { id } => self.revoke_key(&id).await?,
+            Ask::RevokeKey { id } => self.revoke_key(by, &id).await?,
         };
-        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Done) {
+        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Kept { .. } | Reply::Done) {
             join(self.push(), self.push_lane(&reply)).await;
             let inner = self.clone();
             tasks::spawn(async move { inner.tell().await });
@@ -171,18 +182,6 @@ impl Inner {
             self.tables.add_store(store)?;
         }
         Ok(Reply::Revision { revision: self.revision.get() })
-    }
-
-    /// Writes as a whole, under the next revision.
-    fn write<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        let next = self.revision.get() + 1;
-        let done = self.tables.transaction(|| {
-            let done = work()?;
-            self.tables.set_meta("revision", &next.to_string())?;
-            Ok(done)
-        })?;
-        self.revision.set(next);
-        Ok(done)
     }
 
     /// Tells every store of the revision; waits for all of them.
@@ -226,6 +225,7 @@ impl Inner {
 
     fn put_service(
         &self,
+        by: &By,
         id: &str,
         document: &str,
         condition: &Condition,
@@ -235,11 +235,12 @@ impl Inner {
         if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
-        self.keep_service(id, document, known, rules, false)
+        self.keep_service(by, id, document, known, rules, false)
     }
 
     fn patch_service(
         &self,
+        by: &By,
         id: &str,
         patch: &str,
         condition: &Condition,
@@ -258,12 +259,13 @@ impl Inner {
         let mut document =
             serde_json::to_value(known.service.view(&self.measured_of(id), known.created_at, known.updated_at))?;
         service::merge_patch(&mut document, patch);
-        self.keep_service(id, &document.to_string(), Some(known), rules, !forgets)
+        self.keep_service(by, id, &document.to_string(), Some(known), rules, !forgets)
     }
 
     /// `keeps`: credentials that are not named stay as they were.
     fn keep_service(
         &self,
+        by: &By,
         id: &str,
         document: &str,
         known: Option<Registered>,
@@ -301,7 +303,13 @@ impl Inner {
             "id": id, "name": registered.service.name, "type": registered.service.kind,
             "status": registered.service.status(&measured), "version": registered.version,
         });
-        self.write(|| {
+        let change = Change {
+            by,
+            action: if known.is_none() { "service.created" } else { "service.updated" },
+            object: &format!("services/{id}"),
+            changes: changes(&self.told(known.as_ref()), &self.told(Some(&registered))),
+        };
+        self.write(&change, || {
             self.tables.put(SERVICE, id, &registered)?;
             self.queue_event(id, kind, &data)
         })?;
@@ -310,7 +318,22 @@ impl Inner {
         Ok(Reply::Service { created: known.is_none(), service, measured, has_lane, signing_secret })
     }
 
-    async fn delete_service(&self, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+    /// A service as the audit log tells of it: with the fingerprints of its secrets.
+    fn told(&self, registered: Option<&Registered>) -> serde_json::Value {
+        let Some(registered) = registered else { return serde_json::Value::Null };
+        let seen = |secret: &str| fingerprint(&self.cursor_secret, secret);
+        let mut told = serde_json::to_value(&registered.service).unwrap_or_default();
+        if let Some(members) = told.as_object_mut() {
+            members.insert("signing_secret".into(), json!(seen(&registered.signing_secret)));
+            if let Some(credentials) = &registered.credentials {
+                let value = seen(&credentials.value);
+                members.insert("credentials".into(), json!({"header": credentials.header, "value": value}));
+            }
+        }
+        told
+    }
+
+    async fn delete_service(&self, by: &By, id: &str, condition: &Condition) -> Result<Reply, Failure> {
         let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
@@ -318,72 +341,19 @@ impl Inner {
             return Ok(Reply::Refused(refusal));
         }
         let had_lane = needs_lane(&known.service) || self.measured_of(id).version > 0;
-        self.write(|| {
+        let change = Change {
+            by,
+            action: "service.deleted",
+            object: &format!("services/{id}"),
+            changes: changes(&self.told(Some(&known)), &serde_json::Value::Null),
+        };
+        self.write(&change, || {
             self.tables.delete(SERVICE, id)?;
             self.tables.delete_measured(id)?;
             self.queue_event(id, RegistryEvent::ServiceDeregistered, &json!({"id": id}))
         })?;
         if had_lane {
             self.forget_lane(&known).await;
-        }
-        Ok(Reply::Done)
-    }
-
-    fn create_key(&self, new: NewKey) -> Result<Reply, Failure> {
-        if self.tables.get::<Key>(KEY, &new.id)?.is_some() {
-            return Ok(Reply::Refused(Refusal::Conflict));
-        }
-        let key = Key {
-            id: new.id,
-            name: new.name,
-            role: new.role,
-            permissions: new.permissions,
-            secrets: vec![KeySecret { hash: new.hash, last_four: new.last_four, until: None }],
-            created_by: new.created_by,
-            created_at: clock::now(),
-            expires_at: new.expires_at,
-        };
-        self.keep_key(&key, Some(RegistryEvent::KeyCreated))?;
-        Ok(Reply::Key(Box::new(key)))
-    }
-
-    fn rotate_key(&self, id: &str, overlap_seconds: u64, hash: String, last_four: String) -> Result<Reply, Failure> {
-        let Some(mut key) = self.tables.get::<Key>(KEY, id)? else {
-            return Ok(Reply::Absent);
-        };
-        let now = clock::now();
-        let until = now.plus_ms(overlap_seconds * 1000);
-        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
-        for secret in &mut key.secrets {
-            secret.until = Some(secret.until.map_or(until, |known| known.min(until)));
-        }
-        key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
-        key.secrets.push(KeySecret { hash, last_four, until: None });
-        self.keep_key(&key, None)?;
-        Ok(Reply::Key(Box::new(key)))
-    }
-
-    fn keep_key(&self, key: &Key, event: Option<RegistryEvent>) -> Result<(), Failure> {
-        let data = json!({"id": key.id, "name": key.name, "role": key.role});
-        self.write(|| {
-            self.tables.put(KEY, &key.id, key)?;
-            event.map_or(Ok(()), |kind| self.queue_event(&key.id, kind, &data))
-        })
-    }
-
-    async fn revoke_key(&self, id: &str) -> Result<Reply, Failure> {
-        if self.tables.get::<Key>(KEY, id)?.is_none() {
-            return Ok(Reply::Absent);
-        }
-        self.write(|| {
-            self.tables.delete(KEY, id)?;
-            self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
-        })?;
-        let revoke = events::messages::Ask::Revoke { principal: format!("key:{id}") };
-        let told: Result<events::messages::Reply, _> =
-            objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
-        if let Err(failure) = told {
-            log(&format!(r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#, failure.0));
         }
         Ok(Reply::Done)
     }

@@ -11,6 +11,7 @@ use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
 use crate::core::measured::Measured;
+use crate::core::role::{self, Role};
 use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
 use crate::core::service::Service;
@@ -19,7 +20,7 @@ use crate::core::time::Timestamp;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock};
 
-use super::messages::{Ask, Key, Message, Registered, Reply, SnapshotData};
+use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData};
 
 /// Older than this it is not trusted without a store's word, in milliseconds.
 pub const FRESH_MS: u64 = 2_000;
@@ -98,6 +99,9 @@ pub struct Snapshot {
     pub services: Vec<Entry>,
     pub stores: Vec<crate::core::id::StoreId>,
     pub keys: Vec<Key>,
+    pub kept: Vec<Kept>,
+    /// The tenant's own roles.
+    roles: HashMap<String, Role>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     by_key: HashMap<String, usize>,
@@ -120,12 +124,17 @@ impl Snapshot {
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
             Entry { registered, live, schemas }
         };
+        // They were checked when they were written.
+        let role = |kept: &Kept| Some((kept.id.clone(), serde_json::from_str(kept.document.get()).ok()?));
+        let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
         let snapshot = Self {
             revision: data.revision,
             soft: Cell::new(data.soft),
             services: data.services.into_iter().map(entry).collect(),
             stores: data.stores,
             keys: data.keys,
+            kept: data.kept,
+            roles,
             callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),
             cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
             by_key,
@@ -151,6 +160,22 @@ impl Snapshot {
 
     pub fn key(&self, id: &str) -> Option<&Key> {
         self.by_key.get(id).and_then(|at| self.keys.get(*at))
+    }
+
+    /// The documents of a kind, by id.
+    pub fn kept(&self, kind: Document) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().filter(move |kept| kept.kind == kind)
+    }
+
+    /// What a role grants; nothing when there is no such role.
+    pub fn role(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+        let shipped = role::shipped(name).map(|role| role.permissions);
+        let own = self.roles.get(name).map(|role| role.permissions.as_slice());
+        if shipped.is_none() && own.is_none() {
+            return None;
+        }
+        let own = own.unwrap_or_default().iter().map(String::as_str);
+        Some(shipped.unwrap_or_default().iter().copied().chain(own))
     }
 
     pub fn age_ms(&self) -> u64 {
@@ -195,7 +220,7 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
         stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
         soft: known.as_ref().map(|snapshot| snapshot.soft.get()),
     };
-    let message = Message { tenant: tenant.into(), ask };
+    let message = Message::new(tenant, ask);
     let asked_at = clock::now();
     let reply = objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await;
     if let Some(known) = &known {

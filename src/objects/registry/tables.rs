@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::core::audit::Entry;
 use crate::core::event::Bundle;
 use crate::core::id::StoreId;
 use crate::core::measured::Measured;
@@ -10,15 +11,17 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Sql, Value};
 
-use super::messages::{Key, Registered};
+use super::messages::{Kept, Key, Kind as Document, Registered};
 
-const CREATE: [&str; 5] = [
+const CREATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, \
      PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS stores (code TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS measured (service TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, bundle TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, \
+     action TEXT NOT NULL, object TEXT NOT NULL, entry TEXT NOT NULL) STRICT",
 ];
 
 pub const SERVICE: &str = "service";
@@ -63,6 +66,15 @@ impl Tables {
         self.all(KEY)
     }
 
+    /// All documents of all kinds but services and keys.
+    pub fn kept(&self) -> Result<Vec<Kept>, Failure> {
+        let mut kept = Vec::new();
+        for kind in Document::ALL {
+            kept.extend(self.all(kind.as_str())?);
+        }
+        Ok(kept)
+    }
+
     pub fn put<T: Serialize>(&self, kind: &str, id: &str, document: &T) -> Result<(), Failure> {
         let text = serde_json::to_string(document)?;
         let values: [Value<'_>; 3] = [kind.into(), id.into(), (&text).into()];
@@ -103,6 +115,19 @@ impl Tables {
 
     pub fn delete_measured(&self, service: &str) -> Result<(), Failure> {
         self.0.run("DELETE FROM measured WHERE service = ?", &[service.into()])
+    }
+
+    pub fn add_audit(&self, entry: &Entry<'_>) -> Result<(), Failure> {
+        self.0.run(
+            "INSERT INTO audit (at, actor, action, object, entry) VALUES (CAST(? AS INTEGER), ?, ?, ?, ?)",
+            &[
+                entry.at.0.into(),
+                entry.actor.into(),
+                entry.action.into(),
+                entry.object.into(),
+                (&serde_json::to_string(entry)?).into(),
+            ],
+        )
     }
 
     pub fn stores(&self) -> Result<Vec<StoreId>, Failure> {

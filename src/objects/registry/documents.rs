@@ -1,0 +1,90 @@
+//! What is configured beside services and keys: documents that the gateway has checked, each with a version.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::core::audit::{By, changes};
+use crate::platform::{Failure, clock};
+
+use super::audit::Change;
+use super::messages::{Condition, Kept, Kind, Reply};
+use super::{Inner, refused};
+
+fn object(kind: Kind, id: &str) -> String {
+    format!("{}s/{id}", kind.as_str())
+}
+
+fn value(document: Option<&RawValue>) -> Value {
+    document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}
+
+impl Inner {
+    pub(super) fn put(
+        &self,
+        by: &By,
+        kind: Kind,
+        id: &str,
+        document: Box<RawValue>,
+        condition: &Condition,
+    ) -> Result<Reply, Failure> {
+        let known: Option<Kept> = self.tables.get(kind.as_str(), id)?;
+        if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let now = clock::now();
+        let created = known.is_none();
+        let kept = Kept {
+            kind,
+            id: id.into(),
+            document,
+            version: known.as_ref().map_or(1, |known| known.version + 1),
+            created_at: known.as_ref().map_or(now, |known| known.created_at),
+            updated_at: now,
+        };
+        let change = Change {
+            by,
+            action: &format!("{}.{}", kind.as_str(), if created { "created" } else { "updated" }),
+            object: &object(kind, id),
+            changes: changes(&value(known.as_ref().map(|known| &*known.document)), &value(Some(&kept.document))),
+        };
+        self.write(&change, || self.tables.put(kind.as_str(), id, &kept))?;
+        Ok(Reply::Kept { kept: Box::new(kept), created })
+    }
+
+    pub(super) fn delete(&self, by: &By, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+        let Some(known) = self.tables.get::<Kept>(kind.as_str(), id)? else {
+            return Ok(Reply::Absent);
+        };
+        if let Some(refusal) = refused(Some(known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let needed_by = self.needed_by(kind, id)?;
+        if !needed_by.is_empty() {
+            return Ok(Reply::InUse { by: needed_by });
+        }
+        let change = Change {
+            by,
+            action: &format!("{}.deleted", kind.as_str()),
+            object: &object(kind, id),
+            changes: changes(&value(Some(&known.document)), &Value::Null),
+        };
+        self.write(&change, || self.tables.delete(kind.as_str(), id))?;
+        Ok(Reply::Done)
+    }
+
+    /// What would mean something else, or nothing, without this document.
+    fn needed_by(&self, kind: Kind, id: &str) -> Result<Vec<String>, Failure> {
+        Ok(match kind {
+            Kind::Role => {
+                let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
+                keys.map(|key| format!("keys/{}", key.id)).collect()
+            }
+        })
+    }
+
+    /// Whether keys can have this role.
+    pub(super) fn has_role(&self, name: &str) -> Result<bool, Failure> {
+        let own = || self.tables.get::<Kept>(Kind::Role.as_str(), name);
+        Ok(crate::core::role::shipped(name).is_some() || own()?.is_some())
+    }
+}
