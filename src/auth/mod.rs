@@ -1,12 +1,16 @@
 //! From credentials to a principal, and what that principal may do.
 //!
-//! The order of looking: `Authorization: Bearer`, then `X-API-Key`. A refusal is the same whatever was wrong
+//! The order of looking: `Authorization: Bearer` (an API key by its form, else a token), then `X-API-Key`. A refusal is the same whatever was wrong
 //! with the credentials.
+
+mod key_sets;
+mod tokens;
 
 use std::rc::Rc;
 
 use serde::Serialize;
 
+use crate::core::jwt::looks_like_token;
 use crate::core::key::{self, Presented};
 use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
@@ -14,9 +18,9 @@ use crate::core::service::{Capability, Service};
 use crate::core::time::Timestamp;
 use crate::objects::registry::messages::Key;
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::clock;
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
+use crate::platform::{clock, log};
 
 /// The tenant a deployment begins with.
 pub const FIRST_TENANT: &str = "default";
@@ -153,6 +157,9 @@ pub async fn authenticate(
         if key::equal_secrets(presented, admin_key) {
             return Ok((admin(), taken(FIRST_TENANT, age).await?));
         }
+        if looks_like_token(presented) {
+            return by_token(presented, age).await;
+        }
         return Err(unauthenticated(true));
     };
     if presented.tenant != FIRST_TENANT {
@@ -166,4 +173,22 @@ pub async fn authenticate(
         found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     }
     found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true))
+}
+
+/// Who presents a token. Issuers belong to the deployment: its first tenant's registry has them.
+async fn by_token(text: &str, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
+    let mut snapshot = taken(FIRST_TENANT, age).await?;
+    let mut principal = tokens::principal(text, &snapshot).await;
+    if principal.is_err() && age == Age::Any {
+        // An issuer made a moment ago elsewhere is good here too.
+        let known = snapshot.revision;
+        snapshot = taken(FIRST_TENANT, Age::Current).await?;
+        if snapshot.revision != known {
+            principal = tokens::principal(text, &snapshot).await;
+        }
+    }
+    principal.map(|principal| (principal, snapshot)).map_err(|refused| {
+        log(&format!(r#"{{"level":"info","message":"token refused","detail":"{refused}"}}"#));
+        unauthenticated(true)
+    })
 }

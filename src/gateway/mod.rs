@@ -13,6 +13,7 @@ mod contexts;
 mod cors;
 mod decision;
 mod events;
+mod issuers;
 mod keys;
 mod lists;
 mod log_line;

@@ -10,7 +10,7 @@ use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::{callbacks, capabilities, contexts, events, keys, lists, measured, meta, roles, services};
+use super::{callbacks, capabilities, contexts, events, issuers, keys, lists, measured, meta, roles, services};
 
 /// A path, with what it names.
 enum Route<'p> {
@@ -35,6 +35,8 @@ enum Route<'p> {
     KeyRotate(&'p str),
     Roles,
     Role(&'p str),
+    Issuers,
+    Issuer(&'p str),
     Events,
     Tickets,
     WhoAmI,
@@ -65,6 +67,8 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "keys", id, "rotate"] => Route::KeyRotate(id),
         ["v1", "roles"] => Route::Roles,
         ["v1", "roles", name] => Route::Role(name),
+        ["v1", "issuers"] => Route::Issuers,
+        ["v1", "issuers", name] => Route::Issuer(name),
         ["v1", "events"] => Route::Events,
         ["v1", "tickets"] => Route::Tickets,
         ["v1", "whoami"] => Route::WhoAmI,
@@ -81,8 +85,8 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console => "GET, HEAD",
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
-        Route::Roles => "GET",
-        Route::Role(_) => "GET, PUT, DELETE",
+        Route::Roles | Route::Issuers => "GET",
+        Route::Role(_) | Route::Issuer(_) => "GET, PUT, DELETE",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
@@ -145,6 +149,10 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Role(name), "GET") => roles::get(&caller, name).await,
         (Route::Role(name), "PUT") => roles::put(call, &caller, name).await,
         (Route::Role(name), "DELETE") => roles::delete(call, &caller, name).await,
+        (Route::Issuers, "GET") => issuers::list(call, &caller).await,
+        (Route::Issuer(name), "GET") => issuers::get(call, &caller, name).await,
+        (Route::Issuer(name), "PUT") => issuers::put(call, &caller, name).await,
+        (Route::Issuer(name), "DELETE") => issuers::delete(call, &caller, name).await,
         (Route::Tickets, "POST") => events::ticket(call, caller).await,
         (Route::WhoAmI, "GET") => Answer::json(200, &caller.principal),
         (Route::Costs, "GET") => meta::costs(&caller),

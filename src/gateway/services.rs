@@ -108,7 +108,7 @@ pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
 }
 
 /// The body was found to be UTF-8 when it was checked.
-fn text(body: Vec<u8>) -> String {
+pub fn text(body: Vec<u8>) -> String {
     String::from_utf8(body).unwrap_or_default()
 }
 
@@ -125,12 +125,17 @@ pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let measured = entry.measured();
     let tag = etag(&entry.registered, &measured);
-    if call.request.header("if-none-match").is_some_and(|known| {
-        known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
-    }) {
+    if unchanged(call, &tag) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
     Ok(Answer::json(200, &view(&entry.registered, &measured))?.with("etag", &tag))
+}
+
+/// Whether the caller has what this entity tag stands for (RFC 9110 §13.1.2).
+pub fn unchanged(call: &Call, tag: &str) -> bool {
+    call.request.header("if-none-match").is_some_and(|known| {
+        known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
+    })
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {

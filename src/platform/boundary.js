@@ -41,7 +41,7 @@ export function install(callback) {
 }
 
 /** @param {number} token @param {PromiseLike<unknown>} promise */
-function watch(token, promise) {
+export function watch(token, promise) {
   const born = generation;
   promise.then(
     (value) => { if (born === generation) resume(token, true, value); },
@@ -273,6 +273,24 @@ export function probe(token, url, headers, milliseconds) {
     },
     (/** @type {Error} */ error) => (error.name === "TimeoutError" ? -1 : 0),
   ));
+}
+
+/**
+ * Reads a small document. Redirects are not followed; what is longer than `limit` or not there gives nothing.
+ * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit
+ */
+export function readDocument(token, url, milliseconds, limit) {
+  const signal = AbortSignal.timeout(milliseconds);
+  const init = /** @type {const} */ ({ headers: { accept: "application/json" }, redirect: "manual", signal });
+  watch(token, fetch(url, init).then(async (response) => {
+    if (response.status !== 200) {
+      response.body?.cancel().catch(() => {});
+      throw new Error(`status ${response.status}`);
+    }
+    const bytes = await read(response, limit);
+    if (bytes === undefined) throw new Error("too large");
+    return [bytes, response.headers.get("cache-control") ?? ""];
+  }));
 }
 
 /** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */

@@ -22,6 +22,7 @@ extern "C" {
     fn install(resume: &Closure<dyn Fn(u32, bool, JsValue)>);
     fn promised(token: u32) -> JsValue;
     fn settle(token: u32, ok: bool, value: JsValue);
+    fn watch(token: u32, promise: &JsValue);
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -137,6 +138,11 @@ pub fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static)
         }
     });
     promise
+}
+
+/// The outcome of a promise the platform gave.
+pub fn outcome(promise: &JsValue) -> Awaited {
+    Awaited::new(|token| watch(token, promise))
 }
 
 /// An operation of the platform. `start` is given the token the boundary calls back with.

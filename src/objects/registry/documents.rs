@@ -4,6 +4,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::core::audit::{By, changes};
+use crate::core::issuer::Issuer;
 use crate::platform::{Failure, clock};
 
 use super::audit::Change;
@@ -77,8 +78,14 @@ impl Inner {
         Ok(match kind {
             Kind::Role => {
                 let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
-                keys.map(|key| format!("keys/{}", key.id)).collect()
+                let issuers = self.tables.kept()?.into_iter().filter(|kept| {
+                    let gives = |issuer: Issuer| issuer.granted_roles().any(|role| role == id);
+                    kept.kind == Kind::Issuer && serde_json::from_str(kept.document.get()).is_ok_and(gives)
+                });
+                let keys = keys.map(|key| format!("keys/{}", key.id));
+                keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
             }
+            Kind::Issuer => Vec::new(),
         })
     }
 

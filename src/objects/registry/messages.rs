@@ -101,15 +101,17 @@ pub enum Ask {
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Role,
+    Issuer,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 1] = [Kind::Role];
+    pub const ALL: [Kind; 2] = [Kind::Role, Kind::Issuer];
 
     /// As rows, events and the audit log name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Role => "role",
+            Kind::Issuer => "issuer",
         }
     }
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
+use crate::core::issuer::Issuer;
 use crate::core::measured::Measured;
 use crate::core::role::{self, Role};
 use crate::core::route::{Offering, Standing};
@@ -102,6 +103,7 @@ pub struct Snapshot {
     pub kept: Vec<Kept>,
     /// The tenant's own roles.
     roles: HashMap<String, Role>,
+    pub issuers: Vec<Issuer>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     by_key: HashMap<String, usize>,
@@ -127,6 +129,8 @@ impl Snapshot {
         // They were checked when they were written.
         let role = |kept: &Kept| Some((kept.id.clone(), serde_json::from_str(kept.document.get()).ok()?));
         let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
+        let issuers = data.kept.iter().filter(|kept| kept.kind == Document::Issuer);
+        let issuers = issuers.filter_map(|kept| serde_json::from_str(kept.document.get()).ok()).collect();
         let snapshot = Self {
             revision: data.revision,
             soft: Cell::new(data.soft),
@@ -135,6 +139,7 @@ impl Snapshot {
             keys: data.keys,
             kept: data.kept,
             roles,
+            issuers,
             callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),
             cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
             by_key,
