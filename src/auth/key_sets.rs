@@ -8,8 +8,14 @@ use crate::core::jwk::{self, Jwk, MAX_SET_BYTES, choose};
 use crate::core::jwks::{Age, Decision, decide, max_age};
 use crate::core::jwt::Algorithm;
 use crate::core::time::Timestamp;
-use crate::platform::{calls, clock, log};
+use crate::objects::grants::messages::{Ask, PublicKey, Reply};
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, calls, clock, log};
 
+/// The set of the gateway's own authorization server.
+pub const OWN: &str = "own";
+/// The object that keeps it.
+pub const OWN_KEYS: &str = "default/keys";
 /// How long a server may take, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
 /// How often somebody who waits for another's request looks, in milliseconds.
@@ -56,12 +62,7 @@ async fn fetch(url: &str, now: Timestamp) {
     SETS.with_borrow_mut(|sets| {
         sets.entry(url.into()).or_default().fetching_until = Some(now.plus_ms(PATIENCE_MS + 1_000));
     });
-    let fetched = match calls::document(url, PATIENCE_MS, MAX_SET_BYTES).await {
-        Ok(document) => jwk::read_set(&document.body)
-            .map(|keys| (keys, max_age(&document.cache_control)))
-            .map_err(|refused| refused.to_string()),
-        Err(failure) => Err(failure.0),
-    };
+    let fetched = if url == OWN { own().await } else { published(url).await };
     let now = clock::now();
     SETS.with_borrow_mut(|sets| {
         let held = sets.entry(url.into()).or_default();
@@ -79,4 +80,36 @@ async fn fetch(url: &str, now: Timestamp) {
             }
         }
     });
+}
+
+type Fetched = Result<(Vec<Jwk>, Option<u64>), String>;
+
+async fn published(url: &str) -> Fetched {
+    match calls::document(url, PATIENCE_MS, MAX_SET_BYTES).await {
+        Ok(document) => jwk::read_set(&document.body)
+            .map(|keys| (keys, max_age(&document.cache_control)))
+            .map_err(|refused| refused.to_string()),
+        Err(failure) => Err(failure.0),
+    }
+}
+
+async fn own() -> Fetched {
+    let keys = own_keys().await.map_err(|failure| failure.0)?;
+    Ok((keys, None))
+}
+
+/// The public keys of the gateway's own authorization server, as they are now.
+pub async fn own_keys() -> Result<Vec<Jwk>, Failure> {
+    match objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Keys, PATIENCE_MS).await? {
+        Reply::Keys(keys) => {
+            let jwk = |key: PublicKey| Jwk {
+                kid: Some(key.kid),
+                kind: jwk::Kind::P256,
+                algorithm: Some(Algorithm::Es256),
+                text: key.public,
+            };
+            Ok(keys.into_iter().map(jwk).collect())
+        }
+        _ => Err(Failure("the keys' object answered something else".into())),
+    }
 }

@@ -3,7 +3,8 @@
 //! The order of looking: `Authorization: Bearer` (an API key by its form, else a token), then `X-API-Key`. A refusal is the same whatever was wrong
 //! with the credentials.
 
-mod key_sets;
+pub mod key_sets;
+pub mod own;
 mod tokens;
 
 use std::rc::Rc;
@@ -76,12 +77,28 @@ pub fn denied(permission: &str) -> Problem {
     .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
 }
 
-fn unauthenticated(presented: bool) -> Problem {
-    let (detail, challenge) = if presented {
-        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#)
+/// Where clients find the gateway, which is what it calls itself as an issuer.
+pub fn origin_of(request: &Request, settings: &Settings) -> String {
+    if let Some(url) = &settings.public_url {
+        return url.clone();
+    }
+    let url = request.url();
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(after_scheme..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| at + after_scheme);
+    url.get(..end).unwrap_or_default().to_string()
+}
+
+/// `own`: the issuer the gateway is itself, where a client can learn how to get a token (RFC 9728 §5.1).
+fn unauthenticated(presented: bool, own: Option<&str>) -> Problem {
+    let (detail, mut challenge) = if presented {
+        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#.to_string())
     } else {
-        ("Send an API key as Authorization: Bearer <key>.", "Bearer")
+        ("Send an API key as Authorization: Bearer <key>.", "Bearer".to_string())
     };
+    if let Some(origin) = own {
+        let comma = if presented { "," } else { "" };
+        challenge.push_str(&format!(r#"{comma} resource_metadata="{origin}/.well-known/oauth-protected-resource""#));
+    }
     Problem::new(Code::Unauthenticated, detail).with_header("WWW-Authenticate", challenge)
 }
 
@@ -151,19 +168,31 @@ pub async fn authenticate(
             "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: npx wrangler secret put ADMIN_KEY",
         ));
     };
-    let presented = credentials(request).ok_or_else(|| unauthenticated(false))?;
+    let origin = origin_of(request, settings);
+    let own = settings.oauth.then_some(origin.as_str());
+    let presented = credentials(request).ok_or_else(|| unauthenticated(false, own))?;
+    recognize(presented, admin_key, own, age).await
+}
+
+/// Who presents this text. `own` is the issuer the gateway is itself, if it is one.
+pub async fn recognize(
+    presented: &str,
+    admin_key: &str,
+    own: Option<&str>,
+    age: Age,
+) -> Result<(Principal, Rc<Snapshot>), Problem> {
     // One comparison for every text that is no key: what is presented decides nothing else.
     let Some(presented) = key::parse(presented) else {
         if key::equal_secrets(presented, admin_key) {
             return Ok((admin(), taken(FIRST_TENANT, age).await?));
         }
         if looks_like_token(presented) {
-            return by_token(presented, age).await;
+            return by_token(presented, own, age).await;
         }
-        return Err(unauthenticated(true));
+        return Err(unauthenticated(true, own));
     };
     if presented.tenant != FIRST_TENANT {
-        return Err(unauthenticated(true));
+        return Err(unauthenticated(true, own));
     }
     let mut snapshot = taken(presented.tenant, age).await?;
     let mut found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
@@ -172,23 +201,23 @@ pub async fn authenticate(
         snapshot = taken(presented.tenant, Age::Current).await?;
         found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     }
-    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true))
+    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true, own))
 }
 
 /// Who presents a token. Issuers belong to the deployment: its first tenant's registry has them.
-async fn by_token(text: &str, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
+async fn by_token(text: &str, own: Option<&str>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
     let mut snapshot = taken(FIRST_TENANT, age).await?;
-    let mut principal = tokens::principal(text, &snapshot).await;
+    let mut principal = tokens::principal(text, &snapshot, own).await;
     if principal.is_err() && age == Age::Any {
         // An issuer made a moment ago elsewhere is good here too.
         let known = snapshot.revision;
         snapshot = taken(FIRST_TENANT, Age::Current).await?;
         if snapshot.revision != known {
-            principal = tokens::principal(text, &snapshot).await;
+            principal = tokens::principal(text, &snapshot, own).await;
         }
     }
     principal.map(|principal| (principal, snapshot)).map_err(|refused| {
         log(&format!(r#"{{"level":"info","message":"token refused","detail":"{refused}"}}"#));
-        unauthenticated(true)
+        unauthenticated(true, own)
     })
 }

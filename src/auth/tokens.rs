@@ -17,7 +17,7 @@ use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, crypto};
 
-use super::{FIRST_TENANT, Principal, key_sets};
+use super::{FIRST_TENANT, Principal, key_sets, own};
 
 /// More than these are forgotten together: it is rare, and each costs one verification.
 const MOST_REMEMBERED: usize = 2_000;
@@ -49,8 +49,8 @@ fn remember(digest: [u8; 32], principal: &Principal, revision: u64, until: Times
     });
 }
 
-/// Who presents this token, by what `snapshot` says of issuers.
-pub async fn principal(text: &str, snapshot: &Rc<Snapshot>) -> Result<Principal, Refused> {
+/// Who presents this token, by what `snapshot` says of issuers. `own` is the issuer the gateway is itself, if it is one.
+pub async fn principal(text: &str, snapshot: &Rc<Snapshot>, own: Option<&str>) -> Result<Principal, Refused> {
     let digest: [u8; 32] = Sha256::digest(text).into();
     let now = clock::now();
     if let Some(principal) = remembered(&digest, snapshot.revision, now) {
@@ -58,6 +58,12 @@ pub async fn principal(text: &str, snapshot: &Rc<Snapshot>) -> Result<Principal,
     }
     let token = parse(text)?;
     let said = token.issuer().ok_or(Refused::Issuer)?;
+    if let Some(origin) = own.filter(|origin| *origin == said) {
+        let (claims, until) = own::claims(&token, origin, origin).await?;
+        let principal = own::principal(snapshot, &claims, until)?;
+        remember(digest, &principal, snapshot.revision, until);
+        return Ok(principal);
+    }
     let issuer = snapshot.issuers.iter().find(|issuer| issuer.issuer == said).ok_or(Refused::Issuer)?;
     let expected = issuer.expected();
     token.check_header(&expected)?;

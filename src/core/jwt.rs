@@ -92,6 +92,8 @@ pub enum Refused {
     Expired,
     #[error("the token is not valid yet")]
     Early,
+    #[error("what the token came from has ended")]
+    Revoked,
     #[error("the token's claims give no role or tenant here")]
     Unmapped,
 }

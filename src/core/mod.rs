@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod line;
 pub mod measured;
+pub mod oauth;
 pub mod permission;
 pub mod prefer;
 pub mod problem;

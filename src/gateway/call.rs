@@ -75,6 +75,11 @@ impl Call {
         self.request.header("cf-connecting-ip").unwrap_or("unknown")
     }
 
+    /// The query as it came.
+    pub fn query_text(&self) -> &str {
+        &self.query
+    }
+
     /// A query member's first value, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(self.query.as_bytes())

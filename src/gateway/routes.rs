@@ -10,7 +10,9 @@ use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::{callbacks, capabilities, contexts, events, issuers, keys, lists, measured, meta, roles, services};
+use super::{
+    callbacks, capabilities, clients, contexts, events, issuers, keys, lists, measured, meta, oauth, roles, services,
+};
 
 /// A path, with what it names.
 enum Route<'p> {
@@ -37,6 +39,9 @@ enum Route<'p> {
     Role(&'p str),
     Issuers,
     Issuer(&'p str),
+    Clients,
+    Client(&'p str),
+    OAuth(oauth::Endpoint<'p>),
     Events,
     Tickets,
     WhoAmI,
@@ -69,11 +74,14 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "roles", name] => Route::Role(name),
         ["v1", "issuers"] => Route::Issuers,
         ["v1", "issuers", name] => Route::Issuer(name),
+        ["v1", "clients"] => Route::Clients,
+        ["v1", "clients", id] => Route::Client(id),
         ["v1", "events"] => Route::Events,
         ["v1", "tickets"] => Route::Tickets,
         ["v1", "whoami"] => Route::WhoAmI,
         ["v1", "costs"] if call.settings.count_costs => Route::Costs,
         ["panic", place] if call.settings.panic_routes => Route::Panic(place),
+        [".well-known" | "oauth", ..] if call.settings.oauth => Route::OAuth(oauth::find(&segments)?),
         ["v1", ..] | ["panic", ..] => return None,
         _ => Route::Console,
     })
@@ -85,8 +93,9 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console => "GET, HEAD",
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
-        Route::Roles | Route::Issuers => "GET",
-        Route::Role(_) | Route::Issuer(_) => "GET, PUT, DELETE",
+        Route::OAuth(endpoint) => oauth::methods(endpoint),
+        Route::Roles | Route::Issuers | Route::Clients => "GET",
+        Route::Role(_) | Route::Issuer(_) | Route::Client(_) => "GET, PUT, DELETE",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
@@ -116,6 +125,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Events, "GET") => return events::stream(call).await,
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Callback(token), "POST") => return callbacks::post(call, token).await,
+        (Route::OAuth(endpoint), _) => return oauth::serve(call, endpoint).await,
         (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }
@@ -153,6 +163,10 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Issuer(name), "GET") => issuers::get(call, &caller, name).await,
         (Route::Issuer(name), "PUT") => issuers::put(call, &caller, name).await,
         (Route::Issuer(name), "DELETE") => issuers::delete(call, &caller, name).await,
+        (Route::Clients, "GET") => clients::list(call, &caller).await,
+        (Route::Client(id), "GET") => clients::get(call, &caller, id).await,
+        (Route::Client(id), "PUT") => clients::put(call, &caller, id).await,
+        (Route::Client(id), "DELETE") => clients::delete(call, &caller, id).await,
         (Route::Tickets, "POST") => events::ticket(call, caller).await,
         (Route::WhoAmI, "GET") => Answer::json(200, &caller.principal),
         (Route::Costs, "GET") => meta::costs(&caller),

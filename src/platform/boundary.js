@@ -3,11 +3,11 @@
 // Its Rust face is `mod.rs`. Nothing in here decides anything.
 import { env } from "cloudflare:workers";
 
-/** An object's namespace. @typedef {0 | 1 | 2 | 3} Kind */
-/** @template T @typedef {[T, T, T, T]} ByKind */
+/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4} Kind */
+/** @template T @typedef {[T, T, T, T, T]} ByKind */
 
-/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES"]} */
-const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES"];
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS"]} */
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS"];
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));

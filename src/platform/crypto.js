@@ -35,3 +35,17 @@ export async function verifies(algorithm, jwk, signature, text) {
   const key = await imports(algorithm, jwk, "verify");
   return crypto.subtle.verify(ALGORITHMS[algorithm][1], key, signature, new TextEncoder().encode(text));
 }
+
+/** Makes a pair of keys for ES256: [public, private], each as a JWK with its members in the order of RFC 7638. */
+export async function makesPair() {
+  const pair = /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey(ALGORITHMS.ES256[0], true, ["sign", "verify"]));
+  const { x, y, d } = /** @type {JsonWebKey} */ (await crypto.subtle.exportKey("jwk", pair.privateKey));
+  const open = { crv: "P-256", kty: "EC", x, y };
+  return [JSON.stringify(open), JSON.stringify({ ...open, d })];
+}
+
+/** A signature by a private key for ES256. @param {string} jwk @param {string} text */
+export async function signs(jwk, text) {
+  const key = await imports("ES256", jwk, "sign");
+  return new Uint8Array(await crypto.subtle.sign(ALGORITHMS.ES256[1], key, new TextEncoder().encode(text)));
+}

@@ -7,6 +7,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
+use crate::core::oauth::ring::LIFE_MS;
 
 #[derive(Debug, Default)]
 pub struct Settings {
@@ -21,6 +22,10 @@ pub struct Settings {
     pub context_retention_days: u64,
     /// Where services reach the gateway, when it is not where clients do.
     pub public_url: Option<String>,
+    /// The gateway is an OAuth authorization server.
+    pub oauth: bool,
+    /// How long one of its keys signs, in milliseconds.
+    pub oauth_key_ms: u64,
     /// How long a breaker is open after its first trip, in milliseconds.
     pub breaker_open_ms: u64,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
@@ -53,6 +58,11 @@ fn read(env: &JsValue) -> Settings {
             .unwrap_or(30)
             .clamp(1, 3650),
         public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
+        oauth: flag("OAUTH"),
+        oauth_key_ms: text("OAUTH_KEY_DAYS")
+            .and_then(|days| days.parse::<f64>().ok())
+            .map_or(LIFE_MS, |days| (days * 86_400_000.0) as u64)
+            .clamp(1_000, 3650 * 86_400_000),
         breaker_open_ms: text("BREAKER_OPEN_MS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(OPEN_MS)

@@ -3,8 +3,10 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::core::audit::{By, changes};
+use crate::core::audit::{By, changes, fingerprint};
 use crate::core::issuer::Issuer;
+use crate::core::jwt::SKEW_SECONDS;
+use crate::core::oauth::token::LIFE_SECONDS;
 use crate::platform::{Failure, clock};
 
 use super::audit::Change;
@@ -15,11 +17,30 @@ fn object(kind: Kind, id: &str) -> String {
     format!("{}s/{id}", kind.as_str())
 }
 
-fn value(document: Option<&RawValue>) -> Value {
-    document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
-}
+/// How long a revocation is needed, in milliseconds: no access token lives longer.
+const REVOKED_MS: u64 = (LIFE_SECONDS + 2 * SKEW_SECONDS) * 1000;
 
 impl Inner {
+    /// A document as the audit log tells of it.
+    fn shown(&self, document: Option<&RawValue>) -> Value {
+        let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        if let Some(hash) = value.get_mut("secret_hash").filter(|hash| hash.is_string()) {
+            *hash = fingerprint(&self.cursor_secret, hash.as_str().unwrap_or_default()).into();
+        }
+        value
+    }
+
+    /// Revocations that nothing depends on any more go with the next one.
+    fn forget_revocations(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        for kept in self.tables.kept()? {
+            if kept.kind == Kind::Revocation && now.since(kept.updated_at) > REVOKED_MS {
+                self.tables.delete(kept.kind.as_str(), &kept.id)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn put(
         &self,
         by: &By,
@@ -46,9 +67,17 @@ impl Inner {
             by,
             action: &format!("{}.{}", kind.as_str(), if created { "created" } else { "updated" }),
             object: &object(kind, id),
-            changes: changes(&value(known.as_ref().map(|known| &*known.document)), &value(Some(&kept.document))),
+            changes: changes(
+                &self.shown(known.as_ref().map(|known| &*known.document)),
+                &self.shown(Some(&kept.document)),
+            ),
         };
-        self.write(&change, || self.tables.put(kind.as_str(), id, &kept))?;
+        self.write(&change, || {
+            if kind == Kind::Revocation {
+                self.forget_revocations()?;
+            }
+            self.tables.put(kind.as_str(), id, &kept)
+        })?;
         Ok(Reply::Kept { kept: Box::new(kept), created })
     }
 
@@ -67,7 +96,7 @@ impl Inner {
             by,
             action: &format!("{}.deleted", kind.as_str()),
             object: &object(kind, id),
-            changes: changes(&value(Some(&known.document)), &Value::Null),
+            changes: changes(&self.shown(Some(&known.document)), &Value::Null),
         };
         self.write(&change, || self.tables.delete(kind.as_str(), id))?;
         Ok(Reply::Done)
@@ -85,7 +114,7 @@ impl Inner {
                 let keys = keys.map(|key| format!("keys/{}", key.id));
                 keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
             }
-            Kind::Issuer => Vec::new(),
+            Kind::Issuer | Kind::Client | Kind::Revocation => Vec::new(),
         })
     }
 

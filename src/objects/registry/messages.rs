@@ -102,16 +102,21 @@ pub enum Ask {
 pub enum Kind {
     Role,
     Issuer,
+    Client,
+    /// A grant or a token that ended before its time.
+    Revocation,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 2] = [Kind::Role, Kind::Issuer];
+    pub const ALL: [Kind; 4] = [Kind::Role, Kind::Issuer, Kind::Client, Kind::Revocation];
 
     /// As rows, events and the audit log name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Role => "role",
             Kind::Issuer => "issuer",
+            Kind::Client => "client",
+            Kind::Revocation => "revocation",
         }
     }
 }

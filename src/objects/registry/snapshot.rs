@@ -12,6 +12,8 @@ use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
 use crate::core::issuer::Issuer;
 use crate::core::measured::Measured;
+use crate::core::oauth::client::Client;
+use crate::core::oauth::grant::GrantKey;
 use crate::core::role::{self, Role};
 use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
@@ -106,6 +108,7 @@ pub struct Snapshot {
     pub issuers: Vec<Issuer>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
+    pub grant_key: GrantKey,
     by_key: HashMap<String, usize>,
     fetched_at: Cell<Timestamp>,
     refreshing: Cell<bool>,
@@ -140,6 +143,7 @@ impl Snapshot {
             kept: data.kept,
             roles,
             issuers,
+            grant_key: GrantKey::new(data.cursor_secret.as_bytes()),
             callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),
             cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
             by_key,
@@ -170,6 +174,16 @@ impl Snapshot {
     /// The documents of a kind, by id.
     pub fn kept(&self, kind: Document) -> impl Iterator<Item = &Kept> {
         self.kept.iter().filter(move |kept| kept.kind == kind)
+    }
+
+    pub fn client(&self, id: &str) -> Option<Client> {
+        let kept = self.kept(Document::Client).find(|kept| kept.id == id)?;
+        serde_json::from_str(kept.document.get()).ok()
+    }
+
+    /// Whether a grant, or a token that stands alone, ended before its time.
+    pub fn is_revoked(&self, family: &str) -> bool {
+        self.kept(Document::Revocation).any(|kept| kept.id == family)
     }
 
     /// What a role grants; nothing when there is no such role.
