@@ -472,6 +472,41 @@ test("a_client_is_a_document_at_its_own_address", async () => {
   }
 });
 
+test("a_client_registers_itself_where_that_is_switched_on", async () => {
+  refused(await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris: [callback] } }), 404, "not_found");
+  const open = await startGateway({ vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });
+  try {
+    const issuer = new URL(open.url);
+    const found = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm: "oauth2", ...insecure }));
+    assert.equal(found.registration_endpoint, `${open.url}/oauth/register`);
+    const metadata = { client_name: "Itself", redirect_uris: [callback], grant_types: ["authorization_code", "refresh_token"] };
+    const registration = await oauth.dynamicClientRegistrationRequest(found, metadata, insecure);
+    const client = await oauth.processDynamicClientRegistrationResponse(registration);
+    assert.match(client.client_id, /^default\.dyn-/);
+    const { asked, verifier, state } = await asks(client);
+    const { json: key } = await open.request("POST", "/v1/keys", { body: { name: "ada", role: "caller" } });
+    const sent = await open.request("POST", "/oauth/authorize", {
+      key: null, body: new URLSearchParams({ ...asked, decision: "allow", api_key: key.secret }).toString(),
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+    const back = oauth.validateAuthResponse(found, client, new URL(sent.headers.get("location")!), state);
+    const auth = oauth.ClientSecretBasic(client.client_secret as string);
+    const response = await oauth.authorizationCodeGrantRequest(found, client, auth, back, callback, verifier, insecure);
+    assert.ok((await oauth.processAuthorizationCodeResponse(found, client, response)).refresh_token);
+    const post = (body: object) => open.request("POST", "/oauth/register", { key: null, body });
+    for (const [body, error] of [
+      [{}, "invalid_redirect_uri"], [{ redirect_uris: ["http://app.example.com/"] }, "invalid_redirect_uri"],
+      [{ redirect_uris: [callback], grant_types: ["client_credentials"] }, "invalid_client_metadata"],
+      [{ redirect_uris: [callback], token_endpoint_auth_method: "tls_client_auth" }, "invalid_client_metadata"],
+      [{ redirect_uris: [callback], token_endpoint_auth_method: "private_key_jwt" }, "invalid_client_metadata"],
+    ] as const) assert.equal((await post(body)).json.error, error, JSON.stringify(body));
+    const publicly = await post({ redirect_uris: [callback], token_endpoint_auth_method: "none", logo_uri: "x" });
+    assert.deepEqual([publicly.status, publicly.json.client_secret], [201, undefined]);
+  } finally {
+    await open.stop();
+  }
+});
+
 test("keys_take_turns_and_tokens_of_the_last_one_stay_good", async () => {
   // A key signs for four seconds and is known for one before.
   const quick = await startGateway({ vars: { OAUTH: "true", OAUTH_KEY_DAYS: String(4 / 86_400) } });

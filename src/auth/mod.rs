@@ -168,8 +168,8 @@ pub async fn authenticate(
             "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: npx wrangler secret put ADMIN_KEY",
         ));
     };
-    let origin = origin_of(request, settings);
-    let own = settings.oauth.then_some(origin.as_str());
+    let own = settings.oauth.then(|| origin_of(request, settings));
+    let own = own.as_deref();
     let presented = credentials(request).ok_or_else(|| unauthenticated(false, own))?;
     recognize(presented, admin_key, own, age).await
 }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// The gateway is an OAuth authorization server.
     pub oauth: bool,
+    /// Clients may register themselves there (RFC 7591).
+    pub oauth_registration: bool,
     /// How long one of its keys signs, in milliseconds.
     pub oauth_key_ms: u64,
     /// How long a breaker is open after its first trip, in milliseconds.
@@ -59,6 +61,7 @@ fn read(env: &JsValue) -> Settings {
             .clamp(1, 3650),
         public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
         oauth: flag("OAUTH"),
+        oauth_registration: flag("OAUTH_REGISTRATION"),
         oauth_key_ms: text("OAUTH_KEY_DAYS")
             .and_then(|days| days.parse::<f64>().ok())
             .map_or(LIFE_MS, |days| (days * 86_400_000.0) as u64)

@@ -1,6 +1,7 @@
 //! OAuth clients: who they are, how they prove it, where their answers may go.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 use url::{Host, Url};
 
@@ -10,6 +11,7 @@ use super::super::issuer::{Keys, Rules};
 use super::super::json::{Fault, Object};
 use super::super::jwk::{self, MAX_KEYS};
 use super::super::permission;
+use super::{Error, Refused};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -206,32 +208,58 @@ fn read_keys(body: &mut Object<'_>, rules: Rules<'_>) -> Option<Keys> {
     }
 }
 
+/// What a client may be given that names no scope: what the role `caller` has.
+const USUAL_SCOPE: &str = "contexts:create:* contexts:read contexts:cancel services:read events:read";
+
 /// A client that says who it is by a document at its own address (Client ID Metadata Documents).
 pub fn read_metadata(address: &str, text: &str, policy: Policy) -> Option<Client> {
-    let document: serde_json::Value = serde_json::from_str(text).ok()?;
-    let string = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
-    if string("client_id") != Some(address) || document.get("client_secret").is_some() {
+    let document: Value = serde_json::from_str(text).ok()?;
+    let named = document.get("client_id").and_then(Value::as_str) == Some(address);
+    if !named || document.get("client_secret").is_some() {
         return None;
     }
-    let redirect_uris: Vec<String> = serde_json::from_value(document.get("redirect_uris")?.clone()).ok()?;
-    let acceptable =
-        (1..=20).contains(&redirect_uris.len()) && redirect_uris.iter().all(|uri| acceptable_redirect(uri));
-    let (auth_method, keys) = match string("token_endpoint_auth_method").unwrap_or("none") {
-        "none" => (AuthMethod::None, None),
-        "private_key_jwt" => {
-            let url = address::check(string("jwks_uri")?, policy, &[]).ok()?;
-            (AuthMethod::PrivateKeyJwt, Some(Keys::Url(url.into())))
-        }
-        _ => return None,
+    let client = by_itself(address, &document, "none", policy).ok()?;
+    // A secret that stands in a public document is none.
+    (!client.auth_method.has_secret()).then_some(client)
+}
+
+/// A client that registers itself (RFC 7591 §2). Members that are not known here are passed over.
+pub fn read_registration(id: &str, text: &str, policy: Policy) -> Result<Client, Refused> {
+    let document: Value = serde_json::from_str(text).unwrap_or_default();
+    by_itself(id, &document, "client_secret_basic", policy)
+}
+
+/// What a client says of itself: it may ask people, and nothing else.
+fn by_itself(id: &str, document: &Value, usual_method: &str, policy: Policy) -> Result<Client, Refused> {
+    let wrong = |description: &str| Refused::new(Error::InvalidClientMetadata, description);
+    let string = |name: &str| document.get(name).and_then(Value::as_str);
+    let list = |name: &str| document.get(name).map(|list| serde_json::from_value::<Vec<String>>(list.clone()));
+    let redirect_uris = list("redirect_uris").and_then(Result::ok).unwrap_or_default();
+    if !(1..=20).contains(&redirect_uris.len()) || !redirect_uris.iter().all(|uri| acceptable_redirect(uri)) {
+        let description = "redirect_uris must be https, loopback by http, or an app's own scheme with a dot in it";
+        return Err(Refused::new(Error::InvalidRedirectUri, description));
+    }
+    let asked = list("grant_types").unwrap_or_else(|| Ok(vec!["authorization_code".into()]));
+    let known = |name: &String| name == "authorization_code" || name == "refresh_token";
+    if !asked.is_ok_and(|asked| asked.iter().all(known)) {
+        return Err(wrong("grant_types may be authorization_code and refresh_token"));
+    }
+    let method = string("token_endpoint_auth_method").unwrap_or(usual_method);
+    let auth_method = AuthMethod::parse(method).ok_or_else(|| wrong("token_endpoint_auth_method is not known"))?;
+    let keys = if auth_method == AuthMethod::PrivateKeyJwt {
+        let url = string("jwks_uri").and_then(|url| address::check(url, policy, &[]).ok());
+        Some(Keys::Url(url.ok_or_else(|| wrong("private_key_jwt needs a jwks_uri"))?.into()))
+    } else {
+        None
     };
-    let scope = string("scope").unwrap_or("*").split(' ').filter(|word| permission::valid(word)).map(Into::into);
-    acceptable.then(|| Client {
-        id: address.into(),
-        name: string("client_name").unwrap_or(address).chars().filter(|c| !c.is_control()).take(200).collect(),
+    let scope = string("scope").unwrap_or(USUAL_SCOPE).split(' ').filter(|word| permission::valid(word));
+    Ok(Client {
+        id: id.into(),
+        name: string("client_name").unwrap_or(id).chars().filter(|c| !c.is_control()).take(200).collect(),
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         auth_method,
         redirect_uris,
-        scope: scope.collect(),
+        scope: scope.map(Into::into).collect(),
         keys,
         secret_hash: None,
     })

@@ -18,6 +18,8 @@ pub enum Error {
     UnsupportedGrantType,
     UnsupportedResponseType,
     AccessDenied,
+    InvalidRedirectUri,
+    InvalidClientMetadata,
 }
 
 impl Error {
@@ -32,6 +34,8 @@ impl Error {
             Error::UnsupportedGrantType => "unsupported_grant_type",
             Error::UnsupportedResponseType => "unsupported_response_type",
             Error::AccessDenied => "access_denied",
+            Error::InvalidRedirectUri => "invalid_redirect_uri",
+            Error::InvalidClientMetadata => "invalid_client_metadata",
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn server(call: &Call) -> Result<Answer, Problem> {
     let at = |path: &str| format!("{origin}/oauth/{path}");
     let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
     let algorithms = ["ES256", "EdDSA", "RS256", "PS256"];
-    public(&json!({
+    let mut metadata = json!({
         "issuer": origin,
         "authorization_endpoint": at("authorize"),
         "token_endpoint": at("token"),
@@ -46,7 +46,11 @@ pub fn server(call: &Call) -> Result<Answer, Problem> {
         "introspection_endpoint_auth_methods_supported": methods.get(..3),
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "client_id_metadata_document_supported": true,
-    }))
+    });
+    if let Some(members) = metadata.as_object_mut().filter(|_| call.settings.oauth_registration) {
+        members.insert("registration_endpoint".into(), at("register").into());
+    }
+    public(&metadata)
 }
 
 pub fn resource(call: &Call, path: &str) -> Result<Answer, Problem> {

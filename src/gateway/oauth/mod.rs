@@ -7,6 +7,7 @@ mod authorize;
 mod clients;
 mod metadata;
 mod page;
+mod register;
 mod token;
 mod tokens;
 
@@ -36,6 +37,8 @@ pub enum Endpoint<'p> {
     Token,
     Revoke,
     Introspect,
+    /// RFC 7591, where it is switched on.
+    Register,
 }
 
 pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
@@ -51,6 +54,7 @@ pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
         ["oauth", "token"] => Endpoint::Token,
         ["oauth", "revoke"] => Endpoint::Revoke,
         ["oauth", "introspect"] => Endpoint::Introspect,
+        ["oauth", "register"] => Endpoint::Register,
         _ => return None,
     })
 }
@@ -59,7 +63,7 @@ pub fn methods(endpoint: &Endpoint<'_>) -> &'static str {
     match endpoint {
         Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys => "GET, HEAD",
         Endpoint::Authorize => "GET, POST",
-        Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect => "POST",
+        Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Register => "POST",
     }
 }
 
@@ -72,6 +76,7 @@ pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Probl
         Endpoint::Token => token::serve(call).await,
         Endpoint::Revoke => tokens::revoke(call).await,
         Endpoint::Introspect => tokens::introspect(call).await,
+        Endpoint::Register => register::serve(call).await,
     };
     answered.or_else(|failed| match failed {
         Failed::Refused(refused) => refusal(call, &refused),
