@@ -308,3 +308,28 @@ test("nobody_trusts_an_issuer_with_more_than_they_have", async () => {
   refused(await by({ roles: { staff: "caller" }, role: "viewer" }), 403, "permission_denied");
   assert.equal((await by({ roles: { staff: "caller" } })).status, 201);
 });
+
+test("a_token_may_be_for_another_tenant_and_sees_that_one_only", async () => {
+  for (const [id, claim] of [["acme", "acme"], ["globex", "globex"]] as const) {
+    const answer = await gateway.request("PUT", `/v1/tenants/${id}`, { body: { name: claim } });
+    assert.equal(answer.status, 201, answer.text);
+    const [key, body] = [answer.json.admin_key, serviceAt(service.url, [{ name: `work-of-${id}` }])];
+    assert.equal((await gateway.request("PUT", "/v1/services/own", { key, body })).status, 201);
+  }
+  const issuer = await trust({ claims: { role: "roles", tenant: "org" } });
+  const of = (org: string) => sign({ ...good(issuer), org });
+  for (const org of ["acme", "globex"]) {
+    const key = await of(org);
+    const { json } = await whoami(key);
+    assert.deepEqual([json.tenant, json.role], [org, "caller"]);
+    const seen = await gateway.request("GET", "/v1/capabilities", { key });
+    assert.deepEqual(seen.json.data.map(({ name }: { name: string }) => name), [`work-of-${org}`]);
+    assert.equal((await create(gateway, { capability: `work-of-${org}` }, { key })).json.tenant, org);
+  }
+  refused(await whoami(await of("nobody")), 401, "unauthenticated");
+  const key = await of("acme");
+  assert.equal((await create(gateway, { capability: "work-of-acme" }, { key })).status, 200);
+  const name = `issuer${number}`;
+  assert.equal((await gateway.request("DELETE", `/v1/issuers/${name}`, { headers: { "if-match": "*" } })).status, 204);
+  refused(await whoami(key), 401, "unauthenticated");
+});

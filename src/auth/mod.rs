@@ -21,7 +21,7 @@ use crate::objects::registry::messages::Key;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
-use crate::platform::{clock, log};
+use crate::platform::{Failure, clock};
 
 /// The tenant a deployment begins with.
 pub const FIRST_TENANT: &str = "default";
@@ -102,7 +102,8 @@ fn unauthenticated(presented: bool, own: Option<&str>) -> Problem {
     Problem::new(Code::Unauthenticated, detail).with_header("WWW-Authenticate", challenge)
 }
 
-fn credentials(request: &Request) -> Option<&str> {
+/// What is presented as credentials.
+pub fn presented(request: &Request) -> Option<&str> {
     let bearer = request.header("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
@@ -156,6 +157,15 @@ async fn taken(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
     snapshot.map_err(|failure| Problem::internal(failure.0))
 }
 
+/// Whether there is such a tenant. Asked before anything of its name is, so that nobody makes objects by guessing.
+pub async fn is_tenant(id: &str) -> Result<bool, Failure> {
+    if id == FIRST_TENANT || snapshot::any(FIRST_TENANT).await?.has_tenant(id) {
+        return Ok(true);
+    }
+    // One made a moment ago elsewhere.
+    Ok(snapshot::refreshed(FIRST_TENANT).await?.has_tenant(id))
+}
+
 /// Who asks, and the snapshot that says so.
 pub async fn authenticate(
     request: &Request,
@@ -170,7 +180,7 @@ pub async fn authenticate(
     };
     let own = settings.oauth.then(|| origin_of(request, settings));
     let own = own.as_deref();
-    let presented = credentials(request).ok_or_else(|| unauthenticated(false, own))?;
+    let presented = presented(request).ok_or_else(|| unauthenticated(false, own))?;
     recognize(presented, admin_key, own, age).await
 }
 
@@ -191,7 +201,7 @@ pub async fn recognize(
         }
         return Err(unauthenticated(true, own));
     };
-    if presented.tenant != FIRST_TENANT {
+    if !is_tenant(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))? {
         return Err(unauthenticated(true, own));
     }
     let mut snapshot = taken(presented.tenant, age).await?;
@@ -206,18 +216,16 @@ pub async fn recognize(
 
 /// Who presents a token. Issuers belong to the deployment: its first tenant's registry has them.
 async fn by_token(text: &str, own: Option<&str>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
-    let mut snapshot = taken(FIRST_TENANT, age).await?;
-    let mut principal = tokens::principal(text, &snapshot, own).await;
-    if principal.is_err() && age == Age::Any {
-        // An issuer made a moment ago elsewhere is good here too.
-        let known = snapshot.revision;
-        snapshot = taken(FIRST_TENANT, Age::Current).await?;
-        if snapshot.revision != known {
-            principal = tokens::principal(text, &snapshot, own).await;
+    let mut issuers = taken(FIRST_TENANT, age).await?;
+    let mut found = tokens::principal(text, &issuers, own, age).await;
+    // One made a moment ago elsewhere is good here too. And a tenant's stores confirm the tenant's revision, not this one.
+    let unsure = found.as_ref().map_or(true, |(found, _)| found.tenant != FIRST_TENANT && !issuers.is_fresh());
+    if unsure && age == Age::Any {
+        let known = issuers.revision;
+        issuers = taken(FIRST_TENANT, Age::Current).await?;
+        if issuers.revision != known {
+            found = tokens::principal(text, &issuers, own, age).await;
         }
     }
-    principal.map(|principal| (principal, snapshot)).map_err(|refused| {
-        log(&format!(r#"{{"level":"info","message":"token refused","detail":"{refused}"}}"#));
-        unauthenticated(true, own)
-    })
+    found.map_err(|refused| Problem { cause: Some(refused.to_string()), ..unauthenticated(true, own) })
 }

@@ -17,15 +17,15 @@ use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, crypto};
 
-use super::{FIRST_TENANT, Principal, key_sets, own};
+use super::{Age, FIRST_TENANT, Principal, is_tenant, key_sets, own, taken};
 
 /// More than these are forgotten together: it is rare, and each costs one verification.
 const MOST_REMEMBERED: usize = 2_000;
 
 struct Remembered {
     principal: Principal,
-    /// Of the registry that decided it.
-    revision: u64,
+    /// Of the registries that decided it: the deployment's, which has the issuers, and the tenant's, which has the roles.
+    revisions: [u64; 2],
     until: Timestamp,
 }
 
@@ -33,49 +33,68 @@ thread_local! {
     static REMEMBERED: RefCell<HashMap<[u8; 32], Remembered>> = RefCell::new(HashMap::new());
 }
 
-fn remembered(digest: &[u8; 32], revision: u64, now: Timestamp) -> Option<Principal> {
+fn remembered(digest: &[u8; 32], revision: u64, now: Timestamp) -> Option<(Principal, u64)> {
     REMEMBERED.with_borrow(|all| {
-        let known = all.get(digest).filter(|known| known.revision == revision && now < known.until)?;
-        Some(known.principal.clone())
+        let known = all.get(digest)?;
+        let [issuers, own] = known.revisions;
+        (issuers == revision && now < known.until).then(|| (known.principal.clone(), own))
     })
 }
 
-fn remember(digest: [u8; 32], principal: &Principal, revision: u64, until: Timestamp) {
+fn remember(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until: Timestamp) {
     REMEMBERED.with_borrow_mut(|all| {
         if all.len() >= MOST_REMEMBERED {
             all.clear();
         }
-        all.insert(digest, Remembered { principal: principal.clone(), revision, until });
+        all.insert(digest, Remembered { principal: principal.clone(), revisions, until });
     });
 }
 
-/// Who presents this token, by what `snapshot` says of issuers. `own` is the issuer the gateway is itself, if it is one.
-pub async fn principal(text: &str, snapshot: &Rc<Snapshot>, own: Option<&str>) -> Result<Principal, Refused> {
+/// The registry of the tenant a token is for.
+async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<Rc<Snapshot>, Refused> {
+    if tenant == FIRST_TENANT {
+        return Ok(issuers.clone());
+    }
+    match is_tenant(tenant).await {
+        Ok(true) => taken(tenant, age).await.map_err(|_| Refused::Unmapped),
+        _ => Err(Refused::Unmapped),
+    }
+}
+
+/// Who presents this token, by what `issuers`, the deployment's registry, says of issuers; and the registry of the
+/// tenant it is for. `own` is the issuer the gateway is itself, if it is one.
+pub async fn principal(
+    text: &str,
+    issuers: &Rc<Snapshot>,
+    own: Option<&str>,
+    age: Age,
+) -> Result<(Principal, Rc<Snapshot>), Refused> {
     let digest: [u8; 32] = Sha256::digest(text).into();
     let now = clock::now();
-    if let Some(principal) = remembered(&digest, snapshot.revision, now) {
-        return Ok(principal);
+    if let Some((principal, revision)) = remembered(&digest, issuers.revision, now) {
+        let own = registry_of(&principal.tenant, issuers, age).await?;
+        if own.revision == revision {
+            return Ok((principal, own));
+        }
     }
     let token = parse(text)?;
     let said = token.issuer().ok_or(Refused::Issuer)?;
     if let Some(origin) = own.filter(|origin| *origin == said) {
         let (claims, until) = own::claims(&token, origin, origin).await?;
-        let principal = own::principal(snapshot, &claims, until)?;
-        remember(digest, &principal, snapshot.revision, until);
-        return Ok(principal);
+        let principal = own::principal(issuers, &claims, until)?;
+        remember(digest, &principal, [issuers.revision; 2], until);
+        return Ok((principal, issuers.clone()));
     }
-    let issuer = snapshot.issuers.iter().find(|issuer| issuer.issuer == said).ok_or(Refused::Issuer)?;
+    let issuer = issuers.issuers.iter().find(|issuer| issuer.issuer == said).ok_or(Refused::Issuer)?;
     let expected = issuer.expected();
     token.check_header(&expected)?;
     let until = token.check_claims(&expected, now)?;
     let mapped = issuer.map(&token, FIRST_TENANT)?;
-    if mapped.tenant != FIRST_TENANT {
-        return Err(Refused::Unmapped);
-    }
     verify(&token, issuer).await?;
-    let principal = named(snapshot, issuer, mapped, until);
-    remember(digest, &principal, snapshot.revision, until);
-    Ok(principal)
+    let own = registry_of(&mapped.tenant, issuers, age).await?;
+    let principal = named(&own, issuer, mapped, until);
+    remember(digest, &principal, [issuers.revision, own.revision], until);
+    Ok((principal, own))
 }
 
 async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<(), Refused> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
-use crate::auth::Principal;
+use crate::auth::{self, Age, Principal};
 use crate::core::audit::By;
 use crate::core::id::{Region, StoreId, ulid, valid_request_id};
 use crate::core::json::{self, MAX_DEPTH};
@@ -20,6 +20,7 @@ use crate::platform::settings::Settings;
 use crate::platform::{clock, log, random};
 
 use super::answer::internal;
+use super::credentials;
 
 /// The largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -181,6 +182,15 @@ impl Caller {
     /// The registry, asked now: a write that has answered is seen.
     pub async fn refresh(&mut self) -> Result<(), Problem> {
         self.snapshot = snapshot::refreshed(&self.principal.tenant).await.map_err(internal)?;
+        Ok(())
+    }
+
+    /// Looks again who asks, after the registry was found to have changed.
+    pub async fn authenticate_again(&mut self, call: &Call) -> Result<(), Problem> {
+        match auth::authenticate(&call.request, &call.settings, Age::Any).await {
+            Ok((principal, _)) => self.principal = principal,
+            Err(problem) => return Err(credentials::refused(call, problem).await),
+        }
         Ok(())
     }
 

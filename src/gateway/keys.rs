@@ -6,7 +6,7 @@ use crate::core::json::Object;
 use crate::core::key;
 use crate::core::problem::Problem;
 use crate::core::role;
-use crate::core::time::{Timestamp, as_text};
+use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::objects::registry::messages::{Ask, Key, NewKey, Reply};
 use crate::platform::{clock, random};
 
@@ -36,9 +36,12 @@ struct KeyView<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
     expires_at: Timestamp,
+    /// To the hour.
+    #[serde(serialize_with = "as_optional_text")]
+    last_used_at: Option<Timestamp>,
 }
 
-fn view<'a>(key: &'a Key, secret: Option<&'a str>) -> KeyView<'a> {
+fn view<'a>(key: &'a Key, secret: Option<&'a str>, used: &[(String, Timestamp)]) -> KeyView<'a> {
     KeyView {
         id: &key.id,
         secret,
@@ -49,6 +52,7 @@ fn view<'a>(key: &'a Key, secret: Option<&'a str>) -> KeyView<'a> {
         created_by: &key.created_by,
         created_at: key.created_at,
         expires_at: key.expires_at,
+        last_used_at: used.iter().find(|(id, _)| *id == key.id).map(|(_, at)| *at),
     }
 }
 
@@ -84,7 +88,7 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         created_by: caller.principal.principal.clone(),
         expires_at: clock::now().plus_ms(days * DAY_MS),
     };
-    made(ask_registry(caller, Ask::CreateKey(new)).await?, &minted.secret)
+    made(ask_registry(caller, Ask::CreateKey(new)).await?, &minted.secret, &[])
 }
 
 /// All that a key with this role and these permissions may do.
@@ -92,10 +96,10 @@ fn granted<'a>(caller: &'a Caller, role: &str, permissions: &'a [String]) -> imp
     caller.snapshot.role(role).into_iter().flatten().chain(permissions.iter().map(String::as_str))
 }
 
-fn made(reply: Reply, secret: &str) -> Result<Answer, Problem> {
+fn made(reply: Reply, secret: &str, used: &[(String, Timestamp)]) -> Result<Answer, Problem> {
     match reply {
         Reply::Key(key) => {
-            let answer = Answer::json(201, &view(&key, Some(secret)))?;
+            let answer = Answer::json(201, &view(&key, Some(secret), used))?;
             Ok(answer.with("location", &format!("/v1/keys/{}", key.id)))
         }
         other => Err(refusal(other, "key")),
@@ -117,7 +121,7 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     let minted = key::mint_again(id.into(), &random::bytes::<32>());
     let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
-    made(ask_registry(caller, ask).await?, &minted.secret)
+    made(ask_registry(caller, ask).await?, &minted.secret, &last_used(caller).await?)
 }
 
 pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
@@ -128,15 +132,24 @@ pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     }
 }
 
+/// When keys were used last, which no snapshot has.
+async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Problem> {
+    match ask_registry(caller, Ask::LastUsed).await? {
+        Reply::LastUsed(used) => Ok(used),
+        _ => Err(Problem::internal("the registry answered something else")),
+    }
+}
+
 pub async fn get(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("keys:read")?;
     let key = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
-    Answer::json(200, &view(key, None))
+    Answer::json(200, &view(key, None, &last_used(caller).await?))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("keys:read")?;
     call.only_query(&[])?;
-    let data: Vec<KeyView<'_>> = caller.snapshot.keys.iter().map(|key| view(key, None)).collect();
+    let used = last_used(caller).await?;
+    let data: Vec<KeyView<'_>> = caller.snapshot.keys.iter().map(|key| view(key, None, &used)).collect();
     page(call, &data, None)
 }

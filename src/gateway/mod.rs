@@ -6,12 +6,14 @@
 //! give an [`Answer`] or a [`Problem`]; everything common to all answers is added here.
 
 pub mod answer;
+mod audit;
 mod call;
 mod callbacks;
 mod capabilities;
 mod clients;
 mod contexts;
 mod cors;
+mod credentials;
 mod decision;
 mod events;
 mod issuers;
@@ -24,6 +26,7 @@ mod oauth;
 mod roles;
 mod routes;
 mod services;
+mod tenants;
 
 use wasm_bindgen::JsValue;
 

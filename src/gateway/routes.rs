@@ -11,7 +11,8 @@ use crate::platform::clock;
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
-    callbacks, capabilities, clients, contexts, events, issuers, keys, lists, measured, meta, oauth, roles, services,
+    audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, lists, measured, meta,
+    oauth, roles, services, tenants,
 };
 
 /// A path, with what it names.
@@ -42,6 +43,9 @@ enum Route<'p> {
     Clients,
     Client(&'p str),
     OAuth(oauth::Endpoint<'p>),
+    Tenants,
+    Tenant(&'p str),
+    Audit,
     Events,
     Tickets,
     WhoAmI,
@@ -76,6 +80,9 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "issuers", name] => Route::Issuer(name),
         ["v1", "clients"] => Route::Clients,
         ["v1", "clients", id] => Route::Client(id),
+        ["v1", "tenants"] => Route::Tenants,
+        ["v1", "tenants", id] => Route::Tenant(id),
+        ["v1", "audit"] => Route::Audit,
         ["v1", "events"] => Route::Events,
         ["v1", "tickets"] => Route::Tickets,
         ["v1", "whoami"] => Route::WhoAmI,
@@ -94,8 +101,8 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
         Route::OAuth(endpoint) => oauth::methods(endpoint),
-        Route::Roles | Route::Issuers | Route::Clients => "GET",
-        Route::Role(_) | Route::Issuer(_) | Route::Client(_) => "GET, PUT, DELETE",
+        Route::Roles | Route::Issuers | Route::Clients | Route::Tenants | Route::Audit => "GET",
+        Route::Role(_) | Route::Issuer(_) | Route::Client(_) | Route::Tenant(_) => "GET, PUT, DELETE",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
@@ -167,6 +174,11 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Client(id), "GET") => clients::get(call, &caller, id).await,
         (Route::Client(id), "PUT") => clients::put(call, &caller, id).await,
         (Route::Client(id), "DELETE") => clients::delete(call, &caller, id).await,
+        (Route::Tenants, "GET") => tenants::list(call, &caller).await,
+        (Route::Tenant(id), "GET") => tenants::get(&caller, id).await,
+        (Route::Tenant(id), "PUT") => tenants::put(call, &caller, id).await,
+        (Route::Tenant(id), "DELETE") => tenants::delete(call, &caller, id).await,
+        (Route::Audit, "GET") => audit::list(call, &caller).await,
         (Route::Tickets, "POST") => events::ticket(call, caller).await,
         (Route::WhoAmI, "GET") => Answer::json(200, &caller.principal),
         (Route::Costs, "GET") => meta::costs(&caller),
@@ -177,7 +189,11 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
 /// Who asks. Timed, as it may have to ask the registry.
 pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     let before = clock::now();
-    let (principal, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
+    let (principal, snapshot) = match auth::authenticate(&call.request, &call.settings, age).await {
+        Ok(found) => found,
+        Err(problem) => return Err(credentials::refused(call, problem).await),
+    };
+    credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
     let by = By {
         actor: principal.principal.clone(),

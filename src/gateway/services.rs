@@ -17,7 +17,7 @@ use super::lists::page;
 
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
 /// A write waits for every store to know of it.
-const WRITE_PATIENCE_MS: u64 = 15_000;
+pub const WRITE_PATIENCE_MS: u64 = 15_000;
 
 fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
     registered.service.view(measured, registered.created_at, registered.updated_at)

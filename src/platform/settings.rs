@@ -20,6 +20,7 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     pub event_retention_hours: u64,
     pub context_retention_days: u64,
+    pub audit_retention_days: u64,
     /// Where services reach the gateway, when it is not where clients do.
     pub public_url: Option<String>,
     /// The gateway is an OAuth authorization server.
@@ -59,6 +60,7 @@ fn read(env: &JsValue) -> Settings {
             .and_then(|n| n.parse().ok())
             .unwrap_or(30)
             .clamp(1, 3650),
+        audit_retention_days: text("AUDIT_RETENTION_DAYS").and_then(|n| n.parse().ok()).unwrap_or(90).clamp(1, 3650),
         public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
         oauth: flag("OAUTH"),
         oauth_registration: flag("OAUTH_REGISTRATION"),

@@ -18,6 +18,7 @@ use crate::platform::{clock, random};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
+use super::super::credentials;
 use super::clients::{Known, look_up};
 use super::page::{Asked, consent, failure};
 use super::token::{minted, narrowed, object, resource};
@@ -136,6 +137,7 @@ async fn answer(call: &Call, request: &Form, known: &Known, back: &Back<'_>, pos
         Ok((principal, _)) if principal.principal.starts_with("key:") && principal.tenant == known.tenant => principal,
         Ok(_) => return Ok(page(Some("Use an API key of your own."))),
         Err(problem) if problem.code == Code::Unauthenticated => {
+            credentials::note(call, key, None).await;
             return Ok(page(Some("This key is not valid (any more).")));
         }
         Err(problem) => return Err(problem.into()),

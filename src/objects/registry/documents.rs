@@ -10,7 +10,7 @@ use crate::core::oauth::token::LIFE_SECONDS;
 use crate::platform::{Failure, clock};
 
 use super::audit::Change;
-use super::messages::{Condition, Kept, Kind, Reply};
+use super::messages::{Condition, Kept, Kind, Refusal, Reply};
 use super::{Inner, refused};
 
 fn object(kind: Kind, id: &str) -> String {
@@ -50,6 +50,9 @@ impl Inner {
         condition: &Condition,
     ) -> Result<Reply, Failure> {
         let known: Option<Kept> = self.tables.get(kind.as_str(), id)?;
+        if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
+            return Ok(Reply::Refused(Refusal::Conflict));
+        }
         if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
@@ -62,6 +65,7 @@ impl Inner {
             version: known.as_ref().map_or(1, |known| known.version + 1),
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
+            deleted_at: None,
         };
         let change = Change {
             by,
@@ -82,7 +86,8 @@ impl Inner {
     }
 
     pub(super) fn delete(&self, by: &By, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Failure> {
-        let Some(known) = self.tables.get::<Kept>(kind.as_str(), id)? else {
+        let known = self.tables.get::<Kept>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
+        let Some(known) = known else {
             return Ok(Reply::Absent);
         };
         if let Some(refusal) = refused(Some(known.version), condition) {
@@ -98,7 +103,13 @@ impl Inner {
             object: &object(kind, id),
             changes: changes(&self.shown(Some(&known.document)), &Value::Null),
         };
-        self.write(&change, || self.tables.delete(kind.as_str(), id))?;
+        self.write(&change, || match kind {
+            Kind::Role | Kind::Issuer | Kind::Client | Kind::Revocation => self.tables.delete(kind.as_str(), id),
+            // What was kept under its name may outlive it for a while: nobody else gets that name.
+            Kind::Tenant => {
+                self.tables.put(kind.as_str(), id, &Kept { deleted_at: Some(clock::now()), ..known.clone() })
+            }
+        })?;
         Ok(Reply::Done)
     }
 
@@ -114,7 +125,8 @@ impl Inner {
                 let keys = keys.map(|key| format!("keys/{}", key.id));
                 keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
             }
-            Kind::Issuer | Kind::Client | Kind::Revocation => Vec::new(),
+            // Of what a tenant has, its own registry knows.
+            Kind::Issuer | Kind::Client | Kind::Revocation | Kind::Tenant => Vec::new(),
         })
     }
 

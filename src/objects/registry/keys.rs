@@ -82,13 +82,15 @@ impl Inner {
         let change = Change { by, action: "key.revoked", object: &object(id), changes };
         self.write(&change, || {
             self.tables.delete(KEY, id)?;
+            self.tables.forget_used(id)?;
+            self.tables.keep_revoked(id, clock::now())?;
             self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
         })?;
         self.close_sockets_of(id).await;
         Ok(Reply::Done)
     }
 
-    async fn close_sockets_of(&self, id: &str) {
+    pub(super) async fn close_sockets_of(&self, id: &str) {
         let revoke = events::messages::Ask::Revoke { principal: format!("key:{id}") };
         let told: Result<events::messages::Reply, _> =
             objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;

@@ -10,6 +10,7 @@ use crate::core::id::StoreId;
 use crate::core::json::Fault;
 use crate::core::measured::Measured;
 use crate::core::service::{Credentials, Service};
+use crate::core::tenant::Retention;
 use crate::core::time::Timestamp;
 
 /// A question, and the tenant whose registry is asked.
@@ -85,6 +86,26 @@ pub enum Ask {
     RevokeKey {
         id: String,
     },
+    /// A key was used; told at most once an hour, and no revision.
+    Used {
+        key: String,
+        at: Timestamp,
+    },
+    /// When keys were used last.
+    LastUsed,
+    /// Entries of the audit log, the newest first.
+    Audit(AuditQuery),
+    /// Credentials were refused.
+    Refused(Refused),
+    /// The tenant is made, or its retention changes.
+    Establish {
+        retention: Retention,
+        key: Option<NewKey>,
+    },
+    /// What the tenant has.
+    Holdings,
+    /// The tenant is deleted.
+    Close,
     /// From a lane: what it measures now.
     Measured {
         service: String,
@@ -105,10 +126,12 @@ pub enum Kind {
     Client,
     /// A grant or a token that ended before its time.
     Revocation,
+    /// Only in the registry of the deployment's own tenant.
+    Tenant,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Role, Kind::Issuer, Kind::Client, Kind::Revocation];
+    pub const ALL: [Kind; 5] = [Kind::Role, Kind::Issuer, Kind::Client, Kind::Revocation, Kind::Tenant];
 
     /// As rows, events and the audit log name it.
     pub fn as_str(self) -> &'static str {
@@ -117,6 +140,7 @@ impl Kind {
             Kind::Issuer => "issuer",
             Kind::Client => "client",
             Kind::Revocation => "revocation",
+            Kind::Tenant => "tenant",
         }
     }
 }
@@ -131,6 +155,37 @@ pub struct Kept {
     pub version: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Deleted, and remembered so that its id is not given again.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// Which entries of the audit log; what is not set does not matter.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AuditQuery {
+    pub actor: Option<String>,
+    /// As SQLite's GLOB has it: checked by the gateway.
+    pub action: Option<String>,
+    pub object: Option<String>,
+    pub after: Option<Timestamp>,
+    pub before: Option<Timestamp>,
+    /// Only entries with a smaller number.
+    pub below: Option<u64>,
+    pub limit: u64,
+}
+
+/// Credentials that were refused.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// The key's id, when it was in the form of a key.
+    pub key: Option<String>,
+    /// SHA-256 of the whole text.
+    pub hash: String,
+    /// How often.
+    pub count: u64,
+    /// Why, where the asker knows: of what is no key.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// RFC 9110 §13: what must hold of the resource before a write.
@@ -170,6 +225,8 @@ pub struct NewKey {
 pub enum Reply {
     Revision {
         revision: u64,
+        #[serde(default)]
+        context_retention_days: Option<u64>,
     },
     Unchanged,
     /// Only what is measured has changed.
@@ -198,6 +255,10 @@ pub enum Reply {
     InUse {
         by: Vec<String>,
     },
+    Audit {
+        entries: Vec<(u64, Box<RawValue>)>,
+    },
+    LastUsed(Vec<(String, Timestamp)>),
     Done,
     Absent,
     Faults(Vec<Fault>),

@@ -11,25 +11,26 @@ mod measured;
 pub mod messages;
 pub mod snapshot;
 mod tables;
+mod telling;
+mod tenancy;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join;
 use serde_json::json;
-use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
 use crate::core::address::Policy;
 use crate::core::audit::{By, changes, fingerprint};
-use crate::core::event::{Bundle, Item, RegistryEvent, What};
+use crate::core::event::RegistryEvent;
+use crate::core::gathering::Gathering;
 use crate::core::id::StoreId;
 use crate::core::json::{Fault, MAX_DEPTH, check};
 use crate::core::service::{self, Registration, Rules};
 use crate::core::signature::Secret;
-use crate::objects::{contexts, events, reply};
-use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log, random, tasks};
+use crate::objects::reply;
+use crate::platform::{Failure, clock, random, settings, tasks};
 
 use audit::Change;
 use measured::needs_lane;
@@ -39,8 +40,6 @@ use tables::{SERVICE, Tables};
 
 /// How long a store may take to hear of a new revision, in milliseconds.
 const PUSH_PATIENCE_MS: u64 = 2_000;
-/// Events that could not be told are tried again after this, in milliseconds.
-const TELL_AGAIN_MS: u64 = 5_000;
 
 struct Inner {
     tables: Tables,
@@ -50,6 +49,8 @@ struct Inner {
     cursor_secret: String,
     tenant: RefCell<Option<String>>,
     telling: Cell<bool>,
+    refusals: RefCell<Gathering>,
+    audit_retention_days: u64,
 }
 
 #[wasm_bindgen]
@@ -58,8 +59,8 @@ pub struct Registry(Rc<Inner>);
 #[wasm_bindgen]
 impl Registry {
     #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue) -> Result<Registry, JsValue> {
-        let inner = Inner::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+    pub fn new(state: &JsValue, env: &JsValue) -> Result<Registry, JsValue> {
+        let inner = Inner::open(state, env).map_err(|failure| js_sys::Error::new(&failure.0))?;
         Ok(Self(Rc::new(inner)))
     }
 
@@ -83,7 +84,7 @@ impl Registry {
 }
 
 impl Inner {
-    fn open(state: &JsValue) -> Result<Self, Failure> {
+    fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
         let revision = tables.meta("revision")?.and_then(|text| text.parse().ok()).unwrap_or(0);
         let cursor_secret = match tables.meta("cursor_secret")? {
@@ -96,7 +97,16 @@ impl Inner {
         };
         let tenant = RefCell::new(tables.meta("tenant")?);
         let soft = Cell::new(clock::now().0);
-        Ok(Self { tables, revision: Cell::new(revision), soft, cursor_secret, tenant, telling: Cell::new(false) })
+        Ok(Self {
+            tables,
+            revision: Cell::new(revision),
+            soft,
+            cursor_secret,
+            tenant,
+            telling: Cell::new(false),
+            refusals: RefCell::new(audit::refusals()),
+            audit_retention_days: settings::of(env).audit_retention_days,
+        })
     }
 
     fn snapshot(&self, message: &messages::Message) -> Result<Reply, Failure> {
@@ -132,6 +142,8 @@ impl Inner {
             Ask::Hello { store } => return self.hello(store),
             Ask::Sweep => {
                 self.sweep_lanes().await;
+                self.note_refusals()?;
+                self.forget_audit()?;
                 self.tell().await;
                 return Ok(Reply::Done);
             }
@@ -141,6 +153,17 @@ impl Inner {
                 tasks::spawn(async move { inner.tell().await });
                 return Ok(reply);
             }
+            Ask::Audit(query) => return self.audit(&query),
+            Ask::Refused(refused) => return self.refuse(by, &refused),
+            Ask::Used { key, at } => {
+                self.tables.keep_used(&key, at)?;
+                return Ok(Reply::Done);
+            }
+            Ask::LastUsed => return Ok(Reply::LastUsed(self.tables.used()?)),
+            Ask::Holdings => return self.holdings(),
+            Ask::Close => self.close(by).await?,
+            _ if self.is_closed()? => return Ok(Reply::Absent),
+            Ask::Establish { retention, key } => self.establish(by, retention, key).await?,
             Ask::PutService { id, document, condition, rules } => {
                 self.put_service(by, &id, &document, &condition, &rules)?
             }
@@ -181,39 +204,10 @@ impl Inner {
             // Where contexts are kept decides nothing, so it is no revision.
             self.tables.add_store(store)?;
         }
-        Ok(Reply::Revision { revision: self.revision.get() })
-    }
-
-    /// Tells every store of the revision; waits for all of them.
-    async fn push(&self) {
-        let Ok(stores) = self.tables.stores() else { return };
-        let tenant = self.tenant();
-        let message =
-            contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
-        let pushes = stores.iter().map(|store| {
-            let (name, message) = (store.object_name(&tenant), &message);
-            async move {
-                for _ in 0..2 {
-                    let pushed = objects::send::<_, contexts::messages::Reply>(
-                        Kind::Contexts,
-                        &name,
-                        "",
-                        message,
-                        PUSH_PATIENCE_MS,
-                    );
-                    match pushed.await {
-                        Ok(_) => return,
-                        Err(failure) => {
-                            log(&format!(
-                                r#"{{"level":"warn","message":"revision not pushed","store":{name:?},"detail":{:?}}}"#,
-                                failure.0
-                            ));
-                        }
-                    }
-                }
-            }
-        });
-        join_all(pushes).await;
+        Ok(Reply::Revision {
+            revision: self.revision.get(),
+            context_retention_days: self.retention().context_retention_days,
+        })
     }
 
     /// After a service was written: its lane learns of it, if it has anything to do.
@@ -322,7 +316,7 @@ impl Inner {
     fn told(&self, registered: Option<&Registered>) -> serde_json::Value {
         let Some(registered) = registered else { return serde_json::Value::Null };
         let seen = |secret: &str| fingerprint(&self.cursor_secret, secret);
-        let mut told = serde_json::to_value(&registered.service).unwrap_or_default();
+        let mut told = as_value(&registered.service);
         if let Some(members) = told.as_object_mut() {
             members.insert("signing_secret".into(), json!(seen(&registered.signing_secret)));
             if let Some(credentials) = &registered.credentials {
@@ -357,64 +351,11 @@ impl Inner {
         }
         Ok(Reply::Done)
     }
+}
 
-    fn queue_event(&self, subject: &str, kind: RegistryEvent, data: &serde_json::Value) -> Result<(), Failure> {
-        let what = What::Registry { kind, data: RawValue::from_string(data.to_string())? };
-        let item = Item { number: 0, at: clock::now(), what };
-        let bundle = Bundle {
-            subject: subject.into(),
-            owner: None,
-            capability: None,
-            service: None,
-            trace: None,
-            after: None,
-            items: vec![item],
-        };
-        self.tables.queue_event(&bundle)
-    }
-
-    /// Sends the hub what it does not have; what cannot be sent is tried again by the alarm.
-    async fn tell(&self) {
-        if self.telling.replace(true) {
-            return;
-        }
-        while let Ok(queued) = self.tables.queued_events() {
-            let (Some((first, _)), Some((last, _))) = (queued.first(), queued.last()) else {
-                break;
-            };
-            let (first, last, count) = (*first, *last, queued.len() as u64);
-            let bundles: Vec<Bundle> = queued
-                .into_iter()
-                .map(|(number, mut bundle)| {
-                    for item in &mut bundle.items {
-                        item.number = number;
-                    }
-                    bundle
-                })
-                .collect();
-            let Ok(bundles) = serde_json::value::to_raw_value(&bundles) else {
-                break;
-            };
-            let tenant = self.tenant();
-            let publish = events::messages::Ask::Publish(events::messages::Publish {
-                tenant: tenant.clone(),
-                teller: "registry".into(),
-                first,
-                last,
-                count,
-                bundles,
-            });
-            let told = objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await;
-            match told {
-                Ok(events::messages::Reply::Published { head }) if self.tables.events_told(head).is_ok() => {}
-                _ => {
-                    self.tables.set_alarm(clock::now().plus_ms(TELL_AGAIN_MS));
-                    break;
-                }
-            }
-        }
-        self.telling.set(false);
-    }
+/// By way of text: what writes it as text is there anyway.
+fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_string(value).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// Whether a write's condition keeps it from happening (RFC 9110 §13.2). `version` is of what exists.

@@ -4,7 +4,7 @@
 //! store confirms uses a snapshot at most [`FRESH_MS`] old. A refusal is decided again with a fresh one.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::core::budget::Budget;
@@ -29,6 +29,9 @@ use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Rep
 pub const FRESH_MS: u64 = 2_000;
 /// Older than this it is refreshed on the side, so that nobody has to wait for it.
 const REFRESH_AHEAD_MS: u64 = 1_000;
+
+/// Tenants an isolate keeps in memory.
+const MOST_TENANTS: usize = 200;
 
 /// The schemas of one capability, compiled when first needed.
 #[derive(Default)]
@@ -106,6 +109,7 @@ pub struct Snapshot {
     /// The tenant's own roles.
     roles: HashMap<String, Role>,
     pub issuers: Vec<Issuer>,
+    tenants: HashSet<String>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     pub grant_key: GrantKey,
@@ -134,6 +138,8 @@ impl Snapshot {
         let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
         let issuers = data.kept.iter().filter(|kept| kept.kind == Document::Issuer);
         let issuers = issuers.filter_map(|kept| serde_json::from_str(kept.document.get()).ok()).collect();
+        let living = data.kept.iter().filter(|kept| kept.kind == Document::Tenant && kept.deleted_at.is_none());
+        let tenants = living.map(|kept| kept.id.clone()).collect();
         let snapshot = Self {
             revision: data.revision,
             soft: Cell::new(data.soft),
@@ -144,6 +150,7 @@ impl Snapshot {
             roles,
             issuers,
             grant_key: GrantKey::new(data.cursor_secret.as_bytes()),
+            tenants,
             callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),
             cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
             by_key,
@@ -173,7 +180,12 @@ impl Snapshot {
 
     /// The documents of a kind, by id.
     pub fn kept(&self, kind: Document) -> impl Iterator<Item = &Kept> {
-        self.kept.iter().filter(move |kept| kept.kind == kind)
+        self.kept.iter().filter(move |kept| kept.kind == kind && kept.deleted_at.is_none())
+    }
+
+    /// Whether there is such a tenant; only the deployment's own tenant knows.
+    pub fn has_tenant(&self, id: &str) -> bool {
+        self.tenants.contains(id)
     }
 
     pub fn client(&self, id: &str) -> Option<Client> {
@@ -259,6 +271,10 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     SNAPSHOTS.with_borrow_mut(|snapshots| {
         let newer = snapshots.get(tenant).is_some_and(|held| held.revision > snapshot.revision);
         if !newer {
+            if snapshots.len() >= MOST_TENANTS && !snapshots.contains_key(tenant) {
+                let oldest = snapshots.iter().min_by_key(|(_, held)| held.fetched_at.get()).map(|(id, _)| id.clone());
+                oldest.and_then(|id| snapshots.remove(&id));
+            }
             snapshots.insert(tenant.into(), snapshot.clone());
         }
     });
