@@ -55,6 +55,7 @@ impl Inner {
         let at = clock::now();
         let id = format!("aud_{}", ulid(at, random::bytes()));
         let By { actor, request_id, address } = by;
+        let actor = if actor.is_empty() { "gateway" } else { actor };
         let entry = Entry { id, at, actor, action, object, request_id, address, outcome, changes };
         self.tables.add_audit(&entry)
     }
