@@ -1,14 +1,13 @@
 //! What happens too often to be told each time: the first of a kind is told at once, what repeats is counted and
 //! told once in a while, and there are never more than so many kinds.
 
-use std::collections::BTreeMap;
-
 use super::time::Timestamp;
 
 /// What is the same about things that repeat.
 pub type Like = [String; 3];
 
 struct Tally {
+    like: Like,
     told_at: Timestamp,
     count: u64,
 }
@@ -19,43 +18,58 @@ pub struct Gathering {
     window_ms: u64,
     /// Kinds at a time; further ones are told as one, whose members are empty.
     most: usize,
-    tallies: BTreeMap<Like, Tally>,
+    /// Few: looked through one by one.
+    tallies: Vec<Tally>,
 }
 
 impl Gathering {
     pub const fn new(window_ms: u64, most: usize) -> Self {
-        Self { window_ms, most, tallies: BTreeMap::new() }
+        Self { window_ms, most, tallies: Vec::new() }
     }
 
     /// One more, or `count` that somebody else gathered: what is to be told of it now.
     pub fn add(&mut self, like: Like, count: u64, now: Timestamp) -> Option<(Like, u64)> {
-        if !self.tallies.contains_key(&like) && self.tallies.len() >= self.most {
-            let window_ms = self.window_ms;
-            self.tallies.retain(|_, tally| tally.count > 0 || now.since(tally.told_at) < window_ms);
+        let mut like = like;
+        if !self.knows(&like) && self.tallies.len() >= self.most {
+            self.forget(now);
+            if self.tallies.len() >= self.most {
+                like = Like::default();
+            }
         }
-        let full = !self.tallies.contains_key(&like) && self.tallies.len() >= self.most;
-        let like = if full { Like::default() } else { like };
         let window_ms = self.window_ms;
-        let known = self.tallies.get(&like).is_some_and(|tally| now.since(tally.told_at) < window_ms);
-        let tally = self.tallies.entry(like.clone()).or_insert(Tally { told_at: now, count: 0 });
-        tally.count += count;
-        if known {
-            return None;
+        if let Some(tally) = self.tallies.iter_mut().find(|tally| tally.like == like) {
+            tally.count += count;
+            return tally.take(now, window_ms);
         }
-        tally.told_at = now;
-        Some((like, std::mem::take(&mut tally.count)))
+        self.tallies.push(Tally { like: like.clone(), told_at: now, count: 0 });
+        Some((like, count))
     }
 
     /// What was counted and whose time to be told has come.
     pub fn due(&mut self, now: Timestamp) -> Vec<(Like, u64)> {
+        self.forget(now);
         let window_ms = self.window_ms;
-        self.tallies.retain(|_, tally| tally.count > 0 || now.since(tally.told_at) < window_ms);
-        let due = self.tallies.iter_mut().filter(|(_, tally)| now.since(tally.told_at) >= window_ms);
-        due.map(|(like, tally)| {
-            tally.told_at = now;
-            (like.clone(), std::mem::take(&mut tally.count))
-        })
-        .collect()
+        self.tallies.iter_mut().filter(|tally| tally.count > 0).filter_map(|tally| tally.take(now, window_ms)).collect()
+    }
+
+    fn knows(&self, like: &Like) -> bool {
+        self.tallies.iter().any(|tally| tally.like == *like)
+    }
+
+    /// Lets go of what has nothing to tell and would be told at once if it came again.
+    fn forget(&mut self, now: Timestamp) {
+        let window_ms = self.window_ms;
+        self.tallies.retain(|tally| tally.count > 0 || now.since(tally.told_at) < window_ms);
+    }
+}
+
+impl Tally {
+    fn take(&mut self, now: Timestamp, window_ms: u64) -> Option<(Like, u64)> {
+        if now.since(self.told_at) < window_ms {
+            return None;
+        }
+        self.told_at = now;
+        Some((self.like.clone(), std::mem::take(&mut self.count)))
     }
 }
 

@@ -162,6 +162,18 @@ mod tests {
     }
 
     proptest! {
+        /// Nobody grants what they do not have: who holds what covers a permission holds all that it covers.
+        #[test]
+        fn what_covers_a_permission_covers_all_that_the_permission_does(
+            held in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
+            given in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
+            asked in "(a|b)(:(a|b)){0,1}(:(a|a\\.b|b\\.b|b\\.a)){0,1}",
+        ) {
+            if covers(&held, &given) && covers(&given, &asked) {
+                prop_assert!(covers(&held, &asked), "{} {} {}", held, given, asked);
+            }
+        }
+
         /// Nothing more than both, and nothing less.
         #[test]
         fn what_two_permissions_meet_in_is_what_both_cover(

@@ -4,7 +4,7 @@
 //! store confirms uses a snapshot at most [`FRESH_MS`] old. A refusal is decided again with a fresh one.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::core::budget::Budget;
@@ -117,7 +117,7 @@ pub struct Snapshot {
     /// The tenant's own roles.
     roles: HashMap<String, Role>,
     pub issuers: Vec<Issuer>,
-    tenants: HashSet<String>,
+    tenants: HashMap<String, usize>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     pub grant_key: GrantKey,
@@ -147,8 +147,9 @@ impl Snapshot {
         let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
         let issuers = data.kept.iter().filter(|kept| kept.kind == Document::Issuer);
         let issuers = issuers.filter_map(|kept| serde_json::from_str(kept.document.get()).ok()).collect();
-        let living = data.kept.iter().filter(|kept| kept.kind == Document::Tenant && kept.deleted_at.is_none());
-        let tenants = living.map(|kept| kept.id.clone()).collect();
+        let kept = data.kept.iter().enumerate();
+        let living = kept.filter(|(_, kept)| kept.kind == Document::Tenant && kept.deleted_at.is_none());
+        let tenants = living.map(|(at, kept)| (kept.id.clone(), at)).collect();
         let snapshot = Self {
             revision: data.revision,
             soft: Cell::new(data.soft),
@@ -194,7 +195,7 @@ impl Snapshot {
 
     /// Whether there is such a tenant; only the deployment's own tenant knows.
     pub fn has_tenant(&self, id: &str) -> bool {
-        self.tenants.contains(id)
+        self.tenants.contains_key(id)
     }
 
     pub fn client(&self, id: &str) -> Option<Client> {
