@@ -472,6 +472,83 @@ test("a_client_is_a_document_at_its_own_address", async () => {
   }
 });
 
+test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
+  const provider = await startService();
+  try {
+    const { publicKey, privateKey } = await jose.generateKeyPair("RS256", { extractable: true });
+    const iss = provider.url.slice(0, -1);
+    const body = {
+      issuer: iss, audience: "https://api.example.com", keys: [{ ...(await jose.exportJWK(publicKey)), kid: "k" }],
+      algorithms: ["RS256"], claims: { role: "roles" }, roles: { staff: "caller" },
+      sign_in: { client_id: "narthex", client_secret: "a secret", authorization_endpoint: `${provider.url}authorize`, token_endpoint: `${provider.url}token` },
+    };
+    const put = await gateway.request("PUT", "/v1/issuers/corp", { body });
+    assert.equal(put.status, 201, put.text);
+    assert.equal(put.text.includes("a secret"), false);
+    const known = await app();
+    const { asked, verifier, state } = await asks(known.client);
+    const page = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null });
+    assert.ok(page.text.includes("Sign in with corp"));
+    assert.ok(page.headers.get("content-security-policy")!.includes(iss), "the form may lead there");
+
+    /** Begins a sign-in; gives what the issuer is asked, and the browser's cookie. */
+    const begin = async () => {
+      const sent = await form("/oauth/authorize", { ...asked, sign_in: "corp" });
+      assert.equal(sent.status, 303, sent.text);
+      const cookie = sent.headers.get("set-cookie")!;
+      assert.match(cookie, /^__Host-narthex-sign-in=\S+; Path=\/; Max-Age=600; HttpOnly; Secure; SameSite=Lax$/);
+      return { cookie: cookie.split(";")[0]!, query: new URL(sent.headers.get("location")!).searchParams };
+    };
+    /** Lets the issuer answer with an ID token of these claims; gives what the person sees when they come back. */
+    const comeBack = async (change: object = {}, more: Record<string, string> = {}, withCookie = true) => {
+      const { cookie, query } = await begin();
+      const now = Math.floor(Date.now() / 1000);
+      const claims = { iss, aud: "narthex", sub: "ada", iat: now, exp: now + 60, nonce: query.get("nonce"), roles: ["staff"], ...change };
+      const id_token = await new jose.SignJWT(claims as jose.JWTPayload).setProtectedHeader({ alg: "RS256", kid: "k" }).sign(privateKey);
+      provider.handler = json({ access_token: "x", token_type: "Bearer", id_token });
+      const back = new URLSearchParams({ code: "c1", state: query.get("state")!, iss, ...more });
+      return gateway.request("GET", `/oauth/signed-in?${back}`, { key: null, headers: withCookie ? { cookie } : {} });
+    };
+    const { query } = await begin();
+    assert.deepEqual(
+      ["response_type", "client_id", "redirect_uri", "scope", "code_challenge_method"].map((name) => query.get(name)),
+      ["code", "narthex", `${gateway.url}/oauth/signed-in`, "openid", "S256"],
+    );
+    const signedIn = await comeBack();
+    assert.equal(signedIn.status, 200, signedIn.text);
+    assert.ok(signedIn.text.includes("You are signed in as <strong>issuer:corp:ada</strong>") && !signedIn.text.includes("api_key"));
+    const call = provider.calls.at(-1)!;
+    assert.equal(call.headers.authorization, `Basic ${Buffer.from("narthex:a+secret").toString("base64")}`);
+    const sentForm = new URLSearchParams(call.raw.toString());
+    assert.deepEqual([sentForm.get("code"), sentForm.get("grant_type")], ["c1", "authorization_code"]);
+
+    const person = signedIn.text.match(/name="person" value="([^"]+)"/)![1]!;
+    const sent = await form("/oauth/authorize", { ...asked, decision: "allow", person });
+    assert.equal(sent.status, 303, sent.text);
+    const back = oauth.validateAuthResponse(as, known.client, new URL(sent.headers.get("location")!), state);
+    const response = await oauth.authorizationCodeGrantRequest(as, known.client, oauth.None(), back, callback, verifier, insecure);
+    const tokens = await oauth.processAuthorizationCodeResponse(as, known.client, response);
+    const me = (await whoami(tokens.access_token)).json;
+    assert.deepEqual([me.principal, me.role, me.permissions], ["issuer:corp:ada", "caller", ["contexts:create:*", "contexts:read"]]);
+    assert.ok((await refreshed(known, tokens.refresh_token!)).access_token);
+
+    const forged = person.replace(/^./, (first) => (first === "e" ? "f" : "e"));
+    assert.equal((await form("/oauth/authorize", { ...asked, decision: "allow", person: forged })).status, 403);
+    const bad: [object, Record<string, string>?, boolean?][] = [
+      [{ nonce: "another" }], [{ aud: "https://api.example.com" }], [{ azp: "another" }], [{ iss: `${iss}/` }], [{ exp: 1 }],
+      [{ roles: ["others"] }], [{}, { state: "another" }], [{}, { iss: "https://evil.example.com" }], [{}, { code: "" }], [{}, {}, false],
+    ];
+    for (const one of bad) assert.equal((await comeBack(...one)).status, 400, JSON.stringify(one));
+    assert.equal((await form("/oauth/authorize", { ...asked, sign_in: "none" })).status, 303);
+    // Without the issuer nothing is left of it.
+    const gone = await gateway.request("DELETE", "/v1/issuers/corp", { headers: { "if-match": "*" } });
+    assert.equal(gone.status, 204);
+    refused(await whoami(tokens.access_token), 401, "unauthenticated");
+  } finally {
+    await provider.stop();
+  }
+});
+
 test("a_client_registers_itself_where_that_is_switched_on", async () => {
   refused(await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris: [callback] } }), 404, "not_found");
   const open = await startGateway({ vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });

@@ -5,7 +5,7 @@
 
 pub mod key_sets;
 pub mod own;
-mod tokens;
+pub mod tokens;
 
 use std::rc::Rc;
 

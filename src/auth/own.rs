@@ -57,6 +57,12 @@ fn of_subject(snapshot: &Snapshot, claims: &Claims) -> Option<(String, Option<Ve
             let role = snapshot.role(&key.role).into_iter().flatten().map(str::to_string);
             Some((key.role.clone(), Some(role.chain(key.permissions.iter().cloned()).collect())))
         }
+        // A person who signed in there: what their roles grant now, while people may still sign in there.
+        "issuer" => {
+            let (name, _) = id.split_once(':')?;
+            snapshot.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
+            Some((claims.roles.first()?.clone(), Some(granted(snapshot, &claims.roles))))
+        }
         _ => None,
     }
 }
@@ -64,4 +70,15 @@ fn of_subject(snapshot: &Snapshot, claims: &Claims) -> Option<(String, Option<Ve
 /// What a client is called as a principal.
 pub fn client_principal(tenant: &str, id: &str) -> String {
     format!("client:{}", client_id(tenant, id))
+}
+
+/// All that these roles grant.
+pub fn granted(snapshot: &Snapshot, roles: &[String]) -> Vec<String> {
+    let mut permissions: Vec<String> = Vec::new();
+    for permission in roles.iter().filter_map(|role| snapshot.role(role)).flatten() {
+        if !permissions.iter().any(|known| known == permission) {
+            permissions.push(permission.into());
+        }
+    }
+    permissions
 }

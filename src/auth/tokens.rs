@@ -97,7 +97,8 @@ pub async fn principal(
     Ok((principal, own))
 }
 
-async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<(), Refused> {
+/// Whether the signature is by one of the issuer's keys.
+pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<(), Refused> {
     let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
     let key = match &issuer.keys {
         Keys::Fixed(keys) => choose(keys, kid, algorithm).cloned(),
@@ -108,12 +109,7 @@ async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<(), Refused> {
 }
 
 fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: Mapped, until: Timestamp) -> Principal {
-    let mut permissions: Vec<String> = Vec::new();
-    for permission in mapped.roles.iter().filter_map(|role| snapshot.role(role)).flatten() {
-        if !permissions.iter().any(|known| known == permission) {
-            permissions.push(permission.into());
-        }
-    }
+    let mut permissions = own::granted(snapshot, &mapped.roles);
     if let Some(scope) = &mapped.scope {
         permissions = meet_all(&permissions, scope);
     }

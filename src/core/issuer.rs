@@ -36,6 +36,17 @@ pub struct Claims {
     pub scope: Option<String>,
 }
 
+/// How people sign in there on the consent page (OpenID Connect Core §3.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignIn {
+    /// What the gateway is called there.
+    pub client_id: String,
+    /// Never shown again.
+    pub client_secret: Option<String>,
+    pub authorization_endpoint: String,
+    pub token_endpoint: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issuer {
     pub name: String,
@@ -51,6 +62,8 @@ pub struct Issuer {
     pub role: Option<String>,
     /// Whose the tokens are when no claim says it.
     pub tenant: Option<String>,
+    #[serde(default)]
+    pub sign_in: Option<SignIn>,
 }
 
 /// What a deployment allows when an issuer is written.
@@ -129,6 +142,7 @@ pub fn read(name: &str, text: &str, rules: Rules<'_>) -> Result<Issuer, Vec<Faul
     let algorithms = body.require("algorithms", algorithms).unwrap_or_default();
     let algorithms = read_algorithms(&mut body, &algorithms);
     let typ = body.string("type", 1..=64).unwrap_or_else(|| ACCESS_TOKEN.into());
+    let sign_in = read_sign_in(&mut body, rules);
     let claims = read_claims(&mut body);
     let roles = read_roles(&mut body);
     let role = body.parsed("role", "a role's name", |role| valid_name(role).then(|| role.to_string()));
@@ -146,7 +160,7 @@ pub fn read(name: &str, text: &str, rules: Rules<'_>) -> Result<Issuer, Vec<Faul
         return Err(faults);
     }
     let keys = keys.unwrap_or(Keys::Fixed(Vec::new()));
-    Ok(Issuer { name: name.into(), issuer, audience, keys, algorithms, typ, claims, roles, role, tenant })
+    Ok(Issuer { name: name.into(), issuer, audience, keys, algorithms, typ, claims, roles, role, tenant, sign_in })
 }
 
 fn read_keys(body: &mut Object<'_>, rules: Rules<'_>) -> Option<Keys> {
@@ -200,6 +214,26 @@ fn read_claims(body: &mut Object<'_>) -> Claims {
     };
     body.absorb(claims);
     read
+}
+
+fn read_sign_in(body: &mut Object<'_>, rules: Rules<'_>) -> Option<SignIn> {
+    let mut sign_in = body.object("sign_in")?;
+    let mut address = |name: &str| {
+        let text = sign_in.string(name, 1..=2048);
+        let text = sign_in.require(name, text).unwrap_or_default();
+        if !text.is_empty()
+            && let Err(refusal) = address::check(&text, rules.addresses, rules.own_hosts)
+        {
+            sign_in.fault(name, refusal.to_string());
+        }
+        text
+    };
+    let (authorization_endpoint, token_endpoint) = (address("authorization_endpoint"), address("token_endpoint"));
+    let client_id = sign_in.string("client_id", 1..=512);
+    let client_id = sign_in.require("client_id", client_id).unwrap_or_default();
+    let client_secret = sign_in.string("client_secret", 1..=512);
+    body.absorb(sign_in);
+    Some(SignIn { client_id, client_secret, authorization_endpoint, token_endpoint })
 }
 
 fn read_roles(body: &mut Object<'_>) -> BTreeMap<String, String> {

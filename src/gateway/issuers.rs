@@ -6,7 +6,7 @@ use serde_json::value::to_raw_value;
 
 use crate::auth::FIRST_TENANT;
 use crate::core::address::Policy;
-use crate::core::issuer::{self, Claims, Issuer, Keys, Rules};
+use crate::core::issuer::{self, Claims, Issuer, Keys, Rules, SignIn};
 use crate::core::json::Fault;
 use crate::core::jwk::Jwk;
 use crate::core::jwt::Algorithm;
@@ -35,10 +35,20 @@ struct View<'a> {
     roles: &'a std::collections::BTreeMap<String, String>,
     role: Option<&'a str>,
     tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_in: Option<Value>,
     #[serde(serialize_with = "as_text")]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
     updated_at: Timestamp,
+}
+
+/// Without its secret.
+fn shown(sign_in: &SignIn) -> Value {
+    let SignIn { client_id, authorization_endpoint, token_endpoint, .. } = sign_in;
+    serde_json::json!({
+        "client_id": client_id, "authorization_endpoint": authorization_endpoint, "token_endpoint": token_endpoint,
+    })
 }
 
 fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
@@ -58,6 +68,7 @@ fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
         roles: &issuer.roles,
         role: issuer.role.as_deref(),
         tenant: issuer.tenant.as_deref(),
+        sign_in: issuer.sign_in.as_ref().map(shown),
         created_at: kept.created_at,
         updated_at: kept.updated_at,
     }
@@ -85,7 +96,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let rules = call.write_rules();
     let own_hosts = [rules.own_host.as_str()];
     let rules = Rules { addresses: Policy { allow_loopback: rules.allow_loopback }, own_hosts: &own_hosts };
-    let issuer = issuer::read(name, &document, rules).map_err(Problem::invalid)?;
+    let mut issuer = issuer::read(name, &document, rules).map_err(Problem::invalid)?;
     // Who is trusted to say who somebody is gives all that those may have.
     for role in issuer.granted_roles() {
         let permissions = caller.snapshot.role(role).ok_or_else(|| {
@@ -97,6 +108,11 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     // A token says its issuer and not the name it has here: two of them could not be told apart.
     if let Some((kept, _)) = all(caller).find(|(kept, other)| other.issuer == issuer.issuer && kept.id != id) {
         return Err(Problem::new(Code::Conflict, format!("This issuer is known already, as {}.", kept.id)));
+    }
+    // A secret that is not sent stays.
+    if let Some(sign_in) = issuer.sign_in.as_mut().filter(|sign_in| sign_in.client_secret.is_none()) {
+        let known = all(caller).find(|(kept, _)| kept.id == id).and_then(|(_, known)| known.sign_in.clone());
+        sign_in.client_secret = known.and_then(|known| known.client_secret);
     }
     let document = to_raw_value(&issuer).map_err(|error| Problem::internal(error.to_string()))?;
     match ask_registry(caller, Ask::Put { kind: Kind::Issuer, id, document, condition }).await? {

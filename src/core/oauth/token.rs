@@ -21,6 +21,9 @@ pub struct Claims {
     /// The grant it came from; what ends that ends it. Without one it stands alone, and its `jti` is what ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
+    /// Of a person who signed in elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
 }
 
 impl Claims {

@@ -21,6 +21,7 @@ use super::super::call::Call;
 use super::super::credentials;
 use super::clients::{Known, look_up};
 use super::page::{Asked, consent, failure};
+use super::sign_in;
 use super::token::{minted, narrowed, object, resource};
 use super::{Failed, form, origin};
 
@@ -39,6 +40,11 @@ const CARRIED: [&str; 8] = [
 pub async fn serve(call: &Call) -> Result<Answer, Problem> {
     let posted = call.method() == "POST";
     let request = if posted { form(call).await } else { Form::read(call.query_text().as_bytes()).map_err(Into::into) };
+    respond(call, request, posted).await
+}
+
+/// Answers a request that came in whatever way.
+pub async fn respond(call: &Call, request: Result<Form, Failed>, posted: bool) -> Result<Answer, Problem> {
     let request = match request {
         Ok(request) => request,
         Err(Failed::Refused(refused)) => return Ok(failure(&refused.description)),
@@ -111,9 +117,13 @@ async fn answer(call: &Call, request: &Form, known: &Known, back: &Back<'_>, pos
     let scope = narrowed(&known.client.scope, request)?;
     let carried = |name: &'static str| request.get(name).map(|value| (name, value.to_string()));
     let fields: Vec<_> = CARRIED.into_iter().filter_map(carried).collect();
+    let person = request.get("person").and_then(|sealed| sign_in::person(known, sealed).map(|found| (found, sealed)));
+    let issuers = sign_in::offered(known);
     let page = |wrong: Option<&str>| {
         let client = known.client.name.as_str();
-        consent(&Asked { client, redirect_uri: back.uri, scope: &scope, fields: &fields, wrong })
+        let person = person.as_ref().map(|(person, sealed)| (person.subject.as_str(), *sealed));
+        let (fields, issuers) = (fields.as_slice(), issuers.as_slice());
+        consent(&Asked { client, redirect_uri: back.uri, scope: &scope, fields, person, issuers, wrong })
     };
     if !posted {
         return Ok(page(None));
@@ -124,31 +134,51 @@ async fn answer(call: &Call, request: &Form, known: &Known, back: &Back<'_>, pos
     {
         return Ok(failure("The form was not sent from this page."));
     }
+    if let Some(name) = request.get("sign_in") {
+        return sign_in::begin(call, known, name, &fields)
+            .ok_or_else(|| Refused::new(Error::InvalidRequest, "people do not sign in there").into());
+    }
     match request.get("decision") {
         Some("allow") => {}
         _ => return Err(Refused::new(Error::AccessDenied, "the person did not allow it").into()),
     }
+    let allows = match &person {
+        Some((person, _)) => Ok((person.subject.clone(), person.permissions(known), person.roles.clone())),
+        None => by_key(call, request, known).await?,
+    };
+    let (subject, permissions, roles) = match allows {
+        Ok(allows) => allows,
+        Err(wrong) => return Ok(page(Some(wrong))),
+    };
+    let scope = meet_all(&permissions, &scope);
+    if scope.is_empty() {
+        return Ok(page(Some("You may do nothing of this yourself.")));
+    }
+    let allowed = Allowed { client: known.client_id.clone(), subject, scope, resource, roles };
+    let code = begin(known, allowed, back.uri, challenge).await?;
+    Ok(back.with(&[("code", &code)]))
+}
+
+/// Who allows it, what they may do themselves, and by which roles where the registry does not know; or what is wrong.
+type Allows = Result<(String, Vec<String>, Vec<String>), &'static str>;
+
+async fn by_key(call: &Call, request: &Form, known: &Known) -> Result<Allows, Failed> {
     let Some(admin_key) = &call.settings.admin_key else {
         return Err(Problem::new(Code::NotConfigured, "The secret ADMIN_KEY is not set.").into());
     };
     let key = request.get("api_key").unwrap_or_default().trim();
-    let principal = match auth::recognize(key, admin_key, None, Age::Current).await {
+    match auth::recognize(key, admin_key, None, Age::Current).await {
         // Only a key: what another token allows ends with it, and a grant would go on.
-        Ok((principal, _)) if principal.principal.starts_with("key:") && principal.tenant == known.tenant => principal,
-        Ok(_) => return Ok(page(Some("Use an API key of your own."))),
+        Ok((principal, _)) if principal.principal.starts_with("key:") && principal.tenant == known.tenant => {
+            Ok(Ok((principal.principal, principal.permissions, Vec::new())))
+        }
+        Ok(_) => Ok(Err("Use an API key of your own.")),
         Err(problem) if problem.code == Code::Unauthenticated => {
             credentials::note(call, key, None).await;
-            return Ok(page(Some("This key is not valid (any more).")));
+            Ok(Err("This key is not valid (any more)."))
         }
-        Err(problem) => return Err(problem.into()),
-    };
-    let scope = meet_all(&principal.permissions, &scope);
-    if scope.is_empty() {
-        return Ok(page(Some("Your key may do nothing of this itself.")));
+        Err(problem) => Err(problem.into()),
     }
-    let allowed = Allowed { client: known.client_id.clone(), subject: principal.principal, scope, resource };
-    let code = begin(known, allowed, back.uri, challenge).await?;
-    Ok(back.with(&[("code", &code)]))
 }
 
 /// Keeps what was allowed, and gives the code for it.

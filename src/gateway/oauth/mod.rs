@@ -8,6 +8,7 @@ mod clients;
 mod metadata;
 mod page;
 mod register;
+mod sign_in;
 mod token;
 mod tokens;
 
@@ -34,6 +35,8 @@ pub enum Endpoint<'p> {
     Resource(Cow<'p, str>),
     Keys,
     Authorize,
+    /// Where people come back to who have signed in elsewhere.
+    SignedIn,
     Token,
     Revoke,
     Introspect,
@@ -51,6 +54,7 @@ pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
         }
         ["oauth", "jwks"] => Endpoint::Keys,
         ["oauth", "authorize"] => Endpoint::Authorize,
+        ["oauth", "signed-in"] => Endpoint::SignedIn,
         ["oauth", "token"] => Endpoint::Token,
         ["oauth", "revoke"] => Endpoint::Revoke,
         ["oauth", "introspect"] => Endpoint::Introspect,
@@ -62,6 +66,7 @@ pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
 pub fn methods(endpoint: &Endpoint<'_>) -> &'static str {
     match endpoint {
         Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys => "GET, HEAD",
+        Endpoint::SignedIn => "GET",
         Endpoint::Authorize => "GET, POST",
         Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Register => "POST",
     }
@@ -73,6 +78,7 @@ pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Probl
         Endpoint::Resource(path) => return metadata::resource(call, path),
         Endpoint::Keys => return metadata::keys().await,
         Endpoint::Authorize => return authorize::serve(call).await,
+        Endpoint::SignedIn => return sign_in::back(call).await,
         Endpoint::Token => token::serve(call).await,
         Endpoint::Revoke => tokens::revoke(call).await,
         Endpoint::Introspect => tokens::introspect(call).await,

@@ -87,6 +87,10 @@ pub struct Asked<'a> {
     pub scope: &'a [String],
     /// The request itself, which comes back with the answer.
     pub fields: &'a [(&'static str, String)],
+    /// Who has signed in elsewhere, and the seal that says so.
+    pub person: Option<(&'a str, &'a str)>,
+    /// Where people may sign in: by name, with the address they are sent to.
+    pub issuers: &'a [(&'a str, &'a str)],
     /// What was wrong with the last answer.
     pub wrong: Option<&'a str>,
 }
@@ -105,7 +109,10 @@ fn target(uri: &str) -> (String, String) {
 
 pub fn consent(asked: &Asked<'_>) -> Answer {
     let client = escaped(asked.client);
-    let (place, form_target) = target(asked.redirect_uri);
+    let (place, mut form_target) = target(asked.redirect_uri);
+    for (_, endpoint) in asked.issuers {
+        form_target.push_str(&target(endpoint).1);
+    }
     let mut body = format!("<h1>{client} asks to act for you</h1><p>If you allow it, it can:</p><ul>");
     for permission in asked.scope {
         let code = escaped(permission);
@@ -124,19 +131,34 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
     for (name, value) in asked.fields {
         let _ = write!(body, "<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escaped(value));
     }
-    body.push_str(
-        "<label for=\"key\">Your API key</label><input id=\"key\" name=\"api_key\" type=\"password\" \
-         autocomplete=\"off\" spellcheck=\"false\" autofocus>",
-    );
+    if let Some((name, sealed)) = asked.person {
+        let (name, sealed) = (escaped(name), escaped(sealed));
+        let _ = write!(
+            body,
+            "<input type=\"hidden\" name=\"person\" value=\"{sealed}\"><p>You are signed in as <strong>{name}</strong>.</p>"
+        );
+    } else {
+        body.push_str(
+            "<label for=\"key\">Your API key</label><input id=\"key\" name=\"api_key\" type=\"password\" \
+             autocomplete=\"off\" spellcheck=\"false\" autofocus>",
+        );
+        let _ = write!(body, "<p class=\"note\">The key stays with the gateway. {client} never sees it.</p>");
+    }
     if let Some(wrong) = asked.wrong {
         let _ = write!(body, "<p class=\"wrong\" role=\"alert\">{}</p>", escaped(wrong));
     }
-    let _ = write!(
-        body,
-        "<p class=\"note\">The key stays with the gateway. {client} never sees it.</p><div>\
-         <button name=\"decision\" value=\"deny\">Deny</button>\
-         <button class=\"go\" name=\"decision\" value=\"allow\">Allow</button></div></form>"
+    body.push_str(
+        "<div><button name=\"decision\" value=\"deny\">Deny</button>\
+         <button class=\"go\" name=\"decision\" value=\"allow\">Allow</button></div>",
     );
+    for (issuer, _) in asked.issuers.iter().filter(|_| asked.person.is_none()) {
+        let issuer = escaped(issuer);
+        let _ = write!(
+            body,
+            "<div><button name=\"sign_in\" value=\"{issuer}\">Sign in with {issuer} instead</button></div>"
+        );
+    }
+    body.push_str("</form>");
     let status = if asked.wrong.is_some() { 403 } else { 200 };
     page(status, &format!("{} asks to act for you", asked.client), &body, &form_target)
 }

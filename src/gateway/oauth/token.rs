@@ -76,6 +76,7 @@ async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answe
         subject: own::client_principal(&known.tenant, &known.client.id),
         scope: narrowed(&known.client.scope, form)?,
         resource: resource(call, form)?,
+        roles: Vec::new(),
     };
     answer(call, known, &allowed, None, None).await
 }
@@ -193,6 +194,7 @@ async fn answer(
         jti: ulid(now, random::bytes()),
         tenant: known.tenant.clone(),
         grant: grant.map(Into::into),
+        roles: allowed.roles.clone(),
     };
     // Who allowed it may be gone by now, or may do less.
     let worth = own::principal(&known.snapshot, &claims, now).map_err(|_| invalid_grant())?;

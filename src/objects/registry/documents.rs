@@ -24,8 +24,10 @@ impl Inner {
     /// A document as the audit log tells of it.
     fn shown(&self, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        if let Some(hash) = value.get_mut("secret_hash").filter(|hash| hash.is_string()) {
-            *hash = fingerprint(&self.cursor_secret, hash.as_str().unwrap_or_default()).into();
+        for pointer in ["/secret_hash", "/sign_in/client_secret"] {
+            if let Some(secret) = value.pointer_mut(pointer).filter(|secret| secret.is_string()) {
+                *secret = fingerprint(&self.cursor_secret, secret.as_str().unwrap_or_default()).into();
+            }
         }
         value
     }
