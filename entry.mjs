@@ -138,6 +138,12 @@ export class ServiceLane extends Guarded {
   }
 }
 
+export class GrantStore extends Guarded {
+  make() {
+    return new wasm.GrantStore(this.ctx, this.env);
+  }
+}
+
 export class EventHub extends Guarded {
   make() {
     return new wasm.EventHub(this.ctx, this.env);

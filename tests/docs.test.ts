@@ -76,7 +76,8 @@ const volatile: [RegExp, string][] = [
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, "TIME"],
   [/ctx_[0-9a-z…]+/g, "CONTEXT"],
   [/whsec_[A-Za-z0-9+/=…]+/g, "whsec_…"],
-  [/(nx|tkt)_default[-_0-9a-z…]*_[A-Za-z0-9…]+/g, "$1_…"],
+  [/(nx|tkt)_(?:default|acme)[-_0-9a-z…]*_[A-Za-z0-9…]+/g, "$1_…"],
+  [/aud_[0-9a-z]+/g, "AUDIT"],
   [/default-[0-9a-z]{12}\b/g, "KEY"],
   [/(last_four"?: ?)["']\w{4}["']/g, "$1FOUR"],
   [/req_[0-9a-z]+/g, "REQUEST"],
@@ -96,7 +97,7 @@ const normal = (text: string) =>
 const masked = (text: string) =>
   text
     .replace(/whsec_[A-Za-z0-9+/=]+/g, "whsec_…")
-    .replace(/(nx_default-[0-9a-z]{12}|tkt_default)_[A-Za-z0-9]+/g, "$1_…");
+    .replace(/(nx_(?:default|acme)-[0-9a-z]{12}|tkt_default)_[A-Za-z0-9]+/g, "$1_…");
 
 async function freePort(): Promise<string> {
   const server = createServer();

@@ -141,7 +141,7 @@ const roles: Record<string, string[]> = {
   operator: ["services:*", "limits:*", "usage:*", "audit:*"],
   caller: ["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
   viewer: ["*:read:*"],
-  service: [],
+  service: ["services:heartbeat:worker"],
 };
 
 /** Whether a granted permission covers one asked for: `*` is one whole segment, or at the end the rest. */
@@ -157,7 +157,7 @@ function covers(granted: string, wanted: string): boolean {
 
 for (const [role, permissions] of Object.entries(roles)) {
   test(`a_key_of_the_role_${role}_may_do_what_its_permissions_say_and_nothing_else`, async () => {
-    const { secret } = await makeKey(gateway, role);
+    const { secret } = await makeKey(gateway, role, role === "service" ? permissions : []);
     assert.deepEqual((await whoami(secret)).json.permissions, permissions);
     for (const [method, path, permission, body] of asked) {
       const answer = await gateway.request(method, path, { key: secret, ...(body !== undefined && { body }) });
@@ -178,12 +178,32 @@ for (const [role, permissions] of Object.entries(roles)) {
 }
 
 test("extra_permissions_add_to_the_role", async () => {
-  const { secret } = await makeKey(gateway, "service", ["contexts:create:worker.work", "contexts:read"]);
+  const { secret } = await makeKey(gateway, "bare", ["contexts:create:worker.work", "contexts:read"]);
   assert.equal((await create(gateway, {}, { key: secret })).status, 200);
   assert.equal((await gateway.request("GET", "/v1/contexts", { key: secret })).status, 200);
   refused(await gateway.request("GET", "/v1/services", { key: secret }), 403, "permission_denied");
-  const elsewhere = await makeKey(gateway, "service", ["contexts:create:worker.other", "contexts:create:work.*"]);
+  const elsewhere = await makeKey(gateway, "bare", ["contexts:create:worker.other", "contexts:create:work.*"]);
   refused(await create(gateway, {}, { key: elsewhere.secret }), 403, "permission_denied");
+});
+
+test("a_key_for_a_service_names_one_service_and_is_for_nothing_else", async () => {
+  for (const permissions of [
+    [],
+    ["services:heartbeat:*"],
+    ["services:heartbeat:worker", "services:connect:other"],
+    ["services:heartbeat:worker", "contexts:read"],
+    ["contexts:read"],
+    ["*"],
+  ]) {
+    const answer = await post({ name: "a service", role: "service", permissions });
+    assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), ["#/permissions"], String(permissions));
+  }
+  const both = ["services:heartbeat:worker", "services:connect:worker"];
+  const { secret } = await makeKey(gateway, "service", both);
+  const beat = (id: string) => gateway.request("POST", `/v1/services/${id}/heartbeat`, { key: secret });
+  assert.equal((await beat("worker")).status, 200);
+  refused(await beat("other"), 403, "permission_denied");
+  refused(await create(gateway, {}, { key: secret }), 403, "permission_denied");
 });
 
 test("nobody_grants_more_than_they_have", async () => {
@@ -192,18 +212,18 @@ test("nobody_grants_more_than_they_have", async () => {
     { role: "admin" },
     { role: "caller" },
     { role: "viewer" },
-    { role: "service", permissions: ["*"] },
-    { role: "service", permissions: ["contexts:*"] },
-    { role: "service", permissions: ["keys:read"] },
-    { role: "service", permissions: ["*:read"] },
-    { role: "service", permissions: ["contexts:create:*"] },
-    { role: "service", permissions: ["services:write", "contexts:read"] },
+    { role: "bare", permissions: ["*"] },
+    { role: "bare", permissions: ["contexts:*"] },
+    { role: "bare", permissions: ["keys:read"] },
+    { role: "bare", permissions: ["*:read"] },
+    { role: "bare", permissions: ["contexts:create:*"] },
+    { role: "bare", permissions: ["services:write", "contexts:read"] },
   ]) {
     refused(await post({ name: "more", ...body }, secret), 403, "permission_denied");
   }
   for (const body of [
     { role: "operator" },
-    { role: "service", permissions: ["services:*", "contexts:create:worker.work", "keys:write"] },
+    { role: "bare", permissions: ["services:*", "contexts:create:worker.work", "keys:write"] },
   ]) {
     assert.equal((await post({ name: "less", ...body }, secret)).status, 201);
   }
@@ -211,7 +231,7 @@ test("nobody_grants_more_than_they_have", async () => {
 
 test("a_key_that_may_write_keys_cannot_take_over_a_stronger_one", async () => {
   const strong = await makeKey(gateway, "admin");
-  const { secret } = await makeKey(gateway, "service", ["keys:write"]);
+  const { secret } = await makeKey(gateway, "bare", ["keys:write"]);
   const answer = await gateway.request("POST", `/v1/keys/${strong.id}/rotate`, { key: secret });
   assert.equal(answer.status, 403, "rotation would show a secret with more permissions than the asker's");
   assert.equal((await whoami(strong.secret)).status, 200);

@@ -251,7 +251,7 @@ test("capabilities_are_those_the_caller_may_call", async () => {
     serviceAt(service.url, [{ name: "unseen" }, { name: "asks", permissions: ["reports:read"] }]),
   );
   await register(gateway, "closed-too", serviceAt(service.url, [{ name: "seen" }]));
-  const narrow = await makeKey(gateway, "service", [
+  const narrow = await makeKey(gateway, "bare", [
     "services:read",
     "contexts:create:open.*",
     "contexts:create:closed.asks",
@@ -282,7 +282,7 @@ test("capabilities_are_those_the_caller_may_call", async () => {
   ]) {
     refused(await create(gateway, body, { key: narrow.secret }), 403, "permission_denied");
   }
-  const wide = await makeKey(gateway, "service", ["services:read", "contexts:create:closed.*", "reports:read"]);
+  const wide = await makeKey(gateway, "bare", ["services:read", "contexts:create:closed.*", "reports:read"]);
   assert.deepEqual((await list(wide.secret)).map(({ name }: any) => name).sort(), ["asks", "unseen"]);
   assert.equal((await create(gateway, { capability: "asks" }, { key: wide.secret })).status, 200);
   const { length } = (await list(gateway.adminKey, "?name=seen"))[0].services;

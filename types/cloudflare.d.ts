@@ -6,6 +6,7 @@ declare namespace Cloudflare {
     CONTEXTS: DurableObjectNamespace<Called>;
     EVENTS: DurableObjectNamespace<Called>;
     LANES: DurableObjectNamespace<Called>;
+    GRANTS: DurableObjectNamespace<Called>;
     WORK: Queue<string>;
     ASSETS: Fetcher;
   }

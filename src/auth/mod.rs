@@ -1,22 +1,27 @@
 //! From credentials to a principal, and what that principal may do.
 //!
-//! The order of looking: `Authorization: Bearer`, then `X-API-Key`. A refusal is the same whatever was wrong
+//! The order of looking: `Authorization: Bearer` (an API key by its form, else a token), then `X-API-Key`. A refusal is the same whatever was wrong
 //! with the credentials.
+
+pub mod key_sets;
+pub mod own;
+pub mod tokens;
 
 use std::rc::Rc;
 
 use serde::Serialize;
 
+use crate::core::jwt::looks_like_token;
 use crate::core::key::{self, Presented};
-use crate::core::permission::{allows, shipped_role};
+use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
 use crate::core::service::{Capability, Service};
 use crate::core::time::Timestamp;
 use crate::objects::registry::messages::Key;
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::clock;
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
+use crate::platform::{Failure, clock};
 
 /// The tenant a deployment begins with.
 pub const FIRST_TENANT: &str = "default";
@@ -72,16 +77,33 @@ pub fn denied(permission: &str) -> Problem {
     .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
 }
 
-fn unauthenticated(presented: bool) -> Problem {
-    let (detail, challenge) = if presented {
-        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#)
+/// Where clients find the gateway, which is what it calls itself as an issuer.
+pub fn origin_of(request: &Request, settings: &Settings) -> String {
+    if let Some(url) = &settings.public_url {
+        return url.clone();
+    }
+    let url = request.url();
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(after_scheme..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| at + after_scheme);
+    url.get(..end).unwrap_or_default().to_string()
+}
+
+/// `own`: the issuer the gateway is itself, where a client can learn how to get a token (RFC 9728 §5.1).
+fn unauthenticated(presented: bool, own: Option<&str>) -> Problem {
+    let (detail, mut challenge) = if presented {
+        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#.to_string())
     } else {
-        ("Send an API key as Authorization: Bearer <key>.", "Bearer")
+        ("Send an API key as Authorization: Bearer <key>.", "Bearer".to_string())
     };
+    if let Some(origin) = own {
+        let comma = if presented { "," } else { "" };
+        challenge.push_str(&format!(r#"{comma} resource_metadata="{origin}/.well-known/oauth-protected-resource""#));
+    }
     Problem::new(Code::Unauthenticated, detail).with_header("WWW-Authenticate", challenge)
 }
 
-fn credentials(request: &Request) -> Option<&str> {
+/// What is presented as credentials.
+pub fn presented(request: &Request) -> Option<&str> {
     let bearer = request.header("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
@@ -90,17 +112,16 @@ fn credentials(request: &Request) -> Option<&str> {
 }
 
 fn admin() -> Principal {
-    let permissions = shipped_role("admin").unwrap_or_default();
     Principal {
         principal: "key:admin".into(),
         tenant: FIRST_TENANT.into(),
         role: "admin".into(),
-        permissions: permissions.iter().map(ToString::to_string).collect(),
+        permissions: vec!["*".into()],
         until: None,
     }
 }
 
-fn holder(key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
+fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
     let secret = key
         .secrets
         .iter()
@@ -109,12 +130,12 @@ fn holder(key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Princi
     if key.expires_at <= now {
         return None;
     }
-    let role = shipped_role(&key.role).unwrap_or_default();
+    let role = snapshot.role(&key.role).into_iter().flatten();
     Some(Principal {
         principal: format!("key:{}", key.id),
         tenant: presented.tenant.into(),
         role: key.role.clone(),
-        permissions: role.iter().map(ToString::to_string).chain(key.permissions.iter().cloned()).collect(),
+        permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
         until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
     })
 }
@@ -136,6 +157,15 @@ async fn taken(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
     snapshot.map_err(|failure| Problem::internal(failure.0))
 }
 
+/// Whether there is such a tenant. Asked before anything of its name is, so that nobody makes objects by guessing.
+pub async fn is_tenant(id: &str) -> Result<bool, Failure> {
+    if id == FIRST_TENANT || snapshot::any(FIRST_TENANT).await?.has_tenant(id) {
+        return Ok(true);
+    }
+    // One made a moment ago elsewhere.
+    Ok(snapshot::refreshed(FIRST_TENANT).await?.has_tenant(id))
+}
+
 /// Who asks, and the snapshot that says so.
 pub async fn authenticate(
     request: &Request,
@@ -148,23 +178,54 @@ pub async fn authenticate(
             "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: npx wrangler secret put ADMIN_KEY",
         ));
     };
-    let presented = credentials(request).ok_or_else(|| unauthenticated(false))?;
+    let own = settings.oauth.then(|| origin_of(request, settings));
+    let own = own.as_deref();
+    let presented = presented(request).ok_or_else(|| unauthenticated(false, own))?;
+    recognize(presented, admin_key, own, age).await
+}
+
+/// Who presents this text. `own` is the issuer the gateway is itself, if it is one.
+pub async fn recognize(
+    presented: &str,
+    admin_key: &str,
+    own: Option<&str>,
+    age: Age,
+) -> Result<(Principal, Rc<Snapshot>), Problem> {
     // One comparison for every text that is no key: what is presented decides nothing else.
     let Some(presented) = key::parse(presented) else {
         if key::equal_secrets(presented, admin_key) {
             return Ok((admin(), taken(FIRST_TENANT, age).await?));
         }
-        return Err(unauthenticated(true));
+        if looks_like_token(presented) {
+            return by_token(presented, own, age).await;
+        }
+        return Err(unauthenticated(true, own));
     };
-    if presented.tenant != FIRST_TENANT {
-        return Err(unauthenticated(true));
+    if !is_tenant(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))? {
+        return Err(unauthenticated(true, own));
     }
     let mut snapshot = taken(presented.tenant, age).await?;
-    let mut found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+    let mut found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     if found.is_none() && age == Age::Any {
         // A key made a moment ago elsewhere is good here too.
         snapshot = taken(presented.tenant, Age::Current).await?;
-        found = snapshot.key(presented.id).and_then(|key| holder(key, &presented, clock::now()));
+        found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     }
-    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true))
+    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true, own))
+}
+
+/// Who presents a token. Issuers belong to the deployment: its first tenant's registry has them.
+async fn by_token(text: &str, own: Option<&str>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
+    let mut issuers = taken(FIRST_TENANT, age).await?;
+    let mut found = tokens::principal(text, &issuers, own, age).await;
+    // One made a moment ago elsewhere is good here too. And a tenant's stores confirm the tenant's revision, not this one.
+    let unsure = found.as_ref().map_or(true, |(found, _)| found.tenant != FIRST_TENANT && !issuers.is_fresh());
+    if unsure && age == Age::Any {
+        let known = issuers.revision;
+        issuers = taken(FIRST_TENANT, Age::Current).await?;
+        if issuers.revision != known {
+            found = tokens::principal(text, &issuers, own, age).await;
+        }
+    }
+    found.map_err(|refused| Problem { cause: Some(refused.to_string()), ..unauthenticated(true, own) })
 }

@@ -3,21 +3,6 @@
 //! In a granted permission `*` stands for one whole segment, or at the end for the rest. The object of
 //! `contexts:create` is `<service>.<capability>`; `llm.*` covers every capability of one service.
 
-/// What the shipped roles grant.
-pub fn shipped_role(name: &str) -> Option<&'static [&'static str]> {
-    Some(match name {
-        "admin" => &["*"],
-        "operator" => &["services:*", "limits:*", "usage:*", "audit:*"],
-        "caller" => &["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
-        "viewer" => &["*:read:*"],
-        // Nothing by itself: its keys name the one service they are for.
-        "service" => &[],
-        _ => return None,
-    })
-}
-
-pub const SHIPPED_ROLES: [&str; 5] = ["admin", "operator", "caller", "viewer", "service"];
-
 fn object_matches(granted: &str, asked: &str) -> bool {
     match (granted.split_once('.'), asked.split_once('.')) {
         (Some((service, capability)), Some((asked_service, asked_capability))) => {
@@ -49,6 +34,58 @@ pub fn covers(granted: &str, asked: &str) -> bool {
     }
 }
 
+/// What two words in the same place both cover, or nothing.
+fn meet_words(a: &str, b: &str) -> Option<String> {
+    if a == b || b == "*" {
+        return Some(a.into());
+    }
+    if a == "*" {
+        return Some(b.into());
+    }
+    let ((service, capability), (other_service, other_capability)) = (a.split_once('.')?, b.split_once('.')?);
+    let narrower = |a: &str, b: &str| {
+        if a == b || b == "*" { Some(a.to_string()) } else { (a == "*").then(|| b.to_string()) }
+    };
+    Some(format!("{}.{}", narrower(service, other_service)?, narrower(capability, other_capability)?))
+}
+
+/// The permission that covers what both cover, or nothing when there is nothing.
+pub fn meet(a: &str, b: &str) -> Option<String> {
+    let (mut left, mut right) = (a.split(':').peekable(), b.split(':').peekable());
+    let mut met: Vec<String> = Vec::new();
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => break,
+            (Some("*"), rest) if left.peek().is_none() => {
+                met.extend(rest.into_iter().chain(right).map(Into::into));
+                break;
+            }
+            (rest, Some("*")) if right.peek().is_none() => {
+                met.extend(rest.into_iter().chain(left).map(Into::into));
+                break;
+            }
+            (Some(one), Some(other)) => met.push(meet_words(one, other)?),
+            _ => return None,
+        }
+    }
+    Some(met.join(":"))
+}
+
+/// What both lists cover: a role's permissions as far as a token's scope goes.
+pub fn meet_all<A: AsRef<str>, B: AsRef<str>>(granted: &[A], scope: &[B]) -> Vec<String> {
+    let mut met: Vec<String> = Vec::new();
+    for permission in granted {
+        for within in scope {
+            if let Some(both) = meet(permission.as_ref(), within.as_ref())
+                && !met.contains(&both)
+            {
+                met.push(both);
+            }
+        }
+    }
+    met
+}
+
 /// Deny by default: whether any of the granted permissions covers the one asked for.
 pub fn allows<S: AsRef<str>>(granted: &[S], asked: &str) -> bool {
     granted.iter().any(|permission| covers(permission.as_ref(), asked))
@@ -67,7 +104,9 @@ pub fn valid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::role::shipped;
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_star_is_a_segment_or_the_rest() {
@@ -102,11 +141,57 @@ mod tests {
     }
 
     #[test]
+    fn two_permissions_meet_in_what_both_cover() {
+        for (a, b, both) in [
+            ("*", "keys:write", Some("keys:write")),
+            ("*", "*", Some("*")),
+            ("services:*", "*:read:*", Some("services:read:*")),
+            ("contexts:create:*", "contexts:create:llm.*", Some("contexts:create:llm.*")),
+            ("contexts:create:llm.*", "contexts:create:*.chat", Some("contexts:create:llm.chat")),
+            ("contexts:read:*", "contexts:read", Some("contexts:read")),
+            ("contexts:read", "contexts:*", Some("contexts:read")),
+            ("contexts:read", "contexts:cancel", None),
+            ("contexts:create:a.*", "contexts:create:b.*", None),
+            ("contexts:read", "contexts:read:a", None),
+        ] {
+            assert_eq!(meet(a, b).as_deref(), both, "{a} and {b}");
+            assert_eq!(meet(b, a).as_deref(), both, "{b} and {a}");
+        }
+        assert_eq!(meet_all(&["keys:*", "services:read"], &["*:read"]), ["keys:read", "services:read"]);
+        assert!(meet_all(&["*"], &["openid", "profile"]).iter().all(|met| !allows(&[met], "keys:read")));
+    }
+
+    proptest! {
+        /// Nobody grants what they do not have: who holds what covers a permission holds all that it covers.
+        #[test]
+        fn what_covers_a_permission_covers_all_that_the_permission_does(
+            held in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
+            given in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
+            asked in "(a|b)(:(a|b)){0,1}(:(a|a\\.b|b\\.b|b\\.a)){0,1}",
+        ) {
+            if covers(&held, &given) && covers(&given, &asked) {
+                prop_assert!(covers(&held, &asked), "{} {} {}", held, given, asked);
+            }
+        }
+
+        /// Nothing more than both, and nothing less.
+        #[test]
+        fn what_two_permissions_meet_in_is_what_both_cover(
+            a in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
+            b in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
+            asked in "(a|b)(:(a|b)){0,1}(:(a|a\\.b|b\\.b|b\\.a)){0,1}",
+        ) {
+            let both = covers(&a, &asked) && covers(&b, &asked);
+            prop_assert_eq!(meet(&a, &b).is_some_and(|met| covers(&met, &asked)), both, "{} {} {}", a, b, asked);
+        }
+    }
+
+    #[test]
     fn nothing_granted_allows_nothing() {
         assert!(!allows::<&str>(&[], "contexts:read"));
-        assert!(allows(shipped_role("caller").unwrap(), "contexts:create:llm.chat"));
-        assert!(!allows(shipped_role("caller").unwrap(), "contexts:read:*"));
-        assert!(!allows(shipped_role("viewer").unwrap(), "contexts:create:llm.chat"));
-        assert_eq!(shipped_role("root"), None);
+        let of = |role| shipped(role).unwrap().permissions;
+        assert!(allows(of("caller"), "contexts:create:llm.chat"));
+        assert!(!allows(of("caller"), "contexts:read:*"));
+        assert!(!allows(of("viewer"), "contexts:create:llm.chat"));
     }
 }

@@ -12,9 +12,11 @@ use futures_util::future::{join_all, select};
 use futures_util::stream::FuturesUnordered;
 
 use crate::auth::FIRST_TENANT;
+use crate::core::audit::By;
 use crate::core::id::StoreId;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::events;
+use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -34,6 +36,11 @@ const AT_ONCE: usize = 8;
 const IN_LINE: usize = 6;
 /// A consumer with room looks for more after this.
 const LOOK_AGAIN_MS: u64 = 2_000;
+
+/// Tenants one sweep looks at: an invocation may ask so many objects and no more.
+const TENANTS_AT_ONCE: usize = 100;
+/// How long a deleted tenant is swept, until what it had is deleted, in milliseconds.
+const ENDING_MS: u64 = 3 * 86_400_000;
 
 /// Contexts a consumer has standing in line, by the service they want.
 type InLine = Rc<RefCell<BTreeMap<String, usize>>>;
@@ -116,9 +123,46 @@ async fn claim(
     Ok(None)
 }
 
-/// Every minute: wakes what a dead alarm left asleep.
+/// Every minute: wakes what a dead alarm left asleep, of every tenant; of some at a time where there are many.
 pub async fn sweep() -> Result<(), Failure> {
-    let tenant = FIRST_TENANT;
+    let own = snapshot::refreshed(FIRST_TENANT).await?;
+    sweep_tenant(FIRST_TENANT).await?;
+    let now = clock::now();
+    let tenants: Vec<&Kept> = own
+        .kept
+        .iter()
+        .filter(|kept| kept.kind == Document::Tenant)
+        .filter(|kept| kept.deleted_at.is_none_or(|at| now.since(at) < ENDING_MS))
+        .collect();
+    let pages = tenants.len().div_ceil(TENANTS_AT_ONCE).max(1);
+    let page = usize::try_from(now.0 / 60_000).unwrap_or(0) % pages;
+    let sweeps = tenants.chunks(TENANTS_AT_ONCE).nth(page).unwrap_or_default().iter().map(|kept| async move {
+        let swept = async {
+            if kept.deleted_at.is_some() {
+                close(&kept.id).await?;
+            }
+            sweep_tenant(&kept.id).await
+        };
+        if let Err(failure) = swept.await {
+            log(&format!(
+                r#"{{"level":"warn","message":"not swept","tenant":{:?},"detail":{:?}}}"#,
+                kept.id, failure.0
+            ));
+        }
+    });
+    join_all(sweeps).await;
+    Ok(())
+}
+
+/// Ends a deleted tenant, in case that was not reached when it was deleted.
+async fn close(tenant: &str) -> Result<(), Failure> {
+    let by = By { actor: "gateway".into(), ..By::default() };
+    let message = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Close, by };
+    let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &message, PATIENCE_MS).await?;
+    Ok(())
+}
+
+async fn sweep_tenant(tenant: &str) -> Result<(), Failure> {
     let snapshot = snapshot::refreshed(tenant).await?;
     let sweeps = snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
@@ -131,7 +175,7 @@ pub async fn sweep() -> Result<(), Failure> {
         }
     });
     join_all(sweeps).await;
-    let ask = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Sweep };
+    let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
     let _: events::messages::Reply =
         objects::send(Kind::Events, tenant, "", &events::messages::Ask::Sweep, PATIENCE_MS).await?;

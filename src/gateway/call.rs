@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
-use crate::auth::Principal;
+use crate::auth::{self, Age, Principal};
+use crate::core::audit::By;
 use crate::core::id::{Region, StoreId, ulid, valid_request_id};
 use crate::core::json::{self, MAX_DEPTH};
 use crate::core::problem::{Code, Problem};
@@ -19,6 +20,7 @@ use crate::platform::settings::Settings;
 use crate::platform::{clock, log, random};
 
 use super::answer::internal;
+use super::credentials;
 
 /// The largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -43,6 +45,8 @@ pub struct Call {
 pub struct Caller {
     pub principal: Principal,
     pub snapshot: Rc<Snapshot>,
+    /// For the audit log, should it write.
+    pub by: By,
 }
 
 impl Call {
@@ -65,6 +69,16 @@ impl Call {
 
     pub fn method(&self) -> &str {
         self.request.method()
+    }
+
+    /// The client's address, as the platform saw it.
+    pub fn address(&self) -> &str {
+        self.request.header("cf-connecting-ip").unwrap_or("unknown")
+    }
+
+    /// The query as it came.
+    pub fn query_text(&self) -> &str {
+        &self.query
     }
 
     /// A query member's first value, decoded.
@@ -168,6 +182,15 @@ impl Caller {
     /// The registry, asked now: a write that has answered is seen.
     pub async fn refresh(&mut self) -> Result<(), Problem> {
         self.snapshot = snapshot::refreshed(&self.principal.tenant).await.map_err(internal)?;
+        Ok(())
+    }
+
+    /// Looks again who asks, after the registry was found to have changed.
+    pub async fn authenticate_again(&mut self, call: &Call) -> Result<(), Problem> {
+        match auth::authenticate(&call.request, &call.settings, Age::Any).await {
+            Ok((principal, _)) => self.principal = principal,
+            Err(problem) => return Err(credentials::refused(call, problem).await),
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::auth::FIRST_TENANT;
+use crate::auth;
 use crate::core::callback::{self, Said};
 use crate::core::context::Outcome;
 use crate::core::id::ContextId;
@@ -26,7 +26,10 @@ fn unknown() -> Problem {
 }
 
 pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
-    let tenant = callback::tenant_of(token).filter(|tenant| *tenant == FIRST_TENANT).ok_or_else(unknown)?;
+    let tenant = callback::tenant_of(token).ok_or_else(unknown)?;
+    if !auth::is_tenant(tenant).await.map_err(internal)? {
+        return Err(unknown());
+    }
     let snapshot = snapshot::any(tenant).await.map_err(internal)?;
     let (id, lease) = snapshot.callback_key.read(tenant, token).ok_or_else(unknown)?;
     let body = call.json_body().await?;

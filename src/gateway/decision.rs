@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth::{self, Age, Principal};
+use crate::auth::{self, Principal};
 use crate::core::context::Admission;
 use crate::core::id::ContextId;
 use crate::core::json::Fault;
@@ -133,7 +133,7 @@ pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_
             let before = caller.snapshot.revision;
             caller.refresh().await?;
             if caller.snapshot.revision != before {
-                caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
+                caller.authenticate_again(call).await?;
             }
             decide(call, &caller.principal, &caller.snapshot, new)
         }

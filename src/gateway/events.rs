@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::auth::{Age, FIRST_TENANT, Principal};
+use crate::auth::{self, Age, Principal};
 use crate::core::canonical::digest;
 use crate::core::cursor;
 use crate::core::filter::Filter;
@@ -57,7 +57,10 @@ async fn who_looks(call: &Call) -> Result<Viewer, Problem> {
     };
     // A ticket's tenant is in the ticket, as a key's is in the key.
     let tenant = ticket.strip_prefix(TICKET_PREFIX).and_then(|rest| rest.split_once('_')).map(|(tenant, _)| tenant);
-    let tenant = tenant.filter(|tenant| *tenant == FIRST_TENANT).ok_or_else(refused)?;
+    let tenant = tenant.ok_or_else(refused)?;
+    if !auth::is_tenant(tenant).await.map_err(internal)? {
+        return Err(refused());
+    }
     match ask_hub(tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await? {
         Reply::Ticket(Some(viewer)) => Ok(viewer),
         _ => Err(refused()),

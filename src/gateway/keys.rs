@@ -2,17 +2,18 @@
 
 use serde::Serialize;
 
-use crate::core::json::{Fault, Object};
+use crate::core::json::Object;
 use crate::core::key;
-use crate::core::permission::{self, shipped_role};
 use crate::core::problem::Problem;
-use crate::core::time::{Timestamp, as_text};
+use crate::core::role;
+use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::objects::registry::messages::{Ask, Key, NewKey, Reply};
 use crate::platform::{clock, random};
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
+use super::roles::may_grant;
 use super::services::{ask_registry, refusal};
 
 const DAY_MS: u64 = 86_400_000;
@@ -35,9 +36,12 @@ struct KeyView<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
     expires_at: Timestamp,
+    /// To the hour.
+    #[serde(serialize_with = "as_optional_text")]
+    last_used_at: Option<Timestamp>,
 }
 
-fn view<'a>(key: &'a Key, secret: Option<&'a str>) -> KeyView<'a> {
+fn view<'a>(key: &'a Key, secret: Option<&'a str>, used: &[(String, Timestamp)]) -> KeyView<'a> {
     KeyView {
         id: &key.id,
         secret,
@@ -48,6 +52,7 @@ fn view<'a>(key: &'a Key, secret: Option<&'a str>) -> KeyView<'a> {
         created_by: &key.created_by,
         created_at: key.created_at,
         expires_at: key.expires_at,
+        last_used_at: used.iter().find(|(id, _)| *id == key.id).map(|(_, at)| *at),
     }
 }
 
@@ -58,28 +63,20 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
     let name = body.string("name", 1..=200);
     let name = body.require("name", name).unwrap_or_default();
-    let known_role = |role: &str| shipped_role(role).map(|_| role.to_string());
-    let role = body.parsed("role", "admin, operator, caller, viewer or service", known_role);
+    let known_role = |role: &str| caller.snapshot.role(role).map(|_| role.to_string());
+    let role = body.parsed("role", "the name of a role: GET /v1/roles lists them", known_role);
     let role = body.require("role", role).unwrap_or_default();
-    let permissions = body.strings("permissions", 50, 160).unwrap_or_default();
+    let permissions = role::permissions(&mut body, 50).unwrap_or_default();
     let days = body.integer("expires_in_days", 1..=3650).unwrap_or(DEFAULT_DAYS);
-    for (index, wanted) in permissions.iter().enumerate() {
-        if !permission::valid(wanted) {
-            body.faults([Fault::new(
-                format!("#/permissions/{index}"),
-                "must be a permission such as contexts:create:llm.*",
-            )]);
-        }
+    if role == role::SERVICE && role::service_of(&permissions).is_none() {
+        let detail = "must be services:heartbeat:<id>, services:connect:<id> or both, with the id of one service";
+        body.fault("permissions", detail);
     }
     let faults = body.finish();
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
-    // Nobody gives what they do not have.
-    let granted = shipped_role(&role).unwrap_or_default().iter().copied().chain(permissions.iter().map(String::as_str));
-    for permission in granted {
-        caller.principal.require(permission)?;
-    }
+    may_grant(&caller.principal, granted(caller, &role, &permissions))?;
     let minted = key::mint(&caller.principal.tenant, random::bytes());
     let new = NewKey {
         id: minted.id,
@@ -91,13 +88,18 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         created_by: caller.principal.principal.clone(),
         expires_at: clock::now().plus_ms(days * DAY_MS),
     };
-    made(ask_registry(caller, Ask::CreateKey(new)).await?, &minted.secret)
+    made(ask_registry(caller, Ask::CreateKey(new)).await?, &minted.secret, &[])
 }
 
-fn made(reply: Reply, secret: &str) -> Result<Answer, Problem> {
+/// All that a key with this role and these permissions may do.
+fn granted<'a>(caller: &'a Caller, role: &str, permissions: &'a [String]) -> impl Iterator<Item = &'a str> {
+    caller.snapshot.role(role).into_iter().flatten().chain(permissions.iter().map(String::as_str))
+}
+
+fn made(reply: Reply, secret: &str, used: &[(String, Timestamp)]) -> Result<Answer, Problem> {
     match reply {
         Reply::Key(key) => {
-            let answer = Answer::json(201, &view(&key, Some(secret)))?;
+            let answer = Answer::json(201, &view(&key, Some(secret), used))?;
             Ok(answer.with("location", &format!("/v1/keys/{}", key.id)))
         }
         other => Err(refusal(other, "key")),
@@ -116,13 +118,10 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     }
     // A new secret is the key itself: nobody takes over more than they have.
     let known = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
-    let granted = shipped_role(&known.role).unwrap_or_default().iter().copied();
-    for permission in granted.chain(known.permissions.iter().map(String::as_str)) {
-        caller.principal.require(permission)?;
-    }
+    may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     let minted = key::mint_again(id.into(), &random::bytes::<32>());
     let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
-    made(ask_registry(caller, ask).await?, &minted.secret)
+    made(ask_registry(caller, ask).await?, &minted.secret, &last_used(caller).await?)
 }
 
 pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
@@ -133,15 +132,24 @@ pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     }
 }
 
+/// When keys were used last, which no snapshot has.
+async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Problem> {
+    match ask_registry(caller, Ask::LastUsed).await? {
+        Reply::LastUsed(used) => Ok(used),
+        _ => Err(Problem::internal("the registry answered something else")),
+    }
+}
+
 pub async fn get(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("keys:read")?;
     let key = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
-    Answer::json(200, &view(key, None))
+    Answer::json(200, &view(key, None, &last_used(caller).await?))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("keys:read")?;
     call.only_query(&[])?;
-    let data: Vec<KeyView<'_>> = caller.snapshot.keys.iter().map(|key| view(key, None)).collect();
+    let used = last_used(caller).await?;
+    let data: Vec<KeyView<'_>> = caller.snapshot.keys.iter().map(|key| view(key, None, &used)).collect();
     page(call, &data, None)
 }

@@ -6,20 +6,27 @@
 //! give an [`Answer`] or a [`Problem`]; everything common to all answers is added here.
 
 pub mod answer;
+mod audit;
 mod call;
 mod callbacks;
 mod capabilities;
+mod clients;
 mod contexts;
 mod cors;
+mod credentials;
 mod decision;
 mod events;
+mod issuers;
 mod keys;
 mod lists;
 mod log_line;
 mod measured;
 mod meta;
+mod oauth;
+mod roles;
 mod routes;
 mod services;
+mod tenants;
 
 use wasm_bindgen::JsValue;
 

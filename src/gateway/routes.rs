@@ -4,12 +4,16 @@
 //! method with 405 and what it allows.
 
 use crate::auth::{self, Age};
+use crate::core::audit::By;
 use crate::core::problem::{Code, Problem};
 use crate::platform::clock;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::{callbacks, capabilities, contexts, events, keys, lists, measured, meta, services};
+use super::{
+    audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, lists, measured, meta,
+    oauth, roles, services, tenants,
+};
 
 /// A path, with what it names.
 enum Route<'p> {
@@ -32,6 +36,16 @@ enum Route<'p> {
     Keys,
     Key(&'p str),
     KeyRotate(&'p str),
+    Roles,
+    Role(&'p str),
+    Issuers,
+    Issuer(&'p str),
+    Clients,
+    Client(&'p str),
+    OAuth(oauth::Endpoint<'p>),
+    Tenants,
+    Tenant(&'p str),
+    Audit,
     Events,
     Tickets,
     WhoAmI,
@@ -60,11 +74,21 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "keys"] => Route::Keys,
         ["v1", "keys", id] => Route::Key(id),
         ["v1", "keys", id, "rotate"] => Route::KeyRotate(id),
+        ["v1", "roles"] => Route::Roles,
+        ["v1", "roles", name] => Route::Role(name),
+        ["v1", "issuers"] => Route::Issuers,
+        ["v1", "issuers", name] => Route::Issuer(name),
+        ["v1", "clients"] => Route::Clients,
+        ["v1", "clients", id] => Route::Client(id),
+        ["v1", "tenants"] => Route::Tenants,
+        ["v1", "tenants", id] => Route::Tenant(id),
+        ["v1", "audit"] => Route::Audit,
         ["v1", "events"] => Route::Events,
         ["v1", "tickets"] => Route::Tickets,
         ["v1", "whoami"] => Route::WhoAmI,
         ["v1", "costs"] if call.settings.count_costs => Route::Costs,
         ["panic", place] if call.settings.panic_routes => Route::Panic(place),
+        [".well-known" | "oauth", ..] if call.settings.oauth => Route::OAuth(oauth::find(&segments)?),
         ["v1", ..] | ["panic", ..] => return None,
         _ => Route::Console,
     })
@@ -76,6 +100,9 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console => "GET, HEAD",
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
+        Route::OAuth(endpoint) => oauth::methods(endpoint),
+        Route::Roles | Route::Issuers | Route::Clients | Route::Tenants | Route::Audit => "GET",
+        Route::Role(_) | Route::Issuer(_) | Route::Client(_) | Route::Tenant(_) => "GET, PUT, DELETE",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
@@ -105,6 +132,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Events, "GET") => return events::stream(call).await,
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Callback(token), "POST") => return callbacks::post(call, token).await,
+        (Route::OAuth(endpoint), _) => return oauth::serve(call, endpoint).await,
         (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }
@@ -134,6 +162,23 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Key(id), "GET") => keys::get(&caller, id).await,
         (Route::Key(id), "DELETE") => keys::revoke(&caller, id).await,
         (Route::KeyRotate(id), "POST") => keys::rotate(call, &caller, id).await,
+        (Route::Roles, "GET") => roles::list(call, &caller).await,
+        (Route::Role(name), "GET") => roles::get(&caller, name).await,
+        (Route::Role(name), "PUT") => roles::put(call, &caller, name).await,
+        (Route::Role(name), "DELETE") => roles::delete(call, &caller, name).await,
+        (Route::Issuers, "GET") => issuers::list(call, &caller).await,
+        (Route::Issuer(name), "GET") => issuers::get(call, &caller, name).await,
+        (Route::Issuer(name), "PUT") => issuers::put(call, &caller, name).await,
+        (Route::Issuer(name), "DELETE") => issuers::delete(call, &caller, name).await,
+        (Route::Clients, "GET") => clients::list(call, &caller).await,
+        (Route::Client(id), "GET") => clients::get(call, &caller, id).await,
+        (Route::Client(id), "PUT") => clients::put(call, &caller, id).await,
+        (Route::Client(id), "DELETE") => clients::delete(call, &caller, id).await,
+        (Route::Tenants, "GET") => tenants::list(call, &caller).await,
+        (Route::Tenant(id), "GET") => tenants::get(&caller, id).await,
+        (Route::Tenant(id), "PUT") => tenants::put(call, &caller, id).await,
+        (Route::Tenant(id), "DELETE") => tenants::delete(call, &caller, id).await,
+        (Route::Audit, "GET") => audit::list(call, &caller).await,
         (Route::Tickets, "POST") => events::ticket(call, caller).await,
         (Route::WhoAmI, "GET") => Answer::json(200, &caller.principal),
         (Route::Costs, "GET") => meta::costs(&caller),
@@ -144,7 +189,16 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
 /// Who asks. Timed, as it may have to ask the registry.
 pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     let before = clock::now();
-    let (principal, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
+    let (principal, snapshot) = match auth::authenticate(&call.request, &call.settings, age).await {
+        Ok(found) => found,
+        Err(problem) => return Err(credentials::refused(call, problem).await),
+    };
+    credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
-    Ok(Caller { principal, snapshot })
+    let by = By {
+        actor: principal.principal.clone(),
+        request_id: call.request_id.clone(),
+        address: call.address().to_string(),
+    };
+    Ok(Caller { principal, snapshot, by })
 }

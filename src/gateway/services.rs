@@ -17,7 +17,7 @@ use super::lists::page;
 
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
 /// A write waits for every store to know of it.
-const WRITE_PATIENCE_MS: u64 = 15_000;
+pub const WRITE_PATIENCE_MS: u64 = 15_000;
 
 fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
     registered.service.view(measured, registered.created_at, registered.updated_at)
@@ -35,7 +35,7 @@ fn etag(registered: &Registered, measured: &Measured) -> String {
 /// Asks the registry of the caller's tenant.
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     let tenant = &caller.principal.tenant;
-    let message = Message { tenant: tenant.clone(), ask };
+    let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
     objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
@@ -43,6 +43,10 @@ pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
 pub fn refusal(reply: Reply, what: &str) -> Problem {
     match reply {
         Reply::Absent => Problem::not_found(what),
+        Reply::InUse { by } => {
+            let detail = format!("This {what} is in use by {}. Change or delete them first.", by.join(", "));
+            Problem::new(Code::Conflict, detail)
+        }
         Reply::Faults(faults) => Problem::invalid(faults),
         Reply::Refused(Refusal::PreconditionRequired) => Problem::new(
             Code::PreconditionRequired,
@@ -78,7 +82,7 @@ fn written(reply: Reply) -> Result<Answer, Problem> {
     }
 }
 
-fn checked_id(id: &str) -> Result<String, Problem> {
+pub fn checked_id(id: &str) -> Result<String, Problem> {
     if valid_name(id) {
         return Ok(id.to_string());
     }
@@ -104,7 +108,7 @@ pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
 }
 
 /// The body was found to be UTF-8 when it was checked.
-fn text(body: Vec<u8>) -> String {
+pub fn text(body: Vec<u8>) -> String {
     String::from_utf8(body).unwrap_or_default()
 }
 
@@ -121,12 +125,17 @@ pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let measured = entry.measured();
     let tag = etag(&entry.registered, &measured);
-    if call.request.header("if-none-match").is_some_and(|known| {
-        known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
-    }) {
+    if unchanged(call, &tag) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
     Ok(Answer::json(200, &view(&entry.registered, &measured))?.with("etag", &tag))
+}
+
+/// Whether the caller has what this entity tag stands for (RFC 9110 §13.1.2).
+pub fn unchanged(call: &Call, tag: &str) -> bool {
+    call.request.header("if-none-match").is_some_and(|known| {
+        known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
+    })
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {

@@ -6,6 +6,7 @@
 
 pub mod contexts;
 pub mod events;
+pub mod grants;
 pub mod lanes;
 pub mod registry;
 

@@ -3,11 +3,11 @@
 // Its Rust face is `mod.rs`. Nothing in here decides anything.
 import { env } from "cloudflare:workers";
 
-/** An object's namespace. @typedef {0 | 1 | 2 | 3} Kind */
-/** @template T @typedef {[T, T, T, T]} ByKind */
+/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4} Kind */
+/** @template T @typedef {[T, T, T, T, T]} ByKind */
 
-/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES"]} */
-const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES"];
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS"]} */
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS"];
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
@@ -43,7 +43,7 @@ export function install(callback) {
 }
 
 /** @param {number} token @param {PromiseLike<unknown>} promise */
-function watch(token, promise) {
+export function watch(token, promise) {
   const born = generation;
   promise.then(
     (value) => { if (born === generation) resume(token, true, value); },
@@ -287,6 +287,24 @@ export function probe(token, url, headers, milliseconds) {
     },
     (/** @type {Error} */ error) => (error.name === "TimeoutError" ? -1 : 0),
   ));
+}
+
+/**
+ * Reads a small document. Redirects are not followed; what is longer than `limit` or not there gives nothing.
+ * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit
+ */
+export function readDocument(token, url, milliseconds, limit) {
+  const signal = AbortSignal.timeout(milliseconds);
+  const init = /** @type {const} */ ({ headers: { accept: "application/json" }, redirect: "manual", signal });
+  watch(token, fetch(url, init).then(async (response) => {
+    if (response.status !== 200) {
+      response.body?.cancel().catch(() => {});
+      throw new Error(`status ${response.status}`);
+    }
+    const bytes = await read(response, limit);
+    if (bytes === undefined) throw new Error("too large");
+    return [bytes, response.headers.get("cache-control") ?? ""];
+  }));
 }
 
 /** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */

@@ -3,6 +3,7 @@
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
+use super::Failure;
 use super::http::Headers;
 use super::tasks::Awaited;
 use crate::core::upstream::{Answer, MAX_ANSWER_BYTES};
@@ -29,6 +30,8 @@ extern "C" {
     fn call_service(token: u32, deletes: bool, url: &str, headers: &str, body: &str, limit: f64);
     fn abort(token: u32);
     fn probe(token: u32, url: &str, headers: &str, milliseconds: f64);
+    #[wasm_bindgen(js_name = readDocument)]
+    fn read_document(token: u32, url: &str, milliseconds: f64, limit: f64);
 }
 
 /// `Retry-After` in seconds; a date is not worth reading a clock for.
@@ -120,4 +123,18 @@ pub async fn look(url: &str, headers: &Headers, milliseconds: u64) -> Looked {
         Some(status) if status < 0.0 => Looked::TimedOut,
         _ => Looked::Unreachable,
     }
+}
+
+/// A small JSON document that was read, and what its server says of how long it holds.
+pub struct Document {
+    pub body: Vec<u8>,
+    pub cache_control: String,
+}
+
+/// Reads a document of at most `limit` bytes. Fails for whatever is not 200, redirects among it.
+pub async fn document(url: &str, milliseconds: u64, limit: usize) -> Result<Document, Failure> {
+    let read = Awaited::new(|token| read_document(token, url, milliseconds as f64, limit as f64)).await?;
+    let parts: js_sys::Array = read.unchecked_into();
+    let body = parts.get(0).unchecked_into::<Uint8Array>().to_vec();
+    Ok(Document { body, cache_control: parts.get(1).as_string().unwrap_or_default() })
 }

@@ -23,6 +23,7 @@ pub enum Kind {
     Contexts = 1,
     Events = 2,
     Lanes = 3,
+    Grants = 4,
 }
 
 /// How long an object may take to reply, in milliseconds.

@@ -7,6 +7,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
+use crate::core::oauth::ring::LIFE_MS;
 
 #[derive(Debug, Default)]
 pub struct Settings {
@@ -19,8 +20,15 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     pub event_retention_hours: u64,
     pub context_retention_days: u64,
+    pub audit_retention_days: u64,
     /// Where services reach the gateway, when it is not where clients do.
     pub public_url: Option<String>,
+    /// The gateway is an OAuth authorization server.
+    pub oauth: bool,
+    /// Clients may register themselves there (RFC 7591).
+    pub oauth_registration: bool,
+    /// How long one of its keys signs, in milliseconds.
+    pub oauth_key_ms: u64,
     /// How long a breaker is open after its first trip, in milliseconds.
     pub breaker_open_ms: u64,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
@@ -52,7 +60,14 @@ fn read(env: &JsValue) -> Settings {
             .and_then(|n| n.parse().ok())
             .unwrap_or(30)
             .clamp(1, 3650),
+        audit_retention_days: text("AUDIT_RETENTION_DAYS").and_then(|n| n.parse().ok()).unwrap_or(90).clamp(1, 3650),
         public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
+        oauth: flag("OAUTH"),
+        oauth_registration: flag("OAUTH_REGISTRATION"),
+        oauth_key_ms: text("OAUTH_KEY_DAYS")
+            .and_then(|days| days.parse::<f64>().ok())
+            .map_or(LIFE_MS, |days| (days * 86_400_000.0) as u64)
+            .clamp(1_000, 3650 * 86_400_000),
         breaker_open_ms: text("BREAKER_OPEN_MS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(OPEN_MS)

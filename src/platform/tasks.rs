@@ -30,6 +30,7 @@ extern "C" {
     #[wasm_bindgen(js_name = stopTick)]
     fn stop_tick(timer: f64);
     fn leave(family: u32);
+    fn watch(token: u32, promise: &JsValue);
 }
 
 /// A family's timer looks again after this, in milliseconds, so that what is over sooner never moves it.
@@ -256,6 +257,11 @@ pub fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static)
 /// The family of the task that is being polled, for what the boundary keeps for all of one.
 pub fn family() -> u32 {
     LOOP.with(|tasks| tasks.family.get())
+}
+
+/// The outcome of a promise the platform gave.
+pub fn outcome(promise: &JsValue) -> Awaited {
+    Awaited::new(|token| watch(token, promise))
 }
 
 /// An operation of the platform. `start` is given the token the boundary calls back with.

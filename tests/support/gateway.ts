@@ -18,6 +18,8 @@ export type GatewayOptions = {
   port?: number;
   /** False: answers are not held against the contract. */
   contract?: boolean;
+  /** True: beside it runs a second isolate of the Worker on the same objects, as elsewhere in the world. */
+  elsewhere?: boolean;
 };
 
 export type RequestOptions = {
@@ -50,6 +52,8 @@ export type Gateway = {
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>;
   /** The same with the body left to be read: for streams. Not held against the contract. */
   open(method: string, path: string, options?: RequestOptions): Promise<Response>;
+  /** Asks the second isolate, with this bearer; gives the status. */
+  askElsewhere(method: string, path: string, key: string, body?: object): Promise<number>;
   mf: Miniflare;
   /** Throws an object out of memory; its sockets hibernate (default) or are closed. */
   evict(className: string, name: string, options?: { webSockets?: "hibernate" | "close" }): Promise<void>;
@@ -68,8 +72,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   // Also when a test fails before it stops its gateway.
   if (options.persist === undefined) process.once("exit", forget);
   const logs: string[] = [];
+  const worker = workerOptions(configuration, { ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", ...options.vars });
   const mf = new Miniflare({
-    ...workerOptions(configuration, { ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", ...options.vars }),
+    ...(options.elsewhere ? { workers: [worker, elsewhere(worker)] } : worker),
     host: "127.0.0.1",
     port: options.port ?? 0,
     cf: false,
@@ -103,6 +108,14 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
       const answer = { status: response.status, headers: response.headers, text, json: parsed(text) };
       if (request.contract !== false) contract?.checkAnswer(method, path, answer.status, answer.headers, text);
       return answer;
+    },
+    async askElsewhere(method, path, key, body) {
+      // miniflare's types lean on a package that is not here.
+      const worker = (await mf.getWorker("elsewhere")) as unknown as { fetch: typeof fetch };
+      const headers = { authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) };
+      const answer = await worker.fetch(url + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+      await answer.arrayBuffer();
+      return answer.status;
     },
     async evict(className, name, { webSockets = "hibernate" } = {}) {
       await mf.unsafeEvictDurableObject(configuration.name, className, { name, webSockets });
@@ -150,6 +163,12 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** The same Worker once more, on the first one's objects. */
+function elsewhere({ durableObjects, queueConsumers: _, assets: __, ...worker }: ReturnType<typeof workerOptions>) {
+  const theirs = Object.entries(durableObjects).map(([binding, one]) => [binding, { ...(one as object), scriptName: worker.name }]);
+  return { ...worker, name: "elsewhere", durableObjects: Object.fromEntries(theirs) };
 }
 
 /** wrangler.toml in miniflare's words. */

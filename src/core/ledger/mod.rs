@@ -161,6 +161,11 @@ impl<S: Shelf> Ledger<S> {
         Ok(ledger)
     }
 
+    /// How long ended contexts are kept from now on.
+    pub fn retain(&mut self, retention_ms: u64) {
+        self.retention_ms = retention_ms;
+    }
+
     fn recover(&mut self) -> Result<(), Broken> {
         let mut untold: Vec<(Head, Option<Box<RawValue>>, bool)> = Vec::new();
         for (head, result) in self.shelf.untold()? {

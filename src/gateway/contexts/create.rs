@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth::{self, Age, Principal};
+use crate::auth::Principal;
 use crate::core::canonical;
 use crate::core::id::ContextId;
 use crate::core::idempotency::{self, Claim};
@@ -106,7 +106,7 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
         match reply? {
             Reply::Stale { .. } => {
                 caller.snapshot = snapshot::refreshed(&caller.principal.tenant).await.map_err(internal)?;
-                caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
+                caller.authenticate_again(call).await?;
             }
             Reply::Admitted { lease, view } if lease.is_some() || offers => {
                 let lease = lease.unwrap_or(0);

@@ -7,7 +7,7 @@ mod waiting;
 
 use serde_json::value::RawValue;
 
-use crate::auth::{self, Age};
+use crate::auth;
 use crate::core::context::Background;
 use crate::core::id::ContextId;
 use crate::core::json::Object;
@@ -40,7 +40,7 @@ async fn visible(
     let reply = ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone())).await.map_err(internal)?;
     if caller.snapshot.revision != revision {
         // The store knew of a change: who asks may be nobody any more.
-        caller.principal = auth::authenticate(&call.request, &call.settings, Age::Any).await?.0;
+        caller.authenticate_again(call).await?;
     }
     match reply {
         Reply::Context(found) if found.owner == caller.principal.principal || caller.principal.sees_all_contexts() => {
@@ -55,6 +55,7 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     let preference = prefer::parse(call.request.header("prefer"));
     let seconds = preference.wait_seconds.map(|seconds| seconds.min(MOST_WAIT));
     let (id, mut found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    caller.principal.require("contexts:read")?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
         let milliseconds = u64::from(seconds) * 1000;
         (_, found) =
@@ -71,6 +72,7 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
 pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("contexts:cancel")?;
     let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    caller.principal.require("contexts:cancel")?;
     let tenant = caller.principal.tenant.clone();
     let cancel = Ask::Cancel { id: id.clone() };
     match ask_decided(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {

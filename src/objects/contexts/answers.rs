@@ -23,6 +23,11 @@ impl Store {
                 self.heard(revision);
                 return Ok(Reply::Done);
             }
+            Ask::Retain { days } => {
+                self.retain(days)?;
+                self.look_at_due(false);
+                return Ok(Reply::Done);
+            }
             // What has been executed is kept whatever the registry says meanwhile.
             Ask::Commit { id, report, result, stays_ms } => {
                 let committed = self

@@ -120,6 +120,10 @@ pub enum Ask {
     List(Query),
     /// The registry has changed.
     Revision,
+    /// From the registry: how many days ended contexts are kept; nothing: as the deployment does.
+    Retain {
+        days: Option<u64>,
+    },
     /// Sends out what is still to be told.
     Flush,
     /// Looks at all that is due and sets the alarm again.

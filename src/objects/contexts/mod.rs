@@ -32,6 +32,7 @@ use tables::Tables;
 /// A store that has not heard from its registry for this long asks before it admits.
 const TRUST_MS: u64 = 30_000;
 const DAY_MS: u64 = 86_400_000;
+const RETENTION: &str = "retention_days";
 
 #[derive(Debug, Clone)]
 struct Identity {
@@ -46,6 +47,9 @@ struct Store {
     waiters: RefCell<HashMap<ContextId, Vec<oneshot::Sender<()>>>>,
     revision: Cell<u64>,
     heard_at: Cell<Timestamp>,
+    /// How many days the tenant wants ended contexts to be kept; and how many the deployment does.
+    own_days: Cell<Option<u64>>,
+    usual_days: u64,
     may_die: bool,
     dies_in_alarm: Cell<bool>,
 }
@@ -93,7 +97,8 @@ impl Store {
             _ => None,
         };
         let settings = settings::of(env);
-        let retention_ms = settings.context_retention_days * DAY_MS;
+        let own_days = tables.meta(RETENTION)?.and_then(|days| days.parse().ok());
+        let retention_ms = own_days.unwrap_or(settings.context_retention_days) * DAY_MS;
         Ok(Self {
             ledger: RefCell::new(Ledger::open(tables.clone(), retention_ms, clock::now())?),
             tables,
@@ -101,6 +106,8 @@ impl Store {
             waiters: RefCell::default(),
             revision: Cell::new(0),
             heard_at: Cell::new(Timestamp(0)),
+            own_days: Cell::new(own_days),
+            usual_days: settings.context_retention_days,
             may_die: settings.panic_routes,
             dies_in_alarm: Cell::new(false),
         })
@@ -166,8 +173,10 @@ impl Store {
     }
 
     fn is_current(&self, message: &Message) -> bool {
-        matches!(message.ask, Ask::Revision | Ask::Commit { .. } | Ask::Renew { .. } | Ask::Die { .. })
-            || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
+        matches!(
+            message.ask,
+            Ask::Revision | Ask::Retain { .. } | Ask::Commit { .. } | Ask::Renew { .. } | Ask::Die { .. }
+        ) || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
     }
 
     fn heard(&self, revision: u64) {
@@ -181,10 +190,23 @@ impl Store {
             return Ok(());
         };
         let ask = registry::messages::Ask::Hello { store };
-        let hello = registry::messages::Message { tenant: tenant.clone(), ask };
+        let hello = registry::messages::Message::new(tenant.clone(), ask);
         match objects::send(Kind::Registry, &tenant, "", &hello, objects::PATIENCE_MS).await? {
-            registry::messages::Reply::Revision { revision } => self.heard(revision),
+            registry::messages::Reply::Revision { revision, context_retention_days } => {
+                self.retain(context_retention_days)?;
+                self.heard(revision);
+            }
             _ => return Err(Failure("the registry answered something else".into())),
+        }
+        Ok(())
+    }
+
+    /// Keeps contexts for as long as the tenant says, from now on and after a restart.
+    fn retain(&self, days: Option<u64>) -> Result<(), Failure> {
+        if self.own_days.get() != days {
+            self.tables.set_meta(RETENTION, &days.map_or_else(String::new, |days| days.to_string()))?;
+            self.own_days.set(days);
+            self.ledger.borrow_mut().retain(days.unwrap_or(self.usual_days) * DAY_MS);
         }
         Ok(())
     }

@@ -14,11 +14,12 @@ use crate::platform::sql::{Row, Sql};
 
 use super::messages::Publish;
 
-const CREATE: [&str; 2] = [
+const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
      tenant TEXT NOT NULL, teller TEXT NOT NULL, heads TEXT NOT NULL, bundles TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS tickets (hash TEXT PRIMARY KEY, viewer TEXT NOT NULL, until INTEGER NOT NULL) \
      STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS kept (retention_ms INTEGER NOT NULL) STRICT",
 ];
 
 /// Rows deleted at a time.
@@ -83,6 +84,21 @@ impl Log {
             None => (1, BTreeMap::new()),
         };
         Ok(Self { sql, next, heads })
+    }
+
+    /// How long the tenant wants events to be kept, in milliseconds.
+    pub fn retention_ms(&self) -> Result<Option<u64>, Failure> {
+        Ok(self.sql.first("SELECT retention_ms FROM kept", &[])?.and_then(|row| row.integer(0)))
+    }
+
+    pub fn retain(&self, own_ms: Option<u64>) -> Result<(), Failure> {
+        self.sql.run("DELETE FROM kept", &[])?;
+        match own_ms {
+            Some(own_ms) => {
+                self.sql.run("INSERT INTO kept (retention_ms) VALUES (CAST(? AS INTEGER))", &[own_ms.into()])
+            }
+            None => Ok(()),
+        }
     }
 
     /// The last number known of a teller.

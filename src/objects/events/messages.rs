@@ -40,6 +40,8 @@ pub enum Ask {
     UseTicket { ticket_hash: String },
     /// These credentials have ended: their sockets are closed.
     Revoke { principal: String },
+    /// How many hours events are kept; nothing: as the deployment does.
+    Retain { hours: Option<u64> },
     /// Deletes what is past its time.
     Sweep,
 }

@@ -62,7 +62,9 @@ struct Hub {
     subscriptions: RefCell<HashMap<u32, Subscription>>,
     /// Live sockets by what they see: each filter is asked once for an event, however many share it.
     live: RefCell<HashMap<Filter, Vec<u32>>>,
-    retention_ms: u64,
+    retention_ms: Cell<u64>,
+    /// What it is when the tenant does not say, in milliseconds.
+    usual_ms: u64,
     alarm_set: Cell<bool>,
     may_die: bool,
 }
@@ -75,13 +77,16 @@ impl EventHub {
     #[wasm_bindgen(constructor)]
     pub fn new(state: &JsValue, env: &JsValue) -> Result<EventHub, JsValue> {
         let log = Log::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+        let own_ms = log.retention_ms().map_err(|failure| js_sys::Error::new(&failure.0))?;
+        let usual_ms = settings::of(env).event_retention_hours.max(1) * 3_600_000;
         let (sockets, found) = Sockets::restore(state);
         let hub = Rc::new(Hub {
             log: RefCell::new(log),
             sockets,
             subscriptions: RefCell::default(),
             live: RefCell::default(),
-            retention_ms: settings::of(env).event_retention_hours.max(1) * 3_600_000,
+            retention_ms: Cell::new(own_ms.unwrap_or(usual_ms)),
+            usual_ms,
             alarm_set: Cell::new(false),
             may_die: settings::of(env).panic_routes,
         });
@@ -147,6 +152,13 @@ impl Hub {
             Ask::Revoke { principal } => {
                 self.log.borrow().forget_tickets(&principal)?;
                 self.close_all(|viewer| viewer.principal == principal);
+                Ok(Reply::Done)
+            }
+            Ask::Retain { hours } => {
+                let own_ms = hours.map(|hours| hours * 3_600_000);
+                self.log.borrow().retain(own_ms)?;
+                self.retention_ms.set(own_ms.unwrap_or(self.usual_ms));
+                self.sweep()?;
                 Ok(Reply::Done)
             }
             Ask::Sweep => {
@@ -368,7 +380,7 @@ impl Hub {
     }
 
     fn sweep(&self) -> Result<(), Failure> {
-        let before = Timestamp(clock::now().0.saturating_sub(self.retention_ms));
+        let before = Timestamp(clock::now().0.saturating_sub(self.retention_ms.get()));
         if self.log.borrow().forget(before)? {
             self.log.borrow().set_alarm(clock::now().plus_ms(1_000));
             self.alarm_set.set(true);
@@ -381,7 +393,7 @@ impl Hub {
         if !self.alarm_set.get()
             && let Some(oldest) = self.log.borrow().oldest_at()?
         {
-            let due = oldest.plus_ms(self.retention_ms).max(clock::now().plus_ms(self.retention_ms / 24));
+            let due = oldest.plus_ms(self.retention_ms.get()).max(clock::now().plus_ms(self.retention_ms.get() / 24));
             self.log.borrow().set_alarm(due);
             self.alarm_set.set(true);
         }

@@ -125,7 +125,7 @@ impl Inner {
         };
         let measured = self.lane.borrow().measured();
         let ask = registry::Ask::Measured { service, measured, reason };
-        let message = registry::Message { tenant: tenant.clone(), ask };
+        let message = registry::Message::new(tenant.clone(), ask);
         objects::send(Kind::Registry, &tenant, "", &message, TELL_PATIENCE_MS).await
     }
 

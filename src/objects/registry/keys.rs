@@ -1,20 +1,30 @@
-//! A tenant's API keys: made, rotated, revoked.
+//! API keys as the registry keeps them: by the digests of their secrets.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use crate::core::audit::By;
 use crate::core::event::RegistryEvent;
+use crate::core::json::Fault;
 use crate::objects::events;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log};
 
+use super::audit::Change;
 use super::messages::{Key, KeySecret, NewKey, Refusal, Reply};
 use super::tables::KEY;
 use super::{Inner, PUSH_PATIENCE_MS};
 
+fn told(members: &Value) -> Map<String, Value> {
+    crate::core::audit::changes(&Value::Null, members)
+}
+
 impl Inner {
-    pub(super) fn create_key(&self, new: NewKey) -> Result<Reply, Failure> {
+    pub(super) fn create_key(&self, by: &By, new: NewKey) -> Result<Reply, Failure> {
         if self.tables.get::<Key>(KEY, &new.id)?.is_some() {
             return Ok(Reply::Refused(Refusal::Conflict));
+        }
+        if !self.has_role(&new.role)? {
+            return Ok(Reply::Faults(vec![Fault::new("#/role", "must be a role there is")]));
         }
         let key = Key {
             id: new.id,
@@ -26,12 +36,21 @@ impl Inner {
             created_at: clock::now(),
             expires_at: new.expires_at,
         };
-        self.keep_key(&key, Some(RegistryEvent::KeyCreated))?;
+        let changes = told(&json!({
+            "name": key.name, "role": key.role, "permissions": key.permissions, "expires_at": key.expires_at.text(),
+        }));
+        let event = json!({"id": key.id, "name": key.name, "role": key.role});
+        let change = Change { by, action: "key.created", object: &object(&key.id), changes };
+        self.write(&change, || {
+            self.tables.put(KEY, &key.id, &key)?;
+            self.queue_event(&key.id, RegistryEvent::KeyCreated, &event)
+        })?;
         Ok(Reply::Key(Box::new(key)))
     }
 
     pub(super) fn rotate_key(
         &self,
+        by: &By,
         id: &str,
         overlap_seconds: u64,
         hash: String,
@@ -42,38 +61,45 @@ impl Inner {
         };
         let now = clock::now();
         let until = now.plus_ms(overlap_seconds * 1000);
+        let changes = told(&json!({"last_four": last_four, "overlap_seconds": overlap_seconds}));
         key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
         for secret in &mut key.secrets {
             secret.until = Some(secret.until.map_or(until, |known| known.min(until)));
         }
         key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
         key.secrets.push(KeySecret { hash, last_four, until: None });
-        self.keep_key(&key, None)?;
+        let change = Change { by, action: "key.rotated", object: &object(id), changes };
+        self.write(&change, || self.tables.put(KEY, id, &key))?;
         Ok(Reply::Key(Box::new(key)))
     }
 
-    fn keep_key(&self, key: &Key, event: Option<RegistryEvent>) -> Result<(), Failure> {
-        let data = json!({"id": key.id, "name": key.name, "role": key.role});
-        self.write(|| {
-            self.tables.put(KEY, &key.id, key)?;
-            event.map_or(Ok(()), |kind| self.queue_event(&key.id, kind, &data))
-        })
-    }
-
-    pub(super) async fn revoke_key(&self, id: &str) -> Result<Reply, Failure> {
-        if self.tables.get::<Key>(KEY, id)?.is_none() {
+    pub(super) async fn revoke_key(&self, by: &By, id: &str) -> Result<Reply, Failure> {
+        let Some(key) = self.tables.get::<Key>(KEY, id)? else {
             return Ok(Reply::Absent);
-        }
-        self.write(|| {
+        };
+        let known = json!({"name": key.name, "role": key.role, "permissions": key.permissions});
+        let changes = crate::core::audit::changes(&known, &Value::Null);
+        let change = Change { by, action: "key.revoked", object: &object(id), changes };
+        self.write(&change, || {
             self.tables.delete(KEY, id)?;
+            self.tables.forget_used(id)?;
+            self.tables.keep_revoked(id, clock::now())?;
             self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
         })?;
+        self.close_sockets_of(id).await;
+        Ok(Reply::Done)
+    }
+
+    pub(super) async fn close_sockets_of(&self, id: &str) {
         let revoke = events::messages::Ask::Revoke { principal: format!("key:{id}") };
         let told: Result<events::messages::Reply, _> =
             objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
         if let Err(failure) = told {
             log(&format!(r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#, failure.0));
         }
-        Ok(Reply::Done)
     }
+}
+
+fn object(id: &str) -> String {
+    format!("keys/{id}")
 }

@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use serde_json::value::RawValue;
+
+use crate::core::audit::By;
 use crate::core::health::Reason;
 use crate::core::id::StoreId;
 use crate::core::json::Fault;
 use crate::core::measured::Measured;
 use crate::core::service::{Credentials, Service};
+use crate::core::tenant::Retention;
 use crate::core::time::Timestamp;
 
 /// A question, and the tenant whose registry is asked.
@@ -14,6 +18,16 @@ use crate::core::time::Timestamp;
 pub struct Message {
     pub tenant: String,
     pub ask: Ask,
+    /// Who writes, when somebody does.
+    #[serde(default)]
+    pub by: By,
+}
+
+impl Message {
+    /// A question of the gateway's own: nobody asks for it.
+    pub fn new(tenant: impl Into<String>, ask: Ask) -> Self {
+        Self { tenant: tenant.into(), ask, by: By::default() }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +64,18 @@ pub enum Ask {
         id: String,
         condition: Condition,
     },
+    /// Registers or replaces a document, which the asker has checked.
+    Put {
+        kind: Kind,
+        id: String,
+        document: Box<RawValue>,
+        condition: Condition,
+    },
+    Delete {
+        kind: Kind,
+        id: String,
+        condition: Condition,
+    },
     CreateKey(NewKey),
     RotateKey {
         id: String,
@@ -60,6 +86,26 @@ pub enum Ask {
     RevokeKey {
         id: String,
     },
+    /// A key was used; told at most once an hour, and no revision.
+    Used {
+        key: String,
+        at: Timestamp,
+    },
+    /// When keys were used last.
+    LastUsed,
+    /// Entries of the audit log, the newest first.
+    Audit(AuditQuery),
+    /// Credentials were refused.
+    Refused(Refused),
+    /// The tenant is made, or its retention changes.
+    Establish {
+        retention: Retention,
+        key: Option<NewKey>,
+    },
+    /// What the tenant has.
+    Holdings,
+    /// The tenant is deleted.
+    Close,
     /// From a lane: what it measures now.
     Measured {
         service: String,
@@ -69,6 +115,77 @@ pub enum Ask {
     },
     /// Once in a while: pushes the revision to the stores again.
     Sweep,
+}
+
+/// What is configured beside services and keys: documents with an id and a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Role,
+    Issuer,
+    Client,
+    /// A grant or a token that ended before its time.
+    Revocation,
+    /// Only in the registry of the deployment's own tenant.
+    Tenant,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Role, Kind::Issuer, Kind::Client, Kind::Revocation, Kind::Tenant];
+
+    /// As rows, events and the audit log name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Role => "role",
+            Kind::Issuer => "issuer",
+            Kind::Client => "client",
+            Kind::Revocation => "revocation",
+            Kind::Tenant => "tenant",
+        }
+    }
+}
+
+/// A document as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    pub kind: Kind,
+    pub id: String,
+    pub document: Box<RawValue>,
+    /// Grows with every change; the entity tag.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Deleted, and remembered so that its id is not given again.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// Which entries of the audit log; what is not set does not matter.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AuditQuery {
+    pub actor: Option<String>,
+    /// As SQLite's GLOB has it: checked by the gateway.
+    pub action: Option<String>,
+    pub object: Option<String>,
+    pub after: Option<Timestamp>,
+    pub before: Option<Timestamp>,
+    /// Only entries with a smaller number.
+    pub below: Option<u64>,
+    pub limit: u64,
+}
+
+/// Credentials that were refused.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// The key's id, when it was in the form of a key.
+    pub key: Option<String>,
+    /// SHA-256 of the whole text.
+    pub hash: String,
+    /// How often.
+    pub count: u64,
+    /// Why, where the asker knows: of what is no key.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// RFC 9110 §13: what must hold of the resource before a write.
@@ -108,6 +225,8 @@ pub struct NewKey {
 pub enum Reply {
     Revision {
         revision: u64,
+        #[serde(default)]
+        context_retention_days: Option<u64>,
     },
     Unchanged,
     /// Only what is measured has changed.
@@ -128,6 +247,18 @@ pub enum Reply {
         signing_secret: Option<String>,
     },
     Key(Box<Key>),
+    Kept {
+        kept: Box<Kept>,
+        created: bool,
+    },
+    /// What cannot be deleted, as these still need it.
+    InUse {
+        by: Vec<String>,
+    },
+    Audit {
+        entries: Vec<(u64, Box<RawValue>)>,
+    },
+    LastUsed(Vec<(String, Timestamp)>),
     Done,
     Absent,
     Faults(Vec<Fault>),
@@ -151,6 +282,8 @@ pub struct SnapshotData {
     pub revision: u64,
     pub services: Vec<Registered>,
     pub keys: Vec<Key>,
+    #[serde(default)]
+    pub kept: Vec<Kept>,
     pub stores: Vec<StoreId>,
     /// Signs page cursors.
     pub cursor_secret: String,

@@ -4,31 +4,36 @@
 //! is admitted afterwards, anywhere, is decided with it. A store that could not be reached asks by itself
 //! within 30 s, which bounds what a lost push can do. Invariant: a revision names one state of all tables.
 
+mod audit;
+mod documents;
 mod keys;
 mod measured;
 pub mod messages;
 pub mod snapshot;
 mod tables;
+mod telling;
+mod tenancy;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join;
 use serde_json::json;
-use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
 use crate::core::address::Policy;
-use crate::core::event::{Bundle, Item, RegistryEvent, What};
+use crate::core::audit::{By, changes, fingerprint};
+use crate::core::event::RegistryEvent;
+use crate::core::gathering::Gathering;
 use crate::core::id::StoreId;
 use crate::core::json::{Fault, MAX_DEPTH, check};
 use crate::core::measured::Measured;
 use crate::core::service::{self, Registration, Rules};
 use crate::core::signature::Secret;
-use crate::objects::{contexts, events, reply};
-use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log, random, tasks};
+use crate::objects::reply;
+use crate::platform::{Failure, clock, random, settings, tasks};
 
+use audit::Change;
 use measured::needs_lane;
 pub use measured::target;
 use messages::{Ask, Condition, Refusal, Registered, Reply, SnapshotData, WriteRules};
@@ -36,8 +41,6 @@ use tables::{SERVICE, Tables};
 
 /// How long a store may take to hear of a new revision, in milliseconds.
 const PUSH_PATIENCE_MS: u64 = 2_000;
-/// Events that could not be told are tried again after this, in milliseconds.
-const TELL_AGAIN_MS: u64 = 5_000;
 
 struct Inner {
     tables: Tables,
@@ -47,6 +50,8 @@ struct Inner {
     cursor_secret: String,
     tenant: RefCell<Option<String>>,
     telling: Cell<bool>,
+    refusals: RefCell<Gathering>,
+    audit_retention_days: u64,
 }
 
 #[wasm_bindgen]
@@ -55,8 +60,8 @@ pub struct Registry(Rc<Inner>);
 #[wasm_bindgen]
 impl Registry {
     #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue) -> Result<Registry, JsValue> {
-        let inner = Inner::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+    pub fn new(state: &JsValue, env: &JsValue) -> Result<Registry, JsValue> {
+        let inner = Inner::open(state, env).map_err(|failure| js_sys::Error::new(&failure.0))?;
         Ok(Self(Rc::new(inner)))
     }
 
@@ -80,7 +85,7 @@ impl Registry {
 }
 
 impl Inner {
-    fn open(state: &JsValue) -> Result<Self, Failure> {
+    fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
         let revision = tables.meta("revision")?.and_then(|text| text.parse().ok()).unwrap_or(0);
         let cursor_secret = match tables.meta("cursor_secret")? {
@@ -93,7 +98,16 @@ impl Inner {
         };
         let tenant = RefCell::new(tables.meta("tenant")?);
         let soft = Cell::new(clock::now().0);
-        Ok(Self { tables, revision: Cell::new(revision), soft, cursor_secret, tenant, telling: Cell::new(false) })
+        Ok(Self {
+            tables,
+            revision: Cell::new(revision),
+            soft,
+            cursor_secret,
+            tenant,
+            telling: Cell::new(false),
+            refusals: RefCell::new(audit::refusals()),
+            audit_retention_days: settings::of(env).audit_retention_days,
+        })
     }
 
     fn snapshot(&self, message: &messages::Message) -> Result<Reply, Failure> {
@@ -113,6 +127,7 @@ impl Inner {
             revision,
             services: self.tables.services()?,
             keys: self.tables.keys()?,
+            kept: self.tables.kept()?,
             stores,
             cursor_secret: self.cursor_secret.clone(),
             soft,
@@ -122,11 +137,14 @@ impl Inner {
 
     async fn answer(self: &Rc<Self>, message: messages::Message) -> Result<Reply, Failure> {
         self.know_itself(&message.tenant)?;
+        let by = &message.by;
         let reply = match message.ask {
             Ask::Snapshot { .. } => return self.snapshot(&message),
             Ask::Hello { store } => return self.hello(store),
             Ask::Sweep => {
                 self.sweep_lanes().await;
+                self.note_refusals()?;
+                self.forget_audit()?;
                 self.tell().await;
                 return Ok(Reply::Done);
             }
@@ -136,18 +154,33 @@ impl Inner {
                 tasks::spawn(async move { inner.tell().await });
                 return Ok(reply);
             }
+            Ask::Audit(query) => return self.audit(&query),
+            Ask::Refused(refused) => return self.refuse(by, &refused),
+            Ask::Used { key, at } => {
+                self.tables.keep_used(&key, at)?;
+                return Ok(Reply::Done);
+            }
+            Ask::LastUsed => return Ok(Reply::LastUsed(self.tables.used()?)),
+            Ask::Holdings => return self.holdings(),
+            Ask::Close => self.close(by).await?,
+            _ if self.is_closed()? => return Ok(Reply::Absent),
+            Ask::Establish { retention, key } => self.establish(by, retention, key).await?,
             Ask::PutService { id, document, condition, rules } => {
-                self.put_service(&id, &document, &condition, &rules)?
+                self.put_service(by, &id, &document, &condition, &rules)?
             }
-            Ask::PatchService { id, patch, condition, rules } => self.patch_service(&id, &patch, &condition, &rules)?,
-            Ask::DeleteService { id, condition } => self.delete_service(&id, &condition).await?,
-            Ask::CreateKey(key) => self.create_key(key)?,
+            Ask::PatchService { id, patch, condition, rules } => {
+                self.patch_service(by, &id, &patch, &condition, &rules)?
+            }
+            Ask::DeleteService { id, condition } => self.delete_service(by, &id, &condition).await?,
+            Ask::Put { kind, id, document, condition } => self.put(by, kind, &id, document, &condition)?,
+            Ask::Delete { kind, id, condition } => self.delete(by, kind, &id, &condition)?,
+            Ask::CreateKey(key) => self.create_key(by, key)?,
             Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
-                self.rotate_key(&id, overlap_seconds, hash, last_four)?
+                self.rotate_key(by, &id, overlap_seconds, hash, last_four)?
             }
-            Ask::RevokeKey { id } => self.revoke_key(&id).await?,
+            Ask::RevokeKey { id } => self.revoke_key(by, &id).await?,
         };
-        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Done) {
+        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Kept { .. } | Reply::Done) {
             join(self.push(), self.push_lane(&reply)).await;
             let inner = self.clone();
             tasks::spawn(async move { inner.tell().await });
@@ -172,51 +205,10 @@ impl Inner {
             // Where contexts are kept decides nothing, so it is no revision.
             self.tables.add_store(store)?;
         }
-        Ok(Reply::Revision { revision: self.revision.get() })
-    }
-
-    /// Writes as a whole, under the next revision.
-    fn write<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        let next = self.revision.get() + 1;
-        let done = self.tables.transaction(|| {
-            let done = work()?;
-            self.tables.set_meta("revision", &next.to_string())?;
-            Ok(done)
-        })?;
-        self.revision.set(next);
-        Ok(done)
-    }
-
-    /// Tells every store of the revision; waits for all of them.
-    async fn push(&self) {
-        let Ok(stores) = self.tables.stores() else { return };
-        let tenant = self.tenant();
-        let message =
-            contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
-        let pushes = stores.iter().map(|store| {
-            let (name, message) = (store.object_name(&tenant), &message);
-            async move {
-                for _ in 0..2 {
-                    let pushed = objects::send::<_, contexts::messages::Reply>(
-                        Kind::Contexts,
-                        &name,
-                        "",
-                        message,
-                        PUSH_PATIENCE_MS,
-                    );
-                    match pushed.await {
-                        Ok(_) => return,
-                        Err(failure) => {
-                            log(&format!(
-                                r#"{{"level":"warn","message":"revision not pushed","store":{name:?},"detail":{:?}}}"#,
-                                failure.0
-                            ));
-                        }
-                    }
-                }
-            }
-        });
-        join_all(pushes).await;
+        Ok(Reply::Revision {
+            revision: self.revision.get(),
+            context_retention_days: self.retention().context_retention_days,
+        })
     }
 
     /// After a service was written: its lane learns of it, if it has anything to do.
@@ -228,6 +220,7 @@ impl Inner {
 
     fn put_service(
         &self,
+        by: &By,
         id: &str,
         document: &str,
         condition: &Condition,
@@ -237,11 +230,12 @@ impl Inner {
         if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
-        self.keep_service(id, document, known, rules, false)
+        self.keep_service(by, id, document, known, rules, false)
     }
 
     fn patch_service(
         &self,
+        by: &By,
         id: &str,
         patch: &str,
         condition: &Condition,
@@ -260,12 +254,13 @@ impl Inner {
         let mut document =
             serde_json::to_value(known.service.view(&self.measured_of(id), known.created_at, known.updated_at))?;
         service::merge_patch(&mut document, patch);
-        self.keep_service(id, &document.to_string(), Some(known), rules, !forgets)
+        self.keep_service(by, id, &document.to_string(), Some(known), rules, !forgets)
     }
 
     /// `keeps`: credentials that are not named stay as they were.
     fn keep_service(
         &self,
+        by: &By,
         id: &str,
         document: &str,
         known: Option<Registered>,
@@ -307,7 +302,13 @@ impl Inner {
             "id": id, "name": registered.service.name, "type": registered.service.kind,
             "status": registered.service.status(&measured), "version": registered.version,
         });
-        self.write(|| {
+        let change = Change {
+            by,
+            action: if known.is_none() { "service.created" } else { "service.updated" },
+            object: &format!("services/{id}"),
+            changes: changes(&self.told(known.as_ref()), &self.told(Some(&registered))),
+        };
+        self.write(&change, || {
             self.tables.put(SERVICE, id, &registered)?;
             if moved {
                 self.tables.delete_measured(id)?;
@@ -319,7 +320,22 @@ impl Inner {
         Ok(Reply::Service { created: known.is_none(), service, measured, has_lane, signing_secret })
     }
 
-    async fn delete_service(&self, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+    /// A service as the audit log tells of it: with the fingerprints of its secrets.
+    fn told(&self, registered: Option<&Registered>) -> serde_json::Value {
+        let Some(registered) = registered else { return serde_json::Value::Null };
+        let seen = |secret: &str| fingerprint(&self.cursor_secret, secret);
+        let mut told = as_value(&registered.service);
+        if let Some(members) = told.as_object_mut() {
+            members.insert("signing_secret".into(), json!(seen(&registered.signing_secret)));
+            if let Some(credentials) = &registered.credentials {
+                let value = seen(&credentials.value);
+                members.insert("credentials".into(), json!({"header": credentials.header, "value": value}));
+            }
+        }
+        told
+    }
+
+    async fn delete_service(&self, by: &By, id: &str, condition: &Condition) -> Result<Reply, Failure> {
         let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
@@ -327,7 +343,13 @@ impl Inner {
             return Ok(Reply::Refused(refusal));
         }
         let had_lane = needs_lane(&known.service) || self.measured_of(id).version > 0;
-        self.write(|| {
+        let change = Change {
+            by,
+            action: "service.deleted",
+            object: &format!("services/{id}"),
+            changes: changes(&self.told(Some(&known)), &serde_json::Value::Null),
+        };
+        self.write(&change, || {
             self.tables.delete(SERVICE, id)?;
             self.tables.delete_measured(id)?;
             self.queue_event(id, RegistryEvent::ServiceDeregistered, &json!({"id": id}))
@@ -337,64 +359,11 @@ impl Inner {
         }
         Ok(Reply::Done)
     }
+}
 
-    fn queue_event(&self, subject: &str, kind: RegistryEvent, data: &serde_json::Value) -> Result<(), Failure> {
-        let what = What::Registry { kind, data: RawValue::from_string(data.to_string())? };
-        let item = Item { number: 0, at: clock::now(), what };
-        let bundle = Bundle {
-            subject: subject.into(),
-            owner: None,
-            capability: None,
-            service: None,
-            trace: None,
-            after: None,
-            items: vec![item],
-        };
-        self.tables.queue_event(&bundle)
-    }
-
-    /// Sends the hub what it does not have; what cannot be sent is tried again by the alarm.
-    async fn tell(&self) {
-        if self.telling.replace(true) {
-            return;
-        }
-        while let Ok(queued) = self.tables.queued_events() {
-            let (Some((first, _)), Some((last, _))) = (queued.first(), queued.last()) else {
-                break;
-            };
-            let (first, last, count) = (*first, *last, queued.len() as u64);
-            let bundles: Vec<Bundle> = queued
-                .into_iter()
-                .map(|(number, mut bundle)| {
-                    for item in &mut bundle.items {
-                        item.number = number;
-                    }
-                    bundle
-                })
-                .collect();
-            let Ok(bundles) = serde_json::value::to_raw_value(&bundles) else {
-                break;
-            };
-            let tenant = self.tenant();
-            let publish = events::messages::Ask::Publish(events::messages::Publish {
-                tenant: tenant.clone(),
-                teller: "registry".into(),
-                first,
-                last,
-                count,
-                bundles,
-            });
-            let told = objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await;
-            match told {
-                Ok(events::messages::Reply::Published { head }) if self.tables.events_told(head).is_ok() => {}
-                _ => {
-                    self.tables.set_alarm(clock::now().plus_ms(TELL_AGAIN_MS));
-                    break;
-                }
-            }
-        }
-        self.telling.set(false);
-    }
+/// By way of text: what writes it as text is there anyway.
+fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_string(value).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// Whether a write's condition keeps it from happening (RFC 9110 §13.2). `version` is of what exists.

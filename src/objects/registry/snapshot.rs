@@ -11,7 +11,11 @@ use crate::core::breaker::BreakerState;
 use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
+use crate::core::issuer::Issuer;
 use crate::core::measured::{HealthStatus, Measured};
+use crate::core::oauth::client::Client;
+use crate::core::oauth::grant::GrantKey;
+use crate::core::role::{self, Role};
 use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
 use crate::core::service::Service;
@@ -20,12 +24,15 @@ use crate::core::time::Timestamp;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock};
 
-use super::messages::{Ask, Key, Message, Registered, Reply, SnapshotData};
+use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData};
 
 /// Older than this it is not trusted without a store's word, in milliseconds.
 pub const FRESH_MS: u64 = 2_000;
 /// Older than this it is refreshed on the side, so that nobody has to wait for it.
 const REFRESH_AHEAD_MS: u64 = 1_000;
+
+/// Tenants an isolate keeps in memory.
+const MOST_TENANTS: usize = 200;
 
 /// The schemas of one capability, compiled when first needed.
 #[derive(Default)]
@@ -120,8 +127,14 @@ pub struct Snapshot {
     pub services: Vec<Entry>,
     pub stores: Vec<crate::core::id::StoreId>,
     pub keys: Vec<Key>,
+    pub kept: Vec<Kept>,
+    /// The tenant's own roles.
+    roles: HashMap<String, Role>,
+    pub issuers: Vec<Issuer>,
+    tenants: HashMap<String, usize>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
+    pub grant_key: GrantKey,
     by_key: HashMap<String, usize>,
     fetched_at: Cell<Timestamp>,
     refreshing: Cell<bool>,
@@ -143,12 +156,25 @@ impl Snapshot {
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
             Entry { registered, live, schemas }
         };
+        // They were checked when they were written.
+        let role = |kept: &Kept| Some((kept.id.clone(), serde_json::from_str(kept.document.get()).ok()?));
+        let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
+        let issuers = data.kept.iter().filter(|kept| kept.kind == Document::Issuer);
+        let issuers = issuers.filter_map(|kept| serde_json::from_str(kept.document.get()).ok()).collect();
+        let kept = data.kept.iter().enumerate();
+        let living = kept.filter(|(_, kept)| kept.kind == Document::Tenant && kept.deleted_at.is_none());
+        let tenants = living.map(|(at, kept)| (kept.id.clone(), at)).collect();
         let snapshot = Self {
             revision: data.revision,
             soft: Cell::new(data.soft),
             services: data.services.into_iter().map(entry).collect(),
             stores: data.stores,
             keys: data.keys,
+            kept: data.kept,
+            roles,
+            issuers,
+            grant_key: GrantKey::new(data.cursor_secret.as_bytes()),
+            tenants,
             callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),
             cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
             by_key,
@@ -174,6 +200,37 @@ impl Snapshot {
 
     pub fn key(&self, id: &str) -> Option<&Key> {
         self.by_key.get(id).and_then(|at| self.keys.get(*at))
+    }
+
+    /// The documents of a kind, by id.
+    pub fn kept(&self, kind: Document) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().filter(move |kept| kept.kind == kind && kept.deleted_at.is_none())
+    }
+
+    /// Whether there is such a tenant; only the deployment's own tenant knows.
+    pub fn has_tenant(&self, id: &str) -> bool {
+        self.tenants.contains_key(id)
+    }
+
+    pub fn client(&self, id: &str) -> Option<Client> {
+        let kept = self.kept(Document::Client).find(|kept| kept.id == id)?;
+        serde_json::from_str(kept.document.get()).ok()
+    }
+
+    /// Whether a grant, or a token that stands alone, ended before its time.
+    pub fn is_revoked(&self, family: &str) -> bool {
+        self.kept(Document::Revocation).any(|kept| kept.id == family)
+    }
+
+    /// What a role grants; nothing when there is no such role.
+    pub fn role(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+        let shipped = role::shipped(name).map(|role| role.permissions);
+        let own = self.roles.get(name).map(|role| role.permissions.as_slice());
+        if shipped.is_none() && own.is_none() {
+            return None;
+        }
+        let own = own.unwrap_or_default().iter().map(String::as_str);
+        Some(shipped.unwrap_or_default().iter().copied().chain(own))
     }
 
     pub fn age_ms(&self) -> u64 {
@@ -218,7 +275,7 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
         stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
         soft: known.as_ref().map(|snapshot| snapshot.soft.get()),
     };
-    let message = Message { tenant: tenant.into(), ask };
+    let message = Message::new(tenant, ask);
     let asked_at = clock::now();
     let reply = objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await;
     if let Some(known) = &known {
@@ -238,6 +295,10 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     SNAPSHOTS.with_borrow_mut(|snapshots| {
         let newer = snapshots.get(tenant).is_some_and(|held| held.revision > snapshot.revision);
         if !newer {
+            if snapshots.len() >= MOST_TENANTS && !snapshots.contains_key(tenant) {
+                let oldest = snapshots.iter().min_by_key(|(_, held)| held.fetched_at.get()).map(|(id, _)| id.clone());
+                oldest.and_then(|id| snapshots.remove(&id));
+            }
             snapshots.insert(tenant.into(), snapshot.clone());
         }
     });

@@ -2,24 +2,34 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
+use crate::core::audit::Entry;
 use crate::core::event::Bundle;
 use crate::core::id::StoreId;
 use crate::core::measured::Measured;
+use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Sql, Value};
 
-use super::messages::{Key, Registered};
+use super::messages::{AuditQuery, Kept, Key, Kind as Document, Registered};
 
-const CREATE: [&str; 5] = [
+const CREATE: [&str; 8] = [
     "CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, \
      PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS stores (code TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS measured (service TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, bundle TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, \
+     action TEXT NOT NULL, object TEXT NOT NULL, entry TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS used (key TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS revoked (key TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
+
+/// More than any number or time.
+const MOST: u64 = 1 << 53;
 
 pub const SERVICE: &str = "service";
 pub const KEY: &str = "key";
@@ -63,6 +73,15 @@ impl Tables {
         self.all(KEY)
     }
 
+    /// All documents of all kinds but services and keys.
+    pub fn kept(&self) -> Result<Vec<Kept>, Failure> {
+        let mut kept = Vec::new();
+        for kind in Document::ALL {
+            kept.extend(self.all(kind.as_str())?);
+        }
+        Ok(kept)
+    }
+
     pub fn put<T: Serialize>(&self, kind: &str, id: &str, document: &T) -> Result<(), Failure> {
         let text = serde_json::to_string(document)?;
         let values: [Value<'_>; 3] = [kind.into(), id.into(), (&text).into()];
@@ -103,6 +122,82 @@ impl Tables {
 
     pub fn delete_measured(&self, service: &str) -> Result<(), Failure> {
         self.0.run("DELETE FROM measured WHERE service = ?", &[service.into()])
+    }
+
+    pub fn add_audit(&self, entry: &Entry<'_>) -> Result<(), Failure> {
+        self.0.run(
+            "INSERT INTO audit (at, actor, action, object, entry) VALUES (CAST(? AS INTEGER), ?, ?, ?, ?)",
+            &[
+                entry.at.0.into(),
+                entry.actor.into(),
+                entry.action.into(),
+                entry.object.into(),
+                (&serde_json::to_string(entry)?).into(),
+            ],
+        )
+    }
+
+    /// Entries that match, the newest first, with their numbers.
+    pub fn audit(&self, query: &AuditQuery) -> Result<Vec<(u64, Box<RawValue>)>, Failure> {
+        let rows = self.0.rows(
+            "SELECT number, entry FROM audit WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR action GLOB ?2) \
+             AND (?3 IS NULL OR object = ?3) AND at > ?4 AND at < ?5 AND number < ?6 \
+             ORDER BY number DESC LIMIT CAST(?7 AS INTEGER)",
+            &[
+                query.actor.as_deref().into(),
+                query.action.as_deref().into(),
+                query.object.as_deref().into(),
+                query.after.map_or(0, |at| at.0).into(),
+                query.before.map_or(MOST, |at| at.0).into(),
+                query.below.unwrap_or(MOST).into(),
+                query.limit.into(),
+            ],
+        )?;
+        rows.iter()
+            .map(|row| Ok((row.integer(0).unwrap_or(0), RawValue::from_string(row.text(1).unwrap_or_default())?)))
+            .collect()
+    }
+
+    /// Deletes a piece of what is older; and the keys that were revoked before.
+    pub fn forget_audit(&self, before: Timestamp) -> Result<(), Failure> {
+        self.0.run(
+            "DELETE FROM audit WHERE number IN (SELECT number FROM audit ORDER BY number LIMIT 500) \
+             AND at < CAST(? AS INTEGER)",
+            &[before.0.into()],
+        )?;
+        self.0.run("DELETE FROM revoked WHERE at < CAST(? AS INTEGER)", &[before.0.into()])
+    }
+
+    pub fn keep_revoked(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
+        self.0
+            .run("INSERT OR REPLACE INTO revoked (key, at) VALUES (?, CAST(? AS INTEGER))", &[key.into(), at.0.into()])
+    }
+
+    pub fn was_revoked(&self, key: &str) -> Result<bool, Failure> {
+        Ok(self.0.first("SELECT 1 FROM revoked WHERE key = ?", &[key.into()])?.is_some())
+    }
+
+    /// Notes when a key was used; a key that is not there is not noted.
+    pub fn keep_used(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
+        self.0.run(
+            "INSERT INTO used (key, at) SELECT id, CAST(?2 AS INTEGER) FROM documents WHERE kind = 'key' AND id = ?1 \
+             ON CONFLICT (key) DO UPDATE SET at = excluded.at WHERE excluded.at > used.at",
+            &[key.into(), at.0.into()],
+        )
+    }
+
+    pub fn used(&self) -> Result<Vec<(String, Timestamp)>, Failure> {
+        let rows = self.0.rows("SELECT key, at FROM used ORDER BY key", &[])?;
+        Ok(rows.iter().filter_map(|row| Some((row.text(0)?, Timestamp(row.integer(1)?)))).collect())
+    }
+
+    pub fn forget_used(&self, key: &str) -> Result<(), Failure> {
+        self.0.run("DELETE FROM used WHERE key = ?", &[key.into()])
+    }
+
+    /// Deletes all documents of a kind.
+    pub fn delete_all(&self, kind: &str) -> Result<(), Failure> {
+        self.0.run("DELETE FROM documents WHERE kind = ?", &[kind.into()])
     }
 
     pub fn stores(&self) -> Result<Vec<StoreId>, Failure> {

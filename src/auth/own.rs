@@ -1,0 +1,84 @@
+//! Access tokens of the gateway's own authorization server: what they are worth now.
+//!
+//! A token says who may do what, for whom, and by which grant. All of these can end or shrink before it does, so each
+//! is looked up in the registry: what is remembered of a token falls with the revision.
+
+use crate::core::issuer::ACCESS_TOKEN;
+use crate::core::jwt::{Algorithm, Expected, Refused, Token};
+use crate::core::oauth::client::{client_id, split_client_id};
+use crate::core::oauth::token::Claims;
+use crate::core::permission::meet_all;
+use crate::core::time::Timestamp;
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::{clock, crypto};
+
+use super::key_sets::{self, OWN};
+use super::{FIRST_TENANT, Principal};
+
+/// A token's claims, once its signature and its time were found good. `audience` is the resource it must be for.
+pub async fn claims(token: &Token<'_>, origin: &str, audience: &str) -> Result<(Claims, Timestamp), Refused> {
+    let expected = Expected { issuer: origin, audience, typ: ACCESS_TOKEN, algorithms: &[Algorithm::Es256] };
+    token.check_header(&expected)?;
+    let until = token.check_claims(&expected, clock::now())?;
+    let claims: Claims = serde_json::from_value(token.claims.clone()).map_err(|_| Refused::Json)?;
+    let key = key_sets::key(OWN, token.kid.as_deref(), token.algorithm).await.ok_or(Refused::Key)?;
+    if crypto::verify(token.algorithm, &key, &token.signature, token.signed).await {
+        Ok((claims, until))
+    } else {
+        Err(Refused::Signature)
+    }
+}
+
+/// Who it is for, with what is left of its scope.
+pub fn principal(snapshot: &Snapshot, claims: &Claims, until: Timestamp) -> Result<Principal, Refused> {
+    if claims.tenant != FIRST_TENANT || snapshot.is_revoked(claims.family()) {
+        return Err(Refused::Revoked);
+    }
+    let mut scope: Vec<String> = claims.scope.split(' ').map(Into::into).collect();
+    // A client with a document at its own address is not registered here.
+    if let Some((tenant, id)) = split_client_id(&claims.client_id).filter(|_| !claims.client_id.contains(':')) {
+        let client = snapshot.client(id).filter(|_| tenant == claims.tenant).ok_or(Refused::Revoked)?;
+        scope = meet_all(&client.scope, &scope);
+    }
+    let (role, permissions) = of_subject(snapshot, claims).ok_or(Refused::Revoked)?;
+    let permissions = permissions.map_or(scope.clone(), |permissions| meet_all(&permissions, &scope));
+    let tenant = claims.tenant.clone();
+    Ok(Principal { principal: claims.sub.clone(), tenant, role, permissions, until: Some(until) })
+}
+
+/// Its role, and its permissions where they are not the scope's alone; nothing when it is gone.
+fn of_subject(snapshot: &Snapshot, claims: &Claims) -> Option<(String, Option<Vec<String>>)> {
+    let (kind, id) = claims.sub.split_once(':')?;
+    match kind {
+        "client" if id == claims.client_id => Some(("service".into(), None)),
+        "key" if id == "admin" => Some(("admin".into(), None)),
+        "key" => {
+            let key = snapshot.key(id).filter(|key| key.expires_at > clock::now())?;
+            let role = snapshot.role(&key.role).into_iter().flatten().map(str::to_string);
+            Some((key.role.clone(), Some(role.chain(key.permissions.iter().cloned()).collect())))
+        }
+        // A person who signed in there: what their roles grant now, while people may still sign in there.
+        "issuer" => {
+            let (name, _) = id.split_once(':')?;
+            snapshot.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
+            Some((claims.roles.first()?.clone(), Some(granted(snapshot, &claims.roles))))
+        }
+        _ => None,
+    }
+}
+
+/// What a client is called as a principal.
+pub fn client_principal(tenant: &str, id: &str) -> String {
+    format!("client:{}", client_id(tenant, id))
+}
+
+/// All that these roles grant.
+pub fn granted(snapshot: &Snapshot, roles: &[String]) -> Vec<String> {
+    let mut permissions: Vec<String> = Vec::new();
+    for permission in roles.iter().filter_map(|role| snapshot.role(role)).flatten() {
+        if !permissions.iter().any(|known| known == permission) {
+            permissions.push(permission.into());
+        }
+    }
+    permissions
+}

@@ -1,0 +1,123 @@
+//! Tokens of outside issuers: from a text to a principal.
+//!
+//! A token that was verified is remembered by its digest until it ends or the registry changes, so the usual request
+//! pays for one hash. Everything that can be told without a key is told before one is fetched.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use sha2::{Digest, Sha256};
+
+use crate::core::issuer::{Issuer, Keys, Mapped};
+use crate::core::jwk::choose;
+use crate::core::jwt::{Refused, Token, parse};
+use crate::core::permission::meet_all;
+use crate::core::time::Timestamp;
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::{clock, crypto};
+
+use super::{Age, FIRST_TENANT, Principal, is_tenant, key_sets, own, taken};
+
+/// More than these are forgotten together: it is rare, and each costs one verification.
+const MOST_REMEMBERED: usize = 2_000;
+
+struct Remembered {
+    principal: Principal,
+    /// Of the registries that decided it: the deployment's, which has the issuers, and the tenant's, which has the roles.
+    revisions: [u64; 2],
+    until: Timestamp,
+}
+
+thread_local! {
+    static REMEMBERED: RefCell<HashMap<[u8; 32], Remembered>> = RefCell::new(HashMap::new());
+}
+
+fn remembered(digest: &[u8; 32], revision: u64, now: Timestamp) -> Option<(Principal, u64)> {
+    REMEMBERED.with_borrow(|all| {
+        let known = all.get(digest)?;
+        let [issuers, own] = known.revisions;
+        (issuers == revision && now < known.until).then(|| (known.principal.clone(), own))
+    })
+}
+
+fn remember(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until: Timestamp) {
+    REMEMBERED.with_borrow_mut(|all| {
+        if all.len() >= MOST_REMEMBERED {
+            all.clear();
+        }
+        all.insert(digest, Remembered { principal: principal.clone(), revisions, until });
+    });
+}
+
+/// The registry of the tenant a token is for.
+async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<Rc<Snapshot>, Refused> {
+    if tenant == FIRST_TENANT {
+        return Ok(issuers.clone());
+    }
+    match is_tenant(tenant).await {
+        Ok(true) => taken(tenant, age).await.map_err(|_| Refused::Unmapped),
+        _ => Err(Refused::Unmapped),
+    }
+}
+
+/// Who presents this token, by what `issuers`, the deployment's registry, says of issuers; and the registry of the
+/// tenant it is for. `own` is the issuer the gateway is itself, if it is one.
+pub async fn principal(
+    text: &str,
+    issuers: &Rc<Snapshot>,
+    own: Option<&str>,
+    age: Age,
+) -> Result<(Principal, Rc<Snapshot>), Refused> {
+    let digest: [u8; 32] = Sha256::digest(text).into();
+    let now = clock::now();
+    if let Some((principal, revision)) = remembered(&digest, issuers.revision, now) {
+        let own = registry_of(&principal.tenant, issuers, age).await?;
+        if own.revision == revision {
+            return Ok((principal, own));
+        }
+    }
+    let token = parse(text)?;
+    let said = token.issuer().ok_or(Refused::Issuer)?;
+    if let Some(origin) = own.filter(|origin| *origin == said) {
+        let (claims, until) = own::claims(&token, origin, origin).await?;
+        let principal = own::principal(issuers, &claims, until)?;
+        remember(digest, &principal, [issuers.revision; 2], until);
+        return Ok((principal, issuers.clone()));
+    }
+    let issuer = issuers.issuers.iter().find(|issuer| issuer.issuer == said).ok_or(Refused::Issuer)?;
+    let expected = issuer.expected();
+    token.check_header(&expected)?;
+    let until = token.check_claims(&expected, now)?;
+    let mapped = issuer.map(&token, FIRST_TENANT)?;
+    verify(&token, issuer).await?;
+    let own = registry_of(&mapped.tenant, issuers, age).await?;
+    let principal = named(&own, issuer, mapped, until);
+    remember(digest, &principal, [issuers.revision, own.revision], until);
+    Ok((principal, own))
+}
+
+/// Whether the signature is by one of the issuer's keys.
+pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<(), Refused> {
+    let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
+    let key = match &issuer.keys {
+        Keys::Fixed(keys) => choose(keys, kid, algorithm).cloned(),
+        Keys::Url(url) => key_sets::key(url, kid, algorithm).await,
+    };
+    let key = key.ok_or(Refused::Key)?;
+    if crypto::verify(algorithm, &key, &token.signature, token.signed).await { Ok(()) } else { Err(Refused::Signature) }
+}
+
+fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: Mapped, until: Timestamp) -> Principal {
+    let mut permissions = own::granted(snapshot, &mapped.roles);
+    if let Some(scope) = &mapped.scope {
+        permissions = meet_all(&permissions, scope);
+    }
+    Principal {
+        principal: format!("issuer:{}:{}", issuer.name, mapped.subject),
+        tenant: mapped.tenant,
+        role: mapped.roles.into_iter().next().unwrap_or_default(),
+        permissions,
+        until: Some(until),
+    }
+}

@@ -1,0 +1,83 @@
+use super::*;
+
+const P256: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","kid":"a"}"#;
+const ED25519: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"}"#;
+const MODULUS: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+
+fn rsa(more: &str) -> String {
+    format!(r#"{{"kty":"RSA","n":"{MODULUS}","e":"AQAB"{more}}}"#)
+}
+
+fn set(keys: &[&str]) -> Result<Vec<Jwk>, Refused> {
+    read_set(format!(r#"{{"keys":[{}],"more":1}}"#, keys.join(",")).as_bytes())
+}
+
+/// RFC 8037 A.3 and RFC 7638 §3.1.
+#[test]
+fn thumbprints_are_those_of_the_standards() {
+    let keys = set(&[ED25519, &rsa("")]);
+    let keys = keys.unwrap();
+    assert_eq!(keys[0].thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    let known = rsa("").replace(MODULUS, "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw");
+    assert_eq!(set(&[&known]).unwrap()[0].thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+}
+
+#[test]
+fn a_set_with_anything_private_in_it_is_refused_whole() {
+    let more = |member: &str| format!("{},{member}}}", ED25519.trim_end_matches('}'));
+    for member in [r#""d":"x""#, r#""p":"x""#, r#""k":"x""#, r#""oth":[]"#, r#""d":null"#] {
+        assert_eq!(set(&[P256, &more(member)]), Err(Refused::Private), "{member}");
+    }
+    assert_eq!(set(&[P256, r#"{"kty":"oct"}"#]), Err(Refused::Private));
+}
+
+#[test]
+fn keys_of_other_kinds_and_uses_are_passed_over() {
+    let changed = |from: &str, to: &str| P256.replace(from, to);
+    let foreign = [
+        changed("P-256", "P-384"),
+        changed(r#""kty":"EC""#, r#""kty":"AKP""#),
+        changed(r#""kid":"a""#, r#""use":"enc""#),
+        changed(r#""kid":"a""#, r#""key_ops":["sign"]"#),
+        changed(r#""kid":"a""#, r#""alg":"ES384""#),
+        changed(r#""kid":"a""#, r#""alg":"EdDSA""#),
+        changed("f83OJ3", ""),
+        rsa(r#","alg":"HS256""#),
+        rsa("").replace("AQAB", "AQ"),
+        rsa("").replace("AQAB", "Ag"),
+        rsa("").replace(MODULUS, "ofgWCuLjybRlzo0t"),
+        "1".into(),
+    ];
+    for key in &foreign {
+        let kept = set(&[key, ED25519]).unwrap();
+        assert_eq!((kept.len(), kept[0].kind), (1, Kind::Ed25519), "{key}");
+    }
+    let raw = foreign.iter().map(|key| RawValue::from_string(key.clone()).unwrap()).collect::<Vec<_>>();
+    let (keys, faults) = read_registered(&raw.iter().map(AsRef::as_ref).collect::<Vec<_>>(), "#/keys");
+    assert_eq!((keys.len(), faults.len()), (0, foreign.len()), "registered they are faults");
+}
+
+#[test]
+fn a_set_has_its_bounds() {
+    let many = vec![ED25519; MAX_KEYS + 1];
+    assert_eq!(set(&many), Err(Refused::TooMany));
+    assert_eq!(set(&many[1..]).unwrap().len(), MAX_KEYS);
+    assert_eq!(read_set(&vec![b' '; MAX_SET_BYTES + 1]), Err(Refused::TooLarge));
+    for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+        assert_eq!(read_set(text.as_bytes()), Err(Refused::Form), "{text}");
+    }
+}
+
+#[test]
+fn a_key_is_chosen_by_name_and_kind() {
+    let other = ED25519.replace(r#""a""#, r#""b""#);
+    let keys = set(&[P256, ED25519, &other, &rsa(r#","alg":"RS256""#)]).unwrap();
+    let chosen = |kid, algorithm| choose(&keys, kid, algorithm).map(|key| (key.kind, key.kid.as_deref()));
+    assert_eq!(chosen(Some("a"), Algorithm::Es256), Some((Kind::P256, Some("a"))));
+    assert_eq!(chosen(Some("a"), Algorithm::EdDsa), Some((Kind::Ed25519, Some("a"))));
+    assert_eq!(chosen(Some("b"), Algorithm::Es256), None);
+    assert_eq!(chosen(None, Algorithm::Es256), Some((Kind::P256, Some("a"))), "the only one");
+    assert_eq!(chosen(None, Algorithm::EdDsa), None, "two fit");
+    assert_eq!(chosen(None, Algorithm::Rs256), Some((Kind::Rsa, None)));
+    assert_eq!(chosen(None, Algorithm::Ps256), None, "the key is for RS256");
+}

@@ -1,0 +1,270 @@
+//! OAuth clients: who they are, how they prove it, where their answers may go.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+use url::{Host, Url};
+
+use super::super::address::{self, Policy};
+use super::super::canonical::digest;
+use super::super::issuer::{Keys, Rules};
+use super::super::json::{Fault, Object};
+use super::super::jwk::{self, MAX_KEYS};
+use super::super::permission;
+use super::{Error, Refused};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    ClientCredentials,
+    AuthorizationCode,
+    RefreshToken,
+}
+
+impl GrantType {
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "client_credentials" => GrantType::ClientCredentials,
+            "authorization_code" => GrantType::AuthorizationCode,
+            "refresh_token" => GrantType::RefreshToken,
+            _ => return None,
+        })
+    }
+}
+
+/// RFC 7591 §2, `token_endpoint_auth_method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    ClientSecretBasic,
+    ClientSecretPost,
+    PrivateKeyJwt,
+    None,
+}
+
+impl AuthMethod {
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "client_secret_basic" => AuthMethod::ClientSecretBasic,
+            "client_secret_post" => AuthMethod::ClientSecretPost,
+            "private_key_jwt" => AuthMethod::PrivateKeyJwt,
+            "none" => AuthMethod::None,
+            _ => return None,
+        })
+    }
+
+    pub fn has_secret(self) -> bool {
+        matches!(self, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Within its tenant; [`client_id`] is what the client calls itself.
+    pub id: String,
+    pub name: String,
+    pub grant_types: Vec<GrantType>,
+    pub auth_method: AuthMethod,
+    pub redirect_uris: Vec<String>,
+    /// The most it may be given.
+    pub scope: Vec<String>,
+    /// With which it signs assertions.
+    pub keys: Option<Keys>,
+    /// SHA-256 of its secret, in hex.
+    pub secret_hash: Option<String>,
+}
+
+/// `{tenant}.{id}`: neither has a dot in it.
+pub fn client_id(tenant: &str, id: &str) -> String {
+    format!("{tenant}.{id}")
+}
+
+/// The tenant and the id within it.
+pub fn split_client_id(text: &str) -> Option<(&str, &str)> {
+    text.split_once('.')
+}
+
+impl Client {
+    pub fn may(&self, grant_type: GrantType) -> bool {
+        self.grant_types.contains(&grant_type)
+    }
+
+    /// Whether answers may go there: exactly a registered address, but for the port of a loopback one (RFC 8252 §7.3).
+    pub fn redirects_to(&self, uri: &str) -> bool {
+        self.redirect_uris.iter().any(|known| known == uri || same_but_port(known, uri))
+    }
+}
+
+/// Takes the same time whatever is stored, and as long when nothing is.
+pub fn secret_matches(stored: Option<&str>, secret: &str) -> bool {
+    const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+    digest(secret).as_bytes().ct_eq(stored.unwrap_or(NOBODYS).as_bytes()).into()
+}
+
+fn loopback(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let own = match url.host()? {
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+        Host::Domain(name) => name == "localhost",
+    };
+    (own && url.scheme() == "http" && url.username().is_empty() && url.password().is_none()).then_some(url)
+}
+
+fn same_but_port(known: &str, uri: &str) -> bool {
+    let (Some(mut known), Some(mut uri)) = (loopback(known), loopback(uri)) else {
+        return false;
+    };
+    // Both can carry a port, so setting it never fails.
+    known.set_port(None).is_ok() && uri.set_port(None).is_ok() && known == uri
+}
+
+/// An address answers may go to: https, loopback by http, or an app's own scheme with a dot in it (RFC 8252 §7).
+pub fn acceptable_redirect(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let plain = text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');
+    plain
+        && match url.scheme() {
+            "https" => url.host().is_some() && url.username().is_empty() && url.password().is_none(),
+            "http" => loopback(text).is_some(),
+            scheme => scheme.contains('.'),
+        }
+}
+
+/// Reads a document that has passed `json::check`. All faults are named.
+pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>> {
+    let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
+    let name = body.string("name", 1..=200);
+    let name = body.require("name", name).unwrap_or_default();
+    let listed = body.strings("grant_types", 3, 40);
+    let listed = body.require("grant_types", listed);
+    let parse = |listed: &Vec<String>| listed.iter().map(|name| GrantType::parse(name)).collect::<Option<Vec<_>>>();
+    let grant_types = listed.as_ref().and_then(parse).unwrap_or_default();
+    if listed.is_some() && grant_types.is_empty() {
+        body.fault("grant_types", "must be an array of client_credentials, authorization_code and refresh_token");
+    }
+    let method = body.parsed(
+        "auth_method",
+        "client_secret_basic, client_secret_post, private_key_jwt or none",
+        AuthMethod::parse,
+    );
+    let auth_method = method.unwrap_or(AuthMethod::ClientSecretBasic);
+    let redirect_uris = body.strings("redirect_uris", 20, 2048).unwrap_or_default();
+    for (index, uri) in redirect_uris.iter().enumerate() {
+        if !acceptable_redirect(uri) {
+            let detail =
+                "must be https, http on loopback, or an app's own scheme such as com.example.app:/done; without #";
+            body.faults([Fault::new(format!("#/redirect_uris/{index}"), detail)]);
+        }
+    }
+    let scope = body.string("scope", 1..=4000);
+    let scope = body.require("scope", scope).unwrap_or_default();
+    let scope: Vec<String> = scope.split(' ').filter(|word| !word.is_empty()).map(Into::into).collect();
+    if !scope.iter().all(|permission| permission::valid(permission)) {
+        body.fault("scope", "must be permissions between spaces, such as contexts:read services:read");
+    }
+    let keys = read_keys(&mut body, rules);
+    let asks_people = grant_types.contains(&GrantType::AuthorizationCode);
+    if asks_people == redirect_uris.is_empty() && !grant_types.is_empty() {
+        body.fault("redirect_uris", "belong to the grant type authorization_code, and it needs at least one");
+    }
+    if grant_types.contains(&GrantType::RefreshToken) && !asks_people {
+        body.fault("grant_types", "refresh_token belongs to authorization_code");
+    }
+    if grant_types.contains(&GrantType::ClientCredentials) && auth_method == AuthMethod::None {
+        body.fault("auth_method", "cannot be none for client_credentials");
+    }
+    if (auth_method == AuthMethod::PrivateKeyJwt) != keys.is_some() {
+        body.fault("jwks_url", "or keys belong to private_key_jwt, and it needs one of them");
+    }
+    let faults = body.finish();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Client { id: id.into(), name, grant_types, auth_method, redirect_uris, scope, keys, secret_hash: None })
+}
+
+fn read_keys(body: &mut Object<'_>, rules: Rules<'_>) -> Option<Keys> {
+    let url = body.string("jwks_url", 1..=2048);
+    let fixed = body.array("keys", 1..=MAX_KEYS);
+    match (url, fixed) {
+        (Some(_), Some(_)) => {
+            body.fault("keys", "cannot stand beside jwks_url");
+            None
+        }
+        (Some(url), None) => match address::check(&url, rules.addresses, rules.own_hosts) {
+            Ok(url) => Some(Keys::Url(url.into())),
+            Err(refusal) => {
+                body.fault("jwks_url", refusal.to_string());
+                None
+            }
+        },
+        (None, Some(fixed)) => {
+            let (keys, faults) = jwk::read_registered(&fixed, "#/keys");
+            body.faults(faults);
+            Some(Keys::Fixed(keys))
+        }
+        (None, None) => None,
+    }
+}
+
+/// What a client may be given that names no scope: what the role `caller` has.
+const USUAL_SCOPE: &str = "contexts:create:* contexts:read contexts:cancel services:read events:read";
+
+/// A client that says who it is by a document at its own address (Client ID Metadata Documents).
+pub fn read_metadata(address: &str, text: &str, policy: Policy) -> Option<Client> {
+    let document: Value = serde_json::from_str(text).ok()?;
+    let named = document.get("client_id").and_then(Value::as_str) == Some(address);
+    if !named || document.get("client_secret").is_some() {
+        return None;
+    }
+    let client = by_itself(address, &document, "none", policy).ok()?;
+    // A secret that stands in a public document is none.
+    (!client.auth_method.has_secret()).then_some(client)
+}
+
+/// A client that registers itself (RFC 7591 §2). Members that are not known here are passed over.
+pub fn read_registration(id: &str, text: &str, policy: Policy) -> Result<Client, Refused> {
+    let document: Value = serde_json::from_str(text).unwrap_or_default();
+    by_itself(id, &document, "client_secret_basic", policy)
+}
+
+/// What a client says of itself: it may ask people, and nothing else.
+fn by_itself(id: &str, document: &Value, usual_method: &str, policy: Policy) -> Result<Client, Refused> {
+    let wrong = |description: &str| Refused::new(Error::InvalidClientMetadata, description);
+    let string = |name: &str| document.get(name).and_then(Value::as_str);
+    let list = |name: &str| document.get(name).map(|list| serde_json::from_value::<Vec<String>>(list.clone()));
+    let redirect_uris = list("redirect_uris").and_then(Result::ok).unwrap_or_default();
+    if !(1..=20).contains(&redirect_uris.len()) || !redirect_uris.iter().all(|uri| acceptable_redirect(uri)) {
+        let description = "redirect_uris must be https, loopback by http, or an app's own scheme with a dot in it";
+        return Err(Refused::new(Error::InvalidRedirectUri, description));
+    }
+    let asked = list("grant_types").unwrap_or_else(|| Ok(vec!["authorization_code".into()]));
+    let known = |name: &String| name == "authorization_code" || name == "refresh_token";
+    if !asked.is_ok_and(|asked| asked.iter().all(known)) {
+        return Err(wrong("grant_types may be authorization_code and refresh_token"));
+    }
+    let method = string("token_endpoint_auth_method").unwrap_or(usual_method);
+    let auth_method = AuthMethod::parse(method).ok_or_else(|| wrong("token_endpoint_auth_method is not known"))?;
+    let keys = if auth_method == AuthMethod::PrivateKeyJwt {
+        let url = string("jwks_uri").and_then(|url| address::check(url, policy, &[]).ok());
+        Some(Keys::Url(url.ok_or_else(|| wrong("private_key_jwt needs a jwks_uri"))?.into()))
+    } else {
+        None
+    };
+    let scope = string("scope").unwrap_or(USUAL_SCOPE).split(' ').filter(|word| permission::valid(word));
+    Ok(Client {
+        id: id.into(),
+        name: string("client_name").unwrap_or(id).chars().filter(|c| !c.is_control()).take(200).collect(),
+        grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
+        auth_method,
+        redirect_uris,
+        scope: scope.map(Into::into).collect(),
+        keys,
+        secret_hash: None,
+    })
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

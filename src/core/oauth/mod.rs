@@ -1,0 +1,55 @@
+//! The authorization server's decisions (OAuth 2.1, RFC 6749, 7636, 8707, 9700): clients, grants, forms, its own keys.
+
+pub mod client;
+pub mod form;
+pub mod grant;
+pub mod ring;
+pub mod token;
+
+/// Why an OAuth request is refused (RFC 6749 §4.1.2.1, §5.2; RFC 7591 §3.2.2; RFC 8707 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    InvalidRequest,
+    InvalidClient,
+    InvalidGrant,
+    InvalidScope,
+    InvalidTarget,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    UnsupportedResponseType,
+    AccessDenied,
+    InvalidRedirectUri,
+    InvalidClientMetadata,
+}
+
+impl Error {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Error::InvalidRequest => "invalid_request",
+            Error::InvalidClient => "invalid_client",
+            Error::InvalidGrant => "invalid_grant",
+            Error::InvalidScope => "invalid_scope",
+            Error::InvalidTarget => "invalid_target",
+            Error::UnauthorizedClient => "unauthorized_client",
+            Error::UnsupportedGrantType => "unsupported_grant_type",
+            Error::UnsupportedResponseType => "unsupported_response_type",
+            Error::AccessDenied => "access_denied",
+            Error::InvalidRedirectUri => "invalid_redirect_uri",
+            Error::InvalidClientMetadata => "invalid_client_metadata",
+        }
+    }
+}
+
+/// A refusal, with what a developer should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub error: Error,
+    pub description: String,
+}
+
+impl Refused {
+    /// RFC 6749 allows printable ASCII without quotes in a description; every caller's text is such.
+    pub fn new(error: Error, description: impl Into<String>) -> Self {
+        Self { error, description: description.into() }
+    }
+}

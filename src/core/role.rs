@@ -1,0 +1,131 @@
+//! Roles: named sets of permissions. Some ship and never change; others are a tenant's own.
+
+use serde::{Deserialize, Serialize};
+
+use super::json::{Fault, Object};
+use super::permission;
+
+/// Permissions one role may have.
+const MOST_PERMISSIONS: usize = 200;
+/// The longest permission, in bytes.
+const LONGEST: usize = 160;
+
+/// A role of a tenant's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    pub description: String,
+    pub permissions: Vec<String>,
+}
+
+/// A role that every tenant has.
+pub struct Shipped {
+    pub name: &'static str,
+    pub description: &'static str,
+    pub permissions: &'static [&'static str],
+}
+
+pub const SHIPPED: [Shipped; 5] = [
+    Shipped { name: "admin", description: "May do everything.", permissions: &["*"] },
+    Shipped {
+        name: "operator",
+        description: "Runs services and limits, and reads usage and the audit log.",
+        permissions: &["services:*", "limits:*", "usage:*", "audit:*"],
+    },
+    Shipped {
+        name: "caller",
+        description: "Creates, reads and cancels contexts of its own.",
+        permissions: &["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
+    },
+    Shipped { name: "viewer", description: "Reads everything and changes nothing.", permissions: &["*:read:*"] },
+    Shipped {
+        name: "service",
+        description: "For a service itself: its keys name the one service they are for.",
+        permissions: &[],
+    },
+];
+
+/// The role whose keys are for one service.
+pub const SERVICE: &str = "service";
+
+pub fn shipped(name: &str) -> Option<&'static Shipped> {
+    SHIPPED.iter().find(|role| role.name == name)
+}
+
+/// Reads a role as somebody writes it; gives all faults.
+pub fn read(text: &str) -> Result<Role, Vec<Fault>> {
+    let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
+    let description = body.string("description", 0..=1000).unwrap_or_default();
+    let permissions = permissions(&mut body, MOST_PERMISSIONS);
+    let permissions = body.require("permissions", permissions).unwrap_or_default();
+    let faults = body.finish();
+    if faults.is_empty() { Ok(Role { description, permissions }) } else { Err(faults) }
+}
+
+/// Reads the member `permissions`, and notes what cannot be granted.
+pub fn permissions(body: &mut Object<'_>, most: usize) -> Option<Vec<String>> {
+    let permissions = body.strings("permissions", most, LONGEST)?;
+    for (at, wanted) in permissions.iter().enumerate() {
+        if !permission::valid(wanted) {
+            let pointer = format!("#/permissions/{at}");
+            body.faults([Fault::new(pointer, "must be a permission such as contexts:create:llm.*")]);
+        }
+    }
+    Some(permissions)
+}
+
+/// The one service that a key of the role `service` is for, by its permissions: to say that it is alive and to
+/// connect, for that service and no other. Ending work by a callback needs no permission but the callback's token.
+pub fn service_of<'p>(permissions: &'p [String]) -> Option<&'p str> {
+    let named = |permission: &'p String| {
+        let rest = permission.strip_prefix("services:heartbeat:").or(permission.strip_prefix("services:connect:"));
+        rest.filter(|id| super::id::valid_name(id))
+    };
+    let first = named(permissions.first()?)?;
+    permissions.iter().all(|permission| named(permission) == Some(first)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_read_with_all_its_faults() {
+        let role = read(r#"{"description":"d","permissions":["contexts:create:llm.*","keys:read"]}"#).unwrap();
+        assert_eq!(role.permissions, ["contexts:create:llm.*", "keys:read"]);
+        assert_eq!(read(r#"{"permissions":[]}"#).unwrap().description, "");
+        let pointers =
+            |text| read(text).unwrap_err().into_iter().map(|fault| fault.pointer).collect::<Vec<_>>().join(" ");
+        assert_eq!(pointers("{}"), "#/permissions");
+        assert_eq!(pointers(r#"{"permissions":["a b","ok:read"],"more":1}"#), "#/permissions/0 #/more");
+        assert_eq!(pointers("[]"), "#");
+    }
+
+    #[test]
+    fn a_key_for_a_service_names_one_service_and_nothing_else() {
+        let of = |permissions: &[&str]| {
+            service_of(&permissions.iter().map(ToString::to_string).collect::<Vec<_>>()).map(str::to_string)
+        };
+        assert_eq!(of(&["services:heartbeat:llm"]).as_deref(), Some("llm"));
+        assert_eq!(of(&["services:connect:llm", "services:heartbeat:llm"]).as_deref(), Some("llm"));
+        for wrong in [
+            &[] as &[&str],
+            &["services:heartbeat:*"],
+            &["services:heartbeat"],
+            &["services:heartbeat:llm", "services:connect:other"],
+            &["services:heartbeat:llm", "contexts:read"],
+            &["services:write:llm"],
+            &["*"],
+        ] {
+            assert_eq!(of(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn shipped_roles_grant_only_what_can_be_granted() {
+        for role in &SHIPPED {
+            assert!(super::super::id::valid_name(role.name));
+            assert!(role.permissions.iter().all(|one| permission::valid(one)), "{}", role.name);
+        }
+        assert!(shipped("root").is_none());
+    }
+}

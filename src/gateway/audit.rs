@@ -1,0 +1,72 @@
+//! `/v1/audit`: who changed what, and whose credentials were refused.
+
+use serde_json::value::RawValue;
+
+use crate::core::cursor;
+use crate::core::json::Fault;
+use crate::core::problem::Problem;
+use crate::core::time::Timestamp;
+use crate::objects::registry::messages::{Ask, AuditQuery, Reply};
+
+use super::answer::Answer;
+use super::call::{Call, Caller};
+use super::lists::{bad_cursor, limit, page};
+use super::services::ask_registry;
+
+const DEFAULT_LIMIT: u64 = 50;
+const MOST: u64 = 200;
+
+/// `key.revoked`, `key.*` or `*`.
+fn is_action(text: &str) -> bool {
+    let named = text.strip_suffix('*').unwrap_or(text);
+    text.len() <= 64 && named.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'.' | b'_'))
+}
+
+fn query(call: &Call) -> Result<AuditQuery, Problem> {
+    let mut faults = Vec::new();
+    let mut time = |name: &str| {
+        let text = call.query(name)?;
+        let time = Timestamp::parse(&text);
+        if time.is_none() {
+            faults.push(Fault::new(format!("?{name}"), "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)"));
+        }
+        time
+    };
+    let (after, before) = (time("after"), time("before"));
+    let action = call.query("action");
+    if action.as_deref().is_some_and(|action| !is_action(action)) {
+        faults.push(Fault::new("?action", "must be an action such as key.revoked, or key.* for all that begin so"));
+    }
+    let limit = limit(call, DEFAULT_LIMIT, MOST);
+    if limit.is_none() {
+        faults.push(Fault::new("?limit", format!("must be an integer from 1 to {MOST}")));
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let (actor, object) = (call.query("actor"), call.query("object"));
+    Ok(AuditQuery { actor, action, object, after, before, below: None, limit: limit.unwrap_or(DEFAULT_LIMIT) })
+}
+
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("audit:read")?;
+    call.only_query(&["actor", "action", "object", "after", "before", "limit", "cursor"])?;
+    let mut query = query(call)?;
+    // A cursor belongs to its filters.
+    let digest = format!("audit {} {}", caller.principal.tenant, serde_json::to_string(&query).unwrap_or_default());
+    let key = &caller.snapshot.cursor_key;
+    if let Some(text) = call.query("cursor") {
+        let below = cursor::read(key, &text, &digest).and_then(|number| number.parse().ok());
+        query.below = Some(below.ok_or_else(bad_cursor)?);
+    }
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    query.limit += 1;
+    let Reply::Audit { mut entries } = ask_registry(caller, Ask::Audit(query)).await? else {
+        return Err(Problem::internal("the registry answered something else"));
+    };
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().filter(|_| more).map(|(number, _)| cursor::write(key, &number.to_string(), &digest));
+    let data: Vec<&RawValue> = entries.iter().map(|(_, entry)| entry.as_ref()).collect();
+    page(call, &data, next)
+}

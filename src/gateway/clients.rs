@@ -1,0 +1,139 @@
+//! `/v1/clients`: OAuth clients. A secret is shown in the answer that makes it, and never again.
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
+
+use crate::core::address::Policy;
+use crate::core::canonical::digest;
+use crate::core::issuer::{Keys, Rules};
+use crate::core::json::Fault;
+use crate::core::jwk::Jwk;
+use crate::core::key;
+use crate::core::oauth::client::{self, AuthMethod, Client, GrantType, client_id};
+use crate::core::problem::Problem;
+use crate::core::time::{Timestamp, as_text};
+use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::platform::random;
+
+use super::answer::Answer;
+use super::call::{Call, Caller};
+use super::lists::page;
+use super::roles::{etag, may_grant};
+use super::services::{ask_registry, checked_id, refusal, text, unchanged};
+
+#[derive(Serialize)]
+struct View<'a> {
+    id: &'a str,
+    /// What the client calls itself.
+    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    name: &'a str,
+    grant_types: &'a [GrantType],
+    auth_method: AuthMethod,
+    redirect_uris: &'a [String],
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<Value>>,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    updated_at: Timestamp,
+}
+
+fn view<'a>(caller: &Caller, kept: &Kept, client: &'a Client, secret: Option<&'a str>) -> View<'a> {
+    let (jwks_url, keys) = match &client.keys {
+        Some(Keys::Url(url)) => (Some(url.as_str()), None),
+        Some(Keys::Fixed(keys)) => (None, Some(keys.iter().map(Jwk::view).collect())),
+        None => (None, None),
+    };
+    View {
+        id: &client.id,
+        client_id: client_id(&caller.principal.tenant, &client.id),
+        secret,
+        name: &client.name,
+        grant_types: &client.grant_types,
+        auth_method: client.auth_method,
+        redirect_uris: &client.redirect_uris,
+        scope: client.scope.join(" "),
+        jwks_url,
+        keys,
+        created_at: kept.created_at,
+        updated_at: kept.updated_at,
+    }
+}
+
+/// A new secret: what follows an API key's id is random enough, and safe in forms and headers.
+pub fn new_secret() -> String {
+    let minted = key::mint("default", random::bytes());
+    format!("nxs_{}", minted.secret.rsplit('_').next().unwrap_or_default())
+}
+
+fn all(caller: &Caller) -> Vec<(&Kept, Client)> {
+    let clients = caller.snapshot.kept(Kind::Client);
+    clients.filter_map(|kept| caller.snapshot.client(&kept.id).map(|client| (kept, client))).collect()
+}
+
+fn find<'c>(caller: &'c Caller, id: &str) -> Result<(&'c Kept, Client), Problem> {
+    let kept = caller.snapshot.kept(Kind::Client).find(|kept| kept.id == id);
+    kept.zip(caller.snapshot.client(id)).ok_or_else(|| Problem::not_found("client"))
+}
+
+pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    caller.principal.require("clients:write")?;
+    let id = checked_id(name)?;
+    let condition = call.condition()?;
+    let document = text(call.json_body().await?);
+    let rules = call.write_rules();
+    let own_hosts = [rules.own_host.as_str()];
+    let rules = Rules { addresses: Policy { allow_loopback: rules.allow_loopback }, own_hosts: &own_hosts };
+    let mut client = client::read(&id, &document, rules).map_err(Problem::invalid)?;
+    if client.scope.iter().any(|permission| permission == "offline_access" || permission == "openid") {
+        return Err(Problem::invalid(vec![Fault::new("#/scope", "takes permissions only")]));
+    }
+    may_grant(&caller.principal, client.scope.iter().map(String::as_str))?;
+    let known = caller.snapshot.client(&id).and_then(|known| known.secret_hash);
+    let mut secret = None;
+    if client.auth_method.has_secret() {
+        client.secret_hash = known.or_else(|| Some(digest(secret.insert(new_secret()))));
+    }
+    let document = to_raw_value(&client).map_err(|error| Problem::internal(error.to_string()))?;
+    match ask_registry(caller, Ask::Put { kind: Kind::Client, id, document, condition }).await? {
+        Reply::Kept { kept, created } => {
+            let body = view(caller, &kept, &client, secret.as_deref());
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
+            Ok(if created { answer.with("location", &format!("/v1/clients/{name}")) } else { answer })
+        }
+        other => Err(refusal(other, "client")),
+    }
+}
+
+pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("clients:write")?;
+    let ask = Ask::Delete { kind: Kind::Client, id: id.into(), condition: call.condition()? };
+    match ask_registry(caller, ask).await? {
+        Reply::Done => Ok(Answer::empty(204)),
+        other => Err(refusal(other, "client")),
+    }
+}
+
+pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("clients:read")?;
+    let (kept, client) = find(caller, id)?;
+    let tag = etag(kept);
+    if unchanged(call, &tag) {
+        return Ok(Answer::empty(304).with("etag", &tag));
+    }
+    Ok(Answer::json(200, &view(caller, kept, &client, None))?.with("etag", &tag))
+}
+
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("clients:read")?;
+    call.only_query(&[])?;
+    let all = all(caller);
+    let data: Vec<View<'_>> = all.iter().map(|(kept, client)| view(caller, kept, client, None)).collect();
+    page(call, &data, None)
+}

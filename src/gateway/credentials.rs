@@ -1,0 +1,91 @@
+//! What is told of credentials after the answer: that a key was used, or that somebody was refused, and both
+//! seldom enough that it costs nobody anything.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::auth::{self, FIRST_TENANT, Principal};
+use crate::core::audit::By;
+use crate::core::canonical::digest;
+use crate::core::gathering::Gathering;
+use crate::core::key;
+use crate::core::problem::{Code, Problem};
+use crate::core::time::Timestamp;
+use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::{clock, log};
+
+use super::call::Call;
+
+const HOUR_MS: u64 = 3_600_000;
+/// Keys an isolate remembers the last use of.
+const MOST_KEYS: usize = 10_000;
+/// The same refusal is told again after this, in milliseconds; and so many different ones in that time.
+const REFUSALS_MS: u64 = 60_000;
+const MOST_REFUSALS: usize = 32;
+
+thread_local! {
+    /// The hour in which a key's use was told last, by principal.
+    static USED: RefCell<HashMap<String, u64>> = RefCell::default();
+    static REFUSED: RefCell<Gathering> = const { RefCell::new(Gathering::new(REFUSALS_MS, MOST_REFUSALS)) };
+}
+
+fn tell(call: &Call, message: Message) {
+    call.keep_running(async move {
+        let tenant = message.tenant.clone();
+        let told: Result<Reply, _> = objects::send(Kind::Registry, &tenant, "", &message, PATIENCE_MS).await;
+        if let Err(failure) = told {
+            log(&format!(r#"{{"level":"warn","message":"credentials not told of","detail":{:?}}}"#, failure.0));
+        }
+    });
+}
+
+/// Notes that a key was used: once an hour.
+pub fn used(call: &Call, principal: &Principal) {
+    // Only keys end; the deployment's own does not, and is not in the registry.
+    let (Some(id), Some(_)) = (principal.principal.strip_prefix("key:"), principal.until) else { return };
+    let hour = call.began.0 / HOUR_MS;
+    let known = USED.with_borrow_mut(|used| {
+        if used.get(&principal.principal) == Some(&hour) {
+            return true;
+        }
+        if used.len() >= MOST_KEYS {
+            used.clear();
+        }
+        used.insert(principal.principal.clone(), hour);
+        false
+    });
+    if !known {
+        let ask = Ask::Used { key: id.into(), at: Timestamp(hour * HOUR_MS) };
+        tell(call, Message::new(principal.tenant.clone(), ask));
+    }
+}
+
+/// Notes that the request's credentials were refused, if they were. Gives the refusal back.
+pub async fn refused(call: &Call, problem: Problem) -> Problem {
+    if let Some(presented) = auth::presented(&call.request).filter(|_| problem.code == Code::Unauthenticated) {
+        note(call, presented, problem.cause.clone()).await;
+    }
+    problem
+}
+
+/// Notes that credentials were refused. Of a key the registry knows why in truth; of what is none, `reason` says it.
+pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
+    let parsed = key::parse(presented);
+    // Where there is no such tenant, it is for who runs the deployment to know.
+    let tenant = match &parsed {
+        Some(key) if auth::is_tenant(key.tenant).await.unwrap_or(false) => key.tenant,
+        _ => FIRST_TENANT,
+    };
+    let key = parsed.map(|key| key.id.to_string());
+    let subject = key.clone().or_else(|| reason.clone()).unwrap_or_default();
+    let like = [tenant.to_string(), call.address().to_string(), subject];
+    let told = REFUSED.with_borrow_mut(|refused| refused.add(like, 1, clock::now()));
+    if let Some(([tenant, address, _], count)) = told {
+        let refused = Refused { key, hash: digest(presented), count, reason };
+        // Too many to be told apart.
+        let tenant = if tenant.is_empty() { FIRST_TENANT.into() } else { tenant };
+        let by = By { actor: String::new(), request_id: call.request_id.clone(), address };
+        tell(call, Message { tenant, ask: Ask::Refused(refused), by });
+    }
+}

@@ -1,0 +1,152 @@
+//! `/v1/issuers`: outside issuers of tokens. They belong to the deployment: only its first tenant has them.
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
+
+use crate::auth::FIRST_TENANT;
+use crate::core::address::Policy;
+use crate::core::issuer::{self, Claims, Issuer, Keys, Rules, SignIn};
+use crate::core::json::Fault;
+use crate::core::jwk::Jwk;
+use crate::core::jwt::Algorithm;
+use crate::core::problem::{Code, Problem};
+use crate::core::time::{Timestamp, as_text};
+use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+
+use super::answer::Answer;
+use super::call::{Call, Caller};
+use super::lists::page;
+use super::roles::{etag, may_grant};
+use super::services::{ask_registry, checked_id, refusal, text, unchanged};
+
+#[derive(Serialize)]
+struct View<'a> {
+    name: &'a str,
+    issuer: &'a str,
+    audience: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<Value>>,
+    algorithms: &'a [Algorithm],
+    r#type: &'a str,
+    claims: &'a Claims,
+    roles: &'a std::collections::BTreeMap<String, String>,
+    role: Option<&'a str>,
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_in: Option<Value>,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    updated_at: Timestamp,
+}
+
+/// Without its secret.
+fn shown(sign_in: &SignIn) -> Value {
+    let SignIn { client_id, authorization_endpoint, token_endpoint, .. } = sign_in;
+    serde_json::json!({
+        "client_id": client_id, "authorization_endpoint": authorization_endpoint, "token_endpoint": token_endpoint,
+    })
+}
+
+fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
+    let (jwks_url, keys) = match &issuer.keys {
+        Keys::Url(url) => (Some(url.as_str()), None),
+        Keys::Fixed(keys) => (None, Some(keys.iter().map(Jwk::view).collect())),
+    };
+    View {
+        name: &issuer.name,
+        issuer: &issuer.issuer,
+        audience: &issuer.audience,
+        jwks_url,
+        keys,
+        algorithms: &issuer.algorithms,
+        r#type: &issuer.typ,
+        claims: &issuer.claims,
+        roles: &issuer.roles,
+        role: issuer.role.as_deref(),
+        tenant: issuer.tenant.as_deref(),
+        sign_in: issuer.sign_in.as_ref().map(shown),
+        created_at: kept.created_at,
+        updated_at: kept.updated_at,
+    }
+}
+
+/// In another tenant there are none, whatever its permissions say.
+fn require(caller: &Caller, permission: &str) -> Result<(), Problem> {
+    caller.principal.require(permission)?;
+    if caller.principal.tenant == FIRST_TENANT { Ok(()) } else { Err(Problem::not_found("issuer")) }
+}
+
+/// Issuers as they are kept, with what they say.
+fn all(caller: &Caller) -> impl Iterator<Item = (&Kept, &Issuer)> {
+    caller.snapshot.kept(Kind::Issuer).filter_map(|kept| {
+        let issuer = caller.snapshot.issuers.iter().find(|issuer| issuer.name == kept.id)?;
+        Some((kept, issuer))
+    })
+}
+
+pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    require(caller, "issuers:write")?;
+    let id = checked_id(name)?;
+    let condition = call.condition()?;
+    let document = text(call.json_body().await?);
+    let rules = call.write_rules();
+    let own_hosts = [rules.own_host.as_str()];
+    let rules = Rules { addresses: Policy { allow_loopback: rules.allow_loopback }, own_hosts: &own_hosts };
+    let mut issuer = issuer::read(name, &document, rules).map_err(Problem::invalid)?;
+    // Who is trusted to say who somebody is gives all that those may have.
+    for role in issuer.granted_roles() {
+        let permissions = caller.snapshot.role(role).ok_or_else(|| {
+            let pointer = if issuer.role.as_deref() == Some(role) { "#/role" } else { "#/roles" };
+            Problem::invalid(vec![Fault::new(pointer, format!("names the role {role}, which does not exist"))])
+        })?;
+        may_grant(&caller.principal, permissions)?;
+    }
+    // A token says its issuer and not the name it has here: two of them could not be told apart.
+    if let Some((kept, _)) = all(caller).find(|(kept, other)| other.issuer == issuer.issuer && kept.id != id) {
+        return Err(Problem::new(Code::Conflict, format!("This issuer is known already, as {}.", kept.id)));
+    }
+    // A secret that is not sent stays.
+    if let Some(sign_in) = issuer.sign_in.as_mut().filter(|sign_in| sign_in.client_secret.is_none()) {
+        let known = all(caller).find(|(kept, _)| kept.id == id).and_then(|(_, known)| known.sign_in.clone());
+        sign_in.client_secret = known.and_then(|known| known.client_secret);
+    }
+    let document = to_raw_value(&issuer).map_err(|error| Problem::internal(error.to_string()))?;
+    match ask_registry(caller, Ask::Put { kind: Kind::Issuer, id, document, condition }).await? {
+        Reply::Kept { kept, created } => {
+            let body = view(&kept, &issuer);
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
+            Ok(if created { answer.with("location", &format!("/v1/issuers/{name}")) } else { answer })
+        }
+        other => Err(refusal(other, "issuer")),
+    }
+}
+
+pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    require(caller, "issuers:write")?;
+    let ask = Ask::Delete { kind: Kind::Issuer, id: name.into(), condition: call.condition()? };
+    match ask_registry(caller, ask).await? {
+        Reply::Done => Ok(Answer::empty(204)),
+        other => Err(refusal(other, "issuer")),
+    }
+}
+
+pub async fn get(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    require(caller, "issuers:read")?;
+    let (kept, issuer) = all(caller).find(|(kept, _)| kept.id == name).ok_or_else(|| Problem::not_found("issuer"))?;
+    let tag = etag(kept);
+    if unchanged(call, &tag) {
+        return Ok(Answer::empty(304).with("etag", &tag));
+    }
+    Ok(Answer::json(200, &view(kept, issuer))?.with("etag", &tag))
+}
+
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("issuers:read")?;
+    call.only_query(&[])?;
+    let data: Vec<View<'_>> = all(caller).map(|(kept, issuer)| view(kept, issuer)).collect();
+    page(call, &data, None)
+}

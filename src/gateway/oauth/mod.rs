@@ -1,0 +1,141 @@
+//! `/oauth/…` and `/.well-known/…`: the authorization server (OAuth 2.1), served only while it is on.
+//!
+//! It answers in OAuth's own form, not in problem details. What is decided about clients, grants and keys is in
+//! `core/oauth`; what is used once is decided in a `GrantStore`.
+
+mod authorize;
+mod clients;
+mod metadata;
+mod page;
+mod register;
+mod sign_in;
+mod token;
+mod tokens;
+
+use std::borrow::Cow;
+
+use serde_json::json;
+
+use crate::auth::origin_of;
+use crate::core::oauth::form::Form;
+use crate::core::oauth::{Error, Refused};
+use crate::core::problem::{Code, Problem};
+
+use super::answer::Answer;
+use super::call::Call;
+
+/// The largest form, in bytes.
+const MAX_FORM_BYTES: usize = 64 * 1024;
+
+/// What is served, by path.
+pub enum Endpoint<'p> {
+    /// RFC 8414.
+    Server,
+    /// RFC 9728: of the API, or of the resource at this path.
+    Resource(Cow<'p, str>),
+    Keys,
+    Authorize,
+    /// Where people come back to who have signed in elsewhere.
+    SignedIn,
+    Token,
+    Revoke,
+    Introspect,
+    /// RFC 7591, where it is switched on.
+    Register,
+}
+
+pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
+    Some(match segments {
+        [".well-known", "oauth-authorization-server"] => Endpoint::Server,
+        [".well-known", "oauth-protected-resource"] => Endpoint::Resource("".into()),
+        [".well-known", "oauth-protected-resource", "mcp"] => Endpoint::Resource("/mcp".into()),
+        [".well-known", "oauth-protected-resource", "mcp", service] => {
+            Endpoint::Resource(format!("/mcp/{service}").into())
+        }
+        ["oauth", "jwks"] => Endpoint::Keys,
+        ["oauth", "authorize"] => Endpoint::Authorize,
+        ["oauth", "signed-in"] => Endpoint::SignedIn,
+        ["oauth", "token"] => Endpoint::Token,
+        ["oauth", "revoke"] => Endpoint::Revoke,
+        ["oauth", "introspect"] => Endpoint::Introspect,
+        ["oauth", "register"] => Endpoint::Register,
+        _ => return None,
+    })
+}
+
+pub fn methods(endpoint: &Endpoint<'_>) -> &'static str {
+    match endpoint {
+        Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys => "GET, HEAD",
+        Endpoint::SignedIn => "GET",
+        Endpoint::Authorize => "GET, POST",
+        Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Register => "POST",
+    }
+}
+
+pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Problem> {
+    let answered = match endpoint {
+        Endpoint::Server => return metadata::server(call),
+        Endpoint::Resource(path) => return metadata::resource(call, path),
+        Endpoint::Keys => return metadata::keys().await,
+        Endpoint::Authorize => return authorize::serve(call).await,
+        Endpoint::SignedIn => return sign_in::back(call).await,
+        Endpoint::Token => token::serve(call).await,
+        Endpoint::Revoke => tokens::revoke(call).await,
+        Endpoint::Introspect => tokens::introspect(call).await,
+        Endpoint::Register => register::serve(call).await,
+    };
+    answered.or_else(|failed| match failed {
+        Failed::Refused(refused) => refusal(call, &refused),
+        Failed::Problem(problem) => Err(problem),
+    })
+}
+
+/// Why a request has no answer of its own: OAuth's refusals, and failures of the gateway.
+pub enum Failed {
+    Refused(Refused),
+    Problem(Problem),
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Failed::Refused(refused)
+    }
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Failed::Problem(problem)
+    }
+}
+
+/// RFC 6749 §5.2.
+fn refusal(call: &Call, refused: &Refused) -> Result<Answer, Problem> {
+    let unknown = refused.error == Error::InvalidClient;
+    let body = json!({"error": refused.error.as_str(), "error_description": refused.description});
+    let mut answer = Answer::json(if unknown { 401 } else { 400 }, &body)?;
+    answer.code = Some(refused.error.as_str());
+    if unknown && call.request.header("authorization").is_some() {
+        return Ok(answer.with("www-authenticate", r#"Basic realm="narthex""#));
+    }
+    Ok(answer)
+}
+
+/// What the gateway calls itself.
+fn origin(call: &Call) -> String {
+    origin_of(&call.request, &call.settings)
+}
+
+/// The form a request carries.
+async fn form(call: &Call) -> Result<Form, Failed> {
+    let content_type = call.request.header("content-type").unwrap_or_default();
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Refused::new(Error::InvalidRequest, "send application/x-www-form-urlencoded").into());
+    }
+    let body = call.request.body(MAX_FORM_BYTES).await.map_err(|failure| Problem {
+        cause: Some(failure.0),
+        ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.")
+    })?;
+    let body = body.ok_or_else(|| Refused::new(Error::InvalidRequest, "the form is too large"))?;
+    Ok(Form::read(&body)?)
+}

@@ -1,0 +1,218 @@
+//! The token endpoint: client credentials, codes, refresh tokens.
+
+use serde::Serialize;
+
+use crate::auth::key_sets::OWN_KEYS;
+use crate::auth::own;
+use crate::core::audit::By;
+use crate::core::canonical::digest;
+use crate::core::id::ulid;
+use crate::core::oauth::client::GrantType;
+use crate::core::oauth::form::{Form, scope};
+use crate::core::oauth::grant::{Allowed, Presented, Use, tenant_of};
+use crate::core::oauth::token::{Claims, LIFE_SECONDS, known_resource};
+use crate::core::oauth::{Error, Refused};
+use crate::core::permission::meet_all;
+use crate::core::problem::Problem;
+use crate::objects::grants::messages::{Ask, Reply, Taken};
+use crate::objects::registry::messages::{self as registry, Condition};
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::{clock, random};
+
+use super::super::answer::{Answer, internal};
+use super::super::call::Call;
+use super::clients::{Known, authenticate};
+use super::{Failed, form, origin};
+
+/// RFC 6749 §5.1.
+#[derive(Serialize)]
+struct Tokens<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    scope: String,
+}
+
+pub async fn serve(call: &Call) -> Result<Answer, Failed> {
+    let form = form(call).await?;
+    let known = authenticate(call, &form).await?;
+    let grant_type = GrantType::parse(form.require("grant_type")?)
+        .ok_or_else(|| Refused::new(Error::UnsupportedGrantType, "the grant type is not one of this server's"))?;
+    if !known.client.may(grant_type) {
+        return Err(Refused::new(Error::UnauthorizedClient, "the client is not registered for this grant type").into());
+    }
+    match grant_type {
+        GrantType::ClientCredentials => by_credentials(call, &form, &known).await,
+        GrantType::AuthorizationCode => by_code(call, &form, &known).await,
+        GrantType::RefreshToken => by_refresh(call, &form, &known).await,
+    }
+}
+
+/// The resource a token is to be for; the API itself when none is named (RFC 8707 §2).
+pub fn resource(call: &Call, form: &Form) -> Result<String, Refused> {
+    let origin = origin(call);
+    match form.get("resource") {
+        None => Ok(origin),
+        Some(resource) if known_resource(resource, &origin) => Ok(resource.trim_end_matches('/').into()),
+        Some(_) => Err(Refused::new(Error::InvalidTarget, "the resource is not one of this gateway's")),
+    }
+}
+
+/// What of `most` is asked for; all of it when nothing is.
+pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, Refused> {
+    let asked = form.get("scope").map(scope).transpose()?.unwrap_or_default();
+    let granted = if asked.is_empty() { most.to_vec() } else { meet_all(most, &asked) };
+    if granted.is_empty() {
+        return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given"));
+    }
+    Ok(granted)
+}
+
+async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
+    let allowed = Allowed {
+        client: known.client_id.clone(),
+        subject: own::client_principal(&known.tenant, &known.client.id),
+        scope: narrowed(&known.client.scope, form)?,
+        resource: resource(call, form)?,
+        roles: Vec::new(),
+    };
+    answer(call, known, &allowed, None, None).await
+}
+
+fn invalid_grant() -> Failed {
+    Refused::new(Error::InvalidGrant, "the code or refresh token is not good (any more), or not this client's").into()
+}
+
+/// What is presented, if this tenant gave it out.
+pub fn presented(known: &Known, text: &str) -> Option<Presented> {
+    // Whose it is stands in it, and has to be whose the client is.
+    tenant_of(text).filter(|tenant| *tenant == known.tenant)?;
+    known.snapshot.grant_key.read(text)
+}
+
+/// The object that keeps a grant.
+pub fn object(known: &Known, grant: &str) -> String {
+    format!("{}/{grant}", known.tenant)
+}
+
+/// A text for a grant, and its hash.
+pub fn minted(known: &Known, grant: &str, used: Use) -> (String, String) {
+    let text = known.snapshot.grant_key.write(&known.tenant, grant, used, &random::bytes());
+    let hash = digest(&text);
+    (text, hash)
+}
+
+async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
+    let (code, verifier) = (form.require("code")?, form.require("code_verifier")?);
+    let code = presented(known, code).filter(|code| code.used == Use::Code).ok_or_else(invalid_grant)?;
+    let refreshes = known.client.may(GrantType::RefreshToken);
+    let next = refreshes.then(|| minted(known, &code.grant, Use::Refresh(1)));
+    let ask = Ask::Redeem {
+        hash: code.hash.clone(),
+        client: known.client_id.clone(),
+        redirect_uri: form.get("redirect_uri").map(Into::into),
+        verifier: verifier.into(),
+        next: next.as_ref().map(|(_, hash)| hash.clone()),
+    };
+    let allowed = taken(call, known, &code.grant, &ask).await?;
+    same_resource(call, form, &allowed)?;
+    answer(call, known, &allowed, Some(&code.grant), next.map(|(text, _)| text)).await
+}
+
+async fn by_refresh(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
+    let token = presented(known, form.require("refresh_token")?).ok_or_else(invalid_grant)?;
+    let Use::Refresh(place) = token.used else { return Err(invalid_grant()) };
+    let (text, hash) = minted(known, &token.grant, Use::Refresh(place + 1));
+    let ask = Ask::Refresh { place, hash: token.hash.clone(), client: known.client_id.clone(), next: hash };
+    let mut allowed = taken(call, known, &token.grant, &ask).await?;
+    same_resource(call, form, &allowed)?;
+    allowed.scope = narrowed(&allowed.scope, form)?;
+    answer(call, known, &allowed, Some(&token.grant), Some(text)).await
+}
+
+/// A token is for the resource that was agreed on, whatever is asked for later.
+fn same_resource(call: &Call, form: &Form, allowed: &Allowed) -> Result<(), Refused> {
+    if form.get("resource").is_none() || resource(call, form)? == allowed.resource {
+        return Ok(());
+    }
+    Err(Refused::new(Error::InvalidTarget, "this grant is for another resource"))
+}
+
+/// Lets the grant's object decide. A replay ends what came of the grant, access tokens too.
+async fn taken(call: &Call, known: &Known, grant: &str, ask: &Ask) -> Result<Allowed, Failed> {
+    let reply = objects::send(Kind::Grants, &object(known, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
+    match reply {
+        Reply::Taken(Taken::Taken(allowed)) => Ok(allowed),
+        Reply::Taken(Taken::Replayed) => {
+            end(call, known, grant).await?;
+            Err(invalid_grant())
+        }
+        _ => Err(invalid_grant()),
+    }
+}
+
+/// Ends a grant's access tokens, or one that stands alone: with the answer they are good nowhere.
+pub async fn end(call: &Call, known: &Known, family: &str) -> Result<(), Problem> {
+    let document = serde_json::value::to_raw_value(&serde_json::json!({"client": known.client_id}));
+    let ask = registry::Ask::Put {
+        kind: registry::Kind::Revocation,
+        id: family.into(),
+        document: document.map_err(|error| Problem::internal(error.to_string()))?,
+        // One that is there already does not need another.
+        condition: Condition::Absent,
+    };
+    let by = By {
+        actor: format!("client:{}", known.client_id),
+        request_id: call.request_id.clone(),
+        address: call.address().to_string(),
+    };
+    let message = registry::Message { tenant: known.tenant.clone(), ask, by };
+    objects::send::<_, registry::Reply>(Kind::Registry, &known.tenant, "", &message, PATIENCE_MS)
+        .await
+        .map_err(internal)?;
+    Ok(())
+}
+
+async fn answer(
+    call: &Call,
+    known: &Known,
+    allowed: &Allowed,
+    grant: Option<&str>,
+    refresh: Option<String>,
+) -> Result<Answer, Failed> {
+    let now = clock::now();
+    let claims = Claims {
+        iss: origin(call),
+        sub: allowed.subject.clone(),
+        aud: allowed.resource.clone(),
+        client_id: allowed.client.clone(),
+        scope: allowed.scope.join(" "),
+        exp: now.seconds() + LIFE_SECONDS,
+        iat: now.seconds(),
+        jti: ulid(now, random::bytes()),
+        tenant: known.tenant.clone(),
+        grant: grant.map(Into::into),
+        roles: allowed.roles.clone(),
+    };
+    // Who allowed it may be gone by now, or may do less.
+    let worth = own::principal(&known.snapshot, &claims, now).map_err(|_| invalid_grant())?;
+    if worth.permissions.is_empty() {
+        return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given").into());
+    }
+    let claims = serde_json::to_string(&claims).map_err(|error| Problem::internal(error.to_string()))?;
+    let reply =
+        objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Sign { claims }, PATIENCE_MS).await.map_err(internal)?;
+    let Reply::Signed(token) = reply else {
+        return Err(Problem::internal("the keys' object answered something else").into());
+    };
+    let body = Tokens {
+        access_token: &token,
+        token_type: "Bearer",
+        expires_in: LIFE_SECONDS,
+        refresh_token: refresh.as_deref(),
+        scope: allowed.scope.join(" "),
+    };
+    Ok(Answer::json(200, &body)?)
+}

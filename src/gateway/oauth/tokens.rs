@@ -1,0 +1,96 @@
+//! Revocation (RFC 7009) and introspection (RFC 7662).
+
+use serde_json::{Value, json};
+
+use crate::auth::own;
+use crate::core::jwt::parse;
+use crate::core::oauth::client::AuthMethod;
+use crate::core::oauth::grant::Use;
+use crate::core::oauth::token::Claims;
+use crate::core::oauth::{Error, Refused};
+use crate::core::time::Timestamp;
+use crate::objects::grants::messages::{Ask, Reply};
+use crate::platform::clock;
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
+
+use super::super::answer::{Answer, internal};
+use super::super::call::Call;
+use super::clients::{Known, authenticate};
+use super::token::{end, object, presented};
+use super::{Failed, form, origin};
+
+/// An access token of this gateway and of this client's tenant, whatever its resource.
+async fn access_token(call: &Call, known: &Known, text: &str) -> Option<(Claims, Timestamp)> {
+    let token = parse(text).ok()?;
+    let audience = token.text("aud")?.to_string();
+    let (claims, until) = own::claims(&token, &origin(call), &audience).await.ok()?;
+    (claims.tenant == known.tenant).then_some((claims, until))
+}
+
+/// Answers the same whether there was something to revoke or not.
+pub async fn revoke(call: &Call) -> Result<Answer, Failed> {
+    let form = form(call).await?;
+    let known = authenticate(call, &form).await?;
+    let text = form.require("token")?;
+    if let Some(token) = presented(&known, text).filter(|token| token.used != Use::Code) {
+        let ask = Ask::End { client: known.client_id.clone() };
+        let object = object(&known, &token.grant);
+        let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
+        if matches!(reply, Reply::Ended(true)) {
+            end(call, &known, &token.grant).await?;
+        }
+    } else if let Some((claims, _)) = access_token(call, &known, text).await
+        && claims.client_id == known.client_id
+    {
+        if let Some(grant) = &claims.grant {
+            let ask = Ask::End { client: known.client_id.clone() };
+            let object = object(&known, grant);
+            objects::send::<_, Reply>(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
+        }
+        end(call, &known, claims.family()).await?;
+    }
+    Ok(Answer::empty(200))
+}
+
+pub async fn introspect(call: &Call) -> Result<Answer, Failed> {
+    let form = form(call).await?;
+    let known = authenticate(call, &form).await?;
+    if known.client.auth_method == AuthMethod::None {
+        return Err(Refused::new(Error::InvalidClient, "a public client may not ask about tokens").into());
+    }
+    let text = form.require("token")?;
+    let told = match presented(&known, text) {
+        Some(token) => of_refresh_token(&known, &token.grant, token.used, token.hash).await?,
+        None => of_access_token(call, &known, text).await,
+    };
+    // Nothing is said of what is not good.
+    Ok(Answer::json(200, &told.unwrap_or_else(|| json!({"active": false})))?)
+}
+
+async fn of_access_token(call: &Call, known: &Known, text: &str) -> Option<Value> {
+    let (claims, until) = access_token(call, known, text).await?;
+    let principal = own::principal(&known.snapshot, &claims, until).ok()?;
+    if claims.exp <= clock::now().seconds() {
+        return None;
+    }
+    Some(json!({
+        "active": true, "scope": principal.permissions.join(" "), "client_id": claims.client_id,
+        "token_type": "Bearer", "sub": claims.sub, "aud": claims.aud, "iss": claims.iss,
+        "exp": claims.exp, "iat": claims.iat, "jti": claims.jti,
+    }))
+}
+
+/// Only its own client learns of a refresh token.
+async fn of_refresh_token(known: &Known, grant: &str, used: Use, hash: String) -> Result<Option<Value>, Failed> {
+    let Use::Refresh(place) = used else { return Ok(None) };
+    let ask = Ask::Look { place, hash };
+    let object = object(known, grant);
+    let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
+    let Reply::Looked(Some((allowed, until))) = reply else { return Ok(None) };
+    Ok((allowed.client == known.client_id).then(|| {
+        json!({
+            "active": true, "scope": allowed.scope.join(" "), "client_id": allowed.client,
+            "sub": allowed.subject, "exp": until.seconds(),
+        })
+    }))
+}

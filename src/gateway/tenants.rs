@@ -1,0 +1,152 @@
+//! `/v1/tenants`: tenants that cannot see each other. Only the deployment's own tenant makes them; to all others there
+//! is no such path.
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+use crate::auth::FIRST_TENANT;
+use crate::core::json::Fault;
+use crate::core::key::{self, valid_tenant};
+use crate::core::problem::{Code, Problem};
+use crate::core::tenant::{self, Tenant};
+use crate::core::time::{Timestamp, as_text};
+use crate::objects::registry::messages::{Ask, Kept, Kind, Message, NewKey, Refusal, Reply};
+use crate::platform::objects::{self, Kind as Object};
+use crate::platform::{clock, random};
+
+use super::answer::{Answer, internal};
+use super::call::{Call, Caller};
+use super::lists::page;
+use super::roles::etag;
+use super::services::{WRITE_PATIENCE_MS, ask_registry, refusal};
+
+/// How long a tenant's first key is good, in milliseconds.
+const FIRST_KEY_MS: u64 = 365 * 86_400_000;
+
+#[derive(Serialize)]
+struct TenantView<'a> {
+    id: &'a str,
+    #[serde(flatten)]
+    tenant: Tenant,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    updated_at: Timestamp,
+    /// Shown now and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_key: Option<&'a str>,
+}
+
+fn view<'a>(kept: &'a Kept, admin_key: Option<&'a str>) -> Result<TenantView<'a>, Problem> {
+    let tenant = serde_json::from_str(kept.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(TenantView { id: &kept.id, tenant, created_at: kept.created_at, updated_at: kept.updated_at, admin_key })
+}
+
+fn may(caller: &Caller, permission: &str) -> Result<(), Problem> {
+    caller.principal.require(permission)?;
+    if caller.principal.tenant == FIRST_TENANT { Ok(()) } else { Err(Problem::not_found("tenant")) }
+}
+
+/// Asks the registry of a tenant that is not the caller's.
+async fn ask(caller: &Caller, tenant: &str, ask: Ask) -> Result<Reply, Problem> {
+    let message = Message { tenant: tenant.into(), ask, by: caller.by.clone() };
+    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+}
+
+fn known<'c>(caller: &'c Caller, id: &str) -> Option<&'c Kept> {
+    caller.snapshot.kept(Kind::Tenant).find(|kept| kept.id == id)
+}
+
+async fn has_keys(caller: &Caller, id: &str) -> Result<bool, Problem> {
+    match ask(caller, id, Ask::Holdings).await? {
+        Reply::InUse { by } => Ok(by.iter().any(|one| one.starts_with("keys/"))),
+        other => Err(refusal(other, "tenant")),
+    }
+}
+
+pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    may(caller, "tenants:write")?;
+    if !valid_tenant(id) {
+        let detail = "must be 1 to 32 lower-case letters, digits or -, not beginning with -";
+        return Err(Problem::invalid(vec![Fault::new("#/id", detail)]));
+    }
+    let condition = call.condition()?;
+    let body = call.json_body().await?;
+    let tenant = tenant::read(std::str::from_utf8(&body).unwrap_or_default()).map_err(Problem::invalid)?;
+    if id == FIRST_TENANT {
+        return Err(Problem::new(Code::Conflict, "This tenant is the deployment's own: its variables configure it."));
+    }
+    let document = to_raw_value(&tenant).map_err(|error| Problem::internal(error.to_string()))?;
+    let put = Ask::Put { kind: Kind::Tenant, id: id.into(), document, condition };
+    let (kept, created) = match ask_registry(caller, put).await? {
+        Reply::Kept { kept, created } => (kept, created),
+        Reply::Refused(Refusal::Conflict) => {
+            let detail = "A tenant that was deleted had this id, and no other gets it. Choose another id.";
+            return Err(Problem::new(Code::Conflict, detail));
+        }
+        other => return Err(refusal(other, "tenant")),
+    };
+    // One that has no key at all gets a first one again: it may not have come so far, or lost it.
+    let needs_key = created || !has_keys(caller, id).await?;
+    let minted = needs_key.then(|| key::mint(id, random::bytes()));
+    let first = minted.as_ref().map(|minted| NewKey {
+        id: minted.id.clone(),
+        name: "the tenant's first key".into(),
+        role: "admin".into(),
+        permissions: Vec::new(),
+        hash: minted.hash.clone(),
+        last_four: minted.last_four.clone(),
+        created_by: caller.principal.principal.clone(),
+        expires_at: clock::now().plus_ms(FIRST_KEY_MS),
+    });
+    match ask(caller, id, Ask::Establish { retention: tenant.retention, key: first }).await? {
+        Reply::Key(_) | Reply::Done => {}
+        other => return Err(refusal(other, "tenant")),
+    }
+    let secret = minted.as_ref().map(|minted| minted.secret.as_str());
+    let answer = Answer::json(if created { 201 } else { 200 }, &view(&kept, secret)?)?.with("etag", &etag(&kept));
+    Ok(if created { answer.with("location", &format!("/v1/tenants/{id}")) } else { answer })
+}
+
+pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    may(caller, "tenants:write")?;
+    call.only_query(&["force"])?;
+    let force = match call.query("force").as_deref() {
+        Some("true") => true,
+        None | Some("false") => false,
+        Some(_) => return Err(Problem::invalid(vec![Fault::new("?force", "must be true or false")])),
+    };
+    let condition = call.condition()?;
+    known(caller, id).ok_or_else(|| Problem::not_found("tenant"))?;
+    if !force
+        && let Reply::InUse { by } = ask(caller, id, Ask::Holdings).await?
+        && !by.is_empty()
+    {
+        let count = by.len();
+        let detail =
+            format!("This tenant has services or keys, {count} in all. Delete them first, or add ?force=true.");
+        return Err(Problem::new(Code::Conflict, detail));
+    }
+    // Once this is written, the sweep ends what is not ended here.
+    match ask_registry(caller, Ask::Delete { kind: Kind::Tenant, id: id.into(), condition }).await? {
+        Reply::Done => {}
+        other => return Err(refusal(other, "tenant")),
+    }
+    match ask(caller, id, Ask::Close).await? {
+        Reply::Done => Ok(Answer::empty(204)),
+        other => Err(refusal(other, "tenant")),
+    }
+}
+
+pub async fn get(caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    may(caller, "tenants:read")?;
+    let kept = known(caller, id).ok_or_else(|| Problem::not_found("tenant"))?;
+    Ok(Answer::json(200, &view(kept, None)?)?.with("etag", &etag(kept)))
+}
+
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    may(caller, "tenants:read")?;
+    call.only_query(&[])?;
+    let views = caller.snapshot.kept(Kind::Tenant).map(|kept| view(kept, None));
+    page(call, &views.collect::<Result<Vec<_>, _>>()?, None)
+}

@@ -1,0 +1,166 @@
+//! `GrantStore`: what must be used once or kept in one place for the authorization server.
+//!
+//! One object is one grant: its code, and the refresh token that is good. Another keeps the keys that sign access
+//! tokens, and never gives out their private part. Others remember the assertions a client has used. What has
+//! ended is deleted by an alarm.
+
+pub mod messages;
+mod tables;
+
+use std::rc::Rc;
+
+use wasm_bindgen::prelude::*;
+
+use crate::core::issuer::ACCESS_TOKEN;
+use crate::core::oauth::grant::{Grant, Outcome};
+use crate::core::oauth::ring::{self, Pair};
+use crate::core::time::Timestamp;
+use crate::objects::reply;
+use crate::platform::{Failure, clock, crypto, settings, tasks};
+
+use messages::{Ask, PublicKey, Reply, Taken};
+use tables::{GRANT, PAIRS, Tables};
+
+/// A grant that is over is remembered for this long, so that a late replay is told from nonsense, in milliseconds.
+const REMEMBERED_MS: u64 = 3_600_000;
+
+struct Inner {
+    tables: Tables,
+    /// How long a key signs, in milliseconds.
+    life_ms: u64,
+}
+
+#[wasm_bindgen]
+pub struct GrantStore(Rc<Inner>);
+
+#[wasm_bindgen]
+impl GrantStore {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue, env: &JsValue) -> Result<GrantStore, JsValue> {
+        let tables = Tables::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+        Ok(Self(Rc::new(Inner { tables, life_ms: settings::of(env).oauth_key_ms })))
+    }
+
+    /// `message` is a [`messages::Ask`].
+    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
+        let ask: Ask = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        let inner = self.0.clone();
+        Ok(tasks::promise(async move { reply(inner.answer(ask).await) }))
+    }
+
+    pub fn alarm(&self) -> JsValue {
+        let inner = self.0.clone();
+        tasks::promise(async move { inner.forget().map(|()| JsValue::UNDEFINED).map_err(|failure| failure.0.into()) })
+    }
+}
+
+impl Inner {
+    async fn answer(&self, ask: Ask) -> Result<Reply, Failure> {
+        match ask {
+            Ask::Begin(grant) => self.begin(&grant),
+            Ask::Redeem { hash, client, redirect_uri, verifier, next } => self.decide(|grant, now| {
+                grant.redeem(&hash, &client, redirect_uri.as_deref(), &verifier, next.as_deref(), now)
+            }),
+            Ask::Refresh { place, hash, client, next } => {
+                self.decide(|grant, now| grant.refresh(place, &hash, &client, &next, now))
+            }
+            Ask::Look { place, hash } => {
+                let grant = self.tables.get::<Grant>(GRANT)?;
+                let grant = grant.filter(|grant| grant.is_current(place, &hash, clock::now()));
+                Ok(Reply::Looked(grant.map(|grant| (grant.allowed, grant.until))))
+            }
+            Ask::End { client } => self.end(&client),
+            Ask::UseOnce { name, until } => self.use_once(&name, until),
+            Ask::Keys => {
+                let keys = self.pairs().await?.into_iter();
+                Ok(Reply::Keys(keys.map(|pair| PublicKey { kid: pair.kid, public: pair.public }).collect()))
+            }
+            Ask::Sign { claims } => self.sign(&claims).await,
+        }
+    }
+
+    fn begin(&self, grant: &Grant) -> Result<Reply, Failure> {
+        self.tables.put(GRANT, grant, grant.until)?;
+        // A grant whose code nobody redeems is gone soon.
+        self.tables.set_alarm(grant.code_until.plus_ms(REMEMBERED_MS));
+        Ok(Reply::Done)
+    }
+
+    /// Lets the core decide and keeps what it decided, in one turn: nobody comes in between.
+    fn decide(&self, decision: impl FnOnce(&mut Grant, Timestamp) -> Outcome) -> Result<Reply, Failure> {
+        let Some(mut grant) = self.tables.get::<Grant>(GRANT)? else {
+            return Ok(Reply::Taken(Taken::Refused));
+        };
+        let (before, now) = (grant.clone(), clock::now());
+        let outcome = decision(&mut grant, now);
+        if grant != before {
+            self.tables.put(GRANT, &grant, grant.until)?;
+            let until = if grant.ended { now } else { grant.until };
+            self.tables.set_alarm(until.plus_ms(REMEMBERED_MS));
+        }
+        Ok(Reply::Taken(match outcome {
+            Outcome::Taken => Taken::Taken(grant.allowed),
+            Outcome::Refused => Taken::Refused,
+            Outcome::Replayed => Taken::Replayed,
+        }))
+    }
+
+    fn end(&self, client: &str) -> Result<Reply, Failure> {
+        let Some(mut grant) = self.tables.get::<Grant>(GRANT)?.filter(|grant| grant.allowed.client == client) else {
+            return Ok(Reply::Ended(false));
+        };
+        grant.ended = true;
+        self.tables.put(GRANT, &grant, grant.until)?;
+        self.tables.set_alarm(clock::now().plus_ms(REMEMBERED_MS));
+        Ok(Reply::Ended(true))
+    }
+
+    fn use_once(&self, name: &str, until: Timestamp) -> Result<Reply, Failure> {
+        let name = format!("once {name}");
+        if self.tables.get::<bool>(&name)?.is_some() {
+            return Ok(Reply::Ended(false));
+        }
+        self.tables.put(&name, &true, until)?;
+        self.tables.set_alarm(clock::now().plus_ms(REMEMBERED_MS));
+        Ok(Reply::Ended(true))
+    }
+
+    /// The keys there are, after another was made if one is due.
+    async fn pairs(&self) -> Result<Vec<Pair>, Failure> {
+        let life_ms = self.life_ms;
+        let mut pairs: Vec<Pair> = self.tables.get(PAIRS)?.unwrap_or_default();
+        let now = clock::now();
+        let count = pairs.len();
+        ring::forget(&mut pairs, life_ms, now);
+        if ring::wants_another(&pairs, life_ms, now) {
+            let made = crypto::make_pair(now).await?;
+            // Another request may have made one meanwhile.
+            pairs = self.tables.get(PAIRS)?.unwrap_or_default();
+            if ring::wants_another(&pairs, life_ms, now) {
+                pairs.push(made);
+            }
+            self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
+        } else if pairs.len() != count {
+            self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
+        }
+        Ok(pairs)
+    }
+
+    async fn sign(&self, claims: &str) -> Result<Reply, Failure> {
+        let pairs = self.pairs().await?;
+        let signer = ring::signer(&pairs, self.life_ms, clock::now()).ok_or_else(|| Failure("no key".into()))?;
+        Ok(Reply::Signed(crypto::sign(signer, ACCESS_TOKEN, claims).await?))
+    }
+
+    /// Deletes what has ended; the object itself once nothing is left.
+    fn forget(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        let grant = self.tables.get::<Grant>(GRANT)?;
+        let over = grant.is_none_or(|grant| grant.ended || !grant.redeemed || now >= grant.until);
+        self.tables.forget(if over { None } else { Some(GRANT) }, now)?;
+        if let Some(next) = self.tables.next_end()? {
+            self.tables.set_alarm(next.plus_ms(1));
+        }
+        Ok(())
+    }
+}

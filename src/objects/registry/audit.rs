@@ -1,0 +1,119 @@
+//! The audit log: a row for every change, written with it; rows are never changed and go when they are old.
+//! Refused credentials are gathered, so that nobody can fill the log with them.
+
+use serde_json::{Map, Value, json};
+
+use crate::core::audit::{By, Entry, Outcome};
+use crate::core::gathering::{Gathering, Like};
+use crate::core::id::ulid;
+use crate::core::key;
+use crate::core::time::Timestamp;
+use crate::platform::{Failure, clock, random};
+
+use super::Inner;
+use super::messages::{AuditQuery, Key, Refused, Reply};
+use super::tables::KEY;
+
+const DAY_MS: u64 = 86_400_000;
+/// The same refusal is written again after this, in milliseconds.
+const REFUSALS_MS: u64 = 600_000;
+/// Different refusals written in that time; further ones are one entry.
+const MOST_REFUSALS: usize = 32;
+
+pub(super) fn refusals() -> Gathering {
+    Gathering::new(REFUSALS_MS, MOST_REFUSALS)
+}
+
+/// What is said of a write.
+pub(super) struct Change<'a> {
+    pub by: &'a By,
+    pub action: &'a str,
+    pub object: &'a str,
+    pub changes: Map<String, Value>,
+}
+
+impl Inner {
+    /// Writes as a whole, under the next revision, with what the audit log says of it.
+    pub(super) fn write<T>(
+        &self,
+        change: &Change<'_>,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let next = self.revision.get() + 1;
+        let done = self.tables.transaction(|| {
+            let done = work()?;
+            self.tables.set_meta("revision", &next.to_string())?;
+            self.note(change, Outcome::Done)?;
+            Ok(done)
+        })?;
+        self.revision.set(next);
+        Ok(done)
+    }
+
+    fn note(&self, change: &Change<'_>, outcome: Outcome) -> Result<(), Failure> {
+        let Change { by, action, object, changes } = change;
+        let at = clock::now();
+        let id = format!("aud_{}", ulid(at, random::bytes()));
+        let By { actor, request_id, address } = by;
+        let actor = if actor.is_empty() { "gateway" } else { actor };
+        let entry = Entry { id, at, actor, action, object, request_id, address, outcome, changes };
+        self.tables.add_audit(&entry)
+    }
+
+    pub(super) fn audit(&self, query: &AuditQuery) -> Result<Reply, Failure> {
+        Ok(Reply::Audit { entries: self.tables.audit(query)? })
+    }
+
+    /// Writes down that credentials were refused, and why in truth.
+    pub(super) fn refuse(&self, by: &By, refused: &Refused) -> Result<Reply, Failure> {
+        let Some(reason) = self.reason(refused)? else { return Ok(Reply::Done) };
+        // Without an address it is what an isolate could not tell apart.
+        let like = match by.address.as_str() {
+            "" => Like::default(),
+            address => [address.into(), refused.key.clone().unwrap_or_default(), reason],
+        };
+        let told = self.refusals.borrow_mut().add(like, refused.count, clock::now());
+        if let Some((like, count)) = told {
+            self.note_refusal(&like, count, &by.request_id)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    /// What was gathered and has waited long enough.
+    pub(super) fn note_refusals(&self) -> Result<(), Failure> {
+        let due = self.refusals.borrow_mut().due(clock::now());
+        due.iter().try_for_each(|(like, count)| self.note_refusal(like, *count, ""))
+    }
+
+    fn note_refusal(&self, [address, key, reason]: &Like, count: u64, request: &str) -> Result<(), Failure> {
+        // More than could be told apart are told without where and what.
+        let or = |text: &str, other: &str| if text.is_empty() { other.to_string() } else { text.to_string() };
+        let by = By { actor: "unknown".into(), request_id: request.into(), address: or(address, "various") };
+        let object = if key.is_empty() { "credentials".into() } else { format!("keys/{key}") };
+        let mut changes = Map::new();
+        changes.insert("reason".into(), json!(or(reason, "various")));
+        changes.insert("count".into(), json!(count));
+        let change = Change { by: &by, action: "credentials.refused", object: &object, changes };
+        self.note(&change, Outcome::Refused)
+    }
+
+    /// Why a key is refused. Nothing when it is good by now.
+    fn reason(&self, refused: &Refused) -> Result<Option<String>, Failure> {
+        let Some(id) = &refused.key else {
+            return Ok(Some(refused.reason.clone().unwrap_or_else(|| "malformed".into())));
+        };
+        let Some(key) = self.tables.get::<Key>(KEY, id)? else {
+            return Ok(Some(if self.tables.was_revoked(id)? { "revoked" } else { "unknown" }.into()));
+        };
+        let secret = key.secrets.iter().find(|secret| key::equal_secrets(&secret.hash, &refused.hash));
+        let Some(secret) = secret else { return Ok(Some("wrong".into())) };
+        let now = clock::now();
+        let ended = key.expires_at <= now || secret.until.is_some_and(|until| until <= now);
+        Ok(ended.then(|| "expired".into()))
+    }
+
+    /// Deletes a piece of what is past its time.
+    pub(super) fn forget_audit(&self) -> Result<(), Failure> {
+        self.tables.forget_audit(Timestamp(clock::now().0.saturating_sub(self.audit_retention_days * DAY_MS)))
+    }
+}

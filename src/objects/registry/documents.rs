@@ -1,0 +1,140 @@
+//! What is configured beside services and keys: documents that the gateway has checked, each with a version.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::core::audit::{By, changes, fingerprint};
+use crate::core::issuer::Issuer;
+use crate::core::jwt::SKEW_SECONDS;
+use crate::core::oauth::token::LIFE_SECONDS;
+use crate::platform::{Failure, clock};
+
+use super::audit::Change;
+use super::messages::{Condition, Kept, Kind, Refusal, Reply};
+use super::{Inner, refused};
+
+fn object(kind: Kind, id: &str) -> String {
+    format!("{}s/{id}", kind.as_str())
+}
+
+/// How long a revocation is needed, in milliseconds: no access token lives longer.
+const REVOKED_MS: u64 = (LIFE_SECONDS + 2 * SKEW_SECONDS) * 1000;
+
+impl Inner {
+    /// A document as the audit log tells of it.
+    fn shown(&self, document: Option<&RawValue>) -> Value {
+        let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        for pointer in ["/secret_hash", "/sign_in/client_secret"] {
+            if let Some(secret) = value.pointer_mut(pointer).filter(|secret| secret.is_string()) {
+                *secret = fingerprint(&self.cursor_secret, secret.as_str().unwrap_or_default()).into();
+            }
+        }
+        value
+    }
+
+    /// Revocations that nothing depends on any more go with the next one.
+    fn forget_revocations(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        for kept in self.tables.kept()? {
+            if kept.kind == Kind::Revocation && now.since(kept.updated_at) > REVOKED_MS {
+                self.tables.delete(kept.kind.as_str(), &kept.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put(
+        &self,
+        by: &By,
+        kind: Kind,
+        id: &str,
+        document: Box<RawValue>,
+        condition: &Condition,
+    ) -> Result<Reply, Failure> {
+        let known: Option<Kept> = self.tables.get(kind.as_str(), id)?;
+        if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
+            return Ok(Reply::Refused(Refusal::Conflict));
+        }
+        if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let now = clock::now();
+        let created = known.is_none();
+        let kept = Kept {
+            kind,
+            id: id.into(),
+            document,
+            version: known.as_ref().map_or(1, |known| known.version + 1),
+            created_at: known.as_ref().map_or(now, |known| known.created_at),
+            updated_at: now,
+            deleted_at: None,
+        };
+        let change = Change {
+            by,
+            action: &format!("{}.{}", kind.as_str(), if created { "created" } else { "updated" }),
+            object: &object(kind, id),
+            changes: changes(
+                &self.shown(known.as_ref().map(|known| &*known.document)),
+                &self.shown(Some(&kept.document)),
+            ),
+        };
+        self.write(&change, || {
+            if kind == Kind::Revocation {
+                self.forget_revocations()?;
+            }
+            self.tables.put(kind.as_str(), id, &kept)
+        })?;
+        Ok(Reply::Kept { kept: Box::new(kept), created })
+    }
+
+    pub(super) fn delete(&self, by: &By, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+        let known = self.tables.get::<Kept>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
+        let Some(known) = known else {
+            return Ok(Reply::Absent);
+        };
+        if let Some(refusal) = refused(Some(known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let needed_by = self.needed_by(kind, id)?;
+        if !needed_by.is_empty() {
+            return Ok(Reply::InUse { by: needed_by });
+        }
+        let change = Change {
+            by,
+            action: &format!("{}.deleted", kind.as_str()),
+            object: &object(kind, id),
+            changes: changes(&self.shown(Some(&known.document)), &Value::Null),
+        };
+        self.write(&change, || match kind {
+            Kind::Role | Kind::Issuer | Kind::Client | Kind::Revocation => self.tables.delete(kind.as_str(), id),
+            // What was kept under its name may outlive it for a while: nobody else gets that name.
+            Kind::Tenant => {
+                self.tables.put(kind.as_str(), id, &Kept { deleted_at: Some(clock::now()), ..known.clone() })
+            }
+        })?;
+        Ok(Reply::Done)
+    }
+
+    /// What would mean something else, or nothing, without this document.
+    fn needed_by(&self, kind: Kind, id: &str) -> Result<Vec<String>, Failure> {
+        Ok(match kind {
+            Kind::Role => {
+                let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
+                let issuers = self.tables.kept()?.into_iter().filter(|kept| {
+                    let gives = |issuer: Issuer| issuer.granted_roles().any(|role| role == id);
+                    kept.kind == Kind::Issuer && serde_json::from_str(kept.document.get()).is_ok_and(gives)
+                });
+                let keys = keys.map(|key| format!("keys/{}", key.id));
+                keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
+            }
+            // Of what a tenant has, its own registry knows.
+            Kind::Issuer | Kind::Client | Kind::Revocation | Kind::Tenant => Vec::new(),
+        })
+    }
+
+    /// Whether keys can have this role.
+    pub(super) fn has_role(&self, name: &str) -> Result<bool, Failure> {
+        let own = || self.tables.get::<Kept>(Kind::Role.as_str(), name);
+        Ok(crate::core::role::shipped(name).is_some() || own()?.is_some())
+    }
+}

@@ -1,0 +1,111 @@
+//! What the registry tells others: stores of its revision, and the hub of what happened.
+
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+
+use crate::core::event::{Bundle, Item, RegistryEvent, What};
+use crate::objects::{contexts, events};
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, clock, log};
+
+use super::{Inner, PUSH_PATIENCE_MS};
+
+/// Events that could not be told are tried again after this, in milliseconds.
+const TELL_AGAIN_MS: u64 = 5_000;
+
+impl Inner {
+    /// Tells every store of the revision; waits for all of them.
+    pub(super) async fn push(&self) {
+        let Ok(stores) = self.tables.stores() else { return };
+        let tenant = self.tenant();
+        let message =
+            contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
+        let pushes = stores.iter().map(|store| {
+            let (name, message) = (store.object_name(&tenant), &message);
+            async move {
+                for _ in 0..2 {
+                    let pushed = objects::send::<_, contexts::messages::Reply>(
+                        Kind::Contexts,
+                        &name,
+                        "",
+                        message,
+                        PUSH_PATIENCE_MS,
+                    );
+                    match pushed.await {
+                        Ok(_) => return,
+                        Err(failure) => {
+                            log(&format!(
+                                r#"{{"level":"warn","message":"revision not pushed","store":{name:?},"detail":{:?}}}"#,
+                                failure.0
+                            ));
+                        }
+                    }
+                }
+            }
+        });
+        join_all(pushes).await;
+    }
+
+    pub(super) fn queue_event(
+        &self,
+        subject: &str,
+        kind: RegistryEvent,
+        data: &serde_json::Value,
+    ) -> Result<(), Failure> {
+        let what = What::Registry { kind, data: RawValue::from_string(data.to_string())? };
+        let item = Item { number: 0, at: clock::now(), what };
+        let bundle = Bundle {
+            subject: subject.into(),
+            owner: None,
+            capability: None,
+            service: None,
+            trace: None,
+            after: None,
+            items: vec![item],
+        };
+        self.tables.queue_event(&bundle)
+    }
+
+    /// Sends the hub what it does not have; what cannot be sent is tried again by the alarm.
+    pub(super) async fn tell(&self) {
+        if self.telling.replace(true) {
+            return;
+        }
+        while let Ok(queued) = self.tables.queued_events() {
+            let (Some((first, _)), Some((last, _))) = (queued.first(), queued.last()) else {
+                break;
+            };
+            let (first, last, count) = (*first, *last, queued.len() as u64);
+            let bundles: Vec<Bundle> = queued
+                .into_iter()
+                .map(|(number, mut bundle)| {
+                    for item in &mut bundle.items {
+                        item.number = number;
+                    }
+                    bundle
+                })
+                .collect();
+            let Ok(bundles) = serde_json::value::to_raw_value(&bundles) else {
+                break;
+            };
+            let tenant = self.tenant();
+            let publish = events::messages::Ask::Publish(events::messages::Publish {
+                tenant: tenant.clone(),
+                teller: "registry".into(),
+                first,
+                last,
+                count,
+                bundles,
+            });
+            let told = objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await;
+            match told {
+                Ok(events::messages::Reply::Published { head }) if self.tables.events_told(head).is_ok() => {}
+                _ => {
+                    self.tables.set_alarm(clock::now().plus_ms(TELL_AGAIN_MS));
+                    break;
+                }
+            }
+        }
+        self.telling.set(false);
+    }
+}

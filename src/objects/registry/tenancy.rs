@@ -1,0 +1,93 @@
+//! A tenant's own registry at the tenant's beginning, when its retention changes, and at its end.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::core::audit::{By, changes};
+use crate::core::tenant::Retention;
+use crate::objects::{contexts, events};
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, log};
+
+use super::audit::Change;
+use super::messages::{NewKey, Reply};
+use super::tables::{KEY, SERVICE};
+use super::{Inner, PUSH_PATIENCE_MS, as_value};
+
+const RETENTION: &str = "retention";
+const CLOSED: &str = "closed";
+
+impl Inner {
+    pub(super) fn retention(&self) -> Retention {
+        let kept = self.tables.meta(RETENTION).ok().flatten();
+        kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Whether the tenant has been deleted: then nothing is written any more.
+    pub(super) fn is_closed(&self) -> Result<bool, Failure> {
+        Ok(self.tables.meta(CLOSED)?.is_some())
+    }
+
+    /// Takes over how long things are kept, and makes the tenant's first key when one comes along.
+    pub(super) async fn establish(&self, by: &By, retention: Retention, key: Option<NewKey>) -> Result<Reply, Failure> {
+        if retention != self.retention() {
+            let changes = changes(&as_value(&self.retention()), &as_value(&retention));
+            let change = Change { by, action: "tenant.updated", object: "tenant", changes };
+            self.write(&change, || self.tables.set_meta(RETENTION, &serde_json::to_string(&retention)?))?;
+            self.push_retention(retention).await?;
+        }
+        key.map_or(Ok(Reply::Done), |key| self.create_key(by, key))
+    }
+
+    /// The hub is told now or the write is not answered; a store that is not reached asks by itself.
+    async fn push_retention(&self, retention: Retention) -> Result<(), Failure> {
+        let tenant = self.tenant();
+        let ask = contexts::messages::Ask::Retain { days: retention.context_retention_days };
+        let message = contexts::messages::Message { revision: self.revision.get(), ask };
+        let stores = self.tables.stores()?;
+        let pushes = stores.iter().map(|store| {
+            let (name, message) = (store.object_name(&tenant), &message);
+            async move {
+                let told: Result<contexts::messages::Reply, _> =
+                    objects::send(Kind::Contexts, &name, "", message, PUSH_PATIENCE_MS).await;
+                if let Err(failure) = told {
+                    let detail = failure.0;
+                    log(&format!(r#"{{"level":"warn","message":"retention not told","detail":{detail:?}}}"#));
+                }
+            }
+        });
+        join_all(pushes).await;
+        let ask = events::messages::Ask::Retain { hours: retention.event_retention_hours };
+        let _: events::messages::Reply = objects::send(Kind::Events, &tenant, "", &ask, PUSH_PATIENCE_MS).await?;
+        Ok(())
+    }
+
+    /// What would be lost with the tenant.
+    pub(super) fn holdings(&self) -> Result<Reply, Failure> {
+        let services = self.tables.services()?.into_iter().map(|one| format!("services/{}", one.service.id));
+        let keys = self.tables.keys()?.into_iter().map(|key| format!("keys/{}", key.id));
+        Ok(Reply::InUse { by: services.chain(keys).collect() })
+    }
+
+    /// The tenant is no more: its keys stop, its services are gone, what is left is deleted soon. Asked again it
+    /// does what was left undone.
+    pub(super) async fn close(&self, by: &By) -> Result<Reply, Failure> {
+        let (services, keys) = (self.tables.services()?, self.tables.keys()?);
+        if !self.is_closed()? {
+            let held = json!({"services": services.len(), "keys": keys.len()});
+            let changes = changes(&held, &Value::Null);
+            let change = Change { by, action: "tenant.deleted", object: "tenant", changes };
+            self.write(&change, || {
+                for kind in [SERVICE, KEY].into_iter().chain(super::messages::Kind::ALL.map(|kind| kind.as_str())) {
+                    self.tables.delete_all(kind)?;
+                }
+                self.tables.set_meta(RETENTION, &serde_json::to_string(&Retention::ENDED)?)?;
+                self.tables.set_meta(CLOSED, "true")
+            })?;
+            join_all(services.iter().map(|one| self.forget_lane(one))).await;
+            join_all(keys.iter().map(|key| self.close_sockets_of(&key.id))).await;
+        }
+        self.push_retention(Retention::ENDED).await?;
+        Ok(Reply::Done)
+    }
+}

@@ -1,0 +1,241 @@
+// The matrix: every route × every shipped role × an object of one's own, another's, and another tenant's. It is made
+// from the contract: what openapi.json says a route needs (`x-permission`) and what `/v1/roles` says a role grants decide
+// what must be answered. Nothing here knows a route but by its path.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { serviceAt } from "./support/arrange.ts";
+import { root } from "./support/configuration.ts";
+import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, type Service, startService } from "./support/service.ts";
+
+type Json = any;
+type Relation = "own" | "another's" | "another tenant's";
+const relations: Relation[] = ["own", "another's", "another tenant's"];
+
+const openapi: Json = JSON.parse(readFileSync(join(root, "console/openapi.json"), "utf8"));
+const operations = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
+  ["get", "post", "put", "patch", "delete"]
+    .filter((method) => item[method] && item[method].security?.length !== 0 && path.startsWith("/v1/"))
+    // A callback's token is all the authority there is: it is nobody's by role.
+    .filter(() => !path.startsWith("/v1/callbacks/"))
+    .map((method) => ({ path, method: method.toUpperCase(), permission: item[method]["x-permission"] as string | null })),
+);
+
+/** Whether a granted permission covers one asked for; as the contract describes it. */
+function covers(granted: string, wanted: string): boolean {
+  const [have, need] = [granted.split(":"), wanted.split(":")];
+  for (let at = 0; ; at++) {
+    if (at === have.length) return at === need.length;
+    if (have[at] === "*" && at === have.length - 1) return true;
+    if (at >= need.length || (have[at] !== "*" && have[at] !== need[at])) return false;
+  }
+}
+
+let gateway: Gateway;
+let service: Service;
+/** In each tenant: its admin, a second caller, and a context of the second caller. */
+const tenants: Record<string, { admin: string; callersContext: string }> = {};
+const grants: Record<string, string[]> = {};
+
+const as =
+  (key: string) =>
+  (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> =>
+    gateway.request(method, path, { key, headers, ...(body !== undefined && { body }) });
+
+async function newKey(admin: string, role: string): Promise<{ id: string; secret: string }> {
+  const permissions = role === "service" ? ["services:heartbeat:alpha"] : [];
+  const answer = await as(admin)("POST", "/v1/keys", { name: `a ${role}`, role, permissions });
+  assert.equal(answer.status, 201, answer.text);
+  return answer.json;
+}
+
+const issuer = (id: string) => ({
+  issuer: `https://${id}.example.com`,
+  audience: "https://gateway.example.com",
+  jwks_url: `https://${id}.example.com/jwks.json`,
+  algorithms: ["ES256"],
+  claims: { role: "roles" },
+  roles: { staff: "viewer" },
+});
+
+const client = {
+  name: "CI",
+  grant_types: ["client_credentials"],
+  auth_method: "client_secret_basic",
+  scope: "contexts:read",
+};
+
+async function newContext(key: string): Promise<string> {
+  const answer = await as(key)("POST", "/v1/contexts", { capability: "work", service: "alpha" });
+  assert.equal(answer.status, 200, answer.text);
+  return answer.json.id;
+}
+
+before(async () => {
+  gateway = await startGateway({ vars: { COUNT_COSTS: "true" } });
+  service = await startService(echo);
+  const made = await gateway.request("PUT", "/v1/tenants/acme", { body: { name: "Acme" } });
+  for (const [tenant, admin] of Object.entries({ default: gateway.adminKey, acme: made.json.admin_key as string })) {
+    const ask = as(admin);
+    // Of one name in both tenants, and of a name that only one has.
+    for (const id of ["alpha", "beta", `only-${tenant}`]) {
+      assert.equal((await ask("PUT", `/v1/services/${id}`, serviceAt(service.url))).status, 201);
+      assert.equal((await ask("PUT", `/v1/roles/${id}`, { permissions: [] })).status, 201);
+      assert.equal((await ask("PUT", `/v1/clients/${id}`, client)).status, 201);
+    }
+    tenants[tenant] = { admin, callersContext: await newContext((await newKey(admin, "caller")).secret) };
+  }
+  for (const id of ["alpha", "beta"]) {
+    const made = await gateway.request("PUT", `/v1/issuers/${id}`, { body: issuer(id) });
+    assert.equal(made.status, 201, made.text);
+  }
+  const { json } = await gateway.request("GET", "/v1/roles");
+  for (const { name, permissions, shipped } of json.data) if (shipped) grants[name] = permissions;
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+/** The id of an object for a path's `{…}`. A fresh one where the call would end it. */
+async function object(path: string, tenant: string, relation: Relation, key: string, mayCreate: boolean): Promise<string> {
+  const home = relation === "another tenant's" ? (tenant === "default" ? "acme" : "default") : tenant;
+  const there = tenants[home]!;
+  if (path.startsWith("/v1/contexts/")) {
+    // Who cannot create has none of their own.
+    return relation === "own" && mayCreate ? newContext(key) : there.callersContext;
+  }
+  if (path.startsWith("/v1/keys/")) return (await newKey(there.admin, "viewer")).id;
+  if (path.startsWith("/v1/tenants/")) return "acme";
+  if (relation === "another tenant's") return `only-${home}`;
+  return relation === "own" ? "alpha" : "beta";
+}
+
+/** What is sent: something that is understood and, where there is a way, changes nothing. */
+function sent(path: string, method: string): { body?: unknown; headers: Record<string, string> } {
+  const headers = { "if-match": '"99999999"' };
+  if (path === "/v1/contexts" && method === "POST") return { body: { capability: "work", service: "alpha" }, headers };
+  if (path === "/v1/keys" && method === "POST") return { body: {}, headers };
+  if (path.startsWith("/v1/services/") && method === "PUT") return { body: serviceAt(service.url), headers };
+  if (path.startsWith("/v1/roles/") && method === "PUT") return { body: { permissions: [] }, headers };
+  if (path.startsWith("/v1/tenants/") && method === "PUT") return { body: { name: "Acme" }, headers };
+  if (path.startsWith("/v1/clients/") && method === "PUT") return { body: client, headers };
+  if (path.startsWith("/v1/issuers/") && method === "PUT") return { body: issuer("gamma"), headers };
+  if (method === "PATCH") return { body: {}, headers };
+  if (path.endsWith("/input")) return { body: { input: 1 }, headers };
+  return { headers };
+}
+
+type Expected = "refused" | "hidden" | "done";
+
+/** What must become of a call, by the contract alone. */
+function expected(granted: string[], path: string, permission: string | null, tenant: string, relation: Relation, id: string): Expected {
+  if (permission === null) return "done";
+  const asked = permission.replace("{service}", path.startsWith("/v1/services/") ? id : "alpha").replace("{capability}", "work");
+  const may = (wanted: string) => granted.some((one) => covers(one, wanted));
+  if (!may(asked)) return "refused";
+  // What belongs to the deployment is there for its own tenant only.
+  if (path.startsWith("/v1/tenants")) return tenant === "default" ? "done" : "hidden";
+  if (path.startsWith("/v1/issuers/") && tenant !== "default") return "hidden";
+  if (!path.includes("{")) return "done";
+  if (relation === "another tenant's") return "hidden";
+  // A context is its creator's, and of who reads everybody's; all else is the tenant's.
+  if (path.startsWith("/v1/contexts/") && relation === "another's") return may("contexts:read:*") ? "done" : "hidden";
+  return "done";
+}
+
+function became({ status }: Answer): Expected {
+  if (status === 403) return "refused";
+  return status === 404 ? "hidden" : "done";
+}
+
+test("the_matrix_has_every_route", () => {
+  assert.ok(operations.length >= 33, `${operations.length} routes`);
+  for (const { path, permission } of operations) {
+    assert.ok(permission !== undefined, path);
+    assert.ok(permission !== null || path === "/v1/whoami", `${path} asks for nothing`);
+  }
+});
+
+let cells = 0;
+for (const tenant of ["default", "acme"]) {
+  for (const role of ["admin", "operator", "caller", "viewer", "service"]) {
+    test(`${role}_of_${tenant}_may_do_exactly_what_the_permissions_say`, { timeout: 120_000 }, async () => {
+      const { id: keyId, secret } = await newKey(tenants[tenant]!.admin, role);
+      const granted = role === "service" ? ["services:heartbeat:alpha"] : grants[role]!;
+      const ask = as(secret);
+      const me = (await ask("GET", "/v1/whoami")).json;
+      assert.deepEqual(me, { principal: `key:${keyId}`, tenant, role, permissions: granted });
+      const mayCreate = granted.some((one) => covers(one, "contexts:create:alpha.work"));
+      for (const { path, method, permission } of operations) {
+        for (const relation of path.includes("{") ? relations : relations.slice(0, 1)) {
+          const id = path.includes("{") ? await object(path, tenant, relation, secret, mayCreate) : "";
+          const wanted = expected(granted, path, permission, tenant, relation === "own" && path.startsWith("/v1/contexts/") && !mayCreate ? "another's" : relation, id);
+          const { body, headers } = sent(path, method);
+          const answer = await ask(method, path.replace(/\{\w+\}/, id), body, headers);
+          const told = `${role} of ${tenant}: ${method} ${path}, ${relation}: ${answer.status} ${answer.text.slice(0, 300)}`;
+          assert.ok(answer.status < 500 && answer.status !== 401, told);
+          // A precondition looks first at what is there, and there nothing is: 412 says no more than 404.
+          const asIfAbsent = wanted === "hidden" && answer.status === 412;
+          if (!asIfAbsent) assert.equal(became(answer), wanted, told);
+          cells += 1;
+        }
+      }
+    });
+  }
+}
+
+test("what_is_another_tenants_was_not_touched", async () => {
+  assert.ok(cells > 400, `${cells} cells`);
+  console.log(`matrix: ${operations.length} routes, ${cells} cells`);
+  for (const [tenant, { admin, callersContext }] of Object.entries(tenants)) {
+    const ask = as(admin);
+    for (const id of ["alpha", "beta", `only-${tenant}`]) {
+      const { headers } = await ask("GET", `/v1/roles/${id}`);
+      assert.equal(headers.get("etag"), '"1"');
+      assert.equal((await ask("GET", `/v1/services/${id}`)).status, 200);
+    }
+    assert.equal((await ask("GET", `/v1/contexts/${callersContext}`)).json.tenant, tenant);
+    const other = tenant === "default" ? "acme" : "default";
+    for (const path of [`/v1/services/only-${other}`, `/v1/roles/only-${other}`]) {
+      assert.equal((await ask("GET", path)).status, 404, "nothing of the other's was made here");
+    }
+  }
+});
+
+test("lists_show_exactly_what_calls_allow", { timeout: 120_000 }, async () => {
+  const narrow = { permissions: ["services:read", "contexts:read", "contexts:create:beta.*"] };
+  await gateway.request("PUT", "/v1/roles/narrow", { body: narrow });
+  const all: Record<string, string[]> = { contexts: [], services: [], keys: [], roles: [] };
+  for (const { admin } of Object.values(tenants)) {
+    for (const [kind, ids] of Object.entries(all)) {
+      const { json } = await as(admin)("GET", `/v1/${kind}${kind === "contexts" ? "?owner=*&limit=200" : ""}`);
+      ids.push(...json.data.map(({ id, name }: Json) => (kind === "roles" ? name : id)));
+    }
+  }
+  for (const role of ["admin", "operator", "caller", "viewer", "service", "narrow"]) {
+    const { secret } = await newKey(gateway.adminKey, role);
+    const ask = as(secret);
+    if (role === "caller") await newContext(secret);
+    for (const [kind, ids] of Object.entries(all)) {
+      const everybodys = await ask("GET", `/v1/${kind}${kind === "contexts" ? "?owner=*&limit=200" : ""}`);
+      const list = everybodys.status === 403 && kind === "contexts" ? await ask("GET", "/v1/contexts?limit=200") : everybodys;
+      const shown = list.status === 200 ? list.json.data.map(({ id, name }: Json) => (kind === "roles" ? name : id)) : [];
+      for (const id of new Set([...ids, ...shown])) {
+        const { status } = await ask("GET", `/v1/${kind}/${id}`);
+        assert.equal(status === 200, shown.includes(id), `${role}: ${kind}/${id} is listed: ${shown.includes(id)}, read: ${status}`);
+        if (list.status !== 200) assert.equal(status, 403, `${role}: ${kind}/${id}`);
+      }
+    }
+    // Capabilities are listed to who reads services; each that is listed can be called, and no other.
+    const listed = await ask("GET", "/v1/capabilities");
+    if (listed.status !== 200) continue;
+    const offers = listed.json.data.flatMap(({ name, services }: Json) => services.map(({ service }: Json) => `${service}.${name}`));
+    for (const id of ["alpha", "beta", "only-default"]) {
+      const called = await ask("POST", "/v1/contexts", { capability: "work", service: id });
+      assert.equal(called.status === 200, offers.includes(`${id}.work`), `${role}: ${id}.work: ${called.text}`);
+    }
+  }
+});

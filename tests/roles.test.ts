@@ -1,0 +1,117 @@
+// Roles of a tenant's own: what they grant holds at once, nobody grants what they do not have, and none that is in use goes.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { create, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, type Service, startService } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway();
+  service = await startService(echo);
+  await register(gateway, "worker", serviceAt(service.url, [{ name: "work" }, { name: "rest" }]));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+const put = (name: string, body: unknown, headers: Record<string, string> = {}, key = gateway.adminKey) =>
+  gateway.request("PUT", `/v1/roles/${name}`, { body, headers, key });
+const remove = (name: string, headers: Record<string, string> = { "if-match": "*" }, key = gateway.adminKey) =>
+  gateway.request("DELETE", `/v1/roles/${name}`, { headers, key });
+const get = (name: string) => gateway.request("GET", `/v1/roles/${name}`);
+
+test("a_role_is_made_replaced_and_deleted_under_its_entity_tag", async () => {
+  const made = await put("auditor", { description: "Reads.", permissions: ["audit:read"] });
+  assert.equal(made.status, 201, made.text);
+  assert.equal(made.headers.get("location"), "/v1/roles/auditor");
+  const { created_at, updated_at, ...role } = made.json;
+  assert.deepEqual(role, { name: "auditor", description: "Reads.", permissions: ["audit:read"], shipped: false });
+  assert.equal(created_at, updated_at);
+  refused(await put("auditor", { permissions: [] }), 428, "precondition_required");
+  refused(await put("auditor", { permissions: [] }, { "if-match": '"7"' }), 412, "precondition_failed");
+  const replaced = await put("auditor", { permissions: [] }, { "if-match": made.headers.get("etag")! });
+  assert.equal(replaced.status, 200, replaced.text);
+  assert.deepEqual([replaced.json.description, replaced.json.permissions], ["", []]);
+  const read = await get("auditor");
+  assert.deepEqual([read.json, read.headers.get("etag")], [replaced.json, replaced.headers.get("etag")]);
+  refused(await remove("auditor", {}), 428, "precondition_required");
+  refused(await remove("auditor", { "if-match": made.headers.get("etag")! }), 412, "precondition_failed");
+  assert.equal((await remove("auditor")).status, 204);
+  refused(await remove("auditor"), 404, "not_found");
+  refused(await get("auditor"), 404, "not_found");
+});
+
+test("shipped_roles_are_listed_first_and_never_change", async () => {
+  await put("zoo-keeper", { permissions: [] });
+  const { json } = await gateway.request("GET", "/v1/roles");
+  const names = json.data.map(({ name }: any) => name);
+  assert.deepEqual(names.slice(0, 5), ["admin", "operator", "caller", "viewer", "service"]);
+  assert.ok(names.includes("zoo-keeper"));
+  for (const name of names.slice(0, 5)) {
+    assert.deepEqual((await get(name)).json, json.data[names.indexOf(name)]);
+    refused(await put(name, { permissions: ["*"] }, { "if-match": "*" }), 409, "conflict");
+    refused(await remove(name), 409, "conflict");
+  }
+});
+
+test("a_wrong_role_names_every_fault", async () => {
+  const answer = await put("wrong", { description: 1, permissions: ["ok:read", "no spaces"], more: 1 });
+  assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), [
+    "#/description",
+    "#/more",
+    "#/permissions/1",
+  ]);
+  assert.deepEqual(pointers(refused(await put("none", {}), 422, "validation_failed")), ["#/permissions"]);
+  refused(await put("No-Name", { permissions: [] }), 422, "validation_failed");
+});
+
+test("what_a_role_grants_holds_with_the_next_call_of_its_keys", async () => {
+  const role = async (permissions: string[]) => {
+    const answer = await put("worker", { permissions }, { "if-match": "*" });
+    assert.equal(answer.status, 200, answer.text);
+  };
+  await put("worker", { permissions: ["contexts:create:worker.work"] });
+  const { secret } = await makeKey(gateway, "worker");
+  const ask = async (capability: string) => (await create(gateway, { capability }, { key: secret })).status;
+  for (let turn = 0; turn < 10; turn++) {
+    assert.deepEqual([await ask("work"), await ask("rest")], [200, 403]);
+    await role(["contexts:create:worker.rest", "services:read"]);
+    assert.deepEqual([await ask("work"), await ask("rest")], [403, 200]);
+    const seen = await gateway.request("GET", "/v1/capabilities", { key: secret });
+    assert.deepEqual(seen.json.data.map(({ name }: any) => name), ["rest"], "lists follow too");
+    await role(["contexts:create:worker.work"]);
+  }
+  const me = await gateway.request("GET", "/v1/whoami", { key: secret });
+  assert.deepEqual([me.json.role, me.json.permissions], ["worker", ["contexts:create:worker.work"]]);
+});
+
+test("a_role_that_keys_have_is_not_deleted", async () => {
+  await put("busy", { permissions: ["contexts:read"] });
+  const { id } = await makeKey(gateway, "busy");
+  const { detail } = refused(await remove("busy"), 409, "conflict");
+  assert.ok(detail.includes(`keys/${id}`), detail);
+  await gateway.request("DELETE", `/v1/keys/${id}`);
+  assert.equal((await remove("busy")).status, 204);
+  const body = { name: "late", role: "busy" };
+  refused(await gateway.request("POST", "/v1/keys", { body }), 422, "validation_failed");
+});
+
+test("nobody_grants_by_a_role_what_they_do_not_have", async () => {
+  const { secret } = await makeKey(gateway, "bare", ["roles:write", "keys:write", "contexts:create:worker.*"]);
+  for (const permissions of [["*"], ["roles:*"], ["contexts:create:*"], ["contexts:create:worker.work", "keys:read"]]) {
+    refused(await put("more", { permissions }, {}, secret), 403, "permission_denied");
+  }
+  const granted = await put("less", { permissions: ["contexts:create:worker.work", "keys:write"] }, {}, secret);
+  assert.equal(granted.status, 201, granted.text);
+  const key = (role: string) => gateway.request("POST", "/v1/keys", { body: { name: "x", role }, key: secret });
+  assert.equal((await key("less")).status, 201);
+  await put("strong", { permissions: ["audit:read"] });
+  refused(await key("strong"), 403, "permission_denied");
+  // Nor is one that grants more changed in favour of keys that have it.
+  const raised = await put("less", { permissions: ["audit:read"] }, { "if-match": "*" }, secret);
+  refused(raised, 403, "permission_denied");
+});
