@@ -57,8 +57,16 @@ pub async fn work_off(name: &str) -> Result<(), Failure> {
     loop {
         while running.len() < AT_ONCE && clock::now().since(began) < SHIFT_MS {
             // Others' work only beside work of one's own: their own messages may wait behind it.
-            let Some((work, snapshot)) = claim(tenant, store, !running.is_empty(), &in_line).await? else { break };
-            running.push(run(tenant, work, snapshot, in_line.clone()));
+            match claim(tenant, store, !running.is_empty(), &in_line).await {
+                Ok(Some((work, snapshot))) => running.push(run(tenant, work, snapshot, in_line.clone())),
+                Ok(None) => break,
+                // What runs goes on: it is not to end because nothing more can be had now.
+                Err(failure) if !running.is_empty() => {
+                    log(&format!(r#"{{"level":"warn","message":"nothing claimed","detail":{:?}}}"#, failure.0));
+                    break;
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         if running.is_empty() {
             return Ok(());

@@ -71,8 +71,8 @@ impl World {
                 });
                 self.claim(key);
             }
-            Reply::Failed => {
-                // What it runs is lost with it; the platform brings the message again, some times.
+            Reply::Failed if consumer.running.is_empty() => {
+                // The platform brings the message again, some times.
                 if let Some(dead) = self.kill(key).filter(|dead| dead.tries < 3) {
                     let again = self.now + self.dice.between(500, 5_000);
                     self.schedule(again, Event::Doorbell { store: dead.store, tries: dead.tries + 1 });
