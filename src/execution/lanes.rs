@@ -65,6 +65,7 @@ pub struct Permit {
     lane: Lane,
     number: u64,
     is_probe: bool,
+    taken_at: Timestamp,
     principal: String,
 }
 
@@ -152,7 +153,8 @@ pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failu
     Ok(match told {
         Told::Free => Entered::Free,
         Told::Permit { number, probe } => {
-            Entered::Permit(Permit { lane, number, is_probe: probe, principal: asking.principal.to_string() })
+            let principal = asking.principal.to_string();
+            Entered::Permit(Permit { lane, number, is_probe: probe, taken_at: clock::now(), principal })
         }
         Told::Waiting => Entered::Waiting,
         Told::Full { retry_after_ms } => Entered::Full { retry_after_ms },
@@ -169,6 +171,11 @@ impl Permit {
     /// context's end is told, so that whoever calls next knows.
     pub fn is_probe(&self) -> bool {
         self.is_probe
+    }
+
+    /// When it was given: it lasts for [`crate::core::line::PERMIT_LEASE_MS`] from then.
+    pub fn taken_at(&self) -> Timestamp {
+        self.taken_at
     }
 
     /// Keeps it alive for another [`crate::core::line::PERMIT_LEASE_MS`]; due with each renewal of the lease.

@@ -104,7 +104,8 @@ async fn holding<T>(
     doing: impl Future<Output = T>,
 ) -> Option<T> {
     let mut doing = std::pin::pin!(doing);
-    let mut renew_at = clock::now().plus_ms(RENEW_MS);
+    // A permit may have been taken a while ago: admitting and leasing come between it and the call.
+    let mut renew_at = permit.map_or_else(clock::now, Permit::taken_at).plus_ms(RENEW_MS);
     loop {
         let left = renew_at.since(clock::now());
         if let Either::Left((done, _)) = select(doing.as_mut(), std::pin::pin!(waiter.pause(left))).await {

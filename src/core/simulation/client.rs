@@ -51,6 +51,8 @@ pub struct Request {
     cancels: bool,
     permit: Option<Permit>,
     offers: bool,
+    /// It has a place in the line already.
+    in_line: bool,
     /// The lane is asked before the store.
     entering: bool,
 }
@@ -90,6 +92,7 @@ impl World {
             cancels: dice.chance(150),
             permit: None,
             offers: false,
+            in_line: false,
             entering: false,
         };
         let spread = self.calm_at - self.beginning();
@@ -148,7 +151,7 @@ impl World {
             request.key.map(|(key, body)| Claim { scope: format!("key {key}"), fingerprint: format!("body {body}") });
         let (is_here, waits) = (request.mode == Mode::Here, request.waits_ms.is_some());
         let service = request.service;
-        request.offers = false;
+        (request.offers, request.in_line) = (false, false);
         let lease_ms = is_here.then_some(LEASE_MS);
         let work = Work { admission: admission.clone(), lease: 0, attempt: 1, tried: Vec::new() };
         self.requests[at].asked = Some(Ask::Admit { admission: Box::new(admission), lease_ms, offers: false, claim });
@@ -168,12 +171,13 @@ impl World {
         let is_here = request.mode == Mode::Here;
         match reply {
             Reply::Entered(Entered::Permit { number, probe }) => {
-                request.permit = Some(Permit { service: request.service, number, is_probe: probe });
+                let (service, taken_at) = (request.service, self.now);
+                request.permit = Some(Permit { service, number, is_probe: probe, taken_at });
             }
             Reply::Entered(Entered::Free) => {}
             // `queue_full`
             Reply::Entered(Entered::Full { .. }) => return,
-            _ => request.offers = is_here,
+            _ => (request.offers, request.in_line) = (is_here, true),
         }
         if !is_here {
             // Whoever takes it from the queue asks again.
@@ -209,7 +213,8 @@ impl World {
         if self.requests[at].entering {
             return self.let_in(at, reply);
         }
-        if !matches!(reply, Reply::Admitted { lease: Some(_) } | Reply::Failed) || self.requests[at].again {
+        if !matches!(reply, Reply::Failed) || self.requests[at].again {
+            self.give_place_up(at, &reply);
             let unused = !matches!(reply, Reply::Admitted { lease: Some(_) });
             let permit = self.requests[at].permit.take_if(|_| unused);
             self.unused(permit);
@@ -245,6 +250,19 @@ impl World {
             }
             Reply::Failed | Reply::KeyReused => {}
             other => self.violate(format!("an admission was answered with {other:?}")),
+        }
+    }
+
+    /// A place in the line that no context needs now is given up.
+    fn give_place_up(&mut self, at: usize, reply: &Reply) {
+        let request = &mut self.requests[at];
+        let was_in_line = std::mem::take(&mut request.in_line);
+        if was_in_line
+            && !matches!(reply, Reply::Admitted { .. })
+            && let Some(Ask::Admit { admission, .. }) = &request.asked
+        {
+            let (service, context) = (request.service, admission.id.clone());
+            self.ask_lane(Actor::Nobody, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Permit {
     pub service: usize,
     pub number: u64,
     pub is_probe: bool,
+    pub taken_at: u64,
 }
 
 pub fn entrant(work: &Work, admitted: bool) -> Entrant {
@@ -86,7 +87,7 @@ impl World {
         match entered {
             Some(Entered::Permit { number, probe }) => {
                 if let Some(worker) = self.workers.get_mut(&key) {
-                    worker.permit = Some(Permit { service, number, is_probe: probe });
+                    worker.permit = Some(Permit { service, number, is_probe: probe, taken_at: now });
                 }
                 self.go_on(key);
             }

@@ -1,7 +1,7 @@
 //! The lane of each service, as its object runs it: permits and the line in memory, the breaker and until when permits
 //! may be out on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::breaker::BreakerState;
 use crate::core::id::ContextId;
@@ -52,6 +52,8 @@ pub struct LaneObject {
     pub tally: Tally,
     /// When each permit ends, as the lane said last.
     pub permits: BTreeMap<u64, u64>,
+    /// Permits that ended before they were renewed: their holders were too late, and the lane could not know of them.
+    pub lapsed: BTreeSet<u64>,
 }
 
 impl LaneObject {
@@ -149,14 +151,14 @@ impl World {
         }
         for (context, entered) in turns {
             self.granted(at, entered);
-            let mut waiting = self.services[at].lane.waiters.remove(&context).unwrap_or_default();
-            let told = if matches!(entered, Entered::Permit { .. }) { waiting.len().min(1) } else { waiting.len() };
-            for call in waiting.drain(..told) {
-                self.note(|| format!("the lane of s{at} tells {context}: {entered:?}"));
-                self.reply(call, Reply::Entered(entered));
-            }
-            if !waiting.is_empty() {
-                self.services[at].lane.waiters.insert(context, waiting);
+            let waiting = self.services[at].lane.waiters.remove(&context).unwrap_or_default();
+            let newest = waiting.last().copied();
+            for call in waiting {
+                // One is given the permit; the others ask again.
+                let is_told = !matches!(entered, Entered::Permit { .. }) || newest == Some(call);
+                let told = if is_told { entered } else { Entered::Waiting };
+                self.note(|| format!("the lane of s{at} tells {context}: {told:?}"));
+                self.reply(call, Reply::Entered(told));
             }
         }
         if crashes {
@@ -183,7 +185,10 @@ impl World {
                 let until = self.now + PERMIT_LEASE_MS;
                 let renewed = self.lane_turn(at, |lane, now, _| (lane.renew(permit, &principal, now), false));
                 if renewed.is_some() {
-                    self.services[at].lane.permits.insert(permit, until);
+                    let lane = &mut self.services[at].lane;
+                    if lane.permits.insert(permit, until).is_some_and(|ended| ended <= self.now) {
+                        lane.lapsed.insert(permit);
+                    }
                 }
                 renewed
             }
@@ -220,6 +225,7 @@ impl World {
         if self.services[at].lane.lane.is_none() {
             // Who waited was told so.
             if wait_ms == 0 {
+                self.granted(at, entered.unwrap_or(Entered::Waiting));
                 self.reply(call, entered.map_or(Reply::Failed, Reply::Entered));
             }
             return;

@@ -231,7 +231,10 @@ impl World {
     /// A call begins: those under way with a permit that has not ended are within the limit, and one is the probe.
     pub fn check_in_flight(&mut self, service: usize) {
         let lane = &self.services[service].lane;
-        let holds = |permit: &Permit| lane.permits.get(&permit.number).is_some_and(|until| *until > self.now);
+        let holds = |permit: &Permit| {
+            let ends = lane.permits.get(&permit.number);
+            ends.is_some_and(|until| *until > self.now) && !lane.lapsed.contains(&permit.number)
+        };
         let calling = self.workers.values().filter(|worker| worker.state == State::Calling);
         let permits = calling.filter_map(|worker| worker.permit).filter(|permit| permit.service == service);
         let permits: Vec<Permit> = permits.filter(holds).collect();

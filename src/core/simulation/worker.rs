@@ -173,7 +173,9 @@ impl World {
             return self.answered(key, step, Answer::TimedOut { deadline: true });
         }
         self.schedule(deadline, Event::Answered { worker: key, step, answer: Answer::TimedOut { deadline: true } });
-        self.schedule(now + RENEW_MS, Event::Renew { worker: key, step });
+        // The permit may have been taken a while before its call.
+        let renews = self.workers.get(&key).and_then(|worker| worker.permit).map_or(now, |permit| permit.taken_at);
+        self.schedule(now.max(renews + RENEW_MS), Event::Renew { worker: key, step });
         if self.dice.chance(self.faults.lose) {
             self.schedule(now + 5, Event::Answered { worker: key, step, answer: Answer::Refused });
             return;

@@ -10,7 +10,7 @@ mod probe;
 mod tables;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -63,7 +63,7 @@ struct Inner {
     moved_at: Cell<Timestamp>,
     target: RefCell<Option<Target>>,
     /// Who waits for a permit, by context: after a store's restart two workers may stand in line for one.
-    waiters: RefCell<HashMap<String, VecDeque<oneshot::Sender<Entered>>>>,
+    waiters: RefCell<HashMap<String, Vec<oneshot::Sender<Entered>>>>,
     is_ticking: Cell<bool>,
     /// As it is on disk.
     busy_until: Cell<Timestamp>,
@@ -254,7 +254,7 @@ impl Inner {
             return Ok(entered);
         }
         let (sender, receiver) = oneshot::channel();
-        self.waiters.borrow_mut().entry(context.to_string()).or_default().push_back(sender);
+        self.waiters.borrow_mut().entry(context.to_string()).or_default().push(sender);
         self.lane.borrow_mut().set_present(&context, true);
         if self.settle() {
             self.tell().await;
@@ -324,12 +324,10 @@ impl Inner {
             }
             return;
         }
-        // One makes the call; the others hear from the store that somebody does. A permit whose taker went away comes
-        // back with its lease.
-        while waiters.pop_front().is_some_and(|waiter| waiter.send(entered).is_err()) {}
-        if !waiters.is_empty() {
-            self.waiters.borrow_mut().insert(context.to_string(), waiters);
-        }
+        // The newest makes the call: who asked before may be gone. The others are told that they wait, by the end of
+        // their channel, and ask again or hear from the store that somebody has begun. A permit whose taker went away
+        // comes back with its lease.
+        while waiters.pop().is_some_and(|waiter| waiter.send(entered).is_err()) {}
     }
 
     /// Writes the lane's state.
