@@ -122,6 +122,17 @@ test("metadata_says_what_there_is_and_is_for_everybody", async () => {
   assert.equal((await whoami("wrong")).headers.get("www-authenticate"), `Bearer error="invalid_token", ${where}`);
 });
 
+test("its_keys_are_for_everybody_and_have_nothing_private", async () => {
+  const { status, json: jwks } = await gateway.request("GET", "/oauth/jwks", { key: null });
+  assert.equal(status, 200);
+  assert.ok(jwks.keys.length > 0);
+  for (const key of jwks.keys) {
+    assert.deepEqual([key.kty, key.crv, key.alg, key.use], ["EC", "P-256", "ES256", "sig"]);
+    for (const secret of ["d", "p", "q", "k"]) assert.equal(key[secret], undefined);
+  }
+  assert.equal((await gateway.request("HEAD", "/oauth/jwks", { key: null })).status, 200);
+});
+
 test("while_it_is_off_there_is_nothing_of_it", async () => {
   const off = await startGateway();
   try {
