@@ -117,9 +117,9 @@ async fn claim(
                 .filter(|entry| is_gated(entry) || entry.is_offline())
                 .map(|entry| entry.service().id.clone());
             // All that waits for a service that is away would be taken and put back, again and again.
-            let mut without = choice::shut(&snapshot, clock::now());
+            let (mut without, again_at) = choice::shut(&snapshot, clock::now());
             without.extend(crowded(in_line));
-            let claim = Ask::Claim { lease_ms: LEASE_MS, gated: gated.collect(), without };
+            let claim = Ask::Claim { lease_ms: LEASE_MS, gated: gated.collect(), without, again_at };
             let message = Message { revision: snapshot.revision, ask: claim };
             match objects::send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await? {
                 Reply::Leased(work) | Reply::Offered(work) => return Ok(Some((*work, snapshot))),

@@ -81,8 +81,9 @@ pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
     chosen.map_or(Choice::Nobody, |chosen| Choice::Service { at: chosen.service, version: chosen.version.clone() })
 }
 
-/// Services that let nobody through now and whose work nobody else could do: what waits for them is left where it is.
-pub fn shut(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
+/// Services that let nobody through now and whose work nobody else could do, with the time when the first of them may be
+/// tried: what waits for them is left where it is.
+pub fn shut(snapshot: &Snapshot, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
     let offers = |entry: &Entry, name: &str| entry.service().capabilities.iter().any(|offer| offer.name == name);
     let could = |than: &Entry, name: &str| {
         snapshot.services.iter().any(|other| {
@@ -93,6 +94,7 @@ pub fn shut(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
         })
     };
     let is_alone = |entry: &&Entry| !entry.service().capabilities.iter().any(|offer| could(entry, &offer.name));
-    let shut = snapshot.services.iter().filter(|entry| entry.is_shut(now)).filter(is_alone);
-    shut.map(|entry| entry.service().id.clone()).collect()
+    let shut: Vec<&Entry> = snapshot.services.iter().filter(|entry| entry.is_shut(now)).filter(is_alone).collect();
+    let soonest = shut.iter().filter_map(|entry| entry.may_be_tried_at(now)).min();
+    (shut.iter().map(|entry| entry.service().id.clone()).collect(), soonest)
 }

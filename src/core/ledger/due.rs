@@ -68,6 +68,15 @@ impl<S: Shelf> Ledger<S> {
         self.effects.rings += times;
     }
 
+    /// What waits can be begun at this time, and not before: then is when to ring again, if that is sooner.
+    pub fn ring_at(&mut self, at: Timestamp, now: Timestamp) {
+        let at = at.max(now.plus_ms(SLACK_MS));
+        if at < self.rang_at.plus_ms(RING_AGAIN_MS) {
+            self.rang_at = Timestamp(at.0.saturating_sub(RING_AGAIN_MS));
+            self.wake_at(at);
+        }
+    }
+
     fn lease_ends(&self, id: &ContextId, on_shelf: Timestamp) -> Timestamp {
         let renewed = self.renewed.get(id).copied();
         renewed.map_or(on_shelf, |until| until.max(on_shelf)).max(self.woke_at.plus_ms(GRACE_MS))

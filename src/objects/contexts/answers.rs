@@ -94,7 +94,10 @@ impl Store {
                 let leased = self.decide(|ledger| ledger.lease(&id, lease_ms, now))?;
                 Ok(leased.map_or(Reply::Nothing, |attempting| Reply::Leased(work(*attempting))))
             }
-            Ask::Claim { lease_ms, gated, without } => {
+            Ask::Claim { lease_ms, gated, without, again_at } => {
+                if let Some(at) = again_at {
+                    self.decide(|ledger| ledger.ring_at(at, now));
+                }
                 Ok(match self.decide(|ledger| ledger.claim(lease_ms, &gated, &without, now))? {
                     Claimed::Nothing => Reply::Nothing,
                     Claimed::Leased(attempting) => Reply::Leased(work(*attempting)),

@@ -77,6 +77,9 @@ pub enum Ask {
         /// Nothing that goes to one of these.
         #[serde(default)]
         without: Vec<String>,
+        /// When one of those services may be tried: whoever is rung for then finds something to do.
+        #[serde(default)]
+        again_at: Option<Timestamp>,
     },
     /// Gives an offered context back; with `until` it waits at least so long.
     PutBack {

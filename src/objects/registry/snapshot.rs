@@ -96,13 +96,18 @@ impl Entry {
 
     /// Whether nobody would be let through now: it is offline, or its circuit is open or just being tried.
     pub fn is_shut(&self, now: Timestamp) -> bool {
+        self.is_offline() || self.may_be_tried_at(now).is_some()
+    }
+
+    /// When its circuit may be tried, while it lets nobody through.
+    pub fn may_be_tried_at(&self, now: Timestamp) -> Option<Timestamp> {
         let measured = self.measured();
-        let is_closed_off = match measured.breaker_at(now) {
-            BreakerState::Closed => false,
-            BreakerState::HalfOpen => now < self.live.shut_until.get(),
-            BreakerState::Open => true,
+        let at = match measured.breaker {
+            BreakerState::Closed => None,
+            BreakerState::HalfOpen => Some(self.live.shut_until.get()),
+            BreakerState::Open => measured.breaker_until.max(Some(self.live.shut_until.get())),
         };
-        is_closed_off || self.is_offline()
+        at.filter(|at| *at > now)
     }
 
     /// What parameters must match; nothing when the capability asks for nothing.

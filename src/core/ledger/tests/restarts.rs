@@ -181,3 +181,17 @@ fn old_contexts_go_in_pieces_and_never_before_they_were_told() {
     kept.ledger.alarm(old, || 0);
     assert!(kept.ledger.whole(&admission(3).id).unwrap().is_none());
 }
+
+#[test]
+fn what_waits_for_a_service_that_is_away_is_rung_for_when_it_may_be_tried() {
+    let mut kept = Kept::new();
+    kept.queued(&admission(1), at(0));
+    assert_eq!(kept.ledger.effects().rings, 1);
+    kept.ledger.ring_at(at(2_000), at(10));
+    assert_eq!(kept.alarm(), Some(at(2_000)));
+    kept.ledger.alarm(at(2_000), || 0);
+    assert_eq!(kept.ledger.effects().rings, 1);
+    // Later than its turn would be anyway: nothing changes.
+    kept.ledger.ring_at(at(8_000), at(2_010));
+    assert_eq!(kept.alarm(), None);
+}
