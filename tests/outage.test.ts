@@ -34,7 +34,7 @@ test("what_was_accepted_waits_for_a_service_that_is_offline", { timeout: 60_000 
   const waiting = await read(id);
   assert.deepEqual([waiting.status, waiting.attempts, service.calls.length], ["queued", [], calls]);
   assert.equal((await beat("sleeper", "online")).status, 200);
-  const context = await ended(gateway, id, 15);
+  const context = await ended(gateway, id, 30);
   assert.deepEqual([context.status, context.attempts.length], ["completed", 1]);
 });
 
@@ -53,7 +53,7 @@ test("an_open_circuit_is_told_to_who_waits_and_waited_out_for_who_does_not", { t
   for (const { id } of [long, short]) assert.equal((await read(id)).status, "queued");
   service.handler = echo;
   for (const { id } of [long, short]) {
-    const context = await ended(gateway, id, 15);
+    const context = await ended(gateway, id, 30);
     assert.equal(context.status, "completed", JSON.stringify(context));
   }
   assert.equal((await gateway.request("GET", "/v1/services/broken")).json.status, "online");

@@ -35,15 +35,7 @@ pub enum Gate {
 /// Passes the gate of a service, or says why not.
 pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter) -> Result<Gate, Failure> {
     let admission = &work.admission;
-    let asking = Asking {
-        tenant,
-        entry,
-        context: &admission.id,
-        principal: &admission.owner,
-        priority: admission.priority,
-        deadline: admission.expires_at,
-        admitted: true,
-    };
+    let asking = Asking::about(tenant, entry, admission, true);
     loop {
         let turn = if waiter.waits() { LONG_TURN_MS } else { TURN_MS };
         let turn = turn.min(admission.expires_at.since(clock::now()));

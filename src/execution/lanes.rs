@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::core::breaker::BreakerState;
-use crate::core::context::Report;
+use crate::core::context::{Admission, Report};
 use crate::core::id::ContextId;
 use crate::core::lane::Entered as Told;
 use crate::core::lifecycle::Priority;
@@ -43,6 +43,21 @@ pub struct Asking<'a> {
     pub deadline: Timestamp,
     /// It was accepted before: it is never turned away with [`Entered::Full`].
     pub admitted: bool,
+}
+
+impl<'a> Asking<'a> {
+    /// For a context, as it was admitted or is about to be.
+    pub fn about(tenant: &'a str, entry: &'a Entry, admission: &'a Admission, admitted: bool) -> Self {
+        Self {
+            tenant,
+            entry,
+            context: &admission.id,
+            principal: &admission.owner,
+            priority: admission.priority,
+            deadline: admission.expires_at,
+            admitted,
+        }
+    }
 }
 
 pub enum Entered {

@@ -19,16 +19,7 @@ pub async fn enter(tenant: &str, admission: &Admission, entry: &Entry, here: boo
     if !lanes::is_gated(entry) {
         return Ok(Entrance::Now(None));
     }
-    let asking = Asking {
-        tenant,
-        entry,
-        context: &admission.id,
-        principal: &admission.owner,
-        priority: admission.priority,
-        deadline: admission.expires_at,
-        admitted: false,
-    };
-    Ok(match lanes::acquire(&asking, 0).await {
+    Ok(match lanes::acquire(&Asking::about(tenant, entry, admission, false), 0).await {
         Ok(Entered::Free) => Entrance::Now(None),
         Ok(Entered::Permit(permit)) if here => Entrance::Now(Some(permit)),
         Ok(Entered::Permit(permit)) => {
