@@ -7,10 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::id::ContextId;
 use super::json::{Fault, Object};
+use super::mac::keyed;
 use super::upstream::LEASE_SECONDS;
 
 const TAG: usize = 16;
@@ -30,12 +31,7 @@ impl std::fmt::Debug for CallbackKey {
 impl CallbackKey {
     /// From a secret of the tenant, bound to this use by a label of its own.
     pub fn new(secret: &[u8]) -> Self {
-        let digest = Sha256::new().chain_update(b"narthex callback\0").chain_update(secret).finalize();
-        let mut block = [0; 64];
-        for (to, from) in block.iter_mut().zip(digest) {
-            *to = from;
-        }
-        Self(Hmac::<Sha256>::new(&block.into()))
+        Self(keyed("narthex callback\0", secret))
     }
 
     fn tag(&self, tenant: &str, id: &str, lease: &str) -> Hmac<Sha256> {

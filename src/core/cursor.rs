@@ -12,6 +12,8 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::mac::keyed;
+
 /// Raised with the form, so that cursors of an older deployment are refused and not misread.
 const VERSION: u8 = 1;
 const DIGEST: usize = 16;
@@ -21,24 +23,17 @@ const MAX_TEXT: usize = 4096;
 
 /// The key cursors are signed with. Does not show itself in `Debug`.
 #[derive(Clone)]
-pub struct CursorKey([u8; 64]);
+pub struct CursorKey(Hmac<Sha256>);
 
 impl CursorKey {
     /// A key from any secret of the deployment. The secret is bound to this use by its own
     /// label, so the same one may serve elsewhere.
     pub fn new(secret: &[u8]) -> CursorKey {
-        let digest = Sha256::new().chain_update(b"narthex page cursor\0").chain_update(secret).finalize();
-        // An HMAC key shorter than a block is padded with zeros (RFC 2104 §2); doing it here
-        // makes the constructor below one that cannot fail.
-        let mut block = [0; 64];
-        for (to, from) in block.iter_mut().zip(digest) {
-            *to = from;
-        }
-        CursorKey(block)
+        CursorKey(keyed("narthex page cursor\0", secret))
     }
 
     fn mac(&self, payload: &[u8]) -> Hmac<Sha256> {
-        Hmac::<Sha256>::new(&self.0.into()).chain_update(payload)
+        self.0.clone().chain_update(payload)
     }
 }
 

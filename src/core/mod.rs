@@ -27,6 +27,7 @@ pub mod lane;
 pub mod ledger;
 pub mod lifecycle;
 pub mod line;
+pub mod mac;
 pub mod measured;
 pub mod oauth;
 pub mod permission;

@@ -5,12 +5,11 @@ use serde_json::value::RawValue;
 use crate::core::cursor;
 use crate::core::json::Fault;
 use crate::core::problem::Problem;
-use crate::core::time::Timestamp;
 use crate::objects::registry::messages::{Ask, AuditQuery, Reply};
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
-use super::lists::{bad_cursor, limit, page};
+use super::lists::{bad_cursor, limit, page, time};
 use super::services::ask_registry;
 
 const DEFAULT_LIMIT: u64 = 50;
@@ -24,15 +23,7 @@ fn is_action(text: &str) -> bool {
 
 fn query(call: &Call) -> Result<AuditQuery, Problem> {
     let mut faults = Vec::new();
-    let mut time = |name: &str| {
-        let text = call.query(name)?;
-        let time = Timestamp::parse(&text);
-        if time.is_none() {
-            faults.push(Fault::new(format!("?{name}"), "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)"));
-        }
-        time
-    };
-    let (after, before) = (time("after"), time("before"));
+    let (after, before) = (time(call, "after", &mut faults), time(call, "before", &mut faults));
     let action = call.query("action");
     if action.as_deref().is_some_and(|action| !is_action(action)) {
         faults.push(Fault::new("?action", "must be an action such as key.revoked, or key.* for all that begin so"));

@@ -19,15 +19,8 @@ const DEFAULT_LIMIT: u64 = 50;
 
 fn filters(call: &Call) -> Result<Query, Problem> {
     let mut faults = Vec::new();
-    let mut time = |name: &str| {
-        let text = call.query(name)?;
-        let time = Timestamp::parse(&text);
-        if time.is_none() {
-            faults.push(Fault::new(format!("?{name}"), "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)"));
-        }
-        time
-    };
-    let (created_after, created_before) = (time("created_after"), time("created_before"));
+    let created_after = time(call, "created_after", &mut faults);
+    let created_before = time(call, "created_before", &mut faults);
     let status = call.query("status").map(|text| Status::parse(&text));
     if status == Some(None) {
         faults.push(Fault::new("?status", "must be a status such as queued or completed"));
@@ -49,6 +42,16 @@ fn filters(call: &Call) -> Result<Query, Problem> {
         before: None,
         limit: limit.unwrap_or(DEFAULT_LIMIT),
     })
+}
+
+/// A time from the query; one that is none is a fault.
+pub fn time(call: &Call, name: &str, faults: &mut Vec<Fault>) -> Option<Timestamp> {
+    let text = call.query(name)?;
+    let time = Timestamp::parse(&text);
+    if time.is_none() {
+        faults.push(Fault::new(format!("?{name}"), "must be a time such as 2026-12-01T00:00:00Z (RFC 3339)"));
+    }
+    time
 }
 
 /// `limit` from the query; nothing when it is out of range.

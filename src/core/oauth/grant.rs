@@ -8,10 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::super::canonical::digest;
 use super::super::key::valid_tenant;
+use super::super::mac::keyed;
 use super::super::time::Timestamp;
 use super::form::proves;
 
@@ -66,12 +67,7 @@ pub struct Presented {
 
 impl GrantKey {
     pub fn new(secret: &[u8]) -> Self {
-        let digest = Sha256::new().chain_update(b"narthex grant\0").chain_update(secret).finalize();
-        let mut block = [0; 64];
-        for (to, from) in block.iter_mut().zip(digest) {
-            *to = from;
-        }
-        Self(Hmac::<Sha256>::new(&block.into()))
+        Self(keyed("narthex grant\0", secret))
     }
 
     /// `nxg_{tenant}.{grant}.{use}.{secret}.{tag}`
