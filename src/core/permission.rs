@@ -12,9 +12,19 @@ fn object_matches(granted: &str, asked: &str) -> bool {
     }
 }
 
+/// The same permission with one `*` at the end for the rest, however many it was written with.
+fn shortest(mut granted: &str) -> &str {
+    while let Some(shorter) = granted.strip_suffix(":*")
+        && (shorter == "*" || shorter.ends_with(":*"))
+    {
+        granted = shorter;
+    }
+    granted
+}
+
 /// Whether one granted permission covers the one asked for.
 pub fn covers(granted: &str, asked: &str) -> bool {
-    let mut grants = granted.split(':');
+    let mut grants = shortest(granted).split(':');
     let mut asks = asked.split(':');
     loop {
         match (grants.next(), asks.next()) {
@@ -51,7 +61,7 @@ fn meet_words(a: &str, b: &str) -> Option<String> {
 
 /// The permission that covers what both cover, or nothing when there is nothing.
 pub fn meet(a: &str, b: &str) -> Option<String> {
-    let (mut left, mut right) = (a.split(':').peekable(), b.split(':').peekable());
+    let (mut left, mut right) = (shortest(a).split(':').peekable(), shortest(b).split(':').peekable());
     let mut met: Vec<String> = Vec::new();
     loop {
         match (left.next(), right.next()) {
@@ -122,6 +132,8 @@ mod tests {
             ("contexts:read:*", "contexts:read:*"),
             ("*:read:*", "contexts:read:*"),
             ("*:read:*", "keys:read"),
+            ("*:*:*", "keys"),
+            ("contexts:*:*", "contexts"),
         ] {
             assert!(covers(granted, asked), "{granted} should cover {asked}");
         }
