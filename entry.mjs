@@ -156,7 +156,8 @@ export class EventHub extends Guarded {
 
   /** @param {WebSocket} socket @param {string | ArrayBuffer} message */
   webSocketMessage(socket, message) {
-    return guard(() => this.inner.message(socket, typeof message === "string" ? message : undefined));
+    // Of what is too long the beginning is enough to see that.
+    return guard(() => this.inner.message(socket, typeof message === "string" ? message.slice(0, 65_537) : undefined));
   }
 
   /** @param {WebSocket} socket @param {number} code */

@@ -219,11 +219,22 @@ test("a_bad_message_is_told_what_is_wrong_and_changes_nothing", async () => {
 });
 
 test("a_message_that_is_too_long_or_binary_closes_the_socket", async () => {
-  for (const message of [`{"subscribe":{"subject":"${"x".repeat(70 * 1024)}"}}`, Buffer.from('{"subscribe":{}}')]) {
+  for (const [message, code] of [
+    [`{"subscribe":{"subject":"${"x".repeat(70 * 1024)}"}}`, 1009],
+    ["é".repeat(33 * 1024), 1009],
+    ["x".repeat(900 * 1024), 1009],
+    [Buffer.from('{"subscribe":{}}'), 1008],
+  ] as const) {
     const events = await open();
     events.socket.send(message);
-    assert.equal((await events.closed).code, 1008);
+    assert.equal((await events.closed).code, code);
   }
+  // The longest there may be is read.
+  const events = await open();
+  events.send(`{"subscribe":{}}${" ".repeat(64 * 1024 - 16)}`);
+  events.send("nothing");
+  assert.equal((await events.next()).errors.length, 1);
+  events.close();
 });
 
 test("who_may_not_look_is_refused_before_the_socket_opens", async () => {

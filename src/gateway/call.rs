@@ -15,9 +15,9 @@ use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::http::{Request, keep_running};
+use crate::platform::http::{Request, Unread, keep_running};
 use crate::platform::settings::Settings;
-use crate::platform::{clock, log, random};
+use crate::platform::{Failure, clock, log, random};
 
 use super::answer::internal;
 use super::credentials;
@@ -47,6 +47,11 @@ pub struct Caller {
     pub snapshot: Rc<Snapshot>,
     /// For the audit log, should it write.
     pub by: By,
+}
+
+/// A body that ended before its end.
+pub fn broken(failure: Failure) -> Problem {
+    Problem { cause: Some(failure.0), ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.") }
 }
 
 impl Call {
@@ -113,16 +118,17 @@ impl Call {
             return Err(Problem::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
                 .with_header("Accept", "application/json"));
         }
-        let body = self.request.body(MAX_BODY_BYTES).await.map_err(|failure| {
-            // The client went away or broke its own stream.
-            Problem {
-                cause: Some(failure.0),
-                ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.")
+        let body = self.request.body(MAX_BODY_BYTES, self.settings.body_timeout_ms).await;
+        let body = body.map_err(|unread| match unread {
+            Unread::TooLarge => {
+                Problem::new(Code::PayloadTooLarge, format!("The body may have at most {MAX_BODY_BYTES} bytes."))
             }
+            Unread::TooSlow => {
+                let seconds = self.settings.body_timeout_ms as f64 / 1000.0;
+                Problem::new(Code::RequestTimeout, format!("The body has to be here within {seconds} seconds."))
+            }
+            Unread::Broken(failure) => broken(failure),
         })?;
-        let too_large =
-            || Problem::new(Code::PayloadTooLarge, format!("The body may have at most {MAX_BODY_BYTES} bytes."));
-        let body = body.ok_or_else(too_large)?;
         json::check(&body, MAX_DEPTH).map_err(|invalid| Problem {
             errors: vec![invalid.fault()],
             ..Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}."))

@@ -18,6 +18,14 @@ extern "C" {
     fn keep(context: &JsValue, promise: &JsValue);
 }
 
+/// Why a body was not read to its end.
+pub enum Unread {
+    TooLarge,
+    TooSlow,
+    /// The client went away or broke its own stream.
+    Broken(Failure),
+}
+
 /// A request's line and headers; the body is read when it is wanted.
 pub struct Request {
     raw: JsValue,
@@ -63,10 +71,17 @@ impl Request {
         self.text.len() - self.method().len() - self.url().len()
     }
 
-    /// The whole body, or nothing when it is larger than `limit`.
-    pub async fn body(&self, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
-        let bytes = Awaited::new(|token| read_body(token, &self.raw, limit as f64)).await?;
-        Ok((!bytes.is_undefined()).then(|| bytes.unchecked_into::<Uint8Array>().to_vec()))
+    /// The whole body, of at most `limit` bytes, which has to be here within `patience_ms`.
+    pub async fn body(&self, limit: usize, patience_ms: u64) -> Result<Vec<u8>, Unread> {
+        let begun = |token| read_body(token, &self.raw, limit as f64);
+        let bytes = Awaited::within(patience_ms as f64, begun).await.map_err(|error| match error.is_undefined() {
+            true => Unread::TooSlow,
+            false => Unread::Broken(error.into()),
+        })?;
+        if bytes.is_undefined() {
+            return Err(Unread::TooLarge);
+        }
+        Ok(bytes.unchecked_into::<Uint8Array>().to_vec())
     }
 
     /// The console's file at this path.

@@ -9,6 +9,10 @@ use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
 use crate::core::oauth::ring::LIFE_MS;
 
+/// How long a body may take when nothing else is said, and at most, in milliseconds.
+const BODY_MS: u64 = 30_000;
+const MOST_BODY_MS: u64 = 300_000;
+
 #[derive(Debug, Default)]
 pub struct Settings {
     /// Absent: the gateway refuses to serve.
@@ -31,6 +35,8 @@ pub struct Settings {
     pub oauth_key_ms: u64,
     /// How long a breaker is open after its first trip, in milliseconds.
     pub breaker_open_ms: u64,
+    /// How long a request's body may take to arrive, in milliseconds.
+    pub body_timeout_ms: u64,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
     /// Tests only: paths that panic on purpose.
@@ -72,6 +78,10 @@ fn read(env: &JsValue) -> Settings {
             .and_then(|n| n.parse().ok())
             .unwrap_or(OPEN_MS)
             .clamp(100, MOST_OPEN_MS),
+        body_timeout_ms: text("BODY_TIMEOUT_MS")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(BODY_MS)
+            .clamp(100, MOST_BODY_MS),
         count_costs: flag("COUNT_COSTS"),
         panic_routes: flag("PANIC_ROUTES"),
     }

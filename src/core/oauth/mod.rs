@@ -20,6 +20,8 @@ pub enum Error {
     AccessDenied,
     InvalidRedirectUri,
     InvalidClientMetadata,
+    /// None of theirs: RFC 9110 §15.5.9, in their form.
+    RequestTimeout,
 }
 
 impl Error {
@@ -36,6 +38,15 @@ impl Error {
             Error::AccessDenied => "access_denied",
             Error::InvalidRedirectUri => "invalid_redirect_uri",
             Error::InvalidClientMetadata => "invalid_client_metadata",
+            Error::RequestTimeout => "request_timeout",
+        }
+    }
+
+    pub fn status(self) -> u16 {
+        match self {
+            Error::InvalidClient => 401,
+            Error::RequestTimeout => 408,
+            _ => 400,
         }
     }
 }

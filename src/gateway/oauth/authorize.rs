@@ -20,7 +20,7 @@ use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::super::credentials;
 use super::clients::{Known, look_up};
-use super::page::{Asked, consent, failure};
+use super::page::{Asked, consent, failure, failure_as};
 use super::sign_in;
 use super::token::{minted, narrowed, object, resource};
 use super::{Failed, form, origin};
@@ -47,7 +47,7 @@ pub async fn serve(call: &Call) -> Result<Answer, Problem> {
 pub async fn respond(call: &Call, request: Result<Form, Failed>, posted: bool) -> Result<Answer, Problem> {
     let request = match request {
         Ok(request) => request,
-        Err(Failed::Refused(refused)) => return Ok(failure(&refused.description)),
+        Err(Failed::Refused(refused)) => return Ok(failure_as(refused.error.status(), &refused.description)),
         Err(Failed::Problem(problem)) => return Err(problem),
     };
     let known = match look_up(call, request.get("client_id").unwrap_or_default()).await {

@@ -19,10 +19,11 @@ use serde_json::json;
 use crate::auth::origin_of;
 use crate::core::oauth::form::Form;
 use crate::core::oauth::{Error, Refused};
-use crate::core::problem::{Code, Problem};
+use crate::core::problem::Problem;
+use crate::platform::http::Unread;
 
 use super::answer::Answer;
-use super::call::Call;
+use super::call::{Call, broken};
 
 /// The largest form, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
@@ -112,7 +113,7 @@ impl From<Problem> for Failed {
 fn refusal(call: &Call, refused: &Refused) -> Result<Answer, Problem> {
     let unknown = refused.error == Error::InvalidClient;
     let body = json!({"error": refused.error.as_str(), "error_description": refused.description});
-    let mut answer = Answer::json(if unknown { 401 } else { 400 }, &body)?;
+    let mut answer = Answer::json(refused.error.status(), &body)?;
     answer.code = Some(refused.error.as_str());
     if unknown && call.request.header("authorization").is_some() {
         return Ok(answer.with("www-authenticate", r#"Basic realm="narthex""#));
@@ -132,10 +133,11 @@ async fn form(call: &Call) -> Result<Form, Failed> {
     if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(Refused::new(Error::InvalidRequest, "send application/x-www-form-urlencoded").into());
     }
-    let body = call.request.body(MAX_FORM_BYTES).await.map_err(|failure| Problem {
-        cause: Some(failure.0),
-        ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.")
+    let body = call.request.body(MAX_FORM_BYTES, call.settings.body_timeout_ms).await;
+    let body = body.map_err(|unread| match unread {
+        Unread::TooLarge => Failed::from(Refused::new(Error::InvalidRequest, "the form is too large")),
+        Unread::TooSlow => Refused::new(Error::RequestTimeout, "the form did not arrive in time").into(),
+        Unread::Broken(failure) => broken(failure).into(),
     })?;
-    let body = body.ok_or_else(|| Refused::new(Error::InvalidRequest, "the form is too large"))?;
     Ok(Form::read(&body)?)
 }

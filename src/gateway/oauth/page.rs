@@ -71,12 +71,16 @@ fn page(status: u16, title: &str, body: &str, form_target: &str) -> Answer {
 
 /// Said to a person when there is nowhere safe to send them.
 pub fn failure(text: &str) -> Answer {
+    failure_as(400, text)
+}
+
+pub fn failure_as(status: u16, text: &str) -> Answer {
     let body = format!(
         "<h1>This sign-in request does not work</h1><p>{}</p><p class=\"note\">Nothing was allowed. Go back to the app, \
          and tell its makers what stands here.</p>",
         escaped(text)
     );
-    page(400, "This request does not work", &body, "")
+    page(status, "This request does not work", &body, "")
 }
 
 /// What is asked of a person.

@@ -41,6 +41,7 @@ const CREDENTIALS_ENDED: u16 = 4401;
 const GAP: u16 = 4410;
 const TOO_MANY: u16 = 4429;
 const BAD_MESSAGE: u16 = 1008;
+const TOO_LARGE: u16 = 1009;
 const LOG_UNREADABLE: u16 = 1011;
 
 /// What outlives hibernation of a socket.
@@ -314,9 +315,10 @@ impl Hub {
         let Some(subscription) = self.subscriptions.borrow().get(&slot).cloned() else {
             return;
         };
-        let Some(text) = text.filter(|text| text.len() <= MAX_MESSAGE_BYTES) else {
-            self.close(slot, BAD_MESSAGE, "messages are text of at most 64 KiB");
-            return;
+        let text = match text {
+            Some(text) if text.len() <= MAX_MESSAGE_BYTES => text,
+            Some(_) => return self.close(slot, TOO_LARGE, "messages have at most 64 KiB"),
+            None => return self.close(slot, BAD_MESSAGE, "messages are text"),
         };
         if self.may_die && text == "die" {
             die();
