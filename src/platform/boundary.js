@@ -217,6 +217,43 @@ export function addHeaders(response, headers) {
   return copy;
 }
 
+// Answers that are written piece by piece.
+
+/** @type {Map<number, { writer: WritableStreamDefaultWriter<Uint8Array>, queued: number }>} */
+const streams = new Map();
+const encoder = new TextEncoder();
+
+/**
+ * A response whose body is written later; `resume` is called with the token when nobody reads it any more. That is
+ * noticed by a write: an answer that is silent for long wants a comment now and then.
+ * @param {number} token @param {number} status @param {string} headers
+ */
+export function openStream(token, status, headers) {
+  const { readable, writable } = new IdentityTransformStream();
+  const writer = writable.getWriter();
+  streams.set(token, { writer, queued: 0 });
+  watch(token, writer.closed.catch(() => {}));
+  return new Response(readable, { status, headers: headersOf(headers) });
+}
+
+/** Gives how many bytes have not been taken yet. @param {number} token @param {string} text */
+export function writeStream(token, text) {
+  const stream = streams.get(token);
+  if (!stream) return 0;
+  const bytes = encoder.encode(text);
+  stream.queued += bytes.length;
+  // That it cannot be written is heard from `closed`.
+  stream.writer.write(bytes).then(() => { stream.queued -= bytes.length; }, () => {});
+  return stream.queued;
+}
+
+/** The end, after what was written; `whole` is false when the answer is broken off. @param {number} token @param {boolean} whole */
+export function closeStream(token, whole) {
+  const stream = streams.get(token);
+  streams.delete(token);
+  (whole ? stream?.writer.close() : stream?.writer.abort(new Error("broken off")))?.catch(() => {});
+}
+
 /** A file of the console. @param {number} token @param {Request} request */
 export function asset(token, request) {
   watch(token, env.ASSETS.fetch(request));

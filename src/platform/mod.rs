@@ -13,6 +13,7 @@ pub mod random;
 pub mod settings;
 pub mod sockets;
 pub mod sql;
+pub mod streams;
 pub mod tasks;
 
 use wasm_bindgen::JsValue;

@@ -1,0 +1,61 @@
+//! Answers that are written piece by piece: Server-Sent Events.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use wasm_bindgen::prelude::*;
+
+use super::http::Headers;
+use super::tasks::Awaited;
+
+#[wasm_bindgen(module = "/src/platform/boundary.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = openStream)]
+    fn open_stream(token: u32, status: u16, headers: &str) -> JsValue;
+    #[wasm_bindgen(js_name = writeStream)]
+    fn write_stream(token: u32, text: &str) -> f64;
+    #[wasm_bindgen(js_name = closeStream)]
+    fn close_stream(token: u32, whole: bool);
+}
+
+/// The writing end of an answer. Dropped, it breaks the answer off; [`Stream::close`] ends it well.
+///
+/// It is a future, too: it ends when nobody reads any more, which is noticed by a write. Whoever is silent for long
+/// writes a comment now and then.
+pub struct Stream {
+    token: u32,
+    gone: Awaited,
+    closed: bool,
+}
+
+impl Stream {
+    /// The answer for the platform, and what writes it.
+    pub fn open(status: u16, headers: &Headers) -> (JsValue, Self) {
+        let mut response = JsValue::UNDEFINED;
+        let gone = Awaited::new(|token| response = open_stream(token, status, headers.as_str()));
+        (response, Self { token: gone.token(), gone, closed: false })
+    }
+
+    /// Gives how many bytes its reader has not taken yet.
+    pub fn write(&self, text: &str) -> usize {
+        write_stream(self.token, text) as usize
+    }
+
+    pub fn close(mut self) {
+        self.closed = true;
+    }
+}
+
+impl Future for Stream {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.gone).poll(context).map(drop)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        close_stream(self.token, self.closed);
+    }
+}
