@@ -5,7 +5,7 @@
 
 use crate::core::issuer::ACCESS_TOKEN;
 use crate::core::jwt::{Algorithm, Expected, Refused, Token};
-use crate::core::oauth::client::{client_id, split_client_id};
+use crate::core::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
 use crate::core::oauth::token::Claims;
 use crate::core::permission::meet_all;
 use crate::core::time::Timestamp;
@@ -29,29 +29,40 @@ pub async fn claims(token: &Token<'_>, origin: &str, audience: &str) -> Result<(
     }
 }
 
-/// Who it is for, with what is left of its scope.
-pub fn principal(snapshot: &Snapshot, claims: &Claims, until: Timestamp) -> Result<Principal, Refused> {
-    if claims.tenant != FIRST_TENANT || snapshot.is_revoked(claims.family()) {
+/// Who it is for, with what is left of its scope. `deployment` is the registry that has the issuers, `snapshot` that of
+/// the token's tenant.
+pub fn principal(
+    deployment: &Snapshot,
+    snapshot: &Snapshot,
+    claims: &Claims,
+    until: Timestamp,
+) -> Result<Principal, Refused> {
+    if snapshot.is_revoked(claims.family()) {
         return Err(Refused::Revoked);
     }
     let mut scope: Vec<String> = claims.scope.split(' ').map(Into::into).collect();
     // A client with a document at its own address is not registered here.
     if let Some((tenant, id)) = split_client_id(&claims.client_id).filter(|_| !claims.client_id.contains(':')) {
-        let client = snapshot.client(id).filter(|_| tenant == claims.tenant).ok_or(Refused::Revoked)?;
+        let registry = match tenant {
+            _ if tenant == claims.tenant => Some(snapshot),
+            FIRST_TENANT if id.starts_with(SELF_REGISTERED) => Some(deployment),
+            _ => None,
+        };
+        let client = registry.and_then(|registry| registry.client(id)).ok_or(Refused::Revoked)?;
         scope = meet_all(&client.scope, &scope);
     }
-    let (role, permissions) = of_subject(snapshot, claims).ok_or(Refused::Revoked)?;
+    let (role, permissions) = of_subject(deployment, snapshot, claims).ok_or(Refused::Revoked)?;
     let permissions = permissions.map_or(scope.clone(), |permissions| meet_all(&permissions, &scope));
     let tenant = claims.tenant.clone();
     Ok(Principal { principal: claims.sub.clone(), tenant, role, permissions, until: Some(until) })
 }
 
 /// Its role, and its permissions where they are not the scope's alone; nothing when it is gone.
-fn of_subject(snapshot: &Snapshot, claims: &Claims) -> Option<(String, Option<Vec<String>>)> {
+fn of_subject(deployment: &Snapshot, snapshot: &Snapshot, claims: &Claims) -> Option<(String, Option<Vec<String>>)> {
     let (kind, id) = claims.sub.split_once(':')?;
     match kind {
         "client" if id == claims.client_id => Some(("service".into(), None)),
-        "key" if id == "admin" => Some(("admin".into(), None)),
+        "key" if id == "admin" && claims.tenant == FIRST_TENANT => Some(("admin".into(), None)),
         "key" => {
             let key = snapshot.key(id).filter(|key| key.expires_at > clock::now())?;
             let role = snapshot.role(&key.role).into_iter().flatten().map(str::to_string);
@@ -60,7 +71,10 @@ fn of_subject(snapshot: &Snapshot, claims: &Claims) -> Option<(String, Option<Ve
         // A person who signed in there: what their roles grant now, while people may still sign in there.
         "issuer" => {
             let (name, _) = id.split_once(':')?;
-            snapshot.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
+            let issuer = deployment.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
+            // Whose people it has may have changed.
+            let theirs = issuer.tenant.as_deref().unwrap_or(FIRST_TENANT) == claims.tenant;
+            (theirs || issuer.claims.tenant.is_some()).then_some(())?;
             Some((claims.roles.first()?.clone(), Some(granted(snapshot, &claims.roles))))
         }
         _ => None,

@@ -81,9 +81,10 @@ pub async fn principal(
     let said = token.issuer().ok_or(Refused::Issuer)?;
     if let Some(origin) = own.filter(|origin| *origin == said) {
         let (claims, until) = own::claims(&token, origin, origin).await?;
-        let principal = own::principal(issuers, &claims, until)?;
-        remember(digest, &principal, [issuers.revision; 2], until);
-        return Ok((principal, issuers.clone()));
+        let own = registry_of(&claims.tenant, issuers, age).await?;
+        let principal = own::principal(issuers, &own, &claims, until)?;
+        remember(digest, &principal, [issuers.revision, own.revision], until);
+        return Ok((principal, own));
     }
     let issuer = issuers.issuers.iter().find(|issuer| issuer.issuer == said).ok_or(Refused::Issuer)?;
     let expected = issuer.expected();

@@ -79,6 +79,10 @@ pub fn client_id(tenant: &str, id: &str) -> String {
     format!("{tenant}.{id}")
 }
 
+/// What ids of clients begin with that have registered themselves. They are the deployment's: people of any tenant may
+/// allow them something.
+pub const SELF_REGISTERED: &str = "dyn-";
+
 /// The tenant and the id within it.
 pub fn split_client_id(text: &str) -> Option<(&str, &str)> {
     text.split_once('.')

@@ -4,7 +4,7 @@
 //! (RFC 6749 §4.1.2.1). The form carries the whole request, which is checked again when it comes back: nothing is kept
 //! before somebody has allowed something. It needs no token against forgery, as nobody else knows the key in it.
 
-use crate::auth::{self, Age};
+use crate::auth::{self, Age, Principal};
 use crate::core::id::ulid;
 use crate::core::oauth::client::{Client, GrantType};
 use crate::core::oauth::form::{Form, is_challenge};
@@ -19,7 +19,7 @@ use crate::platform::{clock, random};
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::super::credentials;
-use super::clients::{Known, look_up};
+use super::clients::{Known, Realm, look_up};
 use super::page::{Asked, consent, failure, failure_as};
 use super::sign_in;
 use super::token::{minted, narrowed, object, resource};
@@ -118,6 +118,10 @@ async fn answer(call: &Call, request: &Form, known: &Known, back: &Back<'_>, pos
     let carried = |name: &'static str| request.get(name).map(|value| (name, value.to_string()));
     let fields: Vec<_> = CARRIED.into_iter().filter_map(carried).collect();
     let person = request.get("person").and_then(|sealed| sign_in::person(known, sealed).map(|found| (found, sealed)));
+    let (person, stranger) = match person {
+        Some((found, _)) if !known.serves(&found.tenant) => (None, true),
+        person => (person, false),
+    };
     let issuers = sign_in::offered(known);
     let page = |wrong: Option<&str>| {
         let client = known.client.name.as_str();
@@ -125,6 +129,9 @@ async fn answer(call: &Call, request: &Form, known: &Known, back: &Back<'_>, pos
         let (fields, issuers) = (fields.as_slice(), issuers.as_slice());
         consent(&Asked { client, redirect_uri: back.uri, scope: &scope, fields, person, issuers, wrong })
     };
+    if stranger {
+        return Ok(page(Some("This app is for people of another tenant than yours.")));
+    }
     if !posted {
         return Ok(page(None));
     }
@@ -143,10 +150,16 @@ async fn answer(call: &Call, request: &Form, known: &Known, back: &Back<'_>, pos
         _ => return Err(Refused::new(Error::AccessDenied, "the person did not allow it").into()),
     }
     let allows = match &person {
-        Some((person, _)) => Ok((person.subject.clone(), person.permissions(known), person.roles.clone())),
+        Some((person, _)) => {
+            let realm = known.within(&person.tenant).await?;
+            realm.ok_or("Your tenant is no more.").map(|realm| {
+                let permissions = person.permissions(&realm);
+                Allows { realm, subject: person.subject.clone(), permissions, roles: person.roles.clone() }
+            })
+        }
         None => by_key(call, request, known).await?,
     };
-    let (subject, permissions, roles) = match allows {
+    let Allows { realm, subject, permissions, roles } = match allows {
         Ok(allows) => allows,
         Err(wrong) => return Ok(page(Some(wrong))),
     };
@@ -155,22 +168,33 @@ async fn answer(call: &Call, request: &Form, known: &Known, back: &Back<'_>, pos
         return Ok(page(Some("You may do nothing of this yourself.")));
     }
     let allowed = Allowed { client: known.client_id.clone(), subject, scope, resource, roles };
-    let code = begin(known, allowed, back.uri, challenge).await?;
+    let code = begin(&realm, allowed, back.uri, challenge).await?;
     Ok(back.with(&[("code", &code)]))
 }
 
-/// Who allows it, what they may do themselves, and by which roles where the registry does not know; or what is wrong.
-type Allows = Result<(String, Vec<String>, Vec<String>), &'static str>;
+/// Who allows it.
+struct Allows {
+    realm: Realm,
+    subject: String,
+    /// What they may do themselves.
+    permissions: Vec<String>,
+    /// By these, where the registry does not know.
+    roles: Vec<String>,
+}
 
-async fn by_key(call: &Call, request: &Form, known: &Known) -> Result<Allows, Failed> {
+/// Who allows it by a key, or what is wrong.
+async fn by_key(call: &Call, request: &Form, known: &Known) -> Result<Result<Allows, &'static str>, Failed> {
     let Some(admin_key) = &call.settings.admin_key else {
         return Err(Problem::new(Code::NotConfigured, "The secret ADMIN_KEY is not set.").into());
     };
     let key = request.get("api_key").unwrap_or_default().trim();
     match auth::recognize(key, admin_key, None, Age::Current).await {
         // Only a key: what another token allows ends with it, and a grant would go on.
-        Ok((principal, _)) if principal.principal.starts_with("key:") && principal.tenant == known.tenant => {
-            Ok(Ok((principal.principal, principal.permissions, Vec::new())))
+        Ok((Principal { principal, tenant, permissions, .. }, snapshot))
+            if principal.starts_with("key:") && known.serves(&tenant) =>
+        {
+            let realm = Realm { tenant, snapshot };
+            Ok(Ok(Allows { realm, subject: principal, permissions, roles: Vec::new() }))
         }
         Ok(_) => Ok(Err("Use an API key of your own.")),
         Err(problem) if problem.code == Code::Unauthenticated => {
@@ -182,10 +206,10 @@ async fn by_key(call: &Call, request: &Form, known: &Known) -> Result<Allows, Fa
 }
 
 /// Keeps what was allowed, and gives the code for it.
-async fn begin(known: &Known, allowed: Allowed, redirect_uri: &str, challenge: &str) -> Result<String, Failed> {
+async fn begin(realm: &Realm, allowed: Allowed, redirect_uri: &str, challenge: &str) -> Result<String, Failed> {
     let now = clock::now();
     let id = ulid(now, random::bytes());
-    let (code, code_hash) = minted(known, &id, Use::Code);
+    let (code, code_hash) = minted(realm, &id, Use::Code);
     let grant = Grant {
         allowed,
         redirect_uri: redirect_uri.into(),
@@ -198,7 +222,7 @@ async fn begin(known: &Known, allowed: Allowed, redirect_uri: &str, challenge: &
         ended: false,
     };
     let ask = Ask::Begin(Box::new(grant));
-    let begun = objects::send::<_, Reply>(Kind::Grants, &object(known, &id), "", &ask, PATIENCE_MS).await;
+    let begun = objects::send::<_, Reply>(Kind::Grants, &object(realm, &id), "", &ask, PATIENCE_MS).await;
     begun.map_err(internal)?;
     Ok(code)
 }

@@ -5,13 +5,13 @@
 
 use std::rc::Rc;
 
-use crate::auth::{FIRST_TENANT, key_sets};
+use crate::auth::{FIRST_TENANT, is_tenant, key_sets};
 use crate::core::address::{self, Policy};
 use crate::core::canonical::digest;
 use crate::core::issuer::Keys;
 use crate::core::jwk::choose;
 use crate::core::jwt::{Algorithm, Expected, parse};
-use crate::core::oauth::client::{AuthMethod, Client, read_metadata, secret_matches, split_client_id};
+use crate::core::oauth::client::{AuthMethod, Client, SELF_REGISTERED, read_metadata, secret_matches, split_client_id};
 use crate::core::oauth::form::{Form, basic};
 use crate::core::oauth::{Error, Refused};
 use crate::objects::grants::messages::{Ask, Reply};
@@ -30,24 +30,64 @@ const METADATA_MS: u64 = 5_000;
 /// An assertion is good for at most this long, in milliseconds.
 const MOST_ASSERTED_MS: u64 = 3_600_000;
 
-/// A client, and the registry of the tenant it belongs to.
-pub struct Known {
-    pub client: Client,
-    /// As it calls itself.
-    pub client_id: String,
+/// The tenant in which a client acts, and its registry.
+#[derive(Clone)]
+pub struct Realm {
     pub tenant: String,
     pub snapshot: Rc<Snapshot>,
 }
 
+impl Realm {
+    /// Nothing when there is no such tenant.
+    async fn of(tenant: &str) -> Result<Option<Self>, Failed> {
+        if !is_tenant(tenant).await.map_err(internal)? {
+            return Ok(None);
+        }
+        let snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
+        Ok(Some(Self { tenant: tenant.into(), snapshot }))
+    }
+}
+
+pub struct Known {
+    pub client: Client,
+    /// As it calls itself.
+    pub client_id: String,
+    /// Whose it is.
+    pub home: Realm,
+    /// It spoke for itself, and belongs to nobody: people of any tenant may allow it something.
+    pub for_all: bool,
+    /// The registry that has the issuers.
+    pub deployment: Rc<Snapshot>,
+}
+
+impl Known {
+    pub fn serves(&self, tenant: &str) -> bool {
+        self.for_all || self.home.tenant == tenant
+    }
+
+    /// A tenant that it may act in; nothing when it may not, or there is none.
+    pub async fn within(&self, tenant: &str) -> Result<Option<Realm>, Failed> {
+        if self.home.tenant == tenant {
+            return Ok(Some(self.home.clone()));
+        }
+        if self.for_all { Realm::of(tenant).await } else { Ok(None) }
+    }
+}
+
 /// The client of this id; nothing when there is none.
 pub async fn look_up(call: &Call, id: &str) -> Result<Option<Known>, Failed> {
-    let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
-    let client = if id.starts_with("https://") || id.starts_with("http://") {
-        by_metadata(call, id).await
+    let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
+    let own = || Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
+    let (client, home, for_all) = if id.starts_with("https://") || id.starts_with("http://") {
+        (by_metadata(call, id).await, own(), true)
     } else {
-        split_client_id(id).filter(|(tenant, _)| *tenant == FIRST_TENANT).and_then(|(_, id)| snapshot.client(id))
+        // Its tenant is in its id, so no look-up comes before the right registry is known.
+        let Some((tenant, id)) = split_client_id(id) else { return Ok(None) };
+        let home = if tenant == FIRST_TENANT { Some(own()) } else { Realm::of(tenant).await? };
+        let Some(home) = home else { return Ok(None) };
+        (home.snapshot.client(id), home, tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED))
     };
-    Ok(client.map(|client| Known { client, client_id: id.into(), tenant: FIRST_TENANT.into(), snapshot }))
+    Ok(client.map(|client| Known { client, client_id: id.into(), home, for_all, deployment }))
 }
 
 /// A client that publishes a document about itself.
@@ -124,7 +164,7 @@ pub async fn authenticate(call: &Call, form: &Form) -> Result<Known, Failed> {
 
 /// Whether an assertion is this client's own, for this server, and was not used before (RFC 7523 §3).
 async fn asserts(call: &Call, known: Option<&Known>, assertion: &str) -> Result<bool, Failed> {
-    let Some(Known { client, client_id, tenant, .. }) = known else { return Ok(false) };
+    let Some(Known { client, client_id, home, .. }) = known else { return Ok(false) };
     let Ok(token) = parse(assertion) else { return Ok(false) };
     let (now, origin) = (clock::now(), origin(call));
     let expected = |audience| Expected { issuer: client_id, audience, typ: "JWT", algorithms: &Algorithm::ALL };
@@ -147,7 +187,7 @@ async fn asserts(call: &Call, known: Option<&Known>, assertion: &str) -> Result<
     if !crypto::verify(algorithm, &key, &token.signature, token.signed).await {
         return Ok(false);
     }
-    let object = format!("{tenant}/client/{}", digest(client_id));
+    let object = format!("{}/client/{}", home.tenant, digest(client_id));
     let once = Ask::UseOnce { name: digest(jti), until };
     let reply = objects::send(Kind::Grants, &object, "", &once, PATIENCE_MS).await.map_err(internal)?;
     Ok(matches!(reply, Reply::Ended(true)))

@@ -10,7 +10,7 @@ use crate::core::address::Policy;
 use crate::core::audit::By;
 use crate::core::canonical::digest;
 use crate::core::id::ulid;
-use crate::core::oauth::client::{client_id, read_registration};
+use crate::core::oauth::client::{SELF_REGISTERED, client_id, read_registration};
 use crate::core::oauth::{Error, Refused};
 use crate::core::problem::Problem;
 use crate::objects::registry::messages::{Ask, Condition, Kind as Document, Message, Reply};
@@ -24,8 +24,6 @@ use super::super::clients::new_secret;
 use super::super::services::text;
 use super::Failed;
 
-/// What ids of such clients begin with.
-const PREFIX: &str = "dyn-";
 /// More of them are not taken: every isolate knows all clients.
 const MOST: usize = 200;
 
@@ -35,11 +33,11 @@ pub async fn serve(call: &Call) -> Result<Answer, Failed> {
     }
     let body = text(call.json_body().await?);
     let now = clock::now();
-    let id = format!("{PREFIX}{}", ulid(now, random::bytes()));
+    let id = format!("{SELF_REGISTERED}{}", ulid(now, random::bytes()));
     let policy = Policy { allow_loopback: call.settings.allow_loopback };
     let mut client = read_registration(&id, &body, policy)?;
     let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
-    if snapshot.kept(Document::Client).filter(|kept| kept.id.starts_with(PREFIX)).count() >= MOST {
+    if snapshot.kept(Document::Client).filter(|kept| kept.id.starts_with(SELF_REGISTERED)).count() >= MOST {
         let description = "too many clients have registered themselves: ask who runs this gateway to register yours";
         return Err(Refused::new(Error::InvalidClientMetadata, description).into());
     }

@@ -26,7 +26,7 @@ use crate::platform::{clock, random};
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::authorize::respond;
-use super::clients::Known;
+use super::clients::{Known, Realm};
 use super::origin;
 use super::page::failure;
 
@@ -51,6 +51,7 @@ struct Begun {
 /// Who has signed in.
 #[derive(Serialize, Deserialize)]
 pub struct Person {
+    pub tenant: String,
     /// A principal.
     pub subject: String,
     pub roles: Vec<String>,
@@ -59,20 +60,25 @@ pub struct Person {
 
 impl Person {
     /// What they may do themselves.
-    pub fn permissions(&self, known: &Known) -> Vec<String> {
-        own::granted(&known.snapshot, &self.roles)
+    pub fn permissions(&self, realm: &Realm) -> Vec<String> {
+        own::granted(&realm.snapshot, &self.roles)
     }
 }
 
 /// Who a form says has signed in, if this gateway said so itself a moment ago.
 pub fn person(known: &Known, sealed: &str) -> Option<Person> {
-    let text = known.snapshot.grant_key.open(Seal::Person, sealed)?;
+    let text = known.deployment.grant_key.open(Seal::Person, sealed)?;
     serde_json::from_str(&text).ok().filter(|person: &Person| clock::now() < person.until)
+}
+
+/// Whether people of an issuer's may belong to a tenant that the client acts in.
+fn serves(known: &Known, issuer: &Issuer) -> bool {
+    issuer.claims.tenant.is_some() || known.serves(issuer.tenant.as_deref().unwrap_or(FIRST_TENANT))
 }
 
 /// Where people may sign in: by name, with the address they are sent to.
 pub fn offered(known: &Known) -> Vec<(&str, &str)> {
-    let issuers = known.snapshot.issuers.iter();
+    let issuers = known.deployment.issuers.iter().filter(|issuer| serves(known, issuer));
     let offered = issuers.filter_map(|Issuer { name, sign_in, .. }| Some((name, sign_in.as_ref()?)));
     offered.map(|(name, sign_in)| (name.as_str(), sign_in.authorization_endpoint.as_str())).collect()
 }
@@ -87,7 +93,7 @@ fn address(call: &Call) -> String {
 
 /// Sends a person to sign in; nothing when people do not sign in there.
 pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, String)]) -> Option<Answer> {
-    let issuer = known.snapshot.issuers.iter().find(|issuer| issuer.name == name)?;
+    let issuer = known.deployment.issuers.iter().find(|issuer| issuer.name == name && serves(known, issuer))?;
     let sign_in = issuer.sign_in.as_ref()?;
     let begun = Begun {
         request: Serializer::new(String::new()).extend_pairs(fields).finish(),
@@ -110,7 +116,7 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
         ("code_challenge_method", "S256"),
     ]);
     let joint = if sign_in.authorization_endpoint.contains('?') { '&' } else { '?' };
-    let sealed = known.snapshot.grant_key.seal(Seal::SignIn, &serde_json::to_string(&begun).ok()?);
+    let sealed = known.deployment.grant_key.seal(Seal::SignIn, &serde_json::to_string(&begun).ok()?);
     let cookie = format!("{COOKIE}={sealed}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Lax", SIGN_IN_MS / 1000);
     let location = format!("{}{joint}{}", sign_in.authorization_endpoint, query.finish());
     Some(
@@ -145,6 +151,7 @@ pub async fn back(call: &Call) -> Result<Answer, Problem> {
         return Ok(wrong());
     };
     let person = Person {
+        tenant: mapped.tenant,
         subject: format!("issuer:{}:{}", issuer.name, mapped.subject),
         roles: mapped.roles,
         until: clock::now().plus_ms(SIGN_IN_MS),
@@ -195,5 +202,5 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
         return None;
     }
     tokens::verify(&token, issuer).await.ok()?;
-    issuer.map(&token, FIRST_TENANT).ok().filter(|mapped| mapped.tenant == FIRST_TENANT)
+    issuer.map(&token, FIRST_TENANT).ok()
 }

@@ -21,7 +21,7 @@ use crate::platform::{clock, random};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
-use super::clients::{Known, authenticate};
+use super::clients::{Known, Realm, authenticate};
 use super::{Failed, form, origin};
 
 /// RFC 6749 §5.1.
@@ -73,42 +73,44 @@ pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, Refused> {
 async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
     let allowed = Allowed {
         client: known.client_id.clone(),
-        subject: own::client_principal(&known.tenant, &known.client.id),
+        subject: own::client_principal(&known.home.tenant, &known.client.id),
         scope: narrowed(&known.client.scope, form)?,
         resource: resource(call, form)?,
         roles: Vec::new(),
     };
-    answer(call, known, &allowed, None, None).await
+    answer(call, known, &known.home, &allowed, None, None).await
 }
 
 fn invalid_grant() -> Failed {
     Refused::new(Error::InvalidGrant, "the code or refresh token is not good (any more), or not this client's").into()
 }
 
-/// What is presented, if this tenant gave it out.
-pub fn presented(known: &Known, text: &str) -> Option<Presented> {
-    // Whose it is stands in it, and has to be whose the client is.
-    tenant_of(text).filter(|tenant| *tenant == known.tenant)?;
-    known.snapshot.grant_key.read(text)
+/// What is presented, if it was given out in a tenant that the client may act in.
+pub async fn presented(known: &Known, text: &str) -> Result<Option<(Realm, Presented)>, Failed> {
+    // Whose it is stands in it.
+    let Some(tenant) = tenant_of(text) else { return Ok(None) };
+    let realm = known.within(tenant).await?;
+    Ok(realm.and_then(|realm| realm.snapshot.grant_key.read(text).map(|presented| (realm, presented))))
 }
 
 /// The object that keeps a grant.
-pub fn object(known: &Known, grant: &str) -> String {
-    format!("{}/{grant}", known.tenant)
+pub fn object(realm: &Realm, grant: &str) -> String {
+    format!("{}/{grant}", realm.tenant)
 }
 
 /// A text for a grant, and its hash.
-pub fn minted(known: &Known, grant: &str, used: Use) -> (String, String) {
-    let text = known.snapshot.grant_key.write(&known.tenant, grant, used, &random::bytes());
+pub fn minted(realm: &Realm, grant: &str, used: Use) -> (String, String) {
+    let text = realm.snapshot.grant_key.write(&realm.tenant, grant, used, &random::bytes());
     let hash = digest(&text);
     (text, hash)
 }
 
 async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
     let (code, verifier) = (form.require("code")?, form.require("code_verifier")?);
-    let code = presented(known, code).filter(|code| code.used == Use::Code).ok_or_else(invalid_grant)?;
+    let (realm, code) =
+        presented(known, code).await?.filter(|(_, code)| code.used == Use::Code).ok_or_else(invalid_grant)?;
     let refreshes = known.client.may(GrantType::RefreshToken);
-    let next = refreshes.then(|| minted(known, &code.grant, Use::Refresh(1)));
+    let next = refreshes.then(|| minted(&realm, &code.grant, Use::Refresh(1)));
     let ask = Ask::Redeem {
         hash: code.hash.clone(),
         client: known.client_id.clone(),
@@ -116,20 +118,20 @@ async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Fail
         verifier: verifier.into(),
         next: next.as_ref().map(|(_, hash)| hash.clone()),
     };
-    let allowed = taken(call, known, &code.grant, &ask).await?;
+    let allowed = taken(call, known, &realm, &code.grant, &ask).await?;
     same_resource(call, form, &allowed)?;
-    answer(call, known, &allowed, Some(&code.grant), next.map(|(text, _)| text)).await
+    answer(call, known, &realm, &allowed, Some(&code.grant), next.map(|(text, _)| text)).await
 }
 
 async fn by_refresh(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
-    let token = presented(known, form.require("refresh_token")?).ok_or_else(invalid_grant)?;
+    let (realm, token) = presented(known, form.require("refresh_token")?).await?.ok_or_else(invalid_grant)?;
     let Use::Refresh(place) = token.used else { return Err(invalid_grant()) };
-    let (text, hash) = minted(known, &token.grant, Use::Refresh(place + 1));
+    let (text, hash) = minted(&realm, &token.grant, Use::Refresh(place + 1));
     let ask = Ask::Refresh { place, hash: token.hash.clone(), client: known.client_id.clone(), next: hash };
-    let mut allowed = taken(call, known, &token.grant, &ask).await?;
+    let mut allowed = taken(call, known, &realm, &token.grant, &ask).await?;
     same_resource(call, form, &allowed)?;
     allowed.scope = narrowed(&allowed.scope, form)?;
-    answer(call, known, &allowed, Some(&token.grant), Some(text)).await
+    answer(call, known, &realm, &allowed, Some(&token.grant), Some(text)).await
 }
 
 /// A token is for the resource that was agreed on, whatever is asked for later.
@@ -141,12 +143,12 @@ fn same_resource(call: &Call, form: &Form, allowed: &Allowed) -> Result<(), Refu
 }
 
 /// Lets the grant's object decide. A replay ends what came of the grant, access tokens too.
-async fn taken(call: &Call, known: &Known, grant: &str, ask: &Ask) -> Result<Allowed, Failed> {
-    let reply = objects::send(Kind::Grants, &object(known, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
+async fn taken(call: &Call, known: &Known, realm: &Realm, grant: &str, ask: &Ask) -> Result<Allowed, Failed> {
+    let reply = objects::send(Kind::Grants, &object(realm, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
     match reply {
         Reply::Taken(Taken::Taken(allowed)) => Ok(allowed),
         Reply::Taken(Taken::Replayed) => {
-            end(call, known, grant).await?;
+            end(call, known, realm, grant).await?;
             Err(invalid_grant())
         }
         _ => Err(invalid_grant()),
@@ -154,7 +156,7 @@ async fn taken(call: &Call, known: &Known, grant: &str, ask: &Ask) -> Result<All
 }
 
 /// Ends a grant's access tokens, or one that stands alone: with the answer they are good nowhere.
-pub async fn end(call: &Call, known: &Known, family: &str) -> Result<(), Problem> {
+pub async fn end(call: &Call, known: &Known, realm: &Realm, family: &str) -> Result<(), Problem> {
     let document = serde_json::value::to_raw_value(&serde_json::json!({"client": known.client_id}));
     let ask = registry::Ask::Put {
         kind: registry::Kind::Revocation,
@@ -168,8 +170,8 @@ pub async fn end(call: &Call, known: &Known, family: &str) -> Result<(), Problem
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     };
-    let message = registry::Message { tenant: known.tenant.clone(), ask, by };
-    objects::send::<_, registry::Reply>(Kind::Registry, &known.tenant, "", &message, PATIENCE_MS)
+    let message = registry::Message { tenant: realm.tenant.clone(), ask, by };
+    objects::send::<_, registry::Reply>(Kind::Registry, &realm.tenant, "", &message, PATIENCE_MS)
         .await
         .map_err(internal)?;
     Ok(())
@@ -178,6 +180,7 @@ pub async fn end(call: &Call, known: &Known, family: &str) -> Result<(), Problem
 async fn answer(
     call: &Call,
     known: &Known,
+    realm: &Realm,
     allowed: &Allowed,
     grant: Option<&str>,
     refresh: Option<String>,
@@ -192,12 +195,12 @@ async fn answer(
         exp: now.seconds() + LIFE_SECONDS,
         iat: now.seconds(),
         jti: ulid(now, random::bytes()),
-        tenant: known.tenant.clone(),
+        tenant: realm.tenant.clone(),
         grant: grant.map(Into::into),
         roles: allowed.roles.clone(),
     };
     // Who allowed it may be gone by now, or may do less.
-    let worth = own::principal(&known.snapshot, &claims, now).map_err(|_| invalid_grant())?;
+    let worth = own::principal(&known.deployment, &realm.snapshot, &claims, now).map_err(|_| invalid_grant())?;
     if worth.permissions.is_empty() {
         return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given").into());
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::auth::own;
 use crate::core::jwt::parse;
 use crate::core::oauth::client::AuthMethod;
-use crate::core::oauth::grant::Use;
+use crate::core::oauth::grant::{Presented, Use};
 use crate::core::oauth::token::Claims;
 use crate::core::oauth::{Error, Refused};
 use crate::core::time::Timestamp;
@@ -15,16 +15,20 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
-use super::clients::{Known, authenticate};
+use super::clients::{Known, Realm, authenticate};
 use super::token::{end, object, presented};
 use super::{Failed, form, origin};
 
-/// An access token of this gateway and of this client's tenant, whatever its resource.
-async fn access_token(call: &Call, known: &Known, text: &str) -> Option<(Claims, Timestamp)> {
+/// An access token of this gateway, whatever its resource: of the client's tenant, or its own where it belongs to none.
+async fn access_token(call: &Call, known: &Known, text: &str) -> Option<(Realm, Claims, Timestamp)> {
     let token = parse(text).ok()?;
     let audience = token.text("aud")?.to_string();
     let (claims, until) = own::claims(&token, &origin(call), &audience).await.ok()?;
-    (claims.tenant == known.tenant).then_some((claims, until))
+    if known.for_all && claims.client_id != known.client_id {
+        return None;
+    }
+    let realm = known.within(&claims.tenant).await.ok()??;
+    Some((realm, claims, until))
 }
 
 /// Answers the same whether there was something to revoke or not.
@@ -32,22 +36,22 @@ pub async fn revoke(call: &Call) -> Result<Answer, Failed> {
     let form = form(call).await?;
     let known = authenticate(call, &form).await?;
     let text = form.require("token")?;
-    if let Some(token) = presented(&known, text).filter(|token| token.used != Use::Code) {
+    if let Some((realm, token)) = presented(&known, text).await?.filter(|(_, token)| token.used != Use::Code) {
         let ask = Ask::End { client: known.client_id.clone() };
-        let object = object(&known, &token.grant);
+        let object = object(&realm, &token.grant);
         let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
         if matches!(reply, Reply::Ended(true)) {
-            end(call, &known, &token.grant).await?;
+            end(call, &known, &realm, &token.grant).await?;
         }
-    } else if let Some((claims, _)) = access_token(call, &known, text).await
+    } else if let Some((realm, claims, _)) = access_token(call, &known, text).await
         && claims.client_id == known.client_id
     {
         if let Some(grant) = &claims.grant {
             let ask = Ask::End { client: known.client_id.clone() };
-            let object = object(&known, grant);
+            let object = object(&realm, grant);
             objects::send::<_, Reply>(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
         }
-        end(call, &known, claims.family()).await?;
+        end(call, &known, &realm, claims.family()).await?;
     }
     Ok(Answer::empty(200))
 }
@@ -59,8 +63,8 @@ pub async fn introspect(call: &Call) -> Result<Answer, Failed> {
         return Err(Refused::new(Error::InvalidClient, "a public client may not ask about tokens").into());
     }
     let text = form.require("token")?;
-    let told = match presented(&known, text) {
-        Some(token) => of_refresh_token(&known, &token.grant, token.used, token.hash).await?,
+    let told = match presented(&known, text).await? {
+        Some((realm, token)) => of_refresh_token(&known, &realm, token).await?,
         None => of_access_token(call, &known, text).await,
     };
     // Nothing is said of what is not good.
@@ -68,8 +72,8 @@ pub async fn introspect(call: &Call) -> Result<Answer, Failed> {
 }
 
 async fn of_access_token(call: &Call, known: &Known, text: &str) -> Option<Value> {
-    let (claims, until) = access_token(call, known, text).await?;
-    let principal = own::principal(&known.snapshot, &claims, until).ok()?;
+    let (realm, claims, until) = access_token(call, known, text).await?;
+    let principal = own::principal(&known.deployment, &realm.snapshot, &claims, until).ok()?;
     if claims.exp <= clock::now().seconds() {
         return None;
     }
@@ -81,10 +85,10 @@ async fn of_access_token(call: &Call, known: &Known, text: &str) -> Option<Value
 }
 
 /// Only its own client learns of a refresh token.
-async fn of_refresh_token(known: &Known, grant: &str, used: Use, hash: String) -> Result<Option<Value>, Failed> {
-    let Use::Refresh(place) = used else { return Ok(None) };
-    let ask = Ask::Look { place, hash };
-    let object = object(known, grant);
+async fn of_refresh_token(known: &Known, realm: &Realm, token: Presented) -> Result<Option<Value>, Failed> {
+    let Use::Refresh(place) = token.used else { return Ok(None) };
+    let ask = Ask::Look { place, hash: token.hash };
+    let object = object(realm, &token.grant);
     let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
     let Reply::Looked(Some((allowed, until))) = reply else { return Ok(None) };
     Ok((allowed.client == known.client_id).then(|| {
