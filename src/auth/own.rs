@@ -48,10 +48,10 @@ pub fn principal(
             FIRST_TENANT if id.starts_with(SELF_REGISTERED) => Some(deployment),
             _ => None,
         };
-        let client = registry.and_then(|registry| registry.client(id)).ok_or(Refused::Revoked)?;
+        let client = registry.and_then(|registry| registry.client(id)).ok_or(Refused::Client)?;
         scope = meet_all(&client.scope, &scope);
     }
-    let (role, permissions) = of_subject(deployment, snapshot, claims).ok_or(Refused::Revoked)?;
+    let (role, permissions) = of_subject(deployment, snapshot, claims).ok_or(Refused::Holder)?;
     let permissions = permissions.map_or(scope.clone(), |permissions| meet_all(&permissions, &scope));
     let tenant = claims.tenant.clone();
     Ok(Principal { principal: claims.sub.clone(), tenant, role, permissions, until: Some(until) })

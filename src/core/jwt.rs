@@ -92,8 +92,12 @@ pub enum Refused {
     Expired,
     #[error("the token is not valid yet")]
     Early,
-    #[error("what the token came from has ended")]
+    #[error("the token, or the grant it came from, was revoked")]
     Revoked,
+    #[error("the token's client is no more")]
+    Client,
+    #[error("who the token acts for is no more")]
+    Holder,
     #[error("the token's claims give no role or tenant here")]
     Unmapped,
 }

@@ -8,7 +8,10 @@ use crate::auth::{self, FIRST_TENANT, Principal};
 use crate::core::audit::By;
 use crate::core::canonical::digest;
 use crate::core::gathering::Gathering;
+use crate::core::id::valid_name;
+use crate::core::jwt;
 use crate::core::key;
+use crate::core::oauth::client::split_client_id;
 use crate::core::problem::{Code, Problem};
 use crate::core::time::Timestamp;
 use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
@@ -72,17 +75,35 @@ pub async fn refused(call: &Call, problem: Problem) -> Problem {
 /// Notes that credentials were refused. Of a key the registry knows why in truth; of what is none, `reason` says it.
 pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
     let parsed = key::parse(presented);
+    let token = jwt::parse(presented)
+        .ok()
+        .filter(|token| call.settings.oauth && token.issuer() == Some(&auth::origin_of(&call.request, &call.settings)));
+    let tenant = parsed.as_ref().map(|key| key.tenant).or_else(|| token.as_ref()?.text("tenant"));
+    let key = parsed.as_ref().map(|key| key.id.to_string());
+    tell_refused(call, tenant, Refused { key, client: None, hash: digest(presented), count: 1, reason }).await;
+}
+
+/// Notes that an OAuth client did not prove that it is the one. Of one that is not there the registry knows why.
+pub async fn note_client(call: &Call, client_id: &str, reason: Option<String>) {
+    let named = split_client_id(client_id).filter(|(_, id)| valid_name(id));
+    let (tenant, client) = named.unzip();
+    // What is no id of a client here names nothing in the log.
+    let reason = if client.is_some() { reason } else { reason.or(Some("unknown".into())) };
+    let refused = Refused { key: None, client: client.map(Into::into), hash: String::new(), count: 1, reason };
+    tell_refused(call, tenant, refused).await;
+}
+
+async fn tell_refused(call: &Call, tenant: Option<&str>, refused: Refused) {
     // Where there is no such tenant, it is for who runs the deployment to know.
-    let tenant = match &parsed {
-        Some(key) if auth::is_tenant(key.tenant).await.unwrap_or(false) => key.tenant,
+    let tenant = match tenant {
+        Some(tenant) if auth::is_tenant(tenant).await.unwrap_or(false) => tenant,
         _ => FIRST_TENANT,
     };
-    let key = parsed.map(|key| key.id.to_string());
-    let subject = key.clone().or_else(|| reason.clone()).unwrap_or_default();
-    let like = [tenant.to_string(), call.address().to_string(), subject];
+    let subject = [&refused.key, &refused.client, &refused.reason].into_iter().flatten().map(String::as_str);
+    let like = [tenant.to_string(), call.address().to_string(), subject.collect::<Vec<_>>().join(" ")];
     let told = REFUSED.with_borrow_mut(|refused| refused.add(like, 1, clock::now()));
     if let Some(([tenant, address, _], count)) = told {
-        let refused = Refused { key, hash: digest(presented), count, reason };
+        let refused = Refused { count, ..refused };
         // Too many to be told apart.
         let tenant = if tenant.is_empty() { FIRST_TENANT.into() } else { tenant };
         let by = By { actor: String::new(), request_id: call.request_id.clone(), address };

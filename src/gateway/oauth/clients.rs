@@ -10,7 +10,7 @@ use crate::core::address::{self, Policy};
 use crate::core::canonical::digest;
 use crate::core::issuer::Keys;
 use crate::core::jwk::choose;
-use crate::core::jwt::{Algorithm, Expected, parse};
+use crate::core::jwt::{self, Algorithm, Expected, parse};
 use crate::core::oauth::client::{AuthMethod, Client, SELF_REGISTERED, read_metadata, secret_matches, split_client_id};
 use crate::core::oauth::form::{Form, basic};
 use crate::core::oauth::{Error, Refused};
@@ -21,6 +21,7 @@ use crate::platform::{calls, clock, crypto};
 
 use super::super::answer::internal;
 use super::super::call::Call;
+use super::super::credentials;
 use super::{Failed, origin};
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -104,7 +105,9 @@ async fn by_metadata(call: &Call, id: &str) -> Option<Client> {
     read_metadata(id, text, policy)
 }
 
-fn refused() -> Failed {
+/// Says nothing of why; the audit log does.
+async fn refused(call: &Call, client_id: &str, reason: Option<String>) -> Failed {
+    credentials::note_client(call, client_id, reason).await;
     Refused::new(Error::InvalidClient, "the client is not known, or did not prove that it is the one").into()
 }
 
@@ -116,66 +119,83 @@ struct Shown<'f> {
     method: AuthMethod,
 }
 
-fn shown<'f>(call: &Call, form: &'f Form) -> Result<Shown<'f>, Failed> {
+/// Nothing when it cannot be read.
+fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Shown<'f>>, Failed> {
     let several = || Failed::from(Refused::new(Error::InvalidRequest, "authenticate the client in one way"));
     let (secret, assertion) = (form.get("client_secret"), form.get("client_assertion"));
     let named = form.get("client_id");
     if let Some(header) = call.request.header("authorization") {
-        let (id, shown) = basic(header).ok_or_else(refused)?;
+        let Some((id, shown)) = basic(header) else { return Ok(None) };
         if secret.is_some() || assertion.is_some() || named.is_some_and(|named| named != id) {
             return Err(several());
         }
-        return Ok(Shown { id, secret: Some(shown), assertion: None, method: AuthMethod::ClientSecretBasic });
+        let method = AuthMethod::ClientSecretBasic;
+        return Ok(Some(Shown { id, secret: Some(shown), assertion: None, method }));
     }
     if let Some(assertion) = assertion {
         if secret.is_some() || form.get("client_assertion_type") != Some(ASSERTION) {
             return Err(several());
         }
         // RFC 7523 §3: the subject is the client.
-        let token = parse(assertion).map_err(|_| refused())?;
+        let Ok(token) = parse(assertion) else { return Ok(None) };
         let id = token.text("sub").unwrap_or_default().to_string();
         if named.is_some_and(|named| named != id) {
             return Err(several());
         }
-        return Ok(Shown { id, secret: None, assertion: Some(assertion), method: AuthMethod::PrivateKeyJwt });
+        return Ok(Some(Shown { id, secret: None, assertion: Some(assertion), method: AuthMethod::PrivateKeyJwt }));
     }
     let id = named.ok_or_else(|| Refused::new(Error::InvalidClient, "the client is not named"))?.to_string();
-    Ok(match secret {
-        Some(secret) => {
-            Shown { id, secret: Some(secret.into()), assertion: None, method: AuthMethod::ClientSecretPost }
-        }
-        None => Shown { id, secret: None, assertion: None, method: AuthMethod::None },
-    })
+    let method = if secret.is_some() { AuthMethod::ClientSecretPost } else { AuthMethod::None };
+    Ok(Some(Shown { id, secret: secret.map(Into::into), assertion: None, method }))
 }
 
 pub async fn authenticate(call: &Call, form: &Form) -> Result<Known, Failed> {
-    let shown = shown(call, form)?;
+    let Some(shown) = shown(call, form)? else {
+        return Err(refused(call, "", Some("malformed".into())).await);
+    };
     let known = look_up(call, &shown.id).await?;
     let stored = known.as_ref().and_then(|known| known.client.secret_hash.as_deref());
-    let proves = match shown.method {
+    let proven = match shown.method {
         AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
-            secret_matches(stored, shown.secret.as_deref().unwrap_or_default())
+            let good = secret_matches(stored, shown.secret.as_deref().unwrap_or_default());
+            if good { Ok(()) } else { Err("wrong".to_string()) }
         }
-        AuthMethod::PrivateKeyJwt => asserts(call, known.as_ref(), shown.assertion.unwrap_or_default()).await?,
-        AuthMethod::None => true,
+        AuthMethod::PrivateKeyJwt => match &known {
+            Some(known) => asserts(call, known, shown.assertion.unwrap_or_default()).await?,
+            None => Ok(()),
+        },
+        AuthMethod::None => Ok(()),
     };
-    known.filter(|known| proves && known.client.auth_method == shown.method).ok_or_else(refused)
+    let reason = match (known, proven) {
+        (None, _) => None,
+        (Some(known), _) if known.client.auth_method != shown.method => Some("not its way to authenticate".into()),
+        (Some(known), Ok(())) => return Ok(known),
+        (Some(_), Err(reason)) => Some(reason),
+    };
+    Err(refused(call, &shown.id, reason).await)
 }
 
-/// Whether an assertion is this client's own, for this server, and was not used before (RFC 7523 §3).
-async fn asserts(call: &Call, known: Option<&Known>, assertion: &str) -> Result<bool, Failed> {
-    let Some(Known { client, client_id, home, .. }) = known else { return Ok(false) };
-    let Ok(token) = parse(assertion) else { return Ok(false) };
+/// Whether an assertion is this client's own, for this server, and was not used before (RFC 7523 §3); or why it is not.
+async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(), String>, Failed> {
+    let Known { client, client_id, home, .. } = known;
+    let token = match parse(assertion) {
+        Ok(token) => token,
+        Err(refused) => return Ok(Err(refused.to_string())),
+    };
     let (now, origin) = (clock::now(), origin(call));
     let expected = |audience| Expected { issuer: client_id, audience, typ: "JWT", algorithms: &Algorithm::ALL };
     let endpoint = format!("{origin}/oauth/token");
-    let until = [origin.as_str(), &endpoint].into_iter().find_map(|audience| {
+    let check = |audience| {
         let expected = expected(audience);
-        token.check_header(&expected).and_then(|()| token.check_claims(&expected, now)).ok()
-    });
-    let (Some(until), Some(jti)) = (until, token.text("jti")) else { return Ok(false) };
+        token.check_header(&expected).and_then(|()| token.check_claims(&expected, now))
+    };
+    let until = match check(&origin).or_else(|_| check(&endpoint)) {
+        Ok(until) => until,
+        Err(refused) => return Ok(Err(refused.to_string())),
+    };
+    let Some(jti) = token.text("jti") else { return Ok(Err("the token has no jti".into())) };
     if token.text("sub") != Some(client_id) || until.since(now) > MOST_ASSERTED_MS {
-        return Ok(false);
+        return Ok(Err("the token is somebody else's, or good for too long".into()));
     }
     let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
     let key = match &client.keys {
@@ -183,12 +203,13 @@ async fn asserts(call: &Call, known: Option<&Known>, assertion: &str) -> Result<
         Some(Keys::Url(url)) => key_sets::key(url, kid, algorithm).await,
         None => None,
     };
-    let Some(key) = key else { return Ok(false) };
+    let Some(key) = key else { return Ok(Err(jwt::Refused::Key.to_string())) };
     if !crypto::verify(algorithm, &key, &token.signature, token.signed).await {
-        return Ok(false);
+        return Ok(Err(jwt::Refused::Signature.to_string()));
     }
     let object = format!("{}/client/{}", home.tenant, digest(client_id));
     let once = Ask::UseOnce { name: digest(jti), until };
     let reply = objects::send(Kind::Grants, &object, "", &once, PATIENCE_MS).await.map_err(internal)?;
-    Ok(matches!(reply, Reply::Ended(true)))
+    let first = matches!(reply, Reply::Ended(true));
+    Ok(if first { Ok(()) } else { Err("the token was used before".into()) })
 }

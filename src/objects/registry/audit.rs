@@ -32,6 +32,15 @@ pub(super) struct Change<'a> {
     pub changes: Map<String, Value>,
 }
 
+/// What was refused, by its path below `/v1`; nothing when it names nothing.
+fn object(refused: &Refused) -> String {
+    match (&refused.key, &refused.client) {
+        (Some(key), _) => format!("keys/{key}"),
+        (None, Some(client)) => format!("clients/{client}"),
+        (None, None) => String::new(),
+    }
+}
+
 impl Inner {
     /// Writes as a whole, under the next revision, with what the audit log says of it.
     pub(super) fn write<T>(
@@ -70,7 +79,7 @@ impl Inner {
         // Without an address it is what an isolate could not tell apart.
         let like = match by.address.as_str() {
             "" => Like::default(),
-            address => [address.into(), refused.key.clone().unwrap_or_default(), reason],
+            address => [address.into(), object(refused), reason],
         };
         let told = self.refusals.borrow_mut().add(like, refused.count, clock::now());
         if let Some((like, count)) = told {
@@ -85,25 +94,28 @@ impl Inner {
         due.iter().try_for_each(|(like, count)| self.note_refusal(like, *count, ""))
     }
 
-    fn note_refusal(&self, [address, key, reason]: &Like, count: u64, request: &str) -> Result<(), Failure> {
+    fn note_refusal(&self, [address, object, reason]: &Like, count: u64, request: &str) -> Result<(), Failure> {
         // More than could be told apart are told without where and what.
         let or = |text: &str, other: &str| if text.is_empty() { other.to_string() } else { text.to_string() };
         let by = By { actor: "unknown".into(), request_id: request.into(), address: or(address, "various") };
-        let object = if key.is_empty() { "credentials".into() } else { format!("keys/{key}") };
         let mut changes = Map::new();
         changes.insert("reason".into(), json!(or(reason, "various")));
         changes.insert("count".into(), json!(count));
-        let change = Change { by: &by, action: "credentials.refused", object: &object, changes };
+        let change = Change { by: &by, action: "credentials.refused", object: &or(object, "credentials"), changes };
         self.note(&change, Outcome::Refused)
     }
 
-    /// Why a key is refused. Nothing when it is good by now.
+    /// Why credentials are refused. Nothing when they are good by now.
     fn reason(&self, refused: &Refused) -> Result<Option<String>, Failure> {
+        let absent = |name: &str| Ok(Some(if self.tables.was_revoked(name)? { "revoked" } else { "unknown" }.into()));
         let Some(id) = &refused.key else {
-            return Ok(Some(refused.reason.clone().unwrap_or_else(|| "malformed".into())));
+            return match (&refused.client, &refused.reason) {
+                (Some(_), None) => absent(&object(refused)),
+                (_, reason) => Ok(Some(reason.clone().unwrap_or_else(|| "malformed".into()))),
+            };
         };
         let Some(key) = self.tables.get::<Key>(KEY, id)? else {
-            return Ok(Some(if self.tables.was_revoked(id)? { "revoked" } else { "unknown" }.into()));
+            return absent(id);
         };
         let secret = key.secrets.iter().find(|secret| key::equal_secrets(&secret.hash, &refused.hash));
         let Some(secret) = secret else { return Ok(Some("wrong".into())) };

@@ -106,7 +106,12 @@ impl Inner {
             changes: changes(&self.shown(Some(&known.document)), &Value::Null),
         };
         self.write(&change, || match kind {
-            Kind::Role | Kind::Issuer | Kind::Client | Kind::Revocation => self.tables.delete(kind.as_str(), id),
+            Kind::Role | Kind::Issuer | Kind::Revocation => self.tables.delete(kind.as_str(), id),
+            // So that the audit log can tell it from one that never was.
+            Kind::Client => {
+                self.tables.delete(kind.as_str(), id)?;
+                self.tables.keep_revoked(&object(kind, id), clock::now())
+            }
             // What was kept under its name may outlive it for a while: nobody else gets that name.
             Kind::Tenant => {
                 self.tables.put(kind.as_str(), id, &Kept { deleted_at: Some(clock::now()), ..known.clone() })

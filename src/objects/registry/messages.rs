@@ -179,6 +179,9 @@ pub struct AuditQuery {
 pub struct Refused {
     /// The key's id, when it was in the form of a key.
     pub key: Option<String>,
+    /// The client's id within the tenant, when an OAuth client did not prove that it is the one.
+    #[serde(default)]
+    pub client: Option<String>,
     /// SHA-256 of the whole text.
     pub hash: String,
     /// How often.
