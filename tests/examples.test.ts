@@ -210,3 +210,18 @@ test("watch_gives_up_when_its_key_has_ended", async () => {
   assert.equal(await watching.ended, 1);
   assert.match(watching.output(), /the key has ended/);
 });
+
+test("webhook_mjs_takes_what_the_gateway_signed_and_nothing_else", async () => {
+  const secret = newSecret();
+  const example = run(node, ["examples/webhook.mjs"], { WEBHOOK_SECRET: secret, PORT: "0" });
+  const [, url = ""] = await example.says(/listening on (http:\S+)/);
+  const body = { url, secret, types: ["key.created"] };
+  assert.equal((await gateway.request("PUT", "/v1/webhooks/example", { body })).status, 201);
+  const tested = await gateway.request("POST", "/v1/webhooks/example/test");
+  assert.ok(tested.json.delivered, tested.text);
+  await example.says(/^0{16} webhook\.test example$/m);
+  const forged = await fetch(url, { method: "POST", body: "{}", headers: { "webhook-id": "x" } });
+  assert.equal(forged.status, 400);
+  const none = run(node, ["examples/webhook.mjs"], { WEBHOOK_SECRET: "" });
+  assert.equal(await none.ended, 1);
+});

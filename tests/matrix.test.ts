@@ -67,6 +67,9 @@ const client = {
   scope: "contexts:read",
 };
 
+// Paused: then there is nothing to be delivered again, whoever asks.
+const webhook = () => ({ url: service.url, enabled: false });
+
 async function newContext(key: string): Promise<string> {
   const answer = await as(key)("POST", "/v1/contexts", { capability: "work", service: "alpha" });
   assert.equal(answer.status, 200, answer.text);
@@ -84,6 +87,7 @@ before(async () => {
       assert.equal((await ask("PUT", `/v1/services/${id}`, serviceAt(service.url))).status, 201);
       assert.equal((await ask("PUT", `/v1/roles/${id}`, { permissions: [] })).status, 201);
       assert.equal((await ask("PUT", `/v1/clients/${id}`, client)).status, 201);
+      assert.equal((await ask("PUT", `/v1/webhooks/${id}`, webhook())).status, 201);
     }
     tenants[tenant] = { admin, callersContext: await newContext((await newKey(admin, "caller")).secret) };
   }
@@ -123,6 +127,8 @@ function sent(path: string, method: string): { body?: unknown; headers: Record<s
   if (path.startsWith("/v1/tenants/") && method === "PUT") return { body: { name: "Acme" }, headers };
   if (path.startsWith("/v1/clients/") && method === "PUT") return { body: client, headers };
   if (path.startsWith("/v1/issuers/") && method === "PUT") return { body: issuer("gamma"), headers };
+  if (path.startsWith("/v1/webhooks/") && method === "PUT") return { body: webhook(), headers };
+  if (path.endsWith("/redeliver")) return { body: { event_id: "registry-1" }, headers };
   if (method === "PATCH") return { body: {}, headers };
   if (path.endsWith("/input")) return { body: { input: 1 }, headers };
   return { headers };

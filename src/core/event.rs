@@ -84,6 +84,8 @@ pub enum RegistryEvent {
     KeyCreated,
     #[serde(rename = "key.revoked")]
     KeyRevoked,
+    #[serde(rename = "webhook.disabled")]
+    WebhookDisabled,
 }
 
 impl What {
@@ -101,6 +103,7 @@ impl What {
                 RegistryEvent::ServiceStatus => "service.status",
                 RegistryEvent::KeyCreated => "key.created",
                 RegistryEvent::KeyRevoked => "key.revoked",
+                RegistryEvent::WebhookDisabled => "webhook.disabled",
             },
         }
     }
@@ -351,6 +354,28 @@ pub fn cloud_event(
         causationid: before.map(|number| format!("{teller}-{number}")),
         traceparent: bundle.trace.as_deref(),
         data,
+    })
+    .unwrap_or_default()
+}
+
+/// What a webhook is sent to see whether it works. It is no event of the log, and has no place in its sequence.
+pub fn test_event(tenant: &str, webhook: &str, id: &str, now: Timestamp) -> String {
+    let Ok(data) = RawValue::from_string(serde_json::json!({"id": webhook}).to_string()) else {
+        return String::new();
+    };
+    serde_json::to_string(&CloudEvent {
+        specversion: "1.0",
+        id: id.into(),
+        source: format!("/tenants/{tenant}"),
+        r#type: "webhook.test",
+        subject: webhook,
+        time: now.text(),
+        sequence: sequence_text(0),
+        datacontenttype: "application/json",
+        correlationid: None,
+        causationid: None,
+        traceparent: None,
+        data: Data::Raw(&data),
     })
     .unwrap_or_default()
 }

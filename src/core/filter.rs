@@ -63,6 +63,14 @@ impl Filter {
         let Some(mut wanted) = subscribe else {
             return Err(message.finish());
         };
+        let filter = Self::from_members(&mut wanted, me, sees_all);
+        message.absorb(wanted);
+        let faults = message.finish();
+        if faults.is_empty() { Ok(filter) } else { Err(faults) }
+    }
+
+    /// From the members of a document; what is wrong is noted there.
+    pub fn from_members(wanted: &mut Object<'_>, me: &str, sees_all: bool) -> Self {
         let types = wanted.strings("types", MAX_TYPES, 64).unwrap_or_default();
         if !types.iter().all(|pattern| valid_pattern(pattern)) {
             wanted.fault("types", "must be event types such as context.completed or context.*");
@@ -71,12 +79,7 @@ impl Filter {
         let owner = owner.map(|owner| if owner == "me" { me.to_string() } else { owner });
         let subject = wanted.string("subject", 1..=200);
         let service = wanted.string("service", 1..=200);
-        message.absorb(wanted);
-        let faults = message.finish();
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        Ok(Self { types, subject, service, owner }.narrowed(me, sees_all))
+        Self { types, subject, service, owner }.narrowed(me, sees_all)
     }
 
     fn bounded(&self, faults: &mut Vec<Fault>, at: &str) {

@@ -45,6 +45,7 @@ pub mod tenant;
 pub mod time;
 pub mod trace;
 pub mod upstream;
+pub mod webhook;
 pub mod window;
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ pub const SHIPPED: [Shipped; 5] = [
     Shipped { name: "admin", description: "May do everything.", permissions: &["*"] },
     Shipped {
         name: "operator",
-        description: "Runs services and limits, and reads usage and the audit log.",
-        permissions: &["services:*", "limits:*", "usage:*", "audit:*"],
+        description: "Runs services, limits and webhooks, and reads usage and the audit log.",
+        permissions: &["services:*", "limits:*", "webhooks:*", "usage:*", "audit:*"],
     },
     Shipped {
         name: "caller",

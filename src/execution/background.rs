@@ -15,7 +15,6 @@ use crate::auth::FIRST_TENANT;
 use crate::core::audit::By;
 use crate::core::id::StoreId;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
-use crate::objects::events;
 use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
@@ -23,6 +22,7 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log};
 
 use super::choice;
+use super::deliveries;
 use super::lanes::is_gated;
 use super::{LEASE_MS, Waiter, hint, work_on};
 
@@ -45,8 +45,14 @@ const ENDING_MS: u64 = 3 * 86_400_000;
 /// Contexts a consumer has standing in line, by the service they want.
 type InLine = Rc<RefCell<BTreeMap<String, usize>>>;
 
+/// Does what a message asks for.
+pub async fn answer(message: &str) -> Result<(), Failure> {
+    // A store's name has its tenant in front; a tenant alone has webhooks to be told.
+    if message.contains('/') { work_off(message).await } else { deliveries::deliver(message).await }
+}
+
 /// Works off what a store has: some at a time, so that a slow one does not hold up the others.
-pub async fn work_off(name: &str) -> Result<(), Failure> {
+async fn work_off(name: &str) -> Result<(), Failure> {
     let (tenant, store) = name
         .split_once('/')
         .and_then(|(tenant, code)| Some((tenant, StoreId::parse(code)?)))
@@ -185,7 +191,6 @@ async fn sweep_tenant(tenant: &str) -> Result<(), Failure> {
     join_all(sweeps).await;
     let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
-    let _: events::messages::Reply =
-        objects::send(Kind::Events, tenant, "", &events::messages::Ask::Sweep, PATIENCE_MS).await?;
-    Ok(())
+    // Which is a sweep of the hub as well.
+    deliveries::configure(tenant, &snapshot).await
 }

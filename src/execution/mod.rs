@@ -5,6 +5,7 @@
 
 pub mod background;
 mod choice;
+pub mod deliveries;
 pub mod gate;
 pub mod lanes;
 mod store;

@@ -27,6 +27,7 @@ mod roles;
 mod routes;
 mod services;
 mod tenants;
+mod webhooks;
 
 use wasm_bindgen::JsValue;
 

@@ -394,6 +394,11 @@ export function ring(token, message) {
   watch(token, env.WORK.send(message, { contentType: "text" }));
 }
 
+/** Rings for deliveries to webhooks. @param {number} token @param {string} message */
+export function ringForWebhooks(token, message) {
+  watch(token, env.WEBHOOKS.send(message, { contentType: "text" }));
+}
+
 // Hibernating sockets of an object, by a number that lives as long as this instance.
 
 /** @type {WeakMap<DurableObjectState, { next: number, sockets: Map<number, WebSocket>, slots: WeakMap<WebSocket, number> }>} */

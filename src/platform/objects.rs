@@ -14,6 +14,8 @@ extern "C" {
     #[wasm_bindgen(js_name = costsText)]
     fn costs_text() -> String;
     fn ring(token: u32, message: &str);
+    #[wasm_bindgen(js_name = ringForWebhooks)]
+    fn ring_webhooks(token: u32, message: &str);
 }
 
 /// The classes of objects; the numbers are those of `boundary.js`.
@@ -56,6 +58,12 @@ pub async fn open_socket<M: Serialize>(kind: Kind, name: &str, message: &M) -> R
 /// Rings the queue's doorbell. The message says where there is work, not what.
 pub async fn ring_doorbell(message: &str) -> Result<(), Failure> {
     Awaited::new(|token| ring(token, message)).await?;
+    Ok(())
+}
+
+/// Rings for who delivers a tenant's events to webhooks.
+pub async fn ring_for_webhooks(tenant: &str) -> Result<(), Failure> {
+    Awaited::new(|token| ring_webhooks(token, tenant)).await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use wasm_bindgen::prelude::*;
 use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
 use crate::core::oauth::ring::LIFE_MS;
+use crate::core::webhook::courier::PAUSES_MS;
 
 /// How long a body may take when nothing else is said, and at most, in milliseconds.
 const BODY_MS: u64 = 30_000;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub oauth_registration: bool,
     /// How long one of its keys signs, in milliseconds.
     pub oauth_key_ms: u64,
+    /// The pauses between attempts to deliver an event to a webhook, in milliseconds.
+    pub webhook_pauses_ms: Vec<u64>,
     /// How long a breaker is open after its first trip, in milliseconds.
     pub breaker_open_ms: u64,
     /// How long a request's body may take to arrive, in milliseconds.
@@ -74,6 +77,9 @@ fn read(env: &JsValue) -> Settings {
             .and_then(|days| days.parse::<f64>().ok())
             .map_or(LIFE_MS, |days| (days * 86_400_000.0) as u64)
             .clamp(1_000, 3650 * 86_400_000),
+        webhook_pauses_ms: text("WEBHOOK_RETRY_SECONDS")
+            .and_then(|list| pauses(&list))
+            .unwrap_or_else(|| PAUSES_MS.to_vec()),
         breaker_open_ms: text("BREAKER_OPEN_MS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(OPEN_MS)
@@ -85,6 +91,15 @@ fn read(env: &JsValue) -> Settings {
         count_costs: flag("COUNT_COSTS"),
         panic_routes: flag("PANIC_ROUTES"),
     }
+}
+
+/// Seconds, by commas, in milliseconds.
+fn pauses(list: &str) -> Option<Vec<u64>> {
+    let pause = |text: &str| {
+        let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds))?;
+        Some((seconds * 1000.0) as u64)
+    };
+    list.split(',').map(pause).collect()
 }
 
 pub fn of(env: &JsValue) -> Rc<Settings> {

@@ -1,6 +1,7 @@
 //! How a service is called. One file a kind; all of them take an [`Order`] and give an `upstream::Answer`.
 
 pub mod http;
+pub mod webhook;
 
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;

@@ -111,6 +111,30 @@ impl Log {
         self.next
     }
 
+    /// Where it is, for [`Log::rewind`].
+    pub fn mark(&self) -> (u64, BTreeMap<String, u64>) {
+        (self.next, self.heads.clone())
+    }
+
+    /// Back to a mark, after what was appended since was not kept.
+    pub fn rewind(&mut self, (next, heads): (u64, BTreeMap<String, u64>)) {
+        self.next = next;
+        self.heads = heads;
+    }
+
+    pub fn sql(&self) -> Sql {
+        self.sql.clone()
+    }
+
+    /// The batch that has a teller's event, if it is kept.
+    pub fn having(&self, teller: &str, number: u64) -> Result<Vec<Batch>, Failure> {
+        let rows = self.sql.rows(
+            "SELECT first, tenant, teller, bundles FROM log WHERE teller = ? AND instr(bundles, ?) > 0 LIMIT 10",
+            &[teller.into(), (&format!("\"number\":{number},")).into()],
+        )?;
+        rows.iter().map(batch).collect()
+    }
+
     /// Appends what is not known yet; true when something was.
     pub fn append(&mut self, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
         let known = self.head(&publish.teller);

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::core::filter::Filter;
 use crate::core::json::Fault;
 use crate::core::time::Timestamp;
+use crate::core::webhook::courier::{Attempt, Disabled};
 
 /// Who looks at the stream, as the gateway decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,84 @@ pub enum Ask {
     Retain { hours: Option<u64> },
     /// Deletes what is past its time.
     Sweep,
+    /// All webhooks of the tenant, as they are configured; does what a sweep does too.
+    Webhooks { tenant: String, revision: u64, webhooks: Vec<Subscriber> },
+    /// How webhooks are doing.
+    WebhookStates,
+    /// Reports on deliveries that were made, and asks for further ones.
+    Deliver { tried: Vec<Tried>, most: usize },
+    /// Delivers an event of the log again.
+    Redeliver { webhook: String, event_id: String },
+    /// Deliveries, the newest first.
+    Deliveries { webhook: String, below: u64, limit: u64 },
+}
+
+/// A webhook as the hub is told of it: neither where it is nor its secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Subscriber {
+    pub id: String,
+    pub version: u64,
+    pub filter: Filter,
+    pub enabled: bool,
+    #[serde(default)]
+    pub owner: Option<String>,
+}
+
+/// How a delivery went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tried {
+    pub webhook: String,
+    pub number: u64,
+    pub attempt: Attempt,
+}
+
+/// A delivery to be made now.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Due {
+    pub webhook: String,
+    pub number: u64,
+    /// The number of the attempt.
+    pub attempt: usize,
+    pub event_id: String,
+    pub event: Box<RawValue>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    Waiting,
+    Delivered,
+    Failed,
+}
+
+/// What became of an event for one webhook.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivery {
+    pub event_id: String,
+    pub event_type: String,
+    pub subject: String,
+    pub sequence: u64,
+    pub created_at: Timestamp,
+    pub attempts: usize,
+    #[serde(default)]
+    pub first_at: Option<Timestamp>,
+    #[serde(default)]
+    pub last: Option<Attempt>,
+    pub state: DeliveryState,
+    /// When it is tried next.
+    #[serde(default)]
+    pub due: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct HookState {
+    pub version: u64,
+    #[serde(default)]
+    pub disabled: Option<Disabled>,
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
+    #[serde(default)]
+    pub waiting: u64,
 }
 
 /// A batch: `count` items numbered from `first` to `last`, in order, in a list of bundles. The list stays text
@@ -91,4 +170,12 @@ pub enum Reply {
     Ticket(Option<Viewer>),
     Faults(Vec<Fault>),
     Done,
+    WebhookStates(Vec<(String, HookState)>),
+    Due(Vec<Due>),
+    Delivery(Box<Delivery>),
+    Deliveries(Vec<(u64, Delivery)>),
+    /// There is no such thing, or not for this webhook.
+    Absent,
+    /// The webhook gets nothing now.
+    Idle,
 }

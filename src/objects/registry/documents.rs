@@ -24,7 +24,7 @@ impl Inner {
     /// A document as the audit log tells of it.
     fn shown(&self, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        for pointer in ["/secret_hash", "/sign_in/client_secret"] {
+        for pointer in ["/secret_hash", "/secret", "/sign_in/client_secret"] {
             if let Some(secret) = value.pointer_mut(pointer).filter(|secret| secret.is_string()) {
                 *secret = fingerprint(&self.cursor_secret, secret.as_str().unwrap_or_default()).into();
             }
@@ -106,7 +106,7 @@ impl Inner {
             changes: changes(&self.shown(Some(&known.document)), &Value::Null),
         };
         self.write(&change, || match kind {
-            Kind::Role | Kind::Issuer | Kind::Revocation => self.tables.delete(kind.as_str(), id),
+            Kind::Role | Kind::Issuer | Kind::Revocation | Kind::Webhook => self.tables.delete(kind.as_str(), id),
             // So that the audit log can tell it from one that never was.
             Kind::Client => {
                 self.tables.delete(kind.as_str(), id)?;
@@ -133,7 +133,7 @@ impl Inner {
                 keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
             }
             // Of what a tenant has, its own registry knows.
-            Kind::Issuer | Kind::Client | Kind::Revocation | Kind::Tenant => Vec::new(),
+            Kind::Issuer | Kind::Client | Kind::Revocation | Kind::Tenant | Kind::Webhook => Vec::new(),
         })
     }
 

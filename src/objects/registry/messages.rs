@@ -128,10 +128,12 @@ pub enum Kind {
     Revocation,
     /// Only in the registry of the deployment's own tenant.
     Tenant,
+    /// An address that is told of events.
+    Webhook,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Role, Kind::Issuer, Kind::Client, Kind::Revocation, Kind::Tenant];
+    pub const ALL: [Kind; 6] = [Kind::Role, Kind::Issuer, Kind::Client, Kind::Revocation, Kind::Tenant, Kind::Webhook];
 
     /// As rows, events and the audit log name it.
     pub fn as_str(self) -> &'static str {
@@ -141,6 +143,7 @@ impl Kind {
             Kind::Client => "client",
             Kind::Revocation => "revocation",
             Kind::Tenant => "tenant",
+            Kind::Webhook => "webhook",
         }
     }
 }
@@ -158,6 +161,14 @@ pub struct Kept {
     /// Deleted, and remembered so that its id is not given again.
     #[serde(default)]
     pub deleted_at: Option<Timestamp>,
+}
+
+impl Kept {
+    /// Differs for every state of every document that ever had this id, which the version alone does not: one that was
+    /// deleted and made anew begins again.
+    pub fn generation(&self) -> u64 {
+        self.updated_at.0 * 1000 + self.version % 1000
+    }
 }
 
 /// Which entries of the audit log; what is not set does not matter.

@@ -1,0 +1,287 @@
+//! What webhooks are to be told: a row for each delivery that waits, written with the event itself, and one for each
+//! that is over. What is decided is the courier's (`core/webhook/courier.rs`).
+
+use serde_json::value::RawValue;
+
+use crate::core::event::{Bundle, Item, cloud_event};
+use crate::core::time::Timestamp;
+use crate::core::webhook::courier::{Claim, Courier, Hook, MOST_WAITING, Reason, Reported, Waiting};
+use crate::platform::objects::Kind;
+use crate::platform::sql::{Row, Sql};
+use crate::platform::{Failure, random};
+
+use super::log::Batch;
+use super::messages::{Delivery, DeliveryState, Due, HookState, Subscriber, Tried};
+
+const CREATE: [&str; 3] = [
+    "CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, document TEXT NOT NULL) \
+     STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS waiting (number INTEGER PRIMARY KEY, webhook TEXT NOT NULL, \
+     document TEXT NOT NULL, event TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS delivered (number INTEGER PRIMARY KEY, webhook TEXT NOT NULL, at INTEGER NOT NULL, \
+     document TEXT NOT NULL) STRICT",
+];
+
+/// Rows deleted at a time.
+const PIECE: u64 = 500;
+
+pub struct Deliveries {
+    sql: Sql,
+    pub courier: Courier,
+    /// The number the next delivery gets.
+    next: u64,
+    pub tenant: String,
+    /// Of the registry, as of the last word from it.
+    revision: u64,
+}
+
+/// Deliveries that were written and do not wait yet.
+pub type Written = Vec<(String, u64, Waiting)>;
+
+fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Failure> {
+    Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
+}
+
+/// A delivery nobody has tried yet.
+fn fresh(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timestamp) -> Delivery {
+    Delivery {
+        event_id: format!("{}-{}", batch.teller, item.number),
+        event_type: item.what.event_type().into(),
+        subject: bundle.subject.clone(),
+        sequence,
+        created_at: now,
+        attempts: 0,
+        first_at: None,
+        last: None,
+        state: DeliveryState::Waiting,
+        due: Some(now),
+    }
+}
+
+impl Deliveries {
+    pub fn open(state: &wasm_bindgen::JsValue, pauses_ms: &[u64]) -> Result<Self, Failure> {
+        let sql = Sql::of(state, Kind::Events);
+        for statement in CREATE {
+            sql.run(statement, &[])?;
+        }
+        let mut courier = Courier::new(pauses_ms.to_vec());
+        let mut tenant = String::new();
+        for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
+            tenant = row.text(1).unwrap_or_default();
+            courier.restore(row.text(0).unwrap_or_default(), document(&row, 2)?);
+        }
+        for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
+            let one: Delivery = document(&row, 2)?;
+            let waiting = Waiting::new(one.attempts, one.first_at, one.due.unwrap_or_default());
+            courier.add(&row.text(1).unwrap_or_default(), row.integer(0).unwrap_or_default(), waiting);
+        }
+        let last = "SELECT max((SELECT coalesce(max(number), 0) FROM waiting), \
+                    (SELECT coalesce(max(number), 0) FROM delivered))";
+        let next = sql.first(last, &[])?.and_then(|row| row.integer(0)).unwrap_or(0) + 1;
+        Ok(Self { sql, courier, next, tenant, revision: 0 })
+    }
+
+    fn keep(&self, id: &str) -> Result<(), Failure> {
+        let Some(hook) = self.courier.hook(id) else { return Ok(()) };
+        self.sql.run(
+            "INSERT INTO webhooks (id, tenant, document) VALUES (?, ?, ?) \
+             ON CONFLICT (id) DO UPDATE SET document = excluded.document",
+            &[id.into(), (&self.tenant).into(), (&serde_json::to_string(hook)?).into()],
+        )
+    }
+
+    /// All webhooks of the tenant, as they are configured under this revision.
+    pub fn configure(
+        &mut self,
+        tenant: String,
+        revision: u64,
+        all: Vec<Subscriber>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        if revision < self.revision {
+            return Ok(());
+        }
+        self.revision = revision;
+        self.tenant = tenant;
+        for id in self.courier.ids() {
+            if !all.iter().any(|one| one.id == id) {
+                self.courier.remove(&id);
+                self.sql.run("DELETE FROM webhooks WHERE id = ?", &[(&id).into()])?;
+                self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[(&id).into()])?;
+                self.sql.run("DELETE FROM delivered WHERE webhook = ?", &[(&id).into()])?;
+            }
+        }
+        for Subscriber { id, version, filter, enabled, owner } in all {
+            if self.courier.configure(&id, version, filter, enabled, owner) {
+                self.keep(&id)?;
+                if !enabled {
+                    self.give_up(&id, now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn disable(&mut self, id: &str, now: Timestamp, reason: Reason) -> Result<(), Failure> {
+        self.courier.disable(id, now, reason);
+        self.keep(id)?;
+        self.give_up(id, now)
+    }
+
+    /// Nothing waits for it any more.
+    fn give_up(&mut self, id: &str, now: Timestamp) -> Result<(), Failure> {
+        if self.courier.give_up(id).is_empty() {
+            return Ok(());
+        }
+        self.sql.run(
+            "INSERT INTO delivered (number, webhook, at, document) SELECT number, webhook, CAST(? AS INTEGER), \
+             json_set(document, '$.state', 'failed', '$.due', NULL) FROM waiting WHERE webhook = ?",
+            &[now.0.into(), id.into()],
+        )?;
+        self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[id.into()])
+    }
+
+    /// Writes a row for each webhook that is to be told of an event. They wait once the transaction has ended well.
+    pub fn write(&mut self, batches: &[Batch], now: Timestamp) -> Result<Written, Failure> {
+        let mut written = Written::new();
+        for batch in batches {
+            for (sequence, bundle, item, before) in batch.events() {
+                let wanted: Vec<String> = self.courier.wanted(bundle, item).map(Into::into).collect();
+                if wanted.is_empty() {
+                    continue;
+                }
+                let text = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                let delivery = fresh(batch, bundle, item, sequence, now);
+                for id in wanted {
+                    written.push(self.insert(id, &delivery, &text)?);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    fn insert(&mut self, id: String, delivery: &Delivery, event: &str) -> Result<(String, u64, Waiting), Failure> {
+        let number = self.next;
+        self.next += 1;
+        self.sql.run(
+            "INSERT INTO waiting (number, webhook, document, event) VALUES (CAST(? AS INTEGER), ?, ?, ?)",
+            &[number.into(), (&id).into(), (&serde_json::to_string(delivery)?).into(), event.into()],
+        )?;
+        Ok((id, number, Waiting::new(0, None, delivery.due.unwrap_or_default())))
+    }
+
+    /// What was written waits from now on. Gives webhooks for which too much waits.
+    pub fn take_up(&mut self, written: Written) -> Vec<String> {
+        let mut full = Vec::new();
+        for (id, number, waiting) in written {
+            self.courier.add(&id, number, waiting);
+            if self.courier.count(&id) > MOST_WAITING && !full.contains(&id) {
+                full.push(id);
+            }
+        }
+        full
+    }
+
+    /// Takes in how an attempt went; gives why its webhook is to be disabled, if it is.
+    pub fn report(&mut self, tried: Tried, now: Timestamp) -> Result<Option<Reason>, Failure> {
+        let Tried { webhook, number, attempt } = tried;
+        let id = webhook.as_str();
+        let report = self.courier.report(id, number, &attempt, now, random::number());
+        let row = self.sql.first("SELECT document FROM waiting WHERE number = CAST(? AS INTEGER)", &[number.into()])?;
+        let Some(row) = row.filter(|_| report.reported != Reported::Unknown) else { return Ok(None) };
+        let mut delivery: Delivery = document(&row, 0)?;
+        delivery.attempts += 1;
+        delivery.last = Some(attempt);
+        if let Reported::Again { due, first_at } = report.reported {
+            (delivery.due, delivery.first_at) = (Some(due), Some(first_at));
+            self.sql.run(
+                "UPDATE waiting SET document = ? WHERE number = CAST(? AS INTEGER)",
+                &[(&serde_json::to_string(&delivery)?).into(), number.into()],
+            )?;
+        } else {
+            delivery.due = None;
+            delivery.state = match report.reported {
+                Reported::Delivered => DeliveryState::Delivered,
+                _ => DeliveryState::Failed,
+            };
+            self.sql.run("DELETE FROM waiting WHERE number = CAST(? AS INTEGER)", &[number.into()])?;
+            self.sql.run(
+                "INSERT INTO delivered (number, webhook, at, document) VALUES (CAST(? AS INTEGER), ?, \
+                 CAST(? AS INTEGER), ?)",
+                &[number.into(), id.into(), now.0.into(), (&serde_json::to_string(&delivery)?).into()],
+            )?;
+        }
+        if report.hook_changed {
+            self.keep(id)?;
+        }
+        Ok(report.disables)
+    }
+
+    /// The next deliveries.
+    pub fn claim(&mut self, most: usize, now: Timestamp) -> Result<Vec<Due>, Failure> {
+        let claimed = self.courier.claim(most, now);
+        let due = claimed.into_iter().map(|Claim { webhook, number, attempt }| {
+            let statement = "SELECT document, event FROM waiting WHERE number = CAST(? AS INTEGER)";
+            let Some(row) = self.sql.first(statement, &[number.into()])? else { return Ok(None) };
+            let delivery: Delivery = document(&row, 0)?;
+            let event = RawValue::from_string(row.text(1).unwrap_or_default())?;
+            Ok(Some(Due { webhook, number, attempt, event_id: delivery.event_id, event }))
+        });
+        due.filter_map(Result::transpose).collect()
+    }
+
+    /// Lets an event wait once more.
+    pub fn again(
+        &mut self,
+        id: &str,
+        found: &[Batch],
+        event_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Delivery>, Failure> {
+        let hook: Option<&Hook> = self.courier.hook(id);
+        for batch in found {
+            for (sequence, bundle, item, before) in batch.events() {
+                let is_it = format!("{}-{}", batch.teller, item.number) == event_id;
+                if !is_it || !hook.is_some_and(|hook| hook.filter.matches(bundle, item)) {
+                    continue;
+                }
+                let text = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                let delivery = fresh(batch, bundle, item, sequence, now);
+                let written = self.insert(id.into(), &delivery, &text)?;
+                self.take_up(vec![written]);
+                return Ok(Some(delivery));
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn states(&self) -> Vec<(String, HookState)> {
+        let state = |id: String| {
+            let hook = self.courier.hook(&id)?;
+            let (version, disabled, failing_since) = (hook.version, hook.disabled, hook.failing_since);
+            let waiting = self.courier.count(&id) as u64;
+            Some((id, HookState { version, disabled, failing_since, waiting }))
+        };
+        self.courier.ids().into_iter().filter_map(state).collect()
+    }
+
+    /// The deliveries of a webhook, the newest first.
+    pub fn list(&self, id: &str, below: u64, limit: u64) -> Result<Vec<(u64, Delivery)>, Failure> {
+        let rows = self.sql.rows(
+            "SELECT number, document FROM (SELECT number, webhook, document FROM waiting UNION ALL \
+             SELECT number, webhook, document FROM delivered) WHERE webhook = ? AND number < ? \
+             ORDER BY number DESC LIMIT CAST(? AS INTEGER)",
+            &[id.into(), below.into(), limit.into()],
+        )?;
+        rows.iter().map(|row| Ok((row.integer(0).unwrap_or_default(), document(row, 1)?))).collect()
+    }
+
+    /// Deletes a piece of what was over before.
+    pub fn forget(&self, before: Timestamp) -> Result<(), Failure> {
+        self.sql.run(
+            "DELETE FROM delivered WHERE number IN (SELECT number FROM delivered ORDER BY number \
+             LIMIT CAST(? AS INTEGER)) AND at < CAST(? AS INTEGER)",
+            &[PIECE.into(), before.0.into()],
+        )
+    }
+}

@@ -1,0 +1,120 @@
+//! What the hub does for webhooks: lets events wait, rings for who delivers them, and takes in how that went. The
+//! calls are made by Workers (`execution/deliveries.rs`).
+
+use std::rc::Rc;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::core::event::{Bundle, Item, RegistryEvent, What};
+use crate::core::time::Timestamp;
+use crate::core::webhook::courier::{Hook, Reason};
+use crate::platform::objects;
+use crate::platform::{Failure, clock, log, tasks};
+
+use super::Hub;
+use super::messages::{Ask, Publish, Reply, Tried};
+
+/// Who tells of what the hub itself did.
+const HUB: &str = "hub";
+
+impl Hub {
+    pub(super) fn answer_webhooks(self: &Rc<Self>, ask: Ask) -> Result<Reply, Failure> {
+        let now = clock::now();
+        match ask {
+            Ask::Webhooks { tenant, revision, webhooks } => {
+                self.deliveries.borrow_mut().configure(tenant, revision, webhooks, now)?;
+                self.sweep()?;
+                Ok(Reply::Done)
+            }
+            Ask::WebhookStates => Ok(Reply::WebhookStates(self.deliveries.borrow().states())),
+            Ask::Deliver { tried, most } => {
+                self.take_in(tried, now)?;
+                let due = self.deliveries.borrow_mut().claim(most, now)?;
+                self.settle();
+                Ok(Reply::Due(due))
+            }
+            Ask::Redeliver { webhook, event_id } => self.redeliver(&webhook, &event_id, now),
+            Ask::Deliveries { webhook, below, limit } => {
+                Ok(Reply::Deliveries(self.deliveries.borrow().list(&webhook, below, limit)?))
+            }
+            _ => Err(Failure("nothing about webhooks".into())),
+        }
+    }
+
+    /// Appends a batch together with the deliveries it means: both or neither.
+    pub(super) fn append_for_webhooks(self: &Rc<Self>, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
+        let (sql, mark) = (self.log.borrow().sql(), self.log.borrow().mark());
+        let from = mark.0;
+        let written = sql.transaction(|| {
+            if !self.log.borrow_mut().append(now, publish)? {
+                return Ok(None);
+            }
+            let batches = self.log.borrow().after(from - 1, 1)?;
+            self.deliveries.borrow_mut().write(&batches, now).map(Some)
+        });
+        let written = written.inspect_err(|_| self.log.borrow_mut().rewind(mark))?;
+        let Some(written) = written else { return Ok(false) };
+        let full = self.deliveries.borrow_mut().take_up(written);
+        for id in full {
+            self.disable(&id, now, Reason::Backlog)?;
+        }
+        Ok(true)
+    }
+
+    fn take_in(self: &Rc<Self>, tried: Vec<Tried>, now: Timestamp) -> Result<(), Failure> {
+        for one in tried {
+            let webhook = one.webhook.clone();
+            let disables = self.deliveries.borrow_mut().report(one, now)?;
+            let live = self.deliveries.borrow().courier.hook(&webhook).is_some_and(Hook::is_live);
+            if let Some(reason) = disables.filter(|_| live) {
+                self.disable(&webhook, now, reason)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn disable(self: &Rc<Self>, id: &str, now: Timestamp, reason: Reason) -> Result<(), Failure> {
+        self.deliveries.borrow_mut().disable(id, now, reason)?;
+        let (tenant, owner) = {
+            let deliveries = self.deliveries.borrow();
+            (deliveries.tenant.clone(), deliveries.courier.hook(id).and_then(|hook| hook.owner.clone()))
+        };
+        let number = self.log.borrow().head(HUB) + 1;
+        let data = RawValue::from_string(json!({"id": id, "reason": reason}).to_string())?;
+        let what = What::Registry { kind: RegistryEvent::WebhookDisabled, data };
+        let items = vec![Item { number, at: now, what }];
+        let bundle =
+            Bundle { subject: id.into(), owner, capability: None, service: None, trace: None, after: None, items };
+        let bundles = serde_json::value::to_raw_value(&[bundle])?;
+        self.publish(&Publish { tenant, teller: HUB.into(), first: number, last: number, count: 1, bundles })
+    }
+
+    fn redeliver(self: &Rc<Self>, webhook: &str, event_id: &str, now: Timestamp) -> Result<Reply, Failure> {
+        if !self.deliveries.borrow().courier.hook(webhook).is_some_and(Hook::is_live) {
+            return Ok(Reply::Idle);
+        }
+        let named = event_id.rsplit_once('-').and_then(|(teller, number)| Some((teller, number.parse().ok()?)));
+        let Some((teller, number)) = named else { return Ok(Reply::Absent) };
+        let found = self.log.borrow().having(teller, number)?;
+        let again = self.deliveries.borrow_mut().again(webhook, &found, event_id, now)?;
+        self.settle();
+        Ok(again.map_or(Reply::Absent, |delivery| Reply::Delivery(Box::new(delivery))))
+    }
+
+    pub(super) fn ring_for_deliveries(&self) {
+        if !self.deliveries.borrow_mut().courier.to_ring(clock::now()) {
+            return;
+        }
+        let tenant = self.deliveries.borrow().tenant.clone();
+        tasks::spawn(async move {
+            if let Err(failure) = objects::ring_for_webhooks(&tenant).await {
+                // The alarm rings again.
+                let detail = failure.0;
+                log(&format!(
+                    r#"{{"level":"warn","message":"doorbell failed","tenant":{tenant:?},"detail":{detail:?}}}"#
+                ));
+            }
+        });
+    }
+}
