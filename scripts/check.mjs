@@ -16,6 +16,7 @@ const steps = [
   ["clippy, Wasm", () => run("cargo", ["clippy", "--locked", "--lib", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"])],
   ["build", buildWorker],
   ["JavaScript types", () => run(node, [join(root, "node_modules/typescript/bin/tsc")])],
+  ["JavaScript types, console", () => run(node, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.console.json"])],
   ["JavaScript types, Worker", () => run(node, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.worker.json"])],
   ["bans, licences, sources", async () => run(await cargoDeny(), ["--locked", "check", "bans", "licenses", "sources"])],
   ["bundle for deployment", () =>

@@ -10,7 +10,7 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
         "capabilities": [{"name": "echo", "version": version}, {"name": "other", "version": "9.0.0"}],
         "tier": tier, "weight": weight, "status": if draining { "draining" } else { "unknown" }
     });
-    let rules = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
+    let rules = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true };
     read(id, &document.to_string(), rules).unwrap().service
 }
 

@@ -40,7 +40,11 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Transport {
-    Http { url: String },
+    Http {
+        url: String,
+    },
+    /// Nothing is called: the gateway itself shows what a service could do.
+    Demo {},
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,9 +214,9 @@ impl Service {
     }
 
     /// Where health is asked for: the path at the origin of the service's own address, so what was checked of the
-    /// one holds for the other. Without a configured path, the address itself.
+    /// one holds for the other. Without a configured path, the address itself. Nothing where nothing is called.
     pub fn probe_url(&self) -> Option<String> {
-        let Transport::Http { url } = &self.transport;
+        let Transport::Http { url } = &self.transport else { return None };
         let Some(health) = &self.health else { return Some(url.clone()) };
         let mut probed = url::Url::parse(url).ok()?;
         let (path, query) = health.path.split_once('?').map_or((health.path.as_str(), None), |(p, q)| (p, Some(q)));
@@ -232,6 +236,8 @@ const READ_ONLY: [&str; 6] = ["id", "status_at", "breaker", "latency_ms", "creat
 pub struct Rules<'a> {
     pub addresses: Policy,
     pub own_hosts: &'a [&'a str],
+    /// Whether the built-in demonstration may be registered.
+    pub demo: bool,
 }
 
 /// Reads a whole service document. `text` has passed `json::check`.
@@ -310,8 +316,16 @@ fn bounded_raw(document: &mut Object<'_>, name: &str, limit: usize) -> Option<Bo
 
 fn read_transport(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let mut transport = document.object("transport")?;
-    let kind = transport.parsed("kind", "http", |text| (text == "http").then_some(()));
-    transport.require("kind", kind);
+    let kind =
+        transport.parsed("kind", "http or demo", |text| matches!(text, "http" | "demo").then_some(text == "demo"));
+    let kind = transport.require("kind", kind);
+    if kind == Some(true) {
+        if !rules.demo {
+            transport.fault("kind", "is switched off here: the variable DEMO is false");
+        }
+        document.absorb(transport);
+        return Some(Transport::Demo {});
+    }
     let url = transport.string("url", 1..=2048);
     let url =
         transport.require("url", url).and_then(|text| match address::check(&text, rules.addresses, rules.own_hosts) {

@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::{Value, json};
 
-const RULES: Rules<'static> = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
+const RULES: Rules<'static> = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true };
 
 fn smallest() -> Value {
     json!({
@@ -124,4 +124,19 @@ fn health_is_asked_for_at_the_origin_of_the_service_whatever_its_path() {
     }
     let service = read("echo", &smallest().to_string(), RULES).unwrap().service;
     assert_eq!(service.probe_url().as_deref(), Some("https://echo.example.com/run"));
+}
+
+#[test]
+fn the_demonstration_is_registered_only_where_it_is_switched_on() {
+    let mut document = smallest();
+    document["transport"] = json!({"kind": "demo"});
+    let registration = read("demo", &document.to_string(), RULES).unwrap();
+    assert_eq!(registration.service.transport, Transport::Demo {});
+    assert_eq!(registration.service.probe_url(), None);
+    let shown = serde_json::to_value(&registration.service).unwrap();
+    assert_eq!(shown["transport"], json!({"kind": "demo"}));
+    let faults = read("demo", &document.to_string(), Rules { demo: false, ..RULES }).unwrap_err();
+    assert_eq!(faults.first().map(|fault| fault.pointer.as_str()), Some("#/transport/kind"));
+    document["transport"]["url"] = json!("https://echo.example.com/run");
+    assert_eq!(pointers(&document), ["#/transport/url"]);
 }

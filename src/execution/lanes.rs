@@ -220,7 +220,10 @@ pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_
 
 /// Probes a service now, and gives what was seen.
 pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
-    let target = target(&entry.registered).ok_or_else(|| Failure("a service without an address".into()))?;
+    let Some(target) = target(&entry.registered) else {
+        // It runs in the gateway itself, which answers.
+        return Ok(Seen { good: true, status_code: None, error: None, latency_ms: 0, at: clock::now() });
+    };
     match Lane::of(tenant, entry).ask(Ask::Check(target), CHECK_PATIENCE_MS).await? {
         messages::Told::Seen(seen) => Ok(seen),
         _ => Err(Failure("the lane answered something else".into())),

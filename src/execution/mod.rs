@@ -76,6 +76,7 @@ pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Ent
     let order = Order { work, callback_url, trace, now: started_at };
     let answer = match &service.transport {
         Transport::Http { url } => transport::http::call(&order, &entry.registered, url).await,
+        Transport::Demo {} => transport::demo::call(tenant, &order).await,
     };
     let status_code = answer.status();
     let offered = service

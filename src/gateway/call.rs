@@ -168,7 +168,11 @@ impl Call {
 
     pub fn write_rules(&self) -> WriteRules {
         let host = self.origin.split("://").nth(1).unwrap_or_default();
-        WriteRules { allow_loopback: self.settings.allow_loopback, own_host: host.to_string() }
+        WriteRules {
+            allow_loopback: self.settings.allow_loopback,
+            own_host: host.to_string(),
+            demo: self.settings.demo,
+        }
     }
 
     /// A store for a new context, near the caller.

@@ -99,6 +99,8 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "costs"] if call.settings.count_costs => Route::Costs,
         ["panic", place] if call.settings.panic_routes => Route::Panic(place),
         [".well-known" | "oauth", ..] if call.settings.oauth => Route::OAuth(oauth::find(&segments)?),
+        // What registers the demonstration, which a deployment may not want.
+        ["demo.json"] if !call.settings.demo => return None,
         ["v1", ..] | ["panic", ..] => return None,
         _ => Route::Console,
     })

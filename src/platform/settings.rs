@@ -28,6 +28,8 @@ pub struct Settings {
     pub audit_retention_days: u64,
     /// Where services reach the gateway, when it is not where clients do.
     pub public_url: Option<String>,
+    /// The built-in demonstration may be registered, and runs.
+    pub demo: bool,
     /// The gateway is an OAuth authorization server.
     pub oauth: bool,
     /// Clients may register themselves there (RFC 7591).
@@ -71,6 +73,7 @@ fn read(env: &JsValue) -> Settings {
             .clamp(1, 3650),
         audit_retention_days: text("AUDIT_RETENTION_DAYS").and_then(|n| n.parse().ok()).unwrap_or(90).clamp(1, 3650),
         public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
+        demo: text("DEMO").is_none_or(|value| value != "false"),
         oauth: flag("OAUTH"),
         oauth_registration: flag("OAUTH_REGISTRATION"),
         oauth_key_ms: text("OAUTH_KEY_DAYS")
@@ -100,6 +103,11 @@ fn pauses(list: &str) -> Option<Vec<u64>> {
         Some((seconds * 1000.0) as u64)
     };
     list.split(',').map(pause).collect()
+}
+
+/// Whether the built-in demonstration is on; true before this isolate has served anything.
+pub fn demo() -> bool {
+    SETTINGS.with(|cell| cell.get().is_none_or(|settings| settings.demo))
 }
 
 pub fn of(env: &JsValue) -> Rc<Settings> {

@@ -97,8 +97,9 @@ fn tell_service(call: &Call, caller: &Caller, id: ContextId, background: Backgro
     let snapshot = caller.snapshot.clone();
     call.keep_running(async move {
         let Some(entry) = snapshot.service(&background.service) else { return };
-        let Transport::Http { url } = &entry.service().transport;
-        transport::http::cancel(&entry.registered, url, &id, &background).await;
+        if let Transport::Http { url } = &entry.service().transport {
+            transport::http::cancel(&entry.registered, url, &id, &background).await;
+        }
     });
 }
 

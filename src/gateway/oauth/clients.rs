@@ -11,7 +11,9 @@ use crate::core::canonical::digest;
 use crate::core::issuer::Keys;
 use crate::core::jwk::choose;
 use crate::core::jwt::{self, Algorithm, Expected, parse};
-use crate::core::oauth::client::{AuthMethod, Client, SELF_REGISTERED, read_metadata, secret_matches, split_client_id};
+use crate::core::oauth::client::{
+    AuthMethod, Client, GrantType, SELF_REGISTERED, read_metadata, secret_matches, split_client_id,
+};
 use crate::core::oauth::form::{Form, basic};
 use crate::core::oauth::{Error, Refused};
 use crate::objects::grants::messages::{Ask, Reply};
@@ -30,6 +32,9 @@ const MAX_METADATA_BYTES: usize = 64 * 1024;
 const METADATA_MS: u64 = 5_000;
 /// An assertion is good for at most this long, in milliseconds.
 const MOST_ASSERTED_MS: u64 = 3_600_000;
+
+/// What the gateway's own console calls itself. Without a dot in it, it is nobody's registered client.
+const CONSOLE: &str = "console";
 
 /// The tenant in which a client acts, and its registry.
 #[derive(Clone)]
@@ -79,7 +84,9 @@ impl Known {
 pub async fn look_up(call: &Call, id: &str) -> Result<Option<Known>, Failed> {
     let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
     let own = || Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
-    let (client, home, for_all) = if id.starts_with("https://") || id.starts_with("http://") {
+    let (client, home, for_all) = if id == CONSOLE {
+        (Some(console(call)), own(), true)
+    } else if id.starts_with("https://") || id.starts_with("http://") {
         (by_metadata(call, id).await, own(), true)
     } else {
         // Its tenant is in its id, so no look-up comes before the right registry is known.
@@ -89,6 +96,20 @@ pub async fn look_up(call: &Call, id: &str) -> Result<Option<Known>, Failed> {
         (home.snapshot.client(id), home, tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED))
     };
     Ok(client.map(|client| Known { client, client_id: id.into(), home, for_all, deployment }))
+}
+
+/// The console is always there, and only its own page gets its answers.
+fn console(call: &Call) -> Client {
+    Client {
+        id: CONSOLE.into(),
+        name: "The console of this gateway".into(),
+        grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
+        auth_method: AuthMethod::None,
+        redirect_uris: vec![format!("{}/", origin(call))],
+        scope: vec!["*".into()],
+        keys: None,
+        secret_hash: None,
+    }
 }
 
 /// A client that publishes a document about itself.

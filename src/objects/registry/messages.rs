@@ -220,6 +220,8 @@ pub enum Condition {
 pub struct WriteRules {
     pub allow_loopback: bool,
     pub own_host: String,
+    #[serde(default)]
+    pub demo: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -273,7 +273,7 @@ impl Inner {
         };
         let addresses = Policy { allow_loopback: rules.allow_loopback };
         let own_hosts = [rules.own_host.as_str()];
-        let read = service::read(id, text, Rules { addresses, own_hosts: &own_hosts });
+        let read = service::read(id, text, Rules { addresses, own_hosts: &own_hosts, demo: rules.demo });
         let Registration { service, credentials, signing_secret } = match read {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),

@@ -1,0 +1,68 @@
+// A Chromium for the tests of the console: CHROME_PATH, else the machine's own, else the one that comes as an npm package.
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, readFileSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { delimiter, join } from "node:path";
+import { type Browser, chromium } from "playwright-core";
+import { root } from "./configuration.ts";
+
+const FLAGS = [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+const INSTALLED = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/** The program and what it has to be started with. */
+type Program = { path: string; env: Record<string, string> };
+
+/** Fonts of the machine and the one in the package, which is enough by itself. @param folder the package's fonts are in */
+const fontsOf = (folder: string) => `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
+<dir>${folder}</dir><dir>/usr/share/fonts</dir><cachedir>${folder}/cache</cachedir>
+${Object.entries({ "system-ui": "Open Sans", "sans-serif": "Open Sans", monospace: "DejaVu Sans Mono" })
+  .map(([family, font]) => `<alias binding="same"><family>${family}</family><prefer><family>${font}</family></prefer></alias>`).join("\n")}
+</fontconfig>`;
+
+/** Unpacked once for this machine, with the libraries and fonts that a machine without a browser may lack. */
+async function packaged(): Promise<Program> {
+  const home = join(root, "node_modules/@sparticuz/chromium");
+  const { version } = JSON.parse(readFileSync(join(home, "package.json"), "utf8"));
+  const caches = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex");
+  const folder = join(caches, `chromium-${version}`);
+  if (!existsSync(folder)) {
+    console.error(`unpacking Chromium ${version}, once for this machine …`);
+    mkdirSync(caches, { recursive: true });
+    const fresh = mkdtempSync(join(caches, "unpacking-"));
+    const { inflate } = await import("@sparticuz/chromium");
+    const { TMPDIR } = process.env;
+    // The package unpacks into the folder for temporary files.
+    process.env.TMPDIR = fresh;
+    try {
+      for (const part of ["chromium.br", "fonts.tar.br", "al2023.tar.br"]) await inflate(join(home, "bin", part));
+    } finally {
+      if (TMPDIR === undefined) delete process.env.TMPDIR;
+      else process.env.TMPDIR = TMPDIR;
+    }
+    writeFileSync(join(fresh, "fonts/fonts.conf"), fontsOf(join(folder, "fonts")));
+    // Whole or not at all, also when two do it at once.
+    if (existsSync(folder)) rmSync(fresh, { recursive: true });
+    else renameSync(fresh, folder);
+  }
+  const libraries = [join(folder, "al2023/lib"), process.env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter);
+  return { path: join(folder, "chromium"), env: { LD_LIBRARY_PATH: libraries, FONTCONFIG_PATH: join(folder, "fonts") } };
+}
+
+async function program(): Promise<Program> {
+  const path = process.env.CHROME_PATH || INSTALLED.find((one) => existsSync(one));
+  return path ? { path, env: {} } : packaged();
+}
+
+/** Why there is no browser for this machine; nothing when there is one. */
+export function missing(): string | undefined {
+  if (process.env.CHROME_PATH || process.env.CI || INSTALLED.some((one) => existsSync(one))) return undefined;
+  if (process.platform === "linux" && process.arch === "x64") return undefined;
+  return `no Chromium for ${process.platform} ${process.arch}: set CHROME_PATH to one`;
+}
+
+export async function startBrowser(): Promise<Browser> {
+  const { path, env } = await program();
+  return chromium.launch({ executablePath: path, args: FLAGS, env: { ...process.env, ...env } as Record<string, string> });
+}
