@@ -35,6 +35,12 @@ pub struct Principal {
     pub permissions: Vec<String>,
     #[serde(skip)]
     pub until: Option<Timestamp>,
+    /// Of a token: what it came from, by the paths below `/v1`, and the roles that it has by its issuer. With any of them
+    /// what it opened ends.
+    #[serde(skip)]
+    pub from: Vec<String>,
+    #[serde(skip)]
+    pub roles: Vec<String>,
 }
 
 impl Principal {
@@ -118,6 +124,8 @@ fn admin() -> Principal {
         role: "admin".into(),
         permissions: vec!["*".into()],
         until: None,
+        from: Vec::new(),
+        roles: Vec::new(),
     }
 }
 
@@ -137,6 +145,8 @@ fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timest
         role: key.role.clone(),
         permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
         until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
+        from: Vec::new(),
+        roles: Vec::new(),
     })
 }
 

@@ -53,8 +53,12 @@ pub fn principal(
     }
     let (role, permissions) = of_subject(deployment, snapshot, claims).ok_or(Refused::Holder)?;
     let permissions = permissions.map_or(scope.clone(), |permissions| meet_all(&permissions, &scope));
-    let tenant = claims.tenant.clone();
-    Ok(Principal { principal: claims.sub.clone(), tenant, role, permissions, until: Some(until) })
+    let mut from = vec![format!("clients/{}", claims.client_id), format!("revocations/{}", claims.family())];
+    if let Some((name, _)) = claims.sub.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) {
+        from.push(format!("issuers/{name}"));
+    }
+    let (principal, tenant, roles) = (claims.sub.clone(), claims.tenant.clone(), claims.roles.clone());
+    Ok(Principal { principal, tenant, role, permissions, until: Some(until), from, roles })
 }
 
 /// Its role, and its permissions where they are not the scope's alone; nothing when it is gone.

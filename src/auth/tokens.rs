@@ -117,8 +117,10 @@ fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: Mapped, until: Timestamp)
     Principal {
         principal: format!("issuer:{}:{}", issuer.name, mapped.subject),
         tenant: mapped.tenant,
-        role: mapped.roles.into_iter().next().unwrap_or_default(),
+        role: mapped.roles.first().cloned().unwrap_or_default(),
         permissions,
         until: Some(until),
+        from: vec![format!("issuers/{}", issuer.name)],
+        roles: mapped.roles,
     }
 }

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use crate::auth::{self, Age, Principal};
+use crate::auth::{self, Age};
 use crate::core::canonical::digest;
 use crate::core::cursor;
 use crate::core::filter::Filter;
 use crate::core::id::ContextId;
 use crate::core::json::Fault;
 use crate::core::key;
+use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
 use crate::core::time::{Timestamp, as_text};
 use crate::execution::ask_decided;
@@ -31,13 +32,33 @@ const CLOCKS_DIFFER_MS: u64 = 5_000;
 const SUBPROTOCOL: &str = "cloudevents.json";
 const TICKET_PREFIX: &str = "tkt_";
 
-fn viewer(principal: &Principal) -> Viewer {
+/// `needed` is what lets a principal look.
+fn viewer(caller: &Caller, needed: &str) -> Viewer {
+    let principal = &caller.principal;
+    let sees_all = principal.sees_all_contexts();
+    let needed = std::iter::once(needed).chain(sees_all.then_some("contexts:read:*"));
     Viewer {
         tenant: principal.tenant.clone(),
         principal: principal.principal.clone(),
-        sees_all: principal.sees_all_contexts(),
+        sees_all,
         until: principal.until,
+        from: principal.from.clone(),
+        by: needed.flat_map(|permission| by_roles(caller, permission)).collect(),
     }
+}
+
+/// By which roles it has a permission; none where it has it by itself.
+fn by_roles(Caller { principal, snapshot, .. }: &Caller, permission: &str) -> Vec<(String, String)> {
+    let key = principal.principal.strip_prefix("key:").and_then(|id| snapshot.key(id));
+    if key.is_some_and(|key| allows(&key.permissions, permission)) {
+        return Vec::new();
+    }
+    let roles = key.map_or(principal.roles.as_slice(), |key| std::slice::from_ref(&key.role));
+    let grants = |role: &&String| {
+        let granted: Vec<String> = snapshot.role(role).into_iter().flatten().map(Into::into).collect();
+        allows(&granted, permission)
+    };
+    roles.iter().filter(grants).map(|role| (role.clone(), permission.to_string())).collect()
 }
 
 async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Problem> {
@@ -49,7 +70,7 @@ async fn who_looks(call: &Call) -> Result<Viewer, Problem> {
     let Some(ticket) = call.query("ticket") else {
         let caller = authenticated(call, Age::Current).await?;
         caller.principal.require("events:read")?;
-        return Ok(viewer(&caller.principal));
+        return Ok(viewer(&caller, "events:read"));
     };
     let refused = || {
         Problem::new(Code::Unauthenticated, "The ticket is not valid (any more). Get another by POST /v1/tickets.")
@@ -138,7 +159,7 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let secret = minted.secret.rsplit('_').next().unwrap_or_default();
     let ticket = format!("{TICKET_PREFIX}{}_{secret}", caller.principal.tenant);
     let until = clock::now().plus_ms(TICKET_MS);
-    let ask = Ask::MakeTicket { ticket_hash: digest(&ticket), viewer: viewer(&caller.principal), until };
+    let ask = Ask::MakeTicket { ticket_hash: digest(&ticket), viewer: viewer(&caller, "events:read"), until };
     ask_hub(&caller.principal.tenant, &ask).await?;
     Answer::json(201, &Ticket { ticket: &ticket, expires_at: until })
 }
@@ -155,7 +176,7 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
     }
     let caller = authenticated(call, Age::Current).await?;
     caller.principal.require("contexts:read")?;
-    let (id, viewer) = (id?, viewer(&caller.principal));
+    let (id, viewer) = (id?, viewer(&caller, "contexts:read"));
     let created_at = seen_by(&viewer, &id).await?;
     if upgrade {
         return open_context(call, viewer, &id).await;

@@ -12,7 +12,7 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql};
 
-use super::messages::Publish;
+use super::messages::{Publish, Viewer};
 
 const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
@@ -239,6 +239,17 @@ impl Log {
 
     pub fn forget_tickets(&self, principal: &str) -> Result<(), Failure> {
         self.sql.run("DELETE FROM tickets WHERE json_extract(viewer, '$.principal') = ?", &[principal.into()])
+    }
+
+    /// There are few: each lives for a minute.
+    pub fn forget_tickets_of(&self, whose: impl Fn(&Viewer) -> bool) -> Result<(), Failure> {
+        for row in self.sql.rows("SELECT hash, viewer FROM tickets", &[])? {
+            let (hash, viewer) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default());
+            if serde_json::from_str(&viewer).is_ok_and(|viewer| whose(&viewer)) {
+                self.sql.run("DELETE FROM tickets WHERE hash = ?", &[(&hash).into()])?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a ticket out, so nobody uses it twice.

@@ -18,6 +18,36 @@ pub struct Viewer {
     /// When its credentials end.
     #[serde(default)]
     pub until: Option<Timestamp>,
+    /// What its token came from, by the paths below `/v1`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
+    /// By which role it has a permission that it needs; not those that it has in another way too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<(String, String)>,
+}
+
+impl Viewer {
+    pub fn ends_with(&self, gone: &Gone) -> bool {
+        match gone {
+            Gone::From(object) => self.from.contains(object),
+            Gone::Permissions { role, lost } => self.by.iter().any(|(by, one)| by == role && lost.contains(one)),
+            Gone::Tenant => true,
+        }
+    }
+}
+
+/// With what credentials end that are not revoked themselves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gone {
+    /// An issuer, a client or a grant: deleted, or another by now.
+    From(String),
+    /// What a role grants no more.
+    Permissions {
+        role: String,
+        lost: Vec<String>,
+    },
+    Tenant,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +71,8 @@ pub enum Ask {
     UseTicket { ticket_hash: String },
     /// These credentials have ended: their sockets are closed.
     Revoke { principal: String },
+    /// So have all that depend on this.
+    End(Gone),
     /// How many hours events are kept; nothing: as the deployment does.
     Retain { hours: Option<u64> },
     /// Deletes what is past its time.

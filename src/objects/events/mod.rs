@@ -135,6 +135,11 @@ impl Hub {
                 self.close_all(|viewer| viewer.principal == principal);
                 Ok(Reply::Done)
             }
+            Ask::End(gone) => {
+                self.log.borrow().forget_tickets_of(|viewer| viewer.ends_with(&gone))?;
+                self.close_all(|viewer| viewer.ends_with(&gone));
+                Ok(Reply::Done)
+            }
             Ask::Retain { hours } => {
                 let own_ms = hours.map(|hours| hours * 3_600_000);
                 self.log.borrow().retain(own_ms)?;

@@ -6,6 +6,7 @@
 
 mod audit;
 mod documents;
+mod ending;
 mod keys;
 mod measured;
 pub mod messages;
@@ -172,8 +173,8 @@ impl Inner {
                 self.patch_service(by, &id, &patch, &condition, &rules)?
             }
             Ask::DeleteService { id, condition } => self.delete_service(by, &id, &condition).await?,
-            Ask::Put { kind, id, document, condition } => self.put(by, kind, &id, document, &condition)?,
-            Ask::Delete { kind, id, condition } => self.delete(by, kind, &id, &condition)?,
+            Ask::Put { kind, id, document, condition } => self.put_and_end(by, kind, &id, document, &condition).await?,
+            Ask::Delete { kind, id, condition } => self.delete_and_end(by, kind, &id, &condition).await?,
             Ask::CreateKey(key) => self.create_key(by, key)?,
             Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
                 self.rotate_key(by, &id, overlap_seconds, hash, last_four)?

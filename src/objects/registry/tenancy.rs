@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::core::audit::{By, changes};
 use crate::core::tenant::Retention;
+use crate::objects::events::messages::Gone;
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, log};
@@ -85,7 +86,7 @@ impl Inner {
                 self.tables.set_meta(CLOSED, "true")
             })?;
             join_all(services.iter().map(|one| self.forget_lane(one))).await;
-            join_all(keys.iter().map(|key| self.close_sockets_of(&key.id))).await;
+            self.tell_end(&[self.tenant()], Gone::Tenant).await;
         }
         self.push_retention(Retention::ENDED).await?;
         Ok(Reply::Done)

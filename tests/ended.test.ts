@@ -1,0 +1,184 @@
+// What was opened ends with what let it in: sockets are closed with 4401, and tickets are good no more, when an issuer,
+// a client, a grant or a role is gone or another.
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { after, before, test } from "node:test";
+import * as jose from "jose";
+import { create, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, type Service, startService } from "./support/service.ts";
+import { type Events, openEvents } from "./support/socket.ts";
+
+let gateway: Gateway;
+let service: Service;
+/** The first key of the tenant `beta`. */
+let beta: string;
+/** Makes a token of the issuer `corp`. */
+let sign: (claims?: object) => Promise<string>;
+let corp: object;
+const watches = ["events:read", "contexts:read:*", "services:read"];
+
+before(async () => {
+  gateway = await startGateway({ vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });
+  service = await startService(echo);
+  await register(gateway, "worker", serviceAt(service.url));
+  beta = (await gateway.request("PUT", "/v1/tenants/beta", { body: { name: "Beta" } })).json.admin_key;
+  await put("/v1/roles/watcher", { permissions: watches });
+  const { publicKey, privateKey } = await jose.generateKeyPair("ES256", { extractable: true });
+  const iss = "https://issuer.example.com";
+  corp = {
+    issuer: iss, audience: "narthex", algorithms: ["ES256"], type: "JWT", keys: [await jose.exportJWK(publicKey)],
+    claims: { tenant: "org", role: "roles" }, roles: { staff: "viewer", watch: "watcher" },
+  };
+  sign = (claims = {}) =>
+    new jose.SignJWT({ sub: "ada", org: "default", roles: ["staff"], ...claims }).setProtectedHeader({ alg: "ES256", typ: "JWT" })
+      .setIssuer(iss).setAudience("narthex").setIssuedAt().setExpirationTime("10m").sign(privateKey);
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+const always = { "if-match": "*" };
+const put = async (path: string, body: object, key = gateway.adminKey) => {
+  const { status, text, json } = await gateway.request("PUT", path, { key, body });
+  const answer = status === 428 ? await gateway.request("PUT", path, { key, body, headers: always }) : { status, text, json };
+  assert.ok([200, 201].includes(answer.status), answer.text);
+  return answer.json;
+};
+const remove = async (path: string, key = gateway.adminKey) => {
+  const { status, text } = await gateway.request("DELETE", path, { key, headers: always });
+  assert.equal(status, 204, text);
+};
+
+/** Opens a socket, and makes a ticket, with each of these credentials. */
+async function opened(...keys: string[]): Promise<{ sockets: Events[]; tickets: string[] }> {
+  const sockets = await Promise.all(keys.map((key) => openEvents(gateway, { key })));
+  const tickets = await Promise.all(keys.map(async (key) => (await gateway.request("POST", "/v1/tickets", { key })).json.ticket));
+  return { sockets, tickets };
+}
+
+/** Asserts that all of it has ended with 4401. */
+async function haveEnded({ sockets, tickets }: { sockets: Events[]; tickets: string[] }): Promise<void> {
+  for (const { closed } of sockets) assert.equal((await closed).code, 4401);
+  for (const ticket of tickets) {
+    await assert.rejects(openEvents(gateway, { ticket }), (error: any) => error.status === 401);
+  }
+}
+
+/** Asserts that all of it goes on: an event comes, and the ticket opens a socket. */
+async function goOn({ sockets, tickets }: { sockets: Events[]; tickets: string[] }, key = gateway.adminKey): Promise<void> {
+  const name = `sign-of-life-${randomBytes(4).toString("hex")}`;
+  const { id } = (await gateway.request("PUT", `/v1/services/${name}`, { key, body: serviceAt(service.url, [{ name }]) })).json;
+  for (const socket of sockets) await socket.next(({ type, subject }) => type === "service.registered" && subject === id);
+  for (const ticket of tickets) (await openEvents(gateway, { ticket })).close();
+  for (const socket of sockets) socket.close();
+}
+
+const form = (path: string, members: Record<string, string>) =>
+  gateway.request("POST", `/oauth/${path}`, {
+    key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+  });
+
+test("with_an_issuer_end_the_sockets_of_its_people_in_every_tenant_and_no_others", async () => {
+  await put("/v1/issuers/corp", corp);
+  const people = await opened(await sign(), await sign({ org: "beta", sub: "bob" }));
+  const [here, there] = [await opened((await makeKey(gateway, "viewer")).secret), await opened(beta)];
+  await put("/v1/issuers/other", { ...corp, issuer: "https://other.example.com" });
+  await put("/v1/issuers/other", { ...corp, issuer: "https://another.example.com" });
+  await put("/v1/issuers/corp", corp);
+  await gateway.evict("EventHub", "default");
+  await remove("/v1/issuers/corp");
+  await haveEnded(people);
+  await goOn(here);
+  await goOn(there, beta);
+});
+
+test("an_issuer_that_was_changed_has_its_people_come_again", async () => {
+  await put("/v1/issuers/corp", corp);
+  const people = await opened(await sign());
+  await put("/v1/issuers/corp", { ...corp, role: "viewer" });
+  await haveEnded(people);
+  const again = await opened(await sign());
+  await goOn(again);
+  await remove("/v1/issuers/corp");
+});
+
+test("with_a_client_end_the_sockets_of_its_tokens", async () => {
+  const body = { name: "CI", grant_types: ["client_credentials"], auth_method: "client_secret_post", scope: "events:read services:read" };
+  const token = async (key: string, id: string) => {
+    const { client_id, secret: client_secret } = await put(`/v1/clients/${id}`, body, key);
+    return (await form("token", { grant_type: "client_credentials", client_id, client_secret })).json.access_token as string;
+  };
+  const [here, there] = [await opened(await token(gateway.adminKey, "ci")), await opened(await token(beta, "ci"))];
+  await remove("/v1/clients/ci", beta);
+  await haveEnded(there);
+  await goOn(here);
+  const more = await opened(await token(gateway.adminKey, "more"));
+  await put("/v1/clients/more", { ...body, scope: "services:read" });
+  await haveEnded(more);
+});
+
+test("with_a_grant_or_a_client_that_registered_itself_end_the_sockets_opened_for_a_person", async () => {
+  const redirect_uri = "https://app.example.com/done";
+  const registration = { redirect_uris: [redirect_uri], token_endpoint_auth_method: "none", scope: "events:read services:read" };
+  const { client_id } = (await gateway.request("POST", "/oauth/register", { key: null, body: registration })).json;
+  const allowed = async (api_key: string) => {
+    const verifier = randomBytes(32).toString("base64url");
+    const code_challenge = createHash("sha256").update(verifier).digest("base64url");
+    const asked = { response_type: "code", client_id, redirect_uri, code_challenge, code_challenge_method: "S256" };
+    const sent = await form("authorize", { ...asked, decision: "allow", api_key });
+    const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
+    return (await form("token", { grant_type: "authorization_code", code, client_id, redirect_uri, code_verifier: verifier })).json;
+  };
+  const [one, two, elsewhere] = [await allowed(gateway.adminKey), await allowed(gateway.adminKey), await allowed(beta)];
+  const first = await opened(one.access_token);
+  const others = await opened(two.access_token, elsewhere.access_token);
+  const own = await opened(beta);
+  assert.equal((await form("revoke", { token: one.refresh_token, client_id })).status, 200);
+  await haveEnded(first);
+  assert.equal((await gateway.request("GET", "/v1/whoami", { key: two.access_token })).status, 200);
+  await remove(`/v1/clients/${client_id.slice("default.".length)}`);
+  await haveEnded(others);
+  await goOn(own, beta);
+});
+
+test("with_a_role_that_lets_nobody_watch_any_more_end_the_sockets_that_it_let_in", async () => {
+  await put("/v1/issuers/corp", corp);
+  await put("/v1/roles/watcher", { permissions: watches });
+  const by = await makeKey(gateway, "watcher");
+  const byItself = await makeKey(gateway, "watcher", ["events:read", "contexts:read:*"]);
+  const withRole = await opened(by.secret, await sign({ roles: ["watch"] }));
+  const without = await opened(byItself.secret, (await makeKey(gateway, "viewer")).secret, await sign({ roles: ["staff"] }));
+  // What it does not take away ends nothing.
+  await put("/v1/roles/watcher", { permissions: ["events:*", "contexts:read:*", "keys:read"] });
+  const { json: context } = await create(gateway);
+  for (const socket of withRole.sockets) await socket.next(({ subject }) => subject === context.id);
+  // Who saw everybody's contexts and may not any more comes again, and sees its own.
+  await put("/v1/roles/watcher", { permissions: ["events:read"] });
+  await haveEnded(withRole);
+  const again = await opened(by.secret);
+  await put("/v1/roles/watcher", { permissions: ["services:read"] });
+  await haveEnded(again);
+  await goOn(without);
+  await remove("/v1/issuers/corp");
+});
+
+test("a_contexts_own_socket_ends_with_the_role_that_lets_it_be_read", async () => {
+  await put("/v1/roles/reader", { permissions: ["contexts:read", "contexts:create:*"] });
+  const { secret: key } = await makeKey(gateway, "reader");
+  const { json: context } = await create(gateway, {}, { key });
+  const socket = await openEvents(gateway, { key, path: `/v1/contexts/${context.id}/events` });
+  await put("/v1/roles/reader", { permissions: ["contexts:create:*"] });
+  assert.equal((await socket.closed).code, 4401);
+});
+
+test("with_a_tenant_ends_all_that_was_opened_there", async () => {
+  const key = (await gateway.request("PUT", "/v1/tenants/brief", { body: { name: "Brief" } })).json.admin_key;
+  await put("/v1/issuers/corp", corp);
+  const all = await opened(key, await sign({ org: "brief" }));
+  const here = await opened(gateway.adminKey);
+  await remove("/v1/tenants/brief?force=true");
+  await haveEnded(all);
+  await goOn(here);
+});
