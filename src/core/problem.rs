@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::json::Fault;
 
+/// Registered by draft-ietf-httpapi-ratelimit-headers.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
 /// Every code a request can be refused with, and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -117,13 +120,22 @@ pub struct Problem {
     pub errors: Vec<Fault>,
     /// Further headers, such as `Allow` or `Retry-After`.
     pub headers: Vec<(&'static str, String)>,
+    /// The limits it was over, where it was over any.
+    pub violated: Box<[String]>,
     /// For the log only.
     pub cause: Option<String>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            violated: Box::default(),
+            cause: None,
+        }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -163,9 +175,14 @@ impl Problem {
             request_id: &'a str,
             #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
             errors: &'a [Fault],
+            #[serde(rename = "violated-policies", skip_serializing_if = "<[String]>::is_empty")]
+            violated: &'a [String],
         }
         serde_json::to_string(&Body {
-            r#type: format!("urn:narthex:problem:{}", self.code.as_str()),
+            r#type: match self.code {
+                Code::RateLimited => QUOTA_EXCEEDED.into(),
+                code => format!("urn:narthex:problem:{}", code.as_str()),
+            },
             title: self.code.title(),
             status: self.code.status(),
             detail: &self.detail,
@@ -173,6 +190,7 @@ impl Problem {
             code: self.code.as_str(),
             request_id,
             errors: &self.errors,
+            violated: &self.violated,
         })
         .unwrap_or_default()
     }
