@@ -144,6 +144,12 @@ export class GrantStore extends Guarded {
   }
 }
 
+export class RateLimiter extends Guarded {
+  make() {
+    return new wasm.RateLimiter(this.ctx, this.env);
+  }
+}
+
 export class EventHub extends Guarded {
   make() {
     return new wasm.EventHub(this.ctx, this.env);

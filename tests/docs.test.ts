@@ -87,6 +87,8 @@ const volatile: [RegExp, string][] = [
   [/^\d+ (?=TIME)/gm, "N "],
   [/((?:execution_time|latency)_ms"?: ?)\d+/g, "$1N"],
   [/(cursor(?:=|":"|: '))[\w-]{40,}/g, "$1CURSOR"],
+  [/;t=\d+/g, ";t=N"],
+  [/Try again in \d+ s/g, "Try again in N s"],
   [/^server-timing: .*$/gim, "server-timing: DURATIONS"],
   [/^(content-length: )\d+$/gim, "$1N"],
 ];

@@ -70,6 +70,9 @@ const client = {
 // Paused: then there is nothing to be delivered again, whoever asks.
 const webhook = () => ({ url: service.url, enabled: false });
 
+// Binds nobody of the matrix.
+const limit = { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "nobody" } };
+
 async function newContext(key: string): Promise<string> {
   const answer = await as(key)("POST", "/v1/contexts", { capability: "work", service: "alpha" });
   assert.equal(answer.status, 200, answer.text);
@@ -88,6 +91,7 @@ before(async () => {
       assert.equal((await ask("PUT", `/v1/roles/${id}`, { permissions: [] })).status, 201);
       assert.equal((await ask("PUT", `/v1/clients/${id}`, client)).status, 201);
       assert.equal((await ask("PUT", `/v1/webhooks/${id}`, webhook())).status, 201);
+      assert.equal((await ask("PUT", `/v1/limits/${id}`, limit)).status, 201);
     }
     tenants[tenant] = { admin, callersContext: await newContext((await newKey(admin, "caller")).secret) };
   }
@@ -126,6 +130,7 @@ function sent(path: string, method: string): { body?: unknown; headers: Record<s
   if (path.startsWith("/v1/roles/") && method === "PUT") return { body: { permissions: [] }, headers };
   if (path.startsWith("/v1/tenants/") && method === "PUT") return { body: { name: "Acme" }, headers };
   if (path.startsWith("/v1/clients/") && method === "PUT") return { body: client, headers };
+  if (path.startsWith("/v1/limits/") && method === "PUT") return { body: limit, headers };
   if (path.startsWith("/v1/issuers/") && method === "PUT") return { body: issuer("gamma"), headers };
   if (path.startsWith("/v1/webhooks/") && method === "PUT") return { body: webhook(), headers };
   if (path.endsWith("/redeliver")) return { body: { event_id: "registry-1" }, headers };

@@ -7,6 +7,7 @@ declare namespace Cloudflare {
     EVENTS: DurableObjectNamespace<Called>;
     LANES: DurableObjectNamespace<Called>;
     GRANTS: DurableObjectNamespace<Called>;
+    LIMITS: DurableObjectNamespace<Called>;
     WORK: Queue<string>;
     WEBHOOKS: Queue<string>;
     ASSETS: Fetcher;

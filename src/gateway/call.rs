@@ -21,6 +21,7 @@ use crate::platform::{Failure, clock, log, random};
 
 use super::answer::internal;
 use super::credentials;
+use super::limits::{self, Held};
 
 /// The largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -39,6 +40,7 @@ pub struct Call {
     pub began: Timestamp,
     /// Milliseconds until it was known who asks.
     pub auth_ms: Cell<u64>,
+    pub limits: Held,
 }
 
 /// Who asks, and the registry as it was when that was decided.
@@ -69,7 +71,8 @@ impl Call {
             .header("x-request-id")
             .filter(|id| valid_request_id(id))
             .map_or_else(|| format!("req_{}", ulid(began, random::bytes())), Into::into);
-        Self { request, settings, context, path, query, origin, request_id, trace, began, auth_ms: Cell::new(0) }
+        let (auth_ms, limits) = (Cell::new(0), Held::default());
+        Self { request, settings, context, path, query, origin, request_id, trace, began, auth_ms, limits }
     }
 
     pub fn method(&self) -> &str {
@@ -201,7 +204,7 @@ impl Caller {
             Ok((principal, _)) => self.principal = principal,
             Err(problem) => return Err(credentials::refused(call, problem).await),
         }
-        Ok(())
+        limits::asker(call, &self.principal, &self.snapshot).await
     }
 
     /// Refreshes the snapshot on the side before it is too old, so that nobody waits for it.

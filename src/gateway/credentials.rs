@@ -19,6 +19,7 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log};
 
 use super::call::Call;
+use super::limits::logins;
 
 const HOUR_MS: u64 = 3_600_000;
 /// Keys an isolate remembers the last use of.
@@ -64,9 +65,12 @@ pub fn used(call: &Call, principal: &Principal) {
     }
 }
 
-/// Notes that the request's credentials were refused, if they were. Gives the refusal back.
+/// Notes that the request's credentials were refused, if they were. Gives the refusal back, or that it was one too many.
 pub async fn refused(call: &Call, problem: Problem) -> Problem {
     if let Some(presented) = auth::presented(&call.request).filter(|_| problem.code == Code::Unauthenticated) {
+        if let Err(limited) = logins::failed(call).await {
+            return limited;
+        }
         note(call, presented, problem.cause.clone()).await;
     }
     problem

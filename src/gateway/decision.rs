@@ -57,7 +57,7 @@ fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewCont
     };
     let takes_work = |service: &Service| !service.draining;
     let candidates = route::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
-        principal.may_call(service, capability)
+        (0..=call.settings.more_checks).all(|_| principal.may_call(service, capability))
     })
     .map_err(|reason| no_route(reason, new))?;
     let chosen = route::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;

@@ -22,6 +22,7 @@ use crate::platform::{clock, random};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
+use super::limits::logins;
 use super::lists::{bad_cursor, limit, page};
 use super::routes::authenticated;
 
@@ -78,14 +79,15 @@ async fn who_looks(call: &Call) -> Result<Viewer, Problem> {
     };
     // A ticket's tenant is in the ticket, as a key's is in the key.
     let tenant = ticket.strip_prefix(TICKET_PREFIX).and_then(|rest| rest.split_once('_')).map(|(tenant, _)| tenant);
-    let tenant = tenant.ok_or_else(refused)?;
-    if !auth::is_tenant(tenant).await.map_err(internal)? {
-        return Err(refused());
+    logins::check(call)?;
+    if let Some(tenant) = tenant
+        && auth::is_tenant(tenant).await.map_err(internal)?
+        && let Reply::Ticket(Some(viewer)) = ask_hub(tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await?
+    {
+        return Ok(viewer);
     }
-    match ask_hub(tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await? {
-        Reply::Ticket(Some(viewer)) => Ok(viewer),
-        _ => Err(refused()),
-    }
+    logins::failed(call).await?;
+    Err(refused())
 }
 
 fn after(call: &Call) -> Result<Option<u64>, Problem> {

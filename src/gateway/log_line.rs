@@ -11,9 +11,10 @@ use super::answer::Answer;
 use super::call::Call;
 
 /// W3C Server Timing: milliseconds spent waiting for others.
-pub fn server_timing(auth_ms: u64, timings: &Timings) -> String {
+pub fn server_timing(auth_ms: u64, limit_ms: u64, timings: &Timings) -> String {
     let mut text = format!("auth;dur={auth_ms}");
-    for (name, ms) in [("admit", timings.admit), ("upstream", timings.upstream), ("commit", timings.commit)] {
+    let Timings { admit, upstream, commit } = *timings;
+    for (name, ms) in [("limit", limit_ms), ("admit", admit), ("upstream", upstream), ("commit", commit)] {
         if ms > 0 {
             // Writing to a string does not fail.
             let _ = write!(text, ", {name};dur={ms}");

@@ -18,6 +18,7 @@ mod decision;
 mod events;
 mod issuers;
 mod keys;
+mod limits;
 mod lists;
 mod log_line;
 mod measured;
@@ -63,7 +64,9 @@ fn finish(call: &Call, mut answer: Answer) -> JsValue {
     let headers = &mut answer.headers;
     headers.set("x-request-id", &call.request_id);
     headers.set("traceparent", &call.trace.header());
-    headers.set("server-timing", &log_line::server_timing(call.auth_ms.get(), &answer.timings));
+    let timing = log_line::server_timing(call.auth_ms.get(), call.limits.waited_ms.get(), &answer.timings);
+    headers.set("server-timing", &timing);
+    call.limits.headers(headers);
     headers.set("x-content-type-options", "nosniff");
     if !answer.public {
         headers.set("cache-control", "no-store");

@@ -11,8 +11,8 @@ use crate::platform::clock;
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
-    audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, lists, measured, meta,
-    oauth, roles, services, tenants, webhooks,
+    audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, limits, lists, measured,
+    meta, oauth, roles, services, tenants, webhooks,
 };
 
 /// A path, with what it names.
@@ -38,6 +38,8 @@ enum Route<'p> {
     KeyRotate(&'p str),
     Roles,
     Role(&'p str),
+    Limits,
+    Limit(&'p str),
     Issuers,
     Issuer(&'p str),
     Clients,
@@ -81,6 +83,8 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "keys", id, "rotate"] => Route::KeyRotate(id),
         ["v1", "roles"] => Route::Roles,
         ["v1", "roles", name] => Route::Role(name),
+        ["v1", "limits"] => Route::Limits,
+        ["v1", "limits", name] => Route::Limit(name),
         ["v1", "issuers"] => Route::Issuers,
         ["v1", "issuers", name] => Route::Issuer(name),
         ["v1", "clients"] => Route::Clients,
@@ -113,8 +117,8 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
         Route::OAuth(endpoint) => oauth::methods(endpoint),
-        Route::Roles | Route::Issuers | Route::Clients | Route::Tenants | Route::Audit => "GET",
-        Route::Role(_) | Route::Issuer(_) | Route::Client(_) | Route::Tenant(_) => "GET, PUT, DELETE",
+        Route::Roles | Route::Limits | Route::Issuers | Route::Clients | Route::Tenants | Route::Audit => "GET",
+        Route::Role(_) | Route::Limit(_) | Route::Issuer(_) | Route::Client(_) | Route::Tenant(_) => "GET, PUT, DELETE",
         Route::Webhooks | Route::WebhookDeliveries(_) => "GET",
         Route::Webhook(_) => "GET, PUT, DELETE",
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) => "POST",
@@ -181,6 +185,10 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Role(name), "GET") => roles::get(&caller, name).await,
         (Route::Role(name), "PUT") => roles::put(call, &caller, name).await,
         (Route::Role(name), "DELETE") => roles::delete(call, &caller, name).await,
+        (Route::Limits, "GET") => limits::list(call, &caller).await,
+        (Route::Limit(name), "GET") => limits::get(&caller, name).await,
+        (Route::Limit(name), "PUT") => limits::put(call, &caller, name).await,
+        (Route::Limit(name), "DELETE") => limits::delete(call, &caller, name).await,
         (Route::Issuers, "GET") => issuers::list(call, &caller).await,
         (Route::Issuer(name), "GET") => issuers::get(call, &caller, name).await,
         (Route::Issuer(name), "PUT") => issuers::put(call, &caller, name).await,
@@ -208,8 +216,11 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
     }
 }
 
-/// Who asks. Timed, as it may have to ask the registry.
+/// Who asks, within the limits that bind them. Timed, as it may have to ask the registry.
 pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
+    if auth::presented(&call.request).is_some() {
+        limits::logins::check(call)?;
+    }
     let before = clock::now();
     let (principal, snapshot) = match auth::authenticate(&call.request, &call.settings, age).await {
         Ok(found) => found,
@@ -217,6 +228,12 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     };
     credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
+    limits::asker(call, &principal, &snapshot).await?;
+    for _ in 0..call.settings.more_checks {
+        call.limits.forget();
+        let (again, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
+        limits::asker(call, &again, &snapshot).await?;
+    }
     let by = By {
         actor: principal.principal.clone(),
         request_id: call.request_id.clone(),

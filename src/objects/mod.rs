@@ -8,6 +8,7 @@ pub mod contexts;
 pub mod events;
 pub mod grants;
 pub mod lanes;
+pub mod limits;
 pub mod registry;
 
 use serde::Serialize;

@@ -3,11 +3,11 @@
 // Its Rust face is `mod.rs`. Nothing in here decides anything.
 import { env } from "cloudflare:workers";
 
-/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4} Kind */
-/** @template T @typedef {[T, T, T, T, T]} ByKind */
+/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5} Kind */
+/** @template T @typedef {[T, T, T, T, T, T]} ByKind */
 
-/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS"]} */
-const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS"];
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS"]} */
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS"];
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
@@ -18,9 +18,9 @@ const MOST_IDS = 4096;
 const costs = /** @type {ByKind<Costs>} */ (NAMESPACES.map(() => ({ requests: 0, rowsWritten: 0, rowsRead: 0, alarmsSet: 0 })));
 
 export function costsText() {
-  const [registry, store, hub, lane] = costs;
+  const [registry, store, hub, lane, , limiter] = costs;
   const of = (/** @type {"requests" | "rowsWritten" | "rowsRead"} */ what) =>
-    ({ store: store[what], hub: hub[what], lane: lane[what], registry: registry[what] });
+    ({ store: store[what], hub: hub[what], lane: lane[what], registry: registry[what], limiter: limiter[what] });
   return JSON.stringify({
     rows_written: of("rowsWritten"), rows_read: of("rowsRead"), object_requests: of("requests"),
     alarms_set: costs.reduce((sum, cost) => sum + cost.alarmsSet, 0),

@@ -26,6 +26,7 @@ pub enum Kind {
     Events = 2,
     Lanes = 3,
     Grants = 4,
+    Limits = 5,
 }
 
 /// How long an object may take to reply, in milliseconds.

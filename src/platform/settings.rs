@@ -38,12 +38,17 @@ pub struct Settings {
     pub oauth_key_ms: u64,
     /// The pauses between attempts to deliver an event to a webhook, in milliseconds.
     pub webhook_pauses_ms: Vec<u64>,
+    /// Failed logins let through from one address in a minute.
+    pub failed_logins: u64,
     /// How long a breaker is open after its first trip, in milliseconds.
     pub breaker_open_ms: u64,
     /// How long a request's body may take to arrive, in milliseconds.
     pub body_timeout_ms: u64,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
+    /// Benchmarks only: so many times more is it checked who asks, whether they may and within which limits, to tell what
+    /// that costs.
+    pub more_checks: u32,
     /// Tests only: paths that panic on purpose.
     pub panic_routes: bool,
 }
@@ -83,6 +88,7 @@ fn read(env: &JsValue) -> Settings {
         webhook_pauses_ms: text("WEBHOOK_RETRY_SECONDS")
             .and_then(|list| pauses(&list))
             .unwrap_or_else(|| PAUSES_MS.to_vec()),
+        failed_logins: text("FAILED_LOGINS").and_then(|n| n.parse().ok()).unwrap_or(20).clamp(1, 1_000_000),
         breaker_open_ms: text("BREAKER_OPEN_MS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(OPEN_MS)
@@ -92,6 +98,7 @@ fn read(env: &JsValue) -> Settings {
             .unwrap_or(BODY_MS)
             .clamp(100, MOST_BODY_MS),
         count_costs: flag("COUNT_COSTS"),
+        more_checks: text("MORE_CHECKS").and_then(|n| n.parse().ok()).unwrap_or(0).min(1_000),
         panic_routes: flag("PANIC_ROUTES"),
     }
 }

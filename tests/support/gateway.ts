@@ -53,7 +53,7 @@ export type Gateway = {
   /** The same with the body left to be read: for streams. Not held against the contract. */
   open(method: string, path: string, options?: RequestOptions): Promise<Response>;
   /** Asks the second isolate, with this bearer; gives the status. */
-  askElsewhere(method: string, path: string, key: string, body?: object): Promise<number>;
+  askElsewhere(method: string, path: string, key: string, body?: object, headers?: Record<string, string>): Promise<number>;
   mf: Miniflare;
   /** Throws an object out of memory; its sockets hibernate (default) or are closed. */
   evict(className: string, name: string, options?: { webSockets?: "hibernate" | "close" }): Promise<void>;
@@ -72,7 +72,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   // Also when a test fails before it stops its gateway.
   if (options.persist === undefined) process.once("exit", forget);
   const logs: string[] = [];
-  const worker = workerOptions(configuration, { ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", ...options.vars });
+  // Tests show bad credentials by the dozen, all from one address.
+  const vars = { ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", FAILED_LOGINS: "1000000", ...options.vars };
+  const worker = workerOptions(configuration, vars);
   const mf = new Miniflare({
     ...(options.elsewhere ? { workers: [worker, elsewhere(worker)] } : worker),
     host: "127.0.0.1",
@@ -109,10 +111,10 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
       if (request.contract !== false) contract?.checkAnswer(method, path, answer.status, answer.headers, text);
       return answer;
     },
-    async askElsewhere(method, path, key, body) {
+    async askElsewhere(method, path, key, body, more) {
       // miniflare's types lean on a package that is not here.
       const worker = (await mf.getWorker("elsewhere")) as unknown as { fetch: typeof fetch };
-      const headers = { authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) };
+      const headers = { ...more, authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) };
       const answer = await worker.fetch(url + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
       await answer.arrayBuffer();
       return answer.status;

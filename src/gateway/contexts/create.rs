@@ -19,6 +19,7 @@ use crate::platform::{clock, log, random};
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, decide_surely};
+use super::super::limits;
 use super::entrance::{Entrance, enter};
 use super::waiting::{accepted, at_once, told, wait_for, wait_seconds, waited, waiter};
 
@@ -61,6 +62,12 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
             (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
         };
         caller.refresh_ahead(call);
+        let (service, capability) = (&decision.admission.service, &decision.admission.capability);
+        match (limits::work(call, &caller.principal, &caller.snapshot, service, capability).await, &claimed) {
+            (Ok(()), _) => {}
+            (Err(problem), None) => return Err(problem),
+            (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
+        }
         let waits = new.run_at.is_some_and(|at| at > clock::now());
         let entry = decided(&caller, &decision)?;
         let gated = is_gated(entry);

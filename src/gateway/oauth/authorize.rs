@@ -19,6 +19,7 @@ use crate::platform::{clock, random};
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::super::credentials;
+use super::super::limits::logins;
 use super::clients::{Known, Realm, look_up};
 use super::page::{Asked, consent, failure, failure_as};
 use super::sign_in;
@@ -188,6 +189,7 @@ async fn by_key(call: &Call, request: &Form, known: &Known) -> Result<Result<All
         return Err(Problem::new(Code::NotConfigured, "The secret ADMIN_KEY is not set.").into());
     };
     let key = request.get("api_key").unwrap_or_default().trim();
+    logins::check(call)?;
     match auth::recognize(key, admin_key, None, Age::Current).await {
         // Only a key: what another token allows ends with it, and a grant would go on.
         Ok((Principal { principal, tenant, permissions, .. }, snapshot))
@@ -198,6 +200,7 @@ async fn by_key(call: &Call, request: &Form, known: &Known) -> Result<Result<All
         }
         Ok(_) => Ok(Err("Use an API key of your own.")),
         Err(problem) if problem.code == Code::Unauthenticated => {
+            logins::failed(call).await?;
             credentials::note(call, key, None).await;
             Ok(Err("This key is not valid (any more)."))
         }

@@ -24,6 +24,7 @@ use crate::platform::{calls, clock, crypto};
 use super::super::answer::internal;
 use super::super::call::Call;
 use super::super::credentials;
+use super::super::limits::logins;
 use super::{Failed, origin};
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -170,7 +171,17 @@ fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Shown<'f>>, Failed> {
     Ok(Some(Shown { id, secret: secret.map(Into::into), assertion: None, method }))
 }
 
+/// The client that asks; one that does not prove who it is counts as a failed login.
 pub async fn authenticate(call: &Call, form: &Form) -> Result<Known, Failed> {
+    logins::check(call)?;
+    let known = proven(call, form).await;
+    if let Err(Failed::Refused(Refused { error: Error::InvalidClient, .. })) = &known {
+        logins::failed(call).await?;
+    }
+    known
+}
+
+async fn proven(call: &Call, form: &Form) -> Result<Known, Failed> {
     let Some(shown) = shown(call, form)? else {
         return Err(refused(call, "", Some("malformed".into())).await);
     };

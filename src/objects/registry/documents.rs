@@ -106,7 +106,9 @@ impl Inner {
             changes: changes(&self.shown(Some(&known.document)), &Value::Null),
         };
         self.write(&change, || match kind {
-            Kind::Role | Kind::Issuer | Kind::Revocation | Kind::Webhook => self.tables.delete(kind.as_str(), id),
+            Kind::Role | Kind::Issuer | Kind::Limit | Kind::Revocation | Kind::Webhook => {
+                self.tables.delete(kind.as_str(), id)
+            }
             // So that the audit log can tell it from one that never was.
             Kind::Client => {
                 self.tables.delete(kind.as_str(), id)?;
@@ -133,7 +135,7 @@ impl Inner {
                 keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
             }
             // Of what a tenant has, its own registry knows.
-            Kind::Issuer | Kind::Client | Kind::Revocation | Kind::Tenant | Kind::Webhook => Vec::new(),
+            Kind::Issuer | Kind::Client | Kind::Limit | Kind::Revocation | Kind::Tenant | Kind::Webhook => Vec::new(),
         })
     }
 

@@ -124,6 +124,7 @@ pub enum Kind {
     Role,
     Issuer,
     Client,
+    Limit,
     /// A grant or a token that ended before its time.
     Revocation,
     /// Only in the registry of the deployment's own tenant.
@@ -133,7 +134,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [Kind::Role, Kind::Issuer, Kind::Client, Kind::Revocation, Kind::Tenant, Kind::Webhook];
+    pub const ALL: [Kind; 7] =
+        [Kind::Role, Kind::Issuer, Kind::Client, Kind::Limit, Kind::Revocation, Kind::Tenant, Kind::Webhook];
 
     /// As rows, events and the audit log name it.
     pub fn as_str(self) -> &'static str {
@@ -141,6 +143,7 @@ impl Kind {
             Kind::Role => "role",
             Kind::Issuer => "issuer",
             Kind::Client => "client",
+            Kind::Limit => "limit",
             Kind::Revocation => "revocation",
             Kind::Tenant => "tenant",
             Kind::Webhook => "webhook",

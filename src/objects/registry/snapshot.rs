@@ -12,6 +12,7 @@ use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
 use crate::core::issuer::Issuer;
+use crate::core::limit::Limit;
 use crate::core::measured::{HealthStatus, Measured};
 use crate::core::oauth::client::Client;
 use crate::core::oauth::grant::GrantKey;
@@ -125,6 +126,13 @@ impl Entry {
     }
 }
 
+/// A rate limit under its name.
+pub struct Policy {
+    pub name: String,
+    pub limit: Limit,
+    pub configured_at: Timestamp,
+}
+
 pub struct Snapshot {
     pub revision: u64,
     /// Grows with what is measured.
@@ -136,6 +144,7 @@ pub struct Snapshot {
     /// The tenant's own roles.
     roles: HashMap<String, Role>,
     pub issuers: Vec<Issuer>,
+    pub limits: Vec<Policy>,
     tenants: HashMap<String, usize>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
@@ -166,6 +175,11 @@ impl Snapshot {
         let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
         let issuers = data.kept.iter().filter(|kept| kept.kind == Document::Issuer);
         let issuers = issuers.filter_map(|kept| serde_json::from_str(kept.document.get()).ok()).collect();
+        let limit = |kept: &Kept| {
+            let limit = serde_json::from_str(kept.document.get()).ok()?;
+            Some(Policy { name: kept.id.clone(), limit, configured_at: kept.updated_at })
+        };
+        let limits = data.kept.iter().filter(|kept| kept.kind == Document::Limit).filter_map(limit).collect();
         let kept = data.kept.iter().enumerate();
         let living = kept.filter(|(_, kept)| kept.kind == Document::Tenant && kept.deleted_at.is_none());
         let tenants = living.map(|(at, kept)| (kept.id.clone(), at)).collect();
@@ -178,6 +192,7 @@ impl Snapshot {
             kept: data.kept,
             roles,
             issuers,
+            limits,
             grant_key: GrantKey::new(data.cursor_secret.as_bytes()),
             tenants,
             callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),

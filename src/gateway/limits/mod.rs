@@ -1,0 +1,323 @@
+//! Rate limits as requests meet them. A token is taken from what the isolate has; only when that is spent is the
+//! limit's object asked (`core/purse.rs` says when).
+//!
+//! Limits on requests of a tenant, role or key count every request whose credentials are good; those of a service or
+//! capability count what creates a context. Limits at a time are held by what creates a context, from before it is
+//! admitted until it is answered: one that is answered with 202 holds none any more.
+
+pub mod logins;
+mod policies;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use futures_channel::oneshot;
+use futures_util::future::{join_all, select};
+
+use crate::auth::Principal;
+use crate::core::bucket::{PORTION_MS, Report, Rule, Standing};
+use crate::core::limit::{Applied, Kind, headers, retry_after};
+use crate::core::problem::{Code, Problem};
+use crate::core::purse::{Purse, Step, Wish};
+use crate::core::time::Timestamp;
+use crate::objects::limits::messages::{Ask, Message, Reply};
+use crate::objects::registry::snapshot::{Policy, Snapshot};
+use crate::platform::http::Headers;
+use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
+use crate::platform::{Failure, clock, log, random};
+
+use super::answer::internal;
+use super::call::Call;
+
+pub use policies::{delete, get, list, put};
+
+/// Buckets an isolate knows; more are forgotten together, with what it had of them.
+const MOST_PURSES: usize = 10_000;
+/// Who waits for what another asked for looks this often, in milliseconds, and so long in all.
+const LOOK_MS: u64 = 5;
+const MOST_WAIT_MS: u64 = 8_000;
+/// What was not used for this long goes back, in milliseconds.
+const IDLE_MS: u64 = 500;
+/// A permit is renewed this often, in milliseconds.
+const RENEW_MS: u64 = 4_000;
+
+thread_local! {
+    static PURSES: RefCell<HashMap<String, Purse>> = RefCell::default();
+}
+
+fn with_purse<T>(bucket: &str, work: impl FnOnce(&mut Purse) -> T) -> T {
+    PURSES.with_borrow_mut(|purses| {
+        if let Some(purse) = purses.get_mut(bucket) {
+            return work(purse);
+        }
+        if purses.len() >= MOST_PURSES {
+            purses.clear();
+        }
+        work(purses.entry(bucket.into()).or_default())
+    })
+}
+
+/// What a request was held against.
+#[derive(Default)]
+pub struct Held {
+    /// By the name of the bucket.
+    applied: RefCell<Vec<(String, Applied)>>,
+    /// Permits: each goes back when its sender is gone.
+    permits: RefCell<Vec<oneshot::Sender<()>>>,
+    /// Milliseconds waited for limits.
+    pub waited_ms: Cell<u64>,
+}
+
+impl Held {
+    pub fn headers(&self, to: &mut Headers) {
+        let applied = self.applied.borrow();
+        if !applied.is_empty() {
+            let applied: Vec<Applied> = applied.iter().map(|(_, applied)| applied.clone()).collect();
+            let (policies, standing) = headers(&applied);
+            to.set("ratelimit-policy", &policies);
+            to.set("ratelimit", &standing);
+        }
+    }
+
+    /// For the benchmark: the next check is made as if it were the first.
+    pub fn forget(&self) {
+        self.applied.borrow_mut().clear();
+    }
+
+    fn note(&self, due: &Due, standing: Standing) {
+        let applied = Applied {
+            name: due.name.clone(),
+            quota: due.rule.quota,
+            window_seconds: (due.kind == Kind::Requests).then_some(due.rule.window_ms / 1000),
+            left: standing.left,
+            reset_ms: standing.reset_ms,
+        };
+        self.applied.borrow_mut().push((due.bucket.clone(), applied));
+    }
+
+    fn knows(&self, bucket: &str) -> bool {
+        self.applied.borrow().iter().any(|(known, _)| known == bucket)
+    }
+}
+
+/// A limit that a request is to be held against.
+#[derive(Clone)]
+struct Due {
+    /// The object's name.
+    bucket: String,
+    name: String,
+    kind: Kind,
+    rule: Rule,
+    configured_at: Timestamp,
+}
+
+impl Due {
+    fn of(policy: &Policy, tenant: &str, value: &str) -> Self {
+        Self {
+            bucket: format!("{tenant}/{}/{value}", policy.name),
+            name: policy.name.clone(),
+            kind: policy.limit.kind,
+            rule: Rule {
+                quota: policy.limit.quota,
+                window_ms: policy.limit.window_seconds.unwrap_or_default().max(1) * 1000,
+            },
+            configured_at: policy.configured_at,
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Reply, Failure> {
+        let message = Message { rule: self.rule, configured_at: self.configured_at, ask };
+        objects::send(Object::Limits, &self.bucket, "", &message, PATIENCE_MS).await
+    }
+
+    /// Tells the object something that nobody waits for. Once: what is lost comes back by itself.
+    async fn tell(&self, ask: Ask) {
+        if let Err(failure) = self.ask(ask).await {
+            let (bucket, detail) = (&self.bucket, &failure.0);
+            log(&format!(r#"{{"level":"warn","message":"limit not told","bucket":{bucket:?},"detail":{detail:?}}}"#));
+        }
+    }
+}
+
+/// What came of one limit.
+enum Outcome {
+    /// A token of this portion.
+    Token(u64, Standing),
+    Permit(u64, Standing),
+    Refused(Standing),
+}
+
+/// Holds a request of this principal against the limits that bind it.
+pub async fn asker(call: &Call, principal: &Principal, snapshot: &Snapshot) -> Result<(), Problem> {
+    if snapshot.limits.is_empty() {
+        return Ok(());
+    }
+    // A limit that was set too low has to be taken back by somebody.
+    if call.path.starts_with("/v1/limits") && principal.may("limits:write") {
+        return Ok(());
+    }
+    let requests = snapshot.limits.iter().filter(|policy| policy.limit.kind == Kind::Requests);
+    let dues = requests.filter_map(|policy| {
+        let value = policy.limit.of_asker(&principal.principal, &principal.role)?;
+        Some(Due::of(policy, &principal.tenant, &value))
+    });
+    hold(call, dues.collect()).await
+}
+
+/// Holds what creates a context against the limits on that.
+pub async fn work(
+    call: &Call,
+    principal: &Principal,
+    snapshot: &Snapshot,
+    service: &str,
+    capability: &str,
+) -> Result<(), Problem> {
+    let dues = snapshot.limits.iter().filter_map(|policy| {
+        let asker = || policy.limit.of_asker(&principal.principal, &principal.role);
+        let of_asker = if policy.limit.kind == Kind::Concurrent { asker() } else { None };
+        let value = of_asker.or_else(|| policy.limit.of_work(service, capability))?;
+        Some(Due::of(policy, &principal.tenant, &value))
+    });
+    hold(call, dues.collect()).await
+}
+
+/// Takes what is due of every limit, or of none.
+async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
+    dues.retain(|due| !call.limits.knows(&due.bucket));
+    if dues.is_empty() {
+        return Ok(());
+    }
+    let before = clock::now();
+    // What is known to be refused takes nothing of the others.
+    let shut = |due: &Due| {
+        with_purse(&due.bucket, |purse| purse.is_shut(before).then(|| Outcome::Refused(purse.standing(before))))
+    };
+    let mut outcomes: Vec<Option<Outcome>> = dues.iter().map(shut).collect();
+    if outcomes.iter().all(Option::is_none) {
+        let taken = join_all(dues.iter().map(|due| take(call, due))).await;
+        call.limits.waited_ms.set(call.limits.waited_ms.get() + clock::now().since(before));
+        outcomes = taken.into_iter().map(|taken| taken.map(Some)).collect::<Result<_, _>>().map_err(internal)?;
+    }
+    let mut refused = Vec::new();
+    for (due, outcome) in dues.iter().zip(&outcomes) {
+        let Some(outcome) = outcome else { continue };
+        let (Outcome::Token(_, standing) | Outcome::Permit(_, standing) | Outcome::Refused(standing)) = outcome;
+        call.limits.note(due, *standing);
+        if let Outcome::Refused(standing) = outcome {
+            refused.push((due.name.clone(), standing.reset_ms));
+        }
+        if let Outcome::Permit(permit, _) = outcome {
+            keep_permit(call, due, *permit);
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    for (due, outcome) in dues.iter().zip(&outcomes) {
+        if let Some(Outcome::Token(number, _)) = outcome {
+            put_back(call, due, *number);
+        }
+    }
+    Err(exceeded(refused))
+}
+
+/// RFC 9457, with the type that draft-ietf-httpapi-ratelimit-headers registers.
+fn exceeded(refused: Vec<(String, u64)>) -> Problem {
+    let reset_ms = refused.iter().map(|(_, reset_ms)| *reset_ms).max().unwrap_or_default();
+    let seconds = retry_after(reset_ms, random::number());
+    let violated: Box<[String]> = refused.into_iter().map(|(name, _)| name).collect();
+    let detail = format!("Over the limit: {}. Try again in {seconds} s.", violated.join(", "));
+    Problem { violated, ..Problem::new(Code::RateLimited, detail) }.with_header("Retry-After", seconds.to_string())
+}
+
+async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
+    if due.kind == Kind::Concurrent {
+        return match due.ask(Ask::Acquire).await? {
+            Reply::Permit { permit, standing } => Ok(Outcome::Permit(permit, standing)),
+            Reply::Refused { standing } => Ok(Outcome::Refused(standing)),
+            _ => Err(Failure("the limit answered something else".into())),
+        };
+    }
+    let until = clock::now().plus_ms(MOST_WAIT_MS);
+    loop {
+        let now = clock::now();
+        match with_purse(&due.bucket, |purse| (purse.take(now), purse.standing(now))) {
+            (Step::Taken(number), standing) => return Ok(Outcome::Token(number, standing)),
+            (Step::Refused, standing) => return Ok(Outcome::Refused(standing)),
+            _ if now >= until => return Err(Failure("nobody was told of a limit".into())),
+            // Another request's I/O cannot be waited for; what it brings can.
+            (Step::Wait, _) => clock::pause(LOOK_MS).await,
+            (Step::Ask(wish), _) => {
+                if let Some(outcome) = ask(call, due, wish, now).await? {
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+}
+
+/// Asks the object for tokens; gives nothing when what it gave came too late to be used.
+async fn ask(call: &Call, due: &Due, wish: Wish, asked_at: Timestamp) -> Result<Option<Outcome>, Failure> {
+    let Wish { wanted, reports } = wish;
+    let reply = due.ask(Ask::Take { wanted, reports }).await;
+    let now = clock::now();
+    match reply {
+        Ok(Reply::Given { portion, standing }) => {
+            if portion.tokens > 1 {
+                watch(call, due, portion.number);
+            }
+            Ok(with_purse(&due.bucket, |purse| {
+                let usable = purse.given(portion, standing, asked_at, now);
+                usable.then(|| Outcome::Token(portion.number, purse.standing(now)))
+            }))
+        }
+        Ok(Reply::Refused { standing }) => {
+            with_purse(&due.bucket, |purse| purse.refused(standing, now));
+            Ok(Some(Outcome::Refused(standing)))
+        }
+        other => {
+            with_purse(&due.bucket, Purse::failed);
+            other.and_then(|_| Err(Failure("the limit answered something else".into())))
+        }
+    }
+}
+
+/// Gives back what nobody here uses of a portion, so that others need not wait until it is over.
+fn watch(call: &Call, due: &Due, number: u64) {
+    let due = due.clone();
+    call.keep_running(async move {
+        for _ in 0..=PORTION_MS / IDLE_MS {
+            clock::pause(IDLE_MS).await;
+            let now = clock::now();
+            let (report, has) = with_purse(&due.bucket, |purse| (purse.give_up(number, now), purse.has(number)));
+            match report {
+                Some(report) => return due.tell(Ask::Report(report)).await,
+                None if has => {}
+                None => return,
+            }
+        }
+    });
+}
+
+fn put_back(call: &Call, due: &Due, number: u64) {
+    let report: Option<Report> = with_purse(&due.bucket, |purse| purse.put_back(number));
+    if let Some(report) = report {
+        let due = due.clone();
+        call.keep_running(async move { due.tell(Ask::Report(report)).await });
+    }
+}
+
+/// Keeps a permit alive until the request is answered, and gives it back then.
+fn keep_permit(call: &Call, due: &Due, permit: u64) {
+    let (sender, mut answered) = oneshot::channel();
+    call.limits.permits.borrow_mut().push(sender);
+    let due = due.clone();
+    call.keep_running(async move {
+        loop {
+            match select(&mut answered, std::pin::pin!(clock::pause(RENEW_MS))).await {
+                futures_util::future::Either::Left(_) => return due.tell(Ask::Release { permit }).await,
+                futures_util::future::Either::Right(_) => due.tell(Ask::Renew { permit }).await,
+            }
+        }
+    });
+}

@@ -1,0 +1,70 @@
+//! `/v1/limits`: rate-limit policies and whom they bind.
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+use crate::core::limit::{self, Limit};
+use crate::core::problem::Problem;
+use crate::core::time::{Timestamp, as_text};
+use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+
+use super::super::answer::Answer;
+use super::super::call::{Call, Caller};
+use super::super::lists::page;
+use super::super::roles::etag;
+use super::super::services::{ask_registry, checked_id, refusal};
+
+#[derive(Serialize)]
+struct LimitView<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    limit: Limit,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    updated_at: Timestamp,
+}
+
+fn view(kept: &Kept) -> Result<LimitView<'_>, Problem> {
+    let limit = serde_json::from_str(kept.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(LimitView { name: &kept.id, limit, created_at: kept.created_at, updated_at: kept.updated_at })
+}
+
+pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    caller.principal.require("limits:write")?;
+    let id = checked_id(name)?;
+    let condition = call.condition()?;
+    let body = call.json_body().await?;
+    let limit = limit::read(std::str::from_utf8(&body).unwrap_or_default()).map_err(Problem::invalid)?;
+    let document = to_raw_value(&limit).map_err(|error| Problem::internal(error.to_string()))?;
+    match ask_registry(caller, Ask::Put { kind: Kind::Limit, id, document, condition }).await? {
+        Reply::Kept { kept, created } => {
+            let answer = Answer::json(if created { 201 } else { 200 }, &view(&kept)?)?.with("etag", &etag(&kept));
+            Ok(if created { answer.with("location", &format!("/v1/limits/{name}")) } else { answer })
+        }
+        other => Err(refusal(other, "limit")),
+    }
+}
+
+pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    caller.principal.require("limits:write")?;
+    let ask = Ask::Delete { kind: Kind::Limit, id: name.into(), condition: call.condition()? };
+    match ask_registry(caller, ask).await? {
+        Reply::Done => Ok(Answer::empty(204)),
+        other => Err(refusal(other, "limit")),
+    }
+}
+
+pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    caller.principal.require("limits:read")?;
+    let kept = caller.snapshot.kept(Kind::Limit).find(|kept| kept.id == name);
+    let kept = kept.ok_or_else(|| Problem::not_found("limit"))?;
+    Ok(Answer::json(200, &view(kept)?)?.with("etag", &etag(kept)))
+}
+
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("limits:read")?;
+    call.only_query(&[])?;
+    let data = caller.snapshot.kept(Kind::Limit).map(view).collect::<Result<Vec<_>, _>>()?;
+    page(call, &data, None)
+}

@@ -1,0 +1,46 @@
+//! What is asked of a `RateLimiter`, and what it replies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::bucket::{Portion, Report, Rule, Standing};
+use crate::core::time::Timestamp;
+
+/// A question, with the limit it is about as the asker knows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub rule: Rule,
+    /// When that was configured; the newest counts.
+    pub configured_at: Timestamp,
+    pub ask: Ask,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Up to so many tokens, after what is told of earlier ones.
+    Take {
+        wanted: u64,
+        #[serde(default)]
+        reports: Vec<Report>,
+    },
+    /// How much of a portion was used.
+    Report(Report),
+    /// A permit, of a limit on what happens at a time.
+    Acquire,
+    /// Keeps a permit alive.
+    Renew {
+        permit: u64,
+    },
+    Release {
+        permit: u64,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Given { portion: Portion, standing: Standing },
+    Permit { permit: u64, standing: Standing },
+    Refused { standing: Standing },
+    Done,
+}

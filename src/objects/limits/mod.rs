@@ -1,0 +1,249 @@
+//! `RateLimiter`: the tokens or permits of one limit, for one whom or what it binds; one truth for the whole world.
+//!
+//! A shell around `core/bucket.rs` and `core/permits.rs`. What was given is in memory. On disk is one row that is ahead of
+//! that by a twentieth of the quota while the bucket is busy, and exact when it rests: what is ahead counts as given after
+//! a restart, so less is let through then for a window, never more. An alarm deletes the row once all has come back.
+
+pub mod messages;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::core::bucket::{Bucket, Kept, PORTION_MS, Rule, Standing};
+use crate::core::permits::Permits;
+use crate::core::time::Timestamp;
+use crate::objects::reply;
+use crate::platform::objects::Kind;
+use crate::platform::sql::Sql;
+use crate::platform::{Failure, clock, log, tasks};
+
+use messages::{Ask, Message, Reply};
+
+/// Who finds nothing left waits this long for what others have not used, in milliseconds.
+const MOST_WAIT_MS: u64 = PORTION_MS + 1_000;
+/// How often it looks.
+const LOOK_MS: u64 = 50;
+/// How often it is looked whether a bucket rests, in milliseconds.
+const REST_MS: u64 = 1_000;
+/// The row goes this long after it is needed no more, in milliseconds.
+const IDLE_MS: u64 = 60_000;
+
+const CREATE: &str =
+    "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID";
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    #[serde(default)]
+    tokens: Option<Kept>,
+    #[serde(default)]
+    permits: u64,
+}
+
+struct Inner {
+    sql: Sql,
+    rule: Cell<Rule>,
+    configured_at: Cell<Timestamp>,
+    bucket: RefCell<Bucket>,
+    permits: RefCell<Permits>,
+    /// As it is on disk.
+    state: RefCell<State>,
+    /// An alarm is set, as far as this instance knows.
+    armed: Cell<bool>,
+    /// A task waits for the bucket to rest.
+    settles: Cell<bool>,
+}
+
+#[wasm_bindgen]
+pub struct RateLimiter(Rc<Inner>);
+
+#[wasm_bindgen]
+impl RateLimiter {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue, _env: &JsValue) -> Result<RateLimiter, JsValue> {
+        let inner = Inner::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+        Ok(Self(Rc::new(inner)))
+    }
+
+    /// `message` is a [`messages::Message`]. Answered at once, but where it is worth to wait for what others have.
+    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
+        let Message { rule, configured_at, ask } =
+            serde_json::from_str(message).map_err(|error| js_sys::Error::new(&error.to_string()))?;
+        let inner = self.0.clone();
+        inner.know(rule, configured_at);
+        let answered = tasks::turn(|| inner.answer(ask));
+        match answered {
+            Ok(Reply::Refused { .. }) if inner.bucket.borrow().is_waited_for() => {
+                Ok(tasks::promise(async move { reply(inner.answer_later().await) }))
+            }
+            answered => reply(answered),
+        }
+    }
+
+    pub fn alarm(&self) -> JsValue {
+        let woken = self.0.wake().map(|()| JsValue::UNDEFINED).map_err(|failure| JsValue::from_str(&failure.0));
+        tasks::promise(async move { woken })
+    }
+}
+
+impl Inner {
+    fn open(state: &JsValue) -> Result<Self, Failure> {
+        let sql = Sql::of(state, Kind::Limits);
+        sql.run(CREATE, &[])?;
+        let row = sql.first("SELECT document FROM kept WHERE name = 'state'", &[])?;
+        let text = row.and_then(|row| row.text(0));
+        let known: Option<State> = text.map(|text| serde_json::from_str(&text)).transpose()?;
+        let armed = Cell::new(known.is_some());
+        let (state, now) = (known.unwrap_or_default(), clock::now());
+        // What the limit is comes with the first question.
+        let rule = Rule { quota: 0, window_ms: 1 };
+        let bucket = match &state.tokens {
+            Some(kept) => Bucket::restore(kept, Rule { quota: 0, window_ms: kept.window_ms.max(1) }, now),
+            None => Bucket::new(rule, now),
+        };
+        let permits = Permits::restore(state.permits, now);
+        Ok(Self {
+            sql,
+            rule: Cell::new(rule),
+            configured_at: Cell::default(),
+            bucket: RefCell::new(bucket),
+            permits: RefCell::new(permits),
+            state: RefCell::new(state),
+            armed,
+            settles: Cell::new(false),
+        })
+    }
+
+    fn know(&self, rule: Rule, configured_at: Timestamp) {
+        if configured_at >= self.configured_at.get() {
+            self.configured_at.set(configured_at);
+            self.rule.set(rule);
+            self.bucket.borrow_mut().change(rule);
+        }
+    }
+
+    fn answer(self: &Rc<Self>, ask: Ask) -> Result<Reply, Failure> {
+        let now = clock::now();
+        match ask {
+            Ask::Take { wanted, reports } => {
+                for report in reports {
+                    self.bucket.borrow_mut().report(report, now);
+                }
+                self.take(wanted, now)
+            }
+            Ask::Report(report) => {
+                self.bucket.borrow_mut().report(report, now);
+                Ok(Reply::Done)
+            }
+            Ask::Acquire => self.acquire(now),
+            Ask::Renew { permit } => {
+                self.permits.borrow_mut().renew(permit, now);
+                Ok(Reply::Done)
+            }
+            Ask::Release { permit } => {
+                self.permits.borrow_mut().release(permit);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, wanted: u64, now: Timestamp) -> Result<Reply, Failure> {
+        let (portion, standing, kept, all_back) = {
+            let mut bucket = self.bucket.borrow_mut();
+            let portion = bucket.take(wanted, now);
+            (portion, bucket.standing(now), bucket.to_keep(), bucket.full_at(now))
+        };
+        let Some(portion) = portion else { return Ok(Reply::Refused { standing }) };
+        if let Some(kept) = kept {
+            let settles = kept.ahead > 0;
+            self.state.borrow_mut().tokens = Some(kept);
+            self.keep(all_back.unwrap_or(now))?;
+            if settles {
+                self.settle_soon();
+            }
+        }
+        Ok(Reply::Given { portion, standing })
+    }
+
+    /// Once nobody has asked for a while: writes what was given exactly, so that a restart loses nothing.
+    fn settle_soon(self: &Rc<Self>) {
+        if self.settles.replace(true) {
+            return;
+        }
+        let inner = self.clone();
+        tasks::spawn(async move {
+            while !inner.bucket.borrow().is_resting(clock::now()) {
+                clock::pause(REST_MS).await;
+            }
+            inner.settles.set(false);
+            let kept = inner.bucket.borrow_mut().to_rest();
+            if let Some(kept) = kept {
+                inner.state.borrow_mut().tokens = Some(kept);
+                if let Err(failure) = inner.keep(clock::now()) {
+                    log(&format!(r#"{{"level":"warn","message":"limit not kept","detail":{:?}}}"#, failure.0));
+                }
+            }
+        });
+    }
+
+    /// Waits until somebody has given back what they did not use.
+    async fn answer_later(self: &Rc<Self>) -> Result<Reply, Failure> {
+        let until = clock::now().plus_ms(MOST_WAIT_MS);
+        loop {
+            clock::pause(LOOK_MS).await;
+            let now = clock::now();
+            let reply = self.take(1, now)?;
+            let waits = matches!(reply, Reply::Refused { .. }) && self.bucket.borrow().is_waited_for();
+            if !waits || now >= until {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn acquire(&self, now: Timestamp) -> Result<Reply, Failure> {
+        let mut permits = self.permits.borrow_mut();
+        let quota = self.rule.get().quota;
+        let Some(permit) = permits.acquire(quota, now) else {
+            return Ok(Reply::Refused { standing: Standing { left: 0, reset_ms: permits.next_end_ms(now) } });
+        };
+        let standing = Standing { left: permits.left(quota, now), reset_ms: 0 };
+        if let Some(out) = permits.to_keep(quota) {
+            self.state.borrow_mut().permits = out;
+            self.keep(now)?;
+        }
+        Ok(Reply::Permit { permit, standing })
+    }
+
+    /// Writes the row; the platform holds the reply back until it is on disk.
+    fn keep(&self, all_back: Timestamp) -> Result<(), Failure> {
+        let text = serde_json::to_string(&*self.state.borrow())?;
+        self.sql.run(
+            "INSERT INTO kept (name, document) VALUES ('state', ?) \
+             ON CONFLICT (name) DO UPDATE SET document = excluded.document",
+            &[(&text).into()],
+        )?;
+        if !self.armed.replace(true) {
+            self.sql.set_alarm(all_back.plus_ms(IDLE_MS));
+        }
+        Ok(())
+    }
+
+    /// The alarm: deletes what nobody needs any more.
+    fn wake(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        let all_back = self.bucket.borrow_mut().full_at(now);
+        let idle = self.permits.borrow_mut().is_idle(now);
+        if all_back.is_none() && idle {
+            self.sql.run("DELETE FROM kept", &[])?;
+            self.armed.set(false);
+            *self.state.borrow_mut() = State::default();
+            *self.bucket.borrow_mut() = Bucket::new(self.rule.get(), now);
+            *self.permits.borrow_mut() = Permits::restore(0, now);
+        } else {
+            self.sql.set_alarm(all_back.unwrap_or(now).plus_ms(IDLE_MS));
+        }
+        Ok(())
+    }
+}
