@@ -2,6 +2,7 @@
 // The table for people. What it shows and more, every round included, is in results/latest.json.
 import { ASSUMPTIONS, perMillion } from "./prices.mjs";
 import { sum } from "./costs.mjs";
+import { MORE_CHECKS } from "./targets.mjs";
 
 /**
  * @typedef {import("./rounds.mjs").ScenarioFigures} ScenarioFigures
@@ -33,6 +34,15 @@ function scenarioRows(scenario) {
     fixed(median.p50, 2), percent(spread.p50, rounds.length), fixed(median.p99, 2), fixed(median.cpuMs, 3), percent(spread.cpuMs, rounds.length),
     fixed(median.rss), fixed(median.peak), median.answerBytes === undefined ? "" : fixed(median.answerBytes),
   ]);
+  const { limited, checked } = scenario.sides;
+  if (limited && checked) {
+    // The difference is of so many checks; what is without any follows from that.
+    const one = ((checked.median.cpuMs ?? NaN) - (limited.median.cpuMs ?? NaN)) / MORE_CHECKS;
+    const none = (limited.median.cpuMs ?? NaN) - one;
+    rows.push(["", "one check: who, whether, how much", "", "", "", "", "", fixed(one, 4), "", "", "", ""]);
+    rows.push(["", "on top of no checks", "", "", "", "", "", `+${(100 * one / none).toFixed(1)}%`, "", "", "", ""]);
+    return rows;
+  }
   const times = (/** @type {number | null} */ value) => (value === null ? "" : `×${value.toFixed(2)}`);
   const { perSecond, p50, cpuMs } = scenario.ratio;
   rows.push(["", "gateway / comparator", times(perSecond), "", times(p50), "", "", times(cpuMs), "", "", "", ""]);

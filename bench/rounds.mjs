@@ -41,7 +41,7 @@ const ratio = (a, b) => (a === null || a === undefined || !b ? null : a / b);
 
 /**
  * @param {import("./scenarios.mjs").Scenario} scenario @param {import("./scenarios.mjs").Bench} bench
- * @param {Record<Side, import("./targets.mjs").Target>} targets @param {(line: string) => void} say
+ * @param {Partial<Record<Side, import("./targets.mjs").Target>>} targets @param {(line: string) => void} say
  * @returns {Promise<ScenarioFigures>}
  */
 export async function runScenario(scenario, bench, targets, say) {
@@ -50,9 +50,11 @@ export async function runScenario(scenario, bench, targets, say) {
   for (let round = 0; round < bench.options.rounds; round += 1) {
     const first = round % scenario.sides.length;
     for (const side of [...scenario.sides.slice(first), ...scenario.sides.slice(0, first)]) {
+      const target = targets[side];
+      if (!target) throw new Error(`${side} was not started`);
       say(`${scenario.key} ${scenario.title}: round ${round + 1} of ${bench.options.rounds}, ${side}`);
       try {
-        (cells[side] ??= []).push(await scenario.run(bench, targets[side]));
+        (cells[side] ??= []).push(await scenario.run(bench, target));
       } catch (error) {
         throw new Error(`${side}, scenario ${scenario.key} (${scenario.title}), round ${round + 1}: ${error instanceof Error ? error.message : error}`);
       }

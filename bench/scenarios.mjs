@@ -153,6 +153,10 @@ export const SCENARIOS = [
       ? steady(bench, target, [directCall()], "ok")
       : steady(bench, target, [contextRequest("lookup", "wait=10", target)], "completed"),
   },
+  {
+    key: "checks", title: "as b, with a rate limit", sides: ["limited", "checked"],
+    run: (bench, target) => steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
+  },
   { key: "d", title: "respond-async, until all have ended", sides: BOTH, run: asynchronous },
   { key: "e", title: "GET a context", sides: BOTH, run: reading },
   ...[...EVENTS.keys()].map((count) => ({

@@ -8,7 +8,7 @@ import { report } from "./report.mjs";
 import { runScenario } from "./rounds.mjs";
 import { SCENARIOS } from "./scenarios.mjs";
 import { sizes, startups } from "./startup.mjs";
-import { startComparator, startGateway, startUpstream } from "./targets.mjs";
+import { startComparator, startGateway, startLimited, startUpstream } from "./targets.mjs";
 import { here } from "./workerd.mjs";
 
 /** @typedef {import("./options.mjs").Options} Options */
@@ -59,15 +59,20 @@ export async function runSuite(options) {
       say("cold starts");
       results.startup = await startups(runFolder, options.startups, standIn);
     }
-    const scenarios = SCENARIOS.filter(({ key }) => wants(key));
+    // The comparator has no checks to be measured.
+    const scenarios = SCENARIOS.filter(({ key }) => wants(key) && !(standIn && key === "checks"));
     if (scenarios.length > 0) {
       const targets = {
         upstream,
         gateway: await (standIn ? startComparator : startGateway)(runFolder, upstream.port),
         comparator: await startComparator(runFolder, upstream.port),
+        ...(scenarios.some(({ key }) => key === "checks") && {
+          limited: await startLimited("limited", runFolder, upstream.port),
+          checked: await startLimited("checked", runFolder, upstream.port),
+        }),
       };
       for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench, targets, say));
-      await Promise.all([targets.gateway.end(), targets.comparator.end()]);
+      await Promise.all([targets.gateway, targets.comparator, targets.limited, targets.checked].map((target) => target?.end()));
     }
     if (wants("costs")) {
       for (const side of /** @type {const} */ (["gateway", "comparator"])) {

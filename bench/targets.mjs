@@ -6,7 +6,7 @@ import { end, startNode, startWorkerd } from "./processes.mjs";
 import { comparatorSpec, gatewaySpec, writeConfig } from "./workerd.mjs";
 
 /**
- * @typedef {"gateway" | "comparator" | "upstream"} Side
+ * @typedef {"gateway" | "comparator" | "upstream" | "limited" | "checked"} Side
  * @typedef {{ side: Side, pid: number, port: number, folder: string | null, headers: Record<string, string>,
  *   admin: Record<string, string>, tellPath: string, queuePort: number | null, end(): Promise<void> }} Target
  */
@@ -42,8 +42,30 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
 }
 
 /** @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars] @returns {Promise<Target>} */
-export async function startGateway(runFolder, upstreamPort, vars = {}) {
-  const folder = ownFolder(runFolder, "gateway");
+export function startGateway(runFolder, upstreamPort, vars = {}) {
+  return startAs("gateway", runFolder, upstreamPort, vars);
+}
+
+/** How many times more the side `checked` makes its checks. */
+export const MORE_CHECKS = 20;
+
+/**
+ * A gateway where the load's requests are under a rate limit that is far away; as the side `checked` it checks who asks,
+ * whether they may and within which limits many times more for each request.
+ * @param {"limited" | "checked"} side @param {string} runFolder @param {number} upstreamPort @returns {Promise<Target>}
+ */
+export async function startLimited(side, runFolder, upstreamPort) {
+  /** @type {Record<string, string>} */
+  const vars = side === "checked" ? { MORE_CHECKS: String(MORE_CHECKS) } : {};
+  const target = await startAs(side, runFolder, upstreamPort, vars);
+  const limit = { kind: "requests", quota: 1_000_000_000, window_seconds: 60, binds: { role: "caller" } };
+  insist(await ask(target.port, "PUT", "/v1/limits/load", target.admin, JSON.stringify(limit)), "PUT /v1/limits/load");
+  return target;
+}
+
+/** @param {Side} side @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} vars @returns {Promise<Target>} */
+async function startAs(side, runFolder, upstreamPort, vars) {
+  const folder = ownFolder(runFolder, side);
   const adminKey = randomBytes(32).toString("base64url");
   const sockets = writeConfig(folder, gatewaySpec({ ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", ...vars }));
   const { child, ports } = await startWorkerd(folder, sockets);
@@ -52,7 +74,7 @@ export async function startGateway(runFolder, upstreamPort, vars = {}) {
   try {
     const headers = await prepare(port, admin, upstreamPort);
     return {
-      side: "gateway", pid: child.pid ?? 0, port, folder, headers, admin, tellPath: "/v1/contexts",
+      side, pid: child.pid ?? 0, port, folder, headers, admin, tellPath: "/v1/contexts",
       queuePort: ports.queue ?? null, end: () => end(child),
     };
   } catch (error) {
