@@ -30,6 +30,7 @@ pub mod lifecycle;
 pub mod limit;
 pub mod line;
 pub mod mac;
+pub mod mcp;
 pub mod measured;
 pub mod oauth;
 pub mod permission;

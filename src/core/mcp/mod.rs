@@ -1,0 +1,19 @@
+//! The Model Context Protocol, as far as no platform is needed: what a message is, which era it belongs to, whether
+//! its headers say what its body says, what a tool looks like.
+//!
+//! One URL serves revision 2026-07-28 ("modern": each request says for itself what it is) and those of 2025
+//! ("legacy": they begin with `initialize`). Kept out: who may ask, and everything that takes time.
+
+pub mod era;
+pub mod error;
+pub mod header;
+pub mod message;
+pub mod mirror;
+pub mod origin;
+pub mod reply;
+pub mod tool;
+
+/// The modern revision.
+pub const MODERN: &str = "2026-07-28";
+/// The legacy revisions, the latest first.
+pub const LEGACY: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];

@@ -1,0 +1,191 @@
+//! Capabilities as tools: their names, and how they are listed.
+//!
+//! At `/mcp` a tool is called `service__capability`, of 1 to 64 letters, digits, `_` and `-`, which is what clients
+//! take. At `/mcp/{service}` it has the service's own name for it.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::super::json::Object;
+use super::super::service::Capability;
+
+const BETWEEN: &str = "__";
+const MAX_NAME: usize = 64;
+/// Hexadecimal digits that tell names apart which had to be changed.
+const DIGITS: usize = 8;
+
+/// The name at `/mcp`. One that is too long or has other characters is cut to what fits, with a digest of the whole.
+pub fn name_of(service: &str, capability: &str) -> String {
+    let name = format!("{service}{BETWEEN}{capability}");
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if name.len() <= MAX_NAME && name.bytes().all(fits) {
+        return name;
+    }
+    let kept = MAX_NAME - DIGITS - 1;
+    let mut short: String =
+        name.bytes().take(kept).map(|byte| if fits(byte) { char::from(byte) } else { '_' }).collect();
+    short.push('_');
+    for byte in Sha256::digest(&name).into_iter().take(DIGITS / 2) {
+        short.push_str(&format!("{byte:02x}"));
+    }
+    short
+}
+
+/// Whether a name may be that of a tool of this service: says no to most without making names.
+pub fn may_be_of(name: &str, service: &str) -> bool {
+    let service = service.as_bytes();
+    let kept = service.len().min(MAX_NAME - DIGITS - 1);
+    name.as_bytes().get(..kept) == service.get(..kept)
+}
+
+/// What a root says of its type: nothing, an object, or something else.
+enum Root {
+    Open,
+    Object,
+    Other,
+}
+
+fn root(schema: &RawValue) -> Root {
+    let Ok(mut members) = Object::new(schema.get(), "#") else {
+        // `true` and `false`
+        return if schema.get() == "true" { Root::Open } else { Root::Other };
+    };
+    match members.raw_or_null("type").map(RawValue::get) {
+        None => Root::Open,
+        Some(r#""object""#) => Root::Object,
+        Some(_) => Root::Other,
+    }
+}
+
+/// The input schema as a tool shows it: an object at its root, as arguments always are. Nothing when no arguments
+/// could match.
+fn input(schema: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    let Some(schema) = schema else { return Some(Cow::Borrowed(r#"{"type":"object"}"#)) };
+    match root(schema) {
+        Root::Object => Some(Cow::Borrowed(schema.get())),
+        Root::Open => {
+            let rest = schema.get().strip_prefix('{').unwrap_or("}").trim_ascii_start();
+            let comma = if rest.starts_with('}') { "" } else { "," };
+            Some(Cow::Owned(format!(r#"{{"type":"object"{comma}{rest}"#)))
+        }
+        Root::Other => None,
+    }
+}
+
+/// Writes a tool as it is listed; nothing when it cannot be one. Schemas stay as they were registered. In the legacy
+/// era what a tool gives is an object, and nothing else has a schema.
+pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<String> {
+    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let input = input(capability.input_schema.as_deref())?;
+    let mut text = format!(r#"{{"name":{}"#, quoted(name));
+    if !capability.description.is_empty() {
+        text.push_str(r#","description":"#);
+        text.push_str(&quoted(&capability.description));
+    }
+    text.push_str(r#","inputSchema":"#);
+    text.push_str(&input);
+    let output = capability.output_schema.as_deref().filter(|schema| match root(schema) {
+        Root::Object => true,
+        Root::Open | Root::Other => !legacy && schema.get().starts_with('{'),
+    });
+    if let Some(output) = output {
+        text.push_str(r#","outputSchema":"#);
+        text.push_str(output.get());
+    }
+    if capability.idempotent {
+        text.push_str(r#","annotations":{"idempotentHint":true}"#);
+    }
+    text.push('}');
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn capability(more: Value) -> Capability {
+        let mut document = json!({"name": "echo", "version": "1.0.0", "idempotent": false, "durable": true,
+            "timeout_seconds": 60, "permissions": []});
+        for (name, value) in more.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        serde_json::from_str(&document.to_string()).unwrap()
+    }
+
+    fn shown(more: Value, legacy: bool) -> Option<Value> {
+        listed("echo", &capability(more), legacy).map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn a_name_that_fits_is_the_two_names() {
+        assert_eq!(name_of("llm", "generate_text"), "llm__generate_text");
+        let odd = name_of("llm", "v1.chat");
+        assert_ne!(odd, name_of("llm", "v1_chat"));
+        assert!(odd.starts_with("llm__v1_chat_"), "{odd}");
+        let long = name_of(&"a".repeat(40), &"b".repeat(40));
+        assert_eq!(long.len(), 64);
+        assert_ne!(long, name_of(&"a".repeat(40), &"b".repeat(41)));
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_shown() {
+        assert_eq!(shown(json!({}), false), Some(json!({"name": "echo", "inputSchema": {"type": "object"}})));
+        let full = json!({"description": "Says \"it\" again", "idempotent": true,
+            "input_schema": {"type": "object", "x-unknown": 1}, "output_schema": {"type": "object"}});
+        let expected = json!({"name": "echo", "description": "Says \"it\" again", "inputSchema": {"type": "object", "x-unknown": 1},
+            "outputSchema": {"type": "object"}, "annotations": {"idempotentHint": true}});
+        assert_eq!(shown(full, true), Some(expected));
+    }
+
+    #[test]
+    fn arguments_are_an_object_whatever_the_schema_leaves_open() {
+        let with =
+            |schema: Value| shown(json!({"input_schema": schema}), false).map(|tool| tool["inputSchema"].clone());
+        assert_eq!(with(json!({"required": ["a"]})), Some(json!({"type": "object", "required": ["a"]})));
+        assert_eq!(with(json!({})), Some(json!({"type": "object"})));
+        assert_eq!(with(json!(true)), Some(json!({"type": "object"})));
+        assert_eq!(with(json!({"type": "string"})), None);
+        assert_eq!(with(json!(false)), None);
+    }
+
+    #[test]
+    fn the_legacy_era_knows_objects_as_output_only() {
+        let with = |schema: Value, legacy| {
+            shown(json!({"output_schema": schema}), legacy).unwrap().get("outputSchema").cloned()
+        };
+        assert_eq!(with(json!({"type": "array"}), false), Some(json!({"type": "array"})));
+        assert_eq!(with(json!({"type": "array"}), true), None);
+        assert_eq!(with(json!({"minimum": 1}), true), None);
+        assert_eq!(with(json!(true), false), None);
+    }
+
+    #[test]
+    fn a_schema_stays_byte_for_byte() {
+        let text = r#"{ "type" : "object","$defs":{"a":{"const":1.0}} , "properties":{}}"#;
+        let document = format!(
+            r#"{{"name":"a","version":"1.0.0","idempotent":false,"durable":true,"timeout_seconds":1,"permissions":[],"input_schema":{text}}}"#
+        );
+        let tool = listed("a", &serde_json::from_str(&document).unwrap(), false).unwrap();
+        assert!(tool.contains(text), "{tool}");
+    }
+
+    proptest! {
+        /// Clients take every name, and two capabilities of one service never share one.
+        #[test]
+        fn names_are_taken_by_clients_and_differ(
+            service in "[a-z0-9][a-z0-9_-]{0,63}",
+            one in "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}",
+            other in "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}",
+        ) {
+            let name = name_of(&service, &one);
+            prop_assert!((1..=64).contains(&name.len()));
+            prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
+            prop_assert!(may_be_of(&name, &service));
+            prop_assert_eq!(name == name_of(&service, &other), one == other);
+        }
+    }
+}
