@@ -21,7 +21,7 @@ use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, decide_surely};
 use super::super::limits;
 use super::entrance::{Entrance, enter};
-use super::waiting::{accepted, at_once, told, wait_for, wait_seconds, waited, waiter};
+use super::waiting::{Told, at_once, told, wait_for, wait_seconds, waited, waiter};
 
 /// What may live longer than this does not run behind an answer, but from the queue.
 const SHORT_SECONDS: u64 = 25;
@@ -44,22 +44,38 @@ pub async fn create(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let body = call.json_body().await?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
     let new = request::read(text).map_err(Problem::invalid)?;
-    make(call, caller, &new, text).await
+    make_as_preferred(call, caller, &new, text).await
 }
 
 /// Makes a context and answers as it is preferred. `text` is what an idempotency key is remembered with.
-pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, text: &str) -> Result<Answer, Problem> {
+pub(super) async fn make_as_preferred(
+    call: &Call,
+    mut caller: Caller,
+    new: &NewContext<'_>,
+    text: &str,
+) -> Result<Answer, Problem> {
     let preference = prefer::parse(call.request.header("prefer"));
-    let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
     let claimed = claimed(call, &caller.principal, text)?;
+    Ok(make(call, &mut caller, new, &preference, claimed).await?.answer(&preference))
+}
+
+/// Makes a context, under a key where one is claimed, and waits for it as it is preferred.
+pub async fn make(
+    call: &Call,
+    caller: &mut Caller,
+    new: &NewContext<'_>,
+    preference: &Prefer,
+    claimed: Option<(String, Claim)>,
+) -> Result<Told, Problem> {
+    let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
     let tenant = caller.principal.tenant.clone();
     let mut admit_ms = 0;
     for _ in 0..3 {
-        let mut decision = match (decide_surely(call, &mut caller, new).await, &claimed) {
+        let mut decision = match (decide_surely(call, caller, new).await, &claimed) {
             (Ok(decision), _) => decision,
             (Err(problem), None) => return Err(problem),
             // What was accepted once stays so, whatever has changed since.
-            (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
+            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, preference, problem).await,
         };
         caller.refresh_ahead(call);
         let (service, capability) = (&decision.admission.service, &decision.admission.capability);
@@ -69,10 +85,10 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
             (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
         }
         let waits = new.run_at.is_some_and(|at| at > clock::now());
-        let entry = decided(&caller, &decision)?;
+        let entry = decided(caller, &decision)?;
         let gated = is_gated(entry);
         if !decision.durable && !waits && !preference.respond_async && claimed.is_none() && !gated {
-            return run_unrecorded(call, &caller, decision, parameters, &preference).await;
+            return run_unrecorded(call, caller, decision, parameters, preference).await;
         }
         if let Some((key, claim)) = &claimed {
             let store = claim.store(call.settings.home_region);
@@ -87,7 +103,7 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
             (Ok(Entrance::Now(permit)), _) => (permit, false),
             (Ok(Entrance::Later), _) => (None, true),
             (Err(problem), None) => return Err(problem),
-            (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
+            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, preference, problem).await,
         };
         let offers = in_line && here;
         let before = clock::now();
@@ -97,11 +113,11 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
             parameters: parameters.clone(),
             lease_ms: (here && !offers).then_some(LEASE_MS),
             offers,
-            show: at_once(&preference),
+            show: at_once(preference),
             claim: claimed.as_ref().map(|(_, claim)| claim.clone()),
         };
         let id = admission.id.clone();
-        let reply = admitted(&caller, &id, admit).await;
+        let reply = admitted(caller, &id, admit).await;
         admit_ms += clock::now().since(before);
         if !matches!(reply, Ok(Reply::Admitted { lease: Some(_), .. })) {
             // Nothing runs under it: another may have it.
@@ -118,12 +134,12 @@ pub(super) async fn make(call: &Call, mut caller: Caller, new: &NewContext<'_>, 
             Reply::Admitted { lease, view } if lease.is_some() || offers => {
                 let lease = lease.unwrap_or(0);
                 let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new(), input: None };
-                return run_here(call, &caller, work, permit, view, &preference, admit_ms).await;
+                return run_here(call, caller, work, permit, view, preference, admit_ms).await;
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
-                return wait_for(call, caller, id, view, &parameters, &preference, admit_ms, waits).await;
+                return wait_for(call, caller, id, view, &parameters, preference, admit_ms, waits).await;
             }
-            Reply::Replayed { id } => return replayed(call, &caller, &id, &preference).await,
+            Reply::Replayed { id } => return replayed(call, caller, &id, preference).await,
             Reply::KeyReused => return Err(key_reused()),
             Reply::Taken => {}
             _ => return Err(Problem::internal("the store answered something else")),
@@ -149,7 +165,7 @@ async fn recalled(
     claim: &Claim,
     preference: &Prefer,
     problem: Problem,
-) -> Result<Answer, Problem> {
+) -> Result<Told, Problem> {
     let store = claim.store(call.settings.home_region);
     let name = store.object_name(&caller.principal.tenant);
     let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
@@ -161,10 +177,10 @@ async fn recalled(
 }
 
 /// The answer to a repeat: the context that the first request made, waited for as asked.
-async fn replayed(call: &Call, caller: &Caller, id: &ContextId, preference: &Prefer) -> Result<Answer, Problem> {
+async fn replayed(call: &Call, caller: &Caller, id: &ContextId, preference: &Prefer) -> Result<Told, Problem> {
     let seconds = if at_once(preference) { 0 } else { wait_seconds(preference) };
-    match waited(call, caller, id, preference, seconds).await? {
-        Some(answer) => Ok(answer.with("idempotency-replayed", "true")),
+    match waited(call, caller, id, seconds).await? {
+        Some(told) => Ok(Told { replayed: true, ..told }),
         None => Err(Problem::internal("a context that was admitted is not there")),
     }
 }
@@ -189,7 +205,7 @@ async fn run_here(
     view: Option<Box<RawValue>>,
     preference: &Prefer,
     admit_ms: u64,
-) -> Result<Answer, Problem> {
+) -> Result<Told, Problem> {
     let id = work.admission.id.clone();
     let parameters = work.parameters.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
@@ -201,7 +217,7 @@ async fn run_here(
         }
     });
     if let Some(view) = view.filter(|_| at_once(preference)) {
-        return Ok(accepted(&view, parameters.get(), &id, preference, None));
+        return Ok(Told::accepted(&id, view, &parameters, None, admit_ms));
     }
     told(call, caller, &id, &parameters, preference, admit_ms, news).await
 }
@@ -213,7 +229,7 @@ async fn run_unrecorded(
     decision: Decision,
     parameters: Box<RawValue>,
     preference: &Prefer,
-) -> Result<Answer, Problem> {
+) -> Result<Told, Problem> {
     let Decision { admission, service, .. } = decision;
     let id = admission.id.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());

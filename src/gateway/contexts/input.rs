@@ -67,7 +67,10 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
     let tenant = caller.principal.tenant.clone();
     let answer = Ask::Answer { id: id.clone(), input: input.to_owned() };
     match ask_decided(&tenant, &id, &mut caller.snapshot, answer).await.map_err(internal)? {
-        Reply::Changed { view, .. } => wait_for(call, caller, id, view, &found.parameters, &preference, 0, false).await,
+        Reply::Changed { view, .. } => {
+            let told = wait_for(call, &caller, id, view, &found.parameters, &preference, 0, false).await?;
+            Ok(told.answer(&preference))
+        }
         Reply::Refused { .. } => Err(not_asked(&found)),
         _ => Err(Problem::not_found("context")),
     }

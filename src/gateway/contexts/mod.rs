@@ -138,5 +138,5 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         metadata: admission.metadata.as_deref(),
         run_at: None,
     };
-    create::make(call, caller, &new, text).await
+    create::make_as_preferred(call, caller, &new, text).await
 }

@@ -38,17 +38,47 @@ pub(super) fn wait_seconds(preference: &Prefer) -> u32 {
     preference.wait_seconds.unwrap_or(DEFAULT_WAIT).min(MOST_WAIT)
 }
 
-pub(super) fn accepted(
-    view: &RawValue,
-    parameters: &str,
-    id: &ContextId,
-    preference: &Prefer,
-    wait: Option<u32>,
-) -> Answer {
-    let answer = Answer::text(202, JSON, whole(view, parameters, None))
-        .with("location", &format!("/v1/contexts/{id}"))
-        .with("retry-after", "1");
-    applied(answer, preference, wait, true)
+/// A context as it was when the wait for it was over.
+pub struct Told {
+    pub id: ContextId,
+    pub view: Box<RawValue>,
+    pub parameters: Box<RawValue>,
+    pub result: Option<Box<RawValue>>,
+    pub ended: bool,
+    pub timings: Timings,
+    /// An idempotency key stood for it already.
+    pub replayed: bool,
+    /// The wait that was given, in seconds.
+    pub(super) waited: Option<u32>,
+}
+
+impl Told {
+    /// One that goes on.
+    pub(super) fn accepted(
+        id: &ContextId,
+        view: Box<RawValue>,
+        parameters: &RawValue,
+        waited: Option<u32>,
+        admit_ms: u64,
+    ) -> Self {
+        let timings = Timings { admit: admit_ms, ..Timings::default() };
+        let (id, parameters) = (id.clone(), parameters.to_owned());
+        Self { id, view, parameters, result: None, ended: false, timings, replayed: false, waited }
+    }
+
+    /// 200 with what ended within the wait, else 202.
+    pub(super) fn answer(self, preference: &Prefer) -> Answer {
+        let text = whole(&self.view, self.parameters.get(), self.result.as_deref().map(RawValue::get));
+        let mut answer = Answer::text(if self.ended { 200 } else { 202 }, JSON, text);
+        answer.timings = self.timings;
+        if !self.ended {
+            answer = answer.with("location", &format!("/v1/contexts/{}", self.id)).with("retry-after", "1");
+        }
+        if self.replayed {
+            answer = answer.with("idempotency-replayed", "true");
+        }
+        applied(answer, preference, self.waited, !self.ended)
+    }
 }
 
 pub(super) fn applied(answer: Answer, preference: &Prefer, wait: Option<u32>, asynchronous: bool) -> Answer {
@@ -65,7 +95,7 @@ pub(super) fn waiter(call: &Call, preference: &Prefer) -> (Waiter, oneshot::Rece
     Waiter::until(call.began.plus_ms(u64::from(wait_seconds(preference)) * 1000))
 }
 
-/// The answer to who waits, when there is news.
+/// What who waits is told, when there is news.
 pub(super) async fn told(
     call: &Call,
     caller: &Caller,
@@ -74,27 +104,23 @@ pub(super) async fn told(
     preference: &Prefer,
     admit_ms: u64,
     news: oneshot::Receiver<News>,
-) -> Result<Answer, Problem> {
+) -> Result<Told, Problem> {
     let seconds = wait_seconds(preference);
     if let Ok(News::Ended(worked)) = news.await {
-        let result = worked.result.as_deref().map(RawValue::get);
-        let mut answer = Answer::text(200, JSON, whole(&worked.view, parameters.get(), result));
-        answer.timings = Timings { admit: admit_ms, ..worked.timings };
-        return Ok(applied(answer, preference, Some(seconds), false));
+        return Ok(Told {
+            id: id.clone(),
+            view: worked.view,
+            parameters: parameters.to_owned(),
+            result: worked.result,
+            ended: true,
+            timings: Timings { admit: admit_ms, ..worked.timings },
+            replayed: false,
+            waited: Some(seconds),
+        });
     }
     // It goes on, here or, handed on, elsewhere: the store says what it is, and when it ends.
-    let answer = waited(call, caller, id, preference, seconds).await?;
-    answer.ok_or_else(|| Problem::internal("a context that was admitted is not there"))
-}
-
-pub(super) fn shown(found: &Found, id: &ContextId, preference: &Prefer, seconds: u32) -> Answer {
-    if found.ended {
-        let result = found.result.as_deref().map(RawValue::get);
-        let answer = Answer::text(200, JSON, whole(&found.view, found.parameters.get(), result));
-        applied(answer, preference, Some(seconds), false)
-    } else {
-        accepted(&found.view, found.parameters.get(), id, preference, Some(seconds))
-    }
+    let told = waited(call, caller, id, seconds).await?;
+    told.ok_or_else(|| Problem::internal("a context that was admitted is not there"))
 }
 
 /// What a context is when it has ended or the wait is over; nothing when it is not there.
@@ -102,37 +128,38 @@ pub(super) async fn waited(
     call: &Call,
     caller: &Caller,
     id: &ContextId,
-    preference: &Prefer,
     seconds: u32,
-) -> Result<Option<Answer>, Problem> {
+) -> Result<Option<Told>, Problem> {
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
     let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false };
     match ask_decided(&caller.principal.tenant, id, &mut snapshot, wait).await.map_err(internal)? {
-        Reply::Context(found) => Ok(Some(shown(&found, id, preference, seconds))),
+        Reply::Context(found) => {
+            let Found { view, parameters, result, ended, .. } = *found;
+            let (id, timings) = (id.clone(), Timings::default());
+            Ok(Some(Told { id, view, parameters, result, ended, timings, replayed: false, waited: Some(seconds) }))
+        }
         _ => Ok(None),
     }
 }
 
-/// Answers for a context that others will run.
+/// Waits for a context that others will run.
 #[allow(clippy::too_many_arguments)]
 pub(super) async fn wait_for(
     call: &Call,
-    caller: Caller,
+    caller: &Caller,
     id: ContextId,
     view: Box<RawValue>,
     parameters: &RawValue,
     preference: &Prefer,
     admit_ms: u64,
     starts_later: bool,
-) -> Result<Answer, Problem> {
+) -> Result<Told, Problem> {
     let seconds = wait_seconds(preference);
     // Nobody waits for tomorrow who did not say so.
     if at_once(preference) || seconds == 0 || (starts_later && preference.wait_seconds.is_none()) {
-        let mut answer = accepted(&view, parameters.get(), &id, preference, None);
-        answer.timings.admit = admit_ms;
-        return Ok(answer);
+        return Ok(Told::accepted(&id, view, parameters, None, admit_ms));
     }
-    let answer = waited(call, &caller, &id, preference, seconds).await?;
-    Ok(answer.unwrap_or_else(|| accepted(&view, parameters.get(), &id, preference, Some(seconds))))
+    let told = waited(call, caller, &id, seconds).await?;
+    Ok(told.unwrap_or_else(|| Told::accepted(&id, view, parameters, Some(seconds), admit_ms)))
 }
