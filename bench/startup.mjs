@@ -47,7 +47,7 @@ async function start(runFolder, name, spec) {
 export async function startups(runFolder, times, standIn) {
   /** @type {Record<string, WorkerSpec>} */
   const specs = {
-    gateway: standIn ? comparatorSpec({}) : gatewaySpec({ ADMIN_KEY: "only-for-a-start", ALLOW_LOOPBACK: "true" }),
+    gateway: standIn ? comparatorSpec({}) : gatewaySpec({ ADMIN_KEY: "only-for-a-start", KEK_1: Buffer.alloc(32, 1).toString("base64"), ALLOW_LOOPBACK: "true" }),
     comparator: comparatorSpec({}), wasmOnly: bare("wasm-only.mjs", true), blank: bare("blank.mjs", false),
   };
   /** @type {Record<string, { cpu: number | null, rss: number | null }[]>} */

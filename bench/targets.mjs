@@ -67,7 +67,7 @@ export async function startLimited(side, runFolder, upstreamPort) {
 async function startAs(side, runFolder, upstreamPort, vars) {
   const folder = ownFolder(runFolder, side);
   const adminKey = randomBytes(32).toString("base64url");
-  const sockets = writeConfig(folder, gatewaySpec({ ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", ...vars }));
+  const sockets = writeConfig(folder, gatewaySpec({ ADMIN_KEY: adminKey, KEK_1: Buffer.alloc(32, 1).toString("base64"), ALLOW_LOOPBACK: "true", ...vars }));
   const { child, ports } = await startWorkerd(folder, sockets);
   const port = Number(ports.worker);
   const admin = { Authorization: `Bearer ${adminKey}` };

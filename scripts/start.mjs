@@ -18,14 +18,17 @@ const QUIET = {
 function ensureSecrets() {
   const path = join(root, ".dev.vars");
   const there = existsSync(path) ? readFileSync(path, "utf8") : "";
-  if (/^ADMIN_KEY=/m.test(there)) return undefined;
-  const key = randomBytes(32).toString("base64url");
+  const has = (/** @type {string} */ name) => new RegExp(`^${name}=`, "m").test(there);
+  const key = has("ADMIN_KEY") ? undefined : randomBytes(32).toString("base64url");
   const lines = [
     ...(there === "" ? ["# Secrets and settings of this machine only, made by `npm start`; never committed."] : []),
-    `ADMIN_KEY=${key}`,
+    ...(key ? [`ADMIN_KEY=${key}`] : []),
+    // What secrets are stored under.
+    ...(has("KEK_1") ? [] : [`KEK_1=${randomBytes(32).toString("base64")}`]),
     // Lets services be registered at http://127.0.0.1:…, which production refuses.
-    ...(/^ALLOW_LOOPBACK=/m.test(there) ? [] : ["ALLOW_LOOPBACK=true"]),
+    ...(has("ALLOW_LOOPBACK") || !key ? [] : ["ALLOW_LOOPBACK=true"]),
   ];
+  if (lines.length === 0) return key;
   appendFileSync(path, `${there === "" || there.endsWith("\n") ? "" : "\n"}${lines.join("\n")}\n`, { mode: 0o600 });
   return key;
 }

@@ -10,7 +10,7 @@ use crate::core::jwt::Algorithm;
 use crate::core::time::Timestamp;
 use crate::objects::grants::messages::{Ask, PublicKey, Reply};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, calls, clock, log};
+use crate::platform::{Failure, calls, clock, log, settings};
 
 /// The set of the gateway's own authorization server.
 pub const OWN: &str = "own";
@@ -85,7 +85,8 @@ async fn fetch(url: &str, now: Timestamp) {
 type Fetched = Result<(Vec<Jwk>, Option<u64>), String>;
 
 async fn published(url: &str) -> Fetched {
-    match calls::document(url, PATIENCE_MS, MAX_SET_BYTES).await {
+    let address = settings::current().may_call(url, None).map_err(|refusal| refusal.to_string())?;
+    match calls::document(&address, PATIENCE_MS, MAX_SET_BYTES).await {
         Ok(document) => jwk::read_set(&document.body)
             .map(|keys| (keys, max_age(&document.cache_control)))
             .map_err(|refused| refused.to_string()),

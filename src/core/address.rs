@@ -64,6 +64,24 @@ pub struct Policy {
     pub allow_loopback: bool,
 }
 
+/// An address that was checked: the only kind that can be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(Url);
+
+impl std::ops::Deref for Address {
+    type Target = Url;
+
+    fn deref(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.0.into()
+    }
+}
+
 /// Why an address is refused. The text is for the person who registered it and says what to
 /// do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,7 +128,7 @@ pub enum Refusal {
 /// the scheme's own port is meant. With [`Policy::allow_loopback`] a loopback host may use
 /// http and any port; every other rule holds for it as well, and all rules hold for other
 /// hosts.
-pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Url, Refusal> {
+pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Address, Refusal> {
     if text.len() > MAX_BYTES {
         return Err(Refusal::TooLong);
     }
@@ -143,7 +161,13 @@ pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Url, Refu
     if own_hosts.iter().any(|own| leads_to(&url, own)) {
         return Err(Refusal::Own);
     }
-    Ok(url)
+    Ok(Address(url))
+}
+
+/// The host and port of an origin, as [`check`] takes its own hosts.
+pub fn host_of(origin: &str) -> &str {
+    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+    host.split('/').next().unwrap_or_default()
 }
 
 /// Printable ASCII but for the backslash, which the standard reads as a slash; beyond ASCII

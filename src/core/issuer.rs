@@ -11,6 +11,7 @@ use super::json::{Fault, Object};
 use super::jwk::{self, Jwk, MAX_KEYS};
 use super::jwt::{Algorithm, Expected, Refused, Token, words};
 use super::key::valid_tenant;
+use super::sealed::Sealed;
 
 /// The type of an access token (RFC 9068 §2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";
@@ -42,7 +43,7 @@ pub struct SignIn {
     /// What the gateway is called there.
     pub client_id: String,
     /// Never shown again.
-    pub client_secret: Option<String>,
+    pub client_secret: Option<Sealed>,
     pub authorization_endpoint: String,
     pub token_endpoint: String,
 }
@@ -231,7 +232,7 @@ fn read_sign_in(body: &mut Object<'_>, rules: Rules<'_>) -> Option<SignIn> {
     let (authorization_endpoint, token_endpoint) = (address("authorization_endpoint"), address("token_endpoint"));
     let client_id = sign_in.string("client_id", 1..=512);
     let client_id = sign_in.require("client_id", client_id).unwrap_or_default();
-    let client_secret = sign_in.string("client_secret", 1..=512);
+    let client_secret = sign_in.string("client_secret", 1..=512).map(Sealed::still_open);
     body.absorb(sign_in);
     Some(SignIn { client_id, client_secret, authorization_endpoint, token_endpoint })
 }

@@ -130,6 +130,8 @@ impl Source {
 pub enum ErrorCode {
     ServiceUnavailable,
     CircuitOpen,
+    /// What is stored as its service's address may not be called (any more).
+    AddressRefused,
     UpstreamError,
     UpstreamInvalidResponse,
     UpstreamTimeout,

@@ -43,6 +43,7 @@ pub mod role;
 pub mod route;
 pub mod sample;
 pub mod schema;
+pub mod sealed;
 pub mod service;
 pub mod signature;
 pub mod tally;

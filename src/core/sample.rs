@@ -58,6 +58,7 @@ fn signal(code: ErrorCode, status: Option<u16>, latency_ms: u64) -> Signal {
         (
             ErrorCode::DeadlineExceeded
             | ErrorCode::CircuitOpen
+            | ErrorCode::AddressRefused
             | ErrorCode::OutcomeUnknown
             | ErrorCode::Cancelled
             | ErrorCode::Internal,

@@ -16,6 +16,7 @@ use super::json::{Fault, Object, child};
 use super::measured::Measured;
 use super::permission;
 use super::schema::Schema;
+use super::sealed::Sealed;
 use super::signature::Secret;
 use super::time::Timestamp;
 
@@ -119,10 +120,24 @@ pub struct Service {
 }
 
 /// A header with its value that the gateway sends to the service. Never shown again.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub header: String,
     pub value: String,
+}
+
+/// The same as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedCredentials {
+    pub header: String,
+    pub value: Sealed,
+}
+
+/// A signing secret that another has taken the place of: good until its services have the new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retiring {
+    pub secret: Sealed,
+    pub until: Timestamp,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -265,9 +280,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     let transport = read_transport(&mut document, rules);
     let transport = document.require("transport", transport);
     let credentials = read_credentials(&mut document);
-    let signing_secret = document.parsed("signing_secret", "whsec_ and base64 of 24 to 64 bytes", |text| {
-        Secret::parse(text).map(|_| text.to_string())
-    });
+    let signing_secret = read_signing_secret(&mut document);
     let capabilities = read_capabilities(&mut document);
     let capabilities = document.require("capabilities", capabilities);
     let health = read_health(&mut document);
@@ -303,6 +316,13 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
         }),
         _ => Err(faults),
     }
+}
+
+/// The member `signing_secret`.
+pub fn read_signing_secret(document: &mut Object<'_>) -> Option<String> {
+    document.parsed("signing_secret", "whsec_ and base64 of 24 to 64 bytes", |text| {
+        Secret::parse(text).map(|_| text.to_string())
+    })
 }
 
 fn bounded_raw(document: &mut Object<'_>, name: &str, limit: usize) -> Option<Box<RawValue>> {

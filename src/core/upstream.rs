@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::value::RawValue;
 
+use super::address::Refusal;
 use super::context::{ContextError, Outcome};
 use super::json::{Fault, MAX_DEPTH, Object, check};
 use super::lifecycle::ErrorCode;
@@ -31,22 +32,38 @@ pub enum Answer {
         body: Vec<u8>,
     },
     /// More than [`MAX_ANSWER_BYTES`].
-    TooLarge { status: u16 },
+    TooLarge {
+        status: u16,
+    },
     /// The connection could not be made: nothing reached the service.
     Refused,
     /// The connection broke; the service may have done the work.
     Broken,
     /// No answer before the attempt's end; `deadline` when that was the context's own.
-    TimedOut { deadline: bool },
+    TimedOut {
+        deadline: bool,
+    },
     /// The attempt was stopped because its context was cancelled.
     Cancelled,
+    NotCalled(NotCalled),
+}
+
+/// Why a service that was chosen was not called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotCalled {
+    /// The rules refuse its address now, whatever they did when it was registered.
+    Address(Refusal),
+    /// What it is to be called with cannot be opened.
+    Secrets,
 }
 
 impl Answer {
     pub fn status(&self) -> Option<u16> {
         match self {
             Answer::Http { status, .. } | Answer::TooLarge { status } => Some(*status),
-            Answer::Refused | Answer::Broken | Answer::TimedOut { .. } | Answer::Cancelled => None,
+            Answer::Refused | Answer::Broken | Answer::TimedOut { .. } | Answer::Cancelled | Answer::NotCalled(_) => {
+                None
+            }
         }
     }
 }
@@ -114,6 +131,23 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
         }
         .verdict(),
         Answer::Cancelled => Failure::new(service, ErrorCode::Cancelled, "It was cancelled while it ran.").verdict(),
+        Answer::NotCalled(NotCalled::Address(refusal)) => Failure {
+            // Another service may be where it may be called.
+            retryable: true,
+            untouched: true,
+            ..Failure::new(service, ErrorCode::AddressRefused, format!("The service was not called: {refusal}."))
+        }
+        .verdict(),
+        Answer::NotCalled(NotCalled::Secrets) => Failure {
+            retryable: true,
+            untouched: true,
+            ..Failure::new(
+                service,
+                ErrorCode::Internal,
+                "The service was not called: its secrets could not be opened. Who runs this gateway finds why in its log.",
+            )
+        }
+        .verdict(),
         Answer::TooLarge { .. } => Failure::new(
             service,
             ErrorCode::UpstreamInvalidResponse,

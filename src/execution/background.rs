@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::{join_all, select};
 use futures_util::stream::FuturesUnordered;
 
-use crate::auth::FIRST_TENANT;
+use crate::auth::{FIRST_TENANT, key_sets};
 use crate::core::audit::By;
 use crate::core::id::StoreId;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
@@ -19,7 +19,7 @@ use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock, log};
+use crate::platform::{Failure, clock, log, settings, vault};
 
 use super::choice;
 use super::deliveries;
@@ -141,6 +141,10 @@ async fn claim(
 pub async fn sweep() -> Result<(), Failure> {
     let own = snapshot::refreshed(FIRST_TENANT).await?;
     sweep_tenant(FIRST_TENANT).await?;
+    if settings::current().oauth && vault::newest().is_some() {
+        // Whoever asks for its keys sees to it that they are sealed under the newest key.
+        key_sets::own_keys().await?;
+    }
     let now = clock::now();
     let tenants: Vec<&Kept> = own
         .kept

@@ -64,7 +64,7 @@ pub async fn deliver(tenant: &str) -> Result<(), Failure> {
             };
             made += due.len();
             for one in due {
-                running.push(send(webhook(tenant, &one.webhook).await?, one));
+                running.push(send(tenant, webhook(tenant, &one.webhook).await?, one));
             }
         }
         if running.is_empty() {
@@ -90,8 +90,8 @@ async fn webhook(tenant: &str, id: &str) -> Result<Option<Rc<Webhook>>, Failure>
     .map(Rc::new))
 }
 
-async fn send(webhook: Option<Rc<Webhook>>, due: Due) -> Option<Tried> {
-    let attempt = transport::webhook::send(&*webhook?, &due.event_id, due.event.get()).await;
+async fn send(tenant: &str, webhook: Option<Rc<Webhook>>, due: Due) -> Option<Tried> {
+    let attempt = transport::webhook::send(tenant, &due.webhook, &*webhook?, &due.event_id, due.event.get()).await;
     Some(Tried { webhook: due.webhook, number: due.number, attempt })
 }
 

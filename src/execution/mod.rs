@@ -17,15 +17,17 @@ use std::rc::Rc;
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 
+use crate::core::address::Address;
 use crate::core::context::{Admission, ContextError, Outcome, Report};
 use crate::core::id::ContextId;
 use crate::core::lifecycle::ErrorCode;
 use crate::core::service::{Service, Transport};
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
-use crate::core::upstream::{self, Answer};
+use crate::core::upstream::{self, Answer, NotCalled};
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
+use crate::objects::secrets::Opened;
 use crate::platform::{Failure, clock, log, random};
 use crate::transport::{self, Order};
 
@@ -75,7 +77,10 @@ pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Ent
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
     let order = Order { work, callback_url, trace, now: started_at };
     let answer = match &service.transport {
-        Transport::Http { url } => transport::http::call(&order, &entry.registered, url).await,
+        Transport::Http { url } => match prepared(tenant, entry, url, &admission.origin).await {
+            Ok((address, secrets)) => transport::http::call(&order, &secrets, &address).await,
+            Err(not_called) => Answer::NotCalled(not_called),
+        },
         Transport::Demo {} => transport::demo::call(tenant, &order).await,
     };
     let status_code = answer.status();
@@ -93,6 +98,21 @@ pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Ent
         outcome: verdict.outcome,
     };
     Attempted { report, result: verdict.result }
+}
+
+/// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
+async fn prepared(
+    tenant: &str,
+    entry: &Entry,
+    url: &str,
+    origin: &str,
+) -> Result<(Rc<Address>, Rc<Opened>), NotCalled> {
+    let address = entry.address(url, origin).map_err(NotCalled::Address)?;
+    let secrets = entry.secrets(tenant).await.map_err(|failure| {
+        log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
+        NotCalled::Secrets
+    })?;
+    Ok((address, secrets))
 }
 
 /// Keeps a lease (or with the number 0 an offer) and a permit alive until the work is done; gives nothing when the
@@ -227,6 +247,9 @@ pub async fn work_on(
 fn within_budget(attempted: &mut Attempted, work: &Work, snapshot: &Snapshot, entry: &Entry) {
     let Outcome::Failed { retryable, untouched, error, .. } = &mut attempted.report.outcome else { return };
     let admission = &work.admission;
+    // Nothing changes by trying there again.
+    let is_elsewhere = error.code != ErrorCode::AddressRefused || choice::others(work, snapshot, &entry.service().id);
+    *retryable &= is_elsewhere;
     let repeats = *retryable && (*untouched || admission.idempotent) && work.attempt < admission.retry.max_attempts;
     if !repeats || choice::others(work, snapshot, &entry.service().id) || lanes::may_retry(entry, clock::now()) {
         return;

@@ -7,12 +7,14 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 use crate::auth::{self, Age, Principal};
+use crate::core::address::host_of;
 use crate::core::audit::By;
 use crate::core::id::{Region, StoreId, ulid, valid_request_id};
 use crate::core::json::{self, MAX_DEPTH};
 use crate::core::problem::{Code, Problem};
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
+use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::{Request, Unread, keep_running};
@@ -77,6 +79,11 @@ impl Call {
 
     pub fn method(&self) -> &str {
         self.request.method()
+    }
+
+    /// The path as it may be told: a callback's says who may end a context.
+    pub fn told_path(&self) -> &str {
+        if self.path.starts_with(CALLBACK_PATH) { CALLBACK_PATH.trim_end_matches('/') } else { &self.path }
     }
 
     /// The client's address, as the platform saw it.
@@ -170,10 +177,10 @@ impl Call {
     }
 
     pub fn write_rules(&self) -> WriteRules {
-        let host = self.origin.split("://").nth(1).unwrap_or_default();
         WriteRules {
             allow_loopback: self.settings.allow_loopback,
-            own_host: host.to_string(),
+            own_host: host_of(&self.origin).into(),
+            public_host: self.settings.public_url.as_deref().map(|url| host_of(url).into()),
             demo: self.settings.demo,
         }
     }

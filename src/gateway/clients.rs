@@ -4,7 +4,6 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
-use crate::core::address::Policy;
 use crate::core::canonical::digest;
 use crate::core::issuer::{Keys, Rules};
 use crate::core::json::Fault;
@@ -88,8 +87,8 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
     let rules = call.write_rules();
-    let own_hosts = [rules.own_host.as_str()];
-    let rules = Rules { addresses: Policy { allow_loopback: rules.allow_loopback }, own_hosts: &own_hosts };
+    let own_hosts = rules.own_hosts();
+    let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts };
     let mut client = client::read(&id, &document, rules).map_err(Problem::invalid)?;
     if client.scope.iter().any(|permission| permission == "offline_access" || permission == "openid") {
         return Err(Problem::invalid(vec![Fault::new("#/scope", "takes permissions only")]));

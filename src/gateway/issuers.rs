@@ -5,7 +5,6 @@ use serde_json::Value;
 use serde_json::value::to_raw_value;
 
 use crate::auth::FIRST_TENANT;
-use crate::core::address::Policy;
 use crate::core::issuer::{self, Claims, Issuer, Keys, Rules, SignIn};
 use crate::core::json::Fault;
 use crate::core::jwk::Jwk;
@@ -18,7 +17,7 @@ use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
 use super::roles::{etag, may_grant};
-use super::services::{ask_registry, checked_id, refusal, text, unchanged};
+use super::services::{ask_registry, checked_id, refusal, require_key, text, unchanged};
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -94,9 +93,12 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
     let rules = call.write_rules();
-    let own_hosts = [rules.own_host.as_str()];
-    let rules = Rules { addresses: Policy { allow_loopback: rules.allow_loopback }, own_hosts: &own_hosts };
-    let mut issuer = issuer::read(name, &document, rules).map_err(Problem::invalid)?;
+    let own_hosts = rules.own_hosts();
+    let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts };
+    let issuer = issuer::read(name, &document, rules).map_err(Problem::invalid)?;
+    if issuer.sign_in.as_ref().is_some_and(|sign_in| sign_in.client_secret.is_some()) {
+        require_key()?;
+    }
     // Who is trusted to say who somebody is gives all that those may have.
     for role in issuer.granted_roles() {
         let permissions = caller.snapshot.role(role).ok_or_else(|| {
@@ -108,11 +110,6 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     // A token says its issuer and not the name it has here: two of them could not be told apart.
     if let Some((kept, _)) = all(caller).find(|(kept, other)| other.issuer == issuer.issuer && kept.id != id) {
         return Err(Problem::new(Code::Conflict, format!("This issuer is known already, as {}.", kept.id)));
-    }
-    // A secret that is not sent stays.
-    if let Some(sign_in) = issuer.sign_in.as_mut().filter(|sign_in| sign_in.client_secret.is_none()) {
-        let known = all(caller).find(|(kept, _)| kept.id == id).and_then(|(_, known)| known.sign_in.clone());
-        sign_in.client_secret = known.and_then(|known| known.client_secret);
     }
     let document = to_raw_value(&issuer).map_err(|error| Problem::internal(error.to_string()))?;
     match ask_registry(caller, Ask::Put { kind: Kind::Issuer, id, document, condition }).await? {

@@ -52,7 +52,7 @@ pub fn write(call: &Call, answer: &Answer) {
         request_id: &call.request_id,
         trace_id: call.trace.trace_id_hex(),
         method: call.method(),
-        path: &call.path,
+        path: call.told_path(),
         status: answer.status,
         duration_ms: clock::now().since(call.began),
         code: answer.code,

@@ -43,7 +43,7 @@ pub async fn serve(request: JsValue, env: &JsValue, context: JsValue) -> JsValue
     let call = Call::new(request, settings::of(env), context);
     let answer = match handle(&call).await {
         Ok(answer) => answer,
-        Err(problem) => Answer::problem(&problem, &call.path, &call.request_id),
+        Err(problem) => Answer::problem(&problem, call.told_path(), &call.request_id),
     };
     finish(&call, answer)
 }

@@ -4,12 +4,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::core::id::valid_name;
-use crate::core::json::Fault;
+use crate::core::json::{Fault, Object};
 use crate::core::measured::Measured;
 use crate::core::problem::{Code, Problem};
-use crate::core::service::{Kind, View};
+use crate::core::service::{self, Kind, View};
 use crate::objects::registry::messages::{Ask, Message, Refusal, Registered, Reply};
-use crate::platform::objects::{self, Kind as Object};
+use crate::platform::objects::{self, Kind as Family};
+use crate::platform::vault;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -18,6 +19,9 @@ use super::lists::page;
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
 /// A write waits for every store to know of it.
 pub const WRITE_PATIENCE_MS: u64 = 15_000;
+/// How long an old signing secret signs too when nothing is said: a day, in seconds. And the longest.
+const DEFAULT_OVERLAP: u64 = 86_400;
+const MOST_OVERLAP: u64 = 30 * 86_400;
 
 fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
     registered.service.view(measured, registered.created_at, registered.updated_at)
@@ -36,7 +40,7 @@ fn etag(registered: &Registered, measured: &Measured) -> String {
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     let tenant = &caller.principal.tenant;
     let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
-    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+    objects::send(Family::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
 /// What all writes may be refused with.
@@ -71,10 +75,18 @@ fn written(reply: Reply) -> Result<Answer, Problem> {
         /// Shown now and never again.
         #[serde(skip_serializing_if = "Option::is_none")]
         signing_secret: Option<&'a str>,
+        /// Until when the old one signs too.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        overlap_until: Option<String>,
     }
     match reply {
         Reply::Service { service, created, measured, signing_secret, .. } => {
-            let body = Created { view: view(&service, &measured), signing_secret: signing_secret.as_deref() };
+            let until = service.retiring.as_ref().filter(|_| signing_secret.is_some()).map(|old| old.until.text());
+            let body = Created {
+                view: view(&service, &measured),
+                signing_secret: signing_secret.as_deref(),
+                overlap_until: until,
+            };
             let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service, &measured));
             Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
         }
@@ -90,8 +102,20 @@ pub fn checked_id(id: &str) -> Result<String, Problem> {
     Err(Problem::invalid(vec![Fault::new("#/id", detail)]))
 }
 
+/// What is secret is stored sealed or not at all.
+pub fn require_key() -> Result<(), Problem> {
+    if vault::newest().is_some() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::NotConfigured,
+        "No KEK_1 is set to seal secrets with: 32 bytes in base64. Set it with: openssl rand -base64 32 | npx wrangler secret put KEK_1",
+    ))
+}
+
 pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:write")?;
+    require_key()?;
     let id = checked_id(id)?;
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
@@ -101,9 +125,27 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
 
 pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:write")?;
+    require_key()?;
     let condition = call.condition()?;
     let patch = text(call.json_body().await?);
     let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
+    written(ask_registry(caller, ask).await?)
+}
+
+/// Another signing secret. For a while the old one signs too, so that a service can be given the new one meanwhile.
+pub async fn rotate_secret(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    caller.principal.require("services:write")?;
+    require_key()?;
+    let bytes = call.optional_json_body().await?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
+    let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
+    let signing_secret = service::read_signing_secret(&mut body);
+    let faults = body.finish();
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let ask = Ask::RotateSecret { id: id.into(), overlap_seconds, signing_secret };
     written(ask_registry(caller, ask).await?)
 }
 

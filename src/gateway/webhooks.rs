@@ -4,12 +4,12 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::core::address::Policy;
 use crate::core::cursor;
 use crate::core::event::test_event;
 use crate::core::id::ulid;
 use crate::core::json::{Fault, Object};
 use crate::core::problem::{Code, Problem};
+use crate::core::sealed::Sealed;
 use crate::core::signature::Secret;
 use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::core::webhook::courier::{Attempt, AttemptError, Reason};
@@ -25,7 +25,7 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::lists::{bad_cursor, limit, page};
 use super::roles::etag;
-use super::services::{ask_registry, checked_id, refusal, text};
+use super::services::{ask_registry, checked_id, refusal, require_key, text};
 
 /// Webhooks a tenant may have.
 const MOST: usize = 100;
@@ -149,13 +149,14 @@ fn state_of<'s>(states: &'s [(String, HookState)], id: &str) -> Option<&'s HookS
 
 pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("webhooks:write")?;
+    require_key()?;
     let id = checked_id(name)?;
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
     let write_rules = call.write_rules();
-    let own_hosts = [write_rules.own_host.as_str()];
+    let own_hosts = write_rules.own_hosts();
     let rules = Rules {
-        addresses: Policy { allow_loopback: write_rules.allow_loopback },
+        addresses: write_rules.addresses(),
         own_hosts: &own_hosts,
         me: &caller.principal.principal,
         sees_all: caller.principal.sees_all_contexts(),
@@ -165,22 +166,21 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     if known.is_none() && caller.snapshot.kept(Kind::Webhook).count() >= MOST {
         return Err(Problem::new(Code::Conflict, format!("There are {MOST} webhooks already: delete one first.")));
     }
-    let made = known.is_none() && written.secret.is_none();
     // A secret that is not sent stays.
-    let secret = written.secret.or(known.map(|known| known.secret));
+    let made = (known.is_none() && written.secret.is_none()).then(|| Secret::from_random(random::bytes()).text());
+    let secret = written.secret.or_else(|| made.clone());
     let webhook = Webhook {
         url: written.url,
         description: written.description,
         filter: written.filter,
-        secret: secret.unwrap_or_else(|| Secret::from_random(random::bytes()).text()),
+        secret: secret.map(Sealed::still_open),
         enabled: written.enabled,
     };
     let document = to_raw_value(&webhook).map_err(|error| Problem::internal(error.to_string()))?;
     match ask_registry(caller, Ask::Put { kind: Kind::Webhook, id, document, condition }).await? {
         Reply::Kept { kept, created } => {
             tell_hub(caller).await;
-            let secret = Some(webhook.secret.as_str()).filter(|_| made);
-            let body = View { secret, ..view(&kept, &webhook, None) };
+            let body = View { secret: made.as_deref(), ..view(&kept, &webhook, None) };
             let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
             Ok(if created { answer.with("location", &format!("/v1/webhooks/{name}")) } else { answer })
         }
@@ -240,7 +240,7 @@ pub async fn test(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     let now = clock::now();
     let event_id = format!("test-{}", ulid(now, random::bytes()));
     let event = test_event(&caller.principal.tenant, name, &event_id, now);
-    let attempt = transport::webhook::send(&webhook, &event_id, &event).await;
+    let attempt = transport::webhook::send(&caller.principal.tenant, name, &webhook, &event_id, &event).await;
     let (delivered, attempt) = (attempt.succeeded(), AttemptView::from(&attempt));
     Answer::json(200, &Tested { event_id, delivered, attempt })
 }

@@ -10,6 +10,7 @@ pub mod grants;
 pub mod lanes;
 pub mod limits;
 pub mod registry;
+pub mod secrets;
 
 use serde::Serialize;
 use wasm_bindgen::JsValue;

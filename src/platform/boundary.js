@@ -3,6 +3,16 @@
 // Its Rust face is `mod.rs`. Nothing in here decides anything.
 import { env } from "cloudflare:workers";
 
+/** What the Worker is bound to. */
+export function environment() {
+  return env;
+}
+
+/** The Worker's secrets whose names begin so: [name, value, …]. @param {string} prefix */
+export function secretsNamed(prefix) {
+  return Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && typeof value === "string" ? [name, value] : []));
+}
+
 /** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5} Kind */
 /** @template T @typedef {[T, T, T, T, T, T]} ByKind */
 

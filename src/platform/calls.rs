@@ -1,4 +1,4 @@
-//! Calling a service: one request, bounded in time and size.
+//! Calling a service: one request, bounded in time and size, to an address that was checked.
 
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
@@ -6,6 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::Failure;
 use super::http::Headers;
 use super::tasks::Awaited;
+use crate::core::address::Address;
 use crate::core::upstream::{Answer, MAX_ANSWER_BYTES};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
@@ -71,14 +72,14 @@ pub enum Method {
 /// Sends `body`; `deadline` says whether the time given is all the context has.
 pub async fn send_json(
     method: Method,
-    url: &str,
+    url: &Address,
     headers: &Headers,
     body: &str,
     milliseconds: u64,
     deadline: bool,
 ) -> Answer {
     let (deletes, limit) = (method == Method::Delete, MAX_ANSWER_BYTES as f64);
-    let begun = |token| call_service(token, deletes, url, headers.as_str(), body, limit);
+    let begun = |token| call_service(token, deletes, url.as_str(), headers.as_str(), body, limit);
     let call = Awaited::within(milliseconds as f64, begun);
     let mut call = Call { token: call.token(), answered: false, call };
     // It fails by its time alone; however it ends in time is in the reply.
@@ -116,8 +117,8 @@ pub enum Looked {
 }
 
 /// Asks for a page without reading it, to see whether somebody answers.
-pub async fn look(url: &str, headers: &Headers, milliseconds: u64) -> Looked {
-    let status = Awaited::new(|token| probe(token, url, headers.as_str(), milliseconds as f64)).await;
+pub async fn look(url: &Address, headers: &Headers, milliseconds: u64) -> Looked {
+    let status = Awaited::new(|token| probe(token, url.as_str(), headers.as_str(), milliseconds as f64)).await;
     match status.ok().and_then(|status| status.as_f64()) {
         Some(status) if status > 0.0 => Looked::Answered(status as u16),
         Some(status) if status < 0.0 => Looked::TimedOut,
@@ -132,8 +133,8 @@ pub struct Document {
 }
 
 /// Reads a document of at most `limit` bytes. Fails for whatever is not 200, redirects among it.
-pub async fn document(url: &str, milliseconds: u64, limit: usize) -> Result<Document, Failure> {
-    let read = Awaited::new(|token| read_document(token, url, milliseconds as f64, limit as f64)).await?;
+pub async fn document(url: &Address, milliseconds: u64, limit: usize) -> Result<Document, Failure> {
+    let read = Awaited::new(|token| read_document(token, url.as_str(), milliseconds as f64, limit as f64)).await?;
     let parts: js_sys::Array = read.unchecked_into();
     let body = parts.get(0).unchecked_into::<Uint8Array>().to_vec();
     Ok(Document { body, cache_control: parts.get(1).as_string().unwrap_or_default() })

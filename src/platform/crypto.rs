@@ -11,8 +11,6 @@ use wasm_bindgen::prelude::*;
 use super::{Failure, tasks};
 use crate::core::jwk::{Jwk, Kind};
 use crate::core::jwt::Algorithm;
-use crate::core::oauth::ring::Pair;
-use crate::core::time::Timestamp;
 
 #[wasm_bindgen(module = "/src/platform/crypto.js")]
 extern "C" {
@@ -28,19 +26,19 @@ pub async fn verify(algorithm: Algorithm, key: &Jwk, signature: &[u8], text: &st
     tasks::outcome(&promise).await.is_ok_and(|verified| verified.is_truthy())
 }
 
-/// Makes a pair of keys for ES256, named by the thumbprint of its public part.
-pub async fn make_pair(now: Timestamp) -> Result<Pair, Failure> {
+/// Makes a pair of keys for ES256: the public part with its thumbprint as its name, and the private part.
+pub async fn make_pair() -> Result<(Jwk, String), Failure> {
     let made: Array = tasks::outcome(&makes_pair()).await?.unchecked_into();
     let text = |at: u32| made.get(at).as_string().ok_or_else(|| Failure("a key is no text".into()));
     let (public, private) = (text(0)?, text(1)?);
     let key = Jwk { kid: None, kind: Kind::P256, algorithm: None, text: public };
-    Ok(Pair { kid: key.thumbprint(), public: key.text, private, made_at: now })
+    Ok((Jwk { kid: Some(key.thumbprint()), ..key }, private))
 }
 
-/// A compact JWS (RFC 7515 §7.1) over claims, by ES256.
-pub async fn sign(pair: &Pair, typ: &str, claims: &str) -> Result<String, Failure> {
-    let header = format!(r#"{{"alg":"ES256","kid":"{}","typ":"{typ}"}}"#, pair.kid);
+/// A compact JWS (RFC 7515 §7.1) over claims, by ES256 with the private part of a pair.
+pub async fn sign(kid: &str, private: &str, typ: &str, claims: &str) -> Result<String, Failure> {
+    let header = format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"{typ}"}}"#);
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature: Uint8Array = tasks::outcome(&signs(&pair.private, &signed)).await?.unchecked_into();
+    let signature: Uint8Array = tasks::outcome(&signs(private, &signed)).await?.unchecked_into();
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_vec())))
 }

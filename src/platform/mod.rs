@@ -15,6 +15,7 @@ pub mod sockets;
 pub mod sql;
 pub mod streams;
 pub mod tasks;
+pub mod vault;
 
 use wasm_bindgen::JsValue;
 

@@ -5,10 +5,16 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
+use crate::core::address::{Address, Policy, Refusal, check, host_of};
 use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
 use crate::core::oauth::ring::LIFE_MS;
 use crate::core::webhook::courier::PAUSES_MS;
+
+#[wasm_bindgen(module = "/src/platform/boundary.js")]
+extern "C" {
+    fn environment() -> JsValue;
+}
 
 /// How long a body may take when nothing else is said, and at most, in milliseconds.
 const BODY_MS: u64 = 30_000;
@@ -119,4 +125,26 @@ pub fn demo() -> bool {
 
 pub fn of(env: &JsValue) -> Rc<Settings> {
     SETTINGS.with(|cell| cell.get_or_init(|| Rc::new(read(env))).clone())
+}
+
+/// The same where no environment is at hand.
+pub fn current() -> Rc<Settings> {
+    SETTINGS.with(|cell| cell.get_or_init(|| Rc::new(read(&environment()))).clone())
+}
+
+impl Settings {
+    /// Which addresses may be called.
+    pub fn addresses(&self) -> Policy {
+        Policy { allow_loopback: self.allow_loopback }
+    }
+
+    /// Checks an address that is to be called now: what was stored may be older than the rules. `origin` is where the
+    /// gateway was reached, as far as that is known.
+    ///
+    /// # Errors
+    /// The rules refuse it.
+    pub fn may_call(&self, address: &str, origin: Option<&str>) -> Result<Address, Refusal> {
+        let own: Vec<&str> = [origin, self.public_url.as_deref()].into_iter().flatten().map(host_of).collect();
+        check(address, self.addresses(), &own)
+    }
 }

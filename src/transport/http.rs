@@ -7,12 +7,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use url::Url;
 
-use crate::core::context::Background;
+use crate::core::address::Address;
 use crate::core::id::ContextId;
-use crate::core::signature::Secret;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
-use crate::objects::registry::messages::Registered;
+use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Method};
 use crate::platform::clock;
 use crate::platform::http::Headers;
@@ -37,25 +36,17 @@ struct Envelope<'a> {
 }
 
 /// What every request to a service has.
-fn signed(service: &Registered, id: &ContextId, now: Timestamp, body: &str) -> Headers {
-    let timestamp = now.seconds();
+fn signed(secrets: &Opened, id: &ContextId, now: Timestamp, body: &str) -> Headers {
     let mut headers = Headers::default();
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json");
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
-    headers.set("webhook-id", id.as_str());
-    headers.set("webhook-timestamp", &timestamp.to_string());
-    if let Some(secret) = Secret::parse(&service.signing_secret) {
-        headers.set("webhook-signature", &secret.sign(id.as_str(), timestamp, body.as_bytes()));
-    }
-    if let Some(credentials) = &service.credentials {
-        headers.set(&credentials.header, &credentials.value);
-    }
+    secrets.add(&mut headers, id.as_str(), now, body.as_bytes());
     headers
 }
 
 /// Calls the service, for as long as the context has time.
-pub async fn call(order: &Order<'_>, service: &Registered, url: &str) -> Answer {
+pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer {
     let admission = &order.work.admission;
     let envelope = Envelope {
         context_id: admission.id.as_str(),
@@ -70,7 +61,7 @@ pub async fn call(order: &Order<'_>, service: &Registered, url: &str) -> Answer 
     let Ok(body) = serde_json::to_string(&envelope) else {
         return Answer::Refused;
     };
-    let mut headers = signed(service, &admission.id, order.now, &body);
+    let mut headers = signed(secrets, &admission.id, order.now, &body);
     headers.set("idempotency-key", admission.id.as_str());
     headers.set("traceparent", &order.trace.header());
     if let Some(state) = &order.trace.state {
@@ -85,20 +76,21 @@ pub async fn call(order: &Order<'_>, service: &Registered, url: &str) -> Answer 
 
 /// Tells a service that work it does in the background was cancelled: at the address it named for it, else at its own.
 /// It is told once; the context has ended whatever it answers.
-pub async fn cancel(service: &Registered, url: &str, id: &ContextId, background: &Background) {
+pub async fn cancel(secrets: &Opened, url: &Address, id: &ContextId) {
     #[derive(Serialize)]
     struct Notice<'a> {
         context_id: &'a str,
         reason: &'static str,
     }
     let Ok(body) = serde_json::to_string(&Notice { context_id: id.as_str(), reason: "cancelled" }) else { return };
-    let target = Url::parse(url).ok().map(|own| {
-        let named = background.location.as_deref().and_then(|location| own.join(location).ok());
-        // Only where the service was registered: an answer gives no right to any other address.
-        named.filter(|named| named.origin() == own.origin()).unwrap_or(own)
-    });
-    if let Some(target) = target {
-        let headers = signed(service, id, clock::now(), &body);
-        calls::send_json(Method::Delete, target.as_str(), &headers, &body, CANCEL_MS, false).await;
-    }
+    let headers = signed(secrets, id, clock::now(), &body);
+    calls::send_json(Method::Delete, url, &headers, &body, CANCEL_MS, false).await;
+}
+
+/// Where work in the background is cancelled: at the place the service named, if that is where it was registered. An
+/// answer gives no right to any other address.
+pub fn named_at(own: &str, location: Option<&str>) -> Option<String> {
+    let own = Url::parse(own).ok()?;
+    let named = location.and_then(|location| own.join(location).ok());
+    Some(named.filter(|named| named.origin() == own.origin()).unwrap_or(own).into())
 }

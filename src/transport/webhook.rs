@@ -5,30 +5,45 @@ use crate::core::signature::Secret;
 use crate::core::upstream::Answer;
 use crate::core::webhook::Webhook;
 use crate::core::webhook::courier::{Attempt, AttemptError};
+use crate::objects::registry::document_place;
+use crate::objects::registry::messages::Kind;
 use crate::platform::calls::{self, Method};
-use crate::platform::clock;
 use crate::platform::http::Headers;
+use crate::platform::{Failure, clock, log, settings, vault};
 
 /// How long a receiver may take to answer, in milliseconds.
 const PATIENCE_MS: u64 = 15_000;
 
-/// Sends an event once.
-pub async fn send(webhook: &Webhook, event_id: &str, event: &str) -> Attempt {
+async fn opened(tenant: &str, id: &str, webhook: &Webhook) -> Result<Secret, Failure> {
+    let secret = webhook.secret.as_ref().ok_or_else(|| Failure(format!("the webhook {id} has no secret")))?;
+    let text = vault::open(document_place(tenant, Kind::Webhook, id), secret).await?;
+    Secret::parse(&text).ok_or_else(|| Failure(format!("the secret of the webhook {id} is none")))
+}
+
+/// Sends an event once. `tenant` and `id` are the webhook's.
+pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, event: &str) -> Attempt {
     let at = clock::now();
+    let failed = |error| Attempt { at, status_code: None, error: Some(error), duration_ms: 0, retry_after_ms: None };
+    let Ok(address) = settings::current().may_call(&webhook.url, None) else { return failed(AttemptError::Refused) };
+    let secret = match opened(tenant, id, webhook).await {
+        Ok(secret) => secret,
+        Err(failure) => {
+            log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
+            return failed(AttemptError::NotSigned);
+        }
+    };
     let mut headers = Headers::default();
     headers.set("content-type", "application/cloudevents+json");
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
     headers.set("webhook-id", event_id);
     headers.set("webhook-timestamp", &at.seconds().to_string());
-    if let Some(secret) = Secret::parse(&webhook.secret) {
-        headers.set("webhook-signature", &secret.sign(event_id, at.seconds(), event.as_bytes()));
-    }
-    let answer = calls::send_json(Method::Post, &webhook.url, &headers, event, PATIENCE_MS, false).await;
+    headers.set("webhook-signature", &secret.sign(event_id, at.seconds(), event.as_bytes()));
+    let answer = calls::send_json(Method::Post, &address, &headers, event, PATIENCE_MS, false).await;
     let error = match &answer {
         Answer::Http { .. } | Answer::TooLarge { .. } => None,
         Answer::Refused => Some(AttemptError::Unreachable),
         Answer::TimedOut { .. } => Some(AttemptError::TimedOut),
-        Answer::Broken | Answer::Cancelled => Some(AttemptError::Broken),
+        Answer::Broken | Answer::Cancelled | Answer::NotCalled(_) => Some(AttemptError::Broken),
     };
     let retry_after_ms = match &answer {
         Answer::Http { retry_after_ms, .. } => *retry_after_ms,

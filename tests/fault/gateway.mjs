@@ -45,7 +45,7 @@ export async function prepareGateway(variables = {}) {
   const temporary = join(folder, "tmp");
   mkdirSync(temporary);
   const secrets = join(folder, "secrets.env");
-  const lines = Object.entries({ ADMIN_KEY: key, ALLOW_LOOPBACK: "true", ...variables });
+  const lines = Object.entries({ ADMIN_KEY: key, KEK_1: randomBytes(32).toString("base64"), ALLOW_LOOPBACK: "true", ...variables });
   writeFileSync(secrets, lines.map(([name, value]) => `${name}=${value}\n`).join(""), { mode: 0o600 });
   // The secrets file stands in for .dev.vars; what killed processes leave behind goes with the folder.
   const args = ["start", "--", "--port", String(port), "--persist-to", join(folder, "state"), "--env-file", secrets];

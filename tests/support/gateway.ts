@@ -64,6 +64,9 @@ export type Gateway = {
   stop(): Promise<void>;
 };
 
+/** The key that secrets are stored under; the same for all gateways of a test file, so that one reads what another wrote. */
+export const sealingKey = randomBytes(32).toString("base64");
+
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
   const configuration = readConfiguration();
   const adminKey = options.vars?.ADMIN_KEY ?? randomBytes(32).toString("base64url");
@@ -73,7 +76,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   if (options.persist === undefined) process.once("exit", forget);
   const logs: string[] = [];
   // Tests show bad credentials by the dozen, all from one address.
-  const vars = { ADMIN_KEY: adminKey, ALLOW_LOOPBACK: "true", FAILED_LOGINS: "1000000", ...options.vars };
+  const vars = { ADMIN_KEY: adminKey, KEK_1: sealingKey, ALLOW_LOOPBACK: "true", FAILED_LOGINS: "1000000", ...options.vars };
   const worker = workerOptions(configuration, vars);
   const mf = new Miniflare({
     ...(options.elsewhere ? { workers: [worker, elsewhere(worker)] } : worker),

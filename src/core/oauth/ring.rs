@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::sealed::Sealed;
 use super::super::time::Timestamp;
 use super::token::LIFE_SECONDS;
 
@@ -20,7 +21,7 @@ pub struct Pair {
     pub kid: String,
     /// The public part, as in `Jwk::text`.
     pub public: String,
-    pub private: String,
+    pub private: Sealed,
     pub made_at: Timestamp,
 }
 
@@ -57,7 +58,12 @@ mod tests {
     const T: u64 = 1_800_000_000_000;
 
     fn pair(at: u64) -> Pair {
-        Pair { kid: at.to_string(), public: String::new(), private: String::new(), made_at: Timestamp(T + at) }
+        Pair {
+            kid: at.to_string(),
+            public: String::new(),
+            private: Sealed::still_open(String::new()),
+            made_at: Timestamp(T + at),
+        }
     }
 
     #[test]

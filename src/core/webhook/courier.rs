@@ -84,6 +84,8 @@ pub enum AttemptError {
     /// The connection broke before there was an answer.
     Broken,
     TimedOut,
+    /// What it is to be signed with could not be opened.
+    NotSigned,
 }
 
 impl Attempt {

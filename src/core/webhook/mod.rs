@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{self, Policy};
 use super::filter::Filter;
 use super::json::{Fault, Object};
+use super::sealed::Sealed;
 use super::signature::Secret;
 
 /// A webhook as it is kept.
@@ -19,8 +20,9 @@ pub struct Webhook {
     pub description: String,
     /// Which events it is told of.
     pub filter: Filter,
-    /// `whsec_…`
-    pub secret: String,
+    /// Nothing on its way to the registry: it stays as it is.
+    #[serde(default)]
+    pub secret: Option<Sealed>,
     pub enabled: bool,
 }
 

@@ -17,6 +17,7 @@ use crate::core::request::NewContext;
 use crate::core::service::Transport;
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
+use crate::platform::log;
 use crate::transport;
 
 use super::answer::{Answer, JSON, internal};
@@ -94,11 +95,19 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
 
 /// Lets the service that works on it in the background know, after the answer.
 fn tell_service(call: &Call, caller: &Caller, id: ContextId, background: Background) {
-    let snapshot = caller.snapshot.clone();
+    let (snapshot, tenant) = (caller.snapshot.clone(), caller.principal.tenant.clone());
+    let (settings, origin) = (call.settings.clone(), call.origin.clone());
     call.keep_running(async move {
         let Some(entry) = snapshot.service(&background.service) else { return };
-        if let Transport::Http { url } = &entry.service().transport {
-            transport::http::cancel(&entry.registered, url, &id, &background).await;
+        let Transport::Http { url } = &entry.service().transport else { return };
+        let named = transport::http::named_at(url, background.location.as_deref());
+        let address = named.and_then(|named| settings.may_call(&named, Some(&origin)).ok());
+        match (address, entry.secrets(&tenant).await) {
+            (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, &id).await,
+            (None, _) => log(r#"{"level":"warn","message":"cancellation not told","detail":"its address is refused"}"#),
+            (_, Err(failure)) => {
+                log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
+            }
         }
     });
 }

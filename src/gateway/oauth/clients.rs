@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::auth::{FIRST_TENANT, is_tenant, key_sets};
-use crate::core::address::{self, Policy};
+use crate::core::address;
 use crate::core::canonical::digest;
 use crate::core::issuer::Keys;
 use crate::core::jwk::choose;
@@ -116,13 +116,13 @@ fn console(call: &Call) -> Client {
 /// A client that publishes a document about itself.
 async fn by_metadata(call: &Call, id: &str) -> Option<Client> {
     let rules = call.write_rules();
-    let policy = Policy { allow_loopback: rules.allow_loopback };
-    let url = address::check(id, policy, &[rules.own_host.as_str()]).ok()?;
+    let policy = rules.addresses();
+    let url = address::check(id, policy, &rules.own_hosts()).ok()?;
     // Its address is its name: it has a path, and is written in one way only.
     if url.as_str() != id || url.path() == "/" {
         return None;
     }
-    let document = calls::document(id, METADATA_MS, MAX_METADATA_BYTES).await.ok()?;
+    let document = calls::document(&url, METADATA_MS, MAX_METADATA_BYTES).await.ok()?;
     let text = crate::core::json::check(&document.body, 8).ok()?;
     read_metadata(id, text, policy)
 }

@@ -24,6 +24,7 @@ use crate::platform::http::Unread;
 
 use super::answer::Answer;
 use super::call::{Call, broken};
+use super::services::require_key;
 
 /// The largest form, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
@@ -74,6 +75,8 @@ pub fn methods(endpoint: &Endpoint<'_>) -> &'static str {
 }
 
 pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Problem> {
+    // Its own keys are stored sealed.
+    require_key()?;
     let answered = match endpoint {
         Endpoint::Server => return metadata::server(call),
         Endpoint::Resource(path) => return metadata::resource(call, path),

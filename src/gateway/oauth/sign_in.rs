@@ -16,12 +16,14 @@ use crate::core::key::equal_secrets;
 use crate::core::oauth::form::Form;
 use crate::core::oauth::grant::Seal;
 use crate::core::problem::Problem;
+use crate::core::sealed::Sealed;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer as Upstream;
-use crate::objects::registry::snapshot;
+use crate::objects::registry::messages::Kind as Document;
+use crate::objects::registry::{document_place, snapshot};
 use crate::platform::calls::{Method, send_json};
 use crate::platform::http::Headers;
-use crate::platform::{clock, random};
+use crate::platform::{clock, log, random, vault};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
@@ -163,6 +165,17 @@ pub async fn back(call: &Call) -> Result<Answer, Problem> {
     Ok(page.with("set-cookie", &format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax")))
 }
 
+/// What the gateway proves itself with to an issuer.
+async fn opened(issuer: &str, secret: &Sealed) -> Option<String> {
+    match vault::open(document_place(FIRST_TENANT, Document::Issuer, issuer), secret).await {
+        Ok(secret) => Some(secret),
+        Err(failure) => {
+            log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
+            None
+        }
+    }
+}
+
 /// Redeems the code, and believes the ID token that comes for it (OpenID Connect Core §3.1.3.7).
 async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun, code: &str) -> Option<Mapped> {
     let mut body = Serializer::new(String::new());
@@ -176,7 +189,8 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
     headers.set("content-type", "application/x-www-form-urlencoded");
     headers.set("accept", "application/json");
     match &sign_in.client_secret {
-        Some(secret) => {
+        Some(sealed) => {
+            let secret = &opened(&issuer.name, sealed).await?;
             let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
             let basic = STANDARD.encode(format!("{}:{}", encoded(&sign_in.client_id), encoded(secret)));
             headers.set("authorization", &format!("Basic {basic}"));
@@ -185,8 +199,8 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
             body.append_pair("client_id", &sign_in.client_id);
         }
     }
-    let endpoint = &sign_in.token_endpoint;
-    let answer = send_json(Method::Post, endpoint, &headers, &body.finish(), PATIENCE_MS, false).await;
+    let endpoint = call.settings.may_call(&sign_in.token_endpoint, Some(&call.origin)).ok()?;
+    let answer = send_json(Method::Post, &endpoint, &headers, &body.finish(), PATIENCE_MS, false).await;
     let Upstream::Http { status: 200, is_json: true, body, .. } = answer else { return None };
     #[derive(Deserialize)]
     struct Tokens {

@@ -7,6 +7,7 @@
 pub mod messages;
 mod tables;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
@@ -14,9 +15,10 @@ use wasm_bindgen::prelude::*;
 use crate::core::issuer::ACCESS_TOKEN;
 use crate::core::oauth::grant::{Grant, Outcome};
 use crate::core::oauth::ring::{self, Pair};
+use crate::core::sealed::Place;
 use crate::core::time::Timestamp;
 use crate::objects::reply;
-use crate::platform::{Failure, clock, crypto, settings, tasks};
+use crate::platform::{Failure, clock, crypto, settings, tasks, vault};
 
 use messages::{Ask, PublicKey, Reply, Taken};
 use tables::{GRANT, PAIRS, Tables};
@@ -24,8 +26,13 @@ use tables::{GRANT, PAIRS, Tables};
 /// A grant that is over is remembered for this long, so that a late replay is told from nonsense, in milliseconds.
 const REMEMBERED_MS: u64 = 3_600_000;
 
+/// The authorization server is the deployment's own tenant's.
+const TENANT: &str = "default";
+
 struct Inner {
     tables: Tables,
+    /// The name and private part of the key that signs.
+    signing: RefCell<Option<(String, String)>>,
     /// How long a key signs, in milliseconds.
     life_ms: u64,
 }
@@ -38,7 +45,7 @@ impl GrantStore {
     #[wasm_bindgen(constructor)]
     pub fn new(state: &JsValue, env: &JsValue) -> Result<GrantStore, JsValue> {
         let tables = Tables::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        Ok(Self(Rc::new(Inner { tables, life_ms: settings::of(env).oauth_key_ms })))
+        Ok(Self(Rc::new(Inner { tables, signing: RefCell::default(), life_ms: settings::of(env).oauth_key_ms })))
     }
 
     /// `message` is a [`messages::Ask`].
@@ -52,6 +59,18 @@ impl GrantStore {
         let inner = self.0.clone();
         tasks::promise(async move { inner.forget().map(|()| JsValue::UNDEFINED).map_err(|failure| failure.0.into()) })
     }
+}
+
+/// Where a private part is bound to.
+fn place(kid: &str) -> Place<'_> {
+    Place { tenant: TENANT, kind: "oauth_key", id: kid, field: "private" }
+}
+
+async fn made(now: Timestamp) -> Result<Pair, Failure> {
+    let (public, private) = crypto::make_pair().await?;
+    let kid = public.kid.unwrap_or_default();
+    let private = vault::seal(place(&kid), now, "", &private).await?;
+    Ok(Pair { kid, public: public.text, private, made_at: now })
 }
 
 impl Inner {
@@ -133,15 +152,19 @@ impl Inner {
         let count = pairs.len();
         ring::forget(&mut pairs, life_ms, now);
         if ring::wants_another(&pairs, life_ms, now) {
-            let made = crypto::make_pair(now).await?;
+            let made = made(now).await?;
             // Another request may have made one meanwhile.
             pairs = self.tables.get(PAIRS)?.unwrap_or_default();
             if ring::wants_another(&pairs, life_ms, now) {
                 pairs.push(made);
             }
             self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
-        } else if pairs.len() != count {
-            self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
+        } else if self.seal_again(&mut pairs).await? || pairs.len() != count {
+            let known: Vec<Pair> = self.tables.get(PAIRS)?.unwrap_or_default();
+            // Whoever made one meanwhile is not undone; what is left here comes next time.
+            if known.len() == count {
+                self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
+            }
         }
         Ok(pairs)
     }
@@ -149,7 +172,27 @@ impl Inner {
     async fn sign(&self, claims: &str) -> Result<Reply, Failure> {
         let pairs = self.pairs().await?;
         let signer = ring::signer(&pairs, self.life_ms, clock::now()).ok_or_else(|| Failure("no key".into()))?;
-        Ok(Reply::Signed(crypto::sign(signer, ACCESS_TOKEN, claims).await?))
+        let held = self.signing.borrow().clone().filter(|(kid, _)| *kid == signer.kid);
+        let (kid, private) = match held {
+            Some(held) => held,
+            None => (signer.kid.clone(), vault::open(place(&signer.kid), &signer.private).await?),
+        };
+        let signed = crypto::sign(&kid, &private, ACCESS_TOKEN, claims).await?;
+        *self.signing.borrow_mut() = Some((kid, private));
+        Ok(Reply::Signed(signed))
+    }
+
+    /// Private parts that are not under the newest key are sealed again.
+    async fn seal_again(&self, pairs: &mut [Pair]) -> Result<bool, Failure> {
+        let mut changed = false;
+        for pair in pairs {
+            let again = vault::seal_again(place(&pair.kid), &pair.private, pair.made_at, |_| String::new()).await?;
+            if let Some(again) = again {
+                pair.private = again;
+                changed = true;
+            }
+        }
+        Ok(changed)
     }
 
     /// Deletes what has ended; the object itself once nothing is left.

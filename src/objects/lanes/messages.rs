@@ -7,7 +7,8 @@ use crate::core::lane::Entered;
 use crate::core::lifecycle::Priority;
 use crate::core::measured::{HealthStatus, Measured};
 use crate::core::sample::Sample;
-use crate::core::service::Credentials;
+use crate::core::sealed::Sealed;
+use crate::core::service::{Retiring, SealedCredentials};
 use crate::core::time::Timestamp;
 
 /// A question, with the service it is about as the asker knows it.
@@ -82,8 +83,10 @@ pub struct Target {
     /// Only 2xx is good; else whatever is no server error.
     pub strict: bool,
     #[serde(default)]
-    pub credentials: Option<Credentials>,
-    pub signing_secret: String,
+    pub credentials: Option<SealedCredentials>,
+    pub signing_secret: Sealed,
+    #[serde(default)]
+    pub retiring: Option<Retiring>,
 }
 
 /// What is told, and what is measured now.
@@ -120,4 +123,6 @@ pub struct Seen {
 pub enum ProbeError {
     Unreachable,
     TimedOut,
+    /// Where it is may not be called: see `core/address.rs`.
+    AddressRefused,
 }

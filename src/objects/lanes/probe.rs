@@ -4,11 +4,12 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
+use crate::core::address::Address;
 use crate::core::id::ulid;
-use crate::core::signature::Secret;
+use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Looked};
 use crate::platform::http::Headers;
-use crate::platform::{Failure, clock, random};
+use crate::platform::{Failure, clock, random, settings};
 
 use super::Inner;
 use super::messages::{ProbeError, Seen, Target};
@@ -30,8 +31,9 @@ impl Inner {
             self.watchers.borrow_mut().push(sender);
             return receiver.await.map_err(|_| Failure("the probe was given up".into()));
         }
-        let seen = look(target).await;
+        let seen = self.look_at(target).await;
         self.is_probing.set(false);
+        let seen = seen.inspect_err(|_| self.watchers.borrow_mut().clear())?;
         self.lane.borrow_mut().probed(seen.good, seen.at);
         *self.seen.borrow_mut() = Some(seen.clone());
         for watcher in self.watchers.take() {
@@ -40,23 +42,29 @@ impl Inner {
         }
         Ok(seen)
     }
+
+    /// The rules are asked again, as before every call.
+    async fn look_at(&self, target: &Target) -> Result<Seen, Failure> {
+        let Ok(address) = settings::current().may_call(&target.url, None) else { return Ok(refused()) };
+        let identity = self.identity.borrow().clone().ok_or_else(|| Failure("a lane of no service".into()))?;
+        let secrets = Opened::of(&identity.tenant, &identity.service, target.into(), clock::now()).await?;
+        Ok(look(target, &address, &secrets).await)
+    }
 }
 
-async fn look(target: &Target) -> Seen {
+/// What is seen of a service that may not be called.
+fn refused() -> Seen {
+    Seen { good: false, status_code: None, error: Some(ProbeError::AddressRefused), latency_ms: 0, at: clock::now() }
+}
+
+async fn look(target: &Target, address: &Address, secrets: &Opened) -> Seen {
     let began = clock::now();
     let id = format!("probe_{}", ulid(began, random::bytes()));
     let mut headers = Headers::default();
     headers.set("accept", "*/*");
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
-    headers.set("webhook-id", &id);
-    headers.set("webhook-timestamp", &began.seconds().to_string());
-    if let Some(secret) = Secret::parse(&target.signing_secret) {
-        headers.set("webhook-signature", &secret.sign(&id, began.seconds(), b""));
-    }
-    if let Some(credentials) = &target.credentials {
-        headers.set(&credentials.header, &credentials.value);
-    }
-    let looked = calls::look(&target.url, &headers, PROBE_MS).await;
+    secrets.add(&mut headers, &id, began, b"");
+    let looked = calls::look(address, &headers, PROBE_MS).await;
     let at = clock::now();
     let (good, status_code, error) = match looked {
         Looked::Answered(status) => {

@@ -1,9 +1,9 @@
 //! What is configured beside services and keys: documents that the gateway has checked, each with a version.
 
 use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::core::audit::{By, changes, fingerprint};
+use crate::core::audit::{By, changes};
 use crate::core::issuer::Issuer;
 use crate::core::jwt::SKEW_SECONDS;
 use crate::core::oauth::token::LIFE_SECONDS;
@@ -11,6 +11,7 @@ use crate::platform::{Failure, clock};
 
 use super::audit::Change;
 use super::messages::{Condition, Kept, Kind, Refusal, Reply};
+use super::sealing::{secret_field, secret_of};
 use super::{Inner, refused};
 
 fn object(kind: Kind, id: &str) -> String {
@@ -20,14 +21,30 @@ fn object(kind: Kind, id: &str) -> String {
 /// How long a revocation is needed, in milliseconds: no access token lives longer.
 const REVOKED_MS: u64 = (LIFE_SECONDS + 2 * SKEW_SECONDS) * 1000;
 
+/// A document in which a secret that was not sent stays as it was.
+fn with_known_secret(document: Box<RawValue>, known: Option<&Kept>) -> Result<Box<RawValue>, Failure> {
+    let Some((field, secret)) = known.and_then(|known| secret_field(known.kind).zip(secret_of(known))) else {
+        return Ok(document);
+    };
+    let mut value: Value = serde_json::from_str(document.get())?;
+    match value.pointer_mut(field.pointer).filter(|member| member.is_null()) {
+        Some(member) => *member = serde_json::to_value(&secret)?,
+        None => return Ok(document),
+    }
+    Ok(to_raw_value(&value)?)
+}
+
 impl Inner {
     /// A document as the audit log tells of it.
-    fn shown(&self, document: Option<&RawValue>) -> Value {
+    fn shown(&self, kind: Kind, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        for pointer in ["/secret_hash", "/secret", "/sign_in/client_secret"] {
-            if let Some(secret) = value.pointer_mut(pointer).filter(|secret| secret.is_string()) {
-                *secret = fingerprint(&self.cursor_secret, secret.as_str().unwrap_or_default()).into();
-            }
+        if let Some(secret) = value.pointer_mut("/secret_hash").filter(|secret| secret.is_string()) {
+            *secret = self.fingerprint(secret.as_str().unwrap_or_default()).into();
+        }
+        if let Some(secret) = secret_field(kind).and_then(|field| value.pointer_mut(field.pointer))
+            && let Ok(sealed) = serde_json::from_value(secret.clone())
+        {
+            *secret = self.seen(&sealed).into();
         }
         value
     }
@@ -58,6 +75,7 @@ impl Inner {
         if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
+        let document = with_known_secret(document, known.as_ref())?;
         let now = clock::now();
         let created = known.is_none();
         let kept = Kept {
@@ -69,13 +87,17 @@ impl Inner {
             updated_at: now,
             deleted_at: None,
         };
+        if kind == Kind::Webhook && secret_of(&kept).is_none() {
+            // Deleted since its writer took it for one that has a secret.
+            return Ok(Reply::Absent);
+        }
         let change = Change {
             by,
             action: &format!("{}.{}", kind.as_str(), if created { "created" } else { "updated" }),
             object: &object(kind, id),
             changes: changes(
-                &self.shown(known.as_ref().map(|known| &*known.document)),
-                &self.shown(Some(&kept.document)),
+                &self.shown(kind, known.as_ref().map(|known| &*known.document)),
+                &self.shown(kind, Some(&kept.document)),
             ),
         };
         self.write(&change, || {
@@ -103,7 +125,7 @@ impl Inner {
             by,
             action: &format!("{}.deleted", kind.as_str()),
             object: &object(kind, id),
-            changes: changes(&self.shown(Some(&known.document)), &Value::Null),
+            changes: changes(&self.shown(kind, Some(&known.document)), &Value::Null),
         };
         self.write(&change, || match kind {
             Kind::Role | Kind::Issuer | Kind::Limit | Kind::Revocation | Kind::Webhook => {

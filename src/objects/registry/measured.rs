@@ -112,5 +112,6 @@ pub fn target(registered: &Registered) -> Option<Target> {
         strict: service.health.is_some(),
         credentials: registered.credentials.clone(),
         signing_secret: registered.signing_secret.clone(),
+        retiring: registered.retiring.clone(),
     })
 }

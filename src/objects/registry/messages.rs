@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use serde_json::value::RawValue;
 
+use crate::core::address::Policy;
 use crate::core::audit::By;
 use crate::core::health::Reason;
 use crate::core::id::StoreId;
 use crate::core::json::Fault;
 use crate::core::measured::Measured;
-use crate::core::service::{Credentials, Service};
+use crate::core::sealed::Sealed;
+use crate::core::service::{Retiring, SealedCredentials, Service};
 use crate::core::tenant::Retention;
 use crate::core::time::Timestamp;
 
@@ -59,6 +61,13 @@ pub enum Ask {
         patch: String,
         condition: Condition,
         rules: WriteRules,
+    },
+    /// Gives a service another signing secret: this one, or one that is made. The old one signs too for a while.
+    RotateSecret {
+        id: String,
+        overlap_seconds: u64,
+        #[serde(default)]
+        signing_secret: Option<String>,
     },
     DeleteService {
         id: String,
@@ -223,8 +232,22 @@ pub enum Condition {
 pub struct WriteRules {
     pub allow_loopback: bool,
     pub own_host: String,
+    /// Where services reach the gateway, when that is elsewhere.
+    #[serde(default)]
+    pub public_host: Option<String>,
     #[serde(default)]
     pub demo: bool,
+}
+
+impl WriteRules {
+    pub fn addresses(&self) -> Policy {
+        Policy { allow_loopback: self.allow_loopback }
+    }
+
+    /// Where the gateway itself is.
+    pub fn own_hosts(&self) -> Vec<&str> {
+        [Some(self.own_host.as_str()), self.public_host.as_deref()].into_iter().flatten().collect()
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -304,8 +327,8 @@ pub struct SnapshotData {
     #[serde(default)]
     pub kept: Vec<Kept>,
     pub stores: Vec<StoreId>,
-    /// Signs page cursors.
-    pub cursor_secret: String,
+    /// What cursors, callbacks and grants are signed with.
+    pub cursor_secret: Sealed,
     #[serde(default)]
     pub soft: u64,
     /// What is measured, by service.
@@ -317,9 +340,11 @@ pub struct SnapshotData {
 pub struct Registered {
     pub service: Service,
     #[serde(default)]
-    pub credentials: Option<Credentials>,
-    /// `whsec_…`
-    pub signing_secret: String,
+    pub credentials: Option<SealedCredentials>,
+    pub signing_secret: Sealed,
+    /// The one before, while a rotation lasts.
+    #[serde(default)]
+    pub retiring: Option<Retiring>,
     /// Grows with every change; the entity tag.
     pub version: u64,
     pub created_at: Timestamp,

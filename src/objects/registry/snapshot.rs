@@ -7,6 +7,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::core::address::{Address, Refusal};
 use crate::core::breaker::BreakerState;
 use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
@@ -19,13 +20,16 @@ use crate::core::oauth::grant::GrantKey;
 use crate::core::role::{self, Role};
 use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
+use crate::core::sealed::Sealed;
 use crate::core::service::Service;
 use crate::core::tally::Tally;
 use crate::core::time::Timestamp;
+use crate::objects::secrets::{Opened, Stored};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock};
+use crate::platform::{Failure, clock, settings, vault};
 
 use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData};
+use super::sealing::own_place;
 
 /// Older than this it is not trusted without a store's word, in milliseconds.
 pub const FRESH_MS: u64 = 2_000;
@@ -61,10 +65,20 @@ impl Live {
     }
 }
 
+/// What the rules say of an address, with the gateway's own origin for which they say it.
+struct Found {
+    origin: String,
+    address: Result<Rc<Address>, Refusal>,
+}
+
 pub struct Entry {
     pub registered: Registered,
     pub live: Rc<Live>,
     schemas: Vec<Schemas>,
+    /// Its secrets, opened when it is first called; shared by all snapshots that have the same.
+    opened: Rc<OnceCell<Rc<Opened>>>,
+    /// Its address as the rules take it now.
+    address: RefCell<Option<Found>>,
 }
 
 impl<'s> Offering<'s> for &'s Entry {
@@ -88,6 +102,27 @@ impl Entry {
 
     pub fn service(&self) -> &Service {
         &self.registered.service
+    }
+
+    /// Its address `url`, if that may be called. `origin` is the gateway's own.
+    pub fn address(&self, url: &str, origin: &str) -> Result<Rc<Address>, Refusal> {
+        let mut held = self.address.borrow_mut();
+        if let Some(found) = held.as_ref().filter(|found| found.origin == origin) {
+            return found.address.clone();
+        }
+        let address = settings::current().may_call(url, Some(origin)).map(Rc::new);
+        *held = Some(Found { origin: origin.into(), address: address.clone() });
+        address
+    }
+
+    /// What it is called with.
+    pub async fn secrets(&self, tenant: &str) -> Result<Rc<Opened>, Failure> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened.clone());
+        }
+        let stored = Stored::from(&self.registered);
+        let opened = Rc::new(Opened::of(tenant, &self.service().id, stored, clock::now()).await?);
+        Ok(self.opened.get_or_init(|| opened).clone())
     }
 
     /// Whether it was seen to be offline: it is given no work.
@@ -146,6 +181,7 @@ pub struct Snapshot {
     pub issuers: Vec<Issuer>,
     pub limits: Vec<Policy>,
     tenants: HashMap<String, usize>,
+    own_secret: Sealed,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     pub grant_key: GrantKey,
@@ -158,8 +194,22 @@ thread_local! {
     static SNAPSHOTS: RefCell<HashMap<String, Rc<Snapshot>>> = RefCell::new(HashMap::new());
 }
 
+/// Keys from the tenant's own secret, for a use each.
+type OwnKeys = (CursorKey, CallbackKey, GrantKey);
+
 impl Snapshot {
-    fn new(data: SnapshotData, known: Option<&Snapshot>) -> Self {
+    /// Opens the tenant's own secret, unless it is the one that is known.
+    async fn own_keys(tenant: &str, secret: &Sealed, known: Option<&Snapshot>) -> Result<OwnKeys, Failure> {
+        if let Some(known) = known.filter(|known| known.own_secret == *secret) {
+            return Ok((known.cursor_key.clone(), known.callback_key.clone(), known.grant_key.clone()));
+        }
+        let secret = vault::open(own_place(tenant), secret).await?;
+        let secret = secret.as_bytes();
+        Ok((CursorKey::new(secret), CallbackKey::new(secret), GrantKey::new(secret)))
+    }
+
+    fn new(data: SnapshotData, own: OwnKeys, known: Option<&Snapshot>) -> Self {
+        let (cursor_key, callback_key, grant_key) = own;
         let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
         let entry = |registered: Registered| {
             let schemas = registered.service.capabilities.iter().map(|_| Schemas::default()).collect();
@@ -168,7 +218,9 @@ impl Snapshot {
             let since = |registered: &Registered| (registered.created_at, registered.moved_at);
             let same = same.filter(|entry| since(&entry.registered) == since(&registered));
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
-            Entry { registered, live, schemas }
+            let secrets = same.filter(|entry| Stored::from(&entry.registered) == Stored::from(&registered));
+            let opened = secrets.map(|entry| entry.opened.clone()).unwrap_or_default();
+            Entry { registered, live, schemas, opened, address: RefCell::default() }
         };
         // They were checked when they were written.
         let role = |kept: &Kept| Some((kept.id.clone(), serde_json::from_str(kept.document.get()).ok()?));
@@ -193,10 +245,11 @@ impl Snapshot {
             roles,
             issuers,
             limits,
-            grant_key: GrantKey::new(data.cursor_secret.as_bytes()),
             tenants,
-            callback_key: CallbackKey::new(data.cursor_secret.as_bytes()),
-            cursor_key: CursorKey::new(data.cursor_secret.as_bytes()),
+            own_secret: data.cursor_secret,
+            cursor_key,
+            callback_key,
+            grant_key,
             by_key,
             fetched_at: Cell::new(clock::now()),
             refreshing: Cell::new(false),
@@ -307,7 +360,10 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
             known.hear(soft, &measured);
             known
         }
-        (Reply::Snapshot(data), known) => Rc::new(Snapshot::new(*data, known.as_deref())),
+        (Reply::Snapshot(data), known) => {
+            let own = Snapshot::own_keys(tenant, &data.cursor_secret, known.as_deref()).await?;
+            Rc::new(Snapshot::new(*data, own, known.as_deref()))
+        }
         _ => return Err(Failure("the registry answered something else".into())),
     };
     // It was true when it was asked for, not when it arrived.

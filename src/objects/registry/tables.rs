@@ -8,6 +8,7 @@ use crate::core::audit::Entry;
 use crate::core::event::Bundle;
 use crate::core::id::StoreId;
 use crate::core::measured::Measured;
+use crate::core::sealed::Sealed;
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
@@ -219,6 +220,14 @@ impl Tables {
             "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             &[name.into(), value.into()],
         )
+    }
+
+    pub fn sealed(&self, name: &str) -> Result<Option<Sealed>, Failure> {
+        Ok(self.meta(name)?.map(|text| serde_json::from_value(text.into())).transpose()?)
+    }
+
+    pub fn set_sealed(&self, name: &str, secret: &Sealed) -> Result<(), Failure> {
+        self.set_meta(name, serde_json::to_value(secret)?.as_str().unwrap_or_default())
     }
 
     pub fn queue_event(&self, bundle: &Bundle) -> Result<(), Failure> {

@@ -1,0 +1,262 @@
+//! What a registry keeps secret, sealed before it is written: sealing takes a moment, in which others may come in
+//! between, so it is done first and what is decided then is decided at once.
+
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::core::audit::fingerprint;
+use crate::core::sealed::{Place, Sealed};
+use crate::core::service::{Retiring, SealedCredentials};
+use crate::core::signature::Secret;
+use crate::core::time::Timestamp;
+use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, place};
+use crate::platform::{Failure, clock, log, random, vault};
+
+use super::Inner;
+use super::measured::needs_lane;
+use super::messages::{Kept, Kind, Registered};
+use super::tables::SERVICE;
+
+const OWN_SECRET: &str = "cursor_secret";
+/// Secrets that one sweep seals again at most.
+const AT_ONCE: usize = 50;
+
+/// Where the tenant's own secret is bound to.
+pub(super) fn own_place(tenant: &str) -> Place<'_> {
+    Place { tenant, kind: "tenant", id: tenant, field: OWN_SECRET }
+}
+
+/// A secret in a document.
+pub(super) struct SecretField {
+    /// Where it is, as JSON Pointer.
+    pub pointer: &'static str,
+    name: &'static str,
+}
+
+/// The secret that documents of a kind may have.
+pub(super) fn secret_field(kind: Kind) -> Option<SecretField> {
+    match kind {
+        Kind::Issuer => Some(SecretField { pointer: "/sign_in/client_secret", name: "client_secret" }),
+        Kind::Webhook => Some(SecretField { pointer: "/secret", name: "secret" }),
+        Kind::Role | Kind::Client | Kind::Revocation | Kind::Limit | Kind::Tenant => None,
+    }
+}
+
+/// Where the secret of a document is bound to.
+pub fn document_place<'a>(tenant: &'a str, kind: Kind, id: &'a str) -> Place<'a> {
+    Place { tenant, kind: kind.as_str(), id, field: secret_field(kind).map_or("", |field| field.name) }
+}
+
+/// The tenant's own secret: as it is kept, and as it is.
+pub(super) struct OwnSecret {
+    pub sealed: Sealed,
+    open: String,
+}
+
+/// The secrets that a write of a service brings.
+pub(super) struct Fresh {
+    /// The one that was sent, or one for a service that has none: to be shown, and as it is kept.
+    pub signing: (String, Sealed),
+    pub credentials: Option<Sealed>,
+}
+
+impl Inner {
+    /// Opens the tenant's own secret, and makes it before anything else is asked for.
+    pub(super) async fn know_secret(&self) -> Result<(), Failure> {
+        if self.own_secret.borrow().is_some() {
+            return Ok(());
+        }
+        let tenant = self.tenant();
+        let place = own_place(&tenant);
+        if self.tables.meta(OWN_SECRET)?.is_none() {
+            let made = Secret::from_random(random::bytes()).text();
+            // Without a key it is sealed as soon as there is one.
+            let sealed = match vault::newest() {
+                Some(_) => vault::seal(place, clock::now(), "", &made).await?,
+                None => Sealed::still_open(made),
+            };
+            // Another request may have made one meanwhile.
+            if self.tables.meta(OWN_SECRET)?.is_none() {
+                self.tables.set_sealed(OWN_SECRET, &sealed)?;
+            }
+        }
+        let sealed = self.tables.sealed(OWN_SECRET)?.ok_or_else(|| Failure("the tenant's secret is gone".into()))?;
+        let open = vault::open(place, &sealed).await?;
+        *self.own_secret.borrow_mut() = Some(OwnSecret { sealed, open });
+        Ok(())
+    }
+
+    pub(super) fn fingerprint(&self, secret: &str) -> String {
+        let own = self.own_secret.borrow();
+        fingerprint(own.as_ref().map_or("", |own| &own.open), secret)
+    }
+
+    /// A secret as the audit log tells of it.
+    pub(super) fn seen(&self, secret: &Sealed) -> String {
+        match (secret.parts(), secret.as_open()) {
+            (Some(parts), _) => format!("fingerprint:{}", parts.fingerprint),
+            (None, open) => self.fingerprint(open.unwrap_or_default()),
+        }
+    }
+
+    /// As [`Inner::fingerprint`], without the word.
+    fn short_fingerprint(&self, secret: &str) -> String {
+        let fingerprint = self.fingerprint(secret);
+        fingerprint.strip_prefix("fingerprint:").unwrap_or_default().to_string()
+    }
+
+    async fn seal(&self, place: Place<'_>, secret: &str) -> Result<Sealed, Failure> {
+        vault::seal(place, clock::now(), &self.short_fingerprint(secret), secret).await
+    }
+
+    /// The secrets in a service's document or patch. Whether they are good is found when it is read.
+    pub(super) async fn seal_fresh(&self, id: &str, document: &str) -> Result<Fresh, Failure> {
+        let document: Value = serde_json::from_str(document).unwrap_or_default();
+        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+        let credentials = match text("/credentials/value") {
+            Some(value) => Some(self.seal(place(&self.tenant(), id, CREDENTIALS), value).await?),
+            None => None,
+        };
+        let signing = self.seal_signing(id, text("/signing_secret").map(Into::into)).await?;
+        Ok(Fresh { signing, credentials })
+    }
+
+    pub(super) async fn seal_signing(&self, id: &str, given: Option<String>) -> Result<(String, Sealed), Failure> {
+        let plain = given.unwrap_or_else(|| Secret::from_random(random::bytes()).text());
+        let sealed = self.seal(place(&self.tenant(), id, SIGNING_SECRET), &plain).await?;
+        Ok((plain, sealed))
+    }
+
+    /// A document with its secret sealed, if it has one.
+    pub(super) async fn seal_document(
+        &self,
+        kind: Kind,
+        id: &str,
+        document: Box<RawValue>,
+    ) -> Result<Box<RawValue>, Failure> {
+        let Some(field) = secret_field(kind) else { return Ok(document) };
+        let mut value: Value = serde_json::from_str(document.get())?;
+        let Some(secret) = value.pointer_mut(field.pointer).filter(|secret| secret.is_string()) else {
+            return Ok(document);
+        };
+        let tenant = self.tenant();
+        let place = document_place(&tenant, kind, id);
+        let sealed = self.seal(place, secret.as_str().unwrap_or_default()).await?;
+        *secret = serde_json::to_value(&sealed)?;
+        Ok(to_raw_value(&value)?)
+    }
+
+    /// A piece of what is not under the newest key is sealed again under it. It means the same, so it is no revision:
+    /// who holds the old text can open it as long as its key is set.
+    pub(super) async fn seal_again(&self) -> Result<(), Failure> {
+        let Some(newest) = vault::newest() else { return Ok(()) };
+        self.seal_own_again().await?;
+        let now = clock::now();
+        let is_old = |secret: &Sealed| !secret.is_under(newest);
+        let is_over = |old: &Retiring| old.until <= now;
+        let mut services = self.tables.services()?;
+        services.retain(|one| secrets_of(one).any(is_old) || one.retiring.as_ref().is_some_and(is_over));
+        let mut documents = self.tables.kept()?;
+        documents.retain(|kept| secret_of(kept).is_some_and(|secret| is_old(&secret)));
+        let (all, mut done) = (services.len() + documents.len(), 0);
+        for service in services.into_iter().take(AT_ONCE) {
+            let id = service.service.id.clone();
+            done += self.noted(&id, self.seal_service_again(service, now).await);
+        }
+        for kept in documents.iter().take(AT_ONCE) {
+            done += self.noted(&kept.id, self.seal_document_again(kept, now).await);
+        }
+        if all > 0 {
+            let (tenant, left) = (self.tenant(), all - done);
+            log(&format!(
+                r#"{{"level":"info","message":"sealed again","tenant":{tenant:?},"key":{newest},"done":{done},"left":{left}}}"#
+            ));
+        }
+        Ok(())
+    }
+
+    /// One that cannot be opened is not to keep the others from being sealed.
+    fn noted(&self, id: &str, outcome: Result<(), Failure>) -> usize {
+        let Err(failure) = outcome else { return 1 };
+        let (tenant, detail) = (self.tenant(), failure.0);
+        log(&format!(
+            r#"{{"level":"error","message":"not sealed again","tenant":{tenant:?},"id":{id:?},"detail":{detail:?}}}"#
+        ));
+        0
+    }
+
+    async fn again(&self, place: Place<'_>, secret: &mut Sealed, now: Timestamp) -> Result<(), Failure> {
+        let fingerprint = |secret: &str| self.short_fingerprint(secret);
+        if let Some(again) = vault::seal_again(place, secret, now, fingerprint).await? {
+            *secret = again;
+        }
+        Ok(())
+    }
+
+    async fn seal_own_again(&self) -> Result<(), Failure> {
+        let tenant = self.tenant();
+        let Some(sealed) = self.own_secret.borrow().as_ref().map(|own| own.sealed.clone()) else { return Ok(()) };
+        let again = vault::seal_again(own_place(&tenant), &sealed, clock::now(), |_| String::new()).await?;
+        if let Some(again) = again {
+            self.tables.set_sealed(OWN_SECRET, &again)?;
+            if let Some(own) = self.own_secret.borrow_mut().as_mut() {
+                own.sealed = again;
+            }
+        }
+        Ok(())
+    }
+
+    async fn seal_service_again(&self, before: Registered, now: Timestamp) -> Result<(), Failure> {
+        let (tenant, id) = (self.tenant(), before.service.id.clone());
+        let mut after = before.clone();
+        let signing = place(&tenant, &id, SIGNING_SECRET);
+        self.again(signing, &mut after.signing_secret, now).await?;
+        // One whose time is over is not kept.
+        after.retiring = after.retiring.filter(|old| now < old.until);
+        if let Some(Retiring { secret, .. }) = &mut after.retiring {
+            self.again(signing, secret, now).await?;
+        }
+        if let Some(SealedCredentials { value, .. }) = &mut after.credentials {
+            self.again(place(&tenant, &id, CREDENTIALS), value, now).await?;
+        }
+        // Whoever wrote it meanwhile has sealed it.
+        let known: Option<Registered> = self.tables.get(SERVICE, &id)?;
+        if known.is_some_and(|known| (known.version, known.created_at) == (before.version, before.created_at)) {
+            self.tables.put(SERVICE, &id, &after)?;
+            if needs_lane(&after.service) {
+                self.configure_lane(&after).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn seal_document_again(&self, before: &Kept, now: Timestamp) -> Result<(), Failure> {
+        let tenant = self.tenant();
+        let Some((field, mut secret)) = secret_field(before.kind).zip(secret_of(before)) else { return Ok(()) };
+        self.again(document_place(&tenant, before.kind, &before.id), &mut secret, now).await?;
+        let mut value: Value = serde_json::from_str(before.document.get())?;
+        if let Some(member) = value.pointer_mut(field.pointer) {
+            *member = serde_json::to_value(&secret)?;
+        }
+        let after = Kept { document: to_raw_value(&value)?, ..before.clone() };
+        let kind = before.kind.as_str();
+        let known: Option<Kept> = self.tables.get(kind, &before.id)?;
+        if known.is_some_and(|known| (known.version, known.created_at) == (before.version, before.created_at)) {
+            self.tables.put(kind, &before.id, &after)?;
+        }
+        Ok(())
+    }
+}
+
+fn secrets_of(registered: &Registered) -> impl Iterator<Item = &Sealed> {
+    let credentials = registered.credentials.iter().map(|known| &known.value);
+    let retiring = registered.retiring.iter().map(|old| &old.secret);
+    [&registered.signing_secret].into_iter().chain(credentials).chain(retiring)
+}
+
+/// A document's secret, where it has one.
+pub(super) fn secret_of(kept: &Kept) -> Option<Sealed> {
+    let field = secret_field(kept.kind)?;
+    let value: Value = serde_json::from_str(kept.document.get()).ok()?;
+    serde_json::from_value(value.pointer(field.pointer)?.clone()).ok()
+}

@@ -1,0 +1,234 @@
+//! Services as the registry keeps them.
+
+use serde_json::json;
+
+use crate::core::audit::{By, changes};
+use crate::core::event::RegistryEvent;
+use crate::core::json::{Fault, MAX_DEPTH, check};
+use crate::core::measured::Measured;
+use crate::core::sealed::Sealed;
+use crate::core::service::{self, Credentials, Registration, Retiring, Rules, SealedCredentials, Transport};
+use crate::platform::{Failure, clock};
+
+use super::audit::Change;
+use super::measured::needs_lane;
+use super::messages::{Condition, Registered, Reply, WriteRules};
+use super::sealing::Fresh;
+use super::tables::SERVICE;
+use super::{Inner, as_value, refused};
+
+/// A document that is to be kept in place of what is known.
+struct Write<'a> {
+    id: &'a str,
+    document: &'a str,
+    fresh: Fresh,
+    known: Option<Registered>,
+    /// Credentials that are not named stay as they were.
+    keeps: bool,
+}
+
+fn same_origin(one: &Transport, other: &Transport) -> bool {
+    let origin = |transport: &Transport| match transport {
+        Transport::Http { url } => url::Url::parse(url).ok().map(|url| url.origin()),
+        Transport::Demo {} => None,
+    };
+    origin(one) == origin(other)
+}
+
+fn event_data(registered: &Registered, measured: &Measured) -> serde_json::Value {
+    let service = &registered.service;
+    json!({
+        "id": service.id, "name": service.name, "type": service.kind,
+        "status": service.status(measured), "version": registered.version,
+    })
+}
+
+impl Inner {
+    pub(super) fn put_service(
+        &self,
+        by: &By,
+        id: &str,
+        document: &str,
+        fresh: Fresh,
+        condition: &Condition,
+        rules: &WriteRules,
+    ) -> Result<Reply, Failure> {
+        let known: Option<Registered> = self.tables.get(SERVICE, id)?;
+        if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let write = Write { id, document, fresh, known, keeps: false };
+        self.keep_service(by, write, rules)
+    }
+
+    pub(super) fn patch_service(
+        &self,
+        by: &By,
+        id: &str,
+        patch: &str,
+        fresh: Fresh,
+        condition: &Condition,
+        rules: &WriteRules,
+    ) -> Result<Reply, Failure> {
+        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
+            return Ok(Reply::Absent);
+        };
+        if let Some(refusal) = refused(Some(known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let Ok(patch) = serde_json::from_str::<serde_json::Value>(patch) else {
+            return Ok(Reply::Faults(vec![Fault::new("#", "must be a JSON object")]));
+        };
+        let forgets = patch.get("credentials").is_some_and(serde_json::Value::is_null);
+        let mut document =
+            serde_json::to_value(known.service.view(&self.measured_of(id), known.created_at, known.updated_at))?;
+        service::merge_patch(&mut document, patch);
+        let document = document.to_string();
+        let write = Write { id, document: &document, fresh, known: Some(known), keeps: !forgets };
+        self.keep_service(by, write, rules)
+    }
+
+    fn keep_service(&self, by: &By, write: Write<'_>, rules: &WriteRules) -> Result<Reply, Failure> {
+        let Write { id, document, fresh, known, keeps } = write;
+        let text = match check(document.as_bytes(), MAX_DEPTH) {
+            Ok(text) => text,
+            Err(invalid) => return Ok(Reply::Faults(vec![invalid.fault()])),
+        };
+        let own_hosts = rules.own_hosts();
+        let read =
+            service::read(id, text, Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo });
+        let Registration { service, credentials, signing_secret } = match read {
+            Ok(registration) => registration,
+            Err(faults) => return Ok(Reply::Faults(faults)),
+        };
+        let moved_away = known.as_ref().is_some_and(|known| !same_origin(&known.service.transport, &service.transport));
+        let keeps = keeps && credentials.is_none() && known.as_ref().is_some_and(|known| known.credentials.is_some());
+        if keeps && moved_away {
+            // Or whoever may change an address could read them there.
+            let detail =
+                "must be sent again, or null, as the address is at another origin than what they were given for";
+            return Ok(Reply::Faults(vec![Fault::new("#/credentials", detail)]));
+        }
+        let now = clock::now();
+        // The gateway makes a secret only for a service that has none.
+        let made = known.is_none() && signing_secret.is_none();
+        let (plain, given) = fresh.signing;
+        let (signing_secret, retiring) = match &known {
+            Some(known) if signing_secret.is_none() => (known.signing_secret.clone(), known.retiring.clone()),
+            _ => (given, None),
+        };
+        let credentials = match (credentials, fresh.credentials) {
+            (Some(Credentials { header, .. }), Some(value)) => Some(SealedCredentials { header, value }),
+            _ => known.as_ref().filter(|_| keeps).and_then(|known| known.credentials.clone()),
+        };
+        let stays = known.as_ref().filter(|known| known.service.transport == service.transport);
+        let registered = Registered {
+            moved_at: stays.map_or(now, |known| known.moved_at),
+            credentials,
+            signing_secret,
+            retiring,
+            version: known.as_ref().map_or(1, |known| known.version + 1),
+            created_at: known.as_ref().map_or(now, |known| known.created_at),
+            updated_at: now,
+            service,
+        };
+        let known_measured = self.measured_of(id);
+        let moved = known.as_ref().is_some_and(|known| known.moved_at != registered.moved_at);
+        let measured = if moved { Measured::default() } else { known_measured };
+        let had_lane = known_measured.version > 0 || known.as_ref().is_some_and(|known| needs_lane(&known.service));
+        let has_lane = had_lane || needs_lane(&registered.service);
+        let kind = if known.is_none() { RegistryEvent::ServiceRegistered } else { RegistryEvent::ServiceUpdated };
+        let data = event_data(&registered, &measured);
+        let change = Change {
+            by,
+            action: if known.is_none() { "service.created" } else { "service.updated" },
+            object: &format!("services/{id}"),
+            changes: changes(&self.told(known.as_ref()), &self.told(Some(&registered))),
+        };
+        self.write(&change, || {
+            self.tables.put(SERVICE, id, &registered)?;
+            if moved {
+                self.tables.delete_measured(id)?;
+            }
+            self.queue_event(id, kind, &data)
+        })?;
+        let signing_secret = made.then_some(plain);
+        let service = Box::new(registered);
+        Ok(Reply::Service { created: known.is_none(), service, measured, has_lane, signing_secret })
+    }
+
+    /// A service as the audit log tells of it: with the fingerprints of its secrets.
+    fn told(&self, registered: Option<&Registered>) -> serde_json::Value {
+        let Some(registered) = registered else { return serde_json::Value::Null };
+        let mut told = as_value(&registered.service);
+        if let Some(members) = told.as_object_mut() {
+            members.insert("signing_secret".into(), self.seen(&registered.signing_secret).into());
+            if let Some(SealedCredentials { header, value }) = &registered.credentials {
+                members.insert("credentials".into(), json!({"header": header, "value": self.seen(value)}));
+            }
+        }
+        told
+    }
+
+    /// Gives a service another signing secret; the one before signs too until `overlap_seconds` have passed.
+    pub(super) fn rotate_secret(
+        &self,
+        by: &By,
+        id: &str,
+        overlap_seconds: u64,
+        (plain, secret): (String, Sealed),
+    ) -> Result<Reply, Failure> {
+        let Some(mut registered) = self.tables.get::<Registered>(SERVICE, id)? else {
+            return Ok(Reply::Absent);
+        };
+        let now = clock::now();
+        let old = std::mem::replace(&mut registered.signing_secret, secret);
+        let from_to = json!({"from": self.seen(&old), "to": self.seen(&registered.signing_secret)});
+        let overlap = json!({"from": null, "to": overlap_seconds});
+        let retiring = Retiring { secret: old, until: now.plus_ms(overlap_seconds * 1000) };
+        registered.retiring = (overlap_seconds > 0).then_some(retiring);
+        registered.version += 1;
+        registered.updated_at = now;
+        let changes = [("signing_secret", from_to), ("overlap_seconds", overlap)];
+        let change = Change {
+            by,
+            action: "service.secret_rotated",
+            object: &format!("services/{id}"),
+            changes: changes.map(|(name, value)| (name.to_string(), value)).into_iter().collect(),
+        };
+        let measured = self.measured_of(id);
+        let data = event_data(&registered, &measured);
+        self.write(&change, || {
+            self.tables.put(SERVICE, id, &registered)?;
+            self.queue_event(id, RegistryEvent::ServiceUpdated, &data)
+        })?;
+        let has_lane = measured.version > 0 || needs_lane(&registered.service);
+        let service = Box::new(registered);
+        Ok(Reply::Service { created: false, service, measured, has_lane, signing_secret: Some(plain) })
+    }
+
+    pub(super) async fn delete_service(&self, by: &By, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
+            return Ok(Reply::Absent);
+        };
+        if let Some(refusal) = refused(Some(known.version), condition) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let had_lane = needs_lane(&known.service) || self.measured_of(id).version > 0;
+        let change = Change {
+            by,
+            action: "service.deleted",
+            object: &format!("services/{id}"),
+            changes: changes(&self.told(Some(&known)), &serde_json::Value::Null),
+        };
+        self.write(&change, || {
+            self.tables.delete(SERVICE, id)?;
+            self.tables.delete_measured(id)?;
+            self.queue_event(id, RegistryEvent::ServiceDeregistered, &json!({"id": id}))
+        })?;
+        if had_lane {
+            self.forget_lane(&known).await;
+        }
+        Ok(Reply::Done)
+    }
+}

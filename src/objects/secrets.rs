@@ -1,0 +1,84 @@
+//! What a service has secret, opened where it is called: in a Worker, and in its lane for probes.
+
+use crate::core::sealed::{Place, Sealed};
+use crate::core::service::{Credentials, Retiring, SealedCredentials};
+use crate::core::signature::Secret;
+use crate::core::time::Timestamp;
+use crate::platform::http::Headers;
+use crate::platform::{Failure, vault};
+
+use super::lanes::messages::Target;
+use super::registry::messages::Registered;
+
+pub const SIGNING_SECRET: &str = "signing_secret";
+pub const CREDENTIALS: &str = "credentials";
+
+/// Where a secret of a service is bound to.
+pub fn place<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> Place<'a> {
+    Place { tenant, kind: "service", id: service, field }
+}
+
+/// As it is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stored<'s> {
+    credentials: Option<&'s SealedCredentials>,
+    signing_secret: &'s Sealed,
+    retiring: Option<&'s Retiring>,
+}
+
+impl<'s> From<&'s Registered> for Stored<'s> {
+    fn from(from: &'s Registered) -> Self {
+        let (credentials, retiring) = (from.credentials.as_ref(), from.retiring.as_ref());
+        Self { credentials, signing_secret: &from.signing_secret, retiring }
+    }
+}
+
+impl<'s> From<&'s Target> for Stored<'s> {
+    fn from(from: &'s Target) -> Self {
+        let (credentials, retiring) = (from.credentials.as_ref(), from.retiring.as_ref());
+        Self { credentials, signing_secret: &from.signing_secret, retiring }
+    }
+}
+
+/// What a service is called with.
+pub struct Opened {
+    credentials: Option<Credentials>,
+    signing: Secret,
+    retiring: Option<(Secret, Timestamp)>,
+}
+
+impl Opened {
+    pub async fn of(tenant: &str, service: &str, stored: Stored<'_>, now: Timestamp) -> Result<Self, Failure> {
+        let signing = place(tenant, service, SIGNING_SECRET);
+        let read = |text: String| Secret::parse(&text).ok_or_else(|| Failure("a signing secret is none".into()));
+        let retiring = match stored.retiring.filter(|old| now < old.until) {
+            Some(Retiring { secret, until }) => Some((read(vault::open(signing, secret).await?)?, *until)),
+            None => None,
+        };
+        let credentials = match stored.credentials {
+            Some(SealedCredentials { header, value }) => {
+                let value = vault::open(place(tenant, service, CREDENTIALS), value).await?;
+                Some(Credentials { header: header.clone(), value })
+            }
+            None => None,
+        };
+        Ok(Self { credentials, signing: read(vault::open(signing, stored.signing_secret).await?)?, retiring })
+    }
+
+    /// The headers by which a service knows its gateway (Standard Webhooks 1.0), and its credentials. While a rotation
+    /// lasts there are two signatures.
+    pub fn add(&self, headers: &mut Headers, id: &str, now: Timestamp, body: &[u8]) {
+        let timestamp = now.seconds();
+        let mut signature = self.signing.sign(id, timestamp, body);
+        if let Some((old, _)) = self.retiring.as_ref().filter(|(_, until)| now < *until) {
+            signature.push(' ');
+            signature.push_str(&old.sign(id, timestamp, body));
+        }
+        headers.set("webhook-id", id);
+        headers.set("webhook-timestamp", &timestamp.to_string());
+        headers.set("webhook-signature", &signature);
+        if let Some(Credentials { header, value }) = &self.credentials {
+            headers.set(header, value);
+        }
+    }
+}
