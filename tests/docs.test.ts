@@ -34,7 +34,7 @@ const notRun = [
   /^npm (start|test|run [a-z]+)( -- .*)?$/,
   /^git clone /,
   /^cd narthex$/,
-  /^npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,
+  /^(openssl rand -base64 32 \| )?npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,
 ];
 
 type Block = { language: string; note: string | undefined; lines: string[]; at: number };
