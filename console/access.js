@@ -1,77 +1,78 @@
 // Who may do what: keys, roles, limits, issuers, clients, and who changed what. Forms are made from the gateway's contract.
 import { ask, get, may, maybe } from "./api.js";
-import { badge, button, confirm, fill, h, json, say, secretOnce } from "./dom.js";
+import { badge, button, fill, h, json, say, secretOnce, section, sure } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
 import { brief, when } from "./format.js";
-import { listen, soon } from "./live.js";
+import { follow } from "./live.js";
 
-/** By path: what one is called, its schema, what they are, and one in a line. @type {Record<string, [string, string, string, (item: any) => string]>} */
+/** By path: what one is called, its schema, what they are, and one in a line. */
 const KINDS = {
   keys: ["key", "NewKey", "Each program and each person has their own.", ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · ")],
   roles: ["role", "NewRole", "Named sets of permissions.", ({ permissions }) => permissions.join(", ") || "nothing by itself"],
-  limits: ["limit", "NewLimit", "How many requests, or how much at once, by whom.", ({ kind, quota, window_seconds, binds }) => `${quota} ${kind}${window_seconds ? ` in ${window_seconds} s` : ""} · ${brief(binds)}`],
+  limits: ["limit", "NewLimit", "How many requests, or how much at once, by whom.", ({ kind, quota, window_seconds: w, binds }) => `${quota} ${kind}${w ? ` in ${w} s` : ""} · ${brief(binds)}`],
   issuers: ["issuer", "NewIssuer", "Identity providers whose tokens are taken.", ({ issuer }) => issuer],
   clients: ["client", "NewClient", "Programs and apps that get tokens here, by OAuth.", ({ client_id, scope }) => `${client_id} · ${scope}`],
 };
 
-/** A schema of the contract, with what it refers to inside. @param {string} name */
+/** A schema of the contract, with what it refers to inside. */
 async function schemaOf(name) {
   const { schemas } = (await get("/openapi.json")).components;
   const whole = (schema) => JSON.parse(JSON.stringify(schema), (_, one) => (one?.$ref ? whole(schemas[one.$ref.split("/").pop()]) : one?.allOf?.length === 1 ? { ...one.allOf[0], ...one } : one));
   return whole(schemas[name]);
 }
 
-/** @param {Place} place */
 export async function access({ view, id, signal }) {
-  const read = [...Object.keys(KINDS), "audit"].map(async (name) => [name, may(`${name}:read`) && (await maybe(`/v1/${name}`, signal))]);
+  const read = [...Object.keys(KINDS), "audit"].map(async (name) => [name, may(`${name}:read`) && (await maybe(`/v1/${name}`))]);
   const there = Object.fromEntries((await Promise.all(read)).filter(([, page]) => page));
   const name = id in there ? id : Object.keys(there)[0];
   const body = h("div.stack");
   fill(view, h("h1", "Access"), h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", Object.keys(there).map((one) => h("li", h("a", { href: `#/access/${one}`, "aria-current": one === name && "page" }, one))))), body);
   if (!name) fill(body, h("p.note", "Your key may see nothing of this. One with the role admin may."));
-  else (name === "audit" ? audit : list)({ body, page: there[name], name, signal });
+  else (name === "audit" ? audit : list)(body, there[name], name, signal);
 }
 
-function list({ body, page, name, signal }) {
+function list(body, page, name, signal) {
   const [one, schemaName, about, line] = KINDS[name];
   const [place, items, writes, isKey] = [h("div"), h("ul.rows.plain"), may(`${name}:write`), name === "keys"];
-  const at = (item) => `/v1/${name}/${encodeURIComponent(item.id ?? item.name)}`;
-  const load = async () => draw(await get(`/v1/${name}`, signal));
+  const at = (item) => `/v1/${name}/${item.id ?? item.name}`;
+  const load = async () => draw(await get(`/v1/${name}`));
 
   async function edit(item) {
     const { properties, required = [] } = await schemaOf(schemaName);
     for (const [key, part] of Object.entries(properties)) part.title = key.replaceAll("_", " ");
     if (isKey) properties.role = { title: "role", enum: (await get("/v1/roles")).data.map((role) => role.name), default: "caller" };
     const own = !isKey && !item && { its: { title: "name here", type: "string", description: "Lower-case letters, digits, - and _." } };
-    const title = item ? `Change ${item.name}` : `New ${one}`;
-    fill(place, h("section.card", h("h2", title), formOf({
-      fields: fieldsFor({ properties: { ...own, ...properties }, required: ["its", ...required] }, title, item), submit: item ? "Save" : `Make the ${one}`, more: [button("Close", () => fill(place))],
-      async send({ its, ...document }) {
-        const { json: made } = isKey ? await ask("POST", "/v1/keys", { body: document })
-          : await ask("PUT", at(item ?? { id: its }), { body: document, headers: item ? { "if-match": "*" } : { "if-none-match": "*" } });
-        fill(place, made.secret && secretOnce(`Secret of ${made.name}`, made.secret));
-        say("Saved.");
-        await load();
-      },
-    })));
+    async function send({ its, ...body }) {
+      const headers = item ? { "if-match": "*" } : { "if-none-match": "*" };
+      const { json } = isKey ? await ask("POST", "/v1/keys", { body }) : await ask("PUT", at(item ?? { id: encodeURIComponent(its) }), { body, headers });
+      fill(place, json.secret && secretOnce(`Secret of ${json.name}`, json.secret));
+      say("Saved.");
+      await load();
+    }
+    const fields = fieldsFor({ properties: { ...own, ...properties }, required: ["its", ...required] }, "", item);
+    fill(place, h("div.card", section(item ? `Change ${item.name}` : `New ${one}`, formOf({ fields, send, submit: item ? "Save" : `Make the ${one}`, more: [button("Close", () => fill(place))] }))));
     place.querySelector("input, select, textarea").focus();
   }
-  const rotate = async (item) => fill(place, secretOnce(`New secret of ${item.name}; the old one is good for an hour`, (await ask("POST", `${at(item)}/rotate`, { body: { overlap_seconds: 3600 } })).json.secret));
-  const end = (item) => confirm(`${isKey ? "Revoke" : "Delete"} ${item.name}?`, "It holds with the next request.", isKey ? "Revoke it" : "Delete it", () => ask("DELETE", at(item), { headers: { "if-match": "*" } }).then(load));
+  async function rotate(item) {
+    const { json } = await ask("POST", `${at(item)}/rotate`, { body: { overlap_seconds: 3600 } });
+    fill(place, secretOnce(`New secret of ${item.name}; the old one is good for an hour`, json.secret));
+  }
+  const ends = isKey ? "Revoke" : "Delete";
+  const end = (item) => sure(`${ends} ${item.name}? It holds with the next request.`, () => ask("DELETE", at(item), { headers: { "if-match": "*" } }).then(load));
 
   const draw = ({ data }) => fill(items, data.length === 0 && h("li.card.soft", `No ${one} yet.`), data.map((item) => h("li.card", h("strong", item.name), h("span.soft", line(item)),
     isKey && h("span.soft", "ends ", when(item.expires_at), ", used ", item.last_used_at ? when(item.last_used_at) : "never"),
-    item.shipped ? badge("shipped") : writes && h("span.row", isKey ? button("Rotate", () => rotate(item)) : button("Change", () => edit(item)), button(isKey ? "Revoke" : "Delete", () => end(item), "danger")))));
+    item.shipped ? badge("shipped") : writes && h("span.row", isKey ? button("Rotate", () => rotate(item)) : button("Change", () => edit(item)), button(ends, () => end(item), "danger")))));
   fill(body, h("div.title", h("p.soft", about), writes && button(`New ${one}`, () => edit(), "primary")), place, items);
   draw(page);
-  const again = soon(signal, 200, load);
-  listen(signal, { event: ({ type }) => { if (isKey && type.startsWith("key.")) again(); }, again });
+  follow(signal, 200, load, ({ type }) => isKey && type.startsWith("key."));
 }
 
-function audit({ body, page }) {
+function audit(body, page) {
   const [items, more] = [h("ul.rows.plain"), h("div")];
   function add({ data, next_cursor }) {
-    items.append(...data.map((one) => h("li.card", h("strong", one.action), h("code", one.object), h("span.soft", one.actor), badge(one.outcome), when(one.at), one.changes && h("details", h("summary", "Changes"), json(`Changes of ${one.object}`, one.changes)))));
+    items.append(...data.map(({ action, object, actor, outcome, at, changes }) =>
+      h("li.card", h("strong", action), h("code", object), h("span.soft", actor), badge(outcome), when(at), changes && h("details", h("summary", "Changes"), json(`Changes of ${object}`, changes)))));
     fill(more, next_cursor && button("Show older ones", async () => add(await get(`/v1/audit?cursor=${next_cursor}`))));
   }
   fill(body, h("p.soft", "Who changed what, and which credentials were refused."), items, more);

@@ -1,8 +1,8 @@
 // Ready lines to call this gateway from elsewhere.
 import { may, maybe } from "./api.js";
-import { block, fill, h, link } from "./dom.js";
+import { block, fill, h, link, section } from "./dom.js";
 
-/** A value that nearly fits a schema, to be edited. @returns {unknown} */
+/** A value that nearly fits a schema, to be edited. */
 function example(schema = {}) {
   const { type, properties = {}, examples, enum: choices } = schema;
   const [first] = [...(examples ?? choices ?? []), ...("default" in schema ? [schema.default] : [])];
@@ -11,7 +11,6 @@ function example(schema = {}) {
   return plain[[type].flat()[0]] ?? Object.fromEntries(Object.entries(properties).map(([name, part]) => [name, example(part)]));
 }
 
-/** @param {string} url @param {string} body */
 const lines = (url, body) => ({
   curl: `curl -sS ${url} \\
   -H "Authorization: Bearer $NARTHEX_KEY" \\
@@ -33,23 +32,21 @@ request = urllib.request.Request("${url}", r'''${body}'''.encode(), {
     "Content-Type": "application/json",
 })
 print(urllib.request.urlopen(request).read().decode())`,
-  Agents: `Have work done by the gateway at ${location.origin}, with the key in the environment variable NARTHEX_KEY as
-"Authorization: Bearer". Its contract is at /openapi.json.
+  Agents: `The gateway at ${location.origin} does work for you. Send "Authorization: Bearer $NARTHEX_KEY".
 1. GET /v1/capabilities: what can be done, each with its input_schema.
 2. POST /v1/contexts {"capability": …, "parameters": …} does it. 200: it has ended, see "status", "result", "error".
    202: it goes on; GET the address in the header Location with "Prefer: wait=30".
 3. If "status" is input_required, POST {"input": …} to that address followed by /input.
-Repeat a request only with the Idempotency-Key it had.`,
+All of it: ${location.origin}/openapi.json`,
 });
 
-/** @param {Place} place */
-export async function connect({ view, signal }) {
-  const offers = (may("services:read") && (await maybe("/v1/capabilities", signal))?.data) || [];
+export async function connect({ view }) {
+  const offers = (may("services:read") && (await maybe("/v1/capabilities"))?.data) || [];
   const [choice, shown] = [h("select", { id: "choice", onchange: draw }, offers.map(({ name }) => h("option", name))), h("div.halves")];
   function draw() {
     const { name = "word_count", input_schema } = offers.find(({ name }) => name === choice.value) ?? {};
     const body = JSON.stringify({ capability: name, parameters: example(input_schema) });
-    fill(shown, Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([name, text]) => h("section", h("h2", name), block(name, text))));
+    fill(shown, Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([name, text]) => section(name, block(name, text))));
   }
   draw();
   fill(view, h("h1", "Connect"), h("p", "This gateway's address is in these lines. Put ", link("a key", "#/access/keys"), " of the role caller into the environment variable ", h("code", "NARTHEX_KEY"), ", one for each program."),

@@ -5,12 +5,11 @@ import { connect } from "./connect.js";
 import { context, contexts } from "./contexts.js";
 import { button, fault, fill, h, link } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
-import * as live from "./live.js";
+import { start, stop } from "./live.js";
 import { now } from "./now.js";
 import { begin, discover, finish } from "./oauth.js";
 import { register } from "./register.js";
-import { service } from "./service.js";
-import { services } from "./services.js";
+import { service, services } from "./services.js";
 
 /** @type {Record<string, (place: Place) => Promise<unknown>>} */
 const SCREENS = {
@@ -20,17 +19,25 @@ const SCREENS = {
   Access: access,
   Connect: connect,
 };
+const SIGN_IN = {
+  required: ["key"],
+  properties: {
+    key: { type: "string", title: "API key", format: "password", description: "It stays in this page's memory." },
+    keep: { type: "boolean", title: "Keep me signed in", description: "In this tab, until you close it or sign out." },
+  },
+};
 
-const [nav, main] = ["nav", "main"].map((name) => /** @type {HTMLElement} */ (document.querySelector(name)));
-const [who, state] = ["who", "live"].map((id) => /** @type {HTMLElement} */ (document.getElementById(id)));
+/** @type {any[]} */
+const [nav, main, who, state] = ["nav", "main", "#who", "#live"].map((one) => document.querySelector(one));
 let leaving = new AbortController();
 
 async function show() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const [path = "", query] = location.hash.slice(2).split("?");
-  const [wanted, id = ""] = path.split("/").map(decodeURIComponent);
+  const [path, query] = location.hash.slice(2).split("?");
+  // The id stays as it is written, encoded: it goes into addresses.
+  const [wanted, id] = path.split("/");
   const name = Object.keys(SCREENS).find((one) => one.toLowerCase() === wanted) ?? "Now";
   for (const one of nav.querySelectorAll("a")) one.ariaCurrent = one.textContent === name ? "page" : null;
   const view = h("div.screen", h("p.soft", "Loading…"));
@@ -38,7 +45,7 @@ async function show() {
   try {
     await SCREENS[name]({ view, id, query: new URLSearchParams(query), signal });
   } catch (error) {
-    if (!signal.aborted) fill(view, h("h1", name), fault(error), button("Try again", show));
+    fill(view, h("h1", name), fault(error), button("Try again", show));
   }
   if (signal.aborted) return;
   const heading = view.querySelector("h1");
@@ -48,12 +55,11 @@ async function show() {
 }
 
 async function signedIn() {
-  const own = await get("/v1/whoami");
-  session.who = own;
+  const { principal, role, tenant } = (session.who = await get("/v1/whoami"));
   fill(nav, h("ul.plain", Object.keys(SCREENS).map((name) => h("li", link(name, `#/${name.toLowerCase()}`)))));
-  fill(who, h("span", { title: `Role ${own.role} in the tenant ${own.tenant}` }, own.principal), button("Sign out", () => signOut("You have signed out."), "quiet"));
+  fill(who, h("span", { title: `Role ${role} in the tenant ${tenant}` }, principal), button("Sign out", () => signOut("You have signed out."), "quiet"));
   nav.hidden = state.hidden = false;
-  live.start((kind, text) => { state.className = kind; state.textContent = text; });
+  start((kind, text) => Object.assign(state, { className: kind, textContent: text }));
   addEventListener("hashchange", show);
   await show();
 }
@@ -61,40 +67,31 @@ async function signedIn() {
 /** @param {string} [why] */
 async function signIn(why) {
   leaving.abort();
-  live.stop();
+  stop();
   removeEventListener("hashchange", show);
   nav.hidden = state.hidden = true;
   fill(who);
   document.title = "Sign in – Narthex";
-  const schema = {
-    required: ["key"],
-    properties: {
-      key: { type: "string", title: "API key", format: "password", description: "It stays in this page's memory." },
-      keep: { type: "boolean", title: "Keep me signed in", description: "In this tab, until you close it or sign out." },
-    },
-  };
   const form = formOf({
-    fields: fieldsFor(schema, "Key"), submit: "Sign in",
+    fields: fieldsFor(SIGN_IN, ""), submit: "Sign in",
     async send({ key, keep }) {
       keepCredential({ bearer: key.trim() }, keep);
       await signedIn().catch((error) => { keepCredential(undefined); throw error; });
     },
   });
-  const card = h("div.card.signin", h("h1", "Sign in"), why && h("p.note", { role: "alert" }, why), form,
-    h("p.soft", "The first key is ADMIN_KEY: ", h("code", "npm start"), " prints it; in production you have set it yourself."));
-  fill(main, card);
-  card.querySelector("input").focus();
+  fill(main, h("div.card.signin", h("h1", "Sign in"), why && h("p.note", { role: "alert" }, why), form,
+    h("p.soft", "The first key is ADMIN_KEY: ", h("code", "npm start"), " prints it; in production you have set it yourself.")));
+  form.querySelector("input").focus();
   const server = await discover();
-  if (server) form.after(button("Sign in with OAuth", () => begin(server.authorization_endpoint, card.querySelector("[type=checkbox]").checked)));
+  if (server) form.after(button("Sign in with OAuth", () => begin(server.authorization_endpoint, form.querySelector("[type=checkbox]").checked)));
 }
 
 session.ended = signIn;
 try {
-  const finished = await finish();
   const kept = keptCredential();
-  if (finished) keepCredential(finished.credential, finished.kept);
-  else if (kept) keepCredential(kept, true);
-  await (session.credential ? signedIn() : signIn());
+  const { credential, kept: keeps } = (await finish()) ?? { credential: kept, kept: true };
+  if (credential) keepCredential(credential, keeps);
+  await (credential ? signedIn() : signIn());
 } catch (error) {
-  await signIn(/** @type {Error} */ (error).message);
+  await signIn(error.message);
 }

@@ -1,27 +1,26 @@
 // What happens now: contexts as they move, how many, how fast, what fails, by service.
 import { everybodys, get, maybe } from "./api.js";
-import { badge, bars, fill, h, keep, link } from "./dom.js";
+import { ENDED } from "./contexts.js";
+import { badge, bars, fill, h, keep, link, section } from "./dom.js";
 import { brief, duration, percentile, when } from "./format.js";
-import { listen, soon } from "./live.js";
-import { welcome } from "./welcome.js";
+import { follow } from "./live.js";
+import { welcome } from "./services.js";
 
 const WINDOW_MS = 300_000;
 const BAR_MS = 10_000;
 const MOST = 4000;
 const SHOWN = 6;
-/** @type {Record<string, string[]>} */
-const COLUMNS = { Waiting: ["created", "validated", "queued"], Executing: ["executing"], "Input required": ["input_required"], Ended: ["completed", "failed", "timed_out", "cancelled"] };
-const isOver = ({ status }) => COLUMNS.Ended?.includes(status);
+const COLUMNS = { Waiting: ["created", "validated", "queued"], Executing: ["executing"], "Input required": ["input_required"], Ended: ENDED };
+const isOver = ({ status }) => ENDED.includes(status);
 
-/** @param {Place} place */
 export async function now({ view, signal }) {
   /** @type {Map<string, any>} */
   const seen = new Map();
   let services = [];
 
   async function look() {
-    const filters = ["", ...["queued", "executing", "input_required"].map((status) => `&status=${status}`)];
-    const [known, ...lists] = await Promise.all([maybe("/v1/services", signal), ...filters.map((filter) => get(`/v1/contexts?limit=200${everybodys()}${filter}`, signal))]);
+    const filters = ["", "&status=queued", "&status=executing", "&status=input_required"];
+    const [known, ...lists] = await Promise.all([maybe("/v1/services"), ...filters.map((filter) => get(`/v1/contexts?limit=200${everybodys()}${filter}`))]);
     services = known?.data ?? [];
     for (const one of lists.flatMap(({ data }) => data)) {
       // An event that came meanwhile is newer than the list.
@@ -36,47 +35,42 @@ export async function now({ view, signal }) {
     board.append(h("section", { "aria-label": name }, h("h3", name, " ", count), list));
     return { statuses, count, list };
   });
-  const heads = ["Service", "Status", "Breaker", "In flight", "Ended", "Failed", "Median", "95%"].map((name) => h("th", { scope: "col" }, name));
-  const parts = [h("h1", "Now"), tiles, h("section", h("h2", "Contexts"), board), h("section", h("h2", "What fails"), failures),
-    h("section", h("h2", "Services"), h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", h("thead", h("tr", heads)), rows)))];
+  const heads = ["Service", "Status", "Breaker", "In flight", "Ended", "Failed", "Median", "95%"];
+  const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", h("thead", h("tr", heads.map((name) => h("th", name)))), rows));
 
   function draw() {
     const all = [...seen.values()].sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
     for (const one of all.slice(MOST)) seen.delete(one.id);
-    if (services.length + all.length === 0) return fill(view, h("h1", "Now"), welcome(signal));
-    if (!tiles.isConnected) fill(view, parts);
+    if (services.length + all.length === 0) return fill(view, h("h1", "Now"), welcome());
+    if (!tiles.isConnected) fill(view, h("h1", "Now"), tiles, section("Contexts", board), section("What fails", failures), section("Services", table));
     const since = new Date(Date.now() - WINDOW_MS).toISOString();
-    const ended = all.filter((one) => isOver(one) && one.updated_at > since);
-    const flying = all.filter((one) => !isOver(one));
+    const [ended, flying] = [all.filter((one) => isOver(one) && one.updated_at > since), all.filter((one) => !isOver(one))];
     fill(tiles, tile("Ended in 5 minutes", ended.length, rate(ended)), tile("In flight", flying.length), tile("Completed", share(ended, "completed")), tile("Median, 95% within", latency(ended).join(", ")));
     for (const { statuses, count, list } of columns) {
       const here = all.filter(({ status }) => statuses.includes(status));
       fill(count, here.length);
-      keep(list, here.slice(0, SHOWN), ({ id }) => id, ({ status, progress }) => status + brief(progress), card);
-      if (here.length > SHOWN) list.append(h("li.soft", link(`and ${here.length - SHOWN} more`, "#/contexts")));
-      if (here.length === 0) list.append(h("li.soft", "None"));
+      const rest = here.length === 0 ? "None" : here.length > SHOWN && link("See more", "#/contexts");
+      keep(list, here.slice(0, SHOWN), ({ status, progress }) => status + brief(progress), card, rest && h("li.soft", rest));
     }
     fill(rows, services.map((one) => {
-      const own = ended.filter(({ service }) => service === one.id);
-      const cells = [flying.filter(({ service }) => service === one.id).length, own.length, share(own, "failed", "timed_out"), ...latency(own)];
-      return h("tr", h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)), h("td", badge(one.status)), h("td", badge(one.breaker.state)), cells.map((cell) => h("td", cell)));
+      const [own, theirs] = [ended, flying].map((some) => some.filter(({ service }) => service === one.id));
+      const cells = [badge(one.status), badge(one.breaker.state), theirs.length, own.length, share(own, "failed", "timed_out"), ...latency(own)];
+      return h("tr", h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)), cells.map((cell) => h("td", cell)));
     }));
-    const groups = Object.values(/** @type {Record<string, any[]>} */ (Object.groupBy(ended.filter(({ error, status }) => error && status !== "cancelled"), ({ error, service }) => `${error.code} ${service}`)));
-    fill(failures, groups.sort((a, b) => b.length - a.length).slice(0, 8).map(([one, ...more]) => h("li", h("strong", `${more.length + 1} × ${one.error.code}`), ` at ${one.service}: ${one.error.message} `, link("See the latest", `#/contexts/${one.id}`))));
-    if (groups.length === 0) fill(failures, h("li.soft", "Nothing in the last 5 minutes."));
+    /** @type {any[]} */
+    const groups = Object.values(Object.groupBy(ended.filter(({ error, status }) => error && status !== "cancelled"), ({ error, service }) => error.code + service));
+    fill(failures, groups.length === 0 && h("li.soft", "Nothing in the last 5 minutes."), groups.sort((a, b) => b.length - a.length).slice(0, 8).map((group) => {
+      const [{ id, error, service }] = group;
+      return h("li", h("strong", `${group.length} × ${error.code}`), ` at ${service}: ${error.message} `, link("See the latest", `#/contexts/${id}`));
+    }));
   }
 
   await look();
-  const [later, again] = [soon(signal, 250, () => void draw()), soon(signal, 250, look)];
-  listen(signal, {
-    event({ type, subject, time, data }) {
-      if (type.startsWith("service.")) again();
-      if (!type.startsWith("context.") || type === "context.attempt") return;
-      seen.set(subject, { execution_time_ms: null, ...data, progress: data.progress && { data: data.progress }, id: subject, updated_at: time });
-      later();
-    },
-    again,
+  const later = follow(signal, 250, draw, ({ type, subject, time, data }) => {
+    if (!type.startsWith("context.") || type === "context.attempt") return false;
+    return seen.set(subject, { execution_time_ms: null, ...data, progress: data.progress && { data: data.progress }, id: subject, updated_at: time });
   });
+  follow(signal, 250, look, ({ type }) => type.startsWith("service."));
   const ticking = setInterval(later, BAR_MS);
   signal.addEventListener("abort", () => clearInterval(ticking));
 }
@@ -92,10 +86,10 @@ const tile = (name, value, more) => h("div.card", h("p.soft", name), h("p.figure
 /** How many ended, in tens of seconds. */
 function rate(ended) {
   const counts = new Array(WINDOW_MS / BAR_MS).fill(0);
-  for (const one of ended) counts[Math.max(0, counts.length - 1 - Math.floor((Date.now() - Date.parse(one.updated_at)) / BAR_MS))] += 1;
-  const size = (count) => Math.max(1, (count / Math.max(...counts)) * 20 || 0);
-  return bars("rate", counts.length * 4, `${ended.length} in the last 5 minutes`, counts.map((count, at) => ({ x: at * 4, width: 3, y: 20 - size(count), height: size(count) })));
+  for (const { updated_at } of ended) counts[Math.max(0, counts.length - 1 - Math.floor((Date.now() - Date.parse(updated_at)) / BAR_MS))] += 1;
+  const most = Math.max(1, ...counts);
+  return bars("rate", counts.length * 4, `${ended.length} in the last 5 minutes`, counts.map((count, at) => ({ x: at * 4, width: 3, y: 19 - (count / most) * 19, height: 1 + (count / most) * 19 })));
 }
 
-const card = (one) => h("li", h("a.card", { href: `#/contexts/${one.id}` }, h("span", h("strong", one.capability), h("span.soft", ` ${one.service ?? ""}`)),
+const card = (one) => h("li", h("a.card", { href: `#/contexts/${one.id}` }, h("strong", one.capability), h("span.soft", ` ${one.service ?? ""}`),
   h("span.row", badge(one.status), h("span.soft", isOver(one) ? duration(one.execution_time_ms) : one.progress ? brief(one.progress.data) : when(one.updated_at)))));

@@ -3,23 +3,22 @@ const CLIENT = "console";
 const BEGUN = "narthex-begun";
 const here = `${location.origin}/`;
 
-/** @param {Uint8Array} bytes */
-const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
 
 /** What the authorization server says of itself; nothing where there is none. */
-export const discover = async () => {
+export async function discover() {
   const answer = await fetch("/.well-known/oauth-authorization-server").catch(() => undefined);
   return answer?.ok ? answer.json() : undefined;
-};
+}
 
-/** Goes to the consent page. @param {string} endpoint @param {boolean} kept */
+/** Goes to the consent page. */
 export async function begin(endpoint, kept) {
   const [verifier, state] = [random(), random()];
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
   sessionStorage.setItem(BEGUN, JSON.stringify({ verifier, state, kept, hash: location.hash }));
   location.assign(`${endpoint}?${new URLSearchParams({
-    response_type: "code", client_id: CLIENT, redirect_uri: here, scope: "*", state, code_challenge: base64url(new Uint8Array(digest)), code_challenge_method: "S256",
+    response_type: "code", client_id: CLIENT, redirect_uri: here, scope: "*", state, code_challenge: base64url(digest), code_challenge_method: "S256",
   })}`);
 }
 
@@ -27,20 +26,19 @@ export async function begin(endpoint, kept) {
 export async function finish() {
   const answer = new URLSearchParams(location.search);
   if (!answer.has("state")) return undefined;
-  const begun = JSON.parse(sessionStorage.getItem(BEGUN) ?? "{}");
+  const { verifier, state, kept, hash = "" } = JSON.parse(sessionStorage.getItem(BEGUN) ?? "{}");
   sessionStorage.removeItem(BEGUN);
-  history.replaceState(null, "", `/${begun.hash ?? ""}`);
+  history.replaceState(null, "", `/${hash}`);
   // RFC 9207: only the answer of this gateway, to what was begun in this tab, counts.
-  if (answer.get("state") !== begun.state || answer.get("iss") !== (await discover())?.issuer) throw new Error("This sign-in was not begun here. Sign in again.");
+  if (answer.get("state") !== state || answer.get("iss") !== (await discover())?.issuer) throw new Error("This sign-in was not begun here. Sign in again.");
   const code = answer.get("code");
   if (!code) throw new Error(`Not signed in: ${answer.get("error_description") ?? answer.get("error")}.`);
-  return { credential: await token({ grant_type: "authorization_code", code, redirect_uri: here, code_verifier: begun.verifier }), kept: begun.kept };
+  return { credential: await token({ grant_type: "authorization_code", code, redirect_uri: here, code_verifier: verifier }), kept };
 }
 
-/** @param {string} secret */
 export const refresh = (secret) => token({ grant_type: "refresh_token", refresh_token: secret });
 
-/** @param {Record<string, string>} form @returns {Promise<SignedIn>} */
+/** @returns {Promise<SignedIn>} */
 async function token(form) {
   const answer = await fetch("/oauth/token", { method: "POST", body: new URLSearchParams({ client_id: CLIENT, ...form }) });
   const json = await answer.json();

@@ -1,6 +1,6 @@
 // Registers a service, or changes one: by a form, or by its whole document.
 import { ask } from "./api.js";
-import { button, fill, h, link, say, secretOnce } from "./dom.js";
+import { fill, h, link, say, secretOnce } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
 
 const text = { type: "string" };
@@ -17,13 +17,11 @@ const FORM = {
     path: { ...text, title: "Health path", description: "Asked every 30 s.", examples: ["/health"] },
   },
 };
-const EXAMPLE = { id: "words", name: "Word counter", type: "tool", transport: { kind: "http", url: "https://words.example.com/run" }, capabilities: [{ name: "word_count" }] };
+const EXAMPLE = { id: "words", name: "Words", type: "tool", transport: { kind: "http", url: "https://words.example.com/" }, capabilities: [{ name: "word_count" }] };
 
-/** @param {Place} place */
-export async function register({ view, query, signal }) {
+export async function register({ view, query }) {
   const from = query.get("from");
-  const known = from && (await ask("GET", `/v1/services/${encodeURIComponent(from)}`, { signal }));
-  const place = h("div.card");
+  const known = from && (await ask("GET", `/v1/services/${from}`));
 
   async function send(id, body) {
     const headers = known ? { "if-match": known.headers.get("etag") ?? "*" } : { "if-none-match": "*" };
@@ -34,15 +32,12 @@ export async function register({ view, query, signal }) {
     else fill(view, h("h1", `${json.name} is registered`), h("p", "Its calls are signed. By this secret the service can see that they are the gateway's:"), secretOnce("Signing secret", json.signing_secret), h("p", open));
   }
 
-  const byForm = () => fill(place, formOf({
-    fields: fieldsFor(FORM, "Service"), submit: "Register", more: [button("Paste a document instead", byPaste)],
+  const byForm = formOf({
+    fields: fieldsFor(FORM, ""), submit: "Register",
     send: ({ id, name, type, url, capability, path, ...offer }) =>
       send(id, { name, type, transport: { kind: "http", url }, capabilities: [{ name: capability, ...offer }], ...(path && { health: { path } }) }),
-  }));
-  const byPaste = () => fill(place, formOf({
-    fields: fieldsFor({}, "Service document", known ? known.json : EXAMPLE), submit: known ? "Save" : "Register",
-    more: known ? [] : [button("Use the form instead", byForm)], send: (document) => send(from ?? document.id, document),
-  }));
-  (known ? byPaste : byForm)();
-  fill(view, link("← Services", "#/services"), h("h1", known ? `Edit ${known.json.name}` : "Register a service"), place);
+  });
+  const byDocument = formOf({ fields: fieldsFor({}, "Service document", known ? known.json : EXAMPLE), submit: known ? "Save" : "Register the document", send: (document) => send(from ?? document.id, document) });
+  fill(view, link("← Services", "#/services"), h("h1", known ? `Edit ${known.json.name}` : "Register a service"),
+    h("div.card", known ? byDocument : byForm), !known && h("details.card", h("summary", "Or paste a whole document"), byDocument));
 }
