@@ -1,18 +1,17 @@
 // Who may do what: keys, roles, limits, issuers, clients, and who changed what. Forms are made from the gateway's contract.
 import { ask, get, may, maybe } from "./api.js";
-import { badge, button, fill, h, json, say, secretOnce, section, sure } from "./dom.js";
+import { badge, brief, button, fill, h, json, say, secretOnce, section, sure, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
-import { brief, when } from "./format.js";
 import { follow } from "./live.js";
 
 /** By path: what one is called, its schema, what they are, and one in a line. */
-const KINDS = {
+const KINDS = /** @type {Record<string, any[]>} */ ({
   keys: ["key", "NewKey", "Each program and each person has their own.", ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · ")],
   roles: ["role", "NewRole", "Named sets of permissions.", ({ permissions }) => permissions.join(", ") || "nothing by itself"],
-  limits: ["limit", "NewLimit", "How many requests, or how much at once, by whom.", ({ kind, quota, window_seconds: w, binds }) => `${quota} ${kind}${w ? ` in ${w} s` : ""} · ${brief(binds)}`],
+  limits: ["limit", "NewLimit", "How much is let in, of whom.", ({ kind, quota, window_seconds: w, binds }) => `${quota} ${kind}${w ? ` in ${w} s` : ""} · ${brief(binds)}`],
   issuers: ["issuer", "NewIssuer", "Identity providers whose tokens are taken.", ({ issuer }) => issuer],
-  clients: ["client", "NewClient", "Programs and apps that get tokens here, by OAuth.", ({ client_id, scope }) => `${client_id} · ${scope}`],
-};
+  clients: ["client", "NewClient", "Programs and apps that get tokens here.", ({ client_id, scope }) => `${client_id} · ${scope}`],
+});
 
 /** A schema of the contract, with what it refers to inside. */
 async function schemaOf(name) {
@@ -26,7 +25,8 @@ export async function access({ view, id, signal }) {
   const there = Object.fromEntries((await Promise.all(read)).filter(([, page]) => page));
   const name = id in there ? id : Object.keys(there)[0];
   const body = h("div.stack");
-  fill(view, h("h1", "Access"), h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", Object.keys(there).map((one) => h("li", h("a", { href: `#/access/${one}`, "aria-current": one === name && "page" }, one))))), body);
+  const tabs = Object.keys(there).map((one) => h("li", h("a", { href: `#/access/${one}`, "aria-current": one === name && "page" }, one)));
+  fill(view, h("h1", "Access"), h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", tabs)), body);
   if (!name) fill(body, h("p.note", "Your key may see nothing of this. One with the role admin may."));
   else (name === "audit" ? audit : list)(body, there[name], name, signal);
 }
@@ -50,7 +50,7 @@ function list(body, page, name, signal) {
       await load();
     }
     const fields = fieldsFor({ properties: { ...own, ...properties }, required: ["its", ...required] }, "", item);
-    fill(place, h("div.card", section(item ? `Change ${item.name}` : `New ${one}`, formOf({ fields, send, submit: item ? "Save" : `Make the ${one}`, more: [button("Close", () => fill(place))] }))));
+    fill(place, h("div.card", section(item ? `Change ${item.name}` : `New ${one}`, formOf({ fields, send, submit: item ? "Save" : `Make the ${one}` }))));
     place.querySelector("input, select, textarea").focus();
   }
   async function rotate(item) {

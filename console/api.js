@@ -3,8 +3,8 @@ import { refresh } from "./oauth.js";
 
 const KEPT = "narthex";
 
-/** @type {{ credential?: SignedIn | undefined, who?: any, kept: boolean, ended: (why: string) => void }} */
-export const session = { kept: false, ended: () => {} };
+/** @type {{ credential?: SignedIn | undefined, who?: any, kept?: boolean, ended?: any }} */
+export const session = {};
 
 /** What the gateway refused, in words that help. */
 function refusal(status, { detail, errors = [] }, retry) {
@@ -13,23 +13,20 @@ function refusal(status, { detail, errors = [] }, retry) {
   return Object.assign(new Error(words.filter(Boolean).join(" ")), { status, errors });
 }
 
-/** @param {SignedIn | undefined} credential */
 export function keepCredential(credential, kept = session.kept) {
   Object.assign(session, { credential, kept });
   if (credential && kept) sessionStorage.setItem(KEPT, JSON.stringify(credential));
   else sessionStorage.removeItem(KEPT);
 }
 
-/** @returns {SignedIn | null} */
 export const keptCredential = () => JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
 
 export function signOut(why) {
   keepCredential(undefined);
-  session.who = undefined;
+  delete session.who;
   session.ended(why);
 }
 
-/** @type {Promise<void> | undefined} */
 let refreshing;
 
 async function bearer() {
@@ -42,15 +39,11 @@ async function bearer() {
   return session.credential?.bearer;
 }
 
-/**
- * One request: gives its answer, or throws what helps to mend it.
- * @param {string} method @param {string} path @param {{ body?: unknown, headers?: Record<string, string> }} [options]
- * @returns {Promise<{ json: any, headers: Headers }>}
- */
-export async function ask(method, path, { body, headers } = {}) {
+/** One request: gives its answer, or throws what helps to mend it. */
+export async function ask(method, path, { body, headers } = /** @type {any} */ ({})) {
   const token = await bearer();
-  const sent = { ...headers, ...(token && { authorization: `Bearer ${token}` }), ...(body !== undefined && { "content-type": "application/json" }) };
-  const answer = await fetch(path, { method, headers: sent, body: body === undefined ? null : JSON.stringify(body) }).catch(() => {
+  const sent = { ...headers, ...(token && { authorization: `Bearer ${token}` }), ...(body && { "content-type": "application/json" }) };
+  const answer = await fetch(path, { method, headers: sent, body: body && JSON.stringify(body) }).catch(() => {
     throw new Error("The gateway cannot be reached. Look at your connection, then try again.");
   });
   const json = answer.headers.get("content-type")?.includes("json") ? await answer.json() : undefined;

@@ -1,14 +1,11 @@
 // Ready lines to call this gateway from elsewhere.
 import { may, maybe } from "./api.js";
-import { block, fill, h, link, section } from "./dom.js";
+import { block, fill, h, link } from "./dom.js";
 
 /** A value that nearly fits a schema, to be edited. */
-function example(schema = {}) {
-  const { type, properties = {}, examples, enum: choices } = schema;
-  const [first] = [...(examples ?? choices ?? []), ...("default" in schema ? [schema.default] : [])];
-  if (first !== undefined) return first;
-  const plain = { string: "text", integer: schema.minimum ?? 1, number: schema.minimum ?? 1, boolean: true, array: [] };
-  return plain[[type].flat()[0]] ?? Object.fromEntries(Object.entries(properties).map(([name, part]) => [name, example(part)]));
+function example({ type, properties = {}, examples = [], enum: choices = [], default: preset, minimum = 1 } = /** @type {any} */ ({})) {
+  const plain = { string: "text", integer: minimum, number: minimum, boolean: true, array: [] };
+  return examples[0] ?? preset ?? choices[0] ?? plain[type] ?? Object.fromEntries(Object.entries(properties).map(([name, part]) => [name, example(part)]));
 }
 
 const lines = (url, body) => ({
@@ -18,10 +15,7 @@ const lines = (url, body) => ({
   -d '${body.replaceAll("'", "'\\''")}'`,
   JavaScript: `const answer = await fetch("${url}", {
   method: "POST",
-  headers: {
-    authorization: \`Bearer \${process.env.NARTHEX_KEY}\`,
-    "content-type": "application/json",
-  },
+  headers: { authorization: \`Bearer \${process.env.NARTHEX_KEY}\`, "content-type": "application/json" },
   body: JSON.stringify(${body}),
 });
 console.log(await answer.json());`,
@@ -42,14 +36,15 @@ All of it: ${location.origin}/openapi.json`,
 
 export async function connect({ view }) {
   const offers = (may("services:read") && (await maybe("/v1/capabilities"))?.data) || [];
-  const [choice, shown] = [h("select", { id: "choice", onchange: draw }, offers.map(({ name }) => h("option", name))), h("div.halves")];
+  const choice = h("select", { id: "choice", onchange: draw }, offers.map(({ name }) => h("option", name)));
+  const shown = h("div.stack");
   function draw() {
     const { name = "word_count", input_schema } = offers.find(({ name }) => name === choice.value) ?? {};
     const body = JSON.stringify({ capability: name, parameters: example(input_schema) });
-    fill(shown, Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([name, text]) => section(name, block(name, text))));
+    fill(shown, Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([name, text]) => block(name, text)));
   }
   draw();
-  fill(view, h("h1", "Connect"), h("p", "This gateway's address is in these lines. Put ", link("a key", "#/access/keys"), " of the role caller into the environment variable ", h("code", "NARTHEX_KEY"), ", one for each program."),
+  fill(view, h("h1", "Connect"), h("p", "Put ", link("a key", "#/access/keys"), " of the role caller, one for each program, into the environment variable NARTHEX_KEY."),
     offers.length > 0 && h("div.field.narrow", h("label", { for: "choice" }, "Capability"), choice), shown,
     h("p.soft", "The whole contract: ", link("openapi.json", "/openapi.json"), ", ", link("asyncapi.json", "/asyncapi.json")));
 }

@@ -1,8 +1,7 @@
 // Contexts: found by what they are, and one with its way, its attempts, what went in and what came out.
 import { ask, everybodys, get } from "./api.js";
-import { badge, button, copyable, facts, fill, h, json, keep, link, section, sure, title } from "./dom.js";
+import { badge, brief, button, copyable, duration, facts, fill, h, json, keep, link, section, sure, title, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
-import { brief, duration, when } from "./format.js";
 import { follow } from "./live.js";
 
 const LIVE = ["created", "validated", "queued", "executing", "input_required"];
@@ -16,12 +15,11 @@ const SEARCH = { properties: {
 
 /** What helps, by the code of the error. */
 const HELP = {
-  service_unavailable: "See whether the service runs and its address is right, then replay.",
+  service_unavailable: "See whether it runs and its address is right, then replay.",
   circuit_open: "Replay in a while.",
-  upstream_error: "The details are the service's own words.",
   upstream_invalid_response: "It has to answer JSON with a result or an error.",
   deadline_exceeded: "Raise timeout_seconds, or look why the service takes long.",
-  outcome_unknown: "The work may have been done: look there before you replay.",
+  outcome_unknown: "The work may be done: look there first.",
 };
 
 export async function contexts({ view, query, signal }) {
@@ -34,17 +32,17 @@ export async function contexts({ view, query, signal }) {
     for (const one of data) shown.set(one.id, one);
     if (cursor || shown.size === data.length) fill(more, next_cursor && button("Show older ones", () => load(next_cursor)));
     const sorted = [...shown.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
-    const none = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability on its service's page, or connect a program.";
+    const none = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability of a service.";
     keep(list, sorted, ({ status }) => status, (one) => h("li", h("a.card", { href: `#/contexts/${one.id}` },
       h("strong", one.capability), h("span.soft", one.service), badge(one.status), h("span", duration(one.execution_time_ms)), when(one.created_at), h("code", one.id))), sorted.length === 0 && h("li.card.soft", none));
   }
-  await load();
-  const search = ({ id, ...filters }) => { location.hash = `#/contexts${id ? `/${id}` : `?${new URLSearchParams(filters)}`}`; };
-  fill(view, h("h1", "Contexts"), h("search", formOf({ fields: fieldsFor(SEARCH, "", Object.fromEntries(query)), submit: "Search", send: search })), list, more);
   follow(signal, 500, () => load(), ({ type, subject, data }) => {
     if (data.status) Object.assign(shown.get(subject) ?? {}, { status: data.status });
     return type.startsWith("context.");
   });
+  await load();
+  const search = ({ id, ...filters }) => { location.hash = `#/contexts${id ? `/${id}` : `?${new URLSearchParams(filters)}`}`; };
+  fill(view, h("h1", "Contexts"), h("search", formOf({ fields: fieldsFor(SEARCH, "", Object.fromEntries(query)), submit: "Search", send: search })), list, more);
 }
 
 export async function context({ view, id, signal }) {
@@ -56,7 +54,7 @@ export async function context({ view, id, signal }) {
     await load();
     return json;
   }
-  const cancel = () => sure("Cancel this context? What its service has done already is not undone.", () => post("cancel"));
+  const cancel = () => sure("Cancel this context?", () => post("cancel"));
   const replay = async () => { location.hash = `#/contexts/${(await post("replay")).id}`; };
   const answering = ({ message, schema }) => h("div.card", section("Input required", h("p", message),
     formOf({ fields: fieldsFor(schema, "Answer"), submit: "Send", pointer: "input", send: (input) => post("input", { input }) })));
@@ -77,14 +75,13 @@ export async function context({ view, id, signal }) {
         section("Attempts", attempts.length === 0 && h("p.soft", "None yet."), h("ol.steps.plain", attempts.map(({ number, service, outcome, started_at, ended_at, status_code }) =>
           h("li", h("strong", `${number}. ${service}`), badge(outcome), h("span.soft", after(ended_at, started_at), status_code && `, HTTP ${status_code}`))))),
         json("Parameters", one.parameters), status === "completed" && json("Result", one.result), metadata && json("Metadata", metadata)));
-    const wanted = status === "input_required" && one.input_request;
-    const text = JSON.stringify(wanted);
     // What somebody has begun to fill in stays.
-    if (text !== asked) fill(question, wanted && answering(wanted));
-    asked = text;
+    const wanted = status === "input_required" && one.input_request;
+    if (JSON.stringify(wanted) !== asked) fill(question, wanted && answering(wanted));
+    asked = JSON.stringify(wanted);
   }
 
+  follow(signal, 200, load, ({ subject }) => subject === id);
   await load();
   fill(view, link("← Contexts", "#/contexts"), top, question, body);
-  follow(signal, 200, load, ({ subject }) => subject === id);
 }

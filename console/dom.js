@@ -1,10 +1,6 @@
-// Elements are built here and nowhere else: what comes from outside goes in as text, never as markup.
+// Elements are built here and nowhere else: what comes from outside goes in as text, never as markup. And how times are written.
 
-/**
- * `h("p.soft", { title }, "text")`: an element with its classes, attributes and children. What is false or missing is
- * left out; attributes that begin with `on` are listeners.
- * @returns {any}
- */
+/** `h("p.soft", { id }, "text")`: an element with its classes, attributes and children; what is false is left out. @returns {any} */
 export function h(what, ...rest) {
   const [tag, ...classes] = what.split(".");
   const element = document.createElement(tag);
@@ -31,7 +27,7 @@ export function fill(element, ...children) {
   return element;
 }
 
-/** Bars in a picture that says what it shows. */
+/** A picture of bars, with what it says. */
 export function bars(kind, width, label, rects) {
   const make = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
   const svg = make("svg", { class: kind, viewBox: `0 0 ${width} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label });
@@ -39,17 +35,16 @@ export function bars(kind, width, label, rects) {
   return svg;
 }
 
-/** Shows items, each with an `id`, where they look otherwise than before; focus stays where it was. */
+/** Shows items, each with an `id`, if they look otherwise than before; focus stays where it was. */
 export function keep(parent, items, look, build, rest = []) {
   const looks = items.map((item) => item.id + look(item)).join();
-  if (looks && parent.dataset.looks === looks) return;
+  if (looks && looks === parent.dataset.looks) return;
   parent.dataset.looks = looks;
   const focused = parent.querySelector(":focus")?.getAttribute("href");
   fill(parent, items.map(build), rest);
   if (focused) parent.querySelector(`[href="${focused}"]`)?.focus();
 }
 
-/** Said to everybody, screen readers too. */
 export function say(text) {
   const line = h("p", text);
   document.getElementById("said")?.replaceChildren(line);
@@ -90,7 +85,6 @@ export const copyable = (text, what) => h("span.row", h("code", text), copy(text
 
 export const secretOnce = (what, secret) => h("div.note", { role: "status" }, h("p", h("strong", `${what}. `), "Keep it now: it is not shown again."), copyable(secret, what));
 
-/** Text as it is, with a button to copy it. */
 export const block = (label, text) => h("figure", h("figcaption", label, copy(text, label)), h("pre", { tabindex: 0, role: "region", "aria-label": label }, text));
 
 export const json = (label, value) => block(label, JSON.stringify(value, null, 2));
@@ -100,8 +94,34 @@ export const section = (title, ...rest) => h("section", h("h2", title), ...rest)
 /** What is known of something; what is missing is left out. */
 export const facts = (pairs) => h("dl", Object.entries(pairs).map(([name, value]) => (value || value === 0) && h("div", h("dt", name), h("dd", value))));
 
-/** A screen's heading, with a state or what else stands beside it. */
 export const title = (text, beside) => h("div.title", h("h1", { tabindex: -1 }, text), h("span", { role: "status" }, beside));
 
 /** A state, by its name and colour. */
 export const badge = (state) => h(`span.badge.is-${state}`, state.replaceAll("_", " "));
+
+export function duration(ms) {
+  if (ms === null || ms === undefined) return "–";
+  if (ms < 1000) return ms < 1 ? "< 1 ms" : `${Math.round(ms)} ms`;
+  const s = ms / 1000;
+  if (s < 60) return `${s.toFixed(s < 10 ? 1 : 0)} s`;
+  const [many, unit, rest, small] = s < 3600 ? [s / 60, "min", s % 60, "s"] : [s / 3600, "h", (s % 3600) / 60, "min"];
+  return `${Math.floor(many)} ${unit}${rest < 1 ? "" : ` ${Math.floor(rest)} ${small}`}`;
+}
+
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const UNITS = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000], ["second", 1000]];
+
+function away(iso) {
+  const ms = Date.parse(iso) - Date.now();
+  const [unit, size] = UNITS.find(([, size]) => Math.abs(ms) >= size) ?? ["second", 1000];
+  return relative.format(Math.trunc(ms / size), unit);
+}
+
+/** A time as people say it, whole in its title; with a text, that stays. */
+export const when = (iso, text) => h("time", { datetime: iso, title: new Date(iso).toLocaleString("en", { dateStyle: "medium", timeStyle: "long" }), class: !text && "away" }, text ?? away(iso));
+
+setInterval(() => document.querySelectorAll("time").forEach((time) => { if (time.className) time.textContent = away(time.dateTime); }), 5000);
+
+/** A small document in a line. */
+export const brief = (value) => (value instanceof Object ? Object.entries(value).map(([name, one]) => `${name} ${JSON.stringify(one)}`).join(", ") : String(value));

@@ -1,4 +1,4 @@
-// Forms made from JSON Schema: of capabilities, of what a service asks for, of the gateway's own resources.
+// Forms made from JSON Schema.
 import { busy, fill, h } from "./dom.js";
 
 let made = 0;
@@ -42,7 +42,7 @@ function field(name, schema, required, value = schema.default) {
     placeholder: typeof example === "string" ? example : JSON.stringify(example), value: text, ...more,
   };
   const input = choices ? h("select", attributes, [...(must ? [] : [""]), ...choices].map((one) => h("option", { value: one, selected: one === value }, one || "any")))
-    : more ? h("input", attributes) : h("textarea", { class: kind, rows: Math.min(16, Math.max(3, text.split("\n").length)), ...attributes });
+    : more ? h("input", attributes) : h("textarea", { rows: Math.min(16, text.split("\n").length + 2), ...attributes });
   const tell = (_path, text) => {
     fill(wrong, text);
     input.ariaInvalid = String(text !== "");
@@ -64,15 +64,14 @@ function field(name, schema, required, value = schema.default) {
       throw new Error(`${title} is no JSON. Mend it, then send again.`);
     }
   }
-  const hint = [description?.replaceAll("`", ""), { lines: "One a line.", json: "As JSON." }[kind]].filter(Boolean).join(" ");
   const label = h("label", { for: id }, title, !must && kind !== "boolean" && h("span.soft", " (optional)"));
-  return { element: h(`div.field.${kind}`, label, input, h("p.soft", { id: `${id}-hint` }, hint), wrong), read, tell };
+  return { element: h(`div.field.${kind}`, label, input, h("p.soft", { id: `${id}-hint` }, description?.replaceAll("`", ""), { lines: " One a line.", json: " As JSON." }[kind]), wrong), read, tell };
 }
 
 /** A form around fields. What is wrong with one is said there too; `pointer` is where in the request their value goes. */
-export function formOf({ fields, submit, send, pointer = "", more = [] }) {
+export function formOf({ fields, submit, send, pointer = "" }) {
   const [wrong, pressed] = [h("div"), h("button.primary", submit)];
-  const form = h("form", { onsubmit }, fields.element, wrong, h("div.row", pressed, more));
+  const form = h("form", { onsubmit }, fields.element, wrong, h("div", pressed));
   async function trySending() {
     try {
       await send(fields.read());

@@ -1,5 +1,4 @@
-// The tenant's events as they happen. After a break it goes on after the last one it had, so nothing is missed; where that
-// cannot be, whoever listens looks at everything again.
+// The tenant's events as they happen. After a break it goes on after the last one; where that cannot be, all is read anew.
 import { ask, session, signOut } from "./api.js";
 
 const PING_MS = 25_000;
@@ -9,12 +8,10 @@ const QUIET_MS = 700;
 
 /** @type {Set<Listener>} */
 const listeners = new Set();
-/** @type {WebSocket | undefined} */
 let socket;
 let last = "";
 let tries = 0;
-let wasOpen = false;
-// Which start or reconnection is the current one: whatever an older one still does counts no more.
+// Which connection is the current one: what an older one still does counts no more.
 let run = 0;
 let next;
 let show;
@@ -25,7 +22,7 @@ export function follow(signal, ms, load, hears) {
   const again = () => {
     waiting ??= setTimeout(async () => {
       waiting = undefined;
-      // What cannot be read now is read at the next event.
+      // What fails is done again at the next event.
       if (!signal.aborted) await load()?.catch?.(() => {});
     }, ms);
   };
@@ -44,7 +41,6 @@ async function open(query) {
 export function start(shown) {
   show = shown;
   last = "";
-  wasOpen = false;
   void connect();
 }
 
@@ -76,8 +72,8 @@ async function connect() {
   current.onopen = () => {
     tries = 0;
     show("live", "Live");
-    if (wasOpen && !last) again();
-    wasOpen = true;
+    // Without an event to go on after, what happened meanwhile has to be looked for.
+    if (!last) again();
   };
   current.onmessage = ({ data }) => {
     clearTimeout(patience);
@@ -114,13 +110,12 @@ function later(code) {
   next = setTimeout(connect, pause);
 }
 
-addEventListener("online", () => { if (session.who && socket?.readyState !== WebSocket.OPEN) void connect(); });
+addEventListener("online", () => session.who && connect());
 
-/** What the log still has of these types, oldest first. It does not say where it ends: silence does. @returns {Promise<StreamEvent[]>} */
+/** What the log still has of these types, oldest first. It does not say where it ends: silence does. */
 export async function past(types, signal) {
   const from = await open({ types, after: "0" });
   signal.addEventListener("abort", () => from.close());
-  /** @type {StreamEvent[]} */
   const events = [];
   await new Promise((resolve) => {
     let quiet;

@@ -23,7 +23,7 @@ const SIGN_IN = {
   required: ["key"],
   properties: {
     key: { type: "string", title: "API key", format: "password", description: "It stays in this page's memory." },
-    keep: { type: "boolean", title: "Keep me signed in", description: "In this tab, until you close it or sign out." },
+    keep: { type: "boolean", title: "Keep me signed in", description: "Until you close this tab or sign out." },
   },
 };
 
@@ -55,17 +55,16 @@ async function show() {
 }
 
 async function signedIn() {
-  const { principal, role, tenant } = (session.who = await get("/v1/whoami"));
+  session.who = await get("/v1/whoami");
   fill(nav, h("ul.plain", Object.keys(SCREENS).map((name) => h("li", link(name, `#/${name.toLowerCase()}`)))));
-  fill(who, h("span", { title: `Role ${role} in the tenant ${tenant}` }, principal), button("Sign out", () => signOut("You have signed out."), "quiet"));
+  fill(who, h("span", session.who.principal), button("Sign out", () => signOut("You have signed out."), "quiet"));
   nav.hidden = state.hidden = false;
   start((kind, text) => Object.assign(state, { className: kind, textContent: text }));
   addEventListener("hashchange", show);
   await show();
 }
 
-/** @param {string} [why] */
-async function signIn(why) {
+async function signIn(why = "") {
   leaving.abort();
   stop();
   removeEventListener("hashchange", show);
@@ -79,8 +78,8 @@ async function signIn(why) {
       await signedIn().catch((error) => { keepCredential(undefined); throw error; });
     },
   });
-  fill(main, h("div.card.signin", h("h1", "Sign in"), why && h("p.note", { role: "alert" }, why), form,
-    h("p.soft", "The first key is ADMIN_KEY: ", h("code", "npm start"), " prints it; in production you have set it yourself.")));
+  fill(main, h("div.card.signin.stack", h("h1", "Sign in"), why && h("p.note", { role: "alert" }, why), form,
+    h("p.soft", "The first key is ADMIN_KEY: npm start prints it; in production you have set it yourself.")));
   form.querySelector("input").focus();
   const server = await discover();
   if (server) form.after(button("Sign in with OAuth", () => begin(server.authorization_endpoint, form.querySelector("[type=checkbox]").checked)));
@@ -88,9 +87,8 @@ async function signIn(why) {
 
 session.ended = signIn;
 try {
-  const kept = keptCredential();
-  const { credential, kept: keeps } = (await finish()) ?? { credential: kept, kept: true };
-  if (credential) keepCredential(credential, keeps);
+  const { credential, kept } = (await finish()) ?? { credential: keptCredential(), kept: true };
+  if (credential) keepCredential(credential, kept);
   await (credential ? signedIn() : signIn());
 } catch (error) {
   await signIn(error.message);

@@ -1,8 +1,7 @@
 // What happens now: contexts as they move, how many, how fast, what fails, by service.
 import { everybodys, get, maybe } from "./api.js";
 import { ENDED } from "./contexts.js";
-import { badge, bars, fill, h, keep, link, section } from "./dom.js";
-import { brief, duration, percentile, when } from "./format.js";
+import { badge, bars, brief, duration, fill, h, keep, link, section, when } from "./dom.js";
 import { follow } from "./live.js";
 import { welcome } from "./services.js";
 
@@ -16,7 +15,7 @@ const isOver = ({ status }) => ENDED.includes(status);
 export async function now({ view, signal }) {
   /** @type {Map<string, any>} */
   const seen = new Map();
-  let services = [];
+  let services;
 
   async function look() {
     const filters = ["", "&status=queued", "&status=executing", "&status=input_required"];
@@ -35,10 +34,11 @@ export async function now({ view, signal }) {
     board.append(h("section", { "aria-label": name }, h("h3", name, " ", count), list));
     return { statuses, count, list };
   });
-  const heads = ["Service", "Status", "Breaker", "In flight", "Ended", "Failed", "Median", "95%"];
+  const heads = ["Service", "Status", "In flight", "Ended", "Failed", "Median", "95%"];
   const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", h("thead", h("tr", heads.map((name) => h("th", name)))), rows));
 
   function draw() {
+    if (!services) return;
     const all = [...seen.values()].sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
     for (const one of all.slice(MOST)) seen.delete(one.id);
     if (services.length + all.length === 0) return fill(view, h("h1", "Now"), welcome());
@@ -54,7 +54,7 @@ export async function now({ view, signal }) {
     }
     fill(rows, services.map((one) => {
       const [own, theirs] = [ended, flying].map((some) => some.filter(({ service }) => service === one.id));
-      const cells = [badge(one.status), badge(one.breaker.state), theirs.length, own.length, share(own, "failed", "timed_out"), ...latency(own)];
+      const cells = [badge(one.status), theirs.length, own.length, share(own, "failed", "timed_out"), ...latency(own)];
       return h("tr", h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)), cells.map((cell) => h("td", cell)));
     }));
     /** @type {any[]} */
@@ -65,7 +65,8 @@ export async function now({ view, signal }) {
     }));
   }
 
-  await look();
+  // Who listens before the lists are there misses nothing.
+  const looked = look();
   const later = follow(signal, 250, draw, ({ type, subject, time, data }) => {
     if (!type.startsWith("context.") || type === "context.attempt") return false;
     return seen.set(subject, { execution_time_ms: null, ...data, progress: data.progress && { data: data.progress }, id: subject, updated_at: time });
@@ -73,11 +74,12 @@ export async function now({ view, signal }) {
   follow(signal, 250, look, ({ type }) => type.startsWith("service."));
   const ticking = setInterval(later, BAR_MS);
   signal.addEventListener("abort", () => clearInterval(ticking));
+  await looked;
 }
 
 function latency(ended) {
   const sorted = ended.map((one) => one.execution_time_ms).filter((ms) => ms !== null).sort((a, b) => a - b);
-  return [0.5, 0.95].map((part) => duration(percentile(sorted, part)));
+  return [0.5, 0.95].map((part) => duration(sorted[Math.floor(sorted.length * part)]));
 }
 
 const share = (ended, ...statuses) => (ended.length ? `${Math.round((ended.filter(({ status }) => statuses.includes(status)).length / ended.length) * 100)}%` : "–");
@@ -88,7 +90,7 @@ function rate(ended) {
   const counts = new Array(WINDOW_MS / BAR_MS).fill(0);
   for (const { updated_at } of ended) counts[Math.max(0, counts.length - 1 - Math.floor((Date.now() - Date.parse(updated_at)) / BAR_MS))] += 1;
   const most = Math.max(1, ...counts);
-  return bars("rate", counts.length * 4, `${ended.length} in the last 5 minutes`, counts.map((count, at) => ({ x: at * 4, width: 3, y: 19 - (count / most) * 19, height: 1 + (count / most) * 19 })));
+  return bars("rate", counts.length * 4, "Rate", counts.map((count, at) => ({ x: at * 4, width: 3, y: 19 - (count / most) * 19, height: 1 + (count / most) * 19 })));
 }
 
 const card = (one) => h("li", h("a.card", { href: `#/contexts/${one.id}` }, h("strong", one.capability), h("span.soft", ` ${one.service ?? ""}`),

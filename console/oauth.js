@@ -3,7 +3,7 @@ const CLIENT = "console";
 const BEGUN = "narthex-begun";
 const here = `${location.origin}/`;
 
-const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replace(/[+/=]/g, (sign) => ({ "+": "-", "/": "_" })[sign] ?? "");
 const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
 
 /** What the authorization server says of itself; nothing where there is none. */
@@ -16,19 +16,19 @@ export async function discover() {
 export async function begin(endpoint, kept) {
   const [verifier, state] = [random(), random()];
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
-  sessionStorage.setItem(BEGUN, JSON.stringify({ verifier, state, kept, hash: location.hash }));
+  sessionStorage.setItem(BEGUN, JSON.stringify({ verifier, state, kept }));
   location.assign(`${endpoint}?${new URLSearchParams({
-    response_type: "code", client_id: CLIENT, redirect_uri: here, scope: "*", state, code_challenge: base64url(digest), code_challenge_method: "S256",
+    response_type: "code", client_id: CLIENT, redirect_uri: here, state, code_challenge: base64url(digest), code_challenge_method: "S256",
   })}`);
 }
 
-/** What came of it, when the answer has opened this page. @returns {Promise<{ credential: SignedIn, kept: boolean } | undefined>} */
+/** What came of it, when the answer has opened this page. */
 export async function finish() {
   const answer = new URLSearchParams(location.search);
   if (!answer.has("state")) return undefined;
-  const { verifier, state, kept, hash = "" } = JSON.parse(sessionStorage.getItem(BEGUN) ?? "{}");
+  const { verifier, state, kept } = JSON.parse(sessionStorage.getItem(BEGUN) ?? "{}");
   sessionStorage.removeItem(BEGUN);
-  history.replaceState(null, "", `/${hash}`);
+  history.replaceState(null, "", "/");
   // RFC 9207: only the answer of this gateway, to what was begun in this tab, counts.
   if (answer.get("state") !== state || answer.get("iss") !== (await discover())?.issuer) throw new Error("This sign-in was not begun here. Sign in again.");
   const code = answer.get("code");

@@ -12,12 +12,12 @@ const FORM = {
     url: { ...text, title: "Address", description: "Where the gateway sends the work, by POST.", examples: ["https://words.example.com/run"] },
     type: { title: "Type", enum: ["tool", "llm", "database", "external_api", "file_storage", "custom"], default: "tool" },
     capability: { ...text, title: "Capability", description: "What it does, in one word.", examples: ["word_count"] },
-    input_schema: { title: "Input schema", description: "JSON Schema of its parameters: a form is made from it." },
+    input_schema: { title: "Input schema", description: "JSON Schema of its parameters." },
     idempotent: { type: "boolean", title: "Idempotent", description: "It may be tried again without harm." },
     path: { ...text, title: "Health path", description: "Asked every 30 s.", examples: ["/health"] },
   },
 };
-const EXAMPLE = { id: "words", name: "Words", type: "tool", transport: { kind: "http", url: "https://words.example.com/" }, capabilities: [{ name: "word_count" }] };
+const EXAMPLE = { id: "", name: "", type: "tool", transport: { kind: "http", url: "https://" }, capabilities: [{ name: "" }] };
 
 export async function register({ view, query }) {
   const from = query.get("from");
@@ -29,7 +29,7 @@ export async function register({ view, query }) {
     const open = link(`Open ${json.name}`, `#/services/${id}`, "button primary");
     say("Saved.");
     if (!json.signing_secret) location.hash = open.hash;
-    else fill(view, h("h1", `${json.name} is registered`), h("p", "Its calls are signed. By this secret the service can see that they are the gateway's:"), secretOnce("Signing secret", json.signing_secret), h("p", open));
+    else fill(view, h("h1", `${json.name} is registered`), h("p", "With this secret it can see that calls are the gateway's:"), secretOnce("Signing secret", json.signing_secret), h("p", open));
   }
 
   const byForm = formOf({

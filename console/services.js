@@ -1,8 +1,7 @@
 // Services: who there is and how they are; one, to try what it offers; and what to do where there is none yet.
 import { ask, get, may, maybe } from "./api.js";
-import { badge, bars, button, copyable, facts, fill, h, json, link, say, section, sure, title } from "./dom.js";
+import { badge, bars, button, copyable, duration, facts, fill, h, json, link, say, section, sure, title, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
-import { duration, when } from "./format.js";
 import { follow, past } from "./live.js";
 
 const DAY_MS = 86_400_000;
@@ -31,13 +30,14 @@ export async function services({ view, signal }) {
 }
 
 /** Its status over the last day, as a strip. */
-function health(history, service) {
-  const events = history.filter(({ subject }) => subject === service.id);
-  const [from, until] = [Math.max(Date.now() - DAY_MS, Date.parse(service.created_at)), Date.now()];
-  const steps = [{ status: events[0]?.data.previous ?? service.status, at: from }, ...events.map(({ data, time }) => ({ status: data.status, at: Date.parse(time) }))];
-  const parts = steps.map(({ status, at }, place) => ({ status, x: Math.max(0, at - from), width: (steps[place + 1]?.at ?? until) - Math.max(from, at) })).filter(({ width }) => width > 0);
-  const told = parts.map(({ status, width }) => `${status} for ${duration(width)}`).slice(-5).join(", then ");
-  return bars("health", until - from, `Health: ${told}`, parts.map(({ status, x, width }) => ({ class: `is-${status}`, x, width, height: 20 })));
+function health(history, { id, status, created_at }) {
+  const events = history.filter(({ subject }) => subject === id);
+  const now = Date.now();
+  const from = Math.max(now - DAY_MS, Date.parse(created_at));
+  const steps = [[events[0]?.data.previous ?? status, from], ...events.map(({ data, time }) => [data.status, Date.parse(time)])];
+  const told = steps.slice(-5).map(([status, at]) => `${status} from ${new Date(at).toLocaleTimeString("en")}`);
+  // Each is drawn up to now: the next one covers it.
+  return bars("health", now - from, `Health: ${told.join(", ")}`, steps.map(([status, at]) => ({ class: `is-${status}`, x: Math.max(0, at - from), width: now - Math.max(at, from), height: 20 })));
 }
 
 export async function service({ view, id, signal }) {
@@ -54,11 +54,11 @@ export async function service({ view, id, signal }) {
         button("Check now", check),
         button(drains ? "Take work again" : "Drain", () => ask("PATCH", path, { body: { status: drains ? "unknown" : "draining" }, headers }).then(load)),
         link("Edit", `#/services/new?from=${id}`, "button"),
-        button("Delete", () => sure(`Delete ${one.name}? What runs is finished; nobody can ask it for more.`, () => ask("DELETE", path, { headers }).then(() => { location.hash = "#/services"; })), "danger")),
+        button("Delete", () => sure(`Delete ${one.name}? What runs is finished.`, () => ask("DELETE", path, { headers }).then(() => { location.hash = "#/services"; })), "danger")),
       section("Health", health(history, one), h("ol.steps.plain", history.filter(({ subject }) => subject === id).slice(-4).map(({ time, data }) =>
         h("li", badge(data.status), when(time), h("span.soft", `breaker ${data.breaker.replace("_", " ")}`))))),
       facts({ Id: copyable(id, "service id"), Address: one.transport.url && h("code", one.transport.url), "Status since": one.status_at && when(one.status_at), Breaker: one.breaker.state.replace("_", " "), "Open until": one.breaker.until && when(one.breaker.until),
-        Median: duration(one.latency_ms), Tags: one.tags.join(", "), Tier: one.tier, "At the same time": one.limits.max_concurrency ?? "no limit", Registered: when(one.created_at) }));
+        Median: duration(one.latency_ms), Tags: one.tags.join(", "), "At once": one.limits.max_concurrency ?? "no limit" }));
     return one;
   }
 
@@ -72,20 +72,13 @@ export async function service({ view, id, signal }) {
   fill(view, link("← Services", "#/services"), top, section("Capabilities", capabilities.map(capability)));
 
   function capability({ name, version, description, input_schema, idempotent, durable, timeout_seconds }) {
-    const place = h("div");
-    const open = h("button", { type: "button", "aria-expanded": "false", onclick }, `Try ${name}`);
-    function onclick() {
-      const isOpen = place.hasChildNodes();
-      open.ariaExpanded = String(!isOpen);
-      fill(place, !isOpen && formOf({ fields: fieldsFor(input_schema, "Parameters"), submit: "Run", pointer: "parameters", send }));
-      place.querySelector("input, textarea, select")?.focus();
-    }
     async function send(parameters) {
       const body = { capability: name, version: `=${version}`, service: id, parameters };
       location.hash = `#/contexts/${(await ask("POST", "/v1/contexts", { body, headers: { prefer: "respond-async" } })).json.id}`;
     }
-    return h("section.card", h("div.title", h("h3", name, h("span.soft", ` ${version}`)), open),
-      h("p.soft", [description, idempotent && "Idempotent.", !durable && "Not durable.", `At most ${duration(timeout_seconds * 1000)}.`].filter(Boolean).join(" ")), place,
+    return h("section.card", h("h3", name, h("span.soft", ` ${version}`)),
+      h("p.soft", description, idempotent && " Idempotent.", !durable && " Not durable.", ` At most ${duration(timeout_seconds * 1000)}.`),
+      h("details", h("summary.button", `Try ${name}`), formOf({ fields: fieldsFor(input_schema, "Parameters"), submit: "Run", pointer: "parameters", send })),
       input_schema && h("details", h("summary", "Input schema"), json(`Input schema of ${name}`, input_schema)));
   }
 }
@@ -99,8 +92,8 @@ async function startDemo(body) {
 export function welcome() {
   const demo = h("div.stack");
   // A deployment may have switched it off.
-  if (writes()) void maybe("/demo.json").then((document) => document && fill(demo, h("p", "Nothing at hand? A demonstration is built in. It needs nothing else, and can be deleted again."), button("Start the demonstration", () => startDemo(document))), () => {});
-  return h("div.card.stack.narrow", h("h2", "Nothing here yet"), h("p", "This gateway takes work from your programs and gives it to services. Begin so:"),
-    h("ol", h("li", h("strong", "Register a service"), ": its address, and what it can do."), h("li", h("strong", "Try it"), " on its page. What becomes of it is shown here, live."), h("li", link("Connect", "#/connect"), " your programs, each with a key of its own.")),
+  if (writes()) void maybe("/demo.json").then((document) => document && fill(demo, h("p", "Nothing at hand? A demonstration is built in, and can be deleted again."), button("Start the demonstration", () => startDemo(document))), () => {});
+  return h("div.card.stack.narrow", h("h2", "Nothing here yet"),
+    h("ol", h("li", h("strong", "Register a service"), ": its address, and what it can do."), h("li", h("strong", "Try it"), " on its page. You see it here, live."), h("li", link("Connect", "#/connect"), " your programs, each with a key of its own.")),
     writes() ? h("p", link("Register a service", "#/services/new", "button primary")) : h("p.note", "Your key may not register services. One with the role operator may."), demo);
 }

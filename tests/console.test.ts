@@ -1,7 +1,7 @@
 // The console in Chromium, against a real gateway with real services: every screen, by what is seen and by the keyboard, in
 // light and dark and at the width of a phone, each with an accessibility check.
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -80,9 +80,11 @@ async function checked(page: Page, told: string): Promise<void> {
   assert.ok(wide <= 0, `${told} is ${wide} px too wide`);
 }
 
-test("the_console_is_plain_and_under_a_strict_policy", async () => {
+test("the_console_is_small_and_under_a_strict_policy", async () => {
   const folder = join(root, "console");
   const files = readdirSync(folder).filter((name) => /\.(js|css|html)$/.test(name));
+  const size = files.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+  assert.ok(size <= 60 * 1024, `${size} bytes`);
   for (const name of files) {
     const text = readFileSync(join(folder, name), "utf8");
     assert.doesNotMatch(text, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\son\w+="|style="/, name);
@@ -110,7 +112,7 @@ test("a_newcomer_registers_a_service_and_runs_a_context_within_a_minute", { skip
   await page.getByRole("button", { name: "Register", exact: true }).click();
   await page.getByRole("heading", { name: "Word counter is registered" }).waitFor();
   await page.getByRole("link", { name: "Open Word counter" }).click();
-  await page.getByRole("button", { name: "Try word_count" }).click();
+  await page.getByText("Try word_count").click();
   await page.getByLabel("Text").fill("one front door");
   await page.getByRole("button", { name: "Run" }).click();
   await page.getByRole("status").getByText("completed").waitFor();
@@ -125,7 +127,7 @@ const screens: Record<string, (page: Page) => Promise<unknown>> = {
   contexts: (page) => page.getByText("input required").first().waitFor(),
   services: (page) => page.getByRole("link", { name: "Demonstration" }).waitFor(),
   "services/demo": async (page) => {
-    await page.getByRole("button", { name: "Try echo" }).click();
+    await page.getByText("Try echo").click();
     await page.getByLabel("Text").waitFor();
   },
   "services/new": (page) => page.getByLabel("Address").waitFor(),
@@ -135,7 +137,7 @@ const screens: Record<string, (page: Page) => Promise<unknown>> = {
   "access/issuers": (page) => page.getByText("No issuer yet.").waitFor(),
   "access/clients": (page) => page.getByText("No client yet.").waitFor(),
   "access/audit": (page) => page.getByText("key.created").first().waitFor(),
-  connect: (page) => page.getByRole("heading", { name: "Agents" }).waitFor(),
+  connect: (page) => page.getByRole("region", { name: "Agents" }).waitFor(),
 };
 
 /** Made once with something on every screen: contexts of all kinds, services that are well and not. */
@@ -198,7 +200,7 @@ test("an_empty_gateway_says_what_to_do_and_starts_its_demonstration", { skip }, 
   await page.getByRole("button", { name: "Start the demonstration" }).click();
   await heading(page, "Demonstration").waitFor();
 
-  await page.getByRole("button", { name: "Try slow_count" }).click();
+  await page.getByText("Try slow_count").click();
   await page.getByLabel("Count to").fill("2");
   await page.getByRole("button", { name: "Run" }).click();
   await page.getByRole("status").getByText("executing").waitFor();
@@ -207,7 +209,7 @@ test("an_empty_gateway_says_what_to_do_and_starts_its_demonstration", { skip }, 
 
   await page.getByRole("link", { name: "Services" }).click();
   await page.getByRole("link", { name: "Demonstration" }).click();
-  await page.getByRole("button", { name: "Try greet" }).click();
+  await page.getByText("Try greet").click();
   await page.getByRole("button", { name: "Run" }).click();
   await page.getByLabel("Name").fill("Ada");
   await page.getByRole("button", { name: "Send" }).click();
@@ -308,7 +310,7 @@ test("keys_and_roles_are_made_changed_and_ended", { skip }, async () => {
   await theirs.getByText("Live", { exact: true }).waitFor();
   assert.equal(await theirs.getByRole("link", { name: "Register a service" }).count(), 0);
   await page.locator("li", { hasText: "a reader" }).getByRole("button", { name: "Revoke" }).click();
-  await theirs.getByText("Your key was revoked or has ended. Sign in again.").waitFor();
+  await theirs.getByText(/^Your key .* Sign in again\.$/).waitFor();
   await close(theirs);
 
   await page.getByRole("link", { name: "audit" }).click();
