@@ -8,7 +8,7 @@ import { follow } from "./live.js";
 const KINDS = /** @type {Record<string, any[]>} */ ({
   keys: ["key", "NewKey", "Each program and each person has their own.", ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · ")],
   roles: ["role", "NewRole", "Named sets of permissions.", ({ permissions }) => permissions.join(", ") || "nothing by itself"],
-  limits: ["limit", "NewLimit", "How much is let in, of whom.", ({ kind, quota, window_seconds: w, binds }) => `${quota} ${kind}${w ? ` in ${w} s` : ""} · ${brief(binds)}`],
+  limits: ["limit", "NewRateLimit", "How much is let in, of whom.", ({ kind, quota, window_seconds: w, binds }) => `${quota} ${kind}${w ? ` in ${w} s` : ""} · ${brief(binds)}`],
   issuers: ["issuer", "NewIssuer", "Identity providers whose tokens are taken.", ({ issuer }) => issuer],
   clients: ["client", "NewClient", "Programs and apps that get tokens here.", ({ client_id, scope }) => `${client_id} · ${scope}`],
 });

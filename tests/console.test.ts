@@ -1,6 +1,8 @@
 // The console in Chromium, against a real gateway with real services: every screen, by what is seen and by the keyboard, in
-// light and dark and at the width of a phone, each with an accessibility check.
+// light and dark and at the width of a phone, each with an accessibility check. With UPDATE_DOCS=1 the pictures of
+// docs/console.md are made anew.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -134,6 +136,7 @@ const screens: Record<string, (page: Page) => Promise<unknown>> = {
   "services/new?from=demo": (page) => page.getByRole("button", { name: "Save" }).waitFor(),
   "access/keys": (page) => page.getByText("a caller").waitFor(),
   "access/roles": (page) => page.getByText("shipped").first().waitFor(),
+  "access/limits": (page) => page.getByText("1000 requests in 60 s").waitFor(),
   "access/issuers": (page) => page.getByText("No issuer yet.").waitFor(),
   "access/clients": (page) => page.getByText("No client yet.").waitFor(),
   "access/audit": (page) => page.getByText("key.created").first().waitFor(),
@@ -148,6 +151,7 @@ const furnish = () => {
     await register(own, "demo", demo);
     await register(own, "away", serviceAt("http://127.0.0.1:9/", [{ name: "translate" }], { name: "Translator", retry: { max_attempts: 1 } }));
     await makeKey(own, "caller");
+    await own.request("PUT", "/v1/limits/callers", { body: { kind: "requests", quota: 1000, window_seconds: 60, binds: { role: "caller" } } });
     const ask = (capability: string, parameters = {}, prefer = "wait=10") =>
       own.request("POST", "/v1/contexts", { body: { capability, parameters }, headers: { prefer } });
     for (let at = 0; at < 6; at += 1) await ask("translate");
@@ -168,6 +172,22 @@ const looks = {
   "phone in the dark": { viewport: phone, colorScheme: "dark", hasTouch: true, isMobile: true },
 } as const;
 
+/** What docs/console.md shows, by look and screen. */
+const pictures: Record<string, string> = {
+  "light now": "now", "light contexts": "contexts", "light a context": "context", "light services": "services",
+  "light services/demo": "service", "light access/roles": "access", "light connect": "connect",
+  "dark now": "now-dark", "dark a context": "context-dark", "phone now": "now-phone", "phone in the dark contexts": "contexts-phone",
+};
+
+async function picture(page: Page, what: string): Promise<void> {
+  const name = pictures[what];
+  if (!name || process.env.UPDATE_DOCS !== "1") return;
+  const path = join(root, `docs/console/${name}.png`);
+  const { width, height } = page.viewportSize()!;
+  await page.screenshot({ path, clip: { x: 0, y: 0, width, height: Math.min(height, 700) } });
+  assert.ok(statSync(path).size <= 100 * 1024, `${name} is too large`);
+}
+
 for (const [name, look] of Object.entries(looks)) {
   test(`every_screen_is_accessible_and_fits_${name.replaceAll(" ", "_")}`, { skip, timeout: 120_000 }, async () => {
     const own = await furnish();
@@ -179,12 +199,14 @@ for (const [name, look] of Object.entries(looks)) {
       await page.goto(`${own.url}/#/${screen}`);
       await ready(page).catch((error) => assert.fail(`${screen}: ${error}`));
       await checked(page, `${screen}, ${name}`);
+      await picture(page, `${name} ${screen}`);
     }
     for (const status of ["failed", "completed", "input_required"]) {
       const { data } = (await own.request("GET", `/v1/contexts?limit=1&status=${status}`)).json;
       await page.goto(`${own.url}/#/contexts/${data[0].id}`);
       await page.getByRole("heading", { name: "Timeline" }).waitFor();
       await checked(page, `a context that is ${status}, ${name}`);
+      if (status === "failed") await picture(page, `${name} a context`);
     }
     await close(page);
   });
@@ -283,7 +305,7 @@ test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
   await close(page);
 });
 
-test("keys_and_roles_are_made_changed_and_ended", { skip }, async () => {
+test("keys_roles_and_limits_are_made_changed_and_ended", { skip }, async () => {
   const page = await open();
   await signIn(page);
   await page.getByRole("link", { name: "Access" }).click();
@@ -293,6 +315,19 @@ test("keys_and_roles_are_made_changed_and_ended", { skip }, async () => {
   await page.getByLabel("permissions").fill("contexts:read\nevents:read");
   await page.getByRole("button", { name: "Make the role" }).click();
   await page.getByText("contexts:read, events:read").waitFor();
+
+  await page.getByRole("link", { name: "limits" }).click();
+  await page.getByRole("button", { name: "New limit" }).click();
+  await page.getByLabel("name here").fill("readers");
+  await page.getByLabel("quota").fill("100");
+  await page.getByLabel("window seconds").fill("60");
+  await page.getByLabel("binds").fill('{"role": "reader"}');
+  await page.getByRole("button", { name: "Make the limit" }).click();
+  await page.getByText('100 requests in 60 s · role "reader"').waitFor();
+  await page.locator("li", { hasText: "readers" }).getByRole("button", { name: "Change" }).click();
+  await page.getByLabel("quota").fill("200");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("200 requests in 60 s").waitFor();
 
   await page.getByRole("link", { name: "keys" }).click();
   await page.getByRole("button", { name: "New key" }).click();
@@ -315,6 +350,28 @@ test("keys_and_roles_are_made_changed_and_ended", { skip }, async () => {
 
   await page.getByRole("link", { name: "audit" }).click();
   await page.getByText("key.revoked").waitFor();
+  await close(page);
+});
+
+test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
+  const own = await furnish();
+  const { secret } = await makeKey(own, "caller");
+  const page = await open({}, own);
+  await signIn(page, own.adminKey);
+  await page.getByRole("link", { name: "Connect" }).click();
+  await page.getByLabel("Capability").selectOption("echo");
+  const runs: [string, string, string[]][] = [["curl", "sh", ["-c"]], ["JavaScript", process.execPath, ["--input-type=module", "-e"]], ["Python", "python3", ["-c"]]];
+  for (const [name, program, args] of runs) {
+    await page.getByRole("button", { name: `Copy ${name}` }).click();
+    const lines = await page.evaluate(() => navigator.clipboard.readText());
+    const env = { ...process.env, NARTHEX_KEY: secret };
+    const [output, code] = await new Promise<[string, unknown]>((resolve) => {
+      execFile(program, [...args, lines], { env }, (error, stdout, stderr) => resolve([stdout + stderr, error?.code]));
+    });
+    // What the machine does not have says nothing of the lines.
+    if (code === "ENOENT" || code === 127) continue;
+    assert.match(output, /completed/, name);
+  }
   await close(page);
 });
 
