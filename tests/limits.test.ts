@@ -195,7 +195,7 @@ test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
     for (const answer of await Promise.all(slow)) assert.equal(answer.status, 200, answer.text);
     await eventually(async () => (await create(gateway)).status === 200 || null);
     // What nobody waits for holds none.
-    const later = [];
+    const later: string[] = [];
     for (let turn = 0; turn < 5; turn++) {
       await eventually(async () => {
         const answer = await create(gateway, { parameters: { ms: 1_000 } }, { headers: { prefer: "respond-async" } });

@@ -82,7 +82,7 @@ pub async fn make(
         match (limits::work(call, &caller.principal, &caller.snapshot, service, capability).await, &claimed) {
             (Ok(()), _) => {}
             (Err(problem), None) => return Err(problem),
-            (Err(problem), Some((_, claim))) => return recalled(call, &caller, claim, &preference, problem).await,
+            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, preference, problem).await,
         }
         let waits = new.run_at.is_some_and(|at| at > clock::now());
         let entry = decided(caller, &decision)?;

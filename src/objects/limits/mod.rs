@@ -26,6 +26,8 @@ use messages::{Ask, Message, Reply};
 const MOST_WAIT_MS: u64 = PORTION_MS + 1_000;
 /// How often it looks.
 const LOOK_MS: u64 = 50;
+/// More do not wait: what comes back is for these.
+const MOST_WAITING: u32 = 64;
 /// How often it is looked whether a bucket rests, in milliseconds.
 const REST_MS: u64 = 1_000;
 /// The row goes this long after it is needed no more, in milliseconds.
@@ -52,6 +54,8 @@ struct Inner {
     state: RefCell<State>,
     /// An alarm is set, as far as this instance knows.
     armed: Cell<bool>,
+    /// Who waits for what others have.
+    waiting: Cell<u32>,
     /// A task waits for the bucket to rest.
     settles: Cell<bool>,
 }
@@ -73,10 +77,15 @@ impl RateLimiter {
             serde_json::from_str(message).map_err(|error| js_sys::Error::new(&error.to_string()))?;
         let inner = self.0.clone();
         inner.know(rule, configured_at);
-        let answered = tasks::turn(|| inner.answer(ask));
-        match answered {
-            Ok(Reply::Refused { .. }) if inner.bucket.borrow().is_waited_for() => {
-                Ok(tasks::promise(async move { reply(inner.answer_later().await) }))
+        let takes = matches!(ask, Ask::Take { .. });
+        match tasks::turn(|| inner.answer(ask)) {
+            Ok(Reply::Refused { .. }) if takes && inner.is_worth_waiting() => {
+                inner.waiting.set(inner.waiting.get() + 1);
+                Ok(tasks::promise(async move {
+                    let answered = inner.answer_later().await;
+                    inner.waiting.set(inner.waiting.get() - 1);
+                    reply(answered)
+                }))
             }
             answered => reply(answered),
         }
@@ -112,6 +121,7 @@ impl Inner {
             permits: RefCell::new(permits),
             state: RefCell::new(state),
             armed,
+            waiting: Cell::new(0),
             settles: Cell::new(false),
         })
     }
@@ -186,6 +196,10 @@ impl Inner {
                 }
             }
         });
+    }
+
+    fn is_worth_waiting(&self) -> bool {
+        self.waiting.get() < MOST_WAITING && self.bucket.borrow().is_waited_for()
     }
 
     /// Waits until somebody has given back what they did not use.
