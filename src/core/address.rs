@@ -68,6 +68,15 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(Url);
 
+impl Address {
+    /// One at the same place, with more behind the path.
+    pub fn below(&self, path: &str) -> Self {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}/{path}", self.0.path().trim_end_matches('/')));
+        Self(url)
+    }
+}
+
 impl std::ops::Deref for Address {
     type Target = Url;
 

@@ -426,6 +426,11 @@ impl<'a> Object<'a> {
         self.faults.extend(faults);
     }
 
+    /// Whether there is such a member that has not been read yet; `null` counts as absent.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, raw)| member == name && raw.get() != "null")
+    }
+
     /// The member's own text; `null` counts as absent, as in a merge patch.
     pub fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
         self.raw_or_null(name).filter(|raw| raw.get() != "null")

@@ -14,6 +14,7 @@ use super::breaker::BreakerState;
 use super::id::valid_name;
 use super::json::{Fault, Object, child};
 use super::measured::Measured;
+use super::openai;
 use super::permission;
 use super::schema::Schema;
 use super::sealed::Sealed;
@@ -41,8 +42,14 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Transport {
-    Http {
+    /// A signed envelope by POST.
+    Http { url: String },
+    /// An endpoint that speaks OpenAI's API, at the address its paths begin with.
+    Openai {
         url: String,
+        /// The model that is used when a request names none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
     },
     /// Nothing is called: the gateway itself shows what a service could do.
     Demo {},
@@ -231,9 +238,13 @@ impl Service {
     /// Where health is asked for: the path at the origin of the service's own address, so what was checked of the
     /// one holds for the other. Without a configured path, the address itself. Nothing where nothing is called.
     pub fn probe_url(&self) -> Option<String> {
-        let Transport::Http { url } = &self.transport else { return None };
-        let Some(health) = &self.health else { return Some(url.clone()) };
-        let mut probed = url::Url::parse(url).ok()?;
+        let own = match &self.transport {
+            Transport::Http { url } => url.clone(),
+            Transport::Openai { url, .. } => openai::url(url, "models"),
+            Transport::Demo {} => return None,
+        };
+        let Some(health) = &self.health else { return Some(own) };
+        let mut probed = url::Url::parse(&own).ok()?;
         let (path, query) = health.path.split_once('?').map_or((health.path.as_str(), None), |(p, q)| (p, Some(q)));
         // Set, not joined: a path that begins with // would name another host.
         probed.set_path(path);
@@ -281,8 +292,13 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     let transport = document.require("transport", transport);
     let credentials = read_credentials(&mut document);
     let signing_secret = read_signing_secret(&mut document);
-    let capabilities = read_capabilities(&mut document);
-    let capabilities = document.require("capabilities", capabilities);
+    let capabilities = match &transport {
+        Some(Transport::Openai { .. }) => read_openai_capabilities(&mut document),
+        _ => {
+            let capabilities = read_capabilities(&mut document);
+            document.require("capabilities", capabilities)
+        }
+    };
     let health = read_health(&mut document);
     let limits = read_limits(&mut document);
     let retry = read_retry(&mut document);
@@ -336,16 +352,18 @@ fn bounded_raw(document: &mut Object<'_>, name: &str, limit: usize) -> Option<Bo
 
 fn read_transport(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let mut transport = document.object("transport")?;
-    let kind =
-        transport.parsed("kind", "http or demo", |text| matches!(text, "http" | "demo").then_some(text == "demo"));
+    let kind = transport.parsed("kind", "http, openai or demo", |text| {
+        ["http", "openai", "demo"].into_iter().find(|kind| *kind == text)
+    });
     let kind = transport.require("kind", kind);
-    if kind == Some(true) {
+    if kind == Some("demo") {
         if !rules.demo {
             transport.fault("kind", "is switched off here: the variable DEMO is false");
         }
         document.absorb(transport);
         return Some(Transport::Demo {});
     }
+    let openai = kind.map(|kind| kind == "openai");
     let url = transport.string("url", 1..=2048);
     let url =
         transport.require("url", url).and_then(|text| match address::check(&text, rules.addresses, rules.own_hosts) {
@@ -355,8 +373,33 @@ fn read_transport(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transpo
                 None
             }
         });
+    let model = if openai == Some(true) { transport.string("model", 1..=200) } else { None };
+    if openai == Some(true) && url.as_deref().is_some_and(|url| url.contains('?')) {
+        transport.fault("url", "must have no query: paths such as chat/completions are put behind it");
+    }
     document.absorb(transport);
-    Some(Transport::Http { url: url? })
+    let url = url?;
+    Some(if openai? { Transport::Openai { url, model } } else { Transport::Http { url } })
+}
+
+/// All that such an endpoint offers, unless some of it is named.
+fn read_openai_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>> {
+    if !document.has("capabilities") {
+        document.raw_or_null("capabilities");
+        return Some(openai::capabilities());
+    }
+    let mut capabilities = read_capabilities(document)?;
+    let at = document.pointer_to("capabilities");
+    for (index, capability) in capabilities.iter_mut().enumerate() {
+        if openai::path(&capability.name).is_some() {
+            openai::fill_in(capability);
+        } else {
+            let names: Vec<&str> = openai::names().collect();
+            let detail = format!("must be one of {} with transport.kind openai", names.join(", "));
+            document.faults([Fault::new(format!("{at}/{index}/name"), detail)]);
+        }
+    }
+    Some(capabilities)
 }
 
 /// Names a header may not have: they are the gateway's own, or the connection's.

@@ -140,3 +140,29 @@ fn the_demonstration_is_registered_only_where_it_is_switched_on() {
     document["transport"]["url"] = json!("https://echo.example.com/run");
     assert_eq!(pointers(&document), ["#/transport/url"]);
 }
+
+#[test]
+fn what_speaks_openais_api_offers_what_that_has() {
+    let read_one = |more: &str| {
+        let text = format!(
+            r#"{{"name":"LLM","type":"llm","transport":{{"kind":"openai","url":"https://llm.example.com/v1"}}{more}}}"#
+        );
+        read("llm", &text, RULES)
+    };
+    for absent in ["", r#","capabilities":null"#] {
+        let service = read_one(absent).unwrap().service;
+        let names: Vec<&str> = service.capabilities.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["chat", "embed", "models"]);
+        assert_eq!(service.probe_url().as_deref(), Some("https://llm.example.com/v1/models"));
+    }
+    let some = read_one(r#","capabilities":[{"name":"chat","timeout_seconds":20}]"#).unwrap().service;
+    assert!(some.capabilities[0].input_schema.is_some() && some.capabilities[0].output_schema.is_some());
+    for (more, at) in [
+        (r#","capabilities":[{"name":"sing"}]"#, "#/capabilities/0/name"),
+        (r#","capabilities":[]"#, "#/capabilities"),
+        (r#","capabilities":7"#, "#/capabilities"),
+    ] {
+        let faults = read_one(more).unwrap_err();
+        assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [at]);
+    }
+}

@@ -224,6 +224,12 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
     let Some(result) = answer.raw_or_null("result") else {
         return invalid("The service's answer has neither a result, nor an error, nor a request for input.");
     };
+    fitting(service, result, schema)
+}
+
+/// A result, when it matches what the capability promises.
+fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
+    let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
         let faults: Vec<Fault> = match serde_json::from_str(result.get()) {
             Ok(value) => {
@@ -253,6 +259,36 @@ fn acceptable_request(request: &RawValue) -> Result<(), &'static str> {
     match members.raw("schema").map(|schema| Schema::compile(schema.get())) {
         Some(Err(_)) => Err("The schema in the service's request for input cannot be compiled."),
         _ => Ok(()),
+    }
+}
+
+/// Reads an answer of an endpoint that speaks OpenAI's API: all of it is the result, or its `error`.
+pub fn read_openai(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
+    let Answer::Http { status, is_json, body, .. } = &answer else { return read(service, answer, schema) };
+    match status {
+        200 => {}
+        // Nothing it could say would be a result; least of all that it goes on with it later.
+        201..300 => return refusal(service, *status, None, None),
+        _ => return read(service, answer, schema),
+    }
+    let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
+    if !is_json {
+        return invalid("The service's answer is not application/json.");
+    }
+    let text = check(body, MAX_DEPTH).ok().filter(|text| text.trim_start().starts_with('{'));
+    let Some(text) = text else {
+        return invalid("The service's answer is not acceptable JSON.");
+    };
+    if let Some(error) = raw_member(text, "error").filter(|error| error.get() != "null") {
+        let details = Some(error).filter(|error| error.get().len() <= 4096);
+        let message = "The service reported an error in its answer.";
+        // It may have done a part of the work; asked again it does all of it.
+        return Failure { details, retryable: true, ..Failure::new(service, ErrorCode::UpstreamError, message) }
+            .verdict();
+    }
+    match RawValue::from_string(text.into()) {
+        Ok(result) => fitting(service, &result, schema),
+        Err(_) => invalid("The service's answer is not acceptable JSON."),
     }
 }
 

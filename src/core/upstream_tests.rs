@@ -95,3 +95,24 @@ fn a_request_for_input_has_a_message_and_a_schema_that_compiles() {
         assert!(!asks(bad), "{bad}");
     }
 }
+
+#[test]
+fn of_openais_answers_all_is_the_result() {
+    let schema = Schema::compile(r#"{"required":["choices"]}"#).unwrap();
+    let verdict = read_openai("one", http(200, true, br#" {"choices": [1.0]} "#), Some(&schema));
+    assert_eq!(verdict.result.unwrap().get(), r#"{"choices": [1.0]}"#);
+
+    let failed = |answer: Answer| match read_openai("one", answer, Some(&schema)).outcome {
+        Outcome::Failed { error, retryable, .. } => (error.code, retryable),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(failed(http(200, true, br#"{"error":{"message":"busy"}}"#)), (ErrorCode::UpstreamError, true));
+    for body in [&b"{}"[..], b"[]", b"", b"data: {}"] {
+        assert_eq!(failed(http(200, true, body)), (ErrorCode::UpstreamInvalidResponse, false));
+    }
+    assert_eq!(failed(http(200, false, b"{}")), (ErrorCode::UpstreamInvalidResponse, false));
+    assert_eq!(failed(http(202, true, br#"{"choices":[]}"#)), (ErrorCode::UpstreamError, false));
+    assert_eq!(failed(http(429, true, b"{}")), (ErrorCode::ServiceUnavailable, true));
+    assert_eq!(failed(http(401, true, b"{}")), (ErrorCode::UpstreamError, false));
+    assert_eq!(failed(Answer::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false));
+}

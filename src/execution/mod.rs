@@ -8,6 +8,7 @@ mod choice;
 pub mod deliveries;
 pub mod gate;
 pub mod lanes;
+pub mod live;
 mod store;
 pub mod unrecorded;
 mod waiter;
@@ -34,6 +35,7 @@ use crate::transport::{self, Order};
 use choice::Choice;
 use gate::Gate;
 use lanes::Permit;
+use live::Live;
 
 pub use store::{ask, ask_decided, ask_stubbornly, hint};
 pub use waiter::{News, Waiter};
@@ -68,7 +70,13 @@ pub struct Attempted {
 }
 
 /// Calls one service once.
-pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Entry) -> Attempted {
+pub async fn attempt(
+    tenant: &str,
+    work: &Work,
+    snapshot: &Snapshot,
+    entry: &Entry,
+    live: Option<Rc<Live>>,
+) -> Attempted {
     let started_at = clock::now();
     let (service, admission) = (entry.service(), &work.admission);
     lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
@@ -81,6 +89,15 @@ pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Ent
             Ok((address, secrets)) => transport::http::call(&order, &secrets, &address).await,
             Err(not_called) => Answer::NotCalled(not_called),
         },
+        Transport::Openai { url, model } => match prepared(tenant, entry, url, &admission.origin).await {
+            Ok((address, secrets)) => {
+                if let Some(live) = live.as_deref().filter(|_| work.attempt > 1) {
+                    live.attempt(work.attempt);
+                }
+                transport::openai::call(&order, &secrets, &address, model.as_deref(), live.as_deref()).await
+            }
+            Err(not_called) => Answer::NotCalled(not_called),
+        },
         Transport::Demo {} => transport::demo::call(tenant, &order).await,
     };
     let status_code = answer.status();
@@ -88,7 +105,11 @@ pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Ent
         .capabilities
         .iter()
         .position(|offer| offer.name == admission.capability && offer.version == admission.version);
-    let verdict = upstream::read(&service.id, answer, offered.and_then(|at| entry.output(at)));
+    let output = offered.and_then(|at| entry.output(at));
+    let verdict = match &service.transport {
+        Transport::Http { .. } | Transport::Demo {} => upstream::read(&service.id, answer, output),
+        Transport::Openai { .. } => upstream::read_openai(&service.id, answer, output),
+    };
     let report = Report {
         lease: work.lease,
         service: service.id.clone(),
@@ -204,7 +225,7 @@ pub async fn work_on(
                 if let Choice::Service { version, .. } = &chosen {
                     work.admission.version.clone_from(version);
                 }
-                let doing = attempt(&tenant, &work, &snapshot, entry);
+                let doing = attempt(&tenant, &work, &snapshot, entry, waiter.live());
                 let held = holding(&tenant, &work.admission, work.lease, permit.as_ref(), &mut waiter, doing).await;
                 held.unwrap_or_else(|| stopped(&work.admission, work.lease, before))
             }

@@ -38,7 +38,7 @@ pub async fn run(
     let work = Work { admission, parameters, lease: LEASE, attempt: 1, tried: Vec::new(), input: None };
     let before = clock::now();
     let attempted = {
-        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry));
+        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.live()));
         let early = match select(doing.as_mut(), std::pin::pin!(waiter.time())).await {
             Either::Left((attempted, _)) => Some(attempted),
             Either::Right(_) => None,

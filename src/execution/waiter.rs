@@ -3,12 +3,15 @@
 //! The work goes on whether or not somebody waits. It carries the waiter along and tells it once: that the
 //! context has ended, or that the wait is over: the timer that keeps the lease alive serves the waiter too.
 
+use std::rc::Rc;
+
 use futures_channel::oneshot;
 
 use crate::core::time::Timestamp;
 use crate::platform::clock;
 
 use super::Worked;
+use super::live::Live;
 
 pub enum News {
     Ended(Worked),
@@ -16,30 +19,44 @@ pub enum News {
     GoesOn,
 }
 
-pub struct Waiter(Option<(Timestamp, oneshot::Sender<News>)>);
+#[derive(Default)]
+pub struct Waiter {
+    told: Option<(Timestamp, oneshot::Sender<News>)>,
+    live: Option<Rc<Live>>,
+}
 
 impl Waiter {
     pub fn until(time: Timestamp) -> (Self, oneshot::Receiver<News>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(Some((time, sender))), receiver)
+        (Self { told: Some((time, sender)), live: None }, receiver)
     }
 
     pub fn nobody() -> Self {
-        Self(None)
+        Self::default()
+    }
+
+    /// The same, who listens meanwhile.
+    pub fn listening(self, live: Rc<Live>) -> Self {
+        Self { live: Some(live), ..self }
+    }
+
+    /// Who listens to the work itself.
+    pub fn live(&self) -> Option<Rc<Live>> {
+        self.live.clone()
     }
 
     /// Whether somebody waits still.
     pub fn waits(&self) -> bool {
-        self.0.is_some()
+        self.told.is_some()
     }
 
     /// Milliseconds until it must be told that the wait is over.
     fn left(&self, now: Timestamp) -> u64 {
-        self.0.as_ref().map_or(u64::MAX, |(until, _)| until.since(now))
+        self.told.as_ref().map_or(u64::MAX, |(until, _)| until.since(now))
     }
 
     pub fn tell(&mut self, news: News) {
-        if let Some((_, sender)) = self.0.take() {
+        if let Some((_, sender)) = self.told.take() {
             // Who went away needs no word.
             let _ = sender.send(news);
         }

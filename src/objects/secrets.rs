@@ -77,6 +77,11 @@ impl Opened {
         headers.set("webhook-id", id);
         headers.set("webhook-timestamp", &timestamp.to_string());
         headers.set("webhook-signature", &signature);
+        self.add_credentials(headers);
+    }
+
+    /// The service's own credentials alone.
+    pub fn add_credentials(&self, headers: &mut Headers) {
         if let Some(Credentials { header, value }) = &self.credentials {
             headers.set(header, value);
         }

@@ -274,40 +274,58 @@ const ANSWERED = 0;
 const TOO_LARGE = 1;
 const REFUSED = 2;
 const BROKEN = 3;
+const STREAMS = 4;
 
 /**
- * Sends a service a body.
- * @param {number} token @param {boolean} deletes @param {string} url @param {string} headers @param {string} body @param {number} limit
+ * Asks a service. With `streams` an answer of Server-Sent Events is not read but left to `readPiece`.
+ * @param {number} token @param {string} method @param {string} url @param {string} headers @param {string | undefined} body
+ * @param {number} limit @param {boolean} streams
  */
-export function callService(token, deletes, url, headers, body, limit) {
-  const controller = new AbortController();
-  calls.set(token, controller);
-  watch(token, called(deletes ? "DELETE" : "POST", url, headers, body, controller.signal, limit).finally(() => calls.delete(token)));
+export function callService(token, method, url, headers, body, limit, streams) {
+  /** @type {Call} */
+  const call = { controller: new AbortController(), reader: null };
+  calls.set(token, call);
+  watch(token, called(call, method, url, headers, body, limit, streams).finally(() => { if (!call.reader) calls.delete(token); }));
 }
 
-/** Calls under way. @type {Map<number, AbortController>} */
+/** @typedef {{ controller: AbortController, reader: ReadableStreamDefaultReader<Uint8Array> | null }} Call */
+/** Calls under way. @type {Map<number, Call>} */
 const calls = new Map();
 
 /** Ends a call nobody waits for any more. @param {number} token */
 export function abort(token) {
-  calls.get(token)?.abort();
+  calls.get(token)?.controller.abort();
+  calls.delete(token);
+}
+
+/** The next bytes of an answer that streams; nothing at its end. @param {number} token @param {number} call */
+export function readPiece(token, call) {
+  const reader = calls.get(call)?.reader;
+  watch(token, reader ? reader.read().then(({ value }) => value) : Promise.resolve());
 }
 
 /**
  * Never rejects.
- * @param {string} method @param {string} url @param {string} headers @param {string} body @param {AbortSignal} signal @param {number} limit
+ * @param {Call} call @param {string} method @param {string} url @param {string} headers @param {string | undefined} body
+ * @param {number} limit @param {boolean} streams
  */
-async function called(method, url, headers, body, signal, limit) {
+async function called(call, method, url, headers, body, limit, streams) {
   /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, location: string, body: Uint8Array, detail: string }} */
   const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", location: "", body: new Uint8Array(), detail: "" };
   try {
     const response = await fetch(url, {
-      method, headers: headersOf(headers), body, redirect: "manual", signal,
+      method, headers: headersOf(headers), body: body ?? null, redirect: "manual", signal: call.controller.signal,
     });
+    const type = response.headers.get("content-type") ?? "";
     answer.status = response.status;
-    answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(response.headers.get("content-type") ?? "");
+    answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(type);
     answer.retryAfter = response.headers.get("retry-after") ?? "";
     if (answer.status === 202) answer.location = response.headers.get("location") ?? "";
+    if (streams && answer.status === 200 && response.body && /^text\/event-stream\s*(?:;|$)/i.test(type)) {
+      answer.kind = STREAMS;
+      call.reader = response.body.getReader();
+      return answer;
+    }
     const bytes = await read(response, limit);
     if (bytes === undefined) answer.kind = TOO_LARGE;
     else answer.body = bytes;

@@ -28,7 +28,9 @@ extern "C" {
     fn detail(this: &Reply) -> String;
 
     #[wasm_bindgen(js_name = callService)]
-    fn call_service(token: u32, deletes: bool, url: &str, headers: &str, body: &str, limit: f64);
+    fn call_service(token: u32, method: &str, url: &str, headers: &str, body: Option<&str>, limit: f64, streams: bool);
+    #[wasm_bindgen(js_name = readPiece)]
+    fn read_piece(token: u32, call: u32);
     fn abort(token: u32);
     fn probe(token: u32, url: &str, headers: &str, milliseconds: f64);
     #[wasm_bindgen(js_name = readDocument)]
@@ -40,7 +42,7 @@ fn retry_after_ms(text: &str) -> Option<u64> {
     text.trim().parse::<u64>().ok().map(|seconds| seconds.min(86_400) * 1000)
 }
 
-/// A call under way. Dropped before its answer, it is aborted: the service sees its caller go.
+/// A call under way. Dropped before the end of its answer, it is aborted: the service sees its caller go.
 struct Call {
     token: u32,
     answered: bool,
@@ -65,29 +67,91 @@ impl Drop for Call {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
+    Get,
     Post,
     Delete,
 }
 
-/// Sends `body`; `deadline` says whether the time given is all the context has.
-pub async fn send_json(
-    method: Method,
-    url: &Address,
-    headers: &Headers,
-    body: &str,
-    milliseconds: u64,
+impl Method {
+    fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Delete => "DELETE",
+        }
+    }
+}
+
+/// One request to a service.
+pub struct Request<'a> {
+    pub method: Method,
+    pub url: &'a Address,
+    pub headers: &'a Headers,
+    pub body: Option<&'a str>,
+    /// How long its answer is waited for.
+    pub milliseconds: u64,
+    /// Whether that is all the time the context has.
+    pub deadline: bool,
+}
+
+/// What came of a request that may be answered by a stream.
+pub enum Answered {
+    Whole(Answer),
+    Stream(Pieces),
+}
+
+/// An answer that comes in pieces. Dropped before its end, it is broken off.
+pub struct Pieces {
+    call: Call,
+    until: f64,
     deadline: bool,
-) -> Answer {
-    let (deletes, limit) = (method == Method::Delete, MAX_ANSWER_BYTES as f64);
-    let begun = |token| call_service(token, deletes, url.as_str(), headers.as_str(), body, limit);
+}
+
+impl Pieces {
+    /// The next piece; nothing at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Answer> {
+        let left = (self.until - js_sys::Date::now()).max(1.0);
+        match Awaited::within(left, |token| read_piece(token, self.call.token)).await {
+            Ok(piece) if piece.is_undefined() => Ok(None),
+            Ok(piece) => Ok(Some(piece.unchecked_into::<Uint8Array>().to_vec())),
+            Err(error) if error.is_undefined() => Err(Answer::TimedOut { deadline: self.deadline }),
+            Err(error) => Err(broke(&Failure::from(error).0)),
+        }
+    }
+}
+
+fn broke(detail: &str) -> Answer {
+    super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{detail:?}}}"#));
+    Answer::Broken
+}
+
+/// Sends a request and reads the whole answer.
+pub async fn send(request: &Request<'_>) -> Answer {
+    match begin(request, false).await {
+        Answered::Whole(answer) => answer,
+        // None was asked for.
+        Answered::Stream(_) => Answer::Broken,
+    }
+}
+
+/// Sends a request; an answer of Server-Sent Events is left to be read as it comes.
+pub async fn send_streaming(request: &Request<'_>) -> Answered {
+    begin(request, true).await
+}
+
+async fn begin(request: &Request<'_>, streams: bool) -> Answered {
+    let Request { method, url, headers, body, milliseconds, deadline } = *request;
+    let limit = MAX_ANSWER_BYTES as f64;
+    let until = js_sys::Date::now() + milliseconds as f64;
+    let begun = |token| call_service(token, method.as_str(), url.as_str(), headers.as_str(), body, limit, streams);
     let call = Awaited::within(milliseconds as f64, begun);
     let mut call = Call { token: call.token(), answered: false, call };
     // It fails by its time alone; however it ends in time is in the reply.
     let Ok(reply) = call.answer().await else {
-        return Answer::TimedOut { deadline };
+        return Answered::Whole(Answer::TimedOut { deadline });
     };
     let reply: Reply = reply.unchecked_into();
-    match reply.kind() {
+    Answered::Whole(match reply.kind() {
         0 => {
             let retry_after = if reply.status() == 200 { None } else { retry_after_ms(&reply.retry_after()) };
             let location = if reply.status() == 202 { Some(reply.location()) } else { None };
@@ -101,11 +165,12 @@ pub async fn send_json(
         }
         1 => Answer::TooLarge { status: reply.status() },
         2 => Answer::Refused,
-        _ => {
-            super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{:?}}}"#, reply.detail()));
-            Answer::Broken
+        4 => {
+            call.answered = false;
+            return Answered::Stream(Pieces { call, until, deadline });
         }
-    }
+        _ => broke(&reply.detail()),
+    })
 }
 
 /// What a look at a service gave.

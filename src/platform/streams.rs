@@ -1,5 +1,6 @@
 //! Answers that are written piece by piece: Server-Sent Events.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -25,7 +26,7 @@ extern "C" {
 pub struct Stream {
     token: u32,
     gone: Awaited,
-    closed: bool,
+    closed: Cell<bool>,
 }
 
 impl Stream {
@@ -33,7 +34,7 @@ impl Stream {
     pub fn open(status: u16, headers: &Headers) -> (JsValue, Self) {
         let mut response = JsValue::UNDEFINED;
         let gone = Awaited::new(|token| response = open_stream(token, status, headers.as_str()));
-        (response, Self { token: gone.token(), gone, closed: false })
+        (response, Self { token: gone.token(), gone, closed: Cell::new(false) })
     }
 
     /// Gives how many bytes its reader has not taken yet.
@@ -41,8 +42,11 @@ impl Stream {
         write_stream(self.token, text) as usize
     }
 
-    pub fn close(mut self) {
-        self.closed = true;
+    /// Ends the answer, after what was written.
+    pub fn close(&self) {
+        if !self.closed.replace(true) {
+            close_stream(self.token, true);
+        }
     }
 }
 
@@ -56,6 +60,8 @@ impl Future for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        close_stream(self.token, self.closed);
+        if !self.closed.get() {
+            close_stream(self.token, false);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::core::id::ContextId;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
 use crate::objects::secrets::Opened;
-use crate::platform::calls::{self, Method};
+use crate::platform::calls::{self, Method, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
 
@@ -71,7 +71,8 @@ pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer 
     if left == 0 {
         return Answer::TimedOut { deadline: true };
     }
-    calls::send_json(Method::Post, url, &headers, &body, left, true).await
+    let (headers, body) = (&headers, Some(body.as_str()));
+    calls::send(&Request { method: Method::Post, url, headers, body, milliseconds: left, deadline: true }).await
 }
 
 /// Tells a service that work it does in the background was cancelled: at the address it named for it, else at its own.
@@ -83,8 +84,9 @@ pub async fn cancel(secrets: &Opened, url: &Address, id: &ContextId) {
         reason: &'static str,
     }
     let Ok(body) = serde_json::to_string(&Notice { context_id: id.as_str(), reason: "cancelled" }) else { return };
-    let headers = signed(secrets, id, clock::now(), &body);
-    calls::send_json(Method::Delete, url, &headers, &body, CANCEL_MS, false).await;
+    let (headers, body) = (&signed(secrets, id, clock::now(), &body), Some(body.as_str()));
+    let notice = Request { method: Method::Delete, url, headers, body, milliseconds: CANCEL_MS, deadline: false };
+    calls::send(&notice).await;
 }
 
 /// Where work in the background is cancelled: at the place the service named, if that is where it was registered. An

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod http;
+pub mod openai;
 pub mod webhook;
 
 use crate::core::time::Timestamp;

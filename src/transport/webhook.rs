@@ -7,7 +7,7 @@ use crate::core::webhook::Webhook;
 use crate::core::webhook::courier::{Attempt, AttemptError};
 use crate::objects::registry::document_place;
 use crate::objects::registry::messages::Kind;
-use crate::platform::calls::{self, Method};
+use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, log, settings, vault};
 
@@ -38,7 +38,9 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     headers.set("webhook-id", event_id);
     headers.set("webhook-timestamp", &at.seconds().to_string());
     headers.set("webhook-signature", &secret.sign(event_id, at.seconds(), event.as_bytes()));
-    let answer = calls::send_json(Method::Post, &address, &headers, event, PATIENCE_MS, false).await;
+    let (url, headers, body) = (&address, &headers, Some(event));
+    let request = Request { method: Method::Post, url, headers, body, milliseconds: PATIENCE_MS, deadline: false };
+    let answer = calls::send(&request).await;
     let error = match &answer {
         Answer::Http { .. } | Answer::TooLarge { .. } => None,
         Answer::Refused => Some(AttemptError::Unreachable),

@@ -21,7 +21,8 @@ use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, decide_surely};
 use super::super::limits;
 use super::entrance::{Entrance, enter};
-use super::waiting::{Told, at_once, told, wait_for, wait_seconds, waited, waiter};
+use super::listening::{Hearing, Made, accepts_stream, asker, follow};
+use super::waiting::{Told, at_once, wait_for, wait_seconds, waited};
 
 /// What may live longer than this does not run behind an answer, but from the queue.
 const SHORT_SECONDS: u64 = 25;
@@ -56,7 +57,11 @@ pub(super) async fn make_as_preferred(
 ) -> Result<Answer, Problem> {
     let preference = prefer::parse(call.request.header("prefer"));
     let claimed = claimed(call, &caller.principal, text)?;
-    Ok(make(call, &mut caller, new, &preference, claimed).await?.answer(&preference))
+    let hearing = Hearing { preference: &preference, listens: accepts_stream(call) && !at_once(&preference) };
+    Ok(match begin(call, &mut caller, new, hearing, claimed).await? {
+        Made::Told(told) => told.answer(&preference),
+        Made::Streamed(answer) => answer,
+    })
 }
 
 /// Makes a context, under a key where one is claimed, and waits for it as it is preferred.
@@ -67,6 +72,20 @@ pub async fn make(
     preference: &Prefer,
     claimed: Option<(String, Claim)>,
 ) -> Result<Told, Problem> {
+    match begin(call, caller, new, Hearing { preference, listens: false }, claimed).await? {
+        Made::Told(told) => Ok(told),
+        Made::Streamed(_) => Err(Problem::internal("a stream where nobody listens")),
+    }
+}
+
+async fn begin(
+    call: &Call,
+    caller: &mut Caller,
+    new: &NewContext<'_>,
+    hearing: Hearing<'_>,
+    claimed: Option<(String, Claim)>,
+) -> Result<Made, Problem> {
+    let preference = hearing.preference;
     let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
     let tenant = caller.principal.tenant.clone();
     let mut admit_ms = 0;
@@ -75,20 +94,20 @@ pub async fn make(
             (Ok(decision), _) => decision,
             (Err(problem), None) => return Err(problem),
             // What was accepted once stays so, whatever has changed since.
-            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, preference, problem).await,
+            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, hearing, problem).await,
         };
         caller.refresh_ahead(call);
         let (service, capability) = (&decision.admission.service, &decision.admission.capability);
         match (limits::work(call, &caller.principal, &caller.snapshot, service, capability).await, &claimed) {
             (Ok(()), _) => {}
             (Err(problem), None) => return Err(problem),
-            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, preference, problem).await,
+            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, hearing, problem).await,
         }
         let waits = new.run_at.is_some_and(|at| at > clock::now());
         let entry = decided(caller, &decision)?;
         let gated = is_gated(entry);
         if !decision.durable && !waits && !preference.respond_async && claimed.is_none() && !gated {
-            return run_unrecorded(call, caller, decision, parameters, preference).await;
+            return run_unrecorded(call, caller, decision, parameters, hearing).await;
         }
         if let Some((key, claim)) = &claimed {
             let store = claim.store(call.settings.home_region);
@@ -103,7 +122,7 @@ pub async fn make(
             (Ok(Entrance::Now(permit)), _) => (permit, false),
             (Ok(Entrance::Later), _) => (None, true),
             (Err(problem), None) => return Err(problem),
-            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, preference, problem).await,
+            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, hearing, problem).await,
         };
         let offers = in_line && here;
         let before = clock::now();
@@ -134,12 +153,16 @@ pub async fn make(
             Reply::Admitted { lease, view } if lease.is_some() || offers => {
                 let lease = lease.unwrap_or(0);
                 let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new(), input: None };
-                return run_here(call, caller, work, permit, view, preference, admit_ms).await;
+                return run_here(call, caller, work, permit, view, hearing, admit_ms).await;
+            }
+            Reply::Admitted { lease: None, .. } if hearing.listens && !waits => {
+                return Ok(Made::Streamed(follow(call, caller, &id)));
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
-                return wait_for(call, caller, id, view, &parameters, preference, admit_ms, waits).await;
+                let told = wait_for(call, caller, id, view, &parameters, preference, admit_ms, waits).await?;
+                return Ok(Made::Told(told));
             }
-            Reply::Replayed { id } => return replayed(call, caller, &id, preference).await,
+            Reply::Replayed { id } => return replayed(call, caller, &id, hearing).await,
             Reply::KeyReused => return Err(key_reused()),
             Reply::Taken => {}
             _ => return Err(Problem::internal("the store answered something else")),
@@ -163,24 +186,28 @@ async fn recalled(
     call: &Call,
     caller: &Caller,
     claim: &Claim,
-    preference: &Prefer,
+    hearing: Hearing<'_>,
     problem: Problem,
-) -> Result<Told, Problem> {
+) -> Result<Made, Problem> {
     let store = claim.store(call.settings.home_region);
     let name = store.object_name(&caller.principal.tenant);
     let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
     match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
-        Reply::Replayed { id } => replayed(call, caller, &id, preference).await,
+        Reply::Replayed { id } => replayed(call, caller, &id, hearing).await,
         Reply::KeyReused => Err(key_reused()),
         _ => Err(problem),
     }
 }
 
 /// The answer to a repeat: the context that the first request made, waited for as asked.
-async fn replayed(call: &Call, caller: &Caller, id: &ContextId, preference: &Prefer) -> Result<Told, Problem> {
+async fn replayed(call: &Call, caller: &Caller, id: &ContextId, hearing: Hearing<'_>) -> Result<Made, Problem> {
+    if hearing.listens {
+        return Ok(Made::Streamed(follow(call, caller, id).with("idempotency-replayed", "true")));
+    }
+    let preference = hearing.preference;
     let seconds = if at_once(preference) { 0 } else { wait_seconds(preference) };
     match waited(call, caller, id, seconds).await? {
-        Some(told) => Ok(Told { replayed: true, ..told }),
+        Some(told) => Ok(Made::Told(Told { replayed: true, ..told })),
         None => Err(Problem::internal("a context that was admitted is not there")),
     }
 }
@@ -203,13 +230,14 @@ async fn run_here(
     work: Work,
     permit: Option<Permit>,
     view: Option<Box<RawValue>>,
-    preference: &Prefer,
+    hearing: Hearing<'_>,
     admit_ms: u64,
-) -> Result<Told, Problem> {
+) -> Result<Made, Problem> {
+    let preference = hearing.preference;
     let id = work.admission.id.clone();
     let parameters = work.parameters.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, news) = waiter(call, preference);
+    let (waiter, asker) = asker(call, hearing, work.admission.expires_at);
     call.keep_running(async move {
         if let Err(failure) = work_on(tenant, work, snapshot, permit, STAYS_MS, waiter).await {
             // Its lease runs out, and the store sees to it.
@@ -217,9 +245,9 @@ async fn run_here(
         }
     });
     if let Some(view) = view.filter(|_| at_once(preference)) {
-        return Ok(Told::accepted(&id, view, &parameters, None, admit_ms));
+        return Ok(Made::Told(Told::accepted(&id, view, &parameters, None, admit_ms)));
     }
-    told(call, caller, &id, &parameters, preference, admit_ms, news).await
+    asker.hears(call, caller, &id, parameters, preference, admit_ms).await
 }
 
 /// `durable: false`: executed first, recorded after the answer.
@@ -228,17 +256,17 @@ async fn run_unrecorded(
     caller: &Caller,
     decision: Decision,
     parameters: Box<RawValue>,
-    preference: &Prefer,
-) -> Result<Told, Problem> {
+    hearing: Hearing<'_>,
+) -> Result<Made, Problem> {
     let Decision { admission, service, .. } = decision;
     let id = admission.id.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, news) = waiter(call, preference);
+    let (waiter, asker) = asker(call, hearing, admission.expires_at);
     let sent = parameters.clone();
     call.keep_running(async move {
         if let Err(failure) = unrecorded::run(tenant, admission, sent, snapshot, service, waiter).await {
             log(&format!(r#"{{"level":"error","message":"context not recorded","detail":{:?}}}"#, failure.0));
         }
     });
-    told(call, caller, &id, &parameters, preference, 0, news).await
+    asker.hears(call, caller, &id, parameters, hearing.preference, 0).await
 }

@@ -3,6 +3,7 @@
 mod create;
 mod entrance;
 mod input;
+mod listening;
 mod waiting;
 
 use serde_json::value::RawValue;

@@ -21,7 +21,7 @@ use crate::core::time::Timestamp;
 use crate::core::upstream::Answer as Upstream;
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::{document_place, snapshot};
-use crate::platform::calls::{Method, send_json};
+use crate::platform::calls::{Method, Request, send};
 use crate::platform::http::Headers;
 use crate::platform::{clock, log, random, vault};
 
@@ -199,8 +199,11 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
             body.append_pair("client_id", &sign_in.client_id);
         }
     }
-    let endpoint = call.settings.may_call(&sign_in.token_endpoint, Some(&call.origin)).ok()?;
-    let answer = send_json(Method::Post, &endpoint, &headers, &body.finish(), PATIENCE_MS, false).await;
+    let url = &call.settings.may_call(&sign_in.token_endpoint, Some(&call.origin)).ok()?;
+    let (headers, body) = (&headers, body.finish());
+    let body = Some(body.as_str());
+    let request = Request { method: Method::Post, url, headers, body, milliseconds: PATIENCE_MS, deadline: false };
+    let answer = send(&request).await;
     let Upstream::Http { status: 200, is_json: true, body, .. } = answer else { return None };
     #[derive(Deserialize)]
     struct Tokens {

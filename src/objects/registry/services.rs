@@ -29,7 +29,7 @@ struct Write<'a> {
 
 fn same_origin(one: &Transport, other: &Transport) -> bool {
     let origin = |transport: &Transport| match transport {
-        Transport::Http { url } => url::Url::parse(url).ok().map(|url| url.origin()),
+        Transport::Http { url } | Transport::Openai { url, .. } => url::Url::parse(url).ok().map(|url| url.origin()),
         Transport::Demo {} => None,
     };
     origin(one) == origin(other)

@@ -1,0 +1,59 @@
+//! Who listens while a context is worked on: an answer of Server-Sent Events.
+
+use std::cell::Cell;
+
+use wasm_bindgen::JsValue;
+
+use crate::platform::http::Headers;
+use crate::platform::streams::Stream;
+
+/// Who takes no more than this is told nothing in between any more, in bytes; the end still comes.
+const MOST_QUEUED: usize = 1024 * 1024;
+
+/// A listener. What is told after it went away is lost, and changes nothing for the work.
+pub struct Live {
+    stream: Stream,
+    queued: Cell<usize>,
+}
+
+impl Live {
+    /// The answer for the platform, and the telling end.
+    pub fn open(headers: &Headers) -> (JsValue, Self) {
+        let (response, stream) = Stream::open(200, headers);
+        (response, Self { stream, queued: Cell::new(0) })
+    }
+
+    /// An event with its data, which may have any number of lines.
+    pub fn tell(&self, event: &str, data: &str) {
+        let mut text = format!("event: {event}\n");
+        for line in data.lines() {
+            text.push_str("data: ");
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push('\n');
+        self.queued.set(self.stream.write(&text));
+    }
+
+    /// A piece of the result, as the service sent it.
+    pub fn delta(&self, data: &str) {
+        if self.queued.get() < MOST_QUEUED {
+            self.tell("delta", data);
+        }
+    }
+
+    /// Another attempt begins: the pieces so far are of no worth.
+    pub fn attempt(&self, number: u64) {
+        self.tell("attempt", &format!(r#"{{"number":{number}}}"#));
+    }
+
+    /// Keeps a silent connection open.
+    pub fn comment(&self) {
+        self.stream.write(": still there\n\n");
+    }
+
+    /// There is nothing more to tell.
+    pub fn close(&self) {
+        self.stream.close();
+    }
+}

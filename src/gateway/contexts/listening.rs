@@ -1,0 +1,182 @@
+//! How whoever made a context hears of it: by one answer at its end, or by Server-Sent Events until then.
+
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use serde_json::value::RawValue;
+use wasm_bindgen::JsValue;
+
+use crate::core::id::ContextId;
+use crate::core::lifecycle::Status;
+use crate::core::prefer::Prefer;
+use crate::core::problem::Problem;
+use crate::core::time::Timestamp;
+use crate::execution::live::Live;
+use crate::execution::{News, Waiter, ask_decided};
+use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::http::Headers;
+use crate::platform::{Failure, clock};
+
+use super::super::answer::Answer;
+use super::super::call::{Call, Caller};
+use super::waiting::{Told, told, waiter, whole};
+
+const STREAM: &str = "text/event-stream";
+/// A silent stream says so after this time.
+const SILENT_MS: u64 = 15_000;
+
+/// How whoever asks is to hear of it.
+#[derive(Clone, Copy)]
+pub(super) struct Hearing<'p> {
+    pub preference: &'p Prefer,
+    /// By a stream, as long as it lasts.
+    pub listens: bool,
+}
+
+/// What came of making a context.
+pub(super) enum Made {
+    Told(Told),
+    Streamed(Answer),
+}
+
+/// Whether this request would have a stream for its answer.
+pub(super) fn accepts_stream(call: &Call) -> bool {
+    let is_stream = |range: &str| range.split(';').next().unwrap_or_default().trim() == STREAM;
+    call.request.header("accept").is_some_and(|accept| accept.split(',').any(is_stream))
+}
+
+/// Whoever listens.
+pub(super) struct Listener {
+    response: JsValue,
+    live: Rc<Live>,
+}
+
+/// Whoever made a context: they are told once, or listen.
+pub(super) struct Asker {
+    news: oneshot::Receiver<News>,
+    listener: Option<Listener>,
+}
+
+fn listener() -> Listener {
+    let mut headers = Headers::default();
+    headers.set("content-type", STREAM);
+    // No proxy on the way may wait for the whole.
+    headers.set("cache-control", "no-store, no-transform");
+    let (response, live) = Live::open(&headers);
+    Listener { response, live: Rc::new(live) }
+}
+
+/// What the work carries along, and who is at the other end. A stream lasts until the context has ended.
+pub(super) fn asker(call: &Call, hearing: Hearing<'_>, expires_at: Timestamp) -> (Waiter, Asker) {
+    if !hearing.listens {
+        let (waiter, news) = waiter(call, hearing.preference);
+        return (waiter, Asker { news, listener: None });
+    }
+    let (waiter, news) = Waiter::until(expires_at);
+    let listener = listener();
+    (waiter.listening(listener.live.clone()), Asker { news, listener: Some(listener) })
+}
+
+impl Asker {
+    /// What is heard of a context that is being worked on here.
+    pub(super) async fn hears(
+        self,
+        call: &Call,
+        caller: &Caller,
+        id: &ContextId,
+        parameters: Box<RawValue>,
+        preference: &Prefer,
+        admit_ms: u64,
+    ) -> Result<Made, Problem> {
+        let Some(Listener { response, live }) = self.listener else {
+            return told(call, caller, id, &parameters, preference, admit_ms, self.news).await.map(Made::Told);
+        };
+        let news = self.news;
+        let following = Following::new(caller, id);
+        call.keep_running(async move {
+            live.tell("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, following.id));
+            match silently(&live, news).await {
+                Ok(News::Ended(worked)) => {
+                    let result = worked.result.as_deref().map(RawValue::get);
+                    live.tell("end", &whole(&worked.view, parameters.get(), result));
+                }
+                // It goes on elsewhere.
+                _ => following.until_ended(&live).await,
+            }
+            live.close();
+        });
+        Ok(Made::Streamed(streamed(response, id)))
+    }
+}
+
+/// The answer about a context that others work on.
+pub(super) fn follow(call: &Call, caller: &Caller, id: &ContextId) -> Answer {
+    let Listener { response, live } = listener();
+    let following = Following::new(caller, id);
+    call.keep_running(async move {
+        following.until_ended(&live).await;
+        live.close();
+    });
+    streamed(response, id)
+}
+
+fn streamed(response: JsValue, id: &ContextId) -> Answer {
+    Answer::made(200, response).with("location", &format!("/v1/contexts/{id}"))
+}
+
+/// News, with a comment in the stream for each while without.
+async fn silently(live: &Live, mut news: oneshot::Receiver<News>) -> Result<News, oneshot::Canceled> {
+    loop {
+        let pause = std::pin::pin!(clock::pause(SILENT_MS));
+        match select(&mut news, pause).await {
+            Either::Left((news, _)) => return news,
+            Either::Right(_) => live.comment(),
+        }
+    }
+}
+
+/// A context whose store is asked how it goes on.
+struct Following {
+    tenant: String,
+    id: ContextId,
+    snapshot: Rc<Snapshot>,
+}
+
+impl Following {
+    fn new(caller: &Caller, id: &ContextId) -> Self {
+        Self { tenant: caller.principal.tenant.clone(), id: id.clone(), snapshot: caller.snapshot.clone() }
+    }
+
+    async fn until_ended(mut self, live: &Live) {
+        let mut told = None;
+        loop {
+            match self.look(told).await {
+                Ok(Some(found)) if found.ended => {
+                    let result = found.result.as_deref().map(RawValue::get);
+                    return live.tell("end", &whole(&found.view, found.parameters.get(), result));
+                }
+                Ok(Some(found)) if Some(found.status) != told => {
+                    told = Some(found.status);
+                    live.tell("context", &whole(&found.view, found.parameters.get(), None));
+                }
+                Ok(Some(_)) => live.comment(),
+                // It is looked for where the answer's `Location` says.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Its state when it has changed from what was told, or after a while.
+    async fn look(&mut self, told: Option<Status>) -> Result<Option<Box<Found>>, Failure> {
+        let id = self.id.clone();
+        let to_the_end = told == Some(Status::InputRequired);
+        let milliseconds = if told.is_none() { 0 } else { SILENT_MS };
+        let wait = Ask::Wait { id, milliseconds, to_the_end };
+        match ask_decided(&self.tenant, &self.id, &mut self.snapshot, wait).await? {
+            Reply::Context(found) => Ok(Some(found)),
+            _ => Ok(None),
+        }
+    }
+}
