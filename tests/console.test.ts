@@ -42,7 +42,7 @@ after(async () => {
 async function open(look: Parameters<Browser["newContext"]>[0] = {}, at: Gateway = gateway): Promise<Page & { faults: string[] }> {
   const context: BrowserContext = await browser.newContext({ viewport: desktop, permissions: ["clipboard-read", "clipboard-write"], ...look });
   const page = Object.assign(await context.newPage(), { faults: [] as string[] });
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(60_000);
   page.on("dialog", (dialog) => void dialog.accept());
   page.on("pageerror", (error) => page.faults.push(String(error)));
   // Refusals of the policy are said here; what the gateway refuses is the screens' own matter.
@@ -189,7 +189,7 @@ async function picture(page: Page, what: string): Promise<void> {
 }
 
 for (const [name, look] of Object.entries(looks)) {
-  test(`every_screen_is_accessible_and_fits_${name.replaceAll(" ", "_")}`, { skip, timeout: 120_000 }, async () => {
+  test(`every_screen_is_accessible_and_fits_${name.replaceAll(" ", "_")}`, { skip, timeout: 600_000 }, async () => {
     const own = await furnish();
     const page = await open({ ...look, reducedMotion: "reduce" }, own);
     await page.getByLabel("API key").waitFor();
