@@ -64,17 +64,17 @@ export function writeConfig(folder, spec) {
     services.push(`(name = "assets", worker = (modules = [${modules}], compatibilityDate = ${text(compatibilityDate)}))`);
     bindings.push(`(name = ${text(assets)}, service = "assets")`);
   }
-  const [producer] = queues;
-  if (spec.queue && producer) {
-    if (queues.length > 1) throw new Error("the benchmark stands in for one queue only");
+  for (const [index, producer] of (spec.queue ? queues : []).entries()) {
+    // The first rings for contexts, and is the one whose messages are counted.
+    const name = index === 0 ? "queue" : producer.queue;
     const consumer = consumers.find((one) => one.queue === producer.queue);
     const modules = moduleList(folder, [{ name: "queue.mjs", path: here("stand-ins/queue.mjs"), kind: "esModule" }]);
-    services.push(`(name = "queue", worker = (modules = [${modules}], compatibilityDate = ${text(compatibilityDate)},
+    services.push(`(name = ${text(name)}, worker = (modules = [${modules}], compatibilityDate = ${text(compatibilityDate)},
       compatibilityFlags = ["service_binding_extra_handlers"], bindings = [
         (name = "CONSUMER", service = "worker"), (name = "QUEUE", text = ${text(producer.queue)}),
         (name = "BATCH", text = "${consumer?.max_batch_size ?? 10}"), (name = "RETRIES", text = "${consumer?.max_retries ?? 3}")]))`);
-    bindings.push(`(name = ${text(producer.binding)}, queue = "queue")`);
-    sockets.push("queue");
+    bindings.push(`(name = ${text(producer.binding)}, queue = ${text(name)})`);
+    if (index === 0) sockets.push(name);
   }
   const namespaces = spec.objects.map(({ class_name }) => `(className = ${text(class_name)}, uniqueKey = ${text(class_name)}, enableSql = true)`);
   services.push(`(name = "worker", worker = (

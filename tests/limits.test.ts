@@ -185,7 +185,7 @@ test("a_repeat_of_what_was_accepted_is_answered_when_the_limit_is_reached", asyn
 test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
   await limited("two", { kind: "concurrent", quota: 2, window_seconds: undefined, binds: { service: "worker" } }, async () => {
     const before = service.calls.length;
-    const slow = Array.from({ length: 2 }, () => create(gateway, { parameters: { ms: 3_000 } }));
+    const slow = Array.from({ length: 2 }, () => create(gateway, { parameters: { ms: 5_000 } }));
     await eventually(() => service.calls.length === before + 2 || null);
     const third = await create(gateway);
     assert.deepEqual(refused(third, 429, "rate_limited")["violated-policies"], ["two"]);
