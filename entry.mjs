@@ -144,6 +144,12 @@ export class GrantStore extends Guarded {
   }
 }
 
+export class Scheduler extends Guarded {
+  make() {
+    return new wasm.Scheduler(this.ctx, this.env);
+  }
+}
+
 export class RateLimiter extends Guarded {
   make() {
     return new wasm.RateLimiter(this.ctx, this.env);

@@ -31,11 +31,16 @@ pub fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue {
     platform::tasks::promise(async move { Ok(gateway::serve(request, &env, context).await) })
 }
 
-/// One message of a queue: the name of a store that has work, or of a tenant whose webhooks are to be told. An error has
-/// it delivered again.
+/// One message of a queue: the name of a store that has work, of a tenant's schedules, or of a tenant whose webhooks are
+/// to be told. An error has it delivered again.
 #[wasm_bindgen]
 pub fn work(message: String) -> JsValue {
-    platform::tasks::promise(async move { ended(execution::background::answer(&message).await) })
+    platform::tasks::promise(async move {
+        ended(match message.strip_suffix("/schedules") {
+            Some(tenant) => gateway::schedules::run(tenant).await,
+            None => execution::background::answer(&message).await,
+        })
+    })
 }
 
 /// The cron's minute.

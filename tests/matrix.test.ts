@@ -72,6 +72,7 @@ const webhook = () => ({ url: service.url, enabled: false });
 
 // Binds nobody of the matrix.
 const limit = { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "nobody" } };
+const schedule = { cron: "0 0 1 1 *", context: { capability: "work", service: "alpha" }, enabled: false };
 
 async function newContext(key: string): Promise<string> {
   const answer = await as(key)("POST", "/v1/contexts", { capability: "work", service: "alpha" });
@@ -92,6 +93,7 @@ before(async () => {
       assert.equal((await ask("PUT", `/v1/clients/${id}`, client)).status, 201);
       assert.equal((await ask("PUT", `/v1/webhooks/${id}`, webhook())).status, 201);
       assert.equal((await ask("PUT", `/v1/limits/${id}`, limit)).status, 201);
+      assert.equal((await ask("PUT", `/v1/schedules/${id}`, schedule)).status, 201);
     }
     tenants[tenant] = { admin, callersContext: await newContext((await newKey(admin, "caller")).secret) };
   }
@@ -133,6 +135,7 @@ function sent(path: string, method: string): { body?: unknown; headers: Record<s
   if (path.startsWith("/v1/limits/") && method === "PUT") return { body: limit, headers };
   if (path.startsWith("/v1/issuers/") && method === "PUT") return { body: issuer("gamma"), headers };
   if (path.startsWith("/v1/webhooks/") && method === "PUT") return { body: webhook(), headers };
+  if (path.startsWith("/v1/schedules/") && method === "PUT") return { body: schedule, headers };
   if (path.endsWith("/redeliver")) return { body: { event_id: "registry-1" }, headers };
   if (method === "PATCH") return { body: {}, headers };
   if (path.endsWith("/input")) return { body: { input: 1 }, headers };
@@ -183,7 +186,10 @@ for (const tenant of ["default", "acme"]) {
       for (const { path, method, permission } of operations) {
         for (const relation of path.includes("{") ? relations : relations.slice(0, 1)) {
           const id = path.includes("{") ? await object(path, tenant, relation, secret, mayCreate) : "";
-          const wanted = expected(granted, path, permission, tenant, relation === "own" && path.startsWith("/v1/contexts/") && !mayCreate ? "another's" : relation, id);
+          // Nobody plans what they may not create.
+          const plansInVain = path.startsWith("/v1/schedules/") && method === "PUT" && !mayCreate;
+          const byPermission = expected(granted, path, permission, tenant, relation === "own" && path.startsWith("/v1/contexts/") && !mayCreate ? "another's" : relation, id);
+          const wanted = plansInVain ? "refused" : byPermission;
           const { body, headers } = sent(path, method);
           const answer = await ask(method, path.replace(/\{\w+\}/, id), body, headers);
           const told = `${role} of ${tenant}: ${method} ${path}, ${relation}: ${answer.status} ${answer.text.slice(0, 300)}`;

@@ -8,6 +8,7 @@ declare namespace Cloudflare {
     LANES: DurableObjectNamespace<Called>;
     GRANTS: DurableObjectNamespace<Called>;
     LIMITS: DurableObjectNamespace<Called>;
+    SCHEDULES: DurableObjectNamespace<Called>;
     WORK: Queue<string>;
     WEBHOOKS: Queue<string>;
     ASSETS: Fetcher;

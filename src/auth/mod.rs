@@ -150,6 +150,25 @@ fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timest
     })
 }
 
+/// What a principal may that is not here itself; nothing when it has ended, or was no key.
+pub fn standing(tenant: &str, principal: &str, snapshot: &Snapshot) -> Option<Principal> {
+    let id = principal.strip_prefix("key:")?;
+    if id == "admin" {
+        return (tenant == FIRST_TENANT).then(admin);
+    }
+    let (key, now) = (snapshot.key(id)?, clock::now());
+    let role = snapshot.role(&key.role).into_iter().flatten();
+    (key.expires_at > now).then(|| Principal {
+        principal: principal.into(),
+        tenant: tenant.into(),
+        role: key.role.clone(),
+        permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
+        until: Some(key.expires_at),
+        from: Vec::new(),
+        roles: Vec::new(),
+    })
+}
+
 /// How old the snapshot may be that says who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {

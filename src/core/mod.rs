@@ -43,6 +43,7 @@ pub mod request;
 pub mod role;
 pub mod route;
 pub mod sample;
+pub mod schedule;
 pub mod schema;
 pub mod sealed;
 pub mod service;

@@ -24,6 +24,7 @@ use crate::platform::{Failure, clock, log, settings, vault};
 use super::choice;
 use super::deliveries;
 use super::lanes::is_gated;
+use super::schedules;
 use super::{LEASE_MS, Waiter, hint, work_on};
 
 /// A consumer stops taking on more after this; the platform gives it 15 minutes in all.
@@ -195,6 +196,9 @@ async fn sweep_tenant(tenant: &str) -> Result<(), Failure> {
     join_all(sweeps).await;
     let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
+    if snapshot.kept(Document::Schedule).next().is_some() {
+        schedules::configure(tenant, &snapshot).await?;
+    }
     // Which is a sweep of the hub as well.
     deliveries::configure(tenant, &snapshot).await
 }

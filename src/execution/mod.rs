@@ -9,6 +9,7 @@ pub mod deliveries;
 pub mod gate;
 pub mod lanes;
 pub mod live;
+pub mod schedules;
 mod store;
 pub mod unrecorded;
 mod waiter;

@@ -5,14 +5,15 @@ use serde_json::value::RawValue;
 
 use crate::auth::{self, Principal};
 use crate::core::context::Admission;
-use crate::core::id::ContextId;
+use crate::core::id::{ContextId, StoreId};
 use crate::core::json::Fault;
 use crate::core::problem::{Code, Problem};
 use crate::core::request::NewContext;
 use crate::core::route::{self, Candidate, NoRoute, Wanted};
 use crate::core::service::{Capability, Service, at_parameters};
+use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::{clock, random};
+use crate::platform::{clock, random, settings};
 
 use super::call::{Call, Caller};
 
@@ -48,7 +49,35 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
     }
 }
 
-fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewContext<'_>) -> Result<Decision, Problem> {
+/// What a context has from where it comes from.
+pub struct Coming {
+    pub store: StoreId,
+    pub now: Timestamp,
+    pub trace: String,
+    pub trace_state: Option<String>,
+    /// Where services reach the gateway.
+    pub origin: String,
+}
+
+impl Coming {
+    pub fn by(call: &Call) -> Self {
+        Self {
+            store: call.new_store(),
+            now: clock::now(),
+            trace: call.trace.header(),
+            trace_state: call.trace.state.clone(),
+            origin: call.settings.public_url.clone().unwrap_or_else(|| call.origin.clone()),
+        }
+    }
+}
+
+/// Decides with this snapshot.
+pub fn decide(
+    coming: &Coming,
+    principal: &Principal,
+    snapshot: &Snapshot,
+    new: &NewContext<'_>,
+) -> Result<Decision, Problem> {
     let wanted = Wanted {
         capability: &new.capability,
         service: new.service.as_deref(),
@@ -56,8 +85,9 @@ fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewCont
         tags: &new.tags,
     };
     let takes_work = |service: &Service| !service.draining;
+    let more_checks = settings::current().more_checks;
     let candidates = route::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
-        (0..=call.settings.more_checks).all(|_| principal.may_call(service, capability))
+        (0..=more_checks).all(|_| principal.may_call(service, capability))
     })
     .map_err(|reason| no_route(reason, new))?;
     let chosen = route::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
@@ -85,12 +115,12 @@ fn decide(call: &Call, principal: &Principal, snapshot: &Snapshot, new: &NewCont
         service: chosen.service,
         durable: offer.durable,
         timeout_seconds,
-        admission: admission(call, principal, new, chosen, entry.service(), offer, timeout_seconds),
+        admission: admission(coming, principal, new, chosen, entry.service(), offer, timeout_seconds),
     })
 }
 
 fn admission(
-    call: &Call,
+    coming: &Coming,
     principal: &Principal,
     new: &NewContext<'_>,
     chosen: &Candidate,
@@ -98,10 +128,10 @@ fn admission(
     offer: &Capability,
     timeout_seconds: u64,
 ) -> Admission {
-    let now = clock::now();
+    let now = coming.now;
     let starts = new.run_at.filter(|at| *at > now).unwrap_or(now);
     Admission {
-        id: ContextId::new(call.new_store(), now, random::bytes()),
+        id: ContextId::new(coming.store, now, random::bytes()),
         tenant: principal.tenant.clone(),
         owner: principal.principal.clone(),
         capability: new.capability.clone(),
@@ -119,15 +149,15 @@ fn admission(
         created_at: now,
         expires_at: starts.plus_ms(timeout_seconds * 1000),
         run_at: new.run_at,
-        trace: call.trace.header(),
-        trace_state: call.trace.state.clone(),
-        origin: call.settings.public_url.clone().unwrap_or_else(|| call.origin.clone()),
+        trace: coming.trace.clone(),
+        trace_state: coming.trace_state.clone(),
+        origin: coming.origin.clone(),
     }
 }
 
 /// Decides with the snapshot there is; a refusal is decided again with a fresh one.
 pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_>) -> Result<Decision, Problem> {
-    match decide(call, &caller.principal, &caller.snapshot, new) {
+    match decide(&Coming::by(call), &caller.principal, &caller.snapshot, new) {
         Ok(decision) if decision.durable || caller.snapshot.is_fresh() => Ok(decision),
         _ => {
             let before = caller.snapshot.revision;
@@ -135,7 +165,7 @@ pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_
             if caller.snapshot.revision != before {
                 caller.authenticate_again(call).await?;
             }
-            decide(call, &caller.principal, &caller.snapshot, new)
+            decide(&Coming::by(call), &caller.principal, &caller.snapshot, new)
         }
     }
 }

@@ -26,6 +26,7 @@ mod meta;
 mod oauth;
 mod roles;
 mod routes;
+pub mod schedules;
 mod services;
 mod tenants;
 mod webhooks;

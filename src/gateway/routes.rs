@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
     audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, limits, lists, measured,
-    meta, oauth, roles, services, tenants, webhooks,
+    meta, oauth, roles, schedules, services, tenants, webhooks,
 };
 
 /// A path, with what it names.
@@ -49,6 +49,8 @@ enum Route<'p> {
     Tenants,
     Tenant(&'p str),
     Audit,
+    Schedules,
+    Schedule(&'p str),
     Webhooks,
     Webhook(&'p str),
     WebhookTest(&'p str),
@@ -94,6 +96,8 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "tenants"] => Route::Tenants,
         ["v1", "tenants", id] => Route::Tenant(id),
         ["v1", "audit"] => Route::Audit,
+        ["v1", "schedules"] => Route::Schedules,
+        ["v1", "schedules", id] => Route::Schedule(id),
         ["v1", "webhooks"] => Route::Webhooks,
         ["v1", "webhooks", id] => Route::Webhook(id),
         ["v1", "webhooks", id, "test"] => Route::WebhookTest(id),
@@ -121,8 +125,8 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::OAuth(endpoint) => oauth::methods(endpoint),
         Route::Roles | Route::Limits | Route::Issuers | Route::Clients | Route::Tenants | Route::Audit => "GET",
         Route::Role(_) | Route::Limit(_) | Route::Issuer(_) | Route::Client(_) | Route::Tenant(_) => "GET, PUT, DELETE",
-        Route::Webhooks | Route::WebhookDeliveries(_) => "GET",
-        Route::Webhook(_) => "GET, PUT, DELETE",
+        Route::Schedules | Route::Webhooks | Route::WebhookDeliveries(_) => "GET",
+        Route::Schedule(_) | Route::Webhook(_) => "GET, PUT, DELETE",
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) => "POST",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
@@ -205,6 +209,10 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Tenant(id), "PUT") => tenants::put(call, &caller, id).await,
         (Route::Tenant(id), "DELETE") => tenants::delete(call, &caller, id).await,
         (Route::Audit, "GET") => audit::list(call, &caller).await,
+        (Route::Schedules, "GET") => schedules::list(call, &caller).await,
+        (Route::Schedule(id), "GET") => schedules::get(&caller, id).await,
+        (Route::Schedule(id), "PUT") => schedules::put(call, &caller, id).await,
+        (Route::Schedule(id), "DELETE") => schedules::delete(call, &caller, id).await,
         (Route::Webhooks, "GET") => webhooks::list(call, &caller).await,
         (Route::Webhook(id), "GET") => webhooks::get(&caller, id).await,
         (Route::Webhook(id), "PUT") => webhooks::put(call, &caller, id).await,

@@ -10,6 +10,7 @@ pub mod grants;
 pub mod lanes;
 pub mod limits;
 pub mod registry;
+pub mod schedules;
 pub mod secrets;
 
 use serde::Serialize;

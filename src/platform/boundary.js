@@ -13,11 +13,11 @@ export function secretsNamed(prefix) {
   return Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && typeof value === "string" ? [name, value] : []));
 }
 
-/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5} Kind */
-/** @template T @typedef {[T, T, T, T, T, T]} ByKind */
+/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5 | 6} Kind */
+/** @template T @typedef {[T, T, T, T, T, T, T]} ByKind */
 
-/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS"]} */
-const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS"];
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES"]} */
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES"];
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
@@ -425,6 +425,27 @@ export function ring(token, message) {
 /** Rings for deliveries to webhooks. @param {number} token @param {string} message */
 export function ringForWebhooks(token, message) {
   watch(token, env.WEBHOOKS.send(message, { contentType: "text" }));
+}
+
+/** Formats that know a zone's offset; making one costs more than asking it. @type {Map<string, Intl.DateTimeFormat>} */
+const zones = new Map();
+const MOST_ZONES = 64;
+
+/** Seconds a zone is ahead of UTC at a time; NaN when there is no such zone. @param {string} zone @param {number} time */
+export function zoneOffset(zone, time) {
+  let format = zones.get(zone);
+  if (!format) {
+    try {
+      format = new Intl.DateTimeFormat("en-US", { timeZone: zone, timeZoneName: "longOffset" });
+    } catch {
+      return NaN;
+    }
+    if (zones.size >= MOST_ZONES) zones.clear();
+    zones.set(zone, format);
+  }
+  const name = format.formatToParts(time).find(({ type }) => type === "timeZoneName")?.value ?? "";
+  const [, sign, hours = "0", minutes = "0", seconds = "0"] = /^GMT(?:([+-])(\d\d):(\d\d)(?::(\d\d))?)?$/.exec(name) ?? [];
+  return (sign === "-" ? -1 : 1) * (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds));
 }
 
 // Hibernating sockets of an object, by a number that lives as long as this instance.

@@ -16,6 +16,7 @@ pub mod sql;
 pub mod streams;
 pub mod tasks;
 pub mod vault;
+pub mod zones;
 
 use wasm_bindgen::JsValue;
 

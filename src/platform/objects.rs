@@ -27,6 +27,7 @@ pub enum Kind {
     Lanes = 3,
     Grants = 4,
     Limits = 5,
+    Schedules = 6,
 }
 
 /// How long an object may take to reply, in milliseconds.

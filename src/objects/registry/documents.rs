@@ -128,7 +128,7 @@ impl Inner {
             changes: changes(&self.shown(kind, Some(&known.document)), &Value::Null),
         };
         self.write(&change, || match kind {
-            Kind::Role | Kind::Issuer | Kind::Limit | Kind::Revocation | Kind::Webhook => {
+            Kind::Role | Kind::Issuer | Kind::Limit | Kind::Revocation | Kind::Webhook | Kind::Schedule => {
                 self.tables.delete(kind.as_str(), id)
             }
             // So that the audit log can tell it from one that never was.
@@ -157,7 +157,13 @@ impl Inner {
                 keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
             }
             // Of what a tenant has, its own registry knows.
-            Kind::Issuer | Kind::Client | Kind::Limit | Kind::Revocation | Kind::Tenant | Kind::Webhook => Vec::new(),
+            Kind::Issuer
+            | Kind::Client
+            | Kind::Limit
+            | Kind::Revocation
+            | Kind::Tenant
+            | Kind::Webhook
+            | Kind::Schedule => Vec::new(),
         })
     }
 

@@ -112,7 +112,7 @@ impl Inner {
                 let hubs = if for_all { self.all_tenants()? } else { vec![tenant] };
                 self.tell_end(&hubs, gone).await;
             }
-            Kind::Limit | Kind::Revocation | Kind::Tenant | Kind::Webhook => {}
+            Kind::Limit | Kind::Revocation | Kind::Tenant | Kind::Webhook | Kind::Schedule => {}
         }
         Ok(())
     }

@@ -140,11 +140,21 @@ pub enum Kind {
     Tenant,
     /// An address that is told of events.
     Webhook,
+    /// What is created by itself.
+    Schedule,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] =
-        [Kind::Role, Kind::Issuer, Kind::Client, Kind::Limit, Kind::Revocation, Kind::Tenant, Kind::Webhook];
+    pub const ALL: [Kind; 8] = [
+        Kind::Role,
+        Kind::Issuer,
+        Kind::Client,
+        Kind::Limit,
+        Kind::Revocation,
+        Kind::Tenant,
+        Kind::Webhook,
+        Kind::Schedule,
+    ];
 
     /// As rows, events and the audit log name it.
     pub fn as_str(self) -> &'static str {
@@ -156,6 +166,7 @@ impl Kind {
             Kind::Revocation => "revocation",
             Kind::Tenant => "tenant",
             Kind::Webhook => "webhook",
+            Kind::Schedule => "schedule",
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn secret_field(kind: Kind) -> Option<SecretField> {
     match kind {
         Kind::Issuer => Some(SecretField { pointer: "/sign_in/client_secret", name: "client_secret" }),
         Kind::Webhook => Some(SecretField { pointer: "/secret", name: "secret" }),
-        Kind::Role | Kind::Client | Kind::Revocation | Kind::Limit | Kind::Tenant => None,
+        Kind::Role | Kind::Client | Kind::Revocation | Kind::Limit | Kind::Tenant | Kind::Schedule => None,
     }
 }
 

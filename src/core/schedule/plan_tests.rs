@@ -1,0 +1,193 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Berlin in 2026: an hour ahead, two from 29 March 01:00 UTC to 25 October 01:00 UTC. Lord Howe: half an hour is added
+/// from 4 October 2025 15:30 UTC to 4 April 2026 15:00 UTC. Apia left out a whole day, 30 December 2011.
+fn offsets(zone: &str, at: Timestamp) -> i64 {
+    let within = |from: &str, to: &str| (text(from)..text(to)).contains(&at);
+    match zone {
+        "Europe/Berlin" if within("2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z") => 7_200,
+        "Europe/Berlin" => 3_600,
+        "Australia/Lord_Howe" if within("2025-10-04T15:30:00Z", "2026-04-04T15:00:00Z") => 39_600,
+        "Australia/Lord_Howe" => 37_800,
+        "Pacific/Apia" if at < text("2011-12-30T10:00:00Z") => -36_000,
+        "Pacific/Apia" => 50_400,
+        _ => 0,
+    }
+}
+
+fn text(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
+}
+
+fn cron(cron: &str, zone: &str) -> Plan {
+    Plan::Cron { cron: cron.into(), zone: zone.into() }
+}
+
+fn next(plan: &Plan, after: &str, count: usize) -> Vec<String> {
+    let mut at = text(after);
+    let times = (0..count).map(|_| {
+        at = plan.next(at, &offsets).unwrap();
+        at.text().replace(":00.000Z", "Z")
+    });
+    times.collect()
+}
+
+#[test]
+fn expressions_are_read_as_cron_does() {
+    for good in ["* * * * *", "0 8 * * 1-5", "*/15 0-6/2 1,15 JAN-mar Sun", "59 23 31 12 7", "0 0 29 2 *"] {
+        assert!(Cron::parse(good).is_some(), "{good}");
+    }
+    for bad in [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * 32 * *",
+        "* * * 13 *",
+        "* * * * 8",
+        "5/2 * * * *",
+        "*/0 * * * *",
+        "*/60 * * * *",
+        "3-1 * * * *",
+        "1,,2 * * * *",
+        "a * * * *",
+        "* * L * *",
+        "+1 * * * *",
+        "* * * * mon#1",
+        "*-5 * * * *",
+        "1- * * * *",
+        "0 0 30 2 *",
+        "0 0 31 4,6 *",
+        "@daily",
+        "001 * * * *",
+    ] {
+        assert!(Cron::parse(bad).is_none(), "{bad}");
+    }
+}
+
+#[test]
+fn times_come_as_the_expression_says() {
+    for (expression, after, times) in [
+        ("0 8 * * 1-5", "2026-11-27T08:00:00Z", ["2026-11-30T08:00Z", "2026-12-01T08:00Z"]),
+        ("*/25 * * * *", "2026-11-24T09:41:30Z", ["2026-11-24T09:50Z", "2026-11-24T10:00Z"]),
+        ("30 6 1 */6 *", "2026-01-01T06:30:00Z", ["2026-07-01T06:30Z", "2027-01-01T06:30Z"]),
+        ("0 0 29 2 *", "2096-03-01T00:00:00Z", ["2104-02-29T00:00Z", "2108-02-29T00:00Z"]),
+        // Either day is enough when both are restricted.
+        ("0 0 13 * fri", "2026-11-12T12:00:00Z", ["2026-11-13T00:00Z", "2026-11-20T00:00Z"]),
+        ("0 0 * * 7", "2026-11-24T00:00:00Z", ["2026-11-29T00:00Z", "2026-12-06T00:00Z"]),
+        ("0 0 */10 * *", "2026-11-22T00:00:00Z", ["2026-12-01T00:00Z", "2026-12-11T00:00Z"]),
+    ] {
+        assert_eq!(next(&cron(expression, "UTC"), after, 2), times, "{expression}");
+    }
+}
+
+#[test]
+fn a_time_that_is_left_out_is_made_up_for_at_the_first_moment_after() {
+    let plan = cron("30 2 * * *", "Europe/Berlin");
+    let times = ["2026-03-28T01:30Z", "2026-03-29T01:00Z", "2026-03-30T00:30Z"];
+    assert_eq!(next(&plan, "2026-03-27T12:00:00Z", 3), times);
+    // Several that are left out are one.
+    let plan = cron("0,15,30,45 2 * * *", "Europe/Berlin");
+    assert_eq!(next(&plan, "2026-03-29T00:00:00Z", 2), ["2026-03-29T01:00Z", "2026-03-30T00:00Z"]);
+    // A whole day that never was.
+    let plan = cron("0 12 * * *", "Pacific/Apia");
+    let times = ["2011-12-29T22:00Z", "2011-12-30T10:00Z", "2011-12-30T22:00Z"];
+    assert_eq!(next(&plan, "2011-12-29T12:00:00Z", 3), times);
+}
+
+#[test]
+fn a_time_that_comes_twice_counts_the_first_time_only() {
+    let plan = cron("30 2 * * *", "Europe/Berlin");
+    assert_eq!(next(&plan, "2026-10-24T12:00:00Z", 2), ["2026-10-25T00:30Z", "2026-10-26T01:30Z"]);
+    assert_eq!(next(&plan, "2026-10-25T01:10:00Z", 1), ["2026-10-26T01:30Z"], "asked within the second time");
+    let plan = cron("45 1 * * *", "Australia/Lord_Howe");
+    assert_eq!(next(&plan, "2026-04-04T12:00:00Z", 2), ["2026-04-04T14:45Z", "2026-04-05T15:15Z"]);
+}
+
+#[test]
+fn an_interval_is_counted_from_when_it_was_written() {
+    let plan = Plan::Every { seconds: 90, from: Timestamp(1_000) };
+    for (after, at) in [(0, 91_000), (1_000, 91_000), (90_999, 91_000), (91_000, 181_000), (300_000, 361_000)] {
+        assert_eq!(plan.next(Timestamp(after), &offsets), Some(Timestamp(at)));
+    }
+}
+
+#[test]
+fn what_was_missed_is_made_up_for_as_configured() {
+    let hourly = cron("0 * * * *", "UTC");
+    let at = |hour: u64| Timestamp(hour * 3_600_000);
+    let due = |missed, now: Timestamp| hourly.due(missed, at(10), now, &offsets);
+    let late = at(13).plus_ms(LATE_MS + 1);
+    assert_eq!(due(Missed::Skip, late), Due { run: vec![], missed: vec![at(11), at(12), at(13)] });
+    assert_eq!(due(Missed::RunOnce, late), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(Missed::RunAll, late), Due { run: vec![at(11), at(12), at(13)], missed: vec![] });
+    let in_time = at(13).plus_ms(LATE_MS);
+    assert_eq!(due(Missed::Skip, in_time), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(Missed::RunOnce, in_time), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(Missed::RunAll, at(10).plus_ms(1)), Due::default());
+    let minutely = Plan::Every { seconds: 60, from: Timestamp(0) };
+    let long_after = minutely.due(Missed::RunAll, Timestamp(0), Timestamp(86_400_000_000), &offsets);
+    assert_eq!((long_after.run.len(), long_after.run.last()), (MOST_MISSED + 1, Some(&Timestamp(86_400_000_000))));
+}
+
+fn expressions() -> impl Strategy<Value = String> {
+    let field = |least: u64, most: u64| {
+        prop_oneof![
+            Just("*".to_string()),
+            (least..=most).prop_map(|value| value.to_string()),
+            (2..12u64).prop_map(|step| format!("*/{step}")),
+            (least..=most, least..=most).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+        ]
+    };
+    (field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 7))
+        .prop_map(|(minute, hour, day, month, weekday)| format!("{minute} {hour} {day} {month} {weekday}"))
+}
+
+proptest! {
+    /// Held against the slow way: every minute looked at, with what the wall clock shows then.
+    #[test]
+    fn times_are_those_of_the_slow_way(
+        expression in expressions(),
+        zone in prop_oneof![Just("Europe/Berlin"), Just("Australia/Lord_Howe"), Just("UTC")],
+        start in prop_oneof![Just("2026-03-28T20:00:00Z"), Just("2026-10-24T20:00:00Z"), Just("2026-04-04T10:00:00Z")],
+        shift in 0u64..600,
+    ) {
+        let (plan, parsed) = (cron(&expression, zone), Cron::parse(&expression).unwrap());
+        let from = text(start).plus_ms(shift * MINUTE_MS);
+        let until = from.plus_ms(DAY_MS);
+        let mut found = Vec::new();
+        let mut at = from;
+        while let Some(next) = plan.next(at, &offsets).filter(|next| *next < until) {
+            prop_assert!(next > at);
+            found.push(next);
+            at = next;
+        }
+        let wall = |at: Timestamp| Civil(at.0.saturating_add_signed(offsets(zone, at) * 1000) / MINUTE_MS);
+        // Only what the wall clock has not shown before counts, and what it leaps over counts where it lands.
+        let mut shown = (1..=180).map(|minutes| wall(Timestamp(from.0 - minutes * MINUTE_MS))).max().unwrap();
+        shown = shown.max(wall(from));
+        let mut expected = Vec::new();
+        let mut minute = from.plus_ms(MINUTE_MS);
+        while minute < until {
+            let now = wall(minute);
+            if now > shown {
+                let first = parsed.at_or_after(shown.plus_minutes(1));
+                if first.is_some_and(|first| first <= now) {
+                    expected.push(minute);
+                }
+                shown = now;
+            }
+            minute = minute.plus_ms(MINUTE_MS);
+        }
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn any_text_may_be_tried_as_an_expression(text in "\\PC{0,40}") {
+        let _ = Cron::parse(&text);
+    }
+}

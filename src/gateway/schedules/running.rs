@@ -1,0 +1,115 @@
+//! Makes the runs that have come due: a context for each, in the name of who wrote the schedule, under an idempotency
+//! key of the schedule and the planned time. So a run that is made twice makes one context.
+
+use futures_util::{StreamExt, stream};
+
+use crate::auth;
+use crate::core::canonical;
+use crate::core::id::{ContextId, StoreId};
+use crate::core::idempotency::Claim;
+use crate::core::lifecycle::Source;
+use crate::core::problem::{Code, Problem};
+use crate::core::request::NewContext;
+use crate::core::schedule::book::Outcome;
+use crate::core::schedule::{Schedule, read_context};
+use crate::core::trace::Trace;
+use crate::execution::hint;
+use crate::execution::schedules::{ask_scheduler, configure};
+use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
+use crate::objects::registry::snapshot;
+use crate::objects::schedules::messages::{Ask, Ran, Reply, Run};
+use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::{Failure, clock, random, settings};
+
+use super::super::answer::internal;
+use super::super::decision::{Coming, decide};
+use super::find;
+
+/// Runs made at the same time.
+const AT_ONCE: usize = 8;
+
+/// Makes the runs of a tenant that have come due.
+pub async fn run(tenant: &str) -> Result<(), Failure> {
+    let mut ran = Vec::new();
+    loop {
+        let Reply::Runs(runs) = ask_scheduler(tenant, &Ask::Run { ran }).await? else {
+            return Err(Failure("the scheduler answered something else".into()));
+        };
+        if runs.is_empty() {
+            return Ok(());
+        }
+        ran = stream::iter(runs).map(|run| make(tenant, run)).buffer_unordered(AT_ONCE).collect().await;
+    }
+}
+
+async fn make(tenant: &str, run: Run) -> Ran {
+    match create(tenant, &run).await {
+        Ok(Some(context)) => Ran { run, outcome: Outcome::Created { context: context.to_string() }, later: false },
+        // Deleted meanwhile.
+        Ok(None) => Ran { run, outcome: Outcome::Missed, later: false },
+        Err(problem) => {
+            // What is wrong with the gateway or with services now may be right soon.
+            let later = problem.code.status() >= 500;
+            let faults: Vec<String> =
+                problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+            let detail = if faults.is_empty() { problem.detail.to_string() } else { faults.join("; ") };
+            Ran { run, outcome: Outcome::Refused { code: problem.code.as_str().into(), detail }, later }
+        }
+    }
+}
+
+/// Creates the context of a run; nothing when there is no such schedule any more.
+async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
+    let settings = settings::current();
+    // What the writer may is asked now, not when it was written.
+    let mut snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
+    for _ in 0..3 {
+        let Ok((_, schedule)) = find(&snapshot, &run.schedule) else {
+            // The scheduler has not heard of that.
+            configure(tenant, &snapshot).await.map_err(internal)?;
+            return Ok(None);
+        };
+        let principal = auth::standing(tenant, &schedule.principal, &snapshot).ok_or_else(|| {
+            Problem::new(Code::Unauthenticated, format!("{} is not valid any more.", schedule.principal))
+        })?;
+        let new = read_context(&schedule.context).map_err(Problem::invalid)?;
+        let new = NewContext { source: Source::Scheduled, ..new };
+        let key = format!("schedules/{}/{}", run.schedule, run.planned_at.text());
+        let fingerprint = canonical::fingerprint(schedule.context.get()).unwrap_or_default();
+        let claim = Claim::new(tenant, &schedule.principal, "/v1/schedules", &key, fingerprint);
+        let store = claim.store(settings.home_region);
+        let decision = decide(&coming(&schedule, store), &principal, &snapshot, &new)?;
+        let mut admission = decision.admission;
+        admission.id = ContextId::new(store, admission.created_at, random::bytes());
+        admission.idempotency_key = Some(key);
+        let id = admission.id.clone();
+        let admit = StoreAsk::Admit {
+            admission: Box::new(admission),
+            parameters: serde_json::value::RawValue::from_string(new.parameters.into())
+                .map_err(|error| Problem::internal(error.to_string()))?,
+            lease_ms: None,
+            offers: false,
+            show: false,
+            claim: Some(claim),
+        };
+        let message = Message { revision: snapshot.revision, ask: admit };
+        let name = store.object_name(tenant);
+        match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
+            StoreReply::Admitted { .. } => return Ok(Some(id)),
+            StoreReply::Replayed { id } => return Ok(Some(id)),
+            StoreReply::KeyReused => {
+                let detail = "This run was made before the schedule was changed.";
+                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+            }
+            StoreReply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await.map_err(internal)?,
+            StoreReply::Taken => {}
+            _ => return Err(Problem::internal("the store answered something else")),
+        }
+    }
+    Err(Problem::internal("the registry changes faster than it can be read"))
+}
+
+fn coming(schedule: &Schedule, store: StoreId) -> Coming {
+    let trace = Trace::accept(None, None, random::bytes());
+    Coming { store, now: clock::now(), trace: trace.header(), trace_state: None, origin: schedule.origin.clone() }
+}

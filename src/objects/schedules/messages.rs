@@ -1,0 +1,52 @@
+//! What is asked of a tenant's scheduler, and what it replies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::schedule::book::{Outcome, Past};
+use crate::core::schedule::plan::{Missed, Plan};
+use crate::core::time::Timestamp;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// All schedules of the tenant, as they are configured under this revision.
+    Configure { tenant: String, revision: u64, schedules: Vec<Planned> },
+    /// Reports on runs, and asks for those that are to be made now.
+    Run { ran: Vec<Ran> },
+    /// What a schedule has done.
+    Past { schedule: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Planned {
+    pub id: String,
+    pub version: u64,
+    pub plan: Plan,
+    pub missed: Missed,
+    pub enabled: bool,
+}
+
+/// A run to be made now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    pub schedule: String,
+    pub planned_at: Timestamp,
+}
+
+/// What became of one.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ran {
+    pub run: Run,
+    pub outcome: Outcome,
+    /// It could not be made now, but may be later.
+    #[serde(default)]
+    pub later: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Done,
+    Runs(Vec<Run>),
+    Past(Vec<Past>),
+}

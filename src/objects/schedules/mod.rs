@@ -1,0 +1,198 @@
+//! `Scheduler`: when a tenant's schedules run next, and what became of the last runs.
+//!
+//! A shell around `core/schedule/book.rs`. Its alarm takes up what has come due, on disk, and rings the queue; a Worker
+//! creates the contexts, each under an idempotency key of its schedule and planned time, and reports.
+
+pub mod messages;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use wasm_bindgen::prelude::*;
+
+use crate::core::schedule::book::Book;
+use crate::core::time::Timestamp;
+use crate::objects::reply;
+use crate::platform::objects::{self, Kind};
+use crate::platform::sql::Sql;
+use crate::platform::{Failure, clock, log, tasks, zones};
+
+use messages::{Ask, Planned, Ran, Reply, Run};
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, \
+                      book TEXT NOT NULL) STRICT, WITHOUT ROWID";
+/// Who was rung for and did not come is rung for again after this, in milliseconds.
+const RING_AGAIN_MS: u64 = 10_000;
+
+struct Inner {
+    sql: Sql,
+    books: RefCell<BTreeMap<String, Book>>,
+    tenant: RefCell<String>,
+    revision: Cell<u64>,
+    alarm_at: Cell<Option<Timestamp>>,
+}
+
+#[wasm_bindgen]
+pub struct Scheduler(Rc<Inner>);
+
+#[wasm_bindgen]
+impl Scheduler {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue, _env: &JsValue) -> Result<Scheduler, JsValue> {
+        let inner = Inner::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+        Ok(Self(Rc::new(inner)))
+    }
+
+    /// `message` is an [`Ask`].
+    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
+        let ask: Ask = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        tasks::turn(|| reply(self.0.answer(ask)))
+    }
+
+    pub fn alarm(&self) -> Result<(), JsValue> {
+        self.0.alarm_at.set(None);
+        tasks::turn(|| self.0.settle()).map_err(|failure| js_sys::Error::new(&failure.0).into())
+    }
+}
+
+impl Inner {
+    fn open(state: &JsValue) -> Result<Self, Failure> {
+        let sql = Sql::of(state, Kind::Schedules);
+        sql.run(CREATE, &[])?;
+        let (mut books, mut tenant) = (BTreeMap::new(), String::new());
+        for row in sql.rows("SELECT id, tenant, book FROM schedules", &[])? {
+            tenant = row.text(1).unwrap_or_default();
+            books.insert(row.text(0).unwrap_or_default(), serde_json::from_str(&row.text(2).unwrap_or_default())?);
+        }
+        Ok(Self {
+            sql,
+            books: RefCell::new(books),
+            tenant: RefCell::new(tenant),
+            revision: Cell::new(0),
+            alarm_at: Cell::new(None),
+        })
+    }
+
+    fn answer(&self, ask: Ask) -> Result<Reply, Failure> {
+        match ask {
+            Ask::Configure { tenant, revision, schedules } => {
+                if revision >= self.revision.get() {
+                    self.revision.set(revision);
+                    *self.tenant.borrow_mut() = tenant;
+                    self.configure(schedules)?;
+                }
+                self.settle()?;
+                Ok(Reply::Done)
+            }
+            Ask::Run { ran } => {
+                self.take_in(ran)?;
+                let runs = self.claim()?;
+                self.settle()?;
+                Ok(Reply::Runs(runs))
+            }
+            Ask::Past { schedule } => {
+                let books = self.books.borrow();
+                Ok(Reply::Past(books.get(&schedule).map(|book| book.past.clone()).unwrap_or_default()))
+            }
+        }
+    }
+
+    fn keep(&self, id: &str, book: &Book) -> Result<(), Failure> {
+        self.sql.run(
+            "INSERT INTO schedules (id, tenant, book) VALUES (?, ?, ?) \
+             ON CONFLICT (id) DO UPDATE SET book = excluded.book",
+            &[id.into(), (&*self.tenant.borrow()).into(), (&serde_json::to_string(book)?).into()],
+        )
+    }
+
+    fn configure(&self, schedules: Vec<Planned>) -> Result<(), Failure> {
+        let mut books = self.books.borrow_mut();
+        let gone: Vec<String> =
+            books.keys().filter(|id| !schedules.iter().any(|one| one.id == **id)).cloned().collect();
+        for id in gone {
+            books.remove(&id);
+            self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
+        }
+        for Planned { id, version, plan, missed, enabled } in schedules {
+            let known = books.remove(&id);
+            let book = match known {
+                Some(known) if known.version == version => known,
+                known => {
+                    let book = Book::new(version, plan, missed, enabled, clock::now(), known);
+                    self.keep(&id, &book)?;
+                    book
+                }
+            };
+            books.insert(id, book);
+        }
+        Ok(())
+    }
+
+    fn take_in(&self, ran: Vec<Ran>) -> Result<(), Failure> {
+        let mut books = self.books.borrow_mut();
+        for Ran { run, outcome, later } in ran {
+            if let Some(book) = books.get_mut(&run.schedule) {
+                book.report(run.planned_at, outcome, later, clock::now());
+                self.keep(&run.schedule, book)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A claim is in memory only: after a restart a run may be made twice, which makes one context.
+    fn claim(&self) -> Result<Vec<Run>, Failure> {
+        let mut runs = Vec::new();
+        for (id, book) in self.books.borrow_mut().iter_mut() {
+            let due = book.claim(clock::now()).into_iter();
+            runs.extend(due.map(|planned_at| Run { schedule: id.clone(), planned_at }));
+        }
+        Ok(runs)
+    }
+
+    /// Takes up what has come due, rings for it, and sets the alarm.
+    fn settle(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        // A zone's offset changes on a quarter of an hour, if at all.
+        let known: RefCell<HashMap<(String, u64), i64>> = RefCell::default();
+        let offsets = |zone: &str, at: Timestamp| {
+            let quarter = at.0 / 900_000;
+            *known
+                .borrow_mut()
+                .entry((zone.into(), quarter))
+                .or_insert_with(|| zones::offset(zone, Timestamp(quarter * 900_000)).unwrap_or(0))
+        };
+        let mut books = self.books.borrow_mut();
+        for (id, book) in books.iter_mut() {
+            if book.turn(now, &offsets) {
+                self.keep(id, book)?;
+            }
+        }
+        let rings = books.values().any(|book| book.is_due(now));
+        let next = books.values().filter_map(|book| book.wakes_at(&offsets)).filter(|at| *at > now).min();
+        let again = rings.then(|| now.plus_ms(RING_AGAIN_MS));
+        drop(books);
+        if rings {
+            self.ring();
+        }
+        let due = [next, again].into_iter().flatten().min();
+        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
+            self.sql.set_alarm(due);
+            self.alarm_at.set(Some(due));
+        }
+        Ok(())
+    }
+
+    fn ring(&self) {
+        let message = format!("{}/schedules", self.tenant.borrow());
+        tasks::spawn(async move {
+            if let Err(failure) = objects::ring_doorbell(&message).await {
+                // The alarm rings again.
+                let detail = failure.0;
+                log(&format!(
+                    r#"{{"level":"warn","message":"doorbell failed","for":{message:?},"detail":{detail:?}}}"#
+                ));
+            }
+        });
+    }
+}

@@ -1,0 +1,17 @@
+//! Time zones, as the platform knows them.
+
+use wasm_bindgen::prelude::*;
+
+use crate::core::time::Timestamp;
+
+#[wasm_bindgen(module = "/src/platform/boundary.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = zoneOffset)]
+    fn zone_offset(zone: &str, time: f64) -> f64;
+}
+
+/// How many seconds a zone is ahead of UTC at a time; nothing when there is no such zone.
+pub fn offset(zone: &str, at: Timestamp) -> Option<i64> {
+    let seconds = zone_offset(zone, at.0 as f64);
+    seconds.is_finite().then_some(seconds as i64)
+}
