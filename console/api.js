@@ -3,7 +3,7 @@ import { refresh } from "./oauth.js";
 
 const KEPT = "narthex";
 
-/** @type {{ credential?: SignedIn | undefined, who?: any, kept?: boolean, ended?: any }} */
+/** @type {any} */
 export const session = {};
 
 /** What the gateway refused, in words that help. */
@@ -68,5 +68,4 @@ function covers(granted, asked) {
 /** What cannot be done is not offered; the gateway decides. */
 export const may = (permission) => session.who?.permissions.some((granted) => covers(granted, permission)) ?? false;
 
-/** For whoever may see everybody's contexts. */
 export const everybodys = () => (may("contexts:read:*") ? "&owner=*" : "");

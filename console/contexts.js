@@ -69,7 +69,7 @@ export async function context({ view, id, signal }) {
       error && h("div.fault", h("p", h("strong", error.code), `: ${error.message} ${HELP[error.code] ?? ""}`), error.details && json("Details", error.details)),
       progress && h("p", { role: "status" }, "Progress: ", brief(progress.data)),
       facts({ Id: copyable(one.id, "context id"), Service: link(one.service, `#/services/${one.service}`), Version: one.version, Created: when(one.created_at), Execution: duration(one.execution_time_ms), "Must end": isLive && when(one.expires_at),
-        Owner: one.owner, Priority: one.priority, Source: one.source, "Not before": one.run_at && when(one.run_at), "Idempotency key": one.idempotency_key }),
+        Owner: one.owner, Priority: one.priority, "Not before": one.run_at && when(one.run_at), "Idempotency key": one.idempotency_key }),
       h("div.halves",
         section("Timeline", h("ol.steps.plain", history.map(({ status, at }, place) => h("li", badge(status), when(at, place ? `after ${after(at, history[0].at)}` : new Date(at).toLocaleTimeString()))))),
         section("Attempts", attempts.length === 0 && h("p.soft", "None yet."), h("ol.steps.plain", attempts.map(({ number, service, outcome, started_at, ended_at, status_code }) =>

@@ -21,9 +21,11 @@ function set(element, attributes) {
   return element;
 }
 
-/** Replaces what is inside. */
+/** Replaces what is inside; what had the focus has it again. */
 export function fill(element, ...children) {
+  const held = element.contains(document.activeElement) && document.activeElement;
   element.replaceChildren(...children.flat(3).filter(isThere));
+  if (held) [...element.querySelectorAll(held.localName)].find((one) => one.textContent === held.textContent)?.focus();
   return element;
 }
 
@@ -35,14 +37,12 @@ export function bars(kind, width, label, rects) {
   return svg;
 }
 
-/** Shows items, each with an `id`, if they look otherwise than before; focus stays where it was. */
+/** Shows items, each with an `id`, if they look otherwise than before. */
 export function keep(parent, items, look, build, rest = []) {
   const looks = items.map((item) => item.id + look(item)).join();
   if (looks && looks === parent.dataset.looks) return;
   parent.dataset.looks = looks;
-  const focused = parent.querySelector(":focus")?.getAttribute("href");
   fill(parent, items.map(build), rest);
-  if (focused) parent.querySelector(`[href="${focused}"]`)?.focus();
 }
 
 export function say(text) {

@@ -38,7 +38,7 @@ function field(name, schema, required, value = schema.default) {
     line: { type: format === "password" ? format : "text" },
   }[kind];
   const attributes = {
-    id, required: must, "aria-describedby": `${id}-hint ${id}-wrong`, autocomplete: "off", spellcheck: "false",
+    id, required: must, "aria-describedby": `${id}-hint ${id}-wrong`, autocomplete: "off",
     placeholder: typeof example === "string" ? example : JSON.stringify(example), value: text, ...more,
   };
   const input = choices ? h("select", attributes, [...(must ? [] : [""]), ...choices].map((one) => h("option", { value: one, selected: one === value }, one || "any")))

@@ -104,8 +104,7 @@ function later(code) {
   if (code === 4401) return signOut("Your key was revoked or has ended. Sign in again.");
   if (code === 4403) return show("off", "Not live: your key may not read events");
   tries += 1;
-  const most = code === 4429 ? MOST_PAUSE_MS : Math.min(MOST_PAUSE_MS, 500 * 2 ** tries);
-  const pause = code === 4410 ? 0 : most * (0.5 + Math.random() / 2);
+  const pause = code === 4410 ? 0 : Math.min(MOST_PAUSE_MS, 500 * 2 ** tries) * (0.5 + Math.random() / 2);
   show("waiting", `Connection lost. Reconnecting in ${Math.ceil(pause / 1000)} s`);
   next = setTimeout(connect, pause);
 }

@@ -12,7 +12,6 @@ export async function discover() {
   return answer?.ok ? answer.json() : undefined;
 }
 
-/** Goes to the consent page. */
 export async function begin(endpoint, kept) {
   const [verifier, state] = [random(), random()];
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
@@ -38,7 +37,6 @@ export async function finish() {
 
 export const refresh = (secret) => token({ grant_type: "refresh_token", refresh_token: secret });
 
-/** @returns {Promise<SignedIn>} */
 async function token(form) {
   const answer = await fetch("/oauth/token", { method: "POST", body: new URLSearchParams({ client_id: CLIENT, ...form }) });
   const json = await answer.json();

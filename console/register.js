@@ -17,15 +17,16 @@ const FORM = {
     path: { ...text, title: "Health path", description: "Asked every 30 s.", examples: ["/health"] },
   },
 };
-const EXAMPLE = { id: "", name: "", type: "tool", transport: { kind: "http", url: "https://" }, capabilities: [{ name: "" }] };
 
 export async function register({ view, query }) {
   const from = query.get("from");
   const known = from && (await ask("GET", `/v1/services/${from}`));
 
   async function send(id, body) {
-    const headers = known ? { "if-match": known.headers.get("etag") ?? "*" } : { "if-none-match": "*" };
-    const { json } = await ask("PUT", `/v1/services/${encodeURIComponent(id)}`, { body, headers });
+    const headers = known ? { "if-match": known.headers.get("etag") } : { "if-none-match": "*" };
+    // A patch leaves the credentials, which are never shown; what was taken out of the document goes.
+    const gone = known && Object.fromEntries(Object.keys(known.json).map((name) => [name, null]));
+    const { json } = await ask(known ? "PATCH" : "PUT", `/v1/services/${encodeURIComponent(id)}`, { body: { ...gone, ...body }, headers });
     const open = link(`Open ${json.name}`, `#/services/${id}`, "button primary");
     say("Saved.");
     if (!json.signing_secret) location.hash = open.hash;
@@ -37,7 +38,7 @@ export async function register({ view, query }) {
     send: ({ id, name, type, url, capability, path, ...offer }) =>
       send(id, { name, type, transport: { kind: "http", url }, capabilities: [{ name: capability, ...offer }], ...(path && { health: { path } }) }),
   });
-  const byDocument = formOf({ fields: fieldsFor({}, "Service document", known ? known.json : EXAMPLE), submit: known ? "Save" : "Register the document", send: (document) => send(from ?? document.id, document) });
+  const byDocument = formOf({ fields: fieldsFor({}, "Service document", known?.json), submit: known ? "Save" : "Register the document", send: (document) => send(from ?? document.id, document) });
   fill(view, link("← Services", "#/services"), h("h1", known ? `Edit ${known.json.name}` : "Register a service"),
     h("div.card", known ? byDocument : byForm), !known && h("details.card", h("summary", "Or paste a whole document"), byDocument));
 }

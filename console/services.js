@@ -7,18 +7,19 @@ import { follow, past } from "./live.js";
 const DAY_MS = 86_400_000;
 const writes = () => may("services:write");
 
-/** What the log has of services' health, and calls back when there is more. */
-async function watch(signal, load) {
-  const history = may("events:read") ? await past("service.status", signal) : [];
-  follow(signal, 200, load, (event) => {
+/** What is known of services' health, from the log and from now on; `load`s again when there is more. */
+function watch(signal, load) {
+  const history = [];
+  const again = follow(signal, 200, load, (event) => {
     if (event.type === "service.status") history.push(event);
     return event.type.startsWith("service.");
   });
+  if (may("events:read")) past("service.status", signal).then((events) => { history.unshift(...events); again(); }, () => {});
   return history;
 }
 
 export async function services({ view, signal }) {
-  const history = await watch(signal, load);
+  const history = watch(signal, load);
   async function load() {
     const { data } = await get("/v1/services");
     fill(view, title("Services", writes() && link("Register a service", "#/services/new", "button primary")),
@@ -44,7 +45,7 @@ export async function service({ view, id, signal }) {
   const path = `/v1/services/${id}`;
   const top = h("div.stack");
   const headers = { "if-match": "*" };
-  const history = await watch(signal, load);
+  const history = watch(signal, load);
 
   async function load() {
     const one = await get(path);

@@ -375,6 +375,35 @@ test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
   await close(page);
 });
 
+test("a_service_is_changed_and_keeps_what_is_secret", { skip }, async () => {
+  const kept = serviceAt(words.url, [{ name: "kept" }], { credentials: { header: "X-Key", value: "a secret of the service" }, tags: ["old"] });
+  await register(gateway, "kept", kept);
+  const page = await open();
+  await signIn(page);
+  await page.goto(`${gateway.url}/#/services/kept`);
+  await page.getByRole("link", { name: "Edit" }).click();
+  const field = page.getByLabel("Service document");
+  const { tags: _, ...shown } = JSON.parse(await field.inputValue());
+  await field.fill(JSON.stringify({ ...shown, name: "Changed" }));
+  await page.getByRole("button", { name: "Save" }).click();
+  await heading(page, "Changed").waitFor();
+  const changed = (await gateway.request("GET", "/v1/services/kept")).json;
+  assert.deepEqual([changed.name, changed.tags], ["Changed", []]);
+  const calls = words.calls.length;
+  await gateway.request("POST", "/v1/contexts", { body: { capability: "kept", parameters: { text: "x" } } });
+  assert.equal((await words.call(calls)).headers["x-key"], "a secret of the service");
+
+  // What was pressed keeps the focus, though the screen is drawn anew.
+  await page.getByRole("button", { name: "Check now" }).click();
+  await page.getByText(/^It (answers|is not well)/).waitFor();
+  await eventually(() => page.evaluate(() => document.activeElement?.textContent === "Check now"));
+  await page.getByRole("button", { name: "Drain" }).click();
+  await page.getByRole("status").getByText("draining").waitFor();
+  await page.getByRole("button", { name: "Take work again" }).click();
+  await page.getByRole("button", { name: "Drain" }).waitFor();
+  await close(page);
+});
+
 test("what_is_wrong_is_said_where_it_is", { skip }, async () => {
   const page = await open();
   await page.getByLabel("API key").fill("nonsense");

@@ -3,9 +3,6 @@
 /** Where a screen is shown, what its address says besides its name, and until when it is looked at. */
 type Place = { view: any; id: string; query: URLSearchParams; signal: AbortSignal };
 
-/** What one signs in with; `until` is when it has to be refreshed, in milliseconds since 1970. */
-type SignedIn = { bearer: string; refresh?: string; until?: number };
-
 /** An event of the stream, a CloudEvent. */
 type StreamEvent = { type: string; subject: string; time: string; sequence: string; data: any };
 
