@@ -240,6 +240,26 @@ test("a_repeat_with_the_same_key_streams_the_same_context", async () => {
   assert.equal(endpoint.calls.length, calls);
 });
 
+test("who_listens_holds_their_place_in_a_limit_until_the_end", async () => {
+  let free = () => {};
+  const held = new Promise<void>((resolve) => (free = resolve));
+  endpoint.handler = async (call, response) => {
+    await held;
+    await streamed(["x"])(call, response);
+  };
+  const limit = { kind: "concurrent", quota: 1, binds: { service: "llm" } };
+  assert.equal((await gateway.request("PUT", "/v1/limits/one", { body: limit })).status, 201);
+  const first = await gateway.open("POST", "/v1/contexts", {
+    body: { capability: "chat", parameters: { messages } }, headers: { accept: "text/event-stream" },
+  });
+  assert.equal(first.status, 200);
+  refused(await create(gateway, { capability: "chat", parameters: { messages } }), 429, "rate_limited");
+  free();
+  assert.equal(read(await first.text()).at(-1)!.data.status, "completed");
+  await eventually(async () => (await create(gateway, { capability: "chat", parameters: { messages } })).status === 200);
+  assert.equal((await gateway.request("DELETE", "/v1/limits/one", { headers: { "if-match": "*" } })).status, 204);
+});
+
 test("any_context_can_be_listened_to", async () => {
   const echo = await startService();
   try {

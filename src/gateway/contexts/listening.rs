@@ -94,7 +94,7 @@ impl Asker {
             return told(call, caller, id, &parameters, preference, admit_ms, self.news).await.map(Made::Told);
         };
         let news = self.news;
-        let following = Following::new(caller, id);
+        let (following, permits) = (Following::new(caller, id), call.limits.hand_over());
         call.keep_running(async move {
             live.tell("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, following.id));
             match silently(&live, news).await {
@@ -106,6 +106,7 @@ impl Asker {
                 _ => following.until_ended(&live).await,
             }
             live.close();
+            drop(permits);
         });
         Ok(Made::Streamed(streamed(response, id)))
     }
@@ -114,10 +115,11 @@ impl Asker {
 /// The answer about a context that others work on.
 pub(super) fn follow(call: &Call, caller: &Caller, id: &ContextId) -> Answer {
     let Listener { response, live } = listener();
-    let following = Following::new(caller, id);
+    let (following, permits) = (Following::new(caller, id), call.limits.hand_over());
     call.keep_running(async move {
         following.until_ended(&live).await;
         live.close();
+        drop(permits);
     });
     streamed(response, id)
 }

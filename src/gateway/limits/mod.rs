@@ -79,6 +79,11 @@ impl Held {
         }
     }
 
+    /// Its permits, for what goes on after the answer has begun: they go back when these are dropped.
+    pub fn hand_over(&self) -> Vec<oneshot::Sender<()>> {
+        self.permits.take()
+    }
+
     /// For the benchmark: the next check is made as if it were the first.
     pub fn forget(&self) {
         self.applied.borrow_mut().clear();
