@@ -194,6 +194,13 @@ test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
     assert.ok(Number(third.headers.get("retry-after")) >= 1);
     for (const answer of await Promise.all(slow)) assert.equal(answer.status, 200, answer.text);
     await eventually(async () => (await create(gateway)).status === 200 || null);
+    // Who listens holds it until the stream's end.
+    const listening = Array.from({ length: 2 }, () =>
+      create(gateway, { parameters: { ms: 5_000 } }, { headers: { accept: "text/event-stream" }, contract: false }),
+    );
+    await eventually(() => service.calls.length >= before + 5 || null);
+    refused(await create(gateway), 429, "rate_limited");
+    for (const answer of await Promise.all(listening)) assert.match(answer.text, /event: end/);
     // What nobody waits for holds none.
     const later: string[] = [];
     for (let turn = 0; turn < 5; turn++) {
