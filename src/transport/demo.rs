@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::core::upstream::Answer;
-use crate::execution;
-use crate::objects::contexts::messages::{Ask, Say};
+use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log, random, settings};
 
 use super::Order;
@@ -83,11 +83,14 @@ pub async fn call(tenant: &str, order: &Order<'_>) -> Answer {
 
 /// Progress, as a service tells it by its callback.
 async fn tell(tenant: &str, order: &Order<'_>, counted: u64, to: u64) {
-    let id = order.work.admission.id.clone();
+    let id = &order.work.admission.id;
     let Ok(progress) = serde_json::value::to_raw_value(&json!({"counted": counted, "to": to})) else { return };
     let say = Say::Beat { lease_ms: None, progress: Some(progress) };
-    let told = Ask::CallBack { id: id.clone(), lease: order.work.lease, say };
-    if let Err(failure) = execution::ask(tenant, &id, 0, told).await {
+    let ask = Ask::CallBack { id: id.clone(), lease: order.work.lease, say };
+    let Some(store) = id.store() else { return };
+    let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
+    let told: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;
+    if let Err(failure) = told {
         log(&format!(r#"{{"level":"warn","message":"progress not told","detail":{:?}}}"#, failure.0));
     }
 }
