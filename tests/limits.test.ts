@@ -182,6 +182,17 @@ test("a_repeat_of_what_was_accepted_is_answered_when_the_limit_is_reached", asyn
   });
 });
 
+test("what_schedules_create_counts_too", { timeout: 60_000 }, async () => {
+  await limited("plan", { quota: 1, binds: { capability: "work" } }, async () => {
+    assert.equal((await create(gateway)).status, 200);
+    const schedule = { interval_seconds: 10, context: { capability: "work" } };
+    assert.equal((await gateway.request("PUT", "/v1/schedules/over", { body: schedule })).status, 201);
+    const run = await eventually(async () => (await gateway.request("GET", "/v1/schedules/over")).json.last_runs[0], 30_000);
+    assert.deepEqual([run.outcome, run.code], ["refused", "rate_limited"]);
+    await gateway.request("DELETE", "/v1/schedules/over", { headers: { "if-match": "*" } });
+  });
+});
+
 test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
   await limited("two", { kind: "concurrent", quota: 2, window_seconds: undefined, binds: { service: "worker" } }, async () => {
     const before = service.calls.length;

@@ -186,6 +186,26 @@ pub async fn work(
     hold(call, dues.collect()).await
 }
 
+/// As [`work`], for what no request creates: the objects are asked, as nobody waits for it.
+pub async fn unasked(tenant: &str, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
+    let mut taken: Vec<(Due, u64)> = Vec::new();
+    for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == Kind::Requests) {
+        let Some(value) = policy.limit.of_work(service, capability) else { continue };
+        let due = Due::of(policy, tenant, &value);
+        match due.ask(Ask::Take { wanted: 1, reports: Vec::new() }).await.map_err(internal)? {
+            Reply::Given { portion, .. } => taken.push((due, portion.number)),
+            Reply::Refused { standing } => {
+                for (due, number) in taken {
+                    due.tell(Ask::Report(Report { number, used: 0 })).await;
+                }
+                return Err(exceeded(vec![(due.name, standing.reset_ms)]));
+            }
+            _ => return Err(Problem::internal("the limit answered something else")),
+        }
+    }
+    Ok(())
+}
+
 /// Takes what is due of every limit, or of none.
 async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
     dues.retain(|due| !call.limits.knows(&due.bucket));

@@ -23,6 +23,7 @@ use crate::platform::{Failure, clock, random, settings};
 
 use super::super::answer::internal;
 use super::super::decision::{Coming, decide};
+use super::super::limits;
 use super::find;
 
 /// Runs made at the same time.
@@ -63,6 +64,8 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
     let settings = settings::current();
     // What the writer may is asked now, not when it was written.
     let mut snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
+    // Once, however often it is decided about.
+    let mut counted = false;
     for _ in 0..3 {
         let Ok((_, schedule)) = find(&snapshot, &run.schedule) else {
             // The scheduler has not heard of that.
@@ -80,6 +83,9 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
         let store = claim.store(settings.home_region);
         let decision = decide(&coming(&schedule, store), &principal, &snapshot, &new)?;
         let mut admission = decision.admission;
+        if !std::mem::replace(&mut counted, true) {
+            limits::unasked(tenant, &snapshot, &admission.service, &admission.capability).await?;
+        }
         admission.id = ContextId::new(store, admission.created_at, random::bytes());
         admission.idempotency_key = Some(key);
         let id = admission.id.clone();
