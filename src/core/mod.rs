@@ -54,6 +54,7 @@ pub mod tenant;
 pub mod time;
 pub mod trace;
 pub mod upstream;
+pub mod usage;
 pub mod webhook;
 pub mod window;
 

@@ -29,6 +29,7 @@ mod routes;
 pub mod schedules;
 mod services;
 mod tenants;
+mod usage;
 mod webhooks;
 
 use wasm_bindgen::JsValue;

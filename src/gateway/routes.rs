@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
     audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, limits, lists, measured,
-    meta, oauth, roles, schedules, services, tenants, webhooks,
+    meta, oauth, roles, schedules, services, tenants, usage, webhooks,
 };
 
 /// A path, with what it names.
@@ -49,6 +49,8 @@ enum Route<'p> {
     Tenants,
     Tenant(&'p str),
     Audit,
+    Usage,
+    Metrics,
     Schedules,
     Schedule(&'p str),
     Webhooks,
@@ -96,6 +98,8 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "tenants"] => Route::Tenants,
         ["v1", "tenants", id] => Route::Tenant(id),
         ["v1", "audit"] => Route::Audit,
+        ["metrics"] => Route::Metrics,
+        ["v1", "usage"] => Route::Usage,
         ["v1", "schedules"] => Route::Schedules,
         ["v1", "schedules", id] => Route::Schedule(id),
         ["v1", "webhooks"] => Route::Webhooks,
@@ -125,7 +129,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::OAuth(endpoint) => oauth::methods(endpoint),
         Route::Roles | Route::Limits | Route::Issuers | Route::Clients | Route::Tenants | Route::Audit => "GET",
         Route::Role(_) | Route::Limit(_) | Route::Issuer(_) | Route::Client(_) | Route::Tenant(_) => "GET, PUT, DELETE",
-        Route::Schedules | Route::Webhooks | Route::WebhookDeliveries(_) => "GET",
+        Route::Usage | Route::Metrics | Route::Schedules | Route::Webhooks | Route::WebhookDeliveries(_) => "GET",
         Route::Schedule(_) | Route::Webhook(_) => "GET, PUT, DELETE",
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) => "POST",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
@@ -209,6 +213,8 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Tenant(id), "PUT") => tenants::put(call, &caller, id).await,
         (Route::Tenant(id), "DELETE") => tenants::delete(call, &caller, id).await,
         (Route::Audit, "GET") => audit::list(call, &caller).await,
+        (Route::Usage, "GET") => usage::list(call, &caller).await,
+        (Route::Metrics, "GET") => usage::metrics(&caller).await,
         (Route::Schedules, "GET") => schedules::list(call, &caller).await,
         (Route::Schedule(id), "GET") => schedules::get(&caller, id).await,
         (Route::Schedule(id), "PUT") => schedules::put(call, &caller, id).await,

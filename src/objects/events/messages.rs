@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::core::filter::Filter;
 use crate::core::json::Fault;
 use crate::core::time::Timestamp;
+use crate::core::usage::{Counts, Key};
 use crate::core::webhook::courier::{Attempt, Disabled};
 
 /// Who looks at the stream, as the gateway decided.
@@ -77,6 +78,10 @@ pub enum Ask {
     Retain { hours: Option<u64> },
     /// Deletes what is past its time.
     Sweep,
+    /// What was counted in a span.
+    Usage(UsageQuery),
+    /// What was counted since the tenant began, by service and capability.
+    UsageTotals,
     /// All webhooks of the tenant, as they are configured; does what a sweep does too.
     Webhooks { tenant: String, revision: u64, webhooks: Vec<Subscriber> },
     /// How webhooks are doing.
@@ -87,6 +92,18 @@ pub enum Ask {
     Redeliver { webhook: String, event_id: String },
     /// Deliveries, the newest first.
     Deliveries { webhook: String, below: u64, limit: u64 },
+}
+
+/// Usage in whole hours from the first that is named, and how it is grouped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UsageQuery {
+    pub from: Timestamp,
+    pub until: Timestamp,
+    /// By spans this long; nothing: all together.
+    pub bucket_ms: Option<u64>,
+    pub by_service: bool,
+    pub by_capability: bool,
+    pub by_principal: bool,
 }
 
 /// A webhook as the hub is told of it: neither where it is nor its secret.
@@ -202,6 +219,8 @@ pub enum Reply {
     Ticket(Option<Viewer>),
     Faults(Vec<Fault>),
     Done,
+    /// Nothing when there are too many groups.
+    Usage(Option<Vec<(Key, Counts)>>),
     WebhookStates(Vec<(String, HookState)>),
     Due(Vec<Due>),
     Delivery(Box<Delivery>),

@@ -8,6 +8,7 @@
 mod deliveries;
 mod log;
 pub mod messages;
+mod usage;
 mod watching;
 mod webhooks;
 
@@ -29,6 +30,7 @@ use crate::platform::{Failure, clock, tasks};
 use deliveries::Deliveries;
 use log::Log;
 use messages::{Ask, Open, Publish, Reply, Viewer};
+use usage::{EVERY_MS, Usage};
 use watching::Subscription;
 
 /// Batches looked through for one page of a list.
@@ -44,6 +46,9 @@ struct Hub {
     /// What it is when the tenant does not say, in milliseconds.
     usual_ms: u64,
     deliveries: RefCell<Deliveries>,
+    usage: Usage,
+    /// When usage was counted last.
+    counted_at: Cell<Timestamp>,
     alarm_at: Cell<Option<Timestamp>>,
     /// When something may be past its time; nothing while that is not known.
     sweep_at: Cell<Option<Timestamp>>,
@@ -61,6 +66,7 @@ impl EventHub {
         let own_ms = log.retention_ms().map_err(|failure| js_sys::Error::new(&failure.0))?;
         let settings = settings::of(env);
         let usual_ms = settings.event_retention_hours.max(1) * 3_600_000;
+        let usage = Usage::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
         let deliveries = Deliveries::open(state, &settings.webhook_pauses_ms);
         let deliveries = deliveries.map_err(|failure| js_sys::Error::new(&failure.0))?;
         let (sockets, found) = Sockets::restore(state);
@@ -72,6 +78,8 @@ impl EventHub {
             retention_ms: Cell::new(own_ms.unwrap_or(usual_ms)),
             usual_ms,
             deliveries: RefCell::new(deliveries),
+            usage,
+            counted_at: Cell::new(Timestamp(0)),
             alarm_at: Cell::new(None),
             sweep_at: Cell::new(None),
             may_die: settings.panic_routes,
@@ -151,6 +159,14 @@ impl Hub {
                 self.sweep()?;
                 Ok(Reply::Done)
             }
+            Ask::Usage(query) => {
+                self.count_usage()?;
+                Ok(Reply::Usage(self.usage.grouped(&query)?))
+            }
+            Ask::UsageTotals => {
+                self.count_usage()?;
+                Ok(Reply::Usage(Some(self.usage.totals()?)))
+            }
             Ask::Webhooks { .. }
             | Ask::WebhookStates
             | Ask::Deliver { .. }
@@ -210,6 +226,11 @@ impl Hub {
         Ok(())
     }
 
+    fn count_usage(&self) -> Result<(), Failure> {
+        self.counted_at.set(clock::now());
+        self.usage.catch_up(&self.log.borrow())
+    }
+
     fn wake(self: &Rc<Self>) -> Result<(), Failure> {
         self.alarm_at.set(None);
         if self.sweep_at.get().is_none_or(|at| at <= clock::now()) {
@@ -221,6 +242,11 @@ impl Hub {
 
     fn sweep(self: &Rc<Self>) -> Result<(), Failure> {
         let before = Timestamp(clock::now().0.saturating_sub(self.retention_ms.get()));
+        // Before it is forgotten, it is counted.
+        if clock::now().since(self.counted_at.get()) >= EVERY_MS {
+            self.count_usage()?;
+            self.usage.forget(clock::now())?;
+        }
         let more = self.log.borrow().forget(before)?;
         self.deliveries.borrow().forget(before)?;
         self.sweep_at.set(more.then(|| clock::now().plus_ms(1_000)));

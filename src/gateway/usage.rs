@@ -1,0 +1,151 @@
+//! `/v1/usage` and `/metrics`: what was asked for, what became of it, how long that took, and what it costs.
+
+use serde::Serialize;
+
+use crate::core::json::Fault;
+use crate::core::problem::Problem;
+use crate::core::time::{Timestamp, as_optional_text};
+use crate::core::usage::histogram::Histogram;
+use crate::core::usage::{Counts, HOUR_MS, Key, metrics};
+use crate::execution::deliveries::ask_hub;
+use crate::objects::events::messages::{Ask, Reply, UsageQuery};
+use crate::platform::clock;
+
+use super::answer::{Answer, internal};
+use super::call::{Call, Caller};
+use super::lists::{page, time};
+
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// The longest span, in milliseconds: what is kept.
+const MOST_MS: u64 = 92 * DAY_MS;
+
+#[derive(Serialize)]
+struct View<'a> {
+    service: Option<&'a str>,
+    capability: Option<&'a str>,
+    principal: Option<&'a str>,
+    #[serde(serialize_with = "as_optional_text")]
+    from: Option<Timestamp>,
+    created: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
+    timed_out: u64,
+    attempts: u64,
+    failed_attempts: u64,
+    latency_ms: Spread,
+    queue_ms: Spread,
+    cost: Cost,
+}
+
+#[derive(Serialize)]
+struct Spread {
+    mean: Option<u64>,
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+}
+
+impl From<&Histogram> for Spread {
+    fn from(histogram: &Histogram) -> Self {
+        Self {
+            mean: histogram.sum_ms().checked_div(histogram.total()),
+            p50: histogram.percentile(50),
+            p90: histogram.percentile(90),
+            p99: histogram.percentile(99),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Cost {
+    rows_written: u64,
+    object_requests: u64,
+    usd: f64,
+}
+
+fn view<'a>(query: &UsageQuery, key: &'a Key, counts: &Counts) -> View<'a> {
+    View {
+        service: query.by_service.then_some(key.service.as_str()),
+        capability: query.by_capability.then_some(key.capability.as_str()),
+        principal: query.by_principal.then_some(key.principal.as_str()),
+        from: query.bucket_ms.map(|_| Timestamp(key.hour)),
+        created: counts.created,
+        completed: counts.completed,
+        failed: counts.failed,
+        cancelled: counts.cancelled,
+        timed_out: counts.timed_out,
+        attempts: counts.attempts,
+        failed_attempts: counts.failed_attempts,
+        latency_ms: (&counts.latency).into(),
+        queue_ms: (&counts.queue).into(),
+        cost: Cost {
+            rows_written: counts.rows_written(),
+            object_requests: counts.object_requests(),
+            usd: counts.usd(),
+        },
+    }
+}
+
+fn asked(call: &Call) -> Result<UsageQuery, Problem> {
+    let mut faults = Vec::new();
+    let now = clock::now();
+    let until = time(call, "before", &mut faults).unwrap_or_else(|| now.plus_ms(HOUR_MS));
+    let from = time(call, "after", &mut faults).unwrap_or(Timestamp(until.0.saturating_sub(DAY_MS)));
+    if until.since(from) > MOST_MS + HOUR_MS {
+        faults.push(Fault::new("?after", "must be at most 92 days before the end"));
+    }
+    let bucket_ms = match call.query("bucket").as_deref() {
+        None => None,
+        Some("hour") => Some(HOUR_MS),
+        Some("day") => Some(DAY_MS),
+        Some(_) => {
+            faults.push(Fault::new("?bucket", "must be hour or day"));
+            None
+        }
+    };
+    let group_by = call.query("group_by").unwrap_or_default();
+    let by: Vec<&str> = group_by.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if by.iter().any(|part| !matches!(*part, "service" | "capability" | "principal")) {
+        faults.push(Fault::new("?group_by", "must be service, capability and principal, by commas"));
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    Ok(UsageQuery {
+        // Whole hours are counted: the one in which the span begins is told of.
+        from: Timestamp(from.0 / HOUR_MS * HOUR_MS),
+        until,
+        bucket_ms,
+        by_service: by.contains(&"service"),
+        by_capability: by.contains(&"capability"),
+        by_principal: by.contains(&"principal"),
+    })
+}
+
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("usage:read")?;
+    call.only_query(&["group_by", "bucket", "after", "before"])?;
+    let query = asked(call)?;
+    let ask = Ask::Usage(query.clone());
+    match ask_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
+        Reply::Usage(Some(groups)) => {
+            let data: Vec<View<'_>> = groups.iter().map(|(key, counts)| view(&query, key, counts)).collect();
+            page(call, &data, None)
+        }
+        Reply::Usage(None) => {
+            let detail = "gives more than 1,000 groups: ask for a shorter span, or group by less";
+            Err(Problem::invalid(vec![Fault::new("?group_by", detail)]))
+        }
+        _ => Err(Problem::internal("the hub answered something else")),
+    }
+}
+
+/// For Prometheus.
+pub async fn metrics(caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("usage:read")?;
+    match ask_hub(&caller.principal.tenant, &Ask::UsageTotals).await.map_err(internal)? {
+        Reply::Usage(Some(totals)) => Ok(Answer::text(200, metrics::CONTENT_TYPE, metrics::text(&totals))),
+        _ => Err(Problem::internal("the hub answered something else")),
+    }
+}

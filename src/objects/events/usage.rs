@@ -1,0 +1,141 @@
+//! Usage, counted from the log: no message, no row and no time of a context is spent on it. What is counted and how far
+//! is written in one transaction, so that nothing is counted twice and nothing is left out, whoever dies on the way.
+
+use std::collections::BTreeMap;
+
+use crate::core::time::Timestamp;
+use crate::core::usage::{Counts, HOUR_MS, Key, count};
+use crate::platform::Failure;
+use crate::platform::objects::Kind;
+use crate::platform::sql::Sql;
+
+use super::log::Log;
+use super::messages::UsageQuery;
+
+const CREATE: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS usage (hour INTEGER NOT NULL, service TEXT NOT NULL, capability TEXT NOT NULL, \
+     principal TEXT NOT NULL, counts TEXT NOT NULL, PRIMARY KEY (hour, service, capability, principal)) \
+     STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS counted (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL) STRICT",
+];
+/// Batches of the log counted in one transaction.
+const PIECE: u64 = 200;
+/// What happens is counted at least this often, in milliseconds; sooner when somebody asks.
+pub const EVERY_MS: u64 = 600_000;
+/// Usage is kept for this long, in milliseconds: hours one by one, and all together for ever.
+const KEPT_MS: u64 = 92 * 24 * HOUR_MS;
+/// Groups that are told at most.
+const MOST_GROUPS: usize = 1_000;
+
+/// The row of all hours together.
+const ALWAYS: u64 = 0;
+
+pub struct Usage(Sql);
+
+impl Usage {
+    pub fn open(state: &wasm_bindgen::JsValue) -> Result<Self, Failure> {
+        let sql = Sql::of(state, Kind::Events);
+        for statement in CREATE {
+            sql.run(statement, &[])?;
+        }
+        Ok(Self(sql))
+    }
+
+    /// Counts what was logged since the last time.
+    pub fn catch_up(&self, log: &Log) -> Result<(), Failure> {
+        let upto = "SELECT upto FROM counted";
+        let mut counted = self.0.first(upto, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
+        while counted + 1 < log.next() {
+            let batches = log.after(counted, PIECE)?;
+            let mut counts: BTreeMap<Key, Counts> = BTreeMap::new();
+            let Some(last) = batches.last().and_then(|batch| batch.events().last().map(|(at, ..)| at)) else { break };
+            for batch in &batches {
+                let mut sequence = batch.first;
+                for bundle in &batch.bundles {
+                    // A batch is counted as a whole: it was logged as one.
+                    if sequence > counted {
+                        count(bundle, &mut counts);
+                    }
+                    sequence += bundle.items.len() as u64;
+                }
+            }
+            self.0.transaction(|| {
+                for (key, one) in &counts {
+                    self.add(key, one)?;
+                    self.add(&Key { hour: ALWAYS, principal: String::new(), ..key.clone() }, one)?;
+                }
+                self.0.run(
+                    "INSERT INTO counted (one, upto) VALUES (1, CAST(? AS INTEGER)) \
+                     ON CONFLICT (one) DO UPDATE SET upto = excluded.upto",
+                    &[last.into()],
+                )
+            })?;
+            counted = last;
+        }
+        Ok(())
+    }
+
+    fn add(&self, key: &Key, more: &Counts) -> Result<(), Failure> {
+        let place = [key.hour.into(), (&key.service).into(), (&key.capability).into(), (&key.principal).into()];
+        let known = self.0.first(
+            "SELECT counts FROM usage WHERE hour = CAST(? AS INTEGER) AND service = ? AND capability = ? \
+             AND principal = ?",
+            &place,
+        )?;
+        let mut counts: Counts = match known.and_then(|row| row.text(0)) {
+            Some(text) => serde_json::from_str(&text)?,
+            None => Counts::default(),
+        };
+        counts.add(more);
+        let [hour, service, capability, principal] = place;
+        self.0.run(
+            "INSERT INTO usage (hour, service, capability, principal, counts) \
+             VALUES (CAST(? AS INTEGER), ?, ?, ?, ?) \
+             ON CONFLICT (hour, service, capability, principal) DO UPDATE SET counts = excluded.counts",
+            &[hour, service, capability, principal, (&serde_json::to_string(&counts)?).into()],
+        )
+    }
+
+    /// What was counted in a span, in the groups that are asked for; nothing when there are too many.
+    pub fn grouped(&self, query: &UsageQuery) -> Result<Option<Vec<(Key, Counts)>>, Failure> {
+        let rows = self.0.rows(
+            "SELECT hour, service, capability, principal, counts FROM usage \
+             WHERE hour >= CAST(? AS INTEGER) AND hour < CAST(? AS INTEGER)",
+            &[query.from.0.max(1).into(), query.until.0.into()],
+        )?;
+        let mut groups: BTreeMap<Key, Counts> = BTreeMap::new();
+        for row in rows {
+            let text = |at, wanted: bool| if wanted { row.text(at).unwrap_or_default() } else { String::new() };
+            let hour = row.integer(0).unwrap_or_default();
+            let key = Key {
+                hour: query.bucket_ms.map_or(0, |bucket| hour / bucket.max(1) * bucket),
+                service: text(1, query.by_service),
+                capability: text(2, query.by_capability),
+                principal: text(3, query.by_principal),
+            };
+            let counts: Counts = serde_json::from_str(&row.text(4).unwrap_or_default())?;
+            groups.entry(key).or_default().add(&counts);
+            if groups.len() > MOST_GROUPS {
+                return Ok(None);
+            }
+        }
+        Ok(Some(groups.into_iter().collect()))
+    }
+
+    /// What was counted since the tenant began, by service and capability.
+    pub fn totals(&self) -> Result<Vec<(Key, Counts)>, Failure> {
+        let rows = self.0.rows("SELECT service, capability, counts FROM usage WHERE hour = 0", &[])?;
+        let total = |row: &crate::platform::sql::Row| {
+            let (service, capability) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default());
+            let counts = serde_json::from_str(&row.text(2).unwrap_or_default())?;
+            Ok((Key { service, capability, ..Key::default() }, counts))
+        };
+        rows.iter().map(total).collect()
+    }
+
+    /// Deletes hours that are long gone.
+    pub fn forget(&self, now: Timestamp) -> Result<(), Failure> {
+        let before = now.0.saturating_sub(KEPT_MS);
+        self.0.run("DELETE FROM usage WHERE hour > 0 AND hour < CAST(? AS INTEGER)", &[before.into()])
+    }
+}

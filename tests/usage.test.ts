@@ -1,0 +1,114 @@
+// Usage: counted once from what happened, whoever dies on the way; grouped as asked; readable by Prometheus.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { after, before, test } from "node:test";
+import { accepted, create, ended, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { type Service, slow, startService, status } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+let failing: Service;
+/** Whose context was one of five. */
+let other: string;
+
+before(async () => {
+  gateway = await startGateway();
+  service = await startService(slow(20));
+  failing = await startService(status(500));
+  await register(gateway, "worker", serviceAt(service.url));
+  await register(gateway, "broken", serviceAt(failing.url, [{ name: "break", idempotent: true }]));
+  const { id, secret } = await makeKey(gateway, "caller");
+  other = `key:${id}`;
+  const ids: string[] = [];
+  for (let count = 0; count < 3; count++) ids.push((await create(gateway)).json.id);
+  ids.push((await create(gateway, {}, { key: secret })).json.id);
+  ids.push((await create(gateway, { capability: "break" })).json.id);
+  // Reading a context's events has them told to the log.
+  for (const id of ids) await gateway.request("GET", `/v1/contexts/${id}/events`);
+});
+after(async () => {
+  await gateway?.stop();
+  await Promise.all([service, failing].map((one) => one?.stop()));
+});
+
+const usage = async (query = "") => {
+  const answer = await gateway.request("GET", `/v1/usage${query}`);
+  assert.equal(answer.status, 200, answer.text);
+  return answer.json.data;
+};
+
+test("all_that_happened_is_counted_once", async () => {
+  for (let turn = 0; turn < 2; turn++) {
+    const [all, ...more] = await usage();
+    assert.equal(more.length, 0);
+    const { created, completed, failed, attempts, failed_attempts, latency_ms, cost, from, service } = all;
+    assert.deepEqual([created, completed, failed, attempts, failed_attempts], [5, 4, 1, 7, 3]);
+    assert.deepEqual([from, service], [null, null]);
+    assert.ok(latency_ms.p50 >= 20 && latency_ms.p99 >= latency_ms.p50, JSON.stringify(latency_ms));
+    assert.deepEqual(cost, { rows_written: 19, object_requests: 12, usd: (19 + 12 * 0.15) / 1e6 });
+    // What is counted, and how far, outlives the hub.
+    await gateway.evict("EventHub", "default");
+  }
+});
+
+test("usage_is_grouped_as_asked", async () => {
+  const services = await usage("?group_by=service");
+  assert.deepEqual(services.map(({ service, created }: any) => [service, created]), [["broken", 1], ["worker", 4]]);
+  const principals = await usage("?group_by=principal,capability&bucket=day");
+  assert.deepEqual(
+    principals.map(({ principal, capability, created }: any) => [principal, capability, created]).sort(),
+    [["key:admin", "break", 1], ["key:admin", "work", 3], [other, "work", 1]].sort(),
+  );
+  assert.ok(principals.every(({ from }: any) => from.endsWith("T00:00:00.000Z")));
+  assert.deepEqual(await usage("?after=2020-01-01T00:00:00Z&before=2020-01-02T00:00:00Z"), []);
+  const [hour] = await usage("?bucket=hour");
+  assert.match(hour.from, /:00:00\.000Z$/);
+});
+
+test("a_wrong_question_names_every_fault", async () => {
+  const ask = (query: string) => gateway.request("GET", `/v1/usage?${query}`);
+  const wrong = await ask("group_by=colour&bucket=week&after=x");
+  assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["?after", "?bucket", "?group_by"]);
+  refused(await ask("after=2020-01-01T00:00:00Z"), 422, "validation_failed");
+  refused(await ask("colour=red"), 422, "validation_failed");
+});
+
+test("what_goes_on_is_counted_when_it_ends", async () => {
+  const before = (await usage())[0];
+  const { id } = await accepted(gateway);
+  await ended(gateway, id);
+  await gateway.request("GET", `/v1/contexts/${id}/events`);
+  const after = (await usage())[0];
+  assert.deepEqual([after.created - before.created, after.completed - before.completed], [1, 1]);
+});
+
+const python = process.env.PYTHON ?? "python3";
+const hasParser = spawnSync(python, ["-c", "import prometheus_client.openmetrics.parser"]).status === 0;
+
+test("prometheus_reads_the_metrics_with_a_key_that_reads_usage", async () => {
+  refused(await gateway.request("GET", "/metrics", { key: null }), 401, "unauthenticated");
+  refused(await gateway.request("GET", "/metrics", { key: (await makeKey(gateway, "caller")).secret }), 403, "permission_denied");
+  const { secret } = await makeKey(gateway, "bare", ["usage:read"]);
+  const { status, headers, text } = await gateway.request("GET", "/metrics", { key: secret });
+  assert.equal(status, 200, text);
+  assert.equal(headers.get("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+  for (const line of [
+    'narthex_contexts_created_total{service="broken",capability="break"} 1',
+    'narthex_contexts_ended_total{service="broken",capability="break",status="failed"} 1',
+    'narthex_attempts_total{service="broken",capability="break",outcome="failed"} 3',
+    'narthex_context_latency_seconds_bucket{service="broken",capability="break",le="+Inf"} 1',
+  ]) {
+    assert.ok(text.split("\n").includes(line), `${line} in\n${text}`);
+  }
+  assert.ok(text.endsWith("\n# EOF\n"));
+  if (!hasParser) return;
+  const parse = "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as read; " +
+    "print(' '.join(sorted(family.name for family in read(sys.stdin.read()))))";
+  const read = spawnSync(python, ["-c", parse], { input: text, encoding: "utf8" });
+  assert.equal(
+    read.stdout.trim(),
+    "narthex_attempts narthex_context_latency_seconds narthex_context_queue_seconds narthex_contexts_created narthex_contexts_ended",
+    read.stderr,
+  );
+});
