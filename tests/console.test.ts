@@ -287,21 +287,34 @@ test("contexts_are_seen_live_cancelled_and_replayed", { skip }, async () => {
 test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
   const own = await furnish();
   const page = await open({}, own);
-  const sockets: string[] = [];
-  page.on("websocket", (socket) => sockets.push(socket.url()));
+  const [sockets, sequences]: [string[], number[]] = [[], []];
+  page.on("websocket", (socket) => {
+    sockets.push(socket.url());
+    socket.on("framereceived", ({ payload }) => void (payload !== "pong" && sequences.push(Number(JSON.parse(String(payload)).sequence))));
+  });
   await signIn(page, own.adminKey);
   await page.getByText("Live", { exact: true }).waitFor();
-  const send = (text: string) => own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text } } });
+  await page.evaluate(() => {
+    const line = document.getElementById("live")!;
+    const told: string[] = ((globalThis as any).told = []);
+    new MutationObserver(() => told.push(line.textContent)).observe(line, { childList: true });
+  });
+  const send = async (text: string): Promise<string> =>
+    (await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text } } })).json.id;
   const ended = page.getByRole("region", { name: "Ended" });
-  const first = (await send("before")).json.id;
-  await ended.locator(`a[href$="${first}"]`).waitFor();
+  const before = await send("before");
+  await ended.locator(`a[href$="${before}"]`).waitFor();
+  const count = Number(await ended.locator("h3 span").innerText());
 
   // The hub forgets its sockets, as when it is deployed anew.
   await own.evict("EventHub", "default", { webSockets: "close" });
-  const second = (await send("meanwhile")).json.id;
-  await ended.locator(`a[href$="${second}"]`).waitFor();
+  const meanwhile = await Promise.all(Array.from({ length: 10 }, (_, at) => send(`meanwhile ${at}`)));
+  await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + meanwhile.length, 60_000);
   await page.getByText("Live", { exact: true }).waitFor();
   assert.match(sockets.at(-1)!, /after=\d+/);
+  assert.deepEqual(sequences, sequences.map((_, at) => sequences[0]! + at), "no gap and no repeat");
+  const told: string[] = await page.evaluate(() => (globalThis as any).told);
+  assert.ok(told.some((text) => /^Connection lost\. Reconnecting in \d+ s$/.test(text)), told.join("; "));
   await close(page);
 });
 
@@ -402,6 +415,30 @@ test("a_service_is_changed_and_keeps_what_is_secret", { skip }, async () => {
   await page.getByRole("button", { name: "Take work again" }).click();
   await page.getByRole("button", { name: "Drain" }).waitFor();
   await close(page);
+});
+
+test("who_may_little_sees_little_and_nothing_breaks", { skip }, async () => {
+  const own = await furnish();
+  for (const [role, screen, text] of [
+    ["caller", "access", "Your key may see nothing of this."],
+    ["caller", "contexts", "No context yet."],
+    ["caller", "services", "Demonstration"],
+    ["viewer", "access/audit", "key.created"],
+    ["viewer", "contexts", "slow_count"],
+    ["bare", "now", "Your key may not register services."],
+    ["bare", "connect", "word_count"],
+  ] as const) {
+    const { secret } = await makeKey(own, role, role === "bare" ? ["contexts:read"] : []);
+    const page = await open({}, own);
+    await signIn(page, secret);
+    await page.goto(`${own.url}/#/${screen}`);
+    await page.getByText(text).first().waitFor();
+    for (const name of [/^Register/, /^New /, /^Delete/]) {
+      assert.equal(await page.getByRole("button", { name }).or(page.getByRole("link", { name })).count(), 0, `${role} ${screen}: ${name}`);
+    }
+    if (role === "bare") await page.getByText("Not live: your key may not read events").waitFor();
+    await close(page);
+  }
 });
 
 test("what_is_wrong_is_said_where_it_is", { skip }, async () => {
