@@ -116,3 +116,19 @@ fn of_openais_answers_all_is_the_result() {
     assert_eq!(failed(http(401, true, b"{}")), (ErrorCode::UpstreamError, false));
     assert_eq!(failed(Answer::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false));
 }
+
+#[test]
+fn a_service_that_was_not_called_may_be_replaced_by_another_and_did_nothing() {
+    let not_called = |why| read("one", Answer::NotCalled(why), None).outcome;
+    match not_called(NotCalled::Address(Refusal::IpAddress)) {
+        Outcome::Failed { error, retryable: true, untouched: true, .. } => {
+            assert_eq!(error.code, ErrorCode::AddressRefused);
+            assert!(error.message.contains("IP address"), "{}", error.message);
+        }
+        other => panic!("{other:?}"),
+    }
+    match not_called(NotCalled::Secrets) {
+        Outcome::Failed { error, retryable: true, untouched: true, .. } => assert_eq!(error.code, ErrorCode::Internal),
+        other => panic!("{other:?}"),
+    }
+}

@@ -85,9 +85,14 @@ pub async fn attempt(
     let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
     let order = Order { work, callback_url, trace, now: started_at };
+    let mut shown = None;
     let answer = match &service.transport {
         Transport::Http { url } => match prepared(tenant, entry, url, &admission.origin).await {
-            Ok((address, secrets)) => transport::http::call(&order, &secrets, &address).await,
+            Ok((address, secrets)) => {
+                let answer = transport::http::call(&order, &secrets, &address).await;
+                shown = Some(secrets);
+                answer
+            }
             Err(not_called) => Answer::NotCalled(not_called),
         },
         Transport::Openai { url, model } => match prepared(tenant, entry, url, &admission.origin).await {
@@ -95,7 +100,10 @@ pub async fn attempt(
                 if let Some(live) = live.as_deref().filter(|_| work.attempt > 1) {
                     live.attempt(work.attempt);
                 }
-                transport::openai::call(&order, &secrets, &address, model.as_deref(), live.as_deref()).await
+                let answer =
+                    transport::openai::call(&order, &secrets, &address, model.as_deref(), live.as_deref()).await;
+                shown = Some(secrets);
+                answer
             }
             Err(not_called) => Answer::NotCalled(not_called),
         },
@@ -107,10 +115,11 @@ pub async fn attempt(
         .iter()
         .position(|offer| offer.name == admission.capability && offer.version == admission.version);
     let output = offered.and_then(|at| entry.output(at));
-    let verdict = match &service.transport {
+    let mut verdict = match &service.transport {
         Transport::Http { .. } | Transport::Demo {} => upstream::read(&service.id, answer, output),
         Transport::Openai { .. } => upstream::read_openai(&service.id, answer, output),
     };
+    withhold(&mut verdict.outcome, shown.as_deref());
     let report = Report {
         lease: work.lease,
         service: service.id.clone(),
@@ -120,6 +129,16 @@ pub async fn attempt(
         outcome: verdict.outcome,
     };
     Attempted { report, result: verdict.result }
+}
+
+/// Some services repeat what they were shown when they refuse it: that is nothing for their callers.
+fn withhold(outcome: &mut Outcome, shown: Option<&Opened>) {
+    let (Outcome::Failed { error, .. }, Some(secrets)) = (outcome, shown) else { return };
+    let details = error.details.as_ref().map_or("", |details| details.get());
+    if secrets.shows_in(details) || secrets.shows_in(&error.message) {
+        error.message = "The service refused it. Its own words are left out: its credentials are in them.".into();
+        error.details = None;
+    }
 }
 
 /// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.

@@ -13,6 +13,9 @@ use super::registry::messages::Registered;
 pub const SIGNING_SECRET: &str = "signing_secret";
 pub const CREDENTIALS: &str = "credentials";
 
+/// Credentials shorter than this are found in any text by chance.
+const SHORTEST: usize = 8;
+
 /// Where a secret of a service is bound to.
 pub fn place<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> Place<'a> {
     Place { tenant, kind: "service", id: service, field }
@@ -63,6 +66,13 @@ impl Opened {
             None => None,
         };
         Ok(Self { credentials, signing: read(vault::open(signing, stored.signing_secret).await?)?, retiring })
+    }
+
+    /// Whether the service's credentials are in a text of its own: in whole, or without the word before them.
+    pub fn shows_in(&self, text: &str) -> bool {
+        let credentials = self.credentials.as_ref();
+        let secret = credentials.and_then(|known| known.value.rsplit(' ').find(|part| !part.is_empty()));
+        secret.is_some_and(|secret| secret.len() >= SHORTEST && text.contains(secret))
     }
 
     /// The headers by which a service knows its gateway (Standard Webhooks 1.0), and its credentials. While a rotation

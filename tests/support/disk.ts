@@ -1,0 +1,34 @@
+// What a gateway has written: read and changed behind its back, while it is stopped.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+/** Every file of a folder, with its bytes. */
+export function filesOf(folder: string): [name: string, bytes: Buffer][] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((path) => [path.slice(folder.length + 1), readFileSync(path)]);
+}
+
+/** Each database of a class of objects that has this table. */
+export function databases(folder: string, className: string, table: string, use: (database: DatabaseSync) => void): void {
+  for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    if (!entry.endsWith(".sqlite") || !entry.includes(className)) continue;
+    const database = new DatabaseSync(join(folder, entry));
+    if (database.prepare("SELECT 1 FROM sqlite_master WHERE name = ?").get(table)) use(database);
+    database.close();
+  }
+}
+
+/** The registry's documents of a kind, each as `change` leaves it. */
+export function changeDocuments(folder: string, kind: string, change: (document: any, id: string) => void): void {
+  databases(folder, "Registry", "documents", (database) => {
+    const write = database.prepare("UPDATE documents SET document = ? WHERE kind = ? AND id = ?");
+    for (const { id, document } of database.prepare("SELECT id, document FROM documents WHERE kind = ?").all(kind)) {
+      const parsed = JSON.parse(String(document));
+      change(parsed, String(id));
+      write.run(JSON.stringify(parsed), kind, String(id));
+    }
+  });
+}
