@@ -156,11 +156,7 @@ export class RateLimiter extends Guarded {
   }
 }
 
-export class EventHub extends Guarded {
-  make() {
-    return new wasm.EventHub(this.ctx, this.env);
-  }
-
+class Watched extends Guarded {
   /** @param {Request} request */
   fetch(request) {
     return guard(() => this.inner.open(decodeURIComponent(new URL(request.url).search.slice(1))));
@@ -184,5 +180,17 @@ export class EventHub extends Guarded {
   /** @param {WebSocket} socket */
   webSocketError(socket) {
     return guard(() => this.inner.closed(socket));
+  }
+}
+
+export class EventHub extends Watched {
+  make() {
+    return new wasm.EventHub(this.ctx, this.env);
+  }
+}
+
+export class EventShard extends Watched {
+  make() {
+    return new wasm.EventShard(this.ctx, this.env);
   }
 }

@@ -53,7 +53,14 @@ function show(event) {
 /** Prints until the socket closes; gives the code it closed with. @param {URL} url @returns {Promise<number>} */
 function listen(url) {
   const socket = new WebSocket(url, "cloudevents.json");
+  // The gateway sees by this that what it sends is read. It answers `pong`.
+  const ping = () => socket.readyState === WebSocket.OPEN && socket.send("ping");
+  const timer = setInterval(ping, 30_000);
+  let read = 0;
   socket.addEventListener("message", ({ data }) => {
+    if (data === "pong") return;
+    read += 1;
+    if (read % 200 === 0) ping();
     const event = JSON.parse(data);
     if (left <= 0) return;
     show(event);
@@ -62,7 +69,10 @@ function listen(url) {
     left -= 1;
     if (left === 0) socket.close(1000);
   });
-  return new Promise((resolve) => socket.addEventListener("close", ({ code }) => resolve(code)));
+  return new Promise((resolve) => socket.addEventListener("close", ({ code }) => {
+    clearInterval(timer);
+    resolve(code);
+  }));
 }
 
 if (typeof WebSocket === "undefined") giveUp("this needs Node 22 or newer: npx node examples/watch.mjs");

@@ -240,7 +240,7 @@ test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
   const types = [...new Set(all(read("src/core/event.rs"), /"((?:context|service|key|stream)\.[a-z_]+|webhook\.disabled)"/g))];
   const messages = Object.keys(asyncapi.components.messages).filter((name) => name.includes("."));
   assert.deepEqual(messages.sort(), types.sort());
-  const hub = read("src/objects/events/watching.rs");
+  const hub = read("src/objects/events/audience.rs");
   const codes = [...all(hub, /: u16 = (\d{4});/g), ...all(hub, /close\(\w+, (\d{4}),/g)].map(Number).sort();
   for (const [name, channel] of Object.entries<Json>(asyncapi.channels)) {
     assert.deepEqual(channel["x-close-codes"].map(({ code }: Json) => code).sort(), codes, name);

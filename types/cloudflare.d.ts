@@ -9,6 +9,7 @@ declare namespace Cloudflare {
     GRANTS: DurableObjectNamespace<Called>;
     LIMITS: DurableObjectNamespace<Called>;
     SCHEDULES: DurableObjectNamespace<Called>;
+    SHARDS: DurableObjectNamespace<Called>;
     WORK: Queue<string>;
     WEBHOOKS: Queue<string>;
     ASSETS: Fetcher;

@@ -220,6 +220,11 @@ pub fn sequence_text(sequence: u64) -> String {
     format!("{sequence:016}")
 }
 
+/// An event as Server-Sent Events carry it; its id is where a client resumes.
+pub fn frame(event: &str, sequence: u64) -> String {
+    format!("id: {}\ndata: {event}\n\n", sequence_text(sequence))
+}
+
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,

@@ -192,6 +192,16 @@ impl Call {
         StoreId { region, shard }
     }
 
+    /// Whether Server-Sent Events are asked for (RFC 9110 §12.5.1).
+    pub fn accepts_stream(&self) -> bool {
+        let is_stream = |range: &str| {
+            let mut parts = range.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("text/event-stream"));
+            named && !parts.any(|part| part.replace(' ', "").trim_end_matches(['0', '.']) == "q=")
+        };
+        self.request.header("accept").unwrap_or_default().split(',').any(is_stream)
+    }
+
     /// Work that goes on after the answer.
     pub fn keep_running(&self, work: impl Future<Output = ()> + 'static) {
         keep_running(&self.context, work);

@@ -1,4 +1,4 @@
-//! `/v1/events`: the tenant's stream by WebSocket, a context's own events as a list, and tickets.
+//! `/v1/events`: the tenant's stream by WebSocket or Server-Sent Events, a context's own events, and tickets.
 
 use serde::Serialize;
 
@@ -14,10 +14,10 @@ use crate::core::problem::{Code, Problem};
 use crate::core::time::{Timestamp, as_text};
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
-use crate::objects::events::messages::{Ask, Open, Reply, Viewer};
+use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
 use crate::objects::registry::snapshot;
 use crate::platform::http::Headers;
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, Kind, Opened, PATIENCE_MS};
 use crate::platform::{clock, random};
 
 use super::answer::{Answer, internal};
@@ -25,6 +25,7 @@ use super::call::{Call, Caller};
 use super::limits::logins;
 use super::lists::{bad_cursor, limit, page};
 use super::routes::authenticated;
+use super::sse;
 
 const TICKET_MS: u64 = 60_000;
 /// Clocks of machines differ by less than this, in milliseconds.
@@ -90,25 +91,49 @@ async fn who_looks(call: &Call) -> Result<Viewer, Problem> {
     Err(refused())
 }
 
+fn sequence(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|number| *number < 1 << 53)
+}
+
 fn after(call: &Call) -> Result<Option<u64>, Problem> {
-    let text = call.query("after");
-    let number = text.as_deref().map(|text| text.parse::<u64>().ok().filter(|n| *n < 1 << 53));
-    match number {
-        Some(None) => Err(Problem::invalid(vec![Fault::new("?after", "must be an event's sequence")])),
-        Some(after) => Ok(after),
-        None => Ok(None),
+    let fault = || Problem::invalid(vec![Fault::new("?after", "must be an event's sequence")]);
+    call.query("after").map(|text| sequence(&text).ok_or_else(fault)).transpose()
+}
+
+/// Where a stream goes on: a client that came back by itself says so in a header, with the first query still in place.
+fn resumed(call: &Call) -> Result<Option<u64>, Problem> {
+    let after = after(call)?;
+    let last = call.request.header("last-event-id").filter(|text| !text.trim().is_empty());
+    let fault = || Problem::new(Code::InvalidRequest, "Last-Event-ID takes an event's sequence.");
+    Ok(last.map(|text| sequence(text).ok_or_else(fault)).transpose()?.or(after))
+}
+
+/// How a client wants to be told of events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    WebSocket,
+    /// Server-Sent Events.
+    Stream,
+    /// Neither.
+    Plain,
+}
+
+fn way(call: &Call) -> Way {
+    if call.request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+        return Way::WebSocket;
     }
+    if call.accepts_stream() { Way::Stream } else { Way::Plain }
 }
 
 const STREAM_QUERY: [&str; 6] = ["types", "subject", "service", "owner", "after", "ticket"];
 
 pub async fn stream(call: &Call) -> Result<Answer, Problem> {
-    if !call.request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+    if way(call) == Way::Plain {
         // Whoever has no credentials learns that first.
         authenticated(call, Age::Current).await?.principal.require("events:read")?;
         return Err(Problem::new(
             Code::UpgradeRequired,
-            "Open this path as a WebSocket, with the subprotocol cloudevents.json.",
+            "Open this path as a WebSocket, with the subprotocol cloudevents.json, or ask with Accept: text/event-stream.",
         )
         .with_header("Upgrade", "websocket"));
     }
@@ -116,16 +141,11 @@ pub async fn stream(call: &Call) -> Result<Answer, Problem> {
     let viewer = who_looks(call).await?;
     let filter =
         Filter::from_query(|name| call.query(name), &viewer.principal, viewer.sees_all).map_err(Problem::invalid)?;
-    open(call, viewer, filter, after(call)?, None).await
+    open(call, viewer, filter, None).await
 }
 
-async fn open(
-    call: &Call,
-    viewer: Viewer,
-    filter: Filter,
-    after: Option<u64>,
-    bound_to: Option<String>,
-) -> Result<Answer, Problem> {
+/// Opens a socket at the tenant's hub, or where that says; it becomes the answer, or is read for one.
+async fn open(call: &Call, viewer: Viewer, filter: Filter, bound_to: Option<String>) -> Result<Answer, Problem> {
     let mut headers = Headers::default();
     headers.set("x-request-id", &call.request_id);
     headers.set("traceparent", &call.trace.header());
@@ -133,10 +153,27 @@ async fn open(
     if offered.split(',').any(|protocol| protocol.trim() == SUBPROTOCOL) {
         headers.set("sec-websocket-protocol", SUBPROTOCOL);
     }
+    let (form, after) = match way(call) {
+        Way::Stream => (Form::Frame, resumed(call)?),
+        Way::WebSocket | Way::Plain => (Form::Message, after(call)?),
+    };
     let tenant = viewer.tenant.clone();
-    let open = Open { viewer, filter, after, bound_to, headers: headers.as_str().to_string() };
-    let response = objects::open_socket(Kind::Events, &tenant, &open).await.map_err(internal)?;
-    Ok(Answer::made(101, response))
+    let headers = headers.as_str().to_string();
+    let mut open = Open { viewer, filter, after, bound_to, form, shard: 0, headers };
+    let mut opened = objects::open_socket(Kind::Events, &tenant, &open).await.map_err(internal)?;
+    if let Opened::Elsewhere(place) = &opened {
+        let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, last.parse().ok()?)));
+        let (shard, last): (u16, u64) = place.ok_or_else(|| Problem::internal("the hub named no shard"))?;
+        open.shard = shard;
+        // The shard may be a moment behind: where to begin is the hub's to say.
+        open.after = Some(after.map_or(last, |after| after.min(last)));
+        opened = objects::open_socket(Kind::Shards, &shard_name(&tenant, shard), &open).await.map_err(internal)?;
+    }
+    match (opened, form) {
+        (Opened::Elsewhere(_), _) => Err(Problem::internal("a shard sent a socket on")),
+        (Opened::Here(response), Form::Message) => Ok(Answer::made(101, response)),
+        (Opened::Here(response), Form::Frame) => Ok(sse::answer(&response)),
+    }
 }
 
 pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
@@ -166,12 +203,12 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     Answer::json(201, &Ticket { ticket: &ticket, expires_at: until })
 }
 
-/// A context's own events: a list, or a socket when one is asked for.
+/// A context's own events: a list, or a socket or a stream when one is asked for.
 pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
-    call.only_query(&["after", "limit", "cursor", "ticket"])?;
-    let upgrade = call.request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let way = way(call);
+    call.only_query(if way == Way::Stream { &["after", "ticket"] } else { &["after", "limit", "cursor", "ticket"] })?;
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"));
-    if upgrade && call.query("ticket").is_some() {
+    if way != Way::Plain && call.query("ticket").is_some() {
         let (id, viewer) = (id?, who_looks(call).await?);
         seen_by(&viewer, &id).await?;
         return open_context(call, viewer, &id).await;
@@ -180,7 +217,7 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("contexts:read")?;
     let (id, viewer) = (id?, viewer(&caller, "contexts:read"));
     let created_at = seen_by(&viewer, &id).await?;
-    if upgrade {
+    if way != Way::Plain {
         return open_context(call, viewer, &id).await;
     }
     list_context(call, &caller, viewer, &id, created_at).await
@@ -198,7 +235,7 @@ async fn seen_by(viewer: &Viewer, id: &ContextId) -> Result<Timestamp, Problem> 
 
 async fn open_context(call: &Call, viewer: Viewer, id: &ContextId) -> Result<Answer, Problem> {
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
-    open(call, viewer, filter, after(call)?, Some(id.to_string())).await
+    open(call, viewer, filter, Some(id.to_string())).await
 }
 
 async fn list_context(

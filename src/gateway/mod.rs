@@ -28,6 +28,7 @@ mod roles;
 mod routes;
 pub mod schedules;
 mod services;
+mod sse;
 mod tenants;
 mod usage;
 mod webhooks;

@@ -13,11 +13,11 @@ export function secretsNamed(prefix) {
   return Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && typeof value === "string" ? [name, value] : []));
 }
 
-/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5 | 6} Kind */
-/** @template T @typedef {[T, T, T, T, T, T, T]} ByKind */
+/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5 | 6 | 7} Kind */
+/** @template T @typedef {[T, T, T, T, T, T, T, T]} ByKind */
 
-/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES"]} */
-const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES"];
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS"]} */
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS"];
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
@@ -141,13 +141,14 @@ export function ask(token, family, kind, name, hint, message) {
 }
 
 /**
- * Hands a WebSocket's opening to an object.
+ * Hands a WebSocket's opening to an object; gives its answer, or as text where it is to be opened instead.
  * @param {number} token @param {Kind} kind @param {string} name @param {string} message
  */
 export function connect(token, kind, name, message) {
   costs[kind].requests += 1;
   const url = `https://object/?${encodeURIComponent(message)}`;
-  watch(token, stub(kind, name, "").fetch(url, { headers: { Upgrade: "websocket" } }));
+  const opened = stub(kind, name, "").fetch(url, { headers: { Upgrade: "websocket" } });
+  watch(token, opened.then((/** @type {Response} */ response) => response.headers.get("x-elsewhere") ?? response));
 }
 
 /** `name\nvalue\n…` as an object: the platform reads one twice as fast as a list of pairs. @param {string} flat */
@@ -255,6 +256,11 @@ export function writeStream(token, text) {
   // That it cannot be written is heard from `closed`.
   stream.writer.write(bytes).then(() => { stream.queued -= bytes.length; }, () => {});
   return stream.queued;
+}
+
+/** How many bytes have not been taken yet. @param {number} token */
+export function unreadOf(token) {
+  return streams.get(token)?.queued ?? 0;
 }
 
 /** The end, after what was written; `whole` is false when the answer is broken off. @param {number} token @param {boolean} whole */
@@ -483,6 +489,69 @@ export function acceptSocket(state, attachment, headers) {
 /** @param {DurableObjectState} state @param {WebSocket} socket */
 export function slotOf(state, socket) {
   return held.get(state)?.slots.get(socket) ?? -1;
+}
+
+/** When a socket's ping was answered last; 0: never. @param {DurableObjectState} state @param {number} slot */
+export function pingedAt(state, slot) {
+  const socket = held.get(state)?.sockets.get(slot);
+  return (socket && state.getWebSocketAutoResponseTimestamp(socket)?.getTime()) ?? 0;
+}
+
+// The Worker's end of an object's socket.
+
+/** @typedef {{ socket: WebSocket, text: string, ended: boolean, waiting: number }} End what came, and the token of who waits for it; 0: nobody */
+
+/** @param {Response} response */
+export function takeSocket(response) {
+  const socket = /** @type {WebSocket} */ (response.webSocket);
+  /** @type {End} */
+  const end = { socket, text: "", ended: false, waiting: 0 };
+  const born = generation;
+  const came = () => {
+    const token = end.waiting;
+    end.waiting = 0;
+    if (token !== 0 && born === generation) give(token, end);
+  };
+  socket.addEventListener("message", ({ data }) => {
+    // Other than answers to pings it sends nothing that is not wanted.
+    if (data !== "pong") end.text += data;
+    if (end.text !== "") came();
+  });
+  const ended = () => {
+    end.ended = true;
+    came();
+  };
+  socket.addEventListener("close", ended);
+  socket.addEventListener("error", ended);
+  socket.accept();
+  return end;
+}
+
+/** @param {number} token @param {End} end */
+function give(token, end) {
+  const { text } = end;
+  end.text = "";
+  resume(token, true, text === "" ? undefined : text);
+}
+
+/** What came, or nothing when that is all. @param {number} token @param {End} end */
+export function nextText(token, end) {
+  if (end.text === "" && !end.ended) end.waiting = token;
+  else watch(token, Promise.resolve().then(() => {
+    const { text } = end;
+    end.text = "";
+    return text === "" ? undefined : text;
+  }));
+}
+
+/** @param {End} end */
+export function pingSocket({ socket }) {
+  try { socket.send("ping"); } catch { /* it closed meanwhile */ }
+}
+
+/** @param {End} end */
+export function dropSocket({ socket }) {
+  try { socket.close(1000); } catch { /* it closed meanwhile */ }
 }
 
 /** Remembers a socket's attachment over hibernation. @param {DurableObjectState} state @param {number} slot @param {string} attachment */

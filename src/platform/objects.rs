@@ -28,6 +28,7 @@ pub enum Kind {
     Grants = 4,
     Limits = 5,
     Schedules = 6,
+    Shards = 7,
 }
 
 /// How long an object may take to reply, in milliseconds.
@@ -51,10 +52,18 @@ pub async fn send<M: Serialize, R: DeserializeOwned>(
     Ok(serde_json::from_str(&reply)?)
 }
 
+/// An object's answer to a WebSocket's opening.
+pub enum Opened {
+    Here(JsValue),
+    /// It is to be opened at another object; the text says which.
+    Elsewhere(String),
+}
+
 /// Lets an object answer a WebSocket's opening.
-pub async fn open_socket<M: Serialize>(kind: Kind, name: &str, message: &M) -> Result<JsValue, Failure> {
+pub async fn open_socket<M: Serialize>(kind: Kind, name: &str, message: &M) -> Result<Opened, Failure> {
     let text = serde_json::to_string(message)?;
-    Ok(Awaited::new(|token| connect(token, kind as u32, name, &text)).await?)
+    let answer = Awaited::new(|token| connect(token, kind as u32, name, &text)).await?;
+    Ok(answer.as_string().map_or(Opened::Here(answer), Opened::Elsewhere))
 }
 
 /// Rings the queue's doorbell. The message says where there is work, not what.

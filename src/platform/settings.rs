@@ -30,6 +30,10 @@ pub struct Settings {
     pub home_region: Region,
     pub cors_origins: Vec<String>,
     pub event_retention_hours: u64,
+    /// Sockets that one object holds before others go to a shard.
+    pub hub_sockets: usize,
+    /// While there are events, those who watch are looked at again after this, in milliseconds.
+    pub socket_check_ms: u64,
     pub context_retention_days: u64,
     pub audit_retention_days: u64,
     /// Where services reach the gateway, when it is not where clients do.
@@ -78,6 +82,8 @@ fn read(env: &JsValue) -> Settings {
         home_region: text("HOME_REGION").and_then(|code| Region::parse(&code)).unwrap_or_default(),
         cors_origins: list("CORS_ORIGINS"),
         event_retention_hours: text("EVENT_RETENTION_HOURS").and_then(|n| n.parse().ok()).unwrap_or(24),
+        hub_sockets: text("HUB_SOCKETS").and_then(|n| n.parse().ok()).unwrap_or(2_000).clamp(1, 20_000),
+        socket_check_ms: text("SOCKET_CHECK_MS").and_then(|n| n.parse().ok()).unwrap_or(60_000),
         context_retention_days: text("CONTEXT_RETENTION_DAYS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(30)

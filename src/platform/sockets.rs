@@ -4,6 +4,8 @@ use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
 use super::http::Headers;
+use super::tasks::Awaited;
+use crate::core::time::Timestamp;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -13,8 +15,18 @@ extern "C" {
     fn accept_socket(state: &JsValue, attachment: &str, headers: &str) -> Array;
     #[wasm_bindgen(js_name = slotOf)]
     fn slot_of(state: &JsValue, socket: &JsValue) -> i32;
+    #[wasm_bindgen(js_name = pingedAt)]
+    fn pinged_at(state: &JsValue, slot: u32) -> f64;
     fn attach(state: &JsValue, slot: u32, attachment: &str);
     fn send(state: &JsValue, slots: &[u32], text: &str);
+    #[wasm_bindgen(js_name = takeSocket)]
+    fn take_socket(response: &JsValue) -> JsValue;
+    #[wasm_bindgen(js_name = nextText)]
+    fn next_text(token: u32, socket: &JsValue);
+    #[wasm_bindgen(js_name = pingSocket)]
+    fn ping_socket(socket: &JsValue);
+    #[wasm_bindgen(js_name = dropSocket)]
+    fn drop_socket(socket: &JsValue);
     #[wasm_bindgen(js_name = closeSocket)]
     fn close_socket(state: &JsValue, slot: u32, code: u16, reason: &str);
 }
@@ -48,6 +60,12 @@ impl Sockets {
         u32::try_from(slot_of(&self.0, socket)).ok()
     }
 
+    /// When a `ping` of its client was answered last, while the object slept or not.
+    pub fn pinged_at(&self, slot: u32) -> Option<Timestamp> {
+        let at = pinged_at(&self.0, slot);
+        (at > 0.0).then_some(Timestamp(at as u64))
+    }
+
     pub fn attach(&self, slot: u32, attachment: &str) {
         attach(&self.0, slot, attachment);
     }
@@ -58,5 +76,33 @@ impl Sockets {
 
     pub fn close(&self, slot: u32, code: u16, reason: &str) {
         close_socket(&self.0, slot, code, reason);
+    }
+}
+
+/// The other end of an object's socket, held by the Worker. Dropped, it is closed.
+pub struct Held(JsValue);
+
+impl Held {
+    /// Takes the socket out of the answer that opened it.
+    pub fn take(response: &JsValue) -> Self {
+        Self(take_socket(response))
+    }
+
+    /// All that came since the last time, as one text, waited for; nothing when the socket is closed and read to its
+    /// end. `Err` when the time is over before.
+    pub async fn next(&self, milliseconds: u64) -> Result<Option<String>, JsValue> {
+        let text = Awaited::within(milliseconds as f64, |token| next_text(token, &self.0)).await?;
+        Ok(text.as_string())
+    }
+
+    /// Shows that what came was read.
+    pub fn ping(&self) {
+        ping_socket(&self.0);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop_socket(&self.0);
     }
 }

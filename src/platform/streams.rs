@@ -15,6 +15,8 @@ extern "C" {
     fn open_stream(token: u32, status: u16, headers: &str) -> JsValue;
     #[wasm_bindgen(js_name = writeStream)]
     fn write_stream(token: u32, text: &str) -> f64;
+    #[wasm_bindgen(js_name = unreadOf)]
+    fn unread_of(token: u32) -> f64;
     #[wasm_bindgen(js_name = closeStream)]
     fn close_stream(token: u32, whole: bool);
 }
@@ -40,6 +42,11 @@ impl Stream {
     /// Gives how many bytes its reader has not taken yet.
     pub fn write(&self, text: &str) -> usize {
         write_stream(self.token, text) as usize
+    }
+
+    /// How many bytes its reader has not taken yet.
+    pub fn unread(&self) -> usize {
+        unread_of(self.token) as usize
     }
 
     /// Ends the answer, after what was written.

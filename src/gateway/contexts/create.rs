@@ -21,7 +21,7 @@ use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, decide_surely};
 use super::super::limits;
 use super::entrance::{Entrance, enter};
-use super::listening::{Hearing, Made, accepts_stream, asker, follow};
+use super::listening::{Hearing, Made, asker, follow};
 use super::waiting::{Told, at_once, wait_for, wait_seconds, waited};
 
 /// What may live longer than this does not run behind an answer, but from the queue.
@@ -57,7 +57,7 @@ pub(super) async fn make_as_preferred(
 ) -> Result<Answer, Problem> {
     let preference = prefer::parse(call.request.header("prefer"));
     let claimed = claimed(call, &caller.principal, text)?;
-    let hearing = Hearing { preference: &preference, listens: accepts_stream(call) && !at_once(&preference) };
+    let hearing = Hearing { preference: &preference, listens: call.accepts_stream() && !at_once(&preference) };
     Ok(match begin(call, &mut caller, new, hearing, claimed).await? {
         Made::Told(told) => told.answer(&preference),
         Made::Streamed(answer) => answer,

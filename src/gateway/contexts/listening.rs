@@ -41,12 +41,6 @@ pub(super) enum Made {
     Streamed(Answer),
 }
 
-/// Whether this request would have a stream for its answer.
-pub(super) fn accepts_stream(call: &Call) -> bool {
-    let is_stream = |range: &str| range.split(';').next().unwrap_or_default().trim() == STREAM;
-    call.request.header("accept").is_some_and(|accept| accept.split(',').any(is_stream))
-}
-
 /// Whoever listens.
 pub(super) struct Listener {
     response: JsValue,

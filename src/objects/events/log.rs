@@ -6,24 +6,31 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::value::RawValue;
+
 use crate::core::event::{Bundle, Item, beyond};
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql};
 
-use super::messages::{Publish, Viewer};
+use super::messages::{Page, Piece, Publish, Viewer};
 
-const CREATE: [&str; 3] = [
+const CREATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
      tenant TEXT NOT NULL, teller TEXT NOT NULL, heads TEXT NOT NULL, bundles TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS tickets (hash TEXT PRIMARY KEY, viewer TEXT NOT NULL, until INTEGER NOT NULL) \
      STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS kept (retention_ms INTEGER NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS shards (number INTEGER PRIMARY KEY, tenant TEXT NOT NULL) STRICT",
 ];
 
 /// Rows deleted at a time.
 const PIECE: u64 = 500;
+/// Batches of a page at most.
+const PAGE: u64 = 32;
+/// A page gets no further batch beyond this; a batch has half of it and a bundle at most.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A batch in the log.
 pub struct Batch {
@@ -58,6 +65,13 @@ pub struct Log {
     sql: Sql,
     next: u64,
     heads: BTreeMap<String, u64>,
+}
+
+impl Piece {
+    pub fn batch(&self) -> Result<Batch, Failure> {
+        let bundles = serde_json::from_str(self.bundles.get())?;
+        Ok(Batch { first: self.first, tenant: self.tenant.clone(), teller: self.teller.clone(), bundles })
+    }
 }
 
 fn batch(row: &Row) -> Result<Batch, Failure> {
@@ -135,6 +149,11 @@ impl Log {
         rows.iter().map(batch).collect()
     }
 
+    /// The sequence of the last event; 0 when there was none.
+    pub fn last(&self) -> u64 {
+        self.next - 1
+    }
+
     /// Appends what is not known yet; true when something was.
     pub fn append(&mut self, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
         let known = self.head(&publish.teller);
@@ -181,6 +200,51 @@ impl Log {
             &[after.into(), most.into()],
         )?;
         rows.iter().map(batch).collect()
+    }
+
+    /// The batches that hold events after `after`, as they are, as many as are good to send at once.
+    pub fn page(&self, after: u64) -> Result<Page, Failure> {
+        let rows = self.sql.rows(
+            "SELECT first, tenant, teller, bundles, count FROM log WHERE first + count > CAST(?1 AS INTEGER) + 1 \
+             AND first >= COALESCE((SELECT MAX(first) FROM log WHERE first <= CAST(?1 AS INTEGER) + 1), 0) \
+             ORDER BY first LIMIT CAST(?2 AS INTEGER)",
+            &[after.into(), PAGE.into()],
+        )?;
+        let (mut batches, mut bytes, mut last) = (Vec::new(), 0, self.next - 1);
+        for row in rows {
+            if bytes > PAGE_BYTES {
+                break;
+            }
+            let (first, text) = (row.integer(0).unwrap_or_default(), row.text(3).unwrap_or_default());
+            last = first + row.integer(4).unwrap_or_default() - 1;
+            bytes += text.len();
+            batches.push(Piece {
+                first,
+                tenant: row.text(1).unwrap_or_default(),
+                teller: row.text(2).unwrap_or_default(),
+                bundles: RawValue::from_string(text)?,
+            });
+        }
+        let first_kept = self.first_kept()?.unwrap_or(self.next);
+        Ok(Page { batches, first_kept, last })
+    }
+
+    /// The shards that take part, and whose they are.
+    pub fn shards(&self) -> Result<(Vec<u16>, String), Failure> {
+        let rows = self.sql.rows("SELECT number, tenant FROM shards", &[])?;
+        let tenant = rows.first().and_then(|row| row.text(1)).unwrap_or_default();
+        Ok((rows.iter().filter_map(|row| u16::try_from(row.integer(0)?).ok()).collect(), tenant))
+    }
+
+    pub fn add_shard(&self, number: u16, tenant: &str) -> Result<(), Failure> {
+        self.sql.run(
+            "INSERT OR IGNORE INTO shards (number, tenant) VALUES (CAST(? AS INTEGER), ?)",
+            &[u64::from(number).into(), tenant.into()],
+        )
+    }
+
+    pub fn remove_shard(&self, number: u16) -> Result<(), Failure> {
+        self.sql.run("DELETE FROM shards WHERE number = CAST(? AS INTEGER)", &[u64::from(number).into()])
     }
 
     /// The sequence before the first event told at this time or later; `at` grows with `first`.

@@ -92,6 +92,10 @@ pub enum Ask {
     Redeliver { webhook: String, event_id: String },
     /// Deliveries, the newest first.
     Deliveries { webhook: String, below: u64, limit: u64 },
+    /// A shard takes part, from now on.
+    Join { shard: u16, tenant: String },
+    /// What the log has after a sequence, for a shard's socket that catches up.
+    Read { after: u64 },
 }
 
 /// Usage in whole hours from the first that is named, and how it is grouped.
@@ -174,6 +178,66 @@ pub struct HookState {
     pub waiting: u64,
 }
 
+/// The object that is a tenant's shard.
+pub fn shard_name(tenant: &str, number: u16) -> String {
+    format!("{tenant}/{number}")
+}
+
+/// What the hub asks of a shard.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardAsk {
+    /// What follows `after`; without it only how far it is.
+    Push {
+        #[serde(default)]
+        after: Option<u64>,
+        page: Page,
+    },
+    /// These credentials have ended: their sockets are closed.
+    Revoke { principal: String },
+    /// So have all that depend on this.
+    End(Gone),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardReply {
+    Reached { reached: u64, sockets: usize },
+    Joining,
+    Gone,
+    Done,
+}
+
+/// Some batches of the log that follow each other.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub batches: Vec<Piece>,
+    /// The first sequence that is kept.
+    pub first_kept: u64,
+    /// The last sequence of these batches; of the log when there are none.
+    pub last: u64,
+}
+
+/// A batch as it lies in the log.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Piece {
+    pub first: u64,
+    pub tenant: String,
+    pub teller: String,
+    pub bundles: Box<RawValue>,
+}
+
+/// What a socket is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// An event a message.
+    #[default]
+    Message,
+    /// A frame of `text/event-stream` a message, for a Worker that passes it on.
+    Frame,
+}
+
 /// A batch: `count` items numbered from `first` to `last`, in order, in a list of bundles. The list stays text
 /// unless somebody looks at it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -197,6 +261,11 @@ pub struct Open {
     /// The one subject this socket is for, whatever it subscribes to later.
     #[serde(default)]
     pub bound_to: Option<String>,
+    #[serde(default)]
+    pub form: Form,
+    /// The shard that is to hold it; 0: the hub decides.
+    #[serde(default)]
+    pub shard: u16,
     /// `name\nvalue\n…` for the answer.
     pub headers: String,
 }
@@ -229,4 +298,9 @@ pub enum Reply {
     Absent,
     /// The webhook gets nothing now.
     Idle,
+    /// The shard takes part after this sequence.
+    Joined {
+        last: u64,
+    },
+    Page(Page),
 }

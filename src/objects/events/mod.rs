@@ -1,47 +1,52 @@
-//! `EventHub`: a tenant's event log and the sockets that watch it.
+//! `EventHub`: a tenant's event log and the sockets that watch it; `EventShard`: further sockets.
 //!
 //! Every event has one place in one sequence, without a gap. A socket is either live, and gets what is
 //! appended as it is appended, or catching up, and is fed from the log until it has reached the end; it
 //! becomes live in the same moment in which the log has nothing more for it, so nothing is missed or repeated.
-//! Sockets hibernate: what is known of one lies in its attachment.
+//! Sockets hibernate: what is known of one lies in its attachment. Beyond a bound they go to shards, which the hub
+//! pushes what it appends.
 
+mod audience;
 mod deliveries;
 mod log;
 pub mod messages;
+mod shard;
+mod shards;
 mod usage;
 mod watching;
 mod webhooks;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
 use crate::core::event::cloud_event;
+use crate::core::fanout::Shards;
 use crate::core::filter::Filter;
 use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::settings;
-use crate::platform::sockets::Sockets;
 use crate::platform::{Failure, clock, tasks};
 
+use audience::Audience;
 use deliveries::Deliveries;
 use log::Log;
 use messages::{Ask, Open, Publish, Reply, Viewer};
 use usage::{EVERY_MS, Usage};
-use watching::Subscription;
 
 /// Batches looked through for one page of a list.
 const MOST_BATCHES: u64 = 500;
 
 struct Hub {
     log: RefCell<Log>,
-    sockets: Sockets,
-    subscriptions: RefCell<HashMap<u32, Subscription>>,
-    /// Live sockets by what they see: each filter is asked once for an event, however many share it.
-    live: RefCell<HashMap<Filter, Vec<u32>>>,
+    audience: Audience,
+    /// Everything up to this sequence was sent to whoever is live.
+    told: Cell<u64>,
+    shards: RefCell<Shards>,
+    /// Known once a shard has joined.
+    tenant: RefCell<String>,
     retention_ms: Cell<u64>,
     /// What it is when the tenant does not say, in milliseconds.
     usual_ms: u64,
@@ -52,7 +57,10 @@ struct Hub {
     alarm_at: Cell<Option<Timestamp>>,
     /// When something may be past its time; nothing while that is not known.
     sweep_at: Cell<Option<Timestamp>>,
-    may_die: bool,
+    /// When a shard that could not be reached is tried again.
+    push_at: Cell<Option<Timestamp>>,
+    checked_at: Cell<Timestamp>,
+    check_ms: u64,
 }
 
 #[wasm_bindgen]
@@ -62,19 +70,23 @@ pub struct EventHub(Rc<Hub>);
 impl EventHub {
     #[wasm_bindgen(constructor)]
     pub fn new(state: &JsValue, env: &JsValue) -> Result<EventHub, JsValue> {
-        let log = Log::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        let own_ms = log.retention_ms().map_err(|failure| js_sys::Error::new(&failure.0))?;
         let settings = settings::of(env);
+        let open = || {
+            let log = Log::open(state)?;
+            let (own_ms, (joined, tenant)) = (log.retention_ms()?, log.shards()?);
+            let deliveries = Deliveries::open(state, &settings.webhook_pauses_ms)?;
+            Ok((log, own_ms, joined, tenant, deliveries))
+        };
+        let (log, own_ms, joined, tenant, deliveries) =
+            open().map_err(|failure: Failure| js_sys::Error::new(&failure.0))?;
         let usual_ms = settings.event_retention_hours.max(1) * 3_600_000;
         let usage = Usage::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        let deliveries = Deliveries::open(state, &settings.webhook_pauses_ms);
-        let deliveries = deliveries.map_err(|failure| js_sys::Error::new(&failure.0))?;
-        let (sockets, found) = Sockets::restore(state);
         let hub = Rc::new(Hub {
+            told: Cell::new(log.last()),
             log: RefCell::new(log),
-            sockets,
-            subscriptions: RefCell::default(),
-            live: RefCell::default(),
+            audience: Audience::restore(state, settings.panic_routes),
+            shards: RefCell::new(Shards::restore(settings.hub_sockets, joined)),
+            tenant: RefCell::new(tenant),
             retention_ms: Cell::new(own_ms.unwrap_or(usual_ms)),
             usual_ms,
             deliveries: RefCell::new(deliveries),
@@ -82,19 +94,18 @@ impl EventHub {
             counted_at: Cell::new(Timestamp(0)),
             alarm_at: Cell::new(None),
             sweep_at: Cell::new(None),
-            may_die: settings.panic_routes,
+            push_at: Cell::new(None),
+            checked_at: Cell::new(clock::now()),
+            check_ms: settings.socket_check_ms,
         });
-        for (slot, attachment) in found {
-            if let Ok(subscription) = serde_json::from_str::<Subscription>(&attachment) {
-                hub.take_up(slot, subscription);
-            }
-        }
+        hub.feed_all();
         Ok(Self(hub))
     }
 
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let ask: Ask = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        tasks::turn(|| reply(self.0.answer(ask)))
+        let hub = self.0.clone();
+        Ok(tasks::promise(async move { reply(hub.answer(ask).await) }))
     }
 
     /// Opens a socket; `message` is an [`Open`].
@@ -105,14 +116,14 @@ impl EventHub {
 
     /// A client's message: `{"subscribe": {…}}` replaces its filter.
     pub fn message(&self, socket: &JsValue, text: Option<String>) {
-        if let Some(slot) = self.0.sockets.slot(socket) {
-            tasks::turn(|| self.0.message(slot, text.as_deref()));
+        if let Some(slot) = self.0.audience.slot(socket) {
+            tasks::turn(|| self.0.audience.message(slot, text.as_deref()));
         }
     }
 
     pub fn closed(&self, socket: &JsValue) {
-        if let Some(slot) = self.0.sockets.slot(socket) {
-            self.0.forget_socket(slot);
+        if let Some(slot) = self.0.audience.slot(socket) {
+            self.0.audience.closed(slot);
         }
     }
 
@@ -122,7 +133,7 @@ impl EventHub {
 }
 
 impl Hub {
-    fn answer(self: &Rc<Self>, ask: Ask) -> Result<Reply, Failure> {
+    async fn answer(self: Rc<Self>, ask: Ask) -> Result<Reply, Failure> {
         match ask {
             Ask::Publish(publish) => {
                 self.publish(&publish)?;
@@ -138,16 +149,15 @@ impl Hub {
                 let viewer = self.log.borrow().take_ticket(&ticket_hash, clock::now())?;
                 Ok(Reply::Ticket(viewer.map(|text| serde_json::from_str(&text)).transpose()?))
             }
-            Ask::Revoke { principal } => {
-                self.log.borrow().forget_tickets(&principal)?;
-                self.close_all(|viewer| viewer.principal == principal);
-                Ok(Reply::Done)
-            }
-            Ask::End(gone) => {
-                self.log.borrow().forget_tickets_of(|viewer| viewer.ends_with(&gone))?;
-                self.close_all(|viewer| viewer.ends_with(&gone));
-                Ok(Reply::Done)
-            }
+            Ask::Revoke { principal } => self.revoke(principal).await,
+            Ask::End(gone) => self.end(gone).await,
+            Ask::Webhooks { .. }
+            | Ask::WebhookStates
+            | Ask::Deliver { .. }
+            | Ask::Redeliver { .. }
+            | Ask::Deliveries { .. } => self.answer_webhooks(ask),
+            Ask::Join { shard, tenant } => self.join(shard, tenant),
+            Ask::Read { after } => Ok(Reply::Page(self.log.borrow().page(after)?)),
             Ask::Retain { hours } => {
                 let own_ms = hours.map(|hours| hours * 3_600_000);
                 self.log.borrow().retain(own_ms)?;
@@ -167,11 +177,6 @@ impl Hub {
                 self.count_usage()?;
                 Ok(Reply::Usage(Some(self.usage.totals()?)))
             }
-            Ask::Webhooks { .. }
-            | Ask::WebhookStates
-            | Ask::Deliver { .. }
-            | Ask::Redeliver { .. }
-            | Ask::Deliveries { .. } => self.answer_webhooks(ask),
         }
     }
 
@@ -213,14 +218,13 @@ impl Hub {
     /// Logs a batch, lets its events wait for webhooks in the same transaction, and tells the sockets.
     fn publish(self: &Rc<Self>, publish: &Publish) -> Result<(), Failure> {
         let now = clock::now();
-        let from = self.log.borrow().next();
         let nobody_waits = self.deliveries.borrow().courier.is_idle();
         let appended = match nobody_waits {
             true => self.log.borrow_mut().append(now, publish)?,
             false => self.append_for_webhooks(now, publish)?,
         };
         if appended {
-            self.broadcast(from)?;
+            self.broadcast()?;
             self.settle();
         }
         Ok(())
@@ -232,8 +236,11 @@ impl Hub {
     }
 
     fn wake(self: &Rc<Self>) -> Result<(), Failure> {
+        let now = clock::now();
         self.alarm_at.set(None);
-        if self.sweep_at.get().is_none_or(|at| at <= clock::now()) {
+        self.audience.end_until(now);
+        self.push_at.set(self.push_at.get().filter(|at| *at > now));
+        if self.sweep_at.get().is_none_or(|at| at <= now) {
             return self.sweep();
         }
         self.settle();
@@ -254,13 +261,14 @@ impl Hub {
         Ok(())
     }
 
-    /// After whatever happened: rings for deliveries that are due, and sets the alarm.
+    /// After whatever happened: rings for deliveries that are due, sends shards what they lack, and sets the alarm.
     fn settle(self: &Rc<Self>) {
         self.ring_for_deliveries();
+        self.push_out();
         self.arm();
     }
 
-    /// Wakes when the oldest events are past their time, or a delivery is due.
+    /// Wakes when the oldest events are past their time, credentials end, or something is due to be tried.
     fn arm(&self) {
         let now = clock::now();
         if self.sweep_at.get().is_none()
@@ -270,7 +278,8 @@ impl Hub {
             self.sweep_at.set(Some(oldest.plus_ms(kept_ms).max(now.plus_ms(kept_ms / 24))));
         }
         let delivers_at = self.deliveries.borrow().courier.wakes_at(now);
-        let due = [self.sweep_at.get(), delivers_at].into_iter().flatten().min();
+        let due = [self.sweep_at.get(), delivers_at, self.audience.next_end(), self.push_at.get()];
+        let due = due.into_iter().flatten().min();
         if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
             self.log.borrow().set_alarm(due);
             self.alarm_at.set(Some(due));

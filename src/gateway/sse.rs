@@ -1,0 +1,71 @@
+//! Server-Sent Events (WHATWG HTML §9.2): what an object's socket says, passed on as it comes.
+//!
+//! An answer that stays open cannot hibernate, so it lives in the Worker, where waiting costs nothing; the object's end
+//! is a socket like any other. The Worker pings as its client reads: so the hub's rule for who is too slow holds here.
+
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+use wasm_bindgen::JsValue;
+
+use crate::platform::http::Headers;
+use crate::platform::sockets::Held;
+use crate::platform::streams::Stream;
+use crate::platform::{clock, tasks};
+
+use super::answer::Answer;
+
+/// A comment is sent after so much silence, so that nothing on the way takes the connection for dead, in milliseconds.
+const KEEP_ALIVE_MS: u64 = 15_000;
+/// While something is unread it is looked more often how much.
+const LOOK_MS: u64 = 1_000;
+/// A client that takes nothing for so long is given up, in milliseconds.
+const STUCK_MS: u64 = 60_000;
+/// It pings the object each time its client has taken so many bytes.
+const PING_BYTES: usize = 64 * 1024;
+/// The Worker's memory is for many: who leaves more than this unread is cut off, and resumes.
+const MOST_UNREAD: usize = 4 * 1024 * 1024;
+const COMMENT: &str = ":\n\n";
+
+/// The answer that streams what comes from a socket an object has opened with `response`.
+pub fn answer(response: &JsValue) -> Answer {
+    let socket = Held::take(response);
+    let mut headers = Headers::default();
+    headers.set("content-type", "text/event-stream");
+    let (response, stream) = Stream::open(200, &headers);
+    // A first comment: the client's end sees an open stream before there is any event.
+    stream.write(COMMENT);
+    tasks::spawn(pass_on(socket, stream));
+    Answer::made(200, response)
+}
+
+async fn pass_on(socket: Held, mut stream: Stream) {
+    let (mut written, mut taken, mut pinged) = (COMMENT.len(), 0, 0);
+    let (mut moved_at, mut said_at) = (clock::now(), clock::now());
+    loop {
+        let (now, unread) = (clock::now(), stream.unread());
+        if written - unread > taken || unread == 0 {
+            taken = written - unread;
+            moved_at = now;
+        }
+        if now.since(moved_at) >= STUCK_MS || unread > MOST_UNREAD {
+            return;
+        }
+        if taken >= pinged + PING_BYTES {
+            pinged = taken;
+            socket.ping();
+        }
+        let next = pin!(socket.next(if unread > 0 { LOOK_MS } else { KEEP_ALIVE_MS }));
+        let text = match select(next, &mut stream).await {
+            Either::Right(_) => return,
+            Either::Left((Ok(None), _)) => break,
+            Either::Left((Ok(Some(text)), _)) => text,
+            Either::Left((Err(_), _)) if clock::now().since(said_at) >= KEEP_ALIVE_MS => COMMENT.to_string(),
+            Either::Left((Err(_), _)) => continue,
+        };
+        said_at = clock::now();
+        written += text.len();
+        stream.write(&text);
+    }
+    stream.close();
+}

@@ -1,0 +1,411 @@
+//! The sockets of one object: what each sees, who is live, who is catching up, and who is too slow.
+//!
+//! A live socket has everything up to where its object is. One that catches up is fed stretches of the log and becomes
+//! live in the moment in which it has as much. What is known of a socket lies in its attachment, over hibernation.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::auth::standing;
+use crate::core::event::{RegistryEvent, What, cloud_event, frame, gap_event, sequence_text};
+use crate::core::filter::Filter;
+use crate::core::json::{MAX_DEPTH, check};
+use crate::core::pace::Paces;
+use crate::core::time::Timestamp;
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::http::{Headers, answer};
+use crate::platform::sockets::Sockets;
+use crate::platform::{clock, die};
+
+use super::log::Batch;
+use super::messages::{Form, Gone, Open, Viewer};
+
+/// The platform's bound is 32,768; beyond this a newcomer is turned away with 4429.
+pub const MOST_SOCKETS: usize = 20_000;
+/// How long a reader that is behind is given until more is sent, in milliseconds.
+pub const WAIT_MS: u64 = 250;
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+const CREDENTIALS_ENDED: u16 = 4401;
+const GAP: u16 = 4410;
+const TOO_MANY: u16 = 4429;
+const BAD_MESSAGE: u16 = 1008;
+const TOO_LARGE: u16 = 1009;
+const LOG_UNREADABLE: u16 = 1011;
+const TOO_SLOW: u16 = 1013;
+
+const SLOW_REASON: &str = "too slow: send ping as you read, and resume";
+
+/// What outlives hibernation of a socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Subscription {
+    viewer: Viewer,
+    filter: Filter,
+    /// The one subject it is for, whatever it subscribes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bound_to: Option<String>,
+    #[serde(default)]
+    form: Form,
+    /// Catching up: everything up to this sequence was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sent: Option<u64>,
+}
+
+/// Live sockets that see the same.
+#[derive(Default)]
+struct Watching {
+    messages: Vec<u32>,
+    frames: Vec<u32>,
+}
+
+impl Watching {
+    fn of(&mut self, form: Form) -> &mut Vec<u32> {
+        match form {
+            Form::Message => &mut self.messages,
+            Form::Frame => &mut self.frames,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.frames.is_empty()
+    }
+}
+
+/// A stretch of the log, read for a socket that catches up.
+pub struct Stretch {
+    pub batches: Vec<Batch>,
+    /// The first sequence that is kept.
+    pub first_kept: u64,
+}
+
+/// How a feeding went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fed {
+    /// There is more to come, after others had their turn.
+    More,
+    /// There is more to come, when the reader had time to read.
+    Wait,
+    /// It is live, ahead of its object, or gone.
+    Done,
+}
+
+pub struct Audience {
+    sockets: Sockets,
+    subscriptions: RefCell<HashMap<u32, Subscription>>,
+    /// Each filter is asked once for an event, however many share it.
+    live: RefCell<HashMap<Filter, Watching>>,
+    /// Those somebody is feeding.
+    feeding: RefCell<HashSet<u32>>,
+    paces: RefCell<Paces>,
+    may_die: bool,
+}
+
+impl Audience {
+    /// Takes up the sockets that outlived the last instance.
+    pub fn restore(state: &JsValue, may_die: bool) -> Self {
+        let (sockets, found) = Sockets::restore(state);
+        let audience = Self {
+            sockets,
+            subscriptions: RefCell::default(),
+            live: RefCell::default(),
+            feeding: RefCell::default(),
+            paces: RefCell::default(),
+            may_die,
+        };
+        for (slot, attachment) in found {
+            if let Ok(subscription) = serde_json::from_str::<Subscription>(&attachment) {
+                audience.take_up(slot, subscription);
+            }
+        }
+        audience
+    }
+
+    pub fn len(&self) -> usize {
+        self.subscriptions.borrow().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn slot(&self, socket: &JsValue) -> Option<u32> {
+        self.sockets.slot(socket)
+    }
+
+    /// A tenant whose sockets these are; all are of the same.
+    pub fn tenant(&self) -> Option<String> {
+        self.subscriptions.borrow().values().next().map(|subscription| subscription.viewer.tenant.clone())
+    }
+
+    /// Opens a socket that has everything up to `sent`, or is live. Where there is no room it is closed again.
+    pub fn accept(&self, open: Open, sent: Option<u64>, has_room: bool) -> JsValue {
+        let mut headers = Headers::default();
+        let mut lines = open.headers.split('\n');
+        while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+            headers.set(name, value);
+        }
+        let Open { viewer, filter, bound_to, form, .. } = open;
+        let subscription = Subscription { viewer, filter, bound_to, form, sent };
+        let Ok(attachment) = serde_json::to_string(&subscription) else {
+            return answer(500, &headers, None);
+        };
+        let (response, slot) = self.sockets.accept(&attachment, &headers);
+        if has_room {
+            self.take_up(slot, subscription);
+        } else {
+            self.sockets.close(slot, TOO_MANY, "too many sockets; try again later");
+        }
+        response
+    }
+
+    fn take_up(&self, slot: u32, subscription: Subscription) {
+        if subscription.sent.is_none() {
+            self.live.borrow_mut().entry(subscription.filter.clone()).or_default().of(subscription.form).push(slot);
+        }
+        self.subscriptions.borrow_mut().insert(slot, subscription);
+    }
+
+    /// Those that catch up and that nobody feeds; whoever asks does from now on.
+    pub fn to_be_fed(&self) -> Vec<u32> {
+        let mut feeding = self.feeding.borrow_mut();
+        let subscriptions = self.subscriptions.borrow();
+        let behind = subscriptions.iter().filter(|(_, subscription)| subscription.sent.is_some());
+        behind.map(|(slot, _)| *slot).filter(|slot| feeding.insert(*slot)).collect()
+    }
+
+    pub fn fed(&self, slot: u32) {
+        self.feeding.borrow_mut().remove(&slot);
+    }
+
+    /// What a socket that catches up has been sent; nothing when it is live or gone.
+    pub fn sent(&self, slot: u32) -> Option<u64> {
+        self.subscriptions.borrow().get(&slot).and_then(|subscription| subscription.sent)
+    }
+
+    /// The log could not be read for it.
+    pub fn fail(&self, slot: u32) {
+        self.close(slot, LOG_UNREADABLE, "the log could not be read");
+    }
+
+    /// Sends a socket what a stretch has for it, up to `end`: there all live sockets are, and it becomes one of them.
+    pub fn feed(&self, slot: u32, stretch: &Stretch, end: u64) -> Fed {
+        let known = self.subscriptions.borrow().get(&slot).cloned();
+        let Some(Subscription { sent: Some(sent), .. }) = &known else { return Fed::Done };
+        let sent = *sent;
+        let Some(mut subscription) = known else { return Fed::Done };
+        if sent + 1 < stretch.first_kept {
+            self.tell_gap(slot, &subscription, sent, stretch.first_kept);
+            return Fed::Done;
+        }
+        let mut reached = sent;
+        'stretch: for batch in &stretch.batches {
+            for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > sent) {
+                if sequence > end {
+                    break 'stretch;
+                }
+                reached = sequence;
+                if subscription.filter.matches(bundle, item) {
+                    let event = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                    self.send(&[slot], &formed(&event, subscription.form, sequence));
+                    if self.sent(slot).is_none() {
+                        return Fed::Done;
+                    }
+                }
+            }
+        }
+        if stretch.batches.is_empty() {
+            // What lay there is no longer kept, and was not asked for before it went.
+            reached = reached.max(end);
+        }
+        let is_live = reached == end;
+        subscription.sent = (!is_live).then_some(reached);
+        if let Ok(attachment) = serde_json::to_string(&subscription) {
+            self.sockets.attach(slot, &attachment);
+        }
+        self.take_up(slot, subscription);
+        match (is_live || reached > end, self.paces.borrow().is_behind(slot)) {
+            (true, _) => Fed::Done,
+            (false, true) => Fed::Wait,
+            (false, false) => Fed::More,
+        }
+    }
+
+    fn tell_gap(&self, slot: u32, subscription: &Subscription, sent: u64, first_kept: u64) {
+        let event = gap_event(&subscription.viewer.tenant, clock::now(), sent, first_kept);
+        self.sockets.send(&[slot], &formed(&event, subscription.form, first_kept.saturating_sub(1)));
+        self.close(slot, GAP, &format!("resume after {}", sequence_text(first_kept.saturating_sub(1))));
+    }
+
+    /// Live sockets lost what came between: it is no longer kept.
+    pub fn lose(&self, reached: u64, first_kept: u64) {
+        let live: Vec<(u32, Subscription)> = {
+            let subscriptions = self.subscriptions.borrow();
+            let live = subscriptions.iter().filter(|(_, subscription)| subscription.sent.is_none());
+            live.map(|(slot, subscription)| (*slot, subscription.clone())).collect()
+        };
+        for (slot, subscription) in live {
+            self.tell_gap(slot, &subscription, reached, first_kept);
+        }
+    }
+
+    /// Sends live sockets what lies behind `after`.
+    pub fn broadcast(&self, batches: &[Batch], after: u64) {
+        for batch in batches {
+            for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > after) {
+                // The message that closes a revoked key's sockets may have been lost: this one is not.
+                if let What::Registry { kind: RegistryEvent::KeyRevoked, .. } = item.what {
+                    self.end(&format!("key:{}", bundle.subject));
+                }
+                let (messages, frames) = {
+                    let live = self.live.borrow();
+                    let seeing = live.iter().filter(|(filter, _)| filter.matches(bundle, item));
+                    seeing.fold((Vec::new(), Vec::new()), |(mut messages, mut frames), (_, watching)| {
+                        messages.extend_from_slice(&watching.messages);
+                        frames.extend_from_slice(&watching.frames);
+                        (messages, frames)
+                    })
+                };
+                if !messages.is_empty() || !frames.is_empty() {
+                    let event = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                    self.send(&messages, &event);
+                    if !frames.is_empty() {
+                        self.send(&frames, &frame(&event, sequence));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends to some and cuts off who does not read.
+    fn send(&self, slots: &[u32], text: &str) {
+        if slots.is_empty() {
+            return;
+        }
+        self.sockets.send(slots, text);
+        let (now, bytes) = (clock::now(), text.len() as u64);
+        let mut paces = self.paces.borrow_mut();
+        let is_far = |slot: &&u32| paces.sent(**slot, bytes, now, || self.sockets.pinged_at(**slot));
+        let mut slow: Vec<u32> = slots.iter().filter(is_far).copied().collect();
+        slow.extend(paces.one_too_many());
+        drop(paces);
+        for slot in slow {
+            self.close(slot, TOO_SLOW, SLOW_REASON);
+        }
+    }
+
+    /// A client's message: `{"subscribe": {…}}` replaces its filter.
+    pub fn message(&self, slot: u32, text: Option<&str>) {
+        let Some(subscription) = self.subscriptions.borrow().get(&slot).cloned() else {
+            return;
+        };
+        let text = match text {
+            Some(text) if text.len() <= MAX_MESSAGE_BYTES => text,
+            Some(_) => return self.close(slot, TOO_LARGE, "messages have at most 64 KiB"),
+            None => return self.close(slot, BAD_MESSAGE, "messages are text"),
+        };
+        if self.may_die && text == "die" {
+            die();
+        }
+        let viewer = &subscription.viewer;
+        let filter = match check(text.as_bytes(), MAX_DEPTH) {
+            Ok(text) => Filter::from_message(text, &viewer.principal, viewer.sees_all),
+            Err(invalid) => Err(vec![invalid.fault()]),
+        };
+        match filter {
+            Ok(mut filter) => {
+                if subscription.bound_to.is_some() {
+                    filter.subject.clone_from(&subscription.bound_to);
+                }
+                let changed = Subscription { filter, ..subscription };
+                self.leave(slot);
+                if let Ok(attachment) = serde_json::to_string(&changed) {
+                    self.sockets.attach(slot, &attachment);
+                }
+                // Whoever feeds it reads the new filter with the next stretch.
+                self.take_up(slot, changed);
+            }
+            Err(faults) => {
+                let problem = BTreeMap::from([("errors", faults)]);
+                self.sockets.send(&[slot], &serde_json::to_string(&problem).unwrap_or_default());
+            }
+        }
+    }
+
+    fn leave(&self, slot: u32) {
+        let known = self.subscriptions.borrow().get(&slot).map(|known| (known.filter.clone(), known.form));
+        let Some((filter, form)) = known else { return };
+        let mut live = self.live.borrow_mut();
+        if let Some(watching) = live.get_mut(&filter) {
+            watching.of(form).retain(|other| *other != slot);
+            if watching.is_empty() {
+                live.remove(&filter);
+            }
+        }
+    }
+
+    pub fn closed(&self, slot: u32) {
+        self.leave(slot);
+        self.subscriptions.borrow_mut().remove(&slot);
+        self.paces.borrow_mut().forget(slot);
+    }
+
+    fn close(&self, slot: u32, code: u16, reason: &str) {
+        self.sockets.close(slot, code, reason);
+        self.closed(slot);
+    }
+
+    fn close_all(&self, code: u16, reason: &str, whose: impl Fn(&Viewer, Option<&String>) -> bool) {
+        let ended: Vec<u32> = {
+            let subscriptions = self.subscriptions.borrow();
+            let ended = subscriptions.iter().filter(|(_, sub)| whose(&sub.viewer, sub.bound_to.as_ref()));
+            ended.map(|(slot, _)| *slot).collect()
+        };
+        for slot in ended {
+            self.close(slot, code, reason);
+        }
+    }
+
+    /// These credentials have ended.
+    pub fn end(&self, principal: &str) {
+        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.principal == principal);
+    }
+
+    /// So have all that depend on this.
+    pub fn end_with(&self, gone: &Gone) {
+        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.ends_with(gone));
+    }
+
+    /// Closes those whose credentials are past their end.
+    pub fn end_until(&self, now: Timestamp) {
+        let is_over = |viewer: &Viewer, _: Option<&String>| viewer.until.is_some_and(|until| until <= now);
+        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", is_over);
+    }
+
+    /// When the next credentials end.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.subscriptions.borrow().values().filter_map(|subscription| subscription.viewer.until).min()
+    }
+
+    /// Closes those who may no longer see what they see, as far as the registry knows: tokens say themselves how long
+    /// they are good.
+    pub fn check(&self, snapshot: &Snapshot) {
+        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, bound_to| {
+            let is_known = viewer.principal.starts_with("key:");
+            is_known
+                && standing(&viewer.tenant, &viewer.principal, snapshot).is_none_or(|principal| {
+                    let may_look = principal.may("events:read") || bound_to.is_some() && principal.may("contexts:read");
+                    !may_look || viewer.sees_all && !principal.sees_all_contexts()
+                })
+        });
+    }
+}
+
+fn formed(event: &str, form: Form, sequence: u64) -> String {
+    match form {
+        Form::Message => event.to_string(),
+        Form::Frame => frame(event, sequence),
+    }
+}

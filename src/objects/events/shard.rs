@@ -1,0 +1,241 @@
+//! `EventShard`: sockets of a tenant that its hub has no room for.
+//!
+//! It has no log: the hub pushes what happens, and it reads from the hub what its sockets ask for of the past. On disk
+//! it has one number, up to where its live sockets have been told. See `core/fanout.rs`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use wasm_bindgen::prelude::*;
+
+use crate::core::fanout::{Reach, Taken};
+use crate::core::time::Timestamp;
+use crate::objects::registry::snapshot;
+use crate::objects::reply;
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::sql::Sql;
+use crate::platform::{Failure, clock, settings, tasks};
+
+use super::audience::{Audience, Fed, MOST_SOCKETS, Stretch, WAIT_MS};
+use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS reach (one INTEGER PRIMARY KEY, reached INTEGER NOT NULL) STRICT";
+
+struct Shard {
+    sql: Sql,
+    audience: Audience,
+    reach: RefCell<Reach>,
+    alarm_at: Cell<Option<Timestamp>>,
+    checked_at: Cell<Timestamp>,
+    check_ms: u64,
+}
+
+#[wasm_bindgen]
+pub struct EventShard(Rc<Shard>);
+
+#[wasm_bindgen]
+impl EventShard {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue, env: &JsValue) -> Result<EventShard, JsValue> {
+        let open = || {
+            let sql = Sql::of(state, Kind::Shards);
+            sql.run(CREATE, &[])?;
+            let reached = sql.first("SELECT reached FROM reach", &[])?.and_then(|row| row.integer(0));
+            Ok((sql, reached))
+        };
+        let (sql, reached) = open().map_err(|failure: Failure| js_sys::Error::new(&failure.0))?;
+        let settings = settings::of(env);
+        let shard = Rc::new(Shard {
+            sql,
+            audience: Audience::restore(state, settings.panic_routes),
+            reach: RefCell::new(Reach::restore(reached)),
+            alarm_at: Cell::new(None),
+            checked_at: Cell::new(clock::now()),
+            check_ms: settings.socket_check_ms,
+        });
+        shard.feed_all();
+        Ok(Self(shard))
+    }
+
+    /// `message` is a [`ShardAsk`].
+    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
+        let ask: ShardAsk = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        tasks::turn(|| reply(self.0.answer(ask)))
+    }
+
+    /// Opens a socket; `message` is an [`Open`].
+    pub fn open(&self, message: &str) -> Result<JsValue, JsValue> {
+        let open: Open = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        let shard = self.0.clone();
+        Ok(tasks::promise(
+            async move { shard.open(open).await.map_err(|failure| js_sys::Error::new(&failure.0).into()) },
+        ))
+    }
+
+    pub fn message(&self, socket: &JsValue, text: Option<String>) {
+        if let Some(slot) = self.0.audience.slot(socket) {
+            tasks::turn(|| self.0.audience.message(slot, text.as_deref()));
+        }
+    }
+
+    pub fn closed(&self, socket: &JsValue) {
+        if let Some(slot) = self.0.audience.slot(socket) {
+            self.0.audience.closed(slot);
+        }
+    }
+
+    pub fn alarm(&self) {
+        self.0.alarm_at.set(None);
+        self.0.audience.end_until(clock::now());
+        self.0.arm();
+    }
+}
+
+impl Shard {
+    fn answer(self: &Rc<Self>, ask: ShardAsk) -> Result<ShardReply, Failure> {
+        match ask {
+            ShardAsk::Push { after, page } => self.take(after, &page),
+            ShardAsk::Revoke { principal } => {
+                self.audience.end(&principal);
+                Ok(ShardReply::Done)
+            }
+            ShardAsk::End(gone) => {
+                self.audience.end_with(&gone);
+                Ok(ShardReply::Done)
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, after: Option<u64>, page: &Page) -> Result<ShardReply, Failure> {
+        let stretch = page.stretch()?;
+        let reached = self.reach.borrow().reached();
+        if let Some(reached) = reached.filter(|reached| reached + 1 < page.first_kept) {
+            self.audience.lose(reached, page.first_kept);
+            self.reach.borrow_mut().skip_to(page.first_kept - 1);
+        }
+        let taken = self.reach.borrow_mut().take(after, page.last, !self.audience.is_empty());
+        let sockets = self.audience.len();
+        match taken {
+            Taken::After(from) => {
+                if let Err(failure) = self.keep() {
+                    self.reach.borrow_mut().take_back(from);
+                    return Err(failure);
+                }
+                if page.last > from {
+                    self.audience.end_until(clock::now());
+                    self.audience.broadcast(&stretch.batches, from);
+                    self.feed_all();
+                    self.check_again();
+                }
+                Ok(ShardReply::Reached { reached: from.max(page.last), sockets })
+            }
+            Taken::Lacks(reached) => Ok(ShardReply::Reached { reached, sockets }),
+            Taken::Joining => Ok(ShardReply::Joining),
+            Taken::Gone => {
+                self.keep()?;
+                Ok(ShardReply::Gone)
+            }
+        }
+    }
+
+    /// Writes down how far it is.
+    fn keep(&self) -> Result<(), Failure> {
+        match self.reach.borrow().reached() {
+            Some(reached) => self.sql.run(
+                "INSERT INTO reach (one, reached) VALUES (1, CAST(? AS INTEGER)) \
+                 ON CONFLICT (one) DO UPDATE SET reached = excluded.reached",
+                &[reached.into()],
+            ),
+            None => self.sql.run("DELETE FROM reach", &[]),
+        }
+    }
+
+    async fn open(self: Rc<Self>, open: Open) -> Result<JsValue, Failure> {
+        if self.reach.borrow().reached().is_none() {
+            self.reach.borrow_mut().begin_to_join();
+            let ask = Ask::Join { shard: open.shard, tenant: open.viewer.tenant.clone() };
+            let joined = objects::send(Kind::Events, &open.viewer.tenant, "", &ask, PATIENCE_MS).await;
+            let last = match joined {
+                Ok(Reply::Joined { last }) => Some(last),
+                _ => None,
+            };
+            self.reach.borrow_mut().end_to_join(last);
+            self.keep()?;
+        }
+        let Some(reached) = self.reach.borrow().reached() else {
+            return Err(Failure("the shard could not join the hub".into()));
+        };
+        let after = open.after.unwrap_or(reached);
+        let response =
+            self.audience.accept(open, (after != reached).then_some(after), self.audience.len() < MOST_SOCKETS);
+        self.feed_all();
+        self.arm();
+        Ok(response)
+    }
+
+    fn feed_all(self: &Rc<Self>) {
+        for slot in self.audience.to_be_fed() {
+            let shard = self.clone();
+            tasks::spawn(async move {
+                shard.catch_up(slot).await;
+                shard.audience.fed(slot);
+            });
+        }
+    }
+
+    async fn catch_up(&self, slot: u32) {
+        while let Some(sent) = self.audience.sent(slot) {
+            // Whoever was ahead elsewhere is fed when a push has brought the shard as far.
+            if self.reach.borrow().reached().is_none_or(|reached| reached < sent) {
+                return;
+            }
+            let Ok(stretch) = self.read(sent).await else {
+                self.audience.fail(slot);
+                return;
+            };
+            // As far as live sockets are now, which may be further than when it was asked.
+            let Some(end) = self.reach.borrow().reached() else { return };
+            match self.audience.feed(slot, &stretch, end) {
+                Fed::More => {}
+                Fed::Wait => clock::pause(WAIT_MS).await,
+                Fed::Done => return,
+            }
+        }
+    }
+
+    async fn read(&self, after: u64) -> Result<Stretch, Failure> {
+        if self.reach.borrow().reached() == Some(after) {
+            return Ok(Stretch { batches: Vec::new(), first_kept: 0 });
+        }
+        let tenant = self.audience.tenant().unwrap_or_default();
+        match objects::send(Kind::Events, &tenant, "", &Ask::Read { after }, PATIENCE_MS).await? {
+            Reply::Page(page) => page.stretch(),
+            _ => Err(Failure("the hub answered something else".into())),
+        }
+    }
+
+    /// Looks now and then whether everybody may still look.
+    fn check_again(self: &Rc<Self>) {
+        let now = clock::now();
+        if now.since(self.checked_at.get()) < self.check_ms {
+            return;
+        }
+        self.checked_at.set(now);
+        let shard = self.clone();
+        tasks::spawn(async move {
+            let Some(tenant) = shard.audience.tenant() else { return };
+            if let Ok(snapshot) = snapshot::refreshed(&tenant).await {
+                shard.audience.check(&snapshot);
+            }
+        });
+    }
+
+    /// Wakes when the next credentials end.
+    fn arm(&self) {
+        let due = self.audience.next_end();
+        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
+            self.sql.set_alarm(due);
+            self.alarm_at.set(Some(due));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The hub's side of its shards: who takes part, and what each is still to be sent. See `core/fanout.rs`.
+
+use std::rc::Rc;
+
+use futures_util::future::try_join_all;
+
+use crate::core::fanout::{Heard, Push};
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::{Failure, clock, log, tasks};
+
+use super::Hub;
+use super::messages::{Gone, Page, Reply, ShardAsk, ShardReply, shard_name};
+
+/// A shard that cannot be reached is tried so often before the alarm tries again.
+const TRIES: u32 = 5;
+const TRY_AGAIN_MS: u64 = 5_000;
+/// How long a shard may take to close sockets; who revokes a key waits for it.
+const REVOKE_PATIENCE_MS: u64 = 2_000;
+
+impl Hub {
+    fn name(&self, number: u16) -> String {
+        shard_name(&self.tenant.borrow(), number)
+    }
+
+    pub(super) fn join(self: &Rc<Self>, number: u16, tenant: String) -> Result<Reply, Failure> {
+        self.log.borrow().add_shard(number, &tenant)?;
+        self.tenant.replace(tenant);
+        self.shards.borrow_mut().join(number);
+        Ok(Reply::Joined { last: self.log.borrow().last() })
+    }
+
+    /// Sends every shard what it lacks, unless somebody is at it.
+    pub(super) fn push_out(self: &Rc<Self>) {
+        let last = self.log.borrow().last();
+        for number in self.shards.borrow_mut().lacking(last) {
+            let hub = self.clone();
+            tasks::spawn(async move { hub.push_to(number).await });
+        }
+    }
+
+    async fn push_to(self: Rc<Self>, number: u16) {
+        let mut failures = 0;
+        loop {
+            let last = self.log.borrow().last();
+            let Some(push) = self.shards.borrow_mut().next(number, last) else { return };
+            let heard = match self.push(number, push).await {
+                Ok(ShardReply::Reached { reached, sockets }) => Heard::Reached { reached, sockets },
+                Ok(ShardReply::Gone) => Heard::Gone,
+                Ok(ShardReply::Joining | ShardReply::Done) => Heard::Joining,
+                Err(failure) => {
+                    let detail = failure.0;
+                    log(&format!(
+                        r#"{{"level":"warn","message":"shard waits for events","shard":{number},"detail":{detail:?}}}"#
+                    ));
+                    Heard::Joining
+                }
+            };
+            if self.shards.borrow_mut().heard(number, push.era, heard) {
+                // Should it stay, the shard says again that it is gone.
+                let _ = self.log.borrow().remove_shard(number);
+            }
+            failures = if heard == Heard::Joining { failures + 1 } else { 0 };
+            if failures == TRIES {
+                self.shards.borrow_mut().rest(number);
+                self.push_at.set(Some(clock::now().plus_ms(TRY_AGAIN_MS)));
+                self.arm();
+                return;
+            }
+            if failures > 0 {
+                clock::pause(25 << failures).await;
+            }
+        }
+    }
+
+    async fn push(&self, number: u16, push: Push) -> Result<ShardReply, Failure> {
+        let page = {
+            let log = self.log.borrow();
+            match push.after {
+                Some(after) => log.page(after)?,
+                None => {
+                    Page { batches: Vec::new(), first_kept: log.first_kept()?.unwrap_or(log.next()), last: log.last() }
+                }
+            }
+        };
+        let ask = ShardAsk::Push { after: push.after, page };
+        objects::send(Kind::Shards, &self.name(number), "", &ask, PATIENCE_MS).await
+    }
+
+    /// These credentials have ended: here and at every shard.
+    pub(super) async fn revoke(&self, principal: String) -> Result<Reply, Failure> {
+        self.log.borrow().forget_tickets(&principal)?;
+        self.audience.end(&principal);
+        self.tell_shards(&ShardAsk::Revoke { principal }).await
+    }
+
+    /// So have those that depend on this.
+    pub(super) async fn end(&self, gone: Gone) -> Result<Reply, Failure> {
+        self.log.borrow().forget_tickets_of(|viewer| viewer.ends_with(&gone))?;
+        self.audience.end_with(&gone);
+        self.tell_shards(&ShardAsk::End(gone)).await
+    }
+
+    async fn tell_shards(&self, ask: &ShardAsk) -> Result<Reply, Failure> {
+        let joined: Vec<u16> = self.shards.borrow().joined().collect();
+        try_join_all(joined.iter().map(|number| {
+            let name = self.name(*number);
+            async move { objects::send::<_, ShardReply>(Kind::Shards, &name, "", ask, REVOKE_PATIENCE_MS).await }
+        }))
+        .await?;
+        Ok(Reply::Done)
+    }
+}

@@ -1,0 +1,125 @@
+// A client of the event stream by Server-Sent Events.
+import { setTimeout as later } from "node:timers";
+import { Contract } from "./contract.ts";
+import type { Gateway } from "./gateway.ts";
+
+export type StreamOptions = {
+  /** `/v1/events` without it. */
+  path?: string;
+  query?: Record<string, string>;
+  /** Bearer to show; the admin key without it; null: none. */
+  key?: string | null;
+  /** A single-use ticket, shown in the query instead of a key. */
+  ticket?: string;
+  headers?: Record<string, string>;
+};
+
+export type Stream = {
+  headers: Headers;
+  /** Every event so far, parsed, and the id each came with. */
+  events: any[];
+  ids: string[];
+  /** The first event after the one this gave last that fits, waited for. */
+  next(predicate: (event: any) => boolean, timeoutMs?: number): Promise<any>;
+  /** Settles when there were so many comments. */
+  comment(count: number, timeoutMs: number): Promise<void>;
+  /** Settles when the gateway has ended the stream. */
+  ended: Promise<void>;
+  close(): void;
+};
+
+/** The gateway answered with something else. */
+export class StreamRefused extends Error {
+  readonly status: number;
+
+  constructor(status: number, text: string) {
+    super(`the stream was refused with ${status}: ${text}`);
+    this.status = status;
+  }
+}
+
+/** Opens a stream; rejects with `StreamRefused` when the gateway does not want it. */
+export async function openStream(gateway: Gateway, options: StreamOptions = {}): Promise<Stream> {
+  const query = new URLSearchParams(options.query);
+  if (options.ticket !== undefined) query.set("ticket", options.ticket);
+  const key = options.key !== undefined ? options.key : options.ticket !== undefined ? null : gateway.adminKey;
+  const path = `${options.path ?? "/v1/events"}${query.size > 0 ? `?${query}` : ""}`;
+  const response = await gateway.open("GET", path, { key, headers: { accept: "text/event-stream", ...options.headers } });
+  if (response.status !== 200 || !response.body) throw new StreamRefused(response.status, await response.text());
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+
+  const events: any[] = [];
+  const ids: string[] = [];
+  const waiting = new Set<() => void>();
+  let comments = 0;
+  let given = 0;
+  let violation: unknown;
+  const take = (frame: string) => {
+    const fields = frame.split("\n").map((line) => /^([a-z]*):(?: ?)(.*)$/.exec(line) ?? ["", "", line]);
+    comments += fields.filter(([, name]) => name === "").length;
+    const of = (wanted: string) => fields.find(([, name]) => name === wanted)?.[2];
+    const data = of("data");
+    if (data === undefined) return;
+    events.push(JSON.parse(data));
+    ids.push(of("id") ?? "");
+    try {
+      Contract.load()?.checkEvent(events.at(-1));
+    } catch (error) {
+      violation ??= error;
+    }
+  };
+  let over = false;
+  const ended = (async () => {
+    let rest = "";
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        rest += value;
+        const frames = rest.split("\n\n");
+        rest = frames.pop() ?? "";
+        frames.forEach(take);
+        for (const look of [...waiting]) look();
+      }
+    } finally {
+      over = true;
+      for (const look of [...waiting]) look();
+    }
+  })();
+  // Whoever waits for it hears of a failure; nobody else has to.
+  ended.catch(() => {});
+
+  const until = <T>(find: () => T | undefined, timeoutMs: number) =>
+    new Promise<T>((resolve, reject) => {
+      const settle = (act: () => void) => {
+        clearTimeout(timer);
+        waiting.delete(look);
+        act();
+      };
+      const look = () => {
+        if (violation) return settle(() => reject(violation));
+        const found = find();
+        if (found !== undefined) return settle(() => resolve(found));
+        if (over) settle(() => reject(new Error("the stream ended before")));
+      };
+      const timer = later(() => settle(() => reject(new Error(`nothing in ${timeoutMs} ms; ${events.length} events`))), timeoutMs);
+      waiting.add(look);
+      look();
+    });
+
+  return {
+    headers: response.headers,
+    events,
+    ids,
+    ended,
+    next: (predicate, timeoutMs = 10_000) =>
+      until(() => {
+        const at = events.findIndex((event, index) => index >= given && predicate(event));
+        if (at < 0) return undefined;
+        given = at + 1;
+        return events[at];
+      }, timeoutMs),
+    comment: async (count, timeoutMs) => void (await until(() => comments >= count || undefined, timeoutMs)),
+    close: () => void reader.cancel().catch(() => {}),
+  };
+}
