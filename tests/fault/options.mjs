@@ -5,13 +5,16 @@ import { parseArgs } from "node:util";
 /**
  * What one part does: with `kills`, and with `proxied` through the proxy, for `minutes` where nothing is killed.
  * @typedef {{ name: string, kills: number, contexts: number, proxied: boolean, minutes: number, clients: number, seed: number }} Part
+ * Many sockets.
+ * @typedef {{ sockets: true, seed: number }} Sockets
  * The simulation of the core, over so many seeds.
  * @typedef {{ seeds: number }} Simulated
  */
 
-export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, then the simulation
+export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, many sockets, then the simulation
 npm run fault -- --kills 6           only kills
 npm run fault -- --proxy             only the proxy
+npm run fault -- --sockets           only many sockets
 npm run fault -- --seeds 100000      only the simulation of the core
 npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and service
 
@@ -20,6 +23,7 @@ npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and s
   --proxy       between gateway and service: a closed port, resets, drips, storms of 429 and 503, wrong lengths,
                 answers that never end or come too late
   --minutes N   how long the proxy is at it when nothing is killed (3)
+  --sockets     5,000 sockets over hub and shards, of which 1,000 break; sleep; one of 1,000 that does not read
   --seeds N     worlds the simulation of the core runs, one for each seed (1000000)
   --clients N   clients at a time; every other one sends an Idempotency-Key and repeats what failed (24)
   --seed N      for the choices of clients, service, killer and proxy; times still differ from run to run
@@ -36,14 +40,14 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {(Part | Simulated)[] | null} null when only help was asked for */
+/** @param {string[]} args @returns {(Part | Sockets | Simulated)[] | null} null when only help was asked for */
 export function readOptions(args) {
   const text = /** @type {const} */ ({ type: "string" });
   const { values } = parseArgs({
     args,
     options: {
       kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text,
-      proxy: { type: "boolean" }, help: { type: "boolean" },
+      proxy: { type: "boolean" }, sockets: { type: "boolean" }, help: { type: "boolean" },
     },
   });
   if (values.help) return null;
@@ -57,11 +61,12 @@ export function readOptions(args) {
   };
   const through = { ...common, kills: 0, contexts: 0, minutes: number(values.minutes, 3, "minutes", 600), name: "proxy", proxied: true };
   const simulated = { seeds: number(values.seeds, 1_000_000, "seeds", 1_000_000_000) };
-  const also = values.seeds === undefined ? [] : [simulated];
+  const many = { sockets: /** @type {const} */ (true), seed: common.seed };
+  const also = [...(values.sockets ? [many] : []), ...(values.seeds === undefined ? [] : [simulated])];
   if (kills !== undefined) return [{ ...killing, name: proxy ? "kills-proxy" : "kills", proxied: proxy }, ...also];
   if (proxy) return [through, ...also];
   if (also.length > 0) return also;
-  return [{ ...killing, name: "kills", proxied: false }, through, simulated];
+  return [{ ...killing, name: "kills", proxied: false }, through, many, simulated];
 }
 
 /** @typedef {(below: number) => number} Dice a whole number from 0 to below `below` */

@@ -91,23 +91,22 @@ function proxyFigures(outcome, all) {
   ];
 }
 
-/** Keeps the figures as JSON; gives where. @param {Outcome} outcome @param {Rows} rows */
-function keep({ part, violations, circuit, periods }, rows) {
-  mkdirSync(RESULTS, { recursive: true });
-  const path = join(RESULTS, `${part.name}-${part.seed}.json`);
-  const kept = { at: new Date().toISOString(), part, figures: Object.fromEntries(rows), violations, circuit, storms: periods };
-  writeFileSync(path, `${JSON.stringify(kept, null, 2)}\n`);
-  return path;
-}
-
-/** Prints the table and the first violations, and keeps all of it. @param {Outcome} outcome */
-export function printFigures(outcome) {
-  const rows = figures(outcome);
+/** Prints a table and the first violations, and keeps all of it as JSON. @param {string} name @param {object} part @param {Rows} rows @param {string[]} violations @param {object} [more] */
+export function keepFigures(name, part, rows, violations, more = {}) {
   const width = Math.max(...rows.map(([name]) => name.length));
   process.stdout.write(`\n${rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")}\n\n`);
-  say(`kept in ${keep(outcome, rows)}`);
-  const { violations } = outcome;
+  mkdirSync(RESULTS, { recursive: true });
+  const path = join(RESULTS, `${name}.json`);
+  const kept = { at: new Date().toISOString(), part, figures: Object.fromEntries(rows), violations, ...more };
+  writeFileSync(path, `${JSON.stringify(kept, null, 2)}\n`);
+  say(`kept in ${path}`);
   for (const violation of violations.slice(0, LISTED)) process.stdout.write(`  ${violation}\n`);
   if (violations.length > LISTED) process.stdout.write(`  … and ${violations.length - LISTED} more\n`);
   say(violations.length === 0 ? "nothing was violated" : "FAILED");
+}
+
+/** @param {Outcome} outcome */
+export function printFigures(outcome) {
+  const { part, violations, circuit, periods } = outcome;
+  keepFigures(`${part.name}-${part.seed}`, part, figures(outcome), violations, { circuit, storms: periods });
 }

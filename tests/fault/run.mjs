@@ -2,7 +2,8 @@
 // `npm run fault`: kills `npm start` (npm, wrangler, workerd: the whole process group) with SIGKILL again and again under
 // load and restarts it on the same folder; then puts a proxy between gateway and service that does what networks do.
 // In the end three witnesses are compared: what clients were told, what the service saw, what the event stream said.
-// witness.mjs has what is held against them. Last the core alone is simulated, over many seeds. `npm run fault -- --help`.
+// witness.mjs has what is held against them. Then thousands of sockets watch, and last the core alone is simulated, over
+// many seeds. `npm run fault -- --help`.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -44,13 +45,19 @@ async function main() {
   }
   const { runTrial } = await import("./trial.mjs");
   const { runSeeds } = await import("./seeds.mjs");
+  const { runSockets } = await import("./sockets.mjs");
   /** @type {Set<() => void>} */
   const undo = new Set();
   cleanUp(undo);
   let good = true;
   /** @param {() => void} one */
   const atExit = (one) => void undo.add(one);
-  for (const part of parts) good = (await ("seeds" in part ? runSeeds(part, atExit) : runTrial(part, atExit))) && good;
+  /** @param {typeof parts[0]} part */
+  const runPart = (part) => {
+    if ("seeds" in part) return runSeeds(part, atExit);
+    return "sockets" in part ? runSockets(part, atExit) : runTrial(part, atExit);
+  };
+  for (const part of parts) good = (await runPart(part)) && good;
   // Exits by itself: sockets to a killed gateway and the service's may still be open.
   process.exit(good ? 0 : 1);
 }

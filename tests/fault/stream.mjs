@@ -40,10 +40,13 @@ export function readStream(gateway) {
     opened.on("message", (text) => {
       // What is still in the pipe of a connection that was given up comes again on the next.
       if (opened !== socket || stopped) return;
+      if (String(text) === "pong") return;
       const message = JSON.parse(text.toString());
       if (message.specversion === undefined) return;
       const { id, sequence, type, subject, time } = message;
       if (type === "stream.gap") faults.push(`the stream has a gap: ${JSON.stringify(message.data)}`);
+      // Shows that it reads.
+      if (events.length % 200 === 199) opened.send("ping");
       events.push({ id, sequence, type, subject, at: Date.parse(time), data: type.startsWith("service.") ? message.data : null, connection: stream.connections });
     });
     // An error is followed by a close.

@@ -1,0 +1,205 @@
+// @ts-check
+// A crowd of watchers by WebSocket, each with what it has to see and what it saw.
+import { setTimeout as pause } from "node:timers/promises";
+import WebSocket from "ws";
+
+/** @typedef {import("../support/gateway.ts").Gateway} Gateway */
+/** @typedef {{ type: string, service: string | undefined, sequence: number }} Told */
+
+/** How many are opened at a time. */
+const OPENING = 25;
+const OPEN_MS = 60_000;
+/** A ping after so many messages shows that they were read. */
+const PING_AFTER = 200;
+
+/** What watchers ask for, and what fits. @type {{ query: Record<string, string>, fits: (told: Told) => boolean }[]} */
+const WISHES = [
+  { query: { types: "context.completed" }, fits: ({ type }) => type === "context.completed" },
+  { query: { types: "context.created,context.completed" }, fits: ({ type }) => type === "context.created" || type === "context.completed" },
+  { query: { types: "context.comp*", owner: "me" }, fits: ({ type }) => type === "context.completed" },
+  { query: { types: "context.completed", service: "small" }, fits: ({ type, service }) => type === "context.completed" && service === "small" },
+];
+
+/** @param {Gateway} gateway @param {Record<string, string>} query */
+function connect(gateway, query) {
+  const url = new URL(`/v1/events?${new URLSearchParams(query)}`, gateway.url.replace("http", "ws"));
+  return new WebSocket(url, "cloudevents.json", {
+    headers: { authorization: `Bearer ${gateway.adminKey}` }, handshakeTimeout: OPEN_MS,
+  });
+}
+
+/** The whole log after a sequence, as one that sees everything is told it. @param {Gateway} gateway @param {number} after @param {number} timeoutMs */
+async function readLog(gateway, after, timeoutMs) {
+  /** @type {Told[]} */
+  const log = [];
+  let heardAt = Date.now();
+  const socket = connect(gateway, { after: String(after) });
+  let unread = 0;
+  socket.on("message", (data) => {
+    if (String(data) === "pong") return;
+    const event = JSON.parse(String(data));
+    log.push({ type: event.type, service: event.data.service, sequence: Number(event.sequence) });
+    heardAt = Date.now();
+    if (++unread % PING_AFTER === 0) socket.send("ping");
+  });
+  await new Promise((resolve, reject) => socket.on("open", resolve).on("error", reject));
+  const end = Date.now() + timeoutMs;
+  // Nothing is published meanwhile: when it has been silent for a while, that was all.
+  while (Date.now() - heardAt < 1500 && Date.now() < end) await pause(50);
+  socket.close();
+  return log;
+}
+
+/**
+ * Opens so many. What is wrong with what they see goes into `violations`.
+ * @param {Gateway} gateway @param {number} count @param {string[]} violations @param {{ service?: string }} [only]
+ */
+export async function openCrowd(gateway, count, violations, { service } = {}) {
+  const wishes = service === undefined ? WISHES : [{
+    query: { types: "context.completed", service },
+    fits: (/** @type {Told} */ told) => told.type === "context.completed" && told.service === service,
+  }];
+  /** @type {number[]} */
+  let delays = [];
+  let stopped = false;
+
+  class Watcher {
+    /** @param {number} number */
+    constructor(number) {
+      this.number = number;
+      this.wish = /** @type {typeof WISHES[0]} */ (wishes[number % wishes.length]);
+      /** @type {number[]} */
+      this.seen = [];
+      this.begin = 0;
+      this.unread = 0;
+      /** @type {WebSocket | undefined} */
+      this.socket = undefined;
+      this.code = 0;
+      this.wanted = true;
+    }
+
+    /** @param {number} after */
+    async open(after) {
+      const socket = connect(gateway, { ...this.wish.query, after: String(after) });
+      this.socket = socket;
+      this.wanted = true;
+      socket.on("message", (/** @type {Buffer} */ data) => {
+        // What is still in the pipe of a connection that was given up comes again on the next.
+        if (socket !== this.socket || !this.wanted || data.length === 4) return;
+        const event = JSON.parse(data.toString("latin1"));
+        this.seen.push(Number(event.sequence));
+        delays.push(Date.now() - Date.parse(event.time));
+        if (++this.unread % PING_AFTER === 0) socket.send("ping");
+      });
+      socket.on("close", (code, reason) => {
+        if (socket !== this.socket || stopped) return;
+        this.code = code;
+        if (this.wanted) violations.push(`watcher ${this.number} was closed with ${code} ${reason}`);
+      });
+      await new Promise((resolve, reject) => {
+        socket.once("open", resolve);
+        socket.on("error", reject);
+      });
+    }
+
+    async comeBack() {
+      const socket = this.socket;
+      this.wanted = false;
+      const last = this.seen.at(-1) ?? this.begin;
+      if (this.number % 2) socket?.terminate();
+      else socket?.close();
+      await this.open(last);
+    }
+  }
+
+  /** Where the log ends now. */
+  const begin = (await readLog(gateway, 0, OPEN_MS)).at(-1)?.sequence ?? 0;
+  const watchers = Array.from({ length: count }, (_, number) => new Watcher(number));
+  let next = 0;
+  await Promise.all(Array.from({ length: Math.min(OPENING, count) }, async () => {
+    for (let watcher = watchers[next++]; watcher; watcher = watchers[next++]) {
+      watcher.begin = begin;
+      await watcher.open(begin);
+    }
+  }));
+
+  return {
+    /** Waits until everybody has what fits, and looks whether that was all, once and in order. @param {number} timeoutMs */
+    async complete(timeoutMs) {
+      const log = await readLog(gateway, begin, timeoutMs);
+      log.forEach(({ sequence }, at) => {
+        if (sequence !== begin + 1 + at) violations.push(`the log has ${sequence} where ${begin + 1 + at} belongs`);
+      });
+      const expected = new Map(wishes.map((wish) => [wish, log.filter(wish.fits).map(({ sequence }) => sequence)]));
+      const end = Date.now() + timeoutMs;
+      const lacking = () => watchers.filter(({ wish, seen }) => seen.length < (expected.get(wish)?.length ?? 0));
+      while (lacking().length > 0 && Date.now() < end) await pause(100);
+      for (const { number, wish, seen } of watchers) {
+        const all = expected.get(wish) ?? [];
+        const at = all.findIndex((sequence, place) => seen[place] !== sequence);
+        if (at >= 0 || seen.length !== all.length) {
+          violations.push(`watcher ${number} has ${seen.length} events of ${all.length}; the first that differs is number ${at}`);
+        }
+      }
+    },
+    /** So many times one leaves and comes back where it was. @param {number} times @param {import("./options.mjs").Dice} roll */
+    async disconnect(times, roll) {
+      let left = times;
+      const busy = new Set();
+      await Promise.all(Array.from({ length: 10 }, async () => {
+        while (left > 0) {
+          const watcher = /** @type {Watcher} */ (watchers[roll(watchers.length)]);
+          if (busy.has(watcher)) continue;
+          left -= 1;
+          busy.add(watcher);
+          await watcher.comeBack();
+          busy.delete(watcher);
+          await pause(roll(100));
+        }
+      }));
+    },
+    /** Delays of events since this was asked last. */
+    delays() {
+      const sorted = Float64Array.from(delays).sort();
+      delays = [];
+      const at = (/** @type {number} */ share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+      return `${at(0.5)} ms, ${at(0.99)} ms`;
+    },
+    most: () => watchers.reduce((most, { seen }) => Math.max(most, seen.length), 0),
+    stopReading() {
+      for (const watcher of watchers) {
+        watcher.wanted = false;
+        watcher.socket?.pause();
+      }
+    },
+    /** Reads again, to find that it was cut off; gives the code, and resumes. @param {number} timeoutMs */
+    async readAgain(timeoutMs) {
+      const [watcher] = watchers;
+      if (!watcher) return 0;
+      watcher.wanted = true;
+      // What it was sent before it was cut off counts; that it is cut off is no violation.
+      const { socket } = watcher;
+      const code = await new Promise((resolve) => {
+        watcher.socket = undefined;
+        socket?.on("message", (/** @type {Buffer} */ data) => void watcher.seen.push(Number(JSON.parse(data.toString("latin1")).sequence)));
+        socket?.on("close", resolve);
+        socket?.resume();
+        setTimeout(() => resolve(0), timeoutMs).unref();
+      });
+      await watcher.open(watcher.seen.at(-1) ?? begin);
+      return /** @type {number} */ (code);
+    },
+    async close() {
+      stopped = true;
+      await Promise.all(watchers.map(({ socket }) => new Promise((resolve) => {
+        if (!socket || socket.readyState === WebSocket.CLOSED) return resolve(undefined);
+        const impatient = setTimeout(() => socket.terminate(), 3000);
+        socket.on("close", () => {
+          clearTimeout(impatient);
+          resolve(undefined);
+        });
+        socket.close(1000);
+      })));
+    },
+  };
+}
