@@ -30,6 +30,8 @@ const isPublic = ({ described }: Operation) => described.security?.length === 0;
 
 /** OAuth has its own form of bodies and refusals; tests/oauth.test.ts holds it to that. */
 const isOAuth = ({ path }: Operation) => path.startsWith("/oauth/");
+/** And MCP answers as JSON-RPC does; tests/mcp.test.ts. */
+const isMcp = ({ path }: Operation) => path.startsWith("/mcp");
 
 /** What a `$ref` within openapi.json leads to, or the value itself. */
 function follow(value: Json): Json {
@@ -228,7 +230,7 @@ test("every_problem_has_the_code_and_the_status_of_the_code", () => {
   for (const operation of operations) {
     for (const [status, response] of Object.entries<Json>(operation.described.responses)) {
       if (Number(status) < 400) continue;
-      if (isOAuth(operation) && !follow(response).content["application/problem+json"]) continue;
+      if ((isOAuth(operation) || isMcp(operation)) && !follow(response).content["application/problem+json"]) continue;
       const { code, status: told } = follow(response).content["application/problem+json"].schema.properties;
       assert.equal(told.const, Number(status));
       for (const word of code.enum ?? [code.const]) assert.equal(statusOf.get(word), Number(status), word);
@@ -384,7 +386,7 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
 test("every_operation_with_a_body_refuses_what_it_cannot_read_and_members_it_does_not_know", async () => {
   // What a token opens reads no body for one it does not know: see callbacks.test.ts.
   const reads = ({ path, described }: Operation) => described.requestBody && !path.endsWith("{token}");
-  for (const operation of operations.filter((one) => reads(one) && !isOAuth(one))) {
+  for (const operation of operations.filter((one) => reads(one) && !isOAuth(one) && !isMcp(one))) {
     const send = (body: string, type = "application/json") =>
       gateway.request(operation.method.toUpperCase(), filled(operation), {
         body,

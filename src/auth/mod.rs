@@ -94,16 +94,50 @@ pub fn origin_of(request: &Request, settings: &Settings) -> String {
     url.get(..end).unwrap_or_default().to_string()
 }
 
-/// `own`: the issuer the gateway is itself, where a client can learn how to get a token (RFC 9728 §5.1).
-fn unauthenticated(presented: bool, own: Option<&str>) -> Problem {
+/// The gateway as an issuer, and the resource that is asked of it: its API, or the MCP endpoint at this path.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'o> {
+    pub origin: &'o str,
+    pub path: &'o str,
+}
+
+impl Own<'_> {
+    /// What a token has to be for (RFC 8707).
+    fn audience(&self) -> String {
+        format!("{}{}", self.origin, self.path)
+    }
+
+    /// Where a client can learn how to get a token (RFC 9728 §3.1).
+    fn metadata(&self) -> String {
+        format!("{}/.well-known/oauth-protected-resource{}", self.origin, self.path)
+    }
+}
+
+/// The MCP endpoint that a request is for; nothing for the API.
+fn resource_path(request: &Request) -> &str {
+    let url = request.url();
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let rest = url.get(after_scheme..).unwrap_or_default();
+    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    if path == "/mcp" || path.starts_with("/mcp/") { path } else { "" }
+}
+
+/// Where a client can learn how to get a token for what it asks for.
+pub fn metadata_of(request: &Request, settings: &Settings) -> String {
+    Own { origin: &origin_of(request, settings), path: resource_path(request) }.metadata()
+}
+
+/// `own`: where a client can learn how to get a token (RFC 9728 §5.1).
+fn unauthenticated(presented: bool, own: Option<Own<'_>>) -> Problem {
     let (detail, mut challenge) = if presented {
         ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#.to_string())
     } else {
         ("Send an API key as Authorization: Bearer <key>.", "Bearer".to_string())
     };
-    if let Some(origin) = own {
+    if let Some(own) = own {
         let comma = if presented { "," } else { "" };
-        challenge.push_str(&format!(r#"{comma} resource_metadata="{origin}/.well-known/oauth-protected-resource""#));
+        challenge.push_str(&format!(r#"{comma} resource_metadata="{}""#, own.metadata()));
     }
     Problem::new(Code::Unauthenticated, detail).with_header("WWW-Authenticate", challenge)
 }
@@ -207,8 +241,8 @@ pub async fn authenticate(
             "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: npx wrangler secret put ADMIN_KEY",
         ));
     };
-    let own = settings.oauth.then(|| origin_of(request, settings));
-    let own = own.as_deref();
+    let origin = settings.oauth.then(|| origin_of(request, settings));
+    let own = origin.as_deref().map(|origin| Own { origin, path: resource_path(request) });
     let presented = presented(request).ok_or_else(|| unauthenticated(false, own))?;
     recognize(presented, admin_key, own, age).await
 }
@@ -217,7 +251,7 @@ pub async fn authenticate(
 pub async fn recognize(
     presented: &str,
     admin_key: &str,
-    own: Option<&str>,
+    own: Option<Own<'_>>,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Problem> {
     // One comparison for every text that is no key: what is presented decides nothing else.
@@ -244,7 +278,7 @@ pub async fn recognize(
 }
 
 /// Who presents a token. Issuers belong to the deployment: its first tenant's registry has them.
-async fn by_token(text: &str, own: Option<&str>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
+async fn by_token(text: &str, own: Option<Own<'_>>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
     let mut issuers = taken(FIRST_TENANT, age).await?;
     let mut found = tokens::principal(text, &issuers, own, age).await;
     // One made a moment ago elsewhere is good here too. And a tenant's stores confirm the tenant's revision, not this one.

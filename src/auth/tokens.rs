@@ -17,7 +17,7 @@ use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, crypto};
 
-use super::{Age, FIRST_TENANT, Principal, is_tenant, key_sets, own, taken};
+use super::{Age, FIRST_TENANT, Own, Principal, is_tenant, key_sets, own, taken};
 
 /// More than these are forgotten together: it is rare, and each costs one verification.
 const MOST_REMEMBERED: usize = 2_000;
@@ -66,10 +66,12 @@ async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<R
 pub async fn principal(
     text: &str,
     issuers: &Rc<Snapshot>,
-    own: Option<&str>,
+    own: Option<Own<'_>>,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Refused> {
-    let digest: [u8; 32] = Sha256::digest(text).into();
+    // What it is good for at one resource says nothing of another.
+    let path = own.map_or("", |own| own.path);
+    let digest: [u8; 32] = Sha256::new().chain_update(text).chain_update("\n").chain_update(path).finalize().into();
     let now = clock::now();
     if let Some((principal, revision)) = remembered(&digest, issuers.revision, now) {
         let own = registry_of(&principal.tenant, issuers, age).await?;
@@ -79,8 +81,8 @@ pub async fn principal(
     }
     let token = parse(text)?;
     let said = token.issuer().ok_or(Refused::Issuer)?;
-    if let Some(origin) = own.filter(|origin| *origin == said) {
-        let (claims, until) = own::claims(&token, origin, origin).await?;
+    if let Some(own) = own.filter(|own| own.origin == said) {
+        let (claims, until) = own::claims(&token, own.origin, &own.audience()).await?;
         let own = registry_of(&claims.tenant, issuers, age).await?;
         let principal = own::principal(issuers, &own, &claims, until)?;
         remember(digest, &principal, [issuers.revision, own.revision], until);

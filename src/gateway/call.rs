@@ -122,6 +122,16 @@ impl Call {
 
     /// The whole JSON body, checked.
     pub async fn json_body(&self) -> Result<Vec<u8>, Problem> {
+        let body = self.json_bytes().await?;
+        json::check(&body, MAX_DEPTH).map_err(|invalid| Problem {
+            errors: vec![invalid.fault()],
+            ..Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}."))
+        })?;
+        Ok(body)
+    }
+
+    /// The whole body, of which its sender says that it is JSON.
+    pub async fn json_bytes(&self) -> Result<Vec<u8>, Problem> {
         let content_type = self.request.header("content-type").unwrap_or_default();
         let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if !(media == "application/json" || media.starts_with("application/") && media.ends_with("+json")) {
@@ -129,7 +139,7 @@ impl Call {
                 .with_header("Accept", "application/json"));
         }
         let body = self.request.body(MAX_BODY_BYTES, self.settings.body_timeout_ms).await;
-        let body = body.map_err(|unread| match unread {
+        body.map_err(|unread| match unread {
             Unread::TooLarge => {
                 Problem::new(Code::PayloadTooLarge, format!("The body may have at most {MAX_BODY_BYTES} bytes."))
             }
@@ -138,12 +148,7 @@ impl Call {
                 Problem::new(Code::RequestTimeout, format!("The body has to be here within {seconds} seconds."))
             }
             Unread::Broken(failure) => broken(failure),
-        })?;
-        json::check(&body, MAX_DEPTH).map_err(|invalid| Problem {
-            errors: vec![invalid.fault()],
-            ..Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}."))
-        })?;
-        Ok(body)
+        })
     }
 
     /// As [`Call::json_body`]; without a body an empty object.

@@ -8,7 +8,7 @@ use super::call::Call;
 const EXPOSED: &str = "Location, Retry-After, RateLimit, RateLimit-Policy, ETag, Link, WWW-Authenticate, \
     Idempotency-Replayed, traceparent, Server-Timing, Preference-Applied, X-Request-Id";
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, \
-    Last-Event-ID, Prefer, X-API-Key, X-Request-Id, traceparent, tracestate";
+    Last-Event-ID, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Prefer, X-API-Key, X-Request-Id, traceparent, tracestate";
 
 fn allowed(call: &Call) -> Option<&str> {
     let origin = call.request.header("origin")?;

@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod lists;
 mod log_line;
+mod mcp;
 mod measured;
 mod meta;
 mod oauth;

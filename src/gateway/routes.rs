@@ -11,8 +11,8 @@ use crate::platform::clock;
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
-    audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, limits, lists, measured,
-    meta, oauth, roles, schedules, services, tenants, usage, webhooks,
+    audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, limits, lists, mcp,
+    measured, meta, oauth, roles, schedules, services, tenants, usage, webhooks,
 };
 
 /// A path, with what it names.
@@ -62,6 +62,8 @@ enum Route<'p> {
     Tickets,
     WhoAmI,
     Costs,
+    Mcp,
+    McpService(&'p str),
     Panic(&'p str),
 }
 
@@ -115,7 +117,9 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         [".well-known" | "oauth", ..] if call.settings.oauth => Route::OAuth(oauth::find(&segments)?),
         // What registers the demonstration, which a deployment may not want.
         ["demo.json"] if !call.settings.demo => return None,
-        ["v1", ..] | ["panic", ..] => return None,
+        ["mcp"] => Route::Mcp,
+        ["mcp", service] => Route::McpService(service),
+        ["v1", ..] | ["panic", ..] | ["mcp", ..] => return None,
         _ => Route::Console,
     })
 }
@@ -134,7 +138,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) => "POST",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
-        Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
+        Route::KeyRotate(_) | Route::Tickets | Route::Mcp | Route::McpService(_) | Route::Panic(_) => "POST",
         Route::ServiceHeartbeat(_) | Route::ServiceCheck(_) | Route::ServiceRotateSecret(_) => "POST",
         Route::Service(_) => "GET, PUT, PATCH, DELETE",
         Route::Key(_) => "GET, DELETE",
@@ -149,6 +153,11 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
     let Some(route) = find(&call.path, call) else {
         return Err(Problem::not_found("path"));
     };
+    if matches!(route, Route::Mcp | Route::McpService(_))
+        && let Some(refusal) = mcp::foreign(call)
+    {
+        return Ok(refusal);
+    }
     let method = call.method();
     let allowed = methods(&route);
     if !allowed.split(", ").any(|known| known == method) {
@@ -162,6 +171,8 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Callback(token), "POST") => return callbacks::post(call, token).await,
         (Route::OAuth(endpoint), _) => return oauth::serve(call, endpoint).await,
+        (Route::Mcp, "POST") => return Ok(mcp::serve(call, None).await),
+        (Route::McpService(id), "POST") => return Ok(mcp::serve(call, Some(id)).await),
         (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }

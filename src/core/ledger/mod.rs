@@ -453,10 +453,14 @@ impl<S: Shelf> Ledger<S> {
         live.map_or_else(|| self.shelf.done(id), |live| Ok(Some(live)))
     }
 
-    /// Whether there is something to wait for: it has not ended, and unless `to_the_end` asks nobody for input.
-    pub fn goes_on(&self, id: &ContextId, to_the_end: bool) -> Result<bool, Broken> {
+    /// Whether there is something to wait for: it has not ended, unless `to_the_end` asks nobody for input, and its
+    /// service has told of no progress after the event of number `news_after`.
+    pub fn goes_on(&self, id: &ContextId, to_the_end: bool, news_after: Option<u64>) -> Result<bool, Broken> {
         let head = if self.ended.contains(id) { None } else { self.shelf.live_head(id)? };
-        Ok(head.is_some_and(|head| to_the_end || head.status != Status::InputRequired))
+        let is_news = |head: &Head| {
+            news_after.is_some_and(|after| head.progress.as_ref().is_some_and(|progress| progress.event > after))
+        };
+        Ok(head.is_some_and(|head| (to_the_end || head.status != Status::InputRequired) && !is_news(&head)))
     }
 
     pub fn cancel(&mut self, id: &ContextId, now: Timestamp) -> Result<Cancelling, Broken> {

@@ -10,6 +10,7 @@ pub mod header;
 pub mod message;
 pub mod mirror;
 pub mod origin;
+pub mod outcome;
 pub mod reply;
 pub mod tool;
 

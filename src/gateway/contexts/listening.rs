@@ -169,7 +169,7 @@ impl Following {
         let id = self.id.clone();
         let to_the_end = told == Some(Status::InputRequired);
         let milliseconds = if told.is_none() { 0 } else { SILENT_MS };
-        let wait = Ask::Wait { id, milliseconds, to_the_end };
+        let wait = Ask::Wait { id, milliseconds, to_the_end, news_after: None };
         match ask_decided(&self.tenant, &self.id, &mut self.snapshot, wait).await? {
             Reply::Context(found) => Ok(Some(found)),
             _ => Ok(None),

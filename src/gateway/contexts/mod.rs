@@ -6,6 +6,8 @@ mod input;
 mod listening;
 mod waiting;
 
+use std::rc::Rc;
+
 use serde_json::value::RawValue;
 
 use crate::auth;
@@ -18,7 +20,9 @@ use crate::core::request::NewContext;
 use crate::core::service::Transport;
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
-use crate::platform::log;
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::settings::Settings;
+use crate::platform::{Failure, log};
 use crate::transport;
 
 use super::answer::{Answer, JSON, internal};
@@ -26,11 +30,11 @@ use super::call::{Call, Caller};
 
 use waiting::{MOST_WAIT, applied, whole};
 
-pub use create::create;
+pub use create::{create, make};
 pub use input::input;
 
 /// The context, if the caller may see it; else the same answer as for one that is not there.
-async fn visible(
+pub async fn visible(
     call: &Call,
     caller: &mut Caller,
     id: &str,
@@ -60,8 +64,13 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     caller.principal.require("contexts:read")?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
         let milliseconds = u64::from(seconds) * 1000;
-        (_, found) =
-            visible(call, &mut caller, id.as_str(), |id| Ask::Wait { id, milliseconds, to_the_end: true }).await?;
+        (_, found) = visible(call, &mut caller, id.as_str(), |id| Ask::Wait {
+            id,
+            milliseconds,
+            to_the_end: true,
+            news_after: None,
+        })
+        .await?;
     }
     let result = found.result.as_deref().map(RawValue::get);
     let mut answer = Answer::text(200, JSON, whole(&found.view, found.parameters.get(), result));
@@ -96,21 +105,49 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
 
 /// Lets the service that works on it in the background know, after the answer.
 fn tell_service(call: &Call, caller: &Caller, id: ContextId, background: Background) {
-    let (snapshot, tenant) = (caller.snapshot.clone(), caller.principal.tenant.clone());
-    let (settings, origin) = (call.settings.clone(), call.origin.clone());
-    call.keep_running(async move {
+    let (stopping, snapshot) = (Stopping::of(call, caller), caller.snapshot.clone());
+    call.keep_running(async move { stopping.tell(&snapshot, &id, &background).await });
+}
+
+/// Whose contexts are stopped, and where their services may be told of it.
+pub struct Stopping {
+    pub tenant: String,
+    settings: Rc<Settings>,
+    origin: String,
+}
+
+impl Stopping {
+    pub fn of(call: &Call, caller: &Caller) -> Self {
+        let tenant = caller.principal.tenant.clone();
+        Self { tenant, settings: call.settings.clone(), origin: call.origin.clone() }
+    }
+
+    async fn tell(&self, snapshot: &Snapshot, id: &ContextId, background: &Background) {
         let Some(entry) = snapshot.service(&background.service) else { return };
         let Transport::Http { url } = &entry.service().transport else { return };
         let named = transport::http::named_at(url, background.location.as_deref());
-        let address = named.and_then(|named| settings.may_call(&named, Some(&origin)).ok());
-        match (address, entry.secrets(&tenant).await) {
-            (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, &id).await,
+        let address = named.and_then(|named| self.settings.may_call(&named, Some(&self.origin)).ok());
+        match (address, entry.secrets(&self.tenant).await) {
+            (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, id).await,
             (None, _) => log(r#"{"level":"warn","message":"cancellation not told","detail":"its address is refused"}"#),
             (_, Err(failure)) => {
                 log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
             }
         }
-    });
+    }
+
+    /// Cancels a context and lets its service know; nothing when there is none.
+    pub async fn stop(&self, snapshot: &mut Rc<Snapshot>, id: &ContextId) -> Result<Option<CancelOutcome>, Failure> {
+        match ask_decided(&self.tenant, id, snapshot, Ask::Cancel { id: id.clone() }).await? {
+            Reply::Cancelled { outcome, background, .. } => {
+                if let Some(background) = background {
+                    self.tell(snapshot, id, &background).await;
+                }
+                Ok(Some(outcome))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// A new context from an ended one: the same work, decided anew.

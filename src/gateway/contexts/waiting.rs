@@ -132,7 +132,7 @@ pub(super) async fn waited(
 ) -> Result<Option<Told>, Problem> {
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
-    let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false };
+    let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false, news_after: None };
     match ask_decided(&caller.principal.tenant, id, &mut snapshot, wait).await.map_err(internal)? {
         Reply::Context(found) => {
             let Found { view, parameters, result, ended, .. } = *found;

@@ -119,7 +119,12 @@ impl Store {
             Say::Beat { lease_ms, progress } => Callback::Beat { lease_ms, progress },
         };
         let (now, random) = (clock::now(), random::number());
-        Ok(match self.decide(|ledger| ledger.called_back(id, lease, callback, now, random))? {
+        let tells = matches!(&callback, Callback::Beat { progress: Some(_), .. });
+        let called_back = self.decide(|ledger| ledger.called_back(id, lease, callback, now, random))?;
+        if tells {
+            self.wake(id);
+        }
+        Ok(match called_back {
             CalledBack::Taken(head) | CalledBack::Again(head) => {
                 Reply::CalledBack { status: head.status, counts: true }
             }
@@ -142,6 +147,7 @@ impl Store {
             created_at: head.admission.created_at,
             view: view::of(&head)?,
             input_request: head.input_request,
+            progress: head.progress,
             parameters,
             result,
         })))

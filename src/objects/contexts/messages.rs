@@ -4,7 +4,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::core::context::{Admission, Background, ContextError, Outcome, Report};
+use crate::core::context::{Admission, Background, ContextError, Outcome, Progress, Report};
 use crate::core::id::ContextId;
 use crate::core::idempotency::Claim;
 use crate::core::lifecycle::Status;
@@ -116,6 +116,9 @@ pub enum Ask {
         milliseconds: u64,
         #[serde(default)]
         to_the_end: bool,
+        /// Also once its service has told of progress after this one, by the number of its event.
+        #[serde(default)]
+        news_after: Option<u64>,
     },
     Cancel {
         id: ContextId,
@@ -275,6 +278,9 @@ pub struct Found {
     /// What its service asked for last.
     #[serde(default)]
     pub input_request: Option<Box<RawValue>>,
+    /// What its service last told of its work.
+    #[serde(default)]
+    pub progress: Option<Progress>,
     pub view: Box<RawValue>,
     pub parameters: Box<RawValue>,
     #[serde(default)]

@@ -132,13 +132,18 @@ impl Store {
             self.ring(rings);
         }
         for id in rested {
-            for waiter in self.waiters.borrow_mut().remove(&id).unwrap_or_default() {
-                // Who stopped waiting needs no word.
-                let _ = waiter.send(());
-            }
+            self.wake(&id);
         }
         if tells {
             self.flush_soon();
+        }
+    }
+
+    /// Whoever waits for this context looks again.
+    fn wake(&self, id: &ContextId) {
+        for waiter in self.waiters.borrow_mut().remove(id).unwrap_or_default() {
+            // Who stopped waiting needs no word.
+            let _ = waiter.send(());
         }
     }
 
@@ -227,8 +232,8 @@ impl Store {
                 self.flush().await;
                 Ok(Reply::Done)
             }
-            Ask::Wait { ref id, milliseconds, to_the_end } if message.revision >= self.revision.get() => {
-                self.wait(id, milliseconds, to_the_end).await?;
+            Ask::Wait { ref id, milliseconds, to_the_end, news_after } if message.revision >= self.revision.get() => {
+                self.wait(id, milliseconds, to_the_end, news_after).await?;
                 let get = Ask::Get { id: id.clone() };
                 // Who waits was let in when the wait began.
                 let revision = self.revision.get();
@@ -250,11 +255,17 @@ impl Store {
         Ok(())
     }
 
-    async fn wait(&self, id: &ContextId, milliseconds: u64, to_the_end: bool) -> Result<(), Failure> {
+    async fn wait(
+        &self,
+        id: &ContextId,
+        milliseconds: u64,
+        to_the_end: bool,
+        news_after: Option<u64>,
+    ) -> Result<(), Failure> {
         let until = clock::now().plus_ms(milliseconds);
         loop {
             let left = until.since(clock::now());
-            if left == 0 || !self.ledger.borrow().goes_on(id, to_the_end)? {
+            if left == 0 || !self.ledger.borrow().goes_on(id, to_the_end, news_after)? {
                 return Ok(());
             }
             let (sender, receiver) = oneshot::channel();

@@ -1,0 +1,57 @@
+//! Revisions 2025-03-26 to 2025-11-25: they begin with `initialize`. Nothing here needs to be remembered between two
+//! requests, so no session id is given out.
+
+use serde_json::value::RawValue;
+
+use crate::core::json::Object;
+use crate::core::mcp::era::negotiated;
+use crate::core::mcp::error::Error;
+use crate::core::mcp::message::Request;
+use crate::core::mcp::reply::result;
+
+use super::super::call::{Call, Caller};
+use super::{Door, Served, brought_up_to_date, calls, tools};
+
+/// The severities of RFC 5424, as `logging/setLevel` names them.
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// `streams`: the answer may be a stream.
+pub async fn serve(
+    call: &Call,
+    caller: &mut Caller,
+    door: Door<'_>,
+    request: &Request<'_>,
+    streams: bool,
+) -> Result<Served, Error> {
+    match request.method.as_str() {
+        "initialize" => {
+            brought_up_to_date(call, caller).await?;
+            Ok(Served::Result(initialized(door, caller, request.params)))
+        }
+        "ping" => Ok(Served::Result("{}".into())),
+        "logging/setLevel" => {
+            let level = text(request.params, "level").unwrap_or_default();
+            if !LEVELS.contains(&level.as_str()) {
+                return Err(Error::Params(format!("level must be one of {}", LEVELS.join(", "))));
+            }
+            // Whatever the level, there are no messages: what happens to a call is in its context's events.
+            Ok(Served::Result("{}".into()))
+        }
+        "tools/list" => tools::list(call, caller, door, request.params, true).await.map(Served::Result),
+        "tools/call" => calls::call_tool(call, caller, door, request, true, streams).await,
+        _ => Err(Error::Method { name: request.method.clone(), legacy: true }),
+    }
+}
+
+fn text(params: Option<&RawValue>, name: &str) -> Option<String> {
+    let raw = Object::new(params?.get(), "#").ok()?.raw(name)?;
+    serde_json::from_str(raw.get()).ok()
+}
+
+fn initialized(door: Door<'_>, caller: &Caller, params: Option<&RawValue>) -> String {
+    let version = negotiated(text(params, "protocolVersion").as_deref());
+    let version = format!(r#""protocolVersion":"{version}""#);
+    let server = concat!(r#""serverInfo":{"name":"narthex","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+    let instructions = tools::instructions(door, caller);
+    result(true, &[&version, r#""capabilities":{"tools":{},"logging":{}}"#, server, &instructions])
+}

@@ -1,0 +1,164 @@
+//! `/mcp` and `/mcp/{service}`: the Model Context Protocol over Streamable HTTP, in both eras.
+//!
+//! The life of a message: origin → credentials → body → era → the method it names. What is decided of it is in
+//! `core/mcp`; a tool's call becomes a context as by the API. No request needs another, so there are no sessions.
+
+mod calls;
+mod following;
+mod legacy;
+mod modern;
+mod plain;
+mod tools;
+
+use serde_json::value::RawValue;
+
+use crate::auth::{self, Age};
+use crate::core::id::valid_name;
+use crate::core::mcp::era::{self, Era};
+use crate::core::mcp::error::Error;
+use crate::core::mcp::header::Headers;
+use crate::core::mcp::message::{self, Body, Message, Refusal, Request};
+use crate::core::mcp::origin::{Own, is_welcome};
+use crate::core::mcp::reply;
+use crate::core::problem::{Code, Problem};
+use crate::execution::Timings;
+
+use super::answer::{Answer, JSON};
+use super::call::{Call, Caller};
+use super::routes::authenticated;
+
+/// What a method has to say.
+enum Served {
+    /// A result, an object's text.
+    Result(String),
+    /// The same, of a call, with what it took.
+    Called(String, Timings),
+    /// A stream that will have the response.
+    Stream(Answer),
+}
+
+/// Which tools are behind a path: those of one service under its own names, or all.
+#[derive(Clone, Copy)]
+struct Door<'p>(Option<&'p str>);
+
+pub async fn serve(call: &Call, service: Option<&str>) -> Answer {
+    match answer(call, Door(service)).await {
+        Ok(answer) => answer,
+        Err(error) => refused(call, None, &error),
+    }
+}
+
+/// Refuses what a browser sends from where it may not. That comes before anything else.
+pub fn foreign(call: &Call) -> Option<Answer> {
+    let settings = &call.settings;
+    let own = Own {
+        asked: &call.origin,
+        public: settings.public_url.as_deref(),
+        allowed: &settings.cors_origins,
+        on_loopback: settings.allow_loopback,
+    };
+    if is_welcome(&own, call.request.header("origin")) {
+        return None;
+    }
+    let detail = "This origin or host may not be used here. See CORS_ORIGINS and PUBLIC_URL.";
+    Some(refused(call, None, &Problem::new(Code::PermissionDenied, detail).into()))
+}
+
+async fn answer(call: &Call, door: Door<'_>) -> Result<Answer, Error> {
+    let mut caller = authenticated(call, Age::Any).await?;
+    if door.0.is_some_and(|id| !valid_name(id)) {
+        return Err(Problem::not_found("service").into());
+    }
+    let body = call.json_bytes().await?;
+    match message::read(&body) {
+        Ok(Body::One(Message::Request(request))) => Ok(one(call, &mut caller, door, &request).await),
+        Ok(Body::One(Message::Notification { .. } | Message::Response)) => Ok(Answer::empty(202)),
+        Ok(Body::Batch(items)) => batch(call, &mut caller, door, items).await,
+        Err(refusal) => Ok(refused(call, refusal.id, &refusal.error)),
+    }
+}
+
+fn headers(call: &Call) -> Headers<'_> {
+    let header = |name| call.request.header(name);
+    Headers { version: header("mcp-protocol-version"), method: header("mcp-method"), name: header("mcp-name") }
+}
+
+async fn one(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request<'_>) -> Answer {
+    let served = match era::of(request, headers(call)) {
+        Ok(Era::Modern(_)) => modern::serve(call, caller, door, request).await,
+        Ok(Era::Legacy(_)) => legacy::serve(call, caller, door, request, true).await,
+        Err(error) => Err(error),
+    };
+    match served {
+        Ok(Served::Result(result)) => Answer::text(200, JSON, reply::response(request.id, &result)),
+        Ok(Served::Called(result, timings)) => {
+            let mut answer = Answer::text(200, JSON, reply::response(request.id, &result));
+            answer.timings = timings;
+            answer
+        }
+        Ok(Served::Stream(answer)) => answer,
+        Err(error) => refused(call, Some(request.id), &error),
+    }
+}
+
+/// Revision 2025-03-26 has batches; nobody else may send one.
+async fn batch(
+    call: &Call,
+    caller: &mut Caller,
+    door: Door<'_>,
+    items: Vec<Result<Message<'_>, Refusal<'_>>>,
+) -> Result<Answer, Error> {
+    let modern = |item: &Result<Message<'_>, _>| matches!(item, Ok(Message::Request(one)) if era::claims_modern(one));
+    if items.iter().any(modern) || headers(call).version.is_some_and(|version| version != "2025-03-26") {
+        return Err(Error::Invalid("only revision 2025-03-26 has batches".into()));
+    }
+    let mut responses = Vec::new();
+    for item in items {
+        match item {
+            Ok(Message::Request(request)) => {
+                let served = match request.method.as_str() {
+                    "initialize" => Err(Error::Invalid("initialize is never part of a batch".into())),
+                    _ => legacy::serve(call, caller, door, &request, false).await,
+                };
+                responses.push(match served {
+                    Ok(Served::Result(result) | Served::Called(result, _)) => reply::response(request.id, &result),
+                    Ok(Served::Stream(_)) => Error::from(Problem::internal("a stream in a batch"))
+                        .response(Some(request.id), &call.request_id),
+                    Err(error) => error.response(Some(request.id), &call.request_id),
+                });
+            }
+            Ok(Message::Notification { .. } | Message::Response) => {}
+            Err(refusal) => responses.push(refusal.error.response(refusal.id, &call.request_id)),
+        }
+    }
+    if responses.is_empty() {
+        return Ok(Answer::empty(202));
+    }
+    Ok(Answer::text(200, JSON, format!("[{}]", responses.join(","))))
+}
+
+/// What is refused, in JSON-RPC's form, with the headers the refusal has anywhere.
+fn refused(call: &Call, id: Option<&RawValue>, error: &Error) -> Answer {
+    let mut answer = Answer::text(error.status(), JSON, error.response(id, &call.request_id));
+    if let Error::Refused(problem) = error {
+        for (name, value) in &problem.headers {
+            // Where a client learns how to get a token that is enough (RFC 9728 §5.1).
+            let step_up = *name == "WWW-Authenticate" && problem.code == Code::PermissionDenied && call.settings.oauth;
+            let metadata = step_up.then(|| auth::metadata_of(&call.request, &call.settings));
+            match metadata {
+                Some(url) => answer.headers.set(name, &format!(r#"{value}, resource_metadata="{url}""#)),
+                None => answer.headers.set(name, value),
+            }
+        }
+        answer.code = Some(problem.code.as_str());
+        answer.cause.clone_from(&problem.cause);
+    }
+    answer
+}
+
+/// The registry as it is now, and what the caller may do by it: for what no store confirms.
+async fn brought_up_to_date(call: &Call, caller: &mut Caller) -> Result<(), Problem> {
+    let known = caller.snapshot.revision;
+    caller.refresh().await?;
+    if caller.snapshot.revision != known { caller.authenticate_again(call).await } else { Ok(()) }
+}

@@ -1,0 +1,125 @@
+//! Three tools at `/mcp` for clients that know no tasks: what a context is, what it gave, and its end.
+
+use serde_json::value::RawValue;
+
+use crate::core::id::ContextId;
+use crate::core::json::Object;
+use crate::core::mcp::error::Error;
+use crate::core::mcp::outcome;
+use crate::core::mcp::reply::{failed, given};
+use crate::core::problem::{Code, Problem};
+use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
+
+use super::super::answer::internal;
+use super::super::call::{Call, Caller};
+use super::super::contexts;
+
+const STATUS: &str = "context_status";
+const RESULT: &str = "context_result";
+const CANCEL: &str = "context_cancel";
+/// `context_result` waits so long for the end, in milliseconds: well within what clients wait for a tool.
+const WAIT_MS: u64 = 25_000;
+
+/// The tools with what is said of them, and the permission each needs.
+const ALL: [(&str, &str, &str, &str); 3] = [
+    (
+        STATUS,
+        "contexts:read",
+        "Tells what became of an earlier call: its status, its progress and its error, by its context id.",
+        "true",
+    ),
+    (
+        RESULT,
+        "contexts:read",
+        "Gives the result of an earlier call, by its context id. Waits up to 25 seconds for its end.",
+        "true",
+    ),
+    (CANCEL, "contexts:cancel", "Cancels an earlier call that goes on, by its context id.", "false"),
+];
+
+pub fn is_one(name: &str) -> bool {
+    ALL.iter().any(|(known, ..)| *known == name)
+}
+
+/// Those the caller may use, as they are listed.
+pub fn listed(caller: &Caller) -> String {
+    let may = |permission: &str| caller.principal.may(permission);
+    let shown: Vec<String> = ALL
+        .iter()
+        .filter(|(_, permission, ..)| may(permission))
+        .map(|(name, _, description, reads)| {
+            let input = r#"{"type":"object","properties":{"context_id":{"type":"string"}},"required":["context_id"],"additionalProperties":false}"#;
+            let hints = format!(r#"{{"readOnlyHint":{reads},"idempotentHint":true,"openWorldHint":false}}"#);
+            format!(r#"{{"name":"{name}","description":"{description}","inputSchema":{input},"annotations":{hints}}}"#)
+        })
+        .collect();
+    shown.join(",")
+}
+
+fn asked_for(arguments: &str) -> Option<String> {
+    let mut members = Object::new(arguments, "#").ok()?;
+    let id = members.string("context_id", 1..=64);
+    if members.finish().is_empty() { id } else { None }
+}
+
+pub async fn serve(
+    call: &Call,
+    caller: &mut Caller,
+    name: &str,
+    arguments: &str,
+    legacy: bool,
+) -> Result<String, Error> {
+    let Some(id) = asked_for(arguments) else {
+        return Ok(failed(
+            legacy,
+            "The arguments do not fit: context_id must be a string, and nothing else is known.",
+            None,
+        ));
+    };
+    match answered(call, caller, name, &id, legacy).await {
+        Ok(result) => Ok(result),
+        Err(problem) if problem.code == Code::NotFound => Ok(failed(legacy, &problem.detail, None)),
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy: bool) -> Result<String, Problem> {
+    let get = |id: ContextId| Ask::Get { id };
+    let wait = |id: ContextId| Ask::Wait { id, milliseconds: WAIT_MS, to_the_end: false, news_after: None };
+    match name {
+        CANCEL => {
+            caller.principal.require("contexts:cancel")?;
+            let (id, _) = contexts::visible(call, caller, id, get).await?;
+            caller.principal.require("contexts:cancel")?;
+            let stopped =
+                contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map_err(internal)?;
+            Ok(match stopped {
+                Some(CancelOutcome::Now) => given(legacy, Some(r#"{"cancelled":true}"#), id.as_str()),
+                Some(CancelOutcome::Asked) => given(legacy, Some(r#"{"cancelled":"asked for"}"#), id.as_str()),
+                Some(CancelOutcome::Ended) | None => {
+                    failed(legacy, "The context has already ended.", Some(id.as_str()))
+                }
+            })
+        }
+        RESULT => {
+            caller.principal.require("contexts:read")?;
+            let (id, found) = contexts::visible(call, caller, id, wait).await?;
+            caller.principal.require("contexts:read")?;
+            Ok(result_of(legacy, &id, &found))
+        }
+        _ => {
+            caller.principal.require("contexts:read")?;
+            let (id, found) = contexts::visible(call, caller, id, get).await?;
+            caller.principal.require("contexts:read")?;
+            Ok(given(legacy, Some(found.view.get()), id.as_str()))
+        }
+    }
+}
+
+fn result_of(legacy: bool, id: &ContextId, found: &Found) -> String {
+    if !found.ended && found.input_request.is_none() {
+        let message = format!("The call goes on: it is {}. Ask again later.", found.status.as_str());
+        return failed(legacy, &message, Some(id.as_str()));
+    }
+    outcome::of(legacy, id.as_str(), found.view.get(), found.result.as_deref().map(RawValue::get))
+}

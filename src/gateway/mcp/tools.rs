@@ -1,0 +1,140 @@
+//! `tools/list`, and which capability a tool's name stands for.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::core::cursor;
+use crate::core::json::Object;
+use crate::core::mcp::error::Error;
+use crate::core::mcp::reply::{private_for_a_while, quoted, result};
+use crate::core::mcp::tool::{listed, may_be_of, name_of};
+use crate::core::problem::Problem;
+use crate::core::service::{Capability, Service};
+use crate::objects::registry::snapshot::{Entry, Snapshot};
+
+use super::super::call::{Call, Caller};
+use super::{Door, brought_up_to_date, plain};
+
+/// Tools on one page, and how long their text may get before the page ends, in bytes.
+const MOST_TOOLS: usize = 100;
+const MOST_BYTES: usize = 512 * 1024;
+/// Between the service and the capability in a cursor; neither has it in its name.
+const BETWEEN: char = ' ';
+
+/// A tool, found by its name.
+pub struct Tool<'s> {
+    pub entry: &'s Entry,
+    pub capability: &'s Capability,
+}
+
+/// The latest version of each capability, by name: what a call without a version gets.
+fn latest(service: &Service) -> BTreeMap<&str, &Capability> {
+    let mut latest: BTreeMap<&str, &Capability> = BTreeMap::new();
+    for capability in &service.capabilities {
+        let known = latest.entry(&capability.name).or_insert(capability);
+        if capability.version > known.version {
+            *known = capability;
+        }
+    }
+    latest
+}
+
+fn named(door: Door<'_>, service: &str, capability: &str) -> String {
+    if door.0.is_some() { capability.into() } else { name_of(service, capability) }
+}
+
+/// What a name stands for at this door, whoever may call it.
+pub fn find<'s>(snapshot: &'s Snapshot, door: Door<'_>, name: &str) -> Option<Tool<'s>> {
+    if let Some(id) = door.0 {
+        let entry = snapshot.service(id)?;
+        let capability = latest(entry.service()).remove(name)?;
+        return Some(Tool { entry, capability });
+    }
+    snapshot.services.iter().filter(|entry| may_be_of(name, &entry.service().id)).find_map(|entry| {
+        let service = entry.service();
+        let is_it = |capability: &&Capability| name_of(&service.id, &capability.name) == name;
+        let capability = service.capabilities.iter().filter(is_it).max_by(|a, b| a.version.cmp(&b.version))?;
+        Some(Tool { entry, capability })
+    })
+}
+
+/// What a client may tell its model of the tools here.
+pub fn instructions(door: Door<'_>, caller: &Caller) -> String {
+    let description =
+        door.0.and_then(|id| caller.snapshot.service(id)).map(|entry| entry.service().description.as_str());
+    match description.filter(|text| !text.is_empty()) {
+        Some(text) => format!(r#""instructions":{}"#, quoted(text)),
+        None => String::new(),
+    }
+}
+
+/// The service a door is for has to be there.
+pub fn known(caller: &Caller, door: Door<'_>) -> Result<(), Problem> {
+    match door.0 {
+        Some(id) if caller.snapshot.service(id).is_none() => Err(Problem::not_found("service")),
+        _ => Ok(()),
+    }
+}
+
+pub async fn list(
+    call: &Call,
+    caller: &mut Caller,
+    door: Door<'_>,
+    params: Option<&RawValue>,
+    legacy: bool,
+) -> Result<String, Error> {
+    brought_up_to_date(call, caller).await?;
+    known(caller, door)?;
+    let wrong = || Error::Params("The cursor is not one this list gave out.".into());
+    let asked = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("cursor"));
+    // A cursor belongs to whoever may see what comes before and after it.
+    let principal = &caller.principal;
+    let digest = format!("tools {} {} {} {legacy}", principal.tenant, principal.principal, door.0.unwrap_or_default());
+    let after = match asked {
+        Some(text) => {
+            let text: String = serde_json::from_str(text.get()).map_err(|_| wrong())?;
+            Some(cursor::read(&caller.snapshot.cursor_key, &text, &digest).ok_or_else(wrong)?)
+        }
+        None => None,
+    };
+    let after = after.as_deref().and_then(|last| last.split_once(BETWEEN));
+    let (tools, last) = page(caller, door, after, legacy);
+    let tools = format!(r#""tools":[{tools}]"#);
+    let next = last.map_or_else(String::new, |last| {
+        format!(r#""nextCursor":"{}""#, cursor::write(&caller.snapshot.cursor_key, &last, &digest))
+    });
+    Ok(result(legacy, &[&tools, &next, &private_for_a_while(legacy)]))
+}
+
+/// The tools after this one, as far as a page goes, and the last of them where more follow.
+fn page(caller: &Caller, door: Door<'_>, after: Option<(&str, &str)>, legacy: bool) -> (String, Option<String>) {
+    let mut text = if door.0.is_none() && after.is_none() { plain::listed(caller) } else { String::new() };
+    let mut count = 0;
+    let mut last = None;
+    let mut services: Vec<&Service> = caller.snapshot.services.iter().map(Entry::service).collect();
+    services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    for service in services {
+        let past = after.is_some_and(|(id, _)| service.id.as_str() < id);
+        if past || service.draining || door.0.is_some_and(|id| id != service.id) {
+            continue;
+        }
+        for (name, capability) in latest(service) {
+            let past = after.is_some_and(|after| (service.id.as_str(), name) <= after);
+            if past || !caller.principal.may_call(service, capability) {
+                continue;
+            }
+            let Some(tool) = listed(&named(door, &service.id, name), capability, legacy) else { continue };
+            if count >= MOST_TOOLS || count > 0 && text.len() + tool.len() > MOST_BYTES {
+                return (text, last);
+            }
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.push_str(&tool);
+            count += 1;
+            last = Some(format!("{}{BETWEEN}{name}", service.id));
+        }
+    }
+    (text, None)
+}

@@ -1,0 +1,61 @@
+// A client of the Model Context Protocol that sends exactly what it is told, in either era.
+import assert from "node:assert/strict";
+import type { Answer, Gateway, RequestOptions } from "./gateway.ts";
+
+export const modern = "2026-07-28";
+export const claim = {
+  "io.modelcontextprotocol/protocolVersion": modern,
+  "io.modelcontextprotocol/clientInfo": { name: "tests", version: "1" },
+  "io.modelcontextprotocol/clientCapabilities": {},
+};
+
+/** What a modern request is sent with: the headers repeat the body. */
+export function modernHeaders(method: string, params: any = {}): Record<string, string> {
+  const name = params.name ?? params.uri ?? params.taskId;
+  return {
+    accept: "application/json, text/event-stream",
+    "mcp-protocol-version": modern,
+    "mcp-method": method,
+    ...(name !== undefined && { "mcp-name": name }),
+  };
+}
+
+let lastId = 0;
+export const message = (method: string, params?: object) => ({ jsonrpc: "2.0", id: ++lastId, method, ...(params && { params }) });
+
+export type McpOptions = RequestOptions & { path?: string; meta?: object };
+
+/** Asks in the modern era; the answer as it came. */
+export function askModern(gateway: Gateway, method: string, params: any = {}, options: McpOptions = {}): Promise<Answer> {
+  const { path = "/mcp", meta = {}, ...more } = options;
+  const body = message(method, { ...params, _meta: { ...claim, ...meta } });
+  return gateway.request("POST", path, { ...more, body, headers: { ...modernHeaders(method, params), ...more.headers } });
+}
+
+/** Asks in the legacy era; the answer as it came. */
+export function askLegacy(gateway: Gateway, method: string, params: any = {}, options: McpOptions = {}): Promise<Answer> {
+  const { path = "/mcp", meta, ...more } = options;
+  const body = message(method, { ...params, ...(meta && { _meta: meta }) });
+  const headers = { accept: "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25", ...more.headers };
+  return gateway.request("POST", path, { ...more, body, headers });
+}
+
+/** The messages of a stream that has ended. */
+export const events = (text: string): any[] =>
+  text.split("\n").filter((line) => line.startsWith("data: ")).map((line) => JSON.parse(line.slice(6)));
+
+/** The result of an answer, by JSON or by stream. */
+export function resultOf(answer: Answer): any {
+  assert.equal(answer.status, 200, answer.text);
+  const streamed = answer.headers.get("content-type") === "text/event-stream";
+  const response = streamed ? events(answer.text).at(-1) : answer.json;
+  assert.ok(response?.result, answer.text);
+  return response.result;
+}
+
+/** Asserts that an answer is this error; gives it. */
+export function errorOf(answer: Answer, status: number, code: number): any {
+  assert.equal(answer.status, status, answer.text);
+  assert.equal(answer.json.error?.code, code, answer.text);
+  return answer.json.error;
+}
