@@ -12,6 +12,7 @@ pub mod mirror;
 pub mod origin;
 pub mod outcome;
 pub mod reply;
+pub mod task;
 pub mod tool;
 
 /// The modern revision.

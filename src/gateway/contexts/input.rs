@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::auth;
+use crate::core::id::ContextId;
 use crate::core::json::{Fault, Object};
 use crate::core::lifecycle::Status;
 use crate::core::prefer;
@@ -57,8 +58,20 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
     let input = read(std::str::from_utf8(&body).unwrap_or_default())?;
     let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
+    let view = answer(&mut caller, &id, &found, input).await?;
+    let told = wait_for(call, &caller, id, view, &found.parameters, &preference, 0, false).await?;
+    Ok(told.answer(&preference))
+}
+
+/// Gives a service what it asked for, if that fits; gives what the context is then. That the caller may is known.
+pub async fn answer(
+    caller: &mut Caller,
+    id: &ContextId,
+    found: &Found,
+    input: &RawValue,
+) -> Result<Box<RawValue>, Problem> {
     if found.status != Status::InputRequired {
-        return Err(not_asked(&found));
+        return Err(not_asked(found));
     }
     let faults = mismatches(input, found.input_request.as_deref());
     if !faults.is_empty() {
@@ -66,12 +79,9 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
     }
     let tenant = caller.principal.tenant.clone();
     let answer = Ask::Answer { id: id.clone(), input: input.to_owned() };
-    match ask_decided(&tenant, &id, &mut caller.snapshot, answer).await.map_err(internal)? {
-        Reply::Changed { view, .. } => {
-            let told = wait_for(call, &caller, id, view, &found.parameters, &preference, 0, false).await?;
-            Ok(told.answer(&preference))
-        }
-        Reply::Refused { .. } => Err(not_asked(&found)),
+    match ask_decided(&tenant, id, &mut caller.snapshot, answer).await.map_err(internal)? {
+        Reply::Changed { view, .. } => Ok(view),
+        Reply::Refused { .. } => Err(not_asked(found)),
         _ => Err(Problem::not_found("context")),
     }
 }

@@ -31,7 +31,7 @@ use super::call::{Call, Caller};
 use waiting::{MOST_WAIT, applied, whole};
 
 pub use create::{create, make};
-pub use input::input;
+pub use input::{answer, input};
 
 /// The context, if the caller may see it; else the same answer as for one that is not there.
 pub async fn visible(

@@ -7,8 +7,10 @@ use crate::core::lifecycle::{Priority, Source};
 use crate::core::mcp::era::progress_token;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
+use crate::core::mcp::task::Task;
 use crate::core::mcp::{mirror, outcome, reply};
 use crate::core::prefer::Prefer;
+use crate::core::problem::Problem;
 use crate::core::request::{MAX_PARAMETERS_BYTES, NewContext};
 use crate::platform::http::Headers;
 use crate::platform::streams::Stream;
@@ -17,10 +19,21 @@ use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
 use super::following::Following;
-use super::{Door, Served, brought_up_to_date, plain, tools};
+use super::{Door, Served, brought_up_to_date, plain, tasks, tools};
 
 /// A call that takes longer than this is answered with a stream, in seconds.
 const SOON_SECONDS: u32 = 3;
+
+/// How a call that takes a while may be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// With its result alone, however long it takes.
+    Whole,
+    /// With a stream, if the client takes one.
+    Stream,
+    /// With a handle, to look again later.
+    Task,
+}
 
 /// What is called, with what.
 struct Called<'a> {
@@ -44,14 +57,13 @@ fn takes_streams(call: &Call) -> bool {
     call.request.header("accept").is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-/// `streams`: the answer may be a stream, if the client takes one.
 pub async fn call_tool(
     call: &Call,
     caller: &mut Caller,
     door: Door<'_>,
     request: &Request<'_>,
     legacy: bool,
-    streams: bool,
+    answers: Answers,
 ) -> Result<Served, Error> {
     let Called { name, arguments } = read(request.params)?;
     if door.0.is_none() && plain::is_one(&name) {
@@ -83,11 +95,12 @@ pub async fn call_tool(
         metadata: None,
         run_at: None,
     };
-    let streams = streams && takes_streams(call);
+    let streams = answers == Answers::Stream && takes_streams(call);
     let token = progress_token(request.params).filter(|_| streams);
     // Who asks for progress is told of it from the beginning.
     let seconds = if token.is_some() { 0 } else { SOON_SECONDS };
-    let preference = Prefer { respond_async: false, wait_seconds: Some(seconds) };
+    // What is looked at later does not depend on who asked being there.
+    let preference = Prefer { respond_async: answers == Answers::Task, wait_seconds: Some(seconds) };
     let told = match contexts::make(call, caller, &new, &preference, None).await {
         Ok(told) => told,
         Err(problem) => return outcome::refused(legacy, problem).map(Served::Result),
@@ -95,6 +108,10 @@ pub async fn call_tool(
     if told.ended {
         let result = told.result.as_deref().map(RawValue::get);
         return Ok(Served::Called(outcome::of(legacy, told.id.as_str(), told.view.get(), result), told.timings));
+    }
+    if answers == Answers::Task {
+        let task = Task::read(told.view.get()).ok_or_else(|| Problem::internal("a context that cannot be read"))?;
+        return Ok(Served::Called(task.created(tasks::ttl_ms(call)), told.timings));
     }
     let mut following = Following {
         stopping: contexts::Stopping::of(call, caller),

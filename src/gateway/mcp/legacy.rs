@@ -10,18 +10,18 @@ use crate::core::mcp::message::Request;
 use crate::core::mcp::reply::result;
 
 use super::super::call::{Call, Caller};
+use super::calls::Answers;
 use super::{Door, Served, brought_up_to_date, calls, tools};
 
 /// The severities of RFC 5424, as `logging/setLevel` names them.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
-/// `streams`: the answer may be a stream.
 pub async fn serve(
     call: &Call,
     caller: &mut Caller,
     door: Door<'_>,
     request: &Request<'_>,
-    streams: bool,
+    answers: Answers,
 ) -> Result<Served, Error> {
     match request.method.as_str() {
         "initialize" => {
@@ -38,7 +38,7 @@ pub async fn serve(
             Ok(Served::Result("{}".into()))
         }
         "tools/list" => tools::list(call, caller, door, request.params, true).await.map(Served::Result),
-        "tools/call" => calls::call_tool(call, caller, door, request, true, streams).await,
+        "tools/call" => calls::call_tool(call, caller, door, request, true, answers).await,
         _ => Err(Error::Method { name: request.method.clone(), legacy: true }),
     }
 }

@@ -8,6 +8,7 @@ mod following;
 mod legacy;
 mod modern;
 mod plain;
+mod tasks;
 mod tools;
 
 use serde_json::value::RawValue;
@@ -26,6 +27,7 @@ use crate::execution::Timings;
 use super::answer::{Answer, JSON};
 use super::call::{Call, Caller};
 use super::routes::authenticated;
+use calls::Answers;
 
 /// What a method has to say.
 enum Served {
@@ -85,8 +87,8 @@ fn headers(call: &Call) -> Headers<'_> {
 
 async fn one(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request<'_>) -> Answer {
     let served = match era::of(request, headers(call)) {
-        Ok(Era::Modern(_)) => modern::serve(call, caller, door, request).await,
-        Ok(Era::Legacy(_)) => legacy::serve(call, caller, door, request, true).await,
+        Ok(Era::Modern(envelope)) => modern::serve(call, caller, door, request, &envelope).await,
+        Ok(Era::Legacy(_)) => legacy::serve(call, caller, door, request, Answers::Stream).await,
         Err(error) => Err(error),
     };
     match served {
@@ -118,7 +120,7 @@ async fn batch(
             Ok(Message::Request(request)) => {
                 let served = match request.method.as_str() {
                     "initialize" => Err(Error::Invalid("initialize is never part of a batch".into())),
-                    _ => legacy::serve(call, caller, door, &request, false).await,
+                    _ => legacy::serve(call, caller, door, &request, Answers::Whole).await,
                 };
                 responses.push(match served {
                     Ok(Served::Result(result) | Served::Called(result, _)) => reply::response(request.id, &result),

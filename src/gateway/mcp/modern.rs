@@ -1,21 +1,37 @@
 //! Revision 2026-07-28: each request says for itself who sends it and what it can.
 
 use crate::core::mcp::MODERN;
+use crate::core::mcp::era::Envelope;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
 use crate::core::mcp::reply::{private_for_a_while, result};
 
 use super::super::call::{Call, Caller};
-use super::{Door, Served, brought_up_to_date, calls, tools};
+use super::calls::Answers;
+use super::{Door, Served, brought_up_to_date, calls, tasks, tools};
 
-pub async fn serve(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request<'_>) -> Result<Served, Error> {
+const CAPABILITIES: &str = r#""capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+
+pub async fn serve(
+    call: &Call,
+    caller: &mut Caller,
+    door: Door<'_>,
+    request: &Request<'_>,
+    envelope: &Envelope,
+) -> Result<Served, Error> {
     match request.method.as_str() {
         "server/discover" => {
             brought_up_to_date(call, caller).await?;
             Ok(Served::Result(discovered(door, caller)))
         }
         "tools/list" => tools::list(call, caller, door, request.params, false).await.map(Served::Result),
-        "tools/call" => calls::call_tool(call, caller, door, request, false, true).await,
+        "tools/call" => {
+            let answers = if tasks::may_be_given(caller, envelope) { Answers::Task } else { Answers::Stream };
+            calls::call_tool(call, caller, door, request, false, answers).await
+        }
+        "tasks/get" | "tasks/update" | "tasks/cancel" => {
+            tasks::serve(call, caller, request, envelope).await.map(Served::Result)
+        }
         _ => Err(Error::Method { name: request.method.clone(), legacy: false }),
     }
 }
@@ -23,5 +39,5 @@ pub async fn serve(call: &Call, caller: &mut Caller, door: Door<'_>, request: &R
 fn discovered(door: Door<'_>, caller: &Caller) -> String {
     let versions = format!(r#""supportedVersions":["{MODERN}"]"#);
     let instructions = tools::instructions(door, caller);
-    result(false, &[&versions, r#""capabilities":{"tools":{}}"#, &instructions, &private_for_a_while(false)])
+    result(false, &[&versions, CAPABILITIES, &instructions, &private_for_a_while(false)])
 }

@@ -1,0 +1,113 @@
+//! `tasks/get`, `tasks/update`, `tasks/cancel`: the contexts that calls have made, for whom they belong to.
+
+use serde_json::value::RawValue;
+
+use crate::core::id::ContextId;
+use crate::core::json::Object;
+use crate::core::mcp::era::Envelope;
+use crate::core::mcp::error::Error;
+use crate::core::mcp::message::Request;
+use crate::core::mcp::reply::result;
+use crate::core::mcp::task::{Answered, ELICITATION, EXTENSION, Task};
+use crate::core::problem::{Code, Problem};
+use crate::objects::contexts::messages::{Ask, Found};
+
+use super::super::answer::internal;
+use super::super::call::{Call, Caller};
+use super::super::contexts;
+
+const DAY_MS: u64 = 86_400_000;
+
+/// How long a task is there after it was made, in milliseconds.
+pub fn ttl_ms(call: &Call) -> u64 {
+    call.settings.context_retention_days * DAY_MS
+}
+
+/// Whether a client can be given a handle: it knows what that is, and may look at it.
+pub fn may_be_given(caller: &Caller, envelope: &Envelope) -> bool {
+    envelope.tasks && caller.principal.may("contexts:read")
+}
+
+fn unreadable() -> Problem {
+    Problem::internal("a context that cannot be read")
+}
+
+pub async fn serve(
+    call: &Call,
+    caller: &mut Caller,
+    request: &Request<'_>,
+    envelope: &Envelope,
+) -> Result<String, Error> {
+    if !envelope.tasks {
+        return Err(Error::Capability { required: EXTENSION });
+    }
+    let params = request.params.ok_or_else(|| Error::Params("taskId must be a string".into()))?;
+    let mut params = Object::new(params.get(), "#").map_err(|fault| Error::Params(fault.detail.to_string()))?;
+    let id = params.string("taskId", 1..=64).ok_or_else(|| Error::Params("taskId must be a string".into()))?;
+    let served = match request.method.as_str() {
+        "tasks/get" => return get(call, caller, &id, envelope).await,
+        "tasks/cancel" => cancel(call, caller, &id).await,
+        "tasks/update" => match params.raw("inputResponses") {
+            Some(responses) => update(call, caller, &id, responses).await,
+            None => return Err(Error::Params("inputResponses must be an object".into())),
+        },
+        _ => return Err(Error::Method { name: request.method.clone(), legacy: false }),
+    };
+    served.map(|()| result(false, &[])).map_err(refused)
+}
+
+/// A task that is not there, or is another's, is a wrong parameter, as is input that does not fit.
+fn refused(problem: Problem) -> Error {
+    match problem.code {
+        Code::NotFound => Error::Params("There is no such task.".into()),
+        Code::ValidationFailed | Code::Conflict => {
+            let faults = problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
+            Error::Params([problem.detail.clone()].into_iter().chain(faults).collect::<Vec<_>>().join(" "))
+        }
+        _ => problem.into(),
+    }
+}
+
+async fn found(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<Found>), Problem> {
+    contexts::visible(call, caller, id, |id| Ask::Get { id }).await
+}
+
+async fn get(call: &Call, caller: &mut Caller, id: &str, envelope: &Envelope) -> Result<String, Error> {
+    caller.principal.require("contexts:read")?;
+    let (_, found) = found(call, caller, id).await.map_err(refused)?;
+    caller.principal.require("contexts:read")?;
+    let task = Task::read(found.view.get()).ok_or_else(unreadable)?;
+    if task.asks() && !envelope.elicitation {
+        return Err(Error::Capability { required: ELICITATION });
+    }
+    let given = found.result.as_deref().map(RawValue::get);
+    Ok(task.detailed(found.view.get(), given, ttl_ms(call)))
+}
+
+async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<(), Problem> {
+    caller.principal.require("contexts:cancel")?;
+    let (id, _) = found(call, caller, id).await?;
+    caller.principal.require("contexts:cancel")?;
+    // One that has ended is cancelled as well as it can be.
+    contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
+}
+
+async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue) -> Result<(), Problem> {
+    let (id, found) = found(call, caller, id).await?;
+    caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
+    let task = Task::read(found.view.get()).ok_or_else(unreadable)?;
+    if !task.asks() {
+        return Ok(());
+    }
+    match task.answered(responses.get()) {
+        Answered::With(input) => {
+            let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
+            contexts::answer(caller, &id, &found, &input).await.map(drop)
+        }
+        // Nobody else is asked: it would wait until its time is over.
+        Answered::Declined => {
+            contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
+        }
+        Answered::Not => Ok(()),
+    }
+}

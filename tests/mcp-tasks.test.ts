@@ -1,0 +1,116 @@
+// Contexts as tasks: the extension io.modelcontextprotocol/tasks.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { ended, eventually, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { askModern, errorOf, type McpOptions, resultOf } from "./support/mcp.ts";
+import { json, type Service, startService } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway();
+  service = await startService(obedient);
+  await register(gateway, "words", serviceAt(service.url, [{ name: "slow", timeout_seconds: 20 }]));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+const capabilities = "io.modelcontextprotocol/clientCapabilities";
+const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
+/** Asks as a client that knows tasks and can ask its user. */
+const ask = (method: string, params: object, options: McpOptions = {}) =>
+  askModern(gateway, method, params, { meta: { [capabilities]: { ...tasks, elicitation: {} } }, ...options });
+const call = (options: McpOptions = {}, ms = 15_000) => ask("tools/call", { name: "words__slow", arguments: { ms } }, options);
+const get = async (taskId: string) => resultOf(await ask("tasks/get", { taskId }));
+
+test("the_extension_is_declared", async () => {
+  const { capabilities } = resultOf(await ask("server/discover", {}));
+  assert.deepEqual(capabilities.extensions, { "io.modelcontextprotocol/tasks": {} });
+});
+
+test("a_call_that_ends_soon_makes_no_task", async () => {
+  const result = resultOf(await call({}, 1));
+  assert.deepEqual([result.resultType, result.isError], ["complete", false]);
+});
+
+test("a_call_that_goes_on_is_a_task_that_can_be_looked_at_and_cancelled", async () => {
+  const task = resultOf(await call());
+  assert.equal(task.resultType, "task");
+  assert.equal(task.status, "working");
+  for (const member of ["createdAt", "lastUpdatedAt"]) assert.ok(Date.parse(task[member]) > 0, member);
+  assert.ok(task.ttlMs > 0 && task.pollIntervalMs > 0);
+  const working = await get(task.taskId);
+  assert.deepEqual([working.resultType, working.status], ["complete", "working"]);
+  const cancelled = resultOf(await ask("tasks/cancel", { taskId: task.taskId }));
+  assert.equal(cancelled.resultType, "complete");
+  await ended(gateway, task.taskId, 20);
+  assert.equal((await get(task.taskId)).status, "cancelled");
+  // After the end it is acknowledged all the same.
+  resultOf(await ask("tasks/cancel", { taskId: task.taskId }));
+});
+
+test("the_result_of_a_task_is_inlined", async () => {
+  const task = resultOf(await call({}, 5_000));
+  assert.equal(task.resultType, "task");
+  await ended(gateway, task.taskId, 20);
+  const done = await get(task.taskId);
+  assert.equal(done.status, "completed");
+  assert.deepEqual(done.result.structuredContent, { ms: 5_000 });
+  assert.equal(done.result.isError, false);
+});
+
+test("a_task_that_asks_is_answered_by_an_update", async () => {
+  const before = service.calls.length;
+  service.handler = (one, response) =>
+    one.json.input === undefined
+      ? json({ input_required: { message: "Go on?", schema: { type: "boolean" } } })(one, response)
+      : json({ result: { went: one.json.input } })(one, response);
+  try {
+    const task = resultOf(await call());
+    const asking = await eventually(async () => {
+      const seen = await get(task.taskId);
+      return seen.status === "input_required" && seen;
+    });
+    const [key] = Object.keys(asking.inputRequests);
+    const { method, params } = asking.inputRequests[key!];
+    assert.deepEqual([method, params.message], ["elicitation/create", "Go on?"]);
+    assert.deepEqual(params.requestedSchema.properties, { input: { type: "boolean" } });
+    const unable = await ask("tasks/get", { taskId: task.taskId }, { meta: { [capabilities]: tasks } });
+    assert.deepEqual(errorOf(unable, 400, -32021).data.requiredCapabilities, { elicitation: {} });
+    const say = (inputResponses: object) => ask("tasks/update", { taskId: task.taskId, inputResponses });
+    resultOf(await say({ other: { action: "accept", content: { input: true } } }));
+    errorOf(await say({ [key!]: { action: "accept", content: { input: "yes" } } }), 200, -32602);
+    resultOf(await say({ [key!]: { action: "accept", content: { input: true } } }));
+    await ended(gateway, task.taskId);
+    assert.deepEqual((await get(task.taskId)).result.structuredContent, { went: true });
+    assert.equal(service.calls.length, before + 2);
+  } finally {
+    service.handler = obedient;
+  }
+});
+
+test("a_task_is_its_owners", async () => {
+  const { taskId } = resultOf(await call());
+  const key = (await makeKey(gateway, "caller")).secret;
+  for (const method of ["tasks/get", "tasks/cancel"]) {
+    errorOf(await ask(method, { taskId }, { key }), 200, -32602);
+  }
+  errorOf(await ask("tasks/update", { taskId, inputResponses: {} }, { key }), 200, -32602);
+  await ask("tasks/cancel", { taskId });
+});
+
+test("who_does_not_declare_tasks_or_may_not_look_at_them_is_given_none", async () => {
+  const streamed = askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } });
+  const key = (await makeKey(gateway, "bare", ["contexts:create:words.slow"])).secret;
+  const waited = call({ key, headers: { accept: "application/json" } }, 4_000);
+  for (const answer of await Promise.all([streamed, waited])) assert.equal(resultOf(answer).resultType, "complete");
+  const error = errorOf(await askModern(gateway, "tasks/get", { taskId: "ctx_1" }), 400, -32021);
+  assert.deepEqual(error.data.requiredCapabilities, tasks);
+  errorOf(await ask("tasks/get", { taskId: "ctx_nothing" }), 200, -32602);
+  const other = { headers: { "mcp-name": "ctx_other" } };
+  errorOf(await ask("tasks/get", { taskId: "ctx_nothing" }, other), 400, -32020);
+});
