@@ -73,7 +73,7 @@ function audit(body, page) {
   function add({ data, next_cursor }) {
     items.append(...data.map(({ action, object, actor, outcome, at, changes }) =>
       h("li.card", h("strong", action), h("code", object), h("span.soft", actor), badge(outcome), when(at), changes && h("details", h("summary", "Changes"), json(`Changes of ${object}`, changes)))));
-    fill(more, next_cursor && button("Show older ones", async () => add(await get(`/v1/audit?cursor=${next_cursor}`))));
+    fill(more, next_cursor && button("Older ones", async () => add(await get(`/v1/audit?cursor=${next_cursor}`))));
   }
   fill(body, h("p.soft", "Who changed what, and which credentials were refused."), items, more);
   add(page);

@@ -30,11 +30,12 @@ export async function contexts({ view, query, signal }) {
     // What an event has moved out of the filter is gone.
     if (query.has("status")) for (const [id, { status }] of shown) if (status !== query.get("status")) shown.delete(id);
     for (const one of data) shown.set(one.id, one);
-    if (cursor || shown.size === data.length) fill(more, next_cursor && button("Show older ones", () => load(next_cursor)));
+    if (cursor || shown.size === data.length) fill(more, next_cursor && button("Older ones", () => load(next_cursor)));
     const sorted = [...shown.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
     const none = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability of a service.";
     keep(list, sorted, ({ status }) => status, (one) => h("li", h("a.card", { href: `#/contexts/${one.id}` },
-      h("strong", one.capability), h("span.soft", one.service), badge(one.status), h("span", duration(one.execution_time_ms)), when(one.created_at), h("code", one.id))), sorted.length === 0 && h("li.card.soft", none));
+      h("strong", one.capability), h("span.soft", one.service), badge(one.status),
+      h("span", duration(one.execution_time_ms)), when(one.created_at), h("code", one.id))), sorted.length === 0 && h("li.card.soft", none));
   }
   follow(signal, 500, () => load(), ({ type, subject, data }) => {
     if (data.status) Object.assign(shown.get(subject) ?? {}, { status: data.status });
@@ -68,10 +69,12 @@ export async function context({ view, id, signal }) {
     fill(body,
       error && h("div.fault", h("p", h("strong", error.code), `: ${error.message} ${HELP[error.code] ?? ""}`), error.details && json("Details", error.details)),
       progress && h("p", { role: "status" }, "Progress: ", brief(progress.data)),
-      facts({ Id: copyable(one.id, "context id"), Service: link(one.service, `#/services/${one.service}`), Version: one.version, Created: when(one.created_at), Execution: duration(one.execution_time_ms), "Must end": isLive && when(one.expires_at),
+      facts({ Id: copyable(one.id, "context id"), Service: link(one.service, `#/services/${one.service}`), Version: one.version,
+        Created: when(one.created_at), Execution: duration(one.execution_time_ms), "Must end": isLive && when(one.expires_at),
         Owner: one.owner, Priority: one.priority, "Not before": one.run_at && when(one.run_at), "Idempotency key": one.idempotency_key }),
       h("div.halves",
-        section("Timeline", h("ol.steps.plain", history.map(({ status, at }, place) => h("li", badge(status), when(at, place ? `after ${after(at, history[0].at)}` : new Date(at).toLocaleTimeString()))))),
+        section("Timeline", h("ol.steps.plain", history.map(({ status, at }, place) =>
+          h("li", badge(status), when(at, place ? `after ${after(at, history[0].at)}` : new Date(at).toLocaleTimeString()))))),
         section("Attempts", attempts.length === 0 && h("p.soft", "None yet."), h("ol.steps.plain", attempts.map(({ number, service, outcome, started_at, ended_at, status_code }) =>
           h("li", h("strong", `${number}. ${service}`), badge(outcome), h("span.soft", after(ended_at, started_at), status_code && `, HTTP ${status_code}`))))),
         json("Parameters", one.parameters), status === "completed" && json("Result", one.result), metadata && json("Metadata", metadata)));

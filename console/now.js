@@ -45,7 +45,8 @@ export async function now({ view, signal }) {
     if (!tiles.isConnected) fill(view, h("h1", "Now"), tiles, section("Contexts", board), section("What fails", failures), section("Services", table));
     const since = new Date(Date.now() - WINDOW_MS).toISOString();
     const [ended, flying] = [all.filter((one) => isOver(one) && one.updated_at > since), all.filter((one) => !isOver(one))];
-    fill(tiles, tile("Ended in 5 minutes", ended.length, rate(ended)), tile("In flight", flying.length), tile("Completed", share(ended, "completed")), tile("Median, 95% within", latency(ended).join(", ")));
+    fill(tiles, tile("Ended in 5 minutes", ended.length, rate(ended)), tile("In flight", flying.length),
+      tile("Completed", share(ended, "completed")), tile("Median, 95% within", latency(ended).join(", ")));
     for (const { statuses, count, list } of columns) {
       const here = all.filter(({ status }) => statuses.includes(status));
       fill(count, here.length);
@@ -59,7 +60,7 @@ export async function now({ view, signal }) {
     }));
     /** @type {any[]} */
     const groups = Object.values(Object.groupBy(ended.filter(({ error, status }) => error && status !== "cancelled"), ({ error, service }) => error.code + service));
-    fill(failures, groups.length === 0 && h("li.soft", "Nothing in the last 5 minutes."), groups.sort((a, b) => b.length - a.length).slice(0, 8).map((group) => {
+    fill(failures, groups.length === 0 && h("li.soft", "Nothing lately."), groups.sort((a, b) => b.length - a.length).slice(0, 8).map((group) => {
       const [{ id, error, service }] = group;
       return h("li", h("strong", `${group.length} × ${error.code}`), ` at ${service}: ${error.message} `, link("See the latest", `#/contexts/${id}`));
     }));

@@ -58,7 +58,8 @@ export async function service({ view, id, signal }) {
         button("Delete", () => sure(`Delete ${one.name}? What runs is finished.`, () => ask("DELETE", path, { headers }).then(() => { location.hash = "#/services"; })), "danger")),
       section("Health", health(history, one), h("ol.steps.plain", history.filter(({ subject }) => subject === id).slice(-4).map(({ time, data }) =>
         h("li", badge(data.status), when(time), h("span.soft", `breaker ${data.breaker.replace("_", " ")}`))))),
-      facts({ Id: copyable(id, "service id"), Address: one.transport.url && h("code", one.transport.url), "Status since": one.status_at && when(one.status_at), Breaker: one.breaker.state.replace("_", " "), "Open until": one.breaker.until && when(one.breaker.until),
+      facts({ Id: copyable(id, "service id"), Address: one.transport.url && h("code", one.transport.url), "Status since": one.status_at && when(one.status_at),
+        Breaker: one.breaker.state.replace("_", " "), "Open until": one.breaker.until && when(one.breaker.until),
         Median: duration(one.latency_ms), Tags: one.tags.join(", "), "At once": one.limits.max_concurrency ?? "no limit" }));
     return one;
   }
@@ -93,8 +94,11 @@ async function startDemo(body) {
 export function welcome() {
   const demo = h("div.stack");
   // A deployment may have switched it off.
-  if (writes()) void maybe("/demo.json").then((document) => document && fill(demo, h("p", "Nothing at hand? A demonstration is built in, and can be deleted again."), button("Start the demonstration", () => startDemo(document))), () => {});
+  if (writes()) void maybe("/demo.json").then((document) => document && fill(demo,
+    h("p", "Nothing at hand? A demonstration is built in, and can be deleted again."),
+    button("Start the demonstration", () => startDemo(document))), () => {});
   return h("div.card.stack.narrow", h("h2", "Nothing here yet"),
-    h("ol", h("li", h("strong", "Register a service"), ": its address, and what it can do."), h("li", h("strong", "Try it"), " on its page. You see it here, live."), h("li", link("Connect", "#/connect"), " your programs, each with a key of its own.")),
+    h("ol", h("li", h("strong", "Register a service"), ": its address, and what it can do."),
+      h("li", h("strong", "Try it"), " on its page. You see it here, live."), h("li", link("Connect", "#/connect"), " your programs, each with a key of its own.")),
     writes() ? h("p", link("Register a service", "#/services/new", "button primary")) : h("p.note", "Your key may not register services. One with the role operator may."), demo);
 }
