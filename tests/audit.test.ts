@@ -105,6 +105,8 @@ test("pages_go_from_the_newest_to_the_oldest_without_a_gap", async () => {
   assert.deepEqual(seen.slice(0, 7), [6, 5, 4, 3, 2, 1, 0].map((n) => `roles/page-${n}`));
   const { json } = await audit(filters);
   refused(await audit({ ...filters, action: "key.*", cursor: json.next_cursor }), 400, "invalid_request");
+  assert.equal((await audit({ action: `${"_".repeat(39)}*` })).status, 200);
+  refused(await audit({ action: `${"_".repeat(40)}*` }), 422, "validation_failed");
   const wrong = await audit({ after: "yesterday", before: "x", action: "Drop?", limit: "0", more: "1" });
   assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["?more"]);
   const values = await audit({ after: "yesterday", before: "x", action: "Drop?", limit: "0" });

@@ -587,9 +587,14 @@ test("a_client_registers_itself_where_that_is_switched_on", async () => {
       [{ redirect_uris: [callback], grant_types: ["client_credentials"] }, "invalid_client_metadata"],
       [{ redirect_uris: [callback], token_endpoint_auth_method: "tls_client_auth" }, "invalid_client_metadata"],
       [{ redirect_uris: [callback], token_endpoint_auth_method: "private_key_jwt" }, "invalid_client_metadata"],
+      [{ redirect_uris: [callback], jwks_uri: {} }, "invalid_client_metadata"],
+      [{ redirect_uris: [callback], scope: "a? b?" }, "invalid_client_metadata"],
     ] as const) assert.equal((await post(body)).json.error, error, JSON.stringify(body));
     const publicly = await post({ redirect_uris: [callback], token_endpoint_auth_method: "none", logo_uri: "x" });
     assert.deepEqual([publicly.status, publicly.json.client_secret], [201, undefined]);
+    const nameless = await post({ redirect_uris: [callback], client_name: "", scope: "" });
+    assert.equal(nameless.status, 201);
+    assert.ok(nameless.json.client_name.startsWith("dyn-") && nameless.json.scope.includes("contexts:read"), nameless.text);
   } finally {
     await open.stop();
   }

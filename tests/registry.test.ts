@@ -101,6 +101,7 @@ test("what_exists_is_changed_only_under_a_precondition_that_holds", async () => 
   refused(await put("guarded", document, { "if-match": current }), 412, "precondition_failed");
   assert.equal((await put("guarded", document, { "if-match": "*" })).status, 200);
   refused(await put("absent", document, { "if-match": "*" }), 412, "precondition_failed");
+  refused(await put("absent", document, { "if-none-match": "*", "if-match": "nonsense" }), 400, "invalid_request");
   assert.equal((await put("absent", document, { "if-none-match": "*" })).status, 201);
   refused(await patch("nobody", { weight: 2 }), 404, "not_found");
 });

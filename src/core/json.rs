@@ -469,8 +469,11 @@ impl<'a> Object<'a> {
 
     pub fn integer(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let raw = self.raw(name)?;
-        match serde_json::from_str::<u64>(raw.get()) {
-            Ok(value) if range.contains(&value) => Some(value),
+        // To JSON Schema 1.0 is an integer too.
+        let whole = |value: f64| (value.fract() == 0.0 && (0.0..9e15).contains(&value)).then_some(value as u64);
+        let value = serde_json::from_str::<u64>(raw.get()).ok();
+        match value.or_else(|| serde_json::from_str(raw.get()).ok().and_then(whole)) {
+            Some(value) if range.contains(&value) => Some(value),
             _ => {
                 self.fault(name, format!("must be an integer from {} to {}", range.start(), range.end()));
                 None

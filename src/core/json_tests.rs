@@ -139,3 +139,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_integer_may_be_written_with_a_fraction_of_nothing() {
+    for (text, expected) in
+        [("7", Some(7)), ("7.0", Some(7)), ("7e0", Some(7)), ("7.5", None), ("-1.0", None), ("1e300", None)]
+    {
+        let text = format!(r#"{{"count":{text}}}"#);
+        let mut object = Object::new(&text, "#").unwrap();
+        assert_eq!(object.integer("count", 0..=9), expected, "{text}");
+    }
+}

@@ -32,10 +32,10 @@ impl Timestamp {
         text
     }
 
-    /// RFC 3339 with any offset.
+    /// RFC 3339 with any offset. What was before 1970 was before anything here, and is read as its first moment.
     pub fn parse(text: &str) -> Option<Self> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;
-        u64::try_from(time.timestamp_millis()).ok().map(Self)
+        Some(Self(u64::try_from(time.timestamp_millis()).unwrap_or(0)))
     }
 
     pub fn plus_ms(self, ms: u64) -> Self {
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(Timestamp::parse("1970-01-01T01:00:01+01:00"), Some(Timestamp(1000)));
         assert_eq!(Timestamp(1_764_547_200_123).text(), "2025-12-01T00:00:00.123Z");
         assert_eq!(Timestamp::parse("yesterday"), None);
-        assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
+        assert_eq!(Timestamp::parse("0969-12-31T23:59:59Z"), Some(Timestamp(0)));
     }
 
     proptest! {

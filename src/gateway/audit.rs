@@ -15,10 +15,13 @@ use super::services::ask_registry;
 const DEFAULT_LIMIT: u64 = 50;
 const MOST: u64 = 200;
 
+/// More than any action has; the database takes no pattern of more than 50.
+const LONGEST_ACTION: usize = 40;
+
 /// `key.revoked`, `key.*` or `*`.
 fn is_action(text: &str) -> bool {
     let named = text.strip_suffix('*').unwrap_or(text);
-    text.len() <= 64 && named.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'.' | b'_'))
+    text.len() <= LONGEST_ACTION && named.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'.' | b'_'))
 }
 
 fn query(call: &Call) -> Result<AuditQuery, Problem> {

@@ -161,12 +161,9 @@ impl Call {
     /// RFC 9110 §13.1: entity tags here are version numbers.
     pub fn condition(&self) -> Result<Condition, Problem> {
         let malformed = || Problem::new(Code::InvalidRequest, "If-Match takes * or entity tags such as \"3\".");
-        if self.request.header("if-none-match").is_some_and(|value| value.trim() == "*") {
-            return Ok(Condition::Absent);
-        }
-        match self.request.header("if-match").map(str::trim) {
-            None => Ok(Condition::None),
-            Some("*") => Ok(Condition::Exists),
+        let condition = match self.request.header("if-match").map(str::trim) {
+            None => Condition::None,
+            Some("*") => Condition::Exists,
             Some(tags) => {
                 let tag = |tag: &str| {
                     let strong = tag.trim();
@@ -176,9 +173,12 @@ impl Call {
                     // A weak tag never matches, nor one that is none of ours (RFC 9110 §8.8.3.2); both are well-formed.
                     Some(if strong.starts_with('"') { inner.parse().unwrap_or(0) } else { 0 })
                 };
-                tags.split(',').map(tag).collect::<Option<Vec<u64>>>().map(Condition::Versions).ok_or_else(malformed)
+                let versions = tags.split(',').map(tag).collect::<Option<Vec<u64>>>();
+                Condition::Versions(versions.ok_or_else(malformed)?)
             }
-        }
+        };
+        let absent = self.request.header("if-none-match").is_some_and(|value| value.trim() == "*");
+        Ok(if absent { Condition::Absent } else { condition })
     }
 
     pub fn write_rules(&self) -> WriteRules {

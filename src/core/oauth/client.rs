@@ -237,6 +237,11 @@ pub fn read_registration(id: &str, text: &str, policy: Policy) -> Result<Client,
 fn by_itself(id: &str, document: &Value, usual_method: &str, policy: Policy) -> Result<Client, Refused> {
     let wrong = |description: &str| Refused::new(Error::InvalidClientMetadata, description);
     let string = |name: &str| document.get(name).and_then(Value::as_str);
+    for name in ["client_name", "scope", "jwks_uri", "token_endpoint_auth_method"] {
+        if document.get(name).is_some_and(|value| !value.is_string()) {
+            return Err(wrong(&format!("{name} must be a string")));
+        }
+    }
     let list = |name: &str| document.get(name).map(|list| serde_json::from_value::<Vec<String>>(list.clone()));
     let redirect_uris = list("redirect_uris").and_then(Result::ok).unwrap_or_default();
     if !(1..=20).contains(&redirect_uris.len()) || !redirect_uris.iter().all(|uri| acceptable_redirect(uri)) {
@@ -256,14 +261,21 @@ fn by_itself(id: &str, document: &Value, usual_method: &str, policy: Policy) -> 
     } else {
         None
     };
-    let scope = string("scope").unwrap_or(USUAL_SCOPE).split(' ').filter(|word| permission::valid(word));
+    let name = string("client_name").unwrap_or_default().chars().filter(|c| !c.is_control());
+    let name: String = name.take(200).collect();
+    let named = string("scope").filter(|scope| !scope.trim().is_empty());
+    let scope = named.unwrap_or(USUAL_SCOPE).split(' ').filter(|word| permission::valid(word));
+    let scope: Vec<String> = scope.map(Into::into).collect();
+    if scope.is_empty() {
+        return Err(wrong("scope has no permission of this gateway"));
+    }
     Ok(Client {
         id: id.into(),
-        name: string("client_name").unwrap_or(id).chars().filter(|c| !c.is_control()).take(200).collect(),
+        name: if name.is_empty() { id.into() } else { name },
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         auth_method,
         redirect_uris,
-        scope: scope.map(Into::into).collect(),
+        scope,
         keys,
         secret_hash: None,
     })
