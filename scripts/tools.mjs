@@ -147,6 +147,18 @@ export const bindgen = () => installed("wasm-bindgen-cli", locked("wasm-bindgen"
 
 export const cargoDeny = () => installed("cargo-deny", "0.20.2", "cargo-deny");
 
+/** Schemathesis's command, in a Python environment of its own. */
+export async function schemathesis() {
+  const version = "4.32.5";
+  const folder = join(cache(), `schemathesis-${version}`);
+  const path = join(folder, "bin", "schemathesis");
+  if (existsSync(path)) return path;
+  await patiently("making a Python environment", "python3", ["-m", "venv", "--clear", folder]);
+  const args = ["install", "--quiet", "--disable-pip-version-check", `schemathesis==${version}`];
+  await patiently(`installing Schemathesis ${version}, once for this machine`, join(folder, "bin", "pip"), args);
+  return path;
+}
+
 /** Installs the npm packages if they are missing or older than package-lock.json. */
 async function ensurePackages() {
   const done = join(root, "node_modules/.package-lock.json");

@@ -9,13 +9,16 @@ import { parseArgs } from "node:util";
  * @typedef {{ sockets: true, seed: number }} Sockets
  * The simulation of the core, over so many seeds.
  * @typedef {{ seeds: number }} Simulated
+ * Schemathesis over openapi.json.
+ * @typedef {{ examples: number, seed: number }} Checked
  */
 
-export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, many sockets, then the simulation
+export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, many sockets, the simulation, Schemathesis
 npm run fault -- --kills 6           only kills
 npm run fault -- --proxy             only the proxy
 npm run fault -- --sockets           only many sockets
 npm run fault -- --seeds 100000      only the simulation of the core
+npm run fault -- --schemathesis      only Schemathesis over openapi.json (needs python3)
 npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and service
 
   --kills N     how often the gateway is killed
@@ -25,8 +28,9 @@ npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and s
   --minutes N   how long the proxy is at it when nothing is killed (3)
   --sockets     5,000 sockets over hub and shards, of which 1,000 break; sleep; one of 1,000 that does not read
   --seeds N     worlds the simulation of the core runs, one for each seed (1000000)
+  --examples N  requests Schemathesis makes up for each operation and each of its phases (200)
   --clients N   clients at a time; every other one sends an Idempotency-Key and repeats what failed (24)
-  --seed N      for the choices of clients, service, killer and proxy; times still differ from run to run
+  --seed N      for the choices of clients, service, killer, proxy and Schemathesis; times still differ from run to run
                 (random, printed)
 
 The figures are printed, and kept as JSON in tests/fault/results/. Ends with 1 when anything was violated.
@@ -40,14 +44,14 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {(Part | Sockets | Simulated)[] | null} null when only help was asked for */
+/** @param {string[]} args @returns {(Part | Sockets | Simulated | Checked)[] | null} null when only help was asked for */
 export function readOptions(args) {
   const text = /** @type {const} */ ({ type: "string" });
   const { values } = parseArgs({
     args,
     options: {
-      kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text,
-      proxy: { type: "boolean" }, sockets: { type: "boolean" }, help: { type: "boolean" },
+      kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text, examples: text,
+      proxy: { type: "boolean" }, sockets: { type: "boolean" }, schemathesis: { type: "boolean" }, help: { type: "boolean" },
     },
   });
   if (values.help) return null;
@@ -62,11 +66,13 @@ export function readOptions(args) {
   const through = { ...common, kills: 0, contexts: 0, minutes: number(values.minutes, 3, "minutes", 600), name: "proxy", proxied: true };
   const simulated = { seeds: number(values.seeds, 1_000_000, "seeds", 1_000_000_000) };
   const many = { sockets: /** @type {const} */ (true), seed: common.seed };
-  const also = [...(values.sockets ? [many] : []), ...(values.seeds === undefined ? [] : [simulated])];
+  const checked = { examples: number(values.examples, 200, "examples", 100_000), seed: common.seed };
+  const chosen = { sockets: values.sockets ? [many] : [], checked: values.schemathesis ? [checked] : [] };
+  const also = [...chosen.sockets, ...(values.seeds === undefined ? [] : [simulated]), ...chosen.checked];
   if (kills !== undefined) return [{ ...killing, name: proxy ? "kills-proxy" : "kills", proxied: proxy }, ...also];
   if (proxy) return [through, ...also];
   if (also.length > 0) return also;
-  return [{ ...killing, name: "kills", proxied: false }, through, many, simulated];
+  return [{ ...killing, name: "kills", proxied: false }, through, many, simulated, checked];
 }
 
 /** @typedef {(below: number) => number} Dice a whole number from 0 to below `below` */
