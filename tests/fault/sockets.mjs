@@ -52,6 +52,20 @@ async function publish(gateway, count, ms, capability = "small") {
 }
 
 /**
+ * Throws an object out of memory unless it has gone by itself; says what came of it. Where the platform finds something
+ * that still refers to it, it is left to sleep by itself.
+ * @param {Gateway} gateway @param {string} className @param {string} name
+ */
+async function asleep(gateway, className, name) {
+  try {
+    await gateway.evict(className, name);
+    return "evicted";
+  } catch (error) {
+    return String(error).includes("not currently running") ? "gone before" : "left alone";
+  }
+}
+
+/**
  * True when nothing was violated.
  * @param {import("./options.mjs").Sockets} part @param {(undo: () => void) => void} atExit
  * @returns {Promise<boolean>}
@@ -93,8 +107,9 @@ export async function runSockets({ seed }, atExit) {
 
     say("nothing happens for a while, and objects sleep");
     await pause(IDLE_MS);
-    await gateway.evict("EventHub", "default");
-    for (const shard of [1, 2]) await gateway.evict("EventShard", `default/${shard}`);
+    rows.push(["hub, shards after that", (await Promise.all([
+      asleep(gateway, "EventHub", "default"), asleep(gateway, "EventShard", "default/1"), asleep(gateway, "EventShard", "default/2"),
+    ])).join(", ")]);
     await publish(gateway, 10, 250);
     await crowd.complete(ARRIVE_MS);
     rows.push(["delay after sleep, p50 and p99", crowd.delays()], ["events a socket, at most", crowd.most()]);
