@@ -87,38 +87,6 @@ impl GrantKey {
     }
 }
 
-/// What a sealed text is for: one is never taken for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seal {
-    /// A sign-in under way, in the browser's cookie.
-    SignIn,
-    /// Who has signed in, in the consent page.
-    Person,
-}
-
-impl GrantKey {
-    fn sealing(&self, seal: Seal, text: &str) -> Hmac<Sha256> {
-        let label: &[u8] = match seal {
-            Seal::SignIn => b"sign-in\0",
-            Seal::Person => b"person\0",
-        };
-        self.0.clone().chain_update(label).chain_update(text)
-    }
-
-    /// A text that comes back unchanged or not at all. It is not hidden from who carries it.
-    pub fn seal(&self, seal: Seal, text: &str) -> String {
-        let tag = self.sealing(seal, text).finalize().into_bytes();
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(tag))
-    }
-
-    pub fn open(&self, seal: Seal, sealed: &str) -> Option<String> {
-        let (text, tag) = sealed.split_once('.')?;
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        self.sealing(seal, &text).verify_slice(&URL_SAFE_NO_PAD.decode(tag).ok()?).ok()?;
-        Some(text)
-    }
-}
-
 /// Whose a text says it is: whose key is to verify it.
 pub fn tenant_of(text: &str) -> Option<&str> {
     let (tenant, _) = text.strip_prefix("nxg_")?.split_once('.')?;

@@ -89,17 +89,6 @@ fn a_text_opens_its_grant_in_its_tenant_and_nothing_else() {
     assert_ne!(key.read(&key.write("a", "g", Use::Refresh(1), &[1; 32])).unwrap().used, Use::Code);
 }
 
-#[test]
-fn a_seal_is_good_for_its_own_use_and_text() {
-    let key = GrantKey::new(b"secret");
-    let sealed = key.seal(Seal::Person, "ada");
-    assert_eq!(key.open(Seal::Person, &sealed).as_deref(), Some("ada"));
-    assert_eq!(key.open(Seal::SignIn, &sealed), None);
-    assert_eq!(GrantKey::new(b"other").open(Seal::Person, &sealed), None);
-    assert_eq!(key.open(Seal::Person, &key.seal(Seal::Person, "bob").replace('.', "x.")), None);
-    assert_eq!(key.open(Seal::Person, "YWRh."), None);
-}
-
 proptest! {
     /// However refresh tokens are tried, at most one a place is taken, and nothing after a reuse.
     #[test]

@@ -4,6 +4,7 @@ pub mod client;
 pub mod form;
 pub mod grant;
 pub mod ring;
+pub mod seal;
 pub mod token;
 
 /// Why an OAuth request is refused (RFC 6749 §4.1.2.1, §5.2; RFC 7591 §3.2.2; RFC 8707 §2).

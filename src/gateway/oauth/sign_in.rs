@@ -14,10 +14,9 @@ use crate::core::issuer::{Issuer, Mapped, SignIn};
 use crate::core::jwt::{Expected, parse};
 use crate::core::key::equal_secrets;
 use crate::core::oauth::form::Form;
-use crate::core::oauth::grant::Seal;
+use crate::core::oauth::seal::Use;
 use crate::core::problem::Problem;
 use crate::core::sealed::Sealed;
-use crate::core::time::Timestamp;
 use crate::core::upstream::Answer as Upstream;
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::{document_place, snapshot};
@@ -47,7 +46,6 @@ struct Begun {
     state: String,
     nonce: String,
     verifier: String,
-    until: Timestamp,
 }
 
 /// Who has signed in.
@@ -57,7 +55,6 @@ pub struct Person {
     /// A principal.
     pub subject: String,
     pub roles: Vec<String>,
-    until: Timestamp,
 }
 
 impl Person {
@@ -69,8 +66,7 @@ impl Person {
 
 /// Who a form says has signed in, if this gateway said so itself a moment ago.
 pub fn person(known: &Known, sealed: &str) -> Option<Person> {
-    let text = known.deployment.grant_key.open(Seal::Person, sealed)?;
-    serde_json::from_str(&text).ok().filter(|person: &Person| clock::now() < person.until)
+    known.deployment.seal_key.open(Use::Person, sealed, clock::now())
 }
 
 /// Whether people of an issuer's may belong to a tenant that the client acts in.
@@ -103,7 +99,6 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
         state: text(),
         nonce: text(),
         verifier: text(),
-        until: clock::now().plus_ms(SIGN_IN_MS),
     };
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&begun.verifier));
     let mut query = Serializer::new(String::new());
@@ -118,7 +113,7 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
         ("code_challenge_method", "S256"),
     ]);
     let joint = if sign_in.authorization_endpoint.contains('?') { '&' } else { '?' };
-    let sealed = known.deployment.grant_key.seal(Seal::SignIn, &serde_json::to_string(&begun).ok()?);
+    let sealed = known.deployment.seal_key.seal(Use::SignIn, &begun, clock::now().plus_ms(SIGN_IN_MS))?;
     let cookie = format!("{COOKIE}={sealed}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Lax", SIGN_IN_MS / 1000);
     let location = format!("{}{joint}{}", sign_in.authorization_endpoint, query.finish());
     Some(
@@ -136,11 +131,8 @@ pub async fn back(call: &Call) -> Result<Answer, Problem> {
     let cookie = call.request.header("cookie").and_then(|cookies| {
         cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
     });
-    let begun = cookie.and_then(|sealed| snapshot.grant_key.open(Seal::SignIn, sealed));
-    let begun = begun.and_then(|text| serde_json::from_str(&text).ok());
-    let Some(begun) = begun.filter(|begun: &Begun| clock::now() < begun.until) else {
-        return Ok(wrong());
-    };
+    let begun = cookie.and_then(|sealed| snapshot.seal_key.open::<Begun>(Use::SignIn, sealed, clock::now()));
+    let Some(begun) = begun else { return Ok(wrong()) };
     let issuer = snapshot.issuers.iter().find(|issuer| issuer.name == begun.issuer);
     let Some((issuer, sign_in)) = issuer.and_then(|issuer| Some((issuer, issuer.sign_in.as_ref()?))) else {
         return Ok(wrong());
@@ -156,10 +148,9 @@ pub async fn back(call: &Call) -> Result<Answer, Problem> {
         tenant: mapped.tenant,
         subject: format!("issuer:{}:{}", issuer.name, mapped.subject),
         roles: mapped.roles,
-        until: clock::now().plus_ms(SIGN_IN_MS),
     };
-    let sealed = serde_json::to_string(&person).map_err(|error| Problem::internal(error.to_string()))?;
-    let sealed = snapshot.grant_key.seal(Seal::Person, &sealed);
+    let sealed = snapshot.seal_key.seal(Use::Person, &person, clock::now().plus_ms(SIGN_IN_MS));
+    let sealed = sealed.ok_or_else(|| Problem::internal("not sealed"))?;
     let request = Serializer::new(begun.request).append_pair("person", &sealed).finish();
     let page = respond(call, Form::read(request.as_bytes()).map_err(Into::into), false).await?;
     Ok(page.with("set-cookie", &format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax")))

@@ -17,6 +17,7 @@ use crate::core::limit::Limit;
 use crate::core::measured::{HealthStatus, Measured};
 use crate::core::oauth::client::Client;
 use crate::core::oauth::grant::GrantKey;
+use crate::core::oauth::seal::SealKey;
 use crate::core::role::{self, Role};
 use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
@@ -185,6 +186,7 @@ pub struct Snapshot {
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     pub grant_key: GrantKey,
+    pub seal_key: SealKey,
     by_key: HashMap<String, usize>,
     fetched_at: Cell<Timestamp>,
     refreshing: Cell<bool>,
@@ -195,21 +197,22 @@ thread_local! {
 }
 
 /// Keys from the tenant's own secret, for a use each.
-type OwnKeys = (CursorKey, CallbackKey, GrantKey);
+type OwnKeys = (CursorKey, CallbackKey, GrantKey, SealKey);
 
 impl Snapshot {
     /// Opens the tenant's own secret, unless it is the one that is known.
     async fn own_keys(tenant: &str, secret: &Sealed, known: Option<&Snapshot>) -> Result<OwnKeys, Failure> {
         if let Some(known) = known.filter(|known| known.own_secret == *secret) {
-            return Ok((known.cursor_key.clone(), known.callback_key.clone(), known.grant_key.clone()));
+            let (grant_key, seal_key) = (known.grant_key.clone(), known.seal_key.clone());
+            return Ok((known.cursor_key.clone(), known.callback_key.clone(), grant_key, seal_key));
         }
         let secret = vault::open(own_place(tenant), secret).await?;
         let secret = secret.as_bytes();
-        Ok((CursorKey::new(secret), CallbackKey::new(secret), GrantKey::new(secret)))
+        Ok((CursorKey::new(secret), CallbackKey::new(secret), GrantKey::new(secret), SealKey::new(secret)))
     }
 
     fn new(data: SnapshotData, own: OwnKeys, known: Option<&Snapshot>) -> Self {
-        let (cursor_key, callback_key, grant_key) = own;
+        let (cursor_key, callback_key, grant_key, seal_key) = own;
         let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
         let entry = |registered: Registered| {
             let schemas = registered.service.capabilities.iter().map(|_| Schemas::default()).collect();
@@ -250,6 +253,7 @@ impl Snapshot {
             cursor_key,
             callback_key,
             grant_key,
+            seal_key,
             by_key,
             fetched_at: Cell::new(clock::now()),
             refreshing: Cell::new(false),
