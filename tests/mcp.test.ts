@@ -332,11 +332,12 @@ test("there_is_no_stream_by_get_and_no_session_to_delete", async () => {
 });
 
 test("only_the_revision_that_has_batches_may_send_one", async () => {
-  const batch = [message("ping"), { jsonrpc: "2.0", method: "notifications/initialized" }, message("nothing"), 7];
+  const ping = message("ping");
+  const batch = [ping, { jsonrpc: "2.0", method: "notifications/initialized" }, message("nothing"), 7];
   const answer = await gateway.request("POST", "/mcp", { body: batch, headers: { "mcp-protocol-version": "2025-03-26" } });
   assert.equal(answer.status, 200, answer.text);
   assert.deepEqual(answer.json.map((one: any) => one.error?.code), [undefined, -32601, -32600]);
-  assert.deepEqual(answer.json[0], { jsonrpc: "2.0", id: batch[0]!.id, result: {} });
+  assert.deepEqual(answer.json[0], { jsonrpc: "2.0", id: ping.id, result: {} });
   for (const headers of [{ "mcp-protocol-version": "2025-11-25" }, { "mcp-protocol-version": "2026-07-28" }]) {
     errorOf(await gateway.request("POST", "/mcp", { body: batch, headers }), 400, -32600);
   }
