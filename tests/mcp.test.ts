@@ -305,8 +305,10 @@ test("a_legacy_client_is_answered_in_its_revision", async () => {
     assert.equal(result.serverInfo.name, "narthex");
     assert.equal(answer.headers.get("mcp-session-id"), null);
   }
-  const note = await gateway.request("POST", "/mcp", { body: { jsonrpc: "2.0", method: "notifications/initialized" } });
-  assert.equal(note.status, 202);
+  for (const path of ["/mcp", "/mcp/words"]) {
+    const note = await gateway.request("POST", path, { body: { jsonrpc: "2.0", method: "notifications/initialized" } });
+    assert.equal(note.status, 202, note.text);
+  }
   assert.deepEqual(resultOf(await askLegacy(gateway, "ping")), {});
   assert.deepEqual(resultOf(await askLegacy(gateway, "logging/setLevel", { level: "info" })), {});
   errorOf(await askLegacy(gateway, "logging/setLevel", { level: "loud" }), 200, -32602);

@@ -12,6 +12,7 @@ pub mod callback;
 pub mod canonical;
 pub mod context;
 pub mod cursor;
+pub mod etag;
 pub mod event;
 pub mod fanout;
 pub mod filter;

@@ -9,6 +9,7 @@ use wasm_bindgen::JsValue;
 use crate::auth::{self, Age, Principal};
 use crate::core::address::host_of;
 use crate::core::audit::By;
+use crate::core::etag;
 use crate::core::id::{Region, StoreId, ulid, valid_request_id};
 use crate::core::json::{self, MAX_DEPTH};
 use crate::core::problem::{Code, Problem};
@@ -164,18 +165,7 @@ impl Call {
         let condition = match self.request.header("if-match").map(str::trim) {
             None => Condition::None,
             Some("*") => Condition::Exists,
-            Some(tags) => {
-                let tag = |tag: &str| {
-                    let strong = tag.trim();
-                    let inner = strong.strip_prefix("W/").unwrap_or(strong).strip_prefix('"')?.strip_suffix('"')?;
-                    // Only what is configured counts for a write; what is measured stands behind the dot.
-                    let inner = inner.split_once('.').map_or(inner, |(configured, _)| configured);
-                    // A weak tag never matches, nor one that is none of ours (RFC 9110 §8.8.3.2); both are well-formed.
-                    Some(if strong.starts_with('"') { inner.parse().unwrap_or(0) } else { 0 })
-                };
-                let versions = tags.split(',').map(tag).collect::<Option<Vec<u64>>>();
-                Condition::Versions(versions.ok_or_else(malformed)?)
-            }
+            Some(tags) => Condition::Versions(etag::versions(tags).ok_or_else(malformed)?),
         };
         let absent = self.request.header("if-none-match").is_some_and(|value| value.trim() == "*");
         Ok(if absent { Condition::Absent } else { condition })
