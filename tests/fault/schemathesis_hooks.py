@@ -14,6 +14,12 @@ def before_call(ctx, case, kwargs):
     # The coverage phase takes 0 for an entity tag, which the pattern of If-Match does not.
     if case.headers and str(case.headers.get("If-Match")) == "0":
         case.headers["If-Match"] = '"0"'
+    # A header without a value does not come through the development server.
+    for name in [name for name, value in (case.headers or {}).items() if value == ""]:
+        del case.headers[name]
+    # No made up address can be called here, and each event would try all of them.
+    if case.operation.path == "/v1/webhooks/{id}" and isinstance(case.body, dict) and case.body.get("enabled", True) in (True, None):
+        case.body["enabled"] = False
     # Nobody here waits half a minute for a service that is not there.
     prefer = case.headers.get("Prefer") if case.headers else None
     if isinstance(prefer, str):
