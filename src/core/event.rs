@@ -363,19 +363,27 @@ pub fn cloud_event(
     .unwrap_or_default()
 }
 
-/// What a webhook is sent to see whether it works. It is no event of the log, and has no place in its sequence.
-pub fn test_event(tenant: &str, webhook: &str, id: &str, now: Timestamp) -> String {
-    let Ok(data) = RawValue::from_string(serde_json::json!({"id": webhook}).to_string()) else {
+/// An event that is none of the log's: for one reader, with a place in the sequence only to go on from.
+fn aside(
+    tenant: &str,
+    kind: &'static str,
+    subject: &str,
+    id: &str,
+    now: Timestamp,
+    sequence: u64,
+    data: String,
+) -> String {
+    let Ok(data) = RawValue::from_string(data) else {
         return String::new();
     };
     serde_json::to_string(&CloudEvent {
         specversion: "1.0",
         id: id.into(),
         source: format!("/tenants/{tenant}"),
-        r#type: "webhook.test",
-        subject: webhook,
+        r#type: kind,
+        subject,
         time: now.text(),
-        sequence: sequence_text(0),
+        sequence: sequence_text(sequence),
         datacontenttype: "application/json",
         correlationid: None,
         causationid: None,
@@ -385,27 +393,18 @@ pub fn test_event(tenant: &str, webhook: &str, id: &str, now: Timestamp) -> Stri
     .unwrap_or_default()
 }
 
+/// What a webhook is sent to see whether it works. It is no event of the log, and has no place in its sequence.
+pub fn test_event(tenant: &str, webhook: &str, id: &str, now: Timestamp) -> String {
+    let data = serde_json::json!({"id": webhook}).to_string();
+    aside(tenant, "webhook.test", webhook, id, now, 0, data)
+}
+
 /// Tells a client that events it asked for are no longer kept.
 pub fn gap_event(tenant: &str, now: Timestamp, asked_after: u64, first_kept: u64) -> String {
     let (after, first) = (sequence_text(asked_after), sequence_text(first_kept));
-    let Ok(data) = RawValue::from_string(format!(r#"{{"after":"{after}","first_available":"{first}"}}"#)) else {
-        return String::new();
-    };
-    serde_json::to_string(&CloudEvent {
-        specversion: "1.0",
-        id: format!("gap-{asked_after}-{first_kept}"),
-        source: format!("/tenants/{tenant}"),
-        r#type: "stream.gap",
-        subject: "stream",
-        time: now.text(),
-        sequence: sequence_text(first_kept.saturating_sub(1)),
-        datacontenttype: "application/json",
-        correlationid: None,
-        causationid: None,
-        traceparent: None,
-        data: Data::Raw(&data),
-    })
-    .unwrap_or_default()
+    let data = format!(r#"{{"after":"{after}","first_available":"{first}"}}"#);
+    let id = format!("gap-{asked_after}-{first_kept}");
+    aside(tenant, "stream.gap", "stream", &id, now, first_kept.saturating_sub(1), data)
 }
 
 #[cfg(test)]

@@ -17,12 +17,13 @@ struct Seen<'a> {
     error: Option<Broke<'a>>,
 }
 
+/// The error of a context, as it is shown.
 #[derive(Deserialize)]
-struct Broke<'a> {
+pub(super) struct Broke<'a> {
     #[serde(borrow)]
-    code: Cow<'a, str>,
+    pub code: Cow<'a, str>,
     #[serde(borrow)]
-    message: Cow<'a, str>,
+    pub message: Cow<'a, str>,
 }
 
 /// The result of a context that nobody waits for any more: it has ended, or it asks for input. `view` is the context as

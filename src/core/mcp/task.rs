@@ -1,14 +1,12 @@
 //! Contexts as tasks (extension `io.modelcontextprotocol/tasks`): a call that goes on is a handle, and the handle is the
 //! context's id.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::json::Object;
 use super::super::lifecycle::Status;
-use super::outcome;
+use super::outcome::{self, Broke};
 use super::reply::{quoted, result};
 
 /// What a client declares that knows tasks.
@@ -32,14 +30,6 @@ pub struct Task<'a> {
     input_request: Option<&'a RawValue>,
     #[serde(borrow, default)]
     progress: Option<Told<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Broke<'a> {
-    #[serde(borrow)]
-    code: Cow<'a, str>,
-    #[serde(borrow)]
-    message: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
