@@ -146,8 +146,8 @@ export async function startService(
       response.destroy(error as Error);
     }
   });
-  // Connections are not kept alive for long, so that a reused one never meets a stopped service.
-  server.keepAliveTimeout = 1000;
+  // Never closed for being idle: a call sent at that moment is broken, and what is not idempotent fails by it.
+  server.keepAliveTimeout = 600_000;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject).listen(options.port ?? 0, "127.0.0.1", resolve);
   });
