@@ -11,11 +11,12 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
+use crate::core::capability::Capability;
 use crate::core::jwt::looks_like_token;
 use crate::core::key::{self, Presented};
 use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
-use crate::core::service::{Capability, Service};
+use crate::core::service::Service;
 use crate::core::time::Timestamp;
 use crate::objects::registry::messages::Key;
 use crate::objects::registry::snapshot::{self, Snapshot};

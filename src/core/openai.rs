@@ -6,7 +6,7 @@ use semver::Version;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::service::Capability;
+use super::capability::Capability;
 
 /// Its capabilities, with the path each has below the endpoint's address.
 const OPERATIONS: [(&str, &str); 3] = [("chat", "chat/completions"), ("embed", "embeddings"), ("models", "models")];

@@ -3,10 +3,10 @@
 use semver::VersionReq;
 use serde_json::value::RawValue;
 
+use super::capability::{self, MAX_TIMEOUT_SECONDS};
 use super::id::valid_name;
 use super::json::{Fault, Object};
 use super::lifecycle::{Priority, Source};
-use super::service::{MAX_TIMEOUT_SECONDS, valid_capability_name};
 use super::time::Timestamp;
 
 pub const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
@@ -37,8 +37,9 @@ pub struct NewContext<'a> {
 /// Reads the body. `text` has passed `json::check`. All faults are named.
 pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
-    let capability = body
-        .parsed("capability", "the name of a capability", |name| valid_capability_name(name).then(|| name.to_string()));
+    let capability = body.parsed("capability", "the name of a capability", |name| {
+        capability::valid_name(name).then(|| name.to_string())
+    });
     let capability = body.require("capability", capability);
     let service = body.parsed("service", "the id of a service", |id| valid_name(id).then(|| id.to_string()));
     let version = body.parsed("version", "a semver range such as ^1.2", |range| VersionReq::parse(range).ok());

@@ -6,8 +6,9 @@
 use semver::{Version, VersionReq};
 
 use super::breaker::BreakerState;
+use super::capability::Capability;
 use super::measured::{HealthStatus, Measured};
-use super::service::{Capability, Service};
+use super::service::Service;
 use super::time::Timestamp;
 
 /// What is asked for.

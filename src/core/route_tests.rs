@@ -1,5 +1,6 @@
 use super::super::address::Policy;
-use super::super::service::{Rules, read};
+use super::super::service::read;
+use super::super::transport::Rules;
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,25 +1,20 @@
-//! A service and the capabilities it offers: the document people register, read into types.
+//! A service: the document people register, read into types. How it is reached is read in `transport`, what it
+//! offers in `capability`.
 //!
-//! Reading names every fault with its pointer. Schemas are compiled here to refuse what cannot be
-//! compiled, and once more in each isolate that uses them.
+//! Reading names every fault with its pointer.
 
-use std::collections::BTreeSet;
-
-use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::address::{self, Policy};
 use super::breaker::BreakerState;
+use super::capability::Capability;
 use super::id::valid_name;
 use super::json::{Fault, Object, child};
 use super::measured::Measured;
-use super::openai;
-use super::permission;
-use super::schema::Schema;
 use super::sealed::Sealed;
 use super::signature::Secret;
 use super::time::Timestamp;
+use super::transport::{self, Rules, Transport};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,23 +31,6 @@ impl Kind {
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_value(serde_json::Value::from(text)).ok()
     }
-}
-
-/// How the service is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Transport {
-    /// A signed envelope by POST.
-    Http { url: String },
-    /// An endpoint that speaks OpenAI's API, at the address its paths begin with.
-    Openai {
-        url: String,
-        /// The model that is used when a request names none.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        model: Option<String>,
-    },
-    /// Nothing is called: the gateway itself shows what a service could do.
-    Demo {},
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,27 +57,6 @@ impl Default for Retry {
         Self { max_attempts: 3, base_ms: 200, cap_ms: 30_000 }
     }
 }
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Capability {
-    pub name: String,
-    pub version: Version,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_schema: Option<Box<RawValue>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_schema: Option<Box<RawValue>>,
-    pub idempotent: bool,
-    pub durable: bool,
-    pub timeout_seconds: u64,
-    pub permissions: Vec<String>,
-}
-
-/// The longest life a context may have, in seconds.
-pub const MAX_TIMEOUT_SECONDS: u64 = 86_400;
-/// What a capability allows when it says nothing.
-pub const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
 /// What is configured of a service. What is measured (status, latency) is kept apart from it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -238,11 +195,7 @@ impl Service {
     /// Where health is asked for: the path at the origin of the service's own address, so what was checked of the
     /// one holds for the other. Without a configured path, the address itself. Nothing where nothing is called.
     pub fn probe_url(&self) -> Option<String> {
-        let own = match &self.transport {
-            Transport::Http { url } => url.clone(),
-            Transport::Openai { url, .. } => openai::url(url, "models"),
-            Transport::Demo {} => return None,
-        };
+        let own = self.transport.probe_url()?;
         let Some(health) = &self.health else { return Some(own) };
         let mut probed = url::Url::parse(&own).ok()?;
         let (path, query) = health.path.split_once('?').map_or((health.path.as_str(), None), |(p, q)| (p, Some(q)));
@@ -256,15 +209,6 @@ impl Service {
 
 /// Members that answers carry and a document sent back may carry too; they are not configuration.
 const READ_ONLY: [&str; 6] = ["id", "status_at", "breaker", "latency_ms", "created_at", "updated_at"];
-
-/// What reading depends on besides the document.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
-    pub addresses: Policy,
-    pub own_hosts: &'a [&'a str],
-    /// Whether the built-in demonstration may be registered.
-    pub demo: bool,
-}
 
 /// Reads a whole service document. `text` has passed `json::check`.
 pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<Fault>> {
@@ -288,17 +232,11 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     if metadata.as_ref().is_some_and(|raw| !raw.get().starts_with('{')) {
         document.fault("metadata", "must be an object");
     }
-    let transport = read_transport(&mut document, rules);
+    let transport = transport::read(&mut document, rules);
     let transport = document.require("transport", transport);
     let credentials = read_credentials(&mut document);
     let signing_secret = read_signing_secret(&mut document);
-    let capabilities = match &transport {
-        Some(Transport::Openai { .. }) => read_openai_capabilities(&mut document),
-        _ => {
-            let capabilities = read_capabilities(&mut document);
-            document.require("capabilities", capabilities)
-        }
-    };
+    let capabilities = transport::read_capabilities(transport.as_ref(), &mut document);
     let health = read_health(&mut document);
     let limits = read_limits(&mut document);
     let retry = read_retry(&mut document);
@@ -348,58 +286,6 @@ fn bounded_raw(document: &mut Object<'_>, name: &str, limit: usize) -> Option<Bo
         return None;
     }
     Some(raw.to_owned())
-}
-
-fn read_transport(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
-    let mut transport = document.object("transport")?;
-    let kind = transport.parsed("kind", "http, openai or demo", |text| {
-        ["http", "openai", "demo"].into_iter().find(|kind| *kind == text)
-    });
-    let kind = transport.require("kind", kind);
-    if kind == Some("demo") {
-        if !rules.demo {
-            transport.fault("kind", "is switched off here: the variable DEMO is false");
-        }
-        document.absorb(transport);
-        return Some(Transport::Demo {});
-    }
-    let openai = kind.map(|kind| kind == "openai");
-    let url = transport.string("url", 1..=2048);
-    let url =
-        transport.require("url", url).and_then(|text| match address::check(&text, rules.addresses, rules.own_hosts) {
-            Ok(url) => Some(url.to_string()),
-            Err(refusal) => {
-                transport.fault("url", refusal.to_string());
-                None
-            }
-        });
-    let model = if openai == Some(true) { transport.string("model", 1..=200) } else { None };
-    if openai == Some(true) && url.as_deref().is_some_and(|url| url.contains('?')) {
-        transport.fault("url", "must have no query: paths such as chat/completions are put behind it");
-    }
-    document.absorb(transport);
-    let url = url?;
-    Some(if openai? { Transport::Openai { url, model } } else { Transport::Http { url } })
-}
-
-/// All that such an endpoint offers, unless some of it is named.
-fn read_openai_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>> {
-    if !document.has("capabilities") {
-        document.raw_or_null("capabilities");
-        return Some(openai::capabilities());
-    }
-    let mut capabilities = read_capabilities(document)?;
-    let at = document.pointer_to("capabilities");
-    for (index, capability) in capabilities.iter_mut().enumerate() {
-        if openai::path(&capability.name).is_some() {
-            openai::fill_in(capability);
-        } else {
-            let names: Vec<&str> = openai::names().collect();
-            let detail = format!("must be one of {} with transport.kind openai", names.join(", "));
-            document.faults([Fault::new(format!("{at}/{index}/name"), detail)]);
-        }
-    }
-    Some(capabilities)
 }
 
 /// Names a header may not have: they are the gateway's own, or the connection's.
@@ -473,80 +359,6 @@ fn read_retry(document: &mut Object<'_>) -> Retry {
         document.absorb(retry);
     }
     read
-}
-
-fn read_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>> {
-    let items = document.array("capabilities", 1..=200)?;
-    let at = document.pointer_to("capabilities");
-    let mut seen = BTreeSet::new();
-    let mut read = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let pointer = format!("{at}/{index}");
-        match Object::new(item.get(), &pointer) {
-            Err(fault) => document.faults([fault]),
-            Ok(mut capability) => {
-                let one = read_capability(&mut capability);
-                if let Some(one) = &one
-                    && !seen.insert((one.name.clone(), one.version.clone()))
-                {
-                    capability.fault("name", "is offered twice in this version");
-                }
-                document.absorb(capability);
-                read.extend(one);
-            }
-        }
-    }
-    Some(read)
-}
-
-/// 1 to 64 letters, digits, `_`, `-`, `.`, beginning with a letter or digit.
-pub fn valid_capability_name(text: &str) -> bool {
-    text.len() <= 64
-        && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-}
-
-fn read_capability(object: &mut Object<'_>) -> Option<Capability> {
-    let name = object.parsed("name", "1 to 64 letters, digits, _, - or ., beginning with a letter or digit", |text| {
-        valid_capability_name(text).then(|| text.to_string())
-    });
-    let name = object.require("name", name);
-    let version = object
-        .parsed("version", "a semantic version such as 1.2.0", |text| Version::parse(text).ok())
-        .unwrap_or(Version::new(1, 0, 0));
-    let description = object.string("description", 0..=4000).unwrap_or_default();
-    let input_schema = read_schema(object, "input_schema");
-    let output_schema = read_schema(object, "output_schema");
-    let idempotent = object.boolean("idempotent").unwrap_or(false);
-    let durable = object.boolean("durable").unwrap_or(true);
-    let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    let permissions = object.strings("permissions", 20, 160).unwrap_or_default();
-    for (index, asked) in permissions.iter().enumerate() {
-        if !permission::valid(asked) || asked.contains('*') {
-            let pointer = format!("{}/{index}", object.pointer_to("permissions"));
-            object.faults([Fault::new(pointer, "must be a permission such as reports:read, without *")]);
-        }
-    }
-    Some(Capability {
-        name: name?,
-        version,
-        description,
-        input_schema,
-        output_schema,
-        idempotent,
-        durable,
-        timeout_seconds,
-        permissions,
-    })
-}
-
-fn read_schema(object: &mut Object<'_>, name: &str) -> Option<Box<RawValue>> {
-    let raw = object.raw(name)?;
-    if let Err(faults) = Schema::compile(raw.get()) {
-        let base = object.pointer_to(name);
-        object.faults(faults.into_iter().map(|fault| Fault::new(format!("{base}{}", fault.pointer), fault.detail)));
-    }
-    Some(raw.to_owned())
 }
 
 /// A merge patch (RFC 7396) applied to a document.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::core::address::Policy;
+use semver::Version;
 use serde_json::{Value, json};
 
 const RULES: Rules<'static> = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true };

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::core::capability::Capability;
 use crate::core::measured::HealthStatus;
 use crate::core::problem::Problem;
 use crate::core::route::Offering;
-use crate::core::service::Capability;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};

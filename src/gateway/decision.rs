@@ -4,13 +4,14 @@
 use serde_json::value::RawValue;
 
 use crate::auth::{self, Principal};
+use crate::core::capability::Capability;
 use crate::core::context::Admission;
 use crate::core::id::{ContextId, StoreId};
 use crate::core::json::Fault;
 use crate::core::problem::{Code, Problem};
 use crate::core::request::NewContext;
 use crate::core::route::{self, Candidate, NoRoute, Wanted};
-use crate::core::service::{Capability, Service, at_parameters};
+use crate::core::service::{Service, at_parameters};
 use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, random, settings};

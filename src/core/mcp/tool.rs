@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::super::capability::Capability;
 use super::super::json::Object;
-use super::super::service::Capability;
 
 const BETWEEN: &str = "__";
 const MAX_NAME: usize = 64;

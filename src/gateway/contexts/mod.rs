@@ -17,7 +17,7 @@ use crate::core::json::Object;
 use crate::core::prefer;
 use crate::core::problem::{Code, Problem};
 use crate::core::request::NewContext;
-use crate::core::service::Transport;
+use crate::core::transport::Transport;
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use crate::core::capability::Capability;
 use crate::core::cursor;
 use crate::core::json::Object;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::reply::{private_for_a_while, quoted, result};
 use crate::core::mcp::tool::{listed, may_be_of, name_of};
 use crate::core::problem::Problem;
-use crate::core::service::{Capability, Service};
+use crate::core::service::Service;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 
 use super::super::call::{Call, Caller};

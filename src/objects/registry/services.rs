@@ -7,7 +7,8 @@ use crate::core::event::RegistryEvent;
 use crate::core::json::{Fault, MAX_DEPTH, check};
 use crate::core::measured::Measured;
 use crate::core::sealed::Sealed;
-use crate::core::service::{self, Credentials, Registration, Retiring, Rules, SealedCredentials, Transport};
+use crate::core::service::{self, Credentials, Registration, Retiring, SealedCredentials};
+use crate::core::transport::Rules;
 use crate::platform::{Failure, clock};
 
 use super::audit::Change;
@@ -25,14 +26,6 @@ struct Write<'a> {
     known: Option<Registered>,
     /// Credentials that are not named stay as they were.
     keeps: bool,
-}
-
-fn same_origin(one: &Transport, other: &Transport) -> bool {
-    let origin = |transport: &Transport| match transport {
-        Transport::Http { url } | Transport::Openai { url, .. } => url::Url::parse(url).ok().map(|url| url.origin()),
-        Transport::Demo {} => None,
-    };
-    origin(one) == origin(other)
 }
 
 fn event_data(registered: &Registered, measured: &Measured) -> serde_json::Value {
@@ -101,7 +94,7 @@ impl Inner {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
         };
-        let moved_away = known.as_ref().is_some_and(|known| !same_origin(&known.service.transport, &service.transport));
+        let moved_away = known.as_ref().is_some_and(|known| !known.service.transport.same_origin(&service.transport));
         let keeps = keeps && credentials.is_none() && known.as_ref().is_some_and(|known| known.credentials.is_some());
         if keeps && moved_away {
             // Or whoever may change an address could read them there.

@@ -1,0 +1,109 @@
+//! A capability a service offers: its names, its schemas, and how it may be called.
+//!
+//! Schemas are compiled here to refuse what cannot be compiled, and once more in each isolate that uses them.
+
+use std::collections::BTreeSet;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::json::{Fault, Object};
+use super::permission;
+use super::schema::Schema;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Capability {
+    pub name: String,
+    pub version: Version,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Box<RawValue>>,
+    pub idempotent: bool,
+    pub durable: bool,
+    pub timeout_seconds: u64,
+    pub permissions: Vec<String>,
+}
+
+/// The longest life a context may have, in seconds.
+pub const MAX_TIMEOUT_SECONDS: u64 = 86_400;
+/// What a capability allows when it says nothing.
+pub const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
+
+/// The member `capabilities`, as any service may have it.
+pub fn read_all(document: &mut Object<'_>) -> Option<Vec<Capability>> {
+    let items = document.array("capabilities", 1..=200)?;
+    let at = document.pointer_to("capabilities");
+    let mut seen = BTreeSet::new();
+    let mut read = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let pointer = format!("{at}/{index}");
+        match Object::new(item.get(), &pointer) {
+            Err(fault) => document.faults([fault]),
+            Ok(mut capability) => {
+                let one = read_capability(&mut capability);
+                if let Some(one) = &one
+                    && !seen.insert((one.name.clone(), one.version.clone()))
+                {
+                    capability.fault("name", "is offered twice in this version");
+                }
+                document.absorb(capability);
+                read.extend(one);
+            }
+        }
+    }
+    Some(read)
+}
+
+/// 1 to 64 letters, digits, `_`, `-`, `.`, beginning with a letter or digit.
+pub fn valid_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+fn read_capability(object: &mut Object<'_>) -> Option<Capability> {
+    let name = object.parsed("name", "1 to 64 letters, digits, _, - or ., beginning with a letter or digit", |text| {
+        valid_name(text).then(|| text.to_string())
+    });
+    let name = object.require("name", name);
+    let version = object
+        .parsed("version", "a semantic version such as 1.2.0", |text| Version::parse(text).ok())
+        .unwrap_or(Version::new(1, 0, 0));
+    let description = object.string("description", 0..=4000).unwrap_or_default();
+    let input_schema = read_schema(object, "input_schema");
+    let output_schema = read_schema(object, "output_schema");
+    let idempotent = object.boolean("idempotent").unwrap_or(false);
+    let durable = object.boolean("durable").unwrap_or(true);
+    let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+    let permissions = object.strings("permissions", 20, 160).unwrap_or_default();
+    for (index, asked) in permissions.iter().enumerate() {
+        if !permission::valid(asked) || asked.contains('*') {
+            let pointer = format!("{}/{index}", object.pointer_to("permissions"));
+            object.faults([Fault::new(pointer, "must be a permission such as reports:read, without *")]);
+        }
+    }
+    Some(Capability {
+        name: name?,
+        version,
+        description,
+        input_schema,
+        output_schema,
+        idempotent,
+        durable,
+        timeout_seconds,
+        permissions,
+    })
+}
+
+fn read_schema(object: &mut Object<'_>, name: &str) -> Option<Box<RawValue>> {
+    let raw = object.raw(name)?;
+    if let Err(faults) = Schema::compile(raw.get()) {
+        let base = object.pointer_to(name);
+        object.faults(faults.into_iter().map(|fault| Fault::new(format!("{base}{}", fault.pointer), fault.detail)));
+    }
+    Some(raw.to_owned())
+}

@@ -1,0 +1,137 @@
+//! How a service is reached: the member `transport` of its document.
+
+use serde::{Deserialize, Serialize};
+
+use super::address::{self, Policy};
+use super::capability::{self, Capability};
+use super::json::{Fault, Object};
+use super::openai;
+
+/// How the service is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Transport {
+    /// A signed envelope by POST.
+    Http { url: String },
+    /// An endpoint that speaks OpenAI's API, at the address its paths begin with.
+    Openai {
+        url: String,
+        /// The model that is used when a request names none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    /// Nothing is called: the gateway itself shows what a service could do.
+    Demo {},
+}
+
+/// What reading depends on besides the document.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    pub addresses: Policy,
+    pub own_hosts: &'a [&'a str],
+    /// Whether the built-in demonstration may be registered.
+    pub demo: bool,
+}
+
+impl Transport {
+    /// The address it is called at; nothing where none is called.
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Self::Http { url } | Self::Openai { url, .. } => Some(url),
+            Self::Demo {} => None,
+        }
+    }
+
+    /// Whether both are called at one origin, so that the credentials of the one may go to the other.
+    pub fn same_origin(&self, other: &Self) -> bool {
+        let origin =
+            |transport: &Self| transport.url().and_then(|url| url::Url::parse(url).ok()).map(|url| url.origin());
+        origin(self) == origin(other)
+    }
+
+    /// Where health is asked for when no path is configured.
+    pub fn probe_url(&self) -> Option<String> {
+        match self {
+            Self::Http { url } => Some(url.clone()),
+            Self::Openai { url, .. } => Some(openai::url(url, "models")),
+            Self::Demo {} => None,
+        }
+    }
+}
+
+/// The member `transport`.
+pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
+    let mut transport = document.object("transport")?;
+    let kind = transport.parsed("kind", "http, openai or demo", |text| {
+        ["http", "openai", "demo"].into_iter().find(|kind| *kind == text)
+    });
+    let kind = transport.require("kind", kind);
+    let read = match kind {
+        Some("openai") => read_openai(&mut transport, rules),
+        Some("demo") => read_demo(&mut transport, rules),
+        // A kind that is none has its fault; what else is wrong with the address is told with it.
+        _ => read_url(&mut transport, rules).filter(|_| kind.is_some()).map(|url| Transport::Http { url }),
+    };
+    document.absorb(transport);
+    read
+}
+
+fn read_demo(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
+    if !rules.demo {
+        transport.fault("kind", "is switched off here: the variable DEMO is false");
+    }
+    Some(Transport::Demo {})
+}
+
+fn read_openai(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
+    let url = read_url(transport, rules);
+    let model = transport.string("model", 1..=200);
+    if url.as_deref().is_some_and(|url| url.contains('?')) {
+        transport.fault("url", "must have no query: paths such as chat/completions are put behind it");
+    }
+    Some(Transport::Openai { url: url?, model })
+}
+
+/// The member `url`: an address the gateway may call.
+fn read_url(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<String> {
+    let url = transport.string("url", 1..=2048);
+    let text = transport.require("url", url)?;
+    match address::check(&text, rules.addresses, rules.own_hosts) {
+        Ok(url) => Some(url.to_string()),
+        Err(refusal) => {
+            transport.fault("url", refusal.to_string());
+            None
+        }
+    }
+}
+
+/// The member `capabilities`, as a service reached this way may have it. `transport`: when it could be read.
+pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_>) -> Option<Vec<Capability>> {
+    match transport {
+        Some(Transport::Openai { .. }) => read_openai_capabilities(document),
+        Some(Transport::Http { .. } | Transport::Demo {}) | None => {
+            let capabilities = capability::read_all(document);
+            document.require("capabilities", capabilities)
+        }
+    }
+}
+
+/// All that such an endpoint offers, unless some of it is named.
+fn read_openai_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>> {
+    if !document.has("capabilities") {
+        document.raw_or_null("capabilities");
+        return Some(openai::capabilities());
+    }
+    let mut capabilities = capability::read_all(document)?;
+    let at = document.pointer_to("capabilities");
+    for (index, capability) in capabilities.iter_mut().enumerate() {
+        if openai::path(&capability.name).is_some() {
+            openai::fill_in(capability);
+        } else {
+            let names: Vec<&str> = openai::names().collect();
+            let detail = format!("must be one of {} with transport.kind openai", names.join(", "));
+            document.faults([Fault::new(format!("{at}/{index}/name"), detail)]);
+        }
+    }
+    Some(capabilities)
+}
