@@ -1,0 +1,149 @@
+// An MCP server made with the official TypeScript SDK: everything the referee's scenarios ask an upstream for. It speaks
+// both eras, or as one that knows only one of them.
+//
+//   node tests/referee/upstream/server.ts [both | legacy | modern]
+import { randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { json } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { NodeStreamableHTTPServerTransport, toNodeHandler } from "@modelcontextprotocol/node";
+import {
+  classifyInboundRequest,
+  createMcpHandler,
+  type EventStore,
+  isInitializeRequest,
+  type JSONRPCMessage,
+  McpServer,
+} from "@modelcontextprotocol/server";
+import { addAskingTools, states } from "./asking.ts";
+import { addPrompts, addResources } from "./rest.ts";
+import { addTools, type Stage } from "./tools.ts";
+
+export type Eras = "both" | "legacy" | "modern";
+export type Upstream = {
+  /** The address it serves at. */
+  url: string;
+  /** The headers of every request, in order of arrival. */
+  requests: IncomingMessage["headers"][];
+  /** Says to who listens that its tools have changed. */
+  toolsChanged(): void;
+  stop(): Promise<void>;
+};
+
+/** What was sent on each stream, for who lost it. */
+function eventStore(): EventStore {
+  const sent: { stream: string; message: JSONRPCMessage }[] = [];
+  return {
+    async storeEvent(stream, message) {
+      return String(sent.push({ stream, message }));
+    },
+    async replayEventsAfter(last, { send }) {
+      const stream = sent[Number(last) - 1]?.stream ?? "";
+      for (const [at, event] of [...sent.entries()].slice(Number(last))) {
+        // What only opened a stream is no message.
+        if (event.stream === stream && "jsonrpc" in event.message) await send(String(at + 1), event.message);
+      }
+      return stream;
+    },
+  };
+}
+
+type Session = { server: McpServer; transport: NodeStreamableHTTPServerTransport };
+
+export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; port?: number } = {}): Promise<Upstream> {
+  const sessions = new Map<string, Session>();
+  const requests: Upstream["requests"] = [];
+  const stage: Stage = {
+    toolsChanged() {
+      modern.notify.toolsChanged();
+      for (const { server } of sessions.values()) server.sendToolListChanged();
+    },
+    promptsChanged() {
+      modern.notify.promptsChanged();
+      for (const { server } of sessions.values()) server.sendPromptListChanged();
+    },
+    endStream: (session, request) => sessions.get(session ?? "")?.transport.closeSSEStream(request),
+  };
+
+  function make() {
+    const server = new McpServer({ name: "everything", version: "1.0.0" }, {
+      capabilities: {
+        tools: { listChanged: true },
+        resources: { subscribe: true, listChanged: true },
+        prompts: { listChanged: true },
+        logging: {},
+        completions: {},
+      },
+      requestState: { verify: states.verify },
+    });
+    addTools(server, stage);
+    addAskingTools(server);
+    addResources(server);
+    addPrompts(server);
+    return server;
+  }
+  const modern = createMcpHandler(make, { legacy: "reject" });
+  const serveModern = toNodeHandler(modern);
+
+  async function openSession(request: IncomingMessage, response: ServerResponse, body: unknown) {
+    const server = make();
+    const transport = new NodeStreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      eventStore: eventStore(),
+      retryInterval: 500,
+      onsessioninitialized: (id) => void sessions.set(id, { server, transport }),
+    });
+    transport.onclose = () => void sessions.delete(transport.sessionId ?? "");
+    await server.connect(transport);
+    await transport.handleRequest(request, response, body);
+  }
+
+  async function serveLegacy(request: IncomingMessage, response: ServerResponse, body: unknown) {
+    const id = request.headers["mcp-session-id"];
+    const session = sessions.get(String(id));
+    if (session) return session.transport.handleRequest(request, response, body);
+    if (id === undefined && isInitializeRequest(body)) return openSession(request, response, body);
+    const [status, message] = id === undefined ? [400, "There is no session id"] : [404, "There is no such session"];
+    const error = { jsonrpc: "2.0", id: null, error: { code: -32_000, message } };
+    response.writeHead(status as number, { "content-type": "application/json" }).end(JSON.stringify(error));
+  }
+
+  const server = createServer(async (request, response) => {
+    requests.push(request.headers);
+    try {
+      // Whoever was led here by a name that is not this machine's own.
+      if (!/^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/.test(request.headers.host ?? "")) return void response.writeHead(403).end();
+      const body = request.method === "POST" ? await json(request) : undefined;
+      const header = (name: string) => request.headers[name] as string | undefined;
+      const { kind } = classifyInboundRequest({
+        httpMethod: request.method ?? "",
+        ...(header("mcp-protocol-version") && { protocolVersionHeader: header("mcp-protocol-version")! }),
+        ...(header("mcp-method") && { mcpMethodHeader: header("mcp-method")! }),
+        body,
+      });
+      const isModern = eras === "modern" || (eras === "both" && kind !== "legacy");
+      await (isModern ? serveModern(request as never, response, body) : serveLegacy(request, response, body));
+    } catch (error) {
+      if (!response.headersSent) response.writeHead(400);
+      response.end(String(error));
+    }
+  });
+  await new Promise<void>((resolve, reject) => void server.once("error", reject).listen(port, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
+    requests,
+    toolsChanged: stage.toolsChanged,
+    async stop() {
+      await modern.close();
+      for (const { transport } of [...sessions.values()]) await transport.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const upstream = await startUpstream({ eras: (process.argv[2] ?? "both") as Eras, port: Number(process.env.PORT ?? 0) });
+  console.log(`listening on ${upstream.url}`);
+}
