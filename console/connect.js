@@ -26,12 +26,9 @@ request = urllib.request.Request("${url}", r'''${body}'''.encode(), {
     "Content-Type": "application/json",
 })
 print(urllib.request.urlopen(request).read().decode())`,
-  Agents: `The gateway at ${location.origin} does work for you. Send "Authorization: Bearer $NARTHEX_KEY".
-1. GET /v1/capabilities: what can be done, each with its input_schema.
-2. POST /v1/contexts {"capability": …, "parameters": …} does it. 200: it has ended, see "status", "result", "error".
-   202: it goes on; GET the address in the header Location with "Prefer: wait=30".
-3. If "status" is input_required, POST {"input": …} to that address followed by /input.
-All of it: ${location.origin}/openapi.json`,
+  "Claude Code": `claude mcp add --transport http narthex ${location.origin}/mcp \\
+  --header "Authorization: Bearer $NARTHEX_KEY"`,
+  Agents: JSON.stringify({ mcpServers: { narthex: { type: "http", url: `${location.origin}/mcp`, headers: { Authorization: "Bearer ${NARTHEX_KEY}" } } } }),
 });
 
 export async function connect({ view }) {

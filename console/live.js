@@ -2,6 +2,7 @@
 import { ask, session, signOut } from "./api.js";
 
 const PING_MS = 25_000;
+const PING_EVENTS = 200;
 const PONG_MS = 10_000;
 const MOST_PAUSE_MS = 15_000;
 const QUIET_MS = 700;
@@ -65,10 +66,12 @@ async function connect() {
   if (own !== run) return current.close();
   socket = current;
   let patience;
-  const pinging = setInterval(() => {
+  let heard = 0;
+  function ping() {
     current.send("ping");
     patience ??= setTimeout(() => current.close(), PONG_MS);
-  }, PING_MS);
+  }
+  const pinging = setInterval(ping, PING_MS);
   current.onopen = () => {
     tries = 0;
     show("live", "Live");
@@ -78,6 +81,8 @@ async function connect() {
   current.onmessage = ({ data }) => {
     clearTimeout(patience);
     patience = undefined;
+    // Whoever is not seen to read is cut off.
+    if (++heard % PING_EVENTS === 0) ping();
     if (data !== "pong" && own === run) took(JSON.parse(data));
   };
   current.onclose = ({ code }) => {

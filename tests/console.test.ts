@@ -3,16 +3,19 @@
 // docs/console.md are made anew.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
 import { missing, startBrowser } from "./support/browser.ts";
 import { root } from "./support/configuration.ts";
+import { databases } from "./support/disk.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { json, type Service, startService } from "./support/service.ts";
+import { openEvents } from "./support/socket.ts";
 
 const skip = missing() ?? false;
 if (skip) console.error(`The console's tests are skipped: ${skip}.`);
@@ -318,6 +321,47 @@ test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
   await close(page);
 });
 
+test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
+  const persist = mkdtempSync(join(tmpdir(), "narthex-console-"));
+  const vars = { ADMIN_KEY: "a key that outlives the restart" };
+  const sendTo = async (at: Gateway) => (await at.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "a" } } })).json.id;
+  try {
+    const first = await startGateway({ persist, vars });
+    await register(first, "demo", demo);
+    const page = await open({}, first);
+    const told: any[] = [];
+    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => void (payload !== "pong" && told.push(JSON.parse(String(payload))))));
+    await signIn(page, vars.ADMIN_KEY);
+    await page.getByText("Live", { exact: true }).waitFor();
+    const ended = page.getByRole("region", { name: "Ended" });
+    await ended.locator(`a[href$="${await sendTo(first)}"]`).waitFor();
+    await first.stop();
+    // What happens where the page cannot see it, and is no longer in the log when it can again.
+    const elsewhere = await startGateway({ persist, vars });
+    const missed: string[] = [];
+    const events = await openEvents(elsewhere);
+    for (let at = 0; at < 3; at += 1) {
+      const id = await sendTo(elsewhere);
+      missed.push(id);
+      await events.next((event) => event.subject === id && event.type === "context.completed");
+    }
+    events.close();
+    await elsewhere.stop();
+    databases(persist, "EventHub", "log", (log) => log.exec("DELETE FROM log WHERE first < (SELECT max(first) FROM log)"));
+    const again = await startGateway({ persist, vars, port: Number(new URL(first.url).port) });
+    for (const id of missed) await ended.locator(`a[href$="${id}"]`).waitFor();
+    assert.ok(told.some(({ type }) => type === "stream.gap"), JSON.stringify(told));
+    await page.getByText("Live", { exact: true }).waitFor();
+    await ended.locator(`a[href$="${await sendTo(again)}"]`).waitFor();
+    // While the gateway was away the browser said so.
+    page.faults = page.faults.filter((text) => !/ERR_CONNECTION|WebSocket connection/.test(text));
+    await close(page);
+    await again.stop();
+  } finally {
+    rmSync(persist, { recursive: true, force: true });
+  }
+});
+
 test("keys_roles_and_limits_are_made_changed_and_ended", { skip }, async () => {
   const page = await open();
   await signIn(page);
@@ -385,6 +429,12 @@ test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
     if (code === "ENOENT" || code === 127) continue;
     assert.match(output, /completed/, name);
   }
+  await page.getByRole("button", { name: "Copy Agents" }).click();
+  const { narthex } = JSON.parse(await page.evaluate(() => navigator.clipboard.readText())).mcpServers;
+  const authorization = narthex.headers.Authorization.replace("${NARTHEX_KEY}", secret);
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" });
+  const answer = await fetch(narthex.url, { method: "POST", headers: { authorization, "content-type": "application/json" }, body });
+  assert.match(await answer.text(), /demo__echo/);
   await close(page);
 });
 
