@@ -12,7 +12,7 @@ export type Verdict = {
   scenario: string;
   passed: number;
   /** What failed: the check's id and what the referee says of it. */
-  failed: string[];
+  failed: { check: string; message: string }[];
 };
 export type Requirements = {
   /** What the revision requires of a server. */
@@ -78,15 +78,15 @@ function folderOf(folder: string, scenario: string): string {
 function verdict(folder: string, scenario: string, output: string): Verdict {
   const found = folderOf(folder, scenario);
   const broke = output.match(new RegExp(`^Failed to run scenario ${scenario}: (.*)$`, "m"));
-  if (!found && broke) return { scenario, passed: 0, failed: [`${scenario}: ${broke[1]}`] };
+  if (!found && broke) return { scenario, passed: 0, failed: [{ check: scenario, message: broke[1]! }] };
   assert.ok(found, `the referee has no verdict on ${scenario}:\n${output.slice(-4000)}`);
   const checks = JSON.parse(readFileSync(join(folder, found, "checks.json"), "utf8"));
   assert.ok(Array.isArray(checks) && checks.length > 0, `${scenario} checked nothing`);
-  const failed: string[] = [];
+  const failed: Verdict["failed"] = [];
   let passed = 0;
   for (const { id, status, errorMessage } of checks) {
     if (status === "SUCCESS") passed += 1;
-    else if (status === "FAILURE") failed.push(`${id}: ${errorMessage ?? "no message"}`);
+    else if (status === "FAILURE") failed.push({ check: id, message: errorMessage ?? "no message" });
     else assert.ok(["INFO", "SKIPPED", "WARNING"].includes(status), `${scenario}: ${id} is ${status}`);
   }
   return { scenario, passed, failed };
