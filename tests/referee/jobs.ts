@@ -1,6 +1,5 @@
 // A service by plain HTTP that offers the tools of the referee's scenarios for tasks: one that answers at once, some that
 // take longer, some that ask. What takes longer is answered 202 and ended by the callback.
-import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import { json, type Recorded, type Service, startService } from "../support/service.ts";
 
@@ -26,11 +25,16 @@ type Said = { result: unknown } | { error: object } | { input_required: object }
 /** The one that promises to report again, and then is not heard of any more. */
 const dies = "protocol_error_job";
 
-/** What a tool has to say once the gateway knows that it takes longer. */
-async function later({ capability, parameters, input }: any, signal: AbortSignal): Promise<Said> {
+const steps = 4;
+
+/** What a tool has to say once the gateway knows that it takes longer, and until then how far it is. */
+async function later({ capability, parameters, input }: any, tell: (said: object) => Promise<void>, signal: AbortSignal): Promise<Said> {
   switch (capability) {
     case "slow_compute":
-      await pause(parameters.seconds * 1000, undefined, { signal });
+      for (let step = 0; step < steps; step += 1) {
+        await tell({ progress: { progress: step, total: steps, message: `step ${step} of ${steps}` } });
+        await pause((parameters.seconds * 1000) / steps, undefined, { signal });
+      }
       return { result: { label: parameters.label, seconds: parameters.seconds } };
     case "failing_job":
       return { error: { code: "job_failed", message: "The job failed.", retryable: false } };
@@ -78,12 +82,15 @@ export async function startJobs(): Promise<Service> {
     try {
       // So that the gateway has read the 202 before it hears more.
       await pause(20, undefined, { signal: stop.signal });
-      const body = JSON.stringify(await later(call.json, stop.signal));
-      const told = await fetch(call.json.callback_url, { method: "POST", headers: { "content-type": "application/json" }, body });
-      // 409: nobody wants it any more.
-      assert.ok([200, 409].includes(told.status), `${told.status} ${await told.text()}`);
-    } catch (error) {
-      if (!stop.signal.aborted) throw error;
+      const tell = async (said: object) => {
+        const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(said) };
+        const { status } = await fetch(call.json.callback_url, request);
+        // 409: nobody wants it any more.
+        if (status === 409) stop.abort();
+      };
+      await tell(await later(call.json, tell, stop.signal));
+    } catch {
+      // Not wanted any more, or the gateway has gone: there is nobody to tell.
     } finally {
       running.delete(call.json.context_id);
     }

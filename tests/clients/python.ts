@@ -1,0 +1,34 @@
+// The official Python client, as a process of its own for each thing it does.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Kind } from "./kinds.ts";
+
+const version = "2.3.0";
+const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex", `mcp-${version}`);
+const own = join(folder, "bin/python");
+const python = existsSync(own) ? own : (process.env.PYTHON ?? "python3");
+const check = `import importlib.metadata as m; assert m.version("mcp").startswith("2.")`;
+const hasClient = spawnSync(python, ["-c", check]).status === 0;
+const script = fileURLToPath(new URL("client.py", import.meta.url));
+
+const kind = (mode: "auto" | "legacy", revision: Kind["revision"]): Kind => ({
+  name: `mcp for Python, ${mode}`,
+  revision,
+  skip: !hasClient && `python3 -m venv ${folder} && ${folder}/bin/pip install mcp==${version}`,
+  tasks: mode === "auto",
+  does: (what, url, credentials) =>
+    new Promise((resolve, reject) => {
+      const child = spawn(python, [script], { env: { ...process.env, PYTHONWARNINGS: "ignore" } });
+      const said = { stdout: "", stderr: "" };
+      for (const stream of ["stdout", "stderr"] as const) child[stream].setEncoding("utf8").on("data", (text) => (said[stream] += text));
+      child.on("error", reject);
+      child.on("close", (code) => (code === 0 ? resolve(JSON.parse(said.stdout)) : reject(new Error(said.stderr))));
+      child.stdin.end(JSON.stringify({ do: what, mode, url, ...credentials }));
+    }),
+});
+
+/** As it comes it finds out what the server speaks; the other one is how it was until then. */
+export const kinds = [kind("auto", "2026-07-28"), kind("legacy", "2025-11-25")];

@@ -1,0 +1,76 @@
+// The official clients of the Model Context Protocol against the gateway, as programs use them: by a key, and signed in.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { Credentials, Kind } from "./clients/kinds.ts";
+import { kinds as python } from "./clients/python.ts";
+import { kinds as typescript } from "./clients/typescript.ts";
+import { capabilities, startJobs } from "./referee/jobs.ts";
+import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import type { Service } from "./support/service.ts";
+
+let gateway: Gateway;
+let jobs: Service;
+let url: string;
+const credentials: Record<string, Credentials> = {};
+
+before(async () => {
+  gateway = await startGateway({ vars: { OAUTH: "true" } });
+  jobs = await startJobs();
+  await register(gateway, "jobs", serviceAt(jobs.url, capabilities));
+  url = `${gateway.url}/mcp/jobs`;
+  credentials.key = { key: (await makeKey(gateway, "caller")).secret };
+  const body = { name: "A program", grant_types: ["client_credentials"], scope: "contexts:create:* contexts:read contexts:cancel" };
+  const { json } = await gateway.request("PUT", "/v1/clients/program", { body });
+  credentials.oauth = { client_id: json.client_id, client_secret: json.secret, issuer: gateway.url };
+});
+after(async () => {
+  await gateway?.stop();
+  await jobs?.stop();
+});
+
+/** Whether every call that takes a minute was taken back. */
+function allTakenBack() {
+  const ids = (method: string, of: (json: any) => boolean) =>
+    jobs.calls.filter((call) => call.method === method && of(call.json)).map(({ json }) => json.context_id);
+  const back = new Set(ids("DELETE", () => true));
+  const made = ids("POST", ({ parameters }) => parameters.seconds === 60);
+  return made.length > 0 && made.every((id) => back.has(id));
+}
+
+// Beside each other: most of the time they wait.
+describe("official clients", { concurrency: 4 }, () => {
+  for (const kind of [...typescript, ...python] as Kind[]) {
+    describe(kind.name, { skip: kind.skip ?? false }, () => {
+      for (const by of ["key", "oauth"]) {
+        test(`lists_and_calls_by_${by}`, async () => {
+          const tools = capabilities.map(({ name }) => name).sort();
+          assert.deepEqual(await kind.does("list", url, credentials[by]!), { revision: kind.revision, tools, said: "Hello, Ada!" });
+        });
+
+        test(`streams_progress_by_${by}`, async () => {
+          const { told, result } = await kind.does("progress", url, credentials[by]!);
+          // In order; who is slow is told the latest.
+          assert.match(told.join(), /^(?=.)(step 0 of 4,?)?(step 1 of 4,?)?(step 2 of 4,?)?(step 3 of 4)?$/);
+          assert.deepEqual(result, { seconds: 2 });
+        });
+
+        test(`cancels_by_${by}`, { skip: kind.revision === "2025-11-25" && "not yet" }, async () => {
+          assert.deepEqual(await kind.does("cancel", url, credentials[by]!), { cancelled: true });
+          await eventually(allTakenBack, 20_000);
+        });
+
+        test(`elicits_by_${by}`, { skip: "not yet" }, async () => {
+          const { asked, result } = await kind.does("elicit", url, credentials[by]!);
+          assert.deepEqual([asked, result], [["Delete notes.txt?"], { deleted: true }]);
+        });
+
+        test(`runs_a_task_by_${by}`, { skip: kind.tasks ? "not yet" : "this client has no tasks" }, async () => {
+          const { seen, result } = await kind.does("task", url, credentials[by]!);
+          assert.equal(seen[0], "created");
+          assert.deepEqual(result, { seconds: 1, label: "a task" });
+        });
+      }
+    });
+  }
+});
