@@ -65,9 +65,11 @@ test("the_result_of_a_task_is_inlined", async () => {
 
 test("a_task_that_asks_is_answered_by_an_update", async () => {
   const before = service.calls.length;
+  // What is asked at once is asked before there is a task.
+  const question = json({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
   service.handler = (one, response) =>
     one.json.input === undefined
-      ? json({ input_required: { message: "Go on?", schema: { type: "boolean" } } })(one, response)
+      ? void setTimeout(() => void question(one, response), 3_000)
       : json({ result: { went: one.json.input } })(one, response);
   try {
     const task = resultOf(await call());

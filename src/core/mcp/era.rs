@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::super::json::Object;
+use super::able::Able;
 use super::error::Error;
 use super::header::Headers;
 use super::message::Request;
@@ -11,7 +12,6 @@ use super::{LEGACY, MODERN};
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 #[derive(Debug, PartialEq)]
 pub enum Era {
@@ -23,9 +23,7 @@ pub enum Era {
 /// What a modern request says of its sender.
 #[derive(Debug, Default, PartialEq)]
 pub struct Envelope {
-    pub elicitation: bool,
-    /// The extension for tasks.
-    pub tasks: bool,
+    pub able: Able,
 }
 
 /// A revision of the modern kind, whether it is served or not.
@@ -99,13 +97,7 @@ fn modern(request: &Request<'_>, headers: Headers<'_>, version: Option<String>) 
         return Err(Error::Version { requested: version });
     }
     headers.check(&request.method, request.params)?;
-    let mut capabilities =
-        Object::new(capabilities.get(), "#").map_err(|_| broken(format!("{CAPABILITIES} is wrong.")))?;
-    let tasks = capabilities
-        .raw("extensions")
-        .and_then(|extensions| Object::new(extensions.get(), "#").ok()?.raw(TASKS))
-        .is_some_and(is_object);
-    Ok(Envelope { elicitation: capabilities.raw("elicitation").is_some_and(is_object), tasks })
+    Ok(Envelope { able: Able::read(capabilities) })
 }
 
 /// The revision that `initialize` is answered with.

@@ -1,7 +1,7 @@
 //! The refusals of JSON-RPC 2.0 and of the Model Context Protocol: codes, the HTTP statuses they come with, their form.
 
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::super::problem::{Code, Problem};
 use super::MODERN;
@@ -22,7 +22,7 @@ pub enum Error {
     /// A header does not say what the body says.
     Header(String),
     /// The client has to declare a capability for this; `required` is the object of what is missing.
-    Capability { required: &'static str },
+    Capability { required: Value },
     /// A revision that is not served in this form.
     Version { requested: String },
     /// What the gateway refuses whatever the protocol: no credentials, no permission, over the limit, a failure of its own.
@@ -75,12 +75,9 @@ impl Error {
         }
     }
 
-    fn data(&self, request_id: &str) -> Option<serde_json::Value> {
+    fn data(&self, request_id: &str) -> Option<Value> {
         match self {
-            Self::Capability { required } => {
-                let required: serde_json::Value = serde_json::from_str(required).unwrap_or_default();
-                Some(json!({"requiredCapabilities": required}))
-            }
+            Self::Capability { required } => Some(json!({"requiredCapabilities": required})),
             Self::Version { requested } => Some(json!({"supported": [MODERN], "requested": requested})),
             Self::Refused(problem) => Some(json!({"code": problem.code.as_str(), "request_id": request_id})),
             _ => None,
@@ -117,7 +114,7 @@ mod tests {
             (Error::Params(text()), -32602, 200),
             (Error::Envelope(text()), -32602, 400),
             (Error::Header(text()), -32020, 400),
-            (Error::Capability { required: "{}" }, -32021, 400),
+            (Error::Capability { required: json!({}) }, -32021, 400),
             (Error::Version { requested: text() }, -32022, 400),
             (Problem::internal("a secret").into(), -32603, 500),
             (Problem::new(Code::RateLimited, "slower").into(), 429, 429),
@@ -141,7 +138,7 @@ mod tests {
     fn what_a_client_needs_to_go_on_is_in_the_data() {
         let version = Error::Version { requested: "1900-01-01".into() };
         assert!(version.response(None, "").contains(r#""data":{"requested":"1900-01-01","supported":["2026-07-28"]}"#));
-        let capability = Error::Capability { required: r#"{"sampling":{}}"# };
+        let capability = Error::Capability { required: json!({"sampling": {}}) };
         assert!(capability.response(None, "").contains(r#""data":{"requiredCapabilities":{"sampling":{}}}"#));
         let refused = Error::from(Problem::new(Code::RateLimited, "slower"));
         assert!(refused.response(None, "req_1").contains(r#""data":{"code":"rate_limited","request_id":"req_1"}"#));

@@ -4,6 +4,7 @@
 //! One URL serves revision 2026-07-28 ("modern": each request says for itself what it is) and those of 2025
 //! ("legacy": they begin with `initialize`). Kept out: who may ask, and everything that takes time.
 
+pub mod able;
 pub mod era;
 pub mod error;
 pub mod header;
@@ -11,7 +12,9 @@ pub mod message;
 pub mod mirror;
 pub mod origin;
 pub mod outcome;
+pub mod question;
 pub mod reply;
+pub mod state;
 pub mod task;
 pub mod tool;
 

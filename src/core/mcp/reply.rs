@@ -63,6 +63,13 @@ pub fn private_for_a_while(legacy: bool) -> String {
     if legacy { String::new() } else { format!(r#""ttlMs":{TTL_MS},"cacheScope":"private""#) }
 }
 
+/// A result that asks for more (modern alone): requests by their names, and what the answer has to bring back.
+pub fn input_required(requests: &str, state: &str, context: &str) -> String {
+    let (requests, state) = (format!(r#""inputRequests":{requests}"#), format!(r#""requestState":"{state}""#));
+    let plain = complete(false, &[&requests, &state], Some(context));
+    plain.replacen(r#""resultType":"complete""#, r#""resultType":"input_required""#, 1)
+}
+
 /// What a context has given, as a tool's result: text for all, and the value itself where the era has a place for it.
 pub fn given(legacy: bool, result: Option<&str>, context: &str) -> String {
     let value = result.unwrap_or("null");

@@ -3,16 +3,19 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::super::json::Object;
 use super::super::lifecycle::Status;
+use super::super::time::Timestamp;
 use super::outcome::{self, Broke};
+use super::question::Question;
 use super::reply::{quoted, result};
 
 /// What a client declares that knows tasks.
-pub const EXTENSION: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
-/// What a client declares that can ask its user.
-pub const ELICITATION: &str = r#"{"elicitation":{}}"#;
+pub fn extension() -> Value {
+    json!({"extensions": {"io.modelcontextprotocol/tasks": {}}})
+}
+
 /// How often it is worth looking, in milliseconds.
 const POLL_MS: u64 = 1_000;
 
@@ -24,6 +27,8 @@ pub struct Task<'a> {
     error: Option<Broke<'a>>,
     created_at: &'a str,
     updated_at: &'a str,
+    #[serde(default)]
+    expires_at: &'a str,
     #[serde(default)]
     history: Vec<Step>,
     #[serde(borrow, default)]
@@ -41,17 +46,6 @@ struct Step {
 struct Told<'a> {
     #[serde(borrow)]
     data: &'a RawValue,
-}
-
-/// What a client says to what it was asked.
-#[derive(Debug, PartialEq)]
-pub enum Answered {
-    /// The input, as JSON.
-    With(String),
-    /// Its user does not want to.
-    Declined,
-    /// Nothing of what is asked now.
-    Not,
 }
 
 /// The word for a context's status.
@@ -76,10 +70,19 @@ impl<'a> Task<'a> {
         self.status == Status::InputRequired
     }
 
-    /// Each question has a name of its own over the task's life.
-    fn question(&self) -> String {
+    pub fn id(&self) -> &'a str {
+        self.id
+    }
+
+    /// Its time is over then.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.expires_at)
+    }
+
+    /// What it asks for now.
+    pub fn question(&self) -> Question<'a> {
         let asked = self.history.iter().filter(|step| step.status == Status::InputRequired).count();
-        format!("input-{asked}")
+        Question::new(asked, self.input_request)
     }
 
     fn members(&self, ttl_ms: u64) -> String {
@@ -115,58 +118,10 @@ impl<'a> Task<'a> {
                 );
                 format!(r#""error":{{"code":-32603,"message":{}}}"#, quoted(&message))
             }
-            "input_required" => format!(r#""inputRequests":{{"{}":{}}}"#, self.question(), self.elicitation()),
+            "input_required" => format!(r#""inputRequests":{}"#, self.question().requests()),
             _ => String::new(),
         };
         result(false, &[&self.members(ttl_ms), &more])
-    }
-
-    /// The message and the schema of what the service asks for.
-    fn asked(&self) -> (String, Option<&'a RawValue>) {
-        let mut request = self.input_request.and_then(|request| Object::new(request.get(), "#").ok());
-        let message = request.as_mut().and_then(|request| request.string("message", 0..=10_000));
-        let schema = request.as_mut().and_then(|request| request.raw("schema"));
-        (message.unwrap_or_else(|| "The service asks for input.".into()), schema)
-    }
-
-    /// A form is an object; anything else is its one member.
-    fn is_form(schema: Option<&RawValue>) -> bool {
-        let of_type = schema.and_then(|schema| Object::new(schema.get(), "#").ok()?.raw("type"));
-        of_type.is_some_and(|of_type| of_type.get() == r#""object""#)
-    }
-
-    fn elicitation(&self) -> String {
-        let (message, schema) = self.asked();
-        let form = match schema {
-            Some(schema) if Self::is_form(Some(schema)) => schema.get().to_string(),
-            schema => {
-                let schema = schema.map_or(r#"{"type":"string"}"#, RawValue::get);
-                format!(r#"{{"type":"object","properties":{{"input":{schema}}},"required":["input"]}}"#)
-            }
-        };
-        let message = quoted(&message);
-        format!(
-            r#"{{"method":"elicitation/create","params":{{"mode":"form","message":{message},"requestedSchema":{form}}}}}"#
-        )
-    }
-
-    /// What `inputResponses` say to the question that is open. Others are passed over.
-    pub fn answered(&self, responses: &str) -> Answered {
-        let response = Object::new(responses, "#").ok().and_then(|mut all| all.raw(&self.question()));
-        let Some(mut response) = response.and_then(|response| Object::new(response.get(), "#").ok()) else {
-            return Answered::Not;
-        };
-        if response.string("action", 1..=20).as_deref() != Some("accept") {
-            return Answered::Declined;
-        }
-        let Some(content) = response.raw("content") else { return Answered::Not };
-        if Self::is_form(self.asked().1) {
-            return Answered::With(content.get().into());
-        }
-        match Object::new(content.get(), "#").ok().and_then(|mut content| content.raw_or_null("input")) {
-            Some(input) => Answered::With(input.get().into()),
-            None => Answered::Not,
-        }
     }
 }
 

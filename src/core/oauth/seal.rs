@@ -1,4 +1,4 @@
-//! What travels through a browser and comes back unchanged, for its use and in its time, or not at all: JWTs by HS256
+//! What travels through a browser or a client and comes back unchanged, for its use and in its time, or not at all: JWTs by HS256
 //! (RFC 7519, RFC 7518 §3.2) under a key of the gateway's own. They are not hidden from who carries them.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,6 +18,8 @@ pub enum Use {
     SignIn,
     /// Who has signed in, in the consent page.
     Person,
+    /// What a service asked of a client for MCP, in the client's hands until it answers.
+    Question,
 }
 
 impl Use {
@@ -25,6 +27,7 @@ impl Use {
         match self {
             Use::SignIn => "narthex-sign-in+jwt",
             Use::Person => "narthex-person+jwt",
+            Use::Question => "narthex-question+jwt",
         }
     }
 }

@@ -32,6 +32,7 @@ use waiting::{MOST_WAIT, applied, whole};
 
 pub use create::{create, make};
 pub use input::{answer, input};
+pub use waiting::Told;
 
 /// The context, if the caller may see it; else the same answer as for one that is not there.
 pub async fn visible(

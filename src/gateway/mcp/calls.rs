@@ -2,15 +2,15 @@
 
 use serde_json::value::RawValue;
 
+use crate::auth::Principal;
 use crate::core::json::Object;
 use crate::core::lifecycle::{Priority, Source};
-use crate::core::mcp::era::progress_token;
+use crate::core::mcp::era::{Envelope, progress_token};
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
-use crate::core::mcp::task::Task;
+use crate::core::mcp::state::Called;
 use crate::core::mcp::{mirror, outcome, reply};
 use crate::core::prefer::Prefer;
-use crate::core::problem::Problem;
 use crate::core::request::{MAX_PARAMETERS_BYTES, NewContext};
 use crate::platform::http::Headers;
 use crate::platform::streams::Stream;
@@ -18,6 +18,7 @@ use crate::platform::streams::Stream;
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
+use super::asking::{self, Asking, Standing};
 use super::following::Following;
 use super::{Door, Served, brought_up_to_date, plain, tasks, tools};
 
@@ -35,13 +36,27 @@ pub enum Answers {
     Task,
 }
 
-/// What is called, with what.
-struct Called<'a> {
-    name: String,
-    arguments: &'a str,
+/// A task is worth to be one after this, in seconds.
+const TASK_SECONDS: u32 = 1;
+/// The longest `requestState` that is read, in bytes.
+const MAX_STATE_BYTES: usize = 8 * 1024;
+
+/// Who calls, and what can be done with it.
+pub enum Client<'e> {
+    Modern(&'e Envelope),
+    Legacy,
 }
 
-fn read<'a>(params: Option<&'a RawValue>) -> Result<Called<'a>, Error> {
+/// What is called, with what.
+struct Asked<'a> {
+    name: String,
+    arguments: &'a str,
+    /// What it says to a question, and what the question came with.
+    responses: Option<&'a RawValue>,
+    state: Option<String>,
+}
+
+fn read<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<Asked<'a>, Error> {
     let wrong = |detail: &str| Error::Params(detail.into());
     let params = params.ok_or_else(|| wrong("tools/call needs params"))?;
     let mut params = Object::new(params.get(), "#").map_err(|_| wrong("params must be an object"))?;
@@ -50,11 +65,20 @@ fn read<'a>(params: Option<&'a RawValue>) -> Result<Called<'a>, Error> {
     if !arguments.starts_with('{') {
         return Err(wrong("arguments must be an object"));
     }
-    Ok(Called { name: name.ok_or_else(|| wrong("name must be a string"))?, arguments })
-}
-
-fn takes_streams(call: &Call) -> bool {
-    call.request.header("accept").is_some_and(|accept| accept.contains("text/event-stream"))
+    let name = name.ok_or_else(|| wrong("name must be a string"))?;
+    if legacy {
+        return Ok(Asked { name, arguments, responses: None, state: None });
+    }
+    let responses = params.raw_or_null("inputResponses");
+    if responses.is_some_and(|responses| !responses.get().starts_with('{')) {
+        return Err(wrong("inputResponses must be an object"));
+    }
+    let state = params.raw_or_null("requestState").map(|state| {
+        let text = serde_json::from_str::<String>(state.get()).ok();
+        text.filter(|text| text.len() <= MAX_STATE_BYTES)
+            .ok_or_else(|| wrong("requestState must be one that was given"))
+    });
+    Ok(Asked { name, arguments, responses, state: state.transpose()? })
 }
 
 pub async fn call_tool(
@@ -62,10 +86,11 @@ pub async fn call_tool(
     caller: &mut Caller,
     door: Door<'_>,
     request: &Request<'_>,
-    legacy: bool,
+    client: Client<'_>,
     answers: Answers,
 ) -> Result<Served, Error> {
-    let Called { name, arguments } = read(request.params)?;
+    let legacy = matches!(client, Client::Legacy);
+    let Asked { name, arguments, responses, state } = read(request.params, legacy)?;
     if door.0.is_none() && plain::is_one(&name) {
         return plain::serve(call, caller, &name, arguments, legacy).await.map(Served::Result);
     }
@@ -83,45 +108,73 @@ pub async fn call_tool(
         let message = format!("The arguments may have at most {MAX_PARAMETERS_BYTES} bytes.");
         return Ok(Served::Result(reply::failed(legacy, &message, None)));
     }
-    let new = NewContext {
-        capability: tool.capability.name.clone(),
-        service: Some(tool.entry.service().id.clone()),
-        version: None,
-        tags: Vec::new(),
-        parameters: arguments,
-        priority: Priority::default(),
-        timeout_seconds: None,
-        source: Source::default(),
-        metadata: None,
-        run_at: None,
+    let (capability, service) = (tool.capability.name.clone(), tool.entry.service().id.clone());
+    let asking = match client {
+        Client::Modern(envelope) => {
+            let Principal { tenant, principal, .. } = &caller.principal;
+            let called = Called::new(tenant, principal, door.0.unwrap_or_default(), &name, arguments);
+            let called = called.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
+            Asking::ByResult { able: envelope.able, called, key: caller.snapshot.seal_key.clone() }
+        }
+        Client::Legacy => Asking::Not,
     };
-    let streams = answers == Answers::Stream && takes_streams(call);
+    let streams = answers == Answers::Stream && call.accepts_stream();
     let token = progress_token(request.params).filter(|_| streams);
     // Who asks for progress is told of it from the beginning.
-    let seconds = if token.is_some() { 0 } else { SOON_SECONDS };
-    // What is looked at later does not depend on who asked being there.
-    let preference = Prefer { respond_async: answers == Answers::Task, wait_seconds: Some(seconds) };
-    let told = match contexts::make(call, caller, &new, &preference, None).await {
-        Ok(told) => told,
-        Err(problem) => return outcome::refused(legacy, problem).map(Served::Result),
+    let seconds = match answers {
+        Answers::Task => TASK_SECONDS,
+        Answers::Stream | Answers::Whole if token.is_some() => 0,
+        Answers::Stream | Answers::Whole => SOON_SECONDS,
     };
-    if told.ended {
-        let result = told.result.as_deref().map(RawValue::get);
-        return Ok(Served::Called(outcome::of(legacy, told.id.as_str(), told.view.get(), result), told.timings));
-    }
-    if answers == Answers::Task {
-        let task = Task::read(told.view.get()).ok_or_else(|| Problem::internal("a context that cannot be read"))?;
-        return Ok(Served::Called(task.created(tasks::ttl_ms(call)), told.timings));
-    }
+    let standing = match (&asking, state) {
+        (Asking::ByResult { called, .. }, Some(state)) => {
+            asking::answered(call, caller, called, &state, responses, seconds).await?
+        }
+        (Asking::ByResult { .. } | Asking::Not, _) => {
+            let new = NewContext {
+                capability,
+                service: Some(service),
+                version: None,
+                tags: Vec::new(),
+                parameters: arguments,
+                priority: Priority::default(),
+                timeout_seconds: None,
+                source: Source::default(),
+                metadata: None,
+                run_at: None,
+            };
+            // What is looked at later does not depend on who asked being there.
+            let preference = Prefer { respond_async: answers == Answers::Task, wait_seconds: Some(seconds) };
+            let made = match contexts::make(call, caller, &new, &preference, None).await {
+                Ok(told) => Standing::told(told),
+                Err(problem) => return outcome::refused(legacy, problem).map(Served::Result),
+            };
+            match responses {
+                Some(responses) if !made.ended && made.task()?.asks() => {
+                    asking::answered_before(call, caller, made, responses, seconds).await?
+                }
+                _ => made,
+            }
+        }
+    };
+    let Standing { id, view, result, ended, timings } = standing;
+    let task = asking::read(&view)?;
     let mut following = Following {
         stopping: contexts::Stopping::of(call, caller),
         snapshot: caller.snapshot.clone(),
-        id: told.id,
+        id,
         request: request.id.to_owned(),
         request_id: call.request_id.clone(),
         token: token.map(RawValue::to_owned),
         legacy,
+        asking,
     };
+    if ended || task.asks() {
+        return following.result(&view, result.as_deref()).await.map(|result| Served::Called(result, timings));
+    }
+    if answers == Answers::Task {
+        return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
+    }
     if !streams {
         return following.wait_out().await.map(Served::Result);
     }

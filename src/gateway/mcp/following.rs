@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::core::id::ContextId;
 use crate::core::lifecycle::Status;
 use crate::core::mcp::error::Error;
-use crate::core::mcp::{outcome, reply};
+use crate::core::mcp::reply;
 use crate::core::problem::Problem;
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
@@ -18,6 +18,7 @@ use crate::platform::{clock, log};
 
 use super::super::answer::internal;
 use super::super::contexts::Stopping;
+use super::asking::Asking;
 
 /// A store is asked for news for so long at a time, in milliseconds.
 const WAIT_MS: u64 = 20_000;
@@ -34,6 +35,7 @@ pub struct Following {
     /// What progress is reported under, if somebody wants to know.
     pub token: Option<Box<RawValue>>,
     pub legacy: bool,
+    pub asking: Asking,
 }
 
 fn is_over(found: &Found) -> bool {
@@ -51,9 +53,14 @@ impl Following {
         }
     }
 
-    fn result(&self, found: &Found) -> String {
-        let result = found.result.as_deref().map(RawValue::get);
-        outcome::of(self.legacy, self.id.as_str(), found.view.get(), result)
+    /// What came of it, once it has ended or asks for input.
+    pub async fn result(&mut self, view: &RawValue, result: Option<&RawValue>) -> Result<String, Error> {
+        let concluded = self.asking.result(self.legacy, view, result);
+        if matches!(concluded, Err(Error::Capability { .. })) {
+            // Who called cannot be asked, and has been told so.
+            self.stop().await;
+        }
+        concluded
     }
 
     /// For who takes no stream: the result, however long it takes.
@@ -61,7 +68,7 @@ impl Following {
         loop {
             let found = self.news(None).await?;
             if is_over(&found) {
-                return Ok(self.result(&found));
+                return self.result(&found.view, found.result.as_deref()).await;
             }
         }
     }
@@ -78,7 +85,10 @@ impl Following {
                 return;
             };
             let response = match news {
-                Ok(found) if is_over(&found) => reply::response(&self.request, &self.result(&found)),
+                Ok(found) if is_over(&found) => match self.result(&found.view, found.result.as_deref()).await {
+                    Ok(result) => reply::response(&self.request, &result),
+                    Err(error) => error.response(Some(&self.request), &self.request_id),
+                },
                 Ok(found) => {
                     if let (Some(token), Some(progress)) =
                         (&self.token, found.progress.filter(|told| told.event > event))

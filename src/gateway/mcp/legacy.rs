@@ -10,7 +10,7 @@ use crate::core::mcp::message::Request;
 use crate::core::mcp::reply::result;
 
 use super::super::call::{Call, Caller};
-use super::calls::Answers;
+use super::calls::{Answers, Client};
 use super::{Door, Served, brought_up_to_date, calls, tools};
 
 /// The severities of RFC 5424, as `logging/setLevel` names them.
@@ -38,7 +38,7 @@ pub async fn serve(
             Ok(Served::Result("{}".into()))
         }
         "tools/list" => tools::list(call, caller, door, request.params, true).await.map(Served::Result),
-        "tools/call" => calls::call_tool(call, caller, door, request, true, answers).await,
+        "tools/call" => calls::call_tool(call, caller, door, request, Client::Legacy, answers).await,
         _ => Err(Error::Method { name: request.method.clone(), legacy: true }),
     }
 }

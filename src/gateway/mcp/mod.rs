@@ -3,6 +3,7 @@
 //! The life of a message: origin → credentials → body → era → the method it names. What is decided of it is in
 //! `core/mcp`; a tool's call becomes a context as by the API. No request needs another, so there are no sessions.
 
+mod asking;
 mod calls;
 mod following;
 mod legacy;

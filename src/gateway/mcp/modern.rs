@@ -7,7 +7,7 @@ use crate::core::mcp::message::Request;
 use crate::core::mcp::reply::{private_for_a_while, result};
 
 use super::super::call::{Call, Caller};
-use super::calls::Answers;
+use super::calls::{Answers, Client};
 use super::{Door, Served, brought_up_to_date, calls, tasks, tools};
 
 const CAPABILITIES: &str = r#""capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
@@ -27,7 +27,7 @@ pub async fn serve(
         "tools/list" => tools::list(call, caller, door, request.params, false).await.map(Served::Result),
         "tools/call" => {
             let answers = if tasks::may_be_given(caller, envelope) { Answers::Task } else { Answers::Stream };
-            calls::call_tool(call, caller, door, request, false, answers).await
+            calls::call_tool(call, caller, door, request, Client::Modern(envelope), answers).await
         }
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
             tasks::serve(call, caller, request, envelope).await.map(Served::Result)

@@ -7,8 +7,9 @@ use crate::core::json::Object;
 use crate::core::mcp::era::Envelope;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
+use crate::core::mcp::question::Answered;
 use crate::core::mcp::reply::result;
-use crate::core::mcp::task::{Answered, ELICITATION, EXTENSION, Task};
+use crate::core::mcp::task::{Task, extension};
 use crate::core::problem::{Code, Problem};
 use crate::objects::contexts::messages::{Ask, Found};
 
@@ -25,7 +26,7 @@ pub fn ttl_ms(call: &Call) -> u64 {
 
 /// Whether a client can be given a handle: it knows what that is, and may look at it.
 pub fn may_be_given(caller: &Caller, envelope: &Envelope) -> bool {
-    envelope.tasks && caller.principal.may("contexts:read")
+    envelope.able.tasks && caller.principal.may("contexts:read")
 }
 
 fn unreadable() -> Problem {
@@ -38,8 +39,8 @@ pub async fn serve(
     request: &Request<'_>,
     envelope: &Envelope,
 ) -> Result<String, Error> {
-    if !envelope.tasks {
-        return Err(Error::Capability { required: EXTENSION });
+    if !envelope.able.tasks {
+        return Err(Error::Capability { required: extension() });
     }
     let params = request.params.ok_or_else(|| Error::Params("taskId must be a string".into()))?;
     let mut params = Object::new(params.get(), "#").map_err(|fault| Error::Params(fault.detail.to_string()))?;
@@ -57,7 +58,7 @@ pub async fn serve(
 }
 
 /// A task that is not there, or is another's, is a wrong parameter, as is input that does not fit.
-fn refused(problem: Problem) -> Error {
+pub(super) fn refused(problem: Problem) -> Error {
     match problem.code {
         Code::NotFound => Error::Params("There is no such task.".into()),
         Code::ValidationFailed | Code::Conflict => {
@@ -77,8 +78,12 @@ async fn get(call: &Call, caller: &mut Caller, id: &str, envelope: &Envelope) ->
     let (_, found) = found(call, caller, id).await.map_err(refused)?;
     caller.principal.require("contexts:read")?;
     let task = Task::read(found.view.get()).ok_or_else(unreadable)?;
-    if task.asks() && !envelope.elicitation {
-        return Err(Error::Capability { required: ELICITATION });
+    if task.asks() {
+        let requests = task.question().requests();
+        let by_name = serde_json::from_str(&requests).map_err(|_| unreadable())?;
+        if let Some(required) = envelope.able.lacks(&by_name) {
+            return Err(Error::Capability { required });
+        }
     }
     let given = found.result.as_deref().map(RawValue::get);
     Ok(task.detailed(found.view.get(), given, ttl_ms(call)))
@@ -99,7 +104,7 @@ async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue
     if !task.asks() {
         return Ok(());
     }
-    match task.answered(responses.get()) {
+    match task.question().answered(responses.get()) {
         Answered::With(input) => {
             let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
             contexts::answer(caller, &id, &found, &input).await.map(drop)
@@ -108,6 +113,7 @@ async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue
         Answered::Declined => {
             contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
         }
+        Answered::Wrong(detail) => Err(Problem::new(Code::ValidationFailed, detail)),
         Answered::Not => Ok(()),
     }
 }

@@ -1,0 +1,156 @@
+//! What a call's work asks of whoever called, and the answer to it. In the modern era the question is the call's result,
+//! and the answer is the same call again, with the state it was given.
+
+use serde_json::value::RawValue;
+
+use crate::core::id::ContextId;
+use crate::core::mcp::able::Able;
+use crate::core::mcp::error::Error;
+use crate::core::mcp::question::Answered;
+use crate::core::mcp::state::{Called, State};
+use crate::core::mcp::task::Task;
+use crate::core::mcp::{outcome, reply};
+use crate::core::oauth::seal::SealKey;
+use crate::core::problem::Problem;
+use crate::execution::{Timings, ask_decided};
+use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::platform::clock;
+
+use super::super::answer::internal;
+use super::super::call::{Call, Caller};
+use super::super::contexts::{self, Told};
+use super::tasks::refused;
+
+/// How a call's client is asked.
+pub enum Asking {
+    /// By the call's result.
+    ByResult { able: Able, called: Called, key: SealKey },
+    /// Not at all. It is told where the answer goes, for who can give it there.
+    Not,
+}
+
+/// A context as it was when it was looked at.
+pub struct Standing {
+    pub id: ContextId,
+    pub view: Box<RawValue>,
+    pub result: Option<Box<RawValue>>,
+    pub ended: bool,
+    pub timings: Timings,
+}
+
+impl Standing {
+    pub fn told(told: Told) -> Self {
+        let Told { id, view, result, ended, timings, .. } = told;
+        Self { id, view, result, ended, timings }
+    }
+
+    pub fn found(id: ContextId, found: Found) -> Self {
+        let Found { view, result, ended, .. } = found;
+        Self { id, view, result, ended, timings: Timings::default() }
+    }
+
+    pub fn task(&self) -> Result<Task<'_>, Problem> {
+        read(&self.view)
+    }
+}
+
+pub fn read(view: &RawValue) -> Result<Task<'_>, Problem> {
+    Task::read(view.get()).ok_or_else(|| Problem::internal("a context that cannot be read"))
+}
+
+impl Asking {
+    /// The result of a context that has ended or asks for input.
+    pub fn result(&self, legacy: bool, view: &RawValue, result: Option<&RawValue>) -> Result<String, Error> {
+        let task = read(view)?;
+        match self {
+            Self::ByResult { able, called, key } if task.asks() => question(&task, *able, called, key),
+            Self::ByResult { .. } | Self::Not => {
+                Ok(outcome::of(legacy, task.id(), view.get(), result.map(RawValue::get)))
+            }
+        }
+    }
+}
+
+fn question(task: &Task<'_>, able: Able, called: &Called, key: &SealKey) -> Result<String, Error> {
+    let question = task.question();
+    let requests = question.requests();
+    let by_name = serde_json::from_str(&requests).map_err(|_| Problem::internal("a question that cannot be read"))?;
+    if let Some(required) = able.lacks(&by_name) {
+        return Err(Error::Capability { required });
+    }
+    let until = task.expires_at().ok_or_else(|| Problem::internal("a context without an end"))?;
+    let state = State::new(called, task.id(), question.number).seal(key, until);
+    let state = state.ok_or_else(|| Problem::internal("a state that cannot be sealed"))?;
+    Ok(reply::input_required(&requests, &state, task.id()))
+}
+
+/// Takes a repeated call for the answer to what was asked, and gives what the context is some seconds later.
+pub async fn answered(
+    call: &Call,
+    caller: &mut Caller,
+    called: &Called,
+    sealed: &str,
+    responses: Option<&RawValue>,
+    seconds: u32,
+) -> Result<Standing, Error> {
+    let key = caller.snapshot.seal_key.clone();
+    let Some(state) = State::open(&key, sealed, called, clock::now()) else {
+        return Err(Error::Params(
+            "The requestState is none that was given for this call, or its time is over.".into(),
+        ));
+    };
+    let (id, found) = contexts::visible(call, caller, &state.context, |id| Ask::Get { id }).await.map_err(refused)?;
+    let task = read(&found.view)?;
+    if !task.asks() || task.question().number != state.question {
+        return Err(Error::Params("The requestState is of a question that is not open any more.".into()));
+    }
+    match responses {
+        Some(responses) => answer(call, caller, id, found, responses, seconds).await,
+        None => Ok(Standing::found(id, *found)),
+    }
+}
+
+/// The same for responses that came with the first call, as far as they fit what is asked.
+pub async fn answered_before(
+    call: &Call,
+    caller: &mut Caller,
+    standing: Standing,
+    responses: &RawValue,
+    seconds: u32,
+) -> Result<Standing, Error> {
+    let (id, found) =
+        contexts::visible(call, caller, standing.id.as_str(), |id| Ask::Get { id }).await.map_err(refused)?;
+    answer(call, caller, id, found, responses, seconds).await
+}
+
+async fn answer(
+    call: &Call,
+    caller: &mut Caller,
+    id: ContextId,
+    found: Box<Found>,
+    responses: &RawValue,
+    seconds: u32,
+) -> Result<Standing, Error> {
+    caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
+    let task = read(&found.view)?;
+    match task.question().answered(responses.get()) {
+        Answered::With(input) => {
+            let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
+            contexts::answer(caller, &id, &found, &input).await.map_err(refused)?;
+        }
+        Answered::Declined => {
+            // Nobody else is asked: it would wait until its time is over.
+            contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map_err(internal)?;
+        }
+        Answered::Wrong(detail) => return Err(Error::Params(detail)),
+        // It is asked again.
+        Answered::Not => return Ok(Standing::found(id, *found)),
+    }
+    let wait =
+        Ask::Wait { id: id.clone(), milliseconds: u64::from(seconds) * 1000, to_the_end: false, news_after: None };
+    let tenant = caller.principal.tenant.clone();
+    match ask_decided(&tenant, &id, &mut caller.snapshot, wait).await.map_err(internal)? {
+        Reply::Context(found) => Ok(Standing::found(id, *found)),
+        _ => Err(Problem::internal("a context that was admitted is not there").into()),
+    }
+}

@@ -1,0 +1,148 @@
+// Multi round trips of the modern era: a question is a result, and its answer the same call again.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { ended, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { askModern, errorOf, type McpOptions, resultOf } from "./support/mcp.ts";
+import { json, type Service, startService } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+/** Asks twice: for a form, then for a yes or no. */
+const asks: Service["handler"] = (one, response) => {
+  const { input, attempt } = one.json;
+  if (attempt === 1) {
+    const schema = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
+    return json({ input_required: { message: "Who are you?", schema } })(one, response);
+  }
+  if (attempt === 2) {
+    names.set(one.json.context_id, input.name);
+    return json({ input_required: { message: "Sure?", schema: { type: "boolean" } } })(one, response);
+  }
+  return json({ result: { hello: names.get(one.json.context_id), sure: input } })(one, response);
+};
+const names = new Map<string, string>();
+
+before(async () => {
+  gateway = await startGateway();
+  service = await startService(asks);
+  await register(gateway, "words", serviceAt(service.url, [{ name: "greet" }, { name: "other" }]));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+const capabilities = "io.modelcontextprotocol/clientCapabilities";
+const able = { [capabilities]: { elicitation: {} } };
+const call = (more: object = {}, options: McpOptions = {}) =>
+  askModern(gateway, "tools/call", { name: "words__greet", arguments: { a: 1 }, ...more }, { meta: able, ...options });
+const accept = (content: object) => ({ action: "accept", content });
+
+test("a_question_is_a_result_and_the_same_call_again_answers_it", async () => {
+  const before = service.calls.length;
+  const first = resultOf(await call());
+  assert.equal(first.resultType, "input_required");
+  assert.deepEqual(Object.keys(first.inputRequests), ["input-1"]);
+  const { method, params } = first.inputRequests["input-1"];
+  assert.deepEqual([method, params.mode, params.message], ["elicitation/create", "form", "Who are you?"]);
+  const second = resultOf(await call({ requestState: first.requestState, inputResponses: { "input-1": accept({ name: "Ada" }) } }));
+  assert.equal(second.resultType, "input_required");
+  assert.notEqual(second.requestState, first.requestState);
+  assert.deepEqual(second.inputRequests["input-2"].params.requestedSchema.properties, { input: { type: "boolean" } });
+  const last = resultOf(await call({ requestState: second.requestState, inputResponses: { "input-2": accept({ input: true }) } }));
+  assert.equal(last.resultType, "complete");
+  assert.deepEqual(last.structuredContent, { hello: "Ada", sure: true });
+  // All of it was one context.
+  const ids = [first, second, last].map((result) => result._meta["narthex/context"]);
+  assert.equal(new Set(ids).size, 1);
+  assert.equal(service.calls.length, before + 3);
+});
+
+test("what_does_not_answer_the_question_is_asked_again_and_what_cannot_is_refused", async () => {
+  const { requestState, _meta } = resultOf(await call());
+  for (const inputResponses of [undefined, {}, { other: accept({ name: "Ada" }) }]) {
+    const again = resultOf(await call({ requestState, ...(inputResponses && { inputResponses }) }));
+    assert.equal(again.resultType, "input_required");
+    assert.ok("input-1" in again.inputRequests);
+  }
+  for (const inputResponses of [null, [], { "input-1": 12345 }, { "input-1": accept({ name: 7 }) }]) {
+    errorOf(await call({ requestState, inputResponses }), 200, -32602);
+  }
+  const extra = { "input-1": accept({ name: "Ada" }), unknown: accept({}) };
+  assert.ok("input-2" in resultOf(await call({ requestState, inputResponses: extra })).inputRequests);
+  await gateway.request("POST", `/v1/contexts/${_meta["narthex/context"]}/cancel`);
+});
+
+test("a_state_is_good_for_the_call_and_the_caller_it_was_given_to_and_once", async () => {
+  const { requestState, _meta } = resultOf(await call());
+  const inputResponses = { "input-1": accept({ name: "Ada" }) };
+  const changed = `${requestState.slice(0, -2)}${requestState.endsWith("AA") ? "BB" : "AA"}`;
+  for (const wrong of [changed, `${requestState}-TAMPERED`, "", "a.b.c", 7, null]) {
+    errorOf(await call({ requestState: wrong, inputResponses }), 200, -32602);
+  }
+  errorOf(await call({ requestState, inputResponses, arguments: { a: 2 } }), 200, -32602);
+  errorOf(await call({ requestState, inputResponses, name: "words__other" }), 200, -32602);
+  errorOf(await call({ requestState, inputResponses, name: "greet" }, { path: "/mcp/words" }), 200, -32602);
+  const key = (await makeKey(gateway, "caller")).secret;
+  errorOf(await call({ requestState, inputResponses }, { key }), 200, -32602);
+  assert.ok("input-2" in resultOf(await call({ requestState, inputResponses })).inputRequests);
+  errorOf(await call({ requestState, inputResponses }), 200, -32602);
+  await gateway.request("POST", `/v1/contexts/${_meta["narthex/context"]}/cancel`);
+});
+
+test("who_declines_ends_the_call", async () => {
+  const { requestState, _meta } = resultOf(await call());
+  const result = resultOf(await call({ requestState, inputResponses: { "input-1": { action: "decline" } } }));
+  assert.deepEqual([result.resultType, result.isError], ["complete", true]);
+  assert.equal((await ended(gateway, _meta["narthex/context"])).status, "cancelled");
+});
+
+test("who_cannot_be_asked_is_told_what_it_has_to_declare_and_the_call_ends", async () => {
+  const before = service.calls.length;
+  const error = errorOf(await call({}, { meta: { [capabilities]: { elicitation: { url: {} }, sampling: {} } } }), 400, -32021);
+  assert.deepEqual(error.data.requiredCapabilities, { elicitation: {} });
+  const { context_id } = (await service.call(before)).json;
+  assert.equal((await ended(gateway, context_id)).status, "cancelled");
+});
+
+test("an_answer_that_comes_with_the_first_call_is_taken_for_the_first_question", async () => {
+  const inputResponses = { "input-1": accept({ name: "Ada" }), other: accept({}) };
+  const result = resultOf(await call({ inputResponses }));
+  assert.ok("input-2" in result.inputRequests);
+  await gateway.request("POST", `/v1/contexts/${result._meta["narthex/context"]}/cancel`);
+});
+
+test("a_question_that_comes_late_is_the_end_of_the_stream", async () => {
+  service.handler = (one, response) => setTimeout(() => void asks(one, response), 4_000);
+  try {
+    const answer = await call();
+    assert.equal(answer.headers.get("content-type"), "text/event-stream");
+    const result = resultOf(answer);
+    assert.ok("input-1" in result.inputRequests);
+    await gateway.request("POST", `/v1/contexts/${result._meta["narthex/context"]}/cancel`);
+  } finally {
+    service.handler = asks;
+  }
+});
+
+test("a_question_comes_before_a_task", async () => {
+  const extensions = { "io.modelcontextprotocol/tasks": {} };
+  const meta = { [capabilities]: { elicitation: {}, extensions } };
+  const first = resultOf(await call({}, { meta }));
+  assert.equal(first.resultType, "input_required");
+  assert.ok(!("taskId" in first));
+  service.handler = (one, response) => setTimeout(() => void json({ result: { hello: one.json.input.name } })(one, response), 4_000);
+  try {
+    const inputResponses = { "input-1": accept({ name: "Ada" }) };
+    const task = resultOf(await call({ requestState: first.requestState, inputResponses }, { meta }));
+    assert.equal(task.resultType, "task");
+    assert.ok(!("requestState" in task) && !("inputRequests" in task));
+    await ended(gateway, task.taskId);
+    const done = resultOf(await askModern(gateway, "tasks/get", { taskId: task.taskId }, { meta }));
+    assert.deepEqual(done.result.structuredContent, { hello: "Ada" });
+  } finally {
+    service.handler = asks;
+  }
+});
