@@ -35,6 +35,8 @@ const notRun = [
   /^git clone /,
   /^cd narthex$/,
   /^(openssl rand -base64 32 \| )?npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,
+  /^claude mcp (add|list)\b/,
+  /^npx @modelcontextprotocol\/inspector --cli /,
 ];
 
 type Block = { language: string; note: string | undefined; lines: string[]; at: number };

@@ -1,11 +1,14 @@
 // The official clients of the Model Context Protocol against the gateway, as programs use them: by a key, and signed in.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
 import type { Credentials, Kind } from "./clients/kinds.ts";
-import { kinds as python } from "./clients/python.ts";
+import { interpreter, kinds as python } from "./clients/python.ts";
 import { kinds as typescript } from "./clients/typescript.ts";
 import { capabilities, startJobs } from "./referee/jobs.ts";
 import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import type { Service } from "./support/service.ts";
 
@@ -36,6 +39,17 @@ function allTakenBack() {
   const back = new Set(ids("DELETE", () => true));
   const made = ids("POST", ({ parameters }) => parameters.seconds === 60);
   return made.length > 0 && made.every((id) => back.has(id));
+}
+
+for (const [name, program, skip] of [
+  ["mcp-client.mjs", process.execPath, false],
+  ["mcp_client.py", interpreter, python[0]!.skip],
+] as const) {
+  test(`examples/${name}_lists_calls_and_shows_progress`, { skip: skip ?? false }, async () => {
+    const env = { ...process.env, MCP_URL: url, MCP_KEY: (credentials.key as { key: string }).key };
+    const { stdout } = await promisify(execFile)(program, [`examples/${name}`, "slow_compute", '{"seconds": 1}'], { cwd: root, env });
+    assert.match(stdout, new RegExp(`^2026-07-28: .*\\bgreet\\b.*\n(.*step \\d of 4\n)+\\{"seconds":1\\}\n$`));
+  });
 }
 
 // Beside each other: most of the time they wait.

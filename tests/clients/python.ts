@@ -9,9 +9,10 @@ import type { Kind } from "./kinds.ts";
 const version = "2.3.0";
 const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex", `mcp-${version}`);
 const own = join(folder, "bin/python");
-const python = existsSync(own) ? own : (process.env.PYTHON ?? "python3");
+/** The Python that has it, or the one that there is. */
+export const interpreter = existsSync(own) ? own : (process.env.PYTHON ?? "python3");
 const check = `import importlib.metadata as m; assert m.version("mcp").startswith("2.")`;
-const hasClient = spawnSync(python, ["-c", check]).status === 0;
+const hasClient = spawnSync(interpreter, ["-c", check]).status === 0;
 const script = fileURLToPath(new URL("client.py", import.meta.url));
 
 const kind = (mode: "auto" | "legacy", revision: Kind["revision"]): Kind => ({
@@ -21,7 +22,7 @@ const kind = (mode: "auto" | "legacy", revision: Kind["revision"]): Kind => ({
   tasks: mode === "auto",
   does: (what, url, credentials) =>
     new Promise((resolve, reject) => {
-      const child = spawn(python, [script], { env: { ...process.env, PYTHONWARNINGS: "ignore" } });
+      const child = spawn(interpreter, [script], { env: { ...process.env, PYTHONWARNINGS: "ignore" } });
       const said = { stdout: "", stderr: "" };
       for (const stream of ["stdout", "stderr"] as const) child[stream].setEncoding("utf8").on("data", (text) => (said[stream] += text));
       child.on("error", reject);
