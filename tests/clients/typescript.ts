@@ -21,6 +21,12 @@ type Connected = {
 type Asks = (message: string) => Record<string, boolean>;
 type Connect = (url: string, credentials: Credentials, user?: Asks) => Promise<Connected>;
 
+const machine = (credentials: Exclude<Credentials, { key: string }>) => ({
+  clientId: credentials.client_id,
+  clientSecret: credentials.client_secret,
+  expectedIssuer: credentials.issuer,
+});
+
 const first: Connect = async (url, credentials, user) => {
   const client = new FirstClient(info, { capabilities: user ? { elicitation: {} } : {} });
   if (user) client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: "accept", content: user(params.message) }));
@@ -28,7 +34,7 @@ const first: Connect = async (url, credentials, user) => {
     new URL(url),
     "key" in credentials
       ? { requestInit: { headers: { authorization: `Bearer ${credentials.key}` } } }
-      : { authProvider: new FirstProvider({ clientId: credentials.client_id, clientSecret: credentials.client_secret }) },
+      : { authProvider: new FirstProvider(machine(credentials)) },
   );
   await client.connect(transport as never);
   return {
@@ -56,13 +62,7 @@ const second =
     const options =
       "key" in credentials
         ? { requestInit: { headers: { authorization: `Bearer ${credentials.key}` } } }
-        : {
-            authProvider: new ClientCredentialsProvider({
-              clientId: credentials.client_id,
-              clientSecret: credentials.client_secret,
-              expectedIssuer: credentials.issuer,
-            }),
-          };
+        : { authProvider: new ClientCredentialsProvider(machine(credentials)) };
     await client.connect(new StreamableHTTPClientTransport(new URL(url), options));
     return {
       revision: client.getNegotiatedProtocolVersion(),
