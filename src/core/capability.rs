@@ -26,6 +26,9 @@ pub struct Capability {
     pub durable: bool,
     pub timeout_seconds: u64,
     pub permissions: Vec<String>,
+    /// Of a tool of an MCP server: what else its definition says, as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<Box<RawValue>>,
 }
 
 /// The longest life a context may have, in seconds.
@@ -96,6 +99,7 @@ fn read_capability(object: &mut Object<'_>) -> Option<Capability> {
         durable,
         timeout_seconds,
         permissions,
+        tool: None,
     })
 }
 

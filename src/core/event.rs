@@ -80,6 +80,8 @@ pub enum RegistryEvent {
     ServiceDeregistered,
     #[serde(rename = "service.status")]
     ServiceStatus,
+    #[serde(rename = "service.tool_changed")]
+    ServiceToolChanged,
     #[serde(rename = "key.created")]
     KeyCreated,
     #[serde(rename = "key.revoked")]
@@ -101,6 +103,7 @@ impl What {
                 RegistryEvent::ServiceUpdated => "service.updated",
                 RegistryEvent::ServiceDeregistered => "service.deregistered",
                 RegistryEvent::ServiceStatus => "service.status",
+                RegistryEvent::ServiceToolChanged => "service.tool_changed",
                 RegistryEvent::KeyCreated => "key.created",
                 RegistryEvent::KeyRevoked => "key.revoked",
                 RegistryEvent::WebhookDisabled => "webhook.disabled",

@@ -29,6 +29,8 @@ fn head() -> Head {
             run_at: None,
             trace: "00-00000000000000000000000000000001-0000000000000001-01".into(),
             trace_state: None,
+            client: None,
+            log_level: None,
             origin: String::new(),
         },
         Timestamp(1_000),

@@ -69,6 +69,7 @@ pub fn capabilities() -> Vec<Capability> {
             durable,
             timeout_seconds,
             permissions: Vec::new(),
+            tool: None,
         };
         fill_in(&mut capability);
         capability

@@ -32,6 +32,9 @@ pub struct NewContext<'a> {
     pub source: Source,
     pub metadata: Option<&'a RawValue>,
     pub run_at: Option<Timestamp>,
+    /// What who waits for it can, and wants to hear of it: only MCP clients say.
+    pub client: Option<Box<RawValue>>,
+    pub log_level: Option<String>,
 }
 
 /// Reads the body. `text` has passed `json::check`. All faults are named.
@@ -72,6 +75,8 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
             source: source.unwrap_or_default(),
             metadata,
             run_at,
+            client: None,
+            log_level: None,
         }),
         _ => Err(faults),
     }

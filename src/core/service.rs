@@ -10,6 +10,7 @@ use super::breaker::BreakerState;
 use super::capability::Capability;
 use super::id::valid_name;
 use super::json::{Fault, Object, child};
+use super::mcp::client::catalogue::{Catalogue, View as CatalogueView};
 use super::measured::Measured;
 use super::sealed::Sealed;
 use super::signature::Secret;
@@ -81,6 +82,9 @@ pub struct Service {
     /// Takes no new work.
     #[serde(default)]
     pub draining: bool,
+    /// Of an MCP server: what was read of its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<Box<Catalogue>>,
 }
 
 /// A header with its value that the gateway sends to the service. Never shown again.
@@ -159,6 +163,8 @@ pub struct Shown<'a> {
     pub retry: Retry,
     pub weight: u64,
     pub tier: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueView<'a>>,
 }
 
 impl Service {
@@ -178,6 +184,7 @@ impl Service {
                 retry: self.retry,
                 weight: self.weight,
                 tier: self.tier,
+                catalogue: self.catalogue.as_deref().map(Catalogue::view),
             },
             status: self.status(measured),
             status_at: (measured.version > 0 && measured.status_at.0 > 0).then(|| measured.status_at.text()),
@@ -208,7 +215,7 @@ impl Service {
 }
 
 /// Members that answers carry and a document sent back may carry too; they are not configuration.
-const READ_ONLY: [&str; 6] = ["id", "status_at", "breaker", "latency_ms", "created_at", "updated_at"];
+const READ_ONLY: [&str; 7] = ["id", "status_at", "breaker", "latency_ms", "created_at", "updated_at", "catalogue"];
 
 /// Reads a whole service document. `text` has passed `json::check`.
 pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<Fault>> {
@@ -264,6 +271,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
                 weight,
                 tier,
                 draining: status.unwrap_or(false),
+                catalogue: None,
             },
             credentials,
             signing_secret,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, Policy};
-use super::capability::{self, Capability};
+use super::capability::{self, Capability, MAX_TIMEOUT_SECONDS};
 use super::json::{Fault, Object};
 use super::openai;
 
@@ -20,9 +20,36 @@ pub enum Transport {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
     },
+    /// An MCP server by Streamable HTTP: its tools become the capabilities.
+    Mcp(Upstream),
     /// Nothing is called: the gateway itself shows what a service could do.
     Demo {},
 }
+
+/// How an MCP server is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    pub url: String,
+    /// How long a call of one of its tools may live, in seconds.
+    pub timeout_seconds: u64,
+    /// How often its tools are read, in seconds.
+    pub refresh_seconds: u64,
+    pub changed_tools: ChangedTools,
+}
+
+/// What becomes of a tool that is new or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangedTools {
+    #[default]
+    Serve,
+    /// Held back until somebody accepts it.
+    Hold,
+}
+
+/// How long a tool's call may live when nothing is said, and how often tools are read, in seconds.
+const TOOL_SECONDS: u64 = 300;
+const REFRESH_SECONDS: u64 = 300;
 
 /// What reading depends on besides the document.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +65,16 @@ impl Transport {
     pub fn url(&self) -> Option<&str> {
         match self {
             Self::Http { url } | Self::Openai { url, .. } => Some(url),
+            Self::Mcp(upstream) => Some(&upstream.url),
             Self::Demo {} => None,
+        }
+    }
+
+    /// How it is asked, where it is an MCP server.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Self::Mcp(upstream) => Some(upstream),
+            Self::Http { .. } | Self::Openai { .. } | Self::Demo {} => None,
         }
     }
 
@@ -53,6 +89,7 @@ impl Transport {
     pub fn probe_url(&self) -> Option<String> {
         match self {
             Self::Http { url } => Some(url.clone()),
+            Self::Mcp(upstream) => Some(upstream.url.clone()),
             Self::Openai { url, .. } => Some(openai::url(url, "models")),
             Self::Demo {} => None,
         }
@@ -62,12 +99,13 @@ impl Transport {
 /// The member `transport`.
 pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let mut transport = document.object("transport")?;
-    let kind = transport.parsed("kind", "http, openai or demo", |text| {
-        ["http", "openai", "demo"].into_iter().find(|kind| *kind == text)
+    let kind = transport.parsed("kind", "http, openai, mcp or demo", |text| {
+        ["http", "openai", "mcp", "demo"].into_iter().find(|kind| *kind == text)
     });
     let kind = transport.require("kind", kind);
     let read = match kind {
         Some("openai") => read_openai(&mut transport, rules),
+        Some("mcp") => read_mcp(&mut transport, rules),
         Some("demo") => read_demo(&mut transport, rules),
         // A kind that is none has its fault; what else is wrong with the address is told with it.
         _ => read_url(&mut transport, rules).filter(|_| kind.is_some()).map(|url| Transport::Http { url }),
@@ -81,6 +119,19 @@ fn read_demo(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> 
         transport.fault("kind", "is switched off here: the variable DEMO is false");
     }
     Some(Transport::Demo {})
+}
+
+fn read_mcp(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
+    let url = read_url(transport, rules);
+    let timeout_seconds = transport.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(TOOL_SECONDS);
+    let refresh_seconds = transport.integer("refresh_seconds", 60..=86_400).unwrap_or(REFRESH_SECONDS);
+    let changed_tools = transport.parsed("changed_tools", "serve or hold", |text| match text {
+        "serve" => Some(ChangedTools::Serve),
+        "hold" => Some(ChangedTools::Hold),
+        _ => None,
+    });
+    let changed_tools = changed_tools.unwrap_or_default();
+    Some(Transport::Mcp(Upstream { url: url?, timeout_seconds, refresh_seconds, changed_tools }))
 }
 
 fn read_openai(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
@@ -109,6 +160,11 @@ fn read_url(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<String> {
 pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_>) -> Option<Vec<Capability>> {
     match transport {
         Some(Transport::Openai { .. }) => read_openai_capabilities(document),
+        // They are what the server says they are; a document that was read and is sent back has them.
+        Some(Transport::Mcp(_)) => {
+            document.raw_or_null("capabilities");
+            Some(Vec::new())
+        }
         Some(Transport::Http { .. } | Transport::Demo {}) | None => {
             let capabilities = capability::read_all(document);
             document.require("capabilities", capabilities)

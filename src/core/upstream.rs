@@ -103,6 +103,17 @@ impl<'a> Failure<'a> {
     }
 }
 
+/// A failure of which the service itself said what was wrong.
+pub fn reported(service: &str, message: impl Into<String>, details: Option<Box<RawValue>>, retryable: bool) -> Verdict {
+    let details = details.filter(|details| details.get().len() <= 4096);
+    Failure { details, retryable, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
+}
+
+/// An answer that is none.
+pub fn unacceptable(service: &str, message: &str) -> Verdict {
+    Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict()
+}
+
 /// Reads an answer. `service` is who gave it; `schema` what its result must match.
 pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
     match answer {
@@ -228,7 +239,7 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
 }
 
 /// A result, when it matches what the capability promises.
-fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
+pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
     let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
         let faults: Vec<Fault> = match serde_json::from_str(result.get()) {

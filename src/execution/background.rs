@@ -21,6 +21,7 @@ use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log, settings, vault};
 
+use super::catalogues;
 use super::choice;
 use super::deliveries;
 use super::lanes::is_gated;
@@ -196,6 +197,7 @@ async fn sweep_tenant(tenant: &str) -> Result<(), Failure> {
     join_all(sweeps).await;
     let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
+    catalogues::sweep(tenant, &snapshot).await;
     if snapshot.kept(Document::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;
     }

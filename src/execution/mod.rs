@@ -4,6 +4,7 @@
 //! report under the lease in force counts, so two workers on one context cannot both end it.
 
 pub mod background;
+pub mod catalogues;
 mod choice;
 pub mod deliveries;
 pub mod gate;
@@ -23,15 +24,18 @@ use crate::core::address::Address;
 use crate::core::context::{Admission, ContextError, Outcome, Report};
 use crate::core::id::ContextId;
 use crate::core::lifecycle::ErrorCode;
+use crate::core::mcp::client::verdict::{self, Came};
+use crate::core::schema::Schema;
 use crate::core::service::Service;
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
 use crate::core::transport::Transport;
-use crate::core::upstream::{self, Answer, NotCalled};
+use crate::core::upstream::{self, Answer, NotCalled, Verdict};
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::secrets::Opened;
 use crate::platform::{Failure, clock, log, random};
+use crate::transport::mcp::Peer;
 use crate::transport::{self, Order};
 
 use choice::Choice;
@@ -71,6 +75,24 @@ pub struct Attempted {
     pub result: Option<Box<RawValue>>,
 }
 
+/// What a service said, to be read as its kind says it.
+enum Said {
+    Native(Answer),
+    Openai(Answer),
+    Mcp(Came),
+}
+
+impl Said {
+    /// The HTTP status, and what it comes to.
+    fn read(self, service: &str, output: Option<&Schema>) -> (Option<u16>, Verdict) {
+        match self {
+            Said::Native(answer) => (answer.status(), upstream::read(service, answer, output)),
+            Said::Openai(answer) => (answer.status(), upstream::read_openai(service, answer, output)),
+            Said::Mcp(came) => (came.status(), verdict::read(service, came, output)),
+        }
+    }
+}
+
 /// Calls one service once.
 pub async fn attempt(
     tenant: &str,
@@ -87,14 +109,14 @@ pub async fn attempt(
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
     let order = Order { work, callback_url, trace, now: started_at };
     let mut shown = None;
-    let answer = match &service.transport {
+    let said = match &service.transport {
         Transport::Http { url } => match prepared(tenant, entry, url, &admission.origin).await {
             Ok((address, secrets)) => {
                 let answer = transport::http::call(&order, &secrets, &address).await;
                 shown = Some(secrets);
-                answer
+                Said::Native(answer)
             }
-            Err(not_called) => Answer::NotCalled(not_called),
+            Err(not_called) => Said::Native(Answer::NotCalled(not_called)),
         },
         Transport::Openai { url, model } => match prepared(tenant, entry, url, &admission.origin).await {
             Ok((address, secrets)) => {
@@ -104,22 +126,26 @@ pub async fn attempt(
                 let answer =
                     transport::openai::call(&order, &secrets, &address, model.as_deref(), live.as_deref()).await;
                 shown = Some(secrets);
-                answer
+                Said::Openai(answer)
             }
-            Err(not_called) => Answer::NotCalled(not_called),
+            Err(not_called) => Said::Openai(Answer::NotCalled(not_called)),
         },
-        Transport::Demo {} => transport::demo::call(tenant, &order).await,
+        Transport::Mcp(upstream) => match prepared(tenant, entry, &upstream.url, &admission.origin).await {
+            Ok(place) => {
+                shown = Some(place.1.clone());
+                let peer = Peer::new(tenant, entry, place, &admission.owner, admission.client.as_deref());
+                Said::Mcp(transport::mcp::call_tool(&order, peer, entry).await)
+            }
+            Err(not_called) => Said::Mcp(Came::Transport(Answer::NotCalled(not_called))),
+        },
+        Transport::Demo {} => Said::Native(transport::demo::call(tenant, &order).await),
     };
-    let status_code = answer.status();
     let offered = service
         .capabilities
         .iter()
         .position(|offer| offer.name == admission.capability && offer.version == admission.version);
     let output = offered.and_then(|at| entry.output(at));
-    let mut verdict = match &service.transport {
-        Transport::Http { .. } | Transport::Demo {} => upstream::read(&service.id, answer, output),
-        Transport::Openai { .. } => upstream::read_openai(&service.id, answer, output),
-    };
+    let (status_code, mut verdict) = said.read(&service.id, output);
     withhold(&mut verdict.outcome, shown.as_deref());
     let report = Report {
         lease: work.lease,

@@ -152,6 +152,8 @@ fn admission(
         run_at: new.run_at,
         trace: coming.trace.clone(),
         trace_state: coming.trace_state.clone(),
+        client: new.client.clone(),
+        log_level: new.log_level.clone(),
         origin: coming.origin.clone(),
     }
 }

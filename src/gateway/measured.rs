@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::core::json::Object;
 use crate::core::measured::HealthStatus;
 use crate::core::problem::Problem;
-use crate::execution::lanes;
+use crate::execution::{catalogues, lanes};
 use crate::objects::lanes::messages::ProbeError;
 
 use super::answer::{Answer, internal};
@@ -31,6 +31,9 @@ struct CheckView<'a> {
     error: Option<ProbeError>,
     latency_ms: u64,
     at: String,
+    /// Of an MCP server: why its tools could not be read, or null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools_error: Option<Option<String>>,
 }
 
 fn said(text: &str) -> Option<HealthStatus> {
@@ -63,7 +66,9 @@ pub async fn heartbeat(call: &Call, caller: &Caller, id: &str) -> Result<Answer,
 pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:write")?;
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
-    let seen = lanes::check(&caller.principal.tenant, entry).await.map_err(internal)?;
+    let tenant = &caller.principal.tenant;
+    let seen = lanes::check(tenant, entry).await.map_err(internal)?;
+    let read = catalogues::renew(tenant, entry).await.map_err(internal)?;
     Answer::json(
         200,
         &CheckView {
@@ -74,6 +79,7 @@ pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
             error: seen.error,
             latency_ms: seen.latency_ms,
             at: seen.at.text(),
+            tools_error: read.map(|read| read.error),
         },
     )
 }

@@ -31,6 +31,7 @@ pub mod schedules;
 mod services;
 mod sse;
 mod tenants;
+mod tools;
 mod usage;
 mod webhooks;
 

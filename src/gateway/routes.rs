@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
     audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, limits, lists, mcp,
-    measured, meta, oauth, roles, schedules, services, tenants, usage, webhooks,
+    measured, meta, oauth, roles, schedules, services, tenants, tools, usage, webhooks,
 };
 
 /// A path, with what it names.
@@ -33,6 +33,7 @@ enum Route<'p> {
     ServiceHeartbeat(&'p str),
     ServiceCheck(&'p str),
     ServiceRotateSecret(&'p str),
+    ServiceAcceptTools(&'p str),
     Capabilities,
     Keys,
     Key(&'p str),
@@ -85,6 +86,7 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "services", id, "heartbeat"] => Route::ServiceHeartbeat(id),
         ["v1", "services", id, "check"] => Route::ServiceCheck(id),
         ["v1", "services", id, "rotate-secret"] => Route::ServiceRotateSecret(id),
+        ["v1", "services", id, "accept-tools"] => Route::ServiceAcceptTools(id),
         ["v1", "capabilities"] => Route::Capabilities,
         ["v1", "keys"] => Route::Keys,
         ["v1", "keys", id] => Route::Key(id),
@@ -140,6 +142,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Mcp | Route::McpService(_) | Route::Panic(_) => "POST",
         Route::ServiceHeartbeat(_) | Route::ServiceCheck(_) | Route::ServiceRotateSecret(_) => "POST",
+        Route::ServiceAcceptTools(_) => "POST",
         Route::Service(_) => "GET, PUT, PATCH, DELETE",
         Route::Key(_) => "GET, DELETE",
     }
@@ -196,6 +199,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Service(id), "DELETE") => services::delete(call, &caller, id).await,
         (Route::ServiceHeartbeat(id), "POST") => measured::heartbeat(call, &caller, id).await,
         (Route::ServiceRotateSecret(id), "POST") => services::rotate_secret(call, &caller, id).await,
+        (Route::ServiceAcceptTools(id), "POST") => tools::accept(call, &caller, id).await,
         (Route::ServiceCheck(id), "POST") => measured::check(&caller, id).await,
         (Route::Capabilities, "GET") => capabilities::list(call, &caller).await,
         (Route::Keys, "POST") => keys::create(call, &caller).await,

@@ -15,6 +15,7 @@ use crate::platform::vault;
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::lists::page;
+use super::tools;
 
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
 /// A write waits for every store to know of it.
@@ -30,7 +31,9 @@ fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
 /// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as
 /// that is shown too.
 fn etag(registered: &Registered, measured: &Measured) -> String {
-    match measured.version {
+    // What is read of its tools is shown too, and only grows newer.
+    let read = registered.service.catalogue.as_ref().map_or(0, |catalogue| catalogue.changed_at.0);
+    match measured.version + read {
         0 => format!("\"{}\"", registered.version),
         seen => format!("\"{}.{seen}\"", registered.version),
     }
@@ -67,7 +70,7 @@ pub fn refusal(reply: Reply, what: &str) -> Problem {
     }
 }
 
-fn written(reply: Reply) -> Result<Answer, Problem> {
+pub fn written(reply: Reply) -> Result<Answer, Problem> {
     #[derive(Serialize)]
     struct Created<'a> {
         #[serde(flatten)]
@@ -120,7 +123,7 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
     let ask = Ask::PutService { id, document, condition, rules: call.write_rules() };
-    written(ask_registry(caller, ask).await?)
+    written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
 }
 
 pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
@@ -129,7 +132,7 @@ pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
     let condition = call.condition()?;
     let patch = text(call.json_body().await?);
     let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
-    written(ask_registry(caller, ask).await?)
+    written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
 }
 
 /// Another signing secret. For a while the old one signs too, so that a service can be given the new one meanwhile.

@@ -316,8 +316,8 @@ export function readPiece(token, call) {
  * @param {number} limit @param {boolean} streams
  */
 async function called(call, method, url, headers, body, limit, streams) {
-  /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, location: string, body: Uint8Array, detail: string }} */
-  const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", location: "", body: new Uint8Array(), detail: "" };
+  /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, location: string, session: string, body: Uint8Array, detail: string }} */
+  const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", location: "", session: "", body: new Uint8Array(), detail: "" };
   try {
     const response = await fetch(url, {
       method, headers: headersOf(headers), body: body ?? null, redirect: "manual", signal: call.controller.signal,
@@ -327,6 +327,7 @@ async function called(call, method, url, headers, body, limit, streams) {
     answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(type);
     answer.retryAfter = response.headers.get("retry-after") ?? "";
     if (answer.status === 202) answer.location = response.headers.get("location") ?? "";
+    if (streams) answer.session = response.headers.get("mcp-session-id") ?? "";
     if (streams && answer.status === 200 && response.body && /^text\/event-stream\s*(?:;|$)/i.test(type)) {
       answer.kind = STREAMS;
       call.reader = response.body.getReader();

@@ -23,6 +23,8 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn location(this: &Reply) -> String;
     #[wasm_bindgen(method, getter)]
+    fn session(this: &Reply) -> String;
+    #[wasm_bindgen(method, getter)]
     fn body(this: &Reply) -> Uint8Array;
     #[wasm_bindgen(method, getter)]
     fn detail(this: &Reply) -> String;
@@ -127,7 +129,7 @@ fn broke(detail: &str) -> Answer {
 
 /// Sends a request and reads the whole answer.
 pub async fn send(request: &Request<'_>) -> Answer {
-    match begin(request, false).await {
+    match begin(request, false).await.0 {
         Answered::Whole(answer) => answer,
         // None was asked for.
         Answered::Stream(_) => Answer::Broken,
@@ -136,10 +138,15 @@ pub async fn send(request: &Request<'_>) -> Answer {
 
 /// Sends a request; an answer of Server-Sent Events is left to be read as it comes.
 pub async fn send_streaming(request: &Request<'_>) -> Answered {
+    begin(request, true).await.0
+}
+
+/// As [`send_streaming`], with the session that an MCP server names in its headers.
+pub async fn send_in_session(request: &Request<'_>) -> (Answered, Option<String>) {
     begin(request, true).await
 }
 
-async fn begin(request: &Request<'_>, streams: bool) -> Answered {
+async fn begin(request: &Request<'_>, streams: bool) -> (Answered, Option<String>) {
     let Request { method, url, headers, body, milliseconds, deadline } = *request;
     let limit = MAX_ANSWER_BYTES as f64;
     let until = js_sys::Date::now() + milliseconds as f64;
@@ -148,10 +155,11 @@ async fn begin(request: &Request<'_>, streams: bool) -> Answered {
     let mut call = Call { token: call.token(), answered: false, call };
     // It fails by its time alone; however it ends in time is in the reply.
     let Ok(reply) = call.answer().await else {
-        return Answered::Whole(Answer::TimedOut { deadline });
+        return (Answered::Whole(Answer::TimedOut { deadline }), None);
     };
     let reply: Reply = reply.unchecked_into();
-    Answered::Whole(match reply.kind() {
+    let session = if streams { Some(reply.session()).filter(|session| !session.is_empty()) } else { None };
+    let whole = Answered::Whole(match reply.kind() {
         0 => {
             let retry_after = if reply.status() == 200 { None } else { retry_after_ms(&reply.retry_after()) };
             let location = if reply.status() == 202 { Some(reply.location()) } else { None };
@@ -167,10 +175,11 @@ async fn begin(request: &Request<'_>, streams: bool) -> Answered {
         2 => Answer::Refused,
         4 => {
             call.answered = false;
-            return Answered::Stream(Pieces { call, until, deadline });
+            return (Answered::Stream(Pieces { call, until, deadline }), session);
         }
         _ => broke(&reply.detail()),
-    })
+    });
+    (whole, session)
 }
 
 /// What a look at a service gave.

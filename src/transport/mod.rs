@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod http;
+pub mod mcp;
 pub mod openai;
 pub mod webhook;
 

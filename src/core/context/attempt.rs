@@ -45,7 +45,8 @@ impl Head {
             event: 0,
         };
         match report.outcome {
-            Outcome::Succeeded => {
+            Outcome::Succeeded | Outcome::ToolResult => {
+                self.tool_result = matches!(report.outcome, Outcome::ToolResult);
                 self.attempts.push(attempt);
                 Ok(self.end(Status::Completed, None, now))
             }

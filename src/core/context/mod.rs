@@ -117,6 +117,12 @@ pub struct Admission {
     pub trace: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_state: Option<String>,
+    /// What whoever waits for it can, by the capabilities of an MCP client: a service that is an MCP server is told so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Box<RawValue>>,
+    /// The least severe messages they want to hear of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
     /// Where the gateway is reached, for what services call back: scheme and authority.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,
@@ -168,6 +174,9 @@ pub struct Head {
     /// What it was answered; the next attempt takes it along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Box<RawValue>>,
+    /// Its result has the form that MCP gives a tool's.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tool_result: bool,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -191,6 +200,8 @@ pub struct Report {
 pub enum Outcome {
     /// The result travels beside the report.
     Succeeded,
+    /// The same, and the result is one of a tool in the form of MCP (`CallToolResult`), its own failure among them.
+    ToolResult,
     /// The service works on it in the background and will call back.
     Accepted {
         /// The service promises to report within this; without it the context's time is all there is.
@@ -217,7 +228,7 @@ impl Outcome {
     /// Whether it is the attempt's end, as far as its service is concerned.
     pub fn ends(&self) -> bool {
         match self {
-            Outcome::Succeeded | Outcome::Failed { .. } => true,
+            Outcome::Succeeded | Outcome::ToolResult | Outcome::Failed { .. } => true,
             Outcome::Accepted { .. } | Outcome::InputRequired { .. } => false,
         }
     }
@@ -273,6 +284,7 @@ impl Head {
             progress: None,
             input_request: None,
             input: None,
+            tool_result: false,
         };
         head.history.push(Step { status: Status::Created, at: now, event: 0 });
         head.enter(Status::Validated, now);

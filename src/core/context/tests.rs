@@ -25,6 +25,8 @@ fn admission(idempotent: bool) -> Admission {
         run_at: None,
         trace: String::new(),
         trace_state: None,
+        client: None,
+        log_level: None,
         origin: String::new(),
     }
 }

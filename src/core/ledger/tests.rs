@@ -116,6 +116,8 @@ fn admission(number: u8) -> Admission {
         run_at: None,
         trace: String::new(),
         trace_state: None,
+        client: None,
+        log_level: None,
         origin: String::new(),
     }
 }

@@ -38,6 +38,14 @@ pub fn decoded(value: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
+/// A value as a header may say it: the other way round.
+pub fn encoded(value: &str) -> Cow<'_, str> {
+    let is_plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && value == value.trim_ascii()
+        && !(value.starts_with(BEFORE) && value.ends_with(AFTER));
+    if is_plain { Cow::Borrowed(value) } else { Cow::Owned(format!("{BEFORE}{}{AFTER}", STANDARD.encode(value))) }
+}
+
 /// What `Mcp-Name` repeats of a method's parameters.
 fn named_by(method: &str) -> Option<&'static str> {
     match method {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::error::Error;
-use super::header::decoded;
+use super::header::{decoded, encoded};
 
 const MARK: &str = "x-mcp-header";
 /// Properties within properties that are looked into.
@@ -79,6 +79,55 @@ pub fn check<'h>(schema: &str, arguments: &str, header: impl Fn(&str) -> Option<
     Ok(())
 }
 
+/// The headers that repeat what the arguments say, for a server whose tool has this schema.
+pub fn headers(schema: &str, arguments: &str) -> Vec<(String, String)> {
+    if !schema.contains(MARK) {
+        return Vec::new();
+    }
+    let (Ok(schema), Ok(arguments)) = (serde_json::from_str(schema), serde_json::from_str::<Value>(arguments)) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    collect(&schema, &mut Vec::new(), &mut found);
+    let said = found.into_iter().filter_map(|Mirrored { path, header }| {
+        let value = path.iter().try_fold(&arguments, |at, member| at.get(member))?;
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            _ => return None,
+        };
+        Some((header, encoded(&text).into_owned()))
+    });
+    said.collect()
+}
+
+/// All places where a schema has the mark, however they are reached.
+fn marks(schema: &Value) -> usize {
+    match schema {
+        Value::Object(members) => usize::from(members.contains_key(MARK)) + members.values().map(marks).sum::<usize>(),
+        Value::Array(items) => items.iter().map(marks).sum(),
+        _ => 0,
+    }
+}
+
+/// Whether a tool with this schema may be offered: each mark is a token of its own, on a string, an integer or a boolean
+/// that is reached by properties alone.
+pub fn is_valid(schema: &str) -> bool {
+    if !schema.contains(MARK) {
+        return true;
+    }
+    let Ok(schema) = serde_json::from_str::<Value>(schema) else { return false };
+    let mut found = Vec::new();
+    collect(&schema, &mut Vec::new(), &mut found);
+    let primitive = |mirrored: &Mirrored| {
+        let property = mirrored.path.iter().try_fold(&schema, |at, name| at.get("properties")?.get(name));
+        let of_type = property.and_then(|property| property.get("type")).and_then(Value::as_str);
+        matches!(of_type, Some("string" | "integer" | "boolean"))
+    };
+    let names: std::collections::BTreeSet<&str> = found.iter().map(|mirrored| mirrored.header.as_str()).collect();
+    names.len() == found.len() && found.len() == marks(&schema) && found.iter().all(primitive)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +188,34 @@ mod tests {
             let arguments = serde_json::json!({"region": value}).to_string();
             let header = format!("=?base64?{}?=", base64::engine::general_purpose::STANDARD.encode(&other));
             prop_assert_eq!(agrees(&arguments, &[("mcp-param-region", &header)]), value == other);
+        }
+    }
+
+    #[test]
+    fn what_is_sent_on_is_what_would_be_checked() {
+        let arguments = r#"{"region":"grüß","count":42,"dry":false,"deep":{"key":" a"},"list":[{"a":1}]}"#;
+        let headers = headers(SCHEMA, arguments);
+        let said = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        assert!(check(SCHEMA, arguments, said).is_ok(), "{headers:?}");
+        assert_eq!(headers.len(), 4);
+        assert!(super::headers(SCHEMA, "{}").is_empty());
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_followed_makes_a_tool_useless() {
+        let with = |property: &str| is_valid(&format!(r#"{{"type":"object","properties":{{"a":{property}}}}}"#));
+        assert!(with(r#"{"type":"string","x-mcp-header":"A"}"#) && with(r#"{"type":"string"}"#));
+        assert!(with(r#"{"type":"object","properties":{"b":{"type":"boolean","x-mcp-header":"B"}}}"#));
+        for property in [
+            r#"{"type":"number","x-mcp-header":"A"}"#,
+            r#"{"type":"string","x-mcp-header":""}"#,
+            r#"{"type":"string","x-mcp-header":"not a token"}"#,
+            r#"{"type":"string","x-mcp-header":7}"#,
+            r#"{"type":"array","items":{"type":"string","x-mcp-header":"A"}}"#,
+            r#"{"anyOf":[{"type":"string","x-mcp-header":"A"}]}"#,
+            r#"{"type":"object","properties":{"b":{"type":"string","x-mcp-header":"A"},"c":{"type":"string","x-mcp-header":"a"}}}"#,
+        ] {
+            assert!(!with(property), "{property}");
         }
     }
 }

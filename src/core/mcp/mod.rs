@@ -5,6 +5,7 @@
 //! ("legacy": they begin with `initialize`). Kept out: who may ask, and everything that takes time.
 
 pub mod able;
+pub mod client;
 pub mod era;
 pub mod error;
 pub mod header;

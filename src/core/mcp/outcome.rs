@@ -9,12 +9,15 @@ use super::super::lifecycle::Status;
 use super::super::problem::{Code, Problem};
 use super::error::Error;
 use super::reply::{failed, given};
+use super::tool::passed;
 
 #[derive(Deserialize)]
 struct Seen<'a> {
     status: Status,
     #[serde(borrow, default)]
     error: Option<Broke<'a>>,
+    #[serde(default)]
+    tool_result: bool,
 }
 
 /// The error of a context, as it is shown.
@@ -33,6 +36,7 @@ pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
         return failed(legacy, "What came of it cannot be read.", Some(id));
     };
     let message = match (seen.status, &seen.error) {
+        (Status::Completed, _) if seen.tool_result => return passed(legacy, result.unwrap_or("{}"), id),
         (Status::Completed, _) => return given(legacy, result, id),
         (Status::InputRequired, _) => {
             format!(

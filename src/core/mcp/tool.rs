@@ -4,12 +4,15 @@
 //! take. At `/mcp/{service}` it has the service's own name for it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::super::capability::Capability;
 use super::super::json::Object;
+use super::reply::{complete, quoted};
 
 const BETWEEN: &str = "__";
 const MAX_NAME: usize = 64;
@@ -94,18 +97,54 @@ pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<Strin
         text.push_str(r#","outputSchema":"#);
         text.push_str(output.get());
     }
-    if capability.idempotent {
+    if let Some(rest) = &capability.tool {
+        // An object that is not empty.
+        let members = rest.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        text.push(',');
+        text.push_str(members.unwrap_or_default());
+    } else if capability.idempotent {
         text.push_str(r#","annotations":{"idempotentHint":true}"#);
     }
     text.push('}');
     Some(text)
 }
 
+/// What an upstream's tool gave, as it is, in the form of the client's era, naming the context it is of.
+pub fn passed(legacy: bool, result: &str, context: &str) -> String {
+    let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(result) else {
+        return complete(legacy, &[r#""content":[]"#], Some(context));
+    };
+    let meta = members.remove("_meta").and_then(|meta| serde_json::from_str::<Map<String, Value>>(meta.get()).ok());
+    if legacy && members.get("structuredContent").is_some_and(|value| !value.get().starts_with('{')) {
+        // There is no place for anything but an object; the content says it too.
+        members.remove("structuredContent");
+    }
+    let members: Vec<String> =
+        members.iter().map(|(name, value)| format!("{}:{}", quoted(name), value.get())).collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    let plain = complete(legacy, &members, Some(context));
+    let Some(mut meta) = meta else { return plain };
+    // Who passes it on says so; what the upstream says of itself stays beside it.
+    let own = serde_json::from_str::<Value>(&plain).ok().and_then(|mut plain| plain.get_mut("_meta").map(Value::take));
+    if let Some(Value::Object(own)) = own {
+        meta.extend(own);
+    }
+    with_meta(&plain, &Value::Object(meta).to_string()).unwrap_or(plain)
+}
+
+/// A result with another `_meta`.
+fn with_meta(result: &str, meta: &str) -> Option<String> {
+    let meta = RawValue::from_string(meta.into()).ok()?;
+    let mut members = serde_json::from_str::<BTreeMap<String, &RawValue>>(result).ok()?;
+    members.insert("_meta".into(), &meta);
+    serde_json::to_string(&members).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn capability(more: Value) -> Capability {
         let mut document = json!({"name": "echo", "version": "1.0.0", "idempotent": false, "durable": true,
@@ -171,6 +210,30 @@ mod tests {
         );
         let tool = listed("a", &serde_json::from_str(&document).unwrap(), false).unwrap();
         assert!(tool.contains(text), "{tool}");
+    }
+
+    #[test]
+    fn what_an_upstreams_tool_says_of_itself_is_shown_as_it_came() {
+        let rest = json!({"title": "Echo", "annotations": {"readOnlyHint": true}, "_meta": {"x": {}}});
+        let tool = shown(json!({"tool": rest, "idempotent": true, "input_schema": {"type": "object"}}), true).unwrap();
+        let expected = json!({"name": "echo", "inputSchema": {"type": "object"}, "title": "Echo",
+            "annotations": {"readOnlyHint": true}, "_meta": {"x": {}}});
+        assert_eq!(tool, expected);
+    }
+
+    #[test]
+    fn what_an_upstreams_tool_gave_passes_unchanged() {
+        let result = json!({"content": [{"type": "image"}], "isError": true, "structuredContent": [1],
+            "_meta": {"x": 1, "io.modelcontextprotocol/serverInfo": {"name": "up"}}});
+        let modern: Value = serde_json::from_str(&passed(false, &result.to_string(), "ctx_1")).unwrap();
+        assert_eq!((&modern["content"], &modern["isError"]), (&result["content"], &json!(true)));
+        assert_eq!((&modern["structuredContent"], &modern["resultType"]), (&json!([1]), &json!("complete")));
+        assert_eq!((&modern["_meta"]["x"], &modern["_meta"]["narthex/context"]), (&json!(1), &json!("ctx_1")));
+        assert_eq!(modern["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], json!("narthex"));
+        let legacy: Value = serde_json::from_str(&passed(true, &result.to_string(), "ctx_1")).unwrap();
+        assert!(legacy.get("structuredContent").is_none() && legacy.get("resultType").is_none());
+        let bare = passed(true, r#"{"content":[]}"#, "ctx_1");
+        assert_eq!(bare, r#"{"_meta":{"narthex/context":"ctx_1"},"content":[]}"#);
     }
 
     proptest! {

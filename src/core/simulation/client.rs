@@ -129,6 +129,8 @@ impl World {
             run_at: request.waits_ms.map(|ms| created_at.plus_ms(ms)),
             trace: String::new(),
             trace_state: None,
+            client: None,
+            log_level: None,
             origin: String::new(),
         }
     }

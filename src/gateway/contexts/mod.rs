@@ -185,6 +185,8 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         source: admission.source,
         metadata: admission.metadata.as_deref(),
         run_at: None,
+        client: None,
+        log_level: None,
     };
     create::make_as_preferred(call, caller, &new, text).await
 }

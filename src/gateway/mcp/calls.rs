@@ -142,6 +142,8 @@ pub async fn call_tool(
                 source: Source::default(),
                 metadata: None,
                 run_at: None,
+                client: None,
+                log_level: None,
             };
             // What is looked at later does not depend on who asked being there.
             let preference = Prefer { respond_async: answers == Answers::Task, wait_seconds: Some(seconds) };

@@ -39,6 +39,9 @@ struct View<'a> {
     /// What its service asks for, while it waits for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     input_request: Option<&'a RawValue>,
+    /// The result has the form that MCP gives a tool's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_result: Option<bool>,
     /// What its service last said of its work.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressView<'a>>,
@@ -108,6 +111,7 @@ pub fn of(head: &Head) -> Result<Box<RawValue>, Failure> {
         run_at: admission.run_at,
         tags: &admission.asked_tags,
         input_request: head.input_request.as_deref().filter(|_| head.status == Status::InputRequired),
+        tool_result: head.tool_result.then_some(true),
         progress: head.progress.as_ref().map(|progress| ProgressView { at: progress.at, data: &progress.data }),
     })?)
 }

@@ -9,6 +9,7 @@ use crate::core::audit::By;
 use crate::core::health::Reason;
 use crate::core::id::StoreId;
 use crate::core::json::Fault;
+use crate::core::mcp::client::catalogue::Seen;
 use crate::core::measured::Measured;
 use crate::core::sealed::Sealed;
 use crate::core::service::{Retiring, SealedCredentials, Service};
@@ -68,6 +69,18 @@ pub enum Ask {
         overlap_seconds: u64,
         #[serde(default)]
         signing_secret: Option<String>,
+    },
+    /// What was read of an MCP server's tools, at this address, or why it could not be.
+    RenewTools {
+        id: String,
+        url: String,
+        read: Result<Box<Seen>, String>,
+    },
+    /// Serves tools that are held back: these, or all.
+    AcceptTools {
+        id: String,
+        #[serde(default)]
+        names: Option<Vec<String>>,
     },
     DeleteService {
         id: String,

@@ -5,6 +5,7 @@
 //! within 30 s, which bounds what a lost push can do. Invariant: a revision names one state of all tables.
 
 mod audit;
+mod catalogues;
 mod documents;
 mod ending;
 mod keys;
@@ -170,6 +171,8 @@ impl Inner {
                 let fresh = self.seal_signing(&id, signing_secret).await?;
                 self.rotate_secret(by, &id, overlap_seconds, fresh)?
             }
+            Ask::RenewTools { id, url, read } => self.renew_tools(by, &id, &url, read.map(|seen| *seen))?,
+            Ask::AcceptTools { id, names } => self.accept_tools(by, &id, names.as_deref())?,
             Ask::DeleteService { id, condition } => self.delete_service(by, &id, &condition).await?,
             Ask::Put { kind, id, document, condition } => {
                 let document = self.seal_document(kind, &id, document).await?;

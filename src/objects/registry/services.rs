@@ -90,10 +90,19 @@ impl Inner {
         let own_hosts = rules.own_hosts();
         let read =
             service::read(id, text, Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo });
-        let Registration { service, credentials, signing_secret } = match read {
+        let Registration { mut service, credentials, signing_secret } = match read {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
         };
+        // Tools are read by a Worker, afterwards; what was read at this address stays until then.
+        let known_tools = known.as_ref().map(|known| &known.service).filter(|known| {
+            known.transport.upstream().map(|upstream| &upstream.url)
+                == service.transport.upstream().map(|upstream| &upstream.url)
+        });
+        if let Some(known) = known_tools.filter(|_| service.transport.upstream().is_some()) {
+            service.capabilities.clone_from(&known.capabilities);
+            service.catalogue.clone_from(&known.catalogue);
+        }
         let moved_away = known.as_ref().is_some_and(|known| !known.service.transport.same_origin(&service.transport));
         let keeps = keeps && credentials.is_none() && known.as_ref().is_some_and(|known| known.credentials.is_some());
         if keeps && moved_away {

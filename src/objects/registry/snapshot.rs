@@ -14,6 +14,7 @@ use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
 use crate::core::issuer::Issuer;
 use crate::core::limit::Limit;
+use crate::core::mcp::client::catalogue::checkable;
 use crate::core::measured::{HealthStatus, Measured};
 use crate::core::oauth::client::Client;
 use crate::core::oauth::grant::GrantKey;
@@ -150,15 +151,22 @@ impl Entry {
     /// What parameters must match; nothing when the capability asks for nothing.
     pub fn input(&self, capability: usize) -> Option<&Schema> {
         let raw = self.service().capabilities.get(capability)?.input_schema.as_ref();
-        // It was compiled when it was registered.
         let cell = &self.schemas.get(capability)?.input;
-        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok())).as_ref()
+        cell.get_or_init(|| raw.and_then(|raw| self.compiled(raw.get()))).as_ref()
+    }
+
+    /// What an upstream promises is taken as far as it can be read; the rest was compiled when it was registered.
+    fn compiled(&self, schema: &str) -> Option<Schema> {
+        match self.service().catalogue {
+            Some(_) => checkable(schema),
+            None => Schema::compile(schema).ok(),
+        }
     }
 
     pub fn output(&self, capability: usize) -> Option<&Schema> {
         let raw = self.service().capabilities.get(capability)?.output_schema.as_ref();
         let cell = &self.schemas.get(capability)?.output;
-        cell.get_or_init(|| raw.and_then(|raw| Schema::compile(raw.get()).ok())).as_ref()
+        cell.get_or_init(|| raw.and_then(|raw| self.compiled(raw.get()))).as_ref()
     }
 }
 

@@ -1,0 +1,178 @@
+//! What comes back from an upstream: messages, whole or by Server-Sent Events, each hostile until it is read.
+
+use std::collections::VecDeque;
+
+use serde_json::value::RawValue;
+
+use super::super::super::json::{MAX_DEPTH, Object, check};
+use super::super::super::sse::Events;
+use super::super::super::upstream::MAX_ANSWER_BYTES;
+
+/// All that an upstream may say in answer to one request, in bytes; one message of it is smaller.
+const MAX_STREAM_BYTES: usize = 16 * MAX_ANSWER_BYTES;
+
+/// An error in the form of JSON-RPC.
+#[derive(Debug, Clone)]
+pub struct RpcError {
+    pub code: i64,
+    pub message: String,
+    /// All of it, as it came.
+    pub whole: Box<RawValue>,
+}
+
+pub type Response = Result<Box<RawValue>, RpcError>;
+
+#[derive(Debug)]
+pub enum Incoming {
+    /// The answer to what was asked.
+    Response(Response),
+    /// A request of the server's own.
+    Request {
+        id: Box<RawValue>,
+        method: String,
+        params: Option<Box<RawValue>>,
+    },
+    Notification {
+        method: String,
+        params: Option<Box<RawValue>>,
+    },
+}
+
+/// What is no message, or too much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    NoMessage,
+    TooLarge,
+}
+
+fn owned(raw: Option<&RawValue>) -> Option<Box<RawValue>> {
+    raw.map(RawValue::to_owned)
+}
+
+/// Reads a message. A response to another request than `id` is nothing; an error that names none is an answer.
+pub fn read(text: &str, id: u64) -> Result<Option<Incoming>, Broken> {
+    let text = check(text.as_bytes(), MAX_DEPTH).map_err(|_| Broken::NoMessage)?;
+    let mut message = Object::new(text, "#").map_err(|_| Broken::NoMessage)?;
+    if message.string("jsonrpc", 1..=8).as_deref() != Some("2.0") {
+        return Err(Broken::NoMessage);
+    }
+    let said = message.raw("id");
+    if let Some(method) = message.string("method", 1..=128) {
+        let params = owned(message.raw("params"));
+        return Ok(Some(match said {
+            Some(id) => Incoming::Request { id: id.to_owned(), method, params },
+            None => Incoming::Notification { method, params },
+        }));
+    }
+    let is_ours = said.is_none_or(|said| said.get() == id.to_string());
+    if let Some(error) = message.raw("error") {
+        let mut members = Object::new(error.get(), "#").map_err(|_| Broken::NoMessage)?;
+        let code = members.raw("code").and_then(|code| code.get().parse().ok()).unwrap_or(-32603);
+        let message = members.string("message", 0..=2000).unwrap_or_else(|| "The server gave no message.".into());
+        return Ok(is_ours.then(|| Incoming::Response(Err(RpcError { code, message, whole: error.to_owned() }))));
+    }
+    match message.raw("result") {
+        Some(result) if result.get().starts_with('{') && said.is_some() => {
+            Ok(is_ours.then(|| Incoming::Response(Ok(result.to_owned()))))
+        }
+        _ => Err(Broken::NoMessage),
+    }
+}
+
+/// The messages of an answer that comes in pieces.
+#[derive(Debug)]
+pub struct Messages {
+    id: u64,
+    events: Events,
+    bytes: usize,
+    waiting: VecDeque<String>,
+}
+
+impl Messages {
+    pub fn new(id: u64) -> Self {
+        Self { id, events: Events::default(), bytes: 0, waiting: VecDeque::new() }
+    }
+
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Broken> {
+        self.bytes += piece.len();
+        // An event without data asks for nothing: servers begin resumable streams with one.
+        self.waiting.extend(self.events.push(piece).into_iter().filter(|data| !data.trim().is_empty()));
+        let large = self.waiting.iter().any(|data| data.len() > MAX_ANSWER_BYTES);
+        match large || self.bytes > MAX_STREAM_BYTES || self.events.held() > MAX_ANSWER_BYTES {
+            true => Err(Broken::TooLarge),
+            false => Ok(()),
+        }
+    }
+
+    /// An answer that came whole.
+    pub fn push_whole(&mut self, body: &[u8]) {
+        self.waiting.push_back(String::from_utf8_lossy(body).into_owned());
+    }
+
+    /// The next message that is there; nothing until more has come.
+    pub fn take(&mut self) -> Result<Option<Incoming>, Broken> {
+        while let Some(text) = self.waiting.pop_front() {
+            if let Some(message) = read(&text, self.id)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_are_told_apart() {
+        let one = |text: &str| read(text, 1);
+        assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Ok(Some(Incoming::Response(Ok(_))))));
+        assert!(matches!(one(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#), Ok(None)));
+        let Ok(Some(Incoming::Response(Err(error)))) =
+            one(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"no","data":{"supported":[]}}}"#)
+        else {
+            panic!("an error without an id is an answer");
+        };
+        assert_eq!((error.code, error.message.as_str()), (-32022, "no"));
+        let asked = one(r#"{"jsonrpc":"2.0","id":"a","method":"elicitation/create","params":{}}"#);
+        assert!(matches!(asked, Ok(Some(Incoming::Request { .. }))));
+        let told = one(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#);
+        assert!(matches!(told, Ok(Some(Incoming::Notification { .. }))));
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":[]}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#,
+            r#"{"id":1,"result":{}}"#,
+        ] {
+            assert!(matches!(one(text), Err(Broken::NoMessage)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_read_as_it_comes_and_is_bounded() {
+        let mut messages = Messages::new(1);
+        messages.push(b"id: 0\ndata:\n\n: hello\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"a\"}\n").unwrap();
+        assert!(messages.take().unwrap().is_none());
+        messages.push(b"\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n").unwrap();
+        assert!(matches!(messages.take(), Ok(Some(Incoming::Notification { .. }))));
+        assert!(matches!(messages.take(), Ok(Some(Incoming::Response(_)))));
+        let endless = vec![b'x'; MAX_ANSWER_BYTES + 1];
+        assert_eq!(messages.push(&endless), Err(Broken::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(text in "\\PC{0,60}", id in "[0-9\"a]{0,3}", result in "[{}\\[\\]1a\":]{0,8}") {
+            let _ = read(&text, 1);
+            let _ = read(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#), 1);
+            let mut messages = Messages::new(1);
+            let _ = messages.push(text.as_bytes());
+            while let Ok(Some(_)) = messages.take() {}
+        }
+    }
+}

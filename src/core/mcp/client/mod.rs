@@ -1,0 +1,47 @@
+//! The other side of the protocol: a server that is a service here is asked as its client.
+//!
+//! An upstream is spoken to in the newest revision it knows: the modern one, in which each request says for itself what it
+//! is, or one of the legacy revisions, which begin with `initialize` and may have a session. Kept out: sending.
+
+pub mod answer;
+pub mod catalogue;
+pub mod discovery;
+pub mod request;
+pub mod verdict;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LEGACY, MODERN};
+
+/// How an upstream is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spoken {
+    Modern,
+    /// In this revision, which `initialize` agreed on.
+    Legacy(String),
+}
+
+/// A legacy revision older than those that are served, which some servers still answer with.
+const OLDEST: &str = "2024-11-05";
+
+impl Spoken {
+    /// Nothing when nobody here speaks that.
+    pub fn of(version: &str) -> Option<Self> {
+        match version {
+            MODERN => Some(Self::Modern),
+            OLDEST => Some(Self::Legacy(version.into())),
+            _ => LEGACY.contains(&version).then(|| Self::Legacy(version.into())),
+        }
+    }
+
+    pub fn version(&self) -> &str {
+        match self {
+            Self::Modern => MODERN,
+            Self::Legacy(version) => version,
+        }
+    }
+
+    pub fn is_modern(&self) -> bool {
+        *self == Self::Modern
+    }
+}

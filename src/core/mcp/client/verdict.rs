@@ -1,0 +1,150 @@
+//! What came of a tool's call, as the end of an attempt.
+//!
+//! A tool's own failure (`isError`) is a result: the call was served. An error of JSON-RPC is the service's.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::super::super::context::Outcome;
+use super::super::super::json::Object;
+use super::super::super::schema::Schema;
+use super::super::super::upstream::{self, Answer, Verdict};
+use super::answer::{Broken, Response, RpcError};
+
+/// What came of a request to an upstream.
+#[derive(Debug)]
+pub enum Came {
+    Answered(Response),
+    /// It was answered with what is no message.
+    Broken(Broken),
+    /// There was no answer of the protocol's.
+    Transport(Answer),
+}
+
+impl Came {
+    /// The HTTP status there was, as far as one is known.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered(_) | Self::Broken(_) => Some(200),
+            Self::Transport(answer) => answer.status(),
+        }
+    }
+}
+
+/// What an attempt ends with when JSON-RPC says no.
+fn refused(service: &str, error: RpcError) -> Verdict {
+    // Of an internal error nobody knows what it came to; whatever else is refused was wrong before it began.
+    upstream::reported(service, error.message, Some(error.whole), error.code == -32603)
+}
+
+/// Reads the answer to `tools/call`. `schema` is what the structured content must match.
+pub fn read(service: &str, came: Came, schema: Option<&Schema>) -> Verdict {
+    match came {
+        // An error status in the form of an answer says more by its body, which `upstream` keeps as details.
+        Came::Transport(Answer::Http { status: 200..=299, .. }) => {
+            upstream::unacceptable(service, "The server answered without a message.")
+        }
+        Came::Transport(answer) => upstream::read(service, answer, None),
+        Came::Broken(Broken::TooLarge) => upstream::read(service, Answer::TooLarge { status: 200 }, None),
+        Came::Broken(Broken::NoMessage) => {
+            upstream::unacceptable(service, "The server's answer is no message of the protocol.")
+        }
+        Came::Answered(Err(error)) => refused(service, error),
+        Came::Answered(Ok(result)) => finished(service, &result, schema),
+    }
+}
+
+fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
+    let Ok(mut members) = Object::new(result.get(), "#") else {
+        return upstream::unacceptable(service, "The server's answer is no result of a tool.");
+    };
+    let kind = members.string("resultType", 1..=64);
+    if kind.as_deref().is_some_and(|kind| kind != "complete") {
+        return upstream::unacceptable(service, "The server's answer is of a kind that was not asked for.");
+    }
+    let is_error = members.boolean("isError").unwrap_or(false);
+    if let Some(structured) = members.raw_or_null("structuredContent").filter(|_| !is_error) {
+        let fits = upstream::fitting(service, structured, schema);
+        if fits.result.is_none() {
+            return fits;
+        }
+    }
+    Verdict { outcome: Outcome::ToolResult, result: Some(plain(result)) }
+}
+
+/// The result without what only its era says, and with content, which every reader expects.
+fn plain(result: &RawValue) -> Box<RawValue> {
+    let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(result.get()) else {
+        return result.to_owned();
+    };
+    let is_plain = members.remove("resultType").is_none();
+    if is_plain && members.contains_key("content") {
+        return result.to_owned();
+    }
+    let Ok(none) = serde_json::from_str::<&RawValue>("[]") else { return result.to_owned() };
+    members.entry("content".into()).or_insert(none);
+    serde_json::value::to_raw_value(&members).unwrap_or_else(|_| result.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::lifecycle::ErrorCode;
+    use serde_json::{Value, json};
+
+    fn raw(value: &Value) -> Box<RawValue> {
+        RawValue::from_string(value.to_string()).unwrap()
+    }
+
+    fn of(result: &Value, schema: Option<&str>) -> Verdict {
+        let schema = schema.map(|text| Schema::compile(text).unwrap());
+        read("up", Came::Answered(Ok(raw(result))), schema.as_ref())
+    }
+
+    fn code(verdict: &Verdict) -> Option<ErrorCode> {
+        match &verdict.outcome {
+            Outcome::Failed { error, .. } => Some(error.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_result_stays_as_it_is_but_for_its_era() {
+        let result = json!({"content": [{"type": "text", "text": "a"}], "isError": true, "_meta": {"x": 1}});
+        assert_eq!(of(&result, None).result.unwrap().get(), result.to_string());
+        let modern = json!({"resultType": "complete", "structuredContent": [1]});
+        assert_eq!(of(&modern, None).result.unwrap().get(), r#"{"content":[],"structuredContent":[1]}"#);
+    }
+
+    #[test]
+    fn structured_content_matches_what_the_tool_promises() {
+        let schema = Some(r#"{"type":"object","required":["a"]}"#);
+        let with = |content: Value, error: bool| json!({"content": [], "structuredContent": content, "isError": error});
+        assert!(of(&with(json!({"a": 1}), false), schema).result.is_some());
+        assert_eq!(code(&of(&with(json!({}), false), schema)), Some(ErrorCode::UpstreamInvalidResponse));
+        assert!(of(&with(json!({}), true), schema).result.is_some());
+        assert_eq!(code(&of(&json!({"resultType": "task"}), None)), Some(ErrorCode::UpstreamInvalidResponse));
+    }
+
+    #[test]
+    fn an_error_of_the_protocol_is_the_services() {
+        for (number, again) in [(-32602, false), (-32603, true)] {
+            let whole = raw(&json!({"code": number, "message": "no", "data": 7}));
+            let error = RpcError { code: number, message: "no".into(), whole };
+            let Outcome::Failed { error, retryable, untouched, .. } =
+                read("up", Came::Answered(Err(error)), None).outcome
+            else {
+                panic!("it failed");
+            };
+            assert_eq!((error.code, error.message.as_str()), (ErrorCode::UpstreamError, "no"));
+            assert_eq!((retryable, untouched), (again, false));
+            assert!(error.details.unwrap().get().contains("\"data\":7"));
+        }
+        assert_eq!(code(&read("up", Came::Broken(Broken::NoMessage), None)), Some(ErrorCode::UpstreamInvalidResponse));
+        let refused = read("up", Came::Transport(Answer::Refused), None);
+        assert_eq!(code(&refused), Some(ErrorCode::ServiceUnavailable));
+        let taken = Answer::Http { status: 202, is_json: false, retry_after_ms: None, location: None, body: vec![] };
+        assert_eq!(code(&read("up", Came::Transport(taken), None)), Some(ErrorCode::UpstreamInvalidResponse));
+    }
+}

@@ -1,0 +1,101 @@
+//! The tools of MCP servers, kept in step: what a Worker read of them, and what somebody accepted.
+
+use serde_json::json;
+
+use crate::core::audit::By;
+use crate::core::event::RegistryEvent;
+use crate::core::mcp::client::catalogue::{Catalogue, Renewed, Seen};
+use crate::core::transport::ChangedTools;
+use crate::platform::{Failure, clock};
+
+use super::audit::Change;
+use super::messages::{Registered, Reply};
+use super::tables::SERVICE;
+use super::{Inner, as_value};
+
+impl Inner {
+    /// Takes in what was read at `url`, or why it could not be.
+    pub(super) fn renew_tools(
+        &self,
+        by: &By,
+        id: &str,
+        url: &str,
+        read: Result<Seen, String>,
+    ) -> Result<Reply, Failure> {
+        let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+        let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
+            // It is elsewhere by now.
+            return Ok(Reply::Unchanged);
+        };
+        let holds = upstream.changed_tools == ChangedTools::Hold;
+        let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
+        let now = clock::now();
+        let offered = &registered.service.capabilities;
+        let renewed = match read {
+            Ok(seen) => known.renewed(offered, seen, holds, now),
+            Err(reason) => known.unread(&reason, now).map(|catalogue| Renewed {
+                catalogue,
+                offered: offered.clone(),
+                changes: Vec::new(),
+            }),
+        };
+        let Some(renewed) = renewed else { return Ok(Reply::Unchanged) };
+        self.keep_tools(by, registered, renewed, "service.tools_read")
+    }
+
+    /// Serves what is held back: the tools named, or all.
+    pub(super) fn accept_tools(&self, by: &By, id: &str, names: Option<&[String]>) -> Result<Reply, Failure> {
+        let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+        let catalogue = registered.service.catalogue.as_deref();
+        let offered = &registered.service.capabilities;
+        match catalogue.and_then(|catalogue| catalogue.accepted(offered, names, clock::now())) {
+            Some(renewed) => self.keep_tools(by, registered, renewed, "service.tools_accepted"),
+            None => Ok(Reply::Unchanged),
+        }
+    }
+
+    fn keep_tools(
+        &self,
+        by: &By,
+        mut registered: Registered,
+        renewed: Renewed,
+        action: &'static str,
+    ) -> Result<Reply, Failure> {
+        let Renewed { catalogue, offered, changes } = renewed;
+        let service = &mut registered.service;
+        let before = service.catalogue.take().map(|known| *known).unwrap_or_default();
+        let told = [
+            ("tools", seen(&before), seen(&catalogue)),
+            ("error", as_value(&before.error), as_value(&catalogue.error)),
+        ];
+        let told = told.into_iter().filter(|(_, from, to)| from != to);
+        service.capabilities = offered;
+        service.catalogue = Some(Box::new(catalogue));
+        let id = service.id.clone();
+        let change = Change {
+            by,
+            action,
+            object: &format!("services/{id}"),
+            changes: told.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))).collect(),
+        };
+        self.write(&change, || {
+            self.tables.put(SERVICE, &id, &registered)?;
+            for changed in &changes {
+                let mut data = as_value(changed);
+                if let Some(members) = data.as_object_mut() {
+                    members.insert("id".into(), id.as_str().into());
+                }
+                self.queue_event(&id, RegistryEvent::ServiceToolChanged, &data)?;
+            }
+            Ok(())
+        })?;
+        let measured = self.measured_of(&id);
+        let service = Box::new(registered);
+        Ok(Reply::Service { created: false, service, measured, has_lane: false, signing_secret: None })
+    }
+}
+
+/// A catalogue as the audit log tells of it: its tools by their digests.
+fn seen(catalogue: &Catalogue) -> serde_json::Value {
+    as_value(&catalogue.pins)
+}

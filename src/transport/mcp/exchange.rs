@@ -1,0 +1,127 @@
+//! One message sent, and the messages that answer it.
+
+use crate::core::mcp::client::answer::{Incoming, Messages, Response};
+use crate::core::mcp::client::verdict::Came;
+use crate::core::time::Timestamp;
+use crate::core::upstream::Answer;
+use crate::platform::calls::{self, Answered, Method, Pieces, Request};
+use crate::platform::clock;
+use crate::platform::http::Headers;
+
+use super::Peer;
+
+/// The longest session id that is taken, in bytes.
+const MAX_SESSION_BYTES: usize = 1024;
+
+/// What came of sending.
+pub enum Sent {
+    /// An answer of the protocol's, whole or in pieces.
+    Messages { exchange: Exchange, session: Option<String> },
+    /// None; an error status may have a response all the same.
+    Other { answer: Answer, response: Option<Response> },
+}
+
+/// The messages of an answer.
+pub struct Exchange {
+    pieces: Option<Pieces>,
+    messages: Messages,
+}
+
+/// Milliseconds until then, at least one.
+pub fn left(until: Timestamp) -> u64 {
+    until.since(clock::now()).max(1)
+}
+
+impl Sent {
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Messages { .. } => Some(200),
+            Self::Other { answer, .. } => answer.status(),
+        }
+    }
+
+    /// The session that was opened, where it can be named again.
+    pub fn session(&self) -> Option<String> {
+        let Self::Messages { session, .. } = self else { return None };
+        session.clone().filter(|id| id.len() <= MAX_SESSION_BYTES && id.bytes().all(|b| (0x21..0x7f).contains(&b)))
+    }
+
+    /// The response that came with an error status.
+    pub fn response(&self) -> Option<&Response> {
+        match self {
+            Self::Messages { .. } => None,
+            Self::Other { response, .. } => response.as_ref(),
+        }
+    }
+
+    pub fn exchange(self) -> Result<Exchange, Came> {
+        match self {
+            Self::Messages { exchange, .. } => Ok(exchange),
+            // That it may be asked again is known by these statuses alone.
+            Self::Other { answer: answer @ Answer::Http { status: 408 | 425 | 429 | 500..=504, .. }, .. } => {
+                Err(Came::Transport(answer))
+            }
+            Self::Other { response: Some(response), .. } => Err(Came::Answered(response)),
+            Self::Other { answer, .. } => Err(Came::Transport(answer)),
+        }
+    }
+}
+
+impl Exchange {
+    pub async fn next(&mut self) -> Result<Incoming, Came> {
+        loop {
+            if let Some(message) = self.messages.take().map_err(Came::Broken)? {
+                return Ok(message);
+            }
+            let Some(pieces) = &mut self.pieces else { return Err(Came::Transport(Answer::Broken)) };
+            match pieces.next().await.map_err(Came::Transport)? {
+                Some(piece) => self.messages.push(&piece).map_err(Came::Broken)?,
+                None => return Err(Came::Transport(Answer::Broken)),
+            }
+        }
+    }
+}
+
+/// Sends a message; `id` is whose answer is waited for.
+pub async fn send(
+    peer: &Peer,
+    more: &[(&str, String)],
+    body: &str,
+    id: u64,
+    milliseconds: u64,
+    deadline: bool,
+) -> Sent {
+    let mut headers = Headers::default();
+    headers.set("content-type", "application/json");
+    headers.set("accept", "application/json, text/event-stream");
+    headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in more {
+        headers.set(name, value);
+    }
+    peer.secrets.add_credentials(&mut headers);
+    let (url, headers, body) = (&*peer.address, &headers, Some(body));
+    let request = Request { method: Method::Post, url, headers, body, milliseconds, deadline };
+    let mut messages = Messages::new(id);
+    match calls::send_in_session(&request).await {
+        (Answered::Stream(pieces), session) => {
+            Sent::Messages { exchange: Exchange { pieces: Some(pieces), messages }, session }
+        }
+        (Answered::Whole(Answer::Http { status: 200, is_json: true, body, .. }), session) => {
+            messages.push_whole(&body);
+            Sent::Messages { exchange: Exchange { pieces: None, messages }, session }
+        }
+        (Answered::Whole(answer), _) => {
+            let response = match &answer {
+                Answer::Http { is_json: true, body, .. } => {
+                    messages.push_whole(body);
+                    match messages.take() {
+                        Ok(Some(Incoming::Response(response))) => Some(response),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            };
+            Sent::Other { answer, response }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How each upstream is spoken to, remembered by this isolate: its era, and in the legacy era its session.
+//!
+//! Nothing depends on it: what is forgotten is found out again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde_json::json;
+
+use crate::core::mcp::client::Spoken;
+use crate::core::mcp::client::answer::{Broken, Incoming, Response};
+use crate::core::mcp::client::discovery::{Discovered, Server, discovered, initialized};
+use crate::core::mcp::client::request::{self, Asked};
+use crate::core::mcp::client::verdict::Came;
+use crate::core::time::Timestamp;
+use crate::core::upstream::Answer;
+
+use super::exchange::{Sent, left, send};
+use super::{NOTICE_MS, Peer};
+
+/// Links an isolate remembers.
+const MOST_LINKS: usize = 512;
+
+/// How an upstream is spoken to.
+#[derive(Debug)]
+pub struct Link {
+    pub spoken: Spoken,
+    pub session: Option<String>,
+    /// What it said of itself; nothing where it did not have to be asked.
+    pub server: Option<Server>,
+    /// The level its session's messages have.
+    level: RefCell<Option<String>>,
+}
+
+thread_local! {
+    static LINKS: RefCell<HashMap<String, Rc<Link>>> = RefCell::new(HashMap::new());
+    static LAST_ID: Cell<u64> = const { Cell::new(0) };
+}
+
+/// An id no other request of this isolate has.
+pub fn next_id() -> u64 {
+    LAST_ID.with(|last| {
+        last.set(last.get() + 1);
+        last.get()
+    })
+}
+
+pub fn forget(peer: &Peer) {
+    LINKS.with_borrow_mut(|links| links.remove(&peer.key));
+}
+
+fn keep(peer: &Peer, spoken: Spoken, session: Option<String>, server: Option<Server>) -> Rc<Link> {
+    let link = Rc::new(Link { spoken, session, server, level: RefCell::default() });
+    LINKS.with_borrow_mut(|links| {
+        if links.len() >= MOST_LINKS {
+            links.clear();
+        }
+        links.insert(peer.key.clone(), link.clone());
+    });
+    link
+}
+
+/// The link to an upstream; made when there is none. `hint` is a revision it is known to speak.
+pub async fn open(peer: &Peer, hint: Option<&str>, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
+    if let Some(link) = LINKS.with_borrow(|links| links.get(&peer.key).cloned()) {
+        return Ok(link);
+    }
+    match hint.and_then(Spoken::of) {
+        Some(Spoken::Modern) => Ok(keep(peer, Spoken::Modern, None, None)),
+        Some(Spoken::Legacy(_)) => match initialize(peer, until, deadline).await {
+            // It may have become modern.
+            Err(
+                Came::Answered(_) | Came::Broken(_) | Came::Transport(Answer::Http { status: 400 | 404 | 405, .. }),
+            ) => discover(peer, until, deadline).await,
+            other => other,
+        },
+        None => discover(peer, until, deadline).await,
+    }
+}
+
+/// Finds out which era an upstream belongs to.
+pub async fn discover(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
+    let asked = Asked { capabilities: &peer.capabilities, ..Asked::new("server/discover", "{}") };
+    let id = next_id();
+    let body = asked.body(&Spoken::Modern, id).unwrap_or_default();
+    let sent = send(peer, &asked.headers(&Spoken::Modern, None), &body, id, left(until), deadline).await;
+    let (status, response) = heard(sent).await?;
+    match discovered(status, response.as_ref()) {
+        Discovered::Modern(server) => Ok(keep(peer, Spoken::Modern, None, Some(*server))),
+        Discovered::Legacy => initialize(peer, until, deadline).await,
+        Discovered::Unknown => Err(Came::Broken(Broken::NoMessage)),
+        Discovered::Failed => Err(match response {
+            Some(response) => Came::Answered(response),
+            None => Came::Transport(refusal(status)),
+        }),
+    }
+}
+
+fn refusal(status: u16) -> Answer {
+    Answer::Http { status, is_json: false, retry_after_ms: None, location: None, body: Vec::new() }
+}
+
+/// The status of an answer, and its response where it has one.
+async fn heard(sent: Sent) -> Result<(u16, Option<Response>), Came> {
+    match sent {
+        Sent::Messages { mut exchange, .. } => loop {
+            match exchange.next().await {
+                Ok(Incoming::Response(response)) => return Ok((200, Some(response))),
+                Ok(_) => {}
+                Err(Came::Broken(_)) => return Ok((200, None)),
+                Err(came) => return Err(came),
+            }
+        },
+        Sent::Other { answer: Answer::Http { status, .. }, response } => Ok((status, response)),
+        Sent::Other { answer, .. } => Err(Came::Transport(answer)),
+    }
+}
+
+async fn initialize(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
+    let id = next_id();
+    let sent = send(peer, &[], &request::initialize(id, &peer.capabilities), id, left(until), deadline).await;
+    let session = sent.session();
+    let mut exchange = sent.exchange()?;
+    let result = loop {
+        match exchange.next().await? {
+            Incoming::Response(Ok(result)) => break result,
+            Incoming::Response(Err(error)) => return Err(Came::Answered(Err(error))),
+            Incoming::Notification { .. } | Incoming::Request { .. } => {}
+        }
+    };
+    let Some((spoken, server)) = initialized(&result) else { return Err(Came::Broken(Broken::NoMessage)) };
+    let told = request::notification("notifications/initialized", &json!({}));
+    send(peer, &request::about(&spoken, session.as_deref()), &told, 0, left(until), deadline).await;
+    Ok(keep(peer, spoken, session, Some(server)))
+}
+
+/// Tells a legacy server which messages are wanted, where that is another level than its session has.
+pub async fn set_level(peer: &Peer, link: &Link, level: Option<&str>, until: Timestamp) {
+    let Some(level) = level.filter(|level| link.level.borrow().as_deref() != Some(*level)) else { return };
+    // One that has no messages need not be asked for any.
+    if link.server.as_ref().is_some_and(|server| !server.declares("logging")) {
+        return;
+    }
+    let params = json!({"level": level}).to_string();
+    let asked = Asked::new("logging/setLevel", &params);
+    let id = next_id();
+    let Some(body) = asked.body(&link.spoken, id) else { return };
+    let headers = asked.headers(&link.spoken, link.session.as_deref());
+    let sent = send(peer, &headers, &body, id, left(until).min(NOTICE_MS), false).await;
+    if let Ok((200, Some(Ok(_)))) = heard(sent).await {
+        *link.level.borrow_mut() = Some(level.into());
+    }
+}

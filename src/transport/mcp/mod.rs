@@ -1,0 +1,169 @@
+//! `transport.kind: "mcp"`: a server of the Model Context Protocol, asked as its client over Streamable HTTP.
+//!
+//! What is said is decided in `core/mcp/client`; here it is sent. Nothing of the caller's goes along but what they can.
+
+mod exchange;
+mod links;
+mod tools;
+
+use std::rc::Rc;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::core::address::Address;
+use crate::core::mcp::client::answer::{Incoming, Response};
+use crate::core::mcp::client::discovery::is_modern;
+use crate::core::mcp::client::request::{self, Asked};
+use crate::core::mcp::client::verdict::Came;
+use crate::core::time::Timestamp;
+use crate::core::upstream::Answer;
+use crate::objects::registry::snapshot::Entry;
+use crate::objects::secrets::Opened;
+use crate::platform::tasks;
+
+use exchange::{Exchange, Sent, send};
+pub use links::Link;
+pub use tools::{call_tool, list_tools};
+
+/// How long a server may take to hear that nobody waits any more, in milliseconds.
+const NOTICE_MS: u64 = 5_000;
+
+/// An upstream, and on whose behalf it is asked.
+#[derive(Clone)]
+pub struct Peer {
+    pub address: Rc<Address>,
+    pub secrets: Rc<Opened>,
+    /// What its links are kept under: tenant, service and configuration, and who asks: a session is never shared.
+    key: String,
+    /// The revision it spoke when its tools were read.
+    hint: Option<String>,
+    /// The capabilities that are declared to it.
+    capabilities: String,
+}
+
+impl Peer {
+    /// `principal`: on whose behalf; nothing for the gateway's own questions. `capabilities`: an object's text.
+    pub fn new(
+        tenant: &str,
+        entry: &Entry,
+        (address, secrets): (Rc<Address>, Rc<Opened>),
+        principal: &str,
+        capabilities: Option<&RawValue>,
+    ) -> Self {
+        let (registered, service) = (&entry.registered, entry.service());
+        let capabilities = capabilities.map_or("{}", RawValue::get).to_string();
+        let key = format!("{tenant} {} {} {principal} {capabilities}", service.id, registered.updated_at.0);
+        let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
+        Self { address, secrets, key, hint, capabilities }
+    }
+}
+
+/// A request under way. Dropped before its end, a legacy server is told that it is cancelled; a modern one sees its
+/// stream close.
+struct Pending {
+    peer: Peer,
+    link: Rc<Link>,
+    id: u64,
+    over: bool,
+}
+
+/// A request that was sent, and what comes of it.
+pub struct Conversation {
+    pending: Pending,
+    exchange: Exchange,
+}
+
+impl Conversation {
+    /// The next thing the server says, until the response, which is the last.
+    pub async fn next(&mut self) -> Result<Incoming, Came> {
+        let came = self.exchange.next().await;
+        self.pending.over = !matches!(came, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
+        came
+    }
+
+    /// Answers a request of the server's own, apart from the stream it came on.
+    pub async fn respond(&self, id: &RawValue, result: Option<&str>) {
+        let Pending { peer, link, .. } = &self.pending;
+        let headers = request::about(&link.spoken, link.session.as_deref());
+        send(peer, &headers, &request::response(id, result), 0, NOTICE_MS, false).await;
+    }
+
+    /// The response, when nothing else the server says is of interest.
+    pub async fn response(mut self) -> Result<Response, Came> {
+        loop {
+            match self.next().await? {
+                Incoming::Response(response) => return Ok(response),
+                Incoming::Request { id, method, .. } => {
+                    self.respond(&id, (method == "ping").then_some("{}")).await;
+                }
+                Incoming::Notification { .. } => {}
+            }
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.over || self.link.spoken.is_modern() {
+            return;
+        }
+        let (peer, link, id) = (self.peer.clone(), self.link.clone(), self.id);
+        tasks::spawn(async move {
+            let params = json!({"requestId": id, "reason": "nobody waits for it any more"});
+            let body = request::notification("notifications/cancelled", &params);
+            let headers = request::about(&link.spoken, link.session.as_deref());
+            send(&peer, &headers, &body, 0, NOTICE_MS, false).await;
+        });
+    }
+}
+
+/// Whether a legacy server says that it does not know the session: the request was not looked at.
+fn is_unknown_session(link: &Link, sent: &Sent) -> bool {
+    link.session.is_some() && matches!(sent.status(), Some(400 | 404))
+}
+
+/// Whether a server that spoke the modern revision before does not any more.
+fn is_another_era(link: &Link, sent: &Sent) -> bool {
+    let says_so = |response: &Response| response.as_ref().is_err_and(|error| is_modern(error) || error.code == -32602);
+    let known = sent.response().is_some_and(says_so);
+    link.spoken.is_modern() && !known && matches!(sent.status(), Some(400 | 404 | 405 | 406 | 415))
+}
+
+/// Asks, until `until`; `deadline` when that is all the time the context has. `more` are headers that repeat arguments.
+pub async fn ask(
+    peer: &Peer,
+    asked: &Asked<'_>,
+    more: &[(String, String)],
+    until: Timestamp,
+    deadline: bool,
+) -> Result<Conversation, Came> {
+    let mut known = true;
+    loop {
+        // A link that turned out to be wrong is not made again from the same knowledge.
+        let hint = peer.hint.as_deref().filter(|_| known);
+        let link = links::open(peer, hint, until, deadline).await?;
+        let asked = Asked { capabilities: &peer.capabilities, ..*asked };
+        let id = links::next_id();
+        let Some(body) = asked.body(&link.spoken, id) else {
+            return Err(Came::Transport(Answer::Refused));
+        };
+        let mut headers: Vec<(&str, String)> = asked.headers(&link.spoken, link.session.as_deref());
+        if link.spoken.is_modern() {
+            headers.extend(more.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        } else {
+            links::set_level(peer, &link, asked.log_level, until).await;
+        }
+        let mut pending = Pending { peer: peer.clone(), link: link.clone(), id, over: false };
+        let sent = send(peer, &headers, &body, id, exchange::left(until), deadline).await;
+        // What was not answered in time goes on there.
+        pending.over = !matches!(sent, Sent::Messages { .. } | Sent::Other { answer: Answer::TimedOut { .. }, .. });
+        if known && (is_unknown_session(&link, &sent) || is_another_era(&link, &sent)) {
+            links::forget(peer);
+            known = false;
+            continue;
+        }
+        let exchange = sent.exchange()?;
+        return Ok(Conversation { pending, exchange });
+    }
+}
