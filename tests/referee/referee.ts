@@ -1,5 +1,5 @@
-// Runs the official referee against an address and reads its verdicts, strictly: a scenario without one, a check with a
-// status nobody knows, or a summary that says otherwise is a failure of the run.
+// Runs the official referee against an address and reads its verdicts, strictly: what it only warns of has failed here,
+// and a scenario without a verdict, a check with a status nobody knows, or a summary that says otherwise breaks the run.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -11,8 +11,8 @@ export type Revision = "2025-11-25" | "2026-07-28";
 export type Verdict = {
   scenario: string;
   passed: number;
-  /** What failed: the check's id and what the referee says of it. */
-  failed: { check: string; message: string }[];
+  /** What failed, or was warned of: the check's id and what the referee says of it. */
+  failed: { check: string; message: string; status: "FAILURE" | "WARNING" }[];
 };
 export type Requirements = {
   /** What the revision requires of a server. */
@@ -78,7 +78,7 @@ function folderOf(folder: string, scenario: string): string {
 function verdict(folder: string, scenario: string, output: string): Verdict {
   const found = folderOf(folder, scenario);
   const broke = output.match(new RegExp(`^Failed to run scenario ${scenario}: (.*)$`, "m"));
-  if (!found && broke) return { scenario, passed: 0, failed: [{ check: scenario, message: broke[1]! }] };
+  if (!found && broke) return { scenario, passed: 0, failed: [{ check: scenario, message: broke[1]!, status: "FAILURE" }] };
   assert.ok(found, `the referee has no verdict on ${scenario}:\n${output.slice(-4000)}`);
   const checks = JSON.parse(readFileSync(join(folder, found, "checks.json"), "utf8"));
   assert.ok(Array.isArray(checks) && checks.length > 0, `${scenario} checked nothing`);
@@ -86,8 +86,8 @@ function verdict(folder: string, scenario: string, output: string): Verdict {
   let passed = 0;
   for (const { id, status, errorMessage } of checks) {
     if (status === "SUCCESS") passed += 1;
-    else if (status === "FAILURE") failed.push({ check: id, message: errorMessage ?? "no message" });
-    else assert.ok(["INFO", "SKIPPED", "WARNING"].includes(status), `${scenario}: ${id} is ${status}`);
+    else if (status === "FAILURE" || status === "WARNING") failed.push({ check: id, message: errorMessage ?? "no message", status });
+    else assert.ok(["INFO", "SKIPPED"].includes(status), `${scenario}: ${id} is ${status}`);
   }
   return { scenario, passed, failed };
 }
@@ -95,6 +95,9 @@ function verdict(folder: string, scenario: string, output: string): Verdict {
 /** The summary that people read says the same. */
 function agree(verdicts: Verdict[], output: string) {
   const said = [...output.matchAll(/^(✓|✗) (\S+): (\d+) passed, (\d+) failed$/gm)].map(([, sign, ...rest]) => [sign, ...rest].join(" "));
-  const read = verdicts.map(({ scenario, passed, failed }) => `${failed.length ? "✗" : "✓"} ${scenario} ${passed} ${failed.length}`);
+  const read = verdicts.map(({ scenario, passed, failed }) => {
+    const failures = failed.filter(({ status }) => status === "FAILURE").length;
+    return `${failures ? "✗" : "✓"} ${scenario} ${passed} ${failures}`;
+  });
   assert.deepEqual(said.sort(), read.sort());
 }
