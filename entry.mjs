@@ -156,6 +156,12 @@ export class RateLimiter extends Guarded {
   }
 }
 
+export class McpSession extends Guarded {
+  make() {
+    return new wasm.McpSession(this.ctx, this.env);
+  }
+}
+
 class Watched extends Guarded {
   /** @param {Request} request */
   fetch(request) {

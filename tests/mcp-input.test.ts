@@ -115,7 +115,7 @@ test("an_answer_that_comes_with_the_first_call_is_taken_for_the_first_question",
 });
 
 test("a_question_that_comes_late_is_the_end_of_the_stream", async () => {
-  service.handler = (one, response) => setTimeout(() => void asks(one, response), 4_000);
+  service.handler = (one, response) => void setTimeout(() => void asks(one, response), 4_000);
   try {
     const answer = await call();
     assert.equal(answer.headers.get("content-type"), "text/event-stream");
@@ -133,7 +133,8 @@ test("a_question_comes_before_a_task", async () => {
   const first = resultOf(await call({}, { meta }));
   assert.equal(first.resultType, "input_required");
   assert.ok(!("taskId" in first));
-  service.handler = (one, response) => setTimeout(() => void json({ result: { hello: one.json.input.name } })(one, response), 4_000);
+  service.handler = (one, response) =>
+    void setTimeout(() => void json({ result: { hello: one.json.input.name } })(one, response), 4_000);
   try {
     const inputResponses = { "input-1": accept({ name: "Ada" }) };
     const task = resultOf(await call({ requestState: first.requestState, inputResponses }, { meta }));

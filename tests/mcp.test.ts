@@ -326,7 +326,7 @@ test("a_legacy_result_has_nothing_of_the_modern_era", async () => {
   assert.ok(!("structuredContent" in result) && !("resultType" in result));
 });
 
-test("there_is_no_stream_by_get_and_no_session_to_delete", async () => {
+test("without_a_session_there_is_no_stream_by_get_and_nothing_to_delete", async () => {
   for (const method of ["GET", "DELETE"]) {
     const answer = await gateway.request(method, "/mcp");
     assert.deepEqual([answer.status, answer.headers.get("allow")], [405, "POST"]);

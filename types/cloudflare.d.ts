@@ -10,6 +10,7 @@ declare namespace Cloudflare {
     LIMITS: DurableObjectNamespace<Called>;
     SCHEDULES: DurableObjectNamespace<Called>;
     SHARDS: DurableObjectNamespace<Called>;
+    SESSIONS: DurableObjectNamespace<Called>;
     WORK: Queue<string>;
     WEBHOOKS: Queue<string>;
     ASSETS: Fetcher;

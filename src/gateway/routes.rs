@@ -140,7 +140,8 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) => "POST",
         Route::Events | Route::WhoAmI | Route::Costs => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
-        Route::KeyRotate(_) | Route::Tickets | Route::Mcp | Route::McpService(_) | Route::Panic(_) => "POST",
+        Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
+        Route::Mcp | Route::McpService(_) => "GET, POST, DELETE",
         Route::ServiceHeartbeat(_) | Route::ServiceCheck(_) | Route::ServiceRotateSecret(_) => "POST",
         Route::ServiceAcceptTools(_) => "POST",
         Route::Service(_) => "GET, PUT, PATCH, DELETE",
@@ -174,8 +175,8 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Callback(token), "POST") => return callbacks::post(call, token).await,
         (Route::OAuth(endpoint), _) => return oauth::serve(call, endpoint).await,
-        (Route::Mcp, "POST") => return Ok(mcp::serve(call, None).await),
-        (Route::McpService(id), "POST") => return Ok(mcp::serve(call, Some(id)).await),
+        (Route::Mcp, _) => return Ok(mcp::serve(call, None).await),
+        (Route::McpService(id), _) => return Ok(mcp::serve(call, Some(id)).await),
         (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod registry;
 pub mod schedules;
 pub mod secrets;
+pub mod sessions;
 
 use serde::Serialize;
 use wasm_bindgen::JsValue;

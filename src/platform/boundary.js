@@ -13,11 +13,11 @@ export function secretsNamed(prefix) {
   return Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && typeof value === "string" ? [name, value] : []));
 }
 
-/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5 | 6 | 7} Kind */
-/** @template T @typedef {[T, T, T, T, T, T, T, T]} ByKind */
+/** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8} Kind */
+/** @template T @typedef {[T, T, T, T, T, T, T, T, T]} ByKind */
 
-/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS"]} */
-const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS"];
+/** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS", "SESSIONS"]} */
+const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS", "SESSIONS"];
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));

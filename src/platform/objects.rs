@@ -29,6 +29,7 @@ pub enum Kind {
     Limits = 5,
     Schedules = 6,
     Shards = 7,
+    Sessions = 8,
 }
 
 /// How long an object may take to reply, in milliseconds.

@@ -266,6 +266,11 @@ pub enum Cancelled {
 }
 
 impl Head {
+    /// How many times its service has asked for input.
+    pub fn questions(&self) -> usize {
+        self.history.iter().filter(|step| step.status == Status::InputRequired).count()
+    }
+
     /// A context that exists from now on, waiting for its first attempt.
     pub fn admit(admission: Admission, now: Timestamp) -> Self {
         let not_before = admission.run_at.filter(|at| *at > now);

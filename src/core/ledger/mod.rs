@@ -38,6 +38,17 @@ const MOST_EVENTS: u64 = 8;
 pub const OFFER_MS: u64 = 10_000;
 
 /// What the shell has to do now.
+/// What ends a wait for a context before its end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Until {
+    /// Its service has told of progress after the event of this number.
+    pub news_after: Option<u64>,
+    /// It asks for input once more than so many times.
+    pub asked: Option<usize>,
+    /// Its service has taken the work on, to end it later.
+    pub taken: bool,
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Wake by then, in place of any later alarm.
@@ -453,14 +464,16 @@ impl<S: Shelf> Ledger<S> {
         live.map_or_else(|| self.shelf.done(id), |live| Ok(Some(live)))
     }
 
-    /// Whether there is something to wait for: it has not ended, unless `to_the_end` asks nobody for input, and its
-    /// service has told of no progress after the event of number `news_after`.
-    pub fn goes_on(&self, id: &ContextId, to_the_end: bool, news_after: Option<u64>) -> Result<bool, Broken> {
+    /// Whether there is something to wait for: it has not ended, and nothing has happened that ends the wait before.
+    pub fn goes_on(&self, id: &ContextId, until: Until) -> Result<bool, Broken> {
         let head = if self.ended.contains(id) { None } else { self.shelf.live_head(id)? };
-        let is_news = |head: &Head| {
-            news_after.is_some_and(|after| head.progress.as_ref().is_some_and(|progress| progress.event > after))
+        let tells = |head: &Head| {
+            until.news_after.is_some_and(|after| head.progress.as_ref().is_some_and(|progress| progress.event > after))
         };
-        Ok(head.is_some_and(|head| (to_the_end || head.status != Status::InputRequired) && !is_news(&head)))
+        let asks = |head: &Head| {
+            head.status == Status::InputRequired && until.asked.is_some_and(|asked| head.questions() > asked)
+        };
+        Ok(head.is_some_and(|head| !(asks(&head) || tells(&head) || until.taken && head.background.is_some())))
     }
 
     pub fn cancel(&mut self, id: &ContextId, now: Timestamp) -> Result<Cancelling, Broken> {

@@ -17,9 +17,13 @@ pub enum Message<'a> {
     Request(Request<'a>),
     Notification {
         method: String,
+        params: Option<&'a RawValue>,
     },
-    /// An answer to a request of the server's.
-    Response,
+    /// An answer to a request of the server's; an error has no result.
+    Response {
+        id: &'a RawValue,
+        result: Option<&'a RawValue>,
+    },
 }
 
 #[derive(Debug)]
@@ -80,11 +84,11 @@ fn message(text: &str) -> Result<Message<'_>, Refusal<'_>> {
         return Err(invalid(known, "jsonrpc must be \"2.0\""));
     }
     let Some(method) = members.raw_or_null("method") else {
-        let answers = members.raw_or_null("result").is_some() != members.raw_or_null("error").is_some();
-        return if answers && known.is_some() {
-            Ok(Message::Response)
-        } else {
-            Err(invalid(known, "a message has a method, or is a response with an id"))
+        let result = members.raw_or_null("result");
+        let answers = result.is_some() != members.raw_or_null("error").is_some();
+        return match known.filter(|_| answers) {
+            Some(id) => Ok(Message::Response { id, result }),
+            None => Err(invalid(known, "a message has a method, or is a response with an id")),
         };
     };
     let method = serde_json::from_str::<String>(method.get()).ok();
@@ -96,7 +100,7 @@ fn message(text: &str) -> Result<Message<'_>, Refusal<'_>> {
         return Err(invalid(known, "params must be an object"));
     }
     match (id, known) {
-        (None, _) => Ok(Message::Notification { method }),
+        (None, _) => Ok(Message::Notification { method, params }),
         (Some(_), Some(id)) => Ok(Message::Request(Request { id, method, params })),
         (Some(_), None) => Err(invalid(None, "id must be a string or a number")),
     }
@@ -171,8 +175,8 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(matches!(one(r#"{"jsonrpc":"2.0","method":"notifications/x"}"#), Message::Notification { .. }));
-        assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Message::Response));
-        assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"error":{}}"#), Message::Response));
+        assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Message::Response { result: Some(_), .. }));
+        assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"error":{}}"#), Message::Response { result: None, .. }));
     }
 
     #[test]

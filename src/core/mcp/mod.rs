@@ -15,6 +15,7 @@ pub mod origin;
 pub mod outcome;
 pub mod question;
 pub mod reply;
+pub mod session;
 pub mod state;
 pub mod task;
 pub mod tool;

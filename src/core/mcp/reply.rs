@@ -96,6 +96,20 @@ pub fn event(message: &str) -> String {
     format!("event: message\ndata: {message}\n\n")
 }
 
+/// A request to the client (legacy alone). `asked` is its method with its parameters, an object.
+pub fn request(id: &str, asked: &RawValue) -> String {
+    #[derive(serde::Deserialize)]
+    struct Asked<'a> {
+        #[serde(borrow)]
+        method: &'a RawValue,
+        #[serde(borrow, default)]
+        params: Option<&'a RawValue>,
+    }
+    let Ok(Asked { method, params }) = serde_json::from_str::<Asked<'_>>(asked.get()) else { return String::new() };
+    let params = params.map_or("{}", RawValue::get);
+    format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":{method},"params":{params}}}"#)
+}
+
 /// A comment: keeps a stream alive, and notices that nobody reads it any more.
 pub const SILENCE: &str = ": \n\n";
 

@@ -25,6 +25,8 @@ use super::tasks::refused;
 pub enum Asking {
     /// By the call's result.
     ByResult { able: Able, called: Called, key: SealKey },
+    /// By requests on the call's stream.
+    BySession { able: Able },
     /// Not at all. It is told where the answer goes, for who can give it there.
     Not,
 }
@@ -59,12 +61,21 @@ pub fn read(view: &RawValue) -> Result<Task<'_>, Problem> {
 }
 
 impl Asking {
+    /// Whether the client can be asked this while the call goes on.
+    pub fn asks_on_the_way(&self, view: &RawValue) -> Result<bool, Problem> {
+        let Self::BySession { able } = self else { return Ok(false) };
+        let requests = read(view)?.question().requests();
+        let by_name =
+            serde_json::from_str(&requests).map_err(|_| Problem::internal("a question that cannot be read"))?;
+        Ok(able.lacks(&by_name).is_none())
+    }
+
     /// The result of a context that has ended or asks for input.
     pub fn result(&self, legacy: bool, view: &RawValue, result: Option<&RawValue>) -> Result<String, Error> {
         let task = read(view)?;
         match self {
             Self::ByResult { able, called, key } if task.asks() => question(&task, *able, called, key),
-            Self::ByResult { .. } | Self::Not => {
+            Self::ByResult { .. } | Self::BySession { .. } | Self::Not => {
                 Ok(outcome::of(legacy, task.id(), view.get(), result.map(RawValue::get)))
             }
         }
@@ -131,20 +142,9 @@ async fn answer(
     responses: &RawValue,
     seconds: u32,
 ) -> Result<Standing, Error> {
-    caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
-    let task = read(&found.view)?;
-    match task.question().answered(responses.get()) {
-        Answered::With(input) => {
-            let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
-            contexts::answer(caller, &id, &found, &input).await.map_err(refused)?;
-        }
-        Answered::Declined => {
-            // Nobody else is asked: it would wait until its time is over.
-            contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map_err(internal)?;
-        }
-        Answered::Wrong(detail) => return Err(Error::Params(detail)),
+    if !take(call, caller, &id, &found, responses).await? {
         // It is asked again.
-        Answered::Not => return Ok(Standing::found(id, *found)),
+        return Ok(Standing::found(id, *found));
     }
     let wait =
         Ask::Wait { id: id.clone(), milliseconds: u64::from(seconds) * 1000, to_the_end: false, news_after: None };
@@ -153,4 +153,44 @@ async fn answer(
         Reply::Context(found) => Ok(Standing::found(id, *found)),
         _ => Err(Problem::internal("a context that was admitted is not there").into()),
     }
+}
+
+/// Gives a context the responses to its question, if that is still open.
+pub async fn give(
+    call: &Call,
+    caller: &mut Caller,
+    context: &str,
+    question: usize,
+    responses: &RawValue,
+) -> Result<(), Error> {
+    let (id, found) = contexts::visible(call, caller, context, |id| Ask::Get { id }).await?;
+    let task = read(&found.view)?;
+    if !task.asks() || task.question().number != question || take(call, caller, &id, &found, responses).await? {
+        return Ok(());
+    }
+    Err(Error::Params("The response does not answer what was asked.".into()))
+}
+
+/// False when that is no answer to all that is asked.
+async fn take(
+    call: &Call,
+    caller: &mut Caller,
+    id: &ContextId,
+    found: &Found,
+    responses: &RawValue,
+) -> Result<bool, Error> {
+    caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
+    match read(&found.view)?.question().answered(responses.get()) {
+        Answered::With(input) => {
+            let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
+            contexts::answer(caller, id, found, &input).await.map_err(refused)?;
+        }
+        Answered::Declined => {
+            // Nobody else is asked: it would wait until its time is over.
+            contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, id).await.map_err(internal)?;
+        }
+        Answered::Wrong(detail) => return Err(Error::Params(detail)),
+        Answered::Not => return Ok(false),
+    }
+    Ok(true)
 }

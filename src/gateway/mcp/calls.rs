@@ -8,18 +8,20 @@ use crate::core::lifecycle::{Priority, Source};
 use crate::core::mcp::era::{Envelope, progress_token};
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
+use crate::core::mcp::session::Reached;
 use crate::core::mcp::state::Called;
 use crate::core::mcp::{mirror, outcome, reply};
 use crate::core::prefer::Prefer;
 use crate::core::request::{MAX_PARAMETERS_BYTES, NewContext};
-use crate::platform::http::Headers;
 use crate::platform::streams::Stream;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
 use super::asking::{self, Asking, Standing};
+use super::channel::{Channel, stream_headers};
 use super::following::Following;
+use super::session::Session;
 use super::{Door, Served, brought_up_to_date, plain, tasks, tools};
 
 /// A call that takes longer than this is answered with a stream, in seconds.
@@ -44,7 +46,7 @@ const MAX_STATE_BYTES: usize = 8 * 1024;
 /// Who calls, and what can be done with it.
 pub enum Client<'e> {
     Modern(&'e Envelope),
-    Legacy,
+    Legacy(Option<&'e Session>),
 }
 
 /// What is called, with what.
@@ -89,7 +91,7 @@ pub async fn call_tool(
     client: Client<'_>,
     answers: Answers,
 ) -> Result<Served, Error> {
-    let legacy = matches!(client, Client::Legacy);
+    let legacy = matches!(client, Client::Legacy(_));
     let Asked { name, arguments, responses, state } = read(request.params, legacy)?;
     if door.0.is_none() && plain::is_one(&name) {
         return plain::serve(call, caller, &name, arguments, legacy).await.map(Served::Result);
@@ -109,6 +111,7 @@ pub async fn call_tool(
         return Ok(Served::Result(reply::failed(legacy, &message, None)));
     }
     let (capability, service) = (tool.capability.name.clone(), tool.entry.service().id.clone());
+    let streams = answers == Answers::Stream && call.accepts_stream();
     let asking = match client {
         Client::Modern(envelope) => {
             let Principal { tenant, principal, .. } = &caller.principal;
@@ -116,9 +119,9 @@ pub async fn call_tool(
             let called = called.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
             Asking::ByResult { able: envelope.able, called, key: caller.snapshot.seal_key.clone() }
         }
-        Client::Legacy => Asking::Not,
+        Client::Legacy(Some(session)) if streams => Asking::BySession { able: session.able() },
+        Client::Legacy(_) => Asking::Not,
     };
-    let streams = answers == Answers::Stream && call.accepts_stream();
     let token = progress_token(request.params).filter(|_| streams);
     // Who asks for progress is told of it from the beginning.
     let seconds = match answers {
@@ -130,7 +133,7 @@ pub async fn call_tool(
         (Asking::ByResult { called, .. }, Some(state)) => {
             asking::answered(call, caller, called, &state, responses, seconds).await?
         }
-        (Asking::ByResult { .. } | Asking::Not, _) => {
+        (Asking::ByResult { .. } | Asking::BySession { .. } | Asking::Not, _) => {
             let new = NewContext {
                 capability,
                 service: Some(service),
@@ -170,8 +173,9 @@ pub async fn call_tool(
         token: token.map(RawValue::to_owned),
         legacy,
         asking,
+        reached: Reached::default(),
     };
-    if ended || task.asks() {
+    if ended || task.asks() && !following.asking.asks_on_the_way(&view)? {
         return following.result(&view, result.as_deref()).await.map(|result| Served::Called(result, timings));
     }
     if answers == Answers::Task {
@@ -180,10 +184,11 @@ pub async fn call_tool(
     if !streams {
         return following.wait_out().await.map(Served::Result);
     }
-    let mut headers = Headers::default();
-    headers.set("content-type", "text/event-stream");
-    headers.set("x-accel-buffering", "no");
-    let (response, stream) = Stream::open(200, &headers);
-    call.keep_running(following.write_to(stream));
+    let (response, stream) = Stream::open(200, &stream_headers());
+    let channel = match client {
+        Client::Legacy(Some(session)) => session.begin(following.begun(), stream).await?,
+        Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
+    };
+    call.keep_running(following.write_to(channel));
     Ok(Served::Stream(Answer::made(200, response)))
 }

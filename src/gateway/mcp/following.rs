@@ -1,14 +1,15 @@
 //! A call that takes a while, followed until it ends: progress and the response, on the stream of that request alone.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
 use crate::core::id::ContextId;
-use crate::core::lifecycle::Status;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::reply;
+use crate::core::mcp::session::{Begun, Reached, request_id};
 use crate::core::problem::Problem;
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
@@ -18,7 +19,9 @@ use crate::platform::{clock, log};
 
 use super::super::answer::internal;
 use super::super::contexts::Stopping;
-use super::asking::Asking;
+use super::asking::{Asking, read};
+use super::channel::Channel;
+use super::session::remembered;
 
 /// A store is asked for news for so long at a time, in milliseconds.
 const WAIT_MS: u64 = 20_000;
@@ -36,20 +39,45 @@ pub struct Following {
     pub token: Option<Box<RawValue>>,
     pub legacy: bool,
     pub asking: Asking,
+    pub reached: Reached,
 }
 
-fn is_over(found: &Found) -> bool {
-    found.ended || found.status == Status::InputRequired
+/// What was made of news.
+enum Taken {
+    Told,
+    /// Somebody else says the rest.
+    Replaced,
+    /// The result.
+    Over(String),
 }
 
 impl Following {
-    /// The context when it is over, or has progress after this.
-    async fn news(&mut self, after: Option<u64>) -> Result<Box<Found>, Problem> {
-        let id = self.id.clone();
-        let wait = Ask::Wait { id, milliseconds: WAIT_MS, to_the_end: false, news_after: after };
-        match ask_decided(&self.stopping.tenant, &self.id, &mut self.snapshot, wait).await.map_err(internal)? {
+    /// The context when it has ended, asks for more than was asked, or has progress that was not told; or after a while.
+    async fn news(&mut self) -> Result<Box<Found>, Problem> {
+        let Reached { event, asked, .. } = self.reached;
+        let (id, news_after) = (self.id.clone(), self.token.is_some().then_some(event));
+        let follow = Ask::Follow { id, milliseconds: WAIT_MS, asked, news_after, taken: false };
+        match ask_decided(&self.stopping.tenant, &self.id, &mut self.snapshot, follow).await.map_err(internal)? {
             Reply::Context(found) => Ok(found),
             _ => Err(Problem::internal("a context that was admitted is not there")),
+        }
+    }
+
+    /// Whether there is nothing to wait for: it has ended, or asks what was not asked yet.
+    fn is_over(&self, found: &Found) -> Result<bool, Problem> {
+        if found.ended {
+            return Ok(true);
+        }
+        let task = read(&found.view)?;
+        Ok(task.asks() && task.question().number > self.reached.asked)
+    }
+
+    /// What a session has to remember of it.
+    pub fn begun(&self) -> Begun {
+        Begun {
+            request: self.request.get().into(),
+            context: self.id.to_string(),
+            token: self.token.as_ref().map(|token| token.get().into()),
         }
     }
 
@@ -66,49 +94,68 @@ impl Following {
     /// For who takes no stream: the result, however long it takes.
     pub async fn wait_out(&mut self) -> Result<String, Error> {
         loop {
-            let found = self.news(None).await?;
-            if is_over(&found) {
+            let found = self.news().await?;
+            if self.is_over(&found)? {
                 return self.result(&found.view, found.result.as_deref()).await;
             }
         }
     }
 
     /// Writes what there is to say until the call is over. Who goes away in the modern era does not want it any more.
-    pub async fn write_to(mut self, mut stream: Stream) {
-        let (mut event, mut number) = (0, 0.0);
+    pub async fn write_to(mut self, mut channel: Channel) {
         loop {
-            let after = self.token.is_some().then_some(event);
-            let Some(news) = heard(&mut stream, self.news(after)).await else {
+            let Some(news) = heard(&mut channel.stream, self.news()).await else {
                 if !self.legacy {
                     self.stop().await;
                 }
                 return;
             };
-            let response = match news {
-                Ok(found) if is_over(&found) => match self.result(&found.view, found.result.as_deref()).await {
-                    Ok(result) => reply::response(&self.request, &result),
-                    Err(error) => error.response(Some(&self.request), &self.request_id),
-                },
-                Ok(found) => {
-                    if let (Some(token), Some(progress)) =
-                        (&self.token, found.progress.filter(|told| told.event > event))
-                    {
-                        let (grown, text) = reply::progress(token, number, &progress.data);
-                        (event, number) = (progress.event, grown);
-                        stream.write(&reply::event(&text));
+            let response = match self.take_in(&channel, news).await {
+                Ok(Taken::Told) => continue,
+                Ok(Taken::Replaced) => return,
+                Ok(Taken::Over(result)) => reply::response(&self.request, &result),
+                Err(error) => {
+                    if let Error::Refused(problem) = &error {
+                        let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
+                        log(&format!(r#"{{"level":"error","message":"call not followed","detail":{cause:?}}}"#));
                     }
-                    continue;
-                }
-                Err(problem) => {
-                    let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
-                    log(&format!(r#"{{"level":"error","message":"call not followed","detail":{cause:?}}}"#));
-                    Error::from(problem).response(Some(&self.request), &self.request_id)
+                    error.response(Some(&self.request), &self.request_id)
                 }
             };
-            stream.write(&reply::event(&response));
-            stream.close();
-            return;
+            return channel.end(&response);
         }
+    }
+
+    async fn take_in(&mut self, channel: &Channel, news: Result<Box<Found>, Problem>) -> Result<Taken, Error> {
+        let found = news?;
+        if self.is_over(&found)? {
+            if !found.ended && self.asking.asks_on_the_way(&found.view)? {
+                return self.ask(channel, &found.view).await;
+            }
+            return self.result(&found.view, found.result.as_deref()).await.map(Taken::Over);
+        }
+        let Some(token) = &self.token else { return Ok(Taken::Told) };
+        let Some(progress) = found.progress.filter(|told| told.event > self.reached.event) else {
+            return Ok(Taken::Told);
+        };
+        let (grown, text) = reply::progress(token, self.reached.progress, &progress.data);
+        (self.reached.event, self.reached.progress) = (progress.event, grown);
+        Ok(if channel.tell(vec![text], self.reached, Vec::new()).await { Taken::Told } else { Taken::Replaced })
+    }
+
+    /// Asks on the call's own stream. Another request will bring the answer, and the context goes on then.
+    async fn ask(&mut self, channel: &Channel, view: &RawValue) -> Result<Taken, Error> {
+        let question = read(view)?.question();
+        let requests = question.requests();
+        let requests: BTreeMap<String, &RawValue> =
+            serde_json::from_str(&requests).map_err(|_| Problem::internal("a question that cannot be read"))?;
+        self.reached.asked = question.number;
+        let text = |(at, request): (usize, &&RawValue)| {
+            reply::request(&request_id(channel.call(), question.number, at), request)
+        };
+        let texts = requests.values().enumerate().map(text).collect();
+        let remembered = requests.iter().map(|(name, request)| remembered(name, request)).collect();
+        Ok(if channel.tell(texts, self.reached, remembered).await { Taken::Told } else { Taken::Replaced })
     }
 
     async fn stop(&mut self) {

@@ -1,5 +1,5 @@
-//! Revisions 2025-03-26 to 2025-11-25: they begin with `initialize`. Nothing here needs to be remembered between two
-//! requests, so no session id is given out.
+//! Revisions 2025-03-26 to 2025-11-25: they begin with `initialize`. A client that can be asked gets a session; for any
+//! other nothing needs to be remembered between two requests.
 
 use serde_json::value::RawValue;
 
@@ -11,6 +11,7 @@ use crate::core::mcp::reply::result;
 
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
+use super::session::{self, Session};
 use super::{Door, Served, brought_up_to_date, calls, tools};
 
 /// The severities of RFC 5424, as `logging/setLevel` names them.
@@ -21,12 +22,17 @@ pub async fn serve(
     caller: &mut Caller,
     door: Door<'_>,
     request: &Request<'_>,
+    session: Option<&Session>,
     answers: Answers,
 ) -> Result<Served, Error> {
     match request.method.as_str() {
         "initialize" => {
             brought_up_to_date(call, caller).await?;
-            Ok(Served::Result(initialized(door, caller, request.params)))
+            let result = initialized(door, caller, request.params);
+            Ok(match session::open(caller, door, request.params).await? {
+                Some(session) => Served::Opened(result, session),
+                None => Served::Result(result),
+            })
         }
         "ping" => Ok(Served::Result("{}".into())),
         "logging/setLevel" => {
@@ -34,11 +40,13 @@ pub async fn serve(
             if !LEVELS.contains(&level.as_str()) {
                 return Err(Error::Params(format!("level must be one of {}", LEVELS.join(", "))));
             }
-            // Whatever the level, there are no messages: what happens to a call is in its context's events.
+            if let Some(session) = session {
+                session.set_level(&level).await?;
+            }
             Ok(Served::Result("{}".into()))
         }
         "tools/list" => tools::list(call, caller, door, request.params, true).await.map(Served::Result),
-        "tools/call" => calls::call_tool(call, caller, door, request, Client::Legacy, answers).await,
+        "tools/call" => calls::call_tool(call, caller, door, request, Client::Legacy(session), answers).await,
         _ => Err(Error::Method { name: request.method.clone(), legacy: true }),
     }
 }

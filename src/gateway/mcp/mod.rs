@@ -1,14 +1,16 @@
 //! `/mcp` and `/mcp/{service}`: the Model Context Protocol over Streamable HTTP, in both eras.
 //!
 //! The life of a message: origin → credentials → body → era → the method it names. What is decided of it is in
-//! `core/mcp`; a tool's call becomes a context as by the API. No request needs another, so there are no sessions.
+//! `core/mcp`; a tool's call becomes a context as by the API.
 
 mod asking;
 mod calls;
+mod channel;
 mod following;
 mod legacy;
 mod modern;
 mod plain;
+mod session;
 mod tasks;
 mod tools;
 
@@ -29,9 +31,12 @@ use super::answer::{Answer, JSON};
 use super::call::{Call, Caller};
 use super::routes::authenticated;
 use calls::Answers;
+use session::Session;
 
 /// What a method has to say.
 enum Served {
+    /// The same, and the id of the session that begins with it.
+    Opened(String, String),
     /// A result, an object's text.
     Result(String),
     /// The same, of a call, with what it took.
@@ -72,13 +77,44 @@ async fn answer(call: &Call, door: Door<'_>) -> Result<Answer, Error> {
     if door.0.is_some_and(|id| !valid_name(id)) {
         return Err(Problem::not_found("service").into());
     }
+    if call.method() != "POST" {
+        return operated(call, &mut caller, door).await;
+    }
     let body = call.json_bytes().await?;
     match message::read(&body) {
         Ok(Body::One(Message::Request(request))) => Ok(one(call, &mut caller, door, &request).await),
-        Ok(Body::One(Message::Notification { .. } | Message::Response)) => Ok(Answer::empty(202)),
+        Ok(Body::One(Message::Notification { method, params })) => {
+            if let Some(session) = session::of(call, &caller, door).await?
+                && method == "notifications/cancelled"
+            {
+                session::cancel(call, &mut caller, &session, params).await?;
+            }
+            Ok(Answer::empty(202))
+        }
+        Ok(Body::One(Message::Response { id, result })) => {
+            if let Some(session) = session::of(call, &caller, door).await? {
+                session::respond(call, &mut caller, &session, id, result).await?;
+            }
+            Ok(Answer::empty(202))
+        }
         Ok(Body::Batch(items)) => batch(call, &mut caller, door, items).await,
         Err(refusal) => Ok(refused(call, refusal.id, &refusal.error)),
     }
+}
+
+/// What is done with a session as a whole: a stream of it is taken up again, or it is ended.
+async fn operated(call: &Call, caller: &mut Caller, door: Door<'_>) -> Result<Answer, Error> {
+    let Some(session) = session::of(call, caller, door).await? else { return Err(only_post()) };
+    match (call.method(), call.request.header("last-event-id")) {
+        ("DELETE", _) => Ok(session::end(&session).await?),
+        (_, Some(left_at)) => Ok(session::resume(call, caller, session, left_at).await?),
+        _ => Err(only_post()),
+    }
+}
+
+fn only_post() -> Error {
+    let detail = "There is no stream here that no request asks for.";
+    Problem::new(Code::MethodNotAllowed, detail).with_header("Allow", "POST").into()
 }
 
 fn headers(call: &Call) -> Headers<'_> {
@@ -89,7 +125,10 @@ fn headers(call: &Call) -> Headers<'_> {
 async fn one(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request<'_>) -> Answer {
     let served = match era::of(request, headers(call)) {
         Ok(Era::Modern(envelope)) => modern::serve(call, caller, door, request, &envelope).await,
-        Ok(Era::Legacy(_)) => legacy::serve(call, caller, door, request, Answers::Stream).await,
+        Ok(Era::Legacy(_)) => match session_of(call, caller, door, request).await {
+            Ok(session) => legacy::serve(call, caller, door, request, session.as_ref(), Answers::Stream).await,
+            Err(problem) => Err(problem.into()),
+        },
         Err(error) => Err(error),
     };
     match served {
@@ -99,9 +138,22 @@ async fn one(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request
             answer.timings = timings;
             answer
         }
+        Ok(Served::Opened(result, session)) => {
+            Answer::text(200, JSON, reply::response(request.id, &result)).with(session::HEADER, &session)
+        }
         Ok(Served::Stream(answer)) => answer,
         Err(error) => refused(call, Some(request.id), &error),
     }
+}
+
+/// A session begins with `initialize`, so that is never part of another.
+async fn session_of(
+    call: &Call,
+    caller: &Caller,
+    door: Door<'_>,
+    request: &Request<'_>,
+) -> Result<Option<Session>, Problem> {
+    if request.method == "initialize" { Ok(None) } else { session::of(call, caller, door).await }
 }
 
 /// Revision 2025-03-26 has batches; nobody else may send one.
@@ -115,22 +167,30 @@ async fn batch(
     if items.iter().any(modern) || headers(call).version.is_some_and(|version| version != "2025-03-26") {
         return Err(Error::Invalid("only revision 2025-03-26 has batches".into()));
     }
+    let session = session::of(call, caller, door).await?;
     let mut responses = Vec::new();
     for item in items {
         match item {
             Ok(Message::Request(request)) => {
                 let served = match request.method.as_str() {
                     "initialize" => Err(Error::Invalid("initialize is never part of a batch".into())),
-                    _ => legacy::serve(call, caller, door, &request, Answers::Whole).await,
+                    _ => legacy::serve(call, caller, door, &request, session.as_ref(), Answers::Whole).await,
                 };
                 responses.push(match served {
-                    Ok(Served::Result(result) | Served::Called(result, _)) => reply::response(request.id, &result),
+                    Ok(Served::Result(result) | Served::Called(result, _) | Served::Opened(result, _)) => {
+                        reply::response(request.id, &result)
+                    }
                     Ok(Served::Stream(_)) => Error::from(Problem::internal("a stream in a batch"))
                         .response(Some(request.id), &call.request_id),
                     Err(error) => error.response(Some(request.id), &call.request_id),
                 });
             }
-            Ok(Message::Notification { .. } | Message::Response) => {}
+            Ok(Message::Notification { .. }) => {}
+            Ok(Message::Response { id, result }) => {
+                if let Some(session) = &session {
+                    session::respond(call, caller, session, id, result).await?;
+                }
+            }
             Err(refusal) => responses.push(refusal.error.response(refusal.id, &call.request_id)),
         }
     }

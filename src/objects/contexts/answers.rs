@@ -34,6 +34,8 @@ impl Store {
                     .decide(|ledger| ledger.commit(&id, report, result.as_deref(), stays_ms, now, random::number()))?;
                 return match committed {
                     Committed::Taken { head, retry_ms } => {
+                        // Some wait for no more than that its service has taken it on.
+                        self.wake(&id);
                         let ended = head.status.is_final();
                         Ok(Reply::Committed { view: view::of(&head)?, ended, retry_ms })
                     }

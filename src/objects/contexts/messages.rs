@@ -120,6 +120,18 @@ pub enum Ask {
         #[serde(default)]
         news_after: Option<u64>,
     },
+    /// As `Wait`, for who has seen so many questions and so much progress.
+    Follow {
+        id: ContextId,
+        milliseconds: u64,
+        #[serde(default)]
+        asked: usize,
+        #[serde(default)]
+        news_after: Option<u64>,
+        /// Also once its service has taken the work on, to end it later.
+        #[serde(default)]
+        taken: bool,
+    },
     Cancel {
         id: ContextId,
     },

@@ -20,7 +20,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::core::context::Admission;
 use crate::core::id::{ContextId, StoreId};
-use crate::core::ledger::{Broken, Effects, Ledger};
+use crate::core::ledger::{Broken, Effects, Ledger, Until};
 use crate::core::time::Timestamp;
 use crate::objects::{registry, reply};
 use crate::platform::objects::{self, Kind};
@@ -71,7 +71,7 @@ impl ContextStore {
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
         let store = self.0.clone();
-        if store.is_current(&message) && !matches!(message.ask, Ask::Wait { .. } | Ask::Flush) {
+        if store.is_current(&message) && !matches!(message.ask, Ask::Wait { .. } | Ask::Follow { .. } | Ask::Flush) {
             return tasks::turn(|| reply(store.answer(message)));
         }
         let answer = tasks::promise(async move { reply(store.answer_later(message).await) });
@@ -232,12 +232,12 @@ impl Store {
                 self.flush().await;
                 Ok(Reply::Done)
             }
-            Ask::Wait { ref id, milliseconds, to_the_end, news_after } if message.revision >= self.revision.get() => {
-                self.wait(id, milliseconds, to_the_end, news_after).await?;
-                let get = Ask::Get { id: id.clone() };
-                // Who waits was let in when the wait began.
-                let revision = self.revision.get();
-                self.answer(Message { revision, ask: get })
+            Ask::Wait { id, milliseconds, to_the_end, news_after } if message.revision >= self.revision.get() => {
+                let asked = (!to_the_end).then_some(0);
+                self.waited(id, milliseconds, Until { news_after, asked, taken: false }).await
+            }
+            Ask::Follow { id, milliseconds, asked, news_after, taken } if message.revision >= self.revision.get() => {
+                self.waited(id, milliseconds, Until { news_after, asked: Some(asked), taken }).await
             }
             _ => self.answer(message),
         }
@@ -255,17 +255,18 @@ impl Store {
         Ok(())
     }
 
-    async fn wait(
-        &self,
-        id: &ContextId,
-        milliseconds: u64,
-        to_the_end: bool,
-        news_after: Option<u64>,
-    ) -> Result<(), Failure> {
+    /// The context, once the wait for it is over.
+    async fn waited(self: &Rc<Self>, id: ContextId, milliseconds: u64, until: Until) -> Result<Reply, Failure> {
+        self.wait(&id, milliseconds, until).await?;
+        // Who waits was let in when the wait began.
+        self.answer(Message { revision: self.revision.get(), ask: Ask::Get { id } })
+    }
+
+    async fn wait(&self, id: &ContextId, milliseconds: u64, awaited: Until) -> Result<(), Failure> {
         let until = clock::now().plus_ms(milliseconds);
         loop {
             let left = until.since(clock::now());
-            if left == 0 || !self.ledger.borrow().goes_on(id, to_the_end, news_after)? {
+            if left == 0 || !self.ledger.borrow().goes_on(id, awaited)? {
                 return Ok(());
             }
             let (sender, receiver) = oneshot::channel();

@@ -77,7 +77,8 @@ fn an_answer_lets_what_asked_go_on() {
     kept.leased(&admission(1), at(0));
     kept.commit(&id, 1, asks(), at(10));
     assert_eq!(kept.ledger.effects().rested.first(), Some(&id));
-    assert!(!kept.ledger.goes_on(&id, false, None).unwrap() && kept.ledger.goes_on(&id, true, None).unwrap());
+    let goes_on = |kept: &Kept, asked| kept.ledger.goes_on(&id, Until { asked, ..Until::default() }).unwrap();
+    assert!(!goes_on(&kept, Some(0)) && goes_on(&kept, Some(1)) && goes_on(&kept, None));
     assert!(matches!(kept.ledger.answered(&id, raw("2"), at(20)).unwrap(), Changed::Done(_)));
     assert_eq!(kept.ledger.effects().rings, 1);
     assert!(matches!(kept.ledger.answered(&id, raw("3"), at(21)).unwrap(), Changed::Refused(_, Refused::NotNow)));

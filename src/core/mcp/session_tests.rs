@@ -1,0 +1,142 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const T: Timestamp = Timestamp(1_800_000_000_000);
+
+fn raw(value: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap()
+}
+
+fn session() -> Session {
+    let client = raw(&json!({"elicitation": {}}));
+    Session::open(Opener { principal: "key:a".into(), version: "2025-11-25".into(), client }, T)
+}
+
+fn begun(request: &str) -> Begun {
+    Begun { request: request.into(), context: format!("ctx_{request}"), token: None }
+}
+
+fn asked(names: &[&str]) -> Vec<Request> {
+    names.iter().map(|name| Request { name: (*name).into(), elicits: *name != "model", response: None }).collect()
+}
+
+fn ask(session: &mut Session, call: u64, question: usize, names: &[&str]) {
+    let sizes = vec![1; names.len()];
+    session.tell(call, 1, &sizes, Reached { asked: question, ..Reached::default() }).unwrap();
+    session.ask(call, 1, asked(names));
+}
+
+fn id(call: u64, question: usize, at: usize) -> String {
+    format!("\"{}\"", request_id(call, question, at))
+}
+
+#[test]
+fn a_stream_that_is_taken_up_again_is_no_longer_written_by_who_wrote_it() {
+    let mut session = session();
+    let (call, _) = session.begin(begun("1"));
+    let reached = Reached { event: 7, progress: 0.5, asked: 0 };
+    assert_eq!(session.tell(call, 1, &[10, 10], reached), Some((1, 1)));
+    assert_eq!(session.resume(call), Some((begun("1"), 2, reached)));
+    assert_eq!(session.tell(call, 1, &[10], reached), None);
+    assert_eq!(session.tell(call, 2, &[10], reached), Some((3, 1)));
+    assert_eq!(session.resume(99), None);
+}
+
+#[test]
+fn a_question_is_answered_once_all_of_its_requests_are() {
+    let mut session = session();
+    let (call, _) = session.begin(begun("1"));
+    ask(&mut session, call, 1, &["a", "model"]);
+    let said = raw(&json!({"action": "accept"}));
+    assert_eq!(session.respond(&id(call, 1, 0), Some(&said)), Responded::Waits);
+    assert_eq!(session.respond(&id(call, 1, 0), Some(&said)), Responded::Nothing);
+    let responses = r#"{"a":{"action":"accept"},"model":{"action":"accept"}}"#.to_string();
+    let all = Responded::Answered { context: "ctx_1".into(), question: 1, responses };
+    assert_eq!(session.respond(&id(call, 1, 1), Some(&said)), all);
+    ask(&mut session, call, 2, &["a"]);
+    for nothing in [id(call, 1, 0), id(call, 2, 1), id(9, 2, 0), "7".into(), r#""q""#.into(), r#""q1.2""#.into()] {
+        assert_eq!(session.respond(&nothing, Some(&said)), Responded::Nothing, "{nothing}");
+    }
+}
+
+#[test]
+fn an_error_declines_for_the_user_and_refuses_for_the_rest() {
+    let mut session = session();
+    let (call, _) = session.begin(begun("1"));
+    ask(&mut session, call, 1, &["a"]);
+    let responses = r#"{"a":{"action":"cancel"}}"#.to_string();
+    let declined = Responded::Answered { context: "ctx_1".into(), question: 1, responses };
+    assert_eq!(session.respond(&id(call, 1, 0), None), declined);
+    ask(&mut session, call, 2, &["model"]);
+    assert_eq!(session.respond(&id(call, 2, 0), None), Responded::Refused { context: "ctx_1".into() });
+    assert_eq!(session.respond(&id(call, 2, 0), None), Responded::Nothing);
+}
+
+#[test]
+fn it_ends_when_nobody_uses_it_and_use_is_written_down_now_and_then() {
+    let mut session = session();
+    assert!(!session.touch(T.plus_ms(TOUCH_MS - 1)));
+    assert_eq!(session.ends_at(), T.plus_ms(IDLE_MS));
+    assert!(session.touch(T.plus_ms(TOUCH_MS)));
+    assert_eq!(session.ends_at(), T.plus_ms(TOUCH_MS + IDLE_MS));
+}
+
+#[test]
+fn the_latest_stream_by_get_is_the_one_that_is_told() {
+    let mut session = session();
+    let (first, second) = (session.listen(), session.listen());
+    assert!(!session.listens(first) && session.listens(second));
+}
+
+#[test]
+fn a_request_is_found_by_its_id() {
+    let mut session = session();
+    session.begin(begun("1"));
+    session.begin(begun("\"a\""));
+    assert_eq!(session.context_of("\"a\""), Some("ctx_\"a\""));
+    assert_eq!(session.context_of("2"), None);
+}
+
+#[test]
+fn ids_of_events_are_read_back() {
+    assert_eq!(read_event_id(&event_id(3, Some(14))), Some((3, Some(14))));
+    assert_eq!(read_event_id(&event_id(3, None)), Some((3, None)));
+    for other in ["", "3", "a.1", "3.x", "3.1.2", "g.1"] {
+        assert_eq!(read_event_id(other), None, "{other}");
+    }
+}
+
+proptest! {
+    /// What is kept is bounded, numbers grow by one, and the latest is always kept.
+    #[test]
+    fn what_is_kept_of_a_stream_is_bounded(sizes in prop::collection::vec(0usize..600_000, 1..150)) {
+        let mut session = session();
+        let (call, _) = session.begin(begun("1"));
+        for (at, size) in sizes.iter().enumerate() {
+            let (first, kept) = session.tell(call, 1, &[*size], Reached::default()).unwrap();
+            prop_assert_eq!(first, at as u64 + 1);
+            prop_assert!(kept <= first);
+            let held: usize = sizes[kept as usize - 1..=at].iter().sum();
+            prop_assert!(kept == first || held <= MOST_BYTES && first - kept < MOST_EVENTS as u64);
+        }
+    }
+
+    #[test]
+    fn it_remembers_a_bounded_number_of_calls(count in 1u64..100) {
+        let mut session = session();
+        let forgotten = (0..count).filter_map(|at| session.begin(begun(&at.to_string())).1).count() as u64;
+        prop_assert_eq!(forgotten, count.saturating_sub(MOST_CALLS as u64));
+        prop_assert!(session.calls.len() <= MOST_CALLS);
+        let text = serde_json::to_string(&session).unwrap();
+        let again: Session = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    }
+
+    #[test]
+    fn any_id_may_be_answered(id in "\\PC{0,20}") {
+        session().respond(&id, None);
+        read_event_id(&id);
+    }
+}

@@ -1,0 +1,100 @@
+//! What is asked of a session, and what it replies.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::core::mcp::session::{Begun, Opener, Reached, Request};
+
+/// Everything but opening says who asks: a session is its opener's alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub principal: String,
+    pub ask: Ask,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    Open(Opener),
+    /// What there is to know of it, before anything is done for it.
+    Use,
+    SetLevel {
+        level: String,
+    },
+    /// A call is answered by a stream.
+    Begin(Begun),
+    /// Messages are sent on a call's stream; `requests` are those among them that ask the client.
+    Tell {
+        call: u64,
+        turn: u64,
+        texts: Vec<String>,
+        reached: Reached,
+        #[serde(default)]
+        requests: Vec<Request>,
+    },
+    /// A call's stream is taken up again, after this event.
+    Resume {
+        call: u64,
+        after: u64,
+    },
+    /// The client's response to a request, by the id as it was written; nothing for an error.
+    Respond {
+        id: String,
+        #[serde(default)]
+        response: Option<Box<RawValue>>,
+    },
+    /// The context of a request that goes on.
+    Find {
+        request: String,
+    },
+    /// Another stream by GET.
+    Listen,
+    /// Whether that stream is still the one that is told.
+    Listens {
+        number: u64,
+    },
+    End,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Done,
+    /// There is no such session (any more), or it is another's.
+    Gone,
+    Used {
+        opener: Opener,
+        #[serde(default)]
+        level: Option<String>,
+    },
+    Begun {
+        call: u64,
+    },
+    /// The number of the first message.
+    Told {
+        first: u64,
+    },
+    /// Somebody else has taken up that stream, or there is none.
+    Replaced,
+    Resumed {
+        begun: Begun,
+        turn: u64,
+        reached: Reached,
+        /// Numbers and messages.
+        events: Vec<(u64, String)>,
+    },
+    Answered {
+        context: String,
+        question: usize,
+        responses: String,
+    },
+    Refused {
+        context: String,
+    },
+    Found {
+        context: Option<String>,
+    },
+    Listening {
+        number: u64,
+    },
+}
