@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import type { Credentials, Kind } from "./clients/kinds.ts";
+import { signsIn } from "./clients/person.ts";
 import { interpreter, kinds as python } from "./clients/python.ts";
 import { kinds as typescript } from "./clients/typescript.ts";
 import { capabilities, startJobs } from "./referee/jobs.ts";
@@ -18,7 +19,7 @@ let url: string;
 const credentials: Record<string, Credentials> = {};
 
 before(async () => {
-  gateway = await startGateway({ vars: { OAUTH: "true" } });
+  gateway = await startGateway({ vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });
   jobs = await startJobs();
   await register(gateway, "jobs", serviceAt(jobs.url, capabilities));
   url = `${gateway.url}/mcp/jobs`;
@@ -49,6 +50,16 @@ for (const [name, program, skip] of [
     const env = { ...process.env, MCP_URL: url, MCP_KEY: (credentials.key as { key: string }).key };
     const { stdout } = await promisify(execFile)(program, [`examples/${name}`, "slow_compute", '{"seconds": 1}'], { cwd: root, env });
     assert.match(stdout, new RegExp(`^2026-07-28: .*\\bgreet\\b.*\n(.*step \\d of 4\n)+\\{"seconds":1\\}\n$`));
+  });
+}
+
+for (const mode of ["legacy", "auto"] as const) {
+  test(`an_app_that_knows_only_the_address_signs_a_person_in_${mode}`, async () => {
+    const key = (await makeKey(gateway, "caller")).secret;
+    const client = await signsIn(gateway, url, key, mode);
+    const result = await client.callTool({ name: "greet", arguments: { name: "Ada" } });
+    assert.deepEqual(result.content, [{ type: "text", text: "Hello, Ada!" }]);
+    await client.close();
   });
 }
 
