@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
-import type { Credentials, Kind } from "./clients/kinds.ts";
+import type { Credentials, Doings, Kind, Where } from "./clients/kinds.ts";
 import { signsIn } from "./clients/person.ts";
 import { interpreter, kinds as python } from "./clients/python.ts";
 import { kinds as typescript } from "./clients/typescript.ts";
@@ -33,15 +33,6 @@ after(async () => {
   await jobs?.stop();
 });
 
-/** Whether every call that takes a minute was taken back. */
-function allTakenBack() {
-  const ids = (method: string, of: (json: any) => boolean) =>
-    jobs.calls.filter((call) => call.method === method && of(call.json)).map(({ json }) => json.context_id);
-  const back = new Set(ids("DELETE", () => true));
-  const made = ids("POST", ({ parameters }) => parameters.seconds === 60);
-  return made.length > 0 && made.every((id) => back.has(id));
-}
-
 for (const [name, program, skip] of [
   ["mcp-client.mjs", process.execPath, false],
   ["mcp_client.py", interpreter, python[0]!.skip],
@@ -63,39 +54,60 @@ for (const mode of ["legacy", "auto"] as const) {
   });
 }
 
+/** What is done at a service, and what came of it. */
+type Place = { name: string; where(): Where; tools(): string[]; takenBack(): boolean };
+
+const places: Place[] = [
+  {
+    name: "an HTTP service",
+    where: () => ({ url, slow: "slow_compute" }),
+    tools: () => capabilities.map(({ name }) => name),
+    takenBack() {
+      const ids = (method: string, of: (json: any) => boolean) =>
+        jobs.calls.filter((call) => call.method === method && of(call.json)).map(({ json }) => json.context_id);
+      const back = new Set(ids("DELETE", () => true));
+      const made = ids("POST", ({ parameters }) => parameters.seconds === 60);
+      return made.length > 0 && made.every((id) => back.has(id));
+    },
+  },
+];
+
 // Beside each other: most of the time they wait.
 describe("official clients", { concurrency: 4 }, () => {
-  for (const kind of [...typescript, ...python] as Kind[]) {
-    describe(kind.name, { skip: kind.skip ?? false }, () => {
+  for (const { name, where, tools, takenBack } of places) {
+    for (const kind of [...typescript, ...python] as Kind[]) {
       for (const by of ["key", "oauth"]) {
-        test(`lists_and_calls_by_${by}`, async () => {
-          const tools = capabilities.map(({ name }) => name).sort();
-          assert.deepEqual(await kind.does("list", url, credentials[by]!), { revision: kind.revision, tools, said: "Hello, Ada!" });
-        });
+        describe(`${kind.name}, by ${by}, ${name}`, { skip: kind.skip ?? false }, () => {
+          const does: <What extends keyof Doings>(what: What) => Promise<Doings[What]> = (what) => kind.does(what, where(), credentials[by]!);
+          const legacy = kind.revision === "2025-11-25";
 
-        test(`streams_progress_by_${by}`, async () => {
-          const { told, result } = await kind.does("progress", url, credentials[by]!);
-          // In order; who is slow is told the latest.
-          assert.match(told.join(), /^(?=.)(step 0 of 4,?)?(step 1 of 4,?)?(step 2 of 4,?)?(step 3 of 4)?$/);
-          assert.deepEqual(result, { seconds: 2 });
-        });
+          test("lists_and_calls", async () => {
+            assert.deepEqual(await does("list"), { revision: kind.revision, tools: tools().sort(), said: "Hello, Ada!" });
+          });
 
-        test(`cancels_by_${by}`, { skip: kind.revision === "2025-11-25" && "not yet" }, async () => {
-          assert.deepEqual(await kind.does("cancel", url, credentials[by]!), { cancelled: true });
-          await eventually(allTakenBack, 20_000);
-        });
+          test("streams_progress", async () => {
+            const { told, result } = await does("progress");
+            // In order; who is slow is told the latest.
+            assert.match(told.join(), /^(?=.)(step 0 of 4,?)?(step 1 of 4,?)?(step 2 of 4,?)?(step 3 of 4)?$/);
+            assert.deepEqual(result, { seconds: 2 });
+          });
 
-        test(`elicits_by_${by}`, { skip: kind.revision === "2025-11-25" && "not yet" }, async () => {
-          const { asked, result } = await kind.does("elicit", url, credentials[by]!);
-          assert.deepEqual([asked, result], [["Delete notes.txt?"], { deleted: true }]);
-        });
+          test("cancels", { skip: legacy && "not yet" }, async () => {
+            assert.deepEqual(await does("cancel"), { cancelled: true });
+            await eventually(takenBack, 20_000);
+          });
 
-        test(`runs_a_task_by_${by}`, { skip: kind.tasks ? "not yet" : "this client has no tasks" }, async () => {
-          const { seen, result } = await kind.does("task", url, credentials[by]!);
-          assert.equal(seen[0], "created");
-          assert.deepEqual(result, { seconds: 1, label: "a task" });
+          test("elicits", { skip: legacy && "not yet" }, async () => {
+            assert.deepEqual(await does("elicit"), { asked: ["Delete notes.txt?"], result: { deleted: true } });
+          });
+
+          test("runs_a_task", { skip: kind.tasks ? "not yet" : "this client has no tasks" }, async () => {
+            const { seen, result } = await does("task");
+            assert.equal(seen[0], "created");
+            assert.deepEqual(result, { seconds: 1, label: "a task" });
+          });
         });
       }
-    });
+    }
   }
 });

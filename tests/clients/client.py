@@ -1,7 +1,10 @@
-"""The official Python client against a gateway, told by one line of JSON what to do: prints what came of it as JSON."""
+"""The official Python client against a gateway, told by one line of JSON what to do, one after the other: prints what came
+of each as JSON."""
 
 import json
 import sys
+import traceback
+from typing import Any, Literal
 
 import anyio
 from mcp import Client
@@ -10,7 +13,6 @@ from mcp.client.extension import ClientExtension, ResultClaim
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import CallToolResult, ElicitResult, Request, Result
-from typing import Any, Literal
 
 GIVEN = json.load(sys.stdin)
 
@@ -107,7 +109,7 @@ async def progress(client: Client):
     async def on_progress(progress, total, message):
         told.append(message)
 
-    result = await client.call_tool("slow_compute", {"seconds": 2}, progress_callback=on_progress)
+    result = await client.call_tool(GIVEN["slow"], {"seconds": 2}, progress_callback=on_progress)
     return {"told": told, "result": result.structured_content}
 
 
@@ -117,7 +119,7 @@ async def cancel(client: Client):
         async def on_progress(progress, total, message):
             scope.cancel()
 
-        await client.call_tool("slow_compute", {"seconds": 60}, progress_callback=on_progress)
+        await client.call_tool(GIVEN["slow"], {"seconds": 60}, progress_callback=on_progress)
     return {"cancelled": scope.cancelled_caught}
 
 
@@ -139,17 +141,24 @@ async def task():
     seen = []
 
     async def use(client: Client):
-        return await client.call_tool("slow_compute", {"seconds": 1, "label": "a task"})
+        return await client.call_tool(GIVEN["slow"], {"seconds": 1, "label": "a task"})
 
     result = await connected(use, extensions=[Tasks(seen)])
     return {"seen": seen, "result": result.structured_content}
 
 
+async def tried(do):
+    """What came of one thing, or why nothing did."""
+    try:
+        if do in ("elicit", "task"):
+            return {"done": await {"elicit": elicit, "task": task}[do]()}
+        return {"done": await connected({"list": list_and_call, "progress": progress, "cancel": cancel}[do])}
+    except Exception:
+        return {"failed": traceback.format_exc()}
+
+
 async def main():
-    do = GIVEN["do"]
-    if do in ("elicit", "task"):
-        return await {"elicit": elicit, "task": task}[do]()
-    return await connected({"list": list_and_call, "progress": progress, "cancel": cancel}[do])
+    return {do: await tried(do) for do in GIVEN["do"]}
 
 
 print(json.dumps(anyio.run(main)))

@@ -17,6 +17,9 @@ export type Doings = {
   task: { seen: string[]; result: unknown };
 };
 
+/** Where it is done, and what the tool is called there that takes its time. */
+export type Where = { url: string; slow: string };
+
 export type Kind = {
   name: string;
   revision: "2025-11-25" | "2026-07-28";
@@ -24,5 +27,5 @@ export type Kind = {
   skip?: string | false;
   /** False: this client has no tasks. */
   tasks: boolean;
-  does<What extends keyof Doings>(what: What, url: string, credentials: Credentials): Promise<Doings[What]>;
+  does<What extends keyof Doings>(what: What, where: Where, credentials: Credentials): Promise<Doings[What]>;
 };

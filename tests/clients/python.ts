@@ -1,10 +1,10 @@
-// The official Python client, as a process of its own for each thing it does.
+// The official Python client, as a process of its own.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Kind } from "./kinds.ts";
+import type { Credentials, Doings, Kind, Where } from "./kinds.ts";
 
 const version = "2.3.0";
 const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex", `mcp-${version}`);
@@ -15,21 +15,38 @@ const check = `import importlib.metadata as m; assert m.version("mcp").startswit
 const hasClient = spawnSync(interpreter, ["-c", check]).status === 0;
 const script = fileURLToPath(new URL("client.py", import.meta.url));
 
-const kind = (mode: "auto" | "legacy", revision: Kind["revision"]): Kind => ({
-  name: `mcp for Python, ${mode}`,
-  revision,
-  skip: !hasClient && `python3 -m venv ${folder} && ${folder}/bin/pip install mcp==${version}`,
-  tasks: mode === "auto",
-  does: (what, url, credentials) =>
-    new Promise((resolve, reject) => {
-      const child = spawn(interpreter, [script], { env: { ...process.env, PYTHONWARNINGS: "ignore" } });
-      const said = { stdout: "", stderr: "" };
-      for (const stream of ["stdout", "stderr"] as const) child[stream].setEncoding("utf8").on("data", (text) => (said[stream] += text));
-      child.on("error", reject);
-      child.on("close", (code) => (code === 0 ? resolve(JSON.parse(said.stdout)) : reject(new Error(said.stderr))));
-      child.stdin.end(JSON.stringify({ do: what, mode, url, ...credentials }));
-    }),
-});
+type Came = Record<keyof Doings, { done: any } | { failed: string }>;
+
+/** All that a client does somewhere, by one process: starting it takes longer than what it does. */
+function run(mode: string, where: Where, credentials: Credentials, what: (keyof Doings)[]): Promise<Came> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(interpreter, [script], { env: { ...process.env, PYTHONWARNINGS: "ignore" } });
+    const said = { stdout: "", stderr: "" };
+    for (const stream of ["stdout", "stderr"] as const) child[stream].setEncoding("utf8").on("data", (text) => (said[stream] += text));
+    child.on("error", reject);
+    child.on("close", (code) => (code === 0 ? resolve(JSON.parse(said.stdout)) : reject(new Error(said.stderr))));
+    child.stdin.end(JSON.stringify({ do: what, mode, ...where, ...credentials }));
+  });
+}
+
+function kind(mode: "auto" | "legacy", revision: Kind["revision"]): Kind {
+  const tasks = mode === "auto";
+  const all: (keyof Doings)[] = tasks ? ["list", "progress", "cancel", "elicit", "task"] : ["list", "progress"];
+  const runs = new Map<string, Promise<Came>>();
+  return {
+    name: `mcp for Python, ${mode}`,
+    revision,
+    skip: !hasClient && `python3 -m venv ${folder} && ${folder}/bin/pip install mcp==${version}`,
+    tasks,
+    async does(what, where, credentials) {
+      const key = JSON.stringify([where, credentials]);
+      if (!runs.has(key)) runs.set(key, run(mode, where, credentials, all));
+      const came = (await runs.get(key)!)[what];
+      if ("failed" in came) throw new Error(came.failed);
+      return came.done;
+    },
+  };
+}
 
 /** As it comes it finds out what the server speaks; the other one is how it was until then. */
 export const kinds = [kind("auto", "2026-07-28"), kind("legacy", "2025-11-25")];

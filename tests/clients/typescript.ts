@@ -72,7 +72,7 @@ const second =
     };
   };
 
-const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Connected>) => Promise<Doings[What]> } = {
+const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Connected>, slow: string) => Promise<Doings[What]> } = {
   async list(connect) {
     const client = await connect();
     const tools = (await client.tools()).map(({ name }) => name).sort();
@@ -80,19 +80,19 @@ const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Conne
     await client.close();
     return { revision: client.revision ?? "none", tools, said: content[0].text };
   },
-  async progress(connect) {
+  async progress(connect, slow) {
     const client = await connect();
     const told: string[] = [];
     const onprogress: CallOptions["onprogress"] = ({ message }) => void told.push(message ?? "");
-    const result = await client.call({ name: "slow_compute", arguments: { seconds: 2 } }, { onprogress });
+    const result = await client.call({ name: slow, arguments: { seconds: 2 } }, { onprogress });
     await client.close();
     return { told, result: result.structuredContent };
   },
-  async cancel(connect) {
+  async cancel(connect, slow) {
     const client = await connect();
     const stop = new AbortController();
     const onprogress = () => stop.abort("not wanted any more");
-    const call = client.call({ name: "slow_compute", arguments: { seconds: 60 } }, { signal: stop.signal, onprogress });
+    const call = client.call({ name: slow, arguments: { seconds: 60 } }, { signal: stop.signal, onprogress });
     const cancelled = await call.then(() => false, () => stop.signal.aborted);
     await client.close();
     return { cancelled };
@@ -104,9 +104,9 @@ const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Conne
     await client.close();
     return { asked, result: result.structuredContent };
   },
-  async task(connect) {
+  async task(connect, slow) {
     const client = await connect();
-    const done = await client.task!({ name: "slow_compute", arguments: { seconds: 1, label: "a task" } });
+    const done = await client.task!({ name: slow, arguments: { seconds: 1, label: "a task" } });
     await client.close();
     return done;
   },
@@ -116,7 +116,7 @@ const kind = (name: string, revision: Kind["revision"], connect: Connect, tasks 
   name,
   revision,
   tasks,
-  does: (what, url, credentials) => doings[what]((user) => connect(url, credentials, user)),
+  does: (what, { url, slow }, credentials) => doings[what]((user) => connect(url, credentials, user), slow),
 });
 
 export const kinds = [

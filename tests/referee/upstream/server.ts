@@ -18,6 +18,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { addAskingTools, states } from "./asking.ts";
 import { addPrompts, addResources } from "./rest.ts";
+import { addSameTools } from "./same.ts";
 import { addTools, type Stage } from "./tools.ts";
 
 export type Eras = "both" | "legacy" | "modern";
@@ -26,6 +27,8 @@ export type Upstream = {
   url: string;
   /** The headers of every request, in order of arrival. */
   requests: IncomingMessage["headers"][];
+  /** How many calls of `take_time` were not wanted any more. */
+  cancelled(): number;
   /** Says to who listens that its tools have changed. */
   toolsChanged(): void;
   stop(): Promise<void>;
@@ -54,6 +57,7 @@ type Session = { server: McpServer; transport: NodeStreamableHTTPServerTransport
 export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; port?: number } = {}): Promise<Upstream> {
   const sessions = new Map<string, Session>();
   const requests: Upstream["requests"] = [];
+  let cancelled = 0;
   const stage: Stage = {
     toolsChanged() {
       modern.notify.toolsChanged();
@@ -79,6 +83,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
     });
     addTools(server, stage);
     addAskingTools(server);
+    addSameTools(server, () => (cancelled += 1));
     addResources(server);
     addPrompts(server);
     return server;
@@ -133,6 +138,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
     requests,
+    cancelled: () => cancelled,
     toolsChanged: stage.toolsChanged,
     async stop() {
       await modern.close();

@@ -79,14 +79,6 @@ export function addTools(server: McpServer, stage: Stage) {
     }
     return say(String(progressToken ?? "no progress token"));
   });
-  server.registerTool(
-    "wait",
-    { description: "Waits, and says when it is not wanted any more.", inputSchema: takes<{ ms: number }>({ ms: { type: "integer" } }) },
-    async ({ ms }, { mcpReq }) => {
-      await pause(ms, undefined, { signal: mcpReq.signal });
-      return say(`waited ${ms} ms`);
-    },
-  );
   server.registerTool("test_reconnection", { description: "Ends its stream before its result.", inputSchema: nothing }, async (_, { sessionId, mcpReq }) => {
     stage.endStream(sessionId, mcpReq.id);
     await pause(100);
