@@ -52,6 +52,7 @@ pub mod schema;
 pub mod sealed;
 pub mod service;
 pub mod signature;
+pub mod socket;
 pub mod sse;
 pub mod tally;
 pub mod tenant;
