@@ -132,12 +132,6 @@ export class ContextStore extends Guarded {
   }
 }
 
-export class ServiceLane extends Guarded {
-  make() {
-    return new wasm.ServiceLane(this.ctx, this.env);
-  }
-}
-
 export class GrantStore extends Guarded {
   make() {
     return new wasm.GrantStore(this.ctx, this.env);
@@ -163,6 +157,9 @@ export class McpSession extends Guarded {
 }
 
 class Watched extends Guarded {
+  /** Of a message that is too long this much is enough to see that. */
+  longest = 65_537;
+
   /** @param {Request} request */
   fetch(request) {
     return guard(() => this.inner.open(decodeURIComponent(new URL(request.url).search.slice(1))));
@@ -170,8 +167,8 @@ class Watched extends Guarded {
 
   /** @param {WebSocket} socket @param {string | ArrayBuffer} message */
   webSocketMessage(socket, message) {
-    // Of what is too long the beginning is enough to see that.
-    return guard(() => this.inner.message(socket, typeof message === "string" ? message.slice(0, 65_537) : undefined));
+    const text = typeof message === "string" ? message.slice(0, this.longest) : undefined;
+    return guard(() => this.inner.message(socket, text));
   }
 
   /** @param {WebSocket} socket @param {number} code */
@@ -198,5 +195,13 @@ export class EventHub extends Watched {
 export class EventShard extends Watched {
   make() {
     return new wasm.EventShard(this.ctx, this.env);
+  }
+}
+
+export class ServiceLane extends Watched {
+  longest = 1_048_577;
+
+  make() {
+    return new wasm.ServiceLane(this.ctx, this.env);
   }
 }

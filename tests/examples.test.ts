@@ -64,6 +64,12 @@ const programs: Record<string, [string, string]> = {
   "service.py": ["python3", "examples/service.py"],
 };
 
+/** Of services that connect: how they are started. */
+const connecting: Record<string, [string, string]> = {
+  "socket-service.mjs": [node, "examples/socket-service.mjs"],
+  "socket_service.py": ["python3", "examples/socket_service.py"],
+};
+
 const capabilities = ["word_count", "shout"].map((name) => ({
   name,
   idempotent: true,
@@ -152,6 +158,51 @@ for (const name of Object.keys(programs)) {
     const service = run(program, [file], { SIGNING_SECRET: "", PORT: "0" });
     assert.equal(await service.ended, 1);
     assert.match(service.output(), /SIGNING_SECRET is not set/);
+  });
+}
+
+for (const [name, [program, file]] of Object.entries(connecting)) {
+  const skip = name.endsWith(".py") && !hasPython && "python3 is not installed";
+  const id = name.replace(".", "-");
+
+  /** Registers a service that connects; gives what the example is started with. */
+  async function registered(id: string): Promise<Record<string, string>> {
+    const registration = { name: id, type: "tool", transport: { kind: "socket", grace_seconds: 30 }, capabilities };
+    const made = await gateway.request("PUT", `/v1/services/${id}`, { body: registration });
+    assert.equal(made.status, 201, made.text);
+    const key = { name: id, role: "service", permissions: [`services:connect:${id}`] };
+    const { json } = await gateway.request("POST", "/v1/keys", { body: key });
+    return { GATEWAY: gateway.url, SERVICE: id, KEY: json.secret };
+  }
+
+  test(`${name}_connects_and_does_the_work_it_is_sent`, { skip }, async () => {
+    const service = run(program, [file], await registered(id));
+    const counted = await ask(id, "word_count", "Grüße  an\nalle 🌍");
+    assert.equal(counted.json.status, "completed", counted.text);
+    assert.deepEqual(counted.json.result, { words: 4, characters: 16, lines: 2 });
+    assert.equal((await ask(id, "shout", "x".repeat(70_000))).json.result.text.length, 70_001, "a long message");
+    assert.match(service.output(), new RegExp(`${counted.json.id} word_count, attempt 1`));
+    const texts = Array.from({ length: 20 }, (_, n) => `text ${n}`);
+    const shouted = await Promise.all(texts.map((text) => ask(id, "shout", text)));
+    assert.deepEqual(shouted.map(({ json }) => json.result?.text), texts.map((text) => `${text.toUpperCase()}!`));
+    // It ends by itself when it is told to.
+    service.child.kill("SIGTERM");
+    assert.equal(await service.ended, 0, service.output());
+  });
+
+  test(`${name}_comes_back_when_its_connection_breaks`, { skip }, async () => {
+    const service = run(program, [file], await registered(`${id}-broken`));
+    assert.equal((await ask(`${id}-broken`, "shout", "before")).json.status, "completed");
+    await gateway.evict("ServiceLane", `default/${id}-broken`, { webSockets: "close" });
+    await service.says(/connected as [^]*connected as /);
+    assert.equal((await ask(`${id}-broken`, "shout", "after")).json.status, "completed");
+    service.child.kill("SIGKILL");
+  });
+
+  test(`${name}_does_not_start_without_a_key`, { skip }, async () => {
+    const service = run(program, [file], { KEY: "" });
+    assert.equal(await service.ended, 1);
+    assert.match(service.output(), /KEY is not set/);
   });
 }
 

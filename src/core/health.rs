@@ -52,6 +52,8 @@ pub enum Reason {
     Probe,
     Heartbeat,
     HeartbeatEnded,
+    /// It is connected, or is not.
+    Connection,
     Calls,
     Breaker,
     /// What was known is too old.
@@ -68,6 +70,9 @@ pub struct Evidence {
     /// The last call that went well.
     #[serde(default)]
     served_at: Timestamp,
+    /// What its connections come to, of a service that connects. Who restarts sees which there still are.
+    #[serde(skip)]
+    connected: Option<HealthStatus>,
 }
 
 impl Evidence {
@@ -98,6 +103,11 @@ impl Evidence {
     /// Takes in a heartbeat, whose lease lasts this long.
     pub fn beat(&mut self, status: HealthStatus, lease_ms: u64, now: Timestamp) {
         self.beat = Some(Beat { status, until: now.plus_ms(lease_ms), lease_ms });
+    }
+
+    /// Takes in what the connections of a service come to; nothing when it is one that is called.
+    pub fn connected(&mut self, status: Option<HealthStatus>) {
+        self.connected = status;
     }
 
     /// When the last heartbeat's lease ends.
@@ -142,8 +152,11 @@ impl Evidence {
         }
     }
 
-    /// What probes and heartbeats say; of both the worse.
+    /// What connections say; else what probes and heartbeats do, of both the worse.
     fn explicit(&self, interval_ms: Option<u64>, now: Timestamp) -> Option<(HealthStatus, Reason)> {
+        if let Some(status) = self.connected {
+            return Some((status, Reason::Connection));
+        }
         let lasts = interval_ms.map_or(STALE_MS, |interval| interval.saturating_mul(LATE_INTERVALS));
         let known = self.probed.status != HealthStatus::Unknown && now.since(self.probed.at) < lasts;
         let probed = known.then_some((self.probed.status, Reason::Probe));

@@ -22,6 +22,17 @@ fn probed(results: &[bool]) -> (Evidence, Timestamp) {
 }
 
 #[test]
+fn a_service_that_connects_is_as_well_as_its_connections() {
+    let mut evidence = Evidence::default();
+    evidence.beat(HealthStatus::Online, 60_000, Timestamp(1_000));
+    evidence.connected(Some(HealthStatus::Offline));
+    assert_eq!(evidence.judge((0, 0), None, Timestamp(2_000)), (HealthStatus::Offline, Reason::Connection));
+    evidence.connected(Some(HealthStatus::Online));
+    assert_eq!(evidence.judge((0, 0), None, Timestamp(2_000)).0, HealthStatus::Online);
+    assert_eq!(evidence.judge((9, 9), None, Timestamp(2_000)), (HealthStatus::Degraded, Reason::Calls));
+}
+
+#[test]
 fn nobody_measured_means_unknown() {
     assert_eq!(Evidence::default().judge(NO_CALLS, EVERY, NOW).0, Unknown);
 }

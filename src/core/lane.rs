@@ -244,6 +244,10 @@ impl Lane {
         self.evidence.beat(status, lease_ms, now);
     }
 
+    pub fn connected(&mut self, status: Option<HealthStatus>) {
+        self.evidence.connected(status);
+    }
+
     pub fn probed(&mut self, good: bool, now: Timestamp) {
         self.evidence.probe(good, now);
     }

@@ -109,7 +109,8 @@ pub enum NoRoute {
 }
 
 /// Everyone who could do it, best tier first. `permitted` decides for the principal who asks, `takes_work` whether
-/// a service may be given this. Who was measured to be offline takes none.
+/// a service may be given this. Who was measured to be offline takes none; but one that connects by itself is waited
+/// for, where there is nobody else.
 pub fn candidates<'s, O: Offering<'s>>(
     services: impl IntoIterator<Item = O>,
     wanted: Wanted<'_>,
@@ -117,7 +118,7 @@ pub fn candidates<'s, O: Offering<'s>>(
     permitted: impl Fn(&Service, &Capability) -> bool,
 ) -> Result<Vec<Candidate>, NoRoute> {
     let mut problem = NoRoute::Unknown;
-    let mut found = Vec::new();
+    let (mut found, mut away) = (Vec::new(), Vec::new());
     for (at, offering) in services.into_iter().enumerate() {
         let service = offering.service();
         if wanted.service.is_some_and(|id| id != service.id) {
@@ -142,11 +143,13 @@ pub fn candidates<'s, O: Offering<'s>>(
             continue;
         }
         let standing = offering.standing();
-        if !takes_work(service) || standing.health == HealthStatus::Offline {
+        let is_away = standing.health == HealthStatus::Offline;
+        if !takes_work(service) || (is_away && !service.transport.connects()) {
             problem = worse(problem, NoRoute::Unavailable);
             continue;
         }
-        found.push(Candidate {
+        let among = if is_away { &mut away } else { &mut found };
+        among.push(Candidate {
             service: at,
             capability: index,
             tier: service.tier,
@@ -154,6 +157,9 @@ pub fn candidates<'s, O: Offering<'s>>(
             version: capability.version.clone(),
             standing,
         });
+    }
+    if found.is_empty() {
+        found = away;
     }
     if found.is_empty() {
         return Err(problem);

@@ -245,6 +245,13 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     let signing_secret = read_signing_secret(&mut document);
     let capabilities = transport::read_capabilities(transport.as_ref(), &mut document);
     let health = read_health(&mut document);
+    if transport.as_ref().is_some_and(Transport::connects) {
+        for (given, name) in [(credentials.is_some(), "credentials"), (health.is_some(), "health")] {
+            if given {
+                document.fault(name, "has no use with transport.kind socket: the service connects, and is not called");
+            }
+        }
+    }
     let limits = read_limits(&mut document);
     let retry = read_retry(&mut document);
     let weight = document.integer("weight", 1..=1000).unwrap_or(1);

@@ -22,6 +22,11 @@ pub enum Transport {
     },
     /// An MCP server by Streamable HTTP: its tools become the capabilities.
     Mcp(Upstream),
+    /// The service connects to the gateway and takes its work there.
+    Socket {
+        /// How long what a dropped connection had is kept until the service is back.
+        grace_seconds: u64,
+    },
     /// Nothing is called: the gateway itself shows what a service could do.
     Demo {},
 }
@@ -50,6 +55,9 @@ pub enum ChangedTools {
 /// How long a tool's call may live when nothing is said, and how often tools are read, in seconds.
 const TOOL_SECONDS: u64 = 300;
 const REFRESH_SECONDS: u64 = 300;
+/// How long a service that connects may be away when nothing is said.
+const GRACE_SECONDS: u64 = 10;
+const MOST_GRACE_SECONDS: u64 = 300;
 
 /// What reading depends on besides the document.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +74,7 @@ impl Transport {
         match self {
             Self::Http { url } | Self::Openai { url, .. } => Some(url),
             Self::Mcp(upstream) => Some(&upstream.url),
-            Self::Demo {} => None,
+            Self::Socket { .. } | Self::Demo {} => None,
         }
     }
 
@@ -74,8 +82,20 @@ impl Transport {
     pub fn upstream(&self) -> Option<&Upstream> {
         match self {
             Self::Mcp(upstream) => Some(upstream),
-            Self::Http { .. } | Self::Openai { .. } | Self::Demo {} => None,
+            Self::Http { .. } | Self::Openai { .. } | Self::Socket { .. } | Self::Demo {} => None,
         }
+    }
+
+    /// Whether the service connects to the gateway, and how long it may be away with what it had, in milliseconds.
+    pub fn grace_ms(&self) -> Option<u64> {
+        match self {
+            Self::Socket { grace_seconds } => Some(grace_seconds * 1000),
+            Self::Http { .. } | Self::Openai { .. } | Self::Mcp(_) | Self::Demo {} => None,
+        }
+    }
+
+    pub fn connects(&self) -> bool {
+        self.grace_ms().is_some()
     }
 
     /// Whether both are called at one origin, so that the credentials of the one may go to the other.
@@ -91,7 +111,7 @@ impl Transport {
             Self::Http { url } => Some(url.clone()),
             Self::Mcp(upstream) => Some(upstream.url.clone()),
             Self::Openai { url, .. } => Some(openai::url(url, "models")),
-            Self::Demo {} => None,
+            Self::Socket { .. } | Self::Demo {} => None,
         }
     }
 }
@@ -99,13 +119,17 @@ impl Transport {
 /// The member `transport`.
 pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let mut transport = document.object("transport")?;
-    let kind = transport.parsed("kind", "http, openai, mcp or demo", |text| {
-        ["http", "openai", "mcp", "demo"].into_iter().find(|kind| *kind == text)
+    let kind = transport.parsed("kind", "http, openai, mcp, socket or demo", |text| {
+        ["http", "openai", "mcp", "socket", "demo"].into_iter().find(|kind| *kind == text)
     });
     let kind = transport.require("kind", kind);
     let read = match kind {
         Some("openai") => read_openai(&mut transport, rules),
         Some("mcp") => read_mcp(&mut transport, rules),
+        Some("socket") => {
+            let grace_seconds = transport.integer("grace_seconds", 0..=MOST_GRACE_SECONDS);
+            Some(Transport::Socket { grace_seconds: grace_seconds.unwrap_or(GRACE_SECONDS) })
+        }
         Some("demo") => read_demo(&mut transport, rules),
         // A kind that is none has its fault; what else is wrong with the address is told with it.
         _ => read_url(&mut transport, rules).filter(|_| kind.is_some()).map(|url| Transport::Http { url }),
@@ -165,7 +189,7 @@ pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_
             document.raw_or_null("capabilities");
             Some(Vec::new())
         }
-        Some(Transport::Http { .. } | Transport::Demo {}) | None => {
+        Some(Transport::Http { .. } | Transport::Socket { .. } | Transport::Demo {}) | None => {
             let capabilities = capability::read_all(document);
             document.require("capabilities", capabilities)
         }

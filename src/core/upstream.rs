@@ -35,6 +35,10 @@ pub enum Answer {
     TooLarge {
         status: u16,
     },
+    /// The service has it now, and will say itself how it ended.
+    TakenOn,
+    /// It was handed over, and nobody will say whether it was done.
+    Lost,
     /// The connection could not be made: nothing reached the service.
     Refused,
     /// The connection broke; the service may have done the work.
@@ -61,9 +65,13 @@ impl Answer {
     pub fn status(&self) -> Option<u16> {
         match self {
             Answer::Http { status, .. } | Answer::TooLarge { status } => Some(*status),
-            Answer::Refused | Answer::Broken | Answer::TimedOut { .. } | Answer::Cancelled | Answer::NotCalled(_) => {
-                None
-            }
+            Answer::TakenOn
+            | Answer::Lost
+            | Answer::Refused
+            | Answer::Broken
+            | Answer::TimedOut { .. }
+            | Answer::Cancelled
+            | Answer::NotCalled(_) => None,
         }
     }
 }
@@ -117,6 +125,18 @@ pub fn unacceptable(service: &str, message: &str) -> Verdict {
 /// Reads an answer. `service` is who gave it; `schema` what its result must match.
 pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
     match answer {
+        Answer::TakenOn => {
+            Verdict { outcome: Outcome::Accepted { lease_ms: None, location: None }, result: None }
+        }
+        Answer::Lost => Failure {
+            retryable: true,
+            ..Failure::new(
+                service,
+                ErrorCode::OutcomeUnknown,
+                "The service's connection dropped, and it did not come back with this work; whether it did it is not known.",
+            )
+        }
+        .verdict(),
         Answer::Refused => Failure {
             retryable: true,
             untouched: true,

@@ -45,6 +45,7 @@ fn statuses_say_whether_it_may_be_tried_again() {
     assert_eq!(failure(http(504, false, b"")), (ErrorCode::UpstreamTimeout, true, false));
     assert_eq!(failure(Answer::Refused), (ErrorCode::ServiceUnavailable, true, true));
     assert_eq!(failure(Answer::Broken), (ErrorCode::ServiceUnavailable, true, false));
+    assert_eq!(failure(Answer::Lost), (ErrorCode::OutcomeUnknown, true, false));
     assert_eq!(failure(Answer::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false, false));
 }
 

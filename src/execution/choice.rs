@@ -94,7 +94,9 @@ pub fn shut(snapshot: &Snapshot, now: Timestamp) -> (Vec<String>, Option<Timesta
         })
     };
     let is_alone = |entry: &&Entry| !entry.service().capabilities.iter().any(|offer| could(entry, &offer.name));
-    let shut: Vec<&Entry> = snapshot.services.iter().filter(|entry| entry.is_shut(now)).filter(is_alone).collect();
+    // What waits for one that connects stands in its line: it is to begin as soon as it does.
+    let is_shut = |entry: &&Entry| entry.is_shut(now) && !(entry.service().transport.connects() && entry.is_offline());
+    let shut: Vec<&Entry> = snapshot.services.iter().filter(is_shut).filter(is_alone).collect();
     let soonest = shut.iter().filter_map(|entry| entry.may_be_tried_at(now)).min();
     (shut.iter().map(|entry| entry.service().id.clone()).collect(), soonest)
 }

@@ -60,7 +60,7 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter)
                 return refuse(tenant, work, error(ErrorCode::DeadlineExceeded, message, entry), waiter).await;
             }
             // Without a limit the lane's word is only advice.
-            Err(failure) if entry.service().limits.max_concurrency.is_none() => {
+            Err(failure) if !lanes::is_limited(entry) => {
                 log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
                 return Ok(Gate::Open(None));
             }

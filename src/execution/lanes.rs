@@ -5,21 +5,27 @@
 
 use std::rc::Rc;
 
+use serde_json::value::RawValue;
+use wasm_bindgen::JsValue;
+
 use crate::core::breaker::BreakerState;
-use crate::core::context::{Admission, Report};
+use crate::core::context::{Admission, Outcome, Report};
 use crate::core::id::ContextId;
 use crate::core::lane::Entered as Told;
 use crate::core::lifecycle::Priority;
 use crate::core::measured::HealthStatus;
+use crate::core::socket::roster::Delivery;
 use crate::core::time::Timestamp;
+use crate::objects::events::messages::Viewer;
 use crate::objects::lanes::messages::{self, Ask, Message, Reply, Seen};
 use crate::objects::registry::messages::Registered;
 use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
-use crate::platform::objects::{self, Kind};
+use crate::platform::http::Headers;
+use crate::platform::objects::{self, Kind, Opened};
 use crate::platform::{Failure, clock, log};
 
-pub use crate::core::sample::Sample;
+pub use crate::core::sample::{Sample, Signal};
 
 /// How long a lane may take beyond the wait, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
@@ -28,9 +34,15 @@ const CHECK_PATIENCE_MS: u64 = 12_000;
 /// Times a lane is told what changes nothing when it comes twice.
 const TRIES: u32 = 2;
 
-/// Whether a call to this service needs [`acquire`] before it: it has a limit, or its breaker is not closed.
+/// Whether a call to this service needs [`acquire`] before it: it has a limit or connections with limits of their own,
+/// or its breaker is not closed.
 pub fn is_gated(entry: &Entry) -> bool {
-    entry.service().limits.max_concurrency.is_some() || entry.measured().breaker != BreakerState::Closed
+    is_limited(entry) || entry.measured().breaker != BreakerState::Closed
+}
+
+/// Whether it must not be called without a permit.
+pub fn is_limited(entry: &Entry) -> bool {
+    entry.service().limits.max_concurrency.is_some() || entry.service().transport.connects()
 }
 
 /// Who asks for a permit, and for which service.
@@ -92,6 +104,7 @@ struct Lane {
     moved_at: Timestamp,
     max_concurrency: Option<u64>,
     max_queue: u64,
+    grace_ms: Option<u64>,
     live: Rc<Live>,
 }
 
@@ -105,23 +118,32 @@ impl Lane {
             moved_at: *moved_at,
             max_concurrency: service.limits.max_concurrency,
             max_queue: service.limits.max_queue,
+            grace_ms: service.transport.grace_ms(),
             live: entry.live.clone(),
         }
     }
 
-    /// Asks, and takes in what the lane says it measures.
-    async fn ask(&self, ask: Ask, patience_ms: u64) -> Result<messages::Told, Failure> {
-        let name = format!("{}/{}", self.tenant, self.service);
-        let message = Message {
+    fn name(&self) -> String {
+        format!("{}/{}", self.tenant, self.service)
+    }
+
+    fn message(&self, ask: Ask) -> Message {
+        Message {
             tenant: self.tenant.clone(),
             service: self.service.clone(),
             configured_at: self.configured_at,
             moved_at: self.moved_at,
             max_concurrency: self.max_concurrency,
             max_queue: self.max_queue,
+            grace_ms: self.grace_ms,
             ask,
-        };
-        let reply: Reply = objects::send(Kind::Lanes, &name, "", &message, patience_ms).await?;
+        }
+    }
+
+    /// Asks, and takes in what the lane says it measures.
+    async fn ask(&self, ask: Ask, patience_ms: u64) -> Result<messages::Told, Failure> {
+        let message = self.message(ask);
+        let reply: Reply = objects::send(Kind::Lanes, &self.name(), "", &message, patience_ms).await?;
         self.live.hear(reply.measured);
         Ok(reply.told)
     }
@@ -218,21 +240,54 @@ pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_
     }
 }
 
+/// Hands work to a connection of a service that connects; false when none has room. Asked twice it hands over once.
+pub async fn hand(tenant: &str, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, Failure> {
+    let ask = Ask::Hand { delivery: delivery.clone(), work: work.to_owned() };
+    match Lane::of(tenant, entry).ask(ask, PATIENCE_MS).await? {
+        messages::Told::Handed(handed) => Ok(handed),
+        _ => Err(Failure("the lane answered something else".into())),
+    }
+}
+
+/// The attempt of a context at a service that connects is over: it was cancelled, which the service is told, or ended
+/// by a callback.
+pub async fn withdraw(tenant: &str, entry: &Entry, context: &ContextId, cancelled: bool) {
+    Lane::of(tenant, entry).tell(TRIES, || Ask::Withdraw { context: context.clone(), cancelled }).await;
+}
+
+/// The answer that opens a connection of a service.
+pub async fn connect(tenant: &str, entry: &Entry, viewer: Viewer, headers: &Headers) -> Result<JsValue, Failure> {
+    let lane = Lane::of(tenant, entry);
+    let message = lane.message(Ask::Connect { viewer, headers: headers.as_str().into() });
+    match objects::open_socket(Kind::Lanes, &lane.name(), &message).await? {
+        Opened::Here(response) => Ok(response),
+        Opened::Elsewhere(_) => Err(Failure("a lane sent a connection on".into())),
+    }
+}
+
 /// Probes a service now, and gives what was seen.
 pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
-    let Some(target) = target(&entry.registered) else {
+    let (ask, patience_ms) = match target(&entry.registered) {
+        Some(target) => (Ask::Check(target), CHECK_PATIENCE_MS),
+        None if entry.service().transport.connects() => (Ask::Look, PATIENCE_MS),
         // It runs in the gateway itself, which answers.
-        return Ok(Seen { good: true, status_code: None, error: None, latency_ms: 0, at: clock::now() });
+        None => return Ok(Seen { good: true, status_code: None, error: None, latency_ms: 0, at: clock::now() }),
     };
-    match Lane::of(tenant, entry).ask(Ask::Check(target), CHECK_PATIENCE_MS).await? {
+    match Lane::of(tenant, entry).ask(ask, patience_ms).await? {
         messages::Told::Seen(seen) => Ok(seen),
         _ => Err(Failure("the lane answered something else".into())),
     }
 }
 
-/// What an attempt that called its service says of it.
-pub fn sample(report: &Report) -> Sample {
-    Sample::of(report)
+/// What an attempt that called its service says of it. What was handed to a connection is judged by its lane, when it
+/// has ended; unless it was to show whether the service takes anything.
+pub fn sample(entry: Option<&Entry>, permit: Option<&Permit>, report: &Report) -> Sample {
+    let sample = Sample::of(report);
+    let connects = entry.is_some_and(|entry| entry.service().transport.connects());
+    if connects && matches!(report.outcome, Outcome::Accepted { .. }) && !permit.is_some_and(Permit::is_probe) {
+        return Sample { outcome: Signal::Neither, ..sample };
+    }
+    sample
 }
 
 /// After a call without a permit: counts it. When the lane has to be told now, gives that work, to be done after the

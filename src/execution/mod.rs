@@ -138,6 +138,7 @@ pub async fn attempt(
             }
             Err(not_called) => Said::Mcp(Came::Transport(Answer::NotCalled(not_called))),
         },
+        Transport::Socket { .. } => Said::Native(transport::socket::call(tenant, entry, &order).await),
         Transport::Demo {} => Said::Native(transport::demo::call(tenant, &order).await),
     };
     let offered = service
@@ -279,7 +280,7 @@ pub async fn work_on(
         };
         let called = clock::now();
         timings.upstream += called.since(before);
-        let sample = lanes::sample(&attempted.report);
+        let sample = lanes::sample(entry, permit.as_ref(), &attempted.report);
         let mut told = None;
         if let Some(entry) = entry {
             within_budget(&mut attempted, &work, &snapshot, entry);

@@ -54,7 +54,7 @@ pub async fn run(
                     None => holding(&tenant, &work.admission, LEASE, None, &mut waiter, doing).await,
                 };
                 let attempted = attempted.unwrap_or_else(|| stopped(&work.admission, LEASE, before));
-                let told = lanes::note(&tenant, entry, lanes::sample(&attempted.report));
+                let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted.report));
                 let committed =
                     commit(&tenant, &work.admission.id, attempted, 0, Timings::default(), &mut waiter).await;
                 if let Some(telling) = told {
@@ -64,7 +64,7 @@ pub async fn run(
             }
         }
     };
-    let told = lanes::note(&tenant, entry, lanes::sample(&attempted.report));
+    let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted.report));
     record(&tenant, work, attempted, &mut waiter).await?;
     if let Some(telling) = told {
         telling.await;

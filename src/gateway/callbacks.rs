@@ -14,7 +14,7 @@ use crate::core::json::Fault;
 use crate::core::lifecycle::ErrorCode;
 use crate::core::problem::{Code, Problem};
 use crate::core::upstream::{self, Answer as Upstream};
-use crate::execution::{ask, ask_decided};
+use crate::execution::{ask, ask_decided, lanes};
 use crate::objects::contexts::messages::{Ask, Found, Reply, Say};
 use crate::objects::registry::snapshot::{self, Snapshot};
 
@@ -35,6 +35,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     let body = call.json_body().await?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
     let said = callback::read(text).map_err(Problem::invalid)?;
+    let mut connected = None;
     let say = match said {
         Said::Beat { lease_ms, progress } => Say::Beat {
             lease_ms,
@@ -43,10 +44,20 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
                 .transpose()
                 .map_err(|error| Problem::internal(error.to_string()))?,
         },
-        Said::Outcome => outcome(&snapshot, found(tenant, &id, snapshot.clone()).await?.as_ref(), body)?,
+        Said::Outcome => {
+            let found = found(tenant, &id, snapshot.clone()).await?;
+            connected = snapshot.service(&found.service).filter(|entry| entry.service().transport.connects());
+            outcome(&snapshot, &found, body)?
+        }
     };
     match ask(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, say }).await.map_err(internal)? {
-        Reply::CalledBack { status, counts: true } => Answer::json(200, &json!({"id": id, "status": status})),
+        Reply::CalledBack { status, counts: true } => {
+            // Its connection has room for something else now.
+            if let Some(entry) = connected {
+                lanes::withdraw(tenant, entry, &id, false).await;
+            }
+            Answer::json(200, &json!({"id": id, "status": status}))
+        }
         Reply::CalledBack { .. } => Err(Problem::new(
             Code::Conflict,
             "This callback's time is over: the context has ended, or another attempt has begun. Stop working on it.",

@@ -35,7 +35,7 @@ const SUBPROTOCOL: &str = "cloudevents.json";
 const TICKET_PREFIX: &str = "tkt_";
 
 /// `needed` is what lets a principal look.
-fn viewer(caller: &Caller, needed: &str) -> Viewer {
+pub fn viewer(caller: &Caller, needed: &str) -> Viewer {
     let principal = &caller.principal;
     let sees_all = principal.sees_all_contexts();
     let needed = std::iter::once(needed).chain(sees_all.then_some("contexts:read:*"));

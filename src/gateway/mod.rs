@@ -11,6 +11,7 @@ mod call;
 mod callbacks;
 mod capabilities;
 mod clients;
+mod connections;
 mod contexts;
 mod cors;
 mod credentials;

@@ -11,8 +11,8 @@ use crate::platform::clock;
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
-    audit, callbacks, capabilities, clients, contexts, credentials, events, issuers, keys, limits, lists, mcp,
-    measured, meta, oauth, roles, schedules, services, tenants, tools, usage, webhooks,
+    audit, callbacks, capabilities, clients, connections, contexts, credentials, events, issuers, keys, limits, lists,
+    mcp, measured, meta, oauth, roles, schedules, services, tenants, tools, usage, webhooks,
 };
 
 /// A path, with what it names.
@@ -32,6 +32,7 @@ enum Route<'p> {
     Service(&'p str),
     ServiceHeartbeat(&'p str),
     ServiceCheck(&'p str),
+    ServiceConnect(&'p str),
     ServiceRotateSecret(&'p str),
     ServiceAcceptTools(&'p str),
     Capabilities,
@@ -85,6 +86,7 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "services", id] => Route::Service(id),
         ["v1", "services", id, "heartbeat"] => Route::ServiceHeartbeat(id),
         ["v1", "services", id, "check"] => Route::ServiceCheck(id),
+        ["v1", "services", id, "connect"] => Route::ServiceConnect(id),
         ["v1", "services", id, "rotate-secret"] => Route::ServiceRotateSecret(id),
         ["v1", "services", id, "accept-tools"] => Route::ServiceAcceptTools(id),
         ["v1", "capabilities"] => Route::Capabilities,
@@ -138,7 +140,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Usage | Route::Metrics | Route::Schedules | Route::Webhooks | Route::WebhookDeliveries(_) => "GET",
         Route::Schedule(_) | Route::Webhook(_) => "GET, PUT, DELETE",
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) => "POST",
-        Route::Events | Route::WhoAmI | Route::Costs => "GET",
+        Route::Events | Route::WhoAmI | Route::Costs | Route::ServiceConnect(_) => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
         Route::Mcp | Route::McpService(_) => "GET, POST, DELETE",
@@ -201,6 +203,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::ServiceHeartbeat(id), "POST") => measured::heartbeat(call, &caller, id).await,
         (Route::ServiceRotateSecret(id), "POST") => services::rotate_secret(call, &caller, id).await,
         (Route::ServiceAcceptTools(id), "POST") => tools::accept(call, &caller, id).await,
+        (Route::ServiceConnect(id), "GET") => connections::open(call, &caller, id).await,
         (Route::ServiceCheck(id), "POST") => measured::check(&caller, id).await,
         (Route::Capabilities, "GET") => capabilities::list(call, &caller).await,
         (Route::Keys, "POST") => keys::create(call, &caller).await,

@@ -4,6 +4,7 @@ pub mod demo;
 pub mod http;
 pub mod mcp;
 pub mod openai;
+pub mod socket;
 pub mod webhook;
 
 use crate::core::time::Timestamp;

@@ -42,10 +42,10 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     let request = Request { method: Method::Post, url, headers, body, milliseconds: PATIENCE_MS, deadline: false };
     let answer = calls::send(&request).await;
     let error = match &answer {
-        Answer::Http { .. } | Answer::TooLarge { .. } => None,
+        Answer::Http { .. } | Answer::TooLarge { .. } | Answer::TakenOn => None,
         Answer::Refused => Some(AttemptError::Unreachable),
         Answer::TimedOut { .. } => Some(AttemptError::TimedOut),
-        Answer::Broken | Answer::Cancelled | Answer::NotCalled(_) => Some(AttemptError::Broken),
+        Answer::Broken | Answer::Lost | Answer::Cancelled | Answer::NotCalled(_) => Some(AttemptError::Broken),
     };
     let retry_after_ms = match &answer {
         Answer::Http { retry_after_ms, .. } => *retry_after_ms,

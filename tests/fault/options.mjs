@@ -7,16 +7,20 @@ import { parseArgs } from "node:util";
  * @typedef {{ name: string, kills: number, contexts: number, proxied: boolean, minutes: number, clients: number, seed: number }} Part
  * Many sockets.
  * @typedef {{ sockets: true, seed: number }} Sockets
+ * A service that connects, killed so often.
+ * @typedef {{ serviceKills: number, seed: number }} ServiceKills
  * The simulation of the core, over so many seeds.
  * @typedef {{ seeds: number }} Simulated
  * Schemathesis over openapi.json.
  * @typedef {{ examples: number, seed: number }} Checked
  */
 
-export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, many sockets, the simulation, Schemathesis
+export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, many sockets, kills of a service that connects, the
+                                     simulation, Schemathesis
 npm run fault -- --kills 6           only kills
 npm run fault -- --proxy             only the proxy
 npm run fault -- --sockets           only many sockets
+npm run fault -- --service-kills 20  only kills of a service that connects
 npm run fault -- --seeds 100000      only the simulation of the core
 npm run fault -- --schemathesis      only Schemathesis over openapi.json (needs python3)
 npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and service
@@ -27,6 +31,7 @@ npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and s
                 answers that never end or come too late
   --minutes N   how long the proxy is at it when nothing is killed (3)
   --sockets     5,000 sockets over hub and shards, of which 1,000 break; sleep; one of 1,000 that does not read
+  --service-kills N  how often a service that connects is killed (20)
   --seeds N     worlds the simulation of the core runs, one for each seed (1000000)
   --examples N  requests Schemathesis makes up for each operation and each of its phases (200)
   --clients N   clients at a time; every other one sends an Idempotency-Key and repeats what failed (24)
@@ -44,14 +49,14 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {(Part | Sockets | Simulated | Checked)[] | null} null when only help was asked for */
+/** @param {string[]} args @returns {(Part | Sockets | ServiceKills | Simulated | Checked)[] | null} null when only help was asked for */
 export function readOptions(args) {
   const text = /** @type {const} */ ({ type: "string" });
   const { values } = parseArgs({
     args,
     options: {
       kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text, examples: text,
-      proxy: { type: "boolean" }, sockets: { type: "boolean" }, schemathesis: { type: "boolean" }, help: { type: "boolean" },
+      "service-kills": text, proxy: { type: "boolean" }, sockets: { type: "boolean" }, schemathesis: { type: "boolean" }, help: { type: "boolean" },
     },
   });
   if (values.help) return null;
@@ -66,13 +71,15 @@ export function readOptions(args) {
   const through = { ...common, kills: 0, contexts: 0, minutes: number(values.minutes, 3, "minutes", 600), name: "proxy", proxied: true };
   const simulated = { seeds: number(values.seeds, 1_000_000, "seeds", 1_000_000_000) };
   const many = { sockets: /** @type {const} */ (true), seed: common.seed };
+  const serviceKills = { serviceKills: number(values["service-kills"], 20, "service-kills", 1000), seed: common.seed };
   const checked = { examples: number(values.examples, 200, "examples", 100_000), seed: common.seed };
   const chosen = { sockets: values.sockets ? [many] : [], checked: values.schemathesis ? [checked] : [] };
-  const also = [...chosen.sockets, ...(values.seeds === undefined ? [] : [simulated]), ...chosen.checked];
+  const killed = values["service-kills"] === undefined ? [] : [serviceKills];
+  const also = [...chosen.sockets, ...killed, ...(values.seeds === undefined ? [] : [simulated]), ...chosen.checked];
   if (kills !== undefined) return [{ ...killing, name: proxy ? "kills-proxy" : "kills", proxied: proxy }, ...also];
   if (proxy) return [through, ...also];
   if (also.length > 0) return also;
-  return [{ ...killing, name: "kills", proxied: false }, through, many, simulated, checked];
+  return [{ ...killing, name: "kills", proxied: false }, through, many, serviceKills, simulated, checked];
 }
 
 /** @typedef {(below: number) => number} Dice a whole number from 0 to below `below` */

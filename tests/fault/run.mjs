@@ -2,8 +2,9 @@
 // `npm run fault`: kills `npm start` (npm, wrangler, workerd: the whole process group) with SIGKILL again and again under
 // load and restarts it on the same folder; then puts a proxy between gateway and service that does what networks do.
 // In the end three witnesses are compared: what clients were told, what the service saw, what the event stream said.
-// witness.mjs has what is held against them. Then thousands of sockets watch, the core alone is simulated over many
-// seeds, and last Schemathesis asks for everything in openapi.json. `npm run fault -- --help`.
+// witness.mjs has what is held against them. Then thousands of sockets watch, a service that connects is killed, the
+// core alone is simulated over many seeds, and last Schemathesis asks for everything in openapi.json.
+// `npm run fault -- --help`.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -46,6 +47,7 @@ async function main() {
   const { runTrial } = await import("./trial.mjs");
   const { runSeeds } = await import("./seeds.mjs");
   const { runSockets } = await import("./sockets.mjs");
+  const { runServiceKills } = await import("./service-kills.mjs");
   const { runSchemathesis } = await import("./schemathesis.mjs");
   /** @type {Set<() => void>} */
   const undo = new Set();
@@ -57,6 +59,7 @@ async function main() {
   const runPart = (part) => {
     if ("seeds" in part) return runSeeds(part, atExit);
     if ("examples" in part) return runSchemathesis(part, atExit);
+    if ("serviceKills" in part) return runServiceKills(part, atExit);
     return "sockets" in part ? runSockets(part, atExit) : runTrial(part, atExit);
   };
   for (const part of parts) good = (await runPart(part)) && good;

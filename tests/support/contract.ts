@@ -130,6 +130,13 @@ export class Contract {
     throw first ?? new ContractViolation(`${told} is not in the contract`);
   }
 
+  /** Throws a `ContractViolation` unless asyncapi.json has this message, e.g. of a service's `connection`. */
+  checkMessage(whose: string, message: Json): void {
+    const key = `${whose}-${message?.type}`;
+    if (!this.#asyncapi?.components.messages[key]) throw new ContractViolation(`the message ${key} is not in the contract`);
+    this.#check(`message ${key}`, `asyncapi.json#${pointer("components", "messages", key, "payload")}`, message);
+  }
+
   /** Every answer the contract names, spelled as in `seen`; ranges and defaults are left out. */
   documented(): string[] {
     return Object.entries<Json>(this.#openapi.paths ?? {}).flatMap(([template, item]) =>

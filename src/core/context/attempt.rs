@@ -51,8 +51,8 @@ impl Head {
                 Ok(self.end(Status::Completed, None, now))
             }
             Outcome::Accepted { lease_ms, location } => {
-                let Attempt { service, started_at, .. } = attempt;
-                Ok(self.take_on(Background { service, started_at, location }, lease_ms, now))
+                let Attempt { service, started_at, status_code, .. } = attempt;
+                Ok(self.take_on(Background { service, started_at, location, status_code }, lease_ms, now))
             }
             Outcome::InputRequired { request } => {
                 attempt.outcome = AttemptOutcome::InputRequired;

@@ -90,7 +90,7 @@ impl Head {
         self.must_hold(lease)?;
         let began = self.lease.map_or(now, |lease| lease.since);
         let (service, started_at, status_code) = match &self.background {
-            Some(background) => (background.service.clone(), background.started_at, Some(202)),
+            Some(background) => (background.service.clone(), background.started_at, background.status_code),
             None => (self.admission.service.clone(), began, None),
         };
         self.report(Report { lease, service, started_at, ended_at: now, status_code, outcome }, now, random)

@@ -128,7 +128,8 @@ pub struct Admission {
     pub origin: String,
 }
 
-/// Work that a service took on (202) and ends by a callback. It holds the lease in its worker's place.
+/// Work that a service took on and ends later, by a callback or over its connection. It holds the lease in its worker's
+/// place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Background {
     pub service: String,
@@ -136,6 +137,13 @@ pub struct Background {
     /// What the service named as the work's own address; told there when it is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// What it answered with when it took it on; nothing when it was given it over a connection.
+    #[serde(default = "accepted")]
+    pub status_code: Option<u16>,
+}
+
+fn accepted() -> Option<u16> {
+    Some(202)
 }
 
 /// What a service last said of its work.

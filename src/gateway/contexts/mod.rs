@@ -18,7 +18,7 @@ use crate::core::prefer;
 use crate::core::problem::{Code, Problem};
 use crate::core::request::NewContext;
 use crate::core::transport::Transport;
-use crate::execution::ask_decided;
+use crate::execution::{ask_decided, lanes};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
@@ -125,6 +125,9 @@ impl Stopping {
 
     async fn tell(&self, snapshot: &Snapshot, id: &ContextId, background: &Background) {
         let Some(entry) = snapshot.service(&background.service) else { return };
+        if entry.service().transport.connects() {
+            return lanes::withdraw(&self.tenant, entry, id, true).await;
+        }
         let Transport::Http { url } = &entry.service().transport else { return };
         let named = transport::http::named_at(url, background.location.as_deref());
         let address = named.and_then(|named| self.settings.may_call(&named, Some(&self.origin)).ok());

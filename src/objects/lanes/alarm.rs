@@ -37,7 +37,7 @@ impl Inner {
     pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let again = self.untold.get().map(|_| now.plus_ms(TELL_AGAIN_MS));
         let news = self.lane.borrow().next_news(now);
-        [again, news, self.probe_at.get()].into_iter().flatten().min()
+        [again, news, self.probe_at.get(), self.connections.due()].into_iter().flatten().min()
     }
 
     /// Makes sure the object wakes in time; moved only when it must come sooner, as every move is a row.
@@ -70,6 +70,7 @@ impl Inner {
             // 90 to 110%: what was registered together is not probed together.
             self.probe_at.set(Some(now.plus_ms(interval * (90 + random::number() % 21) / 100)));
         }
+        self.look_over(now);
         // Before anything is waited for: whatever happens to this run, there is a next one.
         self.settle();
         if let Some(target) = target {
@@ -151,6 +152,10 @@ impl Inner {
     /// While permits are out that a limit depends on, it is on disk until when one may be: a lane that restarts gives
     /// none before.
     pub(super) fn stay_busy(self: &Rc<Self>, now: Timestamp) {
+        if self.grace_ms.get().is_some() {
+            // What was handed over is on disk, each by itself.
+            return;
+        }
         let (in_flight, is_limited, is_closed) = {
             let lane = self.lane.borrow();
             (lane.line().in_flight(), lane.is_limited(), lane.line().is_closed(now))

@@ -1,6 +1,7 @@
 //! What is asked of a service's lane, and what it replies.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::core::id::ContextId;
 use crate::core::lane::Entered;
@@ -9,7 +10,9 @@ use crate::core::measured::{HealthStatus, Measured};
 use crate::core::sample::Sample;
 use crate::core::sealed::Sealed;
 use crate::core::service::{Retiring, SealedCredentials};
+use crate::core::socket::roster::Delivery;
 use crate::core::time::Timestamp;
+use crate::objects::events::messages::{Gone, Viewer};
 
 /// A question, with the service it is about as the asker knows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +28,9 @@ pub struct Message {
     pub max_concurrency: Option<u64>,
     #[serde(default)]
     pub max_queue: u64,
+    /// Of a service that connects: how long what a dropped connection had is kept for it.
+    #[serde(default)]
+    pub grace_ms: Option<u64>,
     pub ask: Ask,
 }
 
@@ -71,6 +77,31 @@ pub enum Ask {
     },
     /// Probes now.
     Check(Target),
+    /// From the registry: the service connects, and how is said beside this.
+    Connects,
+    /// Opens a connection of the service; with the headers of the answer.
+    Connect {
+        viewer: Viewer,
+        headers: String,
+    },
+    /// Hands work to a connection that has room.
+    Hand {
+        delivery: Delivery,
+        work: Box<RawValue>,
+    },
+    /// The attempt of this context is over. Who works on it is told, if it was `cancelled`.
+    Withdraw {
+        context: ContextId,
+        cancelled: bool,
+    },
+    /// Whether the service is connected.
+    Look,
+    /// These credentials have ended: their connections are closed.
+    Revoke {
+        principal: String,
+    },
+    /// So have all that depend on this.
+    End(Gone),
 }
 
 /// Where a service is probed, and how.
@@ -102,6 +133,7 @@ pub enum Told {
     Done,
     Entered(Entered),
     Beats { until: Timestamp },
+    Handed(bool),
     Seen(Seen),
 }
 
@@ -125,4 +157,6 @@ pub enum ProbeError {
     TimedOut,
     /// Where it is may not be called: see `core/address.rs`.
     AddressRefused,
+    /// It is to connect by itself, and has not.
+    NotConnected,
 }

@@ -5,27 +5,30 @@
 //! a lane that restarts gives no permit until those it had given have been renewed or have ended.
 
 mod alarm;
+mod connections;
 pub mod messages;
 mod probe;
+mod reports;
 mod tables;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
-use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::core::health::Reason;
-use crate::core::id::ContextId;
 use crate::core::lane::{Entered, Kept, Lane};
-use crate::core::line::{Entrant, Limits, PERMIT_LEASE_MS};
+use crate::core::line::{Entrant, PERMIT_LEASE_MS};
+use crate::core::socket::frame::Reason as Over;
 use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::{Failure, clock, random, settings, tasks};
 
+use connections::Connections;
 use messages::{Ask, Message, Reply, Seen, Target, Told};
 use tables::{BUSY_UNTIL, STATE, TARGET, Tables};
 
@@ -46,6 +49,12 @@ struct State {
     /// What the registry was not told yet.
     #[serde(default)]
     untold: Option<Reason>,
+    /// The service connects, and may be away so long.
+    #[serde(default)]
+    grace_ms: Option<u64>,
+    /// The service is no more; what it was given is finished.
+    #[serde(default)]
+    is_leaving: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +83,12 @@ struct Inner {
     watchers: RefCell<Vec<oneshot::Sender<Seen>>>,
     seen: RefCell<Option<Seen>>,
     untold: Cell<Option<Reason>>,
+    connections: Connections,
+    grace_ms: Cell<Option<u64>>,
+    is_leaving: Cell<bool>,
+    /// How much the service takes at once by its own limit.
+    most: Cell<Option<u64>>,
+    max_queue: Cell<u64>,
     alarm_at: Cell<Option<Timestamp>>,
     open_ms: u64,
 }
@@ -129,7 +144,8 @@ impl Inner {
             .as_ref()
             .map(|state| Identity { tenant: state.tenant.clone(), service: state.service.clone() })
             .filter(|identity| !identity.service.is_empty());
-        let State { kept, moved_at, probe_at, untold, .. } = known.unwrap_or_default();
+        let State { kept, moved_at, probe_at, untold, grace_ms, is_leaving, .. } = known.unwrap_or_default();
+        let connections = Connections::restore(state, &tables, grace_ms.unwrap_or_default(), now)?;
         // Whatever was given before this instance ends within a lease from now.
         let closed_until = busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
         let mut lane = Lane::restore(kept, now, closed_until, open_ms);
@@ -152,9 +168,15 @@ impl Inner {
             watchers: RefCell::default(),
             seen: RefCell::default(),
             untold: Cell::new(untold),
+            connections,
+            grace_ms: Cell::new(grace_ms),
+            is_leaving: Cell::new(is_leaving),
+            most: Cell::new(None),
+            max_queue: Cell::new(0),
             alarm_at: Cell::new(None),
             open_ms,
         };
+        inner.make_room();
         // The alarm on disk was set for what is due by what is on disk.
         inner.alarm_at.set(inner.due(now));
         Ok(inner)
@@ -177,12 +199,19 @@ impl Inner {
             self.moved_at.set(message.moved_at);
             self.lane.borrow_mut().start_anew();
             self.seen.take();
+            self.is_leaving.set(false);
+            if message.grace_ms != self.grace_ms.get() {
+                self.disconnect_all();
+                self.grace_ms.set(message.grace_ms);
+                self.connections.roster.borrow_mut().keep_for(message.grace_ms.unwrap_or_default());
+                self.keep()?;
+            }
         }
         if message.configured_at >= self.configured_at.get() {
             self.configured_at.set(message.configured_at);
-            let max_queue = message.max_queue;
-            let limits = message.max_concurrency.map(|max_concurrency| Limits { max_concurrency, max_queue });
-            self.lane.borrow_mut().limit(limits);
+            self.most.set(message.max_concurrency);
+            self.max_queue.set(message.max_queue);
+            self.make_room();
         }
         Ok(())
     }
@@ -231,6 +260,16 @@ impl Inner {
                 return Ok(Told::Beats { until });
             }
             Ask::Configure(target) => self.configure(target, now)?,
+            Ask::Connects => self.catch_up(now),
+            Ask::Hand { delivery, work } => return Ok(Told::Handed(self.hand(delivery, &work)?)),
+            Ask::Withdraw { context, cancelled } => {
+                let numbers = self.connections.roster.borrow().of_context(&context);
+                self.withdraw(&numbers, cancelled.then_some(Over::Cancelled))?;
+            }
+            Ask::Look => return Ok(Told::Seen(self.is_connected(now))),
+            Ask::Revoke { principal } => self.revoke(|viewer| viewer.principal == principal),
+            Ask::End(gone) => self.revoke_with(&gone),
+            Ask::Connect { .. } => return Err(Failure("a connection is opened otherwise".into())),
             Ask::Forget => self.forget()?,
             Ask::Check(_) => return Err(Failure("a probe has to be waited for".into())),
         }
@@ -238,6 +277,7 @@ impl Inner {
     }
 
     fn enter(&self, who: Entrant) -> Result<Entered, Failure> {
+        self.make_room();
         let entered = self.lane.borrow_mut().enter(who, clock::now(), random::number());
         if matches!(entered, Entered::Permit { probe: true, .. }) {
             // There is one probe, over a restart too.
@@ -246,39 +286,17 @@ impl Inner {
         Ok(entered)
     }
 
-    /// Asks for a permit and waits until there is one, or the wait is over.
-    async fn wait_for_turn(self: &Rc<Self>, who: Entrant, wait_ms: u64) -> Result<Entered, Failure> {
-        let context = who.context.clone();
-        let entered = self.enter(who)?;
-        if entered != Entered::Waiting {
-            return Ok(entered);
-        }
-        let (sender, receiver) = oneshot::channel();
-        self.waiters.borrow_mut().entry(context.to_string()).or_default().push(sender);
-        self.lane.borrow_mut().set_present(&context, true);
-        if self.settle() {
-            self.tell().await;
-        }
-        self.tick_soon();
-        match select(receiver, std::pin::pin!(clock::pause(wait_ms))).await {
-            Either::Left((Ok(entered), _)) => Ok(entered),
-            Either::Left((Err(_), _)) => Ok(Entered::Waiting),
-            Either::Right((_, mut receiver)) => {
-                // In the same turn as the end of the wait its turn may have come.
-                if let Ok(Some(entered)) = receiver.try_recv() {
-                    return Ok(entered);
-                }
-                drop(receiver);
-                self.stop_waiting(&context);
-                Ok(Entered::Waiting)
-            }
-        }
-    }
-
     /// After every change: wakes those whose turn it is, keeps what must be kept, and sets the alarm. True when the
     /// registry is to be told before anybody is answered.
     fn settle(self: &Rc<Self>) -> bool {
         let now = clock::now();
+        if self.is_leaving.get() && self.connections.roster.borrow().in_flight() == 0 {
+            if let Err(failure) = self.forget() {
+                alarm::warn("lane not forgotten", &failure);
+            }
+            return false;
+        }
+        self.make_room();
         let turns = self.lane.borrow_mut().turns(now);
         for (context, entered) in turns {
             self.take_turn(&context, entered);
@@ -303,33 +321,6 @@ impl Inner {
         tells
     }
 
-    /// One who waited does so no longer; the context has its place as long as anybody waits for it.
-    fn stop_waiting(&self, context: &ContextId) {
-        let mut all = self.waiters.borrow_mut();
-        if let Some(waiters) = all.get_mut(context.as_str()) {
-            waiters.retain(|waiter| !waiter.is_canceled());
-            if waiters.is_empty() {
-                all.remove(context.as_str());
-                self.lane.borrow_mut().set_present(context, false);
-            }
-        }
-    }
-
-    fn take_turn(&self, context: &ContextId, entered: Entered) {
-        let Some(mut waiters) = self.waiters.borrow_mut().remove(context.as_str()) else { return };
-        if !matches!(entered, Entered::Permit { .. }) {
-            for waiter in waiters {
-                // Who went away needs no word.
-                let _ = waiter.send(entered);
-            }
-            return;
-        }
-        // The newest makes the call: who asked before may be gone. The others are told that they wait, by the end of
-        // their channel, and ask again or hear from the store that somebody has begun. A permit whose taker went away
-        // comes back with its lease.
-        while waiters.pop().is_some_and(|waiter| waiter.send(entered).is_err()) {}
-    }
-
     /// Writes the lane's state.
     fn keep(&self) -> Result<(), Failure> {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
@@ -338,7 +329,8 @@ impl Inner {
         let kept = self.lane.borrow_mut().keep(clock::now());
         self.beat_kept.set(kept.evidence.beats_until().unwrap_or_default());
         let (moved_at, probe_at, untold) = (self.moved_at.get(), self.probe_at.get(), self.untold.get());
-        self.tables.put(STATE, &State { tenant, service, moved_at, kept, probe_at, untold })
+        let (grace_ms, is_leaving) = (self.grace_ms.get(), self.is_leaving.get());
+        self.tables.put(STATE, &State { tenant, service, moved_at, kept, probe_at, untold, grace_ms, is_leaving })
     }
 
     fn configure(&self, target: Target, now: Timestamp) -> Result<(), Failure> {
@@ -355,8 +347,16 @@ impl Inner {
         self.keep()
     }
 
-    /// The service is no more; nor is anything that was known of it.
+    /// The service is no more; nor is anything that was known of it, once what it was given is finished.
     fn forget(&self) -> Result<(), Failure> {
+        if self.connections.roster.borrow().in_flight() > 0 {
+            self.is_leaving.set(true);
+            return self.keep();
+        }
+        self.let_go();
+        self.grace_ms.set(None);
+        self.is_leaving.set(false);
+        self.make_room();
         let now = clock::now();
         *self.lane.borrow_mut() = Lane::restore(Kept::default(), now, Timestamp(0), self.open_ms);
         self.identity.take();

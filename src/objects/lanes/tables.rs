@@ -1,9 +1,10 @@
-//! A lane's one table: few rows, each written only when it says something new.
+//! A lane's tables: few rows, each written only when it says something new; and one for each delivery under way.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsValue;
 
+use crate::core::socket::roster::Delivery;
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
@@ -25,6 +26,10 @@ impl Tables {
             "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
             &[],
         )?;
+        sql.run(
+            "CREATE TABLE IF NOT EXISTS deliveries (number TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+            &[],
+        )?;
         Ok(Self(sql))
     }
 
@@ -43,7 +48,31 @@ impl Tables {
 
     pub fn forget_all(&self) -> Result<(), Failure> {
         self.0.delete_alarm();
-        self.0.run("DELETE FROM kept", &[])
+        self.0.run("DELETE FROM kept", &[])?;
+        self.0.run("DELETE FROM deliveries", &[])
+    }
+
+    /// What was handed over and is not known to have ended.
+    pub fn deliveries(&self) -> Result<Vec<Delivery>, Failure> {
+        let rows = self.0.rows("SELECT value FROM deliveries", &[])?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.text(0))
+            .map(|text| serde_json::from_str(&text))
+            .collect::<Result<_, _>>()?)
+    }
+
+    pub fn put_delivery(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let (number, text) = (delivery.number(), serde_json::to_string(delivery)?);
+        self.0.run(
+            "INSERT INTO deliveries (number, value) VALUES (?, ?) \
+             ON CONFLICT (number) DO UPDATE SET value = excluded.value",
+            &[(&number).into(), (&text).into()],
+        )
+    }
+
+    pub fn drop_delivery(&self, number: &str) -> Result<(), Failure> {
+        self.0.run("DELETE FROM deliveries WHERE number = ?", &[number.into()])
     }
 
     pub fn set_alarm(&self, at: Timestamp) {

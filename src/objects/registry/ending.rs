@@ -12,10 +12,12 @@ use crate::core::oauth::client::{SELF_REGISTERED, client_id};
 use crate::core::permission::allows;
 use crate::core::role::{self, Role};
 use crate::objects::events::messages::{Ask, Gone, Reply as Told};
+use crate::objects::lanes::messages::Ask as Lane;
+use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind as Object};
 use crate::platform::{Failure, log};
 
-use super::messages::{Condition, Kept, Kind, Reply};
+use super::messages::{Condition, Kept, Kind, Registered, Reply};
 use super::{Inner, PUSH_PATIENCE_MS};
 
 /// Hubs told at a time.
@@ -25,21 +27,21 @@ fn read<T: DeserializeOwned>(document: Option<&RawValue>) -> Option<T> {
     serde_json::from_str(document?.get()).ok()
 }
 
-/// What a socket may need.
+/// What a socket of the hub may need.
 const NEEDED: [&str; 3] = ["events:read", "contexts:read", "contexts:read:*"];
 
-/// What of it a role grants.
-fn granted(id: &str, document: Option<&RawValue>) -> [bool; 3] {
+/// What a role grants of what is needed.
+fn granted(id: &str, document: Option<&RawValue>, needed: &[String]) -> Vec<bool> {
     let shipped = role::shipped(id).map(|role| role.permissions).unwrap_or_default();
     let own = read::<Role>(document).map(|role| role.permissions).unwrap_or_default();
     let all: Vec<String> = shipped.iter().map(ToString::to_string).chain(own).collect();
-    NEEDED.map(|permission| allows(&all, permission))
+    needed.iter().map(|permission| allows(&all, permission)).collect()
 }
 
-/// What of it a role granted before, and does not any more.
-fn lost(id: &str, before: Option<&RawValue>, after: Option<&RawValue>) -> Vec<String> {
-    let each = NEEDED.into_iter().zip(granted(id, before)).zip(granted(id, after));
-    each.filter(|((_, was), is)| *was && !is).map(|((permission, _), _)| permission.into()).collect()
+/// What a role granted of it before, and does not any more.
+fn lost(id: &str, before: Option<&RawValue>, after: Option<&RawValue>, needed: &[String]) -> Vec<String> {
+    let each = needed.iter().zip(granted(id, before, needed)).zip(granted(id, after, needed));
+    each.filter(|((_, was), is)| *was && !is).map(|((permission, _), _)| permission.clone()).collect()
 }
 
 impl Inner {
@@ -86,7 +88,10 @@ impl Inner {
         }
         match kind {
             Kind::Role => {
-                let lost = lost(id, before, after);
+                let connecting = self.connecting(&self.tenant()).await;
+                let connect = connecting.iter().map(|one| format!("services:connect:{}", one.service.id));
+                let needed: Vec<String> = NEEDED.iter().map(ToString::to_string).chain(connect).collect();
+                let lost = lost(id, before, after, &needed);
                 if !lost.is_empty() {
                     self.tell_end(&[self.tenant()], Gone::Permissions { role: id.into(), lost }).await;
                 }
@@ -124,8 +129,25 @@ impl Inner {
         Ok(std::iter::once(self.tenant()).chain(others).collect())
     }
 
-    /// A hub that does not hear of it keeps such sockets until their credentials end by themselves.
+    /// The services of a tenant that connect.
+    pub(super) async fn connecting(&self, tenant: &str) -> Vec<Registered> {
+        let connects = |one: &Registered| one.service.transport.connects();
+        if tenant == self.tenant() {
+            return self.tables.services().unwrap_or_default().into_iter().filter(connects).collect();
+        }
+        let Ok(snapshot) = snapshot::any(tenant).await else { return Vec::new() };
+        snapshot.services.iter().map(|entry| entry.registered.clone()).filter(connects).collect()
+    }
+
+    /// Tells the lanes of services that connect whose connections end.
+    pub(super) async fn tell_lanes(&self, tenant: &str, ask: impl Fn() -> Lane) {
+        let connecting = self.connecting(tenant).await;
+        join_all(connecting.iter().map(|one| self.tell_lane(tenant, one, ask()))).await;
+    }
+
+    /// A hub or a lane that does not hear of it keeps such sockets until their credentials end by themselves.
     pub(super) async fn tell_end(&self, tenants: &[String], gone: Gone) {
+        join_all(tenants.iter().map(|tenant| self.tell_lanes(tenant, || Lane::End(gone.clone())))).await;
         let ask = &Ask::End(gone);
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| async move {

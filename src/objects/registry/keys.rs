@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::core::audit::By;
 use crate::core::event::RegistryEvent;
 use crate::core::json::Fault;
-use crate::objects::events;
+use crate::objects::{events, lanes};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log};
 
@@ -91,7 +91,9 @@ impl Inner {
     }
 
     pub(super) async fn close_sockets_of(&self, id: &str) {
-        let revoke = events::messages::Ask::Revoke { principal: format!("key:{id}") };
+        let principal = format!("key:{id}");
+        self.tell_lanes(&self.tenant(), || lanes::messages::Ask::Revoke { principal: principal.clone() }).await;
+        let revoke = events::messages::Ask::Revoke { principal };
         let told: Result<events::messages::Reply, _> =
             objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
         if let Err(failure) = told {

@@ -21,7 +21,7 @@ use super::{Inner, PUSH_PATIENCE_MS};
 
 /// Whether a service's lane has something to do or to keep without being asked.
 pub(super) fn needs_lane(service: &Service) -> bool {
-    service.health.is_some() || service.limits.max_concurrency.is_some()
+    service.health.is_some() || service.limits.max_concurrency.is_some() || service.transport.connects()
 }
 
 /// What a service's lane is told by its registry.
@@ -34,6 +34,7 @@ fn message(tenant: &str, registered: &Registered, ask: messages::Ask) -> message
         moved_at: registered.moved_at,
         max_concurrency: limits.max_concurrency,
         max_queue: limits.max_queue,
+        grace_ms: registered.service.transport.grace_ms(),
         ask,
     }
 }
@@ -75,13 +76,16 @@ impl Inner {
 
     /// Tells a service's lane how it is configured now; waits for it. What fails is done again by the sweep.
     pub(super) async fn configure_lane(&self, registered: &Registered) {
-        let Some(target) = target(registered) else { return };
-        self.tell_lane(registered, messages::Ask::Configure(target)).await;
+        let ask = match target(registered) {
+            Some(target) => messages::Ask::Configure(target),
+            None if registered.service.transport.connects() => messages::Ask::Connects,
+            None => return,
+        };
+        self.tell_lane(&self.tenant(), registered, ask).await;
     }
 
-    async fn tell_lane(&self, registered: &Registered, ask: messages::Ask) {
-        let tenant = self.tenant();
-        let message = message(&tenant, registered, ask);
+    pub(super) async fn tell_lane(&self, tenant: &str, registered: &Registered, ask: messages::Ask) {
+        let message = message(tenant, registered, ask);
         let name = format!("{tenant}/{}", registered.service.id);
         let told: Result<messages::Reply, _> = objects::send(Kind::Lanes, &name, "", &message, PUSH_PATIENCE_MS).await;
         if let Err(failure) = told {
@@ -92,13 +96,14 @@ impl Inner {
 
     /// Lets the lane of a service that is no more end.
     pub(super) async fn forget_lane(&self, registered: &Registered) {
-        self.tell_lane(registered, messages::Ask::Forget).await;
+        self.tell_lane(&self.tenant(), registered, messages::Ask::Forget).await;
     }
 
-    /// Tells every lane that probes by itself, in case it was not told or its alarm is dead.
+    /// Tells every lane that probes by itself or has connections, in case it was not told or its alarm is dead.
     pub(super) async fn sweep_lanes(&self) {
         let Ok(services) = self.tables.services() else { return };
-        let pushes = services.iter().filter(|one| one.service.health.is_some()).map(|one| self.configure_lane(one));
+        let by_itself = |service: &Service| service.health.is_some() || service.transport.connects();
+        let pushes = services.iter().filter(|one| by_itself(&one.service)).map(|one| self.configure_lane(one));
         join_all(pushes).await;
     }
 }

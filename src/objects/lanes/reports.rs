@@ -1,0 +1,126 @@
+//! What connections report of deliveries, on its way to the contexts' stores.
+
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use crate::core::capability::Capability;
+use crate::core::context::Report;
+use crate::core::sample::Sample;
+use crate::core::socket::frame::Told as Saying;
+use crate::core::socket::roster::Delivery;
+use crate::core::upstream::{self, Answer};
+use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
+use crate::objects::registry::snapshot;
+use crate::platform::objects::{self, Kind};
+use crate::platform::{Failure, clock, random, tasks};
+
+use super::alarm::warn;
+use super::connections::TRY_AGAIN;
+use super::{Identity, Inner};
+
+/// How long a store may take, in milliseconds.
+const PATIENCE_MS: u64 = 5_000;
+/// Times a store is told, with longer and longer pauses.
+const TRIES: u32 = 6;
+const FIRST_PAUSE_MS: u64 = 200;
+
+impl Inner {
+    /// How an attempt ended, or what it needs to go on.
+    pub(super) fn take_outcome(self: &Rc<Self>, slot: u32, number: &str, body: String) {
+        let Some(delivery) = self.connections.roster.borrow().find(number).cloned() else {
+            return self.connections.tell(slot, &Saying::Done { delivery: number, late: true });
+        };
+        let answer =
+            Answer::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body: body.into() };
+        let inner = self.clone();
+        tasks::spawn(async move {
+            let number = delivery.number();
+            match inner.end(delivery, answer).await {
+                Ok(counts) => inner.connections.tell(slot, &Saying::Done { delivery: &number, late: !counts }),
+                // It has it still, and reports it again when it is back.
+                Err(failure) => {
+                    warn("outcome not told", &failure);
+                    inner.hang_up(&[slot], TRY_AGAIN, "what was reported could not be stored: connect again");
+                }
+            }
+            inner.settle_and_tell();
+        });
+    }
+
+    /// Nobody came back with it in time.
+    pub(super) fn give_up(self: &Rc<Self>, delivery: Delivery) {
+        let inner = self.clone();
+        tasks::spawn(async move {
+            // What could not be told is given up again.
+            if let Err(failure) = inner.end(delivery, Answer::Lost).await {
+                warn("outcome not told", &failure);
+            }
+            inner.settle_and_tell();
+        });
+    }
+
+    /// Tells the context's store how an attempt ended, and takes it off the list; false when it was over already.
+    async fn end(&self, delivery: Delivery, answer: Answer) -> Result<bool, Failure> {
+        let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
+            return Err(Failure("a lane of no service".into()));
+        };
+        let snapshot = snapshot::any(&tenant).await?;
+        let schema = snapshot.service(&service).and_then(|entry| {
+            let offers = &entry.service().capabilities;
+            let is_it = |offer: &Capability| (&offer.name, &offer.version) == (&delivery.capability, &delivery.version);
+            entry.output(offers.iter().position(is_it)?)
+        });
+        let verdict = upstream::read(&service, answer, schema);
+        let now = clock::now();
+        let report = Report {
+            lease: delivery.lease,
+            service,
+            started_at: delivery.handed_at,
+            ended_at: now,
+            status_code: None,
+            outcome: verdict.outcome,
+        };
+        let sample = Sample::of(&report);
+        let say = Say::Outcome { outcome: report.outcome, result: verdict.result };
+        let counts = self.call_back(&tenant, &delivery, say).await?;
+        self.withdraw(&[delivery.number()], None)?;
+        if counts {
+            self.lane.borrow_mut().report(0, sample, clock::now(), random::number());
+        }
+        Ok(counts)
+    }
+
+    async fn call_back(&self, tenant: &str, delivery: &Delivery, say: Say) -> Result<bool, Failure> {
+        let store = delivery.context.store().ok_or_else(|| Failure("a context without a store".into()))?;
+        let ask = Ask::CallBack { id: delivery.context.clone(), lease: delivery.lease, say };
+        let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
+        let mut tries = 0;
+        loop {
+            match objects::send::<_, Reply>(Kind::Contexts, &name, "", &message, PATIENCE_MS).await {
+                Ok(Reply::CalledBack { counts, .. }) => return Ok(counts),
+                // There is no such context.
+                Ok(_) => return Ok(false),
+                Err(failure) if tries + 1 == TRIES => return Err(failure),
+                Err(_) => {
+                    clock::pause(FIRST_PAUSE_MS << tries).await;
+                    tries += 1;
+                }
+            }
+        }
+    }
+
+    /// How far it is. What is lost of it is no loss.
+    pub(super) fn take_progress(self: &Rc<Self>, number: &str, progress: String) {
+        let Some(delivery) = self.connections.roster.borrow().find(number).cloned() else { return };
+        let inner = self.clone();
+        tasks::spawn(async move {
+            let Some(Identity { tenant, .. }) = inner.identity.borrow().clone() else { return };
+            let Ok(progress) = RawValue::from_string(progress) else { return };
+            let say = Say::Beat { lease_ms: None, progress: Some(progress) };
+            if let Err(failure) = inner.call_back(&tenant, &delivery, say).await {
+                warn("progress not told", &failure);
+            }
+        });
+    }
+}

@@ -1,0 +1,86 @@
+//! `transport.kind: "socket"`: a service that connects to the gateway takes its work over its connection.
+//!
+//! The work is handed to the service's lane, where the connections are, and the attempt is the service's from then on,
+//! as if it had answered 202: nobody waits anywhere until it reports. It is not signed: whoever reads it has opened the
+//! connection to the gateway's own address and shown a key there.
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::core::socket::roster::Delivery;
+use crate::core::time::Timestamp;
+use crate::core::upstream::Answer;
+use crate::execution::lanes;
+use crate::objects::registry::snapshot::Entry;
+use crate::platform::{clock, log};
+
+use super::Order;
+
+/// How long an attempt looks for a connection when the one that had room dropped meanwhile, in milliseconds.
+const PATIENCE_MS: u64 = 15_000;
+const PAUSE_MS: u64 = 250;
+/// Times the lane is asked; asked twice it hands over once.
+const TRIES: u32 = 4;
+
+#[derive(Serialize)]
+struct Work<'a> {
+    context_id: &'a str,
+    capability: &'a str,
+    version: String,
+    parameters: &'a RawValue,
+    attempt: u64,
+    deadline: String,
+    callback_url: &'a str,
+    traceparent: String,
+    /// The answer to what the service asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a RawValue>,
+}
+
+/// Hands the work over, to whoever has room for it.
+pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> Answer {
+    let admission = &order.work.admission;
+    let work = Work {
+        context_id: admission.id.as_str(),
+        capability: &admission.capability,
+        version: admission.version.to_string(),
+        parameters: &order.work.parameters,
+        attempt: order.work.attempt,
+        deadline: admission.expires_at.text(),
+        callback_url: &order.callback_url,
+        traceparent: order.trace.header(),
+        input: order.work.input.as_deref(),
+    };
+    let Ok(work) = to_raw_value(&work) else { return Answer::Refused };
+    let delivery = Delivery {
+        context: admission.id.clone(),
+        lease: order.work.lease,
+        capability: admission.capability.clone(),
+        version: admission.version.clone(),
+        deadline: admission.expires_at,
+        handed_at: Timestamp::default(),
+        connection: String::new(),
+    };
+    let until = order.now.plus_ms(PATIENCE_MS);
+    let mut failures = 0;
+    loop {
+        let now = clock::now();
+        if now >= admission.expires_at {
+            return Answer::TimedOut { deadline: true };
+        }
+        match lanes::hand(tenant, entry, &delivery, &work).await {
+            Ok(true) => return Answer::TakenOn,
+            Ok(false) if now >= until => return Answer::Refused,
+            Ok(false) => {}
+            Err(failure) => {
+                log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
+                failures += 1;
+                // It may have been handed over, and the reply be lost.
+                if failures == TRIES {
+                    return Answer::Lost;
+                }
+            }
+        }
+        clock::pause(PAUSE_MS).await;
+    }
+}

@@ -1,0 +1,366 @@
+// Services that connect: a WebSocket on which a service takes its work, whatever becomes of it and of the gateway.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { accepted, create, ended, eventually, makeKey, pointers, refused, register } from "./support/arrange.ts";
+import { type Connection, connect, connecting } from "./support/connection.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { UpgradeRefused } from "./support/socket.ts";
+
+let gateway: Gateway;
+before(async () => {
+  gateway = await startGateway();
+});
+after(async () => {
+  await gateway?.stop();
+});
+
+const waits = { headers: { prefer: "wait=30" } };
+
+/** Registers a service that connects, with one capability of its own name; gives a key for it. */
+async function made(id: string, capability: object = {}, more: object = {}): Promise<string> {
+  await register(gateway, id, connecting([{ name: id, ...capability }], more));
+  return (await makeKey(gateway, "service", [`services:connect:${id}`])).secret;
+}
+
+const ask = (capability: string, parameters: object = {}, more: object = {}) =>
+  create(gateway, { capability, parameters, ...more }, waits);
+
+const status = async (id: string) => (await gateway.request("GET", `/v1/services/${id}`)).json.status;
+
+/** Answers work with its parameters until told otherwise. */
+function echoes(connection: Connection) {
+  connection.onWork = ({ delivery, work }) => connection.send({ type: "result", delivery, result: work.parameters });
+}
+
+test("a_service_takes_its_work_over_the_connection_it_opened", async () => {
+  const key = await made("taken");
+  const connection = await connect(gateway, "taken", key);
+  const welcome = await connection.next("welcome");
+  assert.deepEqual([welcome.service, welcome.grace_seconds, welcome.ping_seconds], ["taken", 2, 20]);
+  connection.ready(4);
+  const asked = ask("taken", { text: "hi" });
+  const { delivery, work } = await connection.next("work");
+  assert.deepEqual([work.capability, work.version, work.parameters, work.attempt], ["taken", "1.0.0", { text: "hi" }, 1]);
+  assert.match(work.callback_url, /\/v1\/callbacks\//);
+  assert.match(work.traceparent, /^00-/);
+  assert.ok(Date.parse(work.deadline) > Date.now());
+  connection.send({ type: "result", delivery, result: { done: true } });
+  const { json } = await asked;
+  assert.deepEqual([json.status, json.result, json.id], ["completed", { done: true }, work.context_id]);
+  assert.deepEqual(json.attempts.map((one: any) => [one.service, one.outcome, one.status_code]), [["taken", "succeeded", null]]);
+  assert.deepEqual(await connection.next("done"), { type: "done", delivery, late: false });
+  // Said once more, because the first word of it was lost.
+  connection.send({ type: "result", delivery, result: { done: true } });
+  assert.deepEqual(await connection.next("done"), { type: "done", delivery, late: true });
+  connection.close();
+});
+
+test("what_is_asked_before_anybody_connects_waits_in_line", async () => {
+  const key = await made("early", { timeout_seconds: 60 });
+  const waited = ask("early", { n: 1 });
+  const { id } = await accepted(gateway, { capability: "early", parameters: { n: 2 } });
+  await eventually(async () => (await status("early")) === "offline");
+  await pause(300);
+  const connection = await connect(gateway, "early", key);
+  echoes(connection);
+  const began = Date.now();
+  connection.ready(1);
+  assert.equal((await waited).json.status, "completed");
+  assert.equal((await ended(gateway, id, 20)).status, "completed");
+  assert.ok(Date.now() - began < 15_000);
+  await eventually(async () => (await status("early")) === "online");
+  connection.close();
+  await eventually(async () => (await status("early")) === "offline");
+});
+
+test("who_waits_for_nobody_ends_at_its_deadline", async () => {
+  await made("nobody");
+  const { json } = await ask("nobody", {}, { timeout_seconds: 2 });
+  assert.deepEqual([json.status, json.error.code], ["timed_out", "deadline_exceeded"]);
+});
+
+test("work_goes_to_who_has_room_and_never_beyond_a_credit", async () => {
+  const key = await made("shared", { timeout_seconds: 60 });
+  const connections = await Promise.all([connect(gateway, "shared", key), connect(gateway, "shared", key)]);
+  const most = [0, 0];
+  const inFlight = [0, 0];
+  for (const [at, connection] of connections.entries()) {
+    connection.onWork = async ({ delivery, work }) => {
+      inFlight[at]! += 1;
+      most[at] = Math.max(most[at]!, inFlight[at]!);
+      await pause(20);
+      inFlight[at]! -= 1;
+      connection.send({ type: "result", delivery, result: work.parameters });
+    };
+    connection.ready(at === 0 ? 1 : 3);
+  }
+  const answers = await Promise.all(Array.from({ length: 60 }, (_, n) => ask("shared", { n })));
+  for (const { json } of answers) assert.equal(json.status, "completed", JSON.stringify(json.error));
+  assert.ok(most[0]! <= 1 && most[1]! <= 3, String(most));
+  assert.ok(most[0]! === 1 && most[1]! > 1, String(most));
+  for (const connection of connections) connection.close();
+});
+
+test("the_limit_of_the_service_counts_over_all_its_connections", async () => {
+  const key = await made("limited", { timeout_seconds: 60 }, { limits: { max_concurrency: 2 } });
+  const connection = await connect(gateway, "limited", key);
+  let [most, inFlight] = [0, 0];
+  connection.onWork = async ({ delivery }) => {
+    most = Math.max(most, (inFlight += 1));
+    await pause(20);
+    inFlight -= 1;
+    connection.send({ type: "result", delivery, result: null });
+  };
+  connection.ready(10);
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => ask("limited", { n })));
+  assert.deepEqual([...new Set(answers.map(({ json }) => json.status))], ["completed"]);
+  assert.equal(most, 2);
+  connection.close();
+});
+
+test("an_error_is_retried_only_where_that_is_safe", async () => {
+  const key = await made("failing");
+  const safe = await made("failing-safe", { idempotent: true });
+  const [one, other] = [await connect(gateway, "failing", key), await connect(gateway, "failing-safe", safe)];
+  for (const connection of [one, other]) {
+    connection.onWork = ({ delivery, work }) => {
+      if (work.attempt > 1) return connection.send({ type: "result", delivery, result: work.attempt });
+      connection.send({ type: "error", delivery, error: { code: "busy", message: "Not now.", retryable: true } });
+    };
+    connection.ready(1);
+  }
+  const { json: failed } = await ask("failing");
+  assert.deepEqual([failed.status, failed.error.code, failed.error.message], ["failed", "upstream_error", "Not now."]);
+  const { json: again } = await ask("failing-safe");
+  assert.deepEqual([again.status, again.result], ["completed", 2]);
+  one.close();
+  other.close();
+});
+
+test("a_result_is_held_against_the_schema_it_was_promised_by", async () => {
+  const key = await made("typed", { output_schema: { type: "object", required: ["words"] } });
+  const connection = await connect(gateway, "typed", key);
+  connection.onWork = ({ delivery }) => connection.send({ type: "result", delivery, result: { letters: 1 } });
+  connection.ready(1);
+  const { json } = await ask("typed");
+  assert.deepEqual([json.status, json.error.code], ["failed", "upstream_invalid_response"]);
+  connection.close();
+});
+
+test("progress_is_told_and_input_is_asked_for", async () => {
+  const key = await made("asking", { timeout_seconds: 60 });
+  const connection = await connect(gateway, "asking", key);
+  connection.ready(1);
+  const { id } = await accepted(gateway, { capability: "asking" });
+  const first = await connection.next("work");
+  connection.send({ type: "progress", delivery: first.delivery, progress: { percent: 40 } });
+  const told = await eventually(async () => {
+    const { json } = await gateway.request("GET", `/v1/contexts/${id}`);
+    return json.progress && json;
+  });
+  assert.deepEqual([told.status, told.progress.data], ["executing", { percent: 40 }]);
+  connection.send({ type: "ask", delivery: first.delivery, input_required: { message: "Whom?", schema: { type: "string" } } });
+  await connection.next("done");
+  const answered = await gateway.request("POST", `/v1/contexts/${id}/input`, {
+    body: { input: "Ada" },
+    headers: { prefer: "respond-async" },
+  });
+  assert.equal(answered.status, 202, answered.text);
+  const { delivery, work } = await connection.next("work");
+  assert.equal(work.input, "Ada");
+  assert.notEqual(delivery, first.delivery);
+  connection.send({ type: "result", delivery, result: `Hello, ${work.input}!` });
+  assert.equal((await ended(gateway, id)).result, "Hello, Ada!");
+  connection.close();
+});
+
+test("cancelling_a_context_reaches_who_works_on_it", async () => {
+  const key = await made("stopped", { timeout_seconds: 60 });
+  const connection = await connect(gateway, "stopped", key);
+  connection.ready(1);
+  const { id } = await accepted(gateway, { capability: "stopped" });
+  const { delivery } = await connection.next("work");
+  await eventually(async () => {
+    const cancelled = await gateway.request("POST", `/v1/contexts/${id}/cancel`);
+    return cancelled.status === 200 || cancelled.status === 409;
+  });
+  assert.deepEqual(await connection.next("cancel"), { type: "cancel", delivery, reason: "cancelled" });
+  // It has room again.
+  echoes(connection);
+  assert.equal((await ask("stopped")).json.status, "completed");
+  connection.close();
+});
+
+test("an_end_by_the_callback_url_makes_room_too", async () => {
+  const key = await made("calling");
+  const connection = await connect(gateway, "calling", key);
+  connection.ready(1);
+  const asked = ask("calling");
+  const { work } = await connection.next("work");
+  const called = await gateway.request("POST", new URL(work.callback_url).pathname, { key: null, body: { result: 1 } });
+  assert.equal(called.status, 200, called.text);
+  assert.equal((await asked).json.result, 1);
+  echoes(connection);
+  assert.equal((await ask("calling", { n: 2 })).json.status, "completed");
+  connection.close();
+});
+
+test("a_connection_that_comes_back_in_time_loses_nothing", async () => {
+  const key = await made("resumed", { timeout_seconds: 60 }, { transport: { kind: "socket", grace_seconds: 30 } });
+  const first = await connect(gateway, "resumed", key);
+  first.ready(2);
+  const asked = [ask("resumed", { n: 1 }), ask("resumed", { n: 2 })];
+  const works = [await first.next("work"), await first.next("work")];
+  first.terminate();
+  const second = await connect(gateway, "resumed", key);
+  second.ready(2, [...works.map(({ delivery }) => delivery), "ctx_unknown.1"]);
+  assert.deepEqual(await second.next("cancel"), { type: "cancel", delivery: "ctx_unknown.1", reason: "over" });
+  for (const { delivery, work } of works) second.send({ type: "result", delivery, result: work.parameters.n });
+  assert.deepEqual((await Promise.all(asked)).map(({ json }) => [json.result, json.attempts.length]), [[1, 1], [2, 1]]);
+  second.close();
+});
+
+test("what_a_connection_took_with_it_is_unknown_unless_it_may_be_tried_again", async () => {
+  const retry = { max_attempts: 5, base_ms: 1, cap_ms: 10 };
+  const key = await made("lost", { timeout_seconds: 60 }, { retry });
+  const safe = await made("lost-safe", { timeout_seconds: 60, idempotent: true }, { retry });
+  const [one, other] = [await connect(gateway, "lost", key), await connect(gateway, "lost-safe", safe)];
+  one.ready(1);
+  other.ready(1);
+  const asked = [ask("lost"), ask("lost-safe", { n: 7 })];
+  await Promise.all([one.next("work"), other.next("work")]);
+  one.terminate();
+  other.terminate();
+  const [again, safely] = [await connect(gateway, "lost", key), await connect(gateway, "lost-safe", safe)];
+  echoes(again);
+  echoes(safely);
+  again.ready(1);
+  safely.ready(1);
+  const [unknown, tried] = (await Promise.all(asked)).map(({ json }) => json) as [any, any];
+  assert.deepEqual([unknown.status, unknown.error.code, again.count("work")], ["failed", "outcome_unknown", 0]);
+  assert.deepEqual([tried.status, tried.result, tried.attempts.length], ["completed", { n: 7 }, 2]);
+  again.close();
+  safely.close();
+});
+
+test("connections_outlive_the_lane_that_holds_them", async () => {
+  const key = await made("asleep", { timeout_seconds: 60 });
+  const connection = await connect(gateway, "asleep", key);
+  connection.ready(2);
+  const asked = ask("asleep", { n: 1 });
+  const { delivery } = await connection.next("work");
+  await gateway.evict("ServiceLane", "default/asleep");
+  // It knows its connection, the credit, and what is out.
+  const second = ask("asleep", { n: 2 });
+  const next = await connection.next("work");
+  connection.send({ type: "result", delivery, result: 1 });
+  connection.send({ type: "result", delivery: next.delivery, result: 2 });
+  assert.deepEqual((await Promise.all([asked, second])).map(({ json }) => json.result), [1, 2]);
+  connection.close();
+});
+
+test("a_lane_that_loses_its_connections_with_all_it_knew_takes_up_what_was_out", async () => {
+  const key = await made("redeployed", { timeout_seconds: 60 }, { transport: { kind: "socket", grace_seconds: 30 } });
+  const connection = await connect(gateway, "redeployed", key);
+  connection.ready(1);
+  const asked = ask("redeployed");
+  const { delivery } = await connection.next("work");
+  await gateway.evict("ServiceLane", "default/redeployed", { webSockets: "close" });
+  await connection.closed;
+  const again = await connect(gateway, "redeployed", key);
+  again.ready(1, [delivery]);
+  again.send({ type: "result", delivery, result: "kept" });
+  assert.deepEqual(await again.next("done"), { type: "done", delivery, late: false });
+  assert.equal((await asked).json.result, "kept");
+  again.close();
+});
+
+test("revoking_a_key_ends_its_connections", async () => {
+  await register(gateway, "revoked", connecting([{ name: "revoked" }]));
+  const key = await makeKey(gateway, "service", ["services:connect:revoked"]);
+  const connection = await connect(gateway, "revoked", key.secret);
+  connection.ready(1);
+  const answer = await gateway.request("DELETE", `/v1/keys/${key.id}`);
+  assert.equal(answer.status, 204, answer.text);
+  assert.equal((await connection.closed).code, 4401);
+  await assert.rejects(connect(gateway, "revoked", key.secret), (error) => error instanceof UpgradeRefused && error.status === 401);
+});
+
+test("a_role_that_loses_the_permission_ends_connections_too", async () => {
+  await register(gateway, "demoted", connecting([{ name: "demoted" }]));
+  const role = { permissions: ["services:connect:demoted"] };
+  assert.equal((await gateway.request("PUT", "/v1/roles/connector", { body: role })).status, 201);
+  const { secret } = await makeKey(gateway, "connector");
+  const connection = await connect(gateway, "demoted", secret);
+  connection.ready(1);
+  const changed = await gateway.request("PUT", "/v1/roles/connector", { body: { permissions: [] }, headers: { "if-match": "*" } });
+  assert.equal(changed.status, 200, changed.text);
+  assert.equal((await connection.closed).code, 4401);
+});
+
+test("a_service_that_is_deleted_finishes_what_it_has", async () => {
+  const key = await made("deleted", { timeout_seconds: 60 });
+  const connection = await connect(gateway, "deleted", key);
+  connection.ready(1);
+  const asked = ask("deleted");
+  const { delivery } = await connection.next("work");
+  assert.equal((await gateway.request("DELETE", "/v1/services/deleted", { headers: { "if-match": "*" } })).status, 204);
+  connection.send({ type: "result", delivery, result: "finished" });
+  assert.equal((await asked).json.result, "finished");
+  assert.equal((await connection.closed).code, 4404);
+});
+
+test("who_may_not_connect_is_told_so", async () => {
+  const key = await made("guarded");
+  const other = await made("guarded-other");
+  const refusal = async (service: string, secret: string | null, protocols?: string[]) => {
+    const error = await connect(gateway, service, secret, protocols).then(() => undefined, (error: unknown) => error);
+    assert.ok(error instanceof UpgradeRefused, String(error));
+    return [error.status, error.json.code];
+  };
+  assert.deepEqual(await refusal("guarded", other), [403, "permission_denied"]);
+  assert.deepEqual(await refusal("guarded", null), [401, "unauthenticated"]);
+  assert.deepEqual(await refusal("guarded", key, ["other"]), [400, "invalid_request"]);
+  assert.deepEqual(await refusal("guarded", key, []), [400, "invalid_request"]);
+  refused(await gateway.request("GET", "/v1/services/guarded/connect", { key }), 426, "upgrade_required");
+  refused(await gateway.request("GET", "/v1/services/unheard-of/connect"), 404, "not_found");
+  const called = { name: "Called", type: "tool", transport: { kind: "http", url: "http://127.0.0.1:9/" }, capabilities: [{ name: "called" }] };
+  await register(gateway, "called", called);
+  refused(await gateway.request("GET", "/v1/services/called/connect"), 409, "conflict");
+});
+
+test("what_has_no_use_for_a_service_that_connects_is_refused", async () => {
+  const document = connecting([{ name: "odd" }], {
+    credentials: { header: "Authorization", value: "x" },
+    health: { path: "/" },
+    transport: { kind: "socket", url: "https://example.com/", grace_seconds: 301 },
+  });
+  const answer = await gateway.request("PUT", "/v1/services/odd", { body: document });
+  const found = pointers(refused(answer, 422, "validation_failed"));
+  assert.deepEqual(found, ["#/credentials", "#/health", "#/transport/grace_seconds", "#/transport/url"]);
+});
+
+test("a_message_that_cannot_be_read_is_told_and_one_that_is_too_large_ends_the_connection", async () => {
+  const key = await made("garbled");
+  const connection = await connect(gateway, "garbled", key);
+  connection.send("{");
+  assert.equal((await connection.next("fault")).errors.length, 1);
+  connection.send({ type: "ready", credit: -1 });
+  assert.deepEqual((await connection.next("fault")).errors.map((fault: any) => fault.pointer), ["#/credit"]);
+  connection.send("ping");
+  await connection.ponged;
+  connection.send({ type: "result", delivery: "x", result: "x".repeat(1024 * 1024) });
+  assert.equal((await connection.closed).code, 1009);
+});
+
+test("a_connection_says_how_it_is_and_a_check_sees_whether_there_is_one", async () => {
+  const key = await made("checked");
+  const check = async () => (await gateway.request("POST", "/v1/services/checked/check")).json;
+  assert.deepEqual([(await check()).healthy, (await check()).error], [false, "not_connected"]);
+  const connection = await connect(gateway, "checked", key);
+  assert.deepEqual([(await check()).healthy, (await check()).error], [true, null]);
+  connection.send({ type: "status", status: "degraded" });
+  await eventually(async () => (await status("checked")) === "degraded", 10_000);
+  connection.close();
+});

@@ -1,0 +1,118 @@
+// A service that connects, as tests steer it: it says what it is told to, and remembers what it heard.
+import WebSocket from "ws";
+import type { Capability } from "./arrange.ts";
+import { Contract } from "./contract.ts";
+import type { Gateway } from "./gateway.ts";
+import { UpgradeRefused } from "./socket.ts";
+
+export const SUBPROTOCOL = "narthex.service.v1";
+
+export type Connection = {
+  /** Everything heard so far, parsed. */
+  messages: any[];
+  /** The first message of this type after the one this gave last, waited for. */
+  next(type: string, timeoutMs?: number): Promise<any>;
+  count(type: string): number;
+  /** What is done with work from now on, and with what came before. */
+  onWork: (message: { delivery: string; work: any }) => unknown;
+  ready(credit: number, resume?: string[]): void;
+  /** A string goes out as it is. */
+  send(message: unknown): void;
+  close(): void;
+  /** As when the process is killed: without a word. */
+  terminate(): void;
+  closed: Promise<{ code: number; reason: string }>;
+  /** A `ping` was answered. */
+  ponged: Promise<void>;
+};
+
+/** The document of a service that connects. */
+export const connecting = (capabilities: Capability[], more: object = {}) => ({
+  name: "A service that connects",
+  type: "tool",
+  transport: { kind: "socket", grace_seconds: 2 },
+  capabilities,
+  retry: { max_attempts: 3, base_ms: 1, cap_ms: 10 },
+  ...more,
+});
+
+/** Opens a connection; rejects with `UpgradeRefused` when the gateway does not want it. */
+export async function connect(
+  gateway: Pick<Gateway, "url">,
+  service: string,
+  key: string | null,
+  protocols: string[] = [SUBPROTOCOL],
+): Promise<Connection> {
+  const url = `${gateway.url.replace(/^http/, "ws")}/v1/services/${service}/connect`;
+  const headers = key === null ? {} : { authorization: `Bearer ${key}` };
+  const socket = new WebSocket(url, protocols, { headers });
+  const contract = Contract.load();
+  const messages: any[] = [];
+  const given = new Map<string, number>();
+  const waiting = new Set<() => void>();
+  let ended: { code: number; reason: string } | undefined;
+  let violation: unknown;
+  let ponged = () => {};
+  const connection: Connection = {
+    messages,
+    count: (type) => messages.filter((message) => message.type === type).length,
+    onWork: () => {},
+    ready: (credit, resume) => connection.send({ type: "ready", credit, ...(resume && { resume }) }),
+    send(message) {
+      if (socket.readyState === WebSocket.OPEN) socket.send(typeof message === "string" ? message : JSON.stringify(message));
+    },
+    close: () => socket.close(1000),
+    terminate: () => socket.terminate(),
+    closed: new Promise((resolve) => socket.on("close", (code, reason) => {
+      ended = { code, reason: String(reason) };
+      for (const look of waiting) look();
+      resolve(ended);
+    })),
+    ponged: new Promise((resolve) => (ponged = resolve)),
+    next: (type, timeoutMs = 10_000) => new Promise((resolve, reject) => {
+      const settle = (act: () => void) => {
+        clearTimeout(timer);
+        waiting.delete(look);
+        act();
+      };
+      const look = () => {
+        if (violation) return settle(() => reject(violation));
+        const at = messages.findIndex((message, index) => index >= (given.get(type) ?? 0) && message.type === type);
+        if (at >= 0) {
+          given.set(type, at + 1);
+          return settle(() => resolve(messages[at]));
+        }
+        if (ended) settle(() => reject(new Error(`closed with ${ended?.code} ${ended?.reason} before`)));
+      };
+      const timer = setTimeout(() => {
+        settle(() => reject(new Error(`no ${type} in ${timeoutMs} ms; there were ${JSON.stringify(messages)}`)));
+      }, timeoutMs);
+      waiting.add(look);
+      look();
+    }),
+  };
+  socket.on("message", (data) => {
+    const text = String(data);
+    if (text === "pong") return ponged();
+    const message = JSON.parse(text);
+    try {
+      contract?.checkMessage("connection", message);
+    } catch (error) {
+      violation = error;
+    }
+    messages.push(message);
+    if (message.type === "work") connection.onWork(message);
+    for (const look of waiting) look();
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.on("open", () => resolve());
+    socket.on("unexpected-response", async (_, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of response) chunks.push(chunk);
+      reject(new UpgradeRefused(response.statusCode ?? 0, Buffer.concat(chunks).toString()));
+      socket.terminate();
+    });
+    socket.on("error", reject);
+  });
+  return connection;
+}
