@@ -6,8 +6,6 @@ import WebSocket from "ws";
 /** @typedef {import("../support/gateway.ts").Gateway} Gateway */
 /** @typedef {{ type: string, service: string | undefined, sequence: number }} Told */
 
-/** How many are opened at a time. */
-const OPENING = 25;
 const OPEN_MS = 60_000;
 /** A ping after so many messages shows that they were read. */
 const PING_AFTER = 200;
@@ -31,33 +29,52 @@ function connect(gateway, query) {
   return new WebSocket(url, "cloudevents.json", settings);
 }
 
-/** The whole log after a sequence, as one that sees everything is told it. @param {Gateway} gateway @param {number} after @param {number} timeoutMs */
-async function readLog(gateway, after, timeoutMs) {
+let opening = Promise.resolve();
+
+/**
+ * Opens sockets one after the other: in this workerd an object at which several are opened in the same moment never
+ * sleeps again (cloudflare/workerd#6862, mended since).
+ * @param {() => Promise<unknown>} open
+ */
+function inTurn(open) {
+  const opened = opening.then(open);
+  opening = opened.then(() => {}, () => {});
+  return opened;
+}
+
+/**
+ * The log after a sequence up to another, as one that sees everything is told it.
+ * @param {Gateway} gateway @param {number} after @param {number} end @param {number} timeoutMs
+ */
+async function readLog(gateway, after, end, timeoutMs) {
   /** @type {Told[]} */
   const log = [];
-  let heardAt = Date.now();
-  const socket = connect(gateway, { after: String(after) });
   let unread = 0;
-  socket.on("message", (data) => {
+  /** @type {WebSocket | undefined} */
+  let socket;
+  const hear = (/** @type {WebSocket.RawData} */ data) => {
     if (String(data) === "pong") return;
     const event = JSON.parse(String(data));
     log.push({ type: event.type, service: event.data.service, sequence: Number(event.sequence) });
-    heardAt = Date.now();
-    if (++unread % PING_AFTER === 0) socket.send("ping");
-  });
-  await new Promise((resolve, reject) => socket.on("open", resolve).on("error", reject));
-  const end = Date.now() + timeoutMs;
-  // Nothing is published meanwhile: when it has been silent for a while, that was all.
-  while (Date.now() - heardAt < 1500 && Date.now() < end) await pause(50);
-  socket.close();
+    if (++unread % PING_AFTER === 0) socket?.send("ping");
+  };
+  await inTurn(() => new Promise((resolve, reject) => {
+    socket = connect(gateway, { after: String(after) });
+    socket.on("message", hear).on("open", resolve).on("error", reject);
+  }));
+  const until = Date.now() + timeoutMs;
+  while ((log.at(-1)?.sequence ?? after) < end && Date.now() < until) await pause(50);
+  socket?.close();
   return log;
 }
 
 /**
- * Opens so many. What is wrong with what they see goes into `violations`.
- * @param {Gateway} gateway @param {number} count @param {string[]} violations @param {{ service?: string }} [only]
+ * Opens so many. What is wrong with what they see goes into `violations`. `logEnd` gives the log's last sequence when
+ * nothing is published.
+ * @param {Gateway} gateway @param {number} count @param {string[]} violations @param {() => Promise<number>} logEnd
+ * @param {{ service?: string }} [only]
  */
-export async function openCrowd(gateway, count, violations, { service } = {}) {
+export async function openCrowd(gateway, count, violations, logEnd, { service } = {}) {
   const wishes = service === undefined ? WISHES : [{
     query: { types: "context.completed", service },
     fits: (/** @type {Told} */ told) => told.type === "context.completed" && told.service === service,
@@ -82,7 +99,12 @@ export async function openCrowd(gateway, count, violations, { service } = {}) {
     }
 
     /** @param {number} after */
-    async open(after) {
+    open(after) {
+      return inTurn(() => this.#open(after));
+    }
+
+    /** @param {number} after */
+    async #open(after) {
       const socket = connect(gateway, { ...this.wish.query, after: String(after) });
       this.socket = socket;
       this.wanted = true;
@@ -116,20 +138,19 @@ export async function openCrowd(gateway, count, violations, { service } = {}) {
   }
 
   /** Where the log ends now. */
-  const begin = (await readLog(gateway, 0, OPEN_MS)).at(-1)?.sequence ?? 0;
+  const begin = await logEnd();
   const watchers = Array.from({ length: count }, (_, number) => new Watcher(number));
-  let next = 0;
-  await Promise.all(Array.from({ length: Math.min(OPENING, count) }, async () => {
-    for (let watcher = watchers[next++]; watcher; watcher = watchers[next++]) {
-      watcher.begin = begin;
-      await watcher.open(begin);
-    }
-  }));
+  for (const watcher of watchers) {
+    watcher.begin = begin;
+    await watcher.open(begin);
+  }
 
   return {
     /** Waits until everybody has what fits, and looks whether that was all, once and in order. @param {number} timeoutMs */
     async complete(timeoutMs) {
-      const log = await readLog(gateway, begin, timeoutMs);
+      const last = await logEnd();
+      const log = await readLog(gateway, begin, last, timeoutMs);
+      if (log.length !== last - begin) violations.push(`the log has ${log.length} events of ${last - begin}`);
       log.forEach(({ sequence }, at) => {
         if (sequence !== begin + 1 + at) violations.push(`the log has ${sequence} where ${begin + 1 + at} belongs`);
       });
@@ -161,12 +182,12 @@ export async function openCrowd(gateway, count, violations, { service } = {}) {
         }
       }));
     },
-    /** Delays of events since this was asked last. */
+    /** Delays of events since this was asked last, in milliseconds. */
     delays() {
       const sorted = Float64Array.from(delays).sort();
       delays = [];
       const at = (/** @type {number} */ share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-      return `${at(0.5)} ms, ${at(0.99)} ms`;
+      return { p50: at(0.5), p99: at(0.99) };
     },
     most: () => watchers.reduce((most, { seen }) => Math.max(most, seen.length), 0),
     stopReading() {

@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
  * What one part does: with `kills`, and with `proxied` through the proxy, for `minutes` where nothing is killed.
  * @typedef {{ name: string, kills: number, contexts: number, proxied: boolean, minutes: number, clients: number, seed: number }} Part
  * Many sockets.
- * @typedef {{ sockets: true, seed: number }} Sockets
+ * @typedef {{ sockets: number, seed: number }} Sockets
  * A service that connects, killed so often.
  * @typedef {{ serviceKills: number, seed: number }} ServiceKills
  * The simulation of the core, over so many seeds.
@@ -31,6 +31,7 @@ npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and s
                 answers that never end or come too late
   --minutes N   how long the proxy is at it when nothing is killed (3)
   --sockets     5,000 sockets over hub and shards, of which 1,000 break; sleep; one of 1,000 that does not read
+  --crowd N     as many instead of 5,000, the rest in proportion
   --service-kills N  how often a service that connects is killed (20)
   --seeds N     worlds the simulation of the core runs, one for each seed (1000000)
   --examples N  requests Schemathesis makes up for each operation and each of its phases (200)
@@ -55,7 +56,7 @@ export function readOptions(args) {
   const { values } = parseArgs({
     args,
     options: {
-      kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text, examples: text,
+      kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text, examples: text, crowd: text,
       "service-kills": text, proxy: { type: "boolean" }, sockets: { type: "boolean" }, schemathesis: { type: "boolean" }, help: { type: "boolean" },
     },
   });
@@ -70,7 +71,7 @@ export function readOptions(args) {
   };
   const through = { ...common, kills: 0, contexts: 0, minutes: number(values.minutes, 3, "minutes", 600), name: "proxy", proxied: true };
   const simulated = { seeds: number(values.seeds, 1_000_000, "seeds", 1_000_000_000) };
-  const many = { sockets: /** @type {const} */ (true), seed: common.seed };
+  const many = { sockets: number(values.crowd, 5000, "crowd", 30_000), seed: common.seed };
   const serviceKills = { serviceKills: number(values["service-kills"], 20, "service-kills", 1000), seed: common.seed };
   const checked = { examples: number(values.examples, 200, "examples", 100_000), seed: common.seed };
   const chosen = { sockets: values.sockets ? [many] : [], checked: values.schemathesis ? [checked] : [] };

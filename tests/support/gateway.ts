@@ -20,6 +20,8 @@ export type GatewayOptions = {
   contract?: boolean;
   /** True: beside it runs a second isolate of the Worker on the same objects, as elsewhere in the world. */
   elsewhere?: boolean;
+  /** True: an object that watchers are held at writes `awake: <class> <name>` into `logs` whenever it is made. */
+  tellsAwaking?: boolean;
 };
 
 export type RequestOptions = {
@@ -77,7 +79,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const logs: string[] = [];
   // Tests show bad credentials by the dozen, all from one address.
   const vars = { ADMIN_KEY: adminKey, KEK_1: sealingKey, ALLOW_LOOPBACK: "true", FAILED_LOGINS: "1000000", ...options.vars };
-  const worker = workerOptions(configuration, vars);
+  const worker = workerOptions(configuration, vars, options.tellsAwaking);
   const mf = new Miniflare({
     ...(options.elsewhere ? { workers: [worker, elsewhere(worker)] } : worker),
     host: "127.0.0.1",
@@ -180,8 +182,23 @@ function elsewhere({ durableObjects, queueConsumers: _, assets: __, ...worker }:
   return { ...worker, name: "elsewhere", durableObjects: Object.fromEntries(theirs) };
 }
 
+/** Goes before the built Worker: an object that was thrown out of memory is made anew, which nothing else shows. */
+const AWAKING = `
+import { EventHub as Hub, EventShard as Shard } from "./worker.mjs";
+export * from "./worker.mjs";
+export { default } from "./worker.mjs";
+const telling = (name, of) => class extends of {
+  constructor(ctx, env) {
+    super(ctx, env);
+    console.log(\`awake: \${name} \${ctx.id.name}\`);
+  }
+};
+export const EventHub = telling("EventHub", Hub);
+export const EventShard = telling("EventShard", Shard);
+`;
+
 /** wrangler.toml in miniflare's words. */
-function workerOptions(from: Configuration, extra: Record<string, string>) {
+function workerOptions(from: Configuration, extra: Record<string, string>, tellsAwaking = false) {
   const script = join(root, "build/worker.mjs");
   if (!existsSync(script)) throw new Error("build/worker.mjs is missing: run `npm run build` first");
   const withSql = new Set(from.migrations?.flatMap((migration) => migration.new_sqlite_classes ?? []));
@@ -189,6 +206,7 @@ function workerOptions(from: Configuration, extra: Record<string, string>) {
     name: from.name,
     modulesRoot: join(root, "build"),
     modules: [
+      ...(tellsAwaking ? [{ type: "ESModule" as const, path: join(root, "build/awaking.mjs"), contents: AWAKING }] : []),
       { type: "ESModule", path: script },
       { type: "CompiledWasm", path: join(root, "build/index_bg.wasm") },
     ],
