@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
+import { readOpenMetrics } from "./support/openmetrics.ts";
 import { type Service, slow, startService, status } from "./support/service.ts";
 
 let gateway: Gateway;
@@ -83,6 +84,54 @@ test("what_goes_on_is_counted_when_it_ends", async () => {
   assert.deepEqual([after.created - before.created, after.completed - before.completed], [1, 1]);
 });
 
+test("requests_that_were_refused_are_counted_by_the_code_of_the_answer", async () => {
+  const read = async () => {
+    const { text } = await gateway.request("GET", "/metrics");
+    const samples = readOpenMetrics(text).get("narthex_requests_refused")!.samples;
+    return new Map(samples.map(({ labels, value }) => [labels.get("code"), value]));
+  };
+  const before = await read();
+  for (let turn = 0; turn < 3; turn++) refused(await gateway.request("GET", "/v1/contexts/none"), 404, "not_found");
+  refused(await gateway.request("GET", "/v1/usage", { key: null }), 401, "unauthenticated");
+  const after = await read();
+  // Told by the request after the one that was told, and by who looks.
+  assert.equal(after.get("not_found")! - (before.get("not_found") ?? 0), 3);
+  assert.equal(after.get("unauthenticated")! - (before.get("unauthenticated") ?? 0), 1);
+  await gateway.evict("EventHub", "default");
+  assert.deepEqual(await read(), after);
+});
+
+test("metrics_are_strict_openmetrics_and_say_why_things_failed", async () => {
+  const { text } = await gateway.request("GET", "/metrics");
+  const families = readOpenMetrics(text);
+  const count = (name: string, more: Record<string, string>) =>
+    families.get(name)!.samples.find(({ labels }) => Object.entries(more).every(([label, value]) => labels.get(label) === value))?.value;
+  const broken = { service: "broken", capability: "break" };
+  assert.equal(count("narthex_context_errors", { ...broken, code: "upstream_error" }), 1);
+  assert.equal(count("narthex_attempt_errors", { ...broken, code: "upstream_error" }), 3);
+  assert.equal(count("narthex_context_errors", { service: "worker" }), undefined);
+  const [all] = await usage();
+  assert.deepEqual(all.errors, { upstream_error: 1 });
+  for (const wrong of [
+    text.replace("# EOF\n", ""),
+    text.replace("narthex_attempts_total{", "narthex_attempts{"),
+    text.replace(/le="\+Inf"\} \d+/, 'le="+Inf"} 99'),
+    text.replace(/(narthex_contexts_created_total.*\n)/, "$1$1"),
+    text.replace('service="', "service='"),
+  ]) {
+    assert.throws(() => readOpenMetrics(wrong));
+  }
+});
+
+const hasPromtool = spawnSync("promtool", ["--version"]).status === 0;
+
+test("promtool_finds_nothing_wrong_with_the_older_format", { skip: !hasPromtool && "apt install prometheus" }, async () => {
+  const { headers, text } = await gateway.request("GET", "/metrics", { headers: { accept: "text/plain" } });
+  assert.equal(headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  const { status, stdout, stderr } = spawnSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" });
+  assert.deepEqual([status, stdout, stderr], [0, "", ""], text);
+});
+
 const python = process.env.PYTHON ?? "python3";
 const hasParser = spawnSync(python, ["-c", "import prometheus_client.openmetrics.parser"]).status === 0;
 
@@ -108,7 +157,8 @@ test("prometheus_reads_the_metrics_with_a_key_that_reads_usage", async () => {
   const read = spawnSync(python, ["-c", parse], { input: text, encoding: "utf8" });
   assert.equal(
     read.stdout.trim(),
-    "narthex_attempts narthex_context_latency_seconds narthex_context_queue_seconds narthex_contexts_created narthex_contexts_ended",
+    "narthex_attempt_errors narthex_attempts narthex_context_errors narthex_context_latency_seconds " +
+      "narthex_context_queue_seconds narthex_contexts_created narthex_contexts_ended narthex_requests_refused",
     read.stderr,
   );
 });

@@ -14,6 +14,7 @@ declare namespace Cloudflare {
     WORK: Queue<string>;
     WEBHOOKS: Queue<string>;
     ASSETS: Fetcher;
+    USAGE?: AnalyticsEngineDataset;
   }
 
   /** Every object takes a message and gives its reply. */

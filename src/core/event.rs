@@ -62,6 +62,9 @@ pub enum What {
         error: Option<ContextError>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         execution_time_ms: Option<u64>,
+        /// How many there were.
+        #[serde(default)]
+        attempts: u64,
     },
     Attempt(Attempt),
     Registry {
@@ -138,6 +141,7 @@ fn step_item(head: &Head, step: &Step, result: Option<&RawValue>) -> Item {
             linked: result.is_some() && small.is_none(),
             error: head.error.clone(),
             execution_time_ms: head.execution_time_ms(),
+            attempts: head.attempts.len() as u64,
         }
     } else {
         What::Status(step.status)
@@ -327,7 +331,7 @@ pub fn cloud_event(
         What::Progress { data } => {
             Data::Context(ContextData { progress: Some(data), ..context_data(Status::Executing) })
         }
-        What::Ended { status, result, linked, error, execution_time_ms } => Data::Context(ContextData {
+        What::Ended { status, result, linked, error, execution_time_ms, .. } => Data::Context(ContextData {
             result: result.as_deref(),
             result_url: linked.then(|| format!("/v1/contexts/{}", bundle.subject)),
             error: error.as_ref(),

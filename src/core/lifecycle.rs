@@ -141,6 +141,23 @@ pub enum ErrorCode {
     Internal,
 }
 
+impl ErrorCode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::ServiceUnavailable => "service_unavailable",
+            ErrorCode::CircuitOpen => "circuit_open",
+            ErrorCode::AddressRefused => "address_refused",
+            ErrorCode::UpstreamError => "upstream_error",
+            ErrorCode::UpstreamInvalidResponse => "upstream_invalid_response",
+            ErrorCode::UpstreamTimeout => "upstream_timeout",
+            ErrorCode::DeadlineExceeded => "deadline_exceeded",
+            ErrorCode::OutcomeUnknown => "outcome_unknown",
+            ErrorCode::Cancelled => "cancelled",
+            ErrorCode::Internal => "internal",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +177,20 @@ mod tests {
         for status in Status::ALL {
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{}\"", status.as_str()));
             assert_eq!(Status::parse(status.as_str()), Some(status));
+        }
+        for code in [
+            ErrorCode::ServiceUnavailable,
+            ErrorCode::CircuitOpen,
+            ErrorCode::AddressRefused,
+            ErrorCode::UpstreamError,
+            ErrorCode::UpstreamInvalidResponse,
+            ErrorCode::UpstreamTimeout,
+            ErrorCode::DeadlineExceeded,
+            ErrorCode::OutcomeUnknown,
+            ErrorCode::Cancelled,
+            ErrorCode::Internal,
+        ] {
+            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
         }
     }
 }

@@ -43,6 +43,7 @@ pub mod permits;
 pub mod prefer;
 pub mod problem;
 pub mod purse;
+pub mod refusals;
 pub mod request;
 pub mod role;
 pub mod route;

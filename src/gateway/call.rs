@@ -1,12 +1,12 @@
 //! A request on its way through the gateway.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
-use crate::auth::{self, Age, Principal};
+use crate::auth::{self, Age, FIRST_TENANT, Principal};
 use crate::core::address::host_of;
 use crate::core::audit::By;
 use crate::core::etag;
@@ -41,6 +41,8 @@ pub struct Call {
     pub request_id: String,
     pub trace: Trace,
     pub began: Timestamp,
+    /// Whose caller it is, once that is known; before that the first one's.
+    pub tenant: RefCell<String>,
     /// Milliseconds until it was known who asks.
     pub auth_ms: Cell<u64>,
     pub limits: Held,
@@ -74,8 +76,8 @@ impl Call {
             .header("x-request-id")
             .filter(|id| valid_request_id(id))
             .map_or_else(|| format!("req_{}", ulid(began, random::bytes())), Into::into);
-        let (auth_ms, limits) = (Cell::new(0), Held::default());
-        Self { request, settings, context, path, query, origin, request_id, trace, began, auth_ms, limits }
+        let (tenant, auth_ms, limits) = (RefCell::new(FIRST_TENANT.into()), Cell::new(0), Held::default());
+        Self { request, settings, context, path, query, origin, request_id, trace, began, tenant, auth_ms, limits }
     }
 
     pub fn method(&self) -> &str {

@@ -26,6 +26,7 @@ mod mcp;
 mod measured;
 mod meta;
 mod oauth;
+mod refusals;
 mod roles;
 mod routes;
 pub mod schedules;
@@ -79,5 +80,8 @@ fn finish(call: &Call, mut answer: Answer) -> JsValue {
     }
     cors::headers(call, headers, answer.public);
     log_line::write(call, &answer);
+    if let Some(code) = answer.code {
+        refusals::count(call, code);
+    }
     answer.send()
 }

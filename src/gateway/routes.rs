@@ -233,7 +233,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Tenant(id), "DELETE") => tenants::delete(call, &caller, id).await,
         (Route::Audit, "GET") => audit::list(call, &caller).await,
         (Route::Usage, "GET") => usage::list(call, &caller).await,
-        (Route::Metrics, "GET") => usage::metrics(&caller).await,
+        (Route::Metrics, "GET") => usage::metrics(call, &caller).await,
         (Route::Schedules, "GET") => schedules::list(call, &caller).await,
         (Route::Schedule(id), "GET") => schedules::get(&caller, id).await,
         (Route::Schedule(id), "PUT") => schedules::put(call, &caller, id).await,
@@ -262,6 +262,7 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
         Ok(found) => found,
         Err(problem) => return Err(credentials::refused(call, problem).await),
     };
+    call.tenant.borrow_mut().clone_from(&principal.tenant);
     credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
     limits::asker(call, &principal, &snapshot).await?;

@@ -1,11 +1,14 @@
 //! `/v1/usage` and `/metrics`: what was asked for, what became of it, how long that took, and what it costs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::core::json::Fault;
 use crate::core::problem::Problem;
 use crate::core::time::{Timestamp, as_optional_text};
 use crate::core::usage::histogram::Histogram;
+use crate::core::usage::metrics::{Format, Totals};
 use crate::core::usage::{Counts, HOUR_MS, Key, metrics};
 use crate::execution::deliveries::ask_hub;
 use crate::objects::events::messages::{Ask, Reply, UsageQuery};
@@ -14,6 +17,7 @@ use crate::platform::clock;
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::lists::{page, time};
+use super::refusals;
 
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// The longest span, in milliseconds: what is kept.
@@ -33,6 +37,7 @@ struct View<'a> {
     timed_out: u64,
     attempts: u64,
     failed_attempts: u64,
+    errors: &'a BTreeMap<String, u64>,
     latency_ms: Spread,
     queue_ms: Spread,
     cost: Cost,
@@ -64,7 +69,7 @@ struct Cost {
     usd: f64,
 }
 
-fn view<'a>(query: &UsageQuery, key: &'a Key, counts: &Counts) -> View<'a> {
+fn view<'a>(query: &UsageQuery, key: &'a Key, counts: &'a Counts) -> View<'a> {
     View {
         service: query.by_service.then_some(key.service.as_str()),
         capability: query.by_capability.then_some(key.capability.as_str()),
@@ -77,6 +82,7 @@ fn view<'a>(query: &UsageQuery, key: &'a Key, counts: &Counts) -> View<'a> {
         timed_out: counts.timed_out,
         attempts: counts.attempts,
         failed_attempts: counts.failed_attempts,
+        errors: &counts.errors,
         latency_ms: (&counts.latency).into(),
         queue_ms: (&counts.queue).into(),
         cost: Cost {
@@ -142,10 +148,15 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
 }
 
 /// For Prometheus.
-pub async fn metrics(caller: &Caller) -> Result<Answer, Problem> {
+pub async fn metrics(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("usage:read")?;
+    refusals::flush(&caller.principal.tenant).await;
+    let format = Format::accepted(call.request.header("accept").unwrap_or_default());
     match ask_hub(&caller.principal.tenant, &Ask::UsageTotals).await.map_err(internal)? {
-        Reply::Usage(Some(totals)) => Ok(Answer::text(200, metrics::CONTENT_TYPE, metrics::text(&totals))),
+        Reply::Totals { rows, refused } => {
+            let text = metrics::text(&Totals { rows, refused }, format);
+            Ok(Answer::text(200, format.content_type(), text))
+        }
         _ => Err(Problem::internal("the hub answered something else")),
     }
 }

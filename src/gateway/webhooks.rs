@@ -47,6 +47,9 @@ struct View<'a> {
     disabled_at: Option<Timestamp>,
     #[serde(serialize_with = "as_optional_text")]
     failing_since: Option<Timestamp>,
+    /// Nobody is there: nothing is delivered before, and then one delivery tries for all.
+    #[serde(serialize_with = "as_optional_text")]
+    resting_until: Option<Timestamp>,
     /// Deliveries that are still to be made.
     waiting: u64,
     #[serde(serialize_with = "as_text")]
@@ -79,6 +82,7 @@ fn view<'a>(kept: &'a Kept, webhook: &'a Webhook, state: Option<&HookState>) -> 
         reason: disabled.map(|disabled| disabled.reason),
         disabled_at: disabled.map(|disabled| disabled.at),
         failing_since: state.and_then(|state| state.failing_since),
+        resting_until: state.and_then(|state| state.resting_until),
         waiting: state.map_or(0, |state| state.waiting),
         created_at: kept.created_at,
         updated_at: kept.updated_at,

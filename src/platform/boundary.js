@@ -13,6 +13,15 @@ export function secretsNamed(prefix) {
   return Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && typeof value === "string" ? [name, value] : []));
 }
 
+export function hasDataset() {
+  return env.USAGE !== undefined;
+}
+
+/** @param {string} points */
+export function writePoints(points) {
+  for (const point of JSON.parse(points)) env.USAGE?.writeDataPoint(point);
+}
+
 /** An object's namespace. @typedef {0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8} Kind */
 /** @template T @typedef {[T, T, T, T, T, T, T, T, T]} ByKind */
 

@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod clock;
 pub mod crypto;
+pub mod dataset;
 pub mod http;
 pub mod objects;
 pub mod random;

@@ -29,7 +29,7 @@ export type Configuration = {
 };
 
 // What says nothing about the running Worker, or what the tests do themselves: building, cron, log collection.
-const elsewhere = ["$schema", "main", "build", "rules", "triggers", "observability", "placement", "limits", "env", "routes"];
+const elsewhere = ["$schema", "main", "build", "rules", "triggers", "observability", "analytics_engine_datasets", "placement", "limits", "env", "routes"];
 const known = [
   "name", "compatibility_date", "compatibility_flags", "vars", "assets", "durable_objects", "migrations", "queues",
 ];

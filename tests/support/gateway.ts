@@ -22,6 +22,8 @@ export type GatewayOptions = {
   elsewhere?: boolean;
   /** True: an object that watchers are held at writes `awake: <class> <name>` into `logs` whenever it is made. */
   tellsAwaking?: boolean;
+  /** True: a dataset is bound as `USAGE`, whose data points go into `logs` as `point: {…}`. */
+  dataset?: boolean;
 };
 
 export type RequestOptions = {
@@ -79,9 +81,13 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const logs: string[] = [];
   // Tests show bad credentials by the dozen, all from one address.
   const vars = { ADMIN_KEY: adminKey, KEK_1: sealingKey, ALLOW_LOOPBACK: "true", FAILED_LOGINS: "1000000", ...options.vars };
-  const worker = workerOptions(configuration, vars, options.tellsAwaking);
+  const worker = {
+    ...workerOptions(configuration, vars, options.tellsAwaking),
+    ...(options.dataset && { wrappedBindings: { USAGE: { scriptName: DATASET.name } } }),
+  };
+  const workers = [worker, ...(options.elsewhere ? [elsewhere(worker)] : []), ...(options.dataset ? [DATASET] : [])];
   const mf = new Miniflare({
-    ...(options.elsewhere ? { workers: [worker, elsewhere(worker)] } : worker),
+    ...(workers.length > 1 ? { workers } : worker),
     host: "127.0.0.1",
     port: options.port ?? 0,
     cf: false,
@@ -196,6 +202,13 @@ const telling = (name, of) => class extends of {
 export const EventHub = telling("EventHub", Hub);
 export const EventShard = telling("EventShard", Shard);
 `;
+
+/** Workers Analytics Engine, as far as it is used: miniflare's own forgets what it is told. */
+const DATASET = {
+  name: "dataset",
+  modules: true,
+  script: "export default () => ({ writeDataPoint: (point) => console.log(`point: ${JSON.stringify(point)}`) });",
+};
 
 /** wrangler.toml in miniflare's words. */
 function workerOptions(from: Configuration, extra: Record<string, string>, tellsAwaking = false) {

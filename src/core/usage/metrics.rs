@@ -1,13 +1,53 @@
-//! Counts as OpenMetrics 1.0 text, for Prometheus.
+//! Counts as text for Prometheus and its like.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::histogram::Histogram;
 use super::{Counts, Key};
 
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Bounds of the buckets as powers of two, in milliseconds: there a histogram is exact.
 const POWERS: [u32; 14] = [3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18];
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus's text format 0.0.4, which came before: there a counter is called what its sample is, and nothing has
+    /// a unit.
+    Plain,
+}
+
+impl Format {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Plain => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// By what an `Accept` header says: the older only where it is named and the newer is not.
+    pub fn accepted(accept: &str) -> Self {
+        let names = |media: &str| {
+            let named = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+            named.into_iter().any(|range| range.eq_ignore_ascii_case(media))
+        };
+        match names("text/plain") && !names("application/openmetrics-text") {
+            true => Format::Plain,
+            false => Format::OpenMetrics,
+        }
+    }
+}
+
+/// What a tenant counted since it began.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// By service and capability.
+    pub rows: Vec<(Key, Counts)>,
+    /// Requests that were refused, by the code of the answer.
+    pub refused: BTreeMap<String, u64>,
+}
 
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
@@ -17,93 +57,195 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// A family of metrics: its head, then what `samples` writes for each key under its labels.
-fn family(
-    text: &mut String,
-    [name, kind, unit, help]: [&str; 4],
-    rows: &[(Key, Counts)],
-    samples: impl Fn(&mut String, &str, &Counts),
-) {
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "# TYPE {name} {kind}");
-    if !unit.is_empty() {
-        let _ = writeln!(text, "# UNIT {name} {unit}");
+struct Writer {
+    format: Format,
+    text: String,
+}
+
+impl Writer {
+    fn line(&mut self, arguments: std::fmt::Arguments<'_>) {
+        // Writing to a string does not fail.
+        let _ = self.text.write_fmt(arguments);
+        self.text.push('\n');
     }
-    let _ = writeln!(text, "# HELP {name} {help}");
-    for (key, counts) in rows {
-        let labels = format!("service=\"{}\",capability=\"{}\"", escaped(&key.service), escaped(&key.capability));
-        samples(text, &labels, counts);
+
+    /// The head of a family; `samples` writes what is in it.
+    fn family(&mut self, name: &str, kind: &str, help: &str, samples: impl FnOnce(&mut Self)) {
+        let total = if kind == "counter" && self.format == Format::Plain { "_total" } else { "" };
+        self.line(format_args!("# HELP {name}{total} {help}"));
+        self.line(format_args!("# TYPE {name}{total} {kind}"));
+        if kind == "histogram" && self.format == Format::OpenMetrics {
+            self.line(format_args!("# UNIT {name} seconds"));
+        }
+        samples(self);
+    }
+
+    /// A counter: `counted` gives what is counted for a row, each under further labels.
+    fn counter<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: &[(Key, Counts)],
+        label: &str,
+        counted: impl Fn(&Counts) -> [(&'static str, u64); N],
+    ) {
+        self.family(name, "counter", help, |writer| {
+            for (key, counts) in rows {
+                for (value, count) in counted(counts) {
+                    writer.sample(name, &labels(key), label, value, count);
+                }
+            }
+        });
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, label: &str, value: &str, count: u64) {
+        match (labels, label) {
+            (labels, "") => self.line(format_args!("{name}_total{{{labels}}} {count}")),
+            ("", label) => self.line(format_args!("{name}_total{{{label}=\"{}\"}} {count}", escaped(value))),
+            _ => self.line(format_args!("{name}_total{{{labels},{label}=\"{}\"}} {count}", escaped(value))),
+        }
+    }
+
+    /// A counter of codes: only those that there were.
+    fn codes<'c>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: &'c [(Key, Counts)],
+        codes: impl Fn(&'c Counts) -> &'c BTreeMap<String, u64>,
+    ) {
+        self.family(name, "counter", help, |writer| {
+            for (key, counts) in rows {
+                for (code, count) in codes(counts) {
+                    writer.sample(name, &labels(key), "code", code, *count);
+                }
+            }
+        });
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, rows: &[(Key, Counts)], of: impl Fn(&Counts) -> &Histogram) {
+        self.family(name, "histogram", help, |writer| {
+            for (key, counts) in rows {
+                let (labels, histogram) = (labels(key), of(counts));
+                for power in POWERS {
+                    let most = (1 << power) - 1;
+                    let (bound, count) = (seconds(most), histogram.at_most(most));
+                    writer.line(format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {count}"));
+                }
+                let total = histogram.total();
+                writer.line(format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {total}"));
+                writer.line(format_args!("{name}_sum{{{labels}}} {}", seconds(histogram.sum_ms())));
+                writer.line(format_args!("{name}_count{{{labels}}} {total}"));
+            }
+        });
     }
 }
 
-fn histogram(text: &mut String, name: &str, labels: &str, histogram: &Histogram) {
-    for power in POWERS {
-        let most = (1 << power) - 1;
-        let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{}\"}} {}", seconds(most), histogram.at_most(most));
-    }
-    let _ = writeln!(text, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", histogram.total());
-    let _ = writeln!(text, "{name}_count{{{labels}}} {}", histogram.total());
-    let _ = writeln!(text, "{name}_sum{{{labels}}} {}", seconds(histogram.sum_ms()));
+fn labels(key: &Key) -> String {
+    format!("service=\"{}\",capability=\"{}\"", escaped(&key.service), escaped(&key.capability))
 }
 
-/// All that was counted since the tenant began, by service and capability.
-pub fn text(rows: &[(Key, Counts)]) -> String {
-    let mut text = String::new();
-    let head = ["narthex_contexts_created", "counter", "", "Contexts that were created."];
-    family(&mut text, head, rows, |text, labels, counts| {
-        let _ = writeln!(text, "narthex_contexts_created_total{{{labels}}} {}", counts.created);
-    });
-    let head = ["narthex_contexts_ended", "counter", "", "Contexts that have ended, by their final status."];
-    family(&mut text, head, rows, |text, labels, counts| {
-        for (status, count) in [
+/// All that was counted since the tenant began.
+pub fn text(totals: &Totals, format: Format) -> String {
+    let rows = &totals.rows;
+    let mut writer = Writer { format, text: String::new() };
+    let help = "Contexts that were created.";
+    writer.counter("narthex_contexts_created", help, rows, "", |counts| [("", counts.created)]);
+    let help = "Contexts that have ended, by their final status.";
+    writer.counter("narthex_contexts_ended", help, rows, "status", |counts| {
+        [
             ("completed", counts.completed),
             ("failed", counts.failed),
             ("cancelled", counts.cancelled),
             ("timed_out", counts.timed_out),
-        ] {
-            let _ = writeln!(text, "narthex_contexts_ended_total{{{labels},status=\"{status}\"}} {count}");
-        }
+        ]
     });
-    let head = ["narthex_attempts", "counter", "", "Calls of services, by how they went."];
-    family(&mut text, head, rows, |text, labels, counts| {
+    let help = "Contexts that have ended with an error, by its code.";
+    writer.codes("narthex_context_errors", help, rows, |counts| &counts.errors);
+    let help = "Calls of services, by how they went.";
+    writer.counter("narthex_attempts", help, rows, "outcome", |counts| {
         let good = counts.attempts.saturating_sub(counts.failed_attempts);
-        for (outcome, count) in [("succeeded", good), ("failed", counts.failed_attempts)] {
-            let _ = writeln!(text, "narthex_attempts_total{{{labels},outcome=\"{outcome}\"}} {count}");
+        [("succeeded", good), ("failed", counts.failed_attempts)]
+    });
+    let help = "Calls of services that ended with an error, by its code.";
+    writer.codes("narthex_attempt_errors", help, rows, |counts| &counts.attempt_errors);
+    let help = "From the first attempt's begin to the context's end.";
+    writer.histogram("narthex_context_latency_seconds", help, rows, |counts| &counts.latency);
+    let help = "From a context's creation to its first attempt's begin.";
+    writer.histogram("narthex_context_queue_seconds", help, rows, |counts| &counts.queue);
+    let name = "narthex_requests_refused";
+    writer.family(name, "counter", "Requests that were refused, by the code of the answer.", |writer| {
+        for (code, count) in &totals.refused {
+            writer.sample(name, "", "code", code, *count);
         }
     });
-    let name = "narthex_context_latency_seconds";
-    let head = [name, "histogram", "seconds", "From the first attempt's begin to the context's end."];
-    family(&mut text, head, rows, |text, labels, counts| histogram(text, name, labels, &counts.latency));
-    let name = "narthex_context_queue_seconds";
-    let head = [name, "histogram", "seconds", "From a context's creation to its first attempt's begin."];
-    family(&mut text, head, rows, |text, labels, counts| histogram(text, name, labels, &counts.queue));
-    text.push_str("# EOF\n");
-    text
+    if format == Format::OpenMetrics {
+        writer.text.push_str("# EOF\n");
+    }
+    writer.text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn counts_are_written_as_openmetrics() {
-        let mut counts = Counts { created: 3, completed: 2, attempts: 4, failed_attempts: 1, ..Counts::default() };
+    fn totals() -> Totals {
+        let mut counts = Counts { created: 3, completed: 1, failed: 1, attempts: 4, ..Counts::default() };
+        counts.failed_attempts = 1;
+        counts.errors.insert("upstream_error".into(), 1);
+        counts.attempt_errors.insert("upstream_timeout".into(), 1);
         counts.latency.count(5);
         counts.latency.count(3_000);
         let key = Key { service: "a\"b".into(), capability: "chat".into(), ..Key::default() };
-        let written = text(&[(key, counts)]);
-        let labels = r#"service="a\"b",capability="chat""#;
-        for line in [
-            "# TYPE narthex_contexts_created counter".to_string(),
-            format!("narthex_contexts_created_total{{{labels}}} 3"),
-            format!(r#"narthex_contexts_ended_total{{{labels},status="completed"}} 2"#),
-            format!(r#"narthex_attempts_total{{{labels},outcome="succeeded"}} 3"#),
-            format!(r#"narthex_context_latency_seconds_bucket{{{labels},le="0.007"}} 1"#),
-            format!(r#"narthex_context_latency_seconds_bucket{{{labels},le="4.095"}} 2"#),
-            format!("narthex_context_latency_seconds_sum{{{labels}}} 3.005"),
-        ] {
+        Totals { rows: vec![(key, counts)], refused: [("rate_limited".to_string(), 7)].into() }
+    }
+
+    fn has(written: &str, lines: &[String]) {
+        for line in lines {
             assert!(written.lines().any(|one| one == line), "{line} in\n{written}");
         }
+    }
+
+    #[test]
+    fn counts_are_written_as_openmetrics() {
+        let written = text(&totals(), Format::OpenMetrics);
+        let labels = r#"service="a\"b",capability="chat""#;
+        has(
+            &written,
+            &[
+                "# TYPE narthex_contexts_created counter".to_string(),
+                format!("narthex_contexts_created_total{{{labels}}} 3"),
+                format!(r#"narthex_contexts_ended_total{{{labels},status="completed"}} 1"#),
+                format!(r#"narthex_context_errors_total{{{labels},code="upstream_error"}} 1"#),
+                format!(r#"narthex_attempts_total{{{labels},outcome="succeeded"}} 3"#),
+                format!(r#"narthex_attempt_errors_total{{{labels},code="upstream_timeout"}} 1"#),
+                "# UNIT narthex_context_latency_seconds seconds".to_string(),
+                format!(r#"narthex_context_latency_seconds_bucket{{{labels},le="0.007"}} 1"#),
+                format!(r#"narthex_context_latency_seconds_bucket{{{labels},le="4.095"}} 2"#),
+                format!("narthex_context_latency_seconds_sum{{{labels}}} 3.005"),
+                r#"narthex_requests_refused_total{code="rate_limited"} 7"#.to_string(),
+            ],
+        );
         assert!(written.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_older_format_names_counters_by_their_samples() {
+        let written = text(&totals(), Format::Plain);
+        has(&written, &["# TYPE narthex_contexts_created_total counter".to_string()]);
+        assert!(!written.contains("# UNIT") && !written.contains("# EOF"));
+    }
+
+    #[test]
+    fn the_older_format_is_written_for_who_takes_nothing_newer() {
+        for (accept, format) in [
+            ("", Format::OpenMetrics),
+            ("*/*", Format::OpenMetrics),
+            ("text/plain", Format::Plain),
+            ("TEXT/plain;version=0.0.4;q=0.5, */*;q=0.1", Format::Plain),
+            ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", Format::OpenMetrics),
+        ] {
+            assert_eq!(Format::accepted(accept), format, "{accept}");
+        }
     }
 }

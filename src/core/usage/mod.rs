@@ -2,6 +2,7 @@
 
 pub mod histogram;
 pub mod metrics;
+pub mod point;
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,12 @@ pub struct Counts {
     pub timed_out: u64,
     pub attempts: u64,
     pub failed_attempts: u64,
+    /// Contexts that ended with an error, and attempts that did, by its code: text, so that a version that does not know
+    /// a code yet reads and keeps it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attempt_errors: BTreeMap<String, u64>,
     /// From the first attempt's begin to the context's end.
     pub latency: Histogram,
     /// From its creation to the first attempt's begin.
@@ -61,6 +68,11 @@ impl Counts {
             (&mut self.failed_attempts, other.failed_attempts),
         ] {
             *to += from;
+        }
+        for (to, from) in [(&mut self.errors, &other.errors), (&mut self.attempt_errors, &other.attempt_errors)] {
+            for (code, count) in from {
+                *to.entry(code.clone()).or_default() += count;
+            }
         }
         self.latency.add(&other.latency);
         self.queue.add(&other.queue);
@@ -106,8 +118,11 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<Key, Counts>) {
                 counts.attempts += 1;
                 let good = matches!(attempt.outcome, AttemptOutcome::Succeeded | AttemptOutcome::InputRequired);
                 counts.failed_attempts += u64::from(!good);
+                if let Some(code) = attempt.code {
+                    *counts.attempt_errors.entry(code.as_str().into()).or_default() += 1;
+                }
             }
-            What::Ended { status, execution_time_ms, .. } => {
+            What::Ended { status, error, execution_time_ms, .. } => {
                 let counts = into.entry(key).or_default();
                 match status {
                     Status::Completed => counts.completed += 1,
@@ -115,6 +130,9 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<Key, Counts>) {
                     Status::Cancelled => counts.cancelled += 1,
                     Status::TimedOut => counts.timed_out += 1,
                     _ => {}
+                }
+                if let Some(error) = error {
+                    *counts.errors.entry(error.code.as_str().into()).or_default() += 1;
                 }
                 if let Some(ms) = execution_time_ms {
                     counts.latency.count(*ms);
@@ -144,6 +162,7 @@ mod tests {
             linked: false,
             error: None,
             execution_time_ms: Some(600),
+            attempts: 1,
         };
         let bundle = Bundle {
             subject: ContextId::new(store, Timestamp(created), [0; 10]).to_string(),

@@ -1,8 +1,9 @@
 //! What waits to be delivered, to whom, and when it is tried again.
 //!
-//! An event waits for each webhook it is for until it was delivered or given up. A delivery that failed is tried
-//! again after growing pauses, each delivery by itself; when one is given up and none was delivered since it was first
-//! tried, its webhook is disabled. Who delivers claims some at a time and reports; a claim lasts [`LEASE_MS`] and is in
+//! An event waits for each webhook it is for until it was delivered or given up. A delivery that was refused is tried
+//! again after growing pauses, each delivery by itself. Where nobody is there to refuse it, the webhook rests as a whole:
+//! after growing pauses one delivery tries for all, and when it meets somebody the others follow at once. When a delivery
+//! is given up and none was delivered since it was first tried, its webhook is disabled. Who delivers claims some at a time and reports; a claim lasts [`LEASE_MS`] and is in
 //! memory only, so that after a restart something may be delivered twice, but nothing is forgotten.
 
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ pub const MOST_WAITING: usize = 10_000;
 /// The pauses between attempts, in milliseconds: those of the Standard Webhooks specification, ended after 24 hours.
 pub const PAUSES_MS: [u64; 7] = [5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 23_095_000];
 
+/// The longest pause of a webhook that rests, in milliseconds.
+const MOST_REST_MS: u64 = 15 * 60_000;
+
 /// Why a webhook gets nothing any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +46,14 @@ pub struct Disabled {
     pub reason: Reason,
 }
 
+/// Nobody is where a webhook is: until then nothing is delivered, and after that one delivery tries for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    pub until: Timestamp,
+    /// How often it was tried in vain since it began.
+    tries: u32,
+}
+
 /// A webhook as the courier knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
@@ -56,6 +68,8 @@ pub struct Hook {
     /// Since then no delivery succeeded, and some failed.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
+    #[serde(default)]
+    pub resting: Option<Rest>,
 }
 
 impl Hook {
@@ -92,21 +106,37 @@ impl Attempt {
     pub fn succeeded(&self) -> bool {
         self.status_code.is_some_and(|status| (200..300).contains(&status))
     }
+
+    /// Nobody was there: no answer, or one in the name of somebody who is away.
+    pub fn found_nobody(&self) -> bool {
+        match (self.status_code, self.error) {
+            (Some(status), _) => (502..=504).contains(&status),
+            (None, Some(AttemptError::Unreachable | AttemptError::Broken | AttemptError::TimedOut)) => true,
+            (None, Some(AttemptError::Refused | AttemptError::NotSigned) | None) => false,
+        }
+    }
 }
 
 /// A delivery that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     pub attempts: usize,
+    /// Of these, the ones that somebody refused.
+    pub refused: usize,
+    /// The last one found nobody: it is due again when its webhook has rested.
+    pub found_nobody: bool,
     /// When it was tried first.
     pub first_at: Option<Timestamp>,
     pub due: Timestamp,
     claimed_until: Timestamp,
+    /// Claimed to try for all.
+    tries: bool,
 }
 
 impl Waiting {
     pub fn new(attempts: usize, first_at: Option<Timestamp>, due: Timestamp) -> Self {
-        Self { attempts, first_at, due, claimed_until: Timestamp(0) }
+        let (refused, claimed_until) = (attempts, Timestamp(0));
+        Self { attempts, refused, found_nobody: false, first_at, due, claimed_until, tries: false }
     }
 }
 
@@ -154,9 +184,15 @@ impl Line {
         Self { hook, waiting: BTreeMap::new(), rung: None }
     }
 
+    /// When a delivery may be made next, should nobody be at it.
+    fn ready_at(&self, one: &Waiting) -> Timestamp {
+        let due = if one.found_nobody { Timestamp(0) } else { one.due };
+        due.max(self.hook.resting.map_or(Timestamp(0), |rest| rest.until))
+    }
+
     /// What is due and nobody is at.
     fn due(&self, now: Timestamp) -> impl Iterator<Item = (&u64, &Waiting)> {
-        self.waiting.iter().filter(move |(_, one)| one.due <= now && one.claimed_until <= now)
+        self.waiting.iter().filter(move |(_, one)| one.claimed_until <= now && self.ready_at(one) <= now)
     }
 
     fn claimed(&self, now: Timestamp) -> usize {
@@ -172,11 +208,15 @@ impl Line {
 
     fn wakes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let rung = self.rung.map(|rung| rung.plus_ms(RING_AGAIN_MS));
-        let at = self.waiting.values().map(|one| match one.claimed_until > now {
-            true => one.claimed_until,
-            false => rung.filter(|_| one.due <= now).unwrap_or(one.due),
+        let claimed = self.waiting.values().map(|one| one.claimed_until).filter(|until| *until > now).min();
+        let unclaimed = self.waiting.values().filter(|one| one.claimed_until <= now).map(|one| self.ready_at(one));
+        let next = unclaimed.filter_map(|at| match (at > now, claimed) {
+            (true, _) => Some(at),
+            (false, None) => Some(rung.unwrap_or(at)),
+            // Who is at others of this webhook takes it too.
+            (false, Some(_)) => None,
         });
-        at.min().filter(|_| self.hook.is_live())
+        claimed.into_iter().chain(next).min().filter(|_| self.hook.is_live())
     }
 }
 
@@ -211,7 +251,7 @@ impl Courier {
 
     /// What was configured; true when it is news. A new version begins anew: it is not disabled, and not failing.
     pub fn configure(&mut self, id: &str, version: u64, filter: Filter, enabled: bool, owner: Option<String>) -> bool {
-        let hook = Hook { version, filter, enabled, owner, disabled: None, failing_since: None };
+        let hook = Hook { version, filter, enabled, owner, disabled: None, failing_since: None, resting: None };
         match self.lines.get_mut(id) {
             Some(line) if line.hook.version == version => return false,
             Some(line) => line.hook = hook,
@@ -259,12 +299,14 @@ impl Courier {
             .lines
             .iter_mut()
             .filter(|(_, line)| line.hook.is_live())
-            .filter_map(|(id, line)| Some((line.due(now).map(|(_, one)| one.due).min()?, id, line)))
+            .filter_map(|(id, line)| Some((line.due(now).map(|(_, one)| line.ready_at(one)).min()?, id, line)))
             .collect();
         lines.sort_by_key(|(due, ..)| *due);
         let mut claims = Vec::new();
         for (_, id, line) in lines {
-            let room = AT_ONCE.saturating_sub(line.claimed(now)).min(most - claims.len());
+            let tries = line.hook.resting.is_some();
+            let at_once = if tries { 1 } else { AT_ONCE };
+            let room = at_once.saturating_sub(line.claimed(now)).min(most - claims.len());
             let numbers: Vec<u64> = line.due(now).map(|(number, _)| *number).take(room).collect();
             if !numbers.is_empty() {
                 line.rung = None;
@@ -272,6 +314,7 @@ impl Courier {
             for number in numbers {
                 if let Some(one) = line.waiting.get_mut(&number) {
                     one.claimed_until = now.plus_ms(LEASE_MS);
+                    one.tries = tries;
                     claims.push(Claim { webhook: id.clone(), number, attempt: one.attempts + 1 });
                 }
             }
@@ -284,10 +327,11 @@ impl Courier {
         let mut report = Report { reported: Reported::Unknown, hook_changed: false, disables: None };
         let Some(Line { hook, waiting: all, .. }) = self.lines.get_mut(id) else { return report };
         let Some(waiting) = all.get_mut(&number) else { return report };
-        let pause = self.pauses_ms.get(waiting.attempts);
+        let tried = std::mem::take(&mut waiting.tries);
         waiting.attempts += 1;
+        waiting.found_nobody = attempt.found_nobody();
         if attempt.succeeded() {
-            report.hook_changed = hook.failing_since.take().is_some();
+            report.hook_changed = hook.failing_since.take().is_some() | hook.resting.take().is_some();
             report.reported = Reported::Delivered;
             all.remove(&number);
             return report;
@@ -300,13 +344,37 @@ impl Courier {
         if attempt.status_code == Some(410) {
             report.disables = Some(Reason::Gone);
         }
-        match pause {
-            Some(pause) if report.disables.is_none() => {
-                let spread = random % (pause / 10 + 1);
-                let pause = (pause + spread).max(attempt.retry_after_ms.unwrap_or(0));
-                waiting.due = now.plus_ms(pause);
+        let spread = |pause: u64| {
+            let pause = pause + random % (pause / 10 + 1);
+            now.plus_ms(pause.max(attempt.retry_after_ms.unwrap_or(0)))
+        };
+        let due = if waiting.found_nobody {
+            let ends = first_at.plus_ms(self.pauses_ms.iter().sum());
+            // Those that were under way when the rest began say nothing new.
+            let rest = match hook.resting {
+                Some(rest) if !tried => rest,
+                known => {
+                    let tries = known.map_or(0, |rest| rest.tries + 1);
+                    let first = self.pauses_ms.first().copied().unwrap_or(0);
+                    let pause = first.saturating_mul(1 << tries.min(32)).min(MOST_REST_MS.max(first));
+                    report.hook_changed = true;
+                    // The last try is when it would be given up.
+                    Rest { until: spread(pause).min(ends.max(now)), tries }
+                }
+            };
+            hook.resting = Some(rest);
+            (now < ends).then_some(rest.until)
+        } else {
+            report.hook_changed |= hook.resting.take().is_some();
+            let pause = self.pauses_ms.get(waiting.refused).copied();
+            waiting.refused += 1;
+            pause.map(spread)
+        };
+        match due {
+            Some(due) if report.disables.is_none() => {
+                waiting.due = due;
                 waiting.claimed_until = Timestamp(0);
-                report.reported = Reported::Again { due: waiting.due, first_at };
+                report.reported = Reported::Again { due, first_at };
             }
             _ => {
                 report.reported = Reported::GivenUp;

@@ -140,7 +140,123 @@ fn events_are_wanted_by_live_webhooks_whose_filter_matches() {
     assert!(courier.is_idle());
 }
 
+fn nobody(at: u64) -> Attempt {
+    let error = Some(AttemptError::Unreachable);
+    Attempt { at: Timestamp(at), status_code: None, error, duration_ms: 1, retry_after_ms: None }
+}
+
+#[test]
+fn where_nobody_is_one_delivery_tries_for_all_after_growing_pauses() {
+    let mut courier = courier();
+    (1..=20).for_each(|number| add(&mut courier, number, 0));
+    let mut now = Timestamp(0);
+    assert_eq!(courier.claim(32, now).len(), AT_ONCE);
+    for number in 1..=8 {
+        let report = courier.report("hook", number, &nobody(now.0), now, 0);
+        assert_eq!(report.reported, Reported::Again { due: Timestamp(5_000), first_at: now });
+        assert_eq!(report.hook_changed, number == 1, "what was under way says nothing new");
+    }
+    for pause in [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 640_000, 900_000, 900_000] {
+        assert!(!courier.to_ring(now.plus_ms(pause - 1)) && courier.claim(32, now.plus_ms(pause - 1)).is_empty());
+        assert_eq!(courier.wakes_at(now), Some(now.plus_ms(pause)));
+        now = now.plus_ms(pause);
+        assert!(courier.to_ring(now));
+        assert_eq!(courier.claim(32, now).iter().map(|claim| claim.number).collect::<Vec<_>>(), [1]);
+        assert!(courier.claim(32, now).is_empty());
+        assert_eq!(courier.wakes_at(now), Some(now.plus_ms(LEASE_MS)), "nothing else is to be done meanwhile");
+        courier.report("hook", 1, &nobody(now.0), now, 0);
+    }
+    now = now.plus_ms(900_000);
+    assert_eq!(courier.claim(32, now).len(), 1);
+    assert_eq!(courier.report("hook", 1, &attempt(now.0, 204), now, 0).reported, Reported::Delivered);
+    let numbers: Vec<u64> = courier.claim(32, now).iter().map(|claim| claim.number).collect();
+    assert_eq!(numbers, (2..=9).collect::<Vec<_>>(), "the others follow at once, in order");
+    assert_eq!(courier.hook("hook").unwrap().failing_since, None);
+}
+
+#[test]
+fn who_refuses_is_there_and_only_refusals_use_up_a_deliverys_attempts() {
+    let mut courier = courier();
+    add(&mut courier, 1, 0);
+    let mut now = Timestamp(0);
+    for _ in 0..12 {
+        courier.claim(8, now);
+        let Reported::Again { due, .. } = courier.report("hook", 1, &nobody(now.0), now, 0).reported else {
+            panic!("it is not given up");
+        };
+        now = due;
+    }
+    courier.claim(8, now);
+    let report = courier.report("hook", 1, &attempt(now.0, 500), now, 0);
+    assert_eq!(report.reported, Reported::Again { due: now.plus_ms(PAUSES_MS[0]), first_at: Timestamp(0) });
+    assert_eq!((report.hook_changed, courier.hook("hook").unwrap().resting), (true, None));
+}
+
+#[test]
+fn nothing_is_lost_within_24_hours_in_which_nobody_is_there() {
+    let mut courier = courier();
+    add(&mut courier, 1, 0);
+    let mut now = Timestamp(0);
+    loop {
+        if now.0 < 24 * 3_600_000 {
+            add(&mut courier, now.0 + 2, now.0);
+        }
+        let before = courier.count("hook");
+        let claimed = courier.claim(8, now);
+        assert_eq!(claimed.first().map(|claim| claim.number), Some(1), "at {}", now.0);
+        let mut last = None;
+        for Claim { number, .. } in claimed {
+            last = Some(courier.report("hook", number, &nobody(now.0), now, 7));
+        }
+        match last.unwrap() {
+            Report { reported: Reported::Again { due, .. }, disables: None, .. } => {
+                assert_eq!(courier.count("hook"), before);
+                now = due;
+            }
+            report => {
+                assert_eq!((report.reported, report.disables), (Reported::GivenUp, Some(Reason::Failing)));
+                break;
+            }
+        }
+    }
+    assert_eq!(now.0, 24 * 3_600_000);
+}
+
 proptest! {
+    /// However answers, silence and restarts follow each other: what waits is claimed sooner or later.
+    #[test]
+    fn a_webhook_that_rests_is_woken_again(
+        steps in prop::collection::vec((0u8..4, 0u64..2_000_000), 1..100)
+    ) {
+        let mut courier = courier();
+        (0..12).for_each(|number| add(&mut courier, number, 0));
+        let mut now = Timestamp(0);
+        for (step, random) in steps {
+            let Some(wakes) = courier.wakes_at(now) else { break };
+            now = now.max(wakes);
+            for Claim { number, .. } in courier.claim(8, now) {
+                let attempt = match step {
+                    0 => attempt(now.0, 204),
+                    1 => attempt(now.0, 500),
+                    2 => nobody(now.0),
+                    // Lost on the way.
+                    _ => continue,
+                };
+                courier.report("hook", number, &attempt, now, random);
+            }
+            prop_assert_eq!(courier.wakes_at(now).is_some(), courier.count("hook") > 0);
+        }
+        // When everybody answers, all that is left is delivered.
+        for _ in 0..100 {
+            let Some(wakes) = courier.wakes_at(now) else { break };
+            now = now.max(wakes);
+            for Claim { number, .. } in courier.claim(8, now) {
+                courier.report("hook", number, &attempt(now.0, 204), now, 0);
+            }
+        }
+        prop_assert_eq!(courier.count("hook"), 0);
+    }
+
     /// Whatever is lost, late or doubled: a delivery waits until it was delivered or tried often enough.
     #[test]
     fn nothing_is_forgotten(steps in prop::collection::vec((0u8..6, 0u64..400_000, 0u64..6), 0..200)) {

@@ -51,6 +51,7 @@ fn fresh(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timest
         sequence,
         created_at: now,
         attempts: 0,
+        refused: None,
         first_at: None,
         last: None,
         state: DeliveryState::Waiting,
@@ -72,7 +73,9 @@ impl Deliveries {
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
             let one: Delivery = document(&row, 2)?;
-            let waiting = Waiting::new(one.attempts, one.first_at, one.due.unwrap_or_default());
+            let mut waiting = Waiting::new(one.attempts, one.first_at, one.due.unwrap_or_default());
+            waiting.refused = one.refused.unwrap_or(one.attempts);
+            waiting.found_nobody = one.last.is_some_and(|last| last.found_nobody());
             courier.add(&row.text(1).unwrap_or_default(), row.integer(0).unwrap_or_default(), waiting);
         }
         let last = "SELECT max((SELECT coalesce(max(number), 0) FROM waiting), \
@@ -190,6 +193,7 @@ impl Deliveries {
         let row = self.sql.first("SELECT document FROM waiting WHERE number = CAST(? AS INTEGER)", &[number.into()])?;
         let Some(row) = row.filter(|_| report.reported != Reported::Unknown) else { return Ok(None) };
         let mut delivery: Delivery = document(&row, 0)?;
+        delivery.refused = Some(delivery.refused.unwrap_or(delivery.attempts) + usize::from(!attempt.found_nobody()));
         delivery.attempts += 1;
         delivery.last = Some(attempt);
         if let Reported::Again { due, first_at } = report.reported {
@@ -259,8 +263,8 @@ impl Deliveries {
         let state = |id: String| {
             let hook = self.courier.hook(&id)?;
             let (version, disabled, failing_since) = (hook.version, hook.disabled, hook.failing_since);
-            let waiting = self.courier.count(&id) as u64;
-            Some((id, HookState { version, disabled, failing_since, waiting }))
+            let (waiting, resting_until) = (self.courier.count(&id) as u64, hook.resting.map(|rest| rest.until));
+            Some((id, HookState { version, disabled, failing_since, resting_until, waiting }))
         };
         self.courier.ids().into_iter().filter_map(state).collect()
     }

@@ -1,5 +1,7 @@
 //! What is asked of an event hub, and what it replies.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -82,6 +84,8 @@ pub enum Ask {
     Usage(UsageQuery),
     /// What was counted since the tenant began, by service and capability.
     UsageTotals,
+    /// Requests that were refused, by code.
+    Refused { codes: BTreeMap<String, u64> },
     /// All webhooks of the tenant, as they are configured; does what a sweep does too.
     Webhooks { tenant: String, revision: u64, webhooks: Vec<Subscriber> },
     /// How webhooks are doing.
@@ -157,6 +161,9 @@ pub struct Delivery {
     pub sequence: u64,
     pub created_at: Timestamp,
     pub attempts: usize,
+    /// Of these, the ones that somebody refused; all of them where it is not written down.
+    #[serde(default)]
+    pub refused: Option<usize>,
     #[serde(default)]
     pub first_at: Option<Timestamp>,
     #[serde(default)]
@@ -174,6 +181,8 @@ pub struct HookState {
     pub disabled: Option<Disabled>,
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
+    #[serde(default)]
+    pub resting_until: Option<Timestamp>,
     #[serde(default)]
     pub waiting: u64,
 }
@@ -290,6 +299,12 @@ pub enum Reply {
     Done,
     /// Nothing when there are too many groups.
     Usage(Option<Vec<(Key, Counts)>>),
+    /// What was counted since the tenant began: by service and capability, and refused requests by code.
+    Totals {
+        rows: Vec<(Key, Counts)>,
+        #[serde(default)]
+        refused: BTreeMap<String, u64>,
+    },
     WebhookStates(Vec<(String, HookState)>),
     Due(Vec<Due>),
     Delivery(Box<Delivery>),

@@ -175,7 +175,11 @@ impl Hub {
             }
             Ask::UsageTotals => {
                 self.count_usage()?;
-                Ok(Reply::Usage(Some(self.usage.totals()?)))
+                Ok(Reply::Totals { rows: self.usage.totals()?, refused: self.usage.refused()? })
+            }
+            Ask::Refused { codes } => {
+                self.usage.count_refused(&codes)?;
+                Ok(Reply::Done)
             }
         }
     }
@@ -218,12 +222,14 @@ impl Hub {
     /// Logs a batch, lets its events wait for webhooks in the same transaction, and tells the sockets.
     fn publish(self: &Rc<Self>, publish: &Publish) -> Result<(), Failure> {
         let now = clock::now();
+        let from = self.log.borrow().next();
         let nobody_waits = self.deliveries.borrow().courier.is_idle();
         let appended = match nobody_waits {
             true => self.log.borrow_mut().append(now, publish)?,
             false => self.append_for_webhooks(now, publish)?,
         };
         if appended {
+            self.write_points(from);
             self.broadcast()?;
             self.settle();
         }

@@ -4,19 +4,23 @@
 use std::collections::BTreeMap;
 
 use crate::core::time::Timestamp;
+use crate::core::usage::point::point;
 use crate::core::usage::{Counts, HOUR_MS, Key, count};
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
+use crate::platform::{dataset, log as line};
 
+use super::Hub;
 use super::log::Log;
 use super::messages::UsageQuery;
 
-const CREATE: [&str; 2] = [
+const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS usage (hour INTEGER NOT NULL, service TEXT NOT NULL, capability TEXT NOT NULL, \
      principal TEXT NOT NULL, counts TEXT NOT NULL, PRIMARY KEY (hour, service, capability, principal)) \
      STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS counted (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS refused (code TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
 /// Batches of the log counted in one transaction.
 const PIECE: u64 = 200;
@@ -26,6 +30,9 @@ pub const EVERY_MS: u64 = 600_000;
 const KEPT_MS: u64 = 92 * 24 * HOUR_MS;
 /// Groups that are told at most.
 const MOST_GROUPS: usize = 1_000;
+
+/// Data points one invocation may write.
+const MOST_POINTS: usize = 250;
 
 /// The row of all hours together.
 const ALWAYS: u64 = 0;
@@ -133,9 +140,53 @@ impl Usage {
         rows.iter().map(total).collect()
     }
 
+    /// Refused requests since the tenant began, by code.
+    pub fn refused(&self) -> Result<BTreeMap<String, u64>, Failure> {
+        let rows = self.0.rows("SELECT code, count FROM refused", &[])?;
+        Ok(rows.iter().map(|row| (row.text(0).unwrap_or_default(), row.integer(1).unwrap_or_default())).collect())
+    }
+
+    pub fn count_refused(&self, codes: &BTreeMap<String, u64>) -> Result<(), Failure> {
+        self.0.transaction(|| {
+            for (code, count) in codes {
+                self.0.run(
+                    "INSERT INTO refused (code, count) VALUES (?, CAST(? AS INTEGER)) \
+                     ON CONFLICT (code) DO UPDATE SET count = count + excluded.count",
+                    &[code.into(), (*count).into()],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
     /// Deletes hours that are long gone.
     pub fn forget(&self, now: Timestamp) -> Result<(), Failure> {
         let before = now.0.saturating_sub(KEPT_MS);
         self.0.run("DELETE FROM usage WHERE hour > 0 AND hour < CAST(? AS INTEGER)", &[before.into()])
+    }
+}
+
+impl Hub {
+    /// Tells the deployment's dataset, if it has one, of contexts that ended in what was just logged. Nobody waits for
+    /// this, and the log has it all the same: what cannot be written is left out.
+    pub(super) fn write_points(&self, from: u64) {
+        if !dataset::is_bound() {
+            return;
+        }
+        let Ok(batches) = self.log.borrow().after(from - 1, 1) else { return };
+        let mut points = Vec::new();
+        for batch in &batches {
+            points.extend(batch.events().filter_map(|(_, bundle, item, _)| point(&batch.tenant, bundle, item)));
+        }
+        let left_out = points.len().saturating_sub(MOST_POINTS);
+        points.truncate(MOST_POINTS);
+        if points.is_empty() {
+            return;
+        }
+        let written = serde_json::to_string(&points).map_err(Failure::from).and_then(|text| dataset::write(&text));
+        if left_out > 0 || written.is_err() {
+            let detail = written.err().map(|failure| failure.0).unwrap_or_default();
+            line(&format!(r#"{{"level":"warn","message":"usage left out","points":{left_out},"detail":{detail:?}}}"#));
+        }
     }
 }

@@ -1,0 +1,40 @@
+//! Refused requests in the metrics: the code of the answer and of the log line, counted at the tenant's hub. Who is not
+//! known is counted with the tenant that the deployment began with.
+
+use std::cell::RefCell;
+
+use crate::core::refusals::{Codes, Refusals};
+use crate::execution::deliveries::ask_hub;
+use crate::objects::events::messages::Ask;
+use crate::platform::{clock, log};
+
+use super::call::Call;
+
+thread_local! {
+    static REFUSALS: RefCell<Refusals> = RefCell::default();
+}
+
+async fn tell(tenant: &str, codes: Codes) {
+    let ask = Ask::Refused { codes };
+    if let Err(failure) = ask_hub(tenant, &ask).await {
+        log(&format!(r#"{{"level":"warn","message":"refusals not counted","detail":{:?}}}"#, failure.0));
+        if let Ask::Refused { codes } = ask {
+            REFUSALS.with_borrow_mut(|refusals| refusals.put_back(tenant, codes));
+        }
+    }
+}
+
+/// Counts a refusal; the hub hears of it after the answer.
+pub fn count(call: &Call, code: &str) {
+    let tenant = call.tenant.borrow().clone();
+    if let Some(codes) = REFUSALS.with_borrow_mut(|refusals| refusals.count(&tenant, code, clock::now())) {
+        call.keep_running(async move { tell(&tenant, codes).await });
+    }
+}
+
+/// Tells the hub of what this isolate has refused, before somebody looks.
+pub async fn flush(tenant: &str) {
+    if let Some(codes) = REFUSALS.with_borrow_mut(|refusals| refusals.take(tenant)) {
+        tell(tenant, codes).await;
+    }
+}
