@@ -7,11 +7,11 @@ import traceback
 from typing import Any, Literal
 
 import anyio
+import httpx2
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.extension import ClientExtension, ResultClaim
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import CallToolResult, ElicitResult, Request, Result
 
 GIVEN = json.load(sys.stdin)
@@ -87,7 +87,9 @@ def credentials():
 
 
 async def connected(use, **options):
-    async with create_mcp_http_client(**credentials()) as http:
+    # Each request by a connection of its own: workerd closes one whose request it has refused unread.
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    async with httpx2.AsyncClient(timeout=httpx2.Timeout(30, read=300), limits=limits, **credentials()) as http:
         transport = streamable_http_client(GIVEN["url"], http_client=http)
         async with Client(transport, mode=GIVEN["mode"], **options) as client:
             return await use(client)
@@ -113,14 +115,24 @@ async def progress(client: Client):
     return {"told": told, "result": result.structured_content}
 
 
-async def cancel(client: Client):
-    with anyio.CancelScope() as scope:
+async def cancel():
+    async def use(client: Client):
+        with anyio.CancelScope() as scope:
 
-        async def on_progress(progress, total, message):
-            scope.cancel()
+            async def on_progress(progress, total, message):
+                scope.cancel()
 
-        await client.call_tool(GIVEN["slow"], {"seconds": 60}, progress_callback=on_progress)
-    return {"cancelled": scope.cancelled_caught}
+            await client.call_tool(GIVEN["slow"], {"seconds": 60, "label": GIVEN["label"]}, progress_callback=on_progress)
+        # Who closes at once takes back the word that takes the call back.
+        await client.list_tools(cache_mode="bypass")
+        return {"cancelled": scope.cancelled_caught}
+
+    # In the older revision a request is taken back by its id, which only a session knows: who can be asked has one.
+    return await connected(use, elicitation_callback=nobody)
+
+
+async def nobody(context, params):
+    return ElicitResult(action="decline")
 
 
 async def elicit():
@@ -150,9 +162,9 @@ async def task():
 async def tried(do):
     """What came of one thing, or why nothing did."""
     try:
-        if do in ("elicit", "task"):
-            return {"done": await {"elicit": elicit, "task": task}[do]()}
-        return {"done": await connected({"list": list_and_call, "progress": progress, "cancel": cancel}[do])}
+        if do in ("list", "progress"):
+            return {"done": await connected({"list": list_and_call, "progress": progress}[do])}
+        return {"done": await {"cancel": cancel, "elicit": elicit, "task": task}[do]()}
     except Exception:
         return {"failed": traceback.format_exc()}
 

@@ -17,8 +17,8 @@ export type Doings = {
   task: { seen: string[]; result: unknown };
 };
 
-/** Where it is done, and what the tool is called there that takes its time. */
-export type Where = { url: string; slow: string };
+/** Where it is done, what the tool is called there that takes its time, and what its cancelled call is known by. */
+export type Where = { url: string; slow: string; label: string };
 
 export type Kind = {
   name: string;

@@ -31,7 +31,7 @@ function run(mode: string, where: Where, credentials: Credentials, what: (keyof 
 
 function kind(mode: "auto" | "legacy", revision: Kind["revision"]): Kind {
   const tasks = mode === "auto";
-  const all: (keyof Doings)[] = tasks ? ["list", "progress", "cancel", "elicit", "task"] : ["list", "progress"];
+  const all: (keyof Doings)[] = ["list", "progress", "cancel", "elicit", ...(tasks ? ["task" as const] : [])];
   const runs = new Map<string, Promise<Came>>();
   return {
     name: `mcp for Python, ${mode}`,

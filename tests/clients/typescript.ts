@@ -5,7 +5,14 @@ import { ClientCredentialsProvider as FirstProvider } from "@modelcontextprotoco
 import { Client as FirstClient } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as FirstTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { CallToolResultSchema, ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js";
-import type { Credentials, Doings, Kind } from "./kinds.ts";
+import type { Credentials, Doings, Kind, Where } from "./kinds.ts";
+
+/** Each request by a connection of its own: workerd closes one whose request it has refused unread. */
+const apart: typeof fetch = (url, init) => {
+  const headers = new Headers(init?.headers);
+  headers.set("connection", "close");
+  return fetch(url, { ...init, headers });
+};
 
 const info = { name: "tests", version: "1.0.0" };
 type Call = { name: string; arguments: Record<string, unknown> };
@@ -33,8 +40,8 @@ const first: Connect = async (url, credentials, user) => {
   const transport = new FirstTransport(
     new URL(url),
     "key" in credentials
-      ? { requestInit: { headers: { authorization: `Bearer ${credentials.key}` } } }
-      : { authProvider: new FirstProvider(machine(credentials)) },
+      ? { fetch: apart, requestInit: { headers: { authorization: `Bearer ${credentials.key}` } } }
+      : { fetch: apart, authProvider: new FirstProvider(machine(credentials)) },
   );
   await client.connect(transport as never);
   return {
@@ -61,8 +68,8 @@ const second =
     if (user) client.setRequestHandler("elicitation/create", ({ params }) => ({ action: "accept", content: user(params.message) }));
     const options =
       "key" in credentials
-        ? { requestInit: { headers: { authorization: `Bearer ${credentials.key}` } } }
-        : { authProvider: new ClientCredentialsProvider(machine(credentials)) };
+        ? { fetch: apart, requestInit: { headers: { authorization: `Bearer ${credentials.key}` } } }
+        : { fetch: apart, authProvider: new ClientCredentialsProvider(machine(credentials)) };
     await client.connect(new StreamableHTTPClientTransport(new URL(url), options));
     return {
       revision: client.getNegotiatedProtocolVersion(),
@@ -72,7 +79,7 @@ const second =
     };
   };
 
-const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Connected>, slow: string) => Promise<Doings[What]> } = {
+const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Connected>, where: Where) => Promise<Doings[What]> } = {
   async list(connect) {
     const client = await connect();
     const tools = (await client.tools()).map(({ name }) => name).sort();
@@ -80,7 +87,7 @@ const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Conne
     await client.close();
     return { revision: client.revision ?? "none", tools, said: content[0].text };
   },
-  async progress(connect, slow) {
+  async progress(connect, { slow }) {
     const client = await connect();
     const told: string[] = [];
     const onprogress: CallOptions["onprogress"] = ({ message }) => void told.push(message ?? "");
@@ -88,12 +95,15 @@ const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Conne
     await client.close();
     return { told, result: result.structuredContent };
   },
-  async cancel(connect, slow) {
-    const client = await connect();
+  async cancel(connect, { slow, label }) {
+    // In the older revision a request is taken back by its id, which only a session knows: who can be asked has one.
+    const client = await connect(() => ({}));
     const stop = new AbortController();
     const onprogress = () => stop.abort("not wanted any more");
-    const call = client.call({ name: slow, arguments: { seconds: 60 } }, { signal: stop.signal, onprogress });
+    const call = client.call({ name: slow, arguments: { seconds: 60, label } }, { signal: stop.signal, onprogress });
     const cancelled = await call.then(() => false, () => stop.signal.aborted);
+    // Who closes at once takes back the word that takes the call back.
+    await client.tools();
     await client.close();
     return { cancelled };
   },
@@ -104,7 +114,7 @@ const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Conne
     await client.close();
     return { asked, result: result.structuredContent };
   },
-  async task(connect, slow) {
+  async task(connect, { slow }) {
     const client = await connect();
     const done = await client.task!({ name: slow, arguments: { seconds: 1, label: "a task" } });
     await client.close();
@@ -116,7 +126,7 @@ const kind = (name: string, revision: Kind["revision"], connect: Connect, tasks 
   name,
   revision,
   tasks,
-  does: (what, { url, slow }, credentials) => doings[what]((user) => connect(url, credentials, user), slow),
+  does: (what, where, credentials) => doings[what]((user) => connect(where.url, credentials, user), where),
 });
 
 export const kinds = [

@@ -5,7 +5,7 @@ import { question, say, takes, text } from "./content.ts";
 
 const steps = 4;
 
-export function addSameTools(server: McpServer, cancelled: () => void) {
+export function addSameTools(server: McpServer, cancelled: (label: string) => void) {
   server.registerTool("greet", { description: "Greets.", inputSchema: takes<{ name: string }>({ name: { type: "string" } }) }, async ({ name }) =>
     say(`Hello, ${name}!`));
 
@@ -18,7 +18,7 @@ export function addSameTools(server: McpServer, cancelled: () => void) {
         await mcpReq.notify({ method: "notifications/progress", params });
       }
       await pause((seconds * 1000) / steps, undefined, { signal: mcpReq.signal }).catch((error) => {
-        cancelled();
+        cancelled(label ?? "");
         throw error;
       });
     }

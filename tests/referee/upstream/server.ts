@@ -27,8 +27,8 @@ export type Upstream = {
   url: string;
   /** The headers of every request, in order of arrival. */
   requests: IncomingMessage["headers"][];
-  /** How many calls of `take_time` were not wanted any more. */
-  cancelled(): number;
+  /** The labels of calls of `take_time` that were not wanted any more. */
+  cancelled: ReadonlySet<string>;
   /** Says to who listens that its tools have changed. */
   toolsChanged(): void;
   stop(): Promise<void>;
@@ -57,7 +57,7 @@ type Session = { server: McpServer; transport: NodeStreamableHTTPServerTransport
 export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; port?: number } = {}): Promise<Upstream> {
   const sessions = new Map<string, Session>();
   const requests: Upstream["requests"] = [];
-  let cancelled = 0;
+  const cancelled = new Set<string>();
   const stage: Stage = {
     toolsChanged() {
       modern.notify.toolsChanged();
@@ -83,7 +83,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
     });
     addTools(server, stage);
     addAskingTools(server);
-    addSameTools(server, () => (cancelled += 1));
+    addSameTools(server, (label) => void cancelled.add(label));
     addResources(server);
     addPrompts(server);
     return server;
@@ -138,7 +138,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
     requests,
-    cancelled: () => cancelled,
+    cancelled,
     toolsChanged: stage.toolsChanged,
     async stop() {
       await modern.close();
