@@ -170,7 +170,7 @@ fn withhold(outcome: &mut Outcome, shown: Option<&Opened>) {
 }
 
 /// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
-async fn prepared(
+pub async fn prepared(
     tenant: &str,
     entry: &Entry,
     url: &str,

@@ -106,6 +106,11 @@ pub fn negotiated(asked: Option<&str>) -> &'static str {
     LEGACY.into_iter().find(|known| Some(*known) == asked).unwrap_or(latest)
 }
 
+/// What the client of a modern request can, as it declares it.
+pub fn capabilities(params: Option<&RawValue>) -> Option<&RawValue> {
+    Object::new(meta(params)?.get(), "#").ok()?.raw(CAPABILITIES)
+}
+
 /// What progress is reported under, if it is asked for: a string or an integer, as it was written.
 pub fn progress_token(params: Option<&RawValue>) -> Option<&RawValue> {
     let token = Object::new(meta(params)?.get(), "#").ok()?.raw("progressToken")?;

@@ -25,6 +25,8 @@ pub enum Error {
     Capability { required: Value },
     /// A revision that is not served in this form.
     Version { requested: String },
+    /// What a server behind the gateway has refused: an error's text, in the era of who asked. An answer, too.
+    Passed(String),
     /// What the gateway refuses whatever the protocol: no credentials, no permission, over the limit, a failure of its own.
     Refused(Box<Problem>),
 }
@@ -46,6 +48,7 @@ impl Error {
             Self::Header(_) => -32020,
             Self::Capability { .. } => -32021,
             Self::Version { .. } => -32022,
+            Self::Passed(_) => -32603,
             Self::Refused(problem) if problem.code == Code::Internal => -32603,
             Self::Refused(problem) => i64::from(problem.code.status()),
         }
@@ -54,7 +57,7 @@ impl Error {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Params(_) | Self::Method { legacy: true, .. } => 200,
+            Self::Params(_) | Self::Passed(_) | Self::Method { legacy: true, .. } => 200,
             Self::Method { legacy: false, .. } => 404,
             Self::Refused(problem) => problem.code.status(),
             Self::Parse(_) | Self::Invalid(_) | Self::Envelope(_) => 400,
@@ -71,6 +74,7 @@ impl Error {
             Self::Header(detail) => format!("Header mismatch: {detail}"),
             Self::Capability { .. } => "Missing required client capability".into(),
             Self::Version { .. } => "Unsupported protocol version".into(),
+            Self::Passed(error) => error.clone(),
             Self::Refused(problem) => problem.detail.clone(),
         }
     }
@@ -86,11 +90,14 @@ impl Error {
 
     /// The response. Without an id where the request's could not be read.
     pub fn response(&self, id: Option<&RawValue>, request_id: &str) -> String {
+        let id = id.map_or_else(String::new, |id| format!(r#""id":{},"#, id.get()));
+        if let Self::Passed(error) = self {
+            return format!(r#"{{"jsonrpc":"2.0",{id}"error":{error}}}"#);
+        }
         let mut error = json!({"code": self.code(), "message": self.message()});
         if let (Some(data), Some(members)) = (self.data(request_id), error.as_object_mut()) {
             members.insert("data".into(), data);
         }
-        let id = id.map_or_else(String::new, |id| format!(r#""id":{},"#, id.get()));
         format!(r#"{{"jsonrpc":"2.0",{id}"error":{error}}}"#)
     }
 }
@@ -132,6 +139,14 @@ mod tests {
         assert_eq!(error.response(Some(&raw("1e2")), "req_1"), expected);
         let expected = r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request: no"}}"#;
         assert_eq!(Error::Invalid("no".into()).response(None, "req_1"), expected);
+    }
+
+    #[test]
+    fn what_a_server_refused_is_passed_on() {
+        let error = Error::Passed(r#"{"code":7,"message":"no"}"#.into());
+        assert_eq!(error.status(), 200);
+        let expected = r#"{"jsonrpc":"2.0","id":1,"error":{"code":7,"message":"no"}}"#;
+        assert_eq!(error.response(Some(&raw("1")), "req_1"), expected);
     }
 
     #[test]

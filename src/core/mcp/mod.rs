@@ -13,6 +13,7 @@ pub mod message;
 pub mod mirror;
 pub mod origin;
 pub mod outcome;
+pub mod passing;
 pub mod question;
 pub mod reply;
 pub mod session;

@@ -7,6 +7,7 @@ use crate::core::json::Object;
 use crate::core::mcp::era::negotiated;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
+use crate::core::mcp::passing;
 use crate::core::mcp::reply::result;
 
 use super::super::call::{Call, Caller};
@@ -47,7 +48,12 @@ pub async fn serve(
         }
         "tools/list" => tools::list(call, caller, door, request.params, true).await.map(Served::Result),
         "tools/call" => calls::call_tool(call, caller, door, request, Client::Legacy(session), answers).await,
-        _ => Err(Error::Method { name: request.method.clone(), legacy: true }),
+        other => match passing::method(other, true) {
+            Some(method) => {
+                super::passing::serve(call, caller, door, request, method, (None, true)).await.map(Served::Result)
+            }
+            None => Err(Error::Method { name: request.method.clone(), legacy: true }),
+        },
     }
 }
 
@@ -61,5 +67,7 @@ fn initialized(door: Door<'_>, caller: &Caller, params: Option<&RawValue>) -> St
     let version = format!(r#""protocolVersion":"{version}""#);
     let server = concat!(r#""serverInfo":{"name":"narthex","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     let instructions = tools::instructions(door, caller);
-    result(true, &[&version, r#""capabilities":{"tools":{},"logging":{}}"#, server, &instructions])
+    let declared = super::passing::declared(door, caller);
+    let capabilities = format!(r#""capabilities":{{"tools":{{}},"logging":{{}}{declared}}}"#);
+    result(true, &[&version, &capabilities, server, &instructions])
 }

@@ -9,6 +9,7 @@ mod channel;
 mod following;
 mod legacy;
 mod modern;
+mod passing;
 mod plain;
 mod session;
 mod tasks;

@@ -1,16 +1,15 @@
 //! Revision 2026-07-28: each request says for itself who sends it and what it can.
 
 use crate::core::mcp::MODERN;
-use crate::core::mcp::era::Envelope;
+use crate::core::mcp::era::{self, Envelope};
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
+use crate::core::mcp::passing;
 use crate::core::mcp::reply::{private_for_a_while, result};
 
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
 use super::{Door, Served, brought_up_to_date, calls, tasks, tools};
-
-const CAPABILITIES: &str = r#""capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
 
 pub async fn serve(
     call: &Call,
@@ -32,12 +31,21 @@ pub async fn serve(
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
             tasks::serve(call, caller, request, envelope).await.map(Served::Result)
         }
-        _ => Err(Error::Method { name: request.method.clone(), legacy: false }),
+        other => match passing::method(other, false) {
+            Some(method) => {
+                let client = (era::capabilities(request.params), false);
+                super::passing::serve(call, caller, door, request, method, client).await.map(Served::Result)
+            }
+            None => Err(Error::Method { name: request.method.clone(), legacy: false }),
+        },
     }
 }
 
 fn discovered(door: Door<'_>, caller: &Caller) -> String {
     let versions = format!(r#""supportedVersions":["{MODERN}"]"#);
+    let declared = super::passing::declared(door, caller);
+    let capabilities =
+        format!(r#""capabilities":{{"tools":{{}},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}{declared}}}"#);
     let instructions = tools::instructions(door, caller);
-    result(false, &[&versions, CAPABILITIES, &instructions, &private_for_a_while(false)])
+    result(false, &[&versions, &capabilities, &instructions, &private_for_a_while(false)])
 }
