@@ -44,6 +44,14 @@ function scenarioRows(scenario) {
     return rows;
   }
   const times = (/** @type {number | null} */ value) => (value === null ? "" : `×${value.toFixed(2)}`);
+  const { api, mcp, many } = scenario.sides;
+  if (many) return rows;
+  if (api && mcp) {
+    const of = (/** @type {number | null} */ a, /** @type {number | null} */ b) => times(a === null || !b ? null : a / b);
+    rows.push(["", "mcp / api", of(mcp.median.perSecond, api.median.perSecond), "", of(mcp.median.p50, api.median.p50), "", "",
+      of(mcp.median.cpuMs, api.median.cpuMs), "", "", "", ""]);
+    return rows;
+  }
   const { perSecond, p50, cpuMs } = scenario.ratio;
   rows.push(["", "gateway / comparator", times(perSecond), "", times(p50), "", "", times(cpuMs), "", "", "", ""]);
   const accepted = Object.values(scenario.sides).map(({ median }) => median.answeredPerSecond).filter((value) => value !== undefined);

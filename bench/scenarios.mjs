@@ -1,6 +1,7 @@
 // @ts-check
 // What is measured. Each scenario takes one side through one round; the rounds of all sides alternate.
 import { cpuMs, memoryMib, resetPeak, untilQuiet } from "./readings.mjs";
+import { pages, toolCall } from "./mcp.mjs";
 import { contextBody } from "./targets.mjs";
 
 /**
@@ -156,6 +157,14 @@ export const SCENARIOS = [
   {
     key: "checks", title: "as b, with a rate limit", sides: ["limited", "checked"],
     run: (bench, target) => steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
+  },
+  {
+    key: "mcp", title: "as b, by the API and as a tool's call", sides: ["api", "mcp"],
+    run: (bench, target) => steady(bench, target, [target.side === "mcp" ? toolCall(target) : contextRequest("echo", "wait=10", target)], target.side === "mcp" ? "result" : "completed"),
+  },
+  {
+    key: "tools", title: "a page of tools/list, of 2,000 tools", sides: ["many"],
+    run: async (bench, target) => steady(bench, target, await pages(target), "ok"),
   },
   { key: "d", title: "respond-async, until all have ended", sides: BOTH, run: asynchronous },
   { key: "e", title: "GET a context", sides: BOTH, run: reading },

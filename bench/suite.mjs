@@ -8,7 +8,7 @@ import { report } from "./report.mjs";
 import { runScenario } from "./rounds.mjs";
 import { SCENARIOS } from "./scenarios.mjs";
 import { sizes, startups } from "./startup.mjs";
-import { startComparator, startGateway, startLimited, startUpstream } from "./targets.mjs";
+import { startComparator, startGateway, startLimited, startMany, startUpstream } from "./targets.mjs";
 import { here } from "./workerd.mjs";
 
 /** @typedef {import("./options.mjs").Options} Options */
@@ -59,20 +59,24 @@ export async function runSuite(options) {
       say("cold starts");
       results.startup = await startups(runFolder, options.startups, standIn);
     }
-    // The comparator has no checks to be measured.
-    const scenarios = SCENARIOS.filter(({ key }) => wants(key) && !(standIn && key === "checks"));
+    // The comparator has no checks to be measured, and no door for MCP.
+    const scenarios = SCENARIOS.filter(({ key }) => wants(key) && !(standIn && ["checks", "mcp", "tools"].includes(key)));
+    const has = (/** @type {string} */ wanted) => scenarios.some(({ key }) => key === wanted);
     if (scenarios.length > 0) {
+      const gateway = await (standIn ? startComparator : startGateway)(runFolder, upstream.port);
       const targets = {
-        upstream,
-        gateway: await (standIn ? startComparator : startGateway)(runFolder, upstream.port),
+        upstream, gateway,
+        api: { ...gateway, side: /** @type {const} */ ("api") },
+        mcp: { ...gateway, side: /** @type {const} */ ("mcp") },
         comparator: await startComparator(runFolder, upstream.port),
-        ...(scenarios.some(({ key }) => key === "checks") && {
+        ...(has("tools") && { many: await startMany(runFolder, upstream.port) }),
+        ...(has("checks") && {
           limited: await startLimited("limited", runFolder, upstream.port),
           checked: await startLimited("checked", runFolder, upstream.port),
         }),
       };
       for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench, targets, say));
-      await Promise.all([targets.gateway, targets.comparator, targets.limited, targets.checked].map((target) => target?.end()));
+      await Promise.all([targets.gateway, targets.comparator, targets.limited, targets.checked, targets.many].map((target) => target?.end()));
     }
     if (wants("costs")) {
       for (const side of /** @type {const} */ (["gateway", "comparator"])) {

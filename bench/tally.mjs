@@ -4,8 +4,9 @@
 /**
  * @typedef {import("./client.mjs").Answer} Answer
  *
- * What a right answer is: `ok` any 2xx, `completed` a 200 with a context that completed, `accepted` a 202.
- * @typedef {"ok" | "completed" | "accepted"} Expectation
+ * What a right answer is: `ok` any 2xx, `completed` a 200 with a context that completed, `result` a 200 with a tool's
+ * result, `accepted` a 202.
+ * @typedef {"ok" | "completed" | "result" | "accepted"} Expectation
  *
  * Latencies in ms; `answered` may exceed what `perSecond` counts by the few that were under way at the end.
  * @typedef {{ answered: number, perSecond: number, p50: number, p99: number, answerBytes: number,
@@ -15,7 +16,8 @@
 /** Why the answer is wrong, or null. @param {Answer} answer @param {Expectation} expect */
 export function wrong(answer, expect) {
   const right = expect === "ok" ? answer.status >= 200 && answer.status < 300 : answer.status === (expect === "accepted" ? 202 : 200);
-  if (right && (expect !== "completed" || completed(answer.body))) return null;
+  const says = { completed, result: (/** @type {Buffer} */ body) => body.includes('"isError":false') };
+  if (right && (!(expect in says) || says[/** @type {keyof typeof says} */ (expect)](answer.body))) return null;
   return `${answer.status} ${answer.body.toString("utf8", 0, 400)}`;
 }
 

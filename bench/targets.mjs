@@ -2,11 +2,12 @@
 // What is loaded: the gateway and the comparator, each in a workerd of its own, and the service behind both.
 import { randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
+import { furnish } from "./mcp.mjs";
 import { end, startNode, startWorkerd } from "./processes.mjs";
 import { comparatorSpec, gatewaySpec, writeConfig } from "./workerd.mjs";
 
 /**
- * @typedef {"gateway" | "comparator" | "upstream" | "limited" | "checked"} Side
+ * @typedef {"gateway" | "comparator" | "upstream" | "limited" | "checked" | "api" | "mcp" | "many"} Side
  * @typedef {{ side: Side, pid: number, port: number, folder: string | null, headers: Record<string, string>,
  *   admin: Record<string, string>, tellPath: string, queuePort: number | null, end(): Promise<void> }} Target
  */
@@ -60,6 +61,13 @@ export async function startLimited(side, runFolder, upstreamPort) {
   const target = await startAs(side, runFolder, upstreamPort, vars);
   const limit = { kind: "requests", quota: 1_000_000_000, window_seconds: 60, binds: { role: "caller" } };
   insist(await ask(target.port, "PUT", "/v1/limits/load", target.admin, JSON.stringify(limit)), "PUT /v1/limits/load");
+  return target;
+}
+
+/** A gateway with very many tools. @param {string} runFolder @param {number} upstreamPort */
+export async function startMany(runFolder, upstreamPort) {
+  const target = await startAs("many", runFolder, upstreamPort, {});
+  await furnish(target, upstreamPort);
   return target;
 }
 
