@@ -8,6 +8,7 @@ import { ended, eventually, makeKey, obedient, register, serviceAt } from "./sup
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, errorOf, message, type McpOptions, resultOf } from "./support/mcp.ts";
 import { json, type Service, startService } from "./support/service.ts";
+import { next, streamed } from "./support/sse.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -38,30 +39,6 @@ async function begin(options: McpOptions = {}, version?: string) {
   const id = answer.headers.get("mcp-session-id");
   assert.match(id ?? "", /^[\x21-\x7e]{40,}$/);
   return { accept: "application/json, text/event-stream", "mcp-session-id": id! };
-}
-
-type Event = { id?: string; retry?: string; message?: any };
-
-/** Reads a stream event by event. */
-async function* streamed(response: Response): AsyncGenerator<Event> {
-  let rest = "";
-  for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
-    rest += text;
-    for (let at = rest.indexOf("\n\n"); at >= 0; at = rest.indexOf("\n\n")) {
-      const lines = rest.slice(0, at).split("\n");
-      rest = rest.slice(at + 2);
-      const member = (name: string) => lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
-      if (lines.every((line) => line.startsWith(":"))) continue;
-      const data = member("data");
-      yield { id: member("id"), retry: member("retry"), message: data ? JSON.parse(data) : undefined };
-    }
-  }
-}
-
-async function next(events: AsyncGenerator<Event>): Promise<Event> {
-  const { value } = await events.next();
-  assert.ok(value, "the stream has ended");
-  return value;
 }
 
 const call = (headers: Record<string, string>, name = "words__greet", more: object = {}) =>

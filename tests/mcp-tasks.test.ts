@@ -95,6 +95,47 @@ test("a_task_that_asks_is_answered_by_an_update", async () => {
   }
 });
 
+test("what_a_service_takes_on_is_a_task_at_once", async () => {
+  service.handler = json({}, 202);
+  try {
+    const before = service.calls.length;
+    const task = resultOf(await call());
+    assert.equal(task.resultType, "task");
+    const callback = (await service.call(before)).json.callback_url.replace(/^.*\/v1/, "/v1");
+    const say = (body: object) => gateway.request("POST", callback, { body, key: null });
+    // Two things at once, which are answered one after the other.
+    const asked = (message: string) => ({ method: "elicitation/create", params: { mode: "form", message, requestedSchema: { type: "object" } } });
+    const inputRequests = { first: asked("One?"), second: asked("Two?") };
+    assert.equal((await say({ input_required: { message: "Two things.", mcp: { inputRequests } } })).status, 200);
+    const asking = async () => Object.keys((await get(task.taskId)).inputRequests ?? {});
+    assert.deepEqual(await asking(), ["first", "second"]);
+    const answer = (inputResponses: object) => ask("tasks/update", { taskId: task.taskId, inputResponses });
+    const yes = { action: "accept", content: {} };
+    resultOf(await answer({ second: yes }));
+    assert.deepEqual(await asking(), ["first"]);
+    resultOf(await answer({ second: { action: "decline" } }));
+    assert.deepEqual(await asking(), ["first"]);
+    resultOf(await answer({ first: yes }));
+    assert.deepEqual((await service.call(before + 1)).json.input, { inputResponses: { first: yes, second: yes } });
+    resultOf(await ask("tasks/cancel", { taskId: task.taskId }));
+  } finally {
+    service.handler = obedient;
+  }
+});
+
+test("a_tool_that_needs_a_task_is_not_called_without_one", async () => {
+  const before = service.calls.length;
+  await register(gateway, "jobs", serviceAt(service.url, [{ name: "always", task_support: "required" }, { name: "never", task_support: "forbidden" }]));
+  const always = { name: "jobs__always", arguments: { ms: 1 } };
+  const error = errorOf(await askModern(gateway, "tools/call", always), 400, -32021);
+  assert.deepEqual(error.data.requiredCapabilities, tasks);
+  assert.equal(service.calls.length, before);
+  assert.equal(resultOf(await ask("tools/call", always)).resultType, "task");
+  const never = resultOf(await ask("tools/call", { name: "jobs__never", arguments: { ms: 1 } }));
+  assert.deepEqual([never.resultType, never.structuredContent], ["complete", { ms: 1 }]);
+  errorOf(await ask("tasks/result", { taskId: "ctx_1" }), 404, -32601);
+});
+
 test("a_task_is_its_owners", async () => {
   const { taskId } = resultOf(await call());
   const key = (await makeKey(gateway, "caller")).secret;

@@ -26,9 +26,41 @@ pub struct Capability {
     pub durable: bool,
     pub timeout_seconds: u64,
     pub permissions: Vec<String>,
+    #[serde(default, skip_serializing_if = "TaskSupport::is_optional")]
+    pub task_support: TaskSupport,
     /// Of a tool of an MCP server: what else its definition says, as it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<Box<RawValue>>,
+}
+
+/// Whether an MCP client's call of it becomes a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskSupport {
+    /// When it takes longer, for a client that knows tasks.
+    #[default]
+    Optional,
+    /// Always; who knows no tasks cannot call it.
+    Required,
+    Forbidden,
+}
+
+impl TaskSupport {
+    fn parse(text: &str) -> Option<Self> {
+        serde_json::from_value(text.into()).ok()
+    }
+
+    pub fn is_optional(&self) -> bool {
+        *self == Self::Optional
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+            Self::Forbidden => "forbidden",
+        }
+    }
 }
 
 /// The longest life a context may have, in seconds.
@@ -83,6 +115,8 @@ fn read_capability(object: &mut Object<'_>) -> Option<Capability> {
     let durable = object.boolean("durable").unwrap_or(true);
     let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(DEFAULT_TIMEOUT_SECONDS);
     let permissions = object.strings("permissions", 20, 160).unwrap_or_default();
+    let task_support =
+        object.parsed("task_support", "optional, required or forbidden", TaskSupport::parse).unwrap_or_default();
     for (index, asked) in permissions.iter().enumerate() {
         if !permission::valid(asked) || asked.contains('*') {
             let pointer = format!("{}/{index}", object.pointer_to("permissions"));
@@ -99,6 +133,7 @@ fn read_capability(object: &mut Object<'_>) -> Option<Capability> {
         durable,
         timeout_seconds,
         permissions,
+        task_support,
         tool: None,
     })
 }

@@ -6,7 +6,7 @@ use semver::Version;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::capability::Capability;
+use super::capability::{Capability, TaskSupport};
 
 /// Its capabilities, with the path each has below the endpoint's address.
 const OPERATIONS: [(&str, &str); 3] = [("chat", "chat/completions"), ("embed", "embeddings"), ("models", "models")];
@@ -69,6 +69,7 @@ pub fn capabilities() -> Vec<Capability> {
             durable,
             timeout_seconds,
             permissions: Vec::new(),
+            task_support: TaskSupport::Optional,
             tool: None,
         };
         fill_in(&mut capability);

@@ -82,22 +82,41 @@ pub async fn contexts(call: &Call, mut caller: Caller) -> Result<Answer, Problem
             Some(other.to_string())
         }
     };
+    let cursor = call.query("cursor");
+    let (found, next) = found(&mut caller, query, cursor.as_deref()).await?;
+    page(call, &found, next)
+}
+
+/// Its own contexts, the newest first, and the cursor to those after them.
+pub async fn own(
+    caller: &mut Caller,
+    limit: u64,
+    cursor: Option<&str>,
+) -> Result<(Vec<Box<RawValue>>, Option<String>), Problem> {
+    let owner = Some(caller.principal.principal.clone());
+    found(caller, Query { owner, limit, ..Query::default() }, cursor).await
+}
+
+async fn found(
+    caller: &mut Caller,
+    mut query: Query,
+    cursor: Option<&str>,
+) -> Result<(Vec<Box<RawValue>>, Option<String>), Problem> {
     // A cursor belongs to its filters and to whoever may see through them.
     let digest = format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&query).unwrap_or_default());
-    if let Some(text) = call.query("cursor") {
-        let before = cursor::read(&caller.snapshot.cursor_key, &text, &digest);
+    if let Some(text) = cursor {
+        let before = cursor::read(&caller.snapshot.cursor_key, text, &digest);
         query.before = Some(before.ok_or_else(bad_cursor)?);
     }
     let limit = query.limit;
     query.limit += 1;
-    let mut found = ask_all(&mut caller, &query).await?;
+    let mut found = ask_all(caller, &query).await?;
     found.sort_by(|a, b| b.0.sort_key().cmp(a.0.sort_key()));
     let more = found.len() as u64 > limit;
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next =
         found.last().filter(|_| more).map(|(id, _)| cursor::write(&caller.snapshot.cursor_key, id.sort_key(), &digest));
-    let data: Vec<&RawValue> = found.iter().map(|(_, view)| view.as_ref()).collect();
-    page(call, &data, next)
+    Ok((found.into_iter().map(|(_, view)| view).collect(), next))
 }
 
 pub fn bad_cursor() -> Problem {

@@ -8,12 +8,12 @@ const object = { type: "object" };
 
 /** As what the tools are registered. */
 export const capabilities = [
-  { name: "greet", input_schema: form({ name: { type: "string" } }), idempotent: true },
+  { name: "greet", input_schema: form({ name: { type: "string" } }), idempotent: true, task_support: "forbidden" },
   {
     name: "slow_compute",
     input_schema: { type: "object", properties: { seconds: { type: "number" }, label: { type: "string" } }, required: ["seconds"] },
   },
-  { name: "failing_job", input_schema: object },
+  { name: "failing_job", input_schema: object, task_support: "required" },
   { name: "protocol_error_job", input_schema: object },
   { name: "confirm_delete", input_schema: form({ filename: { type: "string" } }) },
   { name: "multi_input", input_schema: object },

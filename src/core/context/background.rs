@@ -37,6 +37,20 @@ impl Head {
         Verdict::LivesOn
     }
 
+    /// A part of what the service asked for was answered; `to` is what it asks for then, in the place of `from`.
+    pub fn narrow(&mut self, from: &RawValue, to: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
+        if self.status.is_final() {
+            return Err(Refused::Ended);
+        }
+        let same = self.input_request.as_ref().is_some_and(|request| request.get() == from.get());
+        if self.status != Status::InputRequired || !same {
+            return Err(Refused::NotNow);
+        }
+        self.input_request = Some(to);
+        self.updated_at = now.max(self.updated_at);
+        Ok(Verdict::LivesOn)
+    }
+
     /// The answer to what the service asked for; the next attempt takes it along.
     pub fn answer(&mut self, input: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
         if self.status.is_final() {

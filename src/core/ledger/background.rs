@@ -61,6 +61,17 @@ impl<S: Shelf> Ledger<S> {
         Ok(CalledBack::Taken(Box::new(head)))
     }
 
+    /// Takes a part of the answer: what is asked for then.
+    pub fn narrowed(
+        &mut self,
+        id: &ContextId,
+        from: &RawValue,
+        to: Box<RawValue>,
+        now: Timestamp,
+    ) -> Result<Changed, Broken> {
+        self.change(id, |head| head.narrow(from, to, now))
+    }
+
     /// Answers what a service asked for; the context waits for its next attempt then.
     pub fn answered(&mut self, id: &ContextId, input: Box<RawValue>, now: Timestamp) -> Result<Changed, Broken> {
         let changed = self.change(id, |head| head.answer(input, now))?;

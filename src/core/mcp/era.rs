@@ -11,6 +11,7 @@ use super::{LEGACY, MODERN};
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 #[derive(Debug, PartialEq)]
@@ -24,6 +25,10 @@ pub enum Era {
 #[derive(Debug, Default, PartialEq)]
 pub struct Envelope {
     pub able: Able,
+    /// Its `ClientCapabilities`, as they came.
+    pub client: String,
+    /// The least severe messages it wants to hear of a call.
+    pub log_level: Option<String>,
 }
 
 /// A revision of the modern kind, whether it is served or not.
@@ -97,7 +102,8 @@ fn modern(request: &Request<'_>, headers: Headers<'_>, version: Option<String>) 
         return Err(Error::Version { requested: version });
     }
     headers.check(&request.method, request.params)?;
-    Ok(Envelope { able: Able::read(capabilities) })
+    let log_level = meta.string(LOG_LEVEL, 1..=16);
+    Ok(Envelope { able: Able::read(capabilities), client: capabilities.get().into(), log_level })
 }
 
 /// The revision that `initialize` is answered with.

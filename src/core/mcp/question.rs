@@ -6,10 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::json::Object;
 use super::reply::quoted;
+
+/// The members of `input_request.mcp`: what is open, and what was said to the rest.
+const OPEN: &str = "inputRequests";
+const SAID: &str = "inputResponses";
+
+type Members = BTreeMap<String, Box<RawValue>>;
 
 /// What a client says to what it was asked.
 #[derive(Debug, PartialEq)]
@@ -18,7 +24,9 @@ pub enum Answered {
     With(String),
     /// Its user does not want to.
     Declined,
-    /// Not, or not all of what is asked now.
+    /// Some of what is asked now: the request as it is then, with what is open and what was said.
+    Part(String),
+    /// Nothing of what is asked now.
     Not,
     /// This is no answer.
     Wrong(String),
@@ -44,7 +52,7 @@ impl<'a> Question<'a> {
     /// The requests of a service that speaks the protocol.
     fn passed(&self) -> Option<&'a RawValue> {
         let mcp = Object::new(self.request?.get(), "#").ok()?.raw("mcp")?;
-        Object::new(mcp.get(), "#").ok()?.raw("inputRequests").filter(|requests| requests.get().starts_with('{'))
+        Object::new(mcp.get(), "#").ok()?.raw(OPEN).filter(|requests| requests.get().starts_with('{'))
     }
 
     /// The requests, by their names: the text of an object.
@@ -98,16 +106,35 @@ impl<'a> Question<'a> {
             match responses.get(name) {
                 Some(response) if response.get().starts_with('{') => known.insert(name, response),
                 Some(_) => return Answered::Wrong(format!("inputResponses has a {} that is no object", quoted(name))),
-                None => return Answered::Not,
+                None => None,
             };
         }
         if self.passed().is_some() {
-            return match serde_json::to_string(&BTreeMap::from([("inputResponses", known)])) {
-                Ok(input) => Answered::With(input),
-                Err(_) => Answered::Not,
-            };
+            let known = known.into_iter().map(|(name, response)| (name.clone(), (*response).to_owned())).collect();
+            return self.in_its_terms(&requests, known).unwrap_or(Answered::Not);
         }
         known.values().next().map_or(Answered::Not, |response| self.filled_in(response))
+    }
+
+    /// The protocol's own requests may be answered one after the other.
+    fn in_its_terms(&self, requests: &BTreeMap<String, &RawValue>, mut known: Members) -> Option<Answered> {
+        if known.is_empty() {
+            return Some(Answered::Not);
+        }
+        let open: BTreeMap<&String, &&RawValue> =
+            requests.iter().filter(|(name, _)| !known.contains_key(*name)).collect();
+        let mut request: Members = serde_json::from_str(self.request?.get()).ok()?;
+        let mut mcp: Members = serde_json::from_str(request.get("mcp")?.get()).ok()?;
+        let before: Option<Members> = mcp.get(SAID).and_then(|said| serde_json::from_str(said.get()).ok());
+        known.extend(before.unwrap_or_default());
+        let said = to_raw_value(&known).ok()?;
+        if open.is_empty() {
+            return Some(Answered::With(format!(r#"{{"{SAID}":{said}}}"#)));
+        }
+        mcp.insert(OPEN.into(), to_raw_value(&open).ok()?);
+        mcp.insert(SAID.into(), said);
+        request.insert("mcp".into(), to_raw_value(&mcp).ok()?);
+        serde_json::to_string(&request).ok().map(Answered::Part)
     }
 
     fn filled_in(&self, response: &RawValue) -> Answered {
@@ -189,7 +216,15 @@ mod tests {
         let Answered::With(input) = question.answered(&all) else { panic!("{all}") };
         let expected = json!({"inputResponses": {"name": name, "roots": roots}});
         assert_eq!(serde_json::from_str::<Value>(&input).unwrap(), expected);
-        assert_eq!(question.answered(&json!({"name": name}).to_string()), Answered::Not);
+        assert_eq!(question.answered(&json!({"other": name}).to_string()), Answered::Not);
+        let Answered::Part(rest) = question.answered(&json!({"name": name}).to_string()) else { panic!("the rest") };
+        let rest: Box<RawValue> = RawValue::from_string(rest).unwrap();
+        let question = Question::new(1, Some(&rest));
+        let open: Value = serde_json::from_str(&question.requests()).unwrap();
+        assert_eq!(open, json!({"roots": {"method": "roots/list"}}));
+        let Answered::With(input) = question.answered(&json!({"roots": roots}).to_string()) else { panic!("all") };
+        assert_eq!(serde_json::from_str::<Value>(&input).unwrap(), expected);
+        let question = Question::new(1, Some(&request));
         assert!(matches!(question.answered(&json!({"name": name, "roots": []}).to_string()), Answered::Wrong(_)));
     }
 }

@@ -1,5 +1,7 @@
 //! Results, as the two eras write them.
 
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
 
 /// `_meta` of modern results; what follows is the end of the object.
@@ -96,8 +98,9 @@ pub fn event(message: &str) -> String {
     format!("event: message\ndata: {message}\n\n")
 }
 
-/// A request to the client (legacy alone). `asked` is its method with its parameters, an object.
-pub fn request(id: &str, asked: &RawValue) -> String {
+/// A request to the client (legacy alone). `asked` is its method with its parameters, an object; `task` is the task
+/// it is for, if it is for one.
+pub fn request(id: &str, asked: &RawValue, task: Option<&str>) -> String {
     #[derive(serde::Deserialize)]
     struct Asked<'a> {
         #[serde(borrow)]
@@ -107,7 +110,22 @@ pub fn request(id: &str, asked: &RawValue) -> String {
     }
     let Ok(Asked { method, params }) = serde_json::from_str::<Asked<'_>>(asked.get()) else { return String::new() };
     let params = params.map_or("{}", RawValue::get);
+    let params = task.map_or_else(|| params.into(), |task| related(params, task));
     format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":{method},"params":{params}}}"#)
+}
+
+/// The text of an object, with the task it is of in its `_meta` (revision 2025-11-25).
+pub fn related(text: &str, task: &str) -> String {
+    const RELATED: &str = "io.modelcontextprotocol/related-task";
+    let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) else { return text.into() };
+    let meta =
+        members.get("_meta").and_then(|meta| serde_json::from_str::<BTreeMap<String, &RawValue>>(meta.get()).ok());
+    let mut meta = meta.unwrap_or_default();
+    let Ok(named) = serde_json::value::to_raw_value(&BTreeMap::from([("taskId", task)])) else { return text.into() };
+    meta.insert(RELATED.into(), &named);
+    let Ok(meta) = serde_json::value::to_raw_value(&meta) else { return text.into() };
+    members.insert("_meta".into(), &meta);
+    serde_json::to_string(&members).unwrap_or_else(|_| text.into())
 }
 
 /// A comment: keeps a stream alive, and notices that nobody reads it any more.

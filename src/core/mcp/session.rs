@@ -61,6 +61,9 @@ pub struct Begun {
     /// What progress is reported under, as it was written.
     #[serde(default)]
     pub token: Option<String>,
+    /// All that is said of it names the task.
+    #[serde(default)]
+    pub related: bool,
 }
 
 /// How far a call's stream has come.

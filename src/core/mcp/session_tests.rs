@@ -15,7 +15,7 @@ fn session() -> Session {
 }
 
 fn begun(request: &str) -> Begun {
-    Begun { request: request.into(), context: format!("ctx_{request}"), token: None }
+    Begun { request: request.into(), context: format!("ctx_{request}"), token: None, related: false }
 }
 
 fn asked(names: &[&str]) -> Vec<Request> {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::super::json::Object;
 use super::super::lifecycle::Status;
 use super::super::time::Timestamp;
 use super::outcome::{self, Broke};
@@ -16,6 +17,8 @@ pub fn extension() -> Value {
     json!({"extensions": {"io.modelcontextprotocol/tasks": {}}})
 }
 
+/// The code of a context whose service says itself that it failed.
+const SAYS_ERROR: &str = "upstream_error";
 /// How often it is worth looking, in milliseconds.
 const POLL_MS: u64 = 1_000;
 
@@ -35,6 +38,9 @@ pub struct Task<'a> {
     input_request: Option<&'a RawValue>,
     #[serde(borrow, default)]
     progress: Option<Told<'a>>,
+    /// What it gave is a tool's result already.
+    #[serde(default)]
+    tool_result: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,9 +54,10 @@ struct Told<'a> {
     data: &'a RawValue,
 }
 
-/// The word for a context's status.
-fn word(status: Status) -> &'static str {
+/// The word for a context's status. A tool that ran and says itself that it failed has a result; what else fails has none.
+fn word(status: Status, code: Option<&str>) -> &'static str {
     match status {
+        Status::Failed if code == Some(SAYS_ERROR) => "completed",
         Status::Created | Status::Validated | Status::Queued | Status::Executing => "working",
         Status::InputRequired => "input_required",
         Status::Completed => "completed",
@@ -85,11 +92,15 @@ impl<'a> Task<'a> {
         Question::new(asked, self.input_request)
     }
 
+    fn word(&self) -> &'static str {
+        word(self.status, self.error.as_ref().map(|error| error.code.as_ref()))
+    }
+
     fn members(&self, ttl_ms: u64) -> String {
         let mut text = format!(
             r#""taskId":"{}","status":"{}","createdAt":"{}","lastUpdatedAt":"{}","ttlMs":{ttl_ms},"pollIntervalMs":{POLL_MS}"#,
             self.id,
-            word(self.status),
+            self.word(),
             self.created_at,
             self.updated_at
         );
@@ -101,6 +112,22 @@ impl<'a> Task<'a> {
         text
     }
 
+    /// Its members as revision 2025-11-25 has them, without braces: there an error of the tool itself is a failure.
+    pub fn of_2025(&self, given: Option<&str>, ttl_ms: u64) -> String {
+        let says_error = || Object::new(given?, "#").ok()?.boolean("isError");
+        let word = match self.status {
+            Status::Failed => "failed",
+            Status::Completed if self.tool_result && says_error() == Some(true) => "failed",
+            status => word(status, None),
+        };
+        let members = self.members(ttl_ms).replacen(
+            &format!(r#""status":"{}""#, self.word()),
+            &format!(r#""status":"{word}""#),
+            1,
+        );
+        members.replacen(r#""ttlMs":"#, r#""ttl":"#, 1).replacen(r#""pollIntervalMs":"#, r#""pollInterval":"#, 1)
+    }
+
     /// The answer to a call that goes on. It is stored by now.
     pub fn created(&self, ttl_ms: u64) -> String {
         let plain = result(false, &[&self.members(ttl_ms)]);
@@ -109,7 +136,7 @@ impl<'a> Task<'a> {
 
     /// All there is to know of it: its result, its error, or what it asks for. `view` is what it was read from.
     pub fn detailed(&self, view: &str, given: Option<&str>, ttl_ms: u64) -> String {
-        let more = match word(self.status) {
+        let more = match self.word() {
             "completed" => format!(r#""result":{}"#, outcome::of(false, self.id, view, given)),
             "failed" => {
                 let message = self.error.as_ref().map_or_else(

@@ -18,7 +18,7 @@ fn detailed(view: &str, given: Option<&str>) -> Value {
 
 #[test]
 fn every_status_has_its_word() {
-    let words = Status::ALL.map(|status| (status.as_str(), word(status)));
+    let words = Status::ALL.map(|status| (status.as_str(), word(status, None)));
     let expected = [
         ("created", "working"),
         ("validated", "working"),
@@ -48,11 +48,28 @@ fn an_end_is_inlined() {
     let done = detailed(&view("completed", json!({})), Some("[1]"));
     assert_eq!((&done["resultType"], &done["status"]), (&json!("complete"), &json!("completed")));
     assert_eq!(done["result"]["structuredContent"], json!([1]));
-    let error = json!({"error": {"code": "upstream_error", "message": "It \"broke\"."}});
+    let error = json!({"error": {"code": "upstream_timeout", "message": "It \"broke\"."}});
     let failed = detailed(&view("failed", error), None);
-    assert_eq!(failed["error"], json!({"code": -32603, "message": "upstream_error: It \"broke\"."}));
+    assert_eq!(failed["error"], json!({"code": -32603, "message": "upstream_timeout: It \"broke\"."}));
     assert!(detailed(&view("cancelled", json!({})), None).get("error").is_none());
     assert!(detailed(&view("queued", json!({})), None).get("result").is_none());
+}
+
+#[test]
+fn a_tool_that_says_it_failed_has_a_result_and_in_2025_has_failed() {
+    let text = view("failed", json!({"error": {"code": "upstream_error", "message": "It broke."}}));
+    let done = detailed(&text, None);
+    assert_eq!((&done["status"], &done["result"]["isError"]), (&json!("completed"), &json!(true)));
+    assert!(done.get("error").is_none());
+    let of_2025 = |text: &str, given: Option<&str>| -> Value {
+        serde_json::from_str(&format!("{{{}}}", Task::read(text).unwrap().of_2025(given, 9))).unwrap()
+    };
+    let task = of_2025(&text, None);
+    assert_eq!((&task["status"], &task["ttl"]), (&json!("failed"), &json!(9)));
+    assert!(task["pollInterval"].is_u64() && task.get("ttlMs").is_none() && task.get("pollIntervalMs").is_none());
+    let passed = view("completed", json!({"tool_result": true}));
+    assert_eq!(of_2025(&passed, Some(r#"{"isError":true}"#))["status"], json!("failed"));
+    assert_eq!(of_2025(&passed, Some("{}"))["status"], json!("completed"));
 }
 
 #[test]

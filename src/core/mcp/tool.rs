@@ -105,6 +105,13 @@ pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<Strin
     } else if capability.idempotent {
         text.push_str(r#","annotations":{"idempotentHint":true}"#);
     }
+    let says_so = capability
+        .tool
+        .as_ref()
+        .is_some_and(|rest| Object::new(rest.get(), "#").is_ok_and(|rest| rest.has("execution")));
+    if legacy && !says_so {
+        text.push_str(&format!(r#","execution":{{"taskSupport":"{}"}}"#, capability.task_support.as_str()));
+    }
     text.push('}');
     Some(text)
 }
@@ -176,7 +183,7 @@ mod tests {
         let full = json!({"description": "Says \"it\" again", "idempotent": true,
             "input_schema": {"type": "object", "x-unknown": 1}, "output_schema": {"type": "object"}});
         let expected = json!({"name": "echo", "description": "Says \"it\" again", "inputSchema": {"type": "object", "x-unknown": 1},
-            "outputSchema": {"type": "object"}, "annotations": {"idempotentHint": true}});
+            "outputSchema": {"type": "object"}, "annotations": {"idempotentHint": true}, "execution": {"taskSupport": "optional"}});
         assert_eq!(shown(full, true), Some(expected));
     }
 
@@ -217,7 +224,7 @@ mod tests {
         let rest = json!({"title": "Echo", "annotations": {"readOnlyHint": true}, "_meta": {"x": {}}});
         let tool = shown(json!({"tool": rest, "idempotent": true, "input_schema": {"type": "object"}}), true).unwrap();
         let expected = json!({"name": "echo", "inputSchema": {"type": "object"}, "title": "Echo",
-            "annotations": {"readOnlyHint": true}, "_meta": {"x": {}}});
+            "annotations": {"readOnlyHint": true}, "_meta": {"x": {}}, "execution": {"taskSupport": "optional"}});
         assert_eq!(tool, expected);
     }
 

@@ -121,6 +121,17 @@ pub async fn answered(
     }
 }
 
+/// A context once it has ended, asks for something, or was taken on by its service to be ended later; or after a while.
+pub async fn taken(caller: &mut Caller, id: ContextId, seconds: u32) -> Result<Standing, Problem> {
+    let milliseconds = u64::from(seconds) * 1000;
+    let follow = Ask::Follow { id: id.clone(), milliseconds, asked: 0, news_after: None, taken: true };
+    let tenant = caller.principal.tenant.clone();
+    match ask_decided(&tenant, &id, &mut caller.snapshot, follow).await.map_err(internal)? {
+        Reply::Context(found) => Ok(Standing::found(id, *found)),
+        _ => Err(Problem::internal("a context that was admitted is not there")),
+    }
+}
+
 /// The same for responses that came with the first call, as far as they fit what is asked.
 pub async fn answered_before(
     call: &Call,
@@ -146,13 +157,7 @@ async fn answer(
         // It is asked again.
         return Ok(Standing::found(id, *found));
     }
-    let wait =
-        Ask::Wait { id: id.clone(), milliseconds: u64::from(seconds) * 1000, to_the_end: false, news_after: None };
-    let tenant = caller.principal.tenant.clone();
-    match ask_decided(&tenant, &id, &mut caller.snapshot, wait).await.map_err(internal)? {
-        Reply::Context(found) => Ok(Standing::found(id, *found)),
-        _ => Err(Problem::internal("a context that was admitted is not there").into()),
-    }
+    Ok(taken(caller, id, seconds).await?)
 }
 
 /// Gives a context the responses to its question, if that is still open.
@@ -190,7 +195,7 @@ async fn take(
             contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, id).await.map_err(internal)?;
         }
         Answered::Wrong(detail) => return Err(Error::Params(detail)),
-        Answered::Not => return Ok(false),
+        Answered::Part(_) | Answered::Not => return Ok(false),
     }
     Ok(true)
 }

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
+use crate::core::capability::TaskSupport;
 use crate::core::json::Object;
 use crate::core::lifecycle::{Priority, Source};
 use crate::core::mcp::era::{Envelope, progress_token};
@@ -10,8 +11,10 @@ use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
 use crate::core::mcp::session::Reached;
 use crate::core::mcp::state::Called;
+use crate::core::mcp::task::extension;
 use crate::core::mcp::{mirror, outcome, reply};
 use crate::core::prefer::Prefer;
+use crate::core::problem::Problem;
 use crate::core::request::{MAX_PARAMETERS_BYTES, NewContext};
 use crate::platform::streams::Stream;
 
@@ -34,12 +37,56 @@ pub enum Answers {
     Whole,
     /// With a stream, if the client takes one.
     Stream,
-    /// With a handle, to look again later.
+    /// With a handle, to look again later, if it takes longer.
     Task,
+    /// With a handle at once (legacy).
+    TaskOnly,
 }
 
-/// A task is worth to be one after this, in seconds.
-const TASK_SECONDS: u32 = 1;
+impl Answers {
+    fn is_task(self) -> bool {
+        matches!(self, Self::Task | Self::TaskOnly)
+    }
+}
+
+/// How a call of this tool may be answered, by what the tool and its client know of tasks.
+fn as_supported(
+    caller: &Caller,
+    client: &Client<'_>,
+    answers: Answers,
+    task: bool,
+    support: TaskSupport,
+) -> Result<Answers, Error> {
+    match (client, support) {
+        (Client::Modern(envelope), TaskSupport::Required) if !envelope.able.tasks => {
+            Err(Error::Capability { required: extension() })
+        }
+        (Client::Modern(_), TaskSupport::Forbidden) if answers == Answers::Task => Ok(Answers::Stream),
+        (Client::Legacy(_), TaskSupport::Required) if !task => {
+            Err(Error::Method { name: "tools/call of this tool without a task".into(), legacy: true })
+        }
+        (Client::Legacy(_), TaskSupport::Forbidden) if task => {
+            Err(Error::Method { name: "tools/call of this tool as a task".into(), legacy: true })
+        }
+        (Client::Legacy(_), _) if task => {
+            caller.principal.require("contexts:read")?;
+            Ok(Answers::TaskOnly)
+        }
+        (Client::Modern(_) | Client::Legacy(_), _) => Ok(answers),
+    }
+}
+
+/// What an upstream that speaks the protocol is told of who calls: what it can, and which messages it wants.
+fn said(client: &Client<'_>) -> Result<(Option<Box<RawValue>>, Option<String>), Problem> {
+    let (able, level) = match client {
+        Client::Modern(envelope) => (envelope.client.clone(), envelope.log_level.clone()),
+        Client::Legacy(Some(session)) => (session.opener.client.get().into(), session.level.clone()),
+        Client::Legacy(None) => ("{}".into(), None),
+    };
+    let able = RawValue::from_string(able).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok((Some(able), level))
+}
+
 /// The longest `requestState` that is read, in bytes.
 const MAX_STATE_BYTES: usize = 8 * 1024;
 
@@ -56,6 +103,8 @@ struct Asked<'a> {
     /// What it says to a question, and what the question came with.
     responses: Option<&'a RawValue>,
     state: Option<String>,
+    /// As a task (revision 2025-11-25).
+    task: bool,
 }
 
 fn read<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<Asked<'a>, Error> {
@@ -69,7 +118,8 @@ fn read<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<Asked<'a>, Err
     }
     let name = name.ok_or_else(|| wrong("name must be a string"))?;
     if legacy {
-        return Ok(Asked { name, arguments, responses: None, state: None });
+        let task = params.raw("task").is_some_and(|task| task.get().starts_with('{'));
+        return Ok(Asked { name, arguments, responses: None, state: None, task });
     }
     let responses = params.raw_or_null("inputResponses");
     if responses.is_some_and(|responses| !responses.get().starts_with('{')) {
@@ -80,7 +130,7 @@ fn read<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<Asked<'a>, Err
         text.filter(|text| text.len() <= MAX_STATE_BYTES)
             .ok_or_else(|| wrong("requestState must be one that was given"))
     });
-    Ok(Asked { name, arguments, responses, state: state.transpose()? })
+    Ok(Asked { name, arguments, responses, state: state.transpose()?, task: false })
 }
 
 pub async fn call_tool(
@@ -92,7 +142,7 @@ pub async fn call_tool(
     answers: Answers,
 ) -> Result<Served, Error> {
     let legacy = matches!(client, Client::Legacy(_));
-    let Asked { name, arguments, responses, state } = read(request.params, legacy)?;
+    let Asked { name, arguments, responses, state, task } = read(request.params, legacy)?;
     if door.0.is_none() && plain::is_one(&name) {
         return plain::serve(call, caller, &name, arguments, legacy).await.map(Served::Result);
     }
@@ -110,6 +160,9 @@ pub async fn call_tool(
         let message = format!("The arguments may have at most {MAX_PARAMETERS_BYTES} bytes.");
         return Ok(Served::Result(reply::failed(legacy, &message, None)));
     }
+    let answers = as_supported(caller, &client, answers, task, tool.capability.task_support)?;
+    let asked_by = if tool.entry.service().transport.upstream().is_some() { said(&client)? } else { (None, None) };
+    let requires = tool.capability.task_support == TaskSupport::Required;
     let (capability, service) = (tool.capability.name.clone(), tool.entry.service().id.clone());
     let streams = answers == Answers::Stream && call.accepts_stream();
     let asking = match client {
@@ -125,12 +178,13 @@ pub async fn call_tool(
     let token = progress_token(request.params).filter(|_| streams);
     // Who asks for progress is told of it from the beginning.
     let seconds = match answers {
-        Answers::Task => TASK_SECONDS,
+        Answers::Task | Answers::TaskOnly => 0,
         Answers::Stream | Answers::Whole if token.is_some() => 0,
         Answers::Stream | Answers::Whole => SOON_SECONDS,
     };
     let standing = match (&asking, state) {
         (Asking::ByResult { called, .. }, Some(state)) => {
+            let seconds = if answers == Answers::Task { SOON_SECONDS } else { seconds };
             asking::answered(call, caller, called, &state, responses, seconds).await?
         }
         (Asking::ByResult { .. } | Asking::BySession { .. } | Asking::Not, _) => {
@@ -145,12 +199,13 @@ pub async fn call_tool(
                 source: Source::default(),
                 metadata: None,
                 run_at: None,
-                client: None,
-                log_level: None,
+                client: asked_by.0,
+                log_level: asked_by.1,
             };
             // What is looked at later does not depend on who asked being there.
-            let preference = Prefer { respond_async: answers == Answers::Task, wait_seconds: Some(seconds) };
+            let preference = Prefer { respond_async: answers.is_task(), wait_seconds: Some(seconds) };
             let made = match contexts::make(call, caller, &new, &preference, None).await {
+                Ok(told) if answers == Answers::Task => asking::taken(caller, told.id, SOON_SECONDS).await?,
                 Ok(told) => Standing::told(told),
                 Err(problem) => return outcome::refused(legacy, problem).map(Served::Result),
             };
@@ -172,9 +227,17 @@ pub async fn call_tool(
         request_id: call.request_id.clone(),
         token: token.map(RawValue::to_owned),
         legacy,
+        related: false,
         asking,
         reached: Reached::default(),
     };
+    if answers == Answers::TaskOnly && legacy {
+        let task = format!(r#""task":{{{}}}"#, task.of_2025(None, tasks::ttl_ms(call)));
+        return Ok(Served::Called(reply::result(true, &[&task]), timings));
+    }
+    if answers == Answers::Task && requires && !task.asks() {
+        return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
+    }
     if ended || task.asks() && !following.asking.asks_on_the_way(&view)? {
         return following.result(&view, result.as_deref()).await.map(|result| Served::Called(result, timings));
     }

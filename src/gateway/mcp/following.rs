@@ -38,6 +38,8 @@ pub struct Following {
     /// What progress is reported under, if somebody wants to know.
     pub token: Option<Box<RawValue>>,
     pub legacy: bool,
+    /// All that is said of it names the task (revision 2025-11-25).
+    pub related: bool,
     pub asking: Asking,
     pub reached: Reached,
 }
@@ -78,6 +80,7 @@ impl Following {
             request: self.request.get().into(),
             context: self.id.to_string(),
             token: self.token.as_ref().map(|token| token.get().into()),
+            related: self.related,
         }
     }
 
@@ -88,7 +91,10 @@ impl Following {
             // Who called cannot be asked, and has been told so.
             self.stop().await;
         }
-        concluded
+        match self.related {
+            true => concluded.map(|result| reply::related(&result, self.id.as_str())),
+            false => concluded,
+        }
     }
 
     /// For who takes no stream: the result, however long it takes.
@@ -151,7 +157,8 @@ impl Following {
             serde_json::from_str(&requests).map_err(|_| Problem::internal("a question that cannot be read"))?;
         self.reached.asked = question.number;
         let text = |(at, request): (usize, &&RawValue)| {
-            reply::request(&request_id(channel.call(), question.number, at), request)
+            let task = self.related.then_some(self.id.as_str());
+            reply::request(&request_id(channel.call(), question.number, at), request, task)
         };
         let texts = requests.values().enumerate().map(text).collect();
         let remembered = requests.iter().map(|(name, request)| remembered(name, request)).collect();

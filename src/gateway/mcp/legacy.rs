@@ -12,6 +12,7 @@ use crate::core::mcp::reply::result;
 
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
+use super::legacy_tasks;
 use super::session::{self, Session};
 use super::{Door, Served, brought_up_to_date, calls, tools};
 
@@ -48,6 +49,9 @@ pub async fn serve(
         }
         "tools/list" => tools::list(call, caller, door, request.params, true).await.map(Served::Result),
         "tools/call" => calls::call_tool(call, caller, door, request, Client::Legacy(session), answers).await,
+        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
+            legacy_tasks::serve(call, caller, request, session, answers).await
+        }
         other => match passing::method(other, true) {
             Some(method) => {
                 super::passing::serve(call, caller, door, request, method, (None, true)).await.map(Served::Result)
@@ -64,10 +68,11 @@ fn text(params: Option<&RawValue>, name: &str) -> Option<String> {
 
 fn initialized(door: Door<'_>, caller: &Caller, params: Option<&RawValue>) -> String {
     let version = negotiated(text(params, "protocolVersion").as_deref());
+    let tasks = if version == "2025-11-25" { legacy_tasks::CAPABILITY } else { "" };
+    let declared = super::passing::declared(door, caller);
+    let capabilities = format!(r#""capabilities":{{"tools":{{}},"logging":{{}}{declared}{tasks}}}"#);
     let version = format!(r#""protocolVersion":"{version}""#);
     let server = concat!(r#""serverInfo":{"name":"narthex","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     let instructions = tools::instructions(door, caller);
-    let declared = super::passing::declared(door, caller);
-    let capabilities = format!(r#""capabilities":{{"tools":{{}},"logging":{{}}{declared}}}"#);
     result(true, &[&version, &capabilities, server, &instructions])
 }

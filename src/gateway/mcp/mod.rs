@@ -8,6 +8,7 @@ mod calls;
 mod channel;
 mod following;
 mod legacy;
+mod legacy_tasks;
 mod modern;
 mod passing;
 mod plain;

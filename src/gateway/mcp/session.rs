@@ -32,6 +32,7 @@ pub const HEADER: &str = "mcp-session-id";
 pub struct Session {
     object: String,
     pub opener: Opener,
+    pub level: Option<String>,
 }
 
 impl Session {
@@ -104,7 +105,7 @@ pub async fn of(call: &Call, caller: &Caller, door: Door<'_>) -> Result<Option<S
     let name = cursor::read(&caller.snapshot.cursor_key, id, &bound(caller, door)).ok_or_else(ended)?;
     let object = format!("{}/{name}", caller.principal.tenant);
     match ask_object(&object, &caller.principal.principal, Ask::Use).await? {
-        Reply::Used { opener, .. } => Ok(Some(Session { object, opener })),
+        Reply::Used { opener, level } => Ok(Some(Session { object, opener, level })),
         _ => Err(ended()),
     }
 }
@@ -188,6 +189,7 @@ pub async fn resume(call: &Call, caller: &mut Caller, session: Session, left_at:
         request_id: call.request_id.clone(),
         token: begun.token.map(raw).transpose()?,
         legacy: true,
+        related: begun.related,
         asking: Asking::BySession { able: session.able() },
         reached,
     };

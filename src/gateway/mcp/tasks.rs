@@ -11,6 +11,7 @@ use crate::core::mcp::question::Answered;
 use crate::core::mcp::reply::result;
 use crate::core::mcp::task::{Task, extension};
 use crate::core::problem::{Code, Problem};
+use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found};
 
 use super::super::answer::internal;
@@ -97,6 +98,15 @@ async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<(), Proble
     contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
 }
 
+/// Keeps a part of the answer. When something else came in between, the client sees that it is asked again.
+async fn narrow(caller: &mut Caller, id: &ContextId, found: &Found, rest: String) -> Result<(), Problem> {
+    let Some(from) = found.input_request.clone() else { return Ok(()) };
+    let to = RawValue::from_string(rest).map_err(|error| Problem::internal(error.to_string()))?;
+    let tenant = caller.principal.tenant.clone();
+    let ask = Ask::Narrow { id: id.clone(), from, to };
+    ask_decided(&tenant, id, &mut caller.snapshot, ask).await.map(drop).map_err(internal)
+}
+
 async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue) -> Result<(), Problem> {
     let (id, found) = found(call, caller, id).await?;
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
@@ -114,6 +124,7 @@ async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue
             contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
         }
         Answered::Wrong(detail) => Err(Problem::new(Code::ValidationFailed, detail)),
+        Answered::Part(rest) => narrow(caller, &id, &found, rest).await,
         Answered::Not => Ok(()),
     }
 }

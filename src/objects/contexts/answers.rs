@@ -109,6 +109,7 @@ impl Store {
             Ask::Get { id } => self.get(&id),
             Ask::Origin { id } => self.origin(&id),
             Ask::Cancel { id } => self.cancel(&id, now),
+            Ask::Narrow { id, from, to } => changed(self.decide(|ledger| ledger.narrowed(&id, &from, to, now))?),
             Ask::Answer { id, input } => changed(self.decide(|ledger| ledger.answered(&id, input, now))?),
             Ask::List(query) => self.list(&query),
             _ => Ok(Reply::Done),

@@ -103,6 +103,12 @@ pub enum Ask {
         id: ContextId,
         input: Box<RawValue>,
     },
+    /// A part of that answer: what is asked for then, in the place of what was.
+    Narrow {
+        id: ContextId,
+        from: Box<RawValue>,
+        to: Box<RawValue>,
+    },
     Get {
         id: ContextId,
     },

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::super::canonical;
-use super::super::super::capability::{Capability, valid_name};
+use super::super::super::capability::{Capability, TaskSupport, valid_name};
 use super::super::super::json::Object;
 use super::super::super::schema::{self, Schema};
 use super::super::super::time::Timestamp;
@@ -172,6 +172,7 @@ fn offered(tool: &RawValue, timeout_seconds: u64) -> Result<Offered, LeftOut> {
         durable: true,
         timeout_seconds,
         permissions: Vec::new(),
+        task_support: TaskSupport::Optional,
         tool: rest,
     };
     Ok(Offered { capability, digest })
