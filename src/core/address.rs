@@ -66,14 +66,43 @@ pub struct Policy {
 
 /// An address that was checked: the only kind that can be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address(Url);
+pub struct Address {
+    url: Url,
+    /// The service binding it is called by, which leads to one Worker whatever the host says.
+    binding: Option<String>,
+}
+
+/// The host that a Worker called by a binding finds in its requests. Nothing else is ever called by it.
+const BOUND: &str = "https://narthex.internal/";
 
 impl Address {
     /// One at the same place, with more behind the path.
     pub fn below(&self, path: &str) -> Self {
-        let mut url = self.0.clone();
-        url.set_path(&format!("{}/{path}", self.0.path().trim_end_matches('/')));
-        Self(url)
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/{path}", self.url.path().trim_end_matches('/')));
+        Self { url, ..self.clone() }
+    }
+
+    /// A path, with a query if there is one, behind a service binding. `bindings`: those that may be named here; nothing
+    /// where none may be.
+    ///
+    /// # Errors
+    /// There is no such binding, or it may not be named.
+    pub fn bound(binding: &str, path: &str, bindings: Option<&[String]>) -> Result<Self, Refusal> {
+        let known = bindings.ok_or(Refusal::BindingTenant)?;
+        if !known.iter().any(|one| one == binding) {
+            return Err(Refusal::Binding);
+        }
+        let mut url = Url::parse(BOUND).map_err(|_| Refusal::Form)?;
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        // Set, not joined: a path that begins with // would name another host.
+        url.set_path(path);
+        url.set_query(query);
+        Ok(Self { url, binding: Some(binding.into()) })
+    }
+
+    pub fn binding(&self) -> Option<&str> {
+        self.binding.as_deref()
     }
 }
 
@@ -81,13 +110,13 @@ impl std::ops::Deref for Address {
     type Target = Url;
 
     fn deref(&self) -> &Url {
-        &self.0
+        &self.url
     }
 }
 
 impl From<Address> for String {
     fn from(address: Address) -> Self {
-        address.0.into()
+        address.url.into()
     }
 }
 
@@ -95,6 +124,13 @@ impl From<Address> for String {
 /// do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    #[error(
+        "the deployment has no service binding of this name: name one that wrangler.toml has under [[services]], \
+         or set it there and deploy"
+    )]
+    Binding,
+    #[error("service bindings belong to the deployment: only services of the tenant default are called by them")]
+    BindingTenant,
     #[error("the address is longer than {MAX_BYTES} bytes: use a shorter one")]
     TooLong,
     #[error(
@@ -170,7 +206,7 @@ pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Address, 
     if own_hosts.iter().any(|own| leads_to(&url, own)) {
         return Err(Refusal::Own);
     }
-    Ok(Address(url))
+    Ok(Address { url, binding: None })
 }
 
 /// The host and port of an origin, as [`check`] takes its own hosts.

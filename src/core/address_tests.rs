@@ -331,3 +331,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn behind_a_binding_no_path_leads_to_another_host() {
+    let names = ["WORDS".to_string()];
+    for (path, expected) in [
+        ("/", "https://narthex.internal/"),
+        ("//example.com/a?b=c", "https://narthex.internal//example.com/a?b=c"),
+        ("/../../a", "https://narthex.internal/a"),
+        ("https://example.com/", "https://narthex.internal/https://example.com/"),
+        ("/a#b", "https://narthex.internal/a%23b"),
+    ] {
+        let address = Address::bound("WORDS", path, Some(&names)).unwrap();
+        assert_eq!((address.as_str(), address.binding()), (expected, Some("WORDS")));
+        assert_eq!(address.below("x").binding(), Some("WORDS"));
+    }
+    assert_eq!(Address::bound("ASSETS", "/", Some(&names)), Err(Refusal::Binding));
+    assert_eq!(Address::bound("WORDS", "/", None), Err(Refusal::BindingTenant));
+}

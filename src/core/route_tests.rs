@@ -1,6 +1,6 @@
 use super::super::address::Policy;
 use super::super::service::read;
-use super::super::transport::Rules;
+use super::super::transport::{Rules, Transport};
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,7 +11,7 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
         "capabilities": [{"name": "echo", "version": version}, {"name": "other", "version": "9.0.0"}],
         "tier": tier, "weight": weight, "status": if draining { "draining" } else { "unknown" }
     });
-    let rules = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true };
+    let rules = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true, bindings: None };
     read(id, &document.to_string(), rules).unwrap().service
 }
 
@@ -53,6 +53,29 @@ fn the_newest_version_that_fits_is_run() {
     let range = VersionReq::parse("^1").unwrap();
     let found = candidates([&one], wanted(None, Some(&range)), |_| true, |_, _| true).unwrap();
     assert_eq!(found[0].version.to_string(), "1.4.0");
+}
+
+#[test]
+fn one_that_connects_and_is_away_is_waited_for_where_there_is_nobody_else() {
+    struct Measured<'s>(&'s Service, HealthStatus);
+    impl<'s> Offering<'s> for &Measured<'s> {
+        fn service(&self) -> &'s Service {
+            self.0
+        }
+        fn standing(&self) -> Standing {
+            Standing { health: self.1, ..Standing::default() }
+        }
+    }
+    let (mut away, other) = (service("away", "1.0.0", 0, 1, false), service("other", "1.0.0", 5, 1, false));
+    let found = |away: &Service, health: HealthStatus| {
+        let offered = [Measured(away, HealthStatus::Offline), Measured(&other, health)];
+        candidates(&offered, wanted(None, None), |_| true, |_, _| true)
+            .map(|found| found.iter().map(|one| one.service).collect::<Vec<_>>())
+    };
+    assert_eq!(found(&away, HealthStatus::Offline), Err(NoRoute::Unavailable));
+    away.transport = Transport::Socket { grace_seconds: 10 };
+    assert_eq!(found(&away, HealthStatus::Offline), Ok(vec![0]));
+    assert_eq!(found(&away, HealthStatus::Online), Ok(vec![1]));
 }
 
 proptest! {

@@ -199,11 +199,14 @@ impl Service {
         if self.draining { "draining" } else { measured.status.as_str() }
     }
 
-    /// Where health is asked for: the path at the origin of the service's own address, so what was checked of the
+    /// Where health is asked for: the path behind a service binding, or at the origin of the service's own address, so what was checked of the
     /// one holds for the other. Without a configured path, the address itself. Nothing where nothing is called.
     pub fn probe_url(&self) -> Option<String> {
         let own = self.transport.probe_url()?;
         let Some(health) = &self.health else { return Some(own) };
+        if self.transport.binding().is_some() {
+            return Some(health.path.clone());
+        }
         let mut probed = url::Url::parse(&own).ok()?;
         let (path, query) = health.path.split_once('?').map_or((health.path.as_str(), None), |(p, q)| (p, Some(q)));
         // Set, not joined: a path that begins with // would name another host.

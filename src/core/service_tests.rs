@@ -3,7 +3,8 @@ use crate::core::address::Policy;
 use semver::Version;
 use serde_json::{Value, json};
 
-const RULES: Rules<'static> = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true };
+const RULES: Rules<'static> =
+    Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true, bindings: None };
 
 fn smallest() -> Value {
     json!({
@@ -166,5 +167,47 @@ fn what_speaks_openais_api_offers_what_that_has() {
     ] {
         let faults = read_one(more).unwrap_err();
         assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [at]);
+    }
+}
+
+#[test]
+fn a_service_that_connects_needs_no_address_and_says_how_long_it_may_be_away() {
+    let mut document = smallest();
+    document["transport"] = json!({"kind": "socket"});
+    let read = |document: &Value| read("echo", &document.to_string(), RULES);
+    assert_eq!(read(&document).unwrap().service.transport, Transport::Socket { grace_seconds: 10 });
+    document["credentials"] = json!({"header": "Authorization", "value": "x"});
+    document["health"] = json!({"path": "/"});
+    document["transport"] = json!({"kind": "socket", "grace_seconds": 301, "url": "https://a.example.com/"});
+    let mut found = pointers(&document);
+    found.sort();
+    assert_eq!(found, ["#/credentials", "#/health", "#/transport/grace_seconds", "#/transport/url"]);
+}
+
+#[test]
+fn a_worker_is_named_by_a_binding_there_is() {
+    let names = ["WORDS".to_string(), "OTHER".to_string()];
+    let rules = Rules { bindings: Some(&names), ..RULES };
+    let with = |transport: Value, rules: Rules<'_>| {
+        let mut document = smallest();
+        document["transport"] = transport;
+        document["health"] = json!({"path": "//example.com/well?x=1", "interval_seconds": 5});
+        read("echo", &document.to_string(), rules).map(|read| read.service)
+    };
+    let service = with(json!({"kind": "binding", "binding": "WORDS"}), rules).unwrap();
+    assert_eq!(service.transport, Transport::Binding { binding: "WORDS".into(), path: "/".into() });
+    assert_eq!(service.probe_url().as_deref(), Some("//example.com/well?x=1"));
+    let other = with(json!({"kind": "binding", "binding": "OTHER", "path": "/a"}), rules).unwrap();
+    assert!(!service.transport.same_origin(&other.transport) && other.transport.same_origin(&other.transport));
+    assert!(!service.transport.same_origin(&Transport::Demo {}));
+    for (transport, rules, pointer) in [
+        (json!({"kind": "binding", "binding": "NOBODY"}), rules, "#/transport/binding"),
+        (json!({"kind": "binding", "binding": "WORDS"}), RULES, "#/transport/binding"),
+        (json!({"kind": "binding"}), rules, "#/transport/binding"),
+        (json!({"kind": "binding", "binding": "WORDS", "path": "a"}), rules, "#/transport/path"),
+        (json!({"kind": "binding", "binding": "WORDS", "path": "/a#b"}), rules, "#/transport/path"),
+    ] {
+        let faults = with(transport, rules).unwrap_err();
+        assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::address::{self, Policy};
+use super::address::{self, Address, Policy};
 use super::capability::{self, Capability, MAX_TIMEOUT_SECONDS};
 use super::json::{Fault, Object};
 use super::openai;
@@ -27,6 +27,8 @@ pub enum Transport {
         /// How long what a dropped connection had is kept until the service is back.
         grace_seconds: u64,
     },
+    /// Another Worker, by the name of its service binding: a signed envelope by POST, as with `http`.
+    Binding { binding: String, path: String },
     /// Nothing is called: the gateway itself shows what a service could do.
     Demo {},
 }
@@ -66,6 +68,8 @@ pub struct Rules<'a> {
     pub own_hosts: &'a [&'a str],
     /// Whether the built-in demonstration may be registered.
     pub demo: bool,
+    /// Service bindings that may be named; nothing where none may be.
+    pub bindings: Option<&'a [String]>,
 }
 
 impl Transport {
@@ -74,7 +78,15 @@ impl Transport {
         match self {
             Self::Http { url } | Self::Openai { url, .. } => Some(url),
             Self::Mcp(upstream) => Some(&upstream.url),
-            Self::Socket { .. } | Self::Demo {} => None,
+            Self::Socket { .. } | Self::Binding { .. } | Self::Demo {} => None,
+        }
+    }
+
+    /// The service binding it is called by.
+    pub fn binding(&self) -> Option<&str> {
+        match self {
+            Self::Binding { binding, .. } => Some(binding),
+            Self::Http { .. } | Self::Openai { .. } | Self::Mcp(_) | Self::Socket { .. } | Self::Demo {} => None,
         }
     }
 
@@ -82,7 +94,9 @@ impl Transport {
     pub fn upstream(&self) -> Option<&Upstream> {
         match self {
             Self::Mcp(upstream) => Some(upstream),
-            Self::Http { .. } | Self::Openai { .. } | Self::Socket { .. } | Self::Demo {} => None,
+            Self::Http { .. } | Self::Openai { .. } | Self::Socket { .. } | Self::Binding { .. } | Self::Demo {} => {
+                None
+            }
         }
     }
 
@@ -90,7 +104,7 @@ impl Transport {
     pub fn grace_ms(&self) -> Option<u64> {
         match self {
             Self::Socket { grace_seconds } => Some(grace_seconds * 1000),
-            Self::Http { .. } | Self::Openai { .. } | Self::Mcp(_) | Self::Demo {} => None,
+            Self::Http { .. } | Self::Openai { .. } | Self::Mcp(_) | Self::Binding { .. } | Self::Demo {} => None,
         }
     }
 
@@ -100,17 +114,25 @@ impl Transport {
 
     /// Whether both are called at one origin, so that the credentials of the one may go to the other.
     pub fn same_origin(&self, other: &Self) -> bool {
+        if let (Self::Binding { binding: one, .. }, Self::Binding { binding: other, .. }) = (self, other) {
+            return one == other;
+        }
+        let bound = |transport: &Self| matches!(transport, Self::Binding { .. });
+        if bound(self) || bound(other) {
+            return false;
+        }
         let origin =
             |transport: &Self| transport.url().and_then(|url| url::Url::parse(url).ok()).map(|url| url.origin());
         origin(self) == origin(other)
     }
 
-    /// Where health is asked for when no path is configured.
+    /// Where health is asked for when no path is configured: an address, or a path behind a binding.
     pub fn probe_url(&self) -> Option<String> {
         match self {
             Self::Http { url } => Some(url.clone()),
             Self::Mcp(upstream) => Some(upstream.url.clone()),
             Self::Openai { url, .. } => Some(openai::url(url, "models")),
+            Self::Binding { path, .. } => Some(path.clone()),
             Self::Socket { .. } | Self::Demo {} => None,
         }
     }
@@ -119,8 +141,8 @@ impl Transport {
 /// The member `transport`.
 pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let mut transport = document.object("transport")?;
-    let kind = transport.parsed("kind", "http, openai, mcp, socket or demo", |text| {
-        ["http", "openai", "mcp", "socket", "demo"].into_iter().find(|kind| *kind == text)
+    let kind = transport.parsed("kind", "http, openai, mcp, socket, binding or demo", |text| {
+        ["http", "openai", "mcp", "socket", "binding", "demo"].into_iter().find(|kind| *kind == text)
     });
     let kind = transport.require("kind", kind);
     let read = match kind {
@@ -130,6 +152,7 @@ pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
             let grace_seconds = transport.integer("grace_seconds", 0..=MOST_GRACE_SECONDS);
             Some(Transport::Socket { grace_seconds: grace_seconds.unwrap_or(GRACE_SECONDS) })
         }
+        Some("binding") => read_binding(&mut transport, rules),
         Some("demo") => read_demo(&mut transport, rules),
         // A kind that is none has its fault; what else is wrong with the address is told with it.
         _ => read_url(&mut transport, rules).filter(|_| kind.is_some()).map(|url| Transport::Http { url }),
@@ -143,6 +166,20 @@ fn read_demo(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> 
         transport.fault("kind", "is switched off here: the variable DEMO is false");
     }
     Some(Transport::Demo {})
+}
+
+fn read_binding(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
+    let binding = transport.string("binding", 1..=100);
+    let binding = transport.require("binding", binding);
+    let path = transport.string("path", 1..=500).unwrap_or("/".into());
+    if !path.starts_with('/') || path.contains('#') || path.bytes().any(|b| b <= b' ' || b >= 0x7f) {
+        transport.fault("path", "must begin with / and be visible ASCII without #");
+    }
+    let binding = binding?;
+    if let Err(refusal) = Address::bound(&binding, &path, rules.bindings) {
+        transport.fault("binding", refusal.to_string());
+    }
+    Some(Transport::Binding { binding, path })
 }
 
 fn read_mcp(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
@@ -189,7 +226,8 @@ pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_
             document.raw_or_null("capabilities");
             Some(Vec::new())
         }
-        Some(Transport::Http { .. } | Transport::Socket { .. } | Transport::Demo {}) | None => {
+        Some(Transport::Http { .. } | Transport::Socket { .. } | Transport::Binding { .. } | Transport::Demo {})
+        | None => {
             let capabilities = capability::read_all(document);
             document.require("capabilities", capabilities)
         }

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 
-use crate::core::address::Address;
+use crate::core::address::{Address, Refusal};
 use crate::core::context::{Admission, ContextError, Outcome, Report};
 use crate::core::id::ContextId;
 use crate::core::lifecycle::ErrorCode;
@@ -138,6 +138,17 @@ pub async fn attempt(
             }
             Err(not_called) => Said::Mcp(Came::Transport(Answer::NotCalled(not_called))),
         },
+        Transport::Binding { binding, path } => {
+            let address = transport::binding::address(tenant, binding, path).map(Rc::new);
+            match opened(tenant, entry, address).await {
+                Ok((address, secrets)) => {
+                    let answer = transport::http::call(&order, &secrets, &address).await;
+                    shown = Some(secrets);
+                    Said::Native(answer)
+                }
+                Err(not_called) => Said::Native(Answer::NotCalled(not_called)),
+            }
+        }
         Transport::Socket { .. } => Said::Native(transport::socket::call(tenant, entry, &order).await),
         Transport::Demo {} => Said::Native(transport::demo::call(tenant, &order).await),
     };
@@ -176,7 +187,15 @@ pub async fn prepared(
     url: &str,
     origin: &str,
 ) -> Result<(Rc<Address>, Rc<Opened>), NotCalled> {
-    let address = entry.address(url, origin).map_err(NotCalled::Address)?;
+    opened(tenant, entry, entry.address(url, origin)).await
+}
+
+async fn opened(
+    tenant: &str,
+    entry: &Entry,
+    address: Result<Rc<Address>, Refusal>,
+) -> Result<(Rc<Address>, Rc<Opened>), NotCalled> {
+    let address = address.map_err(NotCalled::Address)?;
     let secrets = entry.secrets(tenant).await.map_err(|failure| {
         log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
         NotCalled::Secrets
@@ -275,6 +294,10 @@ pub async fn work_on(
                 }
                 let doing = attempt(&tenant, &work, &snapshot, entry, waiter.live());
                 let held = holding(&tenant, &work.admission, work.lease, permit.as_ref(), &mut waiter, doing).await;
+                if held.is_none() && entry.service().transport.connects() {
+                    // It may have been handed over a moment before.
+                    lanes::withdraw(&tenant, entry, &id, true).await;
+                }
                 held.unwrap_or_else(|| stopped(&work.admission, work.lease, before))
             }
         };

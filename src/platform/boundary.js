@@ -8,6 +8,17 @@ export function environment() {
   return env;
 }
 
+/** The Workers it is bound to, but for its own files. @param {Record<string, unknown>} bound */
+export function serviceBindings(bound) {
+  const isService = (/** @type {unknown} */ value) => Object.prototype.toString.call(value) === "[object Fetcher]";
+  return Object.keys(bound).filter((name) => name !== "ASSETS" && isService(bound[name]));
+}
+
+/** What is called: a Worker, or the Internet. @param {string | undefined} binding @returns {{ fetch: typeof fetch }} */
+function reached(binding) {
+  return binding === undefined ? globalThis : /** @type {any} */ (env)[binding];
+}
+
 /** The Worker's secrets whose names begin so: [name, value, …]. @param {string} prefix */
 export function secretsNamed(prefix) {
   return Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && typeof value === "string" ? [name, value] : []));
@@ -293,14 +304,14 @@ const STREAMS = 4;
 
 /**
  * Asks a service. With `streams` an answer of Server-Sent Events is not read but left to `readPiece`.
- * @param {number} token @param {string} method @param {string} url @param {string} headers @param {string | undefined} body
- * @param {number} limit @param {boolean} streams
+ * @param {number} token @param {string | undefined} binding @param {string} method @param {string} url
+ * @param {string} headers @param {string | undefined} body @param {number} limit @param {boolean} streams
  */
-export function callService(token, method, url, headers, body, limit, streams) {
+export function callService(token, binding, method, url, headers, body, limit, streams) {
   /** @type {Call} */
   const call = { controller: new AbortController(), reader: null };
   calls.set(token, call);
-  watch(token, called(call, method, url, headers, body, limit, streams).finally(() => { if (!call.reader) calls.delete(token); }));
+  watch(token, called(call, binding, method, url, headers, body, limit, streams).finally(() => { if (!call.reader) calls.delete(token); }));
 }
 
 /** @typedef {{ controller: AbortController, reader: ReadableStreamDefaultReader<Uint8Array> | null }} Call */
@@ -321,14 +332,14 @@ export function readPiece(token, call) {
 
 /**
  * Never rejects.
- * @param {Call} call @param {string} method @param {string} url @param {string} headers @param {string | undefined} body
- * @param {number} limit @param {boolean} streams
+ * @param {Call} call @param {string | undefined} binding @param {string} method @param {string} url
+ * @param {string} headers @param {string | undefined} body @param {number} limit @param {boolean} streams
  */
-async function called(call, method, url, headers, body, limit, streams) {
+async function called(call, binding, method, url, headers, body, limit, streams) {
   /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, location: string, session: string, body: Uint8Array, detail: string }} */
   const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", location: "", session: "", body: new Uint8Array(), detail: "" };
   try {
-    const response = await fetch(url, {
+    const response = await reached(binding).fetch(url, {
       method, headers: headersOf(headers), body: body ?? null, redirect: "manual", signal: call.controller.signal,
     });
     const type = response.headers.get("content-type") ?? "";
@@ -348,8 +359,9 @@ async function called(call, method, url, headers, body, limit, streams) {
   } catch (error) {
     const { name, message } = /** @type {Error} */ (error);
     answer.detail = `${name}: ${message}`;
-    // Only before an answer began, and only when the platform says so: in doubt the service may have acted.
-    answer.kind = answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;
+    // Only before an answer began, and only when the platform says so: in doubt the service may have acted. What is
+    // thrown by a Worker that is called by its binding are its own words.
+    answer.kind = binding === undefined && answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;
   }
   return answer;
 }
@@ -357,11 +369,11 @@ async function called(call, method, url, headers, body, limit, streams) {
 /**
  * Looks whether a service answers, without reading what it says: gives the status, 0 when it cannot be reached, -1
  * when there is no answer in time. Redirects are not followed.
- * @param {number} token @param {string} url @param {string} headers @param {number} milliseconds
+ * @param {number} token @param {string | undefined} binding @param {string} url @param {string} headers @param {number} milliseconds
  */
-export function probe(token, url, headers, milliseconds) {
+export function probe(token, binding, url, headers, milliseconds) {
   const signal = AbortSignal.timeout(milliseconds);
-  watch(token, fetch(url, { headers: headersOf(headers), redirect: "manual", signal }).then(
+  watch(token, reached(binding).fetch(url, { headers: headersOf(headers), redirect: "manual", signal }).then(
     (response) => {
       response.body?.cancel().catch(() => {});
       return response.status;
@@ -588,6 +600,8 @@ export function closeSocket(state, slot, code, reason) {
   const socket = table?.sockets.get(slot);
   table?.sockets.delete(slot);
   try {
+    // An instance that comes meanwhile finds it among the others, and must not take it for one that is open.
+    socket?.serializeAttachment("");
     socket?.close(code, reason);
   } catch {
     // It closed meanwhile.

@@ -30,11 +30,21 @@ extern "C" {
     fn detail(this: &Reply) -> String;
 
     #[wasm_bindgen(js_name = callService)]
-    fn call_service(token: u32, method: &str, url: &str, headers: &str, body: Option<&str>, limit: f64, streams: bool);
+    #[allow(clippy::too_many_arguments)]
+    fn call_service(
+        token: u32,
+        binding: Option<&str>,
+        method: &str,
+        url: &str,
+        headers: &str,
+        body: Option<&str>,
+        limit: f64,
+        streams: bool,
+    );
     #[wasm_bindgen(js_name = readPiece)]
     fn read_piece(token: u32, call: u32);
     fn abort(token: u32);
-    fn probe(token: u32, url: &str, headers: &str, milliseconds: f64);
+    fn probe(token: u32, binding: Option<&str>, url: &str, headers: &str, milliseconds: f64);
     #[wasm_bindgen(js_name = readDocument)]
     fn read_document(token: u32, url: &str, milliseconds: f64, limit: f64);
 }
@@ -150,7 +160,9 @@ async fn begin(request: &Request<'_>, streams: bool) -> (Answered, Option<String
     let Request { method, url, headers, body, milliseconds, deadline } = *request;
     let limit = MAX_ANSWER_BYTES as f64;
     let until = js_sys::Date::now() + milliseconds as f64;
-    let begun = |token| call_service(token, method.as_str(), url.as_str(), headers.as_str(), body, limit, streams);
+    let begun = |token| {
+        call_service(token, url.binding(), method.as_str(), url.as_str(), headers.as_str(), body, limit, streams);
+    };
     let call = Awaited::within(milliseconds as f64, begun);
     let mut call = Call { token: call.token(), answered: false, call };
     // It fails by its time alone; however it ends in time is in the reply.
@@ -192,7 +204,8 @@ pub enum Looked {
 
 /// Asks for a page without reading it, to see whether somebody answers.
 pub async fn look(url: &Address, headers: &Headers, milliseconds: u64) -> Looked {
-    let status = Awaited::new(|token| probe(token, url.as_str(), headers.as_str(), milliseconds as f64)).await;
+    let status =
+        Awaited::new(|token| probe(token, url.binding(), url.as_str(), headers.as_str(), milliseconds as f64)).await;
     match status.ok().and_then(|status| status.as_f64()) {
         Some(status) if status > 0.0 => Looked::Answered(status as u16),
         Some(status) if status < 0.0 => Looked::TimedOut,

@@ -14,6 +14,8 @@ use crate::core::webhook::courier::PAUSES_MS;
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
     fn environment() -> JsValue;
+    #[wasm_bindgen(js_name = serviceBindings)]
+    fn service_bindings(env: &JsValue) -> Vec<String>;
 }
 
 /// How long a body may take when nothing else is said, and at most, in milliseconds.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub breaker_open_ms: u64,
     /// How long a request's body may take to arrive, in milliseconds.
     pub body_timeout_ms: u64,
+    /// The Workers that services may be, by the names of their bindings.
+    pub bindings: Vec<String>,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
     /// Benchmarks only: so many times more is it checked who asks, whether they may and within which limits, to tell what
@@ -109,6 +113,7 @@ fn read(env: &JsValue) -> Settings {
             .and_then(|n| n.parse().ok())
             .unwrap_or(BODY_MS)
             .clamp(100, MOST_BODY_MS),
+        bindings: service_bindings(env),
         count_costs: flag("COUNT_COSTS"),
         more_checks: text("MORE_CHECKS").and_then(|n| n.parse().ok()).unwrap_or(0).min(1_000),
         panic_routes: flag("PANIC_ROUTES"),

@@ -1,5 +1,6 @@
 //! How a service is called. One file a kind; all of them take an [`Order`] and give an `upstream::Answer`.
 
+pub mod binding;
 pub mod demo;
 pub mod http;
 pub mod mcp;

@@ -24,6 +24,8 @@ export type GatewayOptions = {
   tellsAwaking?: boolean;
   /** True: a dataset is bound as `USAGE`, whose data points go into `logs` as `point: {…}`. */
   dataset?: boolean;
+  /** Other Workers, as modules, by the names of the service bindings they are bound by. */
+  bound?: Record<string, string>;
 };
 
 export type RequestOptions = {
@@ -81,11 +83,18 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const logs: string[] = [];
   // Tests show bad credentials by the dozen, all from one address.
   const vars = { ADMIN_KEY: adminKey, KEK_1: sealingKey, ALLOW_LOOPBACK: "true", FAILED_LOGINS: "1000000", ...options.vars };
+  const serviceBindings = Object.fromEntries(Object.keys(options.bound ?? {}).map((name) => [name, name.toLowerCase()]));
   const worker = {
     ...workerOptions(configuration, vars, options.tellsAwaking),
+    serviceBindings,
     ...(options.dataset && { wrappedBindings: { USAGE: { scriptName: DATASET.name } } }),
   };
-  const workers = [worker, ...(options.elsewhere ? [elsewhere(worker)] : []), ...(options.dataset ? [DATASET] : [])];
+  const { compatibilityDate } = worker;
+  const bound = Object.entries(options.bound ?? {}).map(([name, script]) => ({
+    name: name.toLowerCase(), modules: true as const, script, compatibilityDate,
+  }));
+  const others = [...(options.elsewhere ? [elsewhere(worker)] : []), ...(options.dataset ? [DATASET] : []), ...bound];
+  const workers = [worker, ...others];
   const mf = new Miniflare({
     ...(workers.length > 1 ? { workers } : worker),
     host: "127.0.0.1",

@@ -128,9 +128,15 @@ impl Stopping {
         if entry.service().transport.connects() {
             return lanes::withdraw(&self.tenant, entry, id, true).await;
         }
-        let Transport::Http { url } = &entry.service().transport else { return };
-        let named = transport::http::named_at(url, background.location.as_deref());
-        let address = named.and_then(|named| self.settings.may_call(&named, Some(&self.origin)).ok());
+        let location = background.location.as_deref();
+        let address = match &entry.service().transport {
+            Transport::Http { url } => transport::http::named_at(url, location)
+                .and_then(|named| self.settings.may_call(&named, Some(&self.origin)).ok()),
+            Transport::Binding { binding, path } => {
+                transport::binding::cancel_address(&self.tenant, binding, path, location).ok()
+            }
+            Transport::Openai { .. } | Transport::Mcp(_) | Transport::Socket { .. } | Transport::Demo {} => return,
+        };
         match (address, entry.secrets(&self.tenant).await) {
             (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, id).await,
             (None, _) => log(r#"{"level":"warn","message":"cancellation not told","detail":"its address is refused"}"#),

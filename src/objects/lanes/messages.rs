@@ -107,7 +107,10 @@ pub enum Ask {
 /// Where a service is probed, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
+    /// An address, or a path behind the binding.
     pub url: String,
+    #[serde(default)]
+    pub binding: Option<String>,
     /// Probed this often; nothing: only when asked to.
     #[serde(default)]
     pub interval_ms: Option<u64>,

@@ -177,8 +177,10 @@ impl Inner {
             open_ms,
         };
         inner.make_room();
-        // The alarm on disk was set for what is due by what is on disk.
-        inner.alarm_at.set(inner.due(now));
+        // The alarm on disk was set for what is due by what is on disk; but not for deliveries whose connections have
+        // gone with the last instance.
+        let is_idle = inner.connections.roster.borrow().in_flight() == 0;
+        inner.alarm_at.set(inner.due(now).filter(|_| is_idle));
         Ok(inner)
     }
 

@@ -10,6 +10,7 @@ use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Looked};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, random, settings};
+use crate::transport;
 
 use super::Inner;
 use super::messages::{ProbeError, Seen, Target};
@@ -45,8 +46,12 @@ impl Inner {
 
     /// The rules are asked again, as before every call.
     async fn look_at(&self, target: &Target) -> Result<Seen, Failure> {
-        let Ok(address) = settings::current().may_call(&target.url, None) else { return Ok(refused()) };
         let identity = self.identity.borrow().clone().ok_or_else(|| Failure("a lane of no service".into()))?;
+        let address = match &target.binding {
+            Some(binding) => transport::binding::address(&identity.tenant, binding, &target.url),
+            None => settings::current().may_call(&target.url, None),
+        };
+        let Ok(address) = address else { return Ok(refused()) };
         let secrets = Opened::of(&identity.tenant, &identity.service, target.into(), clock::now()).await?;
         Ok(look(target, &address, &secrets).await)
     }

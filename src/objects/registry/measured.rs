@@ -113,6 +113,7 @@ pub fn target(registered: &Registered) -> Option<Target> {
     let service = &registered.service;
     Some(Target {
         url: service.probe_url()?,
+        binding: service.transport.binding().map(Into::into),
         interval_ms: service.health.as_ref().map(|health| health.interval_seconds * 1000),
         strict: service.health.is_some(),
         credentials: registered.credentials.clone(),

@@ -9,7 +9,8 @@ use crate::core::measured::Measured;
 use crate::core::sealed::Sealed;
 use crate::core::service::{self, Credentials, Registration, Retiring, SealedCredentials};
 use crate::core::transport::Rules;
-use crate::platform::{Failure, clock};
+use crate::platform::{Failure, clock, settings};
+use crate::transport::binding::bindings_of;
 
 use super::audit::Change;
 use super::measured::needs_lane;
@@ -88,8 +89,10 @@ impl Inner {
             Err(invalid) => return Ok(Reply::Faults(vec![invalid.fault()])),
         };
         let own_hosts = rules.own_hosts();
-        let read =
-            service::read(id, text, Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo });
+        let (settings, tenant) = (settings::current(), self.tenant());
+        let bindings = bindings_of(&tenant, &settings);
+        let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings };
+        let read = service::read(id, text, rules);
         let Registration { mut service, credentials, signing_secret } = match read {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
