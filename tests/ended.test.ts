@@ -94,6 +94,16 @@ test("with_an_issuer_end_the_sockets_of_its_people_in_every_tenant_and_no_others
   await goOn(there, beta);
 });
 
+test("with_an_issuer_end_the_sockets_of_its_people_however_many_tenants_there_are", { timeout: 180_000 }, async () => {
+  const names = Array.from({ length: 110 }, (_, number) => `many-${String(number).padStart(3, "0")}`);
+  for (const name of names) await gateway.request("PUT", `/v1/tenants/${name}`, { body: { name } });
+  await put("/v1/issuers/corp", corp);
+  // The last in the order in which they are told, which is not within one request.
+  const people = await opened(await sign({ org: names.at(-1) }), await sign({ org: names[0] }), await sign());
+  await remove("/v1/issuers/corp");
+  await haveEnded(people);
+});
+
 test("an_issuer_that_was_changed_has_its_people_come_again", async () => {
   await put("/v1/issuers/corp", corp);
   const people = await opened(await sign());

@@ -21,8 +21,8 @@ const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unkno
 /// A write waits for every store to know of it.
 pub const WRITE_PATIENCE_MS: u64 = 15_000;
 /// How long an old signing secret signs too when nothing is said: a day, in seconds. And the longest.
-const DEFAULT_OVERLAP: u64 = 86_400;
-const MOST_OVERLAP: u64 = 30 * 86_400;
+pub const DEFAULT_OVERLAP: u64 = 86_400;
+pub const MOST_OVERLAP: u64 = 30 * 86_400;
 
 fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
     registered.service.view(measured, registered.created_at, registered.updated_at)

@@ -25,7 +25,7 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::lists::{bad_cursor, limit, page};
 use super::roles::etag;
-use super::services::{ask_registry, checked_id, refusal, require_key, text};
+use super::services::{DEFAULT_OVERLAP, MOST_OVERLAP, ask_registry, checked_id, refusal, require_key, text};
 
 /// Webhooks a tenant may have.
 const MOST: usize = 100;
@@ -56,6 +56,9 @@ struct View<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
     updated_at: Timestamp,
+    /// Until then the secret before signs too.
+    #[serde(serialize_with = "as_optional_text")]
+    overlap_until: Option<Timestamp>,
     /// Shown when it was made here, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
@@ -86,6 +89,7 @@ fn view<'a>(kept: &'a Kept, webhook: &'a Webhook, state: Option<&HookState>) -> 
         waiting: state.map_or(0, |state| state.waiting),
         created_at: kept.created_at,
         updated_at: kept.updated_at,
+        overlap_until: webhook.retiring.as_ref().map(|old| old.until).filter(|until| *until > clock::now()),
         secret: None,
     }
 }
@@ -178,6 +182,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         description: written.description,
         filter: written.filter,
         secret: secret.map(Sealed::still_open),
+        retiring: None,
         enabled: written.enabled,
     };
     let document = to_raw_value(&webhook).map_err(|error| Problem::internal(error.to_string()))?;
@@ -198,6 +203,33 @@ async fn tell_hub(caller: &Caller) {
     let told = async { configure(tenant, &*snapshot::refreshed(tenant).await?).await };
     if let Err(failure) = told.await {
         log(&format!(r#"{{"level":"warn","message":"webhooks not told","detail":{:?}}}"#, failure.0));
+    }
+}
+
+/// Another secret. For a while the old one signs too, so that the receiver can be given the new one meanwhile.
+pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+    caller.principal.require("webhooks:write")?;
+    require_key()?;
+    let bytes = call.optional_json_body().await?;
+    let mut body = Object::new(std::str::from_utf8(&bytes).unwrap_or_default(), "#")
+        .map_err(|fault| Problem::invalid(vec![fault]))?;
+    let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
+    let given = webhook::read_secret(&mut body);
+    let faults = body.finish();
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let made = given.is_none().then(|| Secret::from_random(random::bytes()).text());
+    let secret = given.or_else(|| made.clone()).unwrap_or_default();
+    let ask = Ask::RotateWebhookSecret { id: name.into(), overlap_seconds, secret };
+    match ask_registry(caller, ask).await? {
+        Reply::Kept { kept, .. } => {
+            tell_hub(caller).await;
+            let webhook = read(&kept).ok_or_else(|| Problem::internal("the webhook cannot be read"))?;
+            let body = View { secret: made.as_deref(), ..view(&kept, &webhook, None) };
+            Ok(Answer::json(200, &body)?.with("etag", &etag(&kept)))
+        }
+        other => Err(refusal(other, "webhook")),
     }
 }
 

@@ -9,6 +9,8 @@ use crate::core::address::{Address, Policy, Refusal, check, host_of};
 use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
 use crate::core::oauth::ring::LIFE_MS;
+use crate::core::schedule::LEAST_SECONDS;
+use crate::core::schedule::plan::LATE_MS;
 use crate::core::webhook::courier::PAUSES_MS;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
@@ -50,6 +52,10 @@ pub struct Settings {
     pub oauth_key_ms: u64,
     /// The pauses between attempts to deliver an event to a webhook, in milliseconds.
     pub webhook_pauses_ms: Vec<u64>,
+    /// A schedule's run that is later than this was missed, in milliseconds.
+    pub schedule_late_ms: u64,
+    /// The shortest interval of a schedule, in seconds.
+    pub schedule_least_seconds: u64,
     /// Failed logins let through from one address in a minute.
     pub failed_logins: u64,
     /// How long a breaker is open after its first trip, in milliseconds.
@@ -104,6 +110,13 @@ fn read(env: &JsValue) -> Settings {
         webhook_pauses_ms: text("WEBHOOK_RETRY_SECONDS")
             .and_then(|list| pauses(&list))
             .unwrap_or_else(|| PAUSES_MS.to_vec()),
+        schedule_late_ms: text("SCHEDULE_LATE_SECONDS")
+            .and_then(|seconds| seconds.parse::<u64>().ok())
+            .map_or(LATE_MS, |seconds| seconds.clamp(1, 86_400) * 1000),
+        schedule_least_seconds: text("SCHEDULE_LEAST_SECONDS")
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(LEAST_SECONDS)
+            .clamp(1, 86_400),
         failed_logins: text("FAILED_LOGINS").and_then(|n| n.parse().ok()).unwrap_or(20).clamp(1, 1_000_000),
         breaker_open_ms: text("BREAKER_OPEN_MS")
             .and_then(|n| n.parse().ok())

@@ -2,6 +2,7 @@
 //! `webhook-id` is the event's id, so that a receiver knows one that comes twice.
 
 use crate::core::signature::Secret;
+use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
 use crate::core::webhook::Webhook;
 use crate::core::webhook::courier::{Attempt, AttemptError};
@@ -14,10 +15,16 @@ use crate::platform::{Failure, clock, log, settings, vault};
 /// How long a receiver may take to answer, in milliseconds.
 const PATIENCE_MS: u64 = 15_000;
 
-async fn opened(tenant: &str, id: &str, webhook: &Webhook) -> Result<Secret, Failure> {
-    let secret = webhook.secret.as_ref().ok_or_else(|| Failure(format!("the webhook {id} has no secret")))?;
-    let text = vault::open(document_place(tenant, Kind::Webhook, id), secret).await?;
-    Secret::parse(&text).ok_or_else(|| Failure(format!("the secret of the webhook {id} is none")))
+/// The secrets it is signed with now, the newest first: while a rotation lasts there are two.
+async fn opened(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, Failure> {
+    let newest = webhook.secret.as_ref().ok_or_else(|| Failure(format!("the webhook {id} has no secret")))?;
+    let before = webhook.retiring.iter().filter(|old| now < old.until).map(|old| &old.secret);
+    let mut secrets = Vec::new();
+    for secret in std::iter::once(newest).chain(before) {
+        let text = vault::open(document_place(tenant, Kind::Webhook, id), secret).await?;
+        secrets.push(Secret::parse(&text).ok_or_else(|| Failure(format!("a secret of the webhook {id} is none")))?);
+    }
+    Ok(secrets)
 }
 
 /// Sends an event once. `tenant` and `id` are the webhook's.
@@ -25,8 +32,8 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     let at = clock::now();
     let failed = |error| Attempt { at, status_code: None, error: Some(error), duration_ms: 0, retry_after_ms: None };
     let Ok(address) = settings::current().may_call(&webhook.url, None) else { return failed(AttemptError::Refused) };
-    let secret = match opened(tenant, id, webhook).await {
-        Ok(secret) => secret,
+    let secrets = match opened(tenant, id, webhook, at).await {
+        Ok(secrets) => secrets,
         Err(failure) => {
             log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
             return failed(AttemptError::NotSigned);
@@ -37,7 +44,8 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
     headers.set("webhook-id", event_id);
     headers.set("webhook-timestamp", &at.seconds().to_string());
-    headers.set("webhook-signature", &secret.sign(event_id, at.seconds(), event.as_bytes()));
+    let signatures = secrets.iter().map(|secret| secret.sign(event_id, at.seconds(), event.as_bytes()));
+    headers.set("webhook-signature", &signatures.collect::<Vec<_>>().join(" "));
     let (url, headers, body) = (&address, &headers, Some(event));
     let request = Request { method: Method::Post, url, headers, body, milliseconds: PATIENCE_MS, deadline: false };
     let answer = calls::send(&request).await;

@@ -71,12 +71,12 @@ impl Book {
         self.past.truncate(MOST_PAST);
     }
 
-    /// Takes up what has come due; true when something has.
-    pub fn turn(&mut self, now: Timestamp, offsets: Offsets<'_>) -> bool {
+    /// Takes up what has come due; true when something has. What is later than `late_ms` was missed.
+    pub fn turn(&mut self, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> bool {
         if !self.enabled || self.plan.next(self.done, offsets).is_none_or(|next| next > now) {
             return false;
         }
-        let due = self.plan.due(self.missed, self.done, now, offsets);
+        let due = self.plan.due(self.missed, self.done, now, late_ms, offsets);
         self.done = now;
         for planned_at in due.missed {
             self.remember(planned_at, Outcome::Missed);
@@ -121,6 +121,7 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::LATE_MS;
     use super::*;
 
     fn utc(_: &str, _: Timestamp) -> i64 {
@@ -140,9 +141,9 @@ mod tests {
     fn each_planned_time_is_taken_up_once_however_often_it_is_woken() {
         let mut book = book(Missed::Skip);
         assert_eq!(book.wakes_at(&utc), Some(Timestamp(60_000)));
-        assert!(!book.turn(Timestamp(59_999), &utc));
-        assert!(book.turn(Timestamp(60_005), &utc));
-        assert!(!book.turn(Timestamp(60_010), &utc));
+        assert!(!book.turn(Timestamp(59_999), LATE_MS, &utc));
+        assert!(book.turn(Timestamp(60_005), LATE_MS, &utc));
+        assert!(!book.turn(Timestamp(60_010), LATE_MS, &utc));
         assert_eq!(book.claim(Timestamp(60_010)), [Timestamp(60_000)]);
         assert!(book.claim(Timestamp(60_011)).is_empty());
         book.report(Timestamp(60_000), created(), false, Timestamp(60_100));
@@ -154,7 +155,7 @@ mod tests {
     #[test]
     fn who_took_a_run_and_is_not_heard_of_is_replaced() {
         let mut book = book(Missed::Skip);
-        book.turn(Timestamp(60_000), &utc);
+        book.turn(Timestamp(60_000), LATE_MS, &utc);
         book.claim(Timestamp(60_000));
         assert!(!book.is_due(Timestamp(119_999)));
         assert_eq!(book.claim(Timestamp(120_000)), [Timestamp(60_000)]);
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn what_cannot_be_made_now_is_tried_again_for_a_while() {
         let mut book = book(Missed::Skip);
-        book.turn(Timestamp(60_000), &utc);
+        book.turn(Timestamp(60_000), LATE_MS, &utc);
         let refused = || Outcome::Refused { code: "no_service_available".into(), detail: String::new() };
         let mut now = Timestamp(60_000);
         for _ in 0..MOST_TRIES {
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn what_is_written_anew_forgets_what_waited_and_remembers_what_ran() {
         let mut known = book(Missed::RunAll);
-        known.turn(Timestamp(300_000), &utc);
+        known.turn(Timestamp(300_000), LATE_MS, &utc);
         known.report(Timestamp(60_000), created(), false, Timestamp(300_000));
         let plan = Plan::Every { seconds: 60, from: Timestamp(400_000) };
         let anew = Book::new(2, plan, Missed::Skip, false, Timestamp(400_000), Some(known));

@@ -14,8 +14,8 @@ use super::time::Timestamp;
 use cron::Cron;
 use plan::{Missed, Plan};
 
-/// Shorter intervals are not kept, in seconds.
-const LEAST_SECONDS: u64 = 10;
+/// Shorter intervals are not kept when nothing else is said, in seconds.
+pub const LEAST_SECONDS: u64 = 10;
 const MOST_SECONDS: u64 = 31_536_000;
 
 /// Runs that a schedule shows, past and next.
@@ -75,17 +75,18 @@ pub fn read_context(context: &RawValue) -> Result<NewContext<'_>, Vec<Fault>> {
     }
 }
 
-/// Reads a document that has passed `json::check`; gives all faults. `is_zone` knows the time zones there are.
-pub fn read(text: &str, is_zone: impl Fn(&str) -> bool) -> Result<Schedule, Vec<Fault>> {
+/// Reads a document that has passed `json::check`; gives all faults. `is_zone` knows the time zones there are; no interval
+/// is shorter than `least` seconds.
+pub fn read(text: &str, least: u64, is_zone: impl Fn(&str) -> bool) -> Result<Schedule, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let expected = "a cron expression of five fields whose day comes, such as 0 8 * * 1-5";
     let cron = body.parsed("cron", expected, |text| Cron::parse(text).map(|_| text.to_string()));
     let named = |text: &str| (text.len() <= 64 && is_zone(text)).then(|| text.to_string());
     let time_zone = body.parsed("time_zone", "the name of a time zone, such as Europe/Berlin", named);
     let interval = body.raw("interval_seconds").map(|raw| serde_json::from_str::<u64>(raw.get()).unwrap_or(0));
-    let interval_seconds = interval.filter(|seconds| (LEAST_SECONDS..=MOST_SECONDS).contains(seconds));
+    let interval_seconds = interval.filter(|seconds| (least..=MOST_SECONDS).contains(seconds));
     if interval.is_some() && interval_seconds.is_none() {
-        body.fault("interval_seconds", format!("must be an integer from {LEAST_SECONDS} to {MOST_SECONDS}"));
+        body.fault("interval_seconds", format!("must be an integer from {least} to {MOST_SECONDS}"));
     }
     let description = body.string("description", 0..=1000).unwrap_or_default();
     let missed = body.parsed("missed", "skip, run_once or run_all", Missed::parse).unwrap_or_default();
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_schedule_is_read_with_all_its_faults() {
-        let read = |text| read(text, |zone| zone == "Europe/Berlin");
+        let read = |text| read(text, LEAST_SECONDS, |zone| zone == "Europe/Berlin");
         let least = read(r#"{"cron":"0 8 * * 1-5","context":{"capability":"a"}}"#).unwrap();
         assert_eq!((least.missed, least.enabled), (Missed::Skip, true));
         let plan = Plan::Cron { cron: "0 8 * * 1-5".into(), zone: "UTC".into() };

@@ -11,8 +11,8 @@ use crate::core::time::Timestamp;
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
-/// What ran later than this after its time was missed.
-const LATE_MS: u64 = 60_000;
+/// What would run later than this after its time was missed, when nothing else is said, in milliseconds.
+pub const LATE_MS: u64 = 60_000;
 /// Nobody makes up for what was missed longer ago than this.
 const LOOKS_BACK_MS: u64 = 7 * DAY_MS;
 /// Missed runs that are made up for at a time: the latest.
@@ -129,10 +129,10 @@ impl Plan {
         times.into()
     }
 
-    /// What is to be run of what came due after `done` and up to now.
-    pub fn due(&self, missed: Missed, done: Timestamp, now: Timestamp, offsets: Offsets<'_>) -> Due {
+    /// What is to be run of what came due after `done` and up to now. What is later than `late_ms` was missed.
+    pub fn due(&self, missed: Missed, done: Timestamp, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> Due {
         let times = self.between(done, now, offsets);
-        let (late, mut run): (Vec<_>, Vec<_>) = times.into_iter().partition(|at| now.since(*at) > LATE_MS);
+        let (late, mut run): (Vec<_>, Vec<_>) = times.into_iter().partition(|at| now.since(*at) > late_ms);
         let made_up = match missed {
             Missed::Skip => 0,
             // What runs in time counts as the one.

@@ -120,7 +120,7 @@ fn an_interval_is_counted_from_when_it_was_written() {
 fn what_was_missed_is_made_up_for_as_configured() {
     let hourly = cron("0 * * * *", "UTC");
     let at = |hour: u64| Timestamp(hour * 3_600_000);
-    let due = |missed, now: Timestamp| hourly.due(missed, at(10), now, &offsets);
+    let due = |missed, now: Timestamp| hourly.due(missed, at(10), now, LATE_MS, &offsets);
     let late = at(13).plus_ms(LATE_MS + 1);
     assert_eq!(due(Missed::Skip, late), Due { run: vec![], missed: vec![at(11), at(12), at(13)] });
     assert_eq!(due(Missed::RunOnce, late), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
@@ -130,7 +130,7 @@ fn what_was_missed_is_made_up_for_as_configured() {
     assert_eq!(due(Missed::RunOnce, in_time), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
     assert_eq!(due(Missed::RunAll, at(10).plus_ms(1)), Due::default());
     let minutely = Plan::Every { seconds: 60, from: Timestamp(0) };
-    let long_after = minutely.due(Missed::RunAll, Timestamp(0), Timestamp(86_400_000_000), &offsets);
+    let long_after = minutely.due(Missed::RunAll, Timestamp(0), Timestamp(86_400_000_000), LATE_MS, &offsets);
     assert_eq!((long_after.run.len(), long_after.run.last()), (MOST_MISSED + 1, Some(&Timestamp(86_400_000_000))));
 }
 

@@ -10,6 +10,7 @@ use super::address::{self, Policy};
 use super::filter::Filter;
 use super::json::{Fault, Object};
 use super::sealed::Sealed;
+use super::service::Retiring;
 use super::signature::Secret;
 
 /// A webhook as it is kept.
@@ -23,6 +24,9 @@ pub struct Webhook {
     /// Nothing on its way to the registry: it stays as it is.
     #[serde(default)]
     pub secret: Option<Sealed>,
+    /// The secret before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retiring: Option<Retiring>,
     pub enabled: bool,
 }
 
@@ -61,11 +65,16 @@ pub fn read(text: &str, rules: Rules<'_>) -> Result<Written, Vec<Fault>> {
     };
     let description = body.string("description", 0..=1000).unwrap_or_default();
     let filter = Filter::from_members(&mut body, rules.me, rules.sees_all);
-    let expected = "whsec_ and base64 of 24 to 64 bytes";
-    let secret = body.parsed("secret", expected, |text| Secret::parse(text).map(|secret| secret.text()));
+    let secret = read_secret(&mut body);
     let enabled = body.boolean("enabled").unwrap_or(true);
     let faults = body.finish();
     if faults.is_empty() { Ok(Written { url, description, filter, secret, enabled }) } else { Err(faults) }
+}
+
+/// A secret in a document, if it has one.
+pub fn read_secret(body: &mut Object<'_>) -> Option<String> {
+    let expected = "whsec_ and base64 of 24 to 64 bytes";
+    body.parsed("secret", expected, |text| Secret::parse(text).map(|secret| secret.text()))
 }
 
 #[cfg(test)]

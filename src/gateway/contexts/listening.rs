@@ -1,5 +1,6 @@
 //! How whoever made a context hears of it: by one answer at its end, or by Server-Sent Events until then.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -21,6 +22,7 @@ use crate::platform::{Failure, clock};
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
+use super::standing::Standing;
 use super::waiting::{Told, told, waiter, whole};
 
 const STREAM: &str = "text/event-stream";
@@ -89,16 +91,20 @@ impl Asker {
         };
         let news = self.news;
         let (following, permits) = (Following::new(caller, id), call.limits.hand_over());
+        let standing = Standing::of(caller);
         call.keep_running(async move {
-            live.tell("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, following.id));
-            match silently(&live, news).await {
-                Ok(News::Ended(worked)) => {
-                    let result = worked.result.as_deref().map(RawValue::get);
-                    live.tell("end", &whole(&worked.view, parameters.get(), result));
+            let telling = pin!(async {
+                live.tell("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, following.id));
+                match silently(&live, news).await {
+                    Ok(News::Ended(worked)) => {
+                        let result = worked.result.as_deref().map(RawValue::get);
+                        live.tell("end", &whole(&worked.view, parameters.get(), result));
+                    }
+                    // It goes on elsewhere.
+                    _ => following.until_ended(&live).await,
                 }
-                // It goes on elsewhere.
-                _ => following.until_ended(&live).await,
-            }
+            });
+            select(telling, pin!(standing.ends())).await;
             live.close();
             drop(permits);
         });
@@ -110,8 +116,9 @@ impl Asker {
 pub(super) fn follow(call: &Call, caller: &Caller, id: &ContextId) -> Answer {
     let Listener { response, live } = listener();
     let (following, permits) = (Following::new(caller, id), call.limits.hand_over());
+    let standing = Standing::of(caller);
     call.keep_running(async move {
-        following.until_ended(&live).await;
+        select(pin!(following.until_ended(&live)), pin!(standing.ends())).await;
         live.close();
         drop(permits);
     });
@@ -125,7 +132,7 @@ fn streamed(response: JsValue, id: &ContextId) -> Answer {
 /// News, with a comment in the stream for each while without.
 async fn silently(live: &Live, mut news: oneshot::Receiver<News>) -> Result<News, oneshot::Canceled> {
     loop {
-        let pause = std::pin::pin!(clock::pause(SILENT_MS));
+        let pause = pin!(clock::pause(SILENT_MS));
         match select(&mut news, pause).await {
             Either::Left((news, _)) => return news,
             Either::Right(_) => live.comment(),

@@ -4,6 +4,7 @@ mod create;
 mod entrance;
 mod input;
 mod listening;
+mod standing;
 mod waiting;
 
 use std::rc::Rc;

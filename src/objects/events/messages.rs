@@ -40,7 +40,7 @@ impl Viewer {
 }
 
 /// With what credentials end that are not revoked themselves.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gone {
     /// An issuer, a client or a grant: deleted, or another by now.

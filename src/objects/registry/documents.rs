@@ -11,7 +11,7 @@ use crate::platform::{Failure, clock};
 
 use super::audit::Change;
 use super::messages::{Condition, Kept, Kind, Refusal, Reply};
-use super::sealing::{secret_field, secret_of};
+use super::sealing::{RETIRING, retiring_of, secret_field, secret_of};
 use super::{Inner, refused};
 
 fn object(kind: Kind, id: &str) -> String {
@@ -31,6 +31,9 @@ fn with_known_secret(document: Box<RawValue>, known: Option<&Kept>) -> Result<Bo
         Some(member) => *member = serde_json::to_value(&secret)?,
         None => return Ok(document),
     }
+    if let (Some(retiring), Some(members)) = (known.and_then(retiring_of), value.as_object_mut()) {
+        members.insert(RETIRING.into(), serde_json::to_value(&retiring)?);
+    }
     Ok(to_raw_value(&value)?)
 }
 
@@ -45,6 +48,11 @@ impl Inner {
             && let Ok(sealed) = serde_json::from_value(secret.clone())
         {
             *secret = self.seen(&sealed).into();
+        }
+        if let Some(retiring) = value.pointer_mut("/retiring/secret")
+            && let Ok(sealed) = serde_json::from_value(retiring.clone())
+        {
+            *retiring = self.seen(&sealed).into();
         }
         value
     }

@@ -3,6 +3,7 @@
 
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::auth::FIRST_TENANT;
@@ -15,13 +16,34 @@ use crate::objects::events::messages::{Ask, Gone, Reply as Told};
 use crate::objects::lanes::messages::Ask as Lane;
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind as Object};
-use crate::platform::{Failure, log};
+use crate::platform::{Failure, clock, log};
 
 use super::messages::{Condition, Kept, Kind, Registered, Reply};
 use super::{Inner, PUSH_PATIENCE_MS};
 
 /// Hubs told at a time.
 const AT_ONCE: usize = 50;
+/// Tenants told within one request or alarm: an invocation may ask so many objects and no more.
+const MOST: usize = 100;
+/// The next are told after this, in milliseconds.
+const GO_ON_MS: u64 = 500;
+const ENDINGS: &str = "endings";
+
+/// What all tenants are to be told, and up to which it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Ending {
+    gone: Gone,
+    told: String,
+}
+
+/// Who is told next, and whether others follow.
+fn piece(mut tenants: Vec<String>, told: &str, most: usize) -> (Vec<String>, bool) {
+    tenants.retain(|tenant| tenant.as_str() > told);
+    tenants.sort_unstable();
+    let follow = tenants.len() > most;
+    tenants.truncate(most);
+    (tenants, follow)
+}
 
 fn read<T: DeserializeOwned>(document: Option<&RawValue>) -> Option<T> {
     serde_json::from_str(document?.get()).ok()
@@ -104,18 +126,22 @@ impl Inner {
             _ if before.is_none() => {}
             Kind::Issuer => {
                 let issuer = read::<Issuer>(before).filter(|issuer| issuer.claims.tenant.is_none());
-                let hubs = match issuer {
-                    Some(issuer) => vec![issuer.tenant.unwrap_or_else(|| FIRST_TENANT.into())],
-                    None => self.all_tenants()?,
-                };
-                self.tell_end(&hubs, Gone::From(format!("issuers/{id}"))).await;
+                let gone = Gone::From(format!("issuers/{id}"));
+                match issuer {
+                    Some(issuer) => {
+                        self.tell_end(&[issuer.tenant.unwrap_or_else(|| FIRST_TENANT.into())], gone).await;
+                    }
+                    None => self.tell_all(gone).await?,
+                }
             }
             Kind::Client => {
                 let tenant = self.tenant();
                 let for_all = tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED);
                 let gone = Gone::From(format!("clients/{}", client_id(&tenant, id)));
-                let hubs = if for_all { self.all_tenants()? } else { vec![tenant] };
-                self.tell_end(&hubs, gone).await;
+                match for_all {
+                    true => self.tell_all(gone).await?,
+                    false => self.tell_end(&[tenant], gone).await,
+                }
             }
             Kind::Limit | Kind::Revocation | Kind::Tenant | Kind::Webhook | Kind::Schedule => {}
         }
@@ -127,6 +153,49 @@ impl Inner {
         let living = |kept: &Kept| kept.kind == Kind::Tenant && kept.deleted_at.is_none();
         let others = self.tables.kept()?.into_iter().filter(living).map(|kept| kept.id);
         Ok(std::iter::once(self.tenant()).chain(others).collect())
+    }
+
+    fn endings(&self) -> Result<Vec<Ending>, Failure> {
+        Ok(self.tables.meta(ENDINGS)?.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default())
+    }
+
+    /// Tells all tenants: some now, where they are many the others by the alarm.
+    async fn tell_all(&self, gone: Gone) -> Result<(), Failure> {
+        let ending = Ending { gone, told: String::new() };
+        if self.all_tenants()?.len() > MOST {
+            let endings: Vec<Ending> = self.endings()?.into_iter().chain([ending.clone()]).collect();
+            self.tables.set_meta(ENDINGS, &serde_json::to_string(&endings)?)?;
+        }
+        self.tell_piece(ending).await
+    }
+
+    async fn tell_piece(&self, ending: Ending) -> Result<(), Failure> {
+        let (tenants, follow) = piece(self.all_tenants()?, &ending.told, MOST);
+        self.tell_end(&tenants, ending.gone.clone()).await;
+        // Others may have told of something meanwhile.
+        let mut endings = self.endings()?;
+        if let Some(at) = endings.iter().position(|one| *one == ending) {
+            let one = endings.remove(at);
+            endings.extend(tenants.last().filter(|_| follow).map(|last| Ending { told: last.clone(), ..one }));
+            self.tables.set_meta(ENDINGS, &serde_json::to_string(&endings)?)?;
+        }
+        if !endings.is_empty() {
+            self.tables.set_alarm(clock::now().plus_ms(GO_ON_MS));
+        }
+        Ok(())
+    }
+
+    /// A piece of what is still to be told.
+    pub(super) async fn go_on_ending(&self) {
+        let told = async {
+            match self.endings()?.into_iter().next() {
+                Some(ending) => self.tell_piece(ending).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(failure) = told.await {
+            log(&format!(r#"{{"level":"error","message":"endings not told","detail":{:?}}}"#, failure.0));
+        }
     }
 
     /// The services of a tenant that connect.
@@ -147,7 +216,9 @@ impl Inner {
 
     /// A hub or a lane that does not hear of it keeps such sockets until their credentials end by themselves.
     pub(super) async fn tell_end(&self, tenants: &[String], gone: Gone) {
-        join_all(tenants.iter().map(|tenant| self.tell_lanes(tenant, || Lane::End(gone.clone())))).await;
+        for some in tenants.chunks(AT_ONCE) {
+            join_all(some.iter().map(|tenant| self.tell_lanes(tenant, || Lane::End(gone.clone())))).await;
+        }
         let ask = &Ask::End(gone);
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| async move {
@@ -161,5 +232,30 @@ impl Inner {
             }))
             .await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::piece;
+
+    #[test]
+    fn all_are_told_once_in_pieces_that_are_small_enough() {
+        let all: Vec<String> = (0..250).rev().map(|number| format!("t{number:03}")).collect();
+        let (mut told, mut pieces): (Vec<String>, usize) = (Vec::new(), 0);
+        loop {
+            let last = told.last().cloned().unwrap_or_default();
+            let (some, follow) = piece(all.clone(), &last, 100);
+            assert!(some.len() <= 100);
+            told.extend(some);
+            pieces += 1;
+            if !follow {
+                break;
+            }
+        }
+        let mut sorted = all;
+        sorted.sort_unstable();
+        assert_eq!((told, pieces), (sorted, 3));
+        assert_eq!(piece(Vec::new(), "", 100), (Vec::new(), false));
     }
 }

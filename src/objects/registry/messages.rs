@@ -86,6 +86,12 @@ pub enum Ask {
         id: String,
         condition: Condition,
     },
+    /// Gives a webhook this secret. The old one signs too for a while.
+    RotateWebhookSecret {
+        id: String,
+        overlap_seconds: u64,
+        secret: String,
+    },
     /// Registers or replaces a document, which the asker has checked.
     Put {
         kind: Kind,

@@ -17,6 +17,7 @@ pub mod snapshot;
 mod tables;
 mod telling;
 mod tenancy;
+mod webhooks;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -75,6 +76,7 @@ impl Registry {
         let inner = self.0.clone();
         tasks::promise(async move {
             inner.tell().await;
+            inner.go_on_ending().await;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -140,6 +142,7 @@ impl Inner {
                     log(&format!(r#"{{"level":"error","message":"not sealed again","detail":{:?}}}"#, failure.0));
                 }
                 self.tell().await;
+                self.go_on_ending().await;
                 return Ok(Reply::Done);
             }
             Ask::Measured { service, measured, reason } => {
@@ -177,6 +180,10 @@ impl Inner {
             Ask::Put { kind, id, document, condition } => {
                 let document = self.seal_document(kind, &id, document).await?;
                 self.put_and_end(by, kind, &id, document, &condition).await?
+            }
+            Ask::RotateWebhookSecret { id, overlap_seconds, secret } => {
+                let secret = self.seal_webhook(&id, &secret).await?;
+                self.rotate_webhook_secret(by, &id, overlap_seconds, secret)?
             }
             Ask::Delete { kind, id, condition } => self.delete_and_end(by, kind, &id, &condition).await?,
             Ask::CreateKey(key) => self.create_key(by, key)?,

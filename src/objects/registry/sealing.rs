@@ -18,6 +18,8 @@ use super::messages::{Kept, Kind, Registered};
 use super::tables::SERVICE;
 
 const OWN_SECRET: &str = "cursor_secret";
+/// The member of a webhook that has the secret before.
+pub(super) const RETIRING: &str = "retiring";
 /// Secrets that one sweep seals again at most.
 const AT_ONCE: usize = 50;
 
@@ -127,6 +129,10 @@ impl Inner {
         Ok((plain, sealed))
     }
 
+    pub(super) async fn seal_webhook(&self, id: &str, secret: &str) -> Result<Sealed, Failure> {
+        self.seal(document_place(&self.tenant(), Kind::Webhook, id), secret).await
+    }
+
     /// A document with its secret sealed, if it has one.
     pub(super) async fn seal_document(
         &self,
@@ -157,7 +163,10 @@ impl Inner {
         let mut services = self.tables.services()?;
         services.retain(|one| secrets_of(one).any(is_old) || one.retiring.as_ref().is_some_and(is_over));
         let mut documents = self.tables.kept()?;
-        documents.retain(|kept| secret_of(kept).is_some_and(|secret| is_old(&secret)));
+        documents.retain(|kept| {
+            secret_of(kept).is_some_and(|secret| is_old(&secret))
+                || retiring_of(kept).is_some_and(|old| is_old(&old.secret) || is_over(&old))
+        });
         let (all, mut done) = (services.len() + documents.len(), 0);
         for service in services.into_iter().take(AT_ONCE) {
             let id = service.service.id.clone();
@@ -238,6 +247,17 @@ impl Inner {
         if let Some(member) = value.pointer_mut(field.pointer) {
             *member = serde_json::to_value(&secret)?;
         }
+        // One whose time is over is not kept.
+        let mut retiring = retiring_of(before).filter(|old| now < old.until);
+        if let Some(Retiring { secret, .. }) = &mut retiring {
+            self.again(document_place(&tenant, before.kind, &before.id), secret, now).await?;
+        }
+        if let Some(members) = value.as_object_mut() {
+            match retiring {
+                Some(retiring) => members.insert(RETIRING.into(), serde_json::to_value(&retiring)?),
+                None => members.remove(RETIRING),
+            };
+        }
         let after = Kept { document: to_raw_value(&value)?, ..before.clone() };
         let kind = before.kind.as_str();
         let known: Option<Kept> = self.tables.get(kind, &before.id)?;
@@ -259,4 +279,10 @@ pub(super) fn secret_of(kept: &Kept) -> Option<Sealed> {
     let field = secret_field(kept.kind)?;
     let value: Value = serde_json::from_str(kept.document.get()).ok()?;
     serde_json::from_value(value.pointer(field.pointer)?.clone()).ok()
+}
+
+/// The secret that a webhook had before, as long as it is kept.
+pub(super) fn retiring_of(kept: &Kept) -> Option<Retiring> {
+    let value: Value = serde_json::from_str(kept.document.get()).ok().filter(|_| kept.kind == Kind::Webhook)?;
+    serde_json::from_value(value.get(RETIRING)?.clone()).ok()
 }

@@ -16,7 +16,7 @@ use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
-use crate::platform::{Failure, clock, log, tasks, zones};
+use crate::platform::{Failure, clock, log, settings, tasks, zones};
 
 use messages::{Ask, Planned, Ran, Reply, Run};
 
@@ -162,9 +162,10 @@ impl Inner {
                 .entry((zone.into(), quarter))
                 .or_insert_with(|| zones::offset(zone, Timestamp(quarter * 900_000)).unwrap_or(0))
         };
+        let late_ms = settings::current().schedule_late_ms;
         let mut books = self.books.borrow_mut();
         for (id, book) in books.iter_mut() {
-            if book.turn(now, &offsets) {
+            if book.turn(now, late_ms, &offsets) {
                 self.keep(id, book)?;
             }
         }

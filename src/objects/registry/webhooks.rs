@@ -1,0 +1,48 @@
+//! Webhooks' secrets: another one takes the place of the one before, which signs too for a while.
+
+use serde_json::json;
+use serde_json::value::to_raw_value;
+
+use crate::core::audit::By;
+use crate::core::sealed::Sealed;
+use crate::core::service::Retiring;
+use crate::core::webhook::Webhook;
+use crate::platform::{Failure, clock};
+
+use super::Inner;
+use super::audit::Change;
+use super::messages::{Kept, Kind, Reply};
+
+impl Inner {
+    pub(super) fn rotate_webhook_secret(
+        &self,
+        by: &By,
+        id: &str,
+        overlap_seconds: u64,
+        secret: Sealed,
+    ) -> Result<Reply, Failure> {
+        let kind = Kind::Webhook.as_str();
+        let Some(known) = self.tables.get::<Kept>(kind, id)? else { return Ok(Reply::Absent) };
+        let mut webhook: Webhook = serde_json::from_str(known.document.get())?;
+        let now = clock::now();
+        let to = json!(self.seen(&secret));
+        let old = webhook.secret.replace(secret);
+        let from = old.as_ref().map(|old| self.seen(old));
+        let retiring = |secret| Retiring { secret, until: now.plus_ms(overlap_seconds * 1000) };
+        webhook.retiring = old.filter(|_| overlap_seconds > 0).map(retiring);
+        let document = to_raw_value(&webhook)?;
+        let kept = Kept { document, version: known.version + 1, updated_at: now, ..known };
+        let changes = [
+            ("secret", json!({"from": from, "to": to})),
+            ("overlap_seconds", json!({"from": null, "to": overlap_seconds})),
+        ];
+        let change = Change {
+            by,
+            action: "webhook.secret_rotated",
+            object: &format!("webhooks/{id}"),
+            changes: changes.map(|(name, value)| (name.to_string(), value)).into_iter().collect(),
+        };
+        self.write(&change, || self.tables.put(kind, id, &kept))?;
+        Ok(Reply::Kept { kept: Box::new(kept), created: false })
+    }
+}

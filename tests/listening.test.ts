@@ -1,0 +1,69 @@
+// Streams of one context end with the credentials they were opened with; the work goes on.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { accepted, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { hang, type Service, startService } from "./support/service.ts";
+import { openStream } from "./support/stream.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway();
+  service = await startService(hang);
+  await register(gateway, "worker", serviceAt(service.url, [{ timeout_seconds: 300, idempotent: true }]));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+/** Makes a context and listens to it; gives its id and all that was heard once the stream has ended. */
+async function listen(key: string, headers: Record<string, string> = {}): Promise<{ id: string; heard: Promise<string> }> {
+  const response = await gateway.open("POST", "/v1/contexts", {
+    key, headers: { accept: "text/event-stream", ...headers }, body: { capability: "work" },
+  });
+  assert.equal(response.status, 200);
+  return { id: response.headers.get("location")!.split("/").at(-1)!, heard: response.text() };
+}
+
+const ways: [string, (id: string) => Promise<unknown>][] = [
+  ["is_revoked", (id) => gateway.request("DELETE", `/v1/keys/${id}`)],
+  ["expires", (id) => gateway.request("POST", `/v1/keys/${id}/rotate`, { body: { overlap_seconds: 8 } })],
+];
+
+for (const [how, end] of ways) {
+  test(`a_contexts_stream_of_events_ends_when_its_key_${how}`, { timeout: 60_000 }, async () => {
+    const { id, secret: key } = await makeKey(gateway, "caller");
+    const { id: context } = await accepted(gateway, {}, { key });
+    if (how === "expires") await end(id);
+    const stream = await openStream(gateway, { key, path: `/v1/contexts/${context}/events` });
+    const other = await openStream(gateway, { path: `/v1/contexts/${context}/events` });
+    if (how !== "expires") await end(id);
+    await stream.ended;
+    await gateway.request("POST", `/v1/contexts/${context}/cancel`);
+    await other.next(({ type }) => type === "context.cancelled", 20_000);
+    other.close();
+  });
+
+  test(`who_listens_to_what_they_asked_for_hears_no_more_when_their_key_${how}`, { timeout: 120_000 }, async () => {
+    const { id, secret: key } = await makeKey(gateway, "caller");
+    // A rotation ends what is opened with the old secret from then on.
+    if (how === "expires") await end(id);
+    const [first, second] = [await listen(key), await listen(key, { "idempotency-key": `of-${how}` })];
+    const replayed = await listen(key, { "idempotency-key": `of-${how}` });
+    const others = await listen(gateway.adminKey);
+    if (how !== "expires") await end(id);
+    for (const { id: context, heard } of [first, second, replayed]) {
+      const text = await heard;
+      assert.match(text, /event: context\n/);
+      assert.ok(!text.includes("event: end"), text);
+      const { json } = await gateway.request("GET", `/v1/contexts/${context}`);
+      assert.ok(["executing", "queued"].includes(json.status), `the work goes on: ${json.status}`);
+      await gateway.request("POST", `/v1/contexts/${context}/cancel`);
+    }
+    await gateway.request("POST", `/v1/contexts/${others.id}/cancel`);
+    assert.match(await others.heard, /event: end\n/);
+  });
+}
