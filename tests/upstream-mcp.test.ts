@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
-import { accepted, create, ended, eventually, pointers, refused, register } from "./support/arrange.ts";
+import { accepted, create, ended, eventually, makeKey, pointers, refused, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { askLegacy, askModern, resultOf } from "./support/mcp.ts";
+import { askLegacy, askModern, errorOf, events, resultOf } from "./support/mcp.ts";
 import { openStream } from "./support/stream.ts";
 import { type SmallUpstream, startSmallUpstream } from "./support/upstream.ts";
 
@@ -138,7 +138,9 @@ test("a_context_that_is_cancelled_cancels_the_call", async () => {
 });
 
 test("a_time_that_is_over_ends_the_call", async () => {
-  const answer = await create(gateway, { capability: "wait", service: "modern", parameters: { ms: 60_000 }, timeout_seconds: 1 });
+  const upstream = await small({ hang: { run: (_, { mcpReq }) => new Promise((resolve) => mcpReq.signal.addEventListener("abort", resolve)) } });
+  await register(gateway, "endless", mcpAt(upstream.url));
+  const answer = await create(gateway, { capability: "hang", service: "endless", timeout_seconds: 1 });
   assert.equal(answer.json.status, "timed_out", answer.text);
 });
 
@@ -242,4 +244,98 @@ test("a_document_that_was_read_can_be_sent_back", async () => {
   const wrong = await gateway.request("PUT", "/v1/services/wrong", { body: mcpAt("http://10.0.0.1/", { changed_tools: "maybe", model: "x" }) });
   const expected = ["#/capabilities", "#/transport/changed_tools", "#/transport/model", "#/transport/url"];
   assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), expected);
+});
+
+// Asking, streaming, and what is no tool.
+
+for (const eras of ["modern", "legacy"]) {
+  test(`what_an_upstream_that_speaks_${eras}_asks_is_answered_by_rest`, async () => {
+    const call = { capability: "test_input_required_result_elicitation", service: eras };
+    for (const input of [
+      { name: "Ada" },
+      undefined,
+    ]) {
+      const asked = await create(gateway, call, { headers: { prefer: "wait=20" } });
+      assert.deepEqual([asked.status, asked.json.status], [202, "input_required"], asked.text);
+      const { message, schema, mcp } = asked.json.input_request;
+      assert.equal(typeof message, "string");
+      assert.deepEqual(schema.required, ["name"]);
+      const [name] = Object.keys(mcp.inputRequests);
+      const path = `/v1/contexts/${asked.json.id}/input`;
+      const wrong = await gateway.request("POST", path, { body: { input: { name: 7 } } });
+      assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["#/input/name"]);
+      const answer = input ?? { inputResponses: { [name!]: { action: "accept", content: { name: "Ada" } } } };
+      await gateway.request("POST", path, { body: { input: answer } });
+      const context = await ended(gateway, asked.json.id);
+      assert.deepEqual(context.result?.content, [{ type: "text", text: "Hello, Ada!" }], JSON.stringify(context));
+      // A server of 2025 asks while its call runs.
+      assert.equal(context.attempts.length, eras === "legacy" ? 1 : 2);
+    }
+  });
+
+  test(`progress_and_messages_of_an_upstream_that_speaks_${eras}_go_straight_to_the_caller`, async () => {
+    const path = `/mcp/${eras}`;
+    const told = async (ask: typeof askModern, name: string, meta: object) =>
+      events((await ask(gateway, "tools/call", { name, arguments: {} }, { path, meta })).text);
+    for (const ask of [askModern, askLegacy]) {
+      const progress = await told(ask, "test_tool_with_progress", { progressToken: "mine" });
+      assert.deepEqual(progress.slice(0, -1).map(({ params }) => [params.progressToken, params.progress]), [["mine", 0], ["mine", 50], ["mine", 100]]);
+      const level = { "io.modelcontextprotocol/logLevel": "info" };
+      const lines = await told(ask, "test_tool_with_logging", ask === askModern ? level : {});
+      assert.deepEqual(lines.slice(0, -1).map(({ method }) => method), Array(3).fill("notifications/message"));
+    }
+    const silent = await askModern(gateway, "tools/call", { name: "test_tool_with_logging", arguments: {} }, { path });
+    assert.equal(silent.text.includes("notifications/message"), false);
+  });
+
+  test(`progress_of_an_upstream_that_speaks_${eras}_is_kept_for_who_is_not_there`, async () => {
+    const { id } = await accepted(gateway, { capability: "test_tool_with_progress", service: eras });
+    const { progress } = await ended(gateway, id);
+    assert.equal(progress.data.total, 100);
+    assert.equal(progress.data.progressToken, undefined);
+  });
+
+  test(`resources_prompts_and_completions_of_an_upstream_that_speaks_${eras}_pass`, async () => {
+    const path = `/mcp/${eras}`;
+    for (const ask of [askModern, askLegacy]) {
+      const of = async (method: string, params: object = {}) => resultOf(await ask(gateway, method, params, { path }));
+      const { resources, ttlMs, cacheScope } = await of("resources/list");
+      assert.ok(resources.length > 0);
+      assert.deepEqual([typeof ttlMs, cacheScope], ask === askModern ? ["number", "private"] : ["undefined", undefined]);
+      const { contents } = await of("resources/read", { uri: resources[0].uri });
+      assert.equal(contents[0].uri, resources[0].uri);
+      assert.ok((await of("resources/templates/list")).resourceTemplates.length > 0);
+      const { prompts } = await of("prompts/list");
+      assert.ok(prompts.length > 0);
+      assert.ok((await of("prompts/get", { name: "test_simple_prompt" })).messages.length > 0);
+      const missing = await ask(gateway, "resources/read", { uri: "test://nothing" }, { path });
+      errorOf(missing, 200, ask === askModern ? -32602 : missing.json.error.code);
+    }
+  });
+}
+
+test("what_is_no_tool_needs_a_permission_of_its_own", async () => {
+  const { secret: key } = await makeKey(gateway, "bare", ["contexts:create:modern.resources"]);
+  const path = "/mcp/modern";
+  resultOf(await askModern(gateway, "resources/list", {}, { path, key }));
+  errorOf(await askModern(gateway, "prompts/list", {}, { path, key }), 403, 403);
+});
+
+test("an_upstream_declares_what_it_has_through_its_door_and_nobody_else_does", async () => {
+  const { capabilities } = resultOf(await askModern(gateway, "server/discover", {}, { path: "/mcp/modern" }));
+  assert.deepEqual(Object.keys(capabilities).sort(), ["completions", "extensions", "logging", "prompts", "resources", "tools"]);
+  errorOf(await askModern(gateway, "prompts/list"), 404, -32601);
+});
+
+test("an_error_of_the_protocol_passes_as_it_is", async () => {
+  const answer = await askModern(gateway, "tools/call", { name: "test_missing_capability", arguments: {} }, { path: "/mcp/modern" });
+  const { data } = errorOf(answer, 400, -32021);
+  assert.ok(data.requiredCapabilities);
+  const context = await create(gateway, { capability: "test_missing_capability", service: "modern" });
+  assert.deepEqual([context.json.status, context.json.error.code, context.json.error.details.code], ["failed", "upstream_error", -32021]);
+});
+
+test("a_stream_that_a_legacy_upstream_ends_is_taken_up_again", async () => {
+  const answer = await create(gateway, { capability: "test_reconnection", service: "legacy" }, { headers: { prefer: "wait=20" } });
+  assert.equal(answer.json.result?.content[0].text, "Reconnection test completed successfully.", answer.text);
 });

@@ -1,4 +1,4 @@
-//! Reading Server-Sent Events as they arrive (HTML Living Standard §9.2): only what `data` says.
+//! Reading Server-Sent Events as they arrive (HTML Living Standard §9.2): what `data` says, and where to go on.
 
 /// Takes bytes in pieces of any size and gives the data of each event that is whole.
 #[derive(Debug, Default)]
@@ -7,12 +7,22 @@ pub struct Events {
     data: String,
     has_data: bool,
     after_return: bool,
+    id: Option<String>,
+    retry_ms: Option<u64>,
 }
+
+/// The longest id that is remembered, in bytes.
+const MAX_ID_BYTES: usize = 1024;
 
 impl Events {
     /// Bytes that wait for the rest of their event.
     pub fn held(&self) -> usize {
         self.line.len() + self.data.len()
+    }
+
+    /// The id of the last event that had one, and how long to wait before asking for what comes after it.
+    pub fn resumption(&self) -> Option<(&str, Option<u64>)> {
+        Some((self.id.as_deref().filter(|id| !id.is_empty())?, self.retry_ms))
     }
 
     pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
@@ -39,12 +49,18 @@ impl Events {
         }
         let text = String::from_utf8_lossy(&line);
         let (name, value) = text.split_once(':').unwrap_or((&text, ""));
-        if name.trim_start_matches('\u{feff}') == "data" {
-            if self.has_data {
-                self.data.push('\n');
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match name.trim_start_matches('\u{feff}') {
+            "data" => {
+                if self.has_data {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+                self.has_data = true;
             }
-            self.data.push_str(value.strip_prefix(' ').unwrap_or(value));
-            self.has_data = true;
+            "id" if !value.contains('\0') && value.len() <= MAX_ID_BYTES => self.id = Some(value.into()),
+            "retry" => self.retry_ms = value.parse().ok().or(self.retry_ms),
+            _ => {}
         }
         None
     }
@@ -75,6 +91,16 @@ mod tests {
         assert_eq!(events.held(), 3);
         assert_eq!(events.push(b"\n"), ["abc"]);
         assert_eq!(events.held(), 0);
+    }
+
+    #[test]
+    fn where_to_go_on_is_remembered() {
+        let mut events = Events::default();
+        assert_eq!(events.resumption(), None);
+        events.push(b"id: 7\nretry: 500\ndata:\n\nretry: soon\ndata: a\n\n");
+        assert_eq!(events.resumption(), Some(("7", Some(500))));
+        events.push(b"id\n\n");
+        assert_eq!(events.resumption(), None);
     }
 
     proptest! {

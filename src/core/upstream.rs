@@ -248,7 +248,9 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
     }
     if let Some(request) = answer.raw("input_required") {
         return match acceptable_request(request) {
-            Ok(()) => Verdict { outcome: Outcome::InputRequired { request: request.to_owned() }, result: None },
+            Ok(()) => {
+                Verdict { outcome: Outcome::InputRequired { request: request.to_owned(), state: None }, result: None }
+            }
             Err(message) => invalid(message),
         };
     }

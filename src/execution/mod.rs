@@ -8,8 +8,10 @@ pub mod catalogues;
 mod choice;
 pub mod deliveries;
 pub mod gate;
+pub mod held;
 pub mod lanes;
 pub mod live;
+pub mod notices;
 pub mod schedules;
 mod store;
 pub mod unrecorded;
@@ -40,11 +42,12 @@ use crate::transport::{self, Order};
 
 use choice::Choice;
 use gate::Gate;
+use held::Held;
 use lanes::Permit;
 use live::Live;
 
 pub use store::{ask, ask_decided, ask_stubbornly, hint};
-pub use waiter::{News, Waiter};
+pub use waiter::{News, Teller, Waiter};
 
 /// A lease lasts this long; its holder keeps it alive while the service works.
 pub const LEASE_MS: u64 = 10_000;
@@ -100,6 +103,7 @@ pub async fn attempt(
     snapshot: &Snapshot,
     entry: &Entry,
     live: Option<Rc<Live>>,
+    teller: Teller,
 ) -> Attempted {
     let started_at = clock::now();
     let (service, admission) = (entry.service(), &work.admission);
@@ -133,8 +137,11 @@ pub async fn attempt(
         Transport::Mcp(upstream) => match prepared(tenant, entry, &upstream.url, &admission.origin).await {
             Ok(place) => {
                 shown = Some(place.1.clone());
-                let peer = Peer::new(tenant, entry, place, &admission.owner, admission.client.as_deref());
-                Said::Mcp(transport::mcp::call_tool(&order, peer, entry).await)
+                // Who made the context by REST can fill in a form.
+                let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
+                let client = admission.client.as_deref().or(form.as_deref());
+                let peer = Peer::new(tenant, entry, place, &admission.owner, client);
+                Said::Mcp(transport::mcp::call_tool(&order, peer, entry, &Held { tenant, work, teller }).await)
             }
             Err(not_called) => Said::Mcp(Came::Transport(Answer::NotCalled(not_called))),
         },
@@ -292,7 +299,7 @@ pub async fn work_on(
                 if let Choice::Service { version, .. } = &chosen {
                     work.admission.version.clone_from(version);
                 }
-                let doing = attempt(&tenant, &work, &snapshot, entry, waiter.live());
+                let doing = attempt(&tenant, &work, &snapshot, entry, waiter.live(), waiter.teller());
                 let held = holding(&tenant, &work.admission, work.lease, permit.as_ref(), &mut waiter, doing).await;
                 if held.is_none() && entry.service().transport.connects() {
                     // It may have been handed over a moment before.

@@ -18,7 +18,9 @@ pub fn hint(store: StoreId) -> &'static str {
 
 fn patience(ask: &Ask) -> u64 {
     match ask {
-        Ask::Wait { milliseconds, .. } | Ask::Follow { milliseconds, .. } => PATIENCE_MS + milliseconds,
+        Ask::Wait { milliseconds, .. } | Ask::Follow { milliseconds, .. } | Ask::Hear { milliseconds, .. } => {
+            PATIENCE_MS + milliseconds
+        }
         _ => PATIENCE_MS,
     }
 }

@@ -35,10 +35,11 @@ pub async fn run(
     admission.retry.max_attempts = 1;
     let held = snapshot.clone();
     let entry = held.services.get(service).ok_or_else(|| Failure("a service went missing".into()))?;
-    let work = Work { admission, parameters, lease: LEASE, attempt: 1, tried: Vec::new(), input: None };
+    let work =
+        Work { admission, parameters, lease: LEASE, attempt: 1, tried: Vec::new(), input: None, input_state: None };
     let before = clock::now();
     let attempted = {
-        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.live()));
+        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.live(), waiter.teller()));
         let early = match select(doing.as_mut(), std::pin::pin!(waiter.time())).await {
             Either::Left((attempted, _)) => Some(attempted),
             Either::Right(_) => None,

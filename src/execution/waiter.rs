@@ -3,6 +3,7 @@
 //! The work goes on whether or not somebody waits. It carries the waiter along and tells it once: that the
 //! context has ended, or that the wait is over: the timer that keeps the lease alive serves the waiter too.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -19,16 +20,32 @@ pub enum News {
     GoesOn,
 }
 
+/// Until when somebody waits, and where they hear.
+type Waiting = Option<(Timestamp, oneshot::Sender<News>)>;
+
+/// Tells whoever waits, once, whoever of those who know it comes first.
+#[derive(Default, Clone)]
+pub struct Teller(Rc<RefCell<Waiting>>);
+
+impl Teller {
+    pub fn tell(&self, news: News) {
+        if let Some((_, sender)) = self.0.take() {
+            // Who went away needs no word.
+            let _ = sender.send(news);
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Waiter {
-    told: Option<(Timestamp, oneshot::Sender<News>)>,
+    told: Teller,
     live: Option<Rc<Live>>,
 }
 
 impl Waiter {
     pub fn until(time: Timestamp) -> (Self, oneshot::Receiver<News>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { told: Some((time, sender)), live: None }, receiver)
+        (Self { told: Teller(Rc::new(RefCell::new(Some((time, sender))))), live: None }, receiver)
     }
 
     pub fn nobody() -> Self {
@@ -45,21 +62,23 @@ impl Waiter {
         self.live.clone()
     }
 
+    /// For the work itself, which may know sooner that the wait is in vain.
+    pub fn teller(&self) -> Teller {
+        self.told.clone()
+    }
+
     /// Whether somebody waits still.
     pub fn waits(&self) -> bool {
-        self.told.is_some()
+        self.told.0.borrow().is_some()
     }
 
     /// Milliseconds until it must be told that the wait is over.
     fn left(&self, now: Timestamp) -> u64 {
-        self.told.as_ref().map_or(u64::MAX, |(until, _)| until.since(now))
+        self.told.0.borrow().as_ref().map_or(u64::MAX, |(until, _)| until.since(now))
     }
 
     pub fn tell(&mut self, news: News) {
-        if let Some((_, sender)) = self.told.take() {
-            // Who went away needs no word.
-            let _ = sender.send(news);
-        }
+        self.told.tell(news);
     }
 
     /// Passes when the wait is over; the waiter is not told.

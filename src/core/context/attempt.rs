@@ -32,6 +32,7 @@ impl Head {
         if self.lease.is_none_or(|lease| lease.number != report.lease) {
             return Err(Refused::LeaseLost);
         }
+        self.go_on(now);
         self.admission.service.clone_from(&report.service);
         let number = self.attempts.len() as u64 + 1;
         let mut attempt = Attempt {
@@ -54,10 +55,11 @@ impl Head {
                 let Attempt { service, started_at, status_code, .. } = attempt;
                 Ok(self.take_on(Background { service, started_at, location, status_code }, lease_ms, now))
             }
-            Outcome::InputRequired { request } => {
+            Outcome::InputRequired { request, state } => {
                 attempt.outcome = AttemptOutcome::InputRequired;
                 self.attempts.push(attempt);
-                Ok(self.ask_for(request, now))
+                self.lease = None;
+                Ok(self.ask_for(request, state, now))
             }
             Outcome::Failed { error, retryable, untouched, retry_after_ms } => {
                 attempt.outcome = match error.code {
@@ -129,6 +131,9 @@ impl Head {
             return Verdict::Unchanged;
         }
         let silent = self.background.is_some();
+        if now < self.admission.expires_at {
+            self.go_on(now);
+        }
         if let Some(lease) = self.lease {
             let outcome = if lost.is_some() { AttemptOutcome::Lost } else { AttemptOutcome::TimedOut };
             self.leave_attempt(lease, self.admission.service.clone(), outcome, now);

@@ -28,9 +28,9 @@ impl Head {
     }
 
     /// Somebody has to answer before it goes on.
-    pub(super) fn ask_for(&mut self, request: Box<RawValue>, now: Timestamp) -> Verdict {
-        self.lease = None;
+    pub(super) fn ask_for(&mut self, request: Box<RawValue>, state: Option<String>, now: Timestamp) -> Verdict {
         self.background = None;
+        self.input_state = state;
         self.input_request = Some(request);
         self.input = None;
         self.enter(Status::InputRequired, now);
@@ -51,7 +51,24 @@ impl Head {
         Ok(Verdict::LivesOn)
     }
 
-    /// The answer to what the service asked for; the next attempt takes it along.
+    /// The attempt under this lease asks, and stays open for the answer.
+    pub fn ask(&mut self, lease: u64, request: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
+        self.must_hold(lease)?;
+        if self.status != Status::Executing || self.background.is_some() || self.cancel_requested {
+            return Err(Refused::NotNow);
+        }
+        Ok(self.ask_for(request, None, now))
+    }
+
+    /// An attempt that stayed open goes on, answered or not.
+    pub(super) fn go_on(&mut self, now: Timestamp) {
+        if self.status == Status::InputRequired && self.lease.is_some() {
+            self.enter(Status::Queued, now);
+            self.enter(Status::Executing, now);
+        }
+    }
+
+    /// The answer to what the service asked for: the attempt that waits for it goes on, else the next one takes it along.
     pub fn answer(&mut self, input: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
         if self.status.is_final() {
             return Err(Refused::Ended);
@@ -60,6 +77,10 @@ impl Head {
             return Err(Refused::NotNow);
         }
         self.input = Some(input);
+        if self.lease.is_some() {
+            self.go_on(now);
+            return Ok(Verdict::LivesOn);
+        }
         Ok(self.wait_until(now, now))
     }
 

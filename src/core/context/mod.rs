@@ -7,6 +7,7 @@
 //! * a final state never changes, and one context reaches exactly one;
 //! * a report is accepted only under the number of the lease that is in force;
 //! * what a service works on in the background holds its lease, until the service or the clock ends it;
+//! * an attempt that asks and stays open for the answer holds its lease meanwhile, and goes on under it;
 //! * what is not idempotent is never begun a second time once it may have reached its service.
 
 mod attempt;
@@ -182,6 +183,9 @@ pub struct Head {
     /// What it was answered; the next attempt takes it along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Box<RawValue>>,
+    /// What the service that asked wants back with the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_state: Option<String>,
     /// Its result has the form that MCP gives a tool's.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tool_result: bool,
@@ -219,7 +223,12 @@ pub enum Outcome {
         location: Option<String>,
     },
     /// The service asks for something before it goes on.
-    InputRequired { request: Box<RawValue> },
+    InputRequired {
+        request: Box<RawValue>,
+        /// What the service wants back with the answer; shown to nobody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+    },
     Failed {
         error: ContextError,
         /// Whether another attempt could do better.
@@ -297,6 +306,7 @@ impl Head {
             progress: None,
             input_request: None,
             input: None,
+            input_state: None,
             tool_result: false,
         };
         head.history.push(Step { status: Status::Created, at: now, event: 0 });
@@ -345,9 +355,10 @@ impl Head {
     pub fn due(&self) -> Timestamp {
         let deadline = self.admission.expires_at;
         match self.status {
-            Status::Executing => self.lease.map_or(deadline, |lease| lease.until.min(deadline)),
+            // Who asks may hold the attempt open for the answer.
+            Status::Executing | Status::InputRequired => self.lease.map_or(deadline, |lease| lease.until.min(deadline)),
             Status::Queued => self.not_before.unwrap_or(self.updated_at).min(deadline),
-            Status::Created | Status::Validated | Status::InputRequired => deadline,
+            Status::Created | Status::Validated => deadline,
             Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => Timestamp(u64::MAX),
         }
     }
@@ -367,6 +378,10 @@ impl Head {
             self.cancel_requested = true;
             self.updated_at = now.max(self.updated_at);
             return Ok(Cancelled::Asked);
+        }
+        if let (None, Some(lease)) = (&background, self.lease) {
+            // It was held open for an answer: its worker finds its lease gone.
+            self.leave_attempt(lease, self.admission.service.clone(), AttemptOutcome::Cancelled, now);
         }
         if let (Some(background), Some(lease)) = (&background, self.lease) {
             let began = Lease { since: background.started_at, ..lease };

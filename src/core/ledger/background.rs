@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use super::super::context::{AttemptOutcome, Head, Outcome, Verdict};
 use super::super::event::last_number;
 use super::super::id::ContextId;
+use super::super::lifecycle::Status;
 use super::super::time::Timestamp;
 use super::{Broken, Changed, Ledger, Shelf};
 
@@ -76,9 +77,39 @@ impl<S: Shelf> Ledger<S> {
     pub fn answered(&mut self, id: &ContextId, input: Box<RawValue>, now: Timestamp) -> Result<Changed, Broken> {
         let changed = self.change(id, |head| head.answer(input, now))?;
         if let Changed::Done(head) = &changed {
-            self.ring_for(head, now);
+            if head.lease.is_some() {
+                self.effects.rested.push(id.clone());
+            } else {
+                self.ring_for(head, now);
+            }
         }
         Ok(changed)
+    }
+
+    /// The attempt under this lease asks, and stays open for the answer.
+    pub fn ask(
+        &mut self,
+        id: &ContextId,
+        lease: u64,
+        request: Box<RawValue>,
+        now: Timestamp,
+    ) -> Result<Changed, Broken> {
+        self.change(id, |head| head.ask(lease, request, now))
+    }
+
+    /// Whether the attempt under this lease still waits for an answer.
+    pub fn asks(&self, id: &ContextId, lease: u64) -> Result<bool, Broken> {
+        let head = if self.ended.contains(id) { None } else { self.shelf.live_head(id)? };
+        Ok(head.is_some_and(|head| {
+            head.status == Status::InputRequired && head.lease.is_some_and(|held| held.number == lease)
+        }))
+    }
+
+    /// What the attempt under this lease was answered; nothing when the lease is lost or it has ended.
+    pub fn heard(&self, id: &ContextId, lease: u64) -> Result<Option<Option<Box<RawValue>>>, Broken> {
+        let head = if self.ended.contains(id) { None } else { self.shelf.live_head(id)? };
+        let head = head.filter(|head| head.lease.is_some_and(|held| held.number == lease));
+        Ok(head.map(|head| head.input))
     }
 }
 

@@ -175,7 +175,7 @@ impl<S: Shelf> Ledger<S> {
                     None if row.due <= now => self.rang_at.plus_ms(RING_AGAIN_MS).max(now).min(row.expires),
                     None => row.due,
                 },
-                Some(Status::Executing) => self.lease_ends(&row.id, row.due).min(row.expires),
+                Some(Status::Executing | Status::InputRequired) => self.lease_ends(&row.id, row.due).min(row.expires),
                 _ => row.due,
             }
         });

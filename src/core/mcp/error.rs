@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::super::json::Object;
 use super::super::problem::{Code, Problem};
 use super::MODERN;
 
@@ -37,6 +38,11 @@ impl From<Problem> for Error {
     }
 }
 
+/// The code that an error has.
+fn code_in(error: &str) -> Option<i64> {
+    Object::new(error, "#").ok()?.raw("code")?.get().parse().ok()
+}
+
 impl Error {
     /// The range of JSON-RPC is for the protocol; what HTTP refuses has the status as its code.
     pub fn code(&self) -> i64 {
@@ -48,7 +54,7 @@ impl Error {
             Self::Header(_) => -32020,
             Self::Capability { .. } => -32021,
             Self::Version { .. } => -32022,
-            Self::Passed(_) => -32603,
+            Self::Passed(error) => code_in(error).unwrap_or(-32603),
             Self::Refused(problem) if problem.code == Code::Internal => -32603,
             Self::Refused(problem) => i64::from(problem.code.status()),
         }
@@ -57,6 +63,8 @@ impl Error {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
+            // What the protocol itself refuses has its status, whoever refused it.
+            Self::Passed(error) if code_in(error).is_some_and(|code| (-32022..=-32020).contains(&code)) => 400,
             Self::Params(_) | Self::Passed(_) | Self::Method { legacy: true, .. } => 200,
             Self::Method { legacy: false, .. } => 404,
             Self::Refused(problem) => problem.code.status(),

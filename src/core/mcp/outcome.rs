@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::super::json::Fault;
 use super::super::lifecycle::Status;
 use super::super::problem::{Code, Problem};
+use super::client::answer::RpcError;
 use super::error::Error;
+use super::passing;
 use super::reply::{failed, given};
 use super::tool::passed;
 
@@ -47,6 +50,22 @@ pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
         (status, None) => format!("The call ended as {}.", status.as_str()),
     };
     failed(legacy, &message, Some(id))
+}
+
+/// What an upstream refused a call with, where that is why the context failed: the error of JSON-RPC goes on as it is.
+pub fn refusal_of(legacy: bool, view: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Ended<'a> {
+        #[serde(borrow, default)]
+        error: Option<Details<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Details<'a> {
+        #[serde(borrow, default)]
+        details: Option<&'a RawValue>,
+    }
+    let details = serde_json::from_str::<Ended<'_>>(view).ok()?.error?.details?;
+    RpcError::read(details).and_then(|error| passing::error(&error.whole, legacy))
 }
 
 /// A refusal that a model can do something about is a result; any other is an error.
@@ -103,6 +122,20 @@ mod tests {
         let expected = "The arguments do not fit: needs the member \"text\"; /a must be 1";
         assert_eq!(result["content"][0]["text"], json!(expected));
         assert!(text.contains(r#""isError":true"#));
+    }
+
+    #[test]
+    fn what_an_upstream_refused_goes_on_as_it_is() {
+        let with = |details: Value| {
+            let view =
+                json!({"status": "failed", "error": {"code": "upstream_error", "message": "no", "details": details}});
+            refusal_of(false, &view.to_string()).map(|text| serde_json::from_str::<Value>(&text).unwrap())
+        };
+        let error = json!({"code": -32021, "message": "no", "data": {"requiredCapabilities": {}}});
+        assert_eq!(with(error.clone()), Some(error));
+        assert_eq!(with(json!({"code": "busy", "message": "no"})), None);
+        assert_eq!(with(json!(null)), None);
+        assert_eq!(refusal_of(false, r#"{"status":"completed","error":null}"#), None);
     }
 
     #[test]

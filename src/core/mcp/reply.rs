@@ -158,6 +158,14 @@ pub fn progress(token: &RawValue, last: f64, data: &RawValue) -> (f64, String) {
     (number, text)
 }
 
+/// What an upstream tells of a call, under the token of whoever made it.
+pub fn passed_progress(token: &RawValue, params: &RawValue) -> Option<String> {
+    let mut members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(params.get()).ok()?;
+    members.insert("progressToken".into(), token);
+    let params = serde_json::to_string(&members).ok()?;
+    Some(format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,7 +152,15 @@ async fn begin(
             }
             Reply::Admitted { lease, view } if lease.is_some() || offers => {
                 let lease = lease.unwrap_or(0);
-                let work = Work { admission, parameters, lease, attempt: 1, tried: Vec::new(), input: None };
+                let work = Work {
+                    admission,
+                    parameters,
+                    lease,
+                    attempt: 1,
+                    tried: Vec::new(),
+                    input: None,
+                    input_state: None,
+                };
                 return run_here(call, caller, work, permit, view, hearing, admit_ms).await;
             }
             Reply::Admitted { lease: None, .. } if hearing.listens && !waits => {

@@ -6,6 +6,7 @@ use crate::auth;
 use crate::core::id::ContextId;
 use crate::core::json::{Fault, Object};
 use crate::core::lifecycle::Status;
+use crate::core::mcp::client::asking;
 use crate::core::prefer;
 use crate::core::problem::{Code, Problem};
 use crate::core::request::MAX_PARAMETERS_BYTES;
@@ -80,7 +81,14 @@ pub async fn answer(
     if found.status != Status::InputRequired {
         return Err(not_asked(found));
     }
-    let faults = mismatches(input, found.input_request.as_deref());
+    // What an MCP server asks is answered in its own form.
+    let asked = found.input_request.as_deref().and_then(|request| asking::input(request, input));
+    let given = asked.transpose().map_err(Problem::invalid)?;
+    let faults = match &given {
+        Some(_) => Vec::new(),
+        None => mismatches(input, found.input_request.as_deref()),
+    };
+    let input = given.as_deref().unwrap_or(input);
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }

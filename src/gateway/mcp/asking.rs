@@ -76,6 +76,9 @@ impl Asking {
         match self {
             Self::ByResult { able, called, key } if task.asks() => question(&task, *able, called, key),
             Self::ByResult { .. } | Self::BySession { .. } | Self::Not => {
+                if let Some(refusal) = outcome::refusal_of(legacy, view.get()) {
+                    return Err(Error::Passed(refusal));
+                }
                 Ok(outcome::of(legacy, task.id(), view.get(), result.map(RawValue::get)))
             }
         }

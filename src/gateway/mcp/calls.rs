@@ -14,7 +14,6 @@ use crate::core::mcp::state::Called;
 use crate::core::mcp::task::extension;
 use crate::core::mcp::{mirror, outcome, reply};
 use crate::core::prefer::Prefer;
-use crate::core::problem::Problem;
 use crate::core::request::{MAX_PARAMETERS_BYTES, NewContext};
 use crate::platform::streams::Stream;
 
@@ -25,6 +24,7 @@ use super::asking::{self, Asking, Standing};
 use super::channel::{Channel, stream_headers};
 use super::following::Following;
 use super::session::Session;
+use super::upstream::Wish;
 use super::{Door, Served, brought_up_to_date, plain, tasks, tools};
 
 /// A call that takes longer than this is answered with a stream, in seconds.
@@ -74,17 +74,6 @@ fn as_supported(
         }
         (Client::Modern(_) | Client::Legacy(_), _) => Ok(answers),
     }
-}
-
-/// What an upstream that speaks the protocol is told of who calls: what it can, and which messages it wants.
-fn said(client: &Client<'_>) -> Result<(Option<Box<RawValue>>, Option<String>), Problem> {
-    let (able, level) = match client {
-        Client::Modern(envelope) => (envelope.client.clone(), envelope.log_level.clone()),
-        Client::Legacy(Some(session)) => (session.opener.client.get().into(), session.level.clone()),
-        Client::Legacy(None) => ("{}".into(), None),
-    };
-    let able = RawValue::from_string(able).map_err(|error| Problem::internal(error.to_string()))?;
-    Ok((Some(able), level))
 }
 
 /// The longest `requestState` that is read, in bytes.
@@ -161,7 +150,6 @@ pub async fn call_tool(
         return Ok(Served::Result(reply::failed(legacy, &message, None)));
     }
     let answers = as_supported(caller, &client, answers, task, tool.capability.task_support)?;
-    let asked_by = if tool.entry.service().transport.upstream().is_some() { said(&client)? } else { (None, None) };
     let requires = tool.capability.task_support == TaskSupport::Required;
     let (capability, service) = (tool.capability.name.clone(), tool.entry.service().id.clone());
     let streams = answers == Answers::Stream && call.accepts_stream();
@@ -176,10 +164,14 @@ pub async fn call_tool(
         Client::Legacy(_) => Asking::Not,
     };
     let token = progress_token(request.params).filter(|_| streams);
-    // Who asks for progress is told of it from the beginning.
+    let wish = match client {
+        Client::Modern(envelope) => Wish::of(tool.entry, envelope),
+        Client::Legacy(session) => Wish::of_legacy(tool.entry, session.filter(|_| streams)),
+    };
+    // Who asks for progress is told of it from the beginning, as of what an upstream logs.
     let seconds = match answers {
         Answers::Task | Answers::TaskOnly => 0,
-        Answers::Stream | Answers::Whole if token.is_some() => 0,
+        Answers::Stream | Answers::Whole if token.is_some() || streams && wish.messages => 0,
         Answers::Stream | Answers::Whole => SOON_SECONDS,
     };
     let standing = match (&asking, state) {
@@ -199,8 +191,8 @@ pub async fn call_tool(
                 source: Source::default(),
                 metadata: None,
                 run_at: None,
-                client: asked_by.0,
-                log_level: asked_by.1,
+                client: wish.client,
+                log_level: wish.log_level,
             };
             // What is looked at later does not depend on who asked being there.
             let preference = Prefer { respond_async: answers.is_task(), wait_seconds: Some(seconds) };
@@ -228,6 +220,7 @@ pub async fn call_tool(
         token: token.map(RawValue::to_owned),
         legacy,
         related: false,
+        messages: wish.messages,
         asking,
         reached: Reached::default(),
     };

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use futures_channel::mpsc::UnboundedReceiver;
+use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
@@ -12,6 +14,7 @@ use crate::core::mcp::reply;
 use crate::core::mcp::session::{Begun, Reached, request_id};
 use crate::core::problem::Problem;
 use crate::execution::ask_decided;
+use crate::execution::notices::{self, Notice};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::streams::Stream;
@@ -22,6 +25,7 @@ use super::super::contexts::Stopping;
 use super::asking::{Asking, read};
 use super::channel::Channel;
 use super::session::remembered;
+use super::upstream::notification;
 
 /// A store is asked for news for so long at a time, in milliseconds.
 const WAIT_MS: u64 = 20_000;
@@ -40,6 +44,8 @@ pub struct Following {
     pub legacy: bool,
     /// All that is said of it names the task (revision 2025-11-25).
     pub related: bool,
+    /// What an upstream logs is shown.
+    pub messages: bool,
     pub asking: Asking,
     pub reached: Reached,
 }
@@ -51,6 +57,15 @@ enum Taken {
     Replaced,
     /// The result.
     Over(String),
+}
+
+/// What was heard of a call.
+enum Heard {
+    News(Result<Box<Found>, Problem>),
+    /// Its upstream says nothing more here.
+    Silence,
+    /// Somebody else says the rest.
+    Replaced,
 }
 
 impl Following {
@@ -109,12 +124,32 @@ impl Following {
 
     /// Writes what there is to say until the call is over. Who goes away in the modern era does not want it any more.
     pub async fn write_to(mut self, mut channel: Channel) {
+        let (token, messages) = (self.token.clone(), self.messages);
+        let text = |notice: &Notice| notification(notice, token.as_deref(), messages);
+        let mut notices = notices::listen(&self.id);
+        if notices.is_some() {
+            // What is heard here is not told again by the context.
+            self.token = None;
+        }
         loop {
-            let Some(news) = heard(&mut channel.stream, self.news()).await else {
-                if !self.legacy {
-                    self.stop().await;
+            let heard = match &mut notices {
+                // Where work is done here, its upstream is heard as it speaks.
+                Some(speaking) => self.hear(&mut channel, speaking, text).await,
+                None => heard(&mut channel.stream, self.news()).await.map(Heard::News),
+            };
+            let news = match heard {
+                Some(Heard::News(news)) => news,
+                Some(Heard::Silence) => {
+                    notices = None;
+                    continue;
                 }
-                return;
+                Some(Heard::Replaced) => return,
+                None => {
+                    if !self.legacy {
+                        self.stop().await;
+                    }
+                    return;
+                }
             };
             let response = match self.take_in(&channel, news).await {
                 Ok(Taken::Told) => continue,
@@ -130,6 +165,36 @@ impl Following {
             };
             return channel.end(&response);
         }
+    }
+
+    /// Says what an upstream says, until there is news of the context; nothing when the reader has gone.
+    async fn hear(
+        &mut self,
+        channel: &mut Channel,
+        speaking: &mut UnboundedReceiver<Notice>,
+        text: impl Fn(&Notice) -> Option<String>,
+    ) -> Option<Heard> {
+        let reached = self.reached;
+        let mut news = std::pin::pin!(self.news());
+        let over = loop {
+            let notice = match heard(&mut channel.stream, select(speaking.next(), news.as_mut())).await? {
+                Either::Left((Some(notice), _)) => notice,
+                Either::Left((None, _)) => return Some(Heard::Silence),
+                Either::Right((news, _)) => break news,
+            };
+            if let Some(text) = text(&notice)
+                && !channel.tell(vec![text], reached, Vec::new()).await
+            {
+                return Some(Heard::Replaced);
+            }
+        };
+        // What was said before it ended comes before its end.
+        while let Ok(notice) = speaking.try_recv() {
+            if let Some(text) = text(&notice) {
+                channel.tell(vec![text], reached, Vec::new()).await;
+            }
+        }
+        Some(Heard::News(over))
     }
 
     async fn take_in(&mut self, channel: &Channel, news: Result<Box<Found>, Problem>) -> Result<Taken, Error> {

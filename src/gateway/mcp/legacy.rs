@@ -69,7 +69,7 @@ fn text(params: Option<&RawValue>, name: &str) -> Option<String> {
 fn initialized(door: Door<'_>, caller: &Caller, params: Option<&RawValue>) -> String {
     let version = negotiated(text(params, "protocolVersion").as_deref());
     let tasks = if version == "2025-11-25" { legacy_tasks::CAPABILITY } else { "" };
-    let declared = super::passing::declared(door, caller);
+    let declared = super::passing::declared(door, caller, true);
     let capabilities = format!(r#""capabilities":{{"tools":{{}},"logging":{{}}{declared}{tasks}}}"#);
     let version = format!(r#""protocolVersion":"{version}""#);
     let server = concat!(r#""serverInfo":{"name":"narthex","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);

@@ -104,6 +104,7 @@ async fn outcome(
         token: None,
         legacy: true,
         related: true,
+        messages: false,
         asking,
         reached: Reached::default(),
     };

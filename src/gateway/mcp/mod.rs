@@ -15,6 +15,7 @@ mod plain;
 mod session;
 mod tasks;
 mod tools;
+mod upstream;
 
 use serde_json::value::RawValue;
 

@@ -43,7 +43,7 @@ pub async fn serve(
 
 fn discovered(door: Door<'_>, caller: &Caller) -> String {
     let versions = format!(r#""supportedVersions":["{MODERN}"]"#);
-    let declared = super::passing::declared(door, caller);
+    let declared = super::passing::declared(door, caller, false);
     let capabilities =
         format!(r#""capabilities":{{"tools":{{}},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}{declared}}}"#);
     let instructions = tools::instructions(door, caller);

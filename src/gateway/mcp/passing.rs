@@ -21,6 +21,7 @@ use crate::platform::clock;
 use crate::transport::mcp::{Peer, ask};
 
 use super::super::call::{Call, Caller};
+use super::super::limits;
 use super::{Door, brought_up_to_date, tools};
 
 /// Servers that are asked at the same time for a list of all, for how long, and how much of it is taken.
@@ -40,16 +41,17 @@ fn declares(entry: &Entry, name: &str) -> bool {
     entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares(name))
 }
 
-/// What the servers behind a door declare beside tools, as members of an object, each with a comma before it.
-pub fn declared(door: Door<'_>, caller: &Caller) -> String {
+/// What the servers behind a door declare beside tools, as members of an object, each with a comma before it. Legacy
+/// clients are told of logging anyway.
+pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
     let entries = || {
         let all = caller.snapshot.services.iter().filter(|entry| entry.service().transport.upstream().is_some());
         all.filter(|entry| door.0.is_none_or(|id| id == entry.service().id))
     };
     let has = |name: &&str| entries().any(|entry| declares(entry, name));
-    ["prompts", "resources", "completions"]
+    ["prompts", "resources", "completions", "logging"]
         .iter()
-        .filter(|name| has(name))
+        .filter(|name| has(name) && !(legacy && **name == "logging"))
         .map(|name| format!(r#","{name}":{{}}"#))
         .collect()
 }
@@ -119,6 +121,8 @@ async fn one(
     params: &str,
     (capabilities, legacy): (Option<&RawValue>, bool),
 ) -> Result<String, Error> {
+    let Caller { principal, snapshot, .. } = caller;
+    limits::work(call, principal, snapshot, &entry.service().id, method.kind).await?;
     let (peer, upstream) = peer(call, caller, entry, capabilities).await?;
     let until = clock::now().plus_ms(upstream.timeout_seconds * 1000);
     let asked = Asked::new(method.name, params);

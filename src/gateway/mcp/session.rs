@@ -32,6 +32,7 @@ pub const HEADER: &str = "mcp-session-id";
 pub struct Session {
     object: String,
     pub opener: Opener,
+    /// The least severe messages it asked for.
     pub level: Option<String>,
 }
 
@@ -190,6 +191,7 @@ pub async fn resume(call: &Call, caller: &mut Caller, session: Session, left_at:
         token: begun.token.map(raw).transpose()?,
         legacy: true,
         related: begun.related,
+        messages: false,
         asking: Asking::BySession { able: session.able() },
         reached,
     };

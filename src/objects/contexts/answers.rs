@@ -64,6 +64,9 @@ impl Store {
                 self.tables.set_alarm(clock::now().plus_ms(100));
                 return Ok(Reply::Done);
             }
+            Ask::AskFor { id, lease, request } => {
+                return changed(self.decide(|ledger| ledger.ask(&id, lease, request, now))?);
+            }
             Ask::Sweep => {
                 self.look_at_due(false);
                 return Ok(Reply::Done);
@@ -199,6 +202,7 @@ fn work(Attempting { head, parameters }: Attempting) -> Box<Work> {
         lease: head.lease.map_or(0, |lease| lease.number),
         attempt: head.attempts.len() as u64 + 1,
         input: head.input,
+        input_state: head.input_state,
         admission: head.admission,
         parameters,
     })

@@ -98,6 +98,18 @@ pub enum Ask {
         lease: u64,
         say: Say,
     },
+    /// The attempt under this lease asks for something, and stays open for the answer.
+    AskFor {
+        id: ContextId,
+        lease: u64,
+        request: Box<RawValue>,
+    },
+    /// What that was answered, once it was, or the time is over.
+    Hear {
+        id: ContextId,
+        lease: u64,
+        milliseconds: u64,
+    },
     /// The answer to what a service asked for.
     Answer {
         id: ContextId,
@@ -234,6 +246,11 @@ pub enum Reply {
     Renewed {
         cancel: bool,
     },
+    /// What an attempt that asked was answered; nothing yet.
+    Heard {
+        #[serde(default)]
+        input: Option<Box<RawValue>>,
+    },
     Nothing,
     Context(Box<Found>),
     Origin(Box<Origin>),
@@ -282,6 +299,9 @@ pub struct Work {
     /// What the service asked for, answered.
     #[serde(default)]
     pub input: Option<Box<RawValue>>,
+    /// What it wanted back with the answer.
+    #[serde(default)]
+    pub input_state: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -71,7 +71,9 @@ impl ContextStore {
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
         let store = self.0.clone();
-        if store.is_current(&message) && !matches!(message.ask, Ask::Wait { .. } | Ask::Follow { .. } | Ask::Flush) {
+        if store.is_current(&message)
+            && !matches!(message.ask, Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush)
+        {
             return tasks::turn(|| reply(store.answer(message)));
         }
         let answer = tasks::promise(async move { reply(store.answer_later(message).await) });
@@ -180,7 +182,13 @@ impl Store {
     fn is_current(&self, message: &Message) -> bool {
         matches!(
             message.ask,
-            Ask::Revision | Ask::Retain { .. } | Ask::Commit { .. } | Ask::Renew { .. } | Ask::Die { .. }
+            Ask::Revision
+                | Ask::Retain { .. }
+                | Ask::Commit { .. }
+                | Ask::Renew { .. }
+                | Ask::AskFor { .. }
+                | Ask::Hear { .. }
+                | Ask::Die { .. }
         ) || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
     }
 
@@ -239,6 +247,14 @@ impl Store {
             Ask::Follow { id, milliseconds, asked, news_after, taken } if message.revision >= self.revision.get() => {
                 self.waited(id, milliseconds, Until { news_after, asked: Some(asked), taken }).await
             }
+            Ask::Hear { ref id, lease, milliseconds } => {
+                self.wait(id, milliseconds, |ledger| ledger.asks(id, lease)).await?;
+                let ledger = self.ledger.borrow();
+                Ok(match ledger.heard(id, lease)? {
+                    Some(input) => Reply::Heard { input },
+                    None => Reply::Nothing,
+                })
+            }
             _ => self.answer(message),
         }
     }
@@ -257,16 +273,21 @@ impl Store {
 
     /// The context, once the wait for it is over.
     async fn waited(self: &Rc<Self>, id: ContextId, milliseconds: u64, until: Until) -> Result<Reply, Failure> {
-        self.wait(&id, milliseconds, until).await?;
+        self.wait(&id, milliseconds, |ledger| ledger.goes_on(&id, until)).await?;
         // Who waits was let in when the wait began.
         self.answer(Message { revision: self.revision.get(), ask: Ask::Get { id } })
     }
 
-    async fn wait(&self, id: &ContextId, milliseconds: u64, awaited: Until) -> Result<(), Failure> {
+    async fn wait(
+        &self,
+        id: &ContextId,
+        milliseconds: u64,
+        goes_on: impl Fn(&Ledger<Tables>) -> Result<bool, Broken>,
+    ) -> Result<(), Failure> {
         let until = clock::now().plus_ms(milliseconds);
         loop {
             let left = until.since(clock::now());
-            if left == 0 || !self.ledger.borrow().goes_on(id, awaited)? {
+            if left == 0 || !goes_on(&self.ledger.borrow())? {
                 return Ok(());
             }
             let (sender, receiver) = oneshot::channel();

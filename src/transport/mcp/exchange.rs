@@ -1,6 +1,7 @@
 //! One message sent, and the messages that answer it.
 
 use crate::core::mcp::client::answer::{Incoming, Messages, Response};
+use crate::core::mcp::client::request;
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
@@ -9,6 +10,11 @@ use crate::platform::clock;
 use crate::platform::http::Headers;
 
 use super::Peer;
+use super::links::Link;
+
+/// How long to wait before a stream goes on when the server does not say, and at most, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+const MOST_RETRY_MS: u64 = 10_000;
 
 /// The longest session id that is taken, in bytes.
 const MAX_SESSION_BYTES: usize = 1024;
@@ -82,6 +88,39 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    /// Goes on with a legacy server's stream that ended before its response, where it said how; at most until then.
+    pub async fn resume(&mut self, peer: &Peer, link: &Link, until: Timestamp, deadline: bool) -> bool {
+        let Some((last, retry_ms)) = self.messages.resumption() else { return false };
+        if link.spoken.is_modern() || link.session.is_none() {
+            return false;
+        }
+        clock::pause(retry_ms.unwrap_or(RETRY_MS).min(MOST_RETRY_MS).min(left(until))).await;
+        let mut headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()));
+        headers.set("accept", "text/event-stream");
+        headers.set("last-event-id", &last);
+        let (url, headers, milliseconds) = (&*peer.address, &headers, left(until));
+        let request = Request { method: Method::Get, url, headers, body: None, milliseconds, deadline };
+        match calls::send_streaming(&request).await {
+            Answered::Stream(pieces) => {
+                self.pieces = Some(pieces);
+                true
+            }
+            Answered::Whole(_) => false,
+        }
+    }
+}
+
+fn headers_of(peer: &Peer, more: &[(&str, String)]) -> Headers {
+    let mut headers = Headers::default();
+    headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in more {
+        headers.set(name, value);
+    }
+    peer.secrets.add_credentials(&mut headers);
+    headers
+}
+
 /// Sends a message; `id` is whose answer is waited for.
 pub async fn send(
     peer: &Peer,
@@ -91,14 +130,9 @@ pub async fn send(
     milliseconds: u64,
     deadline: bool,
 ) -> Sent {
-    let mut headers = Headers::default();
+    let mut headers = headers_of(peer, more);
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json, text/event-stream");
-    headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
-    for (name, value) in more {
-        headers.set(name, value);
-    }
-    peer.secrets.add_credentials(&mut headers);
     let (url, headers, body) = (&*peer.address, &headers, Some(body));
     let request = Request { method: Method::Post, url, headers, body, milliseconds, deadline };
     let mut messages = Messages::new(id);

@@ -12,6 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::core::address::Address;
+use crate::core::mcp::able::Able;
 use crate::core::mcp::client::answer::{Incoming, Response};
 use crate::core::mcp::client::discovery::is_modern;
 use crate::core::mcp::client::request::{self, Asked};
@@ -52,10 +53,18 @@ impl Peer {
         capabilities: Option<&RawValue>,
     ) -> Self {
         let (registered, service) = (&entry.registered, entry.service());
-        let capabilities = capabilities.map_or("{}", RawValue::get).to_string();
+        let capabilities = capabilities.and_then(request::passed_on);
+        let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
         let key = format!("{tenant} {} {} {principal} {capabilities}", service.id, registered.updated_at.0);
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
         Self { address, secrets, key, hint, capabilities }
+    }
+}
+
+impl Peer {
+    /// What may be asked of whom it is asked for.
+    fn able(&self) -> Able {
+        serde_json::from_str::<&RawValue>(&self.capabilities).map(Able::read).unwrap_or_default()
     }
 }
 
@@ -72,12 +81,26 @@ struct Pending {
 pub struct Conversation {
     pending: Pending,
     exchange: Exchange,
+    until: Timestamp,
+    deadline: bool,
+    resumed: u32,
 }
+
+/// Times a stream goes on that ended before its response.
+const MOST_RESUMED: u32 = 20;
 
 impl Conversation {
     /// The next thing the server says, until the response, which is the last.
     pub async fn next(&mut self) -> Result<Incoming, Came> {
-        let came = self.exchange.next().await;
+        let mut came = self.exchange.next().await;
+        while matches!(came, Err(Came::Transport(Answer::Broken))) && self.resumed < MOST_RESUMED {
+            self.resumed += 1;
+            let Pending { peer, link, .. } = &self.pending;
+            if !self.exchange.resume(peer, link, self.until, self.deadline).await {
+                break;
+            }
+            came = self.exchange.next().await;
+        }
         self.pending.over = !matches!(came, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
         came
     }
@@ -164,6 +187,6 @@ pub async fn ask(
             continue;
         }
         let exchange = sent.exchange()?;
-        return Ok(Conversation { pending, exchange });
+        return Ok(Conversation { pending, exchange, until, deadline, resumed: 0 });
     }
 }

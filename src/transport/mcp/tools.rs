@@ -1,16 +1,24 @@
 //! `tools/list` and `tools/call`.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::core::capability::Capability;
+use crate::core::mcp::able::Able;
 use crate::core::mcp::client::answer::{Broken, Incoming};
+use crate::core::mcp::client::asking;
 use crate::core::mcp::client::catalogue::{Seen, read_page};
 use crate::core::mcp::client::request::Asked;
-use crate::core::mcp::client::verdict::Came;
+use crate::core::mcp::client::verdict::{self, Came};
 use crate::core::mcp::mirror;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
+use crate::execution::held::Held;
+use crate::execution::notices::{self, Notice, Voice};
 use crate::objects::registry::snapshot::Entry;
+use crate::platform::{clock, log};
 
 use super::super::Order;
 use super::{Peer, ask, links};
@@ -18,33 +26,130 @@ use super::{Peer, ask, links};
 /// Pages of a list that are read.
 const MOST_PAGES: usize = 100;
 
+/// Times a server may ask to be asked again with nothing but its state.
+const MOST_AGAIN: u32 = 8;
+/// Between two of them, doubled each time, in milliseconds.
+const AGAIN_MS: u64 = 100;
+/// Progress is kept at most so often, in milliseconds: each time is a row.
+const PROGRESS_MS: u64 = 1_000;
+
+/// A call of a tool as it goes on.
+struct Calling<'a> {
+    order: &'a Order<'a>,
+    held: &'a Held<'a>,
+    voice: Voice,
+    able: Able,
+    asked: u32,
+    progress_at: Timestamp,
+}
+
 /// Calls a tool, for as long as the context has time.
-pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry) -> Came {
+pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held<'_>) -> Came {
     let admission = &order.work.admission;
     if admission.expires_at <= order.now {
         return Came::Transport(Answer::TimedOut { deadline: true });
     }
     let (name, arguments) = (json!(admission.capability), order.work.parameters.get());
-    let params = format!(r#"{{"name":{name},"arguments":{arguments}}}"#);
     let is_it = |known: &&Capability| known.name == admission.capability;
     let schema = entry.service().capabilities.iter().find(is_it).and_then(|known| known.input_schema.as_deref());
     let mut headers = schema.map_or_else(Vec::new, |schema| mirror::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));
-    let asked = Asked { log_level: admission.log_level.as_deref(), ..Asked::new("tools/call", &params) };
-    let mut conversation = match ask(&peer, &asked, &headers, admission.expires_at, true).await {
-        Ok(conversation) => conversation,
-        Err(came) => return came,
-    };
-    loop {
-        match conversation.next().await {
-            Ok(Incoming::Response(response)) => return Came::Answered(response),
-            Ok(Incoming::Request { id, method, .. }) => {
-                conversation.respond(&id, (method == "ping").then_some("{}")).await;
-            }
-            Ok(Incoming::Notification { .. }) => {}
+    let able = peer.able();
+    let voice = notices::speak(&admission.id);
+    let mut calling = Calling { order, held, voice, able, asked: 0, progress_at: Timestamp(0) };
+    let responses = order.work.input.as_deref().and_then(asking::responses).map(RawValue::get);
+    let responses = responses.map_or_else(String::new, |responses| format!(r#","inputResponses":{responses}"#));
+    let mut state = order.work.input_state.clone();
+    for again in 0.. {
+        let said = state.map_or_else(String::new, |state| format!(r#","requestState":{}"#, json!(state)));
+        // What was answered belongs to the first of them.
+        let responses = if again == 0 { responses.as_str() } else { "" };
+        let params = format!(r#"{{"name":{name},"arguments":{arguments}{responses}{said}}}"#);
+        let came = calling.once(&peer, &params, &headers).await;
+        let Came::Answered(Ok(result)) = &came else { return came };
+        state = verdict::asks_again(result).filter(|_| again < MOST_AGAIN);
+        if state.is_none() {
+            return came;
+        }
+        clock::pause(AGAIN_MS << again).await;
+    }
+    Came::Transport(Answer::Broken)
+}
+
+impl Calling<'_> {
+    async fn once(&mut self, peer: &Peer, params: &str, headers: &[(String, String)]) -> Came {
+        let admission = &self.order.work.admission;
+        let asked = Asked {
+            progress: Some(admission.id.as_str()),
+            log_level: admission.log_level.as_deref(),
+            ..Asked::new("tools/call", params)
+        };
+        let mut conversation = match ask(peer, &asked, headers, admission.expires_at, true).await {
+            Ok(conversation) => conversation,
             Err(came) => return came,
+        };
+        loop {
+            match conversation.next().await {
+                Ok(Incoming::Response(response)) => return Came::Answered(response),
+                Ok(Incoming::Request { id, method, params }) => {
+                    let answer = self.answer(&method, params.as_deref()).await;
+                    conversation.respond(&id, answer.as_deref().map(RawValue::get)).await;
+                }
+                Ok(Incoming::Notification { method, params: Some(params) }) => self.notice(&method, params).await,
+                Ok(Incoming::Notification { .. }) => {}
+                Err(came) => return came,
+            }
         }
     }
+
+    /// What a legacy server is answered that asks while its call runs; nothing where nobody can be asked.
+    async fn answer(&mut self, method: &str, params: Option<&RawValue>) -> Option<Box<RawValue>> {
+        if method == "ping" {
+            return RawValue::from_string("{}".into()).ok();
+        }
+        self.asked += 1;
+        let name = format!("{}-{}", self.order.work.attempt, self.asked);
+        let request = asking::of_request(&name, method, params).ok()?;
+        let able = self.able.lacks(&asking::requests(&request)?).is_none();
+        if !able {
+            return None;
+        }
+        match self.held.ask(request).await {
+            Ok(input) => asking::response(&input?, &name).map(RawValue::to_owned),
+            Err(failure) => {
+                log(&format!(r#"{{"level":"warn","message":"question not asked","detail":{:?}}}"#, failure.0));
+                None
+            }
+        }
+    }
+
+    async fn notice(&mut self, method: &str, params: Box<RawValue>) {
+        match method {
+            "notifications/message" => {
+                self.voice.say(Notice::Message(params));
+            }
+            "notifications/progress" => {
+                let data = told(&params);
+                let now = clock::now();
+                if !self.voice.say(Notice::Progress(params)) && now.since(self.progress_at) >= PROGRESS_MS {
+                    self.progress_at = now;
+                    self.held.progress(data).await;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Progress as a context keeps it: without what it is reported under.
+fn told(params: &RawValue) -> Box<RawValue> {
+    let members = serde_json::from_str::<BTreeMap<String, &RawValue>>(params.get());
+    let plain = members.ok().and_then(|mut members| {
+        members.remove("progressToken");
+        members.remove("_meta");
+        to_raw_value(&members).ok()
+    });
+    plain.unwrap_or_else(|| params.to_owned())
 }
 
 /// Reads all tools there are, until then; or says why not.

@@ -8,7 +8,7 @@ fn accepted(lease_ms: Option<u64>) -> Outcome {
 }
 
 fn asks() -> Outcome {
-    Outcome::InputRequired { request: raw(r#"{"message":"Which?"}"#) }
+    Outcome::InputRequired { request: raw(r#"{"message":"Which?"}"#), state: None }
 }
 
 fn end(outcome: Outcome) -> Callback {
@@ -123,4 +123,54 @@ fn cancelling_ends_what_waits_and_asks_what_runs_to_stop() {
     kept.leased(&admission(4), at(0));
     kept.commit(&admission(4).id, 1, asks(), at(1));
     assert!(matches!(cancel(&mut kept, 4, at(2)), Cancelling::Now(_, None)));
+}
+
+#[test]
+fn an_attempt_that_stays_open_goes_on_with_the_answer_under_its_lease() {
+    let mut kept = Kept::new();
+    let id = admission(1).id;
+    kept.leased(&admission(1), at(0));
+    let ask = |kept: &mut Kept, lease, now| kept.ledger.ask(&id, lease, raw(r#"{"message":"Which?"}"#), now).unwrap();
+    assert!(matches!(ask(&mut kept, 2, at(5)), Changed::Refused(..)), "another lease");
+    assert!(matches!(ask(&mut kept, 1, at(10)), Changed::Done(_)));
+    assert_eq!(kept.status(&id), Status::InputRequired);
+    assert!(kept.ledger.asks(&id, 1).unwrap() && !kept.ledger.asks(&id, 2).unwrap());
+    assert_eq!(kept.ledger.renew(&id, 1, LEASE_MS, at(4_000)).unwrap(), Some(false));
+    kept.ledger.alarm(at(LEASE_MS + 100), || 0);
+    assert_eq!(kept.status(&id), Status::InputRequired, "its lease was renewed");
+    kept.ledger.effects();
+    assert!(matches!(kept.ledger.answered(&id, raw("8"), at(9_000)).unwrap(), Changed::Done(_)));
+    assert_eq!(kept.ledger.effects().rested, std::slice::from_ref(&id), "whoever waits for the answer is woken");
+    assert_eq!(kept.ledger.heard(&id, 1).unwrap().flatten().unwrap().get(), "8");
+    assert_eq!(kept.claimed(at(9_001)), None, "nobody else begins it");
+    assert!(matches!(kept.commit(&id, 1, Outcome::ToolResult, at(9_100)), Committed::Taken { .. }));
+    assert_eq!(kept.status(&id), Status::Completed);
+    assert!(kept.ledger.heard(&id, 1).unwrap().is_none());
+}
+
+#[test]
+fn an_attempt_that_stays_open_and_is_lost_is_what_any_lost_attempt_is() {
+    for idempotent in [true, false] {
+        let mut kept = Kept::new();
+        let open = Admission { idempotent, ..admission(1) };
+        kept.leased(&open, at(0));
+        kept.ledger.ask(&open.id, 1, raw(r#"{"message":"Which?"}"#), at(10)).unwrap();
+        kept.ledger.alarm(at(LEASE_MS + 100), || 0);
+        assert_eq!(kept.status(&open.id), if idempotent { Status::Queued } else { Status::Failed });
+        assert!(matches!(kept.ledger.answered(&open.id, raw("8"), at(LEASE_MS + 200)).unwrap(), Changed::Refused(..)));
+    }
+}
+
+#[test]
+fn an_attempt_that_stays_open_can_be_cancelled_and_can_end_unanswered() {
+    let mut kept = Kept::new();
+    for number in [1, 2] {
+        kept.leased(&admission(number), at(0));
+        kept.ledger.ask(&admission(number).id, 1, raw(r#"{"message":"Which?"}"#), at(10)).unwrap();
+    }
+    assert!(matches!(kept.ledger.cancel(&admission(1).id, at(20)).unwrap(), Cancelling::Now(_, None)));
+    assert_eq!(kept.ledger.renew(&admission(1).id, 1, LEASE_MS, at(30)).unwrap(), None, "its worker learns of it");
+    assert!(matches!(kept.commit(&admission(2).id, 1, Outcome::Succeeded, at(40)), Committed::Taken { .. }));
+    let head = kept.ledger.whole(&admission(2).id).unwrap().unwrap().head;
+    assert!(head.history.windows(2).all(|pair| pair[0].status.may_become(pair[1].status)));
 }

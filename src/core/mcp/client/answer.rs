@@ -20,6 +20,16 @@ pub struct RpcError {
     pub whole: Box<RawValue>,
 }
 
+impl RpcError {
+    /// Reads an error; nothing when this is none of JSON-RPC's.
+    pub fn read(error: &RawValue) -> Option<Self> {
+        let mut members = Object::new(error.get(), "#").ok()?;
+        let code = members.raw("code")?.get().parse().ok()?;
+        let message = members.string("message", 0..=2000).unwrap_or_else(|| "The server gave no message.".into());
+        Some(Self { code, message, whole: error.to_owned() })
+    }
+}
+
 pub type Response = Result<Box<RawValue>, RpcError>;
 
 #[derive(Debug)]
@@ -66,10 +76,8 @@ pub fn read(text: &str, id: u64) -> Result<Option<Incoming>, Broken> {
     }
     let is_ours = said.is_none_or(|said| said.get() == id.to_string());
     if let Some(error) = message.raw("error") {
-        let mut members = Object::new(error.get(), "#").map_err(|_| Broken::NoMessage)?;
-        let code = members.raw("code").and_then(|code| code.get().parse().ok()).unwrap_or(-32603);
-        let message = members.string("message", 0..=2000).unwrap_or_else(|| "The server gave no message.".into());
-        return Ok(is_ours.then(|| Incoming::Response(Err(RpcError { code, message, whole: error.to_owned() }))));
+        let error = RpcError::read(error).ok_or(Broken::NoMessage)?;
+        return Ok(is_ours.then_some(Incoming::Response(Err(error))));
     }
     match message.raw("result") {
         Some(result) if result.get().starts_with('{') && said.is_some() => {
@@ -102,6 +110,11 @@ impl Messages {
             true => Err(Broken::TooLarge),
             false => Ok(()),
         }
+    }
+
+    /// Where a stream that ended too early goes on: the last id, and how long to wait.
+    pub fn resumption(&self) -> Option<(String, Option<u64>)> {
+        self.events.resumption().map(|(id, retry_ms)| (id.into(), retry_ms))
     }
 
     /// An answer that came whole.

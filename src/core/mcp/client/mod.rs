@@ -4,6 +4,7 @@
 //! is, or one of the legacy revisions, which begin with `initialize` and may have a session. Kept out: sending.
 
 pub mod answer;
+pub mod asking;
 pub mod catalogue;
 pub mod discovery;
 pub mod request;

@@ -76,6 +76,14 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The capabilities of another client, as they are declared for it: what is asked by requests, which pass. What else it can
+/// is between it and the gateway.
+pub fn passed_on(capabilities: &RawValue) -> Option<Box<RawValue>> {
+    let all: BTreeMap<String, &RawValue> = serde_json::from_str(capabilities.get()).ok()?;
+    let asked = all.into_iter().filter(|(name, _)| matches!(name.as_str(), "elicitation" | "sampling" | "roots"));
+    serde_json::value::to_raw_value(&asked.collect::<BTreeMap<_, _>>()).ok()
+}
+
 /// The headers of every message.
 pub fn about(spoken: &Spoken, session: Option<&str>) -> Vec<(&'static str, String)> {
     let mut headers = vec![("mcp-protocol-version", spoken.version().to_string())];
@@ -170,6 +178,14 @@ mod tests {
         assert_eq!(body["params"]["capabilities"], json!({"roots": {}}));
         let told: Value = serde_json::from_str(&notification("notifications/initialized", &json!({}))).unwrap();
         assert!(told.get("id").is_none());
+    }
+
+    #[test]
+    fn only_what_is_asked_by_requests_is_declared_for_another() {
+        let capabilities =
+            r#"{"elicitation":{"form":{}},"extensions":{"io.modelcontextprotocol/tasks":{}},"roots":{}}"#;
+        let capabilities = RawValue::from_string(capabilities.into()).unwrap();
+        assert_eq!(passed_on(&capabilities).unwrap().get(), r#"{"elicitation":{"form":{}},"roots":{}}"#);
     }
 
     #[test]

@@ -11,6 +11,19 @@ use super::super::super::json::Object;
 use super::super::super::schema::Schema;
 use super::super::super::upstream::{self, Answer, Verdict};
 use super::answer::{Broken, Response, RpcError};
+use super::asking::{self, Asked};
+
+/// The kind of a result that is a question.
+const ASKS: &str = "input_required";
+
+/// The state of a question that asks for nothing but to be asked again.
+pub fn asks_again(result: &RawValue) -> Option<String> {
+    let kind = Object::new(result.get(), "#").ok()?.string("resultType", 1..=64)?;
+    if kind != ASKS {
+        return None;
+    }
+    asking::of_result(result).ok().filter(|asked| asked.request.is_none())?.state
+}
 
 /// What came of a request to an upstream.
 #[derive(Debug)]
@@ -60,6 +73,16 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
         return upstream::unacceptable(service, "The server's answer is no result of a tool.");
     };
     let kind = members.string("resultType", 1..=64);
+    if kind.as_deref() == Some(ASKS) {
+        return match asking::of_result(result) {
+            Ok(Asked { request: Some(request), state }) => {
+                Verdict { outcome: Outcome::InputRequired { request, state }, result: None }
+            }
+            // One that only wants to be asked again was, often enough.
+            Ok(_) => upstream::unacceptable(service, "The server does not come to an end."),
+            Err(reason) => upstream::unacceptable(service, reason),
+        };
+    }
     if kind.as_deref().is_some_and(|kind| kind != "complete") {
         return upstream::unacceptable(service, "The server's answer is of a kind that was not asked for.");
     }

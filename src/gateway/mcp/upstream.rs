@@ -1,0 +1,67 @@
+//! What goes along to a service that is an MCP server itself: what the client can be asked, and what it wants to hear.
+
+use serde_json::value::RawValue;
+
+use crate::core::mcp::MODERN;
+use crate::core::mcp::client::request::passed_on;
+use crate::core::mcp::era::Envelope;
+use crate::core::mcp::reply;
+use crate::execution::notices::Notice;
+use crate::objects::registry::snapshot::Entry;
+
+use super::session::Session;
+
+/// The level of messages for a client of 2025 that asked for none.
+const USUAL_LEVEL: &str = "info";
+
+/// What a caller brings for an upstream. Of services of other kinds nothing is told.
+#[derive(Debug, Default)]
+pub struct Wish {
+    /// The capabilities that may be declared for it.
+    pub client: Option<Box<RawValue>>,
+    pub log_level: Option<String>,
+    /// Messages of the server's log are shown.
+    pub messages: bool,
+}
+
+impl Wish {
+    /// What a modern request says of its sender.
+    pub fn of(entry: &Entry, envelope: &Envelope) -> Self {
+        let client = RawValue::from_string(envelope.client.clone()).ok();
+        let level = envelope.log_level.clone();
+        let messages = level.is_some();
+        Self::for_upstream(entry, client.as_deref(), level, messages)
+    }
+
+    /// What a legacy client has said before; without a session it cannot be asked.
+    pub fn of_legacy(entry: &Entry, session: Option<&Session>) -> Self {
+        let catalogue = entry.service().catalogue.as_ref();
+        // A client that asked for no level leaves it to the server; one of 2026 says nothing unless it is asked to.
+        let modern = catalogue.is_some_and(|known| known.protocol_version.as_deref() == Some(MODERN));
+        let level = session.and_then(|session| session.level.clone());
+        let level = level.or_else(|| modern.then(|| USUAL_LEVEL.into()));
+        Self::for_upstream(entry, session.map(|session| &*session.opener.client), level, true)
+    }
+
+    fn for_upstream(entry: &Entry, client: Option<&RawValue>, level: Option<String>, messages: bool) -> Self {
+        let service = entry.service();
+        if service.transport.upstream().is_none() {
+            return Self::default();
+        }
+        let none = RawValue::from_string("{}".into()).ok();
+        let logs = service.catalogue.as_ref().is_some_and(|known| known.server.declares("logging"));
+        let messages = messages && logs;
+        Self { client: client.and_then(passed_on).or(none), log_level: level.filter(|_| logs), messages }
+    }
+}
+
+/// A notice as the client is told of it; nothing where it did not ask for that.
+pub fn notification(notice: &Notice, token: Option<&RawValue>, messages: bool) -> Option<String> {
+    match notice {
+        Notice::Progress(params) => reply::passed_progress(token?, params),
+        Notice::Message(params) => {
+            let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{}}}"#, params.get());
+            messages.then_some(text)
+        }
+    }
+}
