@@ -59,6 +59,8 @@ pub enum NotCalled {
     Address(Refusal),
     /// What it is to be called with cannot be opened.
     Secrets,
+    /// Its authorization server gave no token.
+    Token,
 }
 
 impl Answer {
@@ -167,6 +169,16 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
             retryable: true,
             untouched: true,
             ..Failure::new(service, ErrorCode::AddressRefused, format!("The service was not called: {refusal}."))
+        }
+        .verdict(),
+        Answer::NotCalled(NotCalled::Token) => Failure {
+            retryable: true,
+            untouched: true,
+            ..Failure::new(
+                service,
+                ErrorCode::ServiceUnavailable,
+                "The service was not called: its authorization server gave no token.",
+            )
         }
         .verdict(),
         Answer::NotCalled(NotCalled::Secrets) => Failure {

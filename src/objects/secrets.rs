@@ -1,7 +1,7 @@
 //! What a service has secret, opened where it is called: in a Worker, and in its lane for probes.
 
 use crate::core::sealed::{Place, Sealed};
-use crate::core::service::{Credentials, Retiring, SealedCredentials};
+use crate::core::service::{Credentials, OAuthClient, Retiring, SealedCredentials};
 use crate::core::signature::Secret;
 use crate::core::time::Timestamp;
 use crate::platform::http::Headers;
@@ -59,9 +59,9 @@ impl Opened {
             None => None,
         };
         let credentials = match stored.credentials {
-            Some(SealedCredentials { header, value }) => {
+            Some(SealedCredentials { header, value, client }) => {
                 let value = vault::open(place(tenant, service, CREDENTIALS), value).await?;
-                Some(Credentials { header: header.clone(), value })
+                Some(Credentials { header: header.clone(), value, client: client.clone() })
             }
             None => None,
         };
@@ -90,9 +90,15 @@ impl Opened {
         self.add_credentials(headers);
     }
 
-    /// The service's own credentials alone.
+    /// The client that tokens are had for, with its secret.
+    pub fn client(&self) -> Option<(&OAuthClient, &str)> {
+        let credentials = self.credentials.as_ref()?;
+        Some((credentials.client.as_ref()?, &credentials.value))
+    }
+
+    /// The service's own credentials alone; where tokens are had for it, nothing.
     pub fn add_credentials(&self, headers: &mut Headers) {
-        if let Some(Credentials { header, value }) = &self.credentials {
+        if let Some(Credentials { header, value, client: None }) = &self.credentials {
             headers.set(header, value);
         }
     }

@@ -106,6 +106,7 @@ async fn peer(
         let reason = match not_called {
             NotCalled::Address(refusal) => refusal.to_string(),
             NotCalled::Secrets => "its secrets could not be opened".into(),
+            NotCalled::Token => "its authorization server gave no token".into(),
         };
         Problem::new(Code::NoServiceAvailable, format!("The server was not called: {reason}."))
     })?;

@@ -115,7 +115,7 @@ impl Inner {
     pub(super) async fn seal_fresh(&self, id: &str, document: &str) -> Result<Fresh, Failure> {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
-        let credentials = match text("/credentials/value") {
+        let credentials = match text("/credentials/value").or_else(|| text("/credentials/client_secret")) {
             Some(value) => Some(self.seal(place(&self.tenant(), id, CREDENTIALS), value).await?),
             None => None,
         };

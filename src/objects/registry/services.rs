@@ -123,7 +123,9 @@ impl Inner {
             _ => (given, None),
         };
         let credentials = match (credentials, fresh.credentials) {
-            (Some(Credentials { header, .. }), Some(value)) => Some(SealedCredentials { header, value }),
+            (Some(Credentials { header, client, .. }), Some(value)) => {
+                Some(SealedCredentials { header, value, client })
+            }
             _ => known.as_ref().filter(|_| keeps).and_then(|known| known.credentials.clone()),
         };
         let stays = known.as_ref().filter(|known| known.service.transport == service.transport);
@@ -168,8 +170,12 @@ impl Inner {
         let mut told = as_value(&registered.service);
         if let Some(members) = told.as_object_mut() {
             members.insert("signing_secret".into(), self.seen(&registered.signing_secret).into());
-            if let Some(SealedCredentials { header, value }) = &registered.credentials {
-                members.insert("credentials".into(), json!({"header": header, "value": self.seen(value)}));
+            if let Some(SealedCredentials { header, value, client }) = &registered.credentials {
+                let told = match client {
+                    Some(client) => json!({"client": client, "client_secret": self.seen(value)}),
+                    None => json!({"header": header, "value": self.seen(value)}),
+                };
+                members.insert("credentials".into(), told);
             }
         }
         told

@@ -11,6 +11,7 @@ use crate::platform::http::Headers;
 
 use super::Peer;
 use super::links::Link;
+use super::tokens;
 
 /// How long to wait before a stream goes on when the server does not say, and at most, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -96,7 +97,8 @@ impl Exchange {
             return false;
         }
         clock::pause(retry_ms.unwrap_or(RETRY_MS).min(MOST_RETRY_MS).min(left(until))).await;
-        let mut headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()));
+        let Ok(token) = tokens::authorization(peer).await else { return false };
+        let mut headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
         headers.set("accept", "text/event-stream");
         headers.set("last-event-id", &last);
         let (url, headers, milliseconds) = (&*peer.address, &headers, left(until));
@@ -111,17 +113,20 @@ impl Exchange {
     }
 }
 
-fn headers_of(peer: &Peer, more: &[(&str, String)]) -> Headers {
+fn headers_of(peer: &Peer, more: &[(&str, String)], token: Option<&str>) -> Headers {
     let mut headers = Headers::default();
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
     for (name, value) in more {
         headers.set(name, value);
     }
     peer.secrets.add_credentials(&mut headers);
+    if let Some(token) = token {
+        headers.set("authorization", token);
+    }
     headers
 }
 
-/// Sends a message; `id` is whose answer is waited for.
+/// Sends a message; `id` is whose answer is waited for. With a token that is refused it is sent once more with another.
 pub async fn send(
     peer: &Peer,
     more: &[(&str, String)],
@@ -130,7 +135,31 @@ pub async fn send(
     milliseconds: u64,
     deadline: bool,
 ) -> Sent {
-    let mut headers = headers_of(peer, more);
+    let until = clock::now().plus_ms(milliseconds);
+    for again in [false, true] {
+        let token = match tokens::authorization(peer).await {
+            Ok(token) => token,
+            Err(answer) => return Sent::Other { answer, response: None },
+        };
+        let sent = send_with(peer, more, body, id, left(until), deadline, token.as_deref()).await;
+        if again || token.is_none() || sent.status() != Some(401) {
+            return sent;
+        }
+        tokens::forget(peer);
+    }
+    Sent::Other { answer: Answer::Broken, response: None }
+}
+
+async fn send_with(
+    peer: &Peer,
+    more: &[(&str, String)],
+    body: &str,
+    id: u64,
+    milliseconds: u64,
+    deadline: bool,
+    token: Option<&str>,
+) -> Sent {
+    let mut headers = headers_of(peer, more, token);
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json, text/event-stream");
     let (url, headers, body) = (&*peer.address, &headers, Some(body));

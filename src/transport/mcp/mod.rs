@@ -4,6 +4,7 @@
 
 mod exchange;
 mod links;
+mod tokens;
 mod tools;
 
 use std::rc::Rc;
@@ -35,6 +36,8 @@ const NOTICE_MS: u64 = 5_000;
 pub struct Peer {
     pub address: Rc<Address>,
     pub secrets: Rc<Opened>,
+    /// What its tokens are kept under: tenant, service and configuration.
+    place: String,
     /// What its links are kept under: tenant, service and configuration, and who asks: a session is never shared.
     key: String,
     /// The revision it spoke when its tools were read.
@@ -55,9 +58,10 @@ impl Peer {
         let (registered, service) = (&entry.registered, entry.service());
         let capabilities = capabilities.and_then(request::passed_on);
         let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
-        let key = format!("{tenant} {} {} {principal} {capabilities}", service.id, registered.updated_at.0);
+        let place = format!("{tenant} {} {}", service.id, registered.updated_at.0);
+        let key = format!("{place} {principal} {capabilities}");
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
-        Self { address, secrets, key, hint, capabilities }
+        Self { address, secrets, place, key, hint, capabilities }
     }
 }
 

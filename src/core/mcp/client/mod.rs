@@ -8,6 +8,7 @@ pub mod asking;
 pub mod catalogue;
 pub mod discovery;
 pub mod request;
+pub mod token;
 pub mod verdict;
 
 use serde::{Deserialize, Serialize};

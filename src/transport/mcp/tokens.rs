@@ -1,0 +1,65 @@
+//! Tokens for upstreams whose credentials are a client's: remembered by this isolate until they end.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::core::mcp::client::token::{self, Token};
+use crate::core::upstream::{Answer, NotCalled};
+use crate::platform::calls::{self, Method, Request};
+use crate::platform::http::Headers;
+use crate::platform::{clock, log, settings};
+
+use super::Peer;
+
+/// How long an authorization server may take, in milliseconds.
+const PATIENCE_MS: u64 = 10_000;
+/// Tokens an isolate remembers.
+const MOST_TOKENS: usize = 512;
+
+thread_local! {
+    static TOKENS: RefCell<HashMap<String, Token>> = RefCell::new(HashMap::new());
+}
+
+/// A token that was refused is not used again.
+pub fn forget(peer: &Peer) {
+    TOKENS.with_borrow_mut(|tokens| tokens.remove(&peer.place));
+}
+
+/// The header that shows a token; nothing where no token is asked for.
+pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
+    let Some((client, secret)) = peer.secrets.client() else { return Ok(None) };
+    let now = clock::now();
+    let known = TOKENS.with_borrow(|tokens| tokens.get(&peer.place).filter(|token| token.until > now).cloned());
+    if let Some(token) = known {
+        return Ok(Some(format!("Bearer {}", token.value)));
+    }
+    let address = settings::current()
+        .may_call(&client.token_url, None)
+        .map_err(|refusal| Answer::NotCalled(NotCalled::Address(refusal)))?;
+    let mut headers = Headers::default();
+    headers.set("content-type", "application/x-www-form-urlencoded");
+    headers.set("accept", "application/json");
+    headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
+    headers.set("authorization", &token::authorization(client, secret));
+    let body = token::body(client, peer.address.as_str());
+    let (url, headers, body) = (&address, &headers, Some(body.as_str()));
+    let request = Request { method: Method::Post, url, headers, body, milliseconds: PATIENCE_MS, deadline: false };
+    let answer = calls::send(&request).await;
+    let token = match &answer {
+        Answer::Http { status: 200, body, .. } => token::read(body, now),
+        _ => None,
+    };
+    let Some(token) = token else {
+        let (place, status) = (&peer.place, answer.status().unwrap_or(0));
+        log(&format!(r#"{{"level":"warn","message":"no token given","service":{place:?},"status":{status}}}"#));
+        return Err(Answer::NotCalled(NotCalled::Token));
+    };
+    let shown = format!("Bearer {}", token.value);
+    TOKENS.with_borrow_mut(|tokens| {
+        if tokens.len() >= MOST_TOKENS {
+            tokens.clear();
+        }
+        tokens.insert(peer.place.clone(), token);
+    });
+    Ok(Some(shown))
+}
