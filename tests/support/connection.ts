@@ -69,7 +69,7 @@ export async function connect(
       resolve(ended);
     })),
     ponged: new Promise((resolve) => (ponged = resolve)),
-    next: (type, timeoutMs = 10_000) => new Promise((resolve, reject) => {
+    next: (type, timeoutMs = 30_000) => new Promise((resolve, reject) => {
       const settle = (act: () => void) => {
         clearTimeout(timer);
         waiting.delete(look);
