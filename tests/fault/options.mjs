@@ -9,6 +9,8 @@ import { parseArgs } from "node:util";
  * @typedef {{ sockets: number, seed: number }} Sockets
  * A service that connects, killed so often.
  * @typedef {{ serviceKills: number, seed: number }} ServiceKills
+ * A webhook that many events wait for.
+ * @typedef {{ backlog: true, seed: number }} Backlog
  * The simulation of the core, over so many seeds.
  * @typedef {{ seeds: number }} Simulated
  * Schemathesis over openapi.json.
@@ -20,6 +22,7 @@ export const USAGE = `npm run fault                        50 kills, then 3 minu
 npm run fault -- --kills 6           only kills
 npm run fault -- --proxy             only the proxy
 npm run fault -- --sockets           only many sockets
+npm run fault -- --backlog           only a webhook that 10,000 events wait for
 npm run fault -- --service-kills 20  only kills of a service that connects
 npm run fault -- --seeds 100000      only the simulation of the core
 npm run fault -- --schemathesis      only Schemathesis over openapi.json (needs python3)
@@ -33,6 +36,7 @@ npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and s
   --sockets     5,000 sockets over hub and shards, of which 1,000 break; sleep; one of 1,000 that does not read
   --crowd N     as many instead of 5,000, the rest in proportion
   --service-kills N  how often a service that connects is killed (20)
+  --backlog     10,000 events while nobody is at a webhook, and then somebody
   --seeds N     worlds the simulation of the core runs, one for each seed (1000000)
   --examples N  requests Schemathesis makes up for each operation and each of its phases (200)
   --clients N   clients at a time; every other one sends an Idempotency-Key and repeats what failed (24)
@@ -50,14 +54,14 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {(Part | Sockets | ServiceKills | Simulated | Checked)[] | null} null when only help was asked for */
+/** @param {string[]} args @returns {(Part | Sockets | Backlog | ServiceKills | Simulated | Checked)[] | null} null when only help was asked for */
 export function readOptions(args) {
   const text = /** @type {const} */ ({ type: "string" });
   const { values } = parseArgs({
     args,
     options: {
       kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text, examples: text, crowd: text,
-      "service-kills": text, proxy: { type: "boolean" }, sockets: { type: "boolean" }, schemathesis: { type: "boolean" }, help: { type: "boolean" },
+      "service-kills": text, proxy: { type: "boolean" }, sockets: { type: "boolean" }, backlog: { type: "boolean" }, schemathesis: { type: "boolean" }, help: { type: "boolean" },
     },
   });
   if (values.help) return null;
@@ -74,13 +78,14 @@ export function readOptions(args) {
   const many = { sockets: number(values.crowd, 5000, "crowd", 30_000), seed: common.seed };
   const serviceKills = { serviceKills: number(values["service-kills"], 20, "service-kills", 1000), seed: common.seed };
   const checked = { examples: number(values.examples, 200, "examples", 100_000), seed: common.seed };
+  const waiting = { backlog: /** @type {const} */ (true), seed: common.seed };
   const chosen = { sockets: values.sockets ? [many] : [], checked: values.schemathesis ? [checked] : [] };
   const killed = values["service-kills"] === undefined ? [] : [serviceKills];
-  const also = [...chosen.sockets, ...killed, ...(values.seeds === undefined ? [] : [simulated]), ...chosen.checked];
+  const also = [...chosen.sockets, ...(values.backlog ? [waiting] : []), ...killed, ...(values.seeds === undefined ? [] : [simulated]), ...chosen.checked];
   if (kills !== undefined) return [{ ...killing, name: proxy ? "kills-proxy" : "kills", proxied: proxy }, ...also];
   if (proxy) return [through, ...also];
   if (also.length > 0) return also;
-  return [{ ...killing, name: "kills", proxied: false }, through, many, serviceKills, simulated, checked];
+  return [{ ...killing, name: "kills", proxied: false }, through, many, waiting, serviceKills, simulated, checked];
 }
 
 /** @typedef {(below: number) => number} Dice a whole number from 0 to below `below` */

@@ -47,6 +47,7 @@ async function main() {
   const { runTrial } = await import("./trial.mjs");
   const { runSeeds } = await import("./seeds.mjs");
   const { runSockets } = await import("./sockets.mjs");
+  const { runBacklog } = await import("./backlog.mjs");
   const { runServiceKills } = await import("./service-kills.mjs");
   const { runSchemathesis } = await import("./schemathesis.mjs");
   /** @type {Set<() => void>} */
@@ -59,6 +60,7 @@ async function main() {
   const runPart = (part) => {
     if ("seeds" in part) return runSeeds(part, atExit);
     if ("examples" in part) return runSchemathesis(part, atExit);
+    if ("backlog" in part) return runBacklog(part, atExit);
     if ("serviceKills" in part) return runServiceKills(part, atExit);
     return "sockets" in part ? runSockets(part, atExit) : runTrial(part, atExit);
   };
