@@ -1,7 +1,7 @@
 // Server-Sent Events of JSON-RPC messages, read one by one.
 import assert from "node:assert/strict";
 
-export type Event = { id?: string; retry?: string; message?: any };
+export type Event = { id?: string | undefined; retry?: string | undefined; message?: any };
 
 /** Reads a stream event by event; comments are passed over. */
 export async function* streamed(response: Response): AsyncGenerator<Event> {
