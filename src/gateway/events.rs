@@ -1,6 +1,7 @@
 //! `/v1/events`: the tenant's stream by WebSocket or Server-Sent Events, a context's own events, and tickets.
 
 use serde::Serialize;
+use wasm_bindgen::JsValue;
 
 use crate::auth::{self, Age};
 use crate::core::canonical::digest;
@@ -18,6 +19,7 @@ use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_nam
 use crate::objects::registry::snapshot;
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind, Opened, PATIENCE_MS};
+use crate::platform::sockets::Held;
 use crate::platform::{clock, random};
 
 use super::answer::{Answer, internal};
@@ -157,9 +159,24 @@ async fn open(call: &Call, viewer: Viewer, filter: Filter, bound_to: Option<Stri
         Way::Stream => (Form::Frame, resumed(call)?),
         Way::WebSocket | Way::Plain => (Form::Message, after(call)?),
     };
-    let tenant = viewer.tenant.clone();
     let headers = headers.as_str().to_string();
-    let mut open = Open { viewer, filter, after, bound_to, form, shard: 0, headers };
+    let response = opened(Open { viewer, filter, after, bound_to, form, shard: 0, headers }).await?;
+    match form {
+        Form::Message => Ok(Answer::made(101, response)),
+        Form::Frame => Ok(sse::answer(&response)),
+    }
+}
+
+/// What the hub tells from now on, as server-sent events: for who makes something else of it.
+pub async fn held(viewer: Viewer, filter: Filter) -> Result<Held, Problem> {
+    let headers = Headers::default().as_str().to_string();
+    let open = Open { viewer, filter, after: None, bound_to: None, form: Form::Frame, shard: 0, headers };
+    opened(open).await.map(|response| Held::take(&response))
+}
+
+/// The answer that opened a socket at the hub, or where that says.
+async fn opened(mut open: Open) -> Result<JsValue, Problem> {
+    let (tenant, after) = (open.viewer.tenant.clone(), open.after);
     let mut opened = objects::open_socket(Kind::Events, &tenant, &open).await.map_err(internal)?;
     if let Opened::Elsewhere(place) = &opened {
         let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, last.parse().ok()?)));
@@ -169,10 +186,9 @@ async fn open(call: &Call, viewer: Viewer, filter: Filter, bound_to: Option<Stri
         open.after = Some(after.map_or(last, |after| after.min(last)));
         opened = objects::open_socket(Kind::Shards, &shard_name(&tenant, shard), &open).await.map_err(internal)?;
     }
-    match (opened, form) {
-        (Opened::Elsewhere(_), _) => Err(Problem::internal("a shard sent a socket on")),
-        (Opened::Here(response), Form::Message) => Ok(Answer::made(101, response)),
-        (Opened::Here(response), Form::Frame) => Ok(sse::answer(&response)),
+    match opened {
+        Opened::Elsewhere(_) => Err(Problem::internal("a shard sent a socket on")),
+        Opened::Here(response) => Ok(response),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod question;
 pub mod reply;
 pub mod session;
 pub mod state;
+pub mod subscription;
 pub mod task;
 pub mod tool;
 

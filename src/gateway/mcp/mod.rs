@@ -9,6 +9,7 @@ mod channel;
 mod following;
 mod legacy;
 mod legacy_tasks;
+mod listening;
 mod modern;
 mod passing;
 mod plain;

@@ -9,7 +9,7 @@ use crate::core::mcp::reply::{private_for_a_while, result};
 
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
-use super::{Door, Served, brought_up_to_date, calls, tasks, tools};
+use super::{Door, Served, brought_up_to_date, calls, listening, tasks, tools};
 
 pub async fn serve(
     call: &Call,
@@ -31,6 +31,7 @@ pub async fn serve(
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
             tasks::serve(call, caller, request, envelope).await.map(Served::Result)
         }
+        "subscriptions/listen" => listening::serve(call, caller, door, request, envelope).await,
         other => match passing::method(other, false) {
             Some(method) => {
                 let client = (era::capabilities(request.params), false);
@@ -44,8 +45,9 @@ pub async fn serve(
 fn discovered(door: Door<'_>, caller: &Caller) -> String {
     let versions = format!(r#""supportedVersions":["{MODERN}"]"#);
     let declared = super::passing::declared(door, caller, false);
-    let capabilities =
-        format!(r#""capabilities":{{"tools":{{}},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}{declared}}}"#);
+    let capabilities = format!(
+        r#""capabilities":{{"tools":{{"listChanged":true}},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}{declared}}}"#
+    );
     let instructions = tools::instructions(door, caller);
     result(false, &[&versions, &capabilities, &instructions, &private_for_a_while(false)])
 }

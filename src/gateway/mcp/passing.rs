@@ -32,8 +32,8 @@ const MOST_ITEMS: usize = 2_000;
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// The permission to use what a service has of this kind.
-fn permission(service: &str, method: Passed) -> String {
-    format!("contexts:create:{service}.{}", method.kind)
+pub(super) fn permission(service: &str, kind: &str) -> String {
+    format!("contexts:create:{service}.{kind}")
 }
 
 /// Whether a server says that it has this.
@@ -41,19 +41,22 @@ fn declares(entry: &Entry, name: &str) -> bool {
     entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares(name))
 }
 
-/// What the servers behind a door declare beside tools, as members of an object, each with a comma before it. Legacy
-/// clients are told of logging anyway.
+/// What the servers behind a door declare beside tools, as members of an object, each with a comma before it. What they
+/// tell of changes is told to modern clients at a modern server's own door; legacy clients are told of logging anyway.
 pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
     let entries = || {
         let all = caller.snapshot.services.iter().filter(|entry| entry.service().transport.upstream().is_some());
         all.filter(|entry| door.0.is_none_or(|id| id == entry.service().id))
     };
-    let has = |name: &&str| entries().any(|entry| declares(entry, name));
-    ["prompts", "resources", "completions", "logging"]
-        .iter()
-        .filter(|name| has(name) && !(legacy && **name == "logging"))
-        .map(|name| format!(r#","{name}":{{}}"#))
-        .collect()
+    let member = |name: &&str| {
+        let entry = entries().find(|entry| declares(entry, name))?;
+        let catalogue =
+            entry.service().catalogue.as_ref().filter(|known| !legacy && door.0.is_some() && known.is_modern());
+        let value = catalogue.and_then(|known| known.server.declared(name)).unwrap_or_else(|| "{}".into());
+        Some(format!(r#","{name}":{value}"#))
+    };
+    let asked = |name: &&&str| !(legacy && **name == "logging");
+    ["prompts", "resources", "completions", "logging"].iter().filter(asked).filter_map(member).collect()
 }
 
 /// `params` are the request's; `capabilities` what its client can be asked, an object's text.
@@ -73,10 +76,10 @@ pub async fn serve(
     if let Some(id) = door.0 {
         let entry = caller.snapshot.service(id).filter(|entry| declares(entry, method.declared));
         let entry = entry.ok_or_else(unknown)?;
-        caller.principal.require(&permission(id, method))?;
+        caller.principal.require(&permission(id, method.kind))?;
         return one(call, caller, entry, method, params, (capabilities, legacy)).await;
     }
-    let may = |entry: &&Entry| caller.principal.may(&permission(&entry.service().id, method));
+    let may = |entry: &&Entry| caller.principal.may(&permission(&entry.service().id, method.kind));
     let theirs: Vec<&Entry> =
         caller.snapshot.services.iter().filter(|entry| declares(entry, method.declared)).filter(may).collect();
     if theirs.is_empty() {
@@ -93,7 +96,7 @@ pub async fn serve(
 }
 
 /// The server of a service, asked in the name of who calls.
-async fn peer(
+pub(super) async fn peer(
     call: &Call,
     caller: &Caller,
     entry: &Entry,

@@ -1,9 +1,11 @@
 //! `tools/list`, and which capability a tool's name stands for.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
 
+use crate::auth::Principal;
 use crate::core::capability::Capability;
 use crate::core::cursor;
 use crate::core::json::Object;
@@ -58,6 +60,27 @@ pub fn find<'s>(snapshot: &'s Snapshot, door: Door<'_>, name: &str) -> Option<To
         let capability = service.capabilities.iter().filter(is_it).max_by(|a, b| a.version.cmp(&b.version))?;
         Some(Tool { entry, capability })
     })
+}
+
+/// A mark of what this principal is listed: another one when that has changed.
+pub fn mark(principal: &Principal, snapshot: &Snapshot, door: Door<'_>) -> u64 {
+    let mut mark = 0_u64;
+    let services = snapshot.services.iter().map(Entry::service);
+    let open = |service: &&Service| !service.draining && door.0.is_none_or(|id| id == service.id);
+    for service in services.filter(open) {
+        for (name, capability) in latest(service) {
+            if !principal.may_call(service, capability) {
+                continue;
+            }
+            let mut hasher = DefaultHasher::new();
+            let Capability { description, input_schema, output_schema, tool, .. } = capability;
+            let texts = [input_schema, output_schema, tool].map(|raw| raw.as_deref().map(RawValue::get));
+            (&service.id, name, description, texts).hash(&mut hasher);
+            // Whatever order they are in.
+            mark = mark.wrapping_add(hasher.finish());
+        }
+    }
+    mark
 }
 
 /// What a client may tell its model of the tools here.

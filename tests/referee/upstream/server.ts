@@ -31,6 +31,8 @@ export type Upstream = {
   cancelled: ReadonlySet<string>;
   /** Says to who listens that its tools have changed. */
   toolsChanged(): void;
+  /** Says to modern clients that watch it that a resource has changed. */
+  resourceUpdated(uri: string): void;
   stop(): Promise<void>;
 };
 
@@ -140,6 +142,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
     requests,
     cancelled,
     toolsChanged: stage.toolsChanged,
+    resourceUpdated: (uri) => modern.notify.resourceUpdated(uri),
     async stop() {
       await modern.close();
       for (const { transport } of [...sessions.values()]) await transport.close();

@@ -90,6 +90,12 @@ impl Server {
         })
     }
 
+    /// What it declares of this, as it said it.
+    pub fn declared(&self, name: &str) -> Option<String> {
+        let all = self.capabilities.as_ref()?;
+        Object::new(all.get(), "#").ok()?.raw(name).map(|raw| raw.get().to_string())
+    }
+
     /// Whether it declares this: `resources`, `prompts`, `completions`, `logging`.
     pub fn declares(&self, name: &str) -> bool {
         let capabilities = self.capabilities.as_ref();
