@@ -1,0 +1,146 @@
+// subscriptions/listen: what a modern client is told without asking again.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
+import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
+import { json, type Service, startService } from "./support/service.ts";
+import { next, streamed } from "./support/sse.ts";
+
+const method = "subscriptions/listen";
+const idOf = "io.modelcontextprotocol/subscriptionId";
+const able = { "io.modelcontextprotocol/clientCapabilities": { extensions: { "io.modelcontextprotocol/tasks": {} } } };
+
+let gateway: Gateway;
+let service: Service;
+let upstream: Upstream;
+let legacy: Upstream;
+
+before(async () => {
+  gateway = await startGateway({ vars: { SOCKET_CHECK_SECONDS: "1" } });
+  service = await startService(obedient);
+  await register(gateway, "words", serviceAt(service.url, [{ name: "slow", timeout_seconds: 20 }]));
+  upstream = await startUpstream({ eras: "modern" });
+  await register(gateway, "modern", { name: "Modern", type: "tool", transport: { kind: "mcp", url: upstream.url } });
+  legacy = await startUpstream({ eras: "legacy" });
+  await register(gateway, "legacy", { name: "Legacy", type: "tool", transport: { kind: "mcp", url: legacy.url } });
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+  await upstream?.stop();
+  await legacy?.stop();
+});
+
+/** Opens a subscription; gives what it was acknowledged, and its further messages. */
+async function listen(notifications: object, { key = gateway.adminKey, path = "/mcp", meta = able as object } = {}) {
+  const body = message(method, { notifications, _meta: { ...claim, ...meta } });
+  const leaving = new AbortController();
+  const response = await gateway.open("POST", path, { key, body, headers: modernHeaders(method), signal: leaving.signal });
+  assert.equal(response.status, 200, response.status === 200 ? "" : await response.text());
+  const events = streamed(response);
+  const first = (await next(events)).message;
+  assert.equal(first.method, "notifications/subscriptions/acknowledged");
+  assert.equal(first.params._meta[idOf], body.id);
+  return {
+    told: first.params.notifications,
+    async next(): Promise<any> {
+      const { message } = await next(events);
+      assert.equal((message.params ?? message.result)._meta[idOf], body.id);
+      return message;
+    },
+    close: () => leaving.abort(),
+  };
+}
+
+test("who_may_call_a_new_tool_is_told_and_nobody_else", async () => {
+  assert.equal((await gateway.request("PUT", "/v1/roles/narrow", { body: { permissions: ["contexts:create:words.*", "contexts:read"] } })).status, 201);
+  const { secret: key } = await makeKey(gateway, "narrow");
+  const [all, narrow] = [await listen({ toolsListChanged: true, unheardOf: true }), await listen({ toolsListChanged: true }, { key })];
+  assert.deepEqual([all.told, narrow.told], [{ toolsListChanged: true }, { toolsListChanged: true }]);
+  await register(gateway, "other", serviceAt(service.url, [{ name: "other" }]));
+  assert.equal((await all.next()).method, "notifications/tools/list_changed");
+  // The first that it hears of is its own.
+  const changed = serviceAt(service.url, [{ name: "slow", timeout_seconds: 20, description: "Takes its time." }]);
+  const put = await gateway.request("PUT", "/v1/services/words", { body: changed, headers: { "if-match": "*" } });
+  assert.equal(put.status, 200, put.text);
+  assert.equal((await narrow.next()).method, "notifications/tools/list_changed");
+  const { tools } = resultOf(await askModern(gateway, "tools/list", {}, { key }));
+  assert.ok(tools.some(({ description }: any) => description === "Takes its time."));
+  all.close();
+  narrow.close();
+});
+
+test("a_task_is_told_of_until_its_end_with_its_result", async () => {
+  const made = await askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 5_000 } }, { meta: able });
+  const { taskId } = resultOf(made);
+  const listening = await listen({ taskIds: [taskId, "ctx_nothing"] });
+  assert.deepEqual(listening.told, { taskIds: [taskId] });
+  const { method, params } = await listening.next();
+  assert.deepEqual([method, params.taskId, params.status], ["notifications/tasks", taskId, "completed"]);
+  assert.deepEqual(params.result.structuredContent, { ms: 5_000 });
+  assert.equal(params.resultType, undefined);
+  listening.close();
+});
+
+test("a_task_that_asks_is_told_with_what_it_asks", async () => {
+  let ask = () => {};
+  service.handler = async (call, response) => {
+    json({}, 202)(call, response);
+    const body = JSON.stringify({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
+    ask = () => void fetch(call.json.callback_url, { method: "POST", headers: { "content-type": "application/json" }, body });
+  };
+  const meta = { "io.modelcontextprotocol/clientCapabilities": { ...able["io.modelcontextprotocol/clientCapabilities"], elicitation: {} } };
+  const { taskId, resultType } = resultOf(await askModern(gateway, "tools/call", { name: "words__slow", arguments: {} }, { meta }));
+  service.handler = obedient;
+  assert.equal(resultType, "task");
+  const listening = await listen({ taskIds: [taskId] }, { meta });
+  ask();
+  const { params } = await listening.next();
+  assert.equal(params.status, "input_required");
+  assert.match(JSON.stringify(params.inputRequests), /Go on\?/);
+  resultOf(await askModern(gateway, "tasks/cancel", { taskId }, { meta }));
+  for (;;) if ((await listening.next()).params.status === "cancelled") break;
+  listening.close();
+});
+
+test("tasks_of_others_and_without_the_extension_are_not_told", async () => {
+  const { taskId } = resultOf(await askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } }, { meta: able }));
+  const { secret: key } = await makeKey(gateway, "caller");
+  const others = await listen({ taskIds: [taskId] }, { key });
+  assert.deepEqual(others.told, {});
+  others.close();
+  const answer = await askModern(gateway, method, { notifications: { taskIds: [taskId] } });
+  assert.deepEqual(errorOf(answer, 400, -32021).data.requiredCapabilities, able["io.modelcontextprotocol/clientCapabilities"]);
+});
+
+test("at_the_door_of_a_modern_server_its_own_changes_are_told", async () => {
+  const uri = "test://watched-resource";
+  const wanted = { resourceSubscriptions: [uri], promptsListChanged: true };
+  const listening = await listen(wanted, { path: "/mcp/modern" });
+  assert.deepEqual(listening.told, { promptsListChanged: true, resourceSubscriptions: [uri] });
+  upstream.resourceUpdated("test://another");
+  upstream.resourceUpdated(uri);
+  const { method, params } = await listening.next();
+  assert.deepEqual([method, params.uri], ["notifications/resources/updated", uri]);
+  listening.close();
+  // A legacy server is not listened to, which is said.
+  const none = await listen(wanted, { path: "/mcp/legacy" });
+  assert.deepEqual(none.told, {});
+  none.close();
+});
+
+test("a_subscription_ends_in_good_order_when_its_key_is_revoked", async () => {
+  const { id, secret: key } = await makeKey(gateway, "caller");
+  const listening = await listen({ toolsListChanged: true }, { key });
+  assert.equal((await gateway.request("DELETE", `/v1/keys/${id}`)).status, 204);
+  const { result } = await listening.next();
+  assert.equal(result.resultType, "complete");
+});
+
+test("what_is_no_subscription_is_refused", async () => {
+  errorOf(await askModern(gateway, method, {}), 200, -32602);
+  errorOf(await askModern(gateway, method, { notifications: { taskIds: "a" } }), 200, -32602);
+  errorOf(await askModern(gateway, method, { notifications: {} }, { headers: { accept: "application/json" } }), 400, -32600);
+});
