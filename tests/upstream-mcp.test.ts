@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
-import { accepted, create, ended, eventually, makeKey, pointers, refused, register } from "./support/arrange.ts";
+import { accepted, create, ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, errorOf, events, resultOf } from "./support/mcp.ts";
 import { openStream } from "./support/stream.ts";
@@ -325,7 +325,8 @@ test("what_is_no_tool_needs_a_permission_of_its_own", async () => {
 test("an_upstream_declares_what_it_has_through_its_door_and_nobody_else_does", async () => {
   const { capabilities } = resultOf(await askModern(gateway, "server/discover", {}, { path: "/mcp/modern" }));
   assert.deepEqual(Object.keys(capabilities).sort(), ["completions", "extensions", "logging", "prompts", "resources", "tools"]);
-  errorOf(await askModern(gateway, "prompts/list"), 404, -32601);
+  await register(gateway, "plain", serviceAt("http://127.0.0.1:9/"));
+  errorOf(await askModern(gateway, "prompts/list", {}, { path: "/mcp/plain" }), 404, -32601);
 });
 
 test("an_error_of_the_protocol_passes_as_it_is", async () => {
