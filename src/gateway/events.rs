@@ -48,6 +48,7 @@ pub fn viewer(caller: &Caller, needed: &str) -> Viewer {
         until: principal.until,
         from: principal.from.clone(),
         by: needed.flat_map(|permission| by_roles(caller, permission)).collect(),
+        looks_itself: false,
     }
 }
 
@@ -161,20 +162,13 @@ async fn open(call: &Call, viewer: Viewer, filter: Filter, bound_to: Option<Stri
     };
     let headers = headers.as_str().to_string();
     let response = opened(Open { viewer, filter, after, bound_to, form, shard: 0, headers }).await?;
-    match form {
-        Form::Message => Ok(Answer::made(101, response)),
-        Form::Frame => Ok(sse::answer(&response)),
-    }
+    Ok(match form {
+        Form::Message => Answer::made(101, response),
+        Form::Frame => sse::answer(&response),
+    })
 }
 
-/// What the hub tells from now on, as server-sent events: for who makes something else of it.
-pub async fn held(viewer: Viewer, filter: Filter) -> Result<Held, Problem> {
-    let headers = Headers::default().as_str().to_string();
-    let open = Open { viewer, filter, after: None, bound_to: None, form: Form::Frame, shard: 0, headers };
-    opened(open).await.map(|response| Held::take(&response))
-}
-
-/// The answer that opened a socket at the hub, or where that says.
+/// The answer to an opening, by the hub or the shard that it names.
 async fn opened(mut open: Open) -> Result<JsValue, Problem> {
     let (tenant, after) = (open.viewer.tenant.clone(), open.after);
     let mut opened = objects::open_socket(Kind::Events, &tenant, &open).await.map_err(internal)?;
@@ -190,6 +184,14 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
         Opened::Elsewhere(_) => Err(Problem::internal("a shard sent a socket on")),
         Opened::Here(response) => Ok(response),
     }
+}
+
+/// A socket for who is not shown events, but looks again when there are some.
+pub async fn held(caller: &Caller, filter: Filter, after: Option<u64>) -> Result<Held, Problem> {
+    let viewer = Viewer { looks_itself: true, by: Vec::new(), ..viewer(caller, "contexts:read") };
+    let headers = Headers::default().as_str().to_string();
+    let open = Open { viewer, filter, after, bound_to: None, form: Form::Frame, shard: 0, headers };
+    Ok(Held::take(&opened(open).await?))
 }
 
 pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {

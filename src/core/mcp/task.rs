@@ -136,6 +136,11 @@ impl<'a> Task<'a> {
 
     /// All there is to know of it: its result, its error, or what it asks for. `view` is what it was read from.
     pub fn detailed(&self, view: &str, given: Option<&str>, ttl_ms: u64) -> String {
+        result(false, &[&self.state(view, given, ttl_ms)])
+    }
+
+    /// The members of that, without braces.
+    pub fn state(&self, view: &str, given: Option<&str>, ttl_ms: u64) -> String {
         let more = match self.word() {
             "completed" => format!(r#""result":{}"#, outcome::of(false, self.id, view, given)),
             "failed" => {
@@ -148,7 +153,7 @@ impl<'a> Task<'a> {
             "input_required" => format!(r#""inputRequests":{}"#, self.question().requests()),
             _ => String::new(),
         };
-        result(false, &[&self.members(ttl_ms), &more])
+        [self.members(ttl_ms), more].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",")
     }
 }
 

@@ -30,8 +30,9 @@ pub async fn serve(
     match request.method.as_str() {
         "initialize" => {
             brought_up_to_date(call, caller).await?;
-            let result = initialized(door, caller, request.params);
-            Ok(match session::open(caller, door, request.params).await? {
+            let session = session::open(caller, door, request.params).await?;
+            let result = initialized(door, caller, request.params, session.is_some());
+            Ok(match session {
                 Some(session) => Served::Opened(result, session),
                 None => Served::Result(result),
             })
@@ -66,11 +67,12 @@ fn text(params: Option<&RawValue>, name: &str) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn initialized(door: Door<'_>, caller: &Caller, params: Option<&RawValue>) -> String {
+fn initialized(door: Door<'_>, caller: &Caller, params: Option<&RawValue>, listens: bool) -> String {
     let version = negotiated(text(params, "protocolVersion").as_deref());
     let tasks = if version == "2025-11-25" { legacy_tasks::CAPABILITY } else { "" };
     let declared = super::passing::declared(door, caller, true);
-    let capabilities = format!(r#""capabilities":{{"tools":{{}},"logging":{{}}{declared}{tasks}}}"#);
+    let changes = if listens { r#""listChanged":true"# } else { "" };
+    let capabilities = format!(r#""capabilities":{{"tools":{{{changes}}},"logging":{{}}{declared}{tasks}}}"#);
     let version = format!(r#""protocolVersion":"{version}""#);
     let server = concat!(r#""serverInfo":{"name":"narthex","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     let instructions = tools::instructions(door, caller);

@@ -111,7 +111,10 @@ async fn operated(call: &Call, caller: &mut Caller, door: Door<'_>) -> Result<An
     let Some(session) = session::of(call, caller, door).await? else { return Err(only_post()) };
     match (call.method(), call.request.header("last-event-id")) {
         ("DELETE", _) => Ok(session::end(&session).await?),
-        (_, Some(left_at)) => Ok(session::resume(call, caller, session, left_at).await?),
+        (_, Some(left_at)) if !left_at.trim().starts_with(listening::BY_GET) => {
+            Ok(session::resume(call, caller, session, left_at).await?)
+        }
+        _ if call.accepts_stream() => listening::get(call, caller, door, session).await,
         _ => Err(only_post()),
     }
 }

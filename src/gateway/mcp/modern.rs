@@ -28,10 +28,10 @@ pub async fn serve(
             let answers = if tasks::may_be_given(caller, envelope) { Answers::Task } else { Answers::Stream };
             calls::call_tool(call, caller, door, request, Client::Modern(envelope), answers).await
         }
+        "subscriptions/listen" => listening::subscribe(call, caller, door, request, envelope).await,
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
             tasks::serve(call, caller, request, envelope).await.map(Served::Result)
         }
-        "subscriptions/listen" => listening::serve(call, caller, door, request, envelope).await,
         other => match passing::method(other, false) {
             Some(method) => {
                 let client = (era::capabilities(request.params), false);

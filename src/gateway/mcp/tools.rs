@@ -1,11 +1,11 @@
 //! `tools/list`, and which capability a tool's name stands for.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
+use crate::core::canonical::digest;
 use crate::core::capability::Capability;
 use crate::core::cursor;
 use crate::core::json::Object;
@@ -62,27 +62,6 @@ pub fn find<'s>(snapshot: &'s Snapshot, door: Door<'_>, name: &str) -> Option<To
     })
 }
 
-/// A mark of what this principal is listed: another one when that has changed.
-pub fn mark(principal: &Principal, snapshot: &Snapshot, door: Door<'_>) -> u64 {
-    let mut mark = 0_u64;
-    let services = snapshot.services.iter().map(Entry::service);
-    let open = |service: &&Service| !service.draining && door.0.is_none_or(|id| id == service.id);
-    for service in services.filter(open) {
-        for (name, capability) in latest(service) {
-            if !principal.may_call(service, capability) {
-                continue;
-            }
-            let mut hasher = DefaultHasher::new();
-            let Capability { description, input_schema, output_schema, tool, .. } = capability;
-            let texts = [input_schema, output_schema, tool].map(|raw| raw.as_deref().map(RawValue::get));
-            (&service.id, name, description, texts).hash(&mut hasher);
-            // Whatever order they are in.
-            mark = mark.wrapping_add(hasher.finish());
-        }
-    }
-    mark
-}
-
 /// What a client may tell its model of the tools here.
 pub fn instructions(door: Door<'_>, caller: &Caller) -> String {
     let description =
@@ -114,11 +93,11 @@ pub async fn list(
     let asked = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("cursor"));
     // A cursor belongs to whoever may see what comes before and after it.
     let principal = &caller.principal;
-    let digest = format!("tools {} {} {} {legacy}", principal.tenant, principal.principal, door.0.unwrap_or_default());
+    let bound = format!("tools {} {} {} {legacy}", principal.tenant, principal.principal, door.0.unwrap_or_default());
     let after = match asked {
         Some(text) => {
             let text: String = serde_json::from_str(text.get()).map_err(|_| wrong())?;
-            Some(cursor::read(&caller.snapshot.cursor_key, &text, &digest).ok_or_else(wrong)?)
+            Some(cursor::read(&caller.snapshot.cursor_key, &text, &bound).ok_or_else(wrong)?)
         }
         None => None,
     };
@@ -126,9 +105,26 @@ pub async fn list(
     let (tools, last) = page(caller, door, after, legacy);
     let tools = format!(r#""tools":[{tools}]"#);
     let next = last.map_or_else(String::new, |last| {
-        format!(r#""nextCursor":"{}""#, cursor::write(&caller.snapshot.cursor_key, &last, &digest))
+        format!(r#""nextCursor":"{}""#, cursor::write(&caller.snapshot.cursor_key, &last, &bound))
     });
     Ok(result(legacy, &[&tools, &next, &private_for_a_while(legacy)]))
+}
+
+/// A digest of all tools that a principal sees here.
+pub fn seen(snapshot: &Snapshot, principal: &Principal, door: Door<'_>) -> String {
+    let mut services: Vec<&Service> = snapshot.services.iter().map(Entry::service).collect();
+    services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let mut all = String::new();
+    for service in services {
+        if service.draining || door.0.is_some_and(|id| id != service.id) {
+            continue;
+        }
+        let shown = latest(service).into_iter().filter(|(_, capability)| principal.may_call(service, capability));
+        for tool in shown.filter_map(|(name, capability)| listed(&named(door, &service.id, name), capability, false)) {
+            all.push_str(&tool);
+        }
+    }
+    digest(&all)
 }
 
 /// The tools after this one, as far as a page goes, and the last of them where more follow.

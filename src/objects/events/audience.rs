@@ -396,7 +396,9 @@ impl Audience {
             let is_known = viewer.principal.starts_with("key:");
             is_known
                 && standing(&viewer.tenant, &viewer.principal, snapshot).is_none_or(|principal| {
-                    let may_look = principal.may("events:read") || bound_to.is_some() && principal.may("contexts:read");
+                    let may_look = viewer.looks_itself
+                        || principal.may("events:read")
+                        || bound_to.is_some() && principal.may("contexts:read");
                     !may_look || viewer.sees_all && !principal.sees_all_contexts()
                 })
         });

@@ -27,6 +27,13 @@ pub struct Viewer {
     /// By which role it has a permission that it needs; not those that it has in another way too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<(String, String)>,
+    /// It is not shown events: it is told when to look again at what it may.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub looks_itself: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Viewer {

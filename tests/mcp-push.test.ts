@@ -1,0 +1,125 @@
+// What MCP clients are told without asking: changed tools and tasks, by subscriptions/listen and by the GET of a session.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
+import { type Service, startService } from "./support/service.ts";
+import { next, streamed } from "./support/sse.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway();
+  service = await startService(obedient);
+  await register(gateway, "words", serviceAt(service.url, [{ name: "slow", timeout_seconds: 20 }]));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+const capabilities = "io.modelcontextprotocol/clientCapabilities";
+const subscription = "io.modelcontextprotocol/subscriptionId";
+const tasks = { [capabilities]: { extensions: { "io.modelcontextprotocol/tasks": {} } } };
+
+async function listen(notifications: object, options: { key?: string; path?: string } = {}) {
+  const { key, path = "/mcp" } = options;
+  const body = message("subscriptions/listen", { notifications, _meta: { ...claim, ...tasks } });
+  const response = await gateway.open("POST", path, { key, body, headers: modernHeaders("subscriptions/listen") });
+  const events = streamed(response);
+  const { message: first } = await next(events);
+  assert.equal(first.method, "notifications/subscriptions/acknowledged");
+  assert.equal(first.params._meta[subscription], body.id);
+  return { id: body.id, agreed: first.params.notifications, events };
+}
+
+async function offer(id: string, ...capabilities: object[]) {
+  const known = (await gateway.request("GET", `/v1/services/${id}`)).status === 200;
+  const headers: Record<string, string> = known ? { "if-match": "*" } : {};
+  const answer = await gateway.request("PUT", `/v1/services/${id}`, { body: serviceAt(service.url, capabilities), headers });
+  assert.equal(answer.status, known ? 200 : 201, answer.text);
+}
+
+test("a_subscription_is_acknowledged_as_far_as_it_can_be_had", async () => {
+  const all = { toolsListChanged: true, promptsListChanged: true, resourceSubscriptions: ["file:///a"], taskIds: ["ctx_nothing"] };
+  const { agreed, events } = await listen(all);
+  assert.deepEqual(agreed, { toolsListChanged: true });
+  await events.return(undefined);
+  errorOf(await askModern(gateway, "subscriptions/listen", {}), 200, -32602);
+  const bare = await askModern(gateway, "subscriptions/listen", { notifications: { taskIds: ["ctx_1"] } });
+  assert.deepEqual(errorOf(bare, 400, -32021).data.requiredCapabilities, tasks[capabilities]);
+  assert.equal(resultOf(await askModern(gateway, "server/discover")).capabilities.tools.listChanged, true);
+});
+
+test("who_subscribes_is_told_when_the_tools_it_sees_have_changed_and_only_then", async () => {
+  const key = (await makeKey(gateway, "bare", ["contexts:create:seen.one"])).secret;
+  const one = await listen({ toolsListChanged: true }, { key });
+  const all = await listen({ toolsListChanged: true });
+  const elsewhere = await listen({ toolsListChanged: true }, { path: "/mcp/words" });
+  // Seen by one of them, then by all at /mcp.
+  await offer("other", { name: "two" });
+  const told = (await next(all.events)).message;
+  assert.deepEqual([told.method, told.params._meta[subscription]], ["notifications/tools/list_changed", all.id]);
+  await offer("seen", { name: "one" });
+  assert.equal((await next(one.events)).message.method, "notifications/tools/list_changed");
+  await offer("words", { name: "slow", timeout_seconds: 20, description: "Takes its time." });
+  const own = (await next(elsewhere.events)).message;
+  assert.equal(own.params._meta[subscription], elsewhere.id);
+  for (const { events } of [one, all, elsewhere]) await events.return(undefined);
+});
+
+test("a_task_is_told_of_as_it_moves", async () => {
+  const params = { name: "words__slow", arguments: { ms: 5_000 } };
+  const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: tasks }));
+  const { id, agreed, events } = await listen({ taskIds: [taskId] });
+  assert.deepEqual(agreed, { taskIds: [taskId] });
+  let task;
+  do {
+    const { method, params } = (await next(events)).message;
+    assert.deepEqual([method, params.taskId, params._meta[subscription]], ["notifications/tasks", taskId, id]);
+    task = params;
+  } while (task.status === "working");
+  assert.equal(task.status, "completed");
+  assert.deepEqual(task.result.structuredContent, { ms: 5_000 });
+  await events.return(undefined);
+  // What has ended already is told at once.
+  const late = await listen({ taskIds: [taskId] });
+  assert.equal((await next(late.events)).message.params.status, "completed");
+  await late.events.return(undefined);
+});
+
+test("a_subscription_ends_well_when_its_credentials_do", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  const listening = await listen({ toolsListChanged: true }, { key: secret });
+  assert.equal((await gateway.request("DELETE", `/v1/keys/${id}`)).status, 204);
+  const { message } = await next(listening.events);
+  assert.deepEqual(message, { jsonrpc: "2.0", id: listening.id, result: { resultType: "complete", _meta: { [subscription]: listening.id } } });
+  assert.equal((await listening.events.next()).done, true);
+});
+
+test("a_legacy_session_is_told_by_its_get_stream", async () => {
+  const params = { protocolVersion: "2025-11-25", capabilities: { roots: {} }, clientInfo: { name: "t", version: "1" } };
+  const opened = await askLegacy(gateway, "initialize", params);
+  assert.equal(resultOf(opened).capabilities.tools.listChanged, true);
+  const headers = { accept: "text/event-stream", "mcp-session-id": opened.headers.get("mcp-session-id")! };
+  const get = async (more: Record<string, string> = {}) => streamed(await gateway.open("GET", "/mcp", { headers: { ...headers, ...more } }));
+  const first = await get();
+  await offer("third", { name: "two" });
+  const told = await next(first);
+  assert.equal(told.message.method, "notifications/tools/list_changed");
+  assert.ok(told.id);
+  // Another takes its place: each message goes to one stream.
+  const second = await get();
+  await offer("third", { name: "two" }, { name: "three" });
+  assert.equal((await next(second)).message.method, "notifications/tools/list_changed");
+  assert.equal((await first.next()).done, true);
+  await second.return(undefined);
+  // What came meanwhile is told on coming back.
+  await offer("third", { name: "four" });
+  const back = await get({ "last-event-id": told.id! });
+  assert.equal((await next(back)).message.method, "notifications/tools/list_changed");
+  await back.return(undefined);
+  assert.equal((await gateway.request("GET", "/mcp", { headers: { ...headers, accept: "application/json" } })).status, 405);
+});
