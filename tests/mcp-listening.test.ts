@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
+import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
 import { json, type Service, startService } from "./support/service.ts";
 import { next, streamed } from "./support/sse.ts";
 
@@ -115,21 +115,43 @@ test("tasks_of_others_and_without_the_extension_are_not_told", async () => {
   assert.deepEqual(errorOf(answer, 400, -32021).data.requiredCapabilities, able["io.modelcontextprotocol/clientCapabilities"]);
 });
 
-test("at_the_door_of_a_modern_server_its_own_changes_are_told", async () => {
+for (const era of ["modern", "legacy"] as const) {
+  const path = `/mcp/${era}`;
   const uri = "test://watched-resource";
-  const wanted = { resourceSubscriptions: [uri], promptsListChanged: true };
-  const listening = await listen(wanted, { path: "/mcp/modern" });
-  assert.deepEqual(listening.told, { promptsListChanged: true, resourceSubscriptions: [uri] });
-  upstream.resourceUpdated("test://another");
-  upstream.resourceUpdated(uri);
-  const { method, params } = await listening.next();
-  assert.deepEqual([method, params.uri], ["notifications/resources/updated", uri]);
-  listening.close();
-  // A legacy server is not listened to, which is said.
-  const none = await listen(wanted, { path: "/mcp/legacy" });
-  assert.deepEqual(none.told, {});
-  none.close();
-});
+  const server = () => (era === "modern" ? upstream : legacy);
+
+  test(`a_modern_client_is_told_what_a_${era}_server_tells`, async () => {
+    const wanted = { resourceSubscriptions: [uri], promptsListChanged: true };
+    const listening = await listen(wanted, { path });
+    assert.deepEqual(listening.told, { promptsListChanged: true, resourceSubscriptions: [uri] });
+    server().resourceUpdated("test://another");
+    server().resourceUpdated(uri);
+    const { method, params } = await listening.next();
+    assert.deepEqual([method, params.uri], ["notifications/resources/updated", uri]);
+    listening.close();
+  });
+
+  test(`a_legacy_client_that_subscribes_is_told_what_a_${era}_server_tells`, async () => {
+    const params = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "test", version: "1" } };
+    const begun = await askLegacy(gateway, "initialize", params, { path });
+    assert.equal(resultOf(begun).capabilities.resources.subscribe, true);
+    const headers = { "mcp-session-id": begun.headers.get("mcp-session-id")!, "mcp-protocol-version": "2025-11-25" };
+    const leaving = new AbortController();
+    const response = await gateway.open("GET", path, { headers: { ...headers, accept: "text/event-stream" }, signal: leaving.signal });
+    assert.equal(response.status, 200);
+    resultOf(await askLegacy(gateway, "resources/subscribe", { uri }, { path, headers }));
+    // It is taken up a moment later.
+    const again = setInterval(() => server().resourceUpdated(uri), 300);
+    const events = streamed(response);
+    const { message } = await next(events);
+    clearInterval(again);
+    assert.deepEqual([message.method, message.params.uri, message.id], ["notifications/resources/updated", uri, undefined]);
+    resultOf(await askLegacy(gateway, "resources/unsubscribe", { uri }, { path, headers }));
+    leaving.abort();
+    errorOf(await askLegacy(gateway, "resources/subscribe", {}, { path, headers }), 200, -32602);
+    errorOf(await askLegacy(gateway, "resources/subscribe", { uri }, { path }), 200, -32601);
+  });
+}
 
 test("a_subscription_ends_in_good_order_when_its_key_is_revoked", async () => {
   const { id, secret: key } = await makeKey(gateway, "caller");

@@ -25,7 +25,7 @@ const subscription = "io.modelcontextprotocol/subscriptionId";
 const tasks = { [capabilities]: { extensions: { "io.modelcontextprotocol/tasks": {} } } };
 
 async function listen(notifications: object, options: { key?: string; path?: string } = {}) {
-  const { key, path = "/mcp" } = options;
+  const { key = gateway.adminKey, path = "/mcp" } = options;
   const body = message("subscriptions/listen", { notifications, _meta: { ...claim, ...tasks } });
   const response = await gateway.open("POST", path, { key, body, headers: modernHeaders("subscriptions/listen") });
   const events = streamed(response);
@@ -35,7 +35,7 @@ async function listen(notifications: object, options: { key?: string; path?: str
   return { id: body.id, agreed: first.params.notifications, events };
 }
 
-async function offer(id: string, ...capabilities: object[]) {
+async function offer(id: string, ...capabilities: Record<string, unknown>[]) {
   const known = (await gateway.request("GET", `/v1/services/${id}`)).status === 200;
   const headers: Record<string, string> = known ? { "if-match": "*" } : {};
   const answer = await gateway.request("PUT", `/v1/services/${id}`, { body: serviceAt(service.url, capabilities), headers });

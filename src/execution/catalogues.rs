@@ -1,7 +1,7 @@
 //! Keeping the tools of MCP servers in step: a Worker reads them, the registry decides what that changes.
 //!
-//! They are read when the service is registered, when somebody asks for it, by the cron, and after a call on whose stream
-//! the server said that they have changed.
+//! They are read when the service is registered, when somebody asks for it, by the cron, and when the server says that they
+//! have changed while somebody listens at its door.
 
 use futures_util::StreamExt;
 use futures_util::stream;

@@ -20,15 +20,13 @@ pub struct Passed {
     pub list: Option<&'static str>,
     /// How long a modern client may keep the result when its server says nothing, in milliseconds.
     ttl_ms: Option<u64>,
-    /// It is of the legacy era alone.
-    pub legacy: bool,
 }
 
 const fn passed(name: &'static str, declared: &'static str, kind: &'static str) -> Passed {
-    Passed { name, declared, kind, list: None, ttl_ms: None, legacy: false }
+    Passed { name, declared, kind, list: None, ttl_ms: None }
 }
 
-const METHODS: [Passed; 8] = [
+const METHODS: [Passed; 6] = [
     Passed { list: Some("prompts"), ttl_ms: Some(TTL_MS), ..passed("prompts/list", "prompts", "prompts") },
     passed("prompts/get", "prompts", "prompts"),
     Passed { list: Some("resources"), ttl_ms: Some(TTL_MS), ..passed("resources/list", "resources", "resources") },
@@ -39,14 +37,12 @@ const METHODS: [Passed; 8] = [
     },
     // What it says may have changed a moment later.
     Passed { ttl_ms: Some(0), ..passed("resources/read", "resources", "resources") },
-    Passed { legacy: true, ..passed("resources/subscribe", "resources", "resources") },
-    Passed { legacy: true, ..passed("resources/unsubscribe", "resources", "resources") },
     passed("completion/complete", "completions", "prompts"),
 ];
 
-/// The method of this name, if the era has it.
-pub fn method(name: &str, legacy: bool) -> Option<Passed> {
-    METHODS.into_iter().find(|known| known.name == name && (legacy || !known.legacy))
+/// The method of this name, if it is passed on.
+pub fn method(name: &str) -> Option<Passed> {
+    METHODS.into_iter().find(|known| known.name == name)
 }
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
@@ -186,14 +182,13 @@ mod tests {
     }
 
     fn passed_on(name: &str, value: &Value, legacy: bool) -> Option<Value> {
-        result(method(name, true).unwrap(), &raw_of(value), legacy).map(|text| serde_json::from_str(&text).unwrap())
+        result(method(name).unwrap(), &raw_of(value), legacy).map(|text| serde_json::from_str(&text).unwrap())
     }
 
     #[test]
-    fn each_era_has_its_methods() {
-        assert!(method("prompts/list", false).is_some() && method("resources/subscribe", true).is_some());
-        assert_eq!(method("resources/subscribe", false), None);
-        assert_eq!(method("tools/list", true), None);
+    fn tools_are_not_passed_on() {
+        assert!(method("prompts/list").is_some());
+        assert_eq!(method("tools/list"), None);
     }
 
     #[test]

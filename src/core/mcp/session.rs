@@ -7,7 +7,7 @@
 //! * a stream's numbers only grow, and what is kept of it is bounded;
 //! * a question is answered once all of its requests are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,6 +25,8 @@ const MOST_CALLS: usize = 32;
 /// What is kept of one call's stream.
 const MOST_EVENTS: usize = 100;
 const MOST_BYTES: usize = 512 * 1024;
+/// Resources a session watches.
+const MOST_WATCHED: usize = 50;
 
 /// Who opened it, and what it can.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Session {
     /// Streams by GET so far: the last is the one that is told.
     #[serde(default)]
     listening: u64,
+    /// Resources that are watched, by their URIs.
+    #[serde(default)]
+    watched: BTreeSet<String>,
 }
 
 /// What of a call does not change.
@@ -143,7 +148,15 @@ pub fn read_event_id(text: &str) -> Option<(u64, Option<u64>)> {
 
 impl Session {
     pub fn open(opener: Opener, now: Timestamp) -> Self {
-        Self { opener, level: None, used_at: now, calls: BTreeMap::new(), last_call: 0, listening: 0 }
+        Self {
+            opener,
+            level: None,
+            used_at: now,
+            calls: BTreeMap::new(),
+            last_call: 0,
+            listening: 0,
+            watched: BTreeSet::new(),
+        }
     }
 
     /// When it ends, unless it is used.
@@ -244,6 +257,23 @@ impl Session {
 
     pub fn listens(&self, number: u64) -> bool {
         self.listening == number
+    }
+
+    /// A resource is watched from now on. False when there are too many.
+    pub fn watch(&mut self, uri: String) -> bool {
+        let room = self.watched.len() < MOST_WATCHED || self.watched.contains(&uri);
+        if room {
+            self.watched.insert(uri);
+        }
+        room
+    }
+
+    pub fn unwatch(&mut self, uri: &str) {
+        self.watched.remove(uri);
+    }
+
+    pub fn watched(&self) -> Vec<String> {
+        self.watched.iter().cloned().collect()
     }
 }
 

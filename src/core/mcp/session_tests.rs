@@ -140,3 +140,13 @@ proptest! {
         read_event_id(&id);
     }
 }
+
+#[test]
+fn so_many_resources_are_watched_and_no_more() {
+    let mut session = session();
+    assert!((0..50).all(|number| session.watch(number.to_string())));
+    assert!(!session.watch("one more".into()) && session.watch("7".into()));
+    session.unwatch("7");
+    assert!(session.watch("one more".into()));
+    assert_eq!(session.watched().len(), 50);
+}

@@ -63,17 +63,19 @@ impl Wanted {
 
     /// What a server behind the gateway has to tell; nothing where nothing of that is wanted.
     pub fn of_a_server(&self) -> Option<Self> {
-        let theirs = Self { tools_list_changed: false, task_ids: Vec::new(), ..self.clone() };
+        let theirs = Self { task_ids: Vec::new(), ..self.clone() };
         (theirs != Self::default()).then_some(theirs)
     }
 
     /// Whether a server's notification is one that is wanted. `uri`: what it is about.
     pub fn takes(&self, method: &str, uri: Option<&str>) -> bool {
         match method {
+            "notifications/tools/list_changed" => self.tools_list_changed,
             "notifications/prompts/list_changed" => self.prompts_list_changed,
             "notifications/resources/list_changed" => self.resources_list_changed,
             // A server may say that something below what is watched has changed.
-            "notifications/resources/updated" => !self.resource_subscriptions.is_empty() && uri.is_some(),
+            "notifications/resources/updated" => uri
+                .is_some_and(|uri| self.resource_subscriptions.iter().any(|watched| uri.starts_with(watched.as_str()))),
             _ => false,
         }
     }
@@ -128,7 +130,7 @@ mod tests {
         let expected = json!({"toolsListChanged": true, "taskIds": ["a", "b"], "resourceSubscriptions": ["file:///x"]});
         assert_eq!(told["params"]["notifications"], expected);
         assert!(wanted.of_a_server().is_some());
-        assert_eq!(read(&json!({"toolsListChanged": true, "taskIds": ["a"]})).unwrap().of_a_server(), None);
+        assert_eq!(read(&json!({"taskIds": ["a"]})).unwrap().of_a_server(), None);
     }
 
     #[test]
@@ -147,6 +149,8 @@ mod tests {
         let wanted = read(&json!({"promptsListChanged": true, "resourceSubscriptions": ["a:b"]})).unwrap();
         assert!(wanted.takes("notifications/prompts/list_changed", None));
         assert!(wanted.takes("notifications/resources/updated", Some("a:b")));
+        assert!(wanted.takes("notifications/resources/updated", Some("a:b/c")));
+        assert!(!wanted.takes("notifications/resources/updated", Some("a:c")));
         assert!(!wanted.takes("notifications/resources/list_changed", None));
         assert!(!wanted.takes("notifications/tools/list_changed", None));
         assert!(!wanted.takes("notifications/message", None));

@@ -16,6 +16,8 @@ use super::legacy_tasks;
 use super::session::{self, Session};
 use super::{Door, Served, brought_up_to_date, calls, tools};
 
+/// The longest URI that is watched, in bytes.
+const MOST_URI_BYTES: usize = 2048;
 /// The severities of RFC 5424, as `logging/setLevel` names them.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
@@ -53,7 +55,17 @@ pub async fn serve(
         "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
             legacy_tasks::serve(call, caller, request, session, answers).await
         }
-        other => match passing::method(other, true) {
+        "resources/subscribe" | "resources/unsubscribe" => {
+            let uri = text(request.params, "uri").filter(|uri| uri.len() <= MOST_URI_BYTES);
+            let uri = uri.ok_or_else(|| Error::Params("uri must be a string".into()))?;
+            brought_up_to_date(call, caller).await?;
+            let unknown = || Error::Method { name: request.method.clone(), legacy: true };
+            let session = session.filter(|_| super::passing::has_resources(door, caller)).ok_or_else(unknown)?;
+            caller.principal.require(&super::passing::permission(door.0.unwrap_or_default(), "resources"))?;
+            session.watch(uri, request.method == "resources/subscribe").await?;
+            Ok(Served::Result("{}".into()))
+        }
+        other => match passing::method(other) {
             Some(method) => {
                 super::passing::serve(call, caller, door, request, method, (None, true)).await.map(Served::Result)
             }

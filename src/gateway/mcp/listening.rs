@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 
+use futures_util::StreamExt;
 use futures_util::future::{Either, select};
+use futures_util::stream::{self, LocalBoxStream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,14 +18,15 @@ use crate::auth::{Principal, standing};
 use crate::core::filter::Filter;
 use crate::core::id::ContextId;
 use crate::core::json::Object;
-use crate::core::mcp::era::Envelope;
+use crate::core::mcp::era::{self, Envelope};
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
 use crate::core::mcp::reply::{self, SILENCE};
+use crate::core::mcp::subscription::{Wanted, acknowledged, closed, notification};
 use crate::core::mcp::task::{Task, extension};
 use crate::core::problem::Problem;
 use crate::core::time::Timestamp;
-use crate::execution::ask_decided;
+use crate::execution::{ask_decided, catalogues};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
@@ -35,16 +38,17 @@ use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::{contexts, events};
 use super::channel::stream_headers;
+use super::server::Server;
 use super::session::Session;
 use super::tasks::{refused, ttl_ms};
 use super::{Door, Served, brought_up_to_date, tools};
 
+/// What a session watches is looked at so often, in milliseconds.
+const WATCH_MS: u64 = 3_000;
 /// A silent stream says so after this time, in milliseconds.
 const SILENT_MS: u64 = 15_000;
 /// What no event tells of (a role that grants more or less) is looked at so often, in milliseconds.
 const LOOK_MS: u64 = 60_000;
-/// Tasks one subscription may be for.
-const MOST_TASKS: usize = 50;
 /// What changes tools.
 const REGISTRY: [&str; 4] = ["service.registered", "service.updated", "service.deregistered", "service.tool_changed"];
 const CONTEXTS: &str = "context.*";
@@ -69,33 +73,25 @@ struct Listening {
     tasks: Vec<ContextId>,
     ttl_ms: u64,
     looked_at: Timestamp,
+    /// The MCP server behind the door, where there is one.
+    server: Option<Server>,
 }
 
 /// What is asked for, as far as it can be had.
-struct Wanted {
-    tools: bool,
-    tasks: Vec<ContextId>,
-}
-
-async fn wanted(call: &Call, caller: &mut Caller, request: &Request<'_>, envelope: &Envelope) -> Result<Wanted, Error> {
-    let wrong = |detail: &str| Error::Params(detail.into());
-    let notifications = request.params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("notifications"));
-    let notifications = notifications.ok_or_else(|| wrong("notifications must be an object"))?;
-    let mut asked = Object::new(notifications.get(), "#").map_err(|_| wrong("notifications must be an object"))?;
-    let tools = asked.boolean("toolsListChanged").unwrap_or(false);
-    let ids = match asked.has("taskIds") {
-        true => {
-            asked.strings("taskIds", MOST_TASKS, 64).ok_or_else(|| wrong("taskIds must be up to 50 ids of tasks"))?
-        }
-        false => Vec::new(),
-    };
-    if !ids.is_empty() && !envelope.able.tasks {
+async fn wanted(
+    call: &Call,
+    caller: &mut Caller,
+    request: &Request<'_>,
+    envelope: &Envelope,
+) -> Result<(Wanted, Vec<ContextId>), Error> {
+    let mut wanted = Wanted::read(request.params)?;
+    if !wanted.task_ids.is_empty() && !envelope.able.tasks {
         return Err(Error::Capability { required: extension() });
     }
     let mut tasks = Vec::new();
     if caller.principal.may("contexts:read") {
-        for id in ids {
-            match contexts::visible(call, caller, &id, |id| Ask::Get { id }).await.map_err(refused) {
+        for id in &wanted.task_ids {
+            match contexts::visible(call, caller, id, |id| Ask::Get { id }).await.map_err(refused) {
                 Ok((id, _)) => tasks.push(id),
                 // What is not there is not agreed on.
                 Err(Error::Params(_)) => {}
@@ -103,7 +99,8 @@ async fn wanted(call: &Call, caller: &mut Caller, request: &Request<'_>, envelop
             }
         }
     }
-    Ok(Wanted { tools, tasks })
+    wanted.task_ids = tasks.iter().map(ToString::to_string).collect();
+    Ok((wanted, tasks))
 }
 
 /// `subscriptions/listen`.
@@ -114,21 +111,22 @@ pub async fn subscribe(
     request: &Request<'_>,
     envelope: &Envelope,
 ) -> Result<Served, Error> {
-    let wanted = wanted(call, caller, request, envelope).await?;
-    let (socket, listening) =
-        Listening::open(call, caller, door, Kind::Subscription(request.id.to_owned()), &wanted, None).await?;
-    let mut agreed = Vec::new();
-    if wanted.tools {
-        agreed.push(r#""toolsListChanged":true"#.to_string());
+    let (mut wanted, tasks) = wanted(call, caller, request, envelope).await?;
+    if !call.accepts_stream() {
+        return Err(Error::Invalid("this is answered by a stream: accept text/event-stream".into()));
     }
-    if !wanted.tasks.is_empty() {
-        let ids: Vec<String> = wanted.tasks.iter().map(|id| format!(r#""{id}""#)).collect();
-        agreed.push(format!(r#""taskIds":[{}]"#, ids.join(",")));
-    }
+    let form = Kind::Subscription(request.id.to_owned());
+    let (hub, mut listening) =
+        Listening::open(call, caller, door, form, wanted.tools_list_changed, tasks, None).await?;
+    listening.server = Server::at(call, caller, door, era::capabilities(request.params)).await;
+    let theirs = match &mut listening.server {
+        Some(server) => server.hear(&wanted).await,
+        None => Wanted::default(),
+    };
+    wanted = Wanted { tools_list_changed: wanted.tools_list_changed, task_ids: wanted.task_ids, ..theirs };
     let (response, stream) = Stream::open(200, &stream_headers());
-    let agreed = format!(r#""notifications":{{{}}}"#, agreed.join(","));
-    stream.write(&listening.written("notifications/subscriptions/acknowledged", &agreed, None));
-    call.keep_running(listening.run(socket, stream));
+    stream.write(&reply::event(&acknowledged(request.id, &wanted)));
+    call.keep_running(listening.run(hub, stream));
     Ok(Served::Stream(Answer::made(200, response)))
 }
 
@@ -139,11 +137,12 @@ pub async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, session: Sess
     let SessionReply::Listening { number } = session.ask(SessionAsk::Listen).await? else {
         return Err(Problem::not_found("session").into());
     };
-    let wanted = Wanted { tools: true, tasks: Vec::new() };
-    let (socket, listening) = Listening::open(call, caller, door, Kind::Get(session, number), &wanted, after).await?;
+    let form = Kind::Get(session, number);
+    let (hub, mut listening) = Listening::open(call, caller, door, form, true, Vec::new(), after).await?;
+    listening.server = Server::at(call, caller, door, None).await;
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(SILENCE);
-    call.keep_running(listening.run(socket, stream));
+    call.keep_running(listening.run(hub, stream));
     Ok(Answer::made(200, response))
 }
 
@@ -154,17 +153,31 @@ struct Heard {
     subject: String,
 }
 
+/// What comes next.
+enum Next {
+    /// Events, as server-sent events.
+    Hub(String),
+    /// A notification of the server behind the door; nothing when it says no more.
+    Server(Option<(String, String)>),
+    Silence,
+    /// The hub has ended it.
+    Over,
+    /// Nobody reads any more.
+    Gone,
+}
+
 impl Listening {
     async fn open(
         call: &Call,
         caller: &mut Caller,
         door: Door<'_>,
         form: Kind,
-        wanted: &Wanted,
+        of_tools: bool,
+        tasks: Vec<ContextId>,
         after: Option<u64>,
-    ) -> Result<(Held, Self), Error> {
-        let mut types: Vec<String> = REGISTRY.iter().filter(|_| wanted.tools).map(|name| (*name).into()).collect();
-        if !wanted.tasks.is_empty() {
+    ) -> Result<(LocalBoxStream<'static, String>, Self), Error> {
+        let mut types: Vec<String> = REGISTRY.iter().filter(|_| of_tools).map(|name| (*name).into()).collect();
+        if !tasks.is_empty() {
             types.push(CONTEXTS.into());
         }
         if types.is_empty() {
@@ -185,38 +198,67 @@ impl Listening {
             door: door.0.map(Into::into),
             form,
             // Who resumes may have seen something else.
-            tools: wanted.tools.then(|| if resumes { String::new() } else { seen() }),
-            tasks: wanted.tasks.clone(),
+            tools: of_tools.then(|| if resumes { String::new() } else { seen() }),
+            tasks,
             ttl_ms: ttl_ms(call),
             looked_at: clock::now(),
+            server: None,
         };
-        Ok((socket, listening))
+        Ok((heard(socket), listening))
     }
 
-    async fn run(mut self, socket: Held, mut stream: Stream) {
+    async fn run(mut self, mut hub: LocalBoxStream<'static, String>, mut stream: Stream) {
         for id in self.tasks.clone() {
             self.tell_task(&stream, &id, true).await;
         }
+        let (mut said_at, by_get) = (clock::now(), matches!(self.form, Kind::Get(..)));
         loop {
-            let text = match select(pin!(socket.next(SILENT_MS)), &mut stream).await {
-                Either::Right(_) => return,
-                Either::Left((Ok(Some(text)), _)) => text,
-                Either::Left((Ok(None), _)) => break,
-                Either::Left((Err(_), _)) => {
-                    stream.write(SILENCE);
-                    String::new()
+            let watches = by_get && self.server.is_some();
+            let goes_on = match self.next(&mut hub, &mut stream, if watches { WATCH_MS } else { SILENT_MS }).await {
+                Next::Gone => return,
+                Next::Over => false,
+                Next::Hub(frames) => self.take_in(&stream, &frames).await,
+                Next::Server(Some((method, params))) => {
+                    self.pass_on(&stream, &method, &params).await;
+                    true
+                }
+                Next::Server(None) => {
+                    // A session listens to it again, with what is looked at next.
+                    self.server.as_mut().filter(|_| by_get).map(Server::deaf).is_some()
+                }
+                Next::Silence => {
+                    if clock::now().since(said_at) >= SILENT_MS {
+                        said_at = clock::now();
+                        stream.write(SILENCE);
+                    }
+                    self.take_in(&stream, "").await && (!watches || self.watch().await)
                 }
             };
-            socket.ping();
-            if !self.take_in(&stream, &text).await {
+            if !goes_on {
                 break;
             }
         }
         if let Kind::Subscription(id) = &self.form {
-            let meta = format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
-            stream.write(&reply::event(&reply::response(id, &format!(r#"{{"resultType":"complete",{meta}}}"#))));
+            stream.write(&reply::event(&closed(id)));
         }
         stream.close();
+    }
+
+    async fn next(&mut self, hub: &mut LocalBoxStream<'static, String>, stream: &mut Stream, ms: u64) -> Next {
+        let theirs = async {
+            match &mut self.server {
+                Some(server) => server.news.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (theirs, pause) = (pin!(theirs), pin!(clock::pause(ms)));
+        match select(select(hub.next(), theirs), select(pause, stream)).await {
+            Either::Left((Either::Left((Some(frames), _)), _)) => Next::Hub(frames),
+            Either::Left((Either::Left((None, _)), _)) => Next::Over,
+            Either::Left((Either::Right((said, _)), _)) => Next::Server(said),
+            Either::Right((Either::Left(_), _)) => Next::Silence,
+            Either::Right((Either::Right(_), _)) => Next::Gone,
+        }
     }
 
     /// Tells what has come of events. False when this stream is over.
@@ -268,7 +310,7 @@ impl Listening {
         }
         if let Kind::Get(session, number) = &self.form {
             let still = session.ask(SessionAsk::Listens { number: *number }).await;
-            if !matches!(still, Ok(SessionReply::Done)) {
+            if !matches!(still, Ok(SessionReply::Listens { .. })) {
                 return Ok(None);
             }
         }
@@ -277,6 +319,50 @@ impl Listening {
         let changed = *before != seen;
         *before = seen;
         Ok(Some(changed))
+    }
+
+    /// Listens for what is watched by now. False when this stream is over.
+    async fn watch(&mut self) -> bool {
+        let (Kind::Get(session, number), Some(server)) = (&self.form, &mut self.server) else { return true };
+        match session.ask(SessionAsk::Listens { number: *number }).await {
+            Ok(SessionReply::Listens { watched }) => {
+                let wanted = Wanted {
+                    tools_list_changed: true,
+                    prompts_list_changed: true,
+                    resources_list_changed: true,
+                    resource_subscriptions: watched,
+                    task_ids: Vec::new(),
+                };
+                if server.wanted != wanted {
+                    server.hear(&wanted).await;
+                }
+                true
+            }
+            Ok(_) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// What the server behind the door says, where it is wanted.
+    async fn pass_on(&mut self, stream: &Stream, method: &str, params: &str) {
+        let uri = Object::new(params, "#").ok().and_then(|mut params| params.string("uri", 1..=2048));
+        let Some(server) = &self.server else { return };
+        if !server.wanted.takes(method, uri.as_deref()) {
+            return;
+        }
+        if method == "notifications/tools/list_changed" {
+            // Whoever looks then is to see them.
+            let entry = self.door.as_deref().and_then(|id| self.snapshot.service(id));
+            if let Some(entry) = entry {
+                let _ = catalogues::renew(&self.principal.tenant, entry).await;
+            }
+            let _ = self.look().await;
+        }
+        let text = match &self.form {
+            Kind::Subscription(id) => notification(id, method, params),
+            Kind::Get(..) => format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#),
+        };
+        stream.write(&reply::event(&text));
     }
 
     async fn tell_task(&mut self, stream: &Stream, id: &ContextId, only_its_end: bool) {
@@ -308,4 +394,21 @@ impl Listening {
             }
         }
     }
+}
+
+/// What the hub tells, as server-sent events.
+fn heard(socket: Held) -> LocalBoxStream<'static, String> {
+    let next = |socket: Held| async move {
+        loop {
+            match socket.next(SILENT_MS).await {
+                Ok(Some(text)) => {
+                    socket.ping();
+                    return Some((text, socket));
+                }
+                Ok(None) => return None,
+                Err(_) => {}
+            }
+        }
+    };
+    stream::unfold(socket, next).boxed_local()
 }

@@ -13,6 +13,7 @@ mod listening;
 mod modern;
 mod passing;
 mod plain;
+mod server;
 mod session;
 mod tasks;
 mod tools;

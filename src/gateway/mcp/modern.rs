@@ -32,7 +32,7 @@ pub async fn serve(
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
             tasks::serve(call, caller, request, envelope).await.map(Served::Result)
         }
-        other => match passing::method(other, false) {
+        other => match passing::method(other) {
             Some(method) => {
                 let client = (era::capabilities(request.params), false);
                 super::passing::serve(call, caller, door, request, method, client).await.map(Served::Result)

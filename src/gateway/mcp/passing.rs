@@ -41,8 +41,13 @@ fn declares(entry: &Entry, name: &str) -> bool {
     entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares(name))
 }
 
+/// Whether the door is of one server, which has resources.
+pub(super) fn has_resources(door: Door<'_>, caller: &Caller) -> bool {
+    door.0.and_then(|id| caller.snapshot.service(id)).is_some_and(|entry| declares(entry, "resources"))
+}
+
 /// What the servers behind a door declare beside tools, as members of an object, each with a comma before it. What they
-/// tell of changes is told to modern clients at a modern server's own door; legacy clients are told of logging anyway.
+/// tell of changes is told at the door of one server; legacy clients are told of logging anyway.
 pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
     let entries = || {
         let all = caller.snapshot.services.iter().filter(|entry| entry.service().transport.upstream().is_some());
@@ -50,8 +55,7 @@ pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
     };
     let member = |name: &&str| {
         let entry = entries().find(|entry| declares(entry, name))?;
-        let catalogue =
-            entry.service().catalogue.as_ref().filter(|known| !legacy && door.0.is_some() && known.is_modern());
+        let catalogue = entry.service().catalogue.as_ref().filter(|_| door.0.is_some());
         let value = catalogue.and_then(|known| known.server.declared(name)).unwrap_or_else(|| "{}".into());
         Some(format!(r#","{name}":{value}"#))
     };

@@ -20,10 +20,10 @@ use crate::platform::streams::Stream;
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::contexts;
-use super::Door;
 use super::asking::{self, Asking};
 use super::channel::{Channel, stream_headers};
 use super::following::Following;
+use super::{Door, passing};
 
 pub const HEADER: &str = "mcp-session-id";
 
@@ -47,6 +47,15 @@ impl Session {
 
     pub async fn set_level(&self, level: &str) -> Result<(), Problem> {
         self.ask(Ask::SetLevel { level: level.into() }).await.map(drop)
+    }
+
+    /// A resource is watched from now on, or no more.
+    pub async fn watch(&self, uri: String, on: bool) -> Result<(), Error> {
+        match self.ask(Ask::Watch { uri, on }).await? {
+            Reply::Done => Ok(()),
+            Reply::Full => Err(Error::Params("This session watches as many resources as it may: 50.".into())),
+            _ => Err(ended().into()),
+        }
     }
 
     /// A call that is answered by a stream: what is written there is kept.
@@ -80,11 +89,13 @@ fn bound(caller: &Caller, door: Door<'_>) -> String {
     format!("mcp session {} {} {}", principal.tenant, principal.principal, door.0.unwrap_or_default())
 }
 
-/// Begins a session for a client that can be asked: its id. `params` are those of `initialize`.
+/// Begins a session for a client that can be asked, or can watch resources: its id. `params` are those of `initialize`.
 pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) -> Result<Option<String>, Problem> {
     let mut params = params.and_then(|params| Object::new(params.get(), "#").ok());
     let client = params.as_mut().and_then(|params| params.raw("capabilities"));
-    let Some(client) = client.filter(|client| Able::read(client).is_asked()) else { return Ok(None) };
+    // What it watches has to be remembered, too.
+    let watches = passing::has_resources(door, caller);
+    let Some(client) = client.filter(|client| watches || Able::read(client).is_asked()) else { return Ok(None) };
     let version = params.as_mut().and_then(|params| params.string("protocolVersion", 1..=32));
     let name = name(random::bytes());
     let principal = caller.principal.principal.clone();

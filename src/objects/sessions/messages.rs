@@ -49,9 +49,14 @@ pub enum Ask {
     },
     /// Another stream by GET.
     Listen,
-    /// Whether that stream is still the one that is told.
+    /// Whether that stream is still the one that is told, and what is watched.
     Listens {
         number: u64,
+    },
+    /// A resource is watched, or no more.
+    Watch {
+        uri: String,
+        on: bool,
     },
     End,
 }
@@ -97,4 +102,10 @@ pub enum Reply {
     Listening {
         number: u64,
     },
+    /// It is, and these resources are watched.
+    Listens {
+        watched: Vec<String>,
+    },
+    /// There are as many already as there may be.
+    Full,
 }

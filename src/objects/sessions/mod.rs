@@ -121,8 +121,18 @@ impl Inner {
             },
             Ask::Find { request } => (Reply::Found { context: session.context_of(&request).map(Into::into) }, false),
             Ask::Listen => (Reply::Listening { number: session.listen() }, true),
-            Ask::Listens { number } if session.listens(number) => (Reply::Done, false),
+            Ask::Listens { number } if session.listens(number) => {
+                (Reply::Listens { watched: session.watched() }, false)
+            }
             Ask::Listens { .. } => (Reply::Replaced, false),
+            Ask::Watch { uri, on: true } => match session.watch(uri) {
+                true => (Reply::Done, true),
+                false => (Reply::Full, false),
+            },
+            Ask::Watch { uri, on: false } => {
+                session.unwatch(&uri);
+                (Reply::Done, true)
+            }
             Ask::End => {
                 *known = None;
                 drop(known);

@@ -9,9 +9,9 @@ use crate::platform::calls::{self, Answered, Method, Pieces, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
 
-use super::Peer;
 use super::links::Link;
 use super::tokens;
+use super::{NOTICE_MS, Peer};
 
 /// How long to wait before a stream goes on when the server does not say, and at most, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -89,7 +89,38 @@ impl Exchange {
     }
 }
 
+/// Opens the stream by which a legacy server tells what belongs to no request; with an id, from after that event.
+async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timestamp, deadline: bool) -> Option<Pieces> {
+    let token = tokens::authorization(peer).await.ok()?;
+    let mut headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
+    headers.set("accept", "text/event-stream");
+    if let Some(last) = last {
+        headers.set("last-event-id", last);
+    }
+    let (url, headers, milliseconds) = (&*peer.address, &headers, left(until));
+    let request = Request { method: Method::Get, url, headers, body: None, milliseconds, deadline };
+    match calls::send_streaming(&request).await {
+        Answered::Stream(pieces) => Some(pieces),
+        Answered::Whole(_) => None,
+    }
+}
+
+/// Ends a legacy server's session, in good manners: nobody comes back to it.
+pub async fn end_session(peer: &Peer, link: &Link) {
+    let Ok(token) = tokens::authorization(peer).await else { return };
+    let headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
+    let (url, headers, milliseconds) = (&*peer.address, &headers, NOTICE_MS);
+    calls::send(&Request { method: Method::Delete, url, headers, body: None, milliseconds, deadline: false }).await;
+}
+
 impl Exchange {
+    /// What a legacy server tells in its session.
+    pub async fn listening(peer: &Peer, link: &Link, until: Timestamp) -> Option<Self> {
+        link.session.as_ref()?;
+        let pieces = open_stream(peer, link, None, until, false).await?;
+        Some(Self { pieces: Some(pieces), messages: Messages::new(0) })
+    }
+
     /// Goes on with a legacy server's stream that ended before its response, where it said how; at most until then.
     pub async fn resume(&mut self, peer: &Peer, link: &Link, until: Timestamp, deadline: bool) -> bool {
         let Some((last, retry_ms)) = self.messages.resumption() else { return false };
@@ -97,19 +128,9 @@ impl Exchange {
             return false;
         }
         clock::pause(retry_ms.unwrap_or(RETRY_MS).min(MOST_RETRY_MS).min(left(until))).await;
-        let Ok(token) = tokens::authorization(peer).await else { return false };
-        let mut headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
-        headers.set("accept", "text/event-stream");
-        headers.set("last-event-id", &last);
-        let (url, headers, milliseconds) = (&*peer.address, &headers, left(until));
-        let request = Request { method: Method::Get, url, headers, body: None, milliseconds, deadline };
-        match calls::send_streaming(&request).await {
-            Answered::Stream(pieces) => {
-                self.pieces = Some(pieces);
-                true
-            }
-            Answered::Whole(_) => false,
-        }
+        let Some(pieces) = open_stream(peer, link, Some(&last), until, deadline).await else { return false };
+        self.pieces = Some(pieces);
+        true
     }
 }
 

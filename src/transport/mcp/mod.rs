@@ -4,6 +4,7 @@
 
 mod exchange;
 mod links;
+mod listening;
 mod tokens;
 mod tools;
 
@@ -26,6 +27,7 @@ use crate::platform::tasks;
 
 use exchange::{Exchange, Sent, send};
 pub use links::Link;
+pub use listening::listen;
 pub use tools::{call_tool, list_tools};
 
 /// How long a server may take to hear that nobody waits any more, in milliseconds.
@@ -79,6 +81,8 @@ struct Pending {
     link: Rc<Link>,
     id: u64,
     over: bool,
+    /// The session is this one's alone, and ends with it.
+    alone: bool,
 }
 
 /// A request that was sent, and what comes of it.
@@ -105,7 +109,7 @@ impl Conversation {
             }
             came = self.exchange.next().await;
         }
-        self.pending.over = !matches!(came, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
+        self.pending.over |= !matches!(came, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
         came
     }
 
@@ -132,6 +136,10 @@ impl Conversation {
 
 impl Drop for Pending {
     fn drop(&mut self) {
+        if self.alone {
+            let (peer, link) = (self.peer.clone(), self.link.clone());
+            tasks::spawn(async move { exchange::end_session(&peer, &link).await });
+        }
         if self.over || self.link.spoken.is_modern() {
             return;
         }
@@ -181,7 +189,7 @@ pub async fn ask(
         } else {
             links::set_level(peer, &link, asked.log_level, until).await;
         }
-        let mut pending = Pending { peer: peer.clone(), link: link.clone(), id, over: false };
+        let mut pending = Pending { peer: peer.clone(), link: link.clone(), id, over: false, alone: false };
         let sent = send(peer, &headers, &body, id, exchange::left(until), deadline).await;
         // What was not answered in time goes on there.
         pending.over = !matches!(sent, Sent::Messages { .. } | Sent::Other { answer: Answer::TimedOut { .. }, .. });

@@ -31,7 +31,7 @@ export type Upstream = {
   cancelled: ReadonlySet<string>;
   /** Says to who listens that its tools have changed. */
   toolsChanged(): void;
-  /** Says to modern clients that watch it that a resource has changed. */
+  /** Says to who watches it that a resource has changed. */
   resourceUpdated(uri: string): void;
   stop(): Promise<void>;
 };
@@ -142,7 +142,10 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
     requests,
     cancelled,
     toolsChanged: stage.toolsChanged,
-    resourceUpdated: (uri) => modern.notify.resourceUpdated(uri),
+    resourceUpdated(uri) {
+      modern.notify.resourceUpdated(uri);
+      for (const { server } of sessions.values()) void server.server.sendResourceUpdated({ uri });
+    },
     async stop() {
       await modern.close();
       for (const { transport } of [...sessions.values()]) await transport.close();

@@ -199,11 +199,6 @@ pub struct Renewed {
 }
 
 impl Catalogue {
-    /// Whether its server speaks the modern revision.
-    pub fn is_modern(&self) -> bool {
-        self.protocol_version.as_deref() == Some(super::super::MODERN)
-    }
-
     pub fn view(&self) -> View<'_> {
         View {
             protocol_version: self.protocol_version.as_deref(),
