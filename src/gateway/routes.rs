@@ -179,8 +179,8 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Callback(token), "POST") => return callbacks::post(call, token).await,
         (Route::OAuth(endpoint), _) => return oauth::serve(call, endpoint).await,
-        (Route::Mcp, _) => return Ok(mcp::serve(call, None).await),
-        (Route::McpService(id), _) => return Ok(mcp::serve(call, Some(id)).await),
+        (Route::Mcp, "GET" | "POST" | "DELETE") => return Ok(mcp::serve(call, None).await),
+        (Route::McpService(id), "GET" | "POST" | "DELETE") => return Ok(mcp::serve(call, Some(id)).await),
         (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }
