@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
+import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
 import { json, type Service, startService } from "./support/service.ts";
@@ -138,6 +139,7 @@ for (const era of ["modern", "legacy"] as const) {
     const headers = { "mcp-session-id": begun.headers.get("mcp-session-id")!, "mcp-protocol-version": "2025-11-25" };
     const leaving = new AbortController();
     const response = await gateway.open("GET", path, { headers: { ...headers, accept: "text/event-stream" }, signal: leaving.signal });
+    Contract.load()?.checkAnswer("GET", path, response.status, response.headers, "");
     assert.equal(response.status, 200);
     resultOf(await askLegacy(gateway, "resources/subscribe", { uri }, { path, headers }));
     // It is taken up a moment later.

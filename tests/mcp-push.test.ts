@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
+import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
 import { type Service, startService } from "./support/service.ts";
@@ -104,7 +105,11 @@ test("a_legacy_session_is_told_by_its_get_stream", async () => {
   const opened = await askLegacy(gateway, "initialize", params);
   assert.equal(resultOf(opened).capabilities.tools.listChanged, true);
   const headers = { accept: "text/event-stream", "mcp-session-id": opened.headers.get("mcp-session-id")! };
-  const get = async (more: Record<string, string> = {}) => streamed(await gateway.open("GET", "/mcp", { headers: { ...headers, ...more } }));
+  const get = async (more: Record<string, string> = {}) => {
+    const response = await gateway.open("GET", "/mcp", { headers: { ...headers, ...more } });
+    Contract.load()?.checkAnswer("GET", "/mcp", response.status, response.headers, "");
+    return streamed(response);
+  };
   const first = await get();
   await offer("third", { name: "two" });
   const told = await next(first);
