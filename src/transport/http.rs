@@ -4,7 +4,6 @@
 //! the service sees its own credentials only.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use url::Url;
 
 use crate::core::address::Address;
@@ -16,24 +15,10 @@ use crate::platform::calls::{self, Method, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
 
-use super::Order;
+use super::{Envelope, Order};
 
 /// How long a service may take to hear that its work was cancelled.
 const CANCEL_MS: u64 = 5_000;
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    context_id: &'a str,
-    capability: &'a str,
-    version: String,
-    parameters: &'a RawValue,
-    attempt: u64,
-    deadline: String,
-    callback_url: &'a str,
-    /// The answer to what the service asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a RawValue>,
-}
 
 /// What every request to a service has.
 fn signed(secrets: &Opened, id: &ContextId, now: Timestamp, body: &str) -> Headers {
@@ -48,17 +33,7 @@ fn signed(secrets: &Opened, id: &ContextId, now: Timestamp, body: &str) -> Heade
 /// Calls the service, for as long as the context has time.
 pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer {
     let admission = &order.work.admission;
-    let envelope = Envelope {
-        context_id: admission.id.as_str(),
-        capability: &admission.capability,
-        version: admission.version.to_string(),
-        parameters: &order.work.parameters,
-        attempt: order.work.attempt,
-        deadline: admission.expires_at.text(),
-        callback_url: &order.callback_url,
-        input: order.work.input.as_deref(),
-    };
-    let Ok(body) = serde_json::to_string(&envelope) else {
+    let Ok(body) = serde_json::to_string(&Envelope::of(order)) else {
         return Answer::Refused;
     };
     let mut headers = signed(secrets, &admission.id, order.now, &body);

@@ -4,8 +4,7 @@
 //! as if it had answered 202: nobody waits anywhere until it reports. It is not signed: whoever reads it has opened the
 //! connection to the gateway's own address and shown a key there.
 
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 
 use crate::core::socket::roster::Delivery;
 use crate::core::time::Timestamp;
@@ -14,7 +13,7 @@ use crate::execution::lanes;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, log};
 
-use super::Order;
+use super::{Envelope, Order};
 
 /// How long an attempt looks for a connection when the one that had room dropped meanwhile, in milliseconds.
 const PATIENCE_MS: u64 = 15_000;
@@ -22,35 +21,10 @@ const PAUSE_MS: u64 = 250;
 /// Times the lane is asked; asked twice it hands over once.
 const TRIES: u32 = 4;
 
-#[derive(Serialize)]
-struct Work<'a> {
-    context_id: &'a str,
-    capability: &'a str,
-    version: String,
-    parameters: &'a RawValue,
-    attempt: u64,
-    deadline: String,
-    callback_url: &'a str,
-    traceparent: String,
-    /// The answer to what the service asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a RawValue>,
-}
-
 /// Hands the work over, to whoever has room for it.
 pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> Answer {
     let admission = &order.work.admission;
-    let work = Work {
-        context_id: admission.id.as_str(),
-        capability: &admission.capability,
-        version: admission.version.to_string(),
-        parameters: &order.work.parameters,
-        attempt: order.work.attempt,
-        deadline: admission.expires_at.text(),
-        callback_url: &order.callback_url,
-        traceparent: order.trace.header(),
-        input: order.work.input.as_deref(),
-    };
+    let work = Envelope { traceparent: Some(order.trace.header()), ..Envelope::of(order) };
     let Ok(work) = to_raw_value(&work) else { return Answer::Refused };
     let delivery = Delivery {
         context: admission.id.clone(),
