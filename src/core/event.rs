@@ -14,6 +14,36 @@ use super::time::Timestamp;
 /// A result larger than this, in bytes, is linked from its event instead of carried.
 pub const MAX_RESULT_BYTES: usize = 16 * 1024;
 
+/// What an event tells of a result.
+#[derive(Debug, Clone, Copy)]
+pub enum Carried<'a> {
+    Nothing,
+    /// The result itself.
+    Whole(&'a RawValue),
+    /// Where it is: it is too large.
+    Linked,
+}
+
+impl<'a> Carried<'a> {
+    /// As [`Carried::from`], where of a result that was kept only a small one is at hand: what completed has a result.
+    pub fn kept(head: &Head, small: Option<&'a RawValue>) -> Self {
+        match small {
+            None if head.status == Status::Completed => Self::Linked,
+            small => small.into(),
+        }
+    }
+}
+
+impl<'a> From<Option<&'a RawValue>> for Carried<'a> {
+    fn from(result: Option<&'a RawValue>) -> Self {
+        match result {
+            None => Self::Nothing,
+            Some(result) if result.get().len() <= MAX_RESULT_BYTES => Self::Whole(result),
+            Some(_) => Self::Linked,
+        }
+    }
+}
+
 /// What one subject went through, in order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Bundle {
@@ -129,16 +159,15 @@ fn status_type(status: Status) -> &'static str {
     }
 }
 
-fn step_item(head: &Head, step: &Step, result: Option<&RawValue>) -> Item {
+fn step_item(head: &Head, step: &Step, result: Carried<'_>) -> Item {
     let asked = head.input_request.as_ref().filter(|_| step.status == Status::InputRequired);
     let what = if let Some(request) = asked {
         What::Asked { request: request.clone() }
     } else if step.status.is_final() {
-        let small = result.filter(|raw| raw.get().len() <= MAX_RESULT_BYTES);
         What::Ended {
             status: step.status,
-            result: small.map(RawValue::to_owned),
-            linked: result.is_some() && small.is_none(),
+            result: if let Carried::Whole(result) = result { Some(result.to_owned()) } else { None },
+            linked: matches!(result, Carried::Linked),
             error: head.error.clone(),
             execution_time_ms: head.execution_time_ms(),
             attempts: head.attempts.len() as u64,
@@ -162,7 +191,7 @@ pub fn last_number(head: &Head) -> u64 {
 }
 
 /// Tells of every step and attempt of a context whose number is beyond `known`, in order.
-pub fn bundle(head: &Head, result: Option<&RawValue>, known: u64) -> Bundle {
+pub fn bundle(head: &Head, result: Carried<'_>, known: u64) -> Bundle {
     let after = numbers(head).filter(|n| *n <= known).max();
     let mut items: Vec<Item> = head
         .history

@@ -51,7 +51,7 @@ fn every_step_and_attempt_is_told_once_and_in_order() {
     let mut head = head();
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
     number(&mut head, &mut counter);
-    let first = bundle(&head, None, 0);
+    let first = bundle(&head, Carried::Nothing, 0);
     assert_eq!(types(&first), ["context.created", "context.validated", "context.queued", "context.executing"]);
     assert_eq!(first.after, None);
 
@@ -66,11 +66,11 @@ fn every_step_and_attempt_is_told_once_and_in_order() {
     head.report(report, Timestamp(1_011), 0).unwrap();
     number(&mut head, &mut counter);
     let result = RawValue::from_string("{\"a\":1}".into()).unwrap();
-    let second = bundle(&head, Some(&result), 14);
+    let second = bundle(&head, Some(&*result).into(), 14);
     assert_eq!(types(&second), ["context.attempt", "context.completed"]);
     assert_eq!(second.after, Some(14));
-    assert_eq!(bundle(&head, Some(&result), 0).items.len(), 6);
-    assert!(bundle(&head, Some(&result), 16).items.is_empty());
+    assert_eq!(bundle(&head, Some(&*result).into(), 0).items.len(), 6);
+    assert!(bundle(&head, Some(&*result).into(), 16).items.is_empty());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_retry_is_told_after_the_attempt_that_caused_it() {
         next += 1;
         next
     });
-    let told = types(&bundle(&head, None, 3));
+    let told = types(&bundle(&head, Carried::Nothing, 3));
     assert_eq!(told, ["context.executing", "context.attempt", "context.queued", "context.executing"]);
 }
 
@@ -97,7 +97,7 @@ fn an_event_is_a_cloud_event() {
         next += 1;
         next
     });
-    let bundle = bundle(&head, None, 0);
+    let bundle = bundle(&head, Carried::Nothing, 0);
     let text = cloud_event("default", "eu00", &bundle, &bundle.items[1], Some(1), 42);
     let event: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (name, value) in [
@@ -136,7 +136,7 @@ fn a_large_result_is_linked() {
         next
     });
     let large = RawValue::from_string(format!("\"{}\"", "x".repeat(MAX_RESULT_BYTES))).unwrap();
-    let bundle = bundle(&head, Some(&large), 0);
+    let bundle = bundle(&head, Some(&*large).into(), 0);
     let text = cloud_event("default", "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
     assert!(text.len() < 2_000 && text.contains("result_url"));
 }

@@ -12,6 +12,7 @@
 mod background;
 mod due;
 mod outbox;
+pub mod pieces;
 mod shelf;
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +21,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use super::context::{Admission, Background, Cancelled, ContextError, Head, Refused, Report, Verdict};
-use super::event::{self, last_number};
+use super::event::{self, Carried, last_number};
 use super::id::ContextId;
 use super::idempotency::{Claim, WINDOW_MS};
 use super::lifecycle::Status;
@@ -179,9 +180,9 @@ impl<S: Shelf> Ledger<S> {
 
     fn recover(&mut self) -> Result<(), Broken> {
         let mut untold: Vec<(Head, Option<Box<RawValue>>, bool)> = Vec::new();
-        for (head, result) in self.shelf.untold()? {
+        for (head, small) in self.shelf.untold()? {
             self.ended.insert(head.id().clone());
-            untold.push((head, result, true));
+            untold.push((head, small, true));
         }
         for head in self.shelf.live_heads()? {
             if !self.ended.contains(head.id()) {
@@ -191,8 +192,8 @@ impl<S: Shelf> Ledger<S> {
         // Each item on its own, in the order of the numbers: the hub takes them only so.
         let mut bundles: Vec<event::Bundle> = Vec::new();
         untold.sort_by_key(|(head, ..)| last_number(head));
-        for (head, result, has_ended) in &untold {
-            let whole = event::bundle(head, result.as_deref(), 0);
+        for (head, small, has_ended) in &untold {
+            let whole = event::bundle(head, Carried::kept(head, small.as_deref()), 0);
             let mut after = None;
             for item in &whole.items {
                 bundles.push(event::Bundle { items: vec![item.clone()], after, ..whole.clone() });
@@ -540,7 +541,7 @@ impl<S: Shelf> Ledger<S> {
     }
 
     fn tell(&mut self, head: &Head, result: Option<&RawValue>, known: u64) -> Result<(), Broken> {
-        self.outbox.push(&event::bundle(head, result, known))?;
+        self.outbox.push(&event::bundle(head, result.into(), known))?;
         self.effects.tells = true;
         Ok(())
     }

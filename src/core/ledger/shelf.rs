@@ -43,10 +43,11 @@ pub struct Ready {
     pub service: String,
 }
 
-/// A context that has ended, with its result.
+/// A context that has ended, with its result if its event carries that.
 pub type Ended = (Head, Option<Box<RawValue>>);
 
-/// Each write is atomic: after a crash all of it is there, or nothing.
+/// Each write is atomic: after a crash all of it is there, or nothing. How a result lies in rows is the matter of
+/// [`super::pieces`].
 pub trait Shelf {
     /// Puts a new context among the live, with the key it comes under. False when the id's key is taken.
     fn insert(&self, head: &Head, parameters: &RawValue, claim: Option<(&Claim, Timestamp)>) -> Result<bool, Broken>;
@@ -61,7 +62,8 @@ pub trait Shelf {
     fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Broken>;
     fn live(&self, id: &ContextId) -> Result<Option<Whole>, Broken>;
     fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken>;
-    /// What has ended and is still among the live.
+    /// What has ended and is still among the live; of results only those of at most
+    /// `event::MAX_RESULT_BYTES`.
     fn untold(&self) -> Result<Vec<Ended>, Broken>;
     fn live_heads(&self) -> Result<Vec<Head>, Broken>;
     /// Everything live, soonest first.
@@ -76,7 +78,8 @@ pub trait Shelf {
 
     /// When the oldest context that has ended was created.
     fn oldest_done(&self) -> Result<Option<Timestamp>, Broken>;
-    /// Deletes at most so many of those that have ended and were created before; gives how many.
+    /// Deletes at most so many of those that have ended and were created before, with all their pieces; gives how
+    /// many.
     fn forget_done(&self, before: Timestamp, most: u64) -> Result<u64, Broken>;
 
     /// The bound up to which event numbers may have been given.

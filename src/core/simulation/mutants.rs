@@ -15,6 +15,8 @@ pub enum Mutant {
     UnsafeIsRepeated,
     /// After a restart events are numbered from the beginning.
     NumbersBeginAnew,
+    /// The last piece of a result is not written down.
+    PiecesAreLost,
     /// The alarm is not in the same write as what it is for.
     AlarmIsLostInACrash,
     /// Who ought to wait is given a permit.
@@ -28,6 +30,7 @@ impl World {
         for store in &self.stores {
             match self.mutant {
                 Some(Mutant::KeysAreForgotten) => store.shelf.forget_claims_at_once(),
+                Some(Mutant::PiecesAreLost) => store.shelf.lose_pieces(),
                 Some(Mutant::NumbersBeginAnew) => store.shelf.forget_numbers(),
                 _ => {}
             }

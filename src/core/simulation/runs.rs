@@ -106,6 +106,11 @@ fn a_core_that_numbers_events_anew_is_caught() {
 }
 
 #[test]
+fn a_shelf_that_loses_a_piece_of_a_result_is_caught() {
+    is_caught(Mutant::PiecesAreLost);
+}
+
+#[test]
 fn a_lane_that_gives_a_permit_too_many_is_caught() {
     is_caught(Mutant::OnePermitTooMany);
 }

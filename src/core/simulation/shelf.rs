@@ -11,11 +11,16 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::core::context::Head;
+use crate::core::event::MAX_RESULT_BYTES;
 use crate::core::id::{ContextId, row_key, ulid};
 use crate::core::idempotency::Claim;
+use crate::core::ledger::pieces::{Layout, joined};
 use crate::core::ledger::{Broken, Due, Ended, Ready, Shelf, Whole};
 use crate::core::lifecycle::{Priority, Status};
 use crate::core::time::Timestamp;
+
+/// What a row takes of a result, so that most of them lie in pieces here.
+const ROW_BYTES: usize = 7;
 
 #[derive(Debug)]
 pub struct Live {
@@ -42,6 +47,8 @@ pub struct Done {
 pub struct Disk {
     pub live: BTreeMap<u64, Rc<Live>>,
     pub done: BTreeMap<u64, Rc<Done>>,
+    /// Results that do not fit beside their contexts, by the same keys.
+    pub pieces: BTreeMap<u64, Rc<[String]>>,
     pub claims: BTreeMap<String, (ContextId, String, Timestamp)>,
     pub reserved: u64,
     pub alarm: Option<Timestamp>,
@@ -59,6 +66,7 @@ struct Inner {
     fails: Option<u32>,
     forgets_claims: bool,
     forgets_numbers: bool,
+    loses_pieces: bool,
 }
 
 impl Memory {
@@ -104,6 +112,18 @@ impl Memory {
     /// A broken shelf, for the simulation to find: what was reserved is not written down.
     pub fn forget_numbers(&self) {
         self.0.borrow_mut().forgets_numbers = true;
+    }
+
+    /// A broken shelf, for the simulation to find: the last piece of a result is not written down.
+    pub fn lose_pieces(&self) {
+        self.0.borrow_mut().loses_pieces = true;
+    }
+
+    fn keep_pieces(disk: &mut Disk, key: u64, pieces: &[&str], loses: bool) {
+        let kept = pieces.len() - usize::from(loses);
+        if !pieces.is_empty() {
+            disk.pieces.insert(key, pieces.iter().take(kept).map(|piece| piece.to_string()).collect());
+        }
     }
 
     fn write<T>(&self, id: Option<&ContextId>, write: impl FnOnce(&mut Disk) -> T) -> Result<T, Broken> {
@@ -181,28 +201,34 @@ impl Shelf for Memory {
 
     fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Broken> {
         let text = serde_json::to_string(head)?;
+        let Layout { beside, pieces } = Layout::of(result, ROW_BYTES);
+        let loses = self.0.borrow().loses_pieces;
         self.write(Some(head.id()), |disk| {
             let key = key(head.id());
             let Some(row) = disk.live.get(&key).filter(|row| row.id == *head.id()) else { return Ok(()) };
             let (id, parameters) = (row.id.clone(), row.parameters.clone());
-            let done = Done { id, head: text, parameters, result: result.map(|raw| raw.get().into()) };
-            match disk.done.insert(key, Rc::new(done)) {
-                None => Ok(()),
-                Some(_) => Err(Broken("UNIQUE constraint failed: done.key".into())),
+            if disk.done.contains_key(&key) {
+                return Err(Broken("UNIQUE constraint failed: done.key".into()));
             }
+            let done = Done { id, head: text, parameters, result: beside.map(Into::into) };
+            disk.done.insert(key, Rc::new(done));
+            Self::keep_pieces(disk, key, &pieces, loses);
+            Ok(())
         })?
     }
 
     fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, Broken> {
         let text = serde_json::to_string(head)?;
+        let Layout { beside, pieces } = Layout::of(result, ROW_BYTES);
+        let loses = self.0.borrow().loses_pieces;
         self.write(Some(head.id()), |disk| {
             let key = key(head.id());
             if disk.done.contains_key(&key) {
                 return false;
             }
-            let result = result.map(|raw| raw.get().into());
-            let done = Done { id: head.id().clone(), head: text, parameters: parameters.get().into(), result };
-            disk.done.insert(key, Rc::new(done));
+            let (parameters, result) = (parameters.get().into(), beside.map(Into::into));
+            disk.done.insert(key, Rc::new(Done { id: head.id().clone(), head: text, parameters, result }));
+            Self::keep_pieces(disk, key, &pieces, loses);
             true
         })
     }
@@ -235,7 +261,9 @@ impl Shelf for Memory {
     fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
         self.look(|disk| {
             let Some(row) = disk.done.get(&key(id)).filter(|row| row.id == *id) else { return Ok(None) };
-            let result = row.result.as_deref().map(raw).transpose()?;
+            let pieces = disk.pieces.get(&key(id)).map(|pieces| pieces.iter().cloned());
+            let whole = pieces.and_then(|pieces| joined(pieces, ROW_BYTES));
+            let result = row.result.as_deref().or(whole.as_deref()).map(raw).transpose()?;
             Ok(Some(Whole { head: parsed(&row.head)?, parameters: raw(&row.parameters)?, result }))
         })
     }
@@ -243,7 +271,8 @@ impl Shelf for Memory {
     fn untold(&self) -> Result<Vec<Ended>, Broken> {
         self.look(|disk| {
             let ended = disk.done.iter().filter(|(key, _)| disk.live.contains_key(key));
-            ended.map(|(_, row)| Ok((parsed(&row.head)?, row.result.as_deref().map(raw).transpose()?))).collect()
+            let small = |row: &Done| row.result.clone().filter(|result| result.len() <= MAX_RESULT_BYTES);
+            ended.map(|(_, row)| Ok((parsed(&row.head)?, small(row).as_deref().map(raw).transpose()?))).collect()
         })
     }
 
@@ -299,6 +328,7 @@ impl Shelf for Memory {
             let old: Vec<u64> = old.take(usize::try_from(most).unwrap_or(usize::MAX)).collect();
             for key in &old {
                 disk.done.remove(key);
+                disk.pieces.remove(key);
             }
             old.len() as u64
         })

@@ -5,17 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::value::RawValue;
+
 use crate::core::context::{Admission, Head, Step};
 use crate::core::id::{ContextId, row_key};
+use crate::core::ledger::Shelf;
 use crate::core::lifecycle::Status;
 use crate::core::time::Timestamp;
 
 use super::gate::Permit;
 use super::messages::{Ask, Work};
-use super::shelf::Live;
+use super::shelf::{Live, Memory};
 use super::store::LEASE_MS;
 use super::worker::State;
-use super::world::World;
+use super::world::{GIVEN, World};
 
 /// Something is done about what is due within this: an offer of a retry is the longest.
 const SOON_MS: u64 = 15_200;
@@ -177,6 +180,19 @@ fn told(head: &Head) -> Vec<u64> {
     numbers
 }
 
+/// Whatever completed has all of its result, and nothing else has any.
+fn check_result(shelf: &Memory, id: &ContextId) -> Result<(), String> {
+    let Some(done) = shelf.done(id).map_err(|broken| format!("{id} cannot be read: {broken}"))? else {
+        return Ok(());
+    };
+    let expected = (done.head.status == Status::Completed).then_some(GIVEN);
+    let result = done.result.as_deref().map(RawValue::get);
+    if result != expected {
+        return Err(format!("{id} is {:?}, and its result is {result:?}", done.head.status));
+    }
+    Ok(())
+}
+
 impl World {
     /// After a turn of a store: everything that was written.
     pub fn observe(&mut self, store: usize) {
@@ -189,7 +205,7 @@ impl World {
                 (None, Some(live)) => self.witness.see(store, &live.head, false),
                 (None, None) => Ok(()),
             });
-            if let Err(violation) = seen {
+            if let Err(violation) = seen.and_then(|()| check_result(&shelf, &id)) {
                 self.violate(violation);
             }
         }
@@ -295,6 +311,11 @@ impl World {
             }
         }
         for (store, kept) in self.stores.iter().enumerate() {
+            let stray = kept.shelf.look(|disk| disk.pieces.keys().any(|key| !disk.done.contains_key(key)));
+            if stray {
+                self.violate(format!("store {store} has pieces of nothing"));
+                break;
+            }
             let left = kept.shelf.look(|disk| disk.live.len());
             if left > 0 && self.tally.disk == 0 {
                 let text = format!("store {store} has {left} contexts it is not through with");

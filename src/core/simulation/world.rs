@@ -84,9 +84,12 @@ pub fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.into()).unwrap()
 }
 
+/// What a service gives: more than a row of these shelves takes, and with characters of every length.
+pub const GIVEN: &str = r#""a résult: 1 € to the 🌊""#;
+
 /// What travels beside an outcome.
 pub fn result(outcome: &Outcome) -> Option<Box<RawValue>> {
-    matches!(outcome, Outcome::Succeeded).then(|| raw("1"))
+    matches!(outcome, Outcome::Succeeded).then(|| raw(GIVEN))
 }
 
 impl World {

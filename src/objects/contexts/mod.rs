@@ -6,6 +6,7 @@
 
 mod answers;
 pub mod messages;
+mod pieces;
 mod tables;
 mod telling;
 pub mod view;

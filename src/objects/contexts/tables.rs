@@ -6,12 +6,16 @@
 //! by an integer made from the id, which sorts by time; a text key would either be an index (a row more) or a
 //! table without row ids (whose rows spill to further pages beyond a kilobyte). Integers beyond 2^53 are bound
 //! as text. Two ids may share a key, so what is found is compared with the id asked for.
+//!
+//! A result that is too large for its row of `done` lies in `pieces`, a row each (see `pieces.rs`).
 
 use serde_json::value::RawValue;
 
 use crate::core::context::Head;
+use crate::core::event::MAX_RESULT_BYTES;
 use crate::core::id::{ContextId, row_key, ulid};
 use crate::core::idempotency::Claim;
+use crate::core::ledger::pieces::{Layout, ROW_BYTES};
 use crate::core::ledger::{Broken, Due, Ended, Ready, Shelf, Whole};
 use crate::core::lifecycle::Status;
 use crate::core::time::Timestamp;
@@ -21,13 +25,14 @@ use crate::platform::sql::{Row, Sql, Value};
 
 use super::messages::Query;
 
-const CREATE: [&str; 4] = [
+const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, priority INTEGER NOT NULL, due INTEGER NOT NULL, \
      expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS done (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL, result TEXT) \
      STRICT",
+    super::pieces::CREATE,
     "CREATE TABLE IF NOT EXISTS claims (scope TEXT PRIMARY KEY, id TEXT NOT NULL, fingerprint TEXT NOT NULL, \
      until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -45,7 +50,7 @@ const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER
 
 /// `live` and `done`, and what belongs to them.
 #[derive(Clone)]
-pub struct Tables(Sql);
+pub struct Tables(pub(super) Sql);
 
 fn head(row: &Row, at: u32) -> Result<Head, Broken> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
@@ -179,17 +184,16 @@ impl Shelf for Tables {
     fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Broken> {
         let text = serde_json::to_string(head)?;
         let key = head.id().row_key();
-        Ok(self.0.run(
-            FINISH,
-            &[
-                (&key).into(),
-                head.id().as_str().into(),
-                (&head.admission.service).into(),
-                head.status.as_str().into(),
-                (&text).into(),
-                result.map(RawValue::get).into(),
-            ],
-        )?)
+        let Layout { beside, pieces } = Layout::of(result, ROW_BYTES);
+        let values: [Value<'_>; 6] = [
+            (&key).into(),
+            head.id().as_str().into(),
+            (&head.admission.service).into(),
+            head.status.as_str().into(),
+            (&text).into(),
+            beside.into(),
+        ];
+        Ok(self.with_pieces(head.id(), &pieces, || self.0.run(FINISH, &values))?)
     }
 
     /// Keeps a context that was never live; false when its key is taken.
@@ -197,21 +201,20 @@ impl Shelf for Tables {
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
         let key = admission.id.row_key();
-        let rows = self.0.rows(
-            INSERT_DONE,
-            &[
-                (&key).into(),
-                admission.id.as_str().into(),
-                (&admission.owner).into(),
-                (&admission.capability).into(),
-                (&admission.service).into(),
-                head.status.as_str().into(),
-                (&text).into(),
-                parameters.get().into(),
-                result.map(RawValue::get).into(),
-            ],
-        )?;
-        Ok(!rows.is_empty())
+        let Layout { beside, pieces } = Layout::of(result, ROW_BYTES);
+        let values: [Value<'_>; 9] = [
+            (&key).into(),
+            admission.id.as_str().into(),
+            (&admission.owner).into(),
+            (&admission.capability).into(),
+            (&admission.service).into(),
+            head.status.as_str().into(),
+            (&text).into(),
+            parameters.get().into(),
+            beside.into(),
+        ];
+        let insert = || self.0.rows(INSERT_DONE, &values).map(|rows| !rows.is_empty());
+        Ok(self.with_pieces(head.id(), &pieces, insert)?)
     }
 
     fn clean(&self, ids: &[ContextId]) -> Result<(), Broken> {
@@ -237,12 +240,20 @@ impl Shelf for Tables {
     fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
         let row =
             self.find("SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
-        row.map(whole).transpose()
+        let Some(mut found) = row.map(whole).transpose()? else { return Ok(None) };
+        if found.result.is_none() && found.head.status == Status::Completed {
+            found.result = self.joined(id)?;
+        }
+        Ok(Some(found))
     }
 
     /// What has ended and whose last event may still have to be told.
     fn untold(&self) -> Result<Vec<Ended>, Broken> {
-        let rows = self.0.rows("SELECT done.head, done.result FROM live JOIN done ON live.key = done.key", &[])?;
+        let rows = self.0.rows(
+            "SELECT done.head, CASE WHEN length(CAST(done.result AS BLOB)) <= CAST(? AS INTEGER) THEN done.result END \
+             FROM live JOIN done ON live.key = done.key",
+            &[(MAX_RESULT_BYTES as u64).into()],
+        )?;
         rows.iter().map(|row| Ok((head(row, 0)?, raw(row, 1)?))).collect()
     }
 
@@ -297,12 +308,19 @@ impl Shelf for Tables {
     }
 
     fn forget_done(&self, before: Timestamp, most: u64) -> Result<u64, Broken> {
+        let before = self.within_reach(&first_key(before).to_string())?;
+        let values: [Value<'_>; 2] = [(&before).into(), most.into()];
         // Keys sort by the time of creation. One whose end is still to be told stays until it has been.
-        let rows = self.0.rows(
-            "DELETE FROM done WHERE key IN (SELECT key FROM done WHERE key < CAST(?1 AS INTEGER) \
-             AND NOT EXISTS (SELECT 1 FROM live WHERE live.key = done.key) ORDER BY key LIMIT CAST(?2 AS INTEGER)) RETURNING 1",
-            &[(&first_key(before).to_string()).into(), most.into()],
-        )?;
+        let rows = self.0.transaction(|| {
+            let rows = self.0.rows(
+                "DELETE FROM done WHERE key IN (SELECT key FROM done WHERE key < CAST(?1 AS INTEGER) \
+                 AND NOT EXISTS (SELECT 1 FROM live WHERE live.key = done.key) ORDER BY key LIMIT CAST(?2 AS INTEGER)) \
+                 RETURNING 1",
+                &values,
+            )?;
+            self.forget_stray(&before)?;
+            Ok(rows)
+        })?;
         Ok(rows.len() as u64)
     }
 
