@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::context::{Attempt, AttemptOutcome, ContextError, Head, Step};
 use super::lifecycle::Status;
+use super::one_line::one_line;
 use super::time::Timestamp;
 
 /// A result larger than this, in bytes, is linked from its event instead of carried.
@@ -258,7 +259,7 @@ pub fn sequence_text(sequence: u64) -> String {
 
 /// An event as Server-Sent Events carry it; its id is where a client resumes.
 pub fn frame(event: &str, sequence: u64) -> String {
-    format!("id: {}\ndata: {event}\n\n", sequence_text(sequence))
+    format!("id: {}\ndata: {}\n\n", sequence_text(sequence), one_line(event))
 }
 
 #[derive(Serialize)]

@@ -36,6 +36,7 @@ pub mod mac;
 pub mod mcp;
 pub mod measured;
 pub mod oauth;
+pub mod one_line;
 pub mod openai;
 pub mod pace;
 pub mod permission;
@@ -60,10 +61,12 @@ pub mod tenant;
 pub mod time;
 pub mod trace;
 pub mod transport;
+pub mod tree;
 pub mod upstream;
 pub mod usage;
 pub mod webhook;
 pub mod window;
+pub mod written;
 
 #[cfg(test)]
 mod simulation;

@@ -12,13 +12,16 @@ use super::context::{ContextError, Outcome};
 use super::json::{Fault, MAX_DEPTH, Object, check};
 use super::lifecycle::ErrorCode;
 use super::schema::Schema;
+use super::tree::{MAX_TREE_BYTES, tree_bytes};
 
 /// How soon a service may promise to report on work it does in the background, in seconds.
 pub const LEASE_SECONDS: RangeInclusive<u64> = 5..=86_400;
 /// The largest request for input, in bytes.
 pub const MAX_INPUT_REQUEST_BYTES: usize = 16 * 1024;
 /// The largest answer that is kept, in bytes.
-pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+pub const MAX_ANSWER_BYTES: usize = 10 * 1024 * 1024;
+/// The largest answer of which nothing is kept, and the largest message beside an answer, in bytes.
+pub const MAX_ASIDE_BYTES: usize = 1024 * 1024;
 
 /// What came back, before anybody looked into it.
 #[derive(Debug, Clone)]
@@ -276,6 +279,11 @@ fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema
 pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
     let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
+        if tree_bytes(result.get()) > MAX_TREE_BYTES {
+            return invalid(
+                "The service's result has too many parts to be checked against the capability's output schema.",
+            );
+        }
         let faults: Vec<Fault> = match serde_json::from_str(result.get()) {
             Ok(value) => {
                 let faults = schema.validate(&value).err().unwrap_or_default();

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use wasm_bindgen::JsValue;
 
+use crate::core::one_line::one_line;
 use crate::platform::http::Headers;
 use crate::platform::streams::Stream;
 
@@ -23,15 +24,13 @@ impl Live {
         (response, Self { stream, queued: Cell::new(0) })
     }
 
-    /// An event with its data, which may have any number of lines.
+    /// An event with its data, JSON.
     pub fn tell(&self, event: &str, data: &str) {
-        let mut text = format!("event: {event}\n");
-        for line in data.lines() {
-            text.push_str("data: ");
-            text.push_str(line);
-            text.push('\n');
+        let data = one_line(data);
+        let mut text = String::with_capacity(event.len() + data.len() + 16);
+        for part in ["event: ", event, "\ndata: ", &data, "\n\n"] {
+            text.push_str(part);
         }
-        text.push('\n');
         self.queued.set(self.stream.write(&text));
     }
 

@@ -368,8 +368,10 @@ async fn commit(
 ) -> Result<Option<u64>, Failure> {
     let before = clock::now();
     let Attempted { report, result } = attempted;
-    let commit = Ask::Commit { id: id.clone(), report, result: result.clone(), stays_ms };
-    let reply = ask_stubbornly(tenant, id, commit).await?;
+    let commit = Ask::Commit { id: id.clone(), report, result, stays_ms };
+    // The result is not copied: it may be large, and many may be under way.
+    let (reply, commit) = store::ask_and_keep(tenant, id, commit).await?;
+    let result = if let Ask::Commit { result, .. } = commit { result } else { None };
     timings.commit += clock::now().since(before);
     match reply {
         Reply::Committed { retry_ms: Some(ms), .. } => return Ok(Some(ms)),

@@ -57,11 +57,16 @@ pub async fn ask_decided(
 
 /// Asks until there is a reply: for what must not be lost, and changes nothing when it comes twice.
 pub async fn ask_stubbornly(tenant: &str, id: &ContextId, ask: Ask) -> Result<Reply, Failure> {
+    ask_and_keep(tenant, id, ask).await.map(|(reply, _)| reply)
+}
+
+/// As [`ask_stubbornly`], for who needs what was sent afterwards too.
+pub async fn ask_and_keep(tenant: &str, id: &ContextId, ask: Ask) -> Result<(Reply, Ask), Failure> {
     let message = Message { revision: 0, ask };
     let mut tries = 0;
     loop {
         match send(tenant, id, &message).await {
-            Ok(reply) => return Ok(reply),
+            Ok(reply) => return Ok((reply, message.ask)),
             Err(failure) if tries == TRIES => return Err(failure),
             Err(_) => {
                 tries += 1;

@@ -125,7 +125,12 @@ impl Call {
 
     /// The whole JSON body, checked.
     pub async fn json_body(&self) -> Result<Vec<u8>, Problem> {
-        let body = self.json_bytes().await?;
+        self.json_body_within(MAX_BODY_BYTES).await
+    }
+
+    /// As [`Call::json_body`], of at most so many bytes.
+    pub async fn json_body_within(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
+        let body = self.json_bytes(most_bytes).await?;
         json::check(&body, MAX_DEPTH).map_err(|invalid| Problem {
             errors: vec![invalid.fault()],
             ..Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}."))
@@ -134,17 +139,17 @@ impl Call {
     }
 
     /// The whole body, of which its sender says that it is JSON.
-    pub async fn json_bytes(&self) -> Result<Vec<u8>, Problem> {
+    pub async fn json_bytes(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
         let content_type = self.request.header("content-type").unwrap_or_default();
         let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if !(media == "application/json" || media.starts_with("application/") && media.ends_with("+json")) {
             return Err(Problem::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
                 .with_header("Accept", "application/json"));
         }
-        let body = self.request.body(MAX_BODY_BYTES, self.settings.body_timeout_ms).await;
+        let body = self.request.body(most_bytes, self.settings.body_timeout_ms).await;
         body.map_err(|unread| match unread {
             Unread::TooLarge => {
-                Problem::new(Code::PayloadTooLarge, format!("The body may have at most {MAX_BODY_BYTES} bytes."))
+                Problem::new(Code::PayloadTooLarge, format!("The body may have at most {most_bytes} bytes."))
             }
             Unread::TooSlow => {
                 let seconds = self.settings.body_timeout_ms as f64 / 1000.0;

@@ -13,7 +13,7 @@ use crate::core::id::ContextId;
 use crate::core::json::Fault;
 use crate::core::lifecycle::ErrorCode;
 use crate::core::problem::{Code, Problem};
-use crate::core::upstream::{self, Answer as Upstream};
+use crate::core::upstream::{self, Answer as Upstream, MAX_ANSWER_BYTES};
 use crate::execution::{ask, ask_decided, lanes};
 use crate::objects::contexts::messages::{Ask, Found, Reply, Say};
 use crate::objects::registry::snapshot::{self, Snapshot};
@@ -32,7 +32,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     }
     let snapshot = snapshot::any(tenant).await.map_err(internal)?;
     let (id, lease) = snapshot.callback_key.read(tenant, token).ok_or_else(unknown)?;
-    let body = call.json_body().await?;
+    let body = call.json_body_within(MAX_ANSWER_BYTES).await?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
     let said = callback::read(text).map_err(Problem::invalid)?;
     let mut connected = None;

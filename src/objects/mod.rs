@@ -17,12 +17,13 @@ pub mod sessions;
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
+use crate::core::written::written;
 use crate::platform::Failure;
 
 /// A reply on its way out of an object.
 fn reply<R: Serialize>(reply: Result<R, Failure>) -> Result<JsValue, JsValue> {
     reply
-        .and_then(|reply| Ok(serde_json::to_string(&reply)?))
+        .and_then(|reply| Ok(written(&reply)?))
         .map(|text| JsValue::from_str(&text))
         .map_err(|failure| js_sys::Error::new(&failure.0).into())
 }

@@ -7,7 +7,7 @@ use super::Failure;
 use super::http::Headers;
 use super::tasks::Awaited;
 use crate::core::address::Address;
-use crate::core::upstream::{Answer, MAX_ANSWER_BYTES};
+use crate::core::upstream::Answer;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -100,6 +100,8 @@ pub struct Request<'a> {
     pub url: &'a Address,
     pub headers: &'a Headers,
     pub body: Option<&'a str>,
+    /// The largest answer that is read, in bytes; a stream is not bounded by it.
+    pub most_bytes: usize,
     /// How long its answer is waited for.
     pub milliseconds: u64,
     /// Whether that is all the time the context has.
@@ -157,8 +159,8 @@ pub async fn send_in_session(request: &Request<'_>) -> (Answered, Option<String>
 }
 
 async fn begin(request: &Request<'_>, streams: bool) -> (Answered, Option<String>) {
-    let Request { method, url, headers, body, milliseconds, deadline } = *request;
-    let limit = MAX_ANSWER_BYTES as f64;
+    let Request { method, url, headers, body, most_bytes, milliseconds, deadline } = *request;
+    let limit = most_bytes as f64;
     let until = js_sys::Date::now() + milliseconds as f64;
     let begun = |token| {
         call_service(token, url.binding(), method.as_str(), url.as_str(), headers.as_str(), body, limit, streams);

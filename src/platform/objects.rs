@@ -6,6 +6,7 @@ use wasm_bindgen::prelude::*;
 
 use super::Failure;
 use super::tasks::{self, Awaited};
+use crate::core::written::written;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -43,9 +44,12 @@ pub async fn send<M: Serialize, R: DeserializeOwned>(
     message: &M,
     patience_ms: u64,
 ) -> Result<R, Failure> {
-    let text = serde_json::to_string(message)?;
+    let text = written(message)?;
     let began = |token| ask(token, tasks::family(), kind as u32, name, hint, &text);
-    let reply = Awaited::within(patience_ms as f64, began).await.map_err(|error| match error.is_undefined() {
+    let asked = Awaited::within(patience_ms as f64, began);
+    // The platform has it now, and it may be large.
+    drop(text);
+    let reply = asked.await.map_err(|error| match error.is_undefined() {
         true => Failure(format!("no reply from {name} within {patience_ms} ms")),
         false => error.into(),
     })?;

@@ -9,7 +9,7 @@ use url::Url;
 use crate::core::address::Address;
 use crate::core::id::ContextId;
 use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
+use crate::core::upstream::{Answer, MAX_ANSWER_BYTES, MAX_ASIDE_BYTES};
 use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::clock;
@@ -47,7 +47,8 @@ pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer 
         return Answer::TimedOut { deadline: true };
     }
     let (headers, body) = (&headers, Some(body.as_str()));
-    calls::send(&Request { method: Method::Post, url, headers, body, milliseconds: left, deadline: true }).await
+    let (most_bytes, milliseconds) = (MAX_ANSWER_BYTES, left);
+    calls::send(&Request { method: Method::Post, url, headers, body, most_bytes, milliseconds, deadline: true }).await
 }
 
 /// Tells a service that work it does in the background was cancelled: at the address it named for it, else at its own.
@@ -60,7 +61,8 @@ pub async fn cancel(secrets: &Opened, url: &Address, id: &ContextId) {
     }
     let Ok(body) = serde_json::to_string(&Notice { context_id: id.as_str(), reason: "cancelled" }) else { return };
     let (headers, body) = (&signed(secrets, id, clock::now(), &body), Some(body.as_str()));
-    let notice = Request { method: Method::Delete, url, headers, body, milliseconds: CANCEL_MS, deadline: false };
+    let (most_bytes, milliseconds) = (MAX_ASIDE_BYTES, CANCEL_MS);
+    let notice = Request { method: Method::Delete, url, headers, body, most_bytes, milliseconds, deadline: false };
     calls::send(&notice).await;
 }
 

@@ -52,6 +52,7 @@ pub async fn call(
         url: &base.below(path),
         headers: &headers,
         body: body.as_deref(),
+        most_bytes: MAX_ANSWER_BYTES,
         milliseconds: left,
         deadline: true,
     };

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use super::super::one_line::one_line;
+
 /// `_meta` of modern results; what follows is the end of the object.
 const SERVER: &str = concat!(
     r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"narthex","version":""#,
@@ -95,7 +97,7 @@ pub fn quoted(text: &str) -> String {
 
 /// A server-sent event.
 pub fn event(message: &str) -> String {
-    format!("event: message\ndata: {message}\n\n")
+    format!("event: message\ndata: {}\n\n", one_line(message))
 }
 
 /// A request to the client (legacy alone). `asked` is its method with its parameters, an object; `task` is the task

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::super::capability::Capability;
@@ -121,7 +120,7 @@ pub fn passed(legacy: bool, result: &str, context: &str) -> String {
     let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(result) else {
         return complete(legacy, &[r#""content":[]"#], Some(context));
     };
-    let meta = members.remove("_meta").and_then(|meta| serde_json::from_str::<Map<String, Value>>(meta.get()).ok());
+    let meta = members.remove("_meta");
     if legacy && members.get("structuredContent").is_some_and(|value| !value.get().starts_with('{')) {
         // There is no place for anything but an object; the content says it too.
         members.remove("structuredContent");
@@ -130,13 +129,15 @@ pub fn passed(legacy: bool, result: &str, context: &str) -> String {
         members.iter().map(|(name, value)| format!("{}:{}", quoted(name), value.get())).collect();
     let members: Vec<&str> = members.iter().map(String::as_str).collect();
     let plain = complete(legacy, &members, Some(context));
-    let Some(mut meta) = meta else { return plain };
     // Who passes it on says so; what the upstream says of itself stays beside it.
-    let own = serde_json::from_str::<Value>(&plain).ok().and_then(|mut plain| plain.get_mut("_meta").map(Value::take));
-    if let Some(Value::Object(own)) = own {
-        meta.extend(own);
-    }
-    with_meta(&plain, &Value::Object(meta).to_string()).unwrap_or(plain)
+    let own = complete(legacy, &[], Some(context));
+    let said = || {
+        let mut meta: BTreeMap<String, &RawValue> = serde_json::from_str(meta?.get()).ok()?;
+        let own: BTreeMap<&str, &RawValue> = serde_json::from_str(&own).ok()?;
+        meta.extend(serde_json::from_str::<BTreeMap<String, &RawValue>>(own.get("_meta")?.get()).ok()?);
+        with_meta(&plain, &serde_json::to_string(&meta).ok()?)
+    };
+    said().unwrap_or(plain)
 }
 
 /// A result with another `_meta`.
@@ -151,7 +152,7 @@ fn with_meta(result: &str, meta: &str) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn capability(more: Value) -> Capability {
         let mut document = json!({"name": "echo", "version": "1.0.0", "idempotent": false, "durable": true,

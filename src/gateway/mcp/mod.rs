@@ -33,7 +33,7 @@ use crate::core::problem::{Code, Problem};
 use crate::execution::Timings;
 
 use super::answer::{Answer, JSON};
-use super::call::{Call, Caller};
+use super::call::{Call, Caller, MAX_BODY_BYTES};
 use super::routes::authenticated;
 use calls::Answers;
 use session::Session;
@@ -85,7 +85,7 @@ async fn answer(call: &Call, door: Door<'_>) -> Result<Answer, Error> {
     if call.method() != "POST" {
         return operated(call, &mut caller, door).await;
     }
-    let body = call.json_bytes().await?;
+    let body = call.json_bytes(MAX_BODY_BYTES).await?;
     match message::read(&body) {
         Ok(Body::One(Message::Request(request))) => Ok(one(call, &mut caller, door, &request).await),
         Ok(Body::One(Message::Notification { method, params })) => {

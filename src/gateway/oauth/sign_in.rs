@@ -17,7 +17,7 @@ use crate::core::oauth::form::Form;
 use crate::core::oauth::seal::Use;
 use crate::core::problem::Problem;
 use crate::core::sealed::Sealed;
-use crate::core::upstream::Answer as Upstream;
+use crate::core::upstream::{Answer as Upstream, MAX_ASIDE_BYTES};
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::{document_place, snapshot};
 use crate::platform::calls::{Method, Request, send};
@@ -193,7 +193,15 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
     let url = &call.settings.may_call(&sign_in.token_endpoint, Some(&call.origin)).ok()?;
     let (headers, body) = (&headers, body.finish());
     let body = Some(body.as_str());
-    let request = Request { method: Method::Post, url, headers, body, milliseconds: PATIENCE_MS, deadline: false };
+    let request = Request {
+        method: Method::Post,
+        url,
+        headers,
+        body,
+        most_bytes: MAX_ASIDE_BYTES,
+        milliseconds: PATIENCE_MS,
+        deadline: false,
+    };
     let answer = send(&request).await;
     let Upstream::Http { status: 200, is_json: true, body, .. } = answer else { return None };
     #[derive(Deserialize)]

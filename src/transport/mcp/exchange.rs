@@ -1,10 +1,10 @@
 //! One message sent, and the messages that answer it.
 
-use crate::core::mcp::client::answer::{Incoming, Messages, Response};
+use crate::core::mcp::client::answer::{Expected, Incoming, Messages, Response};
 use crate::core::mcp::client::request;
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
+use crate::core::upstream::{Answer, MAX_ASIDE_BYTES};
 use crate::platform::calls::{self, Answered, Method, Pieces, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
@@ -98,7 +98,8 @@ async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timest
         headers.set("last-event-id", last);
     }
     let (url, headers, milliseconds) = (&*peer.address, &headers, left(until));
-    let request = Request { method: Method::Get, url, headers, body: None, milliseconds, deadline };
+    let (body, most_bytes) = (None, MAX_ASIDE_BYTES);
+    let request = Request { method: Method::Get, url, headers, body, most_bytes, milliseconds, deadline };
     match calls::send_streaming(&request).await {
         Answered::Stream(pieces) => Some(pieces),
         Answered::Whole(_) => None,
@@ -110,7 +111,9 @@ pub async fn end_session(peer: &Peer, link: &Link) {
     let Ok(token) = tokens::authorization(peer).await else { return };
     let headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
     let (url, headers, milliseconds) = (&*peer.address, &headers, NOTICE_MS);
-    calls::send(&Request { method: Method::Delete, url, headers, body: None, milliseconds, deadline: false }).await;
+    let (body, most_bytes) = (None, MAX_ASIDE_BYTES);
+    calls::send(&Request { method: Method::Delete, url, headers, body, most_bytes, milliseconds, deadline: false })
+        .await;
 }
 
 impl Exchange {
@@ -118,7 +121,7 @@ impl Exchange {
     pub async fn listening(peer: &Peer, link: &Link, until: Timestamp) -> Option<Self> {
         link.session.as_ref()?;
         let pieces = open_stream(peer, link, None, until, false).await?;
-        Some(Self { pieces: Some(pieces), messages: Messages::new(0) })
+        Some(Self { pieces: Some(pieces), messages: Messages::new(Expected::small(0)) })
     }
 
     /// Goes on with a legacy server's stream that ended before its response, where it said how; at most until then.
@@ -147,12 +150,12 @@ fn headers_of(peer: &Peer, more: &[(&str, String)], token: Option<&str>) -> Head
     headers
 }
 
-/// Sends a message; `id` is whose answer is waited for. With a token that is refused it is sent once more with another.
+/// Sends a message and waits for the response that is expected. With a token that is refused it is sent once more with another.
 pub async fn send(
     peer: &Peer,
     more: &[(&str, String)],
     body: &str,
-    id: u64,
+    expected: Expected,
     milliseconds: u64,
     deadline: bool,
 ) -> Sent {
@@ -162,7 +165,7 @@ pub async fn send(
             Ok(token) => token,
             Err(answer) => return Sent::Other { answer, response: None },
         };
-        let sent = send_with(peer, more, body, id, left(until), deadline, token.as_deref()).await;
+        let sent = send_with(peer, more, body, expected, left(until), deadline, token.as_deref()).await;
         if again || token.is_none() || sent.status() != Some(401) {
             return sent;
         }
@@ -175,7 +178,7 @@ async fn send_with(
     peer: &Peer,
     more: &[(&str, String)],
     body: &str,
-    id: u64,
+    expected: Expected,
     milliseconds: u64,
     deadline: bool,
     token: Option<&str>,
@@ -183,9 +186,9 @@ async fn send_with(
     let mut headers = headers_of(peer, more, token);
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json, text/event-stream");
-    let (url, headers, body) = (&*peer.address, &headers, Some(body));
-    let request = Request { method: Method::Post, url, headers, body, milliseconds, deadline };
-    let mut messages = Messages::new(id);
+    let (url, headers, body, most_bytes) = (&*peer.address, &headers, Some(body), expected.most_bytes);
+    let request = Request { method: Method::Post, url, headers, body, most_bytes, milliseconds, deadline };
+    let mut messages = Messages::new(expected);
     match calls::send_in_session(&request).await {
         (Answered::Stream(pieces), session) => {
             Sent::Messages { exchange: Exchange { pieces: Some(pieces), messages }, session }

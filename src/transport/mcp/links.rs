@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use crate::core::mcp::client::Spoken;
-use crate::core::mcp::client::answer::{Broken, Incoming, Response};
+use crate::core::mcp::client::answer::{Broken, Expected, Incoming, Response};
 use crate::core::mcp::client::discovery::{Discovered, Server, discovered, initialized};
 use crate::core::mcp::client::request::{self, Asked};
 use crate::core::mcp::client::verdict::Came;
@@ -84,7 +84,8 @@ pub async fn discover(peer: &Peer, until: Timestamp, deadline: bool) -> Result<R
     let asked = Asked { capabilities: &peer.capabilities, ..Asked::new("server/discover", "{}") };
     let id = next_id();
     let body = asked.body(&Spoken::Modern, id).unwrap_or_default();
-    let sent = send(peer, &asked.headers(&Spoken::Modern, None), &body, id, left(until), deadline).await;
+    let sent =
+        send(peer, &asked.headers(&Spoken::Modern, None), &body, Expected::small(id), left(until), deadline).await;
     let (status, response) = heard(sent).await?;
     match discovered(status, response.as_ref()) {
         Discovered::Modern(server) => Ok(keep(peer, Spoken::Modern, None, Some(*server))),
@@ -119,7 +120,8 @@ async fn heard(sent: Sent) -> Result<(u16, Option<Response>), Came> {
 
 async fn initialize(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
     let id = next_id();
-    let sent = send(peer, &[], &request::initialize(id, &peer.capabilities), id, left(until), deadline).await;
+    let body = request::initialize(id, &peer.capabilities);
+    let sent = send(peer, &[], &body, Expected::small(id), left(until), deadline).await;
     let session = sent.session();
     let mut exchange = sent.exchange()?;
     let result = loop {
@@ -131,7 +133,7 @@ async fn initialize(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<
     };
     let Some((spoken, server)) = initialized(&result) else { return Err(Came::Broken(Broken::NoMessage)) };
     let told = request::notification("notifications/initialized", &json!({}));
-    send(peer, &request::about(&spoken, session.as_deref()), &told, 0, left(until), deadline).await;
+    send(peer, &request::about(&spoken, session.as_deref()), &told, Expected::small(0), left(until), deadline).await;
     Ok(keep(peer, spoken, session, Some(server)))
 }
 
@@ -147,7 +149,7 @@ pub async fn set_level(peer: &Peer, link: &Link, level: Option<&str>, until: Tim
     let id = next_id();
     let Some(body) = asked.body(&link.spoken, id) else { return };
     let headers = asked.headers(&link.spoken, link.session.as_deref());
-    let sent = send(peer, &headers, &body, id, left(until).min(NOTICE_MS), false).await;
+    let sent = send(peer, &headers, &body, Expected::small(id), left(until).min(NOTICE_MS), false).await;
     if let Ok((200, Some(Ok(_)))) = heard(sent).await {
         *link.level.borrow_mut() = Some(level.into());
     }

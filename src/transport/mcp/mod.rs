@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::core::address::Address;
 use crate::core::mcp::able::Able;
-use crate::core::mcp::client::answer::{Incoming, Response};
+use crate::core::mcp::client::answer::{Expected, Incoming, Response};
 use crate::core::mcp::client::discovery::is_modern;
 use crate::core::mcp::client::request::{self, Asked};
 use crate::core::mcp::client::verdict::Came;
@@ -117,7 +117,7 @@ impl Conversation {
     pub async fn respond(&self, id: &RawValue, result: Option<&str>) {
         let Pending { peer, link, .. } = &self.pending;
         let headers = request::about(&link.spoken, link.session.as_deref());
-        send(peer, &headers, &request::response(id, result), 0, NOTICE_MS, false).await;
+        send(peer, &headers, &request::response(id, result), Expected::small(0), NOTICE_MS, false).await;
     }
 
     /// The response, when nothing else the server says is of interest.
@@ -148,7 +148,7 @@ impl Drop for Pending {
             let params = json!({"requestId": id, "reason": "nobody waits for it any more"});
             let body = request::notification("notifications/cancelled", &params);
             let headers = request::about(&link.spoken, link.session.as_deref());
-            send(&peer, &headers, &body, 0, NOTICE_MS, false).await;
+            send(&peer, &headers, &body, Expected::small(0), NOTICE_MS, false).await;
         });
     }
 }
@@ -190,7 +190,8 @@ pub async fn ask(
             links::set_level(peer, &link, asked.log_level, until).await;
         }
         let mut pending = Pending { peer: peer.clone(), link: link.clone(), id, over: false, alone: false };
-        let sent = send(peer, &headers, &body, id, exchange::left(until), deadline).await;
+        let expected = Expected::of(asked.method, id);
+        let sent = send(peer, &headers, &body, expected, exchange::left(until), deadline).await;
         // What was not answered in time goes on there.
         pending.over = !matches!(sent, Sent::Messages { .. } | Sent::Other { answer: Answer::TimedOut { .. }, .. });
         if known && (is_unknown_session(&link, &sent) || is_another_era(&link, &sent)) {

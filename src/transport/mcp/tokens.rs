@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::core::mcp::client::token::{self, Token};
-use crate::core::upstream::{Answer, NotCalled};
+use crate::core::upstream::{Answer, MAX_ASIDE_BYTES, NotCalled};
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
 use crate::platform::{clock, log, settings};
@@ -43,7 +43,15 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
     headers.set("authorization", &token::authorization(client, secret));
     let body = token::body(client, peer.address.as_str());
     let (url, headers, body) = (&address, &headers, Some(body.as_str()));
-    let request = Request { method: Method::Post, url, headers, body, milliseconds: PATIENCE_MS, deadline: false };
+    let request = Request {
+        method: Method::Post,
+        url,
+        headers,
+        body,
+        most_bytes: MAX_ASIDE_BYTES,
+        milliseconds: PATIENCE_MS,
+        deadline: false,
+    };
     let answer = calls::send(&request).await;
     let token = match &answer {
         Answer::Http { status: 200, body, .. } => token::read(body, now),

@@ -6,10 +6,33 @@ use serde_json::value::RawValue;
 
 use super::super::super::json::{MAX_DEPTH, Object, check};
 use super::super::super::sse::Events;
-use super::super::super::upstream::MAX_ANSWER_BYTES;
+use super::super::super::upstream::{MAX_ANSWER_BYTES, MAX_ASIDE_BYTES};
 
-/// All that an upstream may say in answer to one request, in bytes; one message of it is smaller.
-const MAX_STREAM_BYTES: usize = 16 * MAX_ANSWER_BYTES;
+/// All that an upstream may say beside its response to one request, in bytes; one message of it is smaller.
+const MAX_BESIDE_BYTES: usize = 16 * MAX_ASIDE_BYTES;
+
+/// The response that is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    pub id: u64,
+    /// The largest that is read, in bytes.
+    pub most_bytes: usize,
+}
+
+impl Expected {
+    /// One that says how things stand, or lists them.
+    pub fn small(id: u64) -> Self {
+        Self { id, most_bytes: MAX_ASIDE_BYTES }
+    }
+
+    /// The response to a request by this method: what a tool gives, a resource or a prompt, is as large as a result.
+    pub fn of(method: &str, id: u64) -> Self {
+        match method {
+            "tools/call" | "resources/read" | "prompts/get" => Self { id, most_bytes: MAX_ANSWER_BYTES },
+            _ => Self::small(id),
+        }
+    }
+}
 
 /// An error in the form of JSON-RPC.
 #[derive(Debug, Clone)]
@@ -68,6 +91,9 @@ pub fn read(text: &str, id: u64) -> Result<Option<Incoming>, Broken> {
     }
     let said = message.raw("id");
     if let Some(method) = message.string("method", 1..=128) {
+        if text.len() > MAX_ASIDE_BYTES {
+            return Err(Broken::TooLarge);
+        }
         let params = owned(message.raw("params"));
         return Ok(Some(match said {
             Some(id) => Incoming::Request { id: id.to_owned(), method, params },
@@ -90,23 +116,24 @@ pub fn read(text: &str, id: u64) -> Result<Option<Incoming>, Broken> {
 /// The messages of an answer that comes in pieces.
 #[derive(Debug)]
 pub struct Messages {
-    id: u64,
+    expected: Expected,
     events: Events,
     bytes: usize,
     waiting: VecDeque<String>,
 }
 
 impl Messages {
-    pub fn new(id: u64) -> Self {
-        Self { id, events: Events::default(), bytes: 0, waiting: VecDeque::new() }
+    pub fn new(expected: Expected) -> Self {
+        Self { expected, events: Events::default(), bytes: 0, waiting: VecDeque::new() }
     }
 
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Broken> {
         self.bytes += piece.len();
         // An event without data asks for nothing: servers begin resumable streams with one.
         self.waiting.extend(self.events.push(piece).into_iter().filter(|data| !data.trim().is_empty()));
-        let large = self.waiting.iter().any(|data| data.len() > MAX_ANSWER_BYTES);
-        match large || self.bytes > MAX_STREAM_BYTES || self.events.held() > MAX_ANSWER_BYTES {
+        let most = self.expected.most_bytes;
+        let large = self.waiting.iter().any(|data| data.len() > most);
+        match large || self.bytes > most + MAX_BESIDE_BYTES || self.events.held() > most {
             true => Err(Broken::TooLarge),
             false => Ok(()),
         }
@@ -125,7 +152,7 @@ impl Messages {
     /// The next message that is there; nothing until more has come.
     pub fn take(&mut self) -> Result<Option<Incoming>, Broken> {
         while let Some(text) = self.waiting.pop_front() {
-            if let Some(message) = read(&text, self.id)? {
+            if let Some(message) = read(&text, self.expected.id)? {
                 return Ok(Some(message));
             }
         }
@@ -168,14 +195,28 @@ mod tests {
 
     #[test]
     fn a_stream_is_read_as_it_comes_and_is_bounded() {
-        let mut messages = Messages::new(1);
+        let mut messages = Messages::new(Expected::small(1));
         messages.push(b"id: 0\ndata:\n\n: hello\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"a\"}\n").unwrap();
         assert!(messages.take().unwrap().is_none());
         messages.push(b"\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n").unwrap();
         assert!(matches!(messages.take(), Ok(Some(Incoming::Notification { .. }))));
         assert!(matches!(messages.take(), Ok(Some(Incoming::Response(_)))));
-        let endless = vec![b'x'; MAX_ANSWER_BYTES + 1];
+        let endless = vec![b'x'; MAX_ASIDE_BYTES + 1];
         assert_eq!(messages.push(&endless), Err(Broken::TooLarge));
+        let mut messages = Messages::new(Expected::of("tools/call", 1));
+        assert_eq!(messages.push(&endless), Ok(()));
+        assert_eq!(messages.push(&vec![b'x'; MAX_ANSWER_BYTES]), Err(Broken::TooLarge));
+    }
+
+    #[test]
+    fn what_is_said_beside_a_response_is_smaller_than_one() {
+        let long = "x".repeat(MAX_ASIDE_BYTES);
+        let result = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"a":"{long}"}}}}"#);
+        assert!(matches!(read(&result, 1), Ok(Some(Incoming::Response(Ok(_))))));
+        for begun in [r#"{"jsonrpc":"2.0","#, r#"{"jsonrpc":"2.0","id":"a","#] {
+            let told = format!(r#"{begun}"method":"notifications/message","params":{{"data":"{long}"}}}}"#);
+            assert!(matches!(read(&told, 1), Err(Broken::TooLarge)));
+        }
     }
 
     proptest! {
@@ -183,7 +224,7 @@ mod tests {
         fn whatever_comes_is_read_or_refused(text in "\\PC{0,60}", id in "[0-9\"a]{0,3}", result in "[{}\\[\\]1a\":]{0,8}") {
             let _ = read(&text, 1);
             let _ = read(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#), 1);
-            let mut messages = Messages::new(1);
+            let mut messages = Messages::new(Expected::small(1));
             let _ = messages.push(text.as_bytes());
             while let Ok(Some(_)) = messages.take() {}
         }

@@ -1,0 +1,114 @@
+//! What a JSON text takes in memory as a tree, estimated without building it.
+//!
+//! A text of ten megabytes can be a tree of a gigabyte, and an isolate has 128 MiB for all it serves.
+
+/// The largest tree that is built of a text that came from outside, in bytes as estimated.
+pub const MAX_TREE_BYTES: usize = 80 * 1024 * 1024;
+
+/// A value in its parent, whatever it is.
+const VALUE: usize = 32;
+/// A map's first node has room for eleven members.
+const OBJECT: usize = 440;
+/// A list begins with room for four.
+const LIST: usize = 4 * VALUE;
+
+/// About how many bytes this acceptable JSON takes as a `serde_json::Value` in WebAssembly; rather too many.
+pub fn tree_bytes(json: &str) -> usize {
+    let mut size = VALUE + json.len();
+    let mut bytes = json.bytes();
+    // What was opened, until it is known whether anything is in it.
+    let mut opened = 0;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b' ' | b'\n' | b'\r' | b'\t' => continue,
+            b']' | b'}' => {
+                opened = 0;
+                continue;
+            }
+            _ => size += std::mem::take(&mut opened),
+        }
+        match byte {
+            b'"' => skip_string(&mut bytes),
+            b'{' => opened = OBJECT + VALUE,
+            b'[' => opened = LIST,
+            b',' => size += VALUE,
+            _ => {}
+        }
+    }
+    size
+}
+
+/// Goes on behind the end of a string that has begun.
+fn skip_string(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What a tree holds, by the sizes above, counted from the tree itself.
+    fn counted(value: &Value) -> usize {
+        match value {
+            Value::Object(members) if members.is_empty() => 0,
+            Value::Object(members) => {
+                OBJECT + members.iter().map(|(name, value)| VALUE + name.len() + counted(value)).sum::<usize>()
+            }
+            Value::Array(items) if items.is_empty() => 0,
+            Value::Array(items) => (items.len() * VALUE).max(LIST) + items.iter().map(counted).sum::<usize>(),
+            Value::String(text) => text.len(),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_mostly_one_string_is_little_more_than_that() {
+        let text = format!(r#"{{"image":"{}"}}"#, r#"\"{[,"#.repeat(100_000));
+        assert!(tree_bytes(&text) < text.len() + 1_000);
+        assert_eq!(tree_bytes("[]"), VALUE + 2);
+        assert_eq!(tree_bytes("{ }"), VALUE + 3);
+    }
+
+    #[test]
+    fn ten_megabytes_of_small_objects_are_too_many() {
+        let text = format!("[{}1]", r#"{"a":1},"#.repeat(1_300_000));
+        assert!(tree_bytes(&text) > 6 * MAX_TREE_BYTES);
+        // And so many numbers as a batch of embeddings has are not.
+        let text = format!("[{}1]", "-0.0123456789,".repeat(700_000));
+        assert!(tree_bytes(&text) < MAX_TREE_BYTES / 2);
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            r#"[a-z"\\{}\[\],: ]{0,8}"#.prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 64, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[a-z\"]{0,4}", inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_never_less_than_the_tree_holds(value in tree(), pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            prop_assert!(tree_bytes(&text) >= counted(&value), "{} of {}", tree_bytes(&text), text);
+        }
+    }
+}

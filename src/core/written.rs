@@ -1,0 +1,56 @@
+//! Values written as JSON that may have a large part, such as a result.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde::ser::Error;
+
+/// A part from this size on is large, in bytes.
+const LARGE: usize = 64 * 1024;
+/// What may follow a large part without another copy of it, in bytes.
+const ROOM: usize = 4 * 1024;
+
+struct Text(Vec<u8>);
+
+impl Write for Text {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        if part.len() >= LARGE {
+            self.0.reserve_exact(part.len() + ROOM);
+        }
+        self.0.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// As `serde_json::to_string`, which has room for twice a large part in the end.
+pub fn written<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    let mut text = Text(Vec::with_capacity(256));
+    serde_json::to_writer(&mut text, value)?;
+    String::from_utf8(text.0).map_err(serde_json::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn a_large_part_is_given_no_more_room_than_it_needs() {
+        #[derive(Serialize)]
+        struct Message<'a> {
+            before: &'a str,
+            result: &'a RawValue,
+            after: Vec<u64>,
+        }
+        let result = RawValue::from_string(format!("\"{}\"", "x".repeat(1024 * 1024))).unwrap();
+        let message = Message { before: "\u{1}", result: &result, after: vec![7; 100] };
+        let text = written(&message).unwrap();
+        assert_eq!(text, serde_json::to_string(&message).unwrap());
+        assert!(text.capacity() < text.len() + 2 * ROOM);
+    }
+}
