@@ -15,7 +15,8 @@ export function filesOf(folder: string): [name: string, bytes: Buffer][] {
 export function databases(folder: string, className: string, table: string, use: (database: DatabaseSync) => void): void {
   for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
     if (!entry.endsWith(".sqlite") || !entry.includes(className)) continue;
-    const database = new DatabaseSync(join(folder, entry));
+    // A gateway that runs may be writing.
+    const database = new DatabaseSync(join(folder, entry), { timeout: 10_000 });
     if (database.prepare("SELECT 1 FROM sqlite_master WHERE name = ?").get(table)) use(database);
     database.close();
   }
