@@ -1,6 +1,7 @@
 // @ts-check
 // Clients that create contexts, wait for some, and write down everything they were told.
 import { setTimeout as pause } from "node:timers/promises";
+import { shortened } from "./large.mjs";
 import { diceOf } from "./options.mjs";
 import { AGAIN, ONCE } from "./service.mjs";
 import { FINAL } from "./witness.mjs";
@@ -68,7 +69,7 @@ export function startLoad(gateway, { clients, seed, kills, proxied }) {
       const text = await response.text();
       if (response.status === 200 || response.status === 202) {
         /** @type {Context} */
-        const context = JSON.parse(text);
+        const context = shortened(JSON.parse(text));
         told.push({ context, key: order?.key ?? null });
         load.acknowledged.add(context.id);
         return context;

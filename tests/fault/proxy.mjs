@@ -23,7 +23,7 @@ import { diceOf } from "./options.mjs";
  */
 
 /** The largest body that is passed on, and the most that a flood sends. */
-const MOST_BYTES = 4 * 1024 * 1024;
+const MOST_BYTES = 12 * 1024 * 1024;
 /** The longest that an answer without an end goes on. */
 const MOST_MS = 30_000;
 /** An answer is this much too long or too short. */

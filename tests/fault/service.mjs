@@ -1,7 +1,8 @@
 // @ts-check
-// The service: remembers every call, answers late, now and then refuses.
+// The service: remembers every call, answers late, now and then refuses, or answers with a large result.
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { resultOf } from "./large.mjs";
 import { diceOf } from "./options.mjs";
 import { REFUSALS, RETRY } from "./reasons.mjs";
 
@@ -49,7 +50,7 @@ export async function startService(seed) {
       call.status = status;
       call.until = Date.now();
       response.writeHead(status, { "content-type": "application/json" });
-      response.end(JSON.stringify(status === 200 ? { result: parameters } : { error: { code: "busy", message: "Later." } }));
+      response.end(JSON.stringify(status === 200 ? { result: resultOf(context_id, parameters) } : { error: { code: "busy", message: "Later." } }));
     }, ms);
   });
   server.listen(0, "127.0.0.1");

@@ -3,6 +3,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { changesOf } from "./circuit.mjs";
 import { prepareGateway } from "./gateway.mjs";
+import { shortened } from "./large.mjs";
 import { startLoad } from "./load.mjs";
 import { diceOf } from "./options.mjs";
 import { choiceOf, startProxy } from "./proxy.mjs";
@@ -40,7 +41,7 @@ const lifetime = (roll) => (roll(10) === 0 ? 8500 + roll(2000) : 300 + roll(2500
 async function ask(gateway, path, init) {
   const headers = { authorization: `Bearer ${gateway.key}`, "content-type": "application/json" };
   const response = await fetch(gateway.url + path, { headers, signal: AbortSignal.timeout(20_000), ...init });
-  return { status: response.status, json: /** @type {any} */ (await response.json()) };
+  return { status: response.status, json: shortened(/** @type {any} */ (await response.json())) };
 }
 
 /** Every id the list has. @param {import("./gateway.mjs").Gateway} gateway */
