@@ -39,6 +39,7 @@ pub mod oauth;
 pub mod one_line;
 pub mod openai;
 pub mod pace;
+pub mod page;
 pub mod permission;
 pub mod permits;
 pub mod prefer;

@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 use crate::core::cursor;
-use crate::core::id::ContextId;
 use crate::core::json::Fault;
 use crate::core::lifecycle::Status;
+use crate::core::page::{Part, merged};
 use crate::core::problem::{Code, Problem};
 use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::{Ask, Message, Query, Reply};
@@ -16,6 +16,10 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 
 const DEFAULT_LIMIT: u64 = 50;
+/// What all stores of a tenant read for a page together, and each of them at least and at most, in bytes.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+const LEAST_BYTES: u64 = 64 * 1024;
+const MOST_OF_ONE: u64 = 2 * 1024 * 1024;
 
 fn filters(call: &Call) -> Result<Query, Problem> {
     let mut faults = Vec::new();
@@ -41,6 +45,7 @@ fn filters(call: &Call) -> Result<Query, Problem> {
         created_before,
         before: None,
         limit: limit.unwrap_or(DEFAULT_LIMIT),
+        most_bytes: None,
     })
 }
 
@@ -110,13 +115,13 @@ async fn found(
     }
     let limit = query.limit;
     query.limit += 1;
-    let mut found = ask_all(caller, &query).await?;
-    found.sort_by(|a, b| b.0.sort_key().cmp(a.0.sort_key()));
-    let more = found.len() as u64 > limit;
-    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next =
-        found.last().filter(|_| more).map(|(id, _)| cursor::write(&caller.snapshot.cursor_key, id.sort_key(), &digest));
-    Ok((found.into_iter().map(|(_, view)| view).collect(), next))
+    query.most_bytes = Some((MOST_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(LEAST_BYTES, MOST_OF_ONE));
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let Part { mut items, cut } = merged(ask_all(caller, &query).await?, limit.saturating_add(1));
+    let more = cut || items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|(key, _)| cursor::write(&caller.snapshot.cursor_key, key, &digest));
+    Ok((items.into_iter().map(|(_, view)| view).collect(), next))
 }
 
 pub fn bad_cursor() -> Problem {
@@ -138,7 +143,7 @@ pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) 
 }
 
 /// Every store of the tenant, asked at once.
-async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<(ContextId, Box<RawValue>)>, Problem> {
+async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<Part<Box<RawValue>>>, Problem> {
     let tenant = &caller.principal.tenant;
     let asks = caller.snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
@@ -146,7 +151,7 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<(ContextId, B
         async move {
             for _ in 0..3 {
                 match send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await? {
-                    Reply::Page { items } => return Ok(items),
+                    Reply::Page { items, cut } => return Ok((items, cut)),
                     Reply::Stale { revision } => message.revision = revision,
                     _ => break,
                 }
@@ -155,8 +160,10 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<(ContextId, B
         }
     });
     let mut found = Vec::new();
-    for items in join_all(asks).await {
-        found.extend(items.map_err(internal)?.into_iter().map(|item| (item.id, item.view)));
+    for part in join_all(asks).await {
+        let (items, cut) = part.map_err(internal)?;
+        let items = items.into_iter().map(|item| (item.id.sort_key().into(), item.view)).collect();
+        found.push(Part { items, cut });
     }
     Ok(found)
 }

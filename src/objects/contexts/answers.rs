@@ -7,6 +7,7 @@ use crate::core::id::{ContextId, row_key};
 use crate::core::ledger::{
     Admitted, Attempting, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Recalled, Whole,
 };
+use crate::core::page::Part;
 use crate::core::time::Timestamp;
 use crate::platform::{Failure, clock, die, random};
 
@@ -184,13 +185,10 @@ impl Store {
         let from = query.created_after.map_or(0, |at| first_key(at.plus_ms(1)).saturating_sub(1));
         let to = query.created_before.map_or(i64::MAX as u64, first_key);
         let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
-        let items = self
-            .tables
-            .list(query, &from.to_string(), &to.to_string())?
-            .into_iter()
-            .map(|head| Ok(Listed { id: head.id().clone(), view: view::of(&head)? }))
-            .collect::<Result<_, Failure>>()?;
-        Ok(Reply::Page { items })
+        let Part { items, cut } = self.tables.list(query, &from.to_string(), &to.to_string())?;
+        let listed = |(_, head): (_, Head)| Ok(Listed { id: head.id().clone(), view: view::of(&head)? });
+        let items = items.into_iter().map(listed).collect::<Result<_, Failure>>()?;
+        Ok(Reply::Page { items, cut })
     }
 }
 

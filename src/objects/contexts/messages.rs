@@ -205,6 +205,9 @@ pub struct Query {
     #[serde(default)]
     pub before: Option<String>,
     pub limit: u64,
+    /// About how many bytes the reply may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -273,6 +276,9 @@ pub enum Reply {
     },
     Page {
         items: Vec<Listed>,
+        /// There is more after the last than the limit says: it would be too much at once.
+        #[serde(default)]
+        cut: bool,
     },
     Done,
 }

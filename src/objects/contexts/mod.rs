@@ -5,6 +5,7 @@
 //! decided is the ledger's (`core/ledger/`); here messages are taken to it, and its effects are carried out.
 
 mod answers;
+mod listing;
 pub mod messages;
 mod pieces;
 mod tables;

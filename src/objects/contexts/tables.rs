@@ -23,8 +23,6 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
 
-use super::messages::Query;
-
 const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, priority INTEGER NOT NULL, due INTEGER NOT NULL, \
@@ -52,7 +50,7 @@ const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER
 #[derive(Clone)]
 pub struct Tables(pub(super) Sql);
 
-fn head(row: &Row, at: u32) -> Result<Head, Broken> {
+pub(super) fn head(row: &Row, at: u32) -> Result<Head, Broken> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
 }
 
@@ -71,35 +69,6 @@ impl Tables {
 
     pub fn set_alarm(&self, at: Timestamp) {
         self.0.set_alarm(at);
-    }
-
-    /// Newest first, between two row keys (both out).
-    pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<Vec<Head>, Failure> {
-        const DONE: &str = "SELECT id, head FROM done WHERE key > CAST(?1 AS INTEGER) AND key < CAST(?2 AS INTEGER) \
-             AND (?3 IS NULL OR owner = ?3) AND (?4 IS NULL OR status = ?4) AND (?5 IS NULL OR service = ?5) \
-             AND (?6 IS NULL OR capability = ?6) ORDER BY key DESC LIMIT CAST(?7 AS INTEGER)";
-        const LIVE: &str = "SELECT id, head FROM live WHERE key > CAST(?1 AS INTEGER) AND key < CAST(?2 AS INTEGER) \
-             AND (?3 IS NULL OR owner = ?3) AND (?4 IS NULL OR status = ?4) AND (?5 IS NULL OR service = ?5) \
-             AND (?6 IS NULL OR capability = ?6) AND NOT EXISTS (SELECT 1 FROM done WHERE done.key = live.key) \
-             ORDER BY key DESC LIMIT CAST(?7 AS INTEGER)";
-        let values: [Value<'_>; 7] = [
-            from.into(),
-            to.into(),
-            query.owner.as_ref().into(),
-            query.status.map(Status::as_str).into(),
-            query.service.as_ref().into(),
-            query.capability.as_ref().into(),
-            query.limit.into(),
-        ];
-        let mut found = Vec::new();
-        for statement in [DONE, LIVE] {
-            for row in self.0.rows(statement, &values)? {
-                found.push((row.text(0).unwrap_or_default(), head(&row, 1)?));
-            }
-        }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
-        found.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
-        Ok(found.into_iter().map(|(_, head)| head).collect())
     }
 
     /// False when the key is taken: by this very context, or by another made in the same millisecond.

@@ -38,6 +38,10 @@ use usage::{EVERY_MS, Usage};
 
 /// Batches looked through for one page of a list.
 const MOST_BATCHES: u64 = 500;
+/// Batches read at a time: each may have half a megabyte and more.
+const BATCHES_AT_ONCE: u64 = 20;
+/// A list of events ends early beyond this, in bytes.
+const LIST_BYTES: usize = 4 * 1024 * 1024;
 
 struct Hub {
     log: RefCell<Log>,
@@ -199,24 +203,33 @@ impl Hub {
         };
         let first_kept = log.first_kept()?.unwrap_or_else(|| log.next());
         let gap = (after > 0 && after + 1 < first_kept).then_some(first_kept);
-        let mut events = Vec::new();
-        let batches = log.after(from, MOST_BATCHES)?;
-        for batch in &batches {
-            for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > from) {
-                if filter.matches(bundle, item) {
-                    let text = cloud_event(&viewer.tenant, &batch.teller, bundle, item, before, sequence);
-                    events.push(RawValue::from_string(text)?);
-                }
-                if events.len() as u64 == limit {
-                    let more = sequence + 1 < log.next();
-                    return Ok(Reply::Events { events, next: more.then_some(sequence), gap });
+        let (mut events, mut bytes, mut looked_at, mut batches_seen) = (Vec::new(), 0, from, 0);
+        loop {
+            let batches = log.after(looked_at, BATCHES_AT_ONCE)?;
+            batches_seen += batches.len() as u64;
+            for batch in &batches {
+                let behind = looked_at;
+                for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > behind) {
+                    looked_at = sequence;
+                    if filter.matches(bundle, item) {
+                        let text = cloud_event(&viewer.tenant, &batch.teller, bundle, item, before, sequence);
+                        bytes += text.len();
+                        events.push(RawValue::from_string(text)?);
+                    }
+                    if events.len() as u64 == limit || bytes >= LIST_BYTES {
+                        let more = sequence + 1 < log.next();
+                        return Ok(Reply::Events { events, next: more.then_some(sequence), gap });
+                    }
                 }
             }
+            if (batches.len() as u64) < BATCHES_AT_ONCE {
+                return Ok(Reply::Events { events, next: None, gap });
+            }
+            // Where nothing matched for long, the next page goes on from there.
+            if batches_seen >= MOST_BATCHES {
+                return Ok(Reply::Events { events, next: Some(looked_at), gap });
+            }
         }
-        // Where nothing matched for long, the next page goes on from there.
-        let looked_at = batches.last().and_then(|batch| batch.events().last().map(|(sequence, ..)| sequence));
-        let next = looked_at.filter(|_| batches.len() as u64 == MOST_BATCHES);
-        Ok(Reply::Events { events, next, gap })
     }
 
     /// Logs a batch, lets its events wait for webhooks in the same transaction, and tells the sockets.

@@ -1,0 +1,71 @@
+//! Lists of a store's contexts. A head has up to a few hundred KiB, and a list of two hundred is one message: it ends where
+//! it has become too large.
+
+use crate::core::context::Head;
+use crate::core::ledger::Broken;
+use crate::core::lifecycle::Status;
+use crate::core::page::{Part, fitting, merged};
+use crate::platform::Failure;
+use crate::platform::sql::Value;
+
+use super::messages::Query;
+use super::tables::{Tables, head};
+
+/// What is read of each table when the asker names no bound, in bytes.
+const MOST_BYTES: u64 = 2 * 1024 * 1024;
+
+macro_rules! listed {
+    ($columns:literal, $table:literal, $and:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM ",
+            $table,
+            " WHERE key > CAST(?1 AS INTEGER) AND key < CAST(?2 AS INTEGER) AND (?3 IS NULL OR owner = ?3) \
+              AND (?4 IS NULL OR status = ?4) AND (?5 IS NULL OR service = ?5) AND (?6 IS NULL OR capability = ?6) ",
+            $and,
+            " ORDER BY key DESC LIMIT CAST(?7 AS INTEGER)"
+        )
+    };
+}
+
+macro_rules! lives {
+    ($columns:literal) => {
+        listed!($columns, "live", "AND NOT EXISTS (SELECT 1 FROM done WHERE done.key = live.key)")
+    };
+}
+
+/// For each table: how large its heads are, and the heads.
+const STATEMENTS: [[&str; 2]; 2] = [
+    [listed!("length(head)", "done", ""), listed!("id, head", "done", "")],
+    [lives!("length(head)"), lives!("id, head")],
+];
+
+impl Tables {
+    /// Newest first by their ids, between two row keys (both out).
+    pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<Part<Head>, Failure> {
+        let most_bytes = query.most_bytes.unwrap_or(MOST_BYTES);
+        let mut parts = Vec::new();
+        for [sizes, heads] in STATEMENTS {
+            let values = |limit: u64| -> [Value<'_>; 7] {
+                [
+                    from.into(),
+                    to.into(),
+                    query.owner.as_ref().into(),
+                    query.status.map(Status::as_str).into(),
+                    query.service.as_ref().into(),
+                    query.capability.as_ref().into(),
+                    limit.into(),
+                ]
+            };
+            let rows = self.0.rows(sizes, &values(query.limit))?;
+            let sizes: Vec<u64> = rows.iter().map(|row| row.integer(0).unwrap_or_default()).collect();
+            let fits = fitting(&sizes, most_bytes);
+            let rows = self.0.rows(heads, &values(fits as u64))?;
+            let items: Result<Vec<(String, Head)>, Broken> =
+                rows.iter().map(|row| Ok((row.text(0).unwrap_or_default(), head(row, 1)?))).collect();
+            parts.push(Part { items: items?, cut: fits < sizes.len() });
+        }
+        Ok(merged(parts, usize::try_from(query.limit).unwrap_or(usize::MAX)))
+    }
+}
