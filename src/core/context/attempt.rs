@@ -2,7 +2,9 @@
 
 use super::super::lifecycle::{ErrorCode, Status};
 use super::super::time::Timestamp;
-use super::{Attempt, AttemptOutcome, Background, ContextError, Head, Lease, Outcome, Refused, Report, Verdict};
+use super::{
+    Attempt, AttemptOutcome, Background, ContextError, Head, Lease, MOST_QUESTIONS, Outcome, Refused, Report, Verdict,
+};
 
 impl Head {
     /// Begins an attempt that must report before `until`.
@@ -54,6 +56,15 @@ impl Head {
             Outcome::Accepted { lease_ms, location } => {
                 let Attempt { service, started_at, status_code, .. } = attempt;
                 Ok(self.take_on(Background { service, started_at, location, status_code }, lease_ms, now))
+            }
+            Outcome::InputRequired { .. } if self.questions() >= MOST_QUESTIONS => {
+                attempt.outcome = AttemptOutcome::Failed;
+                attempt.code = Some(ErrorCode::UpstreamInvalidResponse);
+                let message = format!("The service asks for input more than {MOST_QUESTIONS} times.");
+                let (code, service) = (ErrorCode::UpstreamInvalidResponse, Some(attempt.service.clone()));
+                self.attempts.push(attempt);
+                let error = ContextError { code, message, service, details: None };
+                Ok(self.after_failure(error, false, false, None, now, random))
             }
             Outcome::InputRequired { request, state } => {
                 attempt.outcome = AttemptOutcome::InputRequired;

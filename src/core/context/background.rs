@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::super::lifecycle::Status;
 use super::super::time::Timestamp;
-use super::{Background, Head, Outcome, Progress, Refused, Report, Verdict};
+use super::{Background, Head, MOST_QUESTIONS, Outcome, Progress, Refused, Report, Verdict};
 
 impl Head {
     /// The service has it now; without a promise of its own it has all of the context's time.
@@ -54,7 +54,8 @@ impl Head {
     /// The attempt under this lease asks, and stays open for the answer.
     pub fn ask(&mut self, lease: u64, request: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
         self.must_hold(lease)?;
-        if self.status != Status::Executing || self.background.is_some() || self.cancel_requested {
+        let asks_on = self.status == Status::Executing && self.questions() < MOST_QUESTIONS;
+        if !asks_on || self.background.is_some() || self.cancel_requested {
             return Err(Refused::NotNow);
         }
         Ok(self.ask_for(request, None, now))

@@ -282,6 +282,9 @@ pub enum Cancelled {
     Asked,
 }
 
+/// Times a context may ask for input. All of its history lies in one row, and is to have an end.
+pub const MOST_QUESTIONS: usize = 100;
+
 impl Head {
     /// How many times its service has asked for input.
     pub fn questions(&self) -> usize {
@@ -341,6 +344,9 @@ impl Head {
         self.lease = None;
         self.background = None;
         self.not_before = None;
+        // For an attempt to come, of which there is none.
+        self.input = None;
+        self.input_state = None;
         self.error = error;
         self.enter(status, now);
         Verdict::Ended

@@ -180,3 +180,30 @@ proptest! {
         prop_assert_eq!(text, serde_json::to_string(&again).unwrap());
     }
 }
+
+#[test]
+fn who_asks_without_an_end_comes_to_one_and_the_row_stays_small() {
+    let question = || RawValue::from_string(r#"{"message":"Which?"}"#.into()).unwrap();
+    let asks = |state: Option<String>| Outcome::InputRequired { request: question(), state };
+    let mut long = admission(false);
+    long.expires_at = Timestamp(90_000_000);
+    let mut head = Head::admit(long, Timestamp(1_000));
+    let mut now = Timestamp(2_000);
+    for _ in 0..MOST_QUESTIONS {
+        let lease = head.lease(now, now.plus_ms(10_000)).unwrap();
+        let verdict = head.report(report(lease.number, asks(Some("s".repeat(1000)))), now, 0);
+        assert_eq!(verdict, Ok(Verdict::LivesOn));
+        now = now.plus_ms(1_000);
+        head.answer(RawValue::from_string(format!("\"{}\"", "x".repeat(200_000))).unwrap(), now).unwrap();
+    }
+    assert!(serde_json::to_string(&head).unwrap().len() < 300_000);
+    let lease = head.lease(now, now.plus_ms(10_000)).unwrap();
+    // Neither by an answer nor by an attempt that stays open.
+    assert_eq!(head.ask(lease.number, question(), now), Err(Refused::NotNow));
+    assert_eq!(head.report(report(lease.number, asks(None)), now, 0), Ok(Verdict::Ended));
+    let error = head.error.as_ref().unwrap();
+    assert_eq!((head.status, error.code), (Status::Failed, ErrorCode::UpstreamInvalidResponse));
+    // What only another attempt would need is not kept beyond the end.
+    assert!(serde_json::to_string(&head).unwrap().len() < 100_000);
+    assert!(head.input.is_none() && head.input_state.is_none());
+}

@@ -10,6 +10,9 @@ use super::super::json::Object;
 /// The extension for tasks.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// The longest declaration that is remembered word for word, in bytes.
+pub const MAX_CAPABILITIES_BYTES: usize = 16 * 1024;
+
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Able {
     /// Its user, by a form.
@@ -43,6 +46,33 @@ impl Able {
             .is_some_and(is_object);
         let mut declares = |name: &str| all.raw(name).is_some_and(is_object);
         Self { form, url, sampling: declares("sampling"), roots: declares("roots"), tasks }
+    }
+
+    /// As a client declares it that says no more of it.
+    pub fn declared(self) -> Option<Box<RawValue>> {
+        let mut all = serde_json::Map::new();
+        if self.form || self.url {
+            let kinds = [("form", self.form), ("url", self.url)].into_iter().filter(|(_, can)| *can);
+            let kinds: serde_json::Map<String, Value> = kinds.map(|(kind, _)| (kind.into(), json!({}))).collect();
+            all.insert("elicitation".into(), kinds.into());
+        }
+        for (name, can) in [("sampling", self.sampling), ("roots", self.roots)] {
+            if can {
+                all.insert(name.into(), json!({}));
+            }
+        }
+        if self.tasks {
+            all.insert("extensions".into(), json!({TASKS: {}}));
+        }
+        serde_json::value::to_raw_value(&all).ok()
+    }
+
+    /// What is remembered of a declaration: all of it, unless it is too long.
+    pub fn remembered(capabilities: &RawValue) -> Option<Box<RawValue>> {
+        match capabilities.get().len() > MAX_CAPABILITIES_BYTES {
+            true => Self::read(capabilities).declared(),
+            false => Some(capabilities.to_owned()),
+        }
     }
 
     /// Whether it can be asked anything at all.
@@ -87,6 +117,22 @@ mod tests {
     fn lacks(able: Able, requests: &Value) -> Option<Value> {
         let text = requests.to_string();
         able.lacks(&serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn a_declaration_that_is_too_long_is_remembered_by_what_it_comes_to() {
+        let text = "x".repeat(MAX_CAPABILITIES_BYTES);
+        let long =
+            json!({"elicitation": {"url": {}, "form": {"a": text}}, "roots": {}, "extensions": {TASKS: {}}, "b": text});
+        let long = serde_json::value::to_raw_value(&long).unwrap();
+        let kept = Able::remembered(&long).unwrap();
+        assert!(kept.get().len() < 200, "{kept}");
+        assert_eq!(Able::read(&kept), Able::read(&long));
+        let passed = super::super::client::request::passed_on(&long).unwrap();
+        assert!(passed.get().len() < 200, "{passed}");
+        assert!(Able::read(&passed).url && Able::read(&passed).form && Able::read(&passed).roots);
+        let short = serde_json::value::to_raw_value(&json!({"roots": {"listChanged": true}})).unwrap();
+        assert_eq!(Able::remembered(&short).unwrap().get(), short.get());
     }
 
     #[test]

@@ -14,6 +14,9 @@ const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
+/// The longest token that progress is reported under, in bytes as it is written; under a longer one none is.
+const MAX_TOKEN_BYTES: usize = 1024;
+
 #[derive(Debug, PartialEq)]
 pub enum Era {
     Modern(Envelope),
@@ -121,7 +124,7 @@ pub fn capabilities(params: Option<&RawValue>) -> Option<&RawValue> {
 pub fn progress_token(params: Option<&RawValue>) -> Option<&RawValue> {
     let token = Object::new(meta(params)?.get(), "#").ok()?.raw("progressToken")?;
     let is_one = token.get().starts_with('"') || token.get().parse::<i64>().is_ok();
-    is_one.then_some(token)
+    (is_one && token.get().len() <= MAX_TOKEN_BYTES).then_some(token)
 }
 
 #[cfg(test)]

@@ -129,4 +129,6 @@ fn progress_is_reported_under_a_string_or_an_integer() {
         assert_eq!(progress_token(Some(&params)).map(RawValue::get), token, "{params}");
     }
     assert!(progress_token(None).is_none());
+    let long = raw(&format!(r#"{{"_meta":{{"progressToken":"{}"}}}}"#, "x".repeat(MAX_TOKEN_BYTES)));
+    assert!(progress_token(Some(&long)).is_none());
 }

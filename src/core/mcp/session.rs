@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::request::MAX_PARAMETERS_BYTES;
 use super::super::time::Timestamp;
 
 /// A session that is not used for so long ends, in milliseconds.
@@ -25,6 +26,8 @@ const MOST_CALLS: usize = 32;
 /// What is kept of one call's stream.
 const MOST_EVENTS: usize = 100;
 const MOST_BYTES: usize = 512 * 1024;
+/// Responses of all its calls that wait for others. The session is one row.
+const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Resources a session watches.
 const MOST_WATCHED: usize = 50;
 
@@ -99,6 +102,14 @@ struct Call {
     /// What the client was asked last.
     #[serde(default)]
     requests: Vec<Request>,
+}
+
+impl Call {
+    /// Bytes of responses that wait for the others of their question.
+    fn held(&self) -> usize {
+        let responses = self.requests.iter().filter_map(|request| request.response.as_ref());
+        responses.map(|response| response.get().len()).sum()
+    }
 }
 
 /// A request to the client.
@@ -226,15 +237,25 @@ impl Session {
     /// The client's response to a request, by the id as it was written; nothing for an error.
     pub fn respond(&mut self, id: &str, response: Option<&RawValue>) -> Responded {
         let Some((call, question, at)) = read_request_id(id) else { return Responded::Nothing };
+        let held: usize = self.calls.values().map(Call::held).sum();
         let Some(call) = self.calls.get_mut(&call).filter(|call| call.reached.asked == question) else {
             return Responded::Nothing;
         };
-        let context = call.begun.context.clone();
+        let (context, given) = (call.begun.context.clone(), call.held());
         let Some(request) = call.requests.get_mut(at).filter(|request| request.response.is_none()) else {
             return Responded::Nothing;
         };
         let declined = || RawValue::from_string(r#"{"action":"cancel"}"#.into()).ok().filter(|_| request.elicits);
-        request.response = match response.map(RawValue::to_owned).or_else(declined) {
+        // No more of it could be passed on, nor kept.
+        let fits = |response: &&RawValue| {
+            let more = response.get().len();
+            given + more <= MAX_PARAMETERS_BYTES && held + more <= MAX_HELD_BYTES
+        };
+        let response = match response {
+            Some(response) => Some(response).filter(fits).map(RawValue::to_owned),
+            None => declined(),
+        };
+        request.response = match response {
             Some(response) => Some(response),
             None => {
                 call.requests.clear();
@@ -244,7 +265,10 @@ impl Session {
         let given: Option<BTreeMap<&str, &RawValue>> =
             call.requests.iter().map(|request| Some((request.name.as_str(), request.response.as_deref()?))).collect();
         match given.and_then(|given| serde_json::to_string(&given).ok()) {
-            Some(responses) => Responded::Answered { context, question, responses },
+            Some(responses) => {
+                call.requests.clear();
+                Responded::Answered { context, question, responses }
+            }
             None => Responded::Waits,
         }
     }

@@ -150,3 +150,32 @@ fn so_many_resources_are_watched_and_no_more() {
     assert!(session.watch("one more".into()));
     assert_eq!(session.watched().len(), 50);
 }
+
+#[test]
+fn responses_that_could_not_be_kept_or_passed_on_are_a_refusal() {
+    let mut session = session();
+    let large = |bytes: usize| raw(&json!({"text": "x".repeat(bytes)}));
+    let (call, _) = session.begin(begun("1"));
+    ask(&mut session, call, 1, &["a", "b"]);
+    assert_eq!(session.respond(&id(call, 1, 0), Some(&large(200_000))), Responded::Waits);
+    let refused = Responded::Refused { context: "ctx_1".into() };
+    assert_eq!(session.respond(&id(call, 1, 1), Some(&large(100_000))), refused);
+    // Of many calls, each within its bound, the whole session is bounded too: it is one row.
+    let mut refusals = 0;
+    for number in 0..MOST_CALLS as u64 {
+        let (call, _) = session.begin(begun(&format!("{number}")));
+        ask(&mut session, call, 1, &["a", "b"]);
+        match session.respond(&id(call, 1, 0), Some(&large(250_000))) {
+            Responded::Waits => {}
+            _ => refusals += 1,
+        }
+        assert!(serde_json::to_string(&session).unwrap().len() < 1_500_000);
+    }
+    assert!(refusals > 20 && refusals < MOST_CALLS);
+    // What was answered is not kept.
+    let (call, _) = session.begin(begun("last"));
+    ask(&mut session, call, 1, &["a"]);
+    let answered = session.respond(&id(call, 1, 0), Some(&raw(&json!({"a": "once"}))));
+    assert!(matches!(answered, Responded::Answered { .. }));
+    assert!(!serde_json::to_string(&session).unwrap().contains("once"));
+}

@@ -102,7 +102,7 @@ pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) ->
     let opener = Opener {
         principal: principal.clone(),
         version: negotiated(version.as_deref()).into(),
-        client: client.to_owned(),
+        client: Able::remembered(client).ok_or_else(|| Problem::internal("capabilities that cannot be written"))?,
     };
     ask_object(&format!("{}/{name}", caller.principal.tenant), &principal, Ask::Open(opener)).await?;
     Ok(Some(cursor::write(&caller.snapshot.cursor_key, &name, &bound(caller, door))))

@@ -19,6 +19,7 @@ const MAX_STATE_BYTES: usize = 32 * 1024;
 const MAX_MESSAGE: usize = 2_000;
 /// Requests of one question.
 const MOST_REQUESTS: usize = 16;
+const MAX_NAME_BYTES: usize = 200;
 
 /// A question of a modern upstream.
 #[derive(Debug)]
@@ -67,6 +68,9 @@ fn question(requests: &Requests<'_>) -> Result<Box<RawValue>, &'static str> {
     let is_request = |request: &&RawValue| {
         Object::new(request.get(), "#").is_ok_and(|mut request| request.string("method", 1..=64).is_some())
     };
+    if requests.keys().any(|name| name.len() > MAX_NAME_BYTES) {
+        return Err("What the server asks for has too long a name.");
+    }
     if !requests.values().all(is_request) {
         return Err("What the server asks for is no request.");
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::super::able::{Able, MAX_CAPABILITIES_BYTES};
 use super::super::header::{encoded, name_in};
 use super::super::{LEGACY, MODERN};
 use super::Spoken;
@@ -81,7 +82,8 @@ impl<'a> Asked<'a> {
 pub fn passed_on(capabilities: &RawValue) -> Option<Box<RawValue>> {
     let all: BTreeMap<String, &RawValue> = serde_json::from_str(capabilities.get()).ok()?;
     let asked = all.into_iter().filter(|(name, _)| matches!(name.as_str(), "elicitation" | "sampling" | "roots"));
-    serde_json::value::to_raw_value(&asked.collect::<BTreeMap<_, _>>()).ok()
+    let passed = serde_json::value::to_raw_value(&asked.collect::<BTreeMap<_, _>>()).ok()?;
+    if passed.get().len() > MAX_CAPABILITIES_BYTES { Able::read(capabilities).declared() } else { Some(passed) }
 }
 
 /// The headers of every message.
