@@ -11,7 +11,7 @@ use super::super::issuer::{Keys, Rules};
 use super::super::json::{Fault, Object};
 use super::super::jwk::{self, MAX_KEYS};
 use super::super::permission;
-use super::{Error, Refused};
+use super::{Error, Refused, redirect};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,7 +95,7 @@ impl Client {
 
     /// Whether answers may go there: exactly a registered address, but for the port of a loopback one (RFC 8252 §7.3).
     pub fn redirects_to(&self, uri: &str) -> bool {
-        self.redirect_uris.iter().any(|known| known == uri || same_but_port(known, uri))
+        self.redirect_uris.iter().any(|known| redirect::matches(known, uri))
     }
 }
 
@@ -113,14 +113,6 @@ fn loopback(text: &str) -> Option<Url> {
         Host::Domain(name) => name == "localhost",
     };
     (own && url.scheme() == "http" && url.username().is_empty() && url.password().is_none()).then_some(url)
-}
-
-fn same_but_port(known: &str, uri: &str) -> bool {
-    let (Some(mut known), Some(mut uri)) = (loopback(known), loopback(uri)) else {
-        return false;
-    };
-    // Both can carry a port, so setting it never fails.
-    known.set_port(None).is_ok() && uri.set_port(None).is_ok() && known == uri
 }
 
 /// An address answers may go to: https, loopback by http, or an app's own scheme with a dot in it (RFC 8252 §7).

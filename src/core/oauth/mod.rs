@@ -3,6 +3,7 @@
 pub mod client;
 pub mod form;
 pub mod grant;
+pub mod redirect;
 pub mod ring;
 pub mod seal;
 pub mod token;
