@@ -1,6 +1,6 @@
 //! What OAuth requests carry: forms, scopes, proof keys, Basic credentials.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -54,18 +54,25 @@ pub fn basic(header: &str) -> Option<(String, String)> {
     Some((decoded(id), decoded(secret)))
 }
 
-/// Reads a scope: permissions between spaces. `offline_access` and `openid` are accepted and mean nothing here.
+/// Whether a word of a scope names permissions. `openid`, `profile`, `email`, `offline_access` and the like are words
+/// of other servers: they are accepted and mean nothing here.
+pub fn is_permission(word: &str) -> bool {
+    word == "*" || word.contains(':')
+}
+
+/// Reads a scope: permissions between spaces.
 pub fn scope(text: &str) -> Result<Vec<String>, Refused> {
     let mut scope: Vec<String> = Vec::new();
-    for word in text.split(' ').filter(|word| !word.is_empty() && !["offline_access", "openid"].contains(word)) {
+    let words = || text.split(' ').filter(|word| !word.is_empty());
+    for word in words() {
         if !permission::valid(word) {
             return Err(Refused::new(Error::InvalidScope, "a scope is a permission such as contexts:read"));
         }
-        if !scope.iter().any(|known| known == word) {
+        if is_permission(word) && !scope.iter().any(|known| known == word) {
             scope.push(word.into());
         }
     }
-    if scope.len() > MAX_SCOPE {
+    if words().collect::<BTreeSet<_>>().len() > MAX_SCOPE {
         return Err(Refused::new(Error::InvalidScope, format!("a scope names at most {MAX_SCOPE} permissions")));
     }
     Ok(scope)
@@ -121,6 +128,9 @@ mod tests {
     #[test]
     fn a_scope_is_permissions() {
         assert_eq!(scope("contexts:read  openid contexts:read services:*").unwrap(), ["contexts:read", "services:*"]);
+        assert_eq!(scope("openid profile email offline_access contexts:read").unwrap(), ["contexts:read"]);
+        assert_eq!(scope("openid profile User.Read").unwrap(), [""; 0]);
+        assert_eq!(scope("* profile").unwrap(), ["*"]);
         assert_eq!(scope("a b&").unwrap_err().error, Error::InvalidScope);
         assert!(scope(&(0..51).map(|n| format!("p{n} ")).collect::<String>()).is_err());
     }
