@@ -2,6 +2,7 @@
 // from the contract: what openapi.json says a route needs (`x-permission`) and what `/v1/roles` says a role grants decide
 // what must be answered. Nothing here knows a route but by its path.
 import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -81,7 +82,7 @@ async function newContext(key: string): Promise<string> {
 }
 
 before(async () => {
-  gateway = await startGateway({ vars: { COUNT_COSTS: "true" } });
+  gateway = await startGateway({ vars: { COUNT_COSTS: "true", OAUTH: "true" } });
   service = await startService(echo);
   const made = await gateway.request("PUT", "/v1/tenants/acme", { body: { name: "Acme" } });
   for (const [tenant, admin] of Object.entries({ default: gateway.adminKey, acme: made.json.admin_key as string })) {
@@ -109,6 +110,28 @@ after(async () => {
   await service?.stop();
 });
 
+/** What an admin of the tenant allows an app of it; gives the grant's id. */
+async function newGrant(tenant: string): Promise<string> {
+  const { admin } = tenants[tenant]!;
+  const callback = "https://app.example.com/done";
+  const body = { name: "An app", grant_types: ["authorization_code"], auth_method: "none", redirect_uris: [callback], scope: "contexts:read" };
+  const app = await as(admin)("PUT", "/v1/clients/app", body, { "if-match": "*" });
+  const made = app.status === 412 ? await as(admin)("PUT", "/v1/clients/app", body) : app;
+  const { client_id } = made.json;
+  const code_verifier = randomBytes(32).toString("base64url");
+  const code_challenge = createHash("sha256").update(code_verifier).digest("base64url");
+  const form = (path: string, members: Record<string, string>) =>
+    gateway.request("POST", path, {
+      key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+  const asked = { response_type: "code", client_id, code_challenge, code_challenge_method: "S256" };
+  const sent = await form("/oauth/authorize", { ...asked, decision: "allow", api_key: admin });
+  const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
+  const tokens = await form("/oauth/token", { grant_type: "authorization_code", code, code_verifier, client_id });
+  assert.equal(tokens.status, 200, tokens.text);
+  return (await as(admin)("GET", "/v1/grants?limit=1")).json.data[0].id;
+}
+
 /** The id of an object for a path's `{…}`. A fresh one where the call would end it. */
 async function object(path: string, tenant: string, relation: Relation, key: string, mayCreate: boolean): Promise<string> {
   const home = relation === "another tenant's" ? (tenant === "default" ? "acme" : "default") : tenant;
@@ -119,6 +142,7 @@ async function object(path: string, tenant: string, relation: Relation, key: str
   }
   if (path.startsWith("/v1/keys/")) return (await newKey(there.admin, "viewer")).id;
   if (path.startsWith("/v1/tenants/")) return "acme";
+  if (path.startsWith("/v1/grants/")) return newGrant(home);
   if (relation === "another tenant's") return `only-${home}`;
   return relation === "own" ? "alpha" : "beta";
 }
@@ -169,7 +193,8 @@ test("the_matrix_has_every_route", () => {
   assert.ok(operations.length >= 33, `${operations.length} routes`);
   for (const { path, permission } of operations) {
     assert.ok(permission !== undefined, path);
-    assert.ok(permission !== null || path === "/v1/whoami", `${path} asks for nothing`);
+    // Who they are, and what they have allowed apps, everybody may know of themselves.
+    assert.ok(permission !== null || ["/v1/whoami", "/v1/grants"].includes(path), `${path} asks for nothing`);
   }
 });
 

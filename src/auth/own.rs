@@ -90,6 +90,16 @@ pub fn client_principal(tenant: &str, id: &str) -> String {
     format!("client:{}", client_id(tenant, id))
 }
 
+/// What these roles of an issuer's permit now, as far as the scope of its token went: the one rule for its tokens and
+/// for people who signed in there.
+pub fn permitted(snapshot: &Snapshot, roles: &[String], scope: Option<&[String]>) -> Vec<String> {
+    let permissions = granted(snapshot, roles);
+    match scope {
+        Some(scope) => meet_all(&permissions, scope),
+        None => permissions,
+    }
+}
+
 /// All that these roles grant.
 pub fn granted(snapshot: &Snapshot, roles: &[String]) -> Vec<String> {
     let mut permissions: Vec<String> = Vec::new();

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use crate::core::issuer::{Issuer, Keys, Mapped};
 use crate::core::jwk::choose;
 use crate::core::jwt::{Refused, Token, parse};
-use crate::core::permission::meet_all;
 use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, crypto};
@@ -24,7 +23,8 @@ const MOST_REMEMBERED: usize = 2_000;
 
 struct Remembered {
     principal: Principal,
-    /// Of the registries that decided it: the deployment's, which has the issuers, and the tenant's, which has the roles.
+    /// Of the registries that decided it: the deployment's, which has the issuers, and the tenant's, which has the
+    /// roles.
     revisions: [u64; 2],
     until: Timestamp,
 }
@@ -112,10 +112,7 @@ pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<(), Refused> {
 }
 
 fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: Mapped, until: Timestamp) -> Principal {
-    let mut permissions = own::granted(snapshot, &mapped.roles);
-    if let Some(scope) = &mapped.scope {
-        permissions = meet_all(&permissions, scope);
-    }
+    let permissions = own::permitted(snapshot, &mapped.roles, mapped.scope.as_deref());
     Principal {
         principal: format!("issuer:{}:{}", issuer.name, mapped.subject),
         tenant: mapped.tenant,

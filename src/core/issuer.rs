@@ -11,7 +11,7 @@ use super::json::{Fault, Object};
 use super::jwk::{self, Jwk, MAX_KEYS};
 use super::jwt::{Algorithm, Expected, Refused, Token, words};
 use super::key::valid_tenant;
-use super::sealed::Sealed;
+use super::sign_in::{self, SignIn};
 
 /// The type of an access token (RFC 9068 §2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";
@@ -35,17 +35,6 @@ pub struct Claims {
     /// Permissions that narrow the role's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-}
-
-/// How people sign in there on the consent page (OpenID Connect Core §3.1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignIn {
-    /// What the gateway is called there.
-    pub client_id: String,
-    /// Never shown again.
-    pub client_secret: Option<Sealed>,
-    pub authorization_endpoint: String,
-    pub token_endpoint: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +132,7 @@ pub fn read(name: &str, text: &str, rules: Rules<'_>) -> Result<Issuer, Vec<Faul
     let algorithms = body.require("algorithms", algorithms).unwrap_or_default();
     let algorithms = read_algorithms(&mut body, &algorithms);
     let typ = body.string("type", 1..=64).unwrap_or_else(|| ACCESS_TOKEN.into());
-    let sign_in = read_sign_in(&mut body, rules);
+    let sign_in = sign_in::read(&mut body, rules);
     let claims = read_claims(&mut body);
     let roles = read_roles(&mut body);
     let role = body.parsed("role", "a role's name", |role| valid_name(role).then(|| role.to_string()));
@@ -215,26 +204,6 @@ fn read_claims(body: &mut Object<'_>) -> Claims {
     };
     body.absorb(claims);
     read
-}
-
-fn read_sign_in(body: &mut Object<'_>, rules: Rules<'_>) -> Option<SignIn> {
-    let mut sign_in = body.object("sign_in")?;
-    let mut address = |name: &str| {
-        let text = sign_in.string(name, 1..=2048);
-        let text = sign_in.require(name, text).unwrap_or_default();
-        if !text.is_empty()
-            && let Err(refusal) = address::check(&text, rules.addresses, rules.own_hosts)
-        {
-            sign_in.fault(name, refusal.to_string());
-        }
-        text
-    };
-    let (authorization_endpoint, token_endpoint) = (address("authorization_endpoint"), address("token_endpoint"));
-    let client_id = sign_in.string("client_id", 1..=512);
-    let client_id = sign_in.require("client_id", client_id).unwrap_or_default();
-    let client_secret = sign_in.string("client_secret", 1..=512).map(Sealed::still_open);
-    body.absorb(sign_in);
-    Some(SignIn { client_id, client_secret, authorization_endpoint, token_endpoint })
 }
 
 fn read_roles(body: &mut Object<'_>) -> BTreeMap<String, String> {

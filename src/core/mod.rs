@@ -54,6 +54,7 @@ pub mod schedule;
 pub mod schema;
 pub mod sealed;
 pub mod service;
+pub mod sign_in;
 pub mod signature;
 pub mod socket;
 pub mod sse;

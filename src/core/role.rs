@@ -28,8 +28,8 @@ pub const SHIPPED: [Shipped; 5] = [
     Shipped { name: "admin", description: "May do everything.", permissions: &["*"] },
     Shipped {
         name: "operator",
-        description: "Runs services, limits, webhooks and schedules, and reads usage and the audit log.",
-        permissions: &["services:*", "limits:*", "webhooks:*", "schedules:*", "usage:*", "audit:*"],
+        description: "Runs services, limits, webhooks, schedules and grants, and reads usage and the audit log.",
+        permissions: &["services:*", "limits:*", "webhooks:*", "schedules:*", "usage:*", "audit:*", "grants:*"],
     },
     Shipped {
         name: "caller",

@@ -5,11 +5,12 @@ use serde_json::Value;
 use serde_json::value::to_raw_value;
 
 use crate::auth::FIRST_TENANT;
-use crate::core::issuer::{self, Claims, Issuer, Keys, Rules, SignIn};
+use crate::core::issuer::{self, Claims, Issuer, Keys, Rules};
 use crate::core::json::Fault;
 use crate::core::jwk::Jwk;
 use crate::core::jwt::Algorithm;
 use crate::core::problem::{Code, Problem};
+use crate::core::sign_in::SignIn;
 use crate::core::time::{Timestamp, as_text};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 
@@ -42,14 +43,6 @@ struct View<'a> {
     updated_at: Timestamp,
 }
 
-/// Without its secret.
-fn shown(sign_in: &SignIn) -> Value {
-    let SignIn { client_id, authorization_endpoint, token_endpoint, .. } = sign_in;
-    serde_json::json!({
-        "client_id": client_id, "authorization_endpoint": authorization_endpoint, "token_endpoint": token_endpoint,
-    })
-}
-
 fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
     let (jwks_url, keys) = match &issuer.keys {
         Keys::Url(url) => (Some(url.as_str()), None),
@@ -67,7 +60,7 @@ fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
         roles: &issuer.roles,
         role: issuer.role.as_deref(),
         tenant: issuer.tenant.as_deref(),
-        sign_in: issuer.sign_in.as_ref().map(shown),
+        sign_in: issuer.sign_in.as_ref().map(SignIn::shown),
         created_at: kept.created_at,
         updated_at: kept.updated_at,
     }

@@ -400,6 +400,22 @@ export function readDocument(token, url, milliseconds, limit) {
   }));
 }
 
+/**
+ * The same for one that may be held: on the condition of its tag, with what its server says of how long it holds. Gives
+ * the status, the bytes (nothing but for 200, or when there are too many), and headers.
+ * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit @param {string | undefined} etag
+ */
+export function readHeld(token, url, milliseconds, limit, etag) {
+  const signal = AbortSignal.timeout(milliseconds);
+  const headers = { accept: "application/json", ...(etag && { "if-none-match": etag }) };
+  watch(token, fetch(url, { headers, redirect: "manual", signal }).then(async (response) => {
+    if (response.status !== 200) response.body?.cancel().catch(() => {});
+    const bytes = response.status === 200 ? await read(response, limit) : undefined;
+    const said = ["cache-control", "age", "expires", "date", "etag"].map((name) => response.headers.get(name) ?? "");
+    return [response.status, bytes, ...said];
+  }));
+}
+
 /** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */
 export function keep(context, promise) {
   context.waitUntil(promise);

@@ -7,6 +7,7 @@ use super::Failure;
 use super::http::Headers;
 use super::tasks::Awaited;
 use crate::core::address::Address;
+use crate::core::oauth::document::Said;
 use crate::core::upstream::Answer;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
@@ -47,6 +48,8 @@ extern "C" {
     fn probe(token: u32, binding: Option<&str>, url: &str, headers: &str, milliseconds: f64);
     #[wasm_bindgen(js_name = readDocument)]
     fn read_document(token: u32, url: &str, milliseconds: f64, limit: f64);
+    #[wasm_bindgen(js_name = readHeld)]
+    fn read_held(token: u32, url: &str, milliseconds: f64, limit: f64, etag: Option<&str>);
 }
 
 /// `Retry-After` in seconds; a date is not worth reading a clock for.
@@ -227,4 +230,33 @@ pub async fn document(url: &Address, milliseconds: u64, limit: usize) -> Result<
     let parts: js_sys::Array = read.unchecked_into();
     let body = parts.get(0).unchecked_into::<Uint8Array>().to_vec();
     Ok(Document { body, cache_control: parts.get(1).as_string().unwrap_or_default() })
+}
+
+/// What came of asking for a document that may be held.
+pub struct Fetched {
+    pub status: u16,
+    /// Of a 200; nothing where it is larger than the limit.
+    pub body: Option<Vec<u8>>,
+    pub said: Said,
+}
+
+/// Asks for a document of at most `limit` bytes, unless it is still the one of this tag. Redirects are not followed.
+///
+/// # Errors
+/// Its server cannot be reached, or does not answer in time.
+pub async fn held_document(
+    url: &Address,
+    milliseconds: u64,
+    limit: usize,
+    etag: Option<&str>,
+) -> Result<Fetched, Failure> {
+    let begun = |token| read_held(token, url.as_str(), milliseconds as f64, limit as f64, etag);
+    let parts: js_sys::Array = Awaited::new(begun).await?.unchecked_into();
+    let text = |at| parts.get(at).as_string().unwrap_or_default();
+    let body = parts.get(1);
+    Ok(Fetched {
+        status: parts.get(0).as_f64().unwrap_or_default() as u16,
+        body: (!body.is_undefined()).then(|| body.unchecked_into::<Uint8Array>().to_vec()),
+        said: Said { cache_control: text(2), age: text(3), expires: text(4), date: text(5), etag: text(6) },
+    })
 }

@@ -8,6 +8,7 @@ use wasm_bindgen::prelude::*;
 use crate::core::address::{Address, Policy, Refusal, check, host_of};
 use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
+use crate::core::oauth::grant::RETRY_MS;
 use crate::core::oauth::ring::LIFE_MS;
 use crate::core::schedule::LEAST_SECONDS;
 use crate::core::schedule::plan::LATE_MS;
@@ -23,6 +24,8 @@ extern "C" {
 /// How long a body may take when nothing else is said, and at most, in milliseconds.
 const BODY_MS: u64 = 30_000;
 const MOST_BODY_MS: u64 = 300_000;
+/// The longest time in which OAuth answers something again, in milliseconds.
+const MOST_RETRY_MS: u64 = 300_000;
 
 #[derive(Debug, Default)]
 pub struct Settings {
@@ -50,6 +53,9 @@ pub struct Settings {
     pub oauth_registration: bool,
     /// How long one of its keys signs, in milliseconds.
     pub oauth_key_ms: u64,
+    /// How long a refresh token is answered again whose answer may have been lost, and a code, in milliseconds.
+    pub oauth_retry_ms: u64,
+    pub oauth_code_retry_ms: u64,
     /// The pauses between attempts to deliver an event to a webhook, in milliseconds.
     pub webhook_pauses_ms: Vec<u64>,
     /// A schedule's run that is later than this was missed, in milliseconds.
@@ -66,8 +72,8 @@ pub struct Settings {
     pub bindings: Vec<String>,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
-    /// Benchmarks only: so many times more is it checked who asks, whether they may and within which limits, to tell what
-    /// that costs.
+    /// Benchmarks only: so many times more is it checked who asks, whether they may and within which limits, to tell
+    /// what that costs.
     pub more_checks: u32,
     /// Tests only: paths that panic on purpose.
     pub panic_routes: bool,
@@ -84,6 +90,10 @@ fn read(env: &JsValue) -> Settings {
     let list = |name: &str| {
         let value = text(name).unwrap_or_default();
         value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
+    };
+    let seconds = |name: &str, default_ms: u64| {
+        let given = text(name).and_then(|seconds| seconds.parse::<f64>().ok());
+        given.map_or(default_ms, |seconds| (seconds * 1000.0) as u64).min(MOST_RETRY_MS)
     };
     Settings {
         admin_key: text("ADMIN_KEY").filter(|key| key.len() >= 16),
@@ -107,6 +117,9 @@ fn read(env: &JsValue) -> Settings {
             .and_then(|days| days.parse::<f64>().ok())
             .map_or(LIFE_MS, |days| (days * 86_400_000.0) as u64)
             .clamp(1_000, 3650 * 86_400_000),
+        oauth_retry_ms: seconds("OAUTH_RETRY_SECONDS", RETRY_MS),
+        // The standards want none (RFC 6749 §4.1.2): it is there for who prefers it.
+        oauth_code_retry_ms: seconds("OAUTH_CODE_RETRY_SECONDS", 0),
         webhook_pauses_ms: text("WEBHOOK_RETRY_SECONDS")
             .and_then(|list| pauses(&list))
             .unwrap_or_else(|| PAUSES_MS.to_vec()),

@@ -21,11 +21,35 @@ fn grant() -> Grant {
         current: None,
         redeemed: false,
         ended: false,
+        redeemed_at: None,
+        tries: 0,
+        last: None,
+        seen: None,
     }
 }
 
+const URI: Option<&str> = Some("https://app.example.com/done");
+
+/// Single use as the standards have it: nothing is answered twice.
+fn strictly(now: Timestamp) -> Moment {
+    Moment { now, retry_ms: 0 }
+}
+
+/// What was lost may be asked for again.
+fn kindly(now: Timestamp) -> Moment {
+    Moment { now, retry_ms: RETRY_MS }
+}
+
+fn code<'a>(redirect_uri: Option<&'a str>, verifier: &'a str, next: Option<&'a str>) -> Redemption<'a> {
+    Redemption { hash: "code", client: "default.app", redirect_uri, verifier, next }
+}
+
+fn token<'a>(place: u64, hash: &'a str, next: &'a str) -> Refresh<'a> {
+    Refresh { place, hash, client: "default.app", next }
+}
+
 fn redeem(grant: &mut Grant) -> Outcome {
-    grant.redeem("code", "default.app", Some("https://app.example.com/done"), VERIFIER, Some("r1"), T)
+    grant.redeem(&code(URI, VERIFIER, Some("r1")), strictly(T))
 }
 
 #[test]
@@ -35,42 +59,118 @@ fn a_code_is_good_once_and_its_replay_ends_what_came_of_it() {
     assert!(grant.is_current(1, "r1", T));
     assert_eq!(redeem(&mut grant), Outcome::Replayed);
     assert!(!grant.is_current(1, "r1", T));
-    assert_eq!(grant.refresh(1, "r1", "default.app", "r2", T), Outcome::Refused);
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), strictly(T)), Outcome::Refused);
     assert_eq!(redeem(&mut grant), Outcome::Refused);
 }
 
 #[test]
-fn a_code_is_tried_once_by_its_own_client() {
-    let uri = Some("https://app.example.com/done");
+fn a_code_is_for_its_own_client_in_its_time() {
     let mut other = grant();
-    assert_eq!(other.redeem("code", "default.other", uri, VERIFIER, None, T), Outcome::Refused);
+    let foreign = Redemption { client: "default.other", ..code(URI, VERIFIER, None) };
+    assert_eq!(other.redeem(&foreign, strictly(T)), Outcome::Refused);
     assert_eq!(redeem(&mut other), Outcome::Taken, "another client's try changes nothing");
-    for (uri, verifier, at) in [
-        (Some("https://app.example.com/"), VERIFIER, T),
-        (uri, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXX", T),
-        (uri, VERIFIER, T.plus_ms(CODE_MS)),
-    ] {
-        let mut grant = grant();
-        assert_eq!(grant.redeem("code", "default.app", uri, verifier, None, at), Outcome::Refused);
-        assert_eq!(redeem(&mut grant), Outcome::Refused, "it was tried");
-    }
+    let mut late = grant();
+    assert_eq!(late.redeem(&code(URI, VERIFIER, None), strictly(T.plus_ms(CODE_MS))), Outcome::Refused);
+    assert_eq!(redeem(&mut late), Outcome::Refused, "it has ended");
     let mut plain = grant();
-    assert_eq!(plain.redeem("code", "default.app", None, VERIFIER, None, T), Outcome::Taken);
-    assert_eq!(plain.refresh(1, "r1", "default.app", "r2", T), Outcome::Refused, "there is no refresh token");
+    assert_eq!(plain.redeem(&code(None, VERIFIER, None), strictly(T)), Outcome::Taken);
+    assert_eq!(plain.refresh(&token(1, "r1", "r2"), strictly(T)), Outcome::Refused, "there is no refresh token");
+}
+
+#[test]
+fn a_mistaken_code_is_not_used_up_and_guesses_are_counted() {
+    let wrong = [
+        code(Some("https://app.example.com/"), VERIFIER, Some("r1")),
+        code(URI, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXX", Some("r1")),
+    ];
+    for one in wrong {
+        let mut grant = grant();
+        for _ in 1..MOST_TRIES {
+            assert_eq!(grant.redeem(&one, strictly(T)), Outcome::Refused);
+        }
+        assert_eq!(redeem(&mut grant.clone()), Outcome::Taken, "a mistake costs nothing");
+        assert_eq!(grant.redeem(&one, strictly(T)), Outcome::Refused);
+        assert_eq!(redeem(&mut grant), Outcome::Refused, "it was guessed at");
+    }
 }
 
 #[test]
 fn a_refresh_token_is_good_once_and_its_reuse_ends_the_grant() {
+    for moment in [strictly as fn(Timestamp) -> Moment, kindly] {
+        let mut grant = grant();
+        redeem(&mut grant);
+        let foreign = Refresh { client: "default.other", ..token(1, "r1", "x") };
+        assert_eq!(grant.refresh(&foreign, moment(T)), Outcome::Refused);
+        assert_eq!(grant.refresh(&token(1, "r1", "r2"), moment(T)), Outcome::Taken);
+        assert_eq!(grant.refresh(&token(2, "r2", "r3"), moment(T)), Outcome::Taken);
+        assert_eq!(grant.refresh(&token(1, "r1", "r2"), moment(T)), Outcome::Replayed);
+        assert_eq!(grant.refresh(&token(3, "r3", "r4"), moment(T)), Outcome::Refused);
+        let mut old = self::grant();
+        redeem(&mut old);
+        assert_eq!(old.refresh(&token(1, "r1", "r2"), moment(T.plus_ms(GRANT_MS))), Outcome::Refused);
+    }
+}
+
+#[test]
+fn a_lost_answer_is_given_again_for_a_while() {
     let mut grant = grant();
     redeem(&mut grant);
-    assert_eq!(grant.refresh(1, "r1", "default.other", "x", T), Outcome::Refused);
-    assert_eq!(grant.refresh(1, "r1", "default.app", "r2", T), Outcome::Taken);
-    assert_eq!(grant.refresh(2, "r2", "default.app", "r3", T), Outcome::Taken);
-    assert_eq!(grant.refresh(1, "r1", "default.app", "x", T), Outcome::Replayed);
-    assert_eq!(grant.refresh(3, "r3", "default.app", "r4", T), Outcome::Refused);
-    let mut old = self::grant();
-    redeem(&mut old);
-    assert_eq!(old.refresh(1, "r1", "default.app", "r2", T.plus_ms(GRANT_MS)), Outcome::Refused);
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T)), Outcome::Taken);
+    let before = grant.clone();
+    for later in [0, 1, RETRY_MS - 1] {
+        assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T.plus_ms(later))), Outcome::Again);
+    }
+    assert_eq!(grant, before, "nothing changes");
+    assert_eq!(grant.clone().refresh(&token(1, "r1", "other"), kindly(T)), Outcome::Replayed, "only the same answer");
+    assert_eq!(grant.clone().refresh(&token(1, "x", "r2"), kindly(T)), Outcome::Replayed);
+    assert_eq!(grant.clone().refresh(&token(1, "r1", "r2"), strictly(T)), Outcome::Replayed);
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T.plus_ms(RETRY_MS))), Outcome::Replayed);
+    assert_eq!(grant.refresh(&token(2, "r2", "r3"), kindly(T.plus_ms(RETRY_MS))), Outcome::Refused, "it has ended");
+}
+
+#[test]
+fn a_codes_answer_is_given_again_only_where_that_is_switched_on_and_to_who_proves_themselves() {
+    let asked = code(URI, VERIFIER, Some("r1"));
+    let mut grant = grant();
+    assert_eq!(grant.redeem(&asked, kindly(T)), Outcome::Taken);
+    assert_eq!(grant.redeem(&asked, kindly(T.plus_ms(RETRY_MS - 1))), Outcome::Again);
+    assert!(grant.is_current(1, "r1", T));
+    for (wrong, at) in [
+        (code(URI, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXX", Some("r1")), kindly(T)),
+        (code(Some("https://app.example.com/"), VERIFIER, Some("r1")), kindly(T)),
+        (code(URI, VERIFIER, Some("other")), kindly(T)),
+        (code(URI, VERIFIER, None), kindly(T)),
+        (asked, kindly(T.plus_ms(RETRY_MS))),
+        (asked, strictly(T)),
+    ] {
+        assert_eq!(grant.clone().redeem(&wrong, at), Outcome::Replayed);
+    }
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T)), Outcome::Taken);
+    assert_eq!(grant.redeem(&asked, kindly(T)), Outcome::Replayed, "what came of it is in use");
+}
+
+#[test]
+fn the_next_token_follows_from_the_one_before_and_from_the_secret() {
+    let key = GrantKey::new(b"secret");
+    let first = key.write("acme", "g1", Use::Refresh(1), &[7; 32]);
+    let next = key.write_next("acme", "g1", Use::Refresh(2), &first);
+    assert_eq!(next, key.write_next("acme", "g1", Use::Refresh(2), &first));
+    assert_eq!(key.read(&next).map(|read| (read.grant, read.used)), Some(("g1".into(), Use::Refresh(2))));
+    let other = key.write("acme", "g1", Use::Refresh(1), &[8; 32]);
+    assert_ne!(next, key.write_next("acme", "g1", Use::Refresh(2), &other));
+    assert_ne!(next, GrantKey::new(b"other").write_next("acme", "g1", Use::Refresh(2), &first));
+}
+
+/// A grant as the version before kept it.
+#[test]
+fn a_grant_of_an_older_version_is_read() {
+    let old = r#"{"allowed":{"client":"default.app","subject":"key:k","scope":["contexts:read"],
+        "resource":"https://g.example"},"redirect_uri":"https://app.example.com/done","challenge":"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "code_hash":"code","code_until":1800000060000,"until":1802592000000,"current":[2,"r2"],"redeemed":true}"#;
+    let mut grant: Grant = serde_json::from_str(old).unwrap();
+    assert_eq!((grant.used_at(), grant.tries), (None, 0));
+    assert_eq!(grant.refresh(&token(2, "r2", "r3"), kindly(T)), Outcome::Taken);
+    assert_eq!(grant.used_at(), Some(T));
 }
 
 #[test]
@@ -99,11 +199,34 @@ proptest! {
         let mut over = false;
         for place in tries {
             let (hash, next) = (format!("r{place}"), format!("r{}", place + 1));
-            match grant.refresh(place, &hash, "default.app", &next, T) {
+            match grant.refresh(&token(place, &hash, &next), strictly(T)) {
                 Outcome::Taken => {
                     prop_assert!(!over && !taken.contains(&place));
                     taken.push(place);
                 }
+                Outcome::Again => prop_assert!(false, "nothing is answered twice"),
+                Outcome::Replayed => over = true,
+                Outcome::Refused => prop_assert!(over),
+            }
+        }
+    }
+
+    /// However refresh tokens are tried and retried, all answers given for one place are the same, and none is given
+    /// for an older place once a newer one was used.
+    #[test]
+    fn every_place_has_one_answer(tries in proptest::collection::vec((0u64..5, 0u64..RETRY_MS), 0..40)) {
+        let mut grant = grant();
+        redeem(&mut grant);
+        let (mut now, mut newest, mut over) = (T, 0, false);
+        for (place, later) in tries {
+            now = now.plus_ms(later / 4);
+            let (hash, next) = (format!("r{place}"), format!("r{}", place + 1));
+            match grant.refresh(&token(place, &hash, &next), kindly(now)) {
+                Outcome::Taken => {
+                    prop_assert!(!over && place == newest + 1);
+                    newest = place;
+                }
+                Outcome::Again => prop_assert!(!over && place == newest),
                 Outcome::Replayed => over = true,
                 Outcome::Refused => prop_assert!(over),
             }

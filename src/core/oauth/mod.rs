@@ -1,8 +1,10 @@
 //! The authorization server's decisions (OAuth 2.1, RFC 6749, 7636, 8707, 9700): clients, grants, forms, its own keys.
 
 pub mod client;
+pub mod document;
 pub mod form;
 pub mod grant;
+pub mod listed;
 pub mod redirect;
 pub mod ring;
 pub mod seal;
@@ -20,6 +22,9 @@ pub enum Error {
     UnsupportedGrantType,
     UnsupportedResponseType,
     AccessDenied,
+    ServerError,
+    /// What is needed to decide cannot be had now: the same request may be good later.
+    TemporarilyUnavailable,
     InvalidRedirectUri,
     InvalidClientMetadata,
     /// None of theirs: RFC 9110 §15.5.9, in their form.
@@ -38,6 +43,8 @@ impl Error {
             Error::UnsupportedGrantType => "unsupported_grant_type",
             Error::UnsupportedResponseType => "unsupported_response_type",
             Error::AccessDenied => "access_denied",
+            Error::ServerError => "server_error",
+            Error::TemporarilyUnavailable => "temporarily_unavailable",
             Error::InvalidRedirectUri => "invalid_redirect_uri",
             Error::InvalidClientMetadata => "invalid_client_metadata",
             Error::RequestTimeout => "request_timeout",
@@ -48,6 +55,7 @@ impl Error {
         match self {
             Error::InvalidClient => 401,
             Error::RequestTimeout => 408,
+            Error::TemporarilyUnavailable => 503,
             _ => 400,
         }
     }

@@ -247,7 +247,7 @@ async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
 }
 
 /// RFC 9457, with the type that draft-ietf-httpapi-ratelimit-headers registers.
-fn exceeded(refused: Vec<(String, u64)>) -> Problem {
+pub fn exceeded(refused: Vec<(String, u64)>) -> Problem {
     let reset_ms = refused.iter().map(|(_, reset_ms)| *reset_ms).max().unwrap_or_default();
     let seconds = retry_after(reset_ms, random::number());
     let violated: Box<[String]> = refused.into_iter().map(|(name, _)| name).collect();

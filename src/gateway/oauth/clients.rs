@@ -6,31 +6,29 @@
 use std::rc::Rc;
 
 use crate::auth::{FIRST_TENANT, is_tenant, key_sets};
-use crate::core::address;
+use crate::core::address::host_of;
 use crate::core::canonical::digest;
 use crate::core::issuer::Keys;
 use crate::core::jwk::choose;
 use crate::core::jwt::{self, Algorithm, Expected, parse};
-use crate::core::oauth::client::{
-    AuthMethod, Client, GrantType, SELF_REGISTERED, read_metadata, secret_matches, split_client_id,
-};
+use crate::core::oauth::client::{AuthMethod, Client, GrantType, SELF_REGISTERED, secret_matches, split_client_id};
 use crate::core::oauth::form::{Form, basic};
+use crate::core::oauth::grant::{Seen, tenant_of};
 use crate::core::oauth::{Error, Refused};
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{calls, clock, crypto};
+use crate::platform::{clock, crypto};
 
 use super::super::answer::internal;
 use super::super::call::Call;
 use super::super::credentials;
 use super::super::limits::logins;
+use super::documents::{self, is_address};
+use super::page::Known as Shown;
 use super::{Failed, origin};
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// The largest metadata document of a client, in bytes, and how long its server may take, in milliseconds.
-const MAX_METADATA_BYTES: usize = 64 * 1024;
-const METADATA_MS: u64 = 5_000;
 /// An assertion is good for at most this long, in milliseconds.
 const MOST_ASSERTED_MS: u64 = 3_600_000;
 
@@ -65,9 +63,31 @@ pub struct Known {
     pub for_all: bool,
     /// The registry that has the issuers.
     pub deployment: Rc<Snapshot>,
+    /// Of one that publishes a document: what it said, and when.
+    pub seen: Option<Seen>,
 }
 
 impl Known {
+    /// Whether somebody here has registered it. Any other has only said who it is.
+    pub fn is_trusted(&self) -> bool {
+        !self.for_all || self.client_id == CONSOLE
+    }
+
+    /// How the consent page tells of it.
+    pub fn as_shown(&self) -> Shown<'_> {
+        match (&self.seen, self.is_trusted()) {
+            (Some(_), _) => Shown::Document(host_of(&self.client_id)),
+            (None, true) => Shown::Registered,
+            (None, false) => Shown::Itself,
+        }
+    }
+
+    fn documented(seen: Seen, client_id: &str, deployment: Rc<Snapshot>) -> Self {
+        let home = Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
+        let (client, seen) = (seen.client.clone(), Some(seen));
+        Self { client, client_id: client_id.into(), home, for_all: true, deployment, seen }
+    }
+
     pub fn serves(&self, tenant: &str) -> bool {
         self.for_all || self.home.tenant == tenant
     }
@@ -84,11 +104,13 @@ impl Known {
 /// The client of this id; nothing when there is none.
 pub async fn look_up(call: &Call, id: &str) -> Result<Option<Known>, Failed> {
     let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
+    if is_address(id) {
+        let seen = documents::client(call, id).await?;
+        return Ok(seen.map(|seen| Known::documented(seen, id, deployment)));
+    }
     let own = || Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
     let (client, home, for_all) = if id == CONSOLE {
         (Some(console(call)), own(), true)
-    } else if id.starts_with("https://") || id.starts_with("http://") {
-        (by_metadata(call, id).await, own(), true)
     } else {
         // Its tenant is in its id, so no look-up comes before the right registry is known.
         let Some((tenant, id)) = split_client_id(id) else { return Ok(None) };
@@ -96,7 +118,21 @@ pub async fn look_up(call: &Call, id: &str) -> Result<Option<Known>, Failed> {
         let Some(home) = home else { return Ok(None) };
         (home.snapshot.client(id), home, tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED))
     };
-    Ok(client.map(|client| Known { client, client_id: id.into(), home, for_all, deployment }))
+    Ok(client.map(|client| Known { client, client_id: id.into(), home, for_all, deployment, seen: None }))
+}
+
+/// A client whose document cannot be read, as the grant knows it that it presents something of.
+async fn of_grant(form: &Form, id: &str) -> Result<Option<Known>, Failed> {
+    let presented = ["refresh_token", "code", "token"].into_iter().find_map(|name| form.get(name));
+    let Some((text, tenant)) = presented.and_then(|text| Some((text, tenant_of(text)?))) else { return Ok(None) };
+    let Some(realm) = Realm::of(tenant).await? else { return Ok(None) };
+    let Some(presented) = realm.snapshot.grant_key.read(text) else { return Ok(None) };
+    let held = super::token::read(&realm, &presented.grant, id).await?;
+    let Some(seen) = held.and_then(|held| held.seen).filter(|seen| seen.serves(clock::now())) else {
+        return Ok(None);
+    };
+    let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
+    Ok(Some(Known::documented(seen, id, deployment)))
 }
 
 /// The console is always there, and only its own page gets its answers.
@@ -113,20 +149,6 @@ fn console(call: &Call) -> Client {
     }
 }
 
-/// A client that publishes a document about itself.
-async fn by_metadata(call: &Call, id: &str) -> Option<Client> {
-    let rules = call.write_rules();
-    let policy = rules.addresses();
-    let url = address::check(id, policy, &rules.own_hosts()).ok()?;
-    // Its address is its name: it has a path, and is written in one way only.
-    if url.as_str() != id || url.path() == "/" {
-        return None;
-    }
-    let document = calls::document(&url, METADATA_MS, MAX_METADATA_BYTES).await.ok()?;
-    let text = crate::core::json::check(&document.body, 8).ok()?;
-    read_metadata(id, text, policy)
-}
-
 /// Says nothing of why; the audit log does.
 async fn refused(call: &Call, client_id: &str, reason: Option<String>) -> Failed {
     credentials::note_client(call, client_id, reason).await;
@@ -134,7 +156,7 @@ async fn refused(call: &Call, client_id: &str, reason: Option<String>) -> Failed
 }
 
 /// How a client says who it is.
-struct Shown<'f> {
+struct Claim<'f> {
     id: String,
     secret: Option<String>,
     assertion: Option<&'f str>,
@@ -142,7 +164,7 @@ struct Shown<'f> {
 }
 
 /// Nothing when it cannot be read.
-fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Shown<'f>>, Failed> {
+fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Claim<'f>>, Failed> {
     let several = || Failed::from(Refused::new(Error::InvalidRequest, "authenticate the client in one way"));
     let (secret, assertion) = (form.get("client_secret"), form.get("client_assertion"));
     let named = form.get("client_id");
@@ -152,7 +174,7 @@ fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Shown<'f>>, Failed> {
             return Err(several());
         }
         let method = AuthMethod::ClientSecretBasic;
-        return Ok(Some(Shown { id, secret: Some(shown), assertion: None, method }));
+        return Ok(Some(Claim { id, secret: Some(shown), assertion: None, method }));
     }
     if let Some(assertion) = assertion {
         if secret.is_some() || form.get("client_assertion_type") != Some(ASSERTION) {
@@ -164,11 +186,11 @@ fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Shown<'f>>, Failed> {
         if named.is_some_and(|named| named != id) {
             return Err(several());
         }
-        return Ok(Some(Shown { id, secret: None, assertion: Some(assertion), method: AuthMethod::PrivateKeyJwt }));
+        return Ok(Some(Claim { id, secret: None, assertion: Some(assertion), method: AuthMethod::PrivateKeyJwt }));
     }
     let id = named.ok_or_else(|| Refused::new(Error::InvalidClient, "the client is not named"))?.to_string();
     let method = if secret.is_some() { AuthMethod::ClientSecretPost } else { AuthMethod::None };
-    Ok(Some(Shown { id, secret: secret.map(Into::into), assertion: None, method }))
+    Ok(Some(Claim { id, secret: secret.map(Into::into), assertion: None, method }))
 }
 
 /// The client that asks; one that does not prove who it is counts as a failed login.
@@ -185,7 +207,14 @@ async fn proven(call: &Call, form: &Form) -> Result<Known, Failed> {
     let Some(shown) = shown(call, form)? else {
         return Err(refused(call, "", Some("malformed".into())).await);
     };
-    let known = look_up(call, &shown.id).await?;
+    // Who publishes a document keeps no secret with the gateway: nothing has to be read to know that.
+    if is_address(&shown.id) && shown.method.has_secret() {
+        return Err(refused(call, &shown.id, None).await);
+    }
+    let known = match look_up(call, &shown.id).await {
+        Err(Failed::Refused(away)) => Some(of_grant(form, &shown.id).await?.ok_or(away)?),
+        known => known?,
+    };
     let stored = known.as_ref().and_then(|known| known.client.secret_hash.as_deref());
     let proven = match shown.method {
         AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {

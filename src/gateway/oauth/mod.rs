@@ -5,6 +5,9 @@
 
 mod authorize;
 mod clients;
+mod consent;
+mod documents;
+pub mod listed;
 mod metadata;
 mod page;
 mod register;
@@ -28,6 +31,9 @@ use super::services::require_key;
 
 /// The largest form, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
+
+/// When what cannot be had now may be asked for again, in seconds.
+const RETRY_AFTER: &str = "30";
 
 /// What is served, by path.
 pub enum Endpoint<'p> {
@@ -118,6 +124,9 @@ fn refusal(call: &Call, refused: &Refused) -> Result<Answer, Problem> {
     let body = json!({"error": refused.error.as_str(), "error_description": refused.description});
     let mut answer = Answer::json(refused.error.status(), &body)?;
     answer.code = Some(refused.error.as_str());
+    if refused.error == Error::TemporarilyUnavailable {
+        answer = answer.with("retry-after", RETRY_AFTER);
+    }
     if unknown && call.request.header("authorization").is_some() {
         return Ok(answer.with("www-authenticate", r#"Basic realm="narthex""#));
     }

@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use crate::core::oauth::redirect::{self, Place};
+
 use super::super::answer::Answer;
 
 const STYLE: &str = "*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;background:#f4f5f7;color:#1a1d21}\
@@ -52,17 +54,16 @@ fn meaning(permission: &str) -> Option<&'static str> {
     })
 }
 
-/// `form_target`: where the page's form may lead besides the gateway itself.
-fn page(status: u16, title: &str, body: &str, form_target: &str) -> Answer {
+/// The policy has no `form-action`: browsers hold every hop of what follows a form against it, and where an app sends
+/// its people from its own address is the app's affair.
+fn page(status: u16, title: &str, body: &str) -> Answer {
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{}</title><style>{STYLE}</style><main>{body}</main></html>",
         escaped(title)
     );
     let style = STANDARD.encode(Sha256::digest(STYLE));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'{form_target}; frame-ancestors 'none'; base-uri 'none'"
-    );
+    let policy = format!("default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'");
     Answer::text(status, "text/html; charset=utf-8", html)
         .with("content-security-policy", &policy)
         .with("x-frame-options", "DENY")
@@ -80,12 +81,37 @@ pub fn failure_as(status: u16, text: &str) -> Answer {
          and tell its makers what stands here.</p>",
         escaped(text)
     );
-    page(status, "This request does not work", &body, "")
+    page(status, "This request does not work", &body)
+}
+
+/// Said to a person whose app is not trusted with being sent back to by itself.
+pub fn failed_sign_in(text: &str, client: &str, redirect_uri: &str, back: &str) -> Answer {
+    let body = format!(
+        "<h1>Signing in did not work</h1><p>{}</p><p class=\"note\">Nothing was allowed.</p><p><a href=\"{}\" \
+         rel=\"noreferrer\">Go back to {}</a> at <strong>{}</strong></p>",
+        escaped(text),
+        escaped(back),
+        escaped(client),
+        escaped(&target(redirect_uri))
+    );
+    page(400, "Signing in did not work", &body)
+}
+
+/// How the gateway knows an app.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'a> {
+    /// Somebody here has registered it.
+    Registered,
+    /// By a document at this host.
+    Document(&'a str),
+    /// It registered itself.
+    Itself,
 }
 
 /// What is asked of a person.
 pub struct Asked<'a> {
     pub client: &'a str,
+    pub known: Known<'a>,
     /// Where the answer goes.
     pub redirect_uri: &'a str,
     pub scope: &'a [String],
@@ -93,31 +119,38 @@ pub struct Asked<'a> {
     pub fields: &'a [(&'static str, String)],
     /// Who has signed in elsewhere, and the seal that says so.
     pub person: Option<(&'a str, &'a str)>,
-    /// Where people may sign in: by name, with the address they are sent to.
-    pub issuers: &'a [(&'a str, &'a str)],
+    /// Where people may sign in, by name.
+    pub issuers: &'a [&'a str],
     /// What was wrong with the last answer.
     pub wrong: Option<&'a str>,
 }
 
-/// Where an address leads, as people know it and as a policy names it.
-fn target(uri: &str) -> (String, String) {
-    let Ok(url) = url::Url::parse(uri) else { return (String::new(), String::new()) };
-    match (url.scheme(), url.host_str()) {
-        ("https" | "http", Some(host)) => {
-            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            (format!("{host}{port}"), format!(" {}://{host}{port}", url.scheme()))
-        }
-        (scheme, _) => (format!("the app {scheme}"), format!(" {scheme}:")),
+/// Where an address leads, as people know it.
+fn target(uri: &str) -> String {
+    match redirect::place(uri) {
+        Some(Place::Host(host)) => host,
+        Some(Place::Loopback(host)) => format!("a program on this computer ({host})"),
+        Some(Place::Scheme(scheme)) => format!("the app on this device that opens {scheme}: addresses"),
+        None => String::new(),
+    }
+}
+
+/// What vouches for the app's name.
+fn vouched(known: Known<'_>) -> String {
+    match known {
+        Known::Registered => String::new(),
+        Known::Document(host) => format!(
+            "<p>Its name is what <strong>{}</strong> says of it; nobody here has checked that.</p>",
+            escaped(host)
+        ),
+        Known::Itself => "<p>It registered itself under this name; nobody here has checked that.</p>".into(),
     }
 }
 
 pub fn consent(asked: &Asked<'_>) -> Answer {
     let client = escaped(asked.client);
-    let (place, mut form_target) = target(asked.redirect_uri);
-    for (_, endpoint) in asked.issuers {
-        form_target.push_str(&target(endpoint).1);
-    }
-    let mut body = format!("<h1>{client} asks to act for you</h1><p>If you allow it, it can:</p><ul>");
+    let mut body = format!("<h1>{client} asks to act for you</h1>{}", vouched(asked.known));
+    body.push_str("<p>If you allow it, it can:</p><ul>");
     for permission in asked.scope {
         let code = escaped(permission);
         let _ = match meaning(permission) {
@@ -129,7 +162,7 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
         body,
         "</ul><p class=\"note\">Only as far as your own key goes, and until you revoke it. The answer is sent to \
          <strong>{}</strong>: allow this only if you know it and have begun there yourself.</p>",
-        escaped(&place)
+        escaped(&target(asked.redirect_uri))
     );
     body.push_str("<form method=\"post\" action=\"/oauth/authorize\">");
     for (name, value) in asked.fields {
@@ -155,7 +188,7 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
         "<div><button name=\"decision\" value=\"deny\">Deny</button>\
          <button class=\"go\" name=\"decision\" value=\"allow\">Allow</button></div>",
     );
-    for (issuer, _) in asked.issuers.iter().filter(|_| asked.person.is_none()) {
+    for issuer in asked.issuers.iter().filter(|_| asked.person.is_none()) {
         let issuer = escaped(issuer);
         let _ = write!(
             body,
@@ -164,5 +197,5 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
     }
     body.push_str("</form>");
     let status = if asked.wrong.is_some() { 403 } else { 200 };
-    page(status, &format!("{} asks to act for you", asked.client), &body, &form_target)
+    page(status, &format!("{} asks to act for you", asked.client), &body)
 }

@@ -1,7 +1,7 @@
 //! Signing in with an outside issuer, for the consent page (OpenID Connect Core §3.1, with PKCE).
 //!
 //! Nothing is kept here meanwhile: the request that was under way travels in a cookie under a seal, and who signed in
-//! comes back to the form the same way.
+//! comes back to the form the same way. The two belong together: in another browser, who signed in is nobody.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -10,13 +10,16 @@ use sha2::{Digest, Sha256};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::auth::{FIRST_TENANT, own, tokens};
-use crate::core::issuer::{Issuer, Mapped, SignIn};
-use crate::core::jwt::{Expected, parse};
+use crate::core::canonical::digest;
+use crate::core::issuer::{Issuer, Mapped};
+use crate::core::jwt::{self, Expected, parse};
 use crate::core::key::equal_secrets;
 use crate::core::oauth::form::Form;
-use crate::core::oauth::seal::Use;
+use crate::core::oauth::seal::{SealKey, Use};
+use crate::core::oauth::{Error, Refused};
 use crate::core::problem::Problem;
 use crate::core::sealed::Sealed;
+use crate::core::sign_in::{SignIn, loggable, meaning};
 use crate::core::upstream::{Answer as Upstream, MAX_ASIDE_BYTES};
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::{document_place, snapshot};
@@ -26,7 +29,7 @@ use crate::platform::{clock, log, random, vault};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
-use super::authorize::respond;
+use super::authorize::{Visit, give_up, respond};
 use super::clients::{Known, Realm};
 use super::origin;
 use super::page::failure;
@@ -48,25 +51,59 @@ struct Begun {
     verifier: String,
 }
 
+impl Begun {
+    /// The one of this browser.
+    fn of(call: &Call, key: &SealKey) -> Option<Self> {
+        let cookies = call.request.header("cookie")?;
+        let sealed = cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
+        key.open(Use::SignIn, sealed, clock::now())
+    }
+
+    /// What says that somebody signed in by it.
+    fn mark(&self) -> String {
+        digest(&self.state)
+    }
+}
+
 /// Who has signed in.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Person {
     pub tenant: String,
     /// A principal.
     pub subject: String,
     pub roles: Vec<String>,
+    /// Permissions that narrow those of the roles, where their issuer says it.
+    #[serde(default)]
+    pub scope: Option<Vec<String>>,
+    /// By which sign-in.
+    #[serde(default)]
+    pub mark: String,
 }
 
 impl Person {
-    /// What they may do themselves.
+    /// What they may do themselves: what a token of their issuer with the same claims may.
     pub fn permissions(&self, realm: &Realm) -> Vec<String> {
-        own::granted(&realm.snapshot, &self.roles)
+        own::permitted(&realm.snapshot, &self.roles, self.scope.as_deref())
     }
 }
 
-/// Who a form says has signed in, if this gateway said so itself a moment ago.
-pub fn person(known: &Known, sealed: &str) -> Option<Person> {
-    known.deployment.seal_key.open(Use::Person, sealed, clock::now())
+/// Who has signed in, and the seal that says so.
+#[derive(Clone)]
+pub struct Signed {
+    pub person: Person,
+    pub sealed: String,
+}
+
+/// Who a form says has signed in, if this gateway said so itself a moment ago, to this browser.
+///
+/// Browsers name the origin of every form they send. A request without any of their marks comes from a program, which
+/// nobody can lead into another's sign-in by a link.
+pub fn read(call: &Call, known: &Known, sealed: &str) -> Option<Signed> {
+    let key = &known.deployment.seal_key;
+    let person: Person = key.open(Use::Person, sealed, clock::now())?;
+    let is_browser = ["origin", "sec-fetch-site", "cookie"].iter().any(|name| call.request.header(name).is_some());
+    let same = || Begun::of(call, key).is_some_and(|begun| equal_secrets(&begun.mark(), &person.mark));
+    (!is_browser || same()).then(|| Signed { person, sealed: sealed.into() })
 }
 
 /// Whether people of an issuer's may belong to a tenant that the client acts in.
@@ -74,11 +111,10 @@ fn serves(known: &Known, issuer: &Issuer) -> bool {
     issuer.claims.tenant.is_some() || known.serves(issuer.tenant.as_deref().unwrap_or(FIRST_TENANT))
 }
 
-/// Where people may sign in: by name, with the address they are sent to.
-pub fn offered(known: &Known) -> Vec<(&str, &str)> {
+/// Where people may sign in, by name.
+pub fn offered(known: &Known) -> Vec<&str> {
     let issuers = known.deployment.issuers.iter().filter(|issuer| serves(known, issuer));
-    let offered = issuers.filter_map(|Issuer { name, sign_in, .. }| Some((name, sign_in.as_ref()?)));
-    offered.map(|(name, sign_in)| (name.as_str(), sign_in.authorization_endpoint.as_str())).collect()
+    issuers.filter(|issuer| issuer.sign_in.is_some()).map(|issuer| issuer.name.as_str()).collect()
 }
 
 fn text() -> String {
@@ -106,12 +142,16 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
         ("response_type", "code"),
         ("client_id", &sign_in.client_id),
         ("redirect_uri", &address(call)),
-        ("scope", "openid"),
+        ("scope", &sign_in.scope()),
         ("state", &begun.state),
         ("nonce", &begun.nonce),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ]);
+    query.extend_pairs(&sign_in.parameters);
+    if let Some(claims) = &sign_in.claims {
+        query.append_pair("claims", claims);
+    }
     let joint = if sign_in.authorization_endpoint.contains('?') { '&' } else { '?' };
     let sealed = known.deployment.seal_key.seal(Use::SignIn, &begun, clock::now().plus_ms(SIGN_IN_MS))?;
     let cookie = format!("{COOKIE}={sealed}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Lax", SIGN_IN_MS / 1000);
@@ -124,51 +164,91 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
     )
 }
 
+/// Why a sign-in came to nothing: what the app is told, and what the log is.
+struct Fault {
+    error: Error,
+    detail: String,
+}
+
+impl Fault {
+    fn ours(detail: impl Into<String>) -> Self {
+        Self { error: Error::ServerError, detail: detail.into() }
+    }
+
+    fn told(&self) -> Refused {
+        Refused::new(
+            self.error,
+            match self.error {
+                Error::AccessDenied => "the person did not sign in, or has no access here",
+                Error::TemporarilyUnavailable => "people cannot sign in there now",
+                _ => "signing in with the outside issuer failed",
+            },
+        )
+    }
+}
+
 /// A person comes back: shows the consent page with who they are.
 pub async fn back(call: &Call) -> Result<Answer, Problem> {
     let wrong = || failure("Signing in did not work. Begin again in the app.");
     let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
-    let cookie = call.request.header("cookie").and_then(|cookies| {
-        cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
-    });
-    let begun = cookie.and_then(|sealed| snapshot.seal_key.open::<Begun>(Use::SignIn, sealed, clock::now()));
-    let Some(begun) = begun else { return Ok(wrong()) };
+    let Some(begun) = Begun::of(call, &snapshot.seal_key) else { return Ok(wrong()) };
+    // Before it is known that the issuer answers this browser, nothing of the answer is believed.
+    if !call.query("state").is_some_and(|state| equal_secrets(&state, &begun.state)) {
+        return Ok(wrong());
+    }
     let issuer = snapshot.issuers.iter().find(|issuer| issuer.name == begun.issuer);
-    let Some((issuer, sign_in)) = issuer.and_then(|issuer| Some((issuer, issuer.sign_in.as_ref()?))) else {
+    if issuer.is_some_and(|issuer| call.query("iss").is_some_and(|said| said != issuer.issuer)) {
         return Ok(wrong());
+    }
+    let Ok(request) = Form::read(begun.request.as_bytes()) else { return Ok(wrong()) };
+    let found = issuer.and_then(|issuer| Some((issuer, issuer.sign_in.as_ref()?)));
+    let mapped = match found {
+        Some((issuer, sign_in)) => person_of(call, issuer, sign_in, &begun).await,
+        None => Err(Fault::ours("people do not sign in there any more")),
     };
-    let same_state = call.query("state").is_some_and(|state| equal_secrets(&state, &begun.state));
-    let same_issuer = call.query("iss").is_none_or(|said| said == issuer.issuer);
-    let code = call.query("code").filter(|code| !code.is_empty() && same_state && same_issuer);
-    let Some(code) = code else { return Ok(wrong()) };
-    let Some(mapped) = redeemed(call, issuer, sign_in, &begun, &code).await else {
-        return Ok(wrong());
-    };
-    let person = Person {
-        tenant: mapped.tenant,
-        subject: format!("issuer:{}:{}", issuer.name, mapped.subject),
-        roles: mapped.roles,
+    let person = match mapped {
+        Ok(person) => person,
+        Err(fault) => {
+            note(call, &begun.issuer, &fault);
+            return give_up(call, &request, &fault.told()).await;
+        }
     };
     let sealed = snapshot.seal_key.seal(Use::Person, &person, clock::now().plus_ms(SIGN_IN_MS));
     let sealed = sealed.ok_or_else(|| Problem::internal("not sealed"))?;
-    let request = Serializer::new(begun.request).append_pair("person", &sealed).finish();
-    let page = respond(call, Form::read(request.as_bytes()).map_err(Into::into), false).await?;
-    Ok(page.with("set-cookie", &format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax")))
+    respond(call, Visit { request, posted: false, signed: Some(Signed { person, sealed }) }).await
+}
+
+/// Who has signed in, by what the issuer answers.
+async fn person_of(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun) -> Result<Person, Fault> {
+    if let Some(error) = call.query("error") {
+        let description = call.query("error_description").unwrap_or_default();
+        let detail = format!("the issuer answered {}: {}", loggable(&error), loggable(&description));
+        return Err(Fault { error: meaning(&error), detail });
+    }
+    let code = call.query("code").filter(|code| !code.is_empty());
+    let code = code.ok_or_else(|| Fault::ours("the issuer's answer has no code"))?;
+    let mapped = redeemed(call, issuer, sign_in, begun, &code).await?;
+    let subject = format!("issuer:{}:{}", issuer.name, mapped.subject);
+    Ok(Person { tenant: mapped.tenant, subject, roles: mapped.roles, scope: mapped.scope, mark: begun.mark() })
+}
+
+fn note(call: &Call, issuer: &str, fault: &Fault) {
+    let Fault { error, detail } = fault;
+    let (id, error) = (&call.request_id, error.as_str());
+    log(&format!(
+        r#"{{"level":"warn","message":"sign-in failed","issuer":{issuer:?},"error":{error:?},"detail":{detail:?},{}}}"#,
+        format_args!(r#""request_id":{id:?}"#)
+    ));
 }
 
 /// What the gateway proves itself with to an issuer.
-async fn opened(issuer: &str, secret: &Sealed) -> Option<String> {
-    match vault::open(document_place(FIRST_TENANT, Document::Issuer, issuer), secret).await {
-        Ok(secret) => Some(secret),
-        Err(failure) => {
-            log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
-            None
-        }
-    }
+async fn opened(issuer: &str, secret: &Sealed) -> Result<String, Fault> {
+    let opened = vault::open(document_place(FIRST_TENANT, Document::Issuer, issuer), secret).await;
+    opened.map_err(|failure| Fault::ours(format!("its client_secret cannot be opened: {}", failure.0)))
 }
 
-/// Redeems the code, and believes the ID token that comes for it (OpenID Connect Core §3.1.3.7).
-async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun, code: &str) -> Option<Mapped> {
+/// Asks the token endpoint for what the code is worth; gives the ID token.
+async fn exchanged(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun, code: &str) -> Result<String, Fault> {
     let mut body = Serializer::new(String::new());
     body.extend_pairs([
         ("grant_type", "authorization_code"),
@@ -190,7 +270,8 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
             body.append_pair("client_id", &sign_in.client_id);
         }
     }
-    let url = &call.settings.may_call(&sign_in.token_endpoint, Some(&call.origin)).ok()?;
+    let url = call.settings.may_call(&sign_in.token_endpoint, Some(&call.origin));
+    let url = &url.map_err(|refusal| Fault::ours(format!("its token endpoint: {refusal}")))?;
     let (headers, body) = (&headers, body.finish());
     let body = Some(body.as_str());
     let request = Request {
@@ -202,21 +283,40 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
         milliseconds: PATIENCE_MS,
         deadline: false,
     };
-    let answer = send(&request).await;
-    let Upstream::Http { status: 200, is_json: true, body, .. } = answer else { return None };
+    let body = match send(&request).await {
+        Upstream::Http { status: 200, is_json: true, body, .. } => body,
+        Upstream::Http { status, body, .. } => {
+            let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+            let said = said.get("error").and_then(|error| error.as_str()).map(loggable).unwrap_or_default();
+            return Err(Fault::ours(format!("its token endpoint answered {status} {said}")));
+        }
+        Upstream::TimedOut { .. } => return Err(Fault::ours("its token endpoint does not answer in time")),
+        _ => return Err(Fault::ours("its token endpoint cannot be reached")),
+    };
     #[derive(Deserialize)]
     struct Tokens {
         id_token: String,
     }
-    let Tokens { id_token } = serde_json::from_slice(&body).ok()?;
-    let token = parse(&id_token).ok()?;
+    let tokens: Result<Tokens, _> = serde_json::from_slice(&body);
+    tokens.map(|tokens| tokens.id_token).map_err(|_| Fault::ours("its token endpoint gave no id_token"))
+}
+
+/// Redeems the code, and believes the ID token that comes for it (OpenID Connect Core §3.1.3.7).
+async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun, code: &str) -> Result<Mapped, Fault> {
+    let id_token = exchanged(call, issuer, sign_in, begun, code).await?;
+    let refused = |why: jwt::Refused| Fault::ours(format!("the ID token is refused: {why}"));
+    let token = parse(&id_token).map_err(refused)?;
     let expected = Expected { audience: &sign_in.client_id, typ: "JWT", ..issuer.expected() };
-    token.check_header(&expected).ok()?;
-    token.check_claims(&expected, clock::now()).ok()?;
+    token.check_header(&expected).map_err(refused)?;
+    token.check_claims(&expected, clock::now()).map_err(refused)?;
     let for_us = token.text("azp").is_none_or(|party| party == sign_in.client_id);
     if !for_us || !token.text("nonce").is_some_and(|nonce| equal_secrets(nonce, &begun.nonce)) {
-        return None;
+        return Err(Fault::ours("the ID token is refused: its azp or its nonce is another's"));
     }
-    tokens::verify(&token, issuer).await.ok()?;
-    issuer.map(&token, FIRST_TENANT).ok()
+    tokens::verify(&token, issuer).await.map_err(refused)?;
+    issuer.map(&token, FIRST_TENANT).map_err(|why| match why {
+        // The issuer knows who it is; here they have nothing.
+        jwt::Refused::Unmapped => Fault { error: Error::AccessDenied, detail: format!("{why}") },
+        why => refused(why),
+    })
 }

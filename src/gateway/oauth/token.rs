@@ -1,5 +1,6 @@
 //! The token endpoint: client credentials, codes, refresh tokens.
 
+use futures_util::future::join;
 use serde::Serialize;
 
 use crate::auth::key_sets::OWN_KEYS;
@@ -8,13 +9,14 @@ use crate::core::audit::By;
 use crate::core::canonical::digest;
 use crate::core::id::ulid;
 use crate::core::oauth::client::GrantType;
-use crate::core::oauth::form::{Form, scope};
+use crate::core::oauth::form::{Form, is_permission, scope};
 use crate::core::oauth::grant::{Allowed, Presented, Use, tenant_of};
+use crate::core::oauth::listed::is_due;
 use crate::core::oauth::token::{Claims, LIFE_SECONDS, known_resource};
 use crate::core::oauth::{Error, Refused};
 use crate::core::permission::meet_all;
 use crate::core::problem::Problem;
-use crate::objects::grants::messages::{Ask, Reply, Taken};
+use crate::objects::grants::messages::{Ask, Held, Reply, Taken};
 use crate::objects::registry::messages::{self as registry, Condition};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
@@ -22,7 +24,7 @@ use crate::platform::{clock, random};
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::clients::{Known, Realm, authenticate};
-use super::{Failed, form, origin};
+use super::{Failed, form, listed, origin};
 
 /// RFC 6749 §5.1.
 #[derive(Serialize)]
@@ -63,7 +65,8 @@ pub fn resource(call: &Call, form: &Form) -> Result<String, Refused> {
 /// What of `most` is asked for; all of it when nothing is.
 pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, Refused> {
     let asked = form.get("scope").map(scope).transpose()?.unwrap_or_default();
-    let granted = if asked.is_empty() { most.to_vec() } else { meet_all(most, &asked) };
+    let most: Vec<&String> = most.iter().filter(|word| is_permission(word)).collect();
+    let granted = if asked.is_empty() { most.into_iter().cloned().collect() } else { meet_all(&most, &asked) };
     if granted.is_empty() {
         return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given"));
     }
@@ -78,7 +81,8 @@ async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answe
         resource: resource(call, form)?,
         roles: Vec::new(),
     };
-    answer(call, known, &known.home, &allowed, None, None).await
+    let claims = claims(call, known, &known.home, &allowed, None)?;
+    answer(&claims, None).await
 }
 
 fn invalid_grant() -> Failed {
@@ -105,12 +109,33 @@ pub fn minted(realm: &Realm, grant: &str, used: Use) -> (String, String) {
     (text, hash)
 }
 
+/// What this client may still get of a grant.
+pub async fn read(realm: &Realm, grant: &str, client: &str) -> Result<Option<Held>, Failed> {
+    let ask = Ask::Read { client: client.into() };
+    let reply = objects::send(Kind::Grants, &object(realm, grant), "", &ask, PATIENCE_MS).await.map_err(internal)?;
+    match reply {
+        Reply::Read(held) => Ok(held.map(|held| *held)),
+        _ => Err(Problem::internal("the grant's object answered something else").into()),
+    }
+}
+
+/// The text that comes after `text` in its grant, and its hash. It is the same each time.
+fn following(realm: &Realm, grant: &str, used: Use, text: &str) -> (String, String) {
+    let next = realm.snapshot.grant_key.write_next(&realm.tenant, grant, used, text);
+    let hash = digest(&next);
+    (next, hash)
+}
+
+/// Everything is checked before the code is used up.
 async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
-    let (code, verifier) = (form.require("code")?, form.require("code_verifier")?);
+    let (text, verifier) = (form.require("code")?, form.require("code_verifier")?);
     let (realm, code) =
-        presented(known, code).await?.filter(|(_, code)| code.used == Use::Code).ok_or_else(invalid_grant)?;
+        presented(known, text).await?.filter(|(_, code)| code.used == Use::Code).ok_or_else(invalid_grant)?;
+    let held = read(&realm, &code.grant, &known.client_id).await?.ok_or_else(invalid_grant)?;
+    same_resource(call, form, &held.allowed)?;
+    let claims = claims(call, known, &realm, &held.allowed, Some(&code.grant))?;
     let refreshes = known.client.may(GrantType::RefreshToken);
-    let next = refreshes.then(|| minted(&realm, &code.grant, Use::Refresh(1)));
+    let next = refreshes.then(|| following(&realm, &code.grant, Use::Refresh(1), text));
     let ask = Ask::Redeem {
         hash: code.hash.clone(),
         client: known.client_id.clone(),
@@ -118,20 +143,40 @@ async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Fail
         verifier: verifier.into(),
         next: next.as_ref().map(|(_, hash)| hash.clone()),
     };
-    let allowed = taken(call, known, &realm, &code.grant, &ask).await?;
-    same_resource(call, form, &allowed)?;
-    answer(call, known, &realm, &allowed, Some(&code.grant), next.map(|(text, _)| text)).await
+    let first = taken(call, known, &realm, &code.grant, &ask).await?;
+    let listing = async {
+        if first {
+            listed::note(known, &realm, &code.grant, &held).await;
+        }
+    };
+    join(answer(&claims, next.map(|(text, _)| text)), listing).await.0
 }
 
+/// Everything is checked before the refresh token is used up: a refusal leaves the grant as it was.
 async fn by_refresh(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
-    let (realm, token) = presented(known, form.require("refresh_token")?).await?.ok_or_else(invalid_grant)?;
+    let text = form.require("refresh_token")?;
+    let (realm, token) = presented(known, text).await?.ok_or_else(invalid_grant)?;
     let Use::Refresh(place) = token.used else { return Err(invalid_grant()) };
-    let (text, hash) = minted(&realm, &token.grant, Use::Refresh(place + 1));
-    let ask = Ask::Refresh { place, hash: token.hash.clone(), client: known.client_id.clone(), next: hash };
-    let mut allowed = taken(call, known, &realm, &token.grant, &ask).await?;
-    same_resource(call, form, &allowed)?;
-    allowed.scope = narrowed(&allowed.scope, form)?;
-    answer(call, known, &realm, &allowed, Some(&token.grant), Some(text)).await
+    let mut held = read(&realm, &token.grant, &known.client_id).await?.ok_or_else(invalid_grant)?;
+    same_resource(call, form, &held.allowed)?;
+    let whole = held.allowed.scope.clone();
+    held.allowed.scope = narrowed(&whole, form)?;
+    let claims = claims(call, known, &realm, &held.allowed, Some(&token.grant))?;
+    held.allowed.scope = whole;
+    let (next, hash) = following(&realm, &token.grant, Use::Refresh(place + 1), text);
+    let now = clock::now();
+    let seen = known.seen.clone().filter(|seen| {
+        held.seen.as_ref().is_none_or(|kept| kept.at < seen.at && (kept.is_due(now) || kept.client != seen.client))
+    });
+    let client = known.client_id.clone();
+    let ask = Ask::Refresh { place, hash: token.hash.clone(), client, next: hash, seen: seen.map(Box::new) };
+    let first = taken(call, known, &realm, &token.grant, &ask).await?;
+    let listing = async {
+        if first && is_due(held.used_at, now) {
+            listed::note(known, &realm, &token.grant, &held).await;
+        }
+    };
+    join(answer(&claims, Some(next)), listing).await.0
 }
 
 /// A token is for the resource that was agreed on, whatever is asked for later.
@@ -142,33 +187,40 @@ fn same_resource(call: &Call, form: &Form, allowed: &Allowed) -> Result<(), Refu
     Err(Refused::new(Error::InvalidTarget, "this grant is for another resource"))
 }
 
-/// Lets the grant's object decide. A replay ends what came of the grant, access tokens too.
-async fn taken(call: &Call, known: &Known, realm: &Realm, grant: &str, ask: &Ask) -> Result<Allowed, Failed> {
+/// Lets the grant's object decide; whether it was for the first time. A replay ends what came of the grant, access
+/// tokens too.
+async fn taken(call: &Call, known: &Known, realm: &Realm, grant: &str, ask: &Ask) -> Result<bool, Failed> {
     let reply = objects::send(Kind::Grants, &object(realm, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
     match reply {
-        Reply::Taken(Taken::Taken(allowed)) => Ok(allowed),
+        Reply::Taken(Taken::Taken(_)) => Ok(true),
+        Reply::Taken(Taken::Again(_)) => Ok(false),
         Reply::Taken(Taken::Replayed) => {
-            end(call, known, realm, grant).await?;
+            end(by(call, known), realm, &known.client_id, grant).await?;
+            listed::forget(&realm.tenant, grant).await;
             Err(invalid_grant())
         }
         _ => Err(invalid_grant()),
     }
 }
 
+/// The client itself, for the audit log.
+pub fn by(call: &Call, known: &Known) -> By {
+    By {
+        actor: format!("client:{}", known.client_id),
+        request_id: call.request_id.clone(),
+        address: call.address().to_string(),
+    }
+}
+
 /// Ends a grant's access tokens, or one that stands alone: with the answer they are good nowhere.
-pub async fn end(call: &Call, known: &Known, realm: &Realm, family: &str) -> Result<(), Problem> {
-    let document = serde_json::value::to_raw_value(&serde_json::json!({"client": known.client_id}));
+pub async fn end(by: By, realm: &Realm, client: &str, family: &str) -> Result<(), Problem> {
+    let document = serde_json::value::to_raw_value(&serde_json::json!({"client": client}));
     let ask = registry::Ask::Put {
         kind: registry::Kind::Revocation,
         id: family.into(),
         document: document.map_err(|error| Problem::internal(error.to_string()))?,
         // One that is there already does not need another.
         condition: Condition::Absent,
-    };
-    let by = By {
-        actor: format!("client:{}", known.client_id),
-        request_id: call.request_id.clone(),
-        address: call.address().to_string(),
     };
     let message = registry::Message { tenant: realm.tenant.clone(), ask, by };
     objects::send::<_, registry::Reply>(Kind::Registry, &realm.tenant, "", &message, PATIENCE_MS)
@@ -177,14 +229,9 @@ pub async fn end(call: &Call, known: &Known, realm: &Realm, family: &str) -> Res
     Ok(())
 }
 
-async fn answer(
-    call: &Call,
-    known: &Known,
-    realm: &Realm,
-    allowed: &Allowed,
-    grant: Option<&str>,
-    refresh: Option<String>,
-) -> Result<Answer, Failed> {
+/// What an access token will say. Refused while it would be worth nothing: who allowed it may be gone by now, or may do
+/// less.
+fn claims(call: &Call, known: &Known, realm: &Realm, allowed: &Allowed, grant: Option<&str>) -> Result<Claims, Failed> {
     let now = clock::now();
     let claims = Claims {
         iss: origin(call),
@@ -199,12 +246,16 @@ async fn answer(
         grant: grant.map(Into::into),
         roles: allowed.roles.clone(),
     };
-    // Who allowed it may be gone by now, or may do less.
     let worth = own::principal(&known.deployment, &realm.snapshot, &claims, now).map_err(|_| invalid_grant())?;
     if worth.permissions.is_empty() {
         return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given").into());
     }
-    let claims = serde_json::to_string(&claims).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(claims)
+}
+
+async fn answer(claims: &Claims, refresh: Option<String>) -> Result<Answer, Failed> {
+    let scope = claims.scope.clone();
+    let claims = serde_json::to_string(claims).map_err(|error| Problem::internal(error.to_string()))?;
     let reply =
         objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Sign { claims }, PATIENCE_MS).await.map_err(internal)?;
     let Reply::Signed(token) = reply else {
@@ -215,7 +266,7 @@ async fn answer(
         token_type: "Bearer",
         expires_in: LIFE_SECONDS,
         refresh_token: refresh.as_deref(),
-        scope: allowed.scope.join(" "),
+        scope,
     };
     Ok(Answer::json(200, &body)?)
 }

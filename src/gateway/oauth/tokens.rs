@@ -16,8 +16,8 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::clients::{Known, Realm, authenticate};
-use super::token::{end, object, presented};
-use super::{Failed, form, origin};
+use super::token::{by, end, object, presented};
+use super::{Failed, form, listed, origin};
 
 /// An access token of this gateway, whatever its resource: of the client's tenant, or its own where it belongs to none.
 async fn access_token(call: &Call, known: &Known, text: &str) -> Option<(Realm, Claims, Timestamp)> {
@@ -41,7 +41,8 @@ pub async fn revoke(call: &Call) -> Result<Answer, Failed> {
         let object = object(&realm, &token.grant);
         let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
         if matches!(reply, Reply::Ended(true)) {
-            end(call, &known, &realm, &token.grant).await?;
+            end(by(call, &known), &realm, &known.client_id, &token.grant).await?;
+            listed::forget(&realm.tenant, &token.grant).await;
         }
     } else if let Some((realm, claims, _)) = access_token(call, &known, text).await
         && claims.client_id == known.client_id
@@ -51,7 +52,10 @@ pub async fn revoke(call: &Call) -> Result<Answer, Failed> {
             let object = object(&realm, grant);
             objects::send::<_, Reply>(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
         }
-        end(call, &known, &realm, claims.family()).await?;
+        end(by(call, &known), &realm, &known.client_id, claims.family()).await?;
+        if let Some(grant) = &claims.grant {
+            listed::forget(&realm.tenant, grant).await;
+        }
     }
     Ok(Answer::empty(200))
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::oauth::grant::{Allowed, Grant};
+use crate::core::oauth::grant::{Allowed, Grant, Seen};
+use crate::core::oauth::listed::{Entry, Query};
 use crate::core::time::Timestamp;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,27 +24,30 @@ pub enum Ask {
         hash: String,
         client: String,
         next: String,
+        /// What the client says of itself by now, where that is to be kept.
+        #[serde(default)]
+        seen: Option<Box<Seen>>,
     },
+    /// What this client may still get of the grant. Changes nothing.
+    Read { client: String },
     /// Whether this refresh token would be taken. Changes nothing.
-    Look {
-        place: u64,
-        hash: String,
-    },
+    Look { place: u64, hash: String },
     /// Its client gives it up.
-    End {
-        client: String,
-    },
+    End { client: String },
     /// Takes a name, once until a time.
-    UseOnce {
-        name: String,
-        until: Timestamp,
-    },
+    UseOnce { name: String, until: Timestamp },
     /// The public keys there are.
     Keys,
     /// Signs the claims of an access token.
-    Sign {
-        claims: String,
-    },
+    Sign { claims: String },
+    /// Of a tenant's list of grants: one is in force, or was used.
+    List(Box<Entry>),
+    /// One has ended.
+    Unlist { grant: String },
+    /// Those that match, the newest first.
+    Listed(Query),
+    /// The one of this id.
+    Find { grant: String },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,12 +60,28 @@ pub enum Reply {
     Ended(bool),
     Keys(Vec<PublicKey>),
     Signed(String),
+    Read(Option<Box<Held>>),
+    Listed(Vec<Entry>),
+}
+
+/// What a client may still get of a grant.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Held {
+    pub allowed: Allowed,
+    pub until: Timestamp,
+    /// When it was used last.
+    #[serde(default)]
+    pub used_at: Option<Timestamp>,
+    #[serde(default)]
+    pub seen: Option<Seen>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Taken {
     Taken(Allowed),
+    /// It was taken a moment ago, and is answered as then.
+    Again(Allowed),
     Refused,
     Replayed,
 }

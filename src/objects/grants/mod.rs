@@ -1,8 +1,8 @@
 //! `GrantStore`: what must be used once or kept in one place for the authorization server.
 //!
 //! One object is one grant: its code, and the refresh token that is good. Another keeps the keys that sign access
-//! tokens, and never gives out their private part. Others remember the assertions a client has used. What has
-//! ended is deleted by an alarm.
+//! tokens, and never gives out their private part. Others remember the assertions a client has used, and one of each
+//! tenant lists its grants, so that they can be seen and ended. What has ended is deleted by an alarm.
 
 pub mod messages;
 mod tables;
@@ -13,14 +13,14 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 use crate::core::issuer::ACCESS_TOKEN;
-use crate::core::oauth::grant::{Grant, Outcome};
+use crate::core::oauth::grant::{Grant, Moment, Outcome, Redemption, Refresh};
 use crate::core::oauth::ring::{self, Pair};
 use crate::core::sealed::Place;
 use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::{Failure, clock, crypto, settings, tasks, vault};
 
-use messages::{Ask, PublicKey, Reply, Taken};
+use messages::{Ask, Held, PublicKey, Reply, Taken};
 use tables::{GRANT, PAIRS, Tables};
 
 /// A grant that is over is remembered for this long, so that a late replay is told from nonsense, in milliseconds.
@@ -35,6 +35,9 @@ struct Inner {
     signing: RefCell<Option<(String, String)>>,
     /// How long a key signs, in milliseconds.
     life_ms: u64,
+    /// How long a refresh token, and a code, is answered again, in milliseconds.
+    retry_ms: u64,
+    code_retry_ms: u64,
 }
 
 #[wasm_bindgen]
@@ -45,7 +48,10 @@ impl GrantStore {
     #[wasm_bindgen(constructor)]
     pub fn new(state: &JsValue, env: &JsValue) -> Result<GrantStore, JsValue> {
         let tables = Tables::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        Ok(Self(Rc::new(Inner { tables, signing: RefCell::default(), life_ms: settings::of(env).oauth_key_ms })))
+        let settings = settings::of(env);
+        let (retry_ms, code_retry_ms) = (settings.oauth_retry_ms, settings.oauth_code_retry_ms);
+        let (signing, life_ms) = (RefCell::default(), settings.oauth_key_ms);
+        Ok(Self(Rc::new(Inner { tables, signing, life_ms, retry_ms, code_retry_ms })))
     }
 
     /// `message` is a [`messages::Ask`].
@@ -78,10 +84,25 @@ impl Inner {
         match ask {
             Ask::Begin(grant) => self.begin(&grant),
             Ask::Redeem { hash, client, redirect_uri, verifier, next } => self.decide(|grant, now| {
-                grant.redeem(&hash, &client, redirect_uri.as_deref(), &verifier, next.as_deref(), now)
+                let (redirect_uri, next) = (redirect_uri.as_deref(), next.as_deref());
+                let asked = Redemption { hash: &hash, client: &client, redirect_uri, verifier: &verifier, next };
+                grant.redeem(&asked, Moment { now, retry_ms: self.code_retry_ms })
             }),
-            Ask::Refresh { place, hash, client, next } => {
-                self.decide(|grant, now| grant.refresh(place, &hash, &client, &next, now))
+            Ask::Refresh { place, hash, client, next, seen } => self.decide(|grant, now| {
+                let asked = Refresh { place, hash: &hash, client: &client, next: &next };
+                let outcome = grant.refresh(&asked, Moment { now, retry_ms: self.retry_ms });
+                if let (Outcome::Taken, Some(seen)) = (outcome, seen) {
+                    grant.seen = Some(*seen);
+                }
+                outcome
+            }),
+            Ask::Read { client } => {
+                let grant = self.tables.get::<Grant>(GRANT)?.filter(|grant| grant.is_open_to(&client, clock::now()));
+                Ok(Reply::Read(grant.map(|grant| {
+                    let used_at = grant.used_at();
+                    let Grant { allowed, until, seen, .. } = grant;
+                    Box::new(Held { allowed, until, used_at, seen })
+                })))
             }
             Ask::Look { place, hash } => {
                 let grant = self.tables.get::<Grant>(GRANT)?;
@@ -95,6 +116,13 @@ impl Inner {
                 Ok(Reply::Keys(keys.map(|pair| PublicKey { kid: pair.kid, public: pair.public }).collect()))
             }
             Ask::Sign { claims } => self.sign(&claims).await,
+            Ask::List(entry) => self.tables.list(&entry, clock::now()).map(|()| Reply::Done),
+            Ask::Unlist { grant } => self.tables.unlist(&grant).map(|()| Reply::Done),
+            Ask::Listed(query) => self.tables.listed(&query, clock::now()).map(Reply::Listed),
+            Ask::Find { grant } => {
+                let found = self.tables.find(&grant, clock::now())?;
+                Ok(Reply::Listed(found.into_iter().collect()))
+            }
         }
     }
 
@@ -119,6 +147,7 @@ impl Inner {
         }
         Ok(Reply::Taken(match outcome {
             Outcome::Taken => Taken::Taken(grant.allowed),
+            Outcome::Again => Taken::Again(grant.allowed),
             Outcome::Refused => Taken::Refused,
             Outcome::Replayed => Taken::Replayed,
         }))

@@ -1,8 +1,10 @@
-//! A `GrantStore`'s one table: documents by name, each with its end.
+//! A `GrantStore`'s tables: documents by name, each with its end; and in one object of each tenant the list of its
+//! grants.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::core::oauth::listed::{Entry, Query};
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
@@ -10,6 +12,12 @@ use crate::platform::sql::Sql;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, document TEXT NOT NULL, \
      until INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+/// Only in the object that lists a tenant's grants.
+const CREATE_LIST: &str = "CREATE TABLE IF NOT EXISTS listed (id TEXT PRIMARY KEY, owner TEXT NOT NULL, \
+     client TEXT NOT NULL, until INTEGER NOT NULL, document TEXT NOT NULL) STRICT, WITHOUT ROWID";
+/// Entries past their end that go with the next one that comes.
+const FORGET: &str = "DELETE FROM listed WHERE id IN (SELECT id FROM listed ORDER BY id LIMIT 20) \
+     AND until <= CAST(? AS INTEGER)";
 /// Numbers beyond this lose digits on their way to the database.
 const LAST: u64 = 1 << 53;
 
@@ -52,6 +60,48 @@ impl Tables {
     pub fn next_end(&self) -> Result<Option<Timestamp>, Failure> {
         let row = self.0.first("SELECT MIN(until) FROM kept WHERE until < CAST(? AS INTEGER)", &[LAST.into()])?;
         Ok(row.and_then(|row| row.integer(0)).map(Timestamp))
+    }
+
+    pub fn list(&self, entry: &Entry, now: Timestamp) -> Result<(), Failure> {
+        self.0.run(CREATE_LIST, &[])?;
+        self.0.run(FORGET, &[now.0.into()])?;
+        let text = serde_json::to_string(entry)?;
+        let Entry { id, allowed, until, .. } = entry;
+        self.0.run(
+            "INSERT INTO listed (id, owner, client, until, document) VALUES (?, ?, ?, CAST(? AS INTEGER), ?) \
+             ON CONFLICT (id) DO UPDATE SET document = excluded.document",
+            &[id.into(), (&allowed.subject).into(), (&allowed.client).into(), until.0.into(), (&text).into()],
+        )
+    }
+
+    pub fn unlist(&self, grant: &str) -> Result<(), Failure> {
+        self.0.run(CREATE_LIST, &[])?;
+        self.0.run("DELETE FROM listed WHERE id = ?", &[grant.into()])
+    }
+
+    pub fn listed(&self, query: &Query, now: Timestamp) -> Result<Vec<Entry>, Failure> {
+        self.0.run(CREATE_LIST, &[])?;
+        let rows = self.0.rows(
+            "SELECT document FROM listed WHERE until > CAST(?1 AS INTEGER) AND (?2 IS NULL OR owner = ?2) \
+             AND (?3 IS NULL OR client = ?3) AND (?4 IS NULL OR id < ?4) ORDER BY id DESC LIMIT CAST(?5 AS INTEGER)",
+            &[
+                now.0.into(),
+                query.owner.as_deref().into(),
+                query.client.as_deref().into(),
+                query.before.as_deref().into(),
+                query.limit.into(),
+            ],
+        )?;
+        rows.iter().filter_map(|row| row.text(0)).map(|text| Ok(serde_json::from_str(&text)?)).collect()
+    }
+
+    pub fn find(&self, grant: &str, now: Timestamp) -> Result<Option<Entry>, Failure> {
+        self.0.run(CREATE_LIST, &[])?;
+        let row = self.0.first(
+            "SELECT document FROM listed WHERE id = ?1 AND until > CAST(?2 AS INTEGER)",
+            &[grant.into(), now.0.into()],
+        )?;
+        Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     pub fn set_alarm(&self, at: Timestamp) {

@@ -1,0 +1,109 @@
+//! Clients that publish a document about themselves: read when they ask, held in each isolate for as long as its server
+//! says. When it is fetched is decided in `core/oauth/document.rs`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::core::address::{self, Address, Policy, host_of};
+use crate::core::oauth::client::{Client, read_metadata};
+use crate::core::oauth::document::{Busy, Found, Look, Shelf};
+use crate::core::oauth::grant::Seen;
+use crate::core::oauth::{Error, Refused};
+use crate::platform::{calls, clock, log};
+
+use super::super::call::Call;
+use super::super::limits::exceeded;
+use super::Failed;
+
+/// The largest document, in bytes, and how long its server may take, in milliseconds.
+const MAX_BYTES: usize = 64 * 1024;
+const PATIENCE_MS: u64 = 5_000;
+/// How often somebody who waits for another's request looks, in milliseconds.
+const LOOK_MS: u64 = 20;
+
+thread_local! {
+    static SHELF: RefCell<Shelf<Rc<Client>>> = RefCell::default();
+}
+
+/// Whether this is the address of a document, and no id that was given out here.
+pub fn is_address(id: &str) -> bool {
+    id.starts_with("https://") || id.starts_with("http://")
+}
+
+fn seen(found: &Found<Rc<Client>>) -> Seen {
+    Seen { client: (*found.content).clone(), at: found.at }
+}
+
+/// Its server does not answer, which says nothing of the client.
+fn away() -> Failed {
+    Refused::new(Error::TemporarilyUnavailable, "the document of the client cannot be read now: try again later").into()
+}
+
+/// What the client of this id says of itself; nothing where it is none.
+pub async fn client(call: &Call, id: &str) -> Result<Option<Seen>, Failed> {
+    let rules = call.write_rules();
+    let policy = rules.addresses();
+    let Ok(url) = address::check(id, policy, &rules.own_hosts()) else { return Ok(None) };
+    // Its address is its name: it has a path, and is written in one way only.
+    if url.as_str() != id || url.path() == "/" {
+        return Ok(None);
+    }
+    loop {
+        let now = clock::now();
+        match SHELF.with_borrow_mut(|shelf| shelf.look(id, call.began, now)) {
+            Look::Use(found) => return Ok(Some(seen(&found))),
+            Look::Away => return Err(away()),
+            // Another request's I/O cannot be waited for; what it brings can.
+            Look::Wait => clock::pause(LOOK_MS).await,
+            Look::Fetch { etag } => {
+                let begun = SHELF.with_borrow_mut(|shelf| shelf.begin(id, call.address(), host_of(id), now));
+                if let Err(Busy(until_ms)) = begun {
+                    let held = SHELF.with_borrow(|shelf| shelf.instead(id, now));
+                    return held
+                        .map(|found| Some(seen(&found)))
+                        .ok_or_else(|| exceeded(vec![("client-documents".into(), until_ms)]).into());
+                }
+                return fetched(&url, id, etag.as_deref(), policy).await;
+            }
+        }
+    }
+}
+
+/// Whether a server that answers so says that there is no such document; any other refusal may pass.
+fn is_final(status: u16) -> bool {
+    matches!(status, 300..=499) && !matches!(status, 401 | 403 | 408 | 421 | 425 | 429)
+}
+
+async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) -> Result<Option<Seen>, Failed> {
+    let answer = calls::held_document(url, PATIENCE_MS, MAX_BYTES, etag).await;
+    let now = clock::now();
+    let detail = match answer {
+        Ok(answer) if answer.status == 200 => {
+            let body = answer.body.unwrap_or_default();
+            let text = crate::core::json::check(&body, 8).ok();
+            let client = text.and_then(|text| read_metadata(id, text, policy));
+            return Ok(SHELF.with_borrow_mut(|shelf| match client {
+                Some(client) => Some(seen(&shelf.came(id, Rc::new(client), &answer.said, now))),
+                None => {
+                    shelf.is_none(id);
+                    None
+                }
+            }));
+        }
+        Ok(answer) if answer.status == 304 => {
+            if let Some(found) = SHELF.with_borrow_mut(|shelf| shelf.unchanged(id, &answer.said, now)) {
+                return Ok(Some(seen(&found)));
+            }
+            "status 304".to_string()
+        }
+        Ok(answer) if is_final(answer.status) => {
+            SHELF.with_borrow_mut(|shelf| shelf.is_none(id));
+            return Ok(None);
+        }
+        Ok(answer) => format!("status {}", answer.status),
+        Err(failure) => failure.0,
+    };
+    log(&format!(r#"{{"level":"warn","message":"client document not read","url":{id:?},"detail":{detail:?}}}"#));
+    let held = SHELF.with_borrow_mut(|shelf| shelf.is_away(id, now));
+    held.map(|found| Some(seen(&found))).ok_or_else(away)
+}
