@@ -125,7 +125,7 @@ test("deadlines_end_contexts_within_two_seconds_while_nobody_asks", { timeout: 6
 test("a_service_that_refuses_in_a_storm_is_called_again_when_it_is_over", { timeout: 30_000 }, async () => {
   const service = await serve();
   await register(gateway, "stormy", serviceAt(service.url, [{ name: "stormy" }]));
-  service.handler = inTurn(status(429), status(503), echo);
+  service.handler = inTurn(status(429), status(503, undefined, { "retry-after": "0" }), echo);
   const { json: context } = await create(gateway, { capability: "stormy", parameters: { a: 1 } });
   assert.deepEqual([context.status, context.result], ["completed", { a: 1 }]);
   assert.deepEqual(

@@ -7,7 +7,7 @@ use crate::core::service::Service;
 use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::Work;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
-use crate::platform::random;
+use crate::platform::{clock, random};
 
 pub enum Choice {
     /// Its place in the snapshot, and the version it offers.
@@ -45,16 +45,63 @@ fn id_of<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> Option<&'s str> {
     snapshot.services.get(candidate.service).map(|entry| entry.service().id.as_str())
 }
 
+fn is_among(ids: &[String], snapshot: &Snapshot, candidate: &Candidate) -> bool {
+    id_of(snapshot, candidate).is_some_and(|id| ids.iter().any(|known| known == id))
+}
+
 fn is_untried(work: &Work, snapshot: &Snapshot, candidate: &Candidate) -> bool {
     id_of(snapshot, candidate).is_some_and(|id| !work.tried.iter().any(|tried| tried == id))
 }
 
+/// Others that are still to be tried.
+fn untried_others(work: &Work, snapshot: &Snapshot, than: &str) -> Vec<Candidate> {
+    let mut others = candidates(work, snapshot).unwrap_or_default();
+    others.retain(|other| id_of(snapshot, other) != Some(than) && is_untried(work, snapshot, other));
+    others
+}
+
 /// Whether there is somebody else to try.
-pub fn others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
-    candidates(work, snapshot)
-        .unwrap_or_default()
-        .iter()
-        .any(|candidate| id_of(snapshot, candidate) != Some(than) && is_untried(work, snapshot, candidate))
+pub fn has_others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
+    !untried_others(work, snapshot, than).is_empty()
+}
+
+/// How many others could be called now.
+pub fn callable_others(work: &Work, snapshot: &Snapshot, than: &str) -> u64 {
+    untried_others(work, snapshot, than).iter().filter(|other| !other.standing.is_open()).count() as u64
+}
+
+/// How long until the next attempt may be made after one at `than`, as far as services said by `Retry-After` when they
+/// want to be called again; `own_ms` is what that one said. One that is free is not kept waiting by another's wish.
+/// Nothing where only services are left that would answer the same again.
+pub fn pause_ms(work: &Work, snapshot: &Snapshot, than: &str, own_ms: Option<u64>, now: Timestamp) -> Option<u64> {
+    let is_own = |candidate: &Candidate| id_of(snapshot, candidate) == Some(than);
+    let candidates = candidates(work, snapshot).unwrap_or_default();
+    let is_left = |candidate: &&Candidate| !is_among(&work.hopeless, snapshot, candidate);
+    let left: Vec<&Candidate> = candidates.iter().filter(is_left).collect();
+    let rest = |candidate: &Candidate| {
+        if is_own(candidate) { own_ms.unwrap_or(0) } else { rest_ms(snapshot, candidate, now) }
+    };
+    let untried = |candidate: &Candidate| !is_own(candidate) && is_untried(work, snapshot, candidate);
+    let next = left.iter().filter(|candidate| untried(candidate)).map(|candidate| rest(candidate)).min();
+    next.or_else(|| left.iter().map(|candidate| rest(candidate)).min())
+}
+
+/// What a service wants to be left alone for, in milliseconds.
+fn rest_ms(snapshot: &Snapshot, candidate: &Candidate, now: Timestamp) -> u64 {
+    snapshot.services.get(candidate.service).map_or(0, |entry| entry.live.rests_until.get().since(now))
+}
+
+/// Candidates for a later attempt: no service that would answer the same again, rather one that has not been tried, and
+/// of those the ones that may be called soonest.
+fn next(work: &Work, snapshot: &Snapshot, candidates: &[Candidate], now: Timestamp) -> Vec<Candidate> {
+    let of = |pool: &[Candidate], fits: &dyn Fn(&Candidate) -> bool| -> Vec<Candidate> {
+        let fitting: Vec<Candidate> = pool.iter().filter(|candidate| fits(candidate)).cloned().collect();
+        if fitting.is_empty() { pool.to_vec() } else { fitting }
+    };
+    let pool = of(candidates, &|candidate| !is_among(&work.hopeless, snapshot, candidate));
+    let pool = of(&pool, &|candidate| is_untried(work, snapshot, candidate));
+    let soonest = pool.iter().map(|candidate| rest_ms(snapshot, candidate, now)).min();
+    of(&pool, &|candidate| Some(rest_ms(snapshot, candidate, now)) == soonest)
 }
 
 /// The first attempt goes where the router decided at admission, if calls are let through there; later ones rather
@@ -69,13 +116,13 @@ pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
         id_of(snapshot, candidate) == Some(work.admission.service.as_str()) && !candidate.standing.is_open()
     };
     let first = candidates.iter().find(is_first).filter(|_| work.tried.is_empty());
-    let untried: Vec<Candidate>;
+    let pool: Vec<Candidate>;
     let chosen = match first {
         Some(first) => Some(first),
+        None if work.tried.is_empty() => route::choose(&candidates, random::number()),
         None => {
-            untried = candidates.iter().filter(|candidate| is_untried(work, snapshot, candidate)).cloned().collect();
-            let pool = if untried.is_empty() { &candidates } else { &untried };
-            route::choose(pool, random::number())
+            pool = next(work, snapshot, &candidates, clock::now());
+            route::choose(&pool, random::number())
         }
     };
     chosen.map_or(Choice::Nobody, |chosen| Choice::Service { at: chosen.service, version: chosen.version.clone() })

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::core::breaker::BreakerState;
-use crate::core::context::{Admission, Outcome, Report};
+use crate::core::context::{Admission, Outcome};
 use crate::core::id::ContextId;
 use crate::core::lane::Entered as Told;
 use crate::core::lifecycle::Priority;
@@ -24,6 +24,8 @@ use crate::objects::registry::target;
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind, Opened};
 use crate::platform::{Failure, clock, log};
+
+use super::Attempted;
 
 pub use crate::core::sample::{Sample, Signal};
 
@@ -281,8 +283,9 @@ pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
 
 /// What an attempt that called its service says of it. What was handed to a connection is judged by its lane, when it
 /// has ended; unless it was to show whether the service takes anything.
-pub fn sample(entry: Option<&Entry>, permit: Option<&Permit>, report: &Report) -> Sample {
-    let sample = Sample::of(report);
+pub fn sample(entry: Option<&Entry>, permit: Option<&Permit>, attempted: &Attempted) -> Sample {
+    let Attempted { report, bearing, .. } = attempted;
+    let sample = Sample::of(report, bearing.fair_ms, bearing.unwell);
     let connects = entry.is_some_and(|entry| entry.service().transport.connects());
     if connects && matches!(report.outcome, Outcome::Accepted { .. }) && !permit.is_some_and(Permit::is_probe) {
         return Sample { outcome: Signal::Neither, ..sample };

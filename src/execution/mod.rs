@@ -12,10 +12,12 @@ pub mod held;
 pub mod lanes;
 pub mod live;
 pub mod notices;
+mod retry;
 pub mod schedules;
 mod store;
 pub mod unrecorded;
 mod waiter;
+mod withheld;
 
 use std::rc::Rc;
 
@@ -27,6 +29,7 @@ use crate::core::context::{Admission, ContextError, Outcome, Report};
 use crate::core::id::ContextId;
 use crate::core::lifecycle::ErrorCode;
 use crate::core::mcp::client::verdict::{self, Came};
+use crate::core::sample::fair_ms;
 use crate::core::schema::Schema;
 use crate::core::service::Service;
 use crate::core::time::Timestamp;
@@ -53,6 +56,9 @@ pub use waiter::{News, Teller, Waiter};
 pub const LEASE_MS: u64 = 10_000;
 const RENEW_MS: u64 = 4_000;
 
+/// What a capability allows that is offered no longer.
+const USUAL_SECONDS: u64 = 60;
+
 /// Where services call back.
 pub const CALLBACK_PATH: &str = "/v1/callbacks/";
 
@@ -76,6 +82,16 @@ pub struct Timings {
 pub struct Attempted {
     pub report: Report,
     pub result: Option<Box<RawValue>>,
+    /// Only another service could do better.
+    pub elsewhere: bool,
+    pub bearing: Bearing,
+}
+
+/// What an attempt's end says of its service beside its outcome: see `core/sample.rs`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bearing {
+    pub fair_ms: u64,
+    pub unwell: bool,
 }
 
 /// What a service said, to be read as its kind says it.
@@ -111,7 +127,9 @@ pub async fn attempt(
     let trace = Trace::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
     let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
-    let order = Order { work, callback_url, trace, now: started_at };
+    let left_ms = admission.expires_at.since(started_at);
+    let patience_ms = retry::patience_ms(work, snapshot, entry, left_ms);
+    let order = Order { work, callback_url, trace, now: started_at, left_ms, patience_ms };
     let mut shown = None;
     let said = match &service.transport {
         Transport::Http { url } => match prepared(tenant, entry, url, &admission.origin).await {
@@ -164,8 +182,10 @@ pub async fn attempt(
         .iter()
         .position(|offer| offer.name == admission.capability && offer.version == admission.version);
     let output = offered.and_then(|at| entry.output(at));
+    let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
     let (status_code, mut verdict) = said.read(&service.id, output);
-    withhold(&mut verdict.outcome, shown.as_deref());
+    let bearing = Bearing { fair_ms: fair_ms(allowed.unwrap_or(USUAL_SECONDS)), unwell: verdict.unwell };
+    withheld::withhold(&mut verdict.outcome, shown.as_deref());
     let report = Report {
         lease: work.lease,
         service: service.id.clone(),
@@ -174,17 +194,7 @@ pub async fn attempt(
         status_code,
         outcome: verdict.outcome,
     };
-    Attempted { report, result: verdict.result }
-}
-
-/// Some services repeat what they were shown when they refuse it: that is nothing for their callers.
-fn withhold(outcome: &mut Outcome, shown: Option<&Opened>) {
-    let (Outcome::Failed { error, .. }, Some(secrets)) = (outcome, shown) else { return };
-    let details = error.details.as_ref().map_or("", |details| details.get());
-    if secrets.shows_in(details) || secrets.shows_in(&error.message) {
-        error.message = "The service refused it. Its own words are left out: its credentials are in them.".into();
-        error.details = None;
-    }
+    Attempted { report, result: verdict.result, elsewhere: verdict.elsewhere, bearing }
 }
 
 /// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
@@ -310,10 +320,10 @@ pub async fn work_on(
         };
         let called = clock::now();
         timings.upstream += called.since(before);
-        let sample = lanes::sample(entry, permit.as_ref(), &attempted.report);
+        let sample = lanes::sample(entry, permit.as_ref(), &attempted);
         let mut told = None;
         if let Some(entry) = entry {
-            within_budget(&mut attempted, &work, &snapshot, entry);
+            retry::settle(&mut attempted, &mut work, &snapshot, entry, called);
             match permit.take() {
                 // Whoever calls next is to know what the probe has found.
                 Some(probe) if probe.is_probe() => probe.release(sample).await,
@@ -342,21 +352,6 @@ pub async fn work_on(
     }
 }
 
-/// A failure that could only be tried again at the same service is final when that service's retry budget is spent.
-fn within_budget(attempted: &mut Attempted, work: &Work, snapshot: &Snapshot, entry: &Entry) {
-    let Outcome::Failed { retryable, untouched, error, .. } = &mut attempted.report.outcome else { return };
-    let admission = &work.admission;
-    // Nothing changes by trying there again.
-    let is_elsewhere = error.code != ErrorCode::AddressRefused || choice::others(work, snapshot, &entry.service().id);
-    *retryable &= is_elsewhere;
-    let repeats = *retryable && (*untouched || admission.idempotent) && work.attempt < admission.retry.max_attempts;
-    if !repeats || choice::others(work, snapshot, &entry.service().id) || lanes::may_retry(entry, clock::now()) {
-        return;
-    }
-    *retryable = false;
-    error.message.push_str(" It is not tried again: too many retries at this service already.");
-}
-
 /// Reports an attempt; gives the pause before the next, when it is this worker's to make.
 async fn commit(
     tenant: &str,
@@ -367,7 +362,7 @@ async fn commit(
     waiter: &mut Waiter,
 ) -> Result<Option<u64>, Failure> {
     let before = clock::now();
-    let Attempted { report, result } = attempted;
+    let Attempted { report, result, .. } = attempted;
     let commit = Ask::Commit { id: id.clone(), report, result, stays_ms };
     // The result is not copied: it may be large, and many may be under way.
     let (reply, commit) = store::ask_and_keep(tenant, id, commit).await?;
@@ -391,7 +386,7 @@ fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retrya
         status_code: None,
         outcome,
     };
-    Attempted { report, result: None }
+    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
 }
 
 fn nobody(work: &Work, since: Timestamp) -> Attempted {
@@ -410,7 +405,7 @@ fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted {
         status_code: None,
         outcome: verdict.outcome,
     };
-    Attempted { report, result: None }
+    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
 }
 
 /// Everyone who could run this for the principal who asks.

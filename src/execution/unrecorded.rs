@@ -35,8 +35,9 @@ pub async fn run(
     admission.retry.max_attempts = 1;
     let held = snapshot.clone();
     let entry = held.services.get(service).ok_or_else(|| Failure("a service went missing".into()))?;
+    let (tried, hopeless) = (Vec::new(), Vec::new());
     let work =
-        Work { admission, parameters, lease: LEASE, attempt: 1, tried: Vec::new(), input: None, input_state: None };
+        Work { admission, parameters, lease: LEASE, attempt: 1, tried, hopeless, input: None, input_state: None };
     let before = clock::now();
     let attempted = {
         let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.live(), waiter.teller()));
@@ -55,7 +56,7 @@ pub async fn run(
                     None => holding(&tenant, &work.admission, LEASE, None, &mut waiter, doing).await,
                 };
                 let attempted = attempted.unwrap_or_else(|| stopped(&work.admission, LEASE, before));
-                let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted.report));
+                let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted));
                 let committed =
                     commit(&tenant, &work.admission.id, attempted, 0, Timings::default(), &mut waiter).await;
                 if let Some(telling) = told {
@@ -65,7 +66,7 @@ pub async fn run(
             }
         }
     };
-    let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted.report));
+    let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted));
     record(&tenant, work, attempted, &mut waiter).await?;
     if let Some(telling) = told {
         telling.await;
@@ -91,7 +92,7 @@ async fn admit(tenant: &str, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result
 
 async fn record(tenant: &str, work: Work, attempted: Attempted, waiter: &mut Waiter) -> Result<(), Failure> {
     let Work { admission, parameters, .. } = work;
-    let Attempted { report, result } = attempted;
+    let Attempted { report, result, .. } = attempted;
     let upstream = report.ended_at.since(report.started_at);
     let head = Head::recorded(admission.clone(), report.clone())
         .map_err(|_| Failure("a context could not be ended".into()))?;

@@ -13,6 +13,7 @@ use crate::core::etag;
 use crate::core::id::{Region, StoreId, ulid, valid_request_id};
 use crate::core::json::{self, MAX_DEPTH};
 use crate::core::problem::{Code, Problem};
+use crate::core::repair;
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
 use crate::execution::CALLBACK_PATH;
@@ -54,6 +55,11 @@ pub struct Caller {
     pub snapshot: Rc<Snapshot>,
     /// For the audit log, should it write.
     pub by: By,
+}
+
+fn invalid_json(invalid: &json::Invalid) -> Problem {
+    let detail = format!("The body is not acceptable JSON: {invalid}.");
+    Problem { errors: vec![invalid.fault()], ..Problem::new(Code::InvalidJson, detail) }
 }
 
 /// A body that ended before its end.
@@ -131,11 +137,18 @@ impl Call {
     /// As [`Call::json_body`], of at most so many bytes.
     pub async fn json_body_within(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
         let body = self.json_bytes(most_bytes).await?;
-        json::check(&body, MAX_DEPTH).map_err(|invalid| Problem {
-            errors: vec![invalid.fault()],
-            ..Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}."))
-        })?;
+        json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
         Ok(body)
+    }
+
+    /// As [`Call::json_body_within`], of what a service says: it is read with the patience that its answers are read with.
+    pub async fn said_by_service(&self, most_bytes: usize) -> Result<String, Problem> {
+        let body = self.json_bytes(most_bytes).await?;
+        let said = repair::json(&body).map(Cow::into_owned);
+        said.ok_or_else(|| match json::check(&body, MAX_DEPTH) {
+            Err(invalid) => invalid_json(&invalid),
+            Ok(_) => Problem::new(Code::InvalidJson, "The body is not acceptable JSON."),
+        })
     }
 
     /// The whole body, of which its sender says that it is JSON.

@@ -32,9 +32,8 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     }
     let snapshot = snapshot::any(tenant).await.map_err(internal)?;
     let (id, lease) = snapshot.callback_key.read(tenant, token).ok_or_else(unknown)?;
-    let body = call.json_body_within(MAX_ANSWER_BYTES).await?;
-    let text = std::str::from_utf8(&body).unwrap_or_default();
-    let said = callback::read(text).map_err(Problem::invalid)?;
+    let body = call.said_by_service(MAX_ANSWER_BYTES).await?;
+    let said = callback::read(&body).map_err(Problem::invalid)?;
     let mut connected = None;
     let say = match said {
         Said::Beat { lease_ms, progress } => Say::Beat {
@@ -47,7 +46,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
         Said::Outcome => {
             let found = found(tenant, &id, snapshot.clone()).await?;
             connected = snapshot.service(&found.service).filter(|entry| entry.service().transport.connects());
-            outcome(&snapshot, &found, body)?
+            outcome(&snapshot, &found, body.into_bytes())?
         }
     };
     match ask(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, say }).await.map_err(internal)? {

@@ -72,7 +72,7 @@ impl Opened {
     pub fn shows_in(&self, text: &str) -> bool {
         let credentials = self.credentials.as_ref();
         let secret = credentials.and_then(|known| known.value.rsplit(' ').find(|part| !part.is_empty()));
-        secret.is_some_and(|secret| secret.len() >= SHORTEST && text.contains(secret))
+        secret.is_some_and(|secret| secret.len() >= SHORTEST && shows(text, secret))
     }
 
     /// The headers by which a service knows its gateway (Standard Webhooks 1.0), and its credentials. While a rotation
@@ -100,6 +100,40 @@ impl Opened {
     pub fn add_credentials(&self, headers: &mut Headers) {
         if let Some(Credentials { header, value, client: None }) = &self.credentials {
             headers.set(header, value);
+        }
+    }
+}
+
+/// Whether a secret is in a text, as it is or escaped as JSON escapes it; or begins where the text was cut off.
+fn shows(text: &str, secret: &str) -> bool {
+    let escaped = serde_json::to_string(secret).unwrap_or_default();
+    let escaped = escaped.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(secret);
+    let end = text.trim_end_matches(['"', '…']);
+    let is_cut = |length: usize| secret.get(..length).is_some_and(|beginning| end.ends_with(beginning));
+    text.contains(secret)
+        || text.contains(escaped)
+        || text.contains(&secret.replace('/', "\\/"))
+        || (SHORTEST..secret.len()).any(is_cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_as_it_is_as_json_writes_it_and_cut_off() {
+        let secret = "sk-se/cret\"1234567";
+        for text in [
+            r#"no sk-se/cret"1234567 here"#,
+            r#"{"error":"sk-se/cret\"1234567"}"#,
+            r#"{"error":"sk-se\/cret"1234567"}"#,
+            r#""… Bearer sk-se/cr""#,
+            "Bearer sk-se/cret…",
+        ] {
+            assert!(shows(text, secret), "{text}");
+        }
+        for text in ["", "sk-se", r#""sk-se/cr was cut""#, "Bearer sk-se/"] {
+            assert!(!shows(text, secret), "{text}");
         }
     }
 }

@@ -207,7 +207,12 @@ async function readAtMost(stream, limit) {
     }
     chunks.push(value);
   }
-  if (chunks.length === 1) return chunks[0];
+  return joined(chunks, length);
+}
+
+/** @param {Uint8Array[]} chunks @param {number} length @returns {Uint8Array} */
+function joined(chunks, length) {
+  if (chunks.length === 1) return /** @type {Uint8Array} */ (chunks[0]);
   const whole = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {
@@ -302,16 +307,51 @@ const REFUSED = 2;
 const BROKEN = 3;
 const STREAMS = 4;
 
+// What is read of an answer: the numbers are known to `calls.rs`.
+const READS_STREAMS = 1;
+const READS_STATUS = 2;
+
+/** Of an answer that is no result the beginning says enough: so many bytes, and for so long. */
+const BEGINNING = { bytes: 64 * 1024, milliseconds: 2_000 };
+
 /**
- * Asks a service. With `streams` an answer of Server-Sent Events is not read but left to `readPiece`.
- * @param {number} token @param {string | undefined} binding @param {string} method @param {string} url
- * @param {string} headers @param {string | undefined} body @param {number} limit @param {boolean} streams
+ * The beginning of a body: what has arrived by then.
+ * @param {ReadableStream<Uint8Array> | null} body @param {number} limit
  */
-export function callService(token, binding, method, url, headers, body, limit, streams) {
+async function readBeginning(body, limit) {
+  if (body === null) return new Uint8Array();
+  const reader = body.getReader();
+  const most = Math.min(limit, BEGINNING.bytes);
+  /** @type {Uint8Array[]} */
+  const chunks = [];
+  let length = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const over = new Promise((resolve) => { timer = setTimeout(resolve, BEGINNING.milliseconds); });
+  try {
+    while (length < most) {
+      const next = /** @type {ReadableStreamReadResult<Uint8Array> | undefined} */ (await Promise.race([reader.read(), over]));
+      if (next === undefined || next.done) break;
+      chunks.push(next.value);
+      length += next.value.length;
+    }
+  } catch { /* It broke off: the status is there all the same. */ }
+  clearTimeout(timer);
+  reader.cancel().catch(() => {});
+  return joined(chunks, length).subarray(0, most);
+}
+
+/**
+ * Asks a service. `reading` says what is read of the answer: with READS_STREAMS one of Server-Sent Events is left to
+ * `readPiece`.
+ * @param {number} token @param {string | undefined} binding @param {string} method @param {string} url
+ * @param {string} headers @param {string | undefined} body @param {number} limit @param {number} reading
+ */
+export function callService(token, binding, method, url, headers, body, limit, reading) {
   /** @type {Call} */
   const call = { controller: new AbortController(), reader: null };
   calls.set(token, call);
-  watch(token, called(call, binding, method, url, headers, body, limit, streams).finally(() => { if (!call.reader) calls.delete(token); }));
+  watch(token, called(call, binding, method, url, headers, body, limit, reading).finally(() => { if (!call.reader) calls.delete(token); }));
 }
 
 /** @typedef {{ controller: AbortController, reader: ReadableStreamDefaultReader<Uint8Array> | null }} Call */
@@ -333,19 +373,26 @@ export function readPiece(token, call) {
 /**
  * Never rejects.
  * @param {Call} call @param {string | undefined} binding @param {string} method @param {string} url
- * @param {string} headers @param {string | undefined} body @param {number} limit @param {boolean} streams
+ * @param {string} headers @param {string | undefined} body @param {number} limit @param {number} reading
  */
-async function called(call, binding, method, url, headers, body, limit, streams) {
-  /** @type {{ kind: number, status: number, json: boolean, retryAfter: string, location: string, session: string, body: Uint8Array, detail: string }} */
-  const answer = { kind: ANSWERED, status: 0, json: false, retryAfter: "", location: "", session: "", body: new Uint8Array(), detail: "" };
+async function called(call, binding, method, url, headers, body, limit, reading) {
+  const streams = reading === READS_STREAMS;
+  /** @typedef {{ retryAfter: string, retryAfterMs: string, location: string, session: string }} Said what an answer's headers say */
+  /** @type {{ kind: number, status: number, media: string, body: Uint8Array, detail: string } & Said} */
+  const answer = {
+    kind: ANSWERED, status: 0, media: "", retryAfter: "", retryAfterMs: "", location: "", session: "", body: new Uint8Array(), detail: "",
+  };
   try {
     const response = await reached(binding).fetch(url, {
       method, headers: headersOf(headers), body: body ?? null, redirect: "manual", signal: call.controller.signal,
     });
     const type = response.headers.get("content-type") ?? "";
     answer.status = response.status;
-    answer.json = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i.test(type);
-    answer.retryAfter = response.headers.get("retry-after") ?? "";
+    answer.media = type;
+    if (answer.status !== 200) {
+      answer.retryAfter = response.headers.get("retry-after") ?? "";
+      answer.retryAfterMs = response.headers.get("retry-after-ms") ?? "";
+    }
     if (answer.status === 202) answer.location = response.headers.get("location") ?? "";
     if (streams) answer.session = response.headers.get("mcp-session-id") ?? "";
     if (streams && answer.status === 200 && response.body && /^text\/event-stream\s*(?:;|$)/i.test(type)) {
@@ -353,7 +400,11 @@ async function called(call, binding, method, url, headers, body, limit, streams)
       call.reader = response.body.getReader();
       return answer;
     }
-    const bytes = await read(response, limit);
+    if (reading === READS_STATUS) {
+      response.body?.cancel().catch(() => {});
+      return answer;
+    }
+    const bytes = answer.status === 200 ? await read(response, limit) : await readBeginning(response.body, limit);
     if (bytes === undefined) answer.kind = TOO_LARGE;
     else answer.body = bytes;
   } catch (error) {
@@ -383,7 +434,8 @@ export function probe(token, binding, url, headers, milliseconds) {
 }
 
 /**
- * Reads a small document. Redirects are not followed; what is longer than `limit` or not there gives nothing.
+ * Reads a small document: gives its bytes, what is said of how long it holds, and the status, of which only 200 has
+ * bytes. Redirects are not followed; what is longer than `limit` gives nothing.
  * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit
  */
 export function readDocument(token, url, milliseconds, limit) {
@@ -392,11 +444,10 @@ export function readDocument(token, url, milliseconds, limit) {
   watch(token, fetch(url, init).then(async (response) => {
     if (response.status !== 200) {
       response.body?.cancel().catch(() => {});
-      throw new Error(`status ${response.status}`);
+      return [new Uint8Array(), "", response.status];
     }
     const bytes = await read(response, limit);
-    if (bytes === undefined) throw new Error("too large");
-    return [bytes, response.headers.get("cache-control") ?? ""];
+    return bytes && [bytes, response.headers.get("cache-control") ?? "", 200];
   }));
 }
 

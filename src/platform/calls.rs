@@ -3,12 +3,13 @@
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
-use super::Failure;
 use super::http::Headers;
 use super::tasks::Awaited;
+use super::{Failure, clock};
 use crate::core::address::Address;
 use crate::core::oauth::document::Said;
-use crate::core::upstream::Answer;
+use crate::core::upstream::{self, Answer, MAX_ASIDE_BYTES};
+use crate::core::{media, retry_after};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -18,9 +19,11 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn status(this: &Reply) -> u16;
     #[wasm_bindgen(method, getter)]
-    fn json(this: &Reply) -> bool;
+    fn media(this: &Reply) -> String;
     #[wasm_bindgen(method, getter, js_name = retryAfter)]
     fn retry_after(this: &Reply) -> String;
+    #[wasm_bindgen(method, getter, js_name = retryAfterMs)]
+    fn retry_after_ms(this: &Reply) -> String;
     #[wasm_bindgen(method, getter)]
     fn location(this: &Reply) -> String;
     #[wasm_bindgen(method, getter)]
@@ -40,7 +43,7 @@ extern "C" {
         headers: &str,
         body: Option<&str>,
         limit: f64,
-        streams: bool,
+        reading: u32,
     );
     #[wasm_bindgen(js_name = readPiece)]
     fn read_piece(token: u32, call: u32);
@@ -50,11 +53,6 @@ extern "C" {
     fn read_document(token: u32, url: &str, milliseconds: f64, limit: f64);
     #[wasm_bindgen(js_name = readHeld)]
     fn read_held(token: u32, url: &str, milliseconds: f64, limit: f64, etag: Option<&str>);
-}
-
-/// `Retry-After` in seconds; a date is not worth reading a clock for.
-fn retry_after_ms(text: &str) -> Option<u64> {
-    text.trim().parse::<u64>().ok().map(|seconds| seconds.min(86_400) * 1000)
 }
 
 /// A call under way. Dropped before the end of its answer, it is aborted: the service sees its caller go.
@@ -98,6 +96,7 @@ impl Method {
 }
 
 /// One request to a service.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub method: Method,
     pub url: &'a Address,
@@ -105,10 +104,35 @@ pub struct Request<'a> {
     pub body: Option<&'a str>,
     /// The largest answer that is read, in bytes; a stream is not bounded by it.
     pub most_bytes: usize,
-    /// How long its answer is waited for.
+    /// How long its answer is waited for; of one that streams, the first piece.
     pub milliseconds: u64,
-    /// Whether that is all the time the context has.
+    /// How much longer the rest of an answer that streams may take.
+    pub more_ms: u64,
+    /// Whether all of that is all the time the context has.
     pub deadline: bool,
+}
+
+impl<'a> Request<'a> {
+    /// A request beside the work, whose answer says little.
+    pub fn within(
+        milliseconds: u64,
+        method: Method,
+        url: &'a Address,
+        headers: &'a Headers,
+        body: Option<&'a str>,
+    ) -> Self {
+        Self { method, url, headers, body, most_bytes: MAX_ASIDE_BYTES, milliseconds, more_ms: 0, deadline: false }
+    }
+}
+
+/// What is read of an answer; the numbers are known to `boundary.js`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Whole = 0,
+    /// Server-Sent Events are left to be read as they come.
+    Streams = 1,
+    /// Nothing but the status.
+    Status = 2,
 }
 
 /// What came of a request that may be answered by a stream.
@@ -120,18 +144,27 @@ pub enum Answered {
 /// An answer that comes in pieces. Dropped before its end, it is broken off.
 pub struct Pieces {
     call: Call,
+    /// When the first piece must have come, and the last.
+    begins_by: f64,
     until: f64,
+    has_begun: bool,
     deadline: bool,
 }
 
 impl Pieces {
     /// The next piece; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Answer> {
-        let left = (self.until - js_sys::Date::now()).max(1.0);
+        let by = if self.has_begun { self.until } else { self.begins_by };
+        let left = (by - js_sys::Date::now()).max(1.0);
         match Awaited::within(left, |token| read_piece(token, self.call.token)).await {
             Ok(piece) if piece.is_undefined() => Ok(None),
-            Ok(piece) => Ok(Some(piece.unchecked_into::<Uint8Array>().to_vec())),
-            Err(error) if error.is_undefined() => Err(Answer::TimedOut { deadline: self.deadline }),
+            Ok(piece) => {
+                self.has_begun = true;
+                Ok(Some(piece.unchecked_into::<Uint8Array>().to_vec()))
+            }
+            Err(error) if error.is_undefined() => {
+                Err(Answer::TimedOut { deadline: self.deadline && (self.has_begun || self.begins_by >= self.until) })
+            }
             Err(error) => Err(broke(&Failure::from(error).0)),
         }
     }
@@ -144,7 +177,16 @@ fn broke(detail: &str) -> Answer {
 
 /// Sends a request and reads the whole answer.
 pub async fn send(request: &Request<'_>) -> Answer {
-    match begin(request, false).await.0 {
+    whole(begin(request, Reading::Whole).await.0)
+}
+
+/// Sends a request to which the status is all the answer: a body is neither waited for nor read.
+pub async fn notify(request: &Request<'_>) -> Answer {
+    whole(begin(request, Reading::Status).await.0)
+}
+
+fn whole(answered: Answered) -> Answer {
+    match answered {
         Answered::Whole(answer) => answer,
         // None was asked for.
         Answered::Stream(_) => Answer::Broken,
@@ -153,50 +195,60 @@ pub async fn send(request: &Request<'_>) -> Answer {
 
 /// Sends a request; an answer of Server-Sent Events is left to be read as it comes.
 pub async fn send_streaming(request: &Request<'_>) -> Answered {
-    begin(request, true).await.0
+    begin(request, Reading::Streams).await.0
 }
 
 /// As [`send_streaming`], with the session that an MCP server names in its headers.
 pub async fn send_in_session(request: &Request<'_>) -> (Answered, Option<String>) {
-    begin(request, true).await
+    begin(request, Reading::Streams).await
 }
 
-async fn begin(request: &Request<'_>, streams: bool) -> (Answered, Option<String>) {
-    let Request { method, url, headers, body, most_bytes, milliseconds, deadline } = *request;
+async fn begin(request: &Request<'_>, reading: Reading) -> (Answered, Option<String>) {
+    let Request { method, url, headers, body, most_bytes, milliseconds, more_ms, deadline } = *request;
     let limit = most_bytes as f64;
-    let until = js_sys::Date::now() + milliseconds as f64;
+    let begins_by = js_sys::Date::now() + milliseconds as f64;
+    let reads = reading as u32;
     let begun = |token| {
-        call_service(token, url.binding(), method.as_str(), url.as_str(), headers.as_str(), body, limit, streams);
+        call_service(token, url.binding(), method.as_str(), url.as_str(), headers.as_str(), body, limit, reads);
     };
     let call = Awaited::within(milliseconds as f64, begun);
     let mut call = Call { token: call.token(), answered: false, call };
     // It fails by its time alone; however it ends in time is in the reply.
     let Ok(reply) = call.answer().await else {
-        return (Answered::Whole(Answer::TimedOut { deadline }), None);
+        return (Answered::Whole(Answer::TimedOut { deadline: deadline && more_ms == 0 }), None);
     };
     let reply: Reply = reply.unchecked_into();
+    let streams = reading == Reading::Streams;
     let session = if streams { Some(reply.session()).filter(|session| !session.is_empty()) } else { None };
     let whole = Answered::Whole(match reply.kind() {
-        0 => {
-            let retry_after = if reply.status() == 200 { None } else { retry_after_ms(&reply.retry_after()) };
-            let location = if reply.status() == 202 { Some(reply.location()) } else { None };
-            Answer::Http {
-                status: reply.status(),
-                is_json: reply.json(),
-                retry_after_ms: retry_after,
-                location: location.filter(|location| !location.is_empty()),
-                body: reply.body().to_vec(),
-            }
-        }
+        0 => answered(&reply),
         1 => Answer::TooLarge { status: reply.status() },
         2 => Answer::Refused,
         4 => {
             call.answered = false;
-            return (Answered::Stream(Pieces { call, until, deadline }), session);
+            let until = begins_by + more_ms as f64;
+            return (Answered::Stream(Pieces { call, begins_by, until, has_begun: false, deadline }), session);
         }
         _ => broke(&reply.detail()),
     });
     (whole, session)
+}
+
+fn answered(reply: &Reply) -> Answer {
+    let (status, body) = (reply.status(), reply.body().to_vec());
+    let is_said = |header: String| Some(header).filter(|header| !header.is_empty());
+    let retry_after_ms = if status == 200 {
+        None
+    } else {
+        retry_after::read(&reply.retry_after(), &reply.retry_after_ms(), clock::now())
+    };
+    Answer::Http {
+        status,
+        is_json: media::is_json(&reply.media(), &body),
+        retry_after_ms,
+        location: if status == 202 { is_said(reply.location()) } else { None },
+        body,
+    }
 }
 
 /// What a look at a service gave.
@@ -224,12 +276,39 @@ pub struct Document {
     pub cache_control: String,
 }
 
-/// Reads a document of at most `limit` bytes. Fails for whatever is not 200, redirects among it.
+/// Before a document is asked for again, in milliseconds; more with each time.
+const DOCUMENT_PAUSES_MS: [u64; 2] = [150, 600];
+
+/// Reads a document of at most `limit` bytes. Fails for whatever is not 200, redirects among it; repeated where the
+/// server was away.
 pub async fn document(url: &Address, milliseconds: u64, limit: usize) -> Result<Document, Failure> {
-    let read = Awaited::new(|token| read_document(token, url.as_str(), milliseconds as f64, limit as f64)).await?;
-    let parts: js_sys::Array = read.unchecked_into();
-    let body = parts.get(0).unchecked_into::<Uint8Array>().to_vec();
-    Ok(Document { body, cache_control: parts.get(1).as_string().unwrap_or_default() })
+    let until = clock::now().plus_ms(milliseconds);
+    let mut pauses = DOCUMENT_PAUSES_MS.into_iter();
+    loop {
+        let left = until.since(clock::now()).max(1);
+        let read = Awaited::new(|token| read_document(token, url.as_str(), left as f64, limit as f64)).await;
+        let failure = match read {
+            Ok(read) if read.is_undefined() => return Err(Failure("too large".into())),
+            Ok(read) => {
+                let parts: js_sys::Array = read.unchecked_into();
+                let status = parts.get(2).as_f64().unwrap_or_default() as u16;
+                if status == 200 {
+                    let body = parts.get(0).unchecked_into::<Uint8Array>().to_vec();
+                    return Ok(Document { body, cache_control: parts.get(1).as_string().unwrap_or_default() });
+                }
+                let failure = Failure(format!("status {status}"));
+                if !upstream::is_away(status) {
+                    return Err(failure);
+                }
+                failure
+            }
+            Err(error) => Failure::from(error),
+        };
+        match pauses.next() {
+            Some(pause_ms) if until.since(clock::now()) > pause_ms => clock::pause(pause_ms).await,
+            _ => return Err(failure),
+        }
+    }
 }
 
 /// What came of asking for a document that may be held.

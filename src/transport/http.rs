@@ -9,7 +9,7 @@ use url::Url;
 use crate::core::address::Address;
 use crate::core::id::ContextId;
 use crate::core::time::Timestamp;
-use crate::core::upstream::{Answer, MAX_ANSWER_BYTES, MAX_ASIDE_BYTES};
+use crate::core::upstream::Answer;
 use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::clock;
@@ -42,13 +42,11 @@ pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer 
     if let Some(state) = &order.trace.state {
         headers.set("tracestate", state);
     }
-    let left = admission.expires_at.since(order.now);
-    if left == 0 {
+    if order.left_ms == 0 {
         return Answer::TimedOut { deadline: true };
     }
     let (headers, body) = (&headers, Some(body.as_str()));
-    let (most_bytes, milliseconds) = (MAX_ANSWER_BYTES, left);
-    calls::send(&Request { method: Method::Post, url, headers, body, most_bytes, milliseconds, deadline: true }).await
+    calls::send(&Request::attempt(order, Method::Post, url, headers, body)).await
 }
 
 /// Tells a service that work it does in the background was cancelled: at the address it named for it, else at its own.
@@ -61,15 +59,20 @@ pub async fn cancel(secrets: &Opened, url: &Address, id: &ContextId) {
     }
     let Ok(body) = serde_json::to_string(&Notice { context_id: id.as_str(), reason: "cancelled" }) else { return };
     let (headers, body) = (&signed(secrets, id, clock::now(), &body), Some(body.as_str()));
-    let (most_bytes, milliseconds) = (MAX_ASIDE_BYTES, CANCEL_MS);
-    let notice = Request { method: Method::Delete, url, headers, body, most_bytes, milliseconds, deadline: false };
-    calls::send(&notice).await;
+    calls::notify(&Request::within(CANCEL_MS, Method::Delete, url, headers, body)).await;
 }
 
-/// Where work in the background is cancelled: at the place the service named, if that is where it was registered. An
-/// answer gives no right to any other address.
+/// Where work in the background is cancelled: at the place the service named, if that is where it was registered, and at
+/// its own otherwise. An answer gives no right to any other address, nor to other credentials.
 pub fn named_at(own: &str, location: Option<&str>) -> Option<String> {
     let own = Url::parse(own).ok()?;
     let named = location.and_then(|location| own.join(location).ok());
-    Some(named.filter(|named| named.origin() == own.origin()).unwrap_or(own).into())
+    let is_taken =
+        |named: &Url| named.origin() == own.origin() && named.username().is_empty() && named.password().is_none();
+    // What follows a `#` is the reader's own, and is never sent.
+    let named = named.filter(is_taken).map(|mut named| {
+        named.set_fragment(None);
+        named
+    });
+    Some(named.unwrap_or(own).into())
 }

@@ -11,9 +11,13 @@ pub mod webhook;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::core::address::Address;
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
+use crate::core::upstream::MAX_ANSWER_BYTES;
 use crate::objects::contexts::messages::Work;
+use crate::platform::calls::{Method, Request};
+use crate::platform::http::Headers;
 
 /// One attempt to be made, as every transport needs it.
 pub struct Order<'a> {
@@ -23,6 +27,10 @@ pub struct Order<'a> {
     /// What the attempt's own span is called.
     pub trace: Trace,
     pub now: Timestamp,
+    /// What is left of the context's time, in milliseconds.
+    pub left_ms: u64,
+    /// How much of it the service has until its answer begins: all of it, or less where another could do it then.
+    pub patience_ms: u64,
 }
 
 /// What a service is told of the work, however it is reached.
@@ -57,5 +65,20 @@ impl<'a> Envelope<'a> {
             traceparent: None,
             input: order.work.input.as_deref(),
         }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The request of an attempt: waited for as long as the service has for it, within the time of its context.
+    fn attempt(
+        order: &Order<'_>,
+        method: Method,
+        url: &'a Address,
+        headers: &'a Headers,
+        body: Option<&'a str>,
+    ) -> Self {
+        let more_ms = order.left_ms.saturating_sub(order.patience_ms);
+        let most_bytes = MAX_ANSWER_BYTES;
+        Self { most_bytes, more_ms, deadline: true, ..Self::within(order.patience_ms, method, url, headers, body) }
     }
 }

@@ -43,19 +43,12 @@ pub async fn call(
     headers.set("idempotency-key", admission.id.as_str());
     headers.set("traceparent", &order.trace.header());
     secrets.add_credentials(&mut headers);
-    let left = admission.expires_at.since(order.now);
-    if left == 0 {
+    if order.left_ms == 0 {
         return Answer::TimedOut { deadline: true };
     }
-    let request = Request {
-        method: if body.is_some() { Method::Post } else { Method::Get },
-        url: &base.below(path),
-        headers: &headers,
-        body: body.as_deref(),
-        most_bytes: MAX_ANSWER_BYTES,
-        milliseconds: left,
-        deadline: true,
-    };
+    let method = if body.is_some() { Method::Post } else { Method::Get };
+    let url = base.below(path);
+    let request = Request::attempt(order, method, &url, &headers, body.as_deref());
     let Some(live) = listener else { return calls::send(&request).await };
     match calls::send_streaming(&request).await {
         // It was asked to stream and did not: what it says counts all the same.

@@ -3,7 +3,7 @@
 
 use crate::core::signature::Secret;
 use crate::core::time::Timestamp;
-use crate::core::upstream::{Answer, MAX_ASIDE_BYTES};
+use crate::core::upstream::Answer;
 use crate::core::webhook::Webhook;
 use crate::core::webhook::courier::{Attempt, AttemptError};
 use crate::objects::registry::document_place;
@@ -47,16 +47,8 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     let signatures = secrets.iter().map(|secret| secret.sign(event_id, at.seconds(), event.as_bytes()));
     headers.set("webhook-signature", &signatures.collect::<Vec<_>>().join(" "));
     let (url, headers, body) = (&address, &headers, Some(event));
-    let request = Request {
-        method: Method::Post,
-        url,
-        headers,
-        body,
-        most_bytes: MAX_ASIDE_BYTES,
-        milliseconds: PATIENCE_MS,
-        deadline: false,
-    };
-    let answer = calls::send(&request).await;
+    // The status is the answer; whatever comes after it is not waited for.
+    let answer = calls::notify(&Request::within(PATIENCE_MS, Method::Post, url, headers, body)).await;
     let error = match &answer {
         Answer::Http { .. } | Answer::TooLarge { .. } | Answer::TakenOn => None,
         Answer::Refused => Some(AttemptError::Unreachable),

@@ -184,7 +184,9 @@ export async function startProxy(target, choose) {
       passage.status = status;
       const wait = passage.done === "429_wait";
       if (wait) passage.waitMs = WAIT_SECONDS * 1000;
-      response.writeHead(status, wait ? { "retry-after": String(WAIT_SECONDS) } : {}).end();
+      // A 503 without it does not say that nothing was done.
+      const seconds = wait ? WAIT_SECONDS : status === 503 ? 0 : null;
+      response.writeHead(status, seconds === null ? {} : { "retry-after": String(seconds) }).end();
       passage.until = Date.now();
     } else if (passage.done === "reset_before") {
       response.socket?.resetAndDestroy();

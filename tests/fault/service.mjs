@@ -49,7 +49,8 @@ export async function startService(seed) {
       if (response.destroyed) return;
       call.status = status;
       call.until = Date.now();
-      response.writeHead(status, { "content-type": "application/json" });
+      // A 503 without it does not say that nothing was done.
+      response.writeHead(status, { "content-type": "application/json", ...(status === 503 && { "retry-after": "0" }) });
       response.end(JSON.stringify(status === 200 ? { result: resultOf(context_id, parameters) } : { error: { code: "busy", message: "Later." } }));
     }, ms);
   });

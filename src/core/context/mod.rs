@@ -65,6 +65,13 @@ impl Attempt {
             AttemptOutcome::Succeeded | AttemptOutcome::Cancelled | AttemptOutcome::InputRequired => false,
         }
     }
+
+    /// Whether its service would fail it in the same way again.
+    pub fn is_hopeless(&self) -> bool {
+        let is_refusal = |status: u16| status >= 300 && !super::upstream::passes(status);
+        self.outcome == AttemptOutcome::Failed
+            && (self.code == Some(ErrorCode::UpstreamInvalidResponse) || self.status_code.is_some_and(is_refusal))
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

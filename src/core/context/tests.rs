@@ -207,3 +207,28 @@ fn who_asks_without_an_end_comes_to_one_and_the_row_stays_small() {
     assert!(serde_json::to_string(&head).unwrap().len() < 100_000);
     assert!(head.input.is_none() && head.input_state.is_none());
 }
+
+#[test]
+fn a_service_would_fail_in_the_same_way_again_by_its_own_refusal_or_an_answer_of_no_use() {
+    let attempt = |code, status_code, outcome| Attempt {
+        number: 1,
+        service: "one".into(),
+        outcome,
+        code: Some(code),
+        started_at: Timestamp(1_000),
+        ended_at: Timestamp(1_010),
+        status_code,
+        event: 0,
+    };
+    let failed = |code, status| attempt(code, status, AttemptOutcome::Failed).is_hopeless();
+    for status in [302, 400, 401, 402, 404, 422, 501] {
+        assert!(failed(ErrorCode::UpstreamError, Some(status)), "{status}");
+    }
+    assert!(failed(ErrorCode::UpstreamInvalidResponse, Some(200)));
+    for status in [408, 425, 429, 500, 503, 521, 529] {
+        assert!(!failed(ErrorCode::UpstreamError, Some(status)), "{status}");
+    }
+    assert!(!failed(ErrorCode::UpstreamError, Some(200)));
+    assert!(!failed(ErrorCode::ServiceUnavailable, None));
+    assert!(!attempt(ErrorCode::UpstreamTimeout, None, AttemptOutcome::TimedOut).is_hopeless());
+}

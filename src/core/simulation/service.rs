@@ -66,7 +66,7 @@ impl World {
             0 => Behaviour::Worked(http(500, "{}")),
             1 => Behaviour::Worked(http(200, ERROR)),
             2 => Behaviour::Worked(http(200, PASSING)),
-            3 | 4 => Behaviour::Untouched(http(503, "{}")),
+            3 | 4 => Behaviour::Untouched(http(503, PASSING)),
             5 => Behaviour::Worked(Answer::Broken),
             6 => Behaviour::Silent,
             7..=9 => Behaviour::TookOn,

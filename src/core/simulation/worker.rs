@@ -2,7 +2,7 @@
 
 use crate::core::breaker::BreakerState;
 use crate::core::context::Report;
-use crate::core::sample::Sample;
+use crate::core::sample::{Sample, fair_ms};
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
 
@@ -222,7 +222,7 @@ impl World {
         let ends = outcome.ends();
         let (lease, started_at) = (worker.work.lease, worker.started_at);
         let report = Report { lease, service, started_at, ended_at: now, status_code, outcome };
-        let sample = Sample::of(&report);
+        let sample = Sample::of(&report, fair_ms(60), false);
         worker.report = Some(report);
         worker.step += 1;
         worker.tries = 0;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::event::{Bundle, Item};
 use crate::core::filter::Filter;
 use crate::core::time::Timestamp;
+use crate::core::upstream::is_away;
 
 /// How long a claim lasts without a report, in milliseconds: more than a delivery may take.
 pub const LEASE_MS: u64 = 60_000;
@@ -25,6 +26,8 @@ pub const MOST_WAITING: usize = 10_000;
 /// The pauses between attempts, in milliseconds: those of the Standard Webhooks specification, ended after 24 hours.
 pub const PAUSES_MS: [u64; 7] = [5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 23_095_000];
 
+/// The longest pause a receiver can ask for by `Retry-After`, in milliseconds.
+const MOST_WISH_MS: u64 = 86_400_000;
 /// The longest pause of a webhook that rests, in milliseconds.
 const MOST_REST_MS: u64 = 15 * 60_000;
 
@@ -110,7 +113,7 @@ impl Attempt {
     /// Nobody was there: no answer, or one in the name of somebody who is away.
     pub fn found_nobody(&self) -> bool {
         match (self.status_code, self.error) {
-            (Some(status), _) => (502..=504).contains(&status),
+            (Some(status), _) => is_away(status),
             (None, Some(AttemptError::Unreachable | AttemptError::Broken | AttemptError::TimedOut)) => true,
             (None, Some(AttemptError::Refused | AttemptError::NotSigned) | None) => false,
         }
@@ -346,7 +349,9 @@ impl Courier {
         }
         let spread = |pause: u64| {
             let pause = pause + random % (pause / 10 + 1);
-            now.plus_ms(pause.max(attempt.retry_after_ms.unwrap_or(0)))
+            // A receiver may ask for more time, but not for more than an event is tried in all.
+            let wish = attempt.retry_after_ms.unwrap_or(0).min(MOST_WISH_MS);
+            now.plus_ms(pause.max(wish))
         };
         let due = if waiting.found_nobody {
             let ends = first_at.plus_ms(self.pauses_ms.iter().sum());

@@ -302,3 +302,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_webhook_rests_where_an_edge_answers_for_a_receiver_that_is_away() {
+    for status in [502, 503, 504, 520, 521, 523, 525, 529, 530] {
+        let mut courier = courier();
+        add(&mut courier, 1, 0);
+        courier.report("hook", 1, &attempt(0, status), Timestamp(0), 0);
+        assert!(courier.hook("hook").unwrap().resting.is_some(), "{status}");
+    }
+    for status in [301, 404, 408, 429, 500, 501, 531] {
+        let mut courier = courier();
+        add(&mut courier, 1, 0);
+        courier.report("hook", 1, &attempt(0, status), Timestamp(0), 0);
+        assert!(courier.hook("hook").unwrap().resting.is_none(), "{status}");
+    }
+}
+
+#[test]
+fn a_receiver_may_ask_for_a_day_and_no_longer() {
+    let mut courier = courier();
+    add(&mut courier, 1, 0);
+    let late = Attempt { retry_after_ms: Some(u64::MAX), ..attempt(0, 429) };
+    let report = courier.report("hook", 1, &late, Timestamp(0), 0);
+    assert_eq!(report.reported, Reported::Again { due: Timestamp(86_400_000), first_at: Timestamp(0) });
+}

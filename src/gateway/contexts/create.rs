@@ -158,6 +158,7 @@ async fn begin(
                     lease,
                     attempt: 1,
                     tried: Vec::new(),
+                    hopeless: Vec::new(),
                     input: None,
                     input_state: None,
                 };

@@ -131,8 +131,11 @@ impl Stopping {
         }
         let location = background.location.as_deref();
         let address = match &entry.service().transport {
-            Transport::Http { url } => transport::http::named_at(url, location)
-                .and_then(|named| self.settings.may_call(&named, Some(&self.origin)).ok()),
+            Transport::Http { url } => {
+                let may_call = |url: &str| self.settings.may_call(url, Some(&self.origin)).ok();
+                // A place that may not be called is no reason to tell the service nothing.
+                transport::http::named_at(url, location).and_then(|named| may_call(&named)).or_else(|| may_call(url))
+            }
             Transport::Binding { binding, path } => {
                 transport::binding::cancel_address(&self.tenant, binding, path, location).ok()
             }

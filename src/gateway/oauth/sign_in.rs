@@ -20,7 +20,7 @@ use crate::core::oauth::{Error, Refused};
 use crate::core::problem::Problem;
 use crate::core::sealed::Sealed;
 use crate::core::sign_in::{SignIn, loggable, meaning};
-use crate::core::upstream::{Answer as Upstream, MAX_ASIDE_BYTES};
+use crate::core::upstream::Answer as Upstream;
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::{document_place, snapshot};
 use crate::platform::calls::{Method, Request, send};
@@ -39,6 +39,8 @@ const COOKIE: &str = "__Host-narthex-sign-in";
 const SIGN_IN_MS: u64 = 600_000;
 /// How long the issuer may take to answer, in milliseconds.
 const PATIENCE_MS: u64 = 10_000;
+/// Before it is asked once more, in milliseconds.
+const PAUSE_MS: u64 = 300;
 
 /// A sign-in under way.
 #[derive(Serialize, Deserialize)]
@@ -274,16 +276,14 @@ async fn exchanged(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun
     let url = &url.map_err(|refusal| Fault::ours(format!("its token endpoint: {refusal}")))?;
     let (headers, body) = (&headers, body.finish());
     let body = Some(body.as_str());
-    let request = Request {
-        method: Method::Post,
-        url,
-        headers,
-        body,
-        most_bytes: MAX_ASIDE_BYTES,
-        milliseconds: PATIENCE_MS,
-        deadline: false,
-    };
-    let body = match send(&request).await {
+    let request = Request::within(PATIENCE_MS, Method::Post, url, headers, body);
+    let mut answer = send(&request).await;
+    // A code is good for once: it is shown again only where it has not been seen.
+    if answer.nothing_arrived() {
+        clock::pause(PAUSE_MS).await;
+        answer = send(&request).await;
+    }
+    let body = match answer {
         Upstream::Http { status: 200, is_json: true, body, .. } => body,
         Upstream::Http { status, body, .. } => {
             let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::core::context::{Background, Head};
+use crate::core::context::{Attempt, Background, Head};
 use crate::core::id::{ContextId, row_key};
 use crate::core::ledger::{
     Admitted, Attempting, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Recalled, Whole,
@@ -194,9 +194,12 @@ impl Store {
 
 /// An attempt as it travels. Without a lease yet, its number is 0.
 fn work(Attempting { head, parameters }: Attempting) -> Box<Work> {
-    let tried = head.attempts.iter().filter(|attempt| attempt.failed()).map(|attempt| attempt.service.clone());
+    let services = |of: fn(&Attempt) -> bool| {
+        head.attempts.iter().filter(|attempt| of(attempt)).map(|attempt| attempt.service.clone()).collect()
+    };
     Box::new(Work {
-        tried: tried.collect(),
+        tried: services(Attempt::failed),
+        hopeless: services(Attempt::is_hopeless),
         lease: head.lease.map_or(0, |lease| lease.number),
         attempt: head.attempts.len() as u64 + 1,
         input: head.input,

@@ -302,6 +302,9 @@ pub struct Work {
     /// Services that failed it before.
     #[serde(default)]
     pub tried: Vec<String>,
+    /// Of these, the ones that would fail it in the same way again.
+    #[serde(default)]
+    pub hopeless: Vec<String>,
     /// What the service asked for, answered.
     #[serde(default)]
     pub input: Option<Box<RawValue>>,

@@ -14,9 +14,10 @@ use wasm_bindgen::prelude::*;
 
 use crate::auth::standing;
 use crate::core::id::ulid;
-use crate::core::json::{Fault, MAX_DEPTH, check};
+use crate::core::json::{Fault, Invalid, MAX_DEPTH, check};
 use crate::core::line::Limits;
 use crate::core::measured::HealthStatus;
+use crate::core::repair;
 use crate::core::socket::frame::{self, MAX_FRAME_BYTES, Reason, Said, Told as Saying};
 use crate::core::socket::roster::{Delivery, Roster};
 use crate::core::time::Timestamp;
@@ -214,9 +215,9 @@ impl Inner {
             Some(_) => return self.hang_up(&[slot], TOO_LARGE, "messages have at most 1 MiB"),
             None => return self.hang_up(&[slot], BAD_MESSAGE, "messages are text"),
         };
-        let said = match check(text.as_bytes(), MAX_DEPTH) {
-            Ok(text) => frame::read(text),
-            Err(invalid) => Err(vec![invalid.fault()]),
+        let said = match repair::json(text.as_bytes()) {
+            Some(text) => frame::read(&text),
+            None => Err(check(text.as_bytes(), MAX_DEPTH).err().iter().map(Invalid::fault).collect()),
         };
         match said {
             Ok(Said::Ready { credit, resume }) => self.take_ready(slot, credit, &resume),

@@ -73,7 +73,8 @@ async fn look(target: &Target, address: &Address, secrets: &Opened) -> Seen {
     let at = clock::now();
     let (good, status_code, error) = match looked {
         Looked::Answered(status) => {
-            (if target.strict { (200..300).contains(&status) } else { status < 500 }, Some(status), None)
+            let is_good = if target.strict { (200..300).contains(&status) } else { status < 500 && status != 408 };
+            (is_good, Some(status), None)
         }
         Looked::Unreachable => (false, None, Some(ProbeError::Unreachable)),
         Looked::TimedOut => (false, None, Some(ProbeError::TimedOut)),

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::core::capability::Capability;
 use crate::core::context::Report;
-use crate::core::sample::Sample;
+use crate::core::sample::{Sample, fair_ms};
 use crate::core::socket::frame::Told as Saying;
 use crate::core::socket::roster::Delivery;
 use crate::core::upstream::{self, Answer};
@@ -21,6 +21,8 @@ use super::{Identity, Inner};
 
 /// How long a store may take, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
+/// What a capability allows that is offered no longer.
+const USUAL_SECONDS: u64 = 60;
 /// Times a store is told, with longer and longer pauses.
 const TRIES: u32 = 6;
 const FIRST_PAUSE_MS: u64 = 200;
@@ -66,11 +68,13 @@ impl Inner {
             return Err(Failure("a lane of no service".into()));
         };
         let snapshot = snapshot::any(&tenant).await?;
-        let schema = snapshot.service(&service).and_then(|entry| {
+        let offered = snapshot.service(&service).and_then(|entry| {
             let offers = &entry.service().capabilities;
             let is_it = |offer: &Capability| (&offer.name, &offer.version) == (&delivery.capability, &delivery.version);
-            entry.output(offers.iter().position(is_it)?)
+            let at = offers.iter().position(is_it)?;
+            Some((entry.output(at), offers.get(at)?.timeout_seconds))
         });
+        let (schema, timeout_seconds) = offered.unwrap_or((None, USUAL_SECONDS));
         let verdict = upstream::read(&service, answer, schema);
         let now = clock::now();
         let report = Report {
@@ -81,7 +85,7 @@ impl Inner {
             status_code: None,
             outcome: verdict.outcome,
         };
-        let sample = Sample::of(&report);
+        let sample = Sample::of(&report, fair_ms(timeout_seconds), verdict.unwell);
         let say = Say::Outcome { outcome: report.outcome, result: verdict.result };
         let counts = self.call_back(&tenant, &delivery, say).await?;
         self.withdraw(&[delivery.number()], None)?;

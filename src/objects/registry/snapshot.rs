@@ -56,6 +56,8 @@ pub struct Live {
     pub budget: Cell<Budget>,
     /// While its circuit is not closed: the lane lets nobody through before this.
     pub shut_until: Cell<Timestamp>,
+    /// Until then it wants to be left alone, by its `Retry-After`: others are tried first where there are any.
+    pub rests_until: Cell<Timestamp>,
 }
 
 impl Live {

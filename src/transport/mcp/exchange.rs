@@ -4,7 +4,7 @@ use crate::core::mcp::client::answer::{Expected, Incoming, Messages, Response};
 use crate::core::mcp::client::request;
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
-use crate::core::upstream::{Answer, MAX_ASIDE_BYTES};
+use crate::core::upstream::{self, Answer};
 use crate::platform::calls::{self, Answered, Method, Pieces, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
@@ -65,9 +65,7 @@ impl Sent {
         match self {
             Self::Messages { exchange, .. } => Ok(exchange),
             // That it may be asked again is known by these statuses alone.
-            Self::Other { answer: answer @ Answer::Http { status: 408 | 425 | 429 | 500..=504, .. }, .. } => {
-                Err(Came::Transport(answer))
-            }
+            Self::Other { answer, .. } if answer.status().is_some_and(upstream::passes) => Err(Came::Transport(answer)),
             Self::Other { response: Some(response), .. } => Err(Came::Answered(response)),
             Self::Other { answer, .. } => Err(Came::Transport(answer)),
         }
@@ -98,8 +96,7 @@ async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timest
         headers.set("last-event-id", last);
     }
     let (url, headers, milliseconds) = (&*peer.address, &headers, left(until));
-    let (body, most_bytes) = (None, MAX_ASIDE_BYTES);
-    let request = Request { method: Method::Get, url, headers, body, most_bytes, milliseconds, deadline };
+    let request = Request { deadline, ..Request::within(milliseconds, Method::Get, url, headers, None) };
     match calls::send_streaming(&request).await {
         Answered::Stream(pieces) => Some(pieces),
         Answered::Whole(_) => None,
@@ -110,10 +107,7 @@ async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timest
 pub async fn end_session(peer: &Peer, link: &Link) {
     let Ok(token) = tokens::authorization(peer).await else { return };
     let headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
-    let (url, headers, milliseconds) = (&*peer.address, &headers, NOTICE_MS);
-    let (body, most_bytes) = (None, MAX_ASIDE_BYTES);
-    calls::send(&Request { method: Method::Delete, url, headers, body, most_bytes, milliseconds, deadline: false })
-        .await;
+    calls::notify(&Request::within(NOTICE_MS, Method::Delete, &peer.address, &headers, None)).await;
 }
 
 impl Exchange {
@@ -187,7 +181,7 @@ async fn send_with(
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json, text/event-stream");
     let (url, headers, body, most_bytes) = (&*peer.address, &headers, Some(body), expected.most_bytes);
-    let request = Request { method: Method::Post, url, headers, body, most_bytes, milliseconds, deadline };
+    let request = Request { deadline, most_bytes, ..Request::within(milliseconds, Method::Post, url, headers, body) };
     let mut messages = Messages::new(expected);
     match calls::send_in_session(&request).await {
         (Answered::Stream(pieces), session) => {

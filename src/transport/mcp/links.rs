@@ -113,6 +113,8 @@ async fn heard(sent: Sent) -> Result<(u16, Option<Response>), Came> {
                 Err(came) => return Err(came),
             }
         },
+        // What passes says nothing of eras, but when to come again.
+        Sent::Other { answer, response: None } if answer.passes() => Err(Came::Transport(answer)),
         Sent::Other { answer: Answer::Http { status, .. }, response } => Ok((status, response)),
         Sent::Other { answer, .. } => Err(Came::Transport(answer)),
     }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use serde_json::value::RawValue;
 
-use super::super::super::json::{MAX_DEPTH, Object, check};
+use super::super::super::json::Object;
+use super::super::super::repair;
 use super::super::super::sse::Events;
-use super::super::super::upstream::{MAX_ANSWER_BYTES, MAX_ASIDE_BYTES};
+use super::super::super::upstream::{MAX_ANSWER_BYTES, MAX_ASIDE_BYTES, MAX_MESSAGE, clean};
 
 /// All that an upstream may say beside its response to one request, in bytes; one message of it is smaller.
 const MAX_BESIDE_BYTES: usize = 16 * MAX_ASIDE_BYTES;
@@ -48,7 +49,9 @@ impl RpcError {
     pub fn read(error: &RawValue) -> Option<Self> {
         let mut members = Object::new(error.get(), "#").ok()?;
         let code = members.raw("code")?.get().parse().ok()?;
-        let message = members.string("message", 0..=2000).unwrap_or_else(|| "The server gave no message.".into());
+        let said = members.raw("message").and_then(|message| serde_json::from_str::<String>(message.get()).ok());
+        let message = said.map(|said| clean(&said, MAX_MESSAGE)).filter(|message| !message.is_empty());
+        let message = message.unwrap_or_else(|| "The server gave no message.".into());
         Some(Self { code, message, whole: error.to_owned() })
     }
 }
@@ -84,8 +87,8 @@ fn owned(raw: Option<&RawValue>) -> Option<Box<RawValue>> {
 
 /// Reads a message. A response to another request than `id` is nothing; an error that names none is an answer.
 pub fn read(text: &str, id: u64) -> Result<Option<Incoming>, Broken> {
-    let text = check(text.as_bytes(), MAX_DEPTH).map_err(|_| Broken::NoMessage)?;
-    let mut message = Object::new(text, "#").map_err(|_| Broken::NoMessage)?;
+    let text = repair::json(text.as_bytes()).ok_or(Broken::NoMessage)?;
+    let mut message = Object::new(&text, "#").map_err(|_| Broken::NoMessage)?;
     if message.string("jsonrpc", 1..=8).as_deref() != Some("2.0") {
         return Err(Broken::NoMessage);
     }

@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::super::json::{MAX_DEPTH, Object, check};
+use super::super::super::json::Object;
+use super::super::super::repair;
 use super::super::super::service::OAuthClient;
 use super::super::super::time::Timestamp;
 
@@ -42,7 +43,8 @@ pub fn authorization(client: &OAuthClient, secret: &str) -> String {
 
 /// Reads the answer; nothing when it has no bearer token.
 pub fn read(body: &[u8], now: Timestamp) -> Option<Token> {
-    let mut answer = Object::new(check(body, MAX_DEPTH).ok()?, "#").ok()?;
+    let text = repair::json(body)?;
+    let mut answer = Object::new(&text, "#").ok()?;
     let value = answer.string("access_token", 1..=MAX_TOKEN_BYTES)?;
     let bearer = answer.string("token_type", 1..=64)?.eq_ignore_ascii_case("bearer");
     if !bearer || !value.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {

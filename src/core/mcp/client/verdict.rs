@@ -48,13 +48,16 @@ impl Came {
 /// What an attempt ends with when JSON-RPC says no.
 fn refused(service: &str, error: RpcError) -> Verdict {
     // Of an internal error nobody knows what it came to; whatever else is refused was wrong before it began.
-    upstream::reported(service, error.message, Some(error.whole), error.code == -32603)
+    upstream::reported(service, &error.message, Some(error.whole), error.code == -32603)
 }
 
 /// Reads the answer to `tools/call`. `schema` is what the structured content must match.
 pub fn read(service: &str, came: Came, schema: Option<&Schema>) -> Verdict {
     match came {
         // An error status in the form of an answer says more by its body, which `upstream` keeps as details.
+        Came::Transport(Answer::Http { status: 200, is_json: false, body, .. }) if !body.is_empty() => {
+            upstream::not_json(service, &body)
+        }
         Came::Transport(Answer::Http { status: 200..=299, .. }) => {
             upstream::unacceptable(service, "The server answered without a message.")
         }
@@ -75,9 +78,7 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
     let kind = members.string("resultType", 1..=64);
     if kind.as_deref() == Some(ASKS) {
         return match asking::of_result(result) {
-            Ok(Asked { request: Some(request), state }) => {
-                Verdict { outcome: Outcome::InputRequired { request, state }, result: None }
-            }
+            Ok(Asked { request: Some(request), state }) => Verdict::of(Outcome::InputRequired { request, state }, None),
             // One that only wants to be asked again was, often enough.
             Ok(_) => upstream::unacceptable(service, "The server does not come to an end."),
             Err(reason) => upstream::unacceptable(service, reason),
@@ -93,7 +94,7 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
             return fits;
         }
     }
-    Verdict { outcome: Outcome::ToolResult, result: Some(plain(result)) }
+    Verdict::of(Outcome::ToolResult, Some(plain(result)))
 }
 
 /// The result without what only its era says, and with content, which every reader expects.

@@ -1,7 +1,12 @@
 //! What a service's answer means.
 //!
-//! An answer is hostile until checked: only JSON of bounded size and depth counts. What the service
-//! said itself is kept in `details`, never in a message of the gateway's own.
+//! An answer is hostile until checked: only JSON of bounded size and depth counts. What a service said of a failure is
+//! kept in `details`, and its cause in the error's message; both are bounded. What stands in an answer says nothing of
+//! the service's health: the caller's parameters may have provoked it.
+
+mod openai;
+mod status;
+mod words;
 
 use std::ops::RangeInclusive;
 
@@ -9,10 +14,18 @@ use serde_json::value::RawValue;
 
 use super::address::Refusal;
 use super::context::{ContextError, Outcome};
-use super::json::{Fault, MAX_DEPTH, Object, check};
+use super::json::{Fault, Object};
 use super::lifecycle::ErrorCode;
+use super::repair;
 use super::schema::Schema;
 use super::tree::{MAX_TREE_BYTES, tree_bytes};
+
+pub use openai::read_openai;
+pub use status::{is_away, passes};
+pub use words::{MAX_MESSAGE, clean};
+
+use status::{Again, Meaning, meaning};
+use words::Words;
 
 /// How soon a service may promise to report on work it does in the background, in seconds.
 pub const LEASE_SECONDS: RangeInclusive<u64> = 5..=86_400;
@@ -23,11 +36,15 @@ pub const MAX_ANSWER_BYTES: usize = 10 * 1024 * 1024;
 /// The largest answer of which nothing is kept, and the largest message beside an answer, in bytes.
 pub const MAX_ASIDE_BYTES: usize = 1024 * 1024;
 
+/// The longest address of work in the background that is kept, in bytes.
+const MAX_LOCATION_BYTES: usize = 2048;
+
 /// What came back, before anybody looked into it.
 #[derive(Debug, Clone)]
 pub enum Answer {
     Http {
         status: u16,
+        /// Whether its media type is JSON's, or leaves it open and the body begins as JSON does.
         is_json: bool,
         retry_after_ms: Option<u64>,
         /// Where a 202 says the work can be found.
@@ -79,6 +96,22 @@ impl Answer {
             | Answer::NotCalled(_) => None,
         }
     }
+
+    /// Whether the request is known not to have reached its receiver.
+    pub fn nothing_arrived(&self) -> bool {
+        matches!(self, Answer::Refused) || self.status().is_some_and(status::nothing_arrived)
+    }
+
+    /// Whether the same request may be answered otherwise a moment later.
+    pub fn passes(&self) -> bool {
+        match self {
+            Answer::Http { status, .. } | Answer::TooLarge { status } => passes(*status),
+            Answer::Refused | Answer::Broken => true,
+            Answer::TakenOn | Answer::Lost | Answer::TimedOut { .. } | Answer::Cancelled | Answer::NotCalled(_) => {
+                false
+            }
+        }
+    }
 }
 
 /// A verdict on an answer: the outcome to report and, when it succeeded, the result.
@@ -86,6 +119,16 @@ impl Answer {
 pub struct Verdict {
     pub outcome: Outcome,
     pub result: Option<Box<RawValue>>,
+    /// It failed, and asked again this service would say the same; another need not. The outcome is not `retryable` then.
+    pub elsewhere: bool,
+    /// The answer is not the service's own: a web page came where JSON was due.
+    pub unwell: bool,
+}
+
+impl Verdict {
+    pub fn of(outcome: Outcome, result: Option<Box<RawValue>>) -> Self {
+        Self { outcome, result, elsewhere: false, unwell: false }
+    }
 }
 
 struct Failure<'a> {
@@ -93,15 +136,29 @@ struct Failure<'a> {
     code: ErrorCode,
     message: String,
     details: Option<Box<RawValue>>,
-    retryable: bool,
+    again: Again,
     untouched: bool,
+    unwell: bool,
     retry_after_ms: Option<u64>,
 }
 
 impl<'a> Failure<'a> {
     fn new(service: &'a str, code: ErrorCode, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { service, code, message, details: None, retryable: false, untouched: false, retry_after_ms: None }
+        Self {
+            service,
+            code,
+            message: message.into(),
+            details: None,
+            again: Again::Nowhere,
+            untouched: false,
+            unwell: false,
+            retry_after_ms: None,
+        }
+    }
+
+    /// Something that is no answer; another service may give one.
+    fn invalid(service: &'a str, message: impl Into<String>) -> Self {
+        Self { again: Again::Elsewhere, ..Self::new(service, ErrorCode::UpstreamInvalidResponse, message) }
     }
 
     fn verdict(self) -> Verdict {
@@ -111,30 +168,40 @@ impl<'a> Failure<'a> {
             service: Some(self.service.into()),
             details: self.details,
         };
-        let Failure { retryable, untouched, retry_after_ms, .. } = self;
-        Verdict { outcome: Outcome::Failed { error, retryable, untouched, retry_after_ms }, result: None }
+        let Failure { again, untouched, unwell, retry_after_ms, .. } = self;
+        let retryable = again == Again::Anywhere;
+        let outcome = Outcome::Failed { error, retryable, untouched, retry_after_ms };
+        Verdict { outcome, result: None, elsewhere: again == Again::Elsewhere, unwell }
     }
 }
 
 /// A failure of which the service itself said what was wrong.
-pub fn reported(service: &str, message: impl Into<String>, details: Option<Box<RawValue>>, retryable: bool) -> Verdict {
-    let details = details.filter(|details| details.get().len() <= 4096);
-    Failure { details, retryable, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
+pub fn reported(service: &str, message: &str, details: Option<Box<RawValue>>, retryable: bool) -> Verdict {
+    let again = if retryable { Again::Anywhere } else { Again::Nowhere };
+    let details = details.and_then(|raw| words::details(raw.get()));
+    let message = clean(message, MAX_MESSAGE);
+    Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
 }
 
 /// An answer that is none.
 pub fn unacceptable(service: &str, message: &str) -> Verdict {
-    Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict()
+    Failure::invalid(service, message).verdict()
+}
+
+/// Another media type came where JSON was due: a page in the service's place. An empty answer may be the service's own.
+pub fn not_json(service: &str, body: &[u8]) -> Verdict {
+    let message = "The service's answer is not application/json.";
+    Failure { unwell: !body.is_empty(), ..Failure::invalid(service, message) }.verdict()
 }
 
 /// Reads an answer. `service` is who gave it; `schema` what its result must match.
 pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
     match answer {
         Answer::TakenOn => {
-            Verdict { outcome: Outcome::Accepted { lease_ms: None, location: None }, result: None }
+            Verdict::of(Outcome::Accepted { lease_ms: None, location: None }, None)
         }
         Answer::Lost => Failure {
-            retryable: true,
+            again: Again::Anywhere,
             ..Failure::new(
                 service,
                 ErrorCode::OutcomeUnknown,
@@ -143,13 +210,13 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
         }
         .verdict(),
         Answer::Refused => Failure {
-            retryable: true,
+            again: Again::Anywhere,
             untouched: true,
             ..Failure::new(service, ErrorCode::ServiceUnavailable, "The service could not be reached.")
         }
         .verdict(),
         Answer::Broken => Failure {
-            retryable: true,
+            again: Again::Anywhere,
             ..Failure::new(
                 service,
                 ErrorCode::ServiceUnavailable,
@@ -162,20 +229,20 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
                 .verdict()
         }
         Answer::TimedOut { deadline: false } => Failure {
-            retryable: true,
+            again: Again::Anywhere,
             ..Failure::new(service, ErrorCode::UpstreamTimeout, "The service did not answer in time.")
         }
         .verdict(),
         Answer::Cancelled => Failure::new(service, ErrorCode::Cancelled, "It was cancelled while it ran.").verdict(),
         Answer::NotCalled(NotCalled::Address(refusal)) => Failure {
             // Another service may be where it may be called.
-            retryable: true,
+            again: Again::Anywhere,
             untouched: true,
             ..Failure::new(service, ErrorCode::AddressRefused, format!("The service was not called: {refusal}."))
         }
         .verdict(),
         Answer::NotCalled(NotCalled::Token) => Failure {
-            retryable: true,
+            again: Again::Anywhere,
             untouched: true,
             ..Failure::new(
                 service,
@@ -185,7 +252,7 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
         }
         .verdict(),
         Answer::NotCalled(NotCalled::Secrets) => Failure {
-            retryable: true,
+            again: Again::Anywhere,
             untouched: true,
             ..Failure::new(
                 service,
@@ -194,23 +261,20 @@ pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
             )
         }
         .verdict(),
-        Answer::TooLarge { .. } => Failure::new(
-            service,
-            ErrorCode::UpstreamInvalidResponse,
-            format!("The service's answer is larger than {MAX_ANSWER_BYTES} bytes."),
-        )
-        .verdict(),
-        Answer::Http { status, is_json, retry_after_ms, location, body } => {
-            let text = check(&body, MAX_DEPTH).ok();
-            if status == 202 {
-                let lease_ms = text.and_then(promised_ms);
-                Verdict { outcome: Outcome::Accepted { lease_ms, location }, result: None }
-            } else if (200..300).contains(&status) {
-                success(service, status, is_json, text, schema)
-            } else {
-                refusal(service, status, text, retry_after_ms)
-            }
+        Answer::TooLarge { status } if !(200..300).contains(&status) => refusal(service, status, b"", None),
+        Answer::TooLarge { .. } => {
+            Failure::invalid(service, format!("The service's answer is larger than {MAX_ANSWER_BYTES} bytes.")).verdict()
         }
+        Answer::Http { status: 202, location, body, .. } => {
+            let lease_ms = repair::json(&body).and_then(|text| promised_ms(&text));
+            let location = location.filter(|location| location.len() <= MAX_LOCATION_BYTES);
+            Verdict::of(Outcome::Accepted { lease_ms, location }, None)
+        }
+        Answer::Http { status: 200, is_json, body, .. } => success(service, is_json, &body, schema),
+        Answer::Http { status: 201..=299, .. } => {
+            Failure::invalid(service, "The service answered with a status that carries no result.").verdict()
+        }
+        Answer::Http { status, retry_after_ms, body, .. } => refusal(service, status, &body, retry_after_ms),
     }
 }
 
@@ -220,84 +284,92 @@ fn promised_ms(text: &str) -> Option<u64> {
     Some(seconds * 1000)
 }
 
-fn refusal(service: &str, status: u16, text: Option<&str>, retry_after_ms: Option<u64>) -> Verdict {
-    let code = match status {
-        429 | 503 => ErrorCode::ServiceUnavailable,
-        408 | 504 => ErrorCode::UpstreamTimeout,
-        _ => ErrorCode::UpstreamError,
+/// An answer with the status of an error. What the service says of it itself counts for more than the status.
+fn refusal(service: &str, status: u16, body: &[u8], retry_after_ms: Option<u64>) -> Verdict {
+    let Words { message, details, retryable, again: said } = words::of_body(body);
+    let says_undone = retry_after_ms.is_some() || retryable == Some(true);
+    let Meaning { code, again, untouched } = meaning(status, says_undone);
+    let again = match (retryable, said) {
+        (Some(false), _) => Again::Nowhere,
+        (_, Some(Again::Elsewhere)) => Again::Elsewhere,
+        (Some(true), _) => Again::Anywhere,
+        (None, _) => again,
     };
-    Failure {
-        details: text.filter(|text| text.len() <= 4096).and_then(|text| RawValue::from_string(text.into()).ok()),
-        retryable: matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
-        // These say by their definition that the request was not acted upon.
-        untouched: matches!(status, 425 | 429 | 503),
-        retry_after_ms,
-        ..Failure::new(service, code, format!("The service answered with status {status}."))
-    }
-    .verdict()
+    let message = match message {
+        Some(message) => format!("The service answered with status {status}: {message}"),
+        None => format!("The service answered with status {status}."),
+    };
+    Failure { details, again, untouched, retry_after_ms, ..Failure::new(service, code, message) }.verdict()
 }
 
-fn success(service: &str, status: u16, is_json: bool, text: Option<&str>, schema: Option<&Schema>) -> Verdict {
-    let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
-    if status != 200 {
-        return invalid("The service answered with a status that carries no result.");
-    }
+fn success(service: &str, is_json: bool, body: &[u8], schema: Option<&Schema>) -> Verdict {
+    let invalid = |message: &str| unacceptable(service, message);
     if !is_json {
-        return invalid("The service's answer is not application/json.");
+        return not_json(service, body);
     }
-    let Some(text) = text else {
+    let Some(text) = repair::json(body) else {
         return invalid("The service's answer is not acceptable JSON.");
     };
-    let Ok(mut answer) = Object::new(text, "#") else {
+    let Ok(mut answer) = Object::new(&text, "#") else {
         return invalid("The service's answer must be an object with a result or an error.");
     };
-    if let Some(mut error) = answer.object("error") {
-        let code = error.string("code", 1..=200);
-        let message = error.string("message", 1..=2000);
-        let retryable = error.boolean("retryable").unwrap_or(false);
-        let (Some(_), Some(message)) = (code, message) else {
-            return invalid("The service's error has no code or no message.");
-        };
-        let details = raw_member(text, "error");
-        return Failure { details, retryable, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict();
+    let error = answer.raw("error");
+    if let Some(error) = error.filter(|error| !is_nothing(error)) {
+        return own_error(service, error);
     }
     if let Some(request) = answer.raw("input_required") {
         return match acceptable_request(request) {
-            Ok(()) => {
-                Verdict { outcome: Outcome::InputRequired { request: request.to_owned(), state: None }, result: None }
-            }
+            Ok(()) => Verdict::of(Outcome::InputRequired { request: request.to_owned(), state: None }, None),
             Err(message) => invalid(message),
         };
     }
-    let Some(result) = answer.raw_or_null("result") else {
-        return invalid("The service's answer has neither a result, nor an error, nor a request for input.");
+    match (answer.raw_or_null("result"), error) {
+        (Some(result), _) => fitting(service, result, schema),
+        (None, Some(_)) => invalid("The service's error says neither a code nor a message."),
+        (None, None) => invalid("The service's answer has neither a result, nor an error, nor a request for input."),
+    }
+}
+
+fn is_nothing(error: &RawValue) -> bool {
+    // What is large says something.
+    error.get().len() <= words::MAX_READ_BYTES
+        && serde_json::from_str(error.get()).is_ok_and(|error| words::is_nothing(&error))
+}
+
+/// An error that a service reports in an answer that is otherwise well. It says itself whether to try again.
+fn own_error(service: &str, error: &RawValue) -> Verdict {
+    let Words { message, details, retryable, again: said } = words::of_error(error);
+    let again = match (retryable, said) {
+        (Some(true), _) => Again::Anywhere,
+        (None, Some(Again::Elsewhere)) => Again::Elsewhere,
+        (Some(false) | None, _) => Again::Nowhere,
     };
-    fitting(service, result, schema)
+    let message = message.unwrap_or_else(|| "The service reported an error without a message.".into());
+    Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
 }
 
 /// A result, when it matches what the capability promises.
 pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
-    let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
         if tree_bytes(result.get()) > MAX_TREE_BYTES {
-            return invalid(
-                "The service's result has too many parts to be checked against the capability's output schema.",
-            );
+            let message =
+                "The service's result has too many parts to be checked against the capability's output schema.";
+            return unacceptable(service, message);
         }
         let faults: Vec<Fault> = match serde_json::from_str(result.get()) {
             Ok(value) => {
                 let faults = schema.validate(&value).err().unwrap_or_default();
                 faults.into_iter().map(|fault| Fault { pointer: format!("#{}", fault.pointer), ..fault }).collect()
             }
-            Err(_) => return invalid("The service's result is not acceptable JSON."),
+            Err(_) => return unacceptable(service, "The service's result is not acceptable JSON."),
         };
         if !faults.is_empty() {
             let details = serde_json::to_string(&faults).ok().and_then(|text| RawValue::from_string(text).ok());
             let message = "The service's result does not match the capability's output schema.";
-            return Failure { details, ..Failure::new(service, ErrorCode::UpstreamInvalidResponse, message) }.verdict();
+            return Failure { details, ..Failure::invalid(service, message) }.verdict();
         }
     }
-    Verdict { outcome: Outcome::Succeeded, result: Some(result.to_owned()) }
+    Verdict::of(Outcome::Succeeded, Some(result.to_owned()))
 }
 
 /// `{"message": "…", "schema": {…}}`: what is asked for, and what the answer must match.
@@ -315,40 +387,5 @@ fn acceptable_request(request: &RawValue) -> Result<(), &'static str> {
     }
 }
 
-/// Reads an answer of an endpoint that speaks OpenAI's API: all of it is the result, or its `error`.
-pub fn read_openai(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
-    let Answer::Http { status, is_json, body, .. } = &answer else { return read(service, answer, schema) };
-    match status {
-        200 => {}
-        // Nothing it could say would be a result; least of all that it goes on with it later.
-        201..300 => return refusal(service, *status, None, None),
-        _ => return read(service, answer, schema),
-    }
-    let invalid = |message: &str| Failure::new(service, ErrorCode::UpstreamInvalidResponse, message).verdict();
-    if !is_json {
-        return invalid("The service's answer is not application/json.");
-    }
-    let text = check(body, MAX_DEPTH).ok().filter(|text| text.trim_start().starts_with('{'));
-    let Some(text) = text else {
-        return invalid("The service's answer is not acceptable JSON.");
-    };
-    if let Some(error) = raw_member(text, "error").filter(|error| error.get() != "null") {
-        let details = Some(error).filter(|error| error.get().len() <= 4096);
-        let message = "The service reported an error in its answer.";
-        // It may have done a part of the work; asked again it does all of it.
-        return Failure { details, retryable: true, ..Failure::new(service, ErrorCode::UpstreamError, message) }
-            .verdict();
-    }
-    match RawValue::from_string(text.into()) {
-        Ok(result) => fitting(service, &result, schema),
-        Err(_) => invalid("The service's answer is not acceptable JSON."),
-    }
-}
-
-fn raw_member(text: &str, name: &str) -> Option<Box<RawValue>> {
-    Object::new(text, "#").ok()?.raw(name).map(RawValue::to_owned)
-}
-
 #[cfg(test)]
-#[path = "upstream_tests.rs"]
 mod tests;

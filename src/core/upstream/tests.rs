@@ -27,7 +27,6 @@ fn what_is_not_an_answer_is_an_invalid_response() {
         http(200, true, b""),
         http(200, true, b"[]"),
         http(200, true, b"{}"),
-        http(200, true, br#"{"result":1,"result":2}"#),
         http(200, true, br#"{"error":{}}"#),
         http(200, true, &[b'['; 200_000]),
         http(204, true, b""),
@@ -35,6 +34,129 @@ fn what_is_not_an_answer_is_an_invalid_response() {
     ] {
         assert_eq!(failure(answer), (ErrorCode::UpstreamInvalidResponse, false, false));
     }
+}
+
+/// Whether only another service could do better.
+fn only_elsewhere(answer: Answer) -> bool {
+    read("one", answer, None).elsewhere
+}
+
+#[test]
+fn what_is_not_an_answer_may_be_one_of_another_service() {
+    for answer in
+        [http(200, false, b"<html>"), http(200, true, b"{"), http(204, true, b""), Answer::TooLarge { status: 200 }]
+    {
+        assert!(only_elsewhere(answer));
+    }
+}
+
+#[test]
+fn one_character_does_not_cost_an_answer() {
+    for (body, expected) in [
+        (&b"\xef\xbb\xbf{\"result\":1}"[..], "1"),
+        (br#"{"result":1,"result":2}"#, "2"),
+        (br#"{"result":"cut \ud83d"}"#, r#""cut \ufffd""#),
+        (b"{\"result\":\"\xff\"}", "\"\u{fffd}\""),
+    ] {
+        assert_eq!(read("one", http(200, true, body), None).result.unwrap().get(), expected);
+    }
+    let body = br#"{"choices":[],"usage":1,"usage":2,"x":"\ude00"}"#;
+    let whole = read_openai("one", http(200, true, body), None).result.unwrap();
+    assert_eq!(whole.get(), r#"{"choices":[],"usage":2,"x":"\ufffd"}"#);
+}
+
+#[test]
+fn what_would_be_answered_in_the_same_way_again_is_not_repeated_there() {
+    let quota = br#"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#;
+    let too_long = br#"{"error":{"message":"too many tokens","code":"context_length_exceeded"}}"#;
+    for answer in [
+        http(429, true, quota),
+        http(400, true, too_long),
+        http(401, true, b"{}"),
+        http(402, true, br#"{"error":{"message":"no credit"}}"#),
+        http(404, true, b"{}"),
+        http(413, true, b"{}"),
+        http(302, false, b""),
+    ] {
+        assert!(only_elsewhere(answer.clone()), "{answer:?}");
+        assert!(!failure(answer).1);
+    }
+    for answer in [
+        http(400, true, br#"{"error":{"message":"longer than the model takes"}}"#),
+        http(422, true, b"{}"),
+        http(500, true, br#"{"error":{"code":"x","message":"y","retryable":false}}"#),
+        http(429, true, br#"{"error":{"retryable":false}}"#),
+        http(200, true, br#"{"error":{"code":"x","message":"y","retryable":false}}"#),
+    ] {
+        assert!(!only_elsewhere(answer.clone()) && !failure(answer.clone()).1, "{answer:?}");
+    }
+    // Its own word counts for more than the status.
+    assert_eq!(failure(http(409, true, br#"{"error":{"retryable":true}}"#)), (ErrorCode::UpstreamError, true, false));
+    let of = |body: &str| {
+        let verdict = read_openai("one", http(200, true, body.as_bytes()), None);
+        (matches!(verdict.outcome, Outcome::Failed { retryable: true, .. }), verdict.elsewhere)
+    };
+    assert_eq!(of(r#"{"error":{"message":"longer than the model takes","code":400}}"#), (false, false));
+    assert_eq!(of(r#"{"error":{"message":"no such model","code":404}}"#), (false, true));
+    assert_eq!(of(r#"{"error":{"message":"too busy","type":"overloaded_error"}}"#), (true, false));
+    for none in ["null", "\"\"", "{}", "false", r#"{"message":null,"code":""}"#] {
+        let body = format!(r#"{{"choices":[],"error":{none}}}"#);
+        assert!(read_openai("one", http(200, true, body.as_bytes()), None).result.is_some(), "{none}");
+    }
+}
+
+#[test]
+fn a_503_is_repeated_when_it_says_that_nothing_was_done() {
+    let of = |status, retry_after_ms, body: &str| {
+        failure(Answer::Http { status, is_json: true, retry_after_ms, location: None, body: body.into() })
+    };
+    for status in [503, 529] {
+        assert_eq!(of(status, None, "{}"), (ErrorCode::ServiceUnavailable, true, false));
+        assert_eq!(of(status, Some(0), "{}"), (ErrorCode::ServiceUnavailable, true, true));
+        assert_eq!(of(status, None, r#"{"error":{"retryable":true}}"#), (ErrorCode::ServiceUnavailable, true, true));
+        assert_eq!(of(status, None, r#"{"retryable":true}"#), (ErrorCode::ServiceUnavailable, true, false));
+    }
+    assert_eq!(of(500, Some(0), r#"{"error":{"retryable":true}}"#), (ErrorCode::UpstreamError, true, false));
+}
+
+#[test]
+fn a_services_words_are_in_the_message_and_in_the_details() {
+    let of = |answer: Answer| match read("one", answer, None).outcome {
+        Outcome::Failed { error, .. } => (error.message, error.details.map(|details| details.get().to_string())),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        of(http(404, false, b"<html><title>Not Found</title></html>")),
+        (
+            "The service answered with status 404: Not Found".into(),
+            Some(r#""<html><title>Not Found</title></html>""#.into())
+        )
+    );
+    assert_eq!(of(http(500, false, b"")), ("The service answered with status 500.".into(), None));
+    for (body, message) in [
+        (r#"{"error":{"code":-32000,"message":"out of paper"}}"#, "out of paper"),
+        (r#"{"error":"out of paper"}"#, "out of paper"),
+        (r#"{"error":{"detail":["out of paper"]}}"#, "out of paper"),
+        (r#"{"error":{"code":7}}"#, "7"),
+        (r#"{"error":7}"#, "The service reported an error without a message."),
+    ] {
+        let (said, details) = of(http(200, true, body.as_bytes()));
+        assert_eq!(said, message, "{body}");
+        assert!(details.is_some_and(|details| body.contains(&details)), "{body}");
+    }
+}
+
+#[test]
+fn a_place_too_long_to_keep_is_not_kept() {
+    let of = |length| {
+        let location = Some("x".repeat(length));
+        let answer = Answer::Http { status: 202, is_json: false, retry_after_ms: None, location, body: Vec::new() };
+        match read("one", answer, None).outcome {
+            Outcome::Accepted { location, .. } => location.is_some(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(of(MAX_LOCATION_BYTES) && !of(MAX_LOCATION_BYTES + 1));
 }
 
 #[test]
@@ -113,6 +235,7 @@ fn of_openais_answers_all_is_the_result() {
     }
     assert_eq!(failed(http(200, false, b"{}")), (ErrorCode::UpstreamInvalidResponse, false));
     assert_eq!(failed(http(202, true, br#"{"choices":[]}"#)), (ErrorCode::UpstreamError, false));
+    assert!(read_openai("one", http(200, true, br#"[{"id":"a"}]"#), None).result.is_some());
     assert_eq!(failed(http(429, true, b"{}")), (ErrorCode::ServiceUnavailable, true));
     assert_eq!(failed(http(401, true, b"{}")), (ErrorCode::UpstreamError, false));
     assert_eq!(failed(Answer::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false));

@@ -1,0 +1,14 @@
+//! What a service says of its failure and is not shown: its own credentials.
+
+use crate::core::context::Outcome;
+use crate::objects::secrets::Opened;
+
+/// Some services repeat what they were shown when they refuse it: that is nothing for their callers.
+pub fn withhold(outcome: &mut Outcome, shown: Option<&Opened>) {
+    let (Outcome::Failed { error, .. }, Some(secrets)) = (outcome, shown) else { return };
+    let details = error.details.as_ref().map_or("", |details| details.get());
+    if secrets.shows_in(details) || secrets.shows_in(&error.message) {
+        error.message = "The service refused it. Its own words are left out: its credentials are in them.".into();
+        error.details = None;
+    }
+}
