@@ -7,7 +7,7 @@ import * as jose from "jose";
 import { verifies } from "../src/platform/crypto.js";
 import { accepted, create, ended, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { html, json, type Service, startService, status } from "./support/service.ts";
+import { html, inTurn, json, type Service, startService, status } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -223,6 +223,20 @@ test("published_keys_are_fetched_once_and_again_for_a_new_one_at_most_every_thir
     assert.equal(asked(), 1);
   } finally {
     await server.stop();
+  }
+});
+
+test("a_set_is_asked_for_again_where_an_edge_answers_for_its_server", async () => {
+  for (const code of [502, 521, 530]) {
+    const { server, serve, url, asked } = await keyServer(() => [pairs.es.jwk]);
+    server.probe = inTurn(status(code), status(code), serve);
+    try {
+      const issuer = await trust({ jwks_url: url });
+      assert.equal((await whoami(await sign(good(issuer)))).status, 200, `${code}`);
+      assert.equal(asked(), 3);
+    } finally {
+      await server.stop();
+    }
   }
 });
 
