@@ -329,12 +329,24 @@ pub async fn held_document(
     limit: usize,
     etag: Option<&str>,
 ) -> Result<Fetched, Failure> {
-    let begun = |token| read_held(token, url.as_str(), milliseconds as f64, limit as f64, etag);
-    let parts: js_sys::Array = Awaited::new(begun).await?.unchecked_into();
+    let until = clock::now().plus_ms(milliseconds);
+    let mut pauses = DOCUMENT_PAUSES_MS.into_iter();
+    let (status, parts) = loop {
+        let left = until.since(clock::now()).max(1);
+        let begun = |token| read_held(token, url.as_str(), left as f64, limit as f64, etag);
+        let parts: js_sys::Array = Awaited::new(begun).await?.unchecked_into();
+        let status = parts.get(0).as_f64().unwrap_or_default() as u16;
+        match pauses.next() {
+            Some(pause_ms) if upstream::nothing_arrived(status) && until.since(clock::now()) > pause_ms => {
+                clock::pause(pause_ms).await;
+            }
+            _ => break (status, parts),
+        }
+    };
     let text = |at| parts.get(at).as_string().unwrap_or_default();
     let body = parts.get(1);
     Ok(Fetched {
-        status: parts.get(0).as_f64().unwrap_or_default() as u16,
+        status,
         body: (!body.is_undefined()).then(|| body.unchecked_into::<Uint8Array>().to_vec()),
         said: Said { cache_control: text(2), age: text(3), expires: text(4), date: text(5), etag: text(6) },
     })

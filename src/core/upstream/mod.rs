@@ -21,7 +21,7 @@ use super::schema::Schema;
 use super::tree::{MAX_TREE_BYTES, tree_bytes};
 
 pub use openai::read_openai;
-pub use status::{is_away, passes};
+pub use status::{is_away, nothing_arrived, passes};
 pub use words::{MAX_MESSAGE, clean};
 
 use status::{Again, Meaning, meaning};
@@ -99,7 +99,7 @@ impl Answer {
 
     /// Whether the request is known not to have reached its receiver.
     pub fn nothing_arrived(&self) -> bool {
-        matches!(self, Answer::Refused) || self.status().is_some_and(status::nothing_arrived)
+        matches!(self, Answer::Refused) || self.status().is_some_and(nothing_arrived)
     }
 
     /// Whether the same request may be answered otherwise a moment later.
