@@ -111,7 +111,8 @@ pub fn is_nothing(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.trim().is_empty(),
-        Value::Object(members) => members.values().all(is_nothing),
+        // A word of its own, such as `retryable`, says something.
+        Value::Object(members) => members.values().all(|member| !member.is_boolean() && is_nothing(member)),
         Value::Array(items) => items.is_empty(),
         Value::Bool(true) | Value::Number(_) => false,
     }
@@ -138,6 +139,10 @@ pub fn clean(text: &str, most: usize) -> String {
     let mut line = String::new();
     let mut length = 0;
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if length >= most {
+            line.push('…');
+            return line;
+        }
         if length > 0 {
             line.push(' ');
             length += 1;

@@ -189,11 +189,21 @@ mod tests {
             "{}",
             r#"{"jsonrpc":"2.0","id":1}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":[]}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#,
             r#"{"id":1,"result":{}}"#,
         ] {
             assert!(matches!(one(text), Err(Broken::NoMessage)), "{text}");
         }
+    }
+
+    #[test]
+    fn one_character_does_not_cost_a_message() {
+        let read = |text: &str| match read(text, 1) {
+            Ok(Some(Incoming::Response(Ok(result)))) => result.get().to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#), r#"{"a":2}"#);
+        assert_eq!(read("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}"), "{}");
+        assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"result":{"a":"\ud83d"}}"#), r#"{"a":"\ufffd"}"#);
     }
 
     #[test]
