@@ -3,7 +3,8 @@
 //!
 //! Limits on requests of a tenant, role or key count every request whose credentials are good; those of a service or
 //! capability count what creates a context. Limits at a time are held by what creates a context, from before it is
-//! admitted until it is answered: one that is answered with 202 holds none any more.
+//! admitted until it is answered: one that is answered with 202 holds none any more. What makes several calls, as a batch
+//! of MCP does, takes what is due for each.
 
 pub mod logins;
 mod policies;
@@ -57,16 +58,23 @@ fn with_purse<T>(bucket: &str, work: impl FnOnce(&mut Purse) -> T) -> T {
     })
 }
 
-/// What a request was held against.
+/// What a request was held against. A request that makes several calls takes what is due once for each of them.
 #[derive(Default)]
 pub struct Held {
-    /// By the name of the bucket.
+    /// By the name of the bucket, for the headers.
     applied: RefCell<Vec<(String, Applied)>>,
-    /// Permits: each goes back when its sender is gone.
-    permits: RefCell<Vec<oneshot::Sender<()>>>,
+    /// The buckets the current call has taken from: it takes nothing of them again.
+    taken: RefCell<Vec<String>>,
+    /// Permits by the name of the bucket: each goes back when its sender is gone.
+    permits: RefCell<Vec<(String, Permit)>>,
+    /// Permits of the call before, which the current one may need as well.
+    spare: RefCell<Vec<(String, Permit)>>,
     /// Milliseconds waited for limits.
     pub waited_ms: Cell<u64>,
 }
+
+/// A permit that was given: it goes back when this is dropped.
+pub type Permit = oneshot::Sender<()>;
 
 impl Held {
     pub fn headers(&self, to: &mut Headers) {
@@ -80,13 +88,21 @@ impl Held {
     }
 
     /// Its permits, for what goes on after the answer has begun: they go back when these are dropped.
-    pub fn hand_over(&self) -> Vec<oneshot::Sender<()>> {
-        self.permits.take()
+    pub fn hand_over(&self) -> Vec<Permit> {
+        self.permits.take().into_iter().map(|(_, permit)| permit).collect()
+    }
+
+    /// The next of several calls begins: what the one before has taken does not count for it. A permit that both need
+    /// is kept, as the calls run one after the other; any other goes back.
+    pub fn begin_next(&self) {
+        self.taken.borrow_mut().clear();
+        self.spare.replace(self.permits.take());
     }
 
     /// For the benchmark: the next check is made as if it were the first.
     pub fn forget(&self) {
         self.applied.borrow_mut().clear();
+        self.taken.borrow_mut().clear();
     }
 
     fn note(&self, due: &Due, standing: Standing) {
@@ -97,11 +113,23 @@ impl Held {
             left: standing.left,
             reset_ms: standing.reset_ms,
         };
-        self.applied.borrow_mut().push((due.bucket.clone(), applied));
+        let mut all = self.applied.borrow_mut();
+        match all.iter_mut().find(|(bucket, _)| *bucket == due.bucket) {
+            Some((_, known)) => *known = applied,
+            None => all.push((due.bucket.clone(), applied)),
+        }
     }
 
-    fn knows(&self, bucket: &str) -> bool {
-        self.applied.borrow().iter().any(|(known, _)| known == bucket)
+    /// Whether the current call has what this limit asks for already.
+    fn has(&self, bucket: &str) -> bool {
+        if self.taken.borrow().iter().any(|taken| taken == bucket) {
+            return true;
+        }
+        let mut spare = self.spare.borrow_mut();
+        let Some(at) = spare.iter().position(|(of, _)| of == bucket) else { return false };
+        self.permits.borrow_mut().push(spare.swap_remove(at));
+        self.taken.borrow_mut().push(bucket.into());
+        true
     }
 }
 
@@ -183,7 +211,9 @@ pub async fn work(
         let value = of_asker.or_else(|| policy.limit.of_work(service, capability))?;
         Some(Due::of(policy, &principal.tenant, &value))
     });
-    hold(call, dues.collect()).await
+    let held = hold(call, dues.collect()).await;
+    call.limits.spare.take();
+    held
 }
 
 /// As [`work`], for what no request creates: the objects are asked, as nobody waits for it.
@@ -208,7 +238,7 @@ pub async fn unasked(tenant: &str, snapshot: &Snapshot, service: &str, capabilit
 
 /// Takes what is due of every limit, or of none.
 async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
-    dues.retain(|due| !call.limits.knows(&due.bucket));
+    dues.retain(|due| !call.limits.has(&due.bucket));
     if dues.is_empty() {
         return Ok(());
     }
@@ -231,17 +261,18 @@ async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
         if let Outcome::Refused(standing) = outcome {
             refused.push((due.name.clone(), standing.reset_ms));
         }
-        if let Outcome::Permit(permit, _) = outcome {
-            keep_permit(call, due, *permit);
-        }
     }
-    if refused.is_empty() {
-        return Ok(());
-    }
+    let granted = refused.is_empty();
     for (due, outcome) in dues.iter().zip(&outcomes) {
-        if let Some(Outcome::Token(number, _)) = outcome {
-            put_back(call, due, *number);
+        match outcome {
+            Some(Outcome::Permit(permit, _)) => keep_permit(call, due, *permit, granted),
+            Some(Outcome::Token(number, _)) if !granted => put_back(call, due, *number),
+            Some(Outcome::Token(..) | Outcome::Refused(_)) | None => {}
         }
+    }
+    if granted {
+        call.limits.taken.borrow_mut().extend(dues.into_iter().map(|due| due.bucket));
+        return Ok(());
     }
     Err(exceeded(refused))
 }
@@ -332,10 +363,13 @@ fn put_back(call: &Call, due: &Due, number: u64) {
     }
 }
 
-/// Keeps a permit alive until the request is answered, and gives it back then.
-fn keep_permit(call: &Call, due: &Due, permit: u64) {
+/// Keeps a permit alive until the request is answered, and gives it back then; at once when it was not granted, as
+/// another limit refused.
+fn keep_permit(call: &Call, due: &Due, permit: u64, granted: bool) {
     let (sender, mut answered) = oneshot::channel();
-    call.limits.permits.borrow_mut().push(sender);
+    if granted {
+        call.limits.permits.borrow_mut().push((due.bucket.clone(), sender));
+    }
     let due = due.clone();
     call.keep_running(async move {
         loop {

@@ -34,6 +34,7 @@ use crate::execution::Timings;
 
 use super::answer::{Answer, JSON};
 use super::call::{Call, Caller, MAX_BODY_BYTES};
+use super::limits;
 use super::routes::authenticated;
 use calls::Answers;
 use session::Session;
@@ -177,35 +178,63 @@ async fn batch(
     }
     let session = session::of(call, caller, door).await?;
     let mut responses = Vec::new();
+    let mut first = true;
     for item in items {
-        match item {
-            Ok(Message::Request(request)) => {
-                let served = match request.method.as_str() {
-                    "initialize" => Err(Error::Invalid("initialize is never part of a batch".into())),
-                    _ => legacy::serve(call, caller, door, &request, session.as_ref(), Answers::Whole).await,
+        if !matches!(item, Ok(Message::Request(_) | Message::Response { .. })) {
+            if let Err(refusal) = item {
+                responses.push(refusal.error.response(refusal.id, &call.request_id));
+            }
+            continue;
+        }
+        // What the request itself took is the first message's; each other takes its own.
+        let held = if std::mem::take(&mut first) { Ok(()) } else { next_of_batch(call, caller).await };
+        match (item, held) {
+            (Ok(Message::Request(request)), held) => {
+                let served = match held {
+                    Ok(()) => in_batch(call, caller, door, &request, session.as_ref()).await,
+                    Err(problem) => Err(problem.into()),
                 };
                 responses.push(match served {
-                    Ok(Served::Result(result) | Served::Called(result, _) | Served::Opened(result, _)) => {
-                        reply::response(request.id, &result)
-                    }
-                    Ok(Served::Stream(_)) => Error::from(Problem::internal("a stream in a batch"))
-                        .response(Some(request.id), &call.request_id),
+                    Ok(result) => reply::response(request.id, &result),
                     Err(error) => error.response(Some(request.id), &call.request_id),
                 });
             }
-            Ok(Message::Notification { .. }) => {}
-            Ok(Message::Response { id, result }) => {
+            // What is wrong with a response has no id to be answered under.
+            (_, Err(problem)) => responses.push(Error::from(problem).response(None, &call.request_id)),
+            (Ok(Message::Response { id, result }), Ok(())) => {
                 if let Some(session) = &session {
                     session::respond(call, caller, session, id, result).await?;
                 }
             }
-            Err(refusal) => responses.push(refusal.error.response(refusal.id, &call.request_id)),
+            (Ok(Message::Notification { .. }) | Err(_), Ok(())) => {}
         }
     }
     if responses.is_empty() {
         return Ok(Answer::empty(202));
     }
     Ok(Answer::text(200, JSON, format!("[{}]", responses.join(","))))
+}
+
+/// Holds the next message of a batch against the limits of who sent it, as if it had come alone.
+async fn next_of_batch(call: &Call, caller: &Caller) -> Result<(), Problem> {
+    call.limits.begin_next();
+    limits::asker(call, &caller.principal, &caller.snapshot).await
+}
+
+async fn in_batch(
+    call: &Call,
+    caller: &mut Caller,
+    door: Door<'_>,
+    request: &Request<'_>,
+    session: Option<&Session>,
+) -> Result<String, Error> {
+    if request.method == "initialize" {
+        return Err(Error::Invalid("initialize is never part of a batch".into()));
+    }
+    match legacy::serve(call, caller, door, request, session, Answers::Whole).await? {
+        Served::Result(result) | Served::Called(result, _) | Served::Opened(result, _) => Ok(result),
+        Served::Stream(_) => Err(Problem::internal("a stream in a batch").into()),
+    }
 }
 
 /// What is refused, in JSON-RPC's form, with the headers the refusal has anywhere.

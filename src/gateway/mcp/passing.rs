@@ -152,7 +152,8 @@ async fn one(
     }
 }
 
-/// A list of all servers' things. What one that cannot be asked has is missing; the others' is there.
+/// A list of all servers' things. What one has that cannot be asked, or may not be asked now by a limit, is missing; the
+/// others' is there.
 async fn listed(
     call: &Call,
     caller: &Caller,
@@ -161,8 +162,15 @@ async fn listed(
     list: &str,
     legacy: bool,
 ) -> String {
+    let mut within = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let Caller { principal, snapshot, .. } = caller;
+        if limits::work(call, principal, snapshot, &entry.service().id, method.kind).await.is_ok() {
+            within.push(entry);
+        }
+    }
     let until = clock::now().plus_ms(LIST_MS);
-    let lists = stream::iter(entries).map(|entry| async move {
+    let lists = stream::iter(within).map(|entry| async move {
         let mut found: Vec<String> = Vec::new();
         let Ok((peer, _)) = peer(call, caller, entry, None).await else { return found };
         let mut cursor: Option<String> = None;
