@@ -49,7 +49,7 @@ use held::Held;
 use lanes::Permit;
 use live::Live;
 
-pub use store::{ask, ask_decided, ask_stubbornly, hint};
+pub use store::{ask, ask_decided, ask_stubbornly, hint, is_store_of};
 pub use waiter::{News, Teller, Waiter};
 
 /// A lease lasts this long; its holder keeps it alive while the service works.

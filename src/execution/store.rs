@@ -55,6 +55,18 @@ pub async fn ask_decided(
     Err(Failure("the registry changes faster than it can be read".into()))
 }
 
+/// Whether the store that an id names has ever kept a context of this tenant. Asked of every id that comes from outside
+/// before its store is: a store that is asked is made by that.
+pub async fn is_store_of(tenant: &str, id: &ContextId, snapshot: &mut Rc<Snapshot>) -> Result<bool, Failure> {
+    let Some(store) = id.store() else { return Ok(false) };
+    if snapshot.stores.contains(&store) {
+        return Ok(true);
+    }
+    // It may have been made a moment ago elsewhere.
+    *snapshot = snapshot::refreshed(tenant).await?;
+    Ok(snapshot.stores.contains(&store))
+}
+
 /// Asks until there is a reply: for what must not be lost, and changes nothing when it comes twice.
 pub async fn ask_stubbornly(tenant: &str, id: &ContextId, ask: Ask) -> Result<Reply, Failure> {
     ask_and_keep(tenant, id, ask).await.map(|(reply, _)| reply)

@@ -13,7 +13,7 @@ use crate::core::key;
 use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
 use crate::core::time::{Timestamp, as_text};
-use crate::execution::ask_decided;
+use crate::execution::{ask_decided, is_store_of};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
 use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
 use crate::objects::registry::snapshot;
@@ -244,6 +244,9 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
 /// When a context was created, for whoever may see it.
 async fn seen_by(viewer: &Viewer, id: &ContextId) -> Result<Timestamp, Problem> {
     let mut snapshot = snapshot::any(&viewer.tenant).await.map_err(internal)?;
+    if !is_store_of(&viewer.tenant, id, &mut snapshot).await.map_err(internal)? {
+        return Err(Problem::not_found("context"));
+    }
     let get = StoreAsk::Get { id: id.clone() };
     match ask_decided(&viewer.tenant, id, &mut snapshot, get).await.map_err(internal)? {
         StoreReply::Context(found) if found.owner == viewer.principal || viewer.sees_all => Ok(found.created_at),

@@ -11,6 +11,16 @@ export function filesOf(folder: string): [name: string, bytes: Buffer][] {
     .map((path) => [path.slice(folder.length + 1), readFileSync(path)]);
 }
 
+/** How many objects of each class there are. */
+export function countObjects(folder: string): Record<string, number> {
+  const count: Record<string, number> = {};
+  for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    const [, className] = /-([A-Za-z]+)[/\\][0-9a-f]{64}\.sqlite$/.exec(entry) ?? [];
+    if (className) count[className] = (count[className] ?? 0) + 1;
+  }
+  return count;
+}
+
 /** Each database of a class of objects that has this table. */
 export function databases(folder: string, className: string, table: string, use: (database: DatabaseSync) => void): void {
   for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {

@@ -199,7 +199,14 @@ async fn recalled(
     problem: Problem,
 ) -> Result<Made, Problem> {
     let store = claim.store(call.settings.home_region);
-    let name = store.object_name(&caller.principal.tenant);
+    let tenant = &caller.principal.tenant;
+    // A store that has no context yet has no key either, and is not to be made by a request that is refused.
+    let knows = caller.snapshot.stores.contains(&store)
+        || snapshot::refreshed(tenant).await.map_err(internal)?.stores.contains(&store);
+    if !knows {
+        return Err(problem);
+    }
+    let name = store.object_name(tenant);
     let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
     match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
         Reply::Replayed { id } => replayed(call, caller, &id, hearing).await,

@@ -19,7 +19,7 @@ use crate::core::prefer;
 use crate::core::problem::{Code, Problem};
 use crate::core::request::NewContext;
 use crate::core::transport::Transport;
-use crate::execution::{ask_decided, lanes};
+use crate::execution::{ask_decided, is_store_of, lanes};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
@@ -45,6 +45,9 @@ pub async fn visible(
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"))?;
     let tenant = caller.principal.tenant.clone();
     let revision = caller.snapshot.revision;
+    if !is_store_of(&tenant, &id, &mut caller.snapshot).await.map_err(internal)? {
+        return Err(Problem::not_found("context"));
+    }
     let reply = ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone())).await.map_err(internal)?;
     if caller.snapshot.revision != revision {
         // The store knew of a change: who asks may be nobody any more.

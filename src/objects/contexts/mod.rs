@@ -33,6 +33,8 @@ use tables::Tables;
 
 /// A store that has not heard from its registry for this long asks before it admits.
 const TRUST_MS: u64 = 30_000;
+/// Times a store that has kept something tries to make itself known to its registry, each time after a longer pause.
+const INTRODUCTIONS: u32 = 5;
 const DAY_MS: u64 = 86_400_000;
 const RETENTION: &str = "retention_days";
 
@@ -216,6 +218,20 @@ impl Store {
         Ok(())
     }
 
+    /// A store that the registry does not know is found by nobody: it is made known as soon as that can be done.
+    fn introduce_later(self: &Rc<Self>) {
+        let store = self.clone();
+        tasks::spawn(async move {
+            for tries in 0..INTRODUCTIONS {
+                clock::pause(1_000 << tries).await;
+                if store.ask_registry().await.is_ok() {
+                    return;
+                }
+            }
+            log(r#"{"level":"error","message":"a store is not known to its registry"}"#);
+        });
+    }
+
     /// Keeps contexts for as long as the tenant says, from now on and after a restart.
     fn retain(&self, days: Option<u64>) -> Result<(), Failure> {
         if self.own_days.get() != days {
@@ -233,8 +249,9 @@ impl Store {
         if !self.is_current(&message) {
             let asked = self.ask_registry().await;
             // What has been executed is kept, whether or not the registry can be reached.
-            if !matches!(message.ask, Ask::Record { .. } | Ask::CallBack { .. }) {
-                asked?;
+            match (asked, &message.ask) {
+                (Err(_), Ask::Record { .. } | Ask::CallBack { .. }) => self.introduce_later(),
+                (asked, _) => asked?,
             }
         }
         match message.ask {
