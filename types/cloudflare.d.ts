@@ -13,6 +13,7 @@ declare namespace Cloudflare {
     SESSIONS: DurableObjectNamespace<Called>;
     WORK: Queue<string>;
     WEBHOOKS: Queue<string>;
+    RUNS: Queue<string>;
     ASSETS: Fetcher;
     USAGE?: AnalyticsEngineDataset;
   }

@@ -41,6 +41,8 @@ const LOOK_AGAIN_MS: u64 = 2_000;
 
 /// Tenants one sweep looks at: an invocation may ask so many objects and no more.
 const TENANTS_AT_ONCE: usize = 100;
+/// Stores that one sweep works off.
+const MOST_WORKED_OFF: usize = 50;
 /// How long a deleted tenant is swept, until what it had is deleted, in milliseconds.
 const ENDING_MS: u64 = 3 * 86_400_000;
 
@@ -139,10 +141,12 @@ async fn claim(
     Ok(None)
 }
 
-/// Every minute: wakes what a dead alarm left asleep, of every tenant; of some at a time where there are many.
+/// Every minute: wakes what a dead alarm left asleep, of every tenant; of some at a time where there are many. And works
+/// off the stores whose contexts wait behind others' slow ones: the platform gives a queue no further consumer before a
+/// batch has ended.
 pub async fn sweep() -> Result<(), Failure> {
     let own = snapshot::refreshed(FIRST_TENANT).await?;
-    sweep_tenant(FIRST_TENANT).await?;
+    let mut waiting = sweep_tenant(FIRST_TENANT).await?;
     if settings::current().oauth && vault::newest().is_some() {
         // Whoever asks for its keys sees to it that they are sealed under the newest key.
         key_sets::own_keys().await?;
@@ -163,14 +167,19 @@ pub async fn sweep() -> Result<(), Failure> {
             }
             sweep_tenant(&kept.id).await
         };
-        if let Err(failure) = swept.await {
-            log(&format!(
-                r#"{{"level":"warn","message":"not swept","tenant":{:?},"detail":{:?}}}"#,
-                kept.id, failure.0
-            ));
+        swept.await.unwrap_or_else(|failure| {
+            let tenant = &kept.id;
+            log(&format!(r#"{{"level":"warn","message":"not swept","tenant":{tenant:?},"detail":{:?}}}"#, failure.0));
+            Vec::new()
+        })
+    });
+    waiting.extend(join_all(sweeps).await.into_iter().flatten());
+    let worked_off = waiting.iter().take(MOST_WORKED_OFF).map(|name| async move {
+        if let Err(failure) = work_off(name).await {
+            log(&format!(r#"{{"level":"warn","message":"not worked off","store":{name:?},"detail":{:?}}}"#, failure.0));
         }
     });
-    join_all(sweeps).await;
+    join_all(worked_off).await;
     Ok(())
 }
 
@@ -182,19 +191,24 @@ async fn close(tenant: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn sweep_tenant(tenant: &str) -> Result<(), Failure> {
+/// Sweeps what a tenant has. Gives the stores that have something waiting.
+async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
     let snapshot = snapshot::refreshed(tenant).await?;
     let sweeps = snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
         let message = Message { revision: snapshot.revision, ask: Ask::Sweep };
         async move {
-            let swept: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;
-            if let Err(failure) = swept {
-                log(&format!(r#"{{"level":"warn","message":"not swept","store":{name:?},"detail":{:?}}}"#, failure.0));
+            match objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await {
+                Ok(Reply::Waits) => return Some(name),
+                Ok(_) => {}
+                Err(Failure(detail)) => {
+                    log(&format!(r#"{{"level":"warn","message":"not swept","store":{name:?},"detail":{detail:?}}}"#));
+                }
             }
+            None
         }
     });
-    join_all(sweeps).await;
+    let waiting = join_all(sweeps).await.into_iter().flatten().collect();
     let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
     catalogues::sweep(tenant, &snapshot).await;
@@ -202,5 +216,6 @@ async fn sweep_tenant(tenant: &str) -> Result<(), Failure> {
         schedules::configure(tenant, &snapshot).await?;
     }
     // Which is a sweep of the hub as well.
-    deliveries::configure(tenant, &snapshot).await
+    deliveries::configure(tenant, &snapshot).await?;
+    Ok(waiting)
 }

@@ -522,6 +522,11 @@ export function ringForWebhooks(token, message) {
   watch(token, env.WEBHOOKS.send(message, { contentType: "text" }));
 }
 
+/** Rings for runs of schedules. @param {number} token @param {string} message */
+export function ringForSchedules(token, message) {
+  watch(token, env.RUNS.send(message, { contentType: "text" }));
+}
+
 /** Formats that know a zone's offset; making one costs more than asking it. @type {Map<string, Intl.DateTimeFormat>} */
 const zones = new Map();
 const MOST_ZONES = 64;

@@ -17,6 +17,8 @@ extern "C" {
     fn ring(token: u32, message: &str);
     #[wasm_bindgen(js_name = ringForWebhooks)]
     fn ring_webhooks(token: u32, message: &str);
+    #[wasm_bindgen(js_name = ringForSchedules)]
+    fn ring_schedules(token: u32, message: &str);
 }
 
 /// The classes of objects; the numbers are those of `boundary.js`.
@@ -80,6 +82,12 @@ pub async fn ring_doorbell(message: &str) -> Result<(), Failure> {
 /// Rings for who delivers a tenant's events to webhooks.
 pub async fn ring_for_webhooks(tenant: &str) -> Result<(), Failure> {
     Awaited::new(|token| ring_webhooks(token, tenant)).await?;
+    Ok(())
+}
+
+/// Rings for who makes the runs of a tenant's schedules.
+pub async fn ring_for_schedules(message: &str) -> Result<(), Failure> {
+    Awaited::new(|token| ring_schedules(token, message)).await?;
     Ok(())
 }
 

@@ -129,6 +129,18 @@ impl<S: Shelf> Ledger<S> {
         trouble
     }
 
+    /// Whether something has been ready to run for this long, in milliseconds, and nobody has taken it: whoever was
+    /// rung for is busy with other stores' contexts.
+    pub fn is_kept_waiting(&self, ms: u64, now: Timestamp) -> Result<bool, Broken> {
+        let ready = |row: &super::Due| {
+            row.status == Some(Status::Queued)
+                && row.due.plus_ms(ms) <= now
+                && !self.ended.contains(&row.id)
+                && !self.is_offered(&row.id, now)
+        };
+        Ok(self.shelf.by_due()?.iter().any(ready))
+    }
+
     /// One context whose time has come; true when it waits for somebody to run it.
     fn tick(&mut self, id: &ContextId, now: Timestamp, random: u64) -> Result<bool, Broken> {
         let Some(mut head) = self.take_live(id)? else {

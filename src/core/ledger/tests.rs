@@ -324,3 +324,14 @@ fn what_was_executed_before_is_recorded_once() {
     assert_eq!(kept.status(&admission(1).id), Status::Completed);
     assert_eq!(kept.numbers().len(), 6);
 }
+
+#[test]
+fn what_nobody_takes_for_a_while_is_kept_waiting() {
+    let mut kept = Kept::new();
+    let one = admission(1);
+    kept.queued(&one, at(0));
+    assert!(!kept.ledger.is_kept_waiting(10_000, at(9_999)).unwrap());
+    assert!(kept.ledger.is_kept_waiting(10_000, at(10_000)).unwrap());
+    kept.claimed(at(10_000)).unwrap();
+    assert!(!kept.ledger.is_kept_waiting(10_000, at(30_000)).unwrap());
+}

@@ -43,6 +43,21 @@ struct Waiting {
     due: Timestamp,
 }
 
+/// A run that is to be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimed {
+    pub planned_at: Timestamp,
+    /// Later than this after its time it was missed, in milliseconds; nothing where it is made however late that is.
+    pub late_ms: Option<u64>,
+}
+
+impl Claimed {
+    /// Whether it is too late to make it.
+    pub fn is_missed(&self, now: Timestamp) -> bool {
+        self.late_ms.is_some_and(|late_ms| now.since(self.planned_at) > late_ms)
+    }
+}
+
 /// A schedule's page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Book {
@@ -90,12 +105,27 @@ impl Book {
         self.waiting.iter().any(|one| one.due <= now)
     }
 
-    /// The runs that are to be made now, for who says so to make.
-    pub fn claim(&mut self, now: Timestamp) -> Vec<Timestamp> {
-        let due = self.waiting.iter_mut().filter(|one| one.due <= now);
+    /// The runs that are to be made now, for who says so to make. Where a run was missed unless it is made in time, that
+    /// is judged when it is made ([`Claimed::is_missed`]): it may have waited since it came due.
+    pub fn claim(&mut self, now: Timestamp, late_ms: u64) -> Vec<Claimed> {
+        let is_late = |one: &Waiting| now.since(one.planned_at) > late_ms;
+        let is_due = |one: &&mut Waiting| one.due <= now;
+        let in_time = self.waiting.iter().any(|one| !is_late(one));
+        let latest = self.waiting.iter().filter(|one| is_late(one)).map(|one| one.planned_at).max();
+        let missed = self.missed;
+        let must_be_in_time = |one: &Waiting| match missed {
+            // What has been tried is tried again, however late that is.
+            _ if one.tries > 0 => false,
+            Missed::Skip => true,
+            // One run is made for all that were missed: the latest, unless another is in time.
+            Missed::RunOnce => is_late(one) && (in_time || Some(one.planned_at) != latest),
+            Missed::RunAll => false,
+        };
+        let due = self.waiting.iter_mut().filter(is_due);
         due.map(|one| {
+            let late_ms = must_be_in_time(one).then_some(late_ms);
             one.due = now.plus_ms(LEASE_MS);
-            one.planned_at
+            Claimed { planned_at: one.planned_at, late_ms }
         })
         .collect()
     }
@@ -120,70 +150,5 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::plan::LATE_MS;
-    use super::*;
-
-    fn utc(_: &str, _: Timestamp) -> i64 {
-        0
-    }
-
-    fn book(missed: Missed) -> Book {
-        let plan = Plan::Every { seconds: 60, from: Timestamp(0) };
-        Book::new(1, plan, missed, true, Timestamp(0), None)
-    }
-
-    fn created() -> Outcome {
-        Outcome::Created { context: "ctx_1".into() }
-    }
-
-    #[test]
-    fn each_planned_time_is_taken_up_once_however_often_it_is_woken() {
-        let mut book = book(Missed::Skip);
-        assert_eq!(book.wakes_at(&utc), Some(Timestamp(60_000)));
-        assert!(!book.turn(Timestamp(59_999), LATE_MS, &utc));
-        assert!(book.turn(Timestamp(60_005), LATE_MS, &utc));
-        assert!(!book.turn(Timestamp(60_010), LATE_MS, &utc));
-        assert_eq!(book.claim(Timestamp(60_010)), [Timestamp(60_000)]);
-        assert!(book.claim(Timestamp(60_011)).is_empty());
-        book.report(Timestamp(60_000), created(), false, Timestamp(60_100));
-        book.report(Timestamp(60_000), Outcome::Missed, false, Timestamp(60_200));
-        assert_eq!(book.past, [Past { planned_at: Timestamp(60_000), outcome: created() }]);
-        assert_eq!(book.wakes_at(&utc), Some(Timestamp(120_000)));
-    }
-
-    #[test]
-    fn who_took_a_run_and_is_not_heard_of_is_replaced() {
-        let mut book = book(Missed::Skip);
-        book.turn(Timestamp(60_000), LATE_MS, &utc);
-        book.claim(Timestamp(60_000));
-        assert!(!book.is_due(Timestamp(119_999)));
-        assert_eq!(book.claim(Timestamp(120_000)), [Timestamp(60_000)]);
-    }
-
-    #[test]
-    fn what_cannot_be_made_now_is_tried_again_for_a_while() {
-        let mut book = book(Missed::Skip);
-        book.turn(Timestamp(60_000), LATE_MS, &utc);
-        let refused = || Outcome::Refused { code: "no_service_available".into(), detail: String::new() };
-        let mut now = Timestamp(60_000);
-        for _ in 0..MOST_TRIES {
-            assert_eq!(book.claim(now), [Timestamp(60_000)]);
-            book.report(Timestamp(60_000), refused(), true, now);
-            assert!(book.past.is_empty() && !book.is_due(now));
-            now = now.plus_ms(AGAIN_MS);
-        }
-        book.report(Timestamp(60_000), refused(), true, now);
-        assert_eq!(book.past[0].outcome, refused());
-    }
-
-    #[test]
-    fn what_is_written_anew_forgets_what_waited_and_remembers_what_ran() {
-        let mut known = book(Missed::RunAll);
-        known.turn(Timestamp(300_000), LATE_MS, &utc);
-        known.report(Timestamp(60_000), created(), false, Timestamp(300_000));
-        let plan = Plan::Every { seconds: 60, from: Timestamp(400_000) };
-        let anew = Book::new(2, plan, Missed::Skip, false, Timestamp(400_000), Some(known));
-        assert_eq!((anew.past.len(), anew.wakes_at(&utc)), (1, None));
-    }
-}
+#[path = "book_tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ use crate::core::trace::Trace;
 use crate::execution::hint;
 use crate::execution::schedules::{ask_scheduler, configure};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
-use crate::objects::registry::snapshot;
+use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask, Ran, Reply, Run};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{Failure, clock, random, settings};
@@ -46,7 +46,7 @@ pub async fn run(tenant: &str) -> Result<(), Failure> {
 async fn make(tenant: &str, run: Run) -> Ran {
     match create(tenant, &run).await {
         Ok(Some(context)) => Ran { run, outcome: Outcome::Created { context: context.to_string() }, later: false },
-        // Deleted meanwhile.
+        // Missed, or deleted meanwhile.
         Ok(None) => Ran { run, outcome: Outcome::Missed, later: false },
         Err(problem) => {
             // What is wrong with the gateway or with services now may be right soon.
@@ -59,7 +59,7 @@ async fn make(tenant: &str, run: Run) -> Ran {
     }
 }
 
-/// Creates the context of a run; nothing when there is no such schedule any more.
+/// Creates the context of a run; nothing when there is no such schedule any more, or the run was missed.
 async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
     let settings = settings::current();
     // What the writer may is asked now, not when it was written.
@@ -72,15 +72,18 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
             configure(tenant, &snapshot).await.map_err(internal)?;
             return Ok(None);
         };
+        let key = format!("schedules/{}/{}", run.schedule, run.planned_at.text());
+        let fingerprint = canonical::fingerprint(schedule.context.get()).unwrap_or_default();
+        let claim = Claim::new(tenant, &schedule.principal, "/v1/schedules", &key, fingerprint);
+        let store = claim.store(settings.home_region);
+        if run.is_missed(clock::now()) {
+            return made_before(tenant, &snapshot, store, claim).await;
+        }
         let principal = auth::standing(tenant, &schedule.principal, &snapshot).ok_or_else(|| {
             Problem::new(Code::Unauthenticated, format!("{} is not valid any more.", schedule.principal))
         })?;
         let new = read_context(&schedule.context).map_err(Problem::invalid)?;
         let new = NewContext { source: Source::Scheduled, ..new };
-        let key = format!("schedules/{}/{}", run.schedule, run.planned_at.text());
-        let fingerprint = canonical::fingerprint(schedule.context.get()).unwrap_or_default();
-        let claim = Claim::new(tenant, &schedule.principal, "/v1/schedules", &key, fingerprint);
-        let store = claim.store(settings.home_region);
         let decision = decide(&coming(&schedule, store), &principal, &snapshot, &new)?;
         let mut admission = decision.admission;
         if !std::mem::replace(&mut counted, true) {
@@ -110,6 +113,29 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
             StoreReply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await.map_err(internal)?,
             StoreReply::Taken => {}
             _ => return Err(Problem::internal("the store answered something else")),
+        }
+    }
+    Err(Problem::internal("the registry changes faster than it can be read"))
+}
+
+/// The context of a run that is too late to be made, if another Worker made it in time and died before it said so.
+async fn made_before(
+    tenant: &str,
+    snapshot: &Snapshot,
+    store: StoreId,
+    claim: Claim,
+) -> Result<Option<ContextId>, Problem> {
+    if !snapshot.stores.contains(&store) {
+        return Ok(None);
+    }
+    let mut message = Message { revision: snapshot.revision, ask: StoreAsk::Recall { claim } };
+    for _ in 0..3 {
+        match send(Kind::Contexts, &store.object_name(tenant), hint(store), &message, PATIENCE_MS).await {
+            Ok(StoreReply::Replayed { id }) => return Ok(Some(id)),
+            // What a key stands for depends on no revision.
+            Ok(StoreReply::Stale { revision }) => message.revision = revision,
+            Ok(_) => return Ok(None),
+            Err(failure) => return Err(internal(failure)),
         }
     }
     Err(Problem::internal("the registry changes faster than it can be read"))

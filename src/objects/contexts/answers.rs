@@ -15,6 +15,9 @@ use super::messages::{Ask, CancelOutcome, Found, Listed, Message, Origin, Query,
 use super::tables::first_key;
 use super::{Store, view};
 
+/// What has waited this long for whoever was rung for is told to the sweep, in milliseconds.
+const KEPT_WAITING_MS: u64 = 10_000;
+
 impl Store {
     pub(super) fn answer(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
         let Message { revision, ask } = message;
@@ -27,7 +30,8 @@ impl Store {
             Ask::Retain { days } => {
                 self.retain(days)?;
                 self.look_at_due(false);
-                return Ok(Reply::Done);
+                let waits = self.ledger.borrow().is_kept_waiting(KEPT_WAITING_MS, now)?;
+                return Ok(if waits { Reply::Waits } else { Reply::Done });
             }
             // What has been executed is kept whatever the registry says meanwhile.
             Ask::Commit { id, report, result, stays_ms } => {
@@ -70,7 +74,8 @@ impl Store {
             }
             Ask::Sweep => {
                 self.look_at_due(false);
-                return Ok(Reply::Done);
+                let waits = self.ledger.borrow().is_kept_waiting(KEPT_WAITING_MS, now)?;
+                return Ok(if waits { Reply::Waits } else { Reply::Done });
             }
             _ if revision < self.revision.get() => {
                 return Ok(Reply::Stale { revision: self.revision.get() });

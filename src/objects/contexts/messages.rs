@@ -281,6 +281,8 @@ pub enum Reply {
         cut: bool,
     },
     Done,
+    /// As `Done`, of a sweep: something has been waiting for a while that nobody has taken.
+    Waits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::schedule::book::{Outcome, Past};
+use crate::core::schedule::book::{Claimed, Outcome, Past};
 use crate::core::schedule::plan::{Missed, Plan};
 use crate::core::time::Timestamp;
 
@@ -31,6 +31,16 @@ pub struct Planned {
 pub struct Run {
     pub schedule: String,
     pub planned_at: Timestamp,
+    /// Later than this after its time it was missed, in milliseconds; nothing where it is made however late that is.
+    #[serde(default)]
+    pub late_ms: Option<u64>,
+}
+
+impl Run {
+    /// Whether it is too late to make it.
+    pub fn is_missed(&self, now: Timestamp) -> bool {
+        Claimed { planned_at: self.planned_at, late_ms: self.late_ms }.is_missed(now)
+    }
 }
 
 /// What became of one.

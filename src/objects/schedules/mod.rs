@@ -1,7 +1,7 @@
 //! `Scheduler`: when a tenant's schedules run next, and what became of the last runs.
 //!
-//! A shell around `core/schedule/book.rs`. Its alarm takes up what has come due, on disk, and rings the queue; a Worker
-//! creates the contexts, each under an idempotency key of its schedule and planned time, and reports.
+//! A shell around `core/schedule/book.rs`. Its alarm takes up what has come due, on disk, and rings a queue of its own; a
+//! Worker creates the contexts, each under an idempotency key of its schedule and planned time, and reports.
 
 pub mod messages;
 
@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::schedule::book::Book;
+use crate::core::schedule::book::{Book, Claimed};
 use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::objects::{self, Kind};
@@ -142,10 +142,10 @@ impl Inner {
 
     /// A claim is in memory only: after a restart a run may be made twice, which makes one context.
     fn claim(&self) -> Result<Vec<Run>, Failure> {
-        let mut runs = Vec::new();
+        let (mut runs, late_ms) = (Vec::new(), settings::current().schedule_late_ms);
         for (id, book) in self.books.borrow_mut().iter_mut() {
-            let due = book.claim(clock::now()).into_iter();
-            runs.extend(due.map(|planned_at| Run { schedule: id.clone(), planned_at }));
+            let due = book.claim(clock::now(), late_ms).into_iter();
+            runs.extend(due.map(|Claimed { planned_at, late_ms }| Run { schedule: id.clone(), planned_at, late_ms }));
         }
         Ok(runs)
     }
@@ -187,7 +187,7 @@ impl Inner {
     fn ring(&self) {
         let message = format!("{}/schedules", self.tenant.borrow());
         tasks::spawn(async move {
-            if let Err(failure) = objects::ring_doorbell(&message).await {
+            if let Err(failure) = objects::ring_for_schedules(&message).await {
                 // The alarm rings again.
                 let detail = failure.0;
                 log(&format!(
