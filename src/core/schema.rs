@@ -2,18 +2,22 @@
 //! against them (`boon` does both). `format` is an annotation, as the standard has it.
 //!
 //! Schemas are hostile until compiled. They never load anything: a reference stays inside its
-//! document. Their size, depth, number of subschemas and the weight of their patterns are
-//! bounded; patterns run in linear time. And because a few references can ask for a million
-//! steps, or for more stack than WebAssembly has (a trap there ends the instance), every value
-//! is weighed against the schema before it is checked.
+//! document. Their size, depth, number of subschemas and the states of their patterns are
+//! bounded. And because a few references can ask for a million steps, or for more stack than
+//! WebAssembly has (a trap there ends the instance), every value is weighed against the schema
+//! before it is checked; patterns, whose time is states times characters, are counted as they
+//! run. So no check takes more than some 50 ms.
 
 use super::json::Fault;
 use boon::{CompileError, Compiler, Draft, SchemaIndex, Schemas, UrlLoader};
+use patterns::Keyed;
 use report::Report;
 use serde_json::Value;
 use survey::Survey;
 use weight::Scale;
 
+#[path = "schema_patterns.rs"]
+mod patterns;
 #[path = "schema_report.rs"]
 mod report;
 #[path = "schema_survey.rs"]
@@ -41,6 +45,8 @@ pub struct Schema {
     /// The schema with every reference replaced by pointers to what it may lead to.
     document: Value,
     accepts_all: bool,
+    /// It asks what was evaluated.
+    remembers: bool,
 }
 
 impl Schema {
@@ -58,10 +64,23 @@ impl Schema {
             return refuse(format!("is nested more than {MAX_DEPTH} levels deep"));
         }
         let survey = Survey::of(&document)?;
-        let (compiled, index) = compile(&document).map_err(|error| compile_faults(*error, &document))?;
-        let document = survey.with_targets();
-        let mut scale = Scale::new(&document);
-        let heavy = survey.schemas.iter().find(|at| {
+        let keyed = survey.patterns.keyed(&survey, &document);
+        let (compiled, index) = regex::prepared(keyed.patterns.clone(), || {
+            // The metaschema's own patterns are asked too.
+            let (compiled, exhausted) = regex::metered(patterns::MAX_STEPS, || compile(&keyed.document));
+            match (compiled, exhausted) {
+                (Ok(compiled), None) => Ok(compiled),
+                (Err(error), None) => Err(compile_faults(*error, &keyed)),
+                (_, Some(_)) => refuse("takes too long to be checked itself".into()),
+            }
+        })?;
+        let accepts_all = accepts_all(&document);
+        let schemas: Vec<String> = survey.schemas.iter().map(|at| keyed.keyed(at)).collect();
+        let mut document = keyed.with_targets(&survey);
+        weight::weigh(&mut document, &schemas);
+        let remembers = ["unevaluatedProperties", "unevaluatedItems"].iter().any(|keyword| text.contains(keyword));
+        let mut scale = Scale::new(&document, remembers);
+        let heavy = schemas.iter().find(|at| {
             // Against null only what a schema applies to the very same value counts.
             let schema = document.pointer(at).unwrap_or(&Value::Null);
             !scale.bears(schema, &Value::Null, 0)
@@ -69,9 +88,9 @@ impl Schema {
         if let Some(at) = heavy {
             let detail = "refers back to itself without going deeper into the value, or to too \
                           many others";
-            return Err(vec![fault(at, detail)]);
+            return Err(vec![fault(&keyed.written(at), detail)]);
         }
-        Ok(Schema { accepts_all: accepts_all(&document), compiled, index, document })
+        Ok(Schema { accepts_all, compiled, index, document, remembers })
     }
 
     /// True when the schema accepts everything by its shape (`true`, `{}` or annotations
@@ -87,10 +106,14 @@ impl Schema {
         if self.accepts_all {
             return Ok(());
         }
-        if !Scale::new(&self.document).bears(&self.document, instance, 0) {
+        if !Scale::new(&self.document, self.remembers).bears(&self.document, instance, 0) {
             return refuse("is too large or too deep to be checked against this schema".into());
         }
-        self.compiled.validate(instance, self.index).map_err(|error| Report::of(&error, &self.document, instance))
+        let check = || self.compiled.validate(instance, self.index);
+        match regex::metered(patterns::MAX_STEPS, check) {
+            (_, Some(exhausted)) => Err(vec![patterns::unaffordable(&exhausted, instance)]),
+            (checked, None) => checked.map_err(|error| Report::of(&error, &self.document, instance)),
+        }
     }
 }
 
@@ -120,14 +143,14 @@ fn compile(document: &Value) -> Result<(Schemas, SchemaIndex), Box<CompileError>
 }
 
 /// The survey finds all but breaches of the metaschema; the rest is for what it may miss.
-fn compile_faults(error: CompileError, document: &Value) -> Vec<Fault> {
+fn compile_faults(error: CompileError, keyed: &Keyed) -> Vec<Fault> {
     match error {
         CompileError::ValidationError { url, src } => {
             let root = fragment(&url).unwrap_or_default();
-            let part = document.pointer(&root).unwrap_or(&Value::Null);
+            let part = keyed.document.pointer(&root).unwrap_or(&Value::Null);
             let mut faults = Report::of(&src, &Value::Null, part);
             for fault in &mut faults {
-                fault.pointer.insert_str(0, &root);
+                fault.pointer = keyed.written(&format!("{root}{}", fault.pointer)).into();
             }
             faults
         }
@@ -220,6 +243,9 @@ fn clip(text: &str, most: usize) -> String {
     }
 }
 
+#[cfg(test)]
+#[path = "schema_pattern_tests.rs"]
+mod pattern_tests;
 #[cfg(test)]
 #[path = "schema_tests.rs"]
 mod tests;

@@ -10,6 +10,8 @@ use std::collections::{HashMap, HashSet};
 const MAX_BRANCH_FAULTS: usize = 5;
 /// Faults are put in order before the first are taken; this bounds the work of that.
 const MAX_GATHERED: usize = 1000;
+/// Parts of a value that are looked at to find where wrong names stand; what is not found by then is pointed at as a whole.
+const MAX_LOOKS: usize = 20_000;
 /// What may be quoted of a name, and of what a schema asks for, in characters.
 const MAX_NAME: usize = 60;
 const MAX_WANTED: usize = 200;
@@ -39,6 +41,8 @@ pub(super) struct Report<'a> {
     found: Vec<(Vec<Step>, String)>,
     /// How often a name was complained of, to tell its holders apart.
     names: HashMap<(usize, String), usize>,
+    /// Parts of the instance that may still be looked at for a name's holder.
+    looks_left: usize,
 }
 
 impl<'a> Report<'a> {
@@ -51,7 +55,7 @@ impl<'a> Report<'a> {
 
     fn new(document: &'a Value, instance: &'a Value) -> Self {
         let (found, names) = (Vec::new(), HashMap::new());
-        Report { document, instance, found, names }
+        Report { document, instance, found, names, looks_left: MAX_LOOKS }
     }
 
     fn gather(&mut self, error: &ValidationError, start: Start) {
@@ -75,10 +79,10 @@ impl<'a> Report<'a> {
             }
             ErrorKind::Required { want } => {
                 let missing = |name: &&str| (at.clone(), format!("needs the member {}", quote(name)));
-                self.found.extend(want.iter().map(missing));
+                self.found.extend(want.iter().take(MAX_GATHERED).map(missing));
             }
             ErrorKind::AdditionalProperties { got } => {
-                for name in got {
+                for name in got.iter().take(MAX_GATHERED) {
                     let member = Step::Member(name.to_string());
                     let at = at.iter().cloned().chain([member]).collect();
                     self.found.push((at, "is not a member allowed here".into()));
@@ -145,20 +149,26 @@ impl<'a> Report<'a> {
         let why = why.map_or_else(|| "is not allowed".to_owned(), |(_, why)| why);
         let turn = self.names.entry((depth, name.to_owned())).or_default();
         let mut at = Vec::new();
-        let mut search = Search { name, depth, skip: *turn };
+        let mut search = Search { name, depth, skip: *turn, looks_left: self.looks_left };
         *turn += 1;
-        if !search.holder(self.instance, &mut at) {
+        let found = search.holder(self.instance, &mut at) || {
             search.skip = 0;
-            search.holder(self.instance, &mut at);
+            search.holder(self.instance, &mut at)
+        };
+        self.looks_left = search.looks_left;
+        if found {
+            at.push(Step::Member(name.to_owned()));
+        } else if !self.found.is_empty() {
+            return;
         }
-        at.push(Step::Member(name.to_owned()));
         self.found.push((at, format!("the name {} {why}", quote(name))));
     }
 
     /// In the order of the document, none twice, not too many.
     fn faults(mut self) -> Vec<Fault> {
-        let instance = self.instance;
-        self.found.sort_by_cached_key(|(at, _)| rank(instance, at));
+        let (instance, mut places) = (self.instance, Places::new());
+        self.found.truncate(2 * MAX_GATHERED);
+        self.found.sort_by_cached_key(|(at, _)| rank(instance, at, &mut places));
         let mut seen = HashSet::new();
         self.found
             .into_iter()
@@ -187,11 +197,14 @@ struct Search<'n> {
     name: &'n str,
     depth: usize,
     skip: usize,
+    looks_left: usize,
 }
 
 impl Search<'_> {
     /// Leads `at` to the next object that deep with a member of that name.
     fn holder(&mut self, value: &Value, at: &mut Vec<Step>) -> bool {
+        let Some(left) = self.looks_left.checked_sub(1) else { return false };
+        self.looks_left = left;
         if at.len() == self.depth {
             let skip = self.skip;
             let has = value.get(self.name).is_some();
@@ -214,8 +227,11 @@ impl Search<'_> {
     }
 }
 
+/// The places of an object's members, by where the object is in memory.
+type Places<'v> = HashMap<*const Value, HashMap<&'v str, usize>>;
+
 /// The positions on the way, which sort as the document reads.
-fn rank(instance: &Value, at: &[Step]) -> Vec<usize> {
+fn rank<'v>(instance: &'v Value, at: &[Step], places: &mut Places<'v>) -> Vec<usize> {
     let mut here = Some(instance);
     at.iter()
         .map(|step| match step {
@@ -224,9 +240,13 @@ fn rank(instance: &Value, at: &[Step]) -> Vec<usize> {
                 *index
             }
             Step::Member(name) => {
-                let members = here.and_then(Value::as_object);
-                here = members.and_then(|members| members.get(name));
-                let place = members.and_then(|members| members.keys().position(|key| key == name));
+                let holder = here.and_then(|value| Some((value, value.as_object()?)));
+                here = holder.and_then(|(_, members)| members.get(name));
+                let place = holder.and_then(|(value, members)| {
+                    let numbered = || members.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+                    let known = places.entry(std::ptr::from_ref(value)).or_insert_with(numbered);
+                    known.get(name.as_str()).copied()
+                });
                 place.unwrap_or(usize::MAX)
             }
         })

@@ -1,11 +1,11 @@
 //! What has to be known of a schema before it may be compiled: its parts, their addresses and
 //! anchors (JSON Schema Core 2020-12 §8), where its references lead, and its patterns.
 
-use super::weight::{MAX_PATTERN_WEIGHT, pattern_weight};
+use super::patterns::Patterns;
 use super::{BASE, DRAFT_2020_12, Fault, Holds, MAX_FAULTS, MAX_SUBSCHEMAS};
-use super::{child, compile, fault, fragment, holds, refuse};
-use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use super::{child, fault, fragment, holds, refuse};
+use serde_json::Value;
+use std::collections::HashSet;
 use url::Url;
 
 struct Anchor {
@@ -15,13 +15,13 @@ struct Anchor {
     dynamic: bool,
 }
 
-struct Reference {
-    at: String,
-    keyword: String,
-    text: String,
-    resource: usize,
+pub(super) struct Reference {
+    pub at: String,
+    pub keyword: String,
+    pub text: String,
+    pub resource: usize,
     /// Pointers to what it may lead to; none for the metaschema.
-    targets: Vec<String>,
+    pub targets: Vec<String>,
 }
 
 /// Everything in a schema that has to be known before it may be compiled.
@@ -33,8 +33,8 @@ pub(super) struct Survey<'a> {
     /// Where each part with an `$id` begins, and its address. The root is always the first.
     resources: Vec<(String, Url)>,
     anchors: Vec<Anchor>,
-    references: Vec<Reference>,
-    patterns: Vec<(String, &'a str)>,
+    pub references: Vec<Reference>,
+    pub patterns: Patterns,
     faults: Vec<Fault>,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Survey<'a> {
             resources: vec![(String::new(), base)],
             anchors: Vec::new(),
             references: Vec::new(),
-            patterns: Vec::new(),
+            patterns: Patterns::default(),
             faults: Vec::new(),
         };
         survey.walk(document, String::new(), 0);
@@ -59,7 +59,7 @@ impl<'a> Survey<'a> {
         if survey.schemas.len() > MAX_SUBSCHEMAS {
             return refuse(format!("has more than {MAX_SUBSCHEMAS} subschemas"));
         }
-        survey.try_patterns();
+        survey.faults.extend(survey.patterns.faults());
         match survey.faults.is_empty() {
             true => Ok(survey),
             false => Err(survey.faults.into_iter().take(MAX_FAULTS).collect()),
@@ -99,10 +99,14 @@ impl<'a> Survey<'a> {
                     resource,
                     targets: Vec::new(),
                 }),
-                ("pattern", Value::String(pattern)) => self.patterns.push((here.clone(), pattern)),
+                ("pattern", Value::String(pattern)) => {
+                    let most = keywords.get("maxLength").and_then(Value::as_u64);
+                    self.patterns.add(&here, pattern, most);
+                }
                 ("patternProperties", Value::Object(map)) => {
-                    let patterns = map.keys().map(|name| (child(&here, name), name.as_str()));
-                    self.patterns.extend(patterns);
+                    for name in map.keys() {
+                        self.patterns.add(&child(&here, name), name, None);
+                    }
                 }
                 _ => {}
             }
@@ -211,50 +215,21 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// boon's own answer to a broken `pattern` does not say where it is, so each is tried.
-    fn try_patterns(&mut self) {
-        let weight: usize = self.patterns.iter().map(|(_, pattern)| pattern_weight(pattern)).sum();
-        if weight > MAX_PATTERN_WEIGHT {
-            let detail = "has patterns that repeat too much, or too many of them";
-            self.faults.push(fault("", detail));
-            return;
+    /// Where the part of the document begins that a reference stands in the terms of.
+    pub fn start_of(&self, reference: &Reference) -> &str {
+        let target = reference.targets.first().map_or("", String::as_str);
+        let holds = |(start, _): &&(String, Url)| {
+            target.strip_prefix(start.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let address = reference.text.split('#').next().unwrap_or_default();
+        if address.is_empty() {
+            return self.resources.get(reference.resource).map_or("", |(start, _)| start);
         }
-        // In the verbose mode (an extension) spaces and comments would hide what repeats.
-        for (at, pattern) in &self.patterns {
-            let flags = |group: &str| {
-                let flags = group.split([':', ')', '<']).next().unwrap_or_default();
-                flags.starts_with('?') && flags.contains('x')
-            };
-            if pattern.split('(').skip(1).any(flags) {
-                let detail = "has the flag x, which is no part of ECMA 262";
-                self.faults.push(fault(at, detail));
-            }
-        }
-        if self.patterns.is_empty() || !self.faults.is_empty() {
-            return;
-        }
-        let all: HashMap<&str, bool> = self.patterns.iter().map(|(_, p)| (*p, true)).collect();
-        if compile(&json!({ "patternProperties": all })).is_ok() {
-            return;
-        }
-        for (at, pattern) in &self.patterns {
-            if compile(&json!({ "patternProperties": { *pattern: true } })).is_err() {
-                let detail = "is not a regular expression that runs in linear time (look-around \
-                              and back-references do not)";
-                self.faults.push(fault(at, detail));
-            }
-        }
-    }
-
-    /// The document with each reference replaced by pointers to what it may lead to.
-    pub fn with_targets(&self) -> Value {
-        let mut document = self.document.clone();
-        for reference in &self.references {
-            let schema = document.pointer_mut(&reference.at).and_then(Value::as_object_mut);
-            if let Some(keywords) = schema {
-                keywords.insert(reference.keyword.clone(), json!(reference.targets));
-            }
-        }
-        document
+        self.resources
+            .iter()
+            .filter(holds)
+            .map(|(start, _)| start.as_str())
+            .max_by_key(|start| start.len())
+            .unwrap_or("")
     }
 }

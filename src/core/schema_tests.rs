@@ -469,18 +469,10 @@ fn heavy_patterns_are_refused_and_usual_ones_are_not() {
     ] {
         schema(&json!({"pattern": usual}));
     }
-    for heavy in [
-        "(\\p{L}{50}){50}",
-        "((a{100}){100}){100}",
-        "[^a]{6000}",
-        ".{6000}",
-        "(?:.|a){4294967295}",
-        &"\\d".repeat(300),
-        &"\\p{L}".repeat(300),
-    ] {
-        assert_refused(&json!({"items": {"pattern": heavy}}), "", "repeat too much");
+    for heavy in ["((a{100}){100}){100}", "(?:.|a){4294967295}", "(?:\\p{L}{200}){200}", "[^a]{60000}"] {
+        assert_refused(&json!({"items": {"pattern": heavy}}), "/items/pattern", "repeat too much");
     }
-    let many: Vec<Value> = (0..300).map(|n| json!({"pattern": format!("{n}\\p{{L}}")})).collect();
+    let many: Vec<Value> = (0..300).map(|n| json!({"pattern": format!("{n}[a-z]{{400}}")})).collect();
     assert_refused(&json!({"anyOf": many}), "", "too many of them");
 }
 

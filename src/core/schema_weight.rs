@@ -1,46 +1,134 @@
 //! What checking would cost, counted without doing it. boon has no bound of its own: `allOf`
 //! with two equal references, thirty times over, is two to the thirtieth steps, and every
 //! step inside another takes 2.6 KiB of a stack that WebAssembly has 1 MiB of.
+//!
+//! The unit is an eighth of what applying a subschema to the value itself takes, which is more
+//! than to a part of it; what a keyword takes beside that is a product of the schema's size and
+//! the value's, and is counted with it. What patterns take is counted while they run
+//! (`patterns.rs`).
 
 use super::depth;
 use serde_json::{Map, Value};
 
-/// The applications of a subschema to a value that one check may take.
-const MAX_STEPS: usize = 500_000;
-/// How many of them may be inside each other: half of what was measured to be fatal.
+/// What one check may take. Measured as WebAssembly: at most 0.06 µs each, so some 30 ms.
+const MAX_UNITS: usize = 560_000;
+const APPLICATION: usize = 8;
+const TO_A_PART: usize = 5;
+/// How many applications may be inside each other: half of what was measured to be fatal.
 const MAX_NESTED: usize = 200;
 /// Nested applications that the metaschema takes for each level of a value, at most.
 const METASCHEMA_NESTED: usize = 5;
+/// What the metaschema takes for each part of a value.
+const METASCHEMA: usize = 60;
+/// The member of a schema in which its own weight is kept, and no schema that people write has.
+const WEIGHT: &str = "\u{1}weight";
 
-/// The weight all patterns of a schema may have together; about 20 MB when compiled.
-pub(super) const MAX_PATTERN_WEIGHT: usize = 50_000;
-/// The weight of a Unicode class such as `\p{L}`, measured against a letter.
-const UNICODE_CLASS: usize = 200;
-/// The weight of a dot or a negated class, which in UTF-8 are several ranges.
-const WIDE_CLASS: usize = 10;
+/// Writes into each of these schemas what it takes by itself, whatever it is applied to.
+pub(super) fn weigh(document: &mut Value, schemas: &[String]) {
+    for at in schemas {
+        if let Some(Value::Object(keywords)) = document.pointer_mut(at) {
+            let weight = own_weight(keywords);
+            keywords.insert(WEIGHT.into(), weight.into());
+        }
+    }
+}
+
+fn own_weight(keywords: &Map<String, Value>) -> usize {
+    let of = |(keyword, value): (&String, &Value)| match (keyword.as_str(), value) {
+        ("enum", Value::Array(values)) => values.len() / 8 + size(value) / 8,
+        ("const", value) => size(value) / 8,
+        ("required", Value::Array(names)) => names.len(),
+        ("dependentRequired" | "dependencies", Value::Object(map)) => {
+            map.values().map(|names| 1 + names.as_array().map_or(0, Vec::len)).sum()
+        }
+        ("dependentSchemas", Value::Object(map)) => map.len(),
+        _ => 0,
+    };
+    keywords.len() / 4 + keywords.iter().map(of).sum::<usize>()
+}
+
+/// The parts of a value, and its text in pieces.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => 1 + text.len() / 32,
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(members) => {
+            1 + members.iter().map(|(name, inner)| 1 + name.len() / 32 + size(inner)).sum::<usize>()
+        }
+        _ => 1,
+    }
+}
+
+/// What finding equal items takes. Up to 20 are compared each with each; more are told apart by
+/// a hash, which does not see how arrays inside arrays are put together.
+fn unique(items: &[Value]) -> usize {
+    let all: usize = items.iter().map(size).sum();
+    if items.len() <= 20 {
+        return all * items.len() / 4;
+    }
+    let alike: Vec<usize> = items.iter().filter(|item| holds_arrays(item, false)).map(size).collect();
+    all + alike.iter().sum::<usize>() * alike.len() / 8
+}
+
+fn holds_arrays(value: &Value, within: bool) -> bool {
+    match value {
+        Value::Array(items) => within || items.iter().any(|item| holds_arrays(item, true)),
+        Value::Object(members) => members.values().any(|inner| holds_arrays(inner, within)),
+        _ => false,
+    }
+}
 
 pub(super) struct Scale<'a> {
     /// The schema's document, with references replaced by pointers.
     document: &'a Value,
-    steps_left: usize,
+    units_left: usize,
+    /// Somewhere it is asked what was evaluated: then it is remembered everywhere.
+    remembers: bool,
 }
 
 impl<'a> Scale<'a> {
-    pub fn new(document: &'a Value) -> Self {
-        Scale { document, steps_left: MAX_STEPS }
+    pub fn new(document: &'a Value, remembers: bool) -> Self {
+        Scale { document, units_left: MAX_UNITS, remembers }
+    }
+
+    fn spend(&mut self, units: usize) -> bool {
+        match self.units_left.checked_sub(units) {
+            Some(left) => {
+                self.units_left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What applying these keywords takes, but for what they apply to parts of the value.
+    fn weight(&self, keywords: &Map<String, Value>, instance: &Value, nested: usize) -> usize {
+        let own =
+            keywords.get(WEIGHT).and_then(Value::as_u64).map_or(0, |own| usize::try_from(own).unwrap_or(usize::MAX));
+        let with_value = match instance {
+            // Each member is looked up among those that are known.
+            Value::Object(members) => members.len() * if self.remembers { 6 } else { 1 },
+            Value::Array(items) => {
+                let remembered = if self.remembers { items.len() * 3 } else { 0 };
+                let is_unique = keywords.get("uniqueItems") == Some(&Value::Bool(true));
+                remembered + if is_unique { unique(items) } else { 0 }
+            }
+            Value::String(text) if keywords.contains_key("maxLength") || keywords.contains_key("minLength") => {
+                text.len() / 64
+            }
+            _ => 0,
+        };
+        own.saturating_add(with_value).saturating_add(TO_A_PART + nested / 8)
     }
 
     /// Whether `instance` can be checked against `schema` within the bounds, being `nested`
     /// applications deep already. What cannot be known without checking is taken to apply.
     pub fn bears(&mut self, schema: &Value, instance: &Value, nested: usize) -> bool {
-        let Some(left) = self.steps_left.checked_sub(1) else {
-            return false;
-        };
-        self.steps_left = left;
         let Value::Object(keywords) = schema else {
-            return true;
+            return self.spend(TO_A_PART);
         };
         nested < MAX_NESTED
+            && self.spend(self.weight(keywords, instance, nested))
             && keywords.iter().all(|(keyword, inner)| match inner {
                 Value::Array(list) => self.bears_list(keyword, list, instance, nested + 1),
                 Value::Object(_) | Value::Bool(_) => match instance {
@@ -53,14 +141,22 @@ impl<'a> Scale<'a> {
             })
     }
 
+    /// The same for a subschema that is applied to the value itself.
+    fn bears_in_place(&mut self, schema: &Value, instance: &Value, nested: usize) -> bool {
+        self.spend(APPLICATION - TO_A_PART) && self.bears(schema, instance, nested)
+    }
+
     fn bears_list(&mut self, keyword: &str, list: &[Value], value: &Value, nested: usize) -> bool {
         match (keyword, value) {
-            ("$ref" | "$dynamicRef", _) if list.is_empty() => nested + METASCHEMA_NESTED * depth(value) < MAX_NESTED,
+            ("$ref" | "$dynamicRef", _) if list.is_empty() => {
+                nested + METASCHEMA_NESTED * depth(value) < MAX_NESTED
+                    && self.spend(size(value).saturating_mul(METASCHEMA))
+            }
             ("$ref" | "$dynamicRef", _) => list.iter().all(|target| {
                 let schema = target.as_str().and_then(|at| self.document.pointer(at));
-                schema.is_none_or(|schema| self.bears(schema, value, nested))
+                schema.is_none_or(|schema| self.bears_in_place(schema, value, nested))
             }),
-            ("allOf" | "anyOf" | "oneOf", _) => list.iter().all(|schema| self.bears(schema, value, nested)),
+            ("allOf" | "anyOf" | "oneOf", _) => list.iter().all(|schema| self.bears_in_place(schema, value, nested)),
             ("prefixItems", Value::Array(items)) => {
                 list.iter().zip(items).all(|(schema, item)| self.bears(schema, item, nested))
             }
@@ -78,7 +174,7 @@ impl<'a> Scale<'a> {
         nested: usize,
     ) -> bool {
         match (keyword, value) {
-            ("not" | "if" | "then" | "else", _) => self.bears(inner, value, nested),
+            ("not" | "if" | "then" | "else", _) => self.bears_in_place(inner, value, nested),
             ("items" | "contains" | "unevaluatedItems", Value::Array(items)) => {
                 let prefix = keywords.get("prefixItems").and_then(Value::as_array);
                 let done = match keyword {
@@ -118,75 +214,14 @@ impl<'a> Scale<'a> {
                     members.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
                 others.all(|(_, member)| self.bears(inner, member, nested))
             }
-            "propertyNames" => members.keys().all(|_| self.bears(inner, &Value::Null, nested)),
+            // Each name is checked by itself, as a text.
+            "propertyNames" => members
+                .keys()
+                .all(|name| self.spend(3 * APPLICATION) && self.bears(inner, &Value::String(name.clone()), nested)),
             "dependentSchemas" | "dependencies" => {
-                named().all(|(name, schema)| !members.contains_key(name) || self.bears(schema, value, nested))
+                named().all(|(name, schema)| !members.contains_key(name) || self.bears_in_place(schema, value, nested))
             }
             _ => self.bears_inner(keywords, keyword, inner, value, nested),
         }
     }
-}
-
-/// About how many states a pattern becomes, and so what compiling and running it takes: each
-/// part times its counted repetitions. The regex crate bounds a single pattern, but at 10 MB.
-pub(super) fn pattern_weight(pattern: &str) -> usize {
-    let mut chars = pattern.chars().peekable();
-    // The sums of the groups that are open, the innermost last.
-    let (mut outer, mut sum, mut last) = (Vec::new(), 0usize, 0usize);
-    let (mut rewritten, mut in_class) = (0usize, 0usize);
-    while let Some(c) = chars.next() {
-        let was_in_class = in_class;
-        let weight = match c {
-            '\\' => {
-                let escaped = chars.next();
-                if matches!(escaped, Some('p' | 'P' | 'x' | 'u' | 'U')) && chars.next_if_eq(&'{').is_some() {
-                    chars.by_ref().find(|c| *c == '}');
-                }
-                rewritten += usize::from(matches!(escaped, Some('d' | 'D' | 'w' | 'W' | 's' | 'S')));
-                match escaped {
-                    Some('p' | 'P') => UNICODE_CLASS,
-                    Some('D' | 'W' | 's' | 'S') => WIDE_CLASS,
-                    _ => 2,
-                }
-            }
-            '[' => {
-                in_class += 1;
-                if chars.peek() == Some(&'^') { WIDE_CLASS } else { 1 }
-            }
-            ']' if in_class > 0 => {
-                in_class -= 1;
-                0
-            }
-            '.' if in_class == 0 => WIDE_CLASS,
-            '(' if in_class == 0 => {
-                outer.push(sum);
-                (sum, last) = (0, 0);
-                continue;
-            }
-            ')' if in_class == 0 => {
-                last = sum;
-                sum = sum.saturating_add(outer.pop().unwrap_or(0));
-                continue;
-            }
-            '{' if in_class == 0 => {
-                let count: String = chars.by_ref().take_while(|c| *c != '}').collect();
-                let most = count.split(',').filter_map(|n| n.trim().parse().ok()).max();
-                let repeated = last.saturating_mul(most.unwrap_or(1));
-                sum = sum.saturating_sub(last).saturating_add(repeated);
-                last = repeated;
-                continue;
-            }
-            '?' | '*' | '+' if in_class == 0 => {
-                sum = sum.saturating_add(1);
-                continue;
-            }
-            c => c.len_utf8(),
-        };
-        sum = sum.saturating_add(weight);
-        let before = if was_in_class > 0 { last } else { 0 };
-        last = before.saturating_add(weight);
-    }
-    // boon rewrites such classes one by one, each time reading the pattern anew.
-    let rewriting = rewritten * (pattern.len() + 12 * rewritten) / 10;
-    outer.into_iter().fold(sum, usize::saturating_add).saturating_add(rewriting)
 }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod catalogues;
+mod compiled;
 mod documents;
 mod ending;
 mod keys;

@@ -30,6 +30,7 @@ use crate::objects::secrets::{Opened, Stored};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, settings, vault};
 
+use super::compiled::{Schemas, have_the_same_schemas};
 use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData};
 use super::sealing::own_place;
 
@@ -40,13 +41,6 @@ const REFRESH_AHEAD_MS: u64 = 1_000;
 
 /// Tenants an isolate keeps in memory.
 const MOST_TENANTS: usize = 200;
-
-/// The schemas of one capability, compiled when first needed.
-#[derive(Default)]
-pub struct Schemas {
-    input: OnceCell<Option<Schema>>,
-    output: OnceCell<Option<Schema>>,
-}
 
 /// What changes without a revision, shared by all snapshots that have the service.
 #[derive(Default)]
@@ -78,7 +72,8 @@ struct Found {
 pub struct Entry {
     pub registered: Registered,
     pub live: Rc<Live>,
-    schemas: Vec<Schemas>,
+    /// Shared by all snapshots in which its capabilities ask for the same.
+    schemas: Rc<Vec<Schemas>>,
     /// Its secrets, opened when it is first called; shared by all snapshots that have the same.
     opened: Rc<OnceCell<Rc<Opened>>>,
     /// Its address as the rules take it now.
@@ -225,8 +220,11 @@ impl Snapshot {
         let (cursor_key, callback_key, grant_key, seal_key) = own;
         let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
         let entry = |registered: Registered| {
-            let schemas = registered.service.capabilities.iter().map(|_| Schemas::default()).collect();
             let same = known.and_then(|known| known.service(&registered.service.id));
+            let schemas = same.filter(|entry| have_the_same_schemas(entry.service(), &registered.service));
+            let schemas = schemas.map(|entry| entry.schemas.clone()).unwrap_or_else(|| {
+                Rc::new(registered.service.capabilities.iter().map(|_| Schemas::default()).collect())
+            });
             // One that was deregistered meanwhile, or is elsewhere now, begins anew.
             let since = |registered: &Registered| (registered.created_at, registered.moved_at);
             let same = same.filter(|entry| since(&entry.registered) == since(&registered));
