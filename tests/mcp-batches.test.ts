@@ -28,7 +28,7 @@ after(async () => {
 
 const headers = { "mcp-protocol-version": "2025-03-26" };
 const call = (capability = "work", parameters = {}) =>
-  message("tools/call", { name: `worker.${capability}`, arguments: parameters });
+  message("tools/call", { name: `worker__${capability}`, arguments: parameters });
 const calls = (count: number, capability = "work", parameters = {}) =>
   Array.from({ length: count }, () => call(capability, parameters));
 const send = (body: unknown, key = gateway.adminKey) => gateway.request("POST", "/mcp", { body, headers, key });
