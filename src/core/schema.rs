@@ -8,6 +8,8 @@
 //! before it is checked; patterns, whose time is states times characters, are counted as they
 //! run. So no check takes more than some 50 ms.
 
+use std::borrow::Cow;
+
 use super::json::Fault;
 use boon::{CompileError, Compiler, Draft, SchemaIndex, Schemas, UrlLoader};
 use patterns::Keyed;
@@ -16,6 +18,8 @@ use serde_json::Value;
 use survey::Survey;
 use weight::Scale;
 
+#[path = "schema_outline.rs"]
+mod outline;
 #[path = "schema_patterns.rs"]
 mod patterns;
 #[path = "schema_report.rs"]
@@ -45,6 +49,7 @@ pub struct Schema {
     /// The schema with every reference replaced by pointers to what it may lead to.
     document: Value,
     accepts_all: bool,
+    is_shallow: bool,
     /// It asks what was evaluated.
     remembers: bool,
 }
@@ -74,7 +79,7 @@ impl Schema {
                 (_, Some(_)) => refuse("takes too long to be checked itself".into()),
             }
         })?;
-        let accepts_all = accepts_all(&document);
+        let (accepts_all, is_shallow) = (accepts_all(&document), outline::is_shallow(&document));
         let schemas: Vec<String> = survey.schemas.iter().map(|at| keyed.keyed(at)).collect();
         let mut document = keyed.with_targets(&survey);
         weight::weigh(&mut document, &schemas);
@@ -90,13 +95,19 @@ impl Schema {
                           many others";
             return Err(vec![fault(&keyed.written(at), detail)]);
         }
-        Ok(Schema { accepts_all, compiled, index, document, remembers })
+        Ok(Schema { accepts_all, is_shallow, compiled, index, document, remembers })
     }
 
     /// True when the schema accepts everything by its shape (`true`, `{}` or annotations
     /// only), so that callers can skip parsing the value.
     pub fn accepts_all(&self) -> bool {
         self.accepts_all
+    }
+
+    /// What [`Schema::validate`] has to see of a value: a text that is as good as all of it, and is small where the schema
+    /// asks for types alone.
+    pub fn needed<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.is_shallow { outline::outline(text) } else { Cow::Borrowed(text) }
     }
 
     /// Checks a value. Faults are of the innermost parts, in the order of the document, at

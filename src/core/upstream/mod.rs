@@ -351,12 +351,13 @@ fn own_error(service: &str, error: &RawValue) -> Verdict {
 /// A result, when it matches what the capability promises.
 pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
-        if tree_bytes(result.get()) > MAX_TREE_BYTES {
+        let text = schema.needed(result.get());
+        if tree_bytes(&text) > MAX_TREE_BYTES {
             let message =
                 "The service's result has too many parts to be checked against the capability's output schema.";
             return unacceptable(service, message);
         }
-        let faults: Vec<Fault> = match serde_json::from_str(result.get()) {
+        let faults: Vec<Fault> = match serde_json::from_str(&text) {
             Ok(value) => {
                 let faults = schema.validate(&value).err().unwrap_or_default();
                 faults.into_iter().map(|fault| Fault { pointer: format!("#{}", fault.pointer), ..fault }).collect()
