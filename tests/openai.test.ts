@@ -191,7 +191,7 @@ test("what_an_endpoint_says_of_its_failure_is_in_the_details", async () => {
 });
 
 test("answers_that_are_none_are_refused", async () => {
-  for (const handler of [json({ no: "choices" }), json([1]), streamed(["x"].concat(Array(1200).fill("y".repeat(1000))))]) {
+  for (const handler of [json({ no: "choices" }), json([1]), streamed(["x"].concat(Array(1200).fill("y".repeat(10_000))))]) {
     endpoint.handler = handler;
     const { told } = await listen({ parameters: { messages } });
     assert.equal(told.at(-1)!.data.error?.code, "upstream_invalid_response", JSON.stringify(told.at(-1)));

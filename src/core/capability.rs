@@ -68,8 +68,9 @@ pub const MAX_TIMEOUT_SECONDS: u64 = 86_400;
 /// What a capability allows when it says nothing.
 pub const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
-/// The member `capabilities`, as any service may have it.
-pub fn read_all(document: &mut Object<'_>) -> Option<Vec<Capability>> {
+/// The member `capabilities`, as any service may have it. `defaults`: what capabilities of these names have where they
+/// do not say otherwise.
+pub fn read_all(document: &mut Object<'_>, defaults: &[Capability]) -> Option<Vec<Capability>> {
     let items = document.array("capabilities", 1..=200)?;
     let at = document.pointer_to("capabilities");
     let mut seen = BTreeSet::new();
@@ -79,7 +80,7 @@ pub fn read_all(document: &mut Object<'_>) -> Option<Vec<Capability>> {
         match Object::new(item.get(), &pointer) {
             Err(fault) => document.faults([fault]),
             Ok(mut capability) => {
-                let one = read_capability(&mut capability);
+                let one = read_capability(&mut capability, defaults);
                 if let Some(one) = &one
                     && !seen.insert((one.name.clone(), one.version.clone()))
                 {
@@ -100,23 +101,42 @@ pub fn valid_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
-fn read_capability(object: &mut Object<'_>) -> Option<Capability> {
+/// What a capability without defaults of its own has where it says nothing.
+fn plain() -> Capability {
+    Capability {
+        name: String::new(),
+        version: Version::new(1, 0, 0),
+        description: String::new(),
+        input_schema: None,
+        output_schema: None,
+        idempotent: false,
+        durable: true,
+        timeout_seconds: DEFAULT_TIMEOUT_SECONDS,
+        permissions: Vec::new(),
+        task_support: TaskSupport::Optional,
+        tool: None,
+    }
+}
+
+fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<Capability> {
     let name = object.parsed("name", "1 to 64 letters, digits, _, - or ., beginning with a letter or digit", |text| {
         valid_name(text).then(|| text.to_string())
     });
     let name = object.require("name", name);
+    let known = defaults.iter().find(|known| Some(&known.name) == name.as_ref());
+    let default = known.cloned().unwrap_or_else(plain);
     let version = object
         .parsed("version", "a semantic version such as 1.2.0", |text| Version::parse(text).ok())
-        .unwrap_or(Version::new(1, 0, 0));
-    let description = object.string("description", 0..=4000).unwrap_or_default();
-    let input_schema = read_schema(object, "input_schema");
-    let output_schema = read_schema(object, "output_schema");
-    let idempotent = object.boolean("idempotent").unwrap_or(false);
-    let durable = object.boolean("durable").unwrap_or(true);
-    let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    let permissions = object.strings("permissions", 20, 160).unwrap_or_default();
-    let task_support =
-        object.parsed("task_support", "optional, required or forbidden", TaskSupport::parse).unwrap_or_default();
+        .unwrap_or(default.version);
+    let description = object.string("description", 0..=4000).unwrap_or(default.description);
+    let input_schema = read_schema(object, "input_schema").or(default.input_schema);
+    let output_schema = read_schema(object, "output_schema").or(default.output_schema);
+    let idempotent = object.boolean("idempotent").unwrap_or(default.idempotent);
+    let durable = object.boolean("durable").unwrap_or(default.durable);
+    let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(default.timeout_seconds);
+    let permissions = object.strings("permissions", 20, 160).unwrap_or(default.permissions);
+    let task_support = object.parsed("task_support", "optional, required or forbidden", TaskSupport::parse);
+    let task_support = task_support.unwrap_or(default.task_support);
     for (index, asked) in permissions.iter().enumerate() {
         if !permission::valid(asked) || asked.contains('*') {
             let pointer = format!("{}/{index}", object.pointer_to("permissions"));

@@ -1,9 +1,20 @@
-//! Reading Server-Sent Events as they arrive (HTML Living Standard §9.2): what `data` says, and where to go on.
+//! Reading Server-Sent Events as they arrive (HTML Living Standard §9.2): what each event says, and where to go on.
 
-/// Takes bytes in pieces of any size and gives the data of each event that is whole.
+/// An event that is whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its type; empty for one that names none.
+    pub name: String,
+    pub data: String,
+}
+
+/// Takes bytes in pieces of any size and gives the events that are whole.
 #[derive(Debug, Default)]
 pub struct Events {
     line: Vec<u8>,
+    /// The line under way is a comment: its bytes are not kept.
+    is_comment: bool,
+    name: String,
     data: String,
     has_data: bool,
     after_return: bool,
@@ -13,6 +24,8 @@ pub struct Events {
 
 /// The longest id that is remembered, in bytes.
 const MAX_ID_BYTES: usize = 1024;
+/// The longest type of an event that is remembered, in bytes.
+const MAX_NAME_BYTES: usize = 256;
 
 impl Events {
     /// Bytes that wait for the rest of their event.
@@ -25,27 +38,42 @@ impl Events {
         Some((self.id.as_deref().filter(|id| !id.is_empty())?, self.retry_ms))
     }
 
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut whole = Vec::new();
-        for byte in bytes {
-            let after_return = std::mem::take(&mut self.after_return);
-            match byte {
-                b'\n' if after_return => {}
-                b'\n' | b'\r' => {
-                    self.after_return = *byte == b'\r';
-                    whole.extend(self.end_line());
-                }
-                byte => self.line.push(*byte),
+        let mut rest = bytes;
+        while let Some(first) = rest.first() {
+            // The second half of a CRLF.
+            if std::mem::take(&mut self.after_return) && *first == b'\n' {
+                rest = rest.get(1..).unwrap_or_default();
+                continue;
             }
+            let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+            self.is_comment |= self.line.is_empty() && line.first() == Some(&b':');
+            if !self.is_comment {
+                self.line.extend_from_slice(line);
+            }
+            let Some((ending, after)) = after.split_first() else { break };
+            self.after_return = *ending == b'\r';
+            whole.extend(self.end_line());
+            rest = after;
         }
         whole
     }
 
-    fn end_line(&mut self) -> Option<String> {
+    /// The event that a stream breaks off in. By the standard it is discarded; where an end is not always sent, it counts.
+    pub fn take_unfinished(&mut self) -> Option<Event> {
+        self.end_line().or_else(|| self.end_line())
+    }
+
+    fn end_line(&mut self) -> Option<Event> {
         let line = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.is_comment) {
+            return None;
+        }
         if line.is_empty() {
-            let data = std::mem::take(&mut self.data);
-            return std::mem::take(&mut self.has_data).then_some(data);
+            let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
+            return std::mem::take(&mut self.has_data).then_some(Event { name, data });
         }
         let text = String::from_utf8_lossy(&line);
         let (name, value) = text.split_once(':').unwrap_or((&text, ""));
@@ -58,6 +86,7 @@ impl Events {
                 self.data.push_str(value);
                 self.has_data = true;
             }
+            "event" if value.len() <= MAX_NAME_BYTES => self.name = value.into(),
             "id" if !value.contains('\0') && value.len() <= MAX_ID_BYTES => self.id = Some(value.into()),
             "retry" => self.retry_ms = value.parse().ok().or(self.retry_ms),
             _ => {}
@@ -72,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &str) -> Vec<String> {
-        Events::default().push(text.as_bytes())
+        Events::default().push(text.as_bytes()).into_iter().map(|event| event.data).collect()
     }
 
     #[test]
@@ -85,12 +114,41 @@ mod tests {
     }
 
     #[test]
+    fn an_event_has_the_type_it_names_and_the_next_has_none() {
+        let events = Events::default().push("\u{feff}event: error\ndata: busy\n\ndata: a\n\n".as_bytes());
+        let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(names, ["error", ""]);
+    }
+
+    #[test]
     fn what_is_not_whole_is_held() {
         let mut events = Events::default();
         assert!(events.push(b"data: abc\n").is_empty());
         assert_eq!(events.held(), 3);
-        assert_eq!(events.push(b"\n"), ["abc"]);
+        assert_eq!(events.push(b"\n"), [Event { name: String::new(), data: "abc".into() }]);
         assert_eq!(events.held(), 0);
+    }
+
+    #[test]
+    fn a_comment_is_not_held_however_long_it_is() {
+        let mut events = Events::default();
+        assert!(events.push(b": a").is_empty());
+        for _ in 0..100 {
+            assert!(events.push(&[b'x'; 1000]).is_empty());
+        }
+        assert_eq!(events.held(), 0);
+        assert_eq!(events.push(b"\ndata: b\n\n").len(), 1);
+    }
+
+    #[test]
+    fn an_event_without_its_end_is_there_when_it_is_asked_for() {
+        for text in ["data: a", "data: a\n", "data: a\r", ": x\ndata: a"] {
+            let mut events = Events::default();
+            assert!(events.push(text.as_bytes()).is_empty());
+            assert_eq!(events.take_unfinished().map(|event| event.data).as_deref(), Some("a"), "{text:?}");
+            assert_eq!(events.take_unfinished(), None);
+        }
+        assert_eq!(Events::default().take_unfinished(), None);
     }
 
     #[test]
@@ -106,11 +164,11 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_of_any_size_say_the_same(
-            lines in prop::collection::vec("(data: ?[a-zé:]{0,5}|id: 1|:|)(\n|\r\n|\r)", 0..20),
+            lines in prop::collection::vec("(data: ?[a-zé:]{0,5}|id: 1|event: a|:|:x)(\n|\r\n|\r)", 0..20),
             cuts in prop::collection::vec(0usize..7, 1..40),
         ) {
             let text = lines.concat();
-            let whole = read(&text);
+            let whole = Events::default().push(text.as_bytes());
             let (mut events, mut pieces, mut rest) = (Events::default(), Vec::new(), text.as_bytes());
             for cut in cuts {
                 let (piece, left) = rest.split_at(cut.min(rest.len()));

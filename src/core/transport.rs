@@ -19,6 +19,9 @@ pub enum Transport {
         /// The model that is used when a request names none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
+        /// Whether it may be asked to answer in pieces.
+        #[serde(rename = "stream", default = "may_stream", skip_serializing_if = "Clone::clone")]
+        streams: bool,
     },
     /// An MCP server by Streamable HTTP: its tools become the capabilities.
     Mcp(Upstream),
@@ -31,6 +34,10 @@ pub enum Transport {
     Binding { binding: String, path: String },
     /// Nothing is called: the gateway itself shows what a service could do.
     Demo {},
+}
+
+fn may_stream() -> bool {
+    true
 }
 
 /// How an MCP server is asked.
@@ -198,10 +205,11 @@ fn read_mcp(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
 fn read_openai(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let url = read_url(transport, rules);
     let model = transport.string("model", 1..=200);
+    let streams = transport.boolean("stream").unwrap_or(true);
     if url.as_deref().is_some_and(|url| url.contains('?')) {
         transport.fault("url", "must have no query: paths such as chat/completions are put behind it");
     }
-    Some(Transport::Openai { url: url?, model })
+    Some(Transport::Openai { url: url?, model, streams })
 }
 
 /// The member `url`: an address the gateway may call.
@@ -228,7 +236,7 @@ pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_
         }
         Some(Transport::Http { .. } | Transport::Socket { .. } | Transport::Binding { .. } | Transport::Demo {})
         | None => {
-            let capabilities = capability::read_all(document);
+            let capabilities = capability::read_all(document, &[]);
             document.require("capabilities", capabilities)
         }
     }
@@ -240,12 +248,11 @@ fn read_openai_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>
         document.raw_or_null("capabilities");
         return Some(openai::capabilities());
     }
-    let mut capabilities = capability::read_all(document)?;
+    let defaults = openai::capabilities();
+    let mut capabilities = capability::read_all(document, &defaults)?;
     let at = document.pointer_to("capabilities");
     for (index, capability) in capabilities.iter_mut().enumerate() {
-        if openai::path(&capability.name).is_some() {
-            openai::fill_in(capability);
-        } else {
+        if openai::path(&capability.name).is_none() {
             let names: Vec<&str> = openai::names().collect();
             let detail = format!("must be one of {} with transport.kind openai", names.join(", "));
             document.faults([Fault::new(format!("{at}/{index}/name"), detail)]);

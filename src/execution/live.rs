@@ -15,13 +15,15 @@ const MOST_QUEUED: usize = 1024 * 1024;
 pub struct Live {
     stream: Stream,
     queued: Cell<usize>,
+    /// It was told pieces of the latest attempt.
+    has_pieces: Cell<bool>,
 }
 
 impl Live {
     /// The answer for the platform, and the telling end.
     pub fn open(headers: &Headers) -> (JsValue, Self) {
         let (response, stream) = Stream::open(200, headers);
-        (response, Self { stream, queued: Cell::new(0) })
+        (response, Self { stream, queued: Cell::new(0), has_pieces: Cell::new(false) })
     }
 
     /// An event with its data, JSON.
@@ -36,13 +38,20 @@ impl Live {
 
     /// A piece of the result, as the service sent it.
     pub fn delta(&self, data: &str) {
+        self.has_pieces.set(true);
         if self.queued.get() < MOST_QUEUED {
             self.tell("delta", data);
         }
     }
 
+    /// Whether it was told pieces of an attempt that has ended since.
+    pub fn has_pieces(&self) -> bool {
+        self.has_pieces.get()
+    }
+
     /// Another attempt begins: the pieces so far are of no worth.
     pub fn attempt(&self, number: u64) {
+        self.has_pieces.set(false);
         self.tell("attempt", &format!(r#"{{"number":{number}}}"#));
     }
 

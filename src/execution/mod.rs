@@ -41,6 +41,7 @@ use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::secrets::Opened;
 use crate::platform::{Failure, clock, log, random};
 use crate::transport::mcp::Peer;
+use crate::transport::openai::{Audience, Endpoint};
 use crate::transport::{self, Order};
 
 use choice::Choice;
@@ -131,6 +132,11 @@ pub async fn attempt(
     let patience_ms = retry::patience_ms(work, snapshot, entry, left_ms);
     let order = Order { work, callback_url, trace, now: started_at, left_ms, patience_ms };
     let mut shown = None;
+    if let Some(live) = live.as_deref().filter(|_| work.attempt > 1)
+        && (live.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
+    {
+        live.attempt(work.attempt);
+    }
     let said = match &service.transport {
         Transport::Http { url } => match prepared(tenant, entry, url, &admission.origin).await {
             Ok((address, secrets)) => {
@@ -140,13 +146,17 @@ pub async fn attempt(
             }
             Err(not_called) => Said::Native(Answer::NotCalled(not_called)),
         },
-        Transport::Openai { url, model } => match prepared(tenant, entry, url, &admission.origin).await {
+        Transport::Openai { url, model, streams } => match prepared(tenant, entry, url, &admission.origin).await {
             Ok((address, secrets)) => {
-                if let Some(live) = live.as_deref().filter(|_| work.attempt > 1) {
-                    live.attempt(work.attempt);
-                }
-                let answer =
-                    transport::openai::call(&order, &secrets, &address, model.as_deref(), live.as_deref()).await;
+                let endpoint = Endpoint {
+                    tenant,
+                    service: &service.id,
+                    address: &address,
+                    model: model.as_deref(),
+                    streams: *streams,
+                };
+                let audience = Audience { live: live.as_deref(), waits: teller.waits() };
+                let answer = transport::openai::call(&order, &secrets, &endpoint, audience).await;
                 shown = Some(secrets);
                 Said::Openai(answer)
             }

@@ -28,6 +28,11 @@ type Waiting = Option<(Timestamp, oneshot::Sender<News>)>;
 pub struct Teller(Rc<RefCell<Waiting>>);
 
 impl Teller {
+    /// Whether somebody waits still.
+    pub fn waits(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     pub fn tell(&self, news: News) {
         if let Some((_, sender)) = self.0.take() {
             // Who went away needs no word.
@@ -69,7 +74,7 @@ impl Waiter {
 
     /// Whether somebody waits still.
     pub fn waits(&self) -> bool {
-        self.told.0.borrow().is_some()
+        self.told.waits()
     }
 
     /// Milliseconds until it must be told that the wait is over.

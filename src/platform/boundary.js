@@ -310,6 +310,10 @@ const STREAMS = 4;
 // What is read of an answer: the numbers are known to `calls.rs`.
 const READS_STREAMS = 1;
 const READS_STATUS = 2;
+/** In pieces, whatever the type of a 200 says. */
+const READS_PIECES = 3;
+/** In pieces, unless the type of a 200 says that it is JSON. */
+const READS_UNLESS_JSON = 4;
 
 /** Of an answer that is no result the beginning says enough: so many bytes, and for so long. */
 const BEGINNING = { bytes: 64 * 1024, milliseconds: 2_000 };
@@ -376,7 +380,6 @@ export function readPiece(token, call) {
  * @param {string} headers @param {string | undefined} body @param {number} limit @param {number} reading
  */
 async function called(call, binding, method, url, headers, body, limit, reading) {
-  const streams = reading === READS_STREAMS;
   /** @typedef {{ retryAfter: string, retryAfterMs: string, location: string, session: string }} Said what an answer's headers say */
   /** @type {{ kind: number, status: number, media: string, body: Uint8Array, detail: string } & Said} */
   const answer = {
@@ -394,8 +397,10 @@ async function called(call, binding, method, url, headers, body, limit, reading)
       answer.retryAfterMs = response.headers.get("retry-after-ms") ?? "";
     }
     if (answer.status === 202) answer.location = response.headers.get("location") ?? "";
-    if (streams) answer.session = response.headers.get("mcp-session-id") ?? "";
-    if (streams && answer.status === 200 && response.body && /^text\/event-stream\s*(?:;|$)/i.test(type)) {
+    if (reading === READS_STREAMS) answer.session = response.headers.get("mcp-session-id") ?? "";
+    const streams = reading === READS_PIECES || (reading === READS_UNLESS_JSON && !/^[^;,]*[/+]json\s*(?:[;,]|$)/i.test(type))
+      || (reading === READS_STREAMS && /^text\/event-stream\s*(?:;|$)/i.test(type));
+    if (streams && answer.status === 200 && response.body) {
       answer.kind = STREAMS;
       call.reader = response.body.getReader();
       return answer;
@@ -409,7 +414,8 @@ async function called(call, binding, method, url, headers, body, limit, reading)
     else answer.body = bytes;
   } catch (error) {
     const { name, message } = /** @type {Error} */ (error);
-    answer.detail = `${name}: ${message}`;
+    // An address may have credentials in its query, and goes into a log with what the platform says of it.
+    answer.detail = `${name}: ${message}`.replaceAll(url, url.split("?", 1)[0] ?? "");
     // Only before an answer began, and only when the platform says so: in doubt the service may have acted. What is
     // thrown by a Worker that is called by its binding are its own words.
     answer.kind = binding === undefined && answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;

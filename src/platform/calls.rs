@@ -127,12 +127,16 @@ impl<'a> Request<'a> {
 
 /// What is read of an answer; the numbers are known to `boundary.js`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+pub enum Reading {
     Whole = 0,
     /// Server-Sent Events are left to be read as they come.
     Streams = 1,
     /// Nothing but the status.
     Status = 2,
+    /// A 200 is left to be read in pieces, whatever its type.
+    Pieces = 3,
+    /// The same unless its type is JSON.
+    UnlessJson = 4,
 }
 
 /// What came of a request that may be answered by a stream.
@@ -149,22 +153,42 @@ pub struct Pieces {
     until: f64,
     has_begun: bool,
     deadline: bool,
+    /// Bytes since others had their turn.
+    unpaused: usize,
 }
 
+/// After so many bytes others have their turn. What a sender never lets run dry is read without it, and then no timer of
+/// this isolate ever ends, the stream's own among them.
+const TURN_BYTES: usize = 256 * 1024;
+
 impl Pieces {
+    /// Gives the rest of it this long at most.
+    pub fn hurry(&mut self, milliseconds: u64) {
+        self.until = self.until.min(js_sys::Date::now() + milliseconds as f64);
+    }
+
     /// The next piece; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Answer> {
+        if self.unpaused >= TURN_BYTES {
+            self.unpaused = 0;
+            clock::pause(0).await;
+        }
         let by = if self.has_begun { self.until } else { self.begins_by };
-        let left = (by - js_sys::Date::now()).max(1.0);
-        match Awaited::within(left, |token| read_piece(token, self.call.token)).await {
+        let left = by - js_sys::Date::now();
+        let is_over = self.has_begun && left <= 0.0;
+        let timed_out = self.deadline && (self.has_begun || self.begins_by >= self.until);
+        if is_over {
+            return Err(Answer::TimedOut { deadline: timed_out });
+        }
+        match Awaited::within(left.max(1.0), |token| read_piece(token, self.call.token)).await {
             Ok(piece) if piece.is_undefined() => Ok(None),
             Ok(piece) => {
                 self.has_begun = true;
-                Ok(Some(piece.unchecked_into::<Uint8Array>().to_vec()))
+                let piece = piece.unchecked_into::<Uint8Array>().to_vec();
+                self.unpaused += piece.len();
+                Ok(Some(piece))
             }
-            Err(error) if error.is_undefined() => {
-                Err(Answer::TimedOut { deadline: self.deadline && (self.has_begun || self.begins_by >= self.until) })
-            }
+            Err(error) if error.is_undefined() => Err(Answer::TimedOut { deadline: timed_out }),
             Err(error) => Err(broke(&Failure::from(error).0)),
         }
     }
@@ -198,6 +222,11 @@ pub async fn send_streaming(request: &Request<'_>) -> Answered {
     begin(request, Reading::Streams).await.0
 }
 
+/// Sends a request, and reads its answer this way.
+pub async fn send_reading(request: &Request<'_>, reading: Reading) -> Answered {
+    begin(request, reading).await.0
+}
+
 /// As [`send_streaming`], with the session that an MCP server names in its headers.
 pub async fn send_in_session(request: &Request<'_>) -> (Answered, Option<String>) {
     begin(request, Reading::Streams).await
@@ -227,7 +256,10 @@ async fn begin(request: &Request<'_>, reading: Reading) -> (Answered, Option<Str
         4 => {
             call.answered = false;
             let until = begins_by + more_ms as f64;
-            return (Answered::Stream(Pieces { call, begins_by, until, has_begun: false, deadline }), session);
+            return (
+                Answered::Stream(Pieces { call, begins_by, until, has_begun: false, deadline, unpaused: 0 }),
+                session,
+            );
         }
         _ => broke(&reply.detail()),
     });

@@ -1,41 +1,106 @@
 //! `transport.kind: "openai"`: an endpoint that speaks OpenAI's API.
 //!
-//! The parameters are the request's body, the answer's body is the result. When somebody listens, the answer is
-//! asked for in pieces, handed on as they come, and put together here for the record.
+//! The parameters are the request's body, the answer's body is the result. A chat is asked for in pieces when somebody
+//! listens, and when no client waits for it: proxies in between cut off an answer that is silent for long. The pieces
+//! are handed on as they come and put together here for the record.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use crate::core::address::Address;
-use crate::core::openai::{self, Chat, DONE};
-use crate::core::sse::Events;
-use crate::core::upstream::{Answer, MAX_ANSWER_BYTES};
+use crate::core::openai::stream::{Reader, Step, whole};
+use crate::core::openai::{self, Asks};
+use crate::core::upstream::Answer;
 use crate::execution::live::Live;
 use crate::objects::secrets::Opened;
-use crate::platform::calls::{self, Answered, Method, Pieces, Request};
+use crate::platform::calls::{self, Answered, Method, Pieces, Reading, Request};
 use crate::platform::http::Headers;
 
 use super::Order;
 
-/// Asks the endpoint at `base`, for as long as the context has time. `model`: for who names none.
-pub async fn call(
+/// How long the usage and the end of a stream are waited for when the completion is whole.
+const USAGE_MS: u64 = 5_000;
+/// Endpoints of which it is remembered how they have to be asked.
+const MOST_KNOWN: usize = 1_000;
+
+thread_local! {
+    /// How endpoints that refuse to stream are asked, by service, address and model.
+    static KNOWN: RefCell<BTreeMap<String, Asks>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// An endpoint, as it is registered.
+pub struct Endpoint<'a> {
+    pub tenant: &'a str,
+    pub service: &'a str,
+    pub address: &'a Address,
+    /// The model for requests that name none.
+    pub model: Option<&'a str>,
+    /// Whether it may be asked to stream.
+    pub streams: bool,
+}
+
+/// Who is there while it is asked.
+#[derive(Clone, Copy)]
+pub struct Audience<'a> {
+    pub live: Option<&'a Live>,
+    /// A client waits for the whole answer.
+    pub waits: bool,
+}
+
+/// Asks the endpoint, for as long as the context has time.
+pub async fn call(order: &Order<'_>, secrets: &Opened, endpoint: &Endpoint<'_>, audience: Audience<'_>) -> Answer {
+    let capability = order.work.admission.capability.as_str();
+    let Some(path) = openai::path(capability) else { return Answer::Refused };
+    let address = endpoint.address.below(path);
+    let may_stream = capability == "chat" && endpoint.streams && (audience.live.is_some() || !audience.waits);
+    if !may_stream {
+        return ask(order, secrets, endpoint, &address, Asks::Whole, None).await;
+    }
+    let parameters = order.work.parameters.get();
+    let Endpoint { tenant, service, model, .. } = endpoint;
+    let model = openai::model_of(parameters).or_else(|| model.map(Into::into)).unwrap_or_default();
+    let key = format!("{tenant}/{service} {} {model}", endpoint.address.as_str());
+    let mut asks = KNOWN.with_borrow(|known| known.get(&key).copied()).unwrap_or(Asks::Stream);
+    let mut answer = ask(order, secrets, endpoint, &address, asks, audience.live).await;
+    let mut is_news = false;
+    while let Answer::Http { status, body, .. } = &answer
+        && let Some(other) = asks.after_refusal(*status, body, parameters)
+    {
+        (asks, is_news) = (other, true);
+        answer = ask(order, secrets, endpoint, &address, asks, audience.live).await;
+    }
+    if is_news && answer.status() == Some(200) {
+        KNOWN.with_borrow_mut(|known| {
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+            known.insert(key, asks);
+        });
+    }
+    answer
+}
+
+async fn ask(
     order: &Order<'_>,
     secrets: &Opened,
-    base: &Address,
-    model: Option<&str>,
+    endpoint: &Endpoint<'_>,
+    address: &Address,
+    asks: Asks,
     live: Option<&Live>,
 ) -> Answer {
     let admission = &order.work.admission;
     let capability = admission.capability.as_str();
-    let listener = live.filter(|_| capability == "chat");
-    let Some(path) = openai::path(capability) else { return Answer::Refused };
     let body = if openai::reads_only(capability) {
         None
     } else {
-        let body = openai::body(capability, order.work.parameters.get(), model, listener.is_some());
         // Parameters that are no object never came past the schema.
+        let body = openai::body(capability, order.work.parameters.get(), endpoint.model, asks);
         let Some(body) = body else { return Answer::Refused };
         Some(body)
     };
+    let streams = asks != Asks::Whole;
     let mut headers = Headers::default();
-    headers.set("accept", if listener.is_some() { "text/event-stream, application/json" } else { "application/json" });
+    headers.set("accept", if streams { "text/event-stream, application/json" } else { "application/json" });
     if body.is_some() {
         headers.set("content-type", "application/json");
     }
@@ -47,47 +112,41 @@ pub async fn call(
         return Answer::TimedOut { deadline: true };
     }
     let method = if body.is_some() { Method::Post } else { Method::Get };
-    let url = base.below(path);
-    let request = Request::attempt(order, method, &url, &headers, body.as_deref());
-    let Some(live) = listener else { return calls::send(&request).await };
-    match calls::send_streaming(&request).await {
-        // It was asked to stream and did not: what it says counts all the same.
-        Answered::Whole(answer) => answer,
+    let request = Request::attempt(order, method, address, &headers, body.as_deref());
+    let reading = match (streams, capability) {
+        (true, _) => Reading::Pieces,
+        (false, "chat") => Reading::UnlessJson,
+        (false, _) => Reading::Whole,
+    };
+    match calls::send_reading(&request, reading).await {
+        Answered::Whole(answer) => whole(answer),
         Answered::Stream(pieces) => listened(pieces, live).await,
     }
 }
 
 /// Hands pieces on as they come, and gives what they are together.
-async fn listened(mut pieces: Pieces, live: &Live) -> Answer {
-    let (mut events, mut chat, mut bytes) = (Events::default(), Chat::default(), 0);
+async fn listened(mut pieces: Pieces, live: Option<&Live>) -> Answer {
+    let mut reader = Reader::default();
+    let mut is_whole = false;
     loop {
         let piece = match pieces.next().await {
             Ok(Some(piece)) => piece,
-            // Some endpoints end without saying so.
-            Ok(None) if chat.is_whole() => return whole(chat),
-            Ok(None) => return Answer::Broken,
-            Err(answer) => return answer,
+            Ok(None) => return reader.end(None),
+            Err(broke) => return reader.end(Some(broke)),
         };
-        bytes += piece.len();
-        if bytes > MAX_ANSWER_BYTES {
-            return Answer::TooLarge { status: 200 };
-        }
-        for data in events.push(&piece) {
-            if data.trim() == DONE {
-                return whole(chat);
+        let step = reader.push(&piece, |chunk| {
+            if let Some(live) = live {
+                live.delta(chunk);
             }
-            if chat.push(&data).is_err() {
-                return whole_text("");
+        });
+        match step {
+            Step::More => {}
+            Step::Whole => {
+                if !std::mem::replace(&mut is_whole, true) {
+                    pieces.hurry(USAGE_MS);
+                }
             }
-            live.delta(&data);
+            Step::Over => return reader.end(None),
         }
     }
-}
-
-fn whole(chat: Chat) -> Answer {
-    whole_text(&chat.text())
-}
-
-fn whole_text(text: &str) -> Answer {
-    Answer::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body: text.into() }
 }

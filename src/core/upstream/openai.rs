@@ -2,13 +2,13 @@
 
 use serde_json::value::RawValue;
 
-use super::super::json::Object;
 use super::super::lifecycle::ErrorCode;
+use super::super::openai::fault;
 use super::super::repair;
 use super::super::schema::Schema;
 use super::status::Again;
 use super::words::{self, Words};
-use super::{Answer, Failure, Verdict, fitting, is_nothing, not_json, read, refusal, unacceptable};
+use super::{Answer, Failure, Verdict, fitting, not_json, read, refusal, unacceptable};
 
 /// Reads an answer of an endpoint that speaks OpenAI's API: all of it is the result, or its `error`.
 pub fn read_openai(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
@@ -28,9 +28,8 @@ pub fn read_openai(service: &str, answer: Answer, schema: Option<&Schema>) -> Ve
     let Some(text) = text.as_deref().map(str::trim).filter(|text| is_whole(text)) else {
         return unacceptable(service, "The service's answer is not acceptable JSON.");
     };
-    let error = Object::new(text, "#").ok().and_then(|mut answer| answer.raw("error"));
-    if let Some(error) = error.filter(|error| !is_nothing(error)) {
-        let Words { message, details, retryable, again: said } = words::of_error(error);
+    if let Some(error) = fault::of(text) {
+        let Words { message, details, retryable, again: said } = words::of_error(&error);
         let again = match retryable {
             Some(false) => Again::Nowhere,
             // It may have done a part of the work; asked again it does all of it.

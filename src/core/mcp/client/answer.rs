@@ -133,7 +133,8 @@ impl Messages {
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Broken> {
         self.bytes += piece.len();
         // An event without data asks for nothing: servers begin resumable streams with one.
-        self.waiting.extend(self.events.push(piece).into_iter().filter(|data| !data.trim().is_empty()));
+        let said = self.events.push(piece).into_iter().map(|event| event.data);
+        self.waiting.extend(said.filter(|data| !data.trim().is_empty()));
         let most = self.expected.most_bytes;
         let large = self.waiting.iter().any(|data| data.len() > most);
         match large || self.bytes > most + MAX_BESIDE_BYTES || self.events.held() > most {
