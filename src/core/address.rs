@@ -83,6 +83,13 @@ impl Address {
         Self { url, ..self.clone() }
     }
 
+    /// The same with more in its query.
+    pub fn with_query<'a>(&self, more: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut url = self.url.clone();
+        url.query_pairs_mut().extend_pairs(more);
+        Self { url, ..self.clone() }
+    }
+
     /// A path, with a query if there is one, behind a service binding. `bindings`: those that may be named here; nothing
     /// where none may be.
     ///

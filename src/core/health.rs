@@ -60,6 +60,40 @@ pub enum Reason {
     Stale,
 }
 
+/// What is good for an answer to a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// 2xx: the path was configured for it.
+    Success,
+    /// The list of models, at an endpoint that speaks OpenAI's API: it shows whether the credentials are good. Some
+    /// endpoints have none.
+    Models,
+    /// Any answer but a server's error: the address was not made to be read.
+    Answer,
+}
+
+/// What the status of an answer to a probe says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    Good,
+    Bad,
+    CredentialsRefused,
+    NotMeasured,
+}
+
+impl Wanted {
+    pub fn finding(self, status: u16) -> Finding {
+        match (self, status) {
+            (_, 200..300) => Finding::Good,
+            (Wanted::Success | Wanted::Models, 401 | 403) => Finding::CredentialsRefused,
+            (Wanted::Success, _) | (_, 408 | 500..) => Finding::Bad,
+            // It is there, and busy.
+            (Wanted::Models, 429) | (Wanted::Answer, _) => Finding::Good,
+            (Wanted::Models, _) => Finding::NotMeasured,
+        }
+    }
+}
+
 /// Everything seen of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Evidence {

@@ -167,3 +167,24 @@ proptest! {
         prop_assert_eq!(offer(status, now), Damped::Same);
     }
 }
+
+#[test]
+fn what_an_answer_to_a_probe_says_depends_on_what_was_asked_for() {
+    use Finding::{Bad, CredentialsRefused, Good, NotMeasured};
+    for (status, success, models, answer) in [
+        (200, Good, Good, Good),
+        (204, Good, Good, Good),
+        (302, Bad, NotMeasured, Good),
+        (401, CredentialsRefused, CredentialsRefused, Good),
+        (403, CredentialsRefused, CredentialsRefused, Good),
+        (404, Bad, NotMeasured, Good),
+        (405, Bad, NotMeasured, Good),
+        (408, Bad, Bad, Bad),
+        (429, Bad, Good, Good),
+        (500, Bad, Bad, Bad),
+        (529, Bad, Bad, Bad),
+    ] {
+        let found = [Wanted::Success, Wanted::Models, Wanted::Answer].map(|wanted| wanted.finding(status));
+        assert_eq!(found, [success, models, answer], "{status}");
+    }
+}

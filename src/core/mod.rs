@@ -12,6 +12,7 @@ pub mod callback;
 pub mod canonical;
 pub mod capability;
 pub mod context;
+pub mod credentials;
 pub mod cursor;
 pub mod etag;
 pub mod event;

@@ -11,7 +11,8 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
         "capabilities": [{"name": "echo", "version": version}, {"name": "other", "version": "9.0.0"}],
         "tier": tier, "weight": weight, "status": if draining { "draining" } else { "unknown" }
     });
-    let rules = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true, bindings: None };
+    let addresses = Policy { allow_loopback: false };
+    let rules = Rules { addresses, own_hosts: &[], demo: true, bindings: None, stored: None };
     read(id, &document.to_string(), rules).unwrap().service
 }
 

@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::address;
 use super::breaker::BreakerState;
 use super::capability::Capability;
+use super::credentials::{self, Credentials, Name};
 use super::id::valid_name;
 use super::json::{Fault, Object, child};
 use super::mcp::client::catalogue::{Catalogue, View as CatalogueView};
@@ -88,45 +88,11 @@ pub struct Service {
     pub catalogue: Option<Box<Catalogue>>,
 }
 
-/// A header with its value that the gateway sends to the service. Never shown again.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    pub header: String,
-    /// The header's value, or the secret of the client.
-    pub value: String,
-    /// Nothing: the header has the value itself.
-    pub client: Option<OAuthClient>,
-}
-
-/// A client of an authorization server's, for which tokens are had by its credentials (RFC 6749 §4.4).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OAuthClient {
-    pub token_url: String,
-    pub client_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-}
-
-/// The same as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedCredentials {
-    pub header: String,
-    pub value: Sealed,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<OAuthClient>,
-}
-
 /// A signing secret that another has taken the place of: good until its services have the new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retiring {
     pub secret: Sealed,
     pub until: Timestamp,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({}: …)", self.header)
-    }
 }
 
 /// What a write brings: the service and what is kept secret of it.
@@ -142,6 +108,9 @@ pub struct Registration {
 pub struct View<'a> {
     #[serde(flatten)]
     pub service: Shown<'a>,
+    /// What it is shown, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Name<'a>>,
     /// `draining` as configured, else what was measured; `unknown` when nobody measured.
     pub status: &'a str,
     /// When it was first measured to be so.
@@ -201,6 +170,7 @@ impl Service {
                 tier: self.tier,
                 catalogue: self.catalogue.as_deref().map(Catalogue::view),
             },
+            credentials: Vec::new(),
             status: self.status(measured),
             status_at: (measured.version > 0 && measured.status_at.0 > 0).then(|| measured.status_at.text()),
             breaker: BreakerView { state: measured.breaker, until: measured.breaker_until.map(Timestamp::text) },
@@ -259,7 +229,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     }
     let transport = transport::read(&mut document, rules);
     let transport = document.require("transport", transport);
-    let credentials = read_credentials(&mut document, transport.as_ref(), rules);
+    let credentials = credentials::read(&mut document, transport.as_ref(), rules);
     let signing_secret = read_signing_secret(&mut document);
     let capabilities = transport::read_capabilities(transport.as_ref(), &mut document);
     let health = read_health(&mut document);
@@ -335,60 +305,11 @@ const RESERVED_HEADERS: [&str; 10] = [
     "cookie",
 ];
 
-fn valid_header_name(name: &str) -> bool {
+pub fn valid_header_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
         && !RESERVED_HEADERS.contains(&lower.as_str())
         && !["webhook-", "cf-", "x-forwarded-"].iter().any(|prefix| lower.starts_with(prefix))
-}
-
-fn read_credentials(document: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_>) -> Option<Credentials> {
-    let mut credentials = document.object("credentials")?;
-    let read = match credentials.has("token_url") {
-        true => read_client(&mut credentials, transport, rules),
-        false => read_static(&mut credentials),
-    };
-    document.absorb(credentials);
-    read
-}
-
-fn read_static(credentials: &mut Object<'_>) -> Option<Credentials> {
-    let header = credentials.string("header", 1..=100);
-    let header = credentials.require("header", header);
-    if header.as_deref().is_some_and(|name| !valid_header_name(name)) {
-        credentials.fault("header", "must be a header's name that is not the gateway's own");
-    }
-    let value = read_secret(credentials, "value");
-    Some(Credentials { header: header?, value: value?, client: None })
-}
-
-fn read_client(credentials: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_>) -> Option<Credentials> {
-    let url = credentials.string("token_url", 1..=2048);
-    let token_url = url.and_then(|text| match address::check(&text, rules.addresses, rules.own_hosts) {
-        Ok(url) => Some(url.to_string()),
-        Err(refusal) => {
-            credentials.fault("token_url", refusal.to_string());
-            None
-        }
-    });
-    if transport.is_some_and(|transport| transport.upstream().is_none()) {
-        credentials.fault("token_url", "is for services with transport.kind mcp");
-    }
-    let client_id = credentials.string("client_id", 1..=1024);
-    let client_id = credentials.require("client_id", client_id);
-    let scope = credentials.string("scope", 1..=1024);
-    let secret = read_secret(credentials, "client_secret");
-    let client = OAuthClient { token_url: token_url?, client_id: client_id?, scope };
-    Some(Credentials { header: "authorization".into(), value: secret?, client: Some(client) })
-}
-
-fn read_secret(credentials: &mut Object<'_>, name: &str) -> Option<String> {
-    let value = credentials.string(name, 1..=4096);
-    let value = credentials.require(name, value);
-    if value.as_deref().is_some_and(|value| !value.bytes().all(|b| (0x20..0x7f).contains(&b))) {
-        credentials.fault(name, "must be visible ASCII");
-    }
-    value
 }
 
 fn read_health(document: &mut Object<'_>) -> Option<Health> {

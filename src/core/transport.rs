@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{self, Address, Policy};
 use super::capability::{self, Capability, MAX_TIMEOUT_SECONDS};
+use super::credentials::SealedCredentials;
 use super::json::{Fault, Object};
 use super::openai;
 
@@ -77,6 +78,8 @@ pub struct Rules<'a> {
     pub demo: bool,
     /// Service bindings that may be named; nothing where none may be.
     pub bindings: Option<&'a [String]>,
+    /// What the service is shown now: values that a document leaves out stay as they are.
+    pub stored: Option<&'a SealedCredentials>,
 }
 
 impl Transport {

@@ -273,7 +273,10 @@ pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
         Some(target) => (Ask::Check(target), CHECK_PATIENCE_MS),
         None if entry.service().transport.connects() => (Ask::Look, PATIENCE_MS),
         // It runs in the gateway itself, which answers.
-        None => return Ok(Seen { good: true, status_code: None, error: None, latency_ms: 0, at: clock::now() }),
+        None => {
+            let (status_code, error, at) = (None, None, clock::now());
+            return Ok(Seen { good: true, unmeasured: false, status_code, error, latency_ms: 0, at });
+        }
     };
     match Lane::of(tenant, entry).ask(ask, patience_ms).await? {
         messages::Told::Seen(seen) => Ok(seen),

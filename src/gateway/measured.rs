@@ -25,7 +25,8 @@ struct BeatView<'a> {
 #[derive(Serialize)]
 struct CheckView<'a> {
     id: &'a str,
-    healthy: bool,
+    /// Nothing: the answer says nothing about it.
+    healthy: Option<bool>,
     status: &'a str,
     status_code: Option<u16>,
     error: Option<ProbeError>,
@@ -73,7 +74,7 @@ pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
         200,
         &CheckView {
             id,
-            healthy: seen.good,
+            healthy: (!seen.unmeasured).then_some(seen.good),
             status: entry.service().status(&entry.measured()),
             status_code: seen.status_code,
             error: seen.error,

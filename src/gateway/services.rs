@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::core::credentials::SealedCredentials;
 use crate::core::id::valid_name;
 use crate::core::json::{Fault, Object};
 use crate::core::measured::Measured;
@@ -25,7 +26,8 @@ pub const DEFAULT_OVERLAP: u64 = 86_400;
 pub const MOST_OVERLAP: u64 = 30 * 86_400;
 
 fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
-    registered.service.view(measured, registered.created_at, registered.updated_at)
+    let credentials = registered.credentials.as_ref().map(SealedCredentials::names).unwrap_or_default();
+    View { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
 }
 
 /// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as

@@ -1,7 +1,11 @@
 //! What a service has secret, opened where it is called: in a Worker, and in its lane for probes.
 
 use crate::core::sealed::{Place, Sealed};
-use crate::core::service::{Credentials, OAuthClient, Retiring, SealedCredentials};
+use std::borrow::Cow;
+
+use crate::core::address::Address;
+use crate::core::credentials::{self, OAuthClient, Place as Shown, SealedCredentials};
+use crate::core::service::Retiring;
 use crate::core::signature::Secret;
 use crate::core::time::Timestamp;
 use crate::platform::http::Headers;
@@ -12,9 +16,6 @@ use super::registry::messages::Registered;
 
 pub const SIGNING_SECRET: &str = "signing_secret";
 pub const CREDENTIALS: &str = "credentials";
-
-/// Credentials shorter than this are found in any text by chance.
-const SHORTEST: usize = 8;
 
 /// Where a secret of a service is bound to.
 pub fn place<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> Place<'a> {
@@ -45,7 +46,9 @@ impl<'s> From<&'s Target> for Stored<'s> {
 
 /// What a service is called with.
 pub struct Opened {
-    credentials: Option<Credentials>,
+    credentials: Vec<(Shown, String)>,
+    /// Tokens are had for it, by the only one of `credentials`.
+    client: Option<OAuthClient>,
     signing: Secret,
     retiring: Option<(Secret, Timestamp)>,
 }
@@ -58,21 +61,18 @@ impl Opened {
             Some(Retiring { secret, until }) => Some((read(vault::open(signing, secret).await?)?, *until)),
             None => None,
         };
-        let credentials = match stored.credentials {
-            Some(SealedCredentials { header, value, client }) => {
-                let value = vault::open(place(tenant, service, CREDENTIALS), value).await?;
-                Some(Credentials { header: header.clone(), value, client: client.clone() })
-            }
-            None => None,
-        };
-        Ok(Self { credentials, signing: read(vault::open(signing, stored.signing_secret).await?)?, retiring })
+        let mut credentials = Vec::new();
+        for (shown, value) in stored.credentials.iter().flat_map(|known| known.each()) {
+            credentials.push((shown, vault::open(place(tenant, service, CREDENTIALS), value).await?));
+        }
+        let client = stored.credentials.and_then(|known| known.client.clone());
+        Ok(Self { credentials, client, signing: read(vault::open(signing, stored.signing_secret).await?)?, retiring })
     }
 
-    /// Whether the service's credentials are in a text of its own: in whole, or without the word before them.
+    /// Whether one of the service's credentials is in a text of its own: in whole, without the word before it, or as
+    /// it stands in an address or in JSON.
     pub fn shows_in(&self, text: &str) -> bool {
-        let credentials = self.credentials.as_ref();
-        let secret = credentials.and_then(|known| known.value.rsplit(' ').find(|part| !part.is_empty()));
-        secret.is_some_and(|secret| secret.len() >= SHORTEST && shows(text, secret))
+        self.credentials.iter().any(|(_, value)| credentials::shows(value, text))
     }
 
     /// The headers by which a service knows its gateway (Standard Webhooks 1.0), and its credentials. While a rotation
@@ -92,48 +92,27 @@ impl Opened {
 
     /// The client that tokens are had for, with its secret.
     pub fn client(&self) -> Option<(&OAuthClient, &str)> {
-        let credentials = self.credentials.as_ref()?;
-        Some((credentials.client.as_ref()?, &credentials.value))
+        Some((self.client.as_ref()?, &self.credentials.first()?.1))
     }
 
     /// The service's own credentials alone; where tokens are had for it, nothing.
     pub fn add_credentials(&self, headers: &mut Headers) {
-        if let Some(Credentials { header, value, client: None }) = &self.credentials {
-            headers.set(header, value);
+        for (shown, value) in &self.credentials {
+            if let (Shown::Header(name), None) = (shown, &self.client) {
+                headers.set(name, value);
+            }
         }
     }
-}
 
-/// Whether a secret is in a text, as it is or escaped as JSON escapes it; or begins where the text was cut off.
-fn shows(text: &str, secret: &str) -> bool {
-    let escaped = serde_json::to_string(secret).unwrap_or_default();
-    let escaped = escaped.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(secret);
-    let end = text.trim_end_matches(['"', '…']);
-    let is_cut = |length: usize| secret.get(..length).is_some_and(|beginning| end.ends_with(beginning));
-    text.contains(secret)
-        || text.contains(escaped)
-        || text.contains(&secret.replace('/', "\\/"))
-        || (SHORTEST..secret.len()).any(is_cut)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_found_as_it_is_as_json_writes_it_and_cut_off() {
-        let secret = "sk-se/cret\"1234567";
-        for text in [
-            r#"no sk-se/cret"1234567 here"#,
-            r#"{"error":"sk-se/cret\"1234567"}"#,
-            r#"{"error":"sk-se\/cret"1234567"}"#,
-            r#""… Bearer sk-se/cr""#,
-            "Bearer sk-se/cret…",
-        ] {
-            assert!(shows(text, secret), "{text}");
-        }
-        for text in ["", "sk-se", r#""sk-se/cr was cut""#, "Bearer sk-se/"] {
-            assert!(!shows(text, secret), "{text}");
+    /// Where the service is called: its address with what it is shown in the query.
+    pub fn addressed<'a>(&self, address: &'a Address) -> Cow<'a, Address> {
+        let mut pairs = self.credentials.iter().filter_map(|(shown, value)| match shown {
+            Shown::Query(name) => Some((name.as_str(), value.as_str())),
+            Shown::Header(_) => None,
+        });
+        match pairs.clone().next() {
+            Some(_) => Cow::Owned(address.with_query(&mut pairs)),
+            None => Cow::Borrowed(address),
         }
     }
 }

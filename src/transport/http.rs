@@ -45,6 +45,7 @@ pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer 
     if order.left_ms == 0 {
         return Answer::TimedOut { deadline: true };
     }
+    let url = &*secrets.addressed(url);
     let (headers, body) = (&headers, Some(body.as_str()));
     calls::send(&Request::attempt(order, Method::Post, url, headers, body)).await
 }
@@ -59,6 +60,7 @@ pub async fn cancel(secrets: &Opened, url: &Address, id: &ContextId) {
     }
     let Ok(body) = serde_json::to_string(&Notice { context_id: id.as_str(), reason: "cancelled" }) else { return };
     let (headers, body) = (&signed(secrets, id, clock::now(), &body), Some(body.as_str()));
+    let url = &*secrets.addressed(url);
     calls::notify(&Request::within(CANCEL_MS, Method::Delete, url, headers, body)).await;
 }
 

@@ -112,7 +112,8 @@ async fn ask(
         return Answer::TimedOut { deadline: true };
     }
     let method = if body.is_some() { Method::Post } else { Method::Get };
-    let request = Request::attempt(order, method, address, &headers, body.as_deref());
+    let url = &*secrets.addressed(address);
+    let request = Request::attempt(order, method, url, &headers, body.as_deref());
     let reading = match (streams, capability) {
         (true, _) => Reading::Pieces,
         (false, "chat") => Reading::UnlessJson,

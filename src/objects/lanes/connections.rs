@@ -163,7 +163,8 @@ impl Inner {
 
     pub(super) fn is_connected(&self, at: Timestamp) -> Seen {
         let good = self.connections.roster.borrow().connected() > 0;
-        Seen { good, status_code: None, error: (!good).then_some(ProbeError::NotConnected), latency_ms: 0, at }
+        let error = (!good).then_some(ProbeError::NotConnected);
+        Seen { good, unmeasured: false, status_code: None, error, latency_ms: 0, at }
     }
 
     /// Opens a connection. It takes nothing until it has said that it is ready.

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::core::credentials::SealedCredentials;
 use crate::core::id::ContextId;
 use crate::core::lane::Entered;
 use crate::core::lifecycle::Priority;
 use crate::core::measured::{HealthStatus, Measured};
 use crate::core::sample::Sample;
 use crate::core::sealed::Sealed;
-use crate::core::service::{Retiring, SealedCredentials};
+use crate::core::service::Retiring;
 use crate::core::socket::roster::Delivery;
 use crate::core::time::Timestamp;
 use crate::objects::events::messages::{Gone, Viewer};
@@ -116,6 +117,9 @@ pub struct Target {
     pub interval_ms: Option<u64>,
     /// Only 2xx is good; else whatever is no server error.
     pub strict: bool,
+    /// The address lists models for those whose credentials are good, at most endpoints: see `core/health.rs`.
+    #[serde(default)]
+    pub lists_models: bool,
     #[serde(default)]
     pub credentials: Option<SealedCredentials>,
     pub signing_secret: Sealed,
@@ -144,6 +148,9 @@ pub enum Told {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     pub good: bool,
+    /// The answer says nothing about the service's health.
+    #[serde(default)]
+    pub unmeasured: bool,
     #[serde(default)]
     pub status_code: Option<u16>,
     /// Why there is no answer.
@@ -162,4 +169,8 @@ pub enum ProbeError {
     AddressRefused,
     /// It is to connect by itself, and has not.
     NotConnected,
+    /// It answered 401 or 403.
+    CredentialsRefused,
+    /// It answered, but not with what it was asked for: there is nothing to tell its health from.
+    NotMeasured,
 }

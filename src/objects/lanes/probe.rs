@@ -5,6 +5,7 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 
 use crate::core::address::Address;
+use crate::core::health::{Finding, Wanted};
 use crate::core::id::ulid;
 use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Looked};
@@ -35,7 +36,9 @@ impl Inner {
         let seen = self.look_at(target).await;
         self.is_probing.set(false);
         let seen = seen.inspect_err(|_| self.watchers.borrow_mut().clear())?;
-        self.lane.borrow_mut().probed(seen.good, seen.at);
+        if !seen.unmeasured {
+            self.lane.borrow_mut().probed(seen.good, seen.at);
+        }
         *self.seen.borrow_mut() = Some(seen.clone());
         for watcher in self.watchers.take() {
             // Who went away needs no word.
@@ -59,7 +62,8 @@ impl Inner {
 
 /// What is seen of a service that may not be called.
 fn refused() -> Seen {
-    Seen { good: false, status_code: None, error: Some(ProbeError::AddressRefused), latency_ms: 0, at: clock::now() }
+    let error = Some(ProbeError::AddressRefused);
+    Seen { good: false, unmeasured: false, status_code: None, error, latency_ms: 0, at: clock::now() }
 }
 
 async fn look(target: &Target, address: &Address, secrets: &Opened) -> Seen {
@@ -69,15 +73,26 @@ async fn look(target: &Target, address: &Address, secrets: &Opened) -> Seen {
     headers.set("accept", "*/*");
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
     secrets.add(&mut headers, &id, began, b"");
-    let looked = calls::look(address, &headers, PROBE_MS).await;
+    let looked = calls::look(&secrets.addressed(address), &headers, PROBE_MS).await;
     let at = clock::now();
+    let wanted = match (target.strict, target.lists_models) {
+        (true, _) => Wanted::Success,
+        (false, true) => Wanted::Models,
+        (false, false) => Wanted::Answer,
+    };
     let (good, status_code, error) = match looked {
         Looked::Answered(status) => {
-            let is_good = if target.strict { (200..300).contains(&status) } else { status < 500 && status != 408 };
-            (is_good, Some(status), None)
+            let finding = wanted.finding(status);
+            let error = match finding {
+                Finding::Good | Finding::Bad => None,
+                Finding::CredentialsRefused => Some(ProbeError::CredentialsRefused),
+                Finding::NotMeasured => Some(ProbeError::NotMeasured),
+            };
+            (finding == Finding::Good, Some(status), error)
         }
         Looked::Unreachable => (false, None, Some(ProbeError::Unreachable)),
         Looked::TimedOut => (false, None, Some(ProbeError::TimedOut)),
     };
-    Seen { good, status_code, error, latency_ms: at.since(began), at }
+    let unmeasured = error == Some(ProbeError::NotMeasured);
+    Seen { good, unmeasured, status_code, error, latency_ms: at.since(began), at }
 }

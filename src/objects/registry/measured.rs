@@ -11,6 +11,7 @@ use crate::core::health::Reason;
 use crate::core::measured::Measured;
 use crate::core::service::Service;
 use crate::core::time::Timestamp;
+use crate::core::transport::Transport;
 use crate::objects::lanes::messages::{self, Target};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log};
@@ -116,6 +117,7 @@ pub fn target(registered: &Registered) -> Option<Target> {
         binding: service.transport.binding().map(Into::into),
         interval_ms: service.health.as_ref().map(|health| health.interval_seconds * 1000),
         strict: service.health.is_some(),
+        lists_models: service.health.is_none() && matches!(service.transport, Transport::Openai { .. }),
         credentials: registered.credentials.clone(),
         signing_secret: registered.signing_secret.clone(),
         retiring: registered.retiring.clone(),

@@ -6,13 +6,14 @@ use serde_json::value::RawValue;
 
 use crate::core::address::Policy;
 use crate::core::audit::By;
+use crate::core::credentials::SealedCredentials;
 use crate::core::health::Reason;
 use crate::core::id::StoreId;
 use crate::core::json::Fault;
 use crate::core::mcp::client::catalogue::Seen;
 use crate::core::measured::Measured;
 use crate::core::sealed::Sealed;
-use crate::core::service::{Retiring, SealedCredentials, Service};
+use crate::core::service::{Retiring, Service};
 use crate::core::tenant::Retention;
 use crate::core::time::Timestamp;
 

@@ -5,8 +5,9 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::core::audit::fingerprint;
+use crate::core::credentials::MOST;
 use crate::core::sealed::{Place, Sealed};
-use crate::core::service::{Retiring, SealedCredentials};
+use crate::core::service::Retiring;
 use crate::core::signature::Secret;
 use crate::core::time::Timestamp;
 use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, place};
@@ -59,7 +60,8 @@ pub(super) struct OwnSecret {
 pub(super) struct Fresh {
     /// The one that was sent, or one for a service that has none: to be shown, and as it is kept.
     pub signing: (String, Sealed),
-    pub credentials: Option<Sealed>,
+    /// In the order of the document; nothing for one that is named without its value.
+    pub credentials: Vec<Option<Sealed>>,
 }
 
 impl Inner {
@@ -115,10 +117,16 @@ impl Inner {
     pub(super) async fn seal_fresh(&self, id: &str, document: &str) -> Result<Fresh, Failure> {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
-        let credentials = match text("/credentials/value").or_else(|| text("/credentials/client_secret")) {
-            Some(value) => Some(self.seal(place(&self.tenant(), id, CREDENTIALS), value).await?),
-            None => None,
-        };
+        let given = document.pointer("/credentials");
+        let each = given.map(|given| given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice));
+        let mut credentials = Vec::new();
+        for one in each.unwrap_or_default().iter().take(MOST) {
+            let value = one.get("value").or_else(|| one.get("client_secret")).and_then(Value::as_str);
+            credentials.push(match value {
+                Some(value) => Some(self.seal(place(&self.tenant(), id, CREDENTIALS), value).await?),
+                None => None,
+            });
+        }
         let signing = self.seal_signing(id, text("/signing_secret").map(Into::into)).await?;
         Ok(Fresh { signing, credentials })
     }
@@ -225,7 +233,7 @@ impl Inner {
         if let Some(Retiring { secret, .. }) = &mut after.retiring {
             self.again(signing, secret, now).await?;
         }
-        if let Some(SealedCredentials { value, .. }) = &mut after.credentials {
+        for value in after.credentials.iter_mut().flat_map(|known| known.values_mut()) {
             self.again(place(&tenant, &id, CREDENTIALS), value, now).await?;
         }
         // Whoever wrote it meanwhile has sealed it.
@@ -269,7 +277,7 @@ impl Inner {
 }
 
 fn secrets_of(registered: &Registered) -> impl Iterator<Item = &Sealed> {
-    let credentials = registered.credentials.iter().map(|known| &known.value);
+    let credentials = registered.credentials.iter().flat_map(|known| known.values());
     let retiring = registered.retiring.iter().map(|old| &old.secret);
     [&registered.signing_secret].into_iter().chain(credentials).chain(retiring)
 }

@@ -1,13 +1,15 @@
 //! Services as the registry keeps them.
 
+use serde::Serialize;
 use serde_json::json;
 
 use crate::core::audit::{By, changes};
+use crate::core::credentials::{Credentials, Place, SealedCredential, SealedCredentials};
 use crate::core::event::RegistryEvent;
 use crate::core::json::{Fault, MAX_DEPTH, check};
 use crate::core::measured::Measured;
 use crate::core::sealed::Sealed;
-use crate::core::service::{self, Credentials, Registration, Retiring, SealedCredentials};
+use crate::core::service::{self, Registration, Retiring};
 use crate::core::transport::Rules;
 use crate::platform::{Failure, clock, settings};
 use crate::transport::binding::bindings_of;
@@ -27,6 +29,14 @@ struct Write<'a> {
     known: Option<Registered>,
     /// Credentials that are not named stay as they were.
     keeps: bool,
+}
+
+/// One of a service's credentials as the audit log tells of it.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    place: Place,
+    value: String,
 }
 
 fn event_data(registered: &Registered, measured: &Measured) -> serde_json::Value {
@@ -91,7 +101,8 @@ impl Inner {
         let own_hosts = rules.own_hosts();
         let (settings, tenant) = (settings::current(), self.tenant());
         let bindings = bindings_of(&tenant, &settings);
-        let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings };
+        let stored = known.as_ref().and_then(|known| known.credentials.as_ref());
+        let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings, stored };
         let read = service::read(id, text, rules);
         let Registration { mut service, credentials, signing_secret } = match read {
             Ok(registration) => registration,
@@ -108,7 +119,8 @@ impl Inner {
         }
         let moved_away = known.as_ref().is_some_and(|known| !known.service.transport.same_origin(&service.transport));
         let keeps = keeps && credentials.is_none() && known.as_ref().is_some_and(|known| known.credentials.is_some());
-        if keeps && moved_away {
+        let keeps_one = credentials.iter().flat_map(|given| &given.each).any(|one| one.value.is_none());
+        if (keeps || keeps_one) && moved_away {
             // Or whoever may change an address could read them there.
             let detail =
                 "must be sent again, or null, as the address is at another origin than what they were given for";
@@ -122,11 +134,16 @@ impl Inner {
             Some(known) if signing_secret.is_none() => (known.signing_secret.clone(), known.retiring.clone()),
             _ => (given, None),
         };
-        let credentials = match (credentials, fresh.credentials) {
-            (Some(Credentials { header, client, .. }), Some(value)) => {
-                Some(SealedCredentials { header, value, client })
+        let stored = known.as_ref().and_then(|known| known.credentials.as_ref());
+        let credentials = match credentials {
+            Some(Credentials { each, client }) => {
+                let each = each.into_iter().zip(fresh.credentials).filter_map(|(one, fresh)| {
+                    let value = fresh.or_else(|| stored?.of(&one.place).cloned())?;
+                    Some(SealedCredential { place: one.place, value })
+                });
+                SealedCredentials::new(each.collect(), client)
             }
-            _ => known.as_ref().filter(|_| keeps).and_then(|known| known.credentials.clone()),
+            None => stored.filter(|_| keeps).cloned(),
         };
         let stays = known.as_ref().filter(|known| known.service.transport == service.transport);
         let registered = Registered {
@@ -170,11 +187,13 @@ impl Inner {
         let mut told = as_value(&registered.service);
         if let Some(members) = told.as_object_mut() {
             members.insert("signing_secret".into(), self.seen(&registered.signing_secret).into());
-            if let Some(SealedCredentials { header, value, client }) = &registered.credentials {
-                let told = match client {
+            if let Some(known) = &registered.credentials {
+                let one = |(place, value)| match &known.client {
                     Some(client) => json!({"client": client, "client_secret": self.seen(value)}),
-                    None => json!({"header": header, "value": self.seen(value)}),
+                    None => json!(Told { place, value: self.seen(value) }),
                 };
+                let mut each: Vec<serde_json::Value> = known.each().map(one).collect();
+                let told = if each.len() == 1 { each.remove(0) } else { each.into() };
                 members.insert("credentials".into(), told);
             }
         }

@@ -95,7 +95,8 @@ async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timest
     if let Some(last) = last {
         headers.set("last-event-id", last);
     }
-    let (url, headers, milliseconds) = (&*peer.address, &headers, left(until));
+    let url = &*peer.secrets.addressed(&peer.address);
+    let (headers, milliseconds) = (&headers, left(until));
     let request = Request { deadline, ..Request::within(milliseconds, Method::Get, url, headers, None) };
     match calls::send_streaming(&request).await {
         Answered::Stream(pieces) => Some(pieces),
@@ -107,7 +108,8 @@ async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timest
 pub async fn end_session(peer: &Peer, link: &Link) {
     let Ok(token) = tokens::authorization(peer).await else { return };
     let headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
-    calls::notify(&Request::within(NOTICE_MS, Method::Delete, &peer.address, &headers, None)).await;
+    let url = &*peer.secrets.addressed(&peer.address);
+    calls::notify(&Request::within(NOTICE_MS, Method::Delete, url, &headers, None)).await;
 }
 
 impl Exchange {
@@ -180,7 +182,8 @@ async fn send_with(
     let mut headers = headers_of(peer, more, token);
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json, text/event-stream");
-    let (url, headers, body, most_bytes) = (&*peer.address, &headers, Some(body), expected.most_bytes);
+    let url = &*peer.secrets.addressed(&peer.address);
+    let (headers, body, most_bytes) = (&headers, Some(body), expected.most_bytes);
     let request = Request { deadline, most_bytes, ..Request::within(milliseconds, Method::Post, url, headers, body) };
     let mut messages = Messages::new(expected);
     match calls::send_in_session(&request).await {

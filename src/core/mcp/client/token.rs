@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::super::super::credentials::OAuthClient;
 use super::super::super::json::Object;
 use super::super::super::repair;
-use super::super::super::service::OAuthClient;
 use super::super::super::time::Timestamp;
 
 /// The longest token that is taken, in bytes.
