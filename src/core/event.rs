@@ -122,6 +122,8 @@ pub enum RegistryEvent {
     KeyRevoked,
     #[serde(rename = "webhook.disabled")]
     WebhookDisabled,
+    #[serde(rename = "registry.filling")]
+    RegistryFilling,
 }
 
 impl What {
@@ -141,6 +143,7 @@ impl What {
                 RegistryEvent::KeyCreated => "key.created",
                 RegistryEvent::KeyRevoked => "key.revoked",
                 RegistryEvent::WebhookDisabled => "webhook.disabled",
+                RegistryEvent::RegistryFilling => "registry.filling",
             },
         }
     }

@@ -28,8 +28,17 @@ pub const SHIPPED: [Shipped; 5] = [
     Shipped { name: "admin", description: "May do everything.", permissions: &["*"] },
     Shipped {
         name: "operator",
-        description: "Runs services, limits, webhooks, schedules and grants, and reads usage and the audit log.",
-        permissions: &["services:*", "limits:*", "webhooks:*", "schedules:*", "usage:*", "audit:*", "grants:*"],
+        description: "Runs services, limits, webhooks, schedules and grants, and reads usage, the audit log and sizes.",
+        permissions: &[
+            "services:*",
+            "limits:*",
+            "webhooks:*",
+            "schedules:*",
+            "usage:*",
+            "audit:*",
+            "grants:*",
+            "registry:read",
+        ],
     },
     Shipped {
         name: "caller",

@@ -4,19 +4,21 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
+use crate::auth::FIRST_TENANT;
 use crate::core::canonical::digest;
 use crate::core::issuer::{Keys, Rules};
 use crate::core::json::Fault;
 use crate::core::jwk::Jwk;
 use crate::core::key;
-use crate::core::oauth::client::{self, AuthMethod, Client, GrantType, client_id};
+use crate::core::oauth::client::{self, AuthMethod, Client, GrantType, SELF_REGISTERED, client_id};
 use crate::core::problem::Problem;
-use crate::core::time::{Timestamp, as_text};
+use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::platform::random;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
+use super::keys::last_used;
 use super::lists::page;
 use super::roles::{etag, may_grant};
 use super::services::{ask_registry, checked_id, refusal, text, unchanged};
@@ -41,9 +43,18 @@ struct View<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
     updated_at: Timestamp,
+    /// When it was last given a token, to the hour.
+    #[serde(serialize_with = "as_optional_text")]
+    last_used_at: Option<Timestamp>,
 }
 
-fn view<'a>(caller: &Caller, kept: &Kept, client: &'a Client, secret: Option<&'a str>) -> View<'a> {
+fn view<'a>(
+    caller: &Caller,
+    kept: &Kept,
+    client: &'a Client,
+    secret: Option<&'a str>,
+    used: &[(String, Timestamp)],
+) -> View<'a> {
     let (jwks_url, keys) = match &client.keys {
         Some(Keys::Url(url)) => (Some(url.as_str()), None),
         Some(Keys::Fixed(keys)) => (None, Some(keys.iter().map(Jwk::view).collect())),
@@ -62,6 +73,10 @@ fn view<'a>(caller: &Caller, kept: &Kept, client: &'a Client, secret: Option<&'a
         keys,
         created_at: kept.created_at,
         updated_at: kept.updated_at,
+        last_used_at: used
+            .iter()
+            .find(|(name, _)| name.strip_prefix("clients/") == Some(&client.id))
+            .map(|(_, at)| *at),
     }
 }
 
@@ -71,14 +86,28 @@ pub fn new_secret() -> String {
     format!("nxs_{}", minted.secret.rsplit('_').next().unwrap_or_default())
 }
 
-fn all(caller: &Caller) -> Vec<(&Kept, Client)> {
-    let clients = caller.snapshot.kept(Kind::Client);
-    clients.filter_map(|kept| caller.snapshot.client(&kept.id).map(|client| (kept, client))).collect()
+fn read(kept: &Kept) -> Option<(&Kept, Client)> {
+    Some((kept, serde_json::from_str(kept.document.get()).ok()?))
 }
 
 fn find<'c>(caller: &'c Caller, id: &str) -> Result<(&'c Kept, Client), Problem> {
     let kept = caller.snapshot.kept(Kind::Client).find(|kept| kept.id == id);
-    kept.zip(caller.snapshot.client(id)).ok_or_else(|| Problem::not_found("client"))
+    kept.and_then(read).ok_or_else(|| Problem::not_found("client"))
+}
+
+/// Who changes or deletes a client takes from it what it may do.
+fn may_change(caller: &Caller, known: Option<&Client>) -> Result<(), Problem> {
+    let scope = known.into_iter().flat_map(|known| known.scope.iter().map(String::as_str));
+    may_grant(&caller.principal, scope)
+}
+
+/// Ids that clients give themselves are not given by people.
+fn may_be_made(caller: &Caller, id: &str, known: Option<&Client>) -> Result<(), Problem> {
+    if caller.principal.tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED) && known.is_none() {
+        let detail = "must not begin with dyn-, as the ids of clients do that registered themselves";
+        return Err(Problem::invalid(vec![Fault::new("#/id", detail)]));
+    }
+    Ok(())
 }
 
 pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
@@ -94,15 +123,20 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         return Err(Problem::invalid(vec![Fault::new("#/scope", "takes permissions only")]));
     }
     may_grant(&caller.principal, client.scope.iter().map(String::as_str))?;
-    let known = caller.snapshot.client(&id).and_then(|known| known.secret_hash);
+    let known = caller.snapshot.client(&id);
+    may_change(caller, known.as_ref())?;
+    may_be_made(caller, &id, known.as_ref())?;
     let mut secret = None;
     if client.auth_method.has_secret() {
+        let known = known.and_then(|known| known.secret_hash);
         client.secret_hash = known.or_else(|| Some(digest(secret.insert(new_secret()))));
     }
     let document = to_raw_value(&client).map_err(|error| Problem::internal(error.to_string()))?;
     match ask_registry(caller, Ask::Put { kind: Kind::Client, id, document, condition }).await? {
         Reply::Kept { kept, created } => {
-            let body = view(caller, &kept, &client, secret.as_deref());
+            // One that was just made was never used.
+            let used = if created { Vec::new() } else { last_used(caller).await? };
+            let body = view(caller, &kept, &client, secret.as_deref(), &used);
             let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
             Ok(if created { answer.with("location", &format!("/v1/clients/{name}")) } else { answer })
         }
@@ -112,6 +146,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
 
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("clients:write")?;
+    may_change(caller, caller.snapshot.client(id).as_ref())?;
     let ask = Ask::Delete { kind: Kind::Client, id: id.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => Ok(Answer::empty(204)),
@@ -126,13 +161,14 @@ pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     if unchanged(call, &tag) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
-    Ok(Answer::json(200, &view(caller, kept, &client, None))?.with("etag", &tag))
+    Ok(Answer::json(200, &view(caller, kept, &client, None, &last_used(caller).await?))?.with("etag", &tag))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("clients:read")?;
     call.only_query(&[])?;
-    let all = all(caller);
-    let data: Vec<View<'_>> = all.iter().map(|(kept, client)| view(caller, kept, client, None)).collect();
+    let used = last_used(caller).await?;
+    let all: Vec<(&Kept, Client)> = caller.snapshot.kept(Kind::Client).filter_map(read).collect();
+    let data: Vec<View<'_>> = all.iter().map(|(kept, client)| view(caller, kept, client, None, &used)).collect();
     page(call, &data, None)
 }

@@ -11,7 +11,7 @@ use crate::core::gathering::Gathering;
 use crate::core::id::valid_name;
 use crate::core::jwt;
 use crate::core::key;
-use crate::core::oauth::client::split_client_id;
+use crate::core::oauth::client::{client_id, split_client_id};
 use crate::core::problem::{Code, Problem};
 use crate::core::time::Timestamp;
 use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
@@ -44,24 +44,37 @@ fn tell(call: &Call, message: Message) {
     });
 }
 
+/// Whether this principal's use is to be noted: once an hour.
+fn is_news(principal: &str, hour: u64) -> bool {
+    USED.with_borrow_mut(|used| {
+        if used.get(principal) == Some(&hour) {
+            return false;
+        }
+        if used.len() >= MOST_KEYS {
+            used.clear();
+        }
+        used.insert(principal.into(), hour);
+        true
+    })
+}
+
 /// Notes that a key was used: once an hour.
 pub fn used(call: &Call, principal: &Principal) {
     // Only keys end; the deployment's own does not, and is not in the registry.
     let (Some(id), Some(_)) = (principal.principal.strip_prefix("key:"), principal.until) else { return };
     let hour = call.began.0 / HOUR_MS;
-    let known = USED.with_borrow_mut(|used| {
-        if used.get(&principal.principal) == Some(&hour) {
-            return true;
-        }
-        if used.len() >= MOST_KEYS {
-            used.clear();
-        }
-        used.insert(principal.principal.clone(), hour);
-        false
-    });
-    if !known {
+    if is_news(&principal.principal, hour) {
         let ask = Ask::Used { key: id.into(), at: Timestamp(hour * HOUR_MS) };
         tell(call, Message::new(principal.tenant.clone(), ask));
+    }
+}
+
+/// Notes that a client of this tenant was given a token: once an hour.
+pub fn used_client(call: &Call, tenant: &str, id: &str) {
+    let hour = call.began.0 / HOUR_MS;
+    if is_news(&format!("client:{}", client_id(tenant, id)), hour) {
+        let ask = Ask::UsedClient { client: id.into(), at: Timestamp(hour * HOUR_MS) };
+        tell(call, Message::new(tenant, ask));
     }
 }
 

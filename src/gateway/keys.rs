@@ -126,14 +126,18 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 
 pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("keys:write")?;
+    // Nobody takes away more than they have.
+    if let Some(known) = caller.snapshot.key(id) {
+        may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
+    }
     match ask_registry(caller, Ask::RevokeKey { id: id.into() }).await? {
         Reply::Done => Ok(Answer::empty(204)),
         other => Err(refusal(other, "key")),
     }
 }
 
-/// When keys were used last, which no snapshot has.
-async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Problem> {
+/// When keys and clients were used last, which no snapshot has.
+pub async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Problem> {
     match ask_registry(caller, Ask::LastUsed).await? {
         Reply::LastUsed(used) => Ok(used),
         _ => Err(Problem::internal("the registry answered something else")),

@@ -27,6 +27,7 @@ mod measured;
 mod meta;
 mod oauth;
 mod refusals;
+mod registry;
 mod roles;
 mod routes;
 pub mod schedules;

@@ -66,6 +66,11 @@ fn not_shipped(name: &str) -> Result<(), Problem> {
     }
 }
 
+/// Who changes or deletes a role takes from others what it grants.
+fn may_change(caller: &Caller, name: &str) -> Result<(), Problem> {
+    may_grant(&caller.principal, caller.snapshot.role(name).into_iter().flatten())
+}
+
 pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("roles:write")?;
     let id = checked_id(name)?;
@@ -74,6 +79,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let role = role::read(std::str::from_utf8(&body).unwrap_or_default()).map_err(Problem::invalid)?;
     not_shipped(name)?;
     may_grant(&caller.principal, role.permissions.iter().map(String::as_str))?;
+    may_change(caller, name)?;
     let document = to_raw_value(&role).map_err(|error| Problem::internal(error.to_string()))?;
     match ask_registry(caller, Ask::Put { kind: Kind::Role, id, document, condition }).await? {
         Reply::Kept { kept, created } => {
@@ -87,6 +93,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
 pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("roles:write")?;
     not_shipped(name)?;
+    may_change(caller, name)?;
     let ask = Ask::Delete { kind: Kind::Role, id: name.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => Ok(Answer::empty(204)),

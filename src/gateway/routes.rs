@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::{
     audit, callbacks, capabilities, clients, connections, contexts, credentials, events, issuers, keys, limits, lists,
-    mcp, measured, meta, oauth, roles, schedules, services, tenants, tools, usage, webhooks,
+    mcp, measured, meta, oauth, registry, roles, schedules, services, tenants, tools, usage, webhooks,
 };
 
 /// A path, with what it names.
@@ -63,6 +63,7 @@ enum Route<'p> {
     WebhookRedeliver(&'p str),
     WebhookRotateSecret(&'p str),
     WebhookDeliveries(&'p str),
+    Registry,
     Events,
     Tickets,
     WhoAmI,
@@ -119,6 +120,7 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "webhooks", id, "redeliver"] => Route::WebhookRedeliver(id),
         ["v1", "webhooks", id, "rotate-secret"] => Route::WebhookRotateSecret(id),
         ["v1", "webhooks", id, "deliveries"] => Route::WebhookDeliveries(id),
+        ["v1", "registry"] => Route::Registry,
         ["v1", "events"] => Route::Events,
         ["v1", "tickets"] => Route::Tickets,
         ["v1", "whoami"] => Route::WhoAmI,
@@ -148,7 +150,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Usage | Route::Metrics | Route::Schedules | Route::Webhooks | Route::WebhookDeliveries(_) => "GET",
         Route::Schedule(_) | Route::Webhook(_) => "GET, PUT, DELETE",
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) | Route::WebhookRotateSecret(_) => "POST",
-        Route::Events | Route::WhoAmI | Route::Costs | Route::ServiceConnect(_) => "GET",
+        Route::Events | Route::Registry | Route::WhoAmI | Route::Costs | Route::ServiceConnect(_) => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
         Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
         Route::Mcp | Route::McpService(_) => "GET, POST, DELETE",
@@ -157,6 +159,35 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::Service(_) => "GET, PUT, PATCH, DELETE",
         Route::Key(_) => "GET, DELETE",
     }
+}
+
+/// Whether a route shows or changes what is configured.
+fn configures(route: &Route<'_>) -> bool {
+    matches!(
+        route,
+        Route::Services
+            | Route::Service(_)
+            | Route::ServiceRotateSecret(_)
+            | Route::ServiceAcceptTools(_)
+            | Route::Keys
+            | Route::Key(_)
+            | Route::KeyRotate(_)
+            | Route::Roles
+            | Route::Role(_)
+            | Route::Limits
+            | Route::Limit(_)
+            | Route::Issuers
+            | Route::Issuer(_)
+            | Route::Clients
+            | Route::Client(_)
+            | Route::Tenants
+            | Route::Tenant(_)
+            | Route::Schedules
+            | Route::Schedule(_)
+            | Route::Webhooks
+            | Route::Webhook(_)
+            | Route::WebhookRotateSecret(_)
+    )
 }
 
 fn not_allowed(allowed: &'static str) -> Problem {
@@ -195,7 +226,10 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Contexts, "POST")
             | (Route::Context(_) | Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_), _)
     );
-    let caller = authenticated(call, if confirmed { Age::Any } else { Age::Current }).await?;
+    let mut caller = authenticated(call, if confirmed { Age::Any } else { Age::Current }).await?;
+    if configures(&route) {
+        registry::complete(&mut caller).await?;
+    }
     match (route, method) {
         (Route::Contexts, "POST") => contexts::create(call, caller).await,
         (Route::Contexts, "GET") => lists::contexts(call, caller).await,
@@ -256,6 +290,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::WebhookRedeliver(id), "POST") => webhooks::redeliver(call, &caller, id).await,
         (Route::WebhookRotateSecret(id), "POST") => webhooks::rotate_secret(call, &caller, id).await,
         (Route::WebhookDeliveries(id), "GET") => webhooks::deliveries(call, &caller, id).await,
+        (Route::Registry, "GET") => registry::get(call, &caller).await,
         (Route::Tickets, "POST") => events::ticket(call, caller).await,
         (Route::WhoAmI, "GET") => Answer::json(200, &caller.principal),
         (Route::Costs, "GET") => meta::costs(&caller),

@@ -67,6 +67,7 @@ pub fn refusal(reply: Reply, what: &str) -> Problem {
             Code::PreconditionFailed,
             format!("The {what} is not in the state your precondition names. Read it again."),
         ),
+        Reply::TooLarge(too_large) => Problem::new(Code::PayloadTooLarge, too_large.to_string()),
         Reply::Refused(Refusal::Conflict) => Problem::new(Code::Conflict, format!("There is such a {what} already.")),
         _ => Problem::internal("the registry answered something else"),
     }

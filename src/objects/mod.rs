@@ -17,13 +17,17 @@ pub mod sessions;
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
+use crate::core::room::{SAFE_BYTES, sent};
 use crate::core::written::written;
 use crate::platform::Failure;
 
-/// A reply on its way out of an object.
+/// A reply on its way out of an object; a large one in the encoding that takes the fewest bytes there.
 fn reply<R: Serialize>(reply: Result<R, Failure>) -> Result<JsValue, JsValue> {
     reply
         .and_then(|reply| Ok(written(&reply)?))
-        .map(|text| JsValue::from_str(&text))
+        .map(|text| match text.len() as u64 > SAFE_BYTES {
+            true => JsValue::from_str(&sent(&text)),
+            false => JsValue::from_str(&text),
+        })
         .map_err(|failure| js_sys::Error::new(&failure.0).into())
 }

@@ -9,6 +9,7 @@ use crate::core::address::{Address, Policy, Refusal, check, host_of};
 use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
 use crate::core::id::{MAX_SHARDS, Region};
 use crate::core::oauth::grant::RETRY_MS;
+use crate::core::oauth::registrations::{IDLE_MS, UNUSED_MS};
 use crate::core::oauth::ring::LIFE_MS;
 use crate::core::schedule::LEAST_SECONDS;
 use crate::core::schedule::plan::LATE_MS;
@@ -21,6 +22,8 @@ extern "C" {
     fn service_bindings(env: &JsValue) -> Vec<String>;
 }
 
+/// An hour, in milliseconds.
+const HOUR_MS: f64 = 3_600_000.0;
 /// How long a body may take when nothing else is said, and at most, in milliseconds.
 const BODY_MS: u64 = 30_000;
 const MOST_BODY_MS: u64 = 300_000;
@@ -51,6 +54,11 @@ pub struct Settings {
     pub oauth: bool,
     /// Clients may register themselves there (RFC 7591).
     pub oauth_registration: bool,
+    /// Registrations let through from one address in ten minutes.
+    pub registrations: u64,
+    /// How long a registration stays that was never given a token, and one that was not for as long, in milliseconds.
+    pub registration_unused_ms: u64,
+    pub registration_idle_ms: u64,
     /// How long one of its keys signs, in milliseconds.
     pub oauth_key_ms: u64,
     /// How long a refresh token is answered again whose answer may have been lost, and a code, in milliseconds.
@@ -95,6 +103,10 @@ fn read(env: &JsValue) -> Settings {
         let given = text(name).and_then(|seconds| seconds.parse::<f64>().ok());
         given.map_or(default_ms, |seconds| (seconds * 1000.0) as u64).min(MOST_RETRY_MS)
     };
+    let span = |name: &str, unit_ms: f64| {
+        let count = text(name)?.parse::<f64>().ok().filter(|count| *count > 0.0)?;
+        Some(((count * unit_ms) as u64).clamp(1_000, 3650 * 86_400_000))
+    };
     Settings {
         admin_key: text("ADMIN_KEY").filter(|key| key.len() >= 16),
         allow_loopback: flag("ALLOW_LOOPBACK"),
@@ -113,6 +125,9 @@ fn read(env: &JsValue) -> Settings {
         demo: text("DEMO").is_none_or(|value| value != "false"),
         oauth: flag("OAUTH"),
         oauth_registration: flag("OAUTH_REGISTRATION"),
+        registrations: text("OAUTH_REGISTRATIONS").and_then(|n| n.parse().ok()).unwrap_or(40).clamp(1, 1_000_000),
+        registration_unused_ms: span("OAUTH_REGISTRATION_UNUSED_HOURS", HOUR_MS).unwrap_or(UNUSED_MS),
+        registration_idle_ms: span("OAUTH_REGISTRATION_IDLE_DAYS", 24.0 * HOUR_MS).unwrap_or(IDLE_MS),
         oauth_key_ms: text("OAUTH_KEY_DAYS")
             .and_then(|days| days.parse::<f64>().ok())
             .map_or(LIFE_MS, |days| (days * 86_400_000.0) as u64)

@@ -121,8 +121,13 @@ impl Sql {
 
     /// All that `work` writes, or nothing when it fails.
     pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.decided(work)
+    }
+
+    /// The same for work that may be refused.
+    pub fn decided<T, E: From<Failure>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let mut work = Some(work);
-        let mut result = Err(Failure("the transaction did not run".into()));
+        let mut result = Err(E::from(Failure("the transaction did not run".into())));
         let ended = transaction(&self.storage, &mut || {
             if let Some(work) = work.take() {
                 result = work();
@@ -132,7 +137,7 @@ impl Sql {
         match (ended, result) {
             (Ok(()), result) => result,
             (Err(_), Err(failure)) => Err(failure),
-            (Err(error), Ok(_)) => Err(error.into()),
+            (Err(error), Ok(_)) => Err(Failure::from(error).into()),
         }
     }
 

@@ -1,17 +1,16 @@
 //! OAuth clients: who they are, how they prove it, where their answers may go.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use subtle::ConstantTimeEq;
 use url::{Host, Url};
 
-use super::super::address::{self, Policy};
+use super::super::address;
 use super::super::canonical::digest;
 use super::super::issuer::{Keys, Rules};
 use super::super::json::{Fault, Object};
 use super::super::jwk::{self, MAX_KEYS};
 use super::super::permission;
-use super::{Error, Refused, redirect};
+use super::redirect;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,15 +114,80 @@ fn loopback(text: &str) -> Option<Url> {
     (own && url.scheme() == "http" && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
 
-/// An address answers may go to: https, loopback by http, or an app's own scheme with a dot in it (RFC 8252 §7).
+/// Schemes that are no app's own: what they name runs, reads or sends something by itself, belongs to the system, or is
+/// reached by everybody.
+const NO_APPS_SCHEME: [&str; 46] = [
+    "about",
+    "acct",
+    "blob",
+    "cid",
+    "chrome",
+    "content",
+    "data",
+    "dns",
+    "edge",
+    "feed",
+    "file",
+    "filesystem",
+    "ftp",
+    "ftps",
+    "geo",
+    "git",
+    "gopher",
+    "imap",
+    "intent",
+    "irc",
+    "jar",
+    "javascript",
+    "jdbc",
+    "ldap",
+    "ldaps",
+    "livescript",
+    "localhost",
+    "mailto",
+    "mhtml",
+    "mid",
+    "mocha",
+    "news",
+    "nfs",
+    "nntp",
+    "resource",
+    "search-ms",
+    "sftp",
+    "sms",
+    "smb",
+    "ssh",
+    "tel",
+    "telnet",
+    "urn",
+    "vbscript",
+    "view-source",
+    "ws",
+];
+
+/// Whether a scheme may be an app's own (RFC 8252 §7.1): the name of a domain read backwards, or a plain one, as many
+/// apps have. A single letter is a drive.
+fn apps_own(scheme: &str) -> bool {
+    scheme.len() > 1 && scheme != "wss" && !NO_APPS_SCHEME.contains(&scheme) && !scheme.starts_with("ms-")
+}
+
+/// The longest scope, in bytes, and the most redirect addresses of a client.
+pub const LONGEST_SCOPE: usize = 4000;
+pub const MOST_REDIRECTS: usize = 20;
+/// The longest redirect address, in bytes.
+pub const LONGEST_REDIRECT: usize = 2048;
+
+/// An address answers may go to: https, loopback by http, or an app's own scheme (RFC 8252 §7).
 pub fn acceptable_redirect(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
-    let plain = text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');
+    let plain = text.len() <= LONGEST_REDIRECT && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');
+    let nobody = url.username().is_empty() && url.password().is_none();
     plain
+        && nobody
         && match url.scheme() {
-            "https" => url.host().is_some() && url.username().is_empty() && url.password().is_none(),
+            "https" => url.host().is_some(),
             "http" => loopback(text).is_some(),
-            scheme => scheme.contains('.'),
+            scheme => apps_own(scheme),
         }
 }
 
@@ -145,15 +209,14 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>
         AuthMethod::parse,
     );
     let auth_method = method.unwrap_or(AuthMethod::ClientSecretBasic);
-    let redirect_uris = body.strings("redirect_uris", 20, 2048).unwrap_or_default();
+    let redirect_uris = body.strings("redirect_uris", MOST_REDIRECTS, LONGEST_REDIRECT).unwrap_or_default();
     for (index, uri) in redirect_uris.iter().enumerate() {
         if !acceptable_redirect(uri) {
-            let detail =
-                "must be https, http on loopback, or an app's own scheme such as com.example.app:/done; without #";
+            let detail = "must be https, http on loopback, or an app's own scheme such as cursor://done; without #";
             body.faults([Fault::new(format!("#/redirect_uris/{index}"), detail)]);
         }
     }
-    let scope = body.string("scope", 1..=4000);
+    let scope = body.string("scope", 1..=LONGEST_SCOPE);
     let scope = body.require("scope", scope).unwrap_or_default();
     let scope: Vec<String> = scope.split(' ').filter(|word| !word.is_empty()).map(Into::into).collect();
     if !scope.iter().all(|permission| permission::valid(permission)) {
@@ -202,75 +265,6 @@ fn read_keys(body: &mut Object<'_>, rules: Rules<'_>) -> Option<Keys> {
         }
         (None, None) => None,
     }
-}
-
-/// What a client may be given that names no scope: what the role `caller` has.
-const USUAL_SCOPE: &str = "contexts:create:* contexts:read contexts:cancel services:read events:read";
-
-/// A client that says who it is by a document at its own address (Client ID Metadata Documents).
-pub fn read_metadata(address: &str, text: &str, policy: Policy) -> Option<Client> {
-    let document: Value = serde_json::from_str(text).ok()?;
-    let named = document.get("client_id").and_then(Value::as_str) == Some(address);
-    if !named || document.get("client_secret").is_some() {
-        return None;
-    }
-    let client = by_itself(address, &document, "none", policy).ok()?;
-    // A secret that stands in a public document is none.
-    (!client.auth_method.has_secret()).then_some(client)
-}
-
-/// A client that registers itself (RFC 7591 §2). Members that are not known here are passed over.
-pub fn read_registration(id: &str, text: &str, policy: Policy) -> Result<Client, Refused> {
-    let document: Value = serde_json::from_str(text).unwrap_or_default();
-    by_itself(id, &document, "client_secret_basic", policy)
-}
-
-/// What a client says of itself: it may ask people, and nothing else.
-fn by_itself(id: &str, document: &Value, usual_method: &str, policy: Policy) -> Result<Client, Refused> {
-    let wrong = |description: &str| Refused::new(Error::InvalidClientMetadata, description);
-    let string = |name: &str| document.get(name).and_then(Value::as_str);
-    for name in ["client_name", "scope", "jwks_uri", "token_endpoint_auth_method"] {
-        if document.get(name).is_some_and(|value| !value.is_string()) {
-            return Err(wrong(&format!("{name} must be a string")));
-        }
-    }
-    let list = |name: &str| document.get(name).map(|list| serde_json::from_value::<Vec<String>>(list.clone()));
-    let redirect_uris = list("redirect_uris").and_then(Result::ok).unwrap_or_default();
-    if !(1..=20).contains(&redirect_uris.len()) || !redirect_uris.iter().all(|uri| acceptable_redirect(uri)) {
-        let description = "redirect_uris must be https, loopback by http, or an app's own scheme with a dot in it";
-        return Err(Refused::new(Error::InvalidRedirectUri, description));
-    }
-    let asked = list("grant_types").unwrap_or_else(|| Ok(vec!["authorization_code".into()]));
-    let known = |name: &String| name == "authorization_code" || name == "refresh_token";
-    if !asked.is_ok_and(|asked| asked.iter().all(known)) {
-        return Err(wrong("grant_types may be authorization_code and refresh_token"));
-    }
-    let method = string("token_endpoint_auth_method").unwrap_or(usual_method);
-    let auth_method = AuthMethod::parse(method).ok_or_else(|| wrong("token_endpoint_auth_method is not known"))?;
-    let keys = if auth_method == AuthMethod::PrivateKeyJwt {
-        let url = string("jwks_uri").and_then(|url| address::check(url, policy, &[]).ok());
-        Some(Keys::Url(url.ok_or_else(|| wrong("private_key_jwt needs a jwks_uri"))?.into()))
-    } else {
-        None
-    };
-    let name = string("client_name").unwrap_or_default().chars().filter(|c| !c.is_control());
-    let name: String = name.take(200).collect();
-    let named = string("scope").filter(|scope| !scope.trim().is_empty());
-    let scope = named.unwrap_or(USUAL_SCOPE).split(' ').filter(|word| permission::valid(word));
-    let scope: Vec<String> = scope.map(Into::into).collect();
-    if scope.is_empty() {
-        return Err(wrong("scope has no permission of this gateway"));
-    }
-    Ok(Client {
-        id: id.into(),
-        name: if name.is_empty() { id.into() } else { name },
-        grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
-        auth_method,
-        redirect_uris,
-        scope,
-        keys,
-        secret_hash: None,
-    })
 }
 
 #[cfg(test)]

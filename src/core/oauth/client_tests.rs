@@ -1,4 +1,6 @@
+use super::super::super::address::Policy;
 use super::*;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const RULES: Rules<'static> =
@@ -47,7 +49,8 @@ fn what_does_not_go_together_is_named() {
         ),
         (
             json!({"name": "a", "grant_types": ["authorization_code"], "scope": "a",
-                "redirect_uris": ["http://app.example.com/", "https://app.example.com/#x", "app:/x", "javascript:alert(1)"]}),
+                "redirect_uris": ["http://app.example.com/", "https://app.example.com/#x", "ws://app.example.com/x",
+                    "javascript:alert(1)"]}),
             vec!["#/redirect_uris/0", "#/redirect_uris/1", "#/redirect_uris/2", "#/redirect_uris/3"],
         ),
     ] {
@@ -93,26 +96,65 @@ fn a_secret_matches_its_own_hash_only() {
 }
 
 #[test]
-fn a_metadata_document_names_its_own_address() {
-    let address = "https://app.example.com/oauth/client.json";
-    let document = |change: fn(&mut Value)| {
-        let mut document = json!({"client_id": address, "client_name": "An app\n",
-            "redirect_uris": ["http://127.0.0.1/cb"], "logo_uri": "https://app.example.com/logo"});
-        change(&mut document);
-        read_metadata(address, &document.to_string(), RULES.addresses)
-    };
-    let client = document(|_| ()).unwrap();
-    assert_eq!((client.name.as_str(), client.auth_method, client.id.as_str()), ("An app", AuthMethod::None, address));
-    assert!(!client.may(GrantType::ClientCredentials) && client.may(GrantType::AuthorizationCode));
-    let bad: [fn(&mut Value); 6] = [
-        |d| d["client_id"] = json!("https://app.example.com/other"),
-        |d| d["client_secret"] = json!("x"),
-        |d| d["redirect_uris"] = json!([]),
-        |d| d["redirect_uris"] = json!(["http://app.example.com/"]),
-        |d| d["token_endpoint_auth_method"] = json!("client_secret_basic"),
-        |d| d["token_endpoint_auth_method"] = json!("private_key_jwt"),
-    ];
-    for change in bad {
-        assert_eq!(document(change), None);
+fn an_apps_own_scheme_is_taken_and_what_runs_by_itself_is_not() {
+    for good in [
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "vscode://vscode.github-authentication/did-authenticate",
+        "vscode-insiders://callback",
+        "com.example.app:/cb",
+        "myapp:cb",
+        "myapp://",
+        "https://app.example.com/cb",
+        "http://localhost:33418/",
+        "http://[::1]/cb",
+    ] {
+        assert!(acceptable_redirect(good), "{good}");
+    }
+    for bad in [
+        "javascript:alert(1)",
+        "JavaScript://a/%0aalert(1)",
+        "java\tscript:alert(1)",
+        "data:text/html,x",
+        "vbscript:x",
+        "file:///etc/passwd",
+        "blob:https://a.example/1",
+        "about:blank",
+        "view-source:https://a.example/",
+        "filesystem:https://a.example/x",
+        "intent://x#Intent;end",
+        "intent://x",
+        "ms-msdt:/id",
+        "search-ms:query=x",
+        "mailto:a@b.example",
+        "localhost:8080/cb",
+        "c:/windows",
+        "ws://a.example/",
+        "wss://a.example/",
+        "ftp://a.example/",
+        "http://a.example/cb",
+        "https://user@a.example/cb",
+        "app://user:pw@host/cb",
+        "app://host/cb#x",
+        "app://host/ cb",
+        "//a.example/cb",
+        "",
+    ] {
+        assert!(!acceptable_redirect(bad), "{bad}");
+    }
+}
+
+proptest! {
+    /// However it is written, what a browser would run is no address.
+    #[test]
+    fn no_spelling_of_a_dangerous_scheme_is_taken(
+        scheme in prop::sample::select(vec!["javascript", "data", "vbscript", "file", "blob", "about"]),
+        upper in prop::collection::vec(any::<bool>(), 10),
+        rest in "[ -~]{0,40}",
+        before in "[\\x00-\\x20]{0,3}",
+    ) {
+        let spelled: String = scheme.chars().zip(upper.iter().cycle())
+            .map(|(c, upper)| if *upper { c.to_ascii_uppercase() } else { c }).collect();
+        let text = format!("{before}{}:{}", spelled, rest);
+        prop_assert!(!acceptable_redirect(&text));
     }
 }

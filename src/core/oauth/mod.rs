@@ -1,11 +1,13 @@
 //! The authorization server's decisions (OAuth 2.1, RFC 6749, 7636, 8707, 9700): clients, grants, forms, its own keys.
 
 pub mod client;
+pub mod described;
 pub mod document;
 pub mod form;
 pub mod grant;
 pub mod listed;
 pub mod redirect;
+pub mod registrations;
 pub mod ring;
 pub mod seal;
 pub mod token;

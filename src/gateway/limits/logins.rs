@@ -2,44 +2,23 @@
 //! isolate knows; a bad one is counted by an object, so that all isolates together let the same number through.
 
 use std::cell::Cell;
-use std::net::IpAddr;
 
-use crate::auth::FIRST_TENANT;
 use crate::core::bucket::Rule;
-use crate::core::limit::Kind;
 use crate::core::problem::Problem;
 use crate::core::time::Timestamp;
 use crate::platform::clock;
 
 use super::super::answer::internal;
 use super::super::call::Call;
+use super::addresses::by_address;
 use super::{Due, Outcome, exceeded, take, with_purse};
 
 /// What the limit is called in problems.
 const NAME: &str = "failed-logins";
 const WINDOW_MS: u64 = 60_000;
 
-/// Whose failures count together: in IPv6 one client has a whole /64 to choose from.
-fn source(address: &str) -> String {
-    match address.parse() {
-        Ok(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::")
-        }
-        _ => address.into(),
-    }
-}
-
 fn due(call: &Call) -> Due {
-    Due {
-        // No limit that somebody configures has a name that begins so.
-        bucket: format!("{FIRST_TENANT}/:{NAME}/{}", source(call.address())),
-        name: NAME.into(),
-        kind: Kind::Requests,
-        rule: Rule { quota: call.settings.failed_logins, window_ms: WINDOW_MS },
-        // A deployment's own setting: all that ask have the same.
-        configured_at: Timestamp(0),
-    }
+    by_address(call, NAME, Rule { quota: call.settings.failed_logins, window_ms: WINDOW_MS })
 }
 
 thread_local! {
@@ -70,18 +49,5 @@ pub async fn failed(call: &Call) -> Result<(), Problem> {
     match outcome {
         Outcome::Refused(standing) => Err(exceeded(vec![(due.name, standing.reset_ms)])),
         Outcome::Token(..) | Outcome::Permit(..) => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_client_is_one_source() {
-        assert_eq!(source("192.0.2.7"), "192.0.2.7");
-        assert_eq!(source("unknown"), "unknown");
-        assert_eq!(source("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(source("2001:0db8:1:2::"), source("2001:db8:1:2:ffff::1"));
     }
 }

@@ -6,6 +6,7 @@
 //! admitted until it is answered: one that is answered with 202 holds none any more. What makes several calls, as a batch
 //! of MCP does, takes what is due for each.
 
+pub mod addresses;
 pub mod logins;
 mod policies;
 
@@ -135,7 +136,7 @@ impl Held {
 
 /// A limit that a request is to be held against.
 #[derive(Clone)]
-struct Due {
+pub struct Due {
     /// The object's name.
     bucket: String,
     name: String,

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::core::address::{self, Address, Policy, host_of};
-use crate::core::oauth::client::{Client, read_metadata};
+use crate::core::oauth::client::Client;
+use crate::core::oauth::described::read_metadata;
 use crate::core::oauth::document::{Busy, Found, Look, Shelf};
 use crate::core::oauth::grant::Seen;
 use crate::core::oauth::{Error, Refused};

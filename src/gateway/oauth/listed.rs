@@ -18,6 +18,7 @@ use crate::platform::{Failure, clock, log};
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::lists::{bad_cursor, limit, page};
+use super::Failed;
 use super::clients::{Known, Realm};
 use super::token::{end, object};
 
@@ -172,7 +173,10 @@ pub async fn delete(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let realm = Realm { tenant: tenant.clone(), snapshot: caller.snapshot.clone() };
     let ask = Ask::End { client: client.clone() };
     objects::send::<_, Reply>(Kind::Grants, &object(&realm, id), "", &ask, PATIENCE_MS).await.map_err(internal)?;
-    end(caller.by.clone(), &realm, &client, id).await?;
+    end(caller.by.clone(), &realm, &client, id).await.map_err(|failed| match failed {
+        Failed::Problem(problem) => problem,
+        Failed::Refused(refused) => Problem::internal(refused.description),
+    })?;
     forget(tenant, id).await;
     Ok(Answer::empty(204))
 }

@@ -1,6 +1,7 @@
 //! Dynamic client registration (RFC 7591): any program may register itself, where the deployment allows that.
 //!
-//! Such a client may only ask people, and a person reads its name and its address before anything comes of it.
+//! Such a client may only ask people, and a person reads its name and its address before anything comes of it. There are
+//! so many from one address, and so many in all: unused ones make room (`core/oauth/registrations.rs`).
 
 use serde_json::json;
 use serde_json::value::to_raw_value;
@@ -10,55 +11,101 @@ use crate::core::address::Policy;
 use crate::core::audit::By;
 use crate::core::canonical::digest;
 use crate::core::id::ulid;
-use crate::core::oauth::client::{SELF_REGISTERED, client_id, read_registration};
-use crate::core::oauth::{Error, Refused};
-use crate::core::problem::Problem;
-use crate::objects::registry::messages::{Ask, Condition, Kind as Document, Message, Reply};
-use crate::objects::registry::snapshot;
+use crate::core::json::{MAX_DEPTH, check};
+use crate::core::oauth::Error;
+use crate::core::oauth::client::{Client, SELF_REGISTERED, client_id};
+use crate::core::oauth::described::read_registration;
+use crate::core::problem::{Code, Problem};
+use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::super::clients::new_secret;
+use super::super::limits::addresses;
 use super::super::services::text;
 use super::Failed;
 
-/// More of them are not taken: every isolate knows all clients.
-const MOST: usize = 200;
+/// The largest registration, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+/// When all registrations are in use, another try is worth it after this, in seconds.
+const IN_USE_SECONDS: u64 = 3_600;
 
 pub async fn serve(call: &Call) -> Result<Answer, Failed> {
     if !call.settings.oauth_registration {
         return Err(Problem::not_found("path").into());
     }
-    let body = text(call.json_body().await?);
+    match register(call).await {
+        Err(Failed::Problem(problem)) if problem.code != Code::Internal => Ok(in_their_form(&problem)?),
+        answered => answered,
+    }
+}
+
+/// A problem as OAuth has errors (RFC 7591 §3.2.2).
+fn in_their_form(problem: &Problem) -> Result<Answer, Problem> {
+    let error = match problem.code {
+        Code::RateLimited => Error::TemporarilyUnavailable,
+        Code::RequestTimeout => Error::RequestTimeout,
+        _ => Error::InvalidClientMetadata,
+    };
+    let faults = problem.errors.iter().map(|fault| format!(" {} {}.", fault.pointer, fault.detail));
+    let description = format!("{}{}", problem.detail, faults.collect::<String>());
+    let body = json!({"error": error.as_str(), "error_description": description});
+    let mut answer = Answer::json(problem.code.status(), &body)?;
+    answer.code = Some(problem.code.as_str());
+    for (name, value) in &problem.headers {
+        answer.headers.set(name, value);
+    }
+    Ok(answer)
+}
+
+async fn body(call: &Call) -> Result<String, Problem> {
+    let bytes = call.json_bytes(MAX_BYTES).await?;
+    check(&bytes, MAX_DEPTH)
+        .map_err(|invalid| Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}.")))?;
+    Ok(text(bytes))
+}
+
+async fn register(call: &Call) -> Result<Answer, Failed> {
+    let body = body(call).await?;
     let now = clock::now();
     let id = format!("{SELF_REGISTERED}{}", ulid(now, random::bytes()));
     let policy = Policy { allow_loopback: call.settings.allow_loopback };
     let mut client = read_registration(&id, &body, policy)?;
-    let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
-    if snapshot.kept(Document::Client).filter(|kept| kept.id.starts_with(SELF_REGISTERED)).count() >= MOST {
-        let description = "too many clients have registered themselves: ask who runs this gateway to register yours";
-        return Err(Refused::new(Error::InvalidClientMetadata, description).into());
-    }
+    addresses::registration(call).await?;
     let secret = client.auth_method.has_secret().then(new_secret);
     client.secret_hash = secret.as_deref().map(digest);
     let document = to_raw_value(&client).map_err(|error| Problem::internal(error.to_string()))?;
-    let ask = Ask::Put { kind: Document::Client, id: id.clone(), document, condition: Condition::Absent };
     let client_id = client_id(FIRST_TENANT, &id);
     let by = By {
         actor: format!("client:{client_id}"),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     };
-    let message = Message { tenant: FIRST_TENANT.into(), ask, by };
-    let reply = objects::send(Kind::Registry, FIRST_TENANT, "", &message, PATIENCE_MS).await.map_err(internal)?;
-    if !matches!(reply, Reply::Kept { .. }) {
-        return Err(Problem::internal("the registry answered something else").into());
+    let message = Message { tenant: FIRST_TENANT.into(), ask: Ask::Register { id, document }, by };
+    match objects::send(Kind::Registry, FIRST_TENANT, "", &message, PATIENCE_MS).await.map_err(internal)? {
+        Reply::Kept { kept, .. } => registered(&client, &client_id, kept.created_at.seconds(), secret),
+        Reply::AllInUse | Reply::TooLarge(_) => all_in_use(),
+        _ => Err(Problem::internal("the registry answered something else").into()),
     }
+}
+
+fn all_in_use() -> Result<Answer, Failed> {
+    let description = "all places for clients that register themselves are in use: ask who runs this gateway to \
+                       register yours, or to delete one";
+    let error = Error::TemporarilyUnavailable;
+    let body = json!({"error": error.as_str(), "error_description": description});
+    let mut answer = Answer::json(error.status(), &body)?;
+    answer.code = Some(error.as_str());
+    Ok(answer.with("retry-after", &IN_USE_SECONDS.to_string()))
+}
+
+/// What was in fact registered (RFC 7591 §3.2.1).
+fn registered(client: &Client, client_id: &str, at: u64, secret: Option<String>) -> Result<Answer, Failed> {
     let mut told = json!({
         "client_id": client_id,
-        "client_id_issued_at": now.seconds(),
+        "client_id_issued_at": at,
         "client_name": client.name,
         "redirect_uris": client.redirect_uris,
         "grant_types": client.grant_types,

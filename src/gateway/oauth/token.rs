@@ -8,7 +8,7 @@ use crate::auth::own;
 use crate::core::audit::By;
 use crate::core::canonical::digest;
 use crate::core::id::ulid;
-use crate::core::oauth::client::GrantType;
+use crate::core::oauth::client::{GrantType, split_client_id};
 use crate::core::oauth::form::{Form, is_permission, scope};
 use crate::core::oauth::grant::{Allowed, Presented, Use, tenant_of};
 use crate::core::oauth::listed::is_due;
@@ -23,6 +23,7 @@ use crate::platform::{clock, random};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
+use super::super::credentials;
 use super::clients::{Known, Realm, authenticate};
 use super::{Failed, form, listed, origin};
 
@@ -45,11 +46,17 @@ pub async fn serve(call: &Call) -> Result<Answer, Failed> {
     if !known.client.may(grant_type) {
         return Err(Refused::new(Error::UnauthorizedClient, "the client is not registered for this grant type").into());
     }
-    match grant_type {
+    let answer = match grant_type {
         GrantType::ClientCredentials => by_credentials(call, &form, &known).await,
         GrantType::AuthorizationCode => by_code(call, &form, &known).await,
         GrantType::RefreshToken => by_refresh(call, &form, &known).await,
+    }?;
+    // What is not in the registry is not noted there: the console, and clients with a document at their own address.
+    let named = split_client_id(&known.client_id);
+    if named.is_some_and(|(tenant, id)| tenant == known.home.tenant && id == known.client.id) {
+        credentials::used_client(call, &known.home.tenant, &known.client.id);
     }
+    Ok(answer)
 }
 
 /// The resource a token is to be for; the API itself when none is named (RFC 8707 §2).
@@ -213,7 +220,7 @@ pub fn by(call: &Call, known: &Known) -> By {
 }
 
 /// Ends a grant's access tokens, or one that stands alone: with the answer they are good nowhere.
-pub async fn end(by: By, realm: &Realm, client: &str, family: &str) -> Result<(), Problem> {
+pub async fn end(by: By, realm: &Realm, client: &str, family: &str) -> Result<(), Failed> {
     let document = serde_json::value::to_raw_value(&serde_json::json!({"client": client}));
     let ask = registry::Ask::Put {
         kind: registry::Kind::Revocation,
@@ -223,10 +230,14 @@ pub async fn end(by: By, realm: &Realm, client: &str, family: &str) -> Result<()
         condition: Condition::Absent,
     };
     let message = registry::Message { tenant: realm.tenant.clone(), ask, by };
-    objects::send::<_, registry::Reply>(Kind::Registry, &realm.tenant, "", &message, PATIENCE_MS)
-        .await
-        .map_err(internal)?;
-    Ok(())
+    let reply = objects::send::<_, registry::Reply>(Kind::Registry, &realm.tenant, "", &message, PATIENCE_MS);
+    match reply.await.map_err(internal)? {
+        // RFC 7009 §2.2.1: the token is good still.
+        registry::Reply::TooLarge(_) => {
+            Err(Refused::new(Error::TemporarilyUnavailable, "try again in a minute").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What an access token will say. Refused while it would be worth nothing: who allowed it may be gone by now, or may do

@@ -7,11 +7,13 @@ use crate::core::audit::{By, Entry, Outcome};
 use crate::core::gathering::{Gathering, Like};
 use crate::core::id::ulid;
 use crate::core::key;
+use crate::core::room::Reach;
 use crate::core::time::Timestamp;
 use crate::platform::{Failure, clock, random};
 
 use super::Inner;
 use super::messages::{AuditQuery, Key, Refused, Reply};
+use super::room::Halted;
 use super::tables::KEY;
 
 const DAY_MS: u64 = 86_400_000;
@@ -43,23 +45,36 @@ fn object(refused: &Refused) -> String {
 
 impl Inner {
     /// Writes as a whole, under the next revision, with what the audit log says of it.
-    pub(super) fn write<T>(
+    ///
+    /// # Errors
+    /// The platform fails, or the registry would grow beyond its bounds.
+    pub(super) fn write<T>(&self, change: &Change<'_>, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Halted> {
+        self.write_within(Reach::Limit, change, work)
+    }
+
+    /// As [`Inner::write`], within this reach.
+    pub(super) fn write_within<T>(
         &self,
+        reach: Reach,
         change: &Change<'_>,
         work: impl FnOnce() -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, Halted> {
         let next = self.revision.get() + 1;
+        let before = self.tables.begin()?;
         let done = self.tables.transaction(|| {
             let done = work()?;
+            let after = self.tables.used()?;
+            after.check(&before, reach).map_err(Halted::TooLarge)?;
+            self.warn(&after)?;
             self.tables.set_meta("revision", &next.to_string())?;
             self.note(change, Outcome::Done)?;
-            Ok(done)
+            Ok::<T, Halted>(done)
         })?;
         self.revision.set(next);
         Ok(done)
     }
 
-    fn note(&self, change: &Change<'_>, outcome: Outcome) -> Result<(), Failure> {
+    pub(super) fn note(&self, change: &Change<'_>, outcome: Outcome) -> Result<(), Failure> {
         let Change { by, action, object, changes } = change;
         let at = clock::now();
         let id = format!("aud_{}", ulid(at, random::bytes()));

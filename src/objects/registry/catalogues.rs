@@ -5,11 +5,13 @@ use serde_json::json;
 use crate::core::audit::By;
 use crate::core::event::RegistryEvent;
 use crate::core::mcp::client::catalogue::{Catalogue, Renewed, Seen};
+use crate::core::room::{Reach, TooLarge};
 use crate::core::transport::ChangedTools;
-use crate::platform::{Failure, clock};
+use crate::platform::{clock, log};
 
 use super::audit::Change;
 use super::messages::{Registered, Reply};
+use super::room::Halted;
 use super::tables::SERVICE;
 use super::{Inner, as_value};
 
@@ -21,7 +23,7 @@ impl Inner {
         id: &str,
         url: &str,
         read: Result<Seen, String>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
             // It is elsewhere by now.
@@ -40,16 +42,37 @@ impl Inner {
             }),
         };
         let Some(renewed) = renewed else { return Ok(Reply::Unchanged) };
-        self.keep_tools(by, registered, renewed, "service.tools_read")
+        match self.keep_tools(by, registered.clone(), renewed, "service.tools_read", Reach::Limit) {
+            Err(Halted::TooLarge(too_large)) => self.keep_unread(by, registered, &too_large),
+            kept => kept,
+        }
+    }
+
+    /// Tools that do not fit change nothing, and the service says why.
+    fn keep_unread(&self, by: &By, registered: Registered, too_large: &TooLarge) -> Result<Reply, Halted> {
+        let (tenant, id) = (self.tenant(), &registered.service.id);
+        let detail = too_large.to_string();
+        log(&format!(
+            r#"{{"level":"warn","message":"tools do not fit","tenant":{tenant:?},"service":{id:?},"detail":{detail:?}}}"#
+        ));
+        let reason = match too_large {
+            TooLarge::Document { .. } => "its tools need more room than one service may take",
+            TooLarge::Share { .. } => "its tools need more room than is left in the registry: see GET /v1/registry",
+        };
+        let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
+        let Some(catalogue) = known.unread(reason, clock::now()) else { return Ok(Reply::Unchanged) };
+        let offered = registered.service.capabilities.clone();
+        let renewed = Renewed { catalogue, offered, changes: Vec::new() };
+        self.keep_tools(by, registered, renewed, "service.tools_read", Reach::Reserve)
     }
 
     /// Serves what is held back: the tools named, or all.
-    pub(super) fn accept_tools(&self, by: &By, id: &str, names: Option<&[String]>) -> Result<Reply, Failure> {
+    pub(super) fn accept_tools(&self, by: &By, id: &str, names: Option<&[String]>) -> Result<Reply, Halted> {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
         match catalogue.and_then(|catalogue| catalogue.accepted(offered, names, clock::now())) {
-            Some(renewed) => self.keep_tools(by, registered, renewed, "service.tools_accepted"),
+            Some(renewed) => self.keep_tools(by, registered, renewed, "service.tools_accepted", Reach::Limit),
             None => Ok(Reply::Unchanged),
         }
     }
@@ -60,7 +83,8 @@ impl Inner {
         mut registered: Registered,
         renewed: Renewed,
         action: &'static str,
-    ) -> Result<Reply, Failure> {
+        reach: Reach,
+    ) -> Result<Reply, Halted> {
         let Renewed { catalogue, offered, changes } = renewed;
         let service = &mut registered.service;
         let before = service.catalogue.take().map(|known| *known).unwrap_or_default();
@@ -78,7 +102,7 @@ impl Inner {
             object: &format!("services/{id}"),
             changes: told.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))).collect(),
         };
-        self.write(&change, || {
+        self.write_within(reach, &change, || {
             self.tables.put(SERVICE, &id, &registered)?;
             for changed in &changes {
                 let mut data = as_value(changed);

@@ -11,15 +11,22 @@ use crate::platform::{Failure, clock};
 
 use super::audit::Change;
 use super::messages::{Condition, Kept, Kind, Refusal, Reply};
+use super::room::Halted;
 use super::sealing::{RETIRING, retiring_of, secret_field, secret_of};
 use super::{Inner, refused};
 
-fn object(kind: Kind, id: &str) -> String {
+pub(super) fn object(kind: Kind, id: &str) -> String {
     format!("{}s/{id}", kind.as_str())
 }
 
 /// How long a revocation is needed, in milliseconds: no access token lives longer.
 const REVOKED_MS: u64 = (LIFE_SECONDS + 2 * SKEW_SECONDS) * 1000;
+
+/// They are looked through at most so often, in milliseconds.
+const FORGET_EACH_MS: u64 = 1_000;
+
+/// What is left of a tenant that was deleted.
+const NOTHING: &str = r#"{"name":""}"#;
 
 /// A document in which a secret that was not sent stays as it was.
 fn with_known_secret(document: Box<RawValue>, known: Option<&Kept>) -> Result<Box<RawValue>, Failure> {
@@ -39,7 +46,7 @@ fn with_known_secret(document: Box<RawValue>, known: Option<&Kept>) -> Result<Bo
 
 impl Inner {
     /// A document as the audit log tells of it.
-    fn shown(&self, kind: Kind, document: Option<&RawValue>) -> Value {
+    pub(super) fn shown(&self, kind: Kind, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
         if let Some(secret) = value.pointer_mut("/secret_hash").filter(|secret| secret.is_string()) {
             *secret = self.fingerprint(secret.as_str().unwrap_or_default()).into();
@@ -57,11 +64,15 @@ impl Inner {
         value
     }
 
-    /// Revocations that nothing depends on any more go with the next one.
+    /// Revocations that nothing depends on any more go with one that follows.
     fn forget_revocations(&self) -> Result<(), Failure> {
         let now = clock::now();
-        for kept in self.tables.kept()? {
-            if kept.kind == Kind::Revocation && now.since(kept.updated_at) > REVOKED_MS {
+        if now.since(self.forgotten_at.get()) < FORGET_EACH_MS {
+            return Ok(());
+        }
+        self.forgotten_at.set(now);
+        for kept in self.tables.kept_of(Kind::Revocation)? {
+            if now.since(kept.updated_at) > REVOKED_MS {
                 self.tables.delete(kept.kind.as_str(), &kept.id)?;
             }
         }
@@ -75,7 +86,7 @@ impl Inner {
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let known: Option<Kept> = self.tables.get(kind.as_str(), id)?;
         if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
             return Ok(Reply::Refused(Refusal::Conflict));
@@ -94,6 +105,7 @@ impl Inner {
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
             deleted_at: None,
+            source: known.as_ref().and_then(|known| known.source.clone()),
         };
         if kind == Kind::Webhook && secret_of(&kept).is_none() {
             // Deleted since its writer took it for one that has a secret.
@@ -117,7 +129,7 @@ impl Inner {
         Ok(Reply::Kept { kept: Box::new(kept), created })
     }
 
-    pub(super) fn delete(&self, by: &By, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+    pub(super) fn delete(&self, by: &By, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Halted> {
         let known = self.tables.get::<Kept>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
         let Some(known) = known else {
             return Ok(Reply::Absent);
@@ -142,11 +154,13 @@ impl Inner {
             // So that the audit log can tell it from one that never was.
             Kind::Client => {
                 self.tables.delete(kind.as_str(), id)?;
+                self.tables.forget_used(&object(kind, id))?;
                 self.tables.keep_revoked(&object(kind, id), clock::now())
             }
             // What was kept under its name may outlive it for a while: nobody else gets that name.
             Kind::Tenant => {
-                self.tables.put(kind.as_str(), id, &Kept { deleted_at: Some(clock::now()), ..known.clone() })
+                let document = RawValue::from_string(NOTHING.into())?;
+                self.tables.put(kind.as_str(), id, &Kept { deleted_at: Some(clock::now()), document, ..known.clone() })
             }
         })?;
         Ok(Reply::Done)
@@ -157,9 +171,9 @@ impl Inner {
         Ok(match kind {
             Kind::Role => {
                 let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
-                let issuers = self.tables.kept()?.into_iter().filter(|kept| {
+                let issuers = self.tables.kept_of(Kind::Issuer)?.into_iter().filter(|kept| {
                     let gives = |issuer: Issuer| issuer.granted_roles().any(|role| role == id);
-                    kept.kind == Kind::Issuer && serde_json::from_str(kept.document.get()).is_ok_and(gives)
+                    serde_json::from_str(kept.document.get()).is_ok_and(gives)
                 });
                 let keys = keys.map(|key| format!("keys/{}", key.id));
                 keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()

@@ -19,6 +19,7 @@ use crate::platform::objects::{self, Kind as Object};
 use crate::platform::{Failure, clock, log};
 
 use super::messages::{Condition, Kept, Kind, Registered, Reply};
+use super::room::Halted;
 use super::{Inner, PUSH_PATIENCE_MS};
 
 /// Hubs told at a time.
@@ -74,7 +75,7 @@ impl Inner {
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let before = self.tables.get::<Kept>(kind.as_str(), id)?.map(|kept| kept.document);
         let reply = self.put(by, kind, id, document, condition)?;
         if let Reply::Kept { kept, .. } = &reply {
@@ -89,7 +90,7 @@ impl Inner {
         kind: Kind,
         id: &str,
         condition: &Condition,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let before = self.tables.get::<Kept>(kind.as_str(), id)?.map(|kept| kept.document);
         let reply = self.delete(by, kind, id, condition)?;
         if matches!(reply, Reply::Done) {
@@ -150,8 +151,8 @@ impl Inner {
 
     /// The deployment's own, and those it knows.
     fn all_tenants(&self) -> Result<Vec<String>, Failure> {
-        let living = |kept: &Kept| kept.kind == Kind::Tenant && kept.deleted_at.is_none();
-        let others = self.tables.kept()?.into_iter().filter(living).map(|kept| kept.id);
+        let living = |kept: &Kept| kept.deleted_at.is_none();
+        let others = self.tables.kept_of(Kind::Tenant)?.into_iter().filter(living).map(|kept| kept.id);
         Ok(std::iter::once(self.tenant()).chain(others).collect())
     }
 

@@ -5,12 +5,14 @@ use serde_json::{Map, Value, json};
 use crate::core::audit::By;
 use crate::core::event::RegistryEvent;
 use crate::core::json::Fault;
+use crate::core::room::Reach;
 use crate::objects::{events, lanes};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log};
+use crate::platform::{clock, log};
 
 use super::audit::Change;
 use super::messages::{Key, KeySecret, NewKey, Refusal, Reply};
+use super::room::Halted;
 use super::tables::KEY;
 use super::{Inner, PUSH_PATIENCE_MS};
 
@@ -19,7 +21,7 @@ fn told(members: &Value) -> Map<String, Value> {
 }
 
 impl Inner {
-    pub(super) fn create_key(&self, by: &By, new: NewKey) -> Result<Reply, Failure> {
+    pub(super) fn create_key(&self, by: &By, new: NewKey) -> Result<Reply, Halted> {
         if self.tables.get::<Key>(KEY, &new.id)?.is_some() {
             return Ok(Reply::Refused(Refusal::Conflict));
         }
@@ -55,7 +57,7 @@ impl Inner {
         overlap_seconds: u64,
         hash: String,
         last_four: String,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let Some(mut key) = self.tables.get::<Key>(KEY, id)? else {
             return Ok(Reply::Absent);
         };
@@ -69,11 +71,11 @@ impl Inner {
         key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
         key.secrets.push(KeySecret { hash, last_four, until: None });
         let change = Change { by, action: "key.rotated", object: &object(id), changes };
-        self.write(&change, || self.tables.put(KEY, id, &key))?;
+        self.write_within(Reach::Reserve, &change, || self.tables.put(KEY, id, &key))?;
         Ok(Reply::Key(Box::new(key)))
     }
 
-    pub(super) async fn revoke_key(&self, by: &By, id: &str) -> Result<Reply, Failure> {
+    pub(super) async fn revoke_key(&self, by: &By, id: &str) -> Result<Reply, Halted> {
         let Some(key) = self.tables.get::<Key>(KEY, id)? else {
             return Ok(Reply::Absent);
         };

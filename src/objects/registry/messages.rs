@@ -6,16 +6,16 @@ use serde_json::value::RawValue;
 
 use crate::core::address::Policy;
 use crate::core::audit::By;
-use crate::core::credentials::SealedCredentials;
 use crate::core::health::Reason;
 use crate::core::id::StoreId;
 use crate::core::json::Fault;
 use crate::core::mcp::client::catalogue::Seen;
 use crate::core::measured::Measured;
-use crate::core::sealed::Sealed;
-use crate::core::service::{Retiring, Service};
+use crate::core::room::TooLarge;
 use crate::core::tenant::Retention;
 use crate::core::time::Timestamp;
+
+pub use super::stored::{Key, KeySecret, Page, Registered, Room, SnapshotData, Weighed};
 
 /// A question, and the tenant whose registry is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,13 +115,29 @@ pub enum Ask {
     RevokeKey {
         id: String,
     },
+    /// A client registers itself; unused registrations make room for it.
+    Register {
+        id: String,
+        document: Box<RawValue>,
+    },
     /// A key was used; told at most once an hour, and no revision.
     Used {
         key: String,
         at: Timestamp,
     },
-    /// When keys were used last.
+    /// A client was given a token; told at most once an hour, and no revision.
+    UsedClient {
+        client: String,
+        at: Timestamp,
+    },
+    /// When keys and clients were used last.
     LastUsed,
+    /// How much room documents take.
+    Room,
+    /// A page of all documents, from the one after this kind and id on.
+    Documents {
+        after: (String, String),
+    },
     /// Entries of the audit log, the newest first.
     Audit(AuditQuery),
     /// Credentials were refused.
@@ -204,6 +220,9 @@ pub struct Kept {
     /// Deleted, and remembered so that its id is not given again.
     #[serde(default)]
     pub deleted_at: Option<Timestamp>,
+    /// Of a client that registered itself: whose address it was, as a fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 impl Kept {
@@ -331,7 +350,18 @@ pub enum Reply {
     Audit {
         entries: Vec<(u64, Box<RawValue>)>,
     },
+    /// A client is named `clients/{id}`.
     LastUsed(Vec<(String, Timestamp)>),
+    Room(Box<Room>),
+    Documents {
+        page: Box<Page>,
+        /// The last one of this page; nothing when it is the last page.
+        next: Option<(String, String)>,
+    },
+    /// A write that does not fit.
+    TooLarge(TooLarge),
+    /// All registrations there is room for are in use.
+    AllInUse,
     Done,
     Absent,
     Faults(Vec<Fault>),
@@ -347,62 +377,4 @@ pub enum Refusal {
     PreconditionFailed,
     /// 409.
     Conflict,
-}
-
-/// All of a tenant's configuration, as isolates keep it.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SnapshotData {
-    pub revision: u64,
-    pub services: Vec<Registered>,
-    pub keys: Vec<Key>,
-    #[serde(default)]
-    pub kept: Vec<Kept>,
-    pub stores: Vec<StoreId>,
-    /// What cursors, callbacks and grants are signed with.
-    pub cursor_secret: Sealed,
-    #[serde(default)]
-    pub soft: u64,
-    /// What is measured, by service.
-    #[serde(default)]
-    pub measured: Vec<(String, Measured)>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Registered {
-    pub service: Service,
-    #[serde(default)]
-    pub credentials: Option<SealedCredentials>,
-    pub signing_secret: Sealed,
-    /// The one before, while a rotation lasts.
-    #[serde(default)]
-    pub retiring: Option<Retiring>,
-    /// Grows with every change; the entity tag.
-    pub version: u64,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    /// When it was given another address: what was measured before is of another service.
-    #[serde(default)]
-    pub moved_at: Timestamp,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Key {
-    pub id: String,
-    pub name: String,
-    pub role: String,
-    pub permissions: Vec<String>,
-    /// Secrets that are valid; more than one while a rotation overlaps.
-    pub secrets: Vec<KeySecret>,
-    pub created_by: String,
-    pub created_at: Timestamp,
-    pub expires_at: Timestamp,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct KeySecret {
-    pub hash: String,
-    pub last_four: String,
-    /// Set when a newer one takes its place.
-    #[serde(default)]
-    pub until: Option<Timestamp>,
 }

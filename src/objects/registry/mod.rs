@@ -12,9 +12,12 @@ mod ending;
 mod keys;
 mod measured;
 pub mod messages;
+mod registrations;
+mod room;
 mod sealing;
 mod services;
 pub mod snapshot;
+mod stored;
 mod tables;
 mod telling;
 mod tenancy;
@@ -26,13 +29,17 @@ use std::rc::Rc;
 use futures_util::future::join;
 use wasm_bindgen::prelude::*;
 
+use crate::core::audit::By;
 use crate::core::gathering::Gathering;
 use crate::core::id::StoreId;
+use crate::core::room::SAFE_BYTES;
+use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::{Failure, clock, log, settings, tasks};
 
 pub use measured::target;
 use messages::{Ask, Condition, Refusal, Reply, SnapshotData};
+use room::Halted;
 use sealing::OwnSecret;
 pub use sealing::document_place;
 use tables::Tables;
@@ -50,6 +57,10 @@ struct Inner {
     telling: Cell<bool>,
     refusals: RefCell<Gathering>,
     audit_retention_days: u64,
+    /// When revocations were looked through for those that are over.
+    forgotten_at: Cell<Timestamp>,
+    /// The revision whose snapshot the log was told to be incomplete.
+    told_left_out: Cell<u64>,
 }
 
 #[wasm_bindgen]
@@ -98,6 +109,8 @@ impl Inner {
             telling: Cell::new(false),
             refusals: RefCell::new(audit::refusals()),
             audit_retention_days: settings::of(env).audit_retention_days,
+            forgotten_at: Cell::default(),
+            told_left_out: Cell::default(),
         })
     }
 
@@ -116,25 +129,33 @@ impl Inner {
                 _ => Reply::Unchanged,
             });
         }
-        Ok(Reply::Snapshot(Box::new(SnapshotData {
+        let mut data = SnapshotData {
             revision,
-            services: self.tables.services()?,
-            keys: self.tables.keys()?,
-            kept: self.tables.kept()?,
+            services: Vec::new(),
+            keys: Vec::new(),
+            kept: Vec::new(),
             stores,
             cursor_secret: own_secret,
             soft,
             measured: self.tables.all_measured()?,
-        })))
+            left_out: Vec::new(),
+        };
+        if self.tables.used()?.total() <= SAFE_BYTES {
+            data.services = self.tables.services()?;
+            data.keys = self.tables.keys()?;
+            data.kept = self.tables.kept()?;
+        } else {
+            self.fit(&mut data)?;
+        }
+        Ok(Reply::Snapshot(Box::new(data)))
     }
 
     async fn answer(self: &Rc<Self>, message: messages::Message) -> Result<Reply, Failure> {
         self.know_itself(&message.tenant)?;
         self.know_secret().await?;
-        let by = &message.by;
-        let reply = match message.ask {
-            Ask::Snapshot { .. } => return self.snapshot(&message),
-            Ask::Hello { store } => return self.hello(store),
+        match message.ask {
+            Ask::Snapshot { .. } => self.snapshot(&message),
+            Ask::Hello { store } => self.hello(store),
             Ask::Sweep => {
                 self.sweep_lanes().await;
                 self.note_refusals()?;
@@ -142,24 +163,57 @@ impl Inner {
                 if let Err(failure) = self.seal_again().await {
                     log(&format!(r#"{{"level":"error","message":"not sealed again","detail":{:?}}}"#, failure.0));
                 }
+                if let Err(failure) = self.end_registrations().await {
+                    log(&format!(
+                        r#"{{"level":"error","message":"registrations not ended","detail":{:?}}}"#,
+                        failure.0
+                    ));
+                }
                 self.tell().await;
                 self.go_on_ending().await;
-                return Ok(Reply::Done);
+                Ok(Reply::Done)
             }
             Ask::Measured { service, measured, reason } => {
                 let reply = self.measure(&service, measured, reason)?;
                 let inner = self.clone();
                 tasks::spawn(async move { inner.tell().await });
-                return Ok(reply);
+                Ok(reply)
             }
-            Ask::Audit(query) => return self.audit(&query),
-            Ask::Refused(refused) => return self.refuse(by, &refused),
+            Ask::Audit(query) => self.audit(&query),
+            Ask::Refused(refused) => self.refuse(&message.by, &refused),
             Ask::Used { key, at } => {
                 self.tables.keep_used(&key, at)?;
-                return Ok(Reply::Done);
+                Ok(Reply::Done)
             }
-            Ask::LastUsed => return Ok(Reply::LastUsed(self.tables.used()?)),
-            Ask::Holdings => return self.holdings(),
+            Ask::UsedClient { client, at } => {
+                self.tables.keep_used_client(&client, at)?;
+                Ok(Reply::Done)
+            }
+            Ask::LastUsed => Ok(Reply::LastUsed(self.tables.last_used()?)),
+            Ask::Room => self.room(),
+            Ask::Documents { after } => self.documents(&after),
+            Ask::Holdings => self.holdings(),
+            ask => self.change(&message.by, ask).await,
+        }
+    }
+
+    /// What is written, and known everywhere once it is answered.
+    async fn change(self: &Rc<Self>, by: &By, ask: Ask) -> Result<Reply, Failure> {
+        let reply = match self.write_what(by, ask).await {
+            Ok(reply) => reply,
+            Err(Halted::TooLarge(too_large)) => Reply::TooLarge(too_large),
+            Err(Halted::Failure(failure)) => return Err(failure),
+        };
+        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Kept { .. } | Reply::Done) {
+            join(self.push(), self.push_lane(&reply)).await;
+            let inner = self.clone();
+            tasks::spawn(async move { inner.tell().await });
+        }
+        Ok(reply)
+    }
+
+    async fn write_what(&self, by: &By, ask: Ask) -> Result<Reply, Halted> {
+        Ok(match ask {
             Ask::Close => self.close(by).await?,
             _ if self.is_closed()? => return Ok(Reply::Absent),
             Ask::Establish { retention, key } => self.establish(by, retention, key).await?,
@@ -186,19 +240,16 @@ impl Inner {
                 let secret = self.seal_webhook(&id, &secret).await?;
                 self.rotate_webhook_secret(by, &id, overlap_seconds, secret)?
             }
+            Ask::Register { id, document } => self.register(by, &id, document)?,
             Ask::Delete { kind, id, condition } => self.delete_and_end(by, kind, &id, &condition).await?,
             Ask::CreateKey(key) => self.create_key(by, key)?,
             Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
                 self.rotate_key(by, &id, overlap_seconds, hash, last_four)?
             }
             Ask::RevokeKey { id } => self.revoke_key(by, &id).await?,
-        };
-        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Kept { .. } | Reply::Done) {
-            join(self.push(), self.push_lane(&reply)).await;
-            let inner = self.clone();
-            tasks::spawn(async move { inner.tell().await });
-        }
-        Ok(reply)
+            // Nothing is written for the others.
+            _ => Reply::Absent,
+        })
     }
 
     fn know_itself(&self, tenant: &str) -> Result<(), Failure> {

@@ -104,7 +104,7 @@ impl Inner {
     }
 
     /// As [`Inner::fingerprint`], without the word.
-    fn short_fingerprint(&self, secret: &str) -> String {
+    pub(super) fn short_fingerprint(&self, secret: &str) -> String {
         let fingerprint = self.fingerprint(secret);
         fingerprint.strip_prefix("fingerprint:").unwrap_or_default().to_string()
     }
@@ -170,7 +170,10 @@ impl Inner {
         let is_over = |old: &Retiring| old.until <= now;
         let mut services = self.tables.services()?;
         services.retain(|one| secrets_of(one).any(is_old) || one.retiring.as_ref().is_some_and(is_over));
-        let mut documents = self.tables.kept()?;
+        let mut documents = Vec::new();
+        for kind in Kind::ALL.into_iter().filter(|kind| secret_field(*kind).is_some()) {
+            documents.extend(self.tables.kept_of(kind)?);
+        }
         documents.retain(|kept| {
             secret_of(kept).is_some_and(|secret| is_old(&secret))
                 || retiring_of(kept).is_some_and(|old| is_old(&old.secret) || is_over(&old))

@@ -8,15 +8,17 @@ use crate::core::credentials::{Credentials, Place, SealedCredential, SealedCrede
 use crate::core::event::RegistryEvent;
 use crate::core::json::{Fault, MAX_DEPTH, check};
 use crate::core::measured::Measured;
+use crate::core::room::Reach;
 use crate::core::sealed::Sealed;
 use crate::core::service::{self, Registration, Retiring};
 use crate::core::transport::Rules;
-use crate::platform::{Failure, clock, settings};
+use crate::platform::{clock, settings};
 use crate::transport::binding::bindings_of;
 
 use super::audit::Change;
 use super::measured::needs_lane;
 use super::messages::{Condition, Registered, Reply, WriteRules};
+use super::room::Halted;
 use super::sealing::Fresh;
 use super::tables::SERVICE;
 use super::{Inner, as_value, refused};
@@ -56,7 +58,7 @@ impl Inner {
         fresh: Fresh,
         condition: &Condition,
         rules: &WriteRules,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let known: Option<Registered> = self.tables.get(SERVICE, id)?;
         if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
@@ -73,7 +75,7 @@ impl Inner {
         fresh: Fresh,
         condition: &Condition,
         rules: &WriteRules,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
@@ -92,7 +94,7 @@ impl Inner {
         self.keep_service(by, write, rules)
     }
 
-    fn keep_service(&self, by: &By, write: Write<'_>, rules: &WriteRules) -> Result<Reply, Failure> {
+    fn keep_service(&self, by: &By, write: Write<'_>, rules: &WriteRules) -> Result<Reply, Halted> {
         let Write { id, document, fresh, known, keeps } = write;
         let text = match check(document.as_bytes(), MAX_DEPTH) {
             Ok(text) => text,
@@ -207,7 +209,7 @@ impl Inner {
         id: &str,
         overlap_seconds: u64,
         (plain, secret): (String, Sealed),
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let Some(mut registered) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
@@ -228,7 +230,7 @@ impl Inner {
         };
         let measured = self.measured_of(id);
         let data = event_data(&registered, &measured);
-        self.write(&change, || {
+        self.write_within(Reach::Reserve, &change, || {
             self.tables.put(SERVICE, id, &registered)?;
             self.queue_event(id, RegistryEvent::ServiceUpdated, &data)
         })?;
@@ -237,7 +239,7 @@ impl Inner {
         Ok(Reply::Service { created: false, service, measured, has_lane, signing_secret: Some(plain) })
     }
 
-    pub(super) async fn delete_service(&self, by: &By, id: &str, condition: &Condition) -> Result<Reply, Failure> {
+    pub(super) async fn delete_service(&self, by: &By, id: &str, condition: &Condition) -> Result<Reply, Halted> {
         let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };

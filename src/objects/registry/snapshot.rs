@@ -3,13 +3,15 @@
 //! A decision that a store confirms (its revision is checked there) may use a snapshot of any age. One that no
 //! store confirms uses a snapshot at most [`FRESH_MS`] old. A refusal is decided again with a fresh one.
 
+mod complete;
+mod live;
+
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::core::address::{Address, Refusal};
 use crate::core::breaker::BreakerState;
-use crate::core::budget::Budget;
 use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
 use crate::core::issuer::Issuer;
@@ -24,15 +26,17 @@ use crate::core::route::{Offering, Standing};
 use crate::core::schema::Schema;
 use crate::core::sealed::Sealed;
 use crate::core::service::Service;
-use crate::core::tally::Tally;
 use crate::core::time::Timestamp;
 use crate::objects::secrets::{Opened, Stored};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, settings, vault};
 
 use super::compiled::{Schemas, have_the_same_schemas};
-use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData};
+use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData, Weighed};
 use super::sealing::own_place;
+
+pub use complete::complete;
+pub use live::Live;
 
 /// Older than this it is not trusted without a store's word, in milliseconds.
 pub const FRESH_MS: u64 = 2_000;
@@ -41,27 +45,6 @@ const REFRESH_AHEAD_MS: u64 = 1_000;
 
 /// Tenants an isolate keeps in memory.
 const MOST_TENANTS: usize = 200;
-
-/// What changes without a revision, shared by all snapshots that have the service.
-#[derive(Default)]
-pub struct Live {
-    measured: Cell<Measured>,
-    pub tally: Cell<Tally>,
-    pub budget: Cell<Budget>,
-    /// While its circuit is not closed: the lane lets nobody through before this.
-    pub shut_until: Cell<Timestamp>,
-    /// Until then it wants to be left alone, by its `Retry-After`: others are tried first where there are any.
-    pub rests_until: Cell<Timestamp>,
-}
-
-impl Live {
-    /// Takes in what the registry or the lane itself says, if it is news.
-    pub fn hear(&self, measured: Measured) {
-        if measured.version > self.measured.get().version {
-            self.measured.set(measured);
-        }
-    }
-}
 
 /// What the rules say of an address, with the gateway's own origin for which they say it.
 struct Found {
@@ -187,6 +170,10 @@ pub struct Snapshot {
     pub issuers: Vec<Issuer>,
     pub limits: Vec<Policy>,
     tenants: HashMap<String, usize>,
+    /// Revocations, by what they end.
+    revoked: HashSet<String>,
+    /// Documents that are stored and did not fit in here.
+    pub left_out: Vec<Weighed>,
     own_secret: Sealed,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
@@ -246,6 +233,8 @@ impl Snapshot {
         let kept = data.kept.iter().enumerate();
         let living = kept.filter(|(_, kept)| kept.kind == Document::Tenant && kept.deleted_at.is_none());
         let tenants = living.map(|(at, kept)| (kept.id.clone(), at)).collect();
+        let revoked = data.kept.iter().filter(|kept| kept.kind == Document::Revocation);
+        let revoked = revoked.map(|kept| kept.id.clone()).collect();
         let snapshot = Self {
             revision: data.revision,
             soft: Cell::new(data.soft),
@@ -257,6 +246,8 @@ impl Snapshot {
             issuers,
             limits,
             tenants,
+            revoked,
+            left_out: data.left_out,
             own_secret: data.cursor_secret,
             cursor_key,
             callback_key,
@@ -304,7 +295,7 @@ impl Snapshot {
 
     /// Whether a grant, or a token that stands alone, ended before its time.
     pub fn is_revoked(&self, family: &str) -> bool {
-        self.kept(Document::Revocation).any(|kept| kept.id == family)
+        self.revoked.contains(family)
     }
 
     /// What a role grants; nothing when there is no such role.

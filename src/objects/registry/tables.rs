@@ -1,5 +1,8 @@
 //! The registry's tables: a document a row, and the revision that every write raises.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -8,6 +11,8 @@ use crate::core::audit::Entry;
 use crate::core::event::Bundle;
 use crate::core::id::StoreId;
 use crate::core::measured::Measured;
+use crate::core::oauth::client::SELF_REGISTERED;
+use crate::core::room::Used;
 use crate::core::sealed::Sealed;
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
@@ -36,7 +41,19 @@ pub const SERVICE: &str = "service";
 pub const KEY: &str = "key";
 
 #[derive(Clone)]
-pub struct Tables(Sql);
+pub struct Tables {
+    sql: Sql,
+    /// What is stored, once it was counted; kept in step by every write.
+    used: Rc<RefCell<Option<Used>>>,
+}
+
+/// A document's kind and id.
+pub type DocumentKey = (String, String);
+
+/// Whether a document is a client that registered itself.
+pub fn registered_itself(kind: &str, id: &str) -> bool {
+    kind == Document::Client.as_str() && id.starts_with(SELF_REGISTERED)
+}
 
 impl Tables {
     pub fn open(state: &wasm_bindgen::JsValue) -> Result<Self, Failure> {
@@ -44,25 +61,106 @@ impl Tables {
         for statement in CREATE {
             sql.run(statement, &[])?;
         }
-        Ok(Self(sql))
+        Ok(Self { sql, used: Rc::default() })
     }
 
-    pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        self.0.transaction(work)
+    pub fn transaction<T, E: From<Failure>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let done = self.sql.decided(work);
+        if done.is_err() {
+            // What was counted meanwhile is not there.
+            *self.used.borrow_mut() = None;
+        }
+        done
+    }
+
+    /// What is stored.
+    pub fn used(&self) -> Result<Used, Failure> {
+        if let Some(used) = self.used.borrow().as_ref() {
+            return Ok(used.clone());
+        }
+        let rows = self.sql.rows(
+            "SELECT kind, kind = 'client' AND SUBSTR(id, 1, LENGTH(?1)) = ?1, COUNT(*), \
+             SUM(LENGTH(CAST(document AS BLOB))) FROM documents GROUP BY 1, 2",
+            &[SELF_REGISTERED.into()],
+        )?;
+        let mut used = Used::default();
+        for row in rows {
+            let (count, bytes) = (row.integer(2).unwrap_or(0), row.integer(3).unwrap_or(0));
+            used.add(&row.text(0).unwrap_or_default(), row.integer(1) == Some(1), count, bytes);
+        }
+        *self.used.borrow_mut() = Some(used.clone());
+        Ok(used)
+    }
+
+    /// Before a write that [`Tables::used`] is to say something of.
+    pub fn begin(&self) -> Result<Used, Failure> {
+        self.used()?;
+        if let Some(used) = self.used.borrow_mut().as_mut() {
+            used.begin();
+        }
+        self.used()
+    }
+
+    fn size(&self, kind: &str, id: &str) -> Result<Option<u64>, Failure> {
+        let statement = "SELECT LENGTH(CAST(document AS BLOB)) FROM documents WHERE kind = ? AND id = ?";
+        Ok(self.sql.first(statement, &[kind.into(), id.into()])?.and_then(|row| row.integer(0)))
+    }
+
+    fn changed(&self, kind: &str, id: &str, before: Option<u64>, after: Option<u64>) {
+        if let Some(used) = self.used.borrow_mut().as_mut() {
+            used.change(kind, registered_itself(kind, id), before, after);
+        }
+    }
+
+    /// All documents by kind and id, from the one after `after` on, each with its size.
+    pub fn sizes(&self, after: &DocumentKey, most: u64) -> Result<Vec<(DocumentKey, u64)>, Failure> {
+        let rows = self.sql.rows(
+            "SELECT kind, id, LENGTH(CAST(document AS BLOB)) FROM documents WHERE (kind, id) > (?1, ?2) \
+             ORDER BY kind, id LIMIT CAST(?3 AS INTEGER)",
+            &[(&after.0).into(), (&after.1).into(), most.into()],
+        )?;
+        let sized = rows.iter().filter_map(|row| Some(((row.text(0)?, row.text(1)?), row.integer(2)?)));
+        Ok(sized.collect())
+    }
+
+    /// The clients that registered themselves, each with its size.
+    pub fn sizes_of_registrations(&self) -> Result<Vec<(String, u64)>, Failure> {
+        let rows = self.sql.rows(
+            "SELECT id, LENGTH(CAST(document AS BLOB)) FROM documents WHERE kind = 'client' \
+             AND SUBSTR(id, 1, LENGTH(?1)) = ?1 ORDER BY id",
+            &[SELF_REGISTERED.into()],
+        )?;
+        Ok(rows.iter().filter_map(|row| Some((row.text(0)?, row.integer(1)?))).collect())
+    }
+
+    /// The largest documents, each with its size.
+    pub fn largest(&self, most: u64) -> Result<Vec<(DocumentKey, u64)>, Failure> {
+        let rows = self.sql.rows(
+            "SELECT kind, id, LENGTH(CAST(document AS BLOB)) AS bytes FROM documents ORDER BY bytes DESC, kind, id \
+             LIMIT CAST(? AS INTEGER)",
+            &[most.into()],
+        )?;
+        let sized = rows.iter().filter_map(|row| Some(((row.text(0)?, row.text(1)?), row.integer(2)?)));
+        Ok(sized.collect())
+    }
+
+    /// A document as it is stored.
+    pub fn text(&self, kind: &str, id: &str) -> Result<Option<String>, Failure> {
+        let row =
+            self.sql.first("SELECT document FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])?;
+        Ok(row.and_then(|row| row.text(0)))
     }
 
     pub fn set_alarm(&self, at: crate::core::time::Timestamp) {
-        self.0.set_alarm(at);
+        self.sql.set_alarm(at);
     }
 
     pub fn get<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<Option<T>, Failure> {
-        let row =
-            self.0.first("SELECT document FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])?;
-        Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
+        Ok(self.text(kind, id)?.map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     fn all<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>, Failure> {
-        let rows = self.0.rows("SELECT document FROM documents WHERE kind = ? ORDER BY id", &[kind.into()])?;
+        let rows = self.sql.rows("SELECT document FROM documents WHERE kind = ? ORDER BY id", &[kind.into()])?;
         rows.iter().filter_map(|row| row.text(0)).map(|text| Ok(serde_json::from_str(&text)?)).collect()
     }
 
@@ -72,6 +170,11 @@ impl Tables {
 
     pub fn keys(&self) -> Result<Vec<Key>, Failure> {
         self.all(KEY)
+    }
+
+    /// All documents of one kind.
+    pub fn kept_of(&self, kind: Document) -> Result<Vec<Kept>, Failure> {
+        self.all(kind.as_str())
     }
 
     /// All documents of all kinds but services and keys.
@@ -85,21 +188,27 @@ impl Tables {
 
     pub fn put<T: Serialize>(&self, kind: &str, id: &str, document: &T) -> Result<(), Failure> {
         let text = serde_json::to_string(document)?;
+        let before = self.size(kind, id)?;
         let values: [Value<'_>; 3] = [kind.into(), id.into(), (&text).into()];
-        self.0.run(
+        self.sql.run(
             "INSERT INTO documents (kind, id, document) VALUES (?, ?, ?) \
              ON CONFLICT (kind, id) DO UPDATE SET document = excluded.document",
             &values,
-        )
+        )?;
+        self.changed(kind, id, before, Some(text.len() as u64));
+        Ok(())
     }
 
     pub fn delete(&self, kind: &str, id: &str) -> Result<(), Failure> {
-        self.0.run("DELETE FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])
+        let before = self.size(kind, id)?;
+        self.sql.run("DELETE FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])?;
+        self.changed(kind, id, before, None);
+        Ok(())
     }
 
     /// What is measured of every service.
     pub fn all_measured(&self) -> Result<Vec<(String, Measured)>, Failure> {
-        let rows = self.0.rows("SELECT service, document FROM measured ORDER BY service", &[])?;
+        let rows = self.sql.rows("SELECT service, document FROM measured ORDER BY service", &[])?;
         rows.iter()
             .map(|row| {
                 let document = row.text(1).unwrap_or_default();
@@ -109,12 +218,12 @@ impl Tables {
     }
 
     pub fn measured(&self, service: &str) -> Result<Option<Measured>, Failure> {
-        let row = self.0.first("SELECT document FROM measured WHERE service = ?", &[service.into()])?;
+        let row = self.sql.first("SELECT document FROM measured WHERE service = ?", &[service.into()])?;
         Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     pub fn put_measured(&self, service: &str, measured: &Measured) -> Result<(), Failure> {
-        self.0.run(
+        self.sql.run(
             "INSERT INTO measured (service, document) VALUES (?, ?) \
              ON CONFLICT (service) DO UPDATE SET document = excluded.document",
             &[service.into(), (&serde_json::to_string(measured)?).into()],
@@ -122,11 +231,11 @@ impl Tables {
     }
 
     pub fn delete_measured(&self, service: &str) -> Result<(), Failure> {
-        self.0.run("DELETE FROM measured WHERE service = ?", &[service.into()])
+        self.sql.run("DELETE FROM measured WHERE service = ?", &[service.into()])
     }
 
     pub fn add_audit(&self, entry: &Entry<'_>) -> Result<(), Failure> {
-        self.0.run(
+        self.sql.run(
             "INSERT INTO audit (at, actor, action, object, entry) VALUES (CAST(? AS INTEGER), ?, ?, ?, ?)",
             &[
                 entry.at.0.into(),
@@ -140,7 +249,7 @@ impl Tables {
 
     /// Entries that match, the newest first, with their numbers.
     pub fn audit(&self, query: &AuditQuery) -> Result<Vec<(u64, Box<RawValue>)>, Failure> {
-        let rows = self.0.rows(
+        let rows = self.sql.rows(
             "SELECT number, entry FROM audit WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR action GLOB ?2) \
              AND (?3 IS NULL OR object = ?3) AND at > ?4 AND at < ?5 AND number < ?6 \
              ORDER BY number DESC LIMIT CAST(?7 AS INTEGER)",
@@ -161,62 +270,75 @@ impl Tables {
 
     /// Deletes a piece of what is older; and the keys that were revoked before.
     pub fn forget_audit(&self, before: Timestamp) -> Result<(), Failure> {
-        self.0.run(
+        self.sql.run(
             "DELETE FROM audit WHERE number IN (SELECT number FROM audit ORDER BY number LIMIT 500) \
              AND at < CAST(? AS INTEGER)",
             &[before.0.into()],
         )?;
-        self.0.run("DELETE FROM revoked WHERE at < CAST(? AS INTEGER)", &[before.0.into()])
+        self.sql.run("DELETE FROM revoked WHERE at < CAST(? AS INTEGER)", &[before.0.into()])
     }
 
     pub fn keep_revoked(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
-        self.0
+        self.sql
             .run("INSERT OR REPLACE INTO revoked (key, at) VALUES (?, CAST(? AS INTEGER))", &[key.into(), at.0.into()])
     }
 
     pub fn was_revoked(&self, key: &str) -> Result<bool, Failure> {
-        Ok(self.0.first("SELECT 1 FROM revoked WHERE key = ?", &[key.into()])?.is_some())
+        Ok(self.sql.first("SELECT 1 FROM revoked WHERE key = ?", &[key.into()])?.is_some())
     }
 
     /// Notes when a key was used; a key that is not there is not noted.
     pub fn keep_used(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
-        self.0.run(
+        self.sql.run(
             "INSERT INTO used (key, at) SELECT id, CAST(?2 AS INTEGER) FROM documents WHERE kind = 'key' AND id = ?1 \
              ON CONFLICT (key) DO UPDATE SET at = excluded.at WHERE excluded.at > used.at",
             &[key.into(), at.0.into()],
         )
     }
 
-    pub fn used(&self) -> Result<Vec<(String, Timestamp)>, Failure> {
-        let rows = self.0.rows("SELECT key, at FROM used ORDER BY key", &[])?;
+    /// Notes when a client was given a token; one that is not there is not noted.
+    pub fn keep_used_client(&self, client: &str, at: Timestamp) -> Result<(), Failure> {
+        self.sql.run(
+            "INSERT INTO used (key, at) SELECT 'clients/' || id, CAST(?2 AS INTEGER) FROM documents \
+             WHERE kind = 'client' AND id = ?1 \
+             ON CONFLICT (key) DO UPDATE SET at = excluded.at WHERE excluded.at > used.at",
+            &[client.into(), at.0.into()],
+        )
+    }
+
+    /// When keys and clients were used last; a client is named `clients/{id}`.
+    pub fn last_used(&self) -> Result<Vec<(String, Timestamp)>, Failure> {
+        let rows = self.sql.rows("SELECT key, at FROM used ORDER BY key", &[])?;
         Ok(rows.iter().filter_map(|row| Some((row.text(0)?, Timestamp(row.integer(1)?)))).collect())
     }
 
     pub fn forget_used(&self, key: &str) -> Result<(), Failure> {
-        self.0.run("DELETE FROM used WHERE key = ?", &[key.into()])
+        self.sql.run("DELETE FROM used WHERE key = ?", &[key.into()])
     }
 
     /// Deletes all documents of a kind.
     pub fn delete_all(&self, kind: &str) -> Result<(), Failure> {
-        self.0.run("DELETE FROM documents WHERE kind = ?", &[kind.into()])
+        self.sql.run("DELETE FROM documents WHERE kind = ?", &[kind.into()])?;
+        *self.used.borrow_mut() = None;
+        Ok(())
     }
 
     pub fn stores(&self) -> Result<Vec<StoreId>, Failure> {
-        let rows = self.0.rows("SELECT code FROM stores ORDER BY code", &[])?;
+        let rows = self.sql.rows("SELECT code FROM stores ORDER BY code", &[])?;
         Ok(rows.iter().filter_map(|row| StoreId::parse(&row.text(0)?)).collect())
     }
 
     pub fn add_store(&self, store: StoreId) -> Result<(), Failure> {
-        self.0.run("INSERT INTO stores (code) VALUES (?)", &[(&store.code()).into()])
+        self.sql.run("INSERT INTO stores (code) VALUES (?)", &[(&store.code()).into()])
     }
 
     pub fn meta(&self, name: &str) -> Result<Option<String>, Failure> {
-        let row = self.0.first("SELECT value FROM meta WHERE name = ?", &[name.into()])?;
+        let row = self.sql.first("SELECT value FROM meta WHERE name = ?", &[name.into()])?;
         Ok(row.and_then(|row| row.text(0)))
     }
 
     pub fn set_meta(&self, name: &str, value: &str) -> Result<(), Failure> {
-        self.0.run(
+        self.sql.run(
             "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             &[name.into(), value.into()],
         )
@@ -231,18 +353,18 @@ impl Tables {
     }
 
     pub fn queue_event(&self, bundle: &Bundle) -> Result<(), Failure> {
-        self.0.run("INSERT INTO outbox (bundle) VALUES (?)", &[(&serde_json::to_string(bundle)?).into()])
+        self.sql.run("INSERT INTO outbox (bundle) VALUES (?)", &[(&serde_json::to_string(bundle)?).into()])
     }
 
     /// Events the hub does not have yet, with their numbers.
     pub fn queued_events(&self) -> Result<Vec<(u64, Bundle)>, Failure> {
-        let rows = self.0.rows("SELECT number, bundle FROM outbox ORDER BY number LIMIT 200", &[])?;
+        let rows = self.sql.rows("SELECT number, bundle FROM outbox ORDER BY number LIMIT 200", &[])?;
         rows.iter()
             .map(|row| Ok((row.integer(0).unwrap_or(0), serde_json::from_str(&row.text(1).unwrap_or_default())?)))
             .collect()
     }
 
     pub fn events_told(&self, up_to: u64) -> Result<(), Failure> {
-        self.0.run("DELETE FROM outbox WHERE number <= CAST(? AS INTEGER)", &[up_to.into()])
+        self.sql.run("DELETE FROM outbox WHERE number <= CAST(? AS INTEGER)", &[up_to.into()])
     }
 }

@@ -12,6 +12,7 @@ use crate::platform::{Failure, log};
 
 use super::audit::Change;
 use super::messages::{NewKey, Reply};
+use super::room::Halted;
 use super::tables::{KEY, SERVICE};
 use super::{Inner, PUSH_PATIENCE_MS, as_value};
 
@@ -30,7 +31,7 @@ impl Inner {
     }
 
     /// Takes over how long things are kept, and makes the tenant's first key when one comes along.
-    pub(super) async fn establish(&self, by: &By, retention: Retention, key: Option<NewKey>) -> Result<Reply, Failure> {
+    pub(super) async fn establish(&self, by: &By, retention: Retention, key: Option<NewKey>) -> Result<Reply, Halted> {
         if retention != self.retention() {
             let changes = changes(&as_value(&self.retention()), &as_value(&retention));
             let change = Change { by, action: "tenant.updated", object: "tenant", changes };
@@ -72,7 +73,7 @@ impl Inner {
 
     /// The tenant is no more: its keys stop, its services are gone, what is left is deleted soon. Asked again it
     /// does what was left undone.
-    pub(super) async fn close(&self, by: &By) -> Result<Reply, Failure> {
+    pub(super) async fn close(&self, by: &By) -> Result<Reply, Halted> {
         let (services, keys) = (self.tables.services()?, self.tables.keys()?);
         if !self.is_closed()? {
             let held = json!({"services": services.len(), "keys": keys.len()});

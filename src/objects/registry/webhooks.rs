@@ -4,14 +4,16 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use crate::core::audit::By;
+use crate::core::room::Reach;
 use crate::core::sealed::Sealed;
 use crate::core::service::Retiring;
 use crate::core::webhook::Webhook;
-use crate::platform::{Failure, clock};
+use crate::platform::clock;
 
 use super::Inner;
 use super::audit::Change;
 use super::messages::{Kept, Kind, Reply};
+use super::room::Halted;
 
 impl Inner {
     pub(super) fn rotate_webhook_secret(
@@ -20,7 +22,7 @@ impl Inner {
         id: &str,
         overlap_seconds: u64,
         secret: Sealed,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, Halted> {
         let kind = Kind::Webhook.as_str();
         let Some(known) = self.tables.get::<Kept>(kind, id)? else { return Ok(Reply::Absent) };
         let mut webhook: Webhook = serde_json::from_str(known.document.get())?;
@@ -42,7 +44,7 @@ impl Inner {
             object: &format!("webhooks/{id}"),
             changes: changes.map(|(name, value)| (name.to_string(), value)).into_iter().collect(),
         };
-        self.write(&change, || self.tables.put(kind, id, &kept))?;
+        self.write_within(Reach::Reserve, &change, || self.tables.put(kind, id, &kept))?;
         Ok(Reply::Kept { kept: Box::new(kept), created: false })
     }
 }

@@ -1,0 +1,42 @@
+//! Limits of the deployment's own on what one client's address may do without credentials.
+
+use crate::auth::FIRST_TENANT;
+use crate::core::bucket::Rule;
+use crate::core::client_address::source;
+use crate::core::limit::Kind;
+use crate::core::problem::Problem;
+use crate::core::time::Timestamp;
+
+use super::super::answer::internal;
+use super::super::call::Call;
+use super::{Due, Outcome, exceeded, take};
+
+/// What the limit on registrations is called.
+const REGISTRATIONS: &str = "registrations";
+const REGISTRATIONS_MS: u64 = 600_000;
+
+/// A limit on the address that this request comes from.
+pub fn by_address(call: &Call, name: &'static str, rule: Rule) -> Due {
+    Due {
+        // No limit that somebody configures has a name that begins so.
+        bucket: format!("{FIRST_TENANT}/:{name}/{}", source(call.address())),
+        name: name.into(),
+        kind: Kind::Requests,
+        rule,
+        // A deployment's own setting: all that ask have the same.
+        configured_at: Timestamp(0),
+    }
+}
+
+/// Counts a client that registers itself.
+///
+/// # Errors
+/// There were too many from this address.
+pub async fn registration(call: &Call) -> Result<(), Problem> {
+    let rule = Rule { quota: call.settings.registrations, window_ms: REGISTRATIONS_MS };
+    let due = by_address(call, REGISTRATIONS, rule);
+    match take(call, &due).await.map_err(internal)? {
+        Outcome::Refused(standing) => Err(exceeded(vec![(due.name, standing.reset_ms)])),
+        Outcome::Token(..) | Outcome::Permit(..) => Ok(()),
+    }
+}

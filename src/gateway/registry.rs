@@ -1,0 +1,84 @@
+//! `GET /v1/registry`: how much room the documents of a tenant take.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::core::oauth::registrations::MOST;
+use crate::core::problem::Problem;
+use crate::core::room::{Held, MOST_BYTES, MOST_DOCUMENT_BYTES, MOST_REGISTRATION_BYTES};
+use crate::objects::registry::messages::{Ask, Reply, Weighed};
+use crate::objects::registry::snapshot;
+
+use super::answer::{Answer, internal};
+use super::call::{Call, Caller};
+use super::services::ask_registry;
+
+#[derive(Serialize)]
+struct Registrations {
+    count: u64,
+    limit: usize,
+    bytes: u64,
+    limit_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    /// The path below `/v1`.
+    object: String,
+    bytes: &'a u64,
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    revision: u64,
+    bytes: u64,
+    limit_bytes: u64,
+    document_limit_bytes: u64,
+    documents: BTreeMap<String, Held>,
+    registrations: Registrations,
+    largest: Vec<Shown<'a>>,
+    /// What requests do not see until there is room for it.
+    left_out: Vec<Shown<'a>>,
+}
+
+/// As the audit log names objects.
+fn plural(kind: &str) -> String {
+    format!("{kind}s")
+}
+
+fn shown(weighed: &Weighed) -> Shown<'_> {
+    Shown { object: format!("{}/{}", plural(&weighed.kind), weighed.id), bytes: &weighed.bytes }
+}
+
+pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    caller.principal.require("registry:read")?;
+    call.only_query(&[])?;
+    let Reply::Room(room) = ask_registry(caller, Ask::Room).await? else {
+        return Err(Problem::internal("the registry answered something else"));
+    };
+    let view = View {
+        revision: caller.snapshot.revision,
+        bytes: room.bytes,
+        limit_bytes: MOST_BYTES,
+        document_limit_bytes: MOST_DOCUMENT_BYTES,
+        documents: room.kinds.iter().map(|(kind, held)| (plural(kind), *held)).collect(),
+        registrations: Registrations {
+            count: room.registrations.count,
+            limit: MOST,
+            bytes: room.registrations.bytes,
+            limit_bytes: MOST_REGISTRATION_BYTES,
+        },
+        largest: room.largest.iter().map(shown).collect(),
+        left_out: caller.snapshot.left_out.iter().map(shown).collect(),
+    };
+    Answer::json(200, &view)
+}
+
+/// Gives who configures all documents, where the snapshot could not have them.
+pub async fn complete(caller: &mut Caller) -> Result<(), Problem> {
+    if !caller.snapshot.left_out.is_empty() {
+        caller.snapshot = snapshot::complete(&caller.principal.tenant, &caller.snapshot).await.map_err(internal)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Clients that register themselves: they take turns in a share of their own, and end when nobody uses them.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::auth::FIRST_TENANT;
+use crate::core::audit::{By, Outcome, changes};
+use crate::core::client_address::source;
+use crate::core::oauth::client::SELF_REGISTERED;
+use crate::core::oauth::registrations::{MOST, Registration, Terms, displaced};
+use crate::core::room::{MOST_REGISTRATION_BYTES, weight};
+use crate::core::time::Timestamp;
+use crate::platform::{Failure, clock, settings};
+
+use super::Inner;
+use super::audit::Change;
+use super::documents::object;
+use super::messages::{Condition, Kept, Kind, Refusal, Reply};
+use super::room::Halted;
+
+/// Registrations that one sweep ends: of each that was used, all tenants may have to be notified.
+const AT_ONCE: usize = 10;
+
+impl Inner {
+    fn registrations(&self) -> Result<Vec<Registration>, Failure> {
+        let used: HashMap<String, Timestamp> = self.tables.last_used()?.into_iter().collect();
+        let kind = Kind::Client.as_str();
+        let mut found = Vec::new();
+        for (id, bytes) in self.tables.sizes_of_registrations()? {
+            let Some(kept) = self.tables.get::<Kept>(kind, &id)? else { continue };
+            found.push(Registration {
+                bytes: weight(kind, bytes),
+                created_at: kept.created_at,
+                used_at: used.get(&object(Kind::Client, &id)).copied(),
+                source: kept.source.unwrap_or_default(),
+                id,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Takes in a client that registers itself. Unused registrations make room for it.
+    pub(super) fn register(&self, by: &By, id: &str, document: Box<RawValue>) -> Result<Reply, Halted> {
+        let kind = Kind::Client.as_str();
+        if self.tables.get::<Kept>(kind, id)?.is_some() {
+            return Ok(Reply::Refused(Refusal::Conflict));
+        }
+        let now = clock::now();
+        let kept = Kept {
+            kind: Kind::Client,
+            id: id.into(),
+            document,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+            source: Some(self.short_fingerprint(&source(&by.address))),
+        };
+        let bytes = weight(kind, serde_json::to_string(&kept)?.len() as u64);
+        let held = self.registrations()?;
+        let Some(gone) = displaced(&held, bytes, MOST, MOST_REGISTRATION_BYTES) else {
+            return Ok(Reply::AllInUse);
+        };
+        let change = Change {
+            by,
+            action: "client.created",
+            object: &object(Kind::Client, id),
+            changes: changes(&Value::Null, &self.shown(Kind::Client, Some(&kept.document))),
+        };
+        self.write(&change, || {
+            gone.iter().try_for_each(|id| self.forget_unused(id, now))?;
+            self.tables.put(kind, id, &kept)
+        })?;
+        Ok(Reply::Kept { kept: Box::new(kept), created: true })
+    }
+
+    /// Nothing came of a registration that was never given a token: there is nothing else to end.
+    fn forget_unused(&self, id: &str, now: Timestamp) -> Result<(), Failure> {
+        let (kind, name) = (Kind::Client.as_str(), object(Kind::Client, id));
+        self.tables.delete(kind, id)?;
+        self.tables.keep_revoked(&name, now)?;
+        let changes = [("reason".to_string(), Value::from("unused"))].into_iter().collect();
+        self.note(&Change { by: &By::default(), action: "client.deleted", object: &name, changes }, Outcome::Done)
+    }
+
+    /// Ends registrations that nobody uses, and what came of them.
+    pub(super) async fn end_registrations(&self) -> Result<(), Failure> {
+        if self.tenant() != FIRST_TENANT {
+            return Ok(());
+        }
+        let settings = settings::current();
+        let terms = Terms { unused_ms: settings.registration_unused_ms, idle_ms: settings.registration_idle_ms };
+        let now = clock::now();
+        let ended = self.registrations()?.into_iter().filter(|one| one.has_ended(terms, now)).take(AT_ONCE);
+        let mut any = false;
+        for one in ended.filter(|one| one.id.starts_with(SELF_REGISTERED)) {
+            let deleted = self.delete_and_end(&By::default(), Kind::Client, &one.id, &Condition::Exists).await;
+            match deleted {
+                Ok(reply) => any |= matches!(reply, Reply::Done),
+                Err(Halted::Failure(failure)) => return Err(failure),
+                // A deletion grows nothing.
+                Err(Halted::TooLarge(_)) => {}
+            }
+        }
+        if any {
+            self.push().await;
+        }
+        Ok(())
+    }
+}

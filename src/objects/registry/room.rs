@@ -1,0 +1,188 @@
+//! How much room the registry's documents take, and how one that has too much recovers: what does not fit into a
+//! snapshot is left out of it, and everything can be read page by page.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use crate::core::event::RegistryEvent;
+use crate::core::room::{MOST_BYTES, MOST_SENT, Share, TooLarge, Used, cost};
+use crate::platform::{Failure, log};
+
+use super::Inner;
+use super::messages::{Kind, Page, Reply, Room, SnapshotData, Weighed};
+use super::tables::{DocumentKey, KEY, SERVICE, registered_itself};
+
+/// Set while people have been warned that there is little room left.
+const WARNED: &str = "size_warned";
+/// Documents named as the largest.
+const MOST_LARGEST: u64 = 20;
+/// Documents named as left out.
+const MOST_LEFT_OUT: usize = 1_000;
+/// The documents of a page, in bytes: a larger one is a page by itself.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+const PAGE_DOCUMENTS: u64 = 2_000;
+/// Documents whose sizes are read at a time.
+const AT_ONCE: u64 = 5_000;
+
+/// Why a write came to nothing.
+#[derive(Debug)]
+pub(super) enum Halted {
+    Failure(Failure),
+    TooLarge(TooLarge),
+}
+
+impl From<Failure> for Halted {
+    fn from(failure: Failure) -> Self {
+        Halted::Failure(failure)
+    }
+}
+
+impl From<serde_json::Error> for Halted {
+    fn from(error: serde_json::Error) -> Self {
+        Halted::Failure(error.into())
+    }
+}
+
+/// The order in which documents go into a snapshot that cannot have all: first what keeps others out, then who asks,
+/// then what is asked for; clients that registered themselves last, and of those the unused ones.
+fn place(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
+    if registered_itself(kind, id) {
+        return if used() { 20 } else { 21 };
+    }
+    let order = [
+        Kind::Revocation.as_str(),
+        Kind::Limit.as_str(),
+        Kind::Role.as_str(),
+        Kind::Issuer.as_str(),
+        Kind::Tenant.as_str(),
+        KEY,
+        Kind::Client.as_str(),
+        Kind::Webhook.as_str(),
+        Kind::Schedule.as_str(),
+        SERVICE,
+    ];
+    order.iter().position(|known| *known == kind).map_or(10, |at| at as u8)
+}
+
+/// Takes a stored document into a page.
+fn take(page: &mut Page, kind: &str, text: &str) -> Result<(), Failure> {
+    match kind {
+        SERVICE => page.services.push(serde_json::from_str(text)?),
+        KEY => page.keys.push(serde_json::from_str(text)?),
+        _ => page.kept.push(serde_json::from_str(text)?),
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Warns once when the registry fills up; again after it had room meanwhile.
+    pub(super) fn warn(&self, after: &Used) -> Result<(), Failure> {
+        let (filling, warned) = (after.is_filling(), self.tables.meta(WARNED)?.as_deref() == Some("1"));
+        if filling == warned {
+            return Ok(());
+        }
+        self.tables.set_meta(WARNED, if filling { "1" } else { "0" })?;
+        if !filling {
+            return Ok(());
+        }
+        let (tenant, bytes) = (self.tenant(), after.of(Share::Documents));
+        log(&format!(
+            r#"{{"level":"warn","message":"the registry fills up","tenant":{tenant:?},"bytes":{bytes},"limit_bytes":{MOST_BYTES}}}"#
+        ));
+        let data = json!({"bytes": bytes, "limit_bytes": MOST_BYTES});
+        self.queue_event("registry", RegistryEvent::RegistryFilling, &data)
+    }
+
+    pub(super) fn room(&self) -> Result<Reply, Failure> {
+        let used = self.tables.used()?;
+        let kinds = used.kinds().map(|(kind, held)| (kind.to_string(), held)).collect();
+        let largest = self.tables.largest(MOST_LARGEST)?.into_iter();
+        let largest = largest.map(|((kind, id), bytes)| Weighed { kind, id, bytes }).collect();
+        let bytes = used.of(Share::Documents);
+        Ok(Reply::Room(Box::new(Room { kinds, registrations: used.registrations(), bytes, largest })))
+    }
+
+    /// A page of all documents, in the order of their kinds and ids.
+    pub(super) fn documents(&self, after: &DocumentKey) -> Result<Reply, Failure> {
+        let sizes = self.tables.sizes(after, PAGE_DOCUMENTS)?;
+        let (mut page, mut bytes, mut next) = (Page::default(), 0, None);
+        let mut more = sizes.len() as u64 == PAGE_DOCUMENTS;
+        for ((kind, id), size) in sizes {
+            if bytes > 0 && bytes + size > PAGE_BYTES {
+                more = true;
+                break;
+            }
+            bytes += size;
+            if let Some(text) = self.tables.text(&kind, &id)? {
+                take(&mut page, &kind, &text)?;
+            }
+            next = Some((kind, id));
+        }
+        Ok(Reply::Documents { page: Box::new(page), next: next.filter(|_| more) })
+    }
+
+    /// Documents as a snapshot has them when not all fit into one message.
+    pub(super) fn fit(&self, data: &mut SnapshotData) -> Result<(), Failure> {
+        let used: HashSet<String> = self.tables.last_used()?.into_iter().map(|(name, _)| name).collect();
+        let mut ordered = Vec::new();
+        let mut after = DocumentKey::default();
+        loop {
+            let sizes = self.tables.sizes(&after, AT_ONCE)?;
+            let Some((last, _)) = sizes.last() else { break };
+            after = last.clone();
+            ordered.extend(sizes.into_iter().map(|((kind, id), bytes)| {
+                let place = place(&kind, &id, || used.contains(&format!("clients/{id}")));
+                (place, kind, id, bytes)
+            }));
+        }
+        ordered.sort();
+        let (mut room, mut page) = (MOST_SENT, Page::default());
+        for (_, kind, id, bytes) in ordered {
+            let Some(text) = self.tables.text(&kind, &id)? else { continue };
+            let needed = crate::core::room::weight(&kind, cost(&text));
+            if needed <= room {
+                room -= needed;
+                take(&mut page, &kind, &text)?;
+            } else {
+                data.left_out.push(Weighed { kind, id, bytes });
+            }
+        }
+        (data.services, data.keys, data.kept) = (page.services, page.keys, page.kept);
+        if !data.left_out.is_empty() && self.told_left_out.replace(data.revision) != data.revision {
+            let (tenant, count) = (self.tenant(), data.left_out.len());
+            let first = data.left_out.iter().take(5).map(|one| format!("{}s/{}", one.kind, one.id));
+            let first = first.collect::<Vec<_>>().join(" ");
+            log(&format!(
+                r#"{{"level":"error","message":"the registry is too large: documents are left out","tenant":{tenant:?},"count":{count},"first":{first:?}}}"#
+            ));
+        }
+        data.left_out.truncate(MOST_LEFT_OUT);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn what_keeps_others_out_is_never_left_out_for_what_is_asked_for() {
+        let of = |kind: &str, id: &str| place(kind, id, || id == "dyn-used");
+        let order = [
+            of("revocation", "a"),
+            of("limit", "a"),
+            of("role", "a"),
+            of("issuer", "a"),
+            of("tenant", "a"),
+            of("key", "a"),
+            of("client", "a"),
+            of("webhook", "a"),
+            of("schedule", "a"),
+            of("service", "a"),
+            of("client", "dyn-used"),
+            of("client", "dyn-unused"),
+        ];
+        assert!(order.is_sorted_by(|one, next| one < next), "{order:?}");
+    }
+}

@@ -1,0 +1,39 @@
+//! A registry that is too large for one message, as a whole.
+
+use std::rc::Rc;
+
+use super::super::messages::{Ask, Message, Page, Reply, SnapshotData};
+use super::Snapshot;
+use crate::platform::Failure;
+use crate::platform::objects::{self, Kind};
+
+/// All documents of a registry that is too large for one message, read page by page. Its readers see what their
+/// snapshot leaves out, to delete it; nothing is decided with it.
+pub async fn complete(tenant: &str, known: &Snapshot) -> Result<Rc<Snapshot>, Failure> {
+    let (mut all, mut after) = (Page::default(), Some(Default::default()));
+    while let Some(from) = after {
+        let message = Message::new(tenant, Ask::Documents { after: from });
+        match objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await? {
+            Reply::Documents { page, next } => {
+                all.services.extend(page.services);
+                all.keys.extend(page.keys);
+                all.kept.extend(page.kept);
+                after = next;
+            }
+            _ => return Err(Failure("the registry answered something else".into())),
+        }
+    }
+    let data = SnapshotData {
+        revision: known.revision,
+        services: all.services,
+        keys: all.keys,
+        kept: all.kept,
+        stores: known.stores.clone(),
+        cursor_secret: known.own_secret.clone(),
+        soft: known.soft.get(),
+        measured: Vec::new(),
+        left_out: known.left_out.clone(),
+    };
+    let own = Snapshot::own_keys(tenant, &data.cursor_secret, Some(known)).await?;
+    Ok(Rc::new(Snapshot::new(data, own, Some(known))))
+}

@@ -1,0 +1,100 @@
+//! Services and keys as a registry stores them, and what it hands out of all it has.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::credentials::SealedCredentials;
+use crate::core::id::StoreId;
+use crate::core::measured::Measured;
+use crate::core::room::Held;
+use crate::core::sealed::Sealed;
+use crate::core::service::{Retiring, Service};
+use crate::core::time::Timestamp;
+
+use super::messages::Kept;
+
+/// All of a tenant's configuration, as isolates keep it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotData {
+    pub revision: u64,
+    pub services: Vec<Registered>,
+    pub keys: Vec<Key>,
+    #[serde(default)]
+    pub kept: Vec<Kept>,
+    pub stores: Vec<StoreId>,
+    /// What cursors, callbacks and grants are signed with.
+    pub cursor_secret: Sealed,
+    #[serde(default)]
+    pub soft: u64,
+    /// What is measured, by service.
+    #[serde(default)]
+    pub measured: Vec<(String, Measured)>,
+    /// What is stored and does not fit into this message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Weighed>,
+}
+
+/// A document and its size.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Weighed {
+    pub kind: String,
+    pub id: String,
+    pub bytes: u64,
+}
+
+/// Some of a registry's documents.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Page {
+    pub services: Vec<Registered>,
+    pub keys: Vec<Key>,
+    pub kept: Vec<Kept>,
+}
+
+/// How much room a registry's documents take.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Room {
+    pub kinds: Vec<(String, Held)>,
+    pub registrations: Held,
+    /// What counts against the tenant's own limit.
+    pub bytes: u64,
+    pub largest: Vec<Weighed>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Registered {
+    pub service: Service,
+    #[serde(default)]
+    pub credentials: Option<SealedCredentials>,
+    pub signing_secret: Sealed,
+    /// The one before, while a rotation lasts.
+    #[serde(default)]
+    pub retiring: Option<Retiring>,
+    /// Grows with every change; the entity tag.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// When it was given another address: what was measured before is of another service.
+    #[serde(default)]
+    pub moved_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Key {
+    pub id: String,
+    pub name: String,
+    pub role: String,
+    pub permissions: Vec<String>,
+    /// Secrets that are valid; more than one while a rotation overlaps.
+    pub secrets: Vec<KeySecret>,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeySecret {
+    pub hash: String,
+    pub last_four: String,
+    /// Set when a newer one takes its place.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}

@@ -1,0 +1,179 @@
+// How much a tenant's registry may hold: what does not fit is refused with its figures, nobody else notices, and a registry
+// that a version without limits has overfilled recovers.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { eventually, makeKey, refused, register, serviceAt } from "./support/arrange.ts";
+import { databases } from "./support/disk.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { openStream } from "./support/stream.ts";
+import { startSmallUpstream } from "./support/upstream.ts";
+
+const undo: (() => unknown)[] = [];
+after(async () => {
+  for (const step of undo.reverse()) await step();
+});
+
+const MiB = 1024 * 1024;
+const match = { "if-match": "*" };
+/** A schema of this many bytes, within the documented limits. */
+const schema = (bytes: number) => ({ type: "object", description: "x".repeat(bytes) });
+/** A service whose document takes 60,000 bytes for each of its capabilities. */
+const large = (capabilities: number, letter = "x") =>
+  serviceAt(
+    "http://127.0.0.1:9/",
+    Array.from({ length: capabilities }, (_, at) => ({ name: `c${at}`, input_schema: schema(60_000) })),
+    { description: letter.repeat(1000) },
+  );
+const room = async (gateway: Gateway, key?: string) => {
+  const answer = await gateway.request("GET", "/v1/registry", key === undefined ? {} : { key });
+  assert.equal(answer.status, 200, answer.text);
+  return answer.json;
+};
+const put = (gateway: Gateway, id: string, body: object, key?: string, headers = {}) =>
+  gateway.request("PUT", `/v1/services/${id}`, { body, headers, ...(key !== undefined && { key }) });
+
+test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_notices", async () => {
+  const gateway = await startGateway();
+  try {
+    const stream = await openStream(gateway, { query: { types: "registry.*" } });
+    const beta = (await gateway.request("PUT", "/v1/tenants/beta", { body: { name: "Beta" } })).json.admin_key;
+    const caller = await makeKey(gateway, "caller");
+    let taken = 0;
+    let refusal = await put(gateway, "s0", large(15));
+    for (; refusal.status === 201 && taken < 40; refusal = await put(gateway, `s${taken}`, large(15))) taken += 1;
+    // 900 KB each.
+    assert.ok(taken >= 10 && taken <= 14, `${taken} were taken`);
+    const problem = refused(refusal, 413, "payload_too_large");
+    const full = await room(gateway);
+    assert.equal(full.limit_bytes, 12 * MiB);
+    assert.ok(problem.detail.includes(String(full.bytes)) && problem.detail.includes("GET /v1/registry"), problem.detail);
+    assert.equal(full.documents.services.count, taken);
+    assert.equal(Object.values<any>(full.documents).reduce((sum, { bytes }) => sum + bytes, 0), full.bytes);
+    assert.match(full.largest[0].object, /^services\/s\d+$/);
+    assert.deepEqual(full.left_out, []);
+    // The same kind of refusal whoever writes, once the last of the room is taken.
+    for (let at = 0; (await put(gateway, `small${at}`, large(1))).status === 201; at += 1) assert.ok(at < 20);
+    refused(await gateway.request("PATCH", "/v1/services/s0", { body: { capabilities: large(17).capabilities }, headers: match }), 413, "payload_too_large");
+    // What does not grow is taken, and everything else goes on.
+    assert.equal((await put(gateway, "s0", large(15), undefined, match)).status, 200);
+    assert.equal((await gateway.request("POST", `/v1/keys/${caller.id}/rotate`, { body: { overlap_seconds: 60 } })).status, 201);
+    assert.ok((await gateway.request("GET", "/v1/services", { key: caller.secret })).json.data.length > taken);
+    assert.equal((await put(gateway, "elsewhere", large(15), beta)).status, 201);
+    assert.equal((await room(gateway, beta)).documents.services.count, 1);
+    // The warning came once, at four fifths.
+    const warned = await stream.next(({ type }) => type === "registry.filling");
+    assert.ok(warned.data.bytes >= 0.8 * 12 * MiB && warned.data.bytes < full.bytes, JSON.stringify(warned));
+    for (const id of ["s0", "s1", "s2", "s3"]) {
+      assert.equal((await gateway.request("DELETE", `/v1/services/${id}`, { headers: match })).status, 204);
+    }
+    assert.equal((await put(gateway, "again", large(15))).status, 201);
+    for (const id of ["again2", "again3"]) assert.equal((await put(gateway, id, large(15))).status, 201);
+    await eventually(() => stream.events.filter(({ type }) => type === "registry.filling").length === 2);
+    stream.close();
+    // Who may read everything may see it, and who may not does not.
+    assert.equal((await room(gateway, (await makeKey(gateway, "viewer")).secret)).limit_bytes, 12 * MiB);
+    assert.equal((await room(gateway, (await makeKey(gateway, "operator")).secret)).limit_bytes, 12 * MiB);
+    refused(await gateway.request("GET", "/v1/registry", { key: (await makeKey(gateway, "caller")).secret }), 403, "permission_denied");
+    refused(await gateway.request("GET", "/v1/registry?x=1"), 422, "validation_failed");
+  } finally {
+    await gateway.stop();
+  }
+});
+
+test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_the_service_says_so", async () => {
+  const gateway = await startGateway();
+  const tool = () => ({ input: schema(60_000) });
+  const upstream = await startSmallUpstream({ small: {} });
+  try {
+    for (let at = 0; at < 13; at += 1) assert.equal((await put(gateway, `s${at}`, large(15))).status, 201);
+    const body = { name: "Grows", type: "tool", transport: { kind: "mcp", url: upstream.url, refresh_seconds: 60 } };
+    const made = await register(gateway, "grows", body);
+    assert.deepEqual(made.capabilities.map(({ name }: any) => name), ["small"]);
+    for (let at = 0; at < 15; at += 1) upstream.tools[`t${at}`] = tool();
+    const written = await put(gateway, "grows", body, undefined, match);
+    assert.equal(written.status, 200, written.text);
+    assert.deepEqual(written.json.capabilities.map(({ name }: any) => name), ["small"]);
+    assert.match(written.json.catalogue.error, /more room than is left in the registry/);
+    // With room for them they are there.
+    assert.equal((await gateway.request("DELETE", "/v1/services/s0", { headers: match })).status, 204);
+    const read = await put(gateway, "grows", body, undefined, match);
+    assert.equal(read.json.capabilities.length, 16, read.text.slice(0, 300));
+    assert.equal(read.json.catalogue.error, null);
+  } finally {
+    await gateway.stop();
+    await upstream.stop();
+  }
+});
+
+test("a_registry_that_is_too_large_already_goes_on_with_what_fits_and_recovers_by_deleting", async () => {
+  const persist = mkdtempSync(join(tmpdir(), "narthex-room-"));
+  undo.push(() => rmSync(persist, { recursive: true, force: true }));
+  const vars = { ADMIN_KEY: "a key that outlives the restart", OAUTH: "true", OAUTH_REGISTRATION: "true" };
+  const before = await startGateway({ persist, vars });
+  await register(before, "a-first", serviceAt("http://127.0.0.1:9/"));
+  await register(before, "model", large(15));
+  const caller = await makeKey(before, "caller");
+  const redirect_uris = ["https://app.example.com/done"];
+  const client = (await before.request("POST", "/oauth/register", { key: null, body: { redirect_uris } })).json;
+  await before.stop();
+  // As a version without limits left it: 45 services of 900 KB, in part not in Latin letters, and 20 large clients.
+  databases(persist, "Registry", "documents", (database) => {
+    const find = database.prepare("SELECT document FROM documents WHERE kind = ? AND id = ?");
+    const write = database.prepare("INSERT INTO documents (kind, id, document) VALUES (?, ?, ?)");
+    const model = find.get("service", "model");
+    if (!model) return;
+    for (let at = 0; at < 45; at += 1) {
+      const document = JSON.parse(String(model.document));
+      document.service.id = `z${String(at).padStart(2, "0")}`;
+      document.service.description = (at % 2 ? "語" : "x").repeat(1000);
+      write.run("service", document.service.id, JSON.stringify(document));
+    }
+    const name = client.client_id.slice("default.".length);
+    const known = String(find.get("client", name)!.document);
+    for (let at = 0; at < 20; at += 1) {
+      const document = JSON.parse(known);
+      document.id = document.document.id = `dyn-0000000000000000000000${String(at).padStart(4, "0")}`;
+      document.document.scope = Array.from({ length: 6000 }, () => `${"a".repeat(140)}:read`);
+      write.run("client", document.id, JSON.stringify(document));
+    }
+  });
+  const gateway = await startGateway({ persist, vars });
+  try {
+    assert.equal((await gateway.request("GET", "/v1/whoami")).status, 200);
+    assert.equal((await gateway.request("GET", "/v1/whoami", { key: caller.secret })).status, 200);
+    const found = await room(gateway);
+    assert.equal(found.documents.services.count, 47);
+    assert.equal(found.registrations.count, 21);
+    const left: string[] = found.left_out.map(({ object }: any) => object);
+    // Unused registrations stay out first, and what is small fits.
+    assert.ok(left.length > 20 && left.filter((object) => object.startsWith("clients/")).length >= 20, left.join(" "));
+    const services = left.filter((object) => object.startsWith("services/"));
+    assert.ok(services.length > 5 && services.length < 20, services.join(" "));
+    assert.ok(gateway.logs.some((line) => line.includes("documents are left out")));
+    // Lists and single documents are whole.
+    const listed = (await gateway.request("GET", "/v1/services", { contract: false })).json.data;
+    assert.equal(listed.length, 47);
+    assert.equal((await gateway.request("GET", `/v1/${services[0]}`)).status, 200);
+    assert.equal((await gateway.request("GET", "/v1/clients", { contract: false })).json.data.length, 21);
+    assert.equal((await gateway.request("GET", "/v1/services", { key: caller.secret, contract: false })).status, 200);
+    refused(await put(gateway, "more", large(1)), 413, "payload_too_large");
+    // A registration displaces what was never used, at once.
+    const registered = await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris } });
+    assert.equal(registered.status, 201, registered.text);
+    assert.ok((await room(gateway)).registrations.bytes < 1.5 * MiB);
+    for (const { id } of listed.slice(0, 40)) {
+      if (id === "a-first") continue;
+      assert.equal((await gateway.request("DELETE", `/v1/services/${id}`, { headers: match })).status, 204, id);
+    }
+    const recovered = await room(gateway);
+    assert.deepEqual(recovered.left_out, []);
+    assert.ok(recovered.bytes < recovered.limit_bytes);
+    assert.equal((await put(gateway, "more", large(1))).status, 201);
+    assert.equal((await gateway.request("GET", "/v1/services")).json.data.length, 9);
+  } finally {
+    await gateway.stop();
+  }
+});
