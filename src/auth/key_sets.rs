@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
 
+use crate::core::issuer::{Keys, Written};
 use crate::core::jwk::{self, Jwk, MAX_SET_BYTES, choose};
-use crate::core::jwks::{Age, Decision, decide, max_age};
-use crate::core::jwt::Algorithm;
+use crate::core::jwks::{Held, Step, max_age};
+use crate::core::jwt::{Algorithm, Refused, Token};
 use crate::core::time::Timestamp;
 use crate::objects::grants::messages::{Ask, PublicKey, Reply};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, calls, clock, log, settings};
+use crate::platform::{Failure, calls, clock, crypto, log, settings};
 
 /// The set of the gateway's own authorization server.
 pub const OWN: &str = "own";
@@ -21,63 +21,113 @@ const PATIENCE_MS: u64 = 5_000;
 /// How often somebody who waits for another's request looks, in milliseconds.
 const LOOK_MS: u64 = 20;
 
-#[derive(Default)]
-struct Held {
-    age: Age,
-    keys: Rc<Vec<Jwk>>,
-    /// Somebody fetches it now. A request that dies on the way tells nobody, hence the end.
-    fetching_until: Option<Timestamp>,
+/// Whose a set is: the path of a document below `/v1`, when it was made, and its generation. The set of one that is
+/// written anew is asked for again, in every isolate; one that is deleted leaves none to its successor.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'o> {
+    pub path: &'o str,
+    pub written: Written,
 }
+
+#[derive(Default)]
+struct Entry {
+    written: Written,
+    url: String,
+    held: Held,
+}
+
+/// Clients say themselves where their keys are, so no more of these are held.
+const MOST_OF_CLIENTS: usize = 200;
+const CLIENTS: &str = "clients/";
 
 thread_local! {
-    static SETS: RefCell<HashMap<String, Held>> = RefCell::new(HashMap::new());
+    static SETS: RefCell<HashMap<String, Entry>> = RefCell::new(HashMap::new());
 }
 
-/// What is to be done, and the keys there are.
-fn look(url: &str, kid: Option<&str>, algorithm: Algorithm, now: Timestamp) -> (Decision, Option<Jwk>, bool) {
-    SETS.with_borrow(|sets| {
-        let Some(held) = sets.get(url) else {
-            return (Decision::Fetch, None, false);
-        };
-        let key = choose(&held.keys, kid, algorithm).filter(|_| held.age.usable(now));
-        let decision = decide(&held.age, key.is_some(), now);
-        (decision, key.cloned(), held.fetching_until.is_some_and(|until| now < until))
+/// The entry for this address. One that is older than what is held asks what is held: it was decided with before.
+fn with_entry<T>(owner: Owner<'_>, url: &str, use_it: impl FnOnce(&mut Entry) -> T) -> T {
+    SETS.with_borrow_mut(|sets| {
+        let is_new = !sets.contains_key(owner.path);
+        if is_new && owner.path.starts_with(CLIENTS) {
+            let clients = || sets.keys().filter(|path| path.starts_with(CLIENTS));
+            if clients().count() >= MOST_OF_CLIENTS {
+                sets.retain(|path, _| !path.starts_with(CLIENTS));
+            }
+        }
+        let entry = sets.entry(owner.path.into()).or_default();
+        let (is_newer, is_same) = (owner.written > entry.written, owner.written == entry.written);
+        if is_newer && entry.url == url && entry.written.created_at == owner.written.created_at {
+            entry.written = owner.written;
+            entry.held.renew(clock::now());
+        } else if is_newer || is_same && entry.url != url {
+            *entry = Entry { written: owner.written, url: url.into(), held: Held::default() };
+        }
+        use_it(entry)
     })
 }
 
-/// The key that is to verify, of the set at this address.
-pub async fn key(url: &str, kid: Option<&str>, algorithm: Algorithm) -> Option<Jwk> {
-    loop {
-        let now = clock::now();
-        match look(url, kid, algorithm, now) {
-            (Decision::Use, key, _) => return key,
-            // Another request's I/O cannot be waited for; what it brings can.
-            (Decision::Fetch, _, true) => clock::pause(LOOK_MS).await,
-            (Decision::Fetch, _, false) => fetch(url, now).await,
+/// Whether a token is signed by one of these keys; until when that may be remembered.
+pub async fn verify(token: &Token<'_>, keys: &Keys, owner: Owner<'_>) -> Result<Timestamp, Refused> {
+    match keys {
+        Keys::Url(url) => verify_by(token, url, owner).await,
+        Keys::Fixed(keys) => {
+            let fitting = choose(keys, token.kid.as_deref(), token.algorithm);
+            let refused = if fitting.is_empty() { Refused::Key } else { Refused::Signature };
+            let fitting = fitting.into_iter().cloned().collect();
+            if any_verifies(token, fitting).await { Ok(Timestamp(u64::MAX)) } else { Err(refused) }
         }
     }
 }
 
-async fn fetch(url: &str, now: Timestamp) {
-    SETS.with_borrow_mut(|sets| {
-        sets.entry(url.into()).or_default().fetching_until = Some(now.plus_ms(PATIENCE_MS + 1_000));
+/// The same by the gateway's own.
+pub async fn verify_own(token: &Token<'_>) -> Result<Timestamp, Refused> {
+    verify_by(token, OWN, Owner { path: OWN, written: Written::default() }).await
+}
+
+async fn verify_by(token: &Token<'_>, url: &str, owner: Owner<'_>) -> Result<Timestamp, Refused> {
+    let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
+    let mut failed = None;
+    loop {
+        let now = clock::now();
+        match with_entry(owner, url, |entry| entry.held.step(kid, algorithm, failed, now)) {
+            Step::Try(keys, number) => {
+                if any_verifies(token, keys).await {
+                    return Ok(with_entry(owner, url, |entry| entry.held.holds_until(now)));
+                }
+                failed = Some(number);
+            }
+            // Another request's I/O cannot be waited for; what it brings can.
+            Step::Wait => clock::pause(LOOK_MS).await,
+            Step::Fetch => fetch(url, owner, now).await,
+            Step::Refuse(refused) => return Err(refused),
+        }
+    }
+}
+
+async fn any_verifies(token: &Token<'_>, keys: Vec<Jwk>) -> bool {
+    for key in keys {
+        if crypto::verify(token.algorithm, &key, &token.signature, token.signed).await {
+            return true;
+        }
+    }
+    false
+}
+
+async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
+    // Where another document has taken its place meanwhile, its address is asked.
+    let (url, written) = with_entry(owner, url, |entry| {
+        entry.held.fetches(now.plus_ms(PATIENCE_MS + 1_000));
+        (entry.url.clone(), entry.written)
     });
-    let fetched = if url == OWN { own().await } else { published(url).await };
-    let now = clock::now();
+    let fetched = if url == OWN { own().await } else { published(&url).await };
+    let fetched = fetched.inspect_err(|detail| {
+        log(&format!(r#"{{"level":"warn","message":"key set not fetched","url":{url:?},"detail":{detail:?}}}"#));
+    });
     SETS.with_borrow_mut(|sets| {
-        let held = sets.entry(url.into()).or_default();
-        held.fetching_until = None;
-        match fetched {
-            Ok((keys, max_age)) => {
-                held.keys = Rc::new(keys);
-                held.age.fetched(now, max_age);
-            }
-            Err(detail) => {
-                held.age.failed(now);
-                log(&format!(
-                    r#"{{"level":"warn","message":"key set not fetched","url":{url:?},"detail":{detail:?}}}"#
-                ));
-            }
+        // What was asked for before a document was written says nothing of what it is now.
+        let same = sets.get_mut(owner.path).filter(|entry| entry.url == url && entry.written == written);
+        if let Some(entry) = same {
+            entry.held.fetched(fetched.ok(), clock::now());
         }
     });
 }

@@ -6,12 +6,14 @@
 pub mod key_sets;
 pub mod own;
 pub mod tokens;
+pub mod watched;
 
 use std::rc::Rc;
 
 use serde::Serialize;
 
 use crate::core::capability::Capability;
+use crate::core::id::valid_name;
 use crate::core::jwt::looks_like_token;
 use crate::core::key::{self, Presented};
 use crate::core::permission::allows;
@@ -114,14 +116,21 @@ impl Own<'_> {
     }
 }
 
-/// The MCP endpoint that a request is for; nothing for the API.
+/// The MCP endpoint that a request is for, without the slash that may stand behind it; nothing for the API.
 fn resource_path(request: &Request) -> &str {
     let url = request.url();
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let rest = url.get(after_scheme..).unwrap_or_default();
     let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default();
-    if path == "/mcp" || path.starts_with("/mcp/") { path } else { "" }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    match path.strip_prefix("/mcp/") {
+        Some(service) if valid_name(service) => path,
+        // There is no such endpoint: how to get a token is told of the one that there is.
+        Some(_) => "/mcp",
+        None if path == "/mcp" => path,
+        None => "",
+    }
 }
 
 /// Where a client can learn how to get a token for what it asks for.
@@ -141,6 +150,12 @@ fn unauthenticated(presented: bool, own: Option<Own<'_>>) -> Problem {
         challenge.push_str(&format!(r#"{comma} resource_metadata="{}""#, own.metadata()));
     }
     Problem::new(Code::Unauthenticated, detail).with_header("WWW-Authenticate", challenge)
+}
+
+/// What was good when a wait began and is not any more.
+pub fn ended(request: &Request, settings: &Settings) -> Problem {
+    let origin = settings.oauth.then(|| origin_of(request, settings));
+    unauthenticated(true, origin.as_deref().map(|origin| Own { origin, path: resource_path(request) }))
 }
 
 /// What is presented as credentials.
@@ -209,6 +224,8 @@ pub fn standing(tenant: &str, principal: &str, snapshot: &Snapshot) -> Option<Pr
 pub enum Age {
     /// A store confirms its revision before anything comes of it.
     Any,
+    /// Nobody confirms it, and it may be as old as this, in milliseconds.
+    Within(u64),
     /// Nobody confirms it: the registry is asked now, so that a write that has answered is seen.
     Current,
 }
@@ -216,6 +233,7 @@ pub enum Age {
 async fn taken(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
     let snapshot = match age {
         Age::Any => snapshot::any(tenant).await,
+        Age::Within(most_ms) => snapshot::within(tenant, most_ms).await,
         Age::Current => snapshot::refreshed(tenant).await,
     };
     snapshot.map_err(|failure| Problem::internal(failure.0))

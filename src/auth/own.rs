@@ -4,29 +4,27 @@
 //! is looked up in the registry: what is remembered of a token falls with the revision.
 
 use crate::core::issuer::ACCESS_TOKEN;
+use crate::core::issuer::permitted as issued;
 use crate::core::jwt::{Algorithm, Expected, Refused, Token};
 use crate::core::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
 use crate::core::oauth::token::Claims;
 use crate::core::permission::meet_all;
 use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::{clock, crypto};
+use crate::platform::clock;
 
-use super::key_sets::{self, OWN};
+use super::key_sets;
 use super::{FIRST_TENANT, Principal};
 
 /// A token's claims, once its signature and its time were found good. `audience` is the resource it must be for.
 pub async fn claims(token: &Token<'_>, origin: &str, audience: &str) -> Result<(Claims, Timestamp), Refused> {
+    let audience = audience.into();
     let expected = Expected { issuer: origin, audience, typ: ACCESS_TOKEN, algorithms: &[Algorithm::Es256] };
     token.check_header(&expected)?;
     let until = token.check_claims(&expected, clock::now())?;
     let claims: Claims = serde_json::from_value(token.claims.clone()).map_err(|_| Refused::Json)?;
-    let key = key_sets::key(OWN, token.kid.as_deref(), token.algorithm).await.ok_or(Refused::Key)?;
-    if crypto::verify(token.algorithm, &key, &token.signature, token.signed).await {
-        Ok((claims, until))
-    } else {
-        Err(Refused::Signature)
-    }
+    key_sets::verify_own(token).await?;
+    Ok((claims, until))
 }
 
 /// Who it is for, with what is left of its scope. `deployment` is the registry that has the issuers, `snapshot` that of
@@ -57,6 +55,9 @@ pub fn principal(
     if let Some((name, _)) = claims.sub.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) {
         from.push(format!("issuers/{name}"));
     }
+    // It ends with the key of who allowed it.
+    let key = claims.sub.strip_prefix("key:").and_then(|id| snapshot.key(id));
+    let until = key.map_or(until, |key| until.min(key.expires_at));
     let (principal, tenant, roles) = (claims.sub.clone(), claims.tenant.clone(), claims.roles.clone());
     Ok(Principal { principal, tenant, role, permissions, until: Some(until), from, roles })
 }
@@ -79,7 +80,10 @@ fn of_subject(deployment: &Snapshot, snapshot: &Snapshot, claims: &Claims) -> Op
             // Whose people it has may have changed.
             let theirs = issuer.tenant.as_deref().unwrap_or(FIRST_TENANT) == claims.tenant;
             (theirs || issuer.claims.tenant.is_some()).then_some(())?;
-            Some((claims.roles.first()?.clone(), Some(granted(snapshot, &claims.roles))))
+            // So may what its words mean: it gives no role now that it does not name.
+            let named = |role: &&String| issuer.granted_roles().any(|given| given == *role);
+            let roles: Vec<String> = claims.roles.iter().filter(named).cloned().collect();
+            Some((roles.first()?.clone(), Some(granted(snapshot, &roles))))
         }
         _ => None,
     }
@@ -91,22 +95,12 @@ pub fn client_principal(tenant: &str, id: &str) -> String {
 }
 
 /// What these roles of an issuer's permit now, as far as the scope of its token went: the one rule for its tokens and
-/// for people who signed in there.
+/// for grants of people who signed in there.
 pub fn permitted(snapshot: &Snapshot, roles: &[String], scope: Option<&[String]>) -> Vec<String> {
-    let permissions = granted(snapshot, roles);
-    match scope {
-        Some(scope) => meet_all(&permissions, scope),
-        None => permissions,
-    }
+    issued(roles, scope, |role| snapshot.role(role))
 }
 
 /// All that these roles grant.
 pub fn granted(snapshot: &Snapshot, roles: &[String]) -> Vec<String> {
-    let mut permissions: Vec<String> = Vec::new();
-    for permission in roles.iter().filter_map(|role| snapshot.role(role)).flatten() {
-        if !permissions.iter().any(|known| known == permission) {
-            permissions.push(permission.into());
-        }
-    }
-    permissions
+    permitted(snapshot, roles, None)
 }

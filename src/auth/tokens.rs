@@ -9,14 +9,14 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use crate::core::issuer::{Issuer, Keys, Mapped};
-use crate::core::jwk::choose;
+use crate::core::issuer::{Issuer, Mapped};
 use crate::core::jwt::{Refused, Token, parse};
 use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::{clock, crypto};
+use crate::platform::clock;
 
-use super::{Age, FIRST_TENANT, Own, Principal, is_tenant, key_sets, own, taken};
+use super::key_sets::{self, Owner};
+use super::{Age, FIRST_TENANT, Own, Principal, is_tenant, own, taken};
 
 /// More than these are forgotten together: it is rare, and each costs one verification.
 const MOST_REMEMBERED: usize = 2_000;
@@ -88,33 +88,51 @@ pub async fn principal(
         remember(digest, &principal, [issuers.revision, own.revision], until);
         return Ok((principal, own));
     }
-    let issuer = issuers.issuers.iter().find(|issuer| issuer.issuer == said).ok_or(Refused::Issuer)?;
-    let expected = issuer.expected();
-    token.check_header(&expected)?;
-    let until = token.check_claims(&expected, now)?;
-    let mapped = issuer.map(&token, FIRST_TENANT)?;
-    verify(&token, issuer).await?;
+    let (issuer, mapped, until) = claimed(&token, said, &issuers.issuers, now)?;
+    let good_until = verify(&token, issuer).await?;
     let own = registry_of(&mapped.tenant, issuers, age).await?;
     let principal = named(&own, issuer, mapped, until);
-    remember(digest, &principal, [issuers.revision, own.revision], until);
+    remember(digest, &principal, [issuers.revision, own.revision], until.min(good_until));
     Ok((principal, own))
 }
 
-/// Whether the signature is by one of the issuer's keys.
-pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<(), Refused> {
-    let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
-    let key = match &issuer.keys {
-        Keys::Fixed(keys) => choose(keys, kid, algorithm).cloned(),
-        Keys::Url(url) => key_sets::key(url, kid, algorithm).await,
-    };
-    let key = key.ok_or(Refused::Key)?;
-    if crypto::verify(algorithm, &key, &token.signature, token.signed).await { Ok(()) } else { Err(Refused::Signature) }
+/// The document among those of this issuer that a token is for, and what it says by it. Of several that fit, the one
+/// whose audience the token names first.
+fn claimed<'i>(
+    token: &Token<'_>,
+    said: &str,
+    issuers: &'i [Issuer],
+    now: Timestamp,
+) -> Result<(&'i Issuer, Mapped, Timestamp), Refused> {
+    let mut fitting: Vec<(usize, &Issuer, Mapped, Timestamp)> = Vec::new();
+    let mut refused = Refused::Issuer;
+    for issuer in issuers.iter().filter(|issuer| issuer.issuer == said) {
+        let expected = issuer.expected();
+        let read = token.check_header(&expected).and_then(|()| token.check_claims(&expected, now));
+        let read = read.and_then(|until| Ok((issuer.map(token, FIRST_TENANT)?, until)));
+        match read {
+            Ok((mapped, until)) => {
+                fitting.push((token.place_of(expected.audience).unwrap_or(usize::MAX), issuer, mapped, until));
+            }
+            // Why it is refused says the one that it is for.
+            Err(why) if refused == Refused::Issuer || refused == Refused::Audience => refused = why,
+            Err(_) => {}
+        }
+    }
+    let first = fitting.into_iter().min_by_key(|(place, ..)| *place);
+    first.map(|(_, issuer, mapped, until)| (issuer, mapped, until)).ok_or(refused)
+}
+
+/// Whether the signature is by one of the issuer's keys; until when that may be remembered.
+pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<Timestamp, Refused> {
+    let path = format!("issuers/{}", issuer.name);
+    key_sets::verify(token, &issuer.keys, Owner { path: &path, written: issuer.written }).await
 }
 
 fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: Mapped, until: Timestamp) -> Principal {
     let permissions = own::permitted(snapshot, &mapped.roles, mapped.scope.as_deref());
     Principal {
-        principal: format!("issuer:{}:{}", issuer.name, mapped.subject),
+        principal: issuer.principal(&mapped.subject),
         tenant: mapped.tenant,
         role: mapped.roles.first().cloned().unwrap_or_default(),
         permissions,

@@ -181,6 +181,32 @@ pub enum Refusal {
 /// http and any port; every other rule holds for it as well, and all rules hold for other
 /// hosts.
 pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Address, Refusal> {
+    let url = read(text)?;
+    let loopback = policy.allow_loopback && is_loopback(&url);
+    if !loopback {
+        if url.scheme() != "https" {
+            return Err(Refusal::Scheme);
+        }
+        check_host(&url)?;
+        let port = authority(text)?.rsplit_once(':').map(|(_, port)| port);
+        if url.port().is_some() || port.is_some_and(|port| port != "443") {
+            return Err(Refusal::Port);
+        }
+    }
+    if own_hosts.iter().any(|own| leads_to(&url, own)) {
+        return Err(Refusal::Own);
+    }
+    Ok(Address { url, binding: None })
+}
+
+/// Checks an address that only names somebody and is never called: any host and any port, by http or https.
+pub fn check_name(text: &str, own_hosts: &[&str]) -> Result<(), Refusal> {
+    let url = read(text)?;
+    if own_hosts.iter().any(|own| leads_to(&url, own)) { Err(Refusal::Own) } else { Ok(()) }
+}
+
+/// What every address has to be, parsed.
+fn read(text: &str) -> Result<Url, Refusal> {
     if text.len() > MAX_BYTES {
         return Err(Refusal::TooLong);
     }
@@ -198,22 +224,7 @@ pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Address, 
     if authority.contains('%') {
         return Err(Refusal::HostName);
     }
-    let url = Url::parse(text).map_err(refusal)?;
-    let loopback = policy.allow_loopback && is_loopback(&url);
-    if !loopback {
-        if url.scheme() != "https" {
-            return Err(Refusal::Scheme);
-        }
-        check_host(&url)?;
-        let port = authority.rsplit_once(':').map(|(_, port)| port);
-        if url.port().is_some() || port.is_some_and(|port| port != "443") {
-            return Err(Refusal::Port);
-        }
-    }
-    if own_hosts.iter().any(|own| leads_to(&url, own)) {
-        return Err(Refusal::Own);
-    }
-    Ok(Address { url, binding: None })
+    Url::parse(text).map_err(refusal)
 }
 
 /// The host and port of an origin, as [`check`] takes its own hosts.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::address;
+use super::header::may_be_chosen;
 use super::json::{Object, child};
 use super::sealed::Sealed;
 use super::transport::{Rules, Transport};
@@ -228,8 +229,11 @@ fn read_one(one: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_
 fn read_header(one: &mut Object<'_>) -> Option<Place> {
     let header = one.string("header", 1..=100);
     let header = one.require("header", header);
-    if header.as_deref().is_some_and(|name| !super::service::valid_header_name(name)) {
-        one.fault("header", "must be a header's name that is not the gateway's own");
+    if header.as_deref().is_some_and(|name| !may_be_chosen(name)) {
+        one.fault(
+            "header",
+            "must be the name of a header that neither the gateway nor the connection sets, such as Authorization or X-API-Key",
+        );
     }
     Some(Place::Header(header?))
 }

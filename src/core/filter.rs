@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{Bundle, Item};
+use super::issuer::LONGEST_PRINCIPAL;
 use super::json::{Fault, Object};
 
+/// The longest subject or service, in bytes.
+const LONGEST_NAME: usize = 200;
 /// At most this many patterns in `types`.
 const MAX_TYPES: usize = 32;
 
@@ -75,17 +78,22 @@ impl Filter {
         if !types.iter().all(|pattern| valid_pattern(pattern)) {
             wanted.fault("types", "must be event types such as context.completed or context.*");
         }
-        let owner = wanted.string("owner", 1..=200).filter(|owner| owner != "*");
+        let owner = wanted.string("owner", 1..=LONGEST_PRINCIPAL).filter(|owner| owner != "*");
         let owner = owner.map(|owner| if owner == "me" { me.to_string() } else { owner });
-        let subject = wanted.string("subject", 1..=200);
-        let service = wanted.string("service", 1..=200);
+        let subject = wanted.string("subject", 1..=LONGEST_NAME);
+        let service = wanted.string("service", 1..=LONGEST_NAME);
         Self { types, subject, service, owner }.narrowed(me, sees_all)
     }
 
     fn bounded(&self, faults: &mut Vec<Fault>, at: &str) {
-        for (name, value) in [("subject", &self.subject), ("service", &self.service), ("owner", &self.owner)] {
-            if value.as_ref().is_some_and(|value| value.len() > 200) {
-                faults.push(Fault::new(format!("{at}{name}"), "must have at most 200 characters"));
+        let bounds = [
+            ("subject", &self.subject, LONGEST_NAME),
+            ("service", &self.service, LONGEST_NAME),
+            ("owner", &self.owner, LONGEST_PRINCIPAL),
+        ];
+        for (name, value, most) in bounds {
+            if value.as_ref().is_some_and(|value| value.len() > most) {
+                faults.push(Fault::new(format!("{at}{name}"), format!("must have at most {most} bytes")));
             }
         }
     }

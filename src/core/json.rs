@@ -431,6 +431,11 @@ impl<'a> Object<'a> {
         self.members.iter().any(|(member, raw)| member == name && raw.get() != "null")
     }
 
+    /// Whether there is such a member that has not been read yet and is an array.
+    pub fn has_array(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, raw)| member == name && raw.get().starts_with('['))
+    }
+
     /// The member's own text; `null` counts as absent, as in a merge patch.
     pub fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
         self.raw_or_null(name).filter(|raw| raw.get() != "null")

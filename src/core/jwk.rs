@@ -3,8 +3,12 @@
 //! A set with anything private in it is refused whole: whoever published it has lost those keys. A key of a kind that
 //! is not known here is passed over in a set, as RFC 7517 §5 says, and is a fault where people register it.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, URL_SAFE_NO_PAD};
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -19,7 +23,7 @@ const MAX_DEPTH: usize = 8;
 /// The members that hold a private or a shared key.
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 /// The shortest RSA modulus taken and the longest, in bytes.
-const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
+const RSA_BYTES: RangeInclusive<usize> = 256..=512;
 
 /// What a key is, which decides what it can verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +32,14 @@ pub enum Kind {
     P256,
     Ed25519,
     Rsa,
+    P384,
 }
+
+/// Base64url with its padding or without: both are met.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A public key that signatures can be verified with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +144,38 @@ fn is_private(raw: &RawValue) -> bool {
     })
 }
 
+/// What bytes are, which says what zeros in front of them mean.
+#[derive(Clone, Copy)]
+enum Number {
+    /// No number: every byte counts.
+    None,
+    /// A number in as many bytes as it needs (RFC 7518 §2, Base64urlUInt).
+    Free,
+    /// A number in so many bytes (RFC 7518 §6.2.1.2).
+    Fixed,
+}
+
+/// Zeros that may have been left out in front of a number of fixed length: more of them means another number.
+const MOST_MISSING: usize = 2;
+
+impl Number {
+    /// Some write a sign's octet in front of a number, or leave zeros out that belong there.
+    fn canonical(self, bytes: Vec<u8>, length: usize) -> Vec<u8> {
+        let digits = || bytes.iter().copied().skip_while(|byte| *byte == 0);
+        match self {
+            Number::None => bytes,
+            Number::Free => digits().collect(),
+            Number::Fixed => {
+                let missing = length.saturating_sub(digits().count());
+                if bytes.len() + MOST_MISSING < length {
+                    return bytes;
+                }
+                std::iter::repeat_n(0, missing).chain(digits()).collect()
+            }
+        }
+    }
+}
+
 fn read(raw: &RawValue, pointer: &str) -> Result<Jwk, Unusable> {
     let mut key = Object::new(raw.get(), pointer).map_err(Unusable::Faulty)?;
     let foreign = |name: &str, detail: &str| Unusable::Foreign(Fault::new(format!("{pointer}/{name}"), detail));
@@ -140,9 +183,10 @@ fn read(raw: &RawValue, pointer: &str) -> Result<Jwk, Unusable> {
     let (kty, crv) = (text(&mut key, "kty"), text(&mut key, "crv"));
     let kind = match (kty.as_deref(), crv.as_deref()) {
         (Some("EC"), Some("P-256")) => Kind::P256,
+        (Some("EC"), Some("P-384")) => Kind::P384,
         (Some("OKP"), Some("Ed25519")) => Kind::Ed25519,
         (Some("RSA"), None) => Kind::Rsa,
-        _ => return Err(foreign("kty", "must be EC with crv P-256, OKP with crv Ed25519, or RSA")),
+        _ => return Err(foreign("kty", "must be EC with crv P-256 or P-384, OKP with crv Ed25519, or RSA")),
     };
     if text(&mut key, "use").is_some_and(|used| used != "sig") {
         return Err(foreign("use", "must be sig"));
@@ -155,49 +199,57 @@ fn read(raw: &RawValue, pointer: &str) -> Result<Jwk, Unusable> {
         None => None,
         Some(name) => match Algorithm::parse(&name).filter(|algorithm| algorithm.kind() == kind) {
             Some(algorithm) => Some(algorithm),
-            None => return Err(foreign("alg", "must be ES256, EdDSA, RS256 or PS256, as fits the key")),
+            None => {
+                let fitting = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.kind() == kind);
+                return Err(foreign("alg", &format!("must be {}, as fits the key", Algorithm::listed(fitting))));
+            }
         },
     };
     let kid = key.string("kid", 1..=256);
-    let mut bytes = |name: &str, length: std::ops::RangeInclusive<usize>| {
+    let mut bytes = |name: &str, length: RangeInclusive<usize>, number: Number| {
         let text = key.string(name, 1..=1024).unwrap_or_default();
-        match URL_SAFE_NO_PAD.decode(&text) {
-            Ok(bytes) if length.contains(&bytes.len()) => Ok((text, bytes)),
-            _ => {
-                let detail = format!("must be base64url of {} to {} bytes", length.start(), length.end());
-                Err(Unusable::Faulty(Fault::new(format!("{pointer}/{name}"), detail)))
-            }
-        }
+        let bytes = LENIENT.decode(&text).ok().map(|bytes| number.canonical(bytes, *length.end()));
+        bytes.filter(|bytes| length.contains(&bytes.len())).ok_or_else(|| {
+            let detail = format!("must be base64url of {} to {} bytes", length.start(), length.end());
+            Unusable::Faulty(Fault::new(format!("{pointer}/{name}"), detail))
+        })
+    };
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let mut on_curve = |name: &str, length: usize| {
+        let mut coordinate = |name| bytes(name, length..=length, Number::Fixed).map(|bytes| encode(&bytes));
+        let (x, y) = (coordinate("x")?, coordinate("y")?);
+        Ok(format!(r#"{{"crv":"{name}","kty":"EC","x":"{x}","y":"{y}"}}"#))
     };
     let text = match kind {
-        Kind::P256 => {
-            let ((x, _), (y, _)) = (bytes("x", 32..=32)?, bytes("y", 32..=32)?);
-            format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)
+        Kind::P256 => on_curve("P-256", 32)?,
+        Kind::P384 => on_curve("P-384", 48)?,
+        Kind::Ed25519 => {
+            let x = encode(&bytes("x", 32..=32, Number::None)?);
+            format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)
         }
-        Kind::Ed25519 => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, bytes("x", 32..=32)?.0),
         Kind::Rsa => {
-            let ((e, exponent), (n, modulus)) = (bytes("e", 1..=4)?, bytes("n", RSA_BYTES)?);
+            let (exponent, modulus) = (bytes("e", 1..=4, Number::Free)?, bytes("n", RSA_BYTES, Number::Free)?);
             let odd = exponent.last().is_some_and(|last| last & 1 == 1) && exponent != [1];
-            if !odd || modulus.first() == Some(&0) {
+            if !odd {
                 return Err(Unusable::Faulty(Fault::new(format!("{pointer}/e"), "is no public exponent of RSA")));
             }
-            format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)
+            format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(&exponent), encode(&modulus))
         }
     };
     // Faults of members that only describe the key; what it does not know itself, a key may say (RFC 7517 §4).
     Ok(Jwk { kid, kind, algorithm, text })
 }
 
-/// The key of a set that is to verify: by its name, or the only one that fits when the token names none.
-pub fn choose<'k>(keys: &'k [Jwk], kid: Option<&str>, algorithm: Algorithm) -> Option<&'k Jwk> {
-    let mut fitting = keys.iter().filter(|key| key.fits(algorithm));
+/// The keys of a set that may have made a signature: all of its name, or the only one that fits when the token names
+/// none.
+pub fn choose<'k>(keys: &'k [Jwk], kid: Option<&str>, algorithm: Algorithm) -> Vec<&'k Jwk> {
+    let mut fitting: Vec<&Jwk> = keys.iter().filter(|key| key.fits(algorithm)).collect();
     match kid {
-        Some(kid) => fitting.find(|key| key.kid.as_deref() == Some(kid)),
-        None => {
-            let only = fitting.next();
-            if fitting.next().is_some() { None } else { only }
-        }
+        Some(kid) => fitting.retain(|key| key.kid.as_deref() == Some(kid)),
+        None if fitting.len() > 1 => fitting.clear(),
+        None => {}
     }
+    fitting
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ fn a_set_has_its_bounds() {
 fn a_key_is_chosen_by_name_and_kind() {
     let other = ED25519.replace(r#""a""#, r#""b""#);
     let keys = set(&[P256, ED25519, &other, &rsa(r#","alg":"RS256""#)]).unwrap();
-    let chosen = |kid, algorithm| choose(&keys, kid, algorithm).map(|key| (key.kind, key.kid.as_deref()));
+    let chosen = |kid, algorithm| choose(&keys, kid, algorithm).first().map(|key| (key.kind, key.kid.as_deref()));
     assert_eq!(chosen(Some("a"), Algorithm::Es256), Some((Kind::P256, Some("a"))));
     assert_eq!(chosen(Some("a"), Algorithm::EdDsa), Some((Kind::Ed25519, Some("a"))));
     assert_eq!(chosen(Some("b"), Algorithm::Es256), None);
@@ -80,4 +80,57 @@ fn a_key_is_chosen_by_name_and_kind() {
     assert_eq!(chosen(None, Algorithm::EdDsa), None, "two fit");
     assert_eq!(chosen(None, Algorithm::Rs256), Some((Kind::Rsa, None)));
     assert_eq!(chosen(None, Algorithm::Ps256), None, "the key is for RS256");
+}
+
+const P384: &str = r#"{"kty":"EC","crv":"P-384","x":"iyOokdC1vpzOV_nqSpKt44VqpJpqFfRvUsyBlVqbFQhfzTqmZ9wcvF0tROmvBEpf","y":"iYfXQ_QcPTxSCQjTnCMGO7sHfJsVAHHzzYkBDfQqTfFmsxxUGkcqGqYLfJPvXAzj"}"#;
+
+#[test]
+fn a_key_is_one_however_its_numbers_are_written() {
+    let plain = set(&[&rsa("")]).unwrap();
+    let padded = |text: &str| format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
+    let bytes = URL_SAFE_NO_PAD.decode(MODULUS).unwrap();
+    let zeros = URL_SAFE_NO_PAD.encode([&[0, 0], &bytes[..]].concat());
+    for written in [
+        rsa("").replace(MODULUS, &padded(MODULUS)),
+        rsa("").replace(MODULUS, &zeros),
+        rsa("").replace("AQAB", "AAEAAQ"),
+        rsa("").replace(MODULUS, &padded(&zeros)).replace("AQAB", "AAABAAE="),
+    ] {
+        assert_eq!(set(&[&written]).unwrap(), plain, "{written}");
+    }
+    let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+    let signed = URL_SAFE_NO_PAD.encode([&[0], &URL_SAFE_NO_PAD.decode(x).unwrap()[..]].concat());
+    assert_eq!(set(&[&P256.replace(x, &signed)]).unwrap(), set(&[P256]).unwrap());
+    // Of a key that is no number every byte counts.
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let longer = URL_SAFE_NO_PAD.encode([&[0], &URL_SAFE_NO_PAD.decode(x).unwrap()[..]].concat());
+    assert!(set(&[&ED25519.replace(x, &longer)]).unwrap().is_empty());
+    assert_eq!(set(&[&ED25519.replace(x, &padded(x))]).unwrap(), set(&[ED25519]).unwrap());
+}
+
+#[test]
+fn zeros_are_left_out_in_front_of_a_coordinate_once_or_twice_and_not_more() {
+    let one = Number::Fixed.canonical(vec![7; 31], 32);
+    assert_eq!((one.len(), one[0], one[1]), (32, 0, 7));
+    assert_eq!(Number::Fixed.canonical(vec![7; 29], 32).len(), 29);
+    assert_eq!(Number::Fixed.canonical(vec![7; 33], 32).len(), 33);
+}
+
+#[test]
+fn a_key_on_the_larger_curve_is_for_the_larger_hash() {
+    let keys = set(&[P384, P256]).unwrap();
+    assert_eq!((keys.len(), keys[0].kind), (2, Kind::P384));
+    assert!(keys[0].fits(Algorithm::Es384) && !keys[0].fits(Algorithm::Es256) && !keys[1].fits(Algorithm::Es384));
+    assert!(set(&[&P384.replace("}", r#","alg":"ES256"}"#)]).unwrap().is_empty());
+    let rsa = &set(&[&rsa("")]).unwrap()[0];
+    for algorithm in [Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps384, Algorithm::Ps512] {
+        assert!(rsa.fits(algorithm), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn all_keys_of_a_name_are_tried() {
+    let keys = set(&[ED25519, P256, ED25519]).unwrap();
+    assert_eq!(choose(&keys, Some("a"), Algorithm::EdDsa).len(), 2);
+    assert_eq!(choose(&keys, None, Algorithm::EdDsa).len(), 0, "without a name there is no telling");
 }

@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519, RFC 8725, RFC 9068): what a token says, and whether it may be believed once its
 //! signature was verified elsewhere.
 //!
-//! Only compact JWS (RFC 7515 §7.1) of the four algorithms here, so neither `none` nor a shared secret is anything
+//! Only compact JWS (RFC 7515 §7.1) of the algorithms here, so neither `none` nor a shared secret is anything
 //! that could be asked for. Keys come from the issuer's configuration alone: `jku`, `jwk` and `x5u` are never looked at.
 
 use base64::Engine;
@@ -14,11 +14,14 @@ use super::jwk::Kind;
 use super::time::Timestamp;
 
 /// The longest token taken, in bytes.
-pub const MAX_BYTES: usize = 8 * 1024;
+pub const MAX_BYTES: usize = 16 * 1024;
 /// How far clocks may differ, in seconds.
 pub const SKEW_SECONDS: u64 = 60;
 /// The longest subject, in bytes: it becomes part of a principal.
-pub const MAX_SUBJECT: usize = 200;
+pub const MAX_SUBJECT: usize = 1024;
+/// The claims that name who a token is about and for whom it is, where an issuer has no others.
+pub const SUBJECT: &str = "sub";
+pub const AUDIENCE: &str = "aud";
 const MAX_DEPTH: usize = 16;
 
 /// RFC 7518 §3, RFC 8037 §3.1.
@@ -32,10 +35,30 @@ pub enum Algorithm {
     Rs256,
     #[serde(rename = "PS256")]
     Ps256,
+    #[serde(rename = "ES384")]
+    Es384,
+    #[serde(rename = "RS384")]
+    Rs384,
+    #[serde(rename = "RS512")]
+    Rs512,
+    #[serde(rename = "PS384")]
+    Ps384,
+    #[serde(rename = "PS512")]
+    Ps512,
 }
 
 impl Algorithm {
-    pub const ALL: [Algorithm; 4] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256];
+    pub const ALL: [Algorithm; 9] = [
+        Algorithm::Es256,
+        Algorithm::EdDsa,
+        Algorithm::Rs256,
+        Algorithm::Ps256,
+        Algorithm::Es384,
+        Algorithm::Rs384,
+        Algorithm::Rs512,
+        Algorithm::Ps384,
+        Algorithm::Ps512,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -43,6 +66,11 @@ impl Algorithm {
             Algorithm::EdDsa => "EdDSA",
             Algorithm::Rs256 => "RS256",
             Algorithm::Ps256 => "PS256",
+            Algorithm::Es384 => "ES384",
+            Algorithm::Rs384 => "RS384",
+            Algorithm::Rs512 => "RS512",
+            Algorithm::Ps384 => "PS384",
+            Algorithm::Ps512 => "PS512",
         }
     }
 
@@ -52,11 +80,27 @@ impl Algorithm {
         Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
+    /// The names of several, as a sentence lists them.
+    pub fn listed(some: impl IntoIterator<Item = Algorithm>) -> String {
+        let names: Vec<&str> = some.into_iter().map(Algorithm::name).collect();
+        match names.split_last() {
+            Some((last, [])) => (*last).into(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        }
+    }
+
     pub fn kind(self) -> Kind {
         match self {
             Algorithm::Es256 => Kind::P256,
+            Algorithm::Es384 => Kind::P384,
             Algorithm::EdDsa => Kind::Ed25519,
-            Algorithm::Rs256 | Algorithm::Ps256 => Kind::Rsa,
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => Kind::Rsa,
         }
     }
 }
@@ -150,11 +194,36 @@ pub fn parse(text: &str) -> Result<Token<'_>, Refused> {
     Ok(Token { algorithm, kid: optional("kid")?, typ: optional("typ")?, signed, signature, claims: part(claims)? })
 }
 
+/// For whom a token has to be: one of several, as a claim names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience<'e> {
+    pub claim: &'e str,
+    pub first: &'e str,
+    pub more: &'e [String],
+}
+
+impl<'e> From<&'e str> for Audience<'e> {
+    /// RFC 7519 §4.1.3.
+    fn from(first: &'e str) -> Self {
+        Self { claim: AUDIENCE, first, more: &[] }
+    }
+}
+
+impl<'e> Audience<'e> {
+    pub fn names(self) -> impl Iterator<Item = &'e str> {
+        std::iter::once(self.first).chain(self.more.iter().map(String::as_str))
+    }
+
+    pub fn accepts(self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+}
+
 /// What a token has to say to be one of an issuer's.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'e> {
     pub issuer: &'e str,
-    pub audience: &'e str,
+    pub audience: Audience<'e>,
     pub typ: &'e str,
     pub algorithms: &'e [Algorithm],
 }
@@ -168,6 +237,15 @@ fn media_type(text: &str) -> String {
 /// A point in time (RFC 7519 §2, NumericDate) in seconds, rounded down.
 fn seconds(value: &Value) -> Option<u64> {
     value.as_f64().filter(|seconds| (0.0..1e11).contains(seconds)).map(|seconds| seconds as u64)
+}
+
+/// Nothing that cannot be seen, nor what turns the order of what is seen around.
+fn usable_subject(subject: &str) -> bool {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    (1..=MAX_SUBJECT).contains(&subject.len()) && !subject.chars().any(hidden)
 }
 
 impl Token<'_> {
@@ -196,19 +274,14 @@ impl Token<'_> {
         if self.issuer() != Some(expected.issuer) {
             return Err(Refused::Issuer);
         }
-        let named = |value: &Value| value.as_str() == Some(expected.audience);
-        match self.claims.get("aud") {
-            Some(Value::Array(list)) if list.iter().all(Value::is_string) && list.iter().any(named) => {}
-            Some(one) if named(one) => {}
-            _ => return Err(Refused::Audience),
-        }
+        self.place_of(expected.audience).ok_or(Refused::Audience)?;
         let now = now.seconds();
         let end = self.claims.get("exp").and_then(seconds).ok_or(Refused::NoEnd)?;
         if end.saturating_add(SKEW_SECONDS) <= now {
             return Err(Refused::Expired);
         }
         for claim in ["nbf", "iat"] {
-            if let Some(value) = self.claims.get(claim) {
+            if let Some(value) = self.claims.get(claim).filter(|value| !value.is_null()) {
                 let from = seconds(value).ok_or(Refused::Json)?;
                 if from > now + SKEW_SECONDS {
                     return Err(Refused::Early);
@@ -218,12 +291,19 @@ impl Token<'_> {
         Ok(Timestamp((end + SKEW_SECONDS) * 1000))
     }
 
-    /// Who it is about, as it can stand in a principal.
-    pub fn subject(&self) -> Result<&str, Refused> {
-        let subject = self.text("sub").ok_or(Refused::Subject)?;
-        let usable =
-            (1..=MAX_SUBJECT).contains(&subject.len()) && !subject.chars().any(|c| c.is_whitespace() || c.is_control());
-        if usable { Ok(subject) } else { Err(Refused::Subject) }
+    /// The place among those it names of the first audience that is accepted.
+    pub fn place_of(&self, audience: Audience<'_>) -> Option<usize> {
+        let accepted = |value: &Value| value.as_str().is_some_and(|name| audience.accepts(name));
+        match self.claim(audience.claim)? {
+            Value::Array(list) if list.iter().all(Value::is_string) => list.iter().position(accepted),
+            one => accepted(one).then_some(0),
+        }
+    }
+
+    /// Who it is about, as a claim says it and as it can stand in a principal.
+    pub fn subject(&self, claim: &str) -> Result<&str, Refused> {
+        let subject = self.claim(claim).and_then(Value::as_str);
+        subject.filter(|subject| usable_subject(subject)).ok_or(Refused::Subject)
     }
 
     /// A claim by its name, or inside of others by a JSON Pointer (RFC 6901).

@@ -6,7 +6,7 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const SECONDS: u64 = NOW.0 / 1000;
 const EXPECTED: Expected<'static> = Expected {
     issuer: "https://issuer.example.com",
-    audience: "https://gateway.example.com",
+    audience: Audience { claim: AUDIENCE, first: "https://gateway.example.com", more: &[] },
     typ: "at+jwt",
     algorithms: &[Algorithm::Es256, Algorithm::EdDsa],
 };
@@ -21,7 +21,7 @@ fn header(text: &str) -> Result<(), Refused> {
 }
 
 fn good() -> Value {
-    json!({"iss": EXPECTED.issuer, "aud": EXPECTED.audience, "sub": "ada", "exp": SECONDS + 300, "iat": SECONDS})
+    json!({"iss": EXPECTED.issuer, "aud": EXPECTED.audience.first, "sub": "ada", "exp": SECONDS + 300, "iat": SECONDS})
 }
 
 fn claims(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Result<Timestamp, Refused> {
@@ -29,7 +29,7 @@ fn claims(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Result<Ti
     change(claims.as_object_mut().unwrap());
     let token = text(r#"{"alg":"ES256","typ":"at+jwt"}"#, &claims.to_string());
     let token = parse(&token).unwrap();
-    token.check_claims(&EXPECTED, NOW).and_then(|until| token.subject().map(|_| until))
+    token.check_claims(&EXPECTED, NOW).and_then(|until| token.subject(SUBJECT).map(|_| until))
 }
 
 /// RFC 7515 A.2 and A.3, RFC 8037 A.4.
@@ -134,14 +134,14 @@ fn a_token_is_for_one_audience_of_one_issuer() {
     for iss in [json!("https://issuer.example.com/"), json!("https://other.example.com"), json!(null), json!(["x"])] {
         assert_eq!(claims(|claims| claims["iss"] = iss.clone()), Err(Refused::Issuer), "{iss}");
     }
-    assert!(claims(|claims| claims["aud"] = json!(["x", EXPECTED.audience])).is_ok());
+    assert!(claims(|claims| claims["aud"] = json!(["x", EXPECTED.audience.first])).is_ok());
     for aud in [
         json!("https://gateway.example.com/"),
         json!("https://gateway.example.com.evil.example"),
         json!([]),
         json!(["x"]),
-        json!([EXPECTED.audience, 1]),
-        json!({"aud": EXPECTED.audience}),
+        json!([EXPECTED.audience.first, 1]),
+        json!({"aud": EXPECTED.audience.first}),
         json!(null),
     ] {
         assert_eq!(claims(|claims| claims["aud"] = aud.clone()), Err(Refused::Audience), "{aud}");
@@ -170,10 +170,41 @@ fn a_token_has_an_end_and_holds_within_it() {
 
 #[test]
 fn a_subject_can_stand_in_a_principal() {
-    for sub in [json!(""), json!("a b"), json!("a\nb"), json!(7), json!(null), json!("x".repeat(MAX_SUBJECT + 1))] {
+    let long = "x".repeat(MAX_SUBJECT);
+    for sub in ["ada", "a b", "repo:acme/app:environment:Prod EU", " ", "Ünïcode 名前 👩‍💻", "auth0|12%20", &long]
+    {
+        assert!(claims(|claims| claims["sub"] = json!(sub)).is_ok(), "{sub}");
+    }
+    let hidden = ["", "a\nb", "a\u{7f}", "a\u{85}b", "a\u{202e}b", "a\u{2028}b", "\u{200e}a", "a\u{2067}b"];
+    for sub in
+        hidden.map(|text| json!(text)).into_iter().chain([json!(7), json!(null), json!(["ada"]), json!(long + "x")])
+    {
         assert_eq!(claims(|claims| claims["sub"] = sub.clone()), Err(Refused::Subject), "{sub}");
     }
     assert_eq!(claims(|claims| drop(claims.remove("sub"))), Err(Refused::Subject));
+}
+
+#[test]
+fn nothing_said_of_when_it_was_made_is_nothing() {
+    for claim in ["nbf", "iat"] {
+        assert!(claims(|claims| drop(claims.insert(claim.into(), json!(null)))).is_ok(), "{claim}");
+    }
+}
+
+#[test]
+fn an_audience_is_one_of_several_in_the_claim_that_names_it() {
+    let more = ["second".to_string(), "third".to_string()];
+    let place = |claim: &str, claims: Value| {
+        let token = text(r#"{"alg":"ES256"}"#, &claims.to_string());
+        parse(&token).unwrap().place_of(Audience { claim, first: "first", more: &more })
+    };
+    assert_eq!(place("aud", json!({"aud": "third"})), Some(0));
+    assert_eq!(place("aud", json!({"aud": ["x", "second", "first"]})), Some(1));
+    assert_eq!(place("aud", json!({"aud": ["x", "first", 1]})), None);
+    assert_eq!(place("client_id", json!({"client_id": "first"})), Some(0));
+    assert_eq!(place("client_id", json!({"aud": "first", "client_id": "x"})), None);
+    assert_eq!(place("/act/client", json!({"act": {"client": "second"}})), Some(0));
+    assert_eq!(place("azp", json!({"aud": "first"})), None);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::id::valid_name;
+use super::issuer::LONGEST_PRINCIPAL;
 use super::json::{Fault, Object};
 
 /// The largest quota.
@@ -81,7 +82,7 @@ fn binds<'a>(body: &mut Object<'a>, mut named: Object<'a>) -> Option<Binds> {
     }
     let tenant = tenant.map(Binds::Tenant);
     let role = named.parsed("role", "the name of a role, or *", name).map(Binds::Role);
-    let key = named.string("key", 1..=300).map(Binds::Key);
+    let key = named.string("key", 1..=LONGEST_PRINCIPAL).map(Binds::Key);
     let service = named.parsed("service", "the id of a service, or *", name).map(Binds::Service);
     let capability = named.string("capability", 1..=128).map(Binds::Capability);
     let mut found: Vec<Binds> = [tenant, role, key, service, capability].into_iter().flatten().collect();

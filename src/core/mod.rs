@@ -20,6 +20,7 @@ pub mod event;
 pub mod fanout;
 pub mod filter;
 pub mod gathering;
+pub mod header;
 pub mod health;
 pub mod id;
 pub mod idempotency;

@@ -112,6 +112,12 @@ pub fn valid(text: &str) -> bool {
         })
 }
 
+/// Whether a word of an OAuth scope is a permission: it has an area and an action, or is all of them. Words such as
+/// `openid`, `profile` or `offline_access` are none.
+pub fn is_named(word: &str) -> bool {
+    (word == "*" || word.contains(':')) && valid(word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::role::shipped;

@@ -291,27 +291,6 @@ fn bounded_raw(document: &mut Object<'_>, name: &str, limit: usize) -> Option<Bo
     Some(raw.to_owned())
 }
 
-/// Names a header may not have: they are the gateway's own, or the connection's.
-const RESERVED_HEADERS: [&str; 10] = [
-    "host",
-    "content-length",
-    "content-type",
-    "connection",
-    "transfer-encoding",
-    "upgrade",
-    "traceparent",
-    "tracestate",
-    "idempotency-key",
-    "cookie",
-];
-
-pub fn valid_header_name(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-        && !RESERVED_HEADERS.contains(&lower.as_str())
-        && !["webhook-", "cf-", "x-forwarded-"].iter().any(|prefix| lower.starts_with(prefix))
-}
-
 fn read_health(document: &mut Object<'_>) -> Option<Health> {
     let mut health = document.object("health")?;
     let path = health.string("path", 1..=500);

@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 
+use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
+use crate::auth::watched::{LOOK_MS, Needed, Watched};
 use crate::auth::{self, Age, FIRST_TENANT, Principal};
 use crate::core::address::host_of;
 use crate::core::audit::By;
@@ -30,7 +33,7 @@ use super::limits::{self, Held};
 /// The largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// All headers together, in bytes.
-pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 pub struct Call {
     pub request: Request,
@@ -215,6 +218,32 @@ impl Call {
             named && !parts.any(|part| part.replace(' ', "").trim_end_matches(['0', '.']) == "q=")
         };
         self.request.header("accept").unwrap_or_default().split(',').any(is_stream)
+    }
+
+    /// The credentials of this request, for what stays open by them.
+    pub fn watched(&self, principal: &Principal, needed: Needed) -> Watched {
+        Watched::of(&self.request, &self.settings, principal, needed)
+    }
+
+    /// What comes of a wait, unless the credentials that asked for it end before.
+    pub async fn while_good<T>(
+        &self,
+        principal: &Principal,
+        needed: Needed,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Problem> {
+        let ended = async {
+            // Most waits are over before they are looked at, and take no copy of anything.
+            clock::pause(LOOK_MS).await;
+            let watched = self.watched(principal, needed);
+            if watched.is_good().await {
+                watched.ended().await;
+            }
+        };
+        match select(pin!(wait), pin!(ended)).await {
+            Either::Left((outcome, _)) => Ok(outcome),
+            Either::Right(_) => Err(auth::ended(&self.request, &self.settings)),
+        }
     }
 
     /// Work that goes on after the answer.

@@ -1,18 +1,37 @@
 //! Cross-origin requests: exact origins from `CORS_ORIGINS`, any origin only for what is public.
 
+use crate::core::header::{MCP_PARAMETERS, is_token};
 use crate::platform::http::Headers;
 
 use super::answer::Answer;
 use super::call::Call;
+use super::routes;
 
-const EXPOSED: &str = "Location, Retry-After, RateLimit, RateLimit-Policy, ETag, Link, WWW-Authenticate, \
-    Idempotency-Replayed, traceparent, Server-Timing, Preference-Applied, X-Request-Id";
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, \
-    Last-Event-ID, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Prefer, X-API-Key, X-Request-Id, traceparent, tracestate";
+const EXPOSED: &str = "Location, Retry-After, RateLimit, RateLimit-Policy, ETag, Link, Allow, WWW-Authenticate, \
+    Idempotency-Replayed, traceparent, Server-Timing, Preference-Applied, X-Request-Id, Mcp-Session-Id, \
+    MCP-Protocol-Version";
+const ALLOWED_HEADERS: &str = "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, \
+    If-None-Match, Last-Event-ID, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Prefer, X-API-Key, \
+    X-Request-Id, traceparent, tracestate";
+const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
+/// Names of parameters that a preflight may ask for: a tool has few.
+const MOST_PARAMETERS: usize = 100;
 
 fn allowed(call: &Call) -> Option<&str> {
     let origin = call.request.header("origin")?;
     call.settings.cors_origins.iter().any(|known| known == origin).then_some(origin)
+}
+
+/// The headers that may be sent. Those that mirror a tool's parameters are named by its schema, and there is no way to
+/// name a family of them: those that are asked for are allowed.
+fn allowed_headers(call: &Call) -> String {
+    let asked = call.request.header("access-control-request-headers").unwrap_or_default();
+    let is_parameter = |name: &&str| {
+        let family = name.get(..MCP_PARAMETERS.len()).is_some_and(|start| start.eq_ignore_ascii_case(MCP_PARAMETERS));
+        family && is_token(name)
+    };
+    let parameters = asked.split(',').map(str::trim).filter(is_parameter).take(MOST_PARAMETERS);
+    parameters.fold(ALLOWED_HEADERS.to_string(), |all, name| format!("{all}, {name}"))
 }
 
 /// The answer to a preflight; nothing for other requests.
@@ -21,10 +40,18 @@ pub fn preflight(call: &Call) -> Option<Answer> {
         return None;
     }
     let answer = Answer::empty(204);
+    if routes::is_public(call) {
+        // Without credentials `*` stands for every header; browsers want to see `Authorization` by its name.
+        let answer = answer
+            .with("access-control-allow-methods", "GET, HEAD")
+            .with("access-control-allow-headers", &format!("{}, *", allowed_headers(call)))
+            .with("access-control-max-age", "7200");
+        return Some(Answer { public: true, ..answer }.with("cache-control", "no-store"));
+    }
     Some(match allowed(call) {
         Some(_) => answer
-            .with("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE")
-            .with("access-control-allow-headers", ALLOWED_HEADERS)
+            .with("access-control-allow-methods", ALLOWED_METHODS)
+            .with("access-control-allow-headers", &allowed_headers(call))
             .with("access-control-max-age", "7200"),
         None => answer,
     })
@@ -33,6 +60,7 @@ pub fn preflight(call: &Call) -> Option<Answer> {
 pub fn headers(call: &Call, headers: &mut Headers, public: bool) {
     if public {
         headers.set("access-control-allow-origin", "*");
+        headers.set("access-control-expose-headers", EXPOSED);
     } else {
         headers.set("vary", "Origin, Prefer");
         if let Some(origin) = allowed(call) {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
+use crate::auth::watched::{Needed, Watched};
 use crate::auth::{self, Age};
 use crate::core::canonical::digest;
 use crate::core::cursor;
@@ -70,12 +71,19 @@ async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Problem> {
     objects::send(Kind::Events, tenant, "", ask, PATIENCE_MS).await.map_err(internal)
 }
 
+/// The credentials by which somebody looks.
+fn watched(call: &Call, caller: &Caller, needed: &str) -> Watched {
+    let all = caller.principal.sees_all_contexts().then_some("contexts:read:*");
+    let needed = std::iter::once(needed).chain(all).map(Into::into).collect();
+    call.watched(&caller.principal, Needed::All(needed))
+}
+
 /// Who looks: by a ticket in the query, else by the usual credentials.
-async fn who_looks(call: &Call) -> Result<Viewer, Problem> {
+async fn who_looks(call: &Call) -> Result<(Viewer, Option<Watched>), Problem> {
     let Some(ticket) = call.query("ticket") else {
         let caller = authenticated(call, Age::Current).await?;
         caller.principal.require("events:read")?;
-        return Ok(viewer(&caller, "events:read"));
+        return Ok((viewer(&caller, "events:read"), Some(watched(call, &caller, "events:read"))));
     };
     let refused = || {
         Problem::new(Code::Unauthenticated, "The ticket is not valid (any more). Get another by POST /v1/tickets.")
@@ -88,7 +96,7 @@ async fn who_looks(call: &Call) -> Result<Viewer, Problem> {
         && auth::is_tenant(tenant).await.map_err(internal)?
         && let Reply::Ticket(Some(viewer)) = ask_hub(tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await?
     {
-        return Ok(viewer);
+        return Ok((viewer, None));
     }
     logins::failed(call).await?;
     Err(refused())
@@ -141,14 +149,20 @@ pub async fn stream(call: &Call) -> Result<Answer, Problem> {
         .with_header("Upgrade", "websocket"));
     }
     call.only_query(&STREAM_QUERY)?;
-    let viewer = who_looks(call).await?;
+    let (viewer, watched) = who_looks(call).await?;
     let filter =
         Filter::from_query(|name| call.query(name), &viewer.principal, viewer.sees_all).map_err(Problem::invalid)?;
-    open(call, viewer, filter, None).await
+    open(call, viewer, filter, None, watched).await
 }
 
 /// Opens a socket at the tenant's hub, or where that says; it becomes the answer, or is read for one.
-async fn open(call: &Call, viewer: Viewer, filter: Filter, bound_to: Option<String>) -> Result<Answer, Problem> {
+async fn open(
+    call: &Call,
+    viewer: Viewer,
+    filter: Filter,
+    bound_to: Option<String>,
+    watched: Option<Watched>,
+) -> Result<Answer, Problem> {
     let mut headers = Headers::default();
     headers.set("x-request-id", &call.request_id);
     headers.set("traceparent", &call.trace.header());
@@ -164,7 +178,7 @@ async fn open(call: &Call, viewer: Viewer, filter: Filter, bound_to: Option<Stri
     let response = opened(Open { viewer, filter, after, bound_to, form, shard: 0, headers }).await?;
     Ok(match form {
         Form::Message => Answer::made(101, response),
-        Form::Frame => sse::answer(&response),
+        Form::Frame => sse::answer(&response, watched),
     })
 }
 
@@ -227,16 +241,17 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
     call.only_query(if way == Way::Stream { &["after", "ticket"] } else { &["after", "limit", "cursor", "ticket"] })?;
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"));
     if way != Way::Plain && call.query("ticket").is_some() {
-        let (id, viewer) = (id?, who_looks(call).await?);
+        let (id, (viewer, watched)) = (id?, who_looks(call).await?);
         seen_by(&viewer, &id).await?;
-        return open_context(call, viewer, &id).await;
+        return open_context(call, viewer, &id, watched).await;
     }
     let caller = authenticated(call, Age::Current).await?;
     caller.principal.require("contexts:read")?;
     let (id, viewer) = (id?, viewer(&caller, "contexts:read"));
     let created_at = seen_by(&viewer, &id).await?;
     if way != Way::Plain {
-        return open_context(call, viewer, &id).await;
+        let watched = watched(call, &caller, "contexts:read");
+        return open_context(call, viewer, &id, Some(watched)).await;
     }
     list_context(call, &caller, viewer, &id, created_at).await
 }
@@ -254,9 +269,14 @@ async fn seen_by(viewer: &Viewer, id: &ContextId) -> Result<Timestamp, Problem> 
     }
 }
 
-async fn open_context(call: &Call, viewer: Viewer, id: &ContextId) -> Result<Answer, Problem> {
+async fn open_context(
+    call: &Call,
+    viewer: Viewer,
+    id: &ContextId,
+    watched: Option<Watched>,
+) -> Result<Answer, Problem> {
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
-    open(call, viewer, filter, Some(id.to_string())).await
+    open(call, viewer, filter, Some(id.to_string()), watched).await
 }
 
 async fn list_context(

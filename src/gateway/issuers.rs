@@ -1,11 +1,13 @@
 //! `/v1/issuers`: outside issuers of tokens. They belong to the deployment: only its first tenant has them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
-use crate::auth::FIRST_TENANT;
-use crate::core::issuer::{self, Claims, Issuer, Keys, Rules};
+use crate::auth::{FIRST_TENANT, is_tenant};
+use crate::core::issuer::{self, Claims, Issuer, Keys, Reach, Rules};
 use crate::core::json::Fault;
 use crate::core::jwk::Jwk;
 use crate::core::jwt::Algorithm;
@@ -13,8 +15,9 @@ use crate::core::problem::{Code, Problem};
 use crate::core::sign_in::SignIn;
 use crate::core::time::{Timestamp, as_text};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::objects::registry::snapshot;
 
-use super::answer::Answer;
+use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::lists::page;
 use super::roles::{etag, may_grant};
@@ -24,7 +27,10 @@ use super::services::{ask_registry, checked_id, refusal, require_key, text, unch
 struct View<'a> {
     name: &'a str,
     issuer: &'a str,
-    audience: &'a str,
+    /// One by itself, several in an array.
+    audience: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience_claim: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jwks_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +38,9 @@ struct View<'a> {
     algorithms: &'a [Algorithm],
     r#type: &'a str,
     claims: &'a Claims,
-    roles: &'a std::collections::BTreeMap<String, String>,
+    roles: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    scopes: &'a BTreeMap<String, Vec<String>>,
     role: Option<&'a str>,
     tenant: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,13 +59,19 @@ fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
     View {
         name: &issuer.name,
         issuer: &issuer.issuer,
-        audience: &issuer.audience,
+        audience: if issuer.more_audiences.is_empty() {
+            issuer.audience.as_str().into()
+        } else {
+            issuer.audiences().collect::<Vec<_>>().into()
+        },
+        audience_claim: issuer.audience_claim.as_deref(),
         jwks_url,
         keys,
         algorithms: &issuer.algorithms,
         r#type: &issuer.typ,
         claims: &issuer.claims,
         roles: &issuer.roles,
+        scopes: &issuer.scopes,
         role: issuer.role.as_deref(),
         tenant: issuer.tenant.as_deref(),
         sign_in: issuer.sign_in.as_ref().map(SignIn::shown),
@@ -80,6 +94,37 @@ fn all(caller: &Caller) -> impl Iterator<Item = (&Kept, &Issuer)> {
     })
 }
 
+/// Who is trusted to say who somebody is gives all that those may have: whoever writes that needs all of it, where it is
+/// given. Names what is not there, once that is allowed to be known.
+async fn may_give(caller: &Caller, issuer: &Issuer) -> Result<Vec<Fault>, Problem> {
+    let reach = issuer.reach(FIRST_TENANT);
+    may_grant(&caller.principal, reach.takes().iter().copied())?;
+    let snapshot = match reach {
+        Reach::Own => caller.snapshot.clone(),
+        Reach::Tenant(tenant) if is_tenant(tenant).await.map_err(internal)? => {
+            snapshot::refreshed(tenant).await.map_err(internal)?
+        }
+        Reach::Tenant(tenant) => {
+            return Ok(vec![Fault::new("#/tenant", format!("names the tenant {tenant}, which does not exist"))]);
+        }
+        // Which roles there are differs from tenant to tenant.
+        Reach::Every => return Ok(Vec::new()),
+    };
+    let mut unknown: Vec<Fault> = Vec::new();
+    for role in issuer.granted_roles() {
+        let Some(permissions) = snapshot.role(role) else {
+            let pointer = if issuer.role.as_deref() == Some(role) { "#/role" } else { "#/roles" };
+            let fault = Fault::new(pointer, format!("names the role {role}, which does not exist"));
+            if !unknown.contains(&fault) {
+                unknown.push(fault);
+            }
+            continue;
+        };
+        may_grant(&caller.principal, permissions)?;
+    }
+    Ok(unknown)
+}
+
 pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     require(caller, "issuers:write")?;
     let id = checked_id(name)?;
@@ -92,17 +137,17 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     if issuer.sign_in.as_ref().is_some_and(|sign_in| sign_in.client_secret.is_some()) {
         require_key()?;
     }
-    // Who is trusted to say who somebody is gives all that those may have.
-    for role in issuer.granted_roles() {
-        let permissions = caller.snapshot.role(role).ok_or_else(|| {
-            let pointer = if issuer.role.as_deref() == Some(role) { "#/role" } else { "#/roles" };
-            Problem::invalid(vec![Fault::new(pointer, format!("names the role {role}, which does not exist"))])
-        })?;
-        may_grant(&caller.principal, permissions)?;
+    if let Some((_, known)) = all(caller).find(|(kept, _)| kept.id == id) {
+        may_give(caller, known).await?;
     }
-    // A token says its issuer and not the name it has here: two of them could not be told apart.
-    if let Some((kept, _)) = all(caller).find(|(kept, other)| other.issuer == issuer.issuer && kept.id != id) {
-        return Err(Problem::new(Code::Conflict, format!("This issuer is known already, as {}.", kept.id)));
+    let unknown = may_give(caller, &issuer).await?;
+    if !unknown.is_empty() {
+        return Err(Problem::invalid(unknown));
+    }
+    // A token says its issuer and its audience, and not the name these have here: two alike could not be told apart.
+    if let Some((kept, _)) = all(caller).find(|(kept, other)| other.overlaps(&issuer) && kept.id != id) {
+        let detail = format!("This issuer is known already for this audience, as {}.", kept.id);
+        return Err(Problem::new(Code::Conflict, detail));
     }
     let document = to_raw_value(&issuer).map_err(|error| Problem::internal(error.to_string()))?;
     match ask_registry(caller, Ask::Put { kind: Kind::Issuer, id, document, condition }).await? {
@@ -117,6 +162,9 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
 
 pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     require(caller, "issuers:write")?;
+    if let Some((_, known)) = all(caller).find(|(kept, _)| kept.id == name) {
+        may_give(caller, known).await?;
+    }
     let ask = Ask::Delete { kind: Kind::Issuer, id: name.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => Ok(Answer::empty(204)),

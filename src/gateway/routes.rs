@@ -1,6 +1,6 @@
 //! Every path the gateway serves.
 //!
-//! Assumptions: no path ends in a slash, ids contain no slash, and a path that exists answers an unknown
+//! Assumptions: no path but those of MCP and their metadata ends in a slash, ids contain no slash, and a path that exists answers an unknown
 //! method with 405 and what it allows.
 
 use crate::auth::{self, Age};
@@ -74,7 +74,9 @@ enum Route<'p> {
 }
 
 fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    // Clients put a slash behind the address of an MCP server.
+    let mcp = path.strip_suffix('/').filter(|before| *before == "/mcp" || before.starts_with("/mcp/"));
+    let segments: Vec<&str> = mcp.unwrap_or(path).split('/').skip(1).collect();
     Some(match segments.as_slice() {
         ["health"] => Route::Health,
         ["openapi.json"] => Route::OpenApi,
@@ -188,6 +190,15 @@ fn configures(route: &Route<'_>) -> bool {
             | Route::Webhook(_)
             | Route::WebhookRotateSecret(_)
     )
+}
+
+/// Whether what lies there is for everybody: documents without anything of anybody's in them.
+pub fn is_public(call: &Call) -> bool {
+    match find(&call.path, call) {
+        Some(Route::OpenApi | Route::AsyncApi) => true,
+        Some(Route::OAuth(endpoint)) => oauth::is_public(&endpoint),
+        _ => false,
+    }
 }
 
 fn not_allowed(allowed: &'static str) -> Problem {

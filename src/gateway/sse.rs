@@ -8,6 +8,7 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
+use crate::auth::watched::Watched;
 use crate::platform::http::Headers;
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
@@ -27,19 +28,26 @@ const PING_BYTES: usize = 64 * 1024;
 const MOST_UNREAD: usize = 4 * 1024 * 1024;
 const COMMENT: &str = ":\n\n";
 
-/// The answer that streams what comes from a socket an object has opened with `response`.
-pub fn answer(response: &JsValue) -> Answer {
+/// The answer that streams what comes from a socket an object has opened with `response`, for as long as the
+/// credentials are good that asked for it. A ticket's are known to the object alone.
+pub fn answer(response: &JsValue, watched: Option<Watched>) -> Answer {
     let socket = Held::take(response);
     let mut headers = Headers::default();
     headers.set("content-type", "text/event-stream");
     let (response, stream) = Stream::open(200, &headers);
     // A first comment: the client's end sees an open stream before there is any event.
     stream.write(COMMENT);
-    tasks::spawn(pass_on(socket, stream));
+    tasks::spawn(pass_on(socket, stream, watched));
     Answer::made(200, response)
 }
 
-async fn pass_on(socket: Held, mut stream: Stream) {
+async fn pass_on(socket: Held, mut stream: Stream, watched: Option<Watched>) {
+    let mut ended = pin!(async {
+        match &watched {
+            Some(watched) => watched.ended().await,
+            None => std::future::pending().await,
+        }
+    });
     let (mut written, mut taken, mut pinged) = (COMMENT.len(), 0, 0);
     let (mut moved_at, mut said_at) = (clock::now(), clock::now());
     loop {
@@ -56,12 +64,16 @@ async fn pass_on(socket: Held, mut stream: Stream) {
             socket.ping();
         }
         let next = pin!(socket.next(if unread > 0 { LOOK_MS } else { KEEP_ALIVE_MS }));
-        let text = match select(next, &mut stream).await {
-            Either::Right(_) => return,
-            Either::Left((Ok(None), _)) => break,
-            Either::Left((Ok(Some(text)), _)) => text,
-            Either::Left((Err(_), _)) if clock::now().since(said_at) >= KEEP_ALIVE_MS => COMMENT.to_string(),
-            Either::Left((Err(_), _)) => continue,
+        let heard = match select(select(next, &mut stream), ended.as_mut()).await {
+            Either::Left((Either::Left((heard, _)), _)) => heard,
+            Either::Left((Either::Right(_), _)) => return,
+            Either::Right(_) => break,
+        };
+        let text = match heard {
+            Ok(None) => break,
+            Ok(Some(text)) => text,
+            Err(_) if clock::now().since(said_at) >= KEEP_ALIVE_MS => COMMENT.to_string(),
+            Err(_) => continue,
         };
         said_at = clock::now();
         written += text.len();

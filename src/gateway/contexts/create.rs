@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
+use crate::auth::watched::Needed;
 use crate::core::canonical;
 use crate::core::id::ContextId;
 use crate::core::idempotency::{self, Claim};
@@ -21,7 +22,7 @@ use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, decide_surely};
 use super::super::limits;
 use super::entrance::{Entrance, enter};
-use super::listening::{Hearing, Made, asker, follow};
+use super::listening::{Hearing, Made, asker, follow, to_create};
 use super::waiting::{Told, at_once, wait_for, wait_seconds, waited};
 
 /// What may live longer than this does not run behind an answer, but from the queue.
@@ -165,7 +166,7 @@ async fn begin(
                 return run_here(call, caller, work, permit, view, hearing, admit_ms).await;
             }
             Reply::Admitted { lease: None, .. } if hearing.listens && !waits => {
-                return Ok(Made::Streamed(follow(call, caller, &id)));
+                return Ok(Made::Streamed(follow(call, caller, &id, to_create(&admission))));
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
                 let told = wait_for(call, caller, id, view, &parameters, preference, admit_ms, waits).await?;
@@ -218,7 +219,7 @@ async fn recalled(
 /// The answer to a repeat: the context that the first request made, waited for as asked.
 async fn replayed(call: &Call, caller: &Caller, id: &ContextId, hearing: Hearing<'_>) -> Result<Made, Problem> {
     if hearing.listens {
-        return Ok(Made::Streamed(follow(call, caller, id).with("idempotency-replayed", "true")));
+        return Ok(Made::Streamed(follow(call, caller, id, Needed::ToCreate).with("idempotency-replayed", "true")));
     }
     let preference = hearing.preference;
     let seconds = if at_once(preference) { 0 } else { wait_seconds(preference) };
@@ -253,7 +254,7 @@ async fn run_here(
     let id = work.admission.id.clone();
     let parameters = work.parameters.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, asker) = asker(call, hearing, work.admission.expires_at);
+    let (waiter, asker) = asker(call, hearing, &work.admission);
     call.keep_running(async move {
         if let Err(failure) = work_on(tenant, work, snapshot, permit, STAYS_MS, waiter).await {
             // Its lease runs out, and the store sees to it.
@@ -277,7 +278,7 @@ async fn run_unrecorded(
     let Decision { admission, service, .. } = decision;
     let id = admission.id.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, asker) = asker(call, hearing, admission.expires_at);
+    let (waiter, asker) = asker(call, hearing, &admission);
     let sent = parameters.clone();
     call.keep_running(async move {
         if let Err(failure) = unrecorded::run(tenant, admission, sent, snapshot, service, waiter).await {

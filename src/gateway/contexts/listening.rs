@@ -8,11 +8,12 @@ use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
+use crate::auth::watched::Needed;
+use crate::core::context::Admission;
 use crate::core::id::ContextId;
 use crate::core::lifecycle::Status;
 use crate::core::prefer::Prefer;
 use crate::core::problem::Problem;
-use crate::core::time::Timestamp;
 use crate::execution::live::Live;
 use crate::execution::{News, Waiter, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
@@ -22,7 +23,6 @@ use crate::platform::{Failure, clock};
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
-use super::standing::Standing;
 use super::waiting::{Told, told, waiter, whole};
 
 const STREAM: &str = "text/event-stream";
@@ -53,6 +53,8 @@ pub(super) struct Listener {
 pub(super) struct Asker {
     news: oneshot::Receiver<News>,
     listener: Option<Listener>,
+    /// What lets them listen.
+    needed: Needed,
 }
 
 fn listener() -> Listener {
@@ -65,14 +67,19 @@ fn listener() -> Listener {
 }
 
 /// What the work carries along, and who is at the other end. A stream lasts until the context has ended.
-pub(super) fn asker(call: &Call, hearing: Hearing<'_>, expires_at: Timestamp) -> (Waiter, Asker) {
+pub(super) fn asker(call: &Call, hearing: Hearing<'_>, admission: &Admission) -> (Waiter, Asker) {
     if !hearing.listens {
         let (waiter, news) = waiter(call, hearing.preference);
-        return (waiter, Asker { news, listener: None });
+        return (waiter, Asker { news, listener: None, needed: Needed::ToCreate });
     }
-    let (waiter, news) = Waiter::until(expires_at);
-    let listener = listener();
-    (waiter.listening(listener.live.clone()), Asker { news, listener: Some(listener) })
+    let (waiter, news) = Waiter::until(admission.expires_at);
+    let (listener, needed) = (listener(), to_create(admission));
+    (waiter.listening(listener.live.clone()), Asker { news, listener: Some(listener), needed })
+}
+
+/// The permission by which a context was made.
+pub(super) fn to_create(admission: &Admission) -> Needed {
+    Needed::one(format!("contexts:create:{}.{}", admission.service, admission.capability))
 }
 
 impl Asker {
@@ -91,7 +98,7 @@ impl Asker {
         };
         let news = self.news;
         let (following, permits) = (Following::new(caller, id), call.limits.hand_over());
-        let standing = Standing::of(caller);
+        let watched = call.watched(&caller.principal, self.needed);
         call.keep_running(async move {
             let telling = pin!(async {
                 live.tell("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, following.id));
@@ -104,7 +111,7 @@ impl Asker {
                     _ => following.until_ended(&live).await,
                 }
             });
-            select(telling, pin!(standing.ends())).await;
+            select(telling, pin!(watched.ended())).await;
             live.close();
             drop(permits);
         });
@@ -113,12 +120,12 @@ impl Asker {
 }
 
 /// The answer about a context that others work on.
-pub(super) fn follow(call: &Call, caller: &Caller, id: &ContextId) -> Answer {
+pub(super) fn follow(call: &Call, caller: &Caller, id: &ContextId, needed: Needed) -> Answer {
     let Listener { response, live } = listener();
     let (following, permits) = (Following::new(caller, id), call.limits.hand_over());
-    let standing = Standing::of(caller);
+    let watched = call.watched(&caller.principal, needed);
     call.keep_running(async move {
-        select(pin!(following.until_ended(&live)), pin!(standing.ends())).await;
+        select(pin!(following.until_ended(&live)), pin!(watched.ended())).await;
         live.close();
         drop(permits);
     });

@@ -4,7 +4,6 @@ mod create;
 mod entrance;
 mod input;
 mod listening;
-mod standing;
 mod waiting;
 
 use std::rc::Rc;
@@ -12,6 +11,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::auth;
+use crate::auth::watched::Needed;
 use crate::core::context::Background;
 use crate::core::id::ContextId;
 use crate::core::json::Object;
@@ -69,13 +69,9 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     caller.principal.require("contexts:read")?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
         let milliseconds = u64::from(seconds) * 1000;
-        (_, found) = visible(call, &mut caller, id.as_str(), |id| Ask::Wait {
-            id,
-            milliseconds,
-            to_the_end: true,
-            news_after: None,
-        })
-        .await?;
+        let (principal, needed) = (caller.principal.clone(), Needed::one("contexts:read"));
+        let wait = |id| Ask::Wait { id, milliseconds, to_the_end: true, news_after: None };
+        (_, found) = call.while_good(&principal, needed, visible(call, &mut caller, id.as_str(), wait)).await??;
     }
     let result = found.result.as_deref().map(RawValue::get);
     let mut answer = Answer::text(200, JSON, whole(&found.view, found.parameters.get(), result));

@@ -3,6 +3,7 @@
 use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
+use crate::auth::watched::Needed;
 use crate::core::id::ContextId;
 use crate::core::prefer::Prefer;
 use crate::core::problem::Problem;
@@ -106,7 +107,7 @@ pub(super) async fn told(
     news: oneshot::Receiver<News>,
 ) -> Result<Told, Problem> {
     let seconds = wait_seconds(preference);
-    if let Ok(News::Ended(worked)) = news.await {
+    if let Ok(News::Ended(worked)) = call.while_good(&caller.principal, Needed::ToCreate, news).await? {
         return Ok(Told {
             id: id.clone(),
             view: worked.view,
@@ -133,7 +134,8 @@ pub(super) async fn waited(
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
     let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false, news_after: None };
-    match ask_decided(&caller.principal.tenant, id, &mut snapshot, wait).await.map_err(internal)? {
+    let asked = ask_decided(&caller.principal.tenant, id, &mut snapshot, wait);
+    match call.while_good(&caller.principal, Needed::ToCreate, asked).await?.map_err(internal)? {
         Reply::Context(found) => {
             let Found { view, parameters, result, ended, .. } = *found;
             let (id, timings) = (id.clone(), Timings::default());

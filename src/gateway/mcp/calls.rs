@@ -1,8 +1,11 @@
 //! `tools/call`: a context, as `POST /v1/contexts` makes it, and its end as the tool's result.
 
+use std::rc::Rc;
+
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
+use crate::auth::watched::Needed;
 use crate::core::capability::TaskSupport;
 use crate::core::json::Object;
 use crate::core::lifecycle::{Priority, Source};
@@ -152,6 +155,7 @@ pub async fn call_tool(
     let answers = as_supported(caller, &client, answers, task, tool.capability.task_support)?;
     let requires = tool.capability.task_support == TaskSupport::Required;
     let (capability, service) = (tool.capability.name.clone(), tool.entry.service().id.clone());
+    let needed = Needed::one(format!("contexts:create:{service}.{capability}"));
     let streams = answers == Answers::Stream && call.accepts_stream();
     let asking = match client {
         Client::Modern(envelope) => {
@@ -223,6 +227,7 @@ pub async fn call_tool(
         messages: wish.messages,
         asking,
         reached: Reached::default(),
+        watched: Rc::new(call.watched(&caller.principal, needed)),
     };
     if answers == Answers::TaskOnly && legacy {
         let task = format!(r#""task":{{{}}}"#, task.of_2025(None, tasks::ttl_ms(call)));
@@ -238,7 +243,7 @@ pub async fn call_tool(
         return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
     }
     if !streams {
-        return following.wait_out().await.map(Served::Result);
+        return following.wait_out(call).await.map(Served::Result);
     }
     let (response, stream) = Stream::open(200, &stream_headers());
     let channel = match client {

@@ -1,6 +1,7 @@
 //! A call that takes a while, followed until it ends: progress and the response, on the stream of that request alone.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 
 use futures_channel::mpsc::UnboundedReceiver;
@@ -8,6 +9,8 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
+use crate::auth;
+use crate::auth::watched::Watched;
 use crate::core::id::ContextId;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::reply;
@@ -21,6 +24,7 @@ use crate::platform::streams::Stream;
 use crate::platform::{clock, log};
 
 use super::super::answer::internal;
+use super::super::call::Call;
 use super::super::contexts::Stopping;
 use super::asking::{Asking, read};
 use super::channel::Channel;
@@ -48,6 +52,8 @@ pub struct Following {
     pub messages: bool,
     pub asking: Asking,
     pub reached: Reached,
+    /// By what it was called.
+    pub watched: Rc<Watched>,
 }
 
 /// What was made of news.
@@ -113,7 +119,15 @@ impl Following {
     }
 
     /// For who takes no stream: the result, however long it takes.
-    pub async fn wait_out(&mut self) -> Result<String, Error> {
+    pub async fn wait_out(&mut self, call: &Call) -> Result<String, Error> {
+        let watched = self.watched.clone();
+        match select(pin!(self.waited_out()), pin!(watched.ended())).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => Err(auth::ended(&call.request, &call.settings).into()),
+        }
+    }
+
+    async fn waited_out(&mut self) -> Result<String, Error> {
         loop {
             let found = self.news().await?;
             if self.is_over(&found)? {
@@ -122,8 +136,17 @@ impl Following {
         }
     }
 
-    /// Writes what there is to say until the call is over. Who goes away in the modern era does not want it any more.
+    /// Writes what there is to say until the call is over, for as long as the credentials are good that called.
     pub async fn write_to(mut self, mut channel: Channel) {
+        let watched = self.watched.clone();
+        let over = matches!(select(pin!(self.write(&mut channel)), pin!(watched.ended())).await, Either::Right(_));
+        if over {
+            channel.stream.close();
+        }
+    }
+
+    /// Who goes away in the modern era does not want it any more.
+    async fn write(&mut self, channel: &mut Channel) {
         let (token, messages) = (self.token.clone(), self.messages);
         let text = |notice: &Notice| notification(notice, token.as_deref(), messages);
         let mut notices = notices::listen(&self.id);
@@ -134,7 +157,7 @@ impl Following {
         loop {
             let heard = match &mut notices {
                 // Where work is done here, its upstream is heard as it speaks.
-                Some(speaking) => self.hear(&mut channel, speaking, text).await,
+                Some(speaking) => self.hear(channel, speaking, text).await,
                 None => heard(&mut channel.stream, self.news()).await.map(Heard::News),
             };
             let news = match heard {
@@ -151,7 +174,7 @@ impl Following {
                     return;
                 }
             };
-            let response = match self.take_in(&channel, news).await {
+            let response = match self.take_in(channel, news).await {
                 Ok(Taken::Told) => continue,
                 Ok(Taken::Replaced) => return,
                 Ok(Taken::Over(result)) => reply::response(&self.request, &result),

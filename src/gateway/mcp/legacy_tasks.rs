@@ -1,7 +1,10 @@
 //! Tasks of revision 2025-11-25: `params.task` on a call, then `tasks/get`, `tasks/result`, `tasks/cancel`, `tasks/list`.
 
+use std::rc::Rc;
+
 use serde_json::value::RawValue;
 
+use crate::auth::watched::Needed;
 use crate::core::id::ContextId;
 use crate::core::json::Object;
 use crate::core::mcp::error::Error;
@@ -107,12 +110,13 @@ async fn outcome(
         messages: false,
         asking,
         reached: Reached::default(),
+        watched: Rc::new(call.watched(&caller.principal, Needed::one("contexts:read"))),
     };
     if found.ended {
         return following.result(&found.view, found.result.as_deref()).await.map(Served::Result);
     }
     if !streams {
-        return following.wait_out().await.map(Served::Result);
+        return following.wait_out(call).await.map(Served::Result);
     }
     let (response, stream) = Stream::open(200, &stream_headers());
     let channel = match session {

@@ -14,6 +14,7 @@ use futures_util::stream::{self, LocalBoxStream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::auth::watched::{Needed, Watched};
 use crate::auth::{Principal, standing};
 use crate::core::filter::Filter;
 use crate::core::id::ContextId;
@@ -103,6 +104,13 @@ async fn wanted(
     Ok((wanted, tasks))
 }
 
+/// The credentials by which somebody listens. Who could call something ends with that; which tools those are is looked
+/// at by itself.
+fn watched(call: &Call, caller: &Caller) -> Watched {
+    let calls = caller.principal.may_create_any();
+    call.watched(&caller.principal, if calls { Needed::ToCreate } else { Needed::All(Vec::new()) })
+}
+
 /// `subscriptions/listen`.
 pub async fn subscribe(
     call: &Call,
@@ -126,7 +134,7 @@ pub async fn subscribe(
     wanted = Wanted { tools_list_changed: wanted.tools_list_changed, task_ids: wanted.task_ids, ..theirs };
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(&reply::event(&acknowledged(request.id, &wanted)));
-    call.keep_running(listening.run(hub, stream));
+    call.keep_running(listening.run(hub, stream, watched(call, caller)));
     Ok(Served::Stream(Answer::made(200, response)))
 }
 
@@ -142,7 +150,7 @@ pub async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, session: Sess
     listening.server = Server::at(call, caller, door, None).await;
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(SILENCE);
-    call.keep_running(listening.run(hub, stream));
+    call.keep_running(listening.run(hub, stream, watched(call, caller)));
     Ok(Answer::made(200, response))
 }
 
@@ -160,7 +168,7 @@ enum Next {
     /// A notification of the server behind the door; nothing when it says no more.
     Server(Option<(String, String)>),
     Silence,
-    /// The hub has ended it.
+    /// The hub has ended it, or the credentials have ended.
     Over,
     /// Nobody reads any more.
     Gone,
@@ -207,14 +215,20 @@ impl Listening {
         Ok((heard(socket), listening))
     }
 
-    async fn run(mut self, mut hub: LocalBoxStream<'static, String>, mut stream: Stream) {
+    async fn run(mut self, mut hub: LocalBoxStream<'static, String>, mut stream: Stream, watched: Watched) {
+        let mut ended = pin!(watched.ended());
         for id in self.tasks.clone() {
             self.tell_task(&stream, &id, true).await;
         }
         let (mut said_at, by_get) = (clock::now(), matches!(self.form, Kind::Get(..)));
         loop {
             let watches = by_get && self.server.is_some();
-            let goes_on = match self.next(&mut hub, &mut stream, if watches { WATCH_MS } else { SILENT_MS }).await {
+            let next = self.next(&mut hub, &mut stream, if watches { WATCH_MS } else { SILENT_MS });
+            let next = match select(pin!(next), ended.as_mut()).await {
+                Either::Left((next, _)) => next,
+                Either::Right(_) => Next::Over,
+            };
+            let goes_on = match next {
                 Next::Gone => return,
                 Next::Over => false,
                 Next::Hub(frames) => self.take_in(&stream, &frames).await,

@@ -2,8 +2,11 @@
 //!
 //! A session's id names its object under a seal for one principal at one door, so what was made up costs no look-up.
 
+use std::rc::Rc;
+
 use serde_json::value::RawValue;
 
+use crate::auth::watched::Needed;
 use crate::core::cursor;
 use crate::core::json::Object;
 use crate::core::mcp::able::Able;
@@ -205,6 +208,7 @@ pub async fn resume(call: &Call, caller: &mut Caller, session: Session, left_at:
         messages: false,
         asking: Asking::BySession { able: session.able() },
         reached,
+        watched: Rc::new(call.watched(&caller.principal, Needed::ToCreate)),
     };
     call.keep_running(following.write_to(channel));
     Ok(Answer::made(200, response))

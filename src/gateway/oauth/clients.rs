@@ -5,20 +5,21 @@
 
 use std::rc::Rc;
 
-use crate::auth::{FIRST_TENANT, is_tenant, key_sets};
+use crate::auth::key_sets::{self, Owner};
+use crate::auth::{FIRST_TENANT, is_tenant};
 use crate::core::address::host_of;
 use crate::core::canonical::digest;
-use crate::core::issuer::Keys;
-use crate::core::jwk::choose;
-use crate::core::jwt::{self, Algorithm, Expected, parse};
+use crate::core::issuer::{Keys, Written};
+use crate::core::jwt::{self, Algorithm, Expected, SKEW_SECONDS, parse};
 use crate::core::oauth::client::{AuthMethod, Client, GrantType, SELF_REGISTERED, secret_matches, split_client_id};
 use crate::core::oauth::form::{Form, basic};
 use crate::core::oauth::grant::{Seen, tenant_of};
 use crate::core::oauth::{Error, Refused};
 use crate::objects::grants::messages::{Ask, Reply};
+use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::snapshot::{self, Snapshot};
+use crate::platform::clock;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{clock, crypto};
 
 use super::super::answer::internal;
 use super::super::call::Call;
@@ -29,8 +30,9 @@ use super::page::Known as Shown;
 use super::{Failed, origin};
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// An assertion is good for at most this long, in milliseconds.
-const MOST_ASSERTED_MS: u64 = 3_600_000;
+/// An assertion is good for at most an hour by its client's clock, which may go before ours, and is taken for as long
+/// after its end, in milliseconds.
+const MOST_ASSERTED_MS: u64 = 3_600_000 + 2 * SKEW_SECONDS * 1000;
 
 /// What the gateway's own console calls itself. Without a dot in it, it is nobody's registered client.
 const CONSOLE: &str = "console";
@@ -244,10 +246,10 @@ async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(
         Err(refused) => return Ok(Err(refused.to_string())),
     };
     let (now, origin) = (clock::now(), origin(call));
-    let expected = |audience| Expected { issuer: client_id, audience, typ: "JWT", algorithms: &Algorithm::ALL };
     let endpoint = format!("{origin}/oauth/token");
-    let check = |audience| {
-        let expected = expected(audience);
+    let check = |audience: &str| {
+        let audience = audience.into();
+        let expected = Expected { issuer: client_id, audience, typ: "JWT", algorithms: &Algorithm::ALL };
         token.check_header(&expected).and_then(|()| token.check_claims(&expected, now))
     };
     let until = match check(&origin).or_else(|_| check(&endpoint)) {
@@ -258,15 +260,14 @@ async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(
     if token.text("sub") != Some(client_id) || until.since(now) > MOST_ASSERTED_MS {
         return Ok(Err("the token is somebody else's, or good for too long".into()));
     }
-    let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
-    let key = match &client.keys {
-        Some(Keys::Fixed(keys)) => choose(keys, kid, algorithm).cloned(),
-        Some(Keys::Url(url)) => key_sets::key(url, kid, algorithm).await,
-        None => None,
+    let Some(keys) = &client.keys else { return Ok(Err(jwt::Refused::Key.to_string())) };
+    // Whoever speaks for itself may be many: what they name is fetched as if it were one's.
+    let (path, written) = match keys {
+        Keys::Url(url) if known.for_all => (format!("clients/{url}"), Written::default()),
+        _ => (format!("clients/{client_id}"), home.snapshot.written(Document::Client, &client.id)),
     };
-    let Some(key) = key else { return Ok(Err(jwt::Refused::Key.to_string())) };
-    if !crypto::verify(algorithm, &key, &token.signature, token.signed).await {
-        return Ok(Err(jwt::Refused::Signature.to_string()));
+    if let Err(refused) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {
+        return Ok(Err(refused.to_string()));
     }
     let object = format!("{}/client/{}", home.tenant, digest(client_id));
     let once = Ask::UseOnce { name: digest(jti), until };

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::auth::key_sets;
 use crate::core::id::valid_name;
 use crate::core::jwk::Jwk;
+use crate::core::jwt::Algorithm;
 use crate::core::problem::Problem;
 
 use super::super::answer::{Answer, internal};
@@ -25,7 +26,7 @@ pub fn server(call: &Call) -> Result<Answer, Problem> {
     let origin = origin(call);
     let at = |path: &str| format!("{origin}/oauth/{path}");
     let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
-    let algorithms = ["ES256", "EdDSA", "RS256", "PS256"];
+    let algorithms = Algorithm::ALL.map(Algorithm::name);
     let mut metadata = json!({
         "issuer": origin,
         "authorization_endpoint": at("authorize"),

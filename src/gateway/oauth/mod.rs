@@ -53,6 +53,9 @@ pub enum Endpoint<'p> {
 }
 
 pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
+    // A slash behind the resource is one behind this (RFC 9728 §3.1).
+    let resource = segments.starts_with(&[".well-known", "oauth-protected-resource"]);
+    let segments = segments.strip_suffix(&[""]).filter(|_| resource).unwrap_or(segments);
     Some(match segments {
         [".well-known", "oauth-authorization-server"] => Endpoint::Server,
         [".well-known", "oauth-protected-resource"] => Endpoint::Resource("".into()),
@@ -78,6 +81,11 @@ pub fn methods(endpoint: &Endpoint<'_>) -> &'static str {
         Endpoint::Authorize => "GET, POST",
         Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Register => "POST",
     }
+}
+
+/// Whether it is a document for everybody.
+pub fn is_public(endpoint: &Endpoint<'_>) -> bool {
+    matches!(endpoint, Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys)
 }
 
 pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Problem> {

@@ -230,7 +230,7 @@ async fn person_of(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun
     let code = call.query("code").filter(|code| !code.is_empty());
     let code = code.ok_or_else(|| Fault::ours("the issuer's answer has no code"))?;
     let mapped = redeemed(call, issuer, sign_in, begun, &code).await?;
-    let subject = format!("issuer:{}:{}", issuer.name, mapped.subject);
+    let subject = issuer.principal(&mapped.subject);
     Ok(Person { tenant: mapped.tenant, subject, roles: mapped.roles, scope: mapped.scope, mark: begun.mark() })
 }
 
@@ -306,7 +306,7 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
     let id_token = exchanged(call, issuer, sign_in, begun, code).await?;
     let refused = |why: jwt::Refused| Fault::ours(format!("the ID token is refused: {why}"));
     let token = parse(&id_token).map_err(refused)?;
-    let expected = Expected { audience: &sign_in.client_id, typ: "JWT", ..issuer.expected() };
+    let expected = Expected { audience: (&*sign_in.client_id).into(), typ: "JWT", ..issuer.expected() };
     token.check_header(&expected).map_err(refused)?;
     token.check_claims(&expected, clock::now()).map_err(refused)?;
     let for_us = token.text("azp").is_none_or(|party| party == sign_in.client_id);

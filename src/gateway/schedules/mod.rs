@@ -127,7 +127,8 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let is_zone = |zone: &str| zones::offset(zone, clock::now()).is_some();
     let schedule =
         schedule::read(&document, call.settings.schedule_least_seconds, is_zone).map_err(Problem::invalid)?;
-    if !caller.principal.principal.starts_with("key:") {
+    // A token that acts for who has a key is called as the key is.
+    if !caller.principal.principal.starts_with("key:") || !caller.principal.from.is_empty() {
         let detail = "A schedule runs in the name of an API key; what a token may ends with it. Write it with a key.";
         return Err(Problem::new(Code::Conflict, detail));
     }

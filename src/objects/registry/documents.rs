@@ -3,8 +3,9 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::auth::FIRST_TENANT;
 use crate::core::audit::{By, changes};
-use crate::core::issuer::Issuer;
+use crate::core::issuer::{Issuer, Reach};
 use crate::core::jwt::SKEW_SECONDS;
 use crate::core::oauth::token::LIFE_SECONDS;
 use crate::platform::{Failure, clock};
@@ -172,7 +173,11 @@ impl Inner {
             Kind::Role => {
                 let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
                 let issuers = self.tables.kept_of(Kind::Issuer)?.into_iter().filter(|kept| {
-                    let gives = |issuer: Issuer| issuer.granted_roles().any(|role| role == id);
+                    // Those of one other tenant are by its roles.
+                    let gives = |issuer: Issuer| {
+                        !matches!(issuer.reach(FIRST_TENANT), Reach::Tenant(_))
+                            && issuer.granted_roles().any(|role| role == id)
+                    };
                     serde_json::from_str(kept.document.get()).is_ok_and(gives)
                 });
                 let keys = keys.map(|key| format!("keys/{}", key.id));

@@ -22,6 +22,7 @@ mod tables;
 mod telling;
 mod tenancy;
 mod webhooks;
+mod written;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -224,7 +224,11 @@ impl Snapshot {
         let role = |kept: &Kept| Some((kept.id.clone(), serde_json::from_str(kept.document.get()).ok()?));
         let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
         let issuers = data.kept.iter().filter(|kept| kept.kind == Document::Issuer);
-        let issuers = issuers.filter_map(|kept| serde_json::from_str(kept.document.get()).ok()).collect();
+        let issuer = |kept: &Kept| {
+            let issuer: Issuer = serde_json::from_str(kept.document.get()).ok()?;
+            Some(Issuer { written: kept.written(), ..issuer })
+        };
+        let issuers = issuers.filter_map(issuer).collect();
         let limit = |kept: &Kept| {
             let limit = serde_json::from_str(kept.document.get()).ok()?;
             Some(Policy { name: kept.id.clone(), limit, configured_at: kept.updated_at })
@@ -299,7 +303,7 @@ impl Snapshot {
     }
 
     /// What a role grants; nothing when there is no such role.
-    pub fn role(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+    pub fn role<'s>(&'s self, name: &str) -> Option<impl Iterator<Item = &'s str> + use<'s>> {
         let shipped = role::shipped(name).map(|role| role.permissions);
         let own = self.roles.get(name).map(|role| role.permissions.as_slice());
         if shipped.is_none() && own.is_none() {
@@ -335,12 +339,17 @@ pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     }
 }
 
-/// A snapshot that is at most [`FRESH_MS`] old.
-pub async fn fresh(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
-    match held(tenant).filter(|snapshot| snapshot.is_fresh()) {
+/// A snapshot that is at most so old, in milliseconds.
+pub async fn within(tenant: &str, most_ms: u64) -> Result<Rc<Snapshot>, Failure> {
+    match held(tenant).filter(|snapshot| snapshot.age_ms() < most_ms) {
         Some(snapshot) => Ok(snapshot),
         None => refreshed(tenant).await,
     }
+}
+
+/// A snapshot that is at most [`FRESH_MS`] old.
+pub async fn fresh(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
+    within(tenant, FRESH_MS).await
 }
 
 /// Asks the registry now.

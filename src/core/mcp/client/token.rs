@@ -9,7 +9,7 @@ use super::super::super::repair;
 use super::super::super::time::Timestamp;
 
 /// The longest token that is taken, in bytes.
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// How long a token is used that does not say, and how much sooner than it ends it is not used any more, in seconds.
 const USUAL_SECONDS: u64 = 300;
 const AHEAD_SECONDS: u64 = 30;

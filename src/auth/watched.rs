@@ -1,0 +1,87 @@
+//! The credentials that opened what stays open: looked at again for as long as it does, whatever they are. So a stream
+//! that a Worker holds ends with the key, token, grant, issuer, client, role or tenant that let it in.
+
+use crate::core::problem::Code;
+use crate::core::time::Timestamp;
+use crate::platform::clock;
+use crate::platform::http::Request;
+use crate::platform::settings::Settings;
+
+use super::{Age, Own, Principal, origin_of, presented, recognize, resource_path};
+
+/// It is looked after so long, in milliseconds.
+pub const LOOK_MS: u64 = 2_000;
+/// At a registry that is at most so old: for all streams of an isolate together that is a question each second.
+const OLD_MS: u64 = 1_000;
+
+/// What lets a principal go on.
+#[derive(Debug, Clone)]
+pub enum Needed {
+    All(Vec<String>),
+    /// To create something, whatever.
+    ToCreate,
+}
+
+impl Needed {
+    pub fn one(permission: impl Into<String>) -> Self {
+        Self::All(vec![permission.into()])
+    }
+
+    fn is_had_by(&self, principal: &Principal) -> bool {
+        match self {
+            Self::All(permissions) => permissions.iter().all(|permission| principal.may(permission)),
+            Self::ToCreate => principal.may_create_any(),
+        }
+    }
+}
+
+pub struct Watched {
+    presented: String,
+    admin_key: String,
+    /// Where the gateway is an issuer itself: its origin, and the path that was asked for.
+    own: Option<(String, String)>,
+    tenant: String,
+    principal: String,
+    until: Option<Timestamp>,
+    needed: Needed,
+}
+
+impl Watched {
+    pub fn of(request: &Request, settings: &Settings, principal: &Principal, needed: Needed) -> Self {
+        Self {
+            presented: presented(request).unwrap_or_default().into(),
+            admin_key: settings.admin_key.clone().unwrap_or_default(),
+            own: settings.oauth.then(|| (origin_of(request, settings), resource_path(request).into())),
+            tenant: principal.tenant.clone(),
+            principal: principal.principal.clone(),
+            until: principal.until,
+            needed,
+        }
+    }
+
+    /// Lasts as long as they do.
+    pub async fn ended(&self) {
+        loop {
+            let left = self.until.map_or(LOOK_MS, |until| until.since(clock::now()).min(LOOK_MS));
+            clock::pause(left).await;
+            if !self.is_good().await {
+                return;
+            }
+        }
+    }
+
+    pub async fn is_good(&self) -> bool {
+        if self.until.is_some_and(|until| until <= clock::now()) {
+            return false;
+        }
+        let own = self.own.as_ref().map(|(origin, path)| Own { origin, path });
+        match recognize(&self.presented, &self.admin_key, own, Age::Within(OLD_MS)).await {
+            Ok((principal, _)) => {
+                let same = principal.tenant == self.tenant && principal.principal == self.principal;
+                same && self.needed.is_had_by(&principal)
+            }
+            // A registry that cannot be reached says nothing against anybody.
+            Err(problem) => problem.code != Code::Unauthenticated,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Which writing of a document somebody decides with.
+
+use crate::core::issuer::Written;
+
+use super::messages::{Kept, Kind};
+use super::snapshot::Snapshot;
+
+impl Kept {
+    pub fn written(&self) -> Written {
+        Written { created_at: self.created_at, generation: self.generation() }
+    }
+}
+
+impl Snapshot {
+    /// Nothing was written of what is not there.
+    pub fn written(&self, kind: Kind, id: &str) -> Written {
+        self.kept(kind).find(|kept| kept.id == id).map(Kept::written).unwrap_or_default()
+    }
+}

@@ -1,0 +1,131 @@
+// Browsers: what other origins may send and read, and the paths of MCP as clients write them.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, type Service, startService } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+const friend = "https://app.example.com";
+const stranger = "https://stranger.example.com";
+
+before(async () => {
+  gateway = await startGateway({ vars: { OAUTH: "true", CORS_ORIGINS: friend } });
+  service = await startService(echo);
+  await register(gateway, "words", serviceAt(service.url));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+/** A preflight's answer: which headers may be sent, in lower case. */
+async function preflight(path: string, origin: string, asked: string, method = "GET") {
+  const headers = { origin, "access-control-request-method": method, "access-control-request-headers": asked };
+  const answer = await gateway.open("OPTIONS", path, { key: null, headers });
+  await answer.body?.cancel();
+  const list = (name: string) => (answer.headers.get(name) ?? "").toLowerCase().split(/, */).filter(Boolean);
+  return {
+    status: answer.status, origin: answer.headers.get("access-control-allow-origin"),
+    headers: list("access-control-allow-headers"), methods: list("access-control-allow-methods"),
+  };
+}
+
+const documents = [
+  "/openapi.json", "/asyncapi.json", "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource",
+  "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp/words",
+  "/.well-known/oauth-protected-resource/mcp/", "/.well-known/oauth-protected-resource/mcp/words/", "/oauth/jwks",
+];
+
+test("a_public_document_may_be_read_from_anywhere_with_any_header", async () => {
+  for (const path of documents) {
+    const allowed = await preflight(path, stranger, "mcp-protocol-version, authorization, x-anything");
+    assert.deepEqual([allowed.status, allowed.origin], [204, "*"], path);
+    for (const name of ["mcp-protocol-version", "authorization", "*"]) assert.ok(allowed.headers.includes(name), `${path}: ${name}`);
+    assert.deepEqual(allowed.methods, ["get", "head"]);
+    const answer = await gateway.open("GET", path, { key: null, headers: { origin: stranger, "mcp-protocol-version": "2025-06-18" } });
+    assert.deepEqual([answer.status, answer.headers.get("access-control-allow-origin")], [200, "*"], path);
+    await answer.body?.cancel();
+  }
+});
+
+test("everything_else_is_for_the_origins_that_are_named", async () => {
+  for (const path of ["/mcp", "/mcp/", "/mcp/words", "/v1/contexts", "/oauth/token", "/.well-known/else", "/v1/whoami"]) {
+    const strange = await preflight(path, stranger, "mcp-session-id", "POST");
+    assert.deepEqual([strange.origin, strange.headers, strange.methods], [null, [], []], path);
+    const allowed = await preflight(path, friend, "mcp-session-id", "POST");
+    assert.equal(allowed.origin, friend, path);
+    assert.ok(allowed.methods.includes("post") && allowed.methods.includes("delete"));
+    for (const name of ["accept", "authorization", "content-type", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"]) {
+      assert.ok(allowed.headers.includes(name), `${path}: ${name}`);
+    }
+    assert.ok(!allowed.headers.includes("*"));
+  }
+});
+
+test("headers_that_mirror_a_tools_parameters_are_allowed_as_they_are_asked_for", async () => {
+  const { headers } = await preflight("/mcp/words", friend, "Mcp-Param-Region, mcp-param-tier,content-type, x-other, mcp-param-a b", "POST");
+  assert.ok(headers.includes("mcp-param-region") && headers.includes("mcp-param-tier"));
+  assert.ok(!headers.includes("x-other") && !headers.some((name) => name.includes(" ")));
+  const many = Array.from({ length: 500 }, (_, at) => `mcp-param-${at}`).join(",");
+  assert.ok((await preflight("/mcp", friend, many, "POST")).headers.length < 130);
+});
+
+test("a_browser_reads_the_session_it_was_given", async () => {
+  const body = { jsonrpc: "2.0", id: 1, method: "initialize", params: { protocolVersion: "2025-06-18", capabilities: { elicitation: {} }, clientInfo: { name: "c", version: "1" } } };
+  const headers = { origin: friend, accept: "application/json, text/event-stream" };
+  const answer = await gateway.request("POST", "/mcp", { body, headers });
+  assert.equal(answer.status, 200, answer.text);
+  assert.ok(answer.headers.get("mcp-session-id"));
+  const exposed = answer.headers.get("access-control-expose-headers")!.toLowerCase().split(/, */);
+  for (const name of ["mcp-session-id", "mcp-protocol-version", "www-authenticate", "location", "retry-after"]) {
+    assert.ok(exposed.includes(name), name);
+  }
+});
+
+test("an_mcp_endpoint_may_have_a_slash_behind_it", async () => {
+  const { secret: key } = await makeKey(gateway, "caller");
+  const body = { jsonrpc: "2.0", id: 1, method: "tools/list" };
+  const headers = { accept: "application/json, text/event-stream" };
+  for (const path of ["/mcp", "/mcp/", "/mcp/words", "/mcp/words/"]) {
+    const listed = await gateway.request("POST", path, { key, body, headers, contract: false });
+    assert.equal(listed.status, 200, `${path}: ${listed.text}`);
+    assert.ok(listed.json.result.tools.length > 0, path);
+    const without = await gateway.request("POST", path, { key: null, body, headers, contract: false });
+    assert.equal(without.status, 401);
+    const told = /resource_metadata="([^"]+)"/.exec(without.headers.get("www-authenticate")!)![1]!;
+    const metadata = await gateway.request("GET", new URL(told).pathname, { key: null });
+    assert.deepEqual([metadata.status, metadata.json.resource], [200, gateway.url + path.replace(/\/$/, "")], path);
+  }
+  for (const path of ["/mcp/No-Service", "/mcp/No-Service/"]) {
+    const without = await gateway.request("POST", path, { key: null, body, headers, contract: false });
+    const told = /resource_metadata="([^"]+)"/.exec(without.headers.get("www-authenticate")!)![1]!;
+    assert.equal((await gateway.request("GET", new URL(told).pathname, { key: null })).status, 200, told);
+  }
+  for (const path of ["/mcp//", "/mcp/words//", "/mcp/words/more"]) {
+    assert.ok([401, 404].includes((await gateway.request("POST", path, { key: null, body, headers, contract: false })).status), path);
+  }
+  refused(await gateway.request("GET", "/.well-known/oauth-protected-resource/mcp/words/more", { key: null, contract: false }), 404, "not_found");
+});
+
+test("credentials_have_a_header_that_is_nobody_elses", async () => {
+  const put = (header: string) =>
+    gateway.request("PUT", "/v1/services/headers", { body: { ...serviceAt(service.url), credentials: { header, value: "v-1" } }, headers: { "if-match": "*" } });
+  assert.equal((await gateway.request("PUT", "/v1/services/headers", { body: serviceAt(service.url, [{ name: "shown" }]) })).status, 201);
+  for (const header of ["__proto__", "__PROTO__", "host", "Content-Length", "connection", "cf-ray", "Keep-Alive", "te", "expect", "Accept",
+    "user-agent", "mcp-session-id", "Proxy-Authorization", "Forwarded", "x-forwarded-for", "webhook-id", "set-cookie", "a b", "é"]) {
+    assert.deepEqual(pointers(refused(await put(header), 422, "validation_failed")), ["#/credentials/header"], header);
+  }
+  const patched = await gateway.request("PATCH", "/v1/services/headers", {
+    body: { credentials: { header: "__proto__", value: "v" } }, headers: { "if-match": "*", "content-type": "application/merge-patch+json" },
+  });
+  refused(patched, 422, "validation_failed");
+  for (const header of ["constructor", "toString", "X-API-Key", "anthropic-version"]) {
+    assert.equal((await put(header)).status, 200, header);
+    const before = service.calls.length;
+    const made = await gateway.request("POST", "/v1/contexts", { body: { capability: "work", service: "headers" } });
+    assert.equal(made.json.status, "completed", made.text);
+    assert.equal(service.calls[before]!.headers[header.toLowerCase()], "v-1", `${header} is sent`);
+  }
+});

@@ -1,0 +1,86 @@
+// Key sets of issuers: a key that is withdrawn, one that takes another's name, and who may have them fetched.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type * as jose from "jose";
+import { eventually, refused } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { type Claims, type Pair, pair, sign } from "./support/issuer.ts";
+import { json, type Service, startService } from "./support/service.ts";
+
+let gateway: Gateway;
+let server: Service;
+let published: jose.JWK[];
+let [one, other]: Pair[] = [];
+const iss = "https://sets.example.com";
+const always = { "if-match": "*" };
+
+before(async () => {
+  gateway = await startGateway({ elsewhere: true });
+  [one, other] = [await pair("ES256", "a"), await pair("ES256", "a")];
+});
+after(async () => gateway?.stop());
+
+/** An issuer with a key set of its own, kept for a day by what its server says. */
+async function trust(name: string, first: jose.JWK[]) {
+  published = first;
+  server = await startService();
+  server.probe = (call, response) => {
+    response.setHeader("cache-control", "max-age=86400");
+    json({ keys: published })(call, response);
+  };
+  const document = { issuer: `${iss}/${name}`, audience: "us", jwks_url: `${server.url}${name}`, algorithms: ["ES256"], role: "caller" };
+  const write = (headers = {}) => gateway.request("PUT", `/v1/issuers/${name}`, { body: document, headers });
+  assert.equal((await write()).status, 201);
+  let number = 0;
+  const token = (by: Pair, claims: Claims = {}) => sign({ iss: document.issuer, aud: "us", sub: "ada", jti: `${(number += 1)}`, ...claims }, by);
+  return { write, token, asked: () => server.probes.length };
+}
+const status = async (key: string) => (await gateway.request("GET", "/v1/whoami", { key })).status;
+
+test("writing_an_issuer_forgets_its_keys_in_every_isolate", async () => {
+  const { write, token } = await trust("withdrawn", [one!.jwk]);
+  const old = await token(one!);
+  assert.equal(await status(old), 200);
+  assert.equal(await gateway.askElsewhere("GET", "/v1/whoami", old), 200);
+  published = [other!.jwk];
+  assert.equal((await write(always)).status, 200);
+  assert.equal(await status(old), 401, "what was verified before is not good any more");
+  assert.equal(await status(await token(one!)), 401);
+  assert.equal(await gateway.askElsewhere("GET", "/v1/whoami", old), 401);
+  assert.equal(await status(await token(other!)), 200);
+  assert.equal(await gateway.askElsewhere("GET", "/v1/whoami", await token(other!)), 200);
+  await server.stop();
+});
+
+test("an_issuer_made_anew_has_nothing_of_the_one_before", async () => {
+  const { write, token } = await trust("again", [one!.jwk]);
+  assert.equal(await status(await token(one!)), 200);
+  assert.equal((await gateway.request("DELETE", "/v1/issuers/again", { headers: always })).status, 204);
+  published = [other!.jwk];
+  assert.equal((await write()).status, 201);
+  assert.equal(await status(await token(one!)), 401);
+  assert.equal(await status(await token(other!)), 200);
+  await server.stop();
+});
+
+test("all_keys_of_one_name_are_tried", async () => {
+  const { token } = await trust("twins", [one!.jwk, other!.jwk]);
+  assert.deepEqual([await status(await token(one!)), await status(await token(other!))], [200, 200]);
+  await server.stop();
+});
+
+test("a_new_key_under_an_old_name_is_found_and_junk_has_nothing_fetched_meanwhile", { timeout: 90_000 }, async () => {
+  const { token, asked } = await trust("renamed", [one!.jwk]);
+  assert.equal(await status(await token(one!)), 200);
+  assert.equal(asked(), 1);
+  published = [other!.jwk];
+  const junk = async () => (await token(other!)).replace(/[^.]*$/, Buffer.alloc(64, 7).toString("base64url"));
+  for (let at = 0; at < 10; at++) refused(await gateway.request("GET", "/v1/whoami", { key: await junk() }), 401, "unauthenticated");
+  assert.equal(asked(), 1, "within half a minute of the last time nothing is fetched");
+  assert.equal(await status(await token(one!)), 200, "and who has a good one is let in");
+  const begun = Date.now();
+  await eventually(async () => (await status(await token(other!))) === 200, 60_000);
+  assert.equal(asked(), 2, `once, after ${Date.now() - begun} ms`);
+  assert.equal(await status(await token(one!)), 401, "the old one is withdrawn");
+  await server.stop();
+});
