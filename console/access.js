@@ -1,19 +1,20 @@
-// Who may do what: keys, roles, limits, issuers, clients, and who changed what. Forms are made from the gateway's contract.
+// Who may do what: keys, roles, limits, issuers, clients, grants, and who changed what. Forms come from the contract.
 import { ask, get, may, maybe } from "./api.js";
 import { badge, brief, button, fill, h, json, say, secretOnce, section, sure, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
 import { follow } from "./live.js";
 
-/** By path: what one is called, its schema, what they are, and one in a line. */
+/** By path: name, schema (none: not written here), description, one in a line. */
 const KINDS = /** @type {Record<string, any[]>} */ ({
   keys: ["key", "NewKey", "Each program and each person has their own.", ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · ")],
   roles: ["role", "NewRole", "Named sets of permissions.", ({ permissions }) => permissions.join(", ") || "nothing by itself"],
   limits: ["limit", "NewRateLimit", "How much is let in, of whom.", ({ kind, quota, window_seconds: w, binds }) => `${quota} ${kind}${w ? ` in ${w} s` : ""} · ${brief(binds)}`],
   issuers: ["issuer", "NewIssuer", "Identity providers whose tokens are taken.", ({ issuer }) => issuer],
-  clients: ["client", "NewClient", "Programs and apps that get tokens here.", ({ client_id, scope }) => `${client_id} · ${scope}`],
+  clients: ["client", "NewClient", "Programs and apps that get tokens here.", ({ client_id, scope, last_used_at: used }) => `${client_id} · ${scope}${used ? ` · used ${used.slice(0, 10)}` : ""}`],
+  grants: ["grant", "", "What people have allowed apps.", ({ principal, scope, resource }) => [principal, scope, resource].join(" · ")],
 });
 
-/** A schema of the contract, with what it refers to inside. */
+/** A schema of the contract, references resolved. */
 async function schemaOf(name) {
   const { schemas } = (await get("/openapi.json")).components;
   const whole = (schema) => JSON.parse(JSON.stringify(schema), (_, one) => (one?.$ref ? whole(schemas[one.$ref.split("/").pop()]) : one?.allOf?.length === 1 ? { ...one.allOf[0], ...one } : one));
@@ -21,19 +22,24 @@ async function schemaOf(name) {
 }
 
 export async function access({ view, id, signal }) {
-  const read = [...Object.keys(KINDS), "audit"].map(async (name) => [name, may(`${name}:read`) && (await maybe(`/v1/${name}`))]);
+  // People see their own grants without a permission.
+  const read = [...Object.keys(KINDS), "audit"].map(async (name) => [name, (name === "grants" || may(`${name}:read`)) && (await maybe(`/v1/${name}`))]);
   const there = Object.fromEntries((await Promise.all(read)).filter(([, page]) => page));
   const name = id in there ? id : Object.keys(there)[0];
   const body = h("div.stack");
   const tabs = Object.keys(there).map((one) => h("li", h("a", { href: `#/access/${one}`, "aria-current": one === name && "page" }, one)));
-  fill(view, h("h1", "Access"), h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", tabs)), body);
+  const room = may("registry:read") && (await maybe("/v1/registry"));
+  const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const used = room && h(room.bytes > room.limit_bytes * 0.8 ? "p.note" : "p.soft", `Configuration: ${mib(room.bytes)} of ${mib(room.limit_bytes)}`);
+  fill(view, h("h1", "Access"), used, h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", tabs)), body);
   if (!name) fill(body, h("p.note", "Your key may see nothing of this. One with the role admin may."));
   else (name === "audit" ? audit : list)(body, there[name], name, signal);
 }
 
 function list(body, page, name, signal) {
   const [one, schemaName, about, line] = KINDS[name];
-  const [place, items, writes, isKey] = [h("div"), h("ul.rows.plain"), may(`${name}:write`), name === "keys"];
+  const [place, items, isKey] = [h("div"), h("ul.rows.plain"), name === "keys"];
+  const writes = !schemaName || may(`${name}:write`);
   const at = (item) => `/v1/${name}/${item.id ?? item.name}`;
   const load = async () => draw(await get(`/v1/${name}`));
 
@@ -57,13 +63,17 @@ function list(body, page, name, signal) {
     const { json } = await ask("POST", `${at(item)}/rotate`, { body: { overlap_seconds: 3600 } });
     fill(place, secretOnce(`New secret of ${item.name}; the old one is good for an hour`, json.secret));
   }
-  const ends = isKey ? "Revoke" : "Delete";
-  const end = (item) => sure(`${ends} ${item.name}? It holds with the next request.`, () => ask("DELETE", at(item), { headers: { "if-match": "*" } }).then(load));
+  const ends = isKey || !schemaName ? "Revoke" : "Delete";
+  const end = (item) => sure(`${ends} ${item.name ?? item.client_name}? It holds with the next request.`, () => ask("DELETE", at(item), { headers: { "if-match": "*" } }).then(load));
 
-  const draw = ({ data }) => fill(items, data.length === 0 && h("li.card.soft", `No ${one} yet.`), data.map((item) => h("li.card", h("strong", item.name), h("span.soft", line(item)),
-    isKey && h("span.soft", "ends ", when(item.expires_at), ", used ", item.last_used_at ? when(item.last_used_at) : "never"),
-    item.shipped ? badge("shipped") : writes && h("span.row", isKey ? button("Rotate", () => rotate(item)) : button("Change", () => edit(item)), button(ends, () => end(item), "danger")))));
-  fill(body, h("div.title", h("p.soft", about), writes && button(`New ${one}`, () => edit(), "primary")), place, items);
+  function draw({ data, next_cursor }, before = []) {
+    const all = [...before, ...data];
+    fill(items, all.length === 0 && h("li.card.soft", `No ${one} yet.`), all.map((item) => h("li.card", h("strong", item.name ?? item.client_name), h("span.soft", line(item)),
+      item.expires_at && h("span.soft", "ends ", when(item.expires_at), ", used ", item.last_used_at ? when(item.last_used_at) : "never"),
+      item.shipped ? badge("shipped") : writes && h("span.row", isKey && button("Rotate", () => rotate(item)), schemaName && !isKey && button("Change", () => edit(item)), button(ends, () => end(item), "danger")))),
+    next_cursor && h("li", button("Older ones", async () => draw(await get(`/v1/${name}?cursor=${next_cursor}`), all))));
+  }
+  fill(body, h("div.title", h("p.soft", about), writes && schemaName && button(`New ${one}`, () => edit(), "primary")), place, items);
   draw(page);
   follow(signal, 200, load, ({ type }) => isKey && type.startsWith("key."));
 }

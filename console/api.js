@@ -1,4 +1,4 @@
-// Asks the gateway, as who is signed in: in this page's memory, or kept for the tab when that was wished for.
+// Calls the gateway with the credential in this page's memory, or kept for the tab on request.
 import { refresh } from "./oauth.js";
 
 const KEPT = "narthex";
@@ -32,14 +32,14 @@ let refreshing;
 async function bearer() {
   const { credential } = session;
   if (credential?.refresh && (credential.until ?? 0) < Date.now() + 20_000) {
-    // A refresh token is good once: whoever asks meanwhile waits for the same answer.
+    // A refresh token is good once: all wait for one answer.
     refreshing ??= refresh(credential.refresh).then((fresh) => keepCredential(fresh), () => signOut("Your sign-in has ended. Sign in again.")).finally(() => { refreshing = undefined; });
     await refreshing;
   }
   return session.credential?.bearer;
 }
 
-/** One request: gives its answer, or throws what helps to mend it. */
+/** One request: its answer, or an error that says what to do. */
 export async function ask(method, path, { body, headers } = /** @type {any} */ ({})) {
   const token = await bearer();
   const sent = { ...headers, ...(token && { authorization: `Bearer ${token}` }), ...(body && { "content-type": "application/json" }) };
@@ -54,18 +54,18 @@ export async function ask(method, path, { body, headers } = /** @type {any} */ (
 
 export const get = async (path) => (await ask("GET", path)).json;
 
-/** As `get`, but nothing for what is not there or not for this key. */
+/** As `get`; nothing for 403 and 404. */
 export const maybe = (path) => get(path).catch((error) => {
   if (![403, 404].includes(error.status)) throw error;
 });
 
-/** Whether a permission that was granted covers another: `*` is one part, or at the end the rest. */
+/** Whether one permission covers another: `*` is one part, or at the end the rest. */
 function covers(granted, asked) {
   const [have, need] = [granted.split(":"), asked.split(":")];
   return (have.length === need.length || have.at(-1) === "*") && have.every((part, at) => part === need[at] || (part === "*" && (at < need.length || at === have.length - 1)));
 }
 
-/** What cannot be done is not offered; the gateway decides. */
+/** Only hides what the gateway would refuse. */
 export const may = (permission) => session.who?.permissions.some((granted) => covers(granted, permission)) ?? false;
 
 export const everybodys = () => (may("contexts:read:*") ? "&owner=*" : "");

@@ -2,7 +2,7 @@
 import { may, maybe } from "./api.js";
 import { block, fill, h, link } from "./dom.js";
 
-/** A value that nearly fits a schema, to be edited. */
+/** A value to start from. */
 function example({ type, properties = {}, examples = [], enum: choices = [], default: preset, minimum = 1 } = /** @type {any} */ ({})) {
   const plain = { string: "text", integer: minimum, number: minimum, boolean: true, array: [] };
   return examples[0] ?? preset ?? choices[0] ?? plain[type] ?? Object.fromEntries(Object.entries(properties).map(([name, part]) => [name, example(part)]));

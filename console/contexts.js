@@ -1,4 +1,4 @@
-// Contexts: found by what they are, and one with its way, its attempts, what went in and what came out.
+// Contexts: search, and one with its history, attempts, parameters and result.
 import { ask, everybodys, get } from "./api.js";
 import { badge, brief, button, copyable, duration, facts, fill, h, json, keep, link, section, sure, title, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
@@ -27,7 +27,6 @@ export async function contexts({ view, query, signal }) {
   async function load(cursor = "") {
     const filters = new URLSearchParams(cursor ? [...query, ["cursor", cursor]] : query);
     const { data, next_cursor } = await get(`/v1/contexts?limit=50${everybodys()}&${filters}`);
-    // What an event has moved out of the filter is gone.
     if (query.has("status")) for (const [id, { status }] of shown) if (status !== query.get("status")) shown.delete(id);
     for (const one of data) shown.set(one.id, one);
     if (cursor || shown.size === data.length) fill(more, next_cursor && button("Older ones", () => load(next_cursor)));
@@ -78,7 +77,7 @@ export async function context({ view, id, signal }) {
         section("Attempts", attempts.length === 0 && h("p.soft", "None yet."), h("ol.steps.plain", attempts.map(({ number, service, outcome, started_at, ended_at, status_code }) =>
           h("li", h("strong", `${number}. ${service}`), badge(outcome), h("span.soft", after(ended_at, started_at), status_code && `, HTTP ${status_code}`))))),
         json("Parameters", one.parameters), status === "completed" && json("Result", one.result), metadata && json("Metadata", metadata)));
-    // What somebody has begun to fill in stays.
+    // A form being filled in stays.
     const wanted = status === "input_required" && one.input_request;
     if (JSON.stringify(wanted) !== asked) fill(question, wanted && answering(wanted));
     asked = JSON.stringify(wanted);

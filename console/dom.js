@@ -1,6 +1,6 @@
-// Elements are built here and nowhere else: what comes from outside goes in as text, never as markup. And how times are written.
+// Builds elements: what comes from outside is text, never markup. Formats times.
 
-/** `h("p.soft", { id }, "text")`: an element with its classes, attributes and children; what is false is left out. @returns {any} */
+/** `h("p.soft", { id }, "text")`: classes, attributes, children; false ones are left out. @returns {any} */
 export function h(what, ...rest) {
   const [tag, ...classes] = what.split(".");
   const element = document.createElement(tag);
@@ -21,7 +21,7 @@ function set(element, attributes) {
   return element;
 }
 
-/** Replaces what is inside; what had the focus has it again. */
+/** Replaces the children and keeps the focus. */
 export function fill(element, ...children) {
   const held = element.contains(document.activeElement) && document.activeElement;
   element.replaceChildren(...children.flat(3).filter(isThere));
@@ -37,7 +37,7 @@ export function bars(kind, width, label, rects) {
   return svg;
 }
 
-/** Shows items, each with an `id`, if they look otherwise than before. */
+/** Shows items, each with an `id`, if they look different. */
 export function keep(parent, items, look, build, rest = []) {
   const looks = items.map((item) => item.id + look(item)).join();
   if (looks && looks === parent.dataset.looks) return;
@@ -53,7 +53,7 @@ export function say(text) {
 
 export const fault = (error) => h("p.fault", { role: "alert" }, error.message);
 
-/** Does something once at a time, and shows in `place` what went wrong. */
+/** Acts once at a time; errors are shown in `place`. */
 export async function busy(pressed, place, act) {
   if (pressed.ariaDisabled) return;
   pressed.ariaDisabled = "true";
@@ -85,13 +85,15 @@ export const copyable = (text, what) => h("span.row", h("code", text), copy(text
 
 export const secretOnce = (what, secret) => h("div.note", { role: "status" }, h("p", h("strong", `${what}. `), "Keep it now: it is not shown again."), copyable(secret, what));
 
-export const block = (label, text) => h("figure", h("figcaption", label, copy(text, label)), h("pre", { tabindex: 0, role: "region", "aria-label": label }, text));
+/** A text to read and copy; of a long one, which slows browsers, the beginning. */
+export const block = (label, text) => h("figure", h("figcaption", label, copy(text, label)), h("pre", { tabindex: 0, role: "region", "aria-label": label },
+  text.length > 2e5 ? `${text.slice(0, 2e5)}… ${text.length} characters; Copy has all.` : text));
 
 export const json = (label, value) => block(label, JSON.stringify(value, null, 2));
 
 export const section = (title, ...rest) => h("section", h("h2", title), ...rest);
 
-/** What is known of something; what is missing is left out. */
+/** A list of facts; empty ones are left out. */
 export const facts = (pairs) => h("dl", Object.entries(pairs).map(([name, value]) => (value || value === 0) && h("div", h("dt", name), h("dd", value))));
 
 export const title = (text, beside) => h("div.title", h("h1", { tabindex: -1 }, text), h("span", { role: "status" }, beside));
@@ -118,7 +120,7 @@ function away(iso) {
   return relative.format(Math.trunc(ms / size), unit);
 }
 
-/** A time as people say it, whole in its title; with a text, that stays. */
+/** A relative time, or a text, titled with the full time. */
 export const when = (iso, text) => h("time", { datetime: iso, title: new Date(iso).toLocaleString("en", { dateStyle: "medium", timeStyle: "long" }), class: !text && "away" }, text ?? away(iso));
 
 setInterval(() => document.querySelectorAll("time").forEach((time) => { if (time.className) time.textContent = away(time.dateTime); }), 5000);

@@ -3,7 +3,7 @@ import { busy, fill, h } from "./dom.js";
 
 let made = 0;
 
-/** Fields for a value that a schema describes; `label` is for what has no title. @returns {Field} */
+/** Fields for a schema; `label` is for what has no title. @returns {Field} */
 export function fieldsFor(schema, label, value) {
   const properties = Object.entries(schema?.properties ?? {});
   if (properties.length === 0) return field(label, schema ?? {}, true, value ?? (schema?.type ? undefined : {}));
@@ -52,7 +52,6 @@ function field(name, schema, required, value = schema.default) {
     const given = input.value;
     if (kind === "boolean") return input.checked;
     if (kind === "lines") return given.split("\n").map((line) => line.trim()).filter(Boolean);
-    // What is empty is left out.
     if (given.trim() === "") return undefined;
     if (kind === "number") return Number(given);
     if (choices) return choices.find((one) => String(one) === given);
@@ -68,7 +67,7 @@ function field(name, schema, required, value = schema.default) {
   return { element: h(`div.field.${kind}`, label, input, h("p.soft", { id: `${id}-hint` }, description?.replaceAll("`", ""), { lines: " One a line.", json: " As JSON." }[kind]), wrong), read, tell };
 }
 
-/** A form around fields. What is wrong with one is said there too; `pointer` is where in the request their value goes. */
+/** A form; fields show their own errors. `pointer`: where in the request their value goes. */
 export function formOf({ fields, submit, send, pointer = "" }) {
   const [wrong, pressed] = [h("div"), h("button.primary", submit)];
   const form = h("form", { onsubmit }, fields.element, wrong, h("div", pressed));

@@ -1,4 +1,4 @@
-// The tenant's events as they happen. After a break it goes on after the last one; where that cannot be, all is read anew.
+// The tenant's events as they happen; after a break it resumes, or all is read again.
 import { ask, session, signOut } from "./api.js";
 
 const PING_MS = 25_000;
@@ -12,18 +12,18 @@ const listeners = new Set();
 let socket;
 let last = "";
 let tries = 0;
-// Which connection is the current one: what an older one still does counts no more.
+// The current connection: older ones are ignored.
 let run = 0;
 let next;
 let show;
 
-/** `hears` each event until the signal, and says whether to `load` anew: soon, and at most once in `ms`. */
+/** `hears` each event until the signal and decides whether to `load` again, at most once in `ms`. */
 export function follow(signal, ms, load, hears) {
   let waiting;
   const again = () => {
     waiting ??= setTimeout(async () => {
       waiting = undefined;
-      // What fails is done again at the next event.
+      // The next event tries again.
       if (!signal.aborted) await load()?.catch?.(() => {});
     }, ms);
   };
@@ -33,7 +33,7 @@ export function follow(signal, ms, load, hears) {
   return again;
 }
 
-/** A socket at the stream: browsers cannot set headers on one, so a ticket is the key. */
+/** Opens the stream. Browsers cannot set headers on a socket, so it takes a ticket. */
 async function open(query) {
   const { ticket } = (await ask("POST", "/v1/tickets")).json;
   return new WebSocket(`/v1/events?${new URLSearchParams({ ...query, ticket })}`, "cloudevents.json");
@@ -75,13 +75,13 @@ async function connect() {
   current.onopen = () => {
     tries = 0;
     show("live", "Live");
-    // Without an event to go on after, what happened meanwhile has to be looked for.
+    // There is no event to resume after.
     if (!last) again();
   };
   current.onmessage = ({ data }) => {
     clearTimeout(patience);
     patience = undefined;
-    // Whoever is not seen to read is cut off.
+    // Readers that do not ping are cut off.
     if (++heard % PING_EVENTS === 0) ping();
     if (data !== "pong" && own === run) took(JSON.parse(data));
   };
@@ -104,7 +104,7 @@ function again() {
   for (const listener of listeners) listener.again();
 }
 
-/** Comes back after a connection has ended with this code. */
+/** Reconnects after this close code. */
 function later(code) {
   if (code === 4401) return signOut("Your key was revoked or has ended. Sign in again.");
   if (code === 4403) return show("off", "Not live: your key may not read events");
@@ -116,7 +116,7 @@ function later(code) {
 
 addEventListener("online", () => session.who && connect());
 
-/** What the log still has of these types, oldest first. It does not say where it ends: silence does. */
+/** The logged events of these types, oldest first. The log ends where it falls silent. */
 export async function past(types, signal) {
   const from = await open({ types, after: "0" });
   signal.addEventListener("abort", () => from.close());

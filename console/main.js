@@ -1,4 +1,4 @@
-// The console: who is signed in, and which screen is shown.
+// The console: sign-in and screens.
 import { access } from "./access.js";
 import { get, keepCredential, keptCredential, session, signOut } from "./api.js";
 import { connect } from "./connect.js";
@@ -36,7 +36,7 @@ async function show() {
   leaving = new AbortController();
   const { signal } = leaving;
   const [path, query] = location.hash.slice(2).split("?");
-  // The id stays as it is written, encoded: it goes into addresses.
+  // The id stays encoded: it goes into addresses.
   const [wanted, id] = path.split("/");
   const name = Object.keys(SCREENS).find((one) => one.toLowerCase() === wanted) ?? "Now";
   for (const one of nav.querySelectorAll("a")) one.ariaCurrent = one.textContent === name ? "page" : null;

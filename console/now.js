@@ -1,4 +1,4 @@
-// What happens now: contexts as they move, how many, how fast, what fails, by service.
+// Contexts as they move: how many, how fast, what fails, by service.
 import { everybodys, get, maybe } from "./api.js";
 import { ENDED } from "./contexts.js";
 import { badge, bars, brief, duration, fill, h, keep, link, section, when } from "./dom.js";
@@ -22,7 +22,7 @@ export async function now({ view, signal }) {
     const [known, ...lists] = await Promise.all([maybe("/v1/services"), ...filters.map((filter) => get(`/v1/contexts?limit=200${everybodys()}${filter}`))]);
     services = known?.data ?? [];
     for (const one of lists.flatMap(({ data }) => data)) {
-      // An event that came meanwhile is newer than the list.
+      // Events are newer than the list.
       if (!(seen.get(one.id)?.updated_at > one.updated_at)) seen.set(one.id, one);
     }
     draw();
@@ -66,7 +66,7 @@ export async function now({ view, signal }) {
     }));
   }
 
-  // Who listens before the lists are there misses nothing.
+  // Listening first misses nothing.
   const looked = look();
   const later = follow(signal, 250, draw, ({ type, subject, time, data }) => {
     if (!type.startsWith("context.") || type === "context.attempt") return false;

@@ -1,4 +1,4 @@
-// Signs in at the gateway's own authorization server: a code with PKCE (RFC 7636), as the client `console`.
+// Signs in at the gateway: authorization code with PKCE (RFC 7636), as the client `console`.
 const CLIENT = "console";
 const BEGUN = "narthex-begun";
 const here = `${location.origin}/`;
@@ -6,7 +6,7 @@ const here = `${location.origin}/`;
 const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replace(/[+/=]/g, (sign) => ({ "+": "-", "/": "_" })[sign] ?? "");
 const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
 
-/** What the authorization server says of itself; nothing where there is none. */
+/** The server's metadata, if there is a server. */
 export async function discover() {
   const answer = await fetch("/.well-known/oauth-authorization-server").catch(() => undefined);
   return answer?.ok ? answer.json() : undefined;
@@ -21,14 +21,14 @@ export async function begin(endpoint, kept) {
   })}`);
 }
 
-/** What came of it, when the answer has opened this page. */
+/** The answer, when it has opened this page. */
 export async function finish() {
   const answer = new URLSearchParams(location.search);
   if (!answer.has("state")) return undefined;
   const { verifier, state, kept } = JSON.parse(sessionStorage.getItem(BEGUN) ?? "{}");
   sessionStorage.removeItem(BEGUN);
   history.replaceState(null, "", "/");
-  // RFC 9207: only the answer of this gateway, to what was begun in this tab, counts.
+  // RFC 9207: only this gateway's answer to this tab counts.
   if (answer.get("state") !== state || answer.get("iss") !== (await discover())?.issuer) throw new Error("This sign-in was not begun here. Sign in again.");
   const code = answer.get("code");
   if (!code) throw new Error(`Not signed in: ${answer.get("error_description") ?? answer.get("error")}.`);

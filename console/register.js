@@ -1,4 +1,4 @@
-// Registers a service, or changes one: by a form, or by its whole document.
+// Registers or changes a service, by a form or its whole document.
 import { ask } from "./api.js";
 import { fill, h, link, say, secretOnce } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
@@ -24,7 +24,7 @@ export async function register({ view, query }) {
 
   async function send(id, body) {
     const headers = known ? { "if-match": known.headers.get("etag") } : { "if-none-match": "*" };
-    // A patch leaves the credentials, which are never shown; what was taken out of the document goes.
+    // A patch keeps the credentials, which are never shown, and removes what the document lacks.
     const gone = known && Object.fromEntries(Object.keys(known.json).map((name) => [name, null]));
     const { json } = await ask(known ? "PATCH" : "PUT", `/v1/services/${encodeURIComponent(id)}`, { body: { ...gone, ...body }, headers });
     const open = link(`Open ${json.name}`, `#/services/${id}`, "button primary");

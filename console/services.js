@@ -1,4 +1,4 @@
-// Services: who there is and how they are; one, to try what it offers; and what to do where there is none yet.
+// Services: the list, one to try, and first steps where there is none.
 import { ask, get, may, maybe } from "./api.js";
 import { badge, bars, button, copyable, duration, facts, fill, h, json, link, say, section, sure, title, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
@@ -7,7 +7,7 @@ import { follow, past } from "./live.js";
 const DAY_MS = 86_400_000;
 const writes = () => may("services:write");
 
-/** What is known of services' health, from the log and from now on; `load`s again when there is more. */
+/** The history of services' health, logged and live; `load`s again when it grows. */
 function watch(signal, load) {
   const history = [];
   const again = follow(signal, 200, load, (event) => {
