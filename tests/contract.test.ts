@@ -239,7 +239,7 @@ test("every_problem_has_the_code_and_the_status_of_the_code", () => {
 });
 
 test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
-  const types = [...new Set(all(read("src/core/event.rs"), /"((?:context|service|key|stream)\.[a-z_]+|webhook\.disabled)"/g))];
+  const types = [...new Set(all(read("src/core/event.rs"), /"((?:context|service|key|registry|stream)\.[a-z_]+|webhook\.disabled)"/g))];
   const messages = Object.keys(asyncapi.components.messages).filter((name) => name.includes("."));
   assert.deepEqual(messages.sort(), types.sort());
   const codesOf = (file: string) => {

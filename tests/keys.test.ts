@@ -138,7 +138,7 @@ const asked: [method: string, path: string, permission: string, body?: unknown][
 ];
 const roles: Record<string, string[]> = {
   admin: ["*"],
-  operator: ["services:*", "limits:*", "webhooks:*", "schedules:*", "usage:*", "audit:*", "grants:*"],
+  operator: ["services:*", "limits:*", "webhooks:*", "schedules:*", "usage:*", "audit:*", "grants:*", "registry:read"],
   caller: ["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
   viewer: ["*:read:*"],
   service: ["services:heartbeat:worker"],
