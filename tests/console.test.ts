@@ -528,6 +528,27 @@ test("people_sign_in_by_oauth_and_stay_for_the_tab", { skip }, async () => {
   await close(page);
 });
 
+test("grants_are_seen_and_ended_beside_the_room_that_is_used", { skip }, async () => {
+  const person = await open();
+  await person.getByRole("button", { name: "Sign in with OAuth" }).click();
+  await person.locator("input[name=api_key]").fill(gateway.adminKey);
+  await person.getByRole("button", { name: "Allow" }).click();
+  await heading(person, "Now").waitFor();
+  await close(person);
+  const page = await open();
+  await signIn(page);
+  await page.goto(`${gateway.url}/#/access/grants`);
+  const grants = page.getByRole("listitem").filter({ hasText: "key:admin" });
+  await grants.first().waitFor();
+  await page.getByText(/^Configuration: \d+\.\d MiB of 12\.0 MiB$/).waitFor();
+  await checked(page, "grants");
+  const before = await grants.count();
+  page.on("dialog", (dialog) => void dialog.accept());
+  await grants.first().getByRole("button", { name: "Revoke" }).click();
+  await page.waitForFunction((count) => [...document.querySelectorAll(".rows > li")].filter((one) => one.textContent?.includes("key:admin")).length < count, before);
+  await close(page);
+});
+
 test("everything_is_reached_by_the_keyboard", { skip }, async () => {
   const own = await furnish();
   const page = await open({}, own);

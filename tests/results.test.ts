@@ -26,11 +26,12 @@ let service: Service;
 let upstream: SmallUpstream;
 
 const shape = { type: "object", required: ["text"], properties: { text: { type: "string" } } };
+const deep = { ...shape, properties: { ...shape.properties, all: { type: "array", items: { type: ["object", "integer"] } } } };
 
 before(async () => {
   gateway = await startGateway(settings);
   service = await startService();
-  const offers = [{ idempotent: true }, { name: "quick", durable: false }, { name: "typed", output_schema: shape }];
+  const offers = [{ idempotent: true }, { name: "quick", durable: false }, { name: "typed", output_schema: shape }, { name: "deep", output_schema: deep }];
   await register(gateway, "large", serviceAt(service.url, offers.map((offer) => ({ ...offer, timeout_seconds: 300 }))));
   upstream = await startSmallUpstream({ picture: { run: () => picture } });
   await register(gateway, "tools", { name: "Tools", type: "tool", transport: { kind: "mcp", url: upstream.url } });
@@ -204,7 +205,10 @@ test("a_large_result_is_checked_against_its_schema_unless_it_has_too_many_parts"
   assert.equal(other.json.error.code, "upstream_invalid_response");
   assert.deepEqual(other.json.error.details.map((fault: any) => fault.pointer), ["#"]);
   service.handler = gives(`{"text":"a","all":[${'{"a":1},'.repeat(MIB)}1]}`);
-  const many = await create(gateway, { capability: "typed", ...asked }, { headers: waiting });
+  // A schema that looks no deeper than the members needs no tree of them.
+  const shallow = await create(gateway, { capability: "typed", ...asked }, { headers: waiting });
+  assert.equal(shallow.json.status, "completed");
+  const many = await create(gateway, { capability: "deep", ...asked }, { headers: waiting });
   assert.equal(many.json.error.code, "upstream_invalid_response");
   assert.match(many.json.error.message, /too many parts/);
 });

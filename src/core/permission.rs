@@ -113,7 +113,7 @@ pub fn valid(text: &str) -> bool {
 }
 
 /// Whether a word of an OAuth scope is a permission: it has an area and an action, or is all of them. Words such as
-/// `openid`, `profile` or `offline_access` are none.
+/// `openid`, `profile` or `offline_access` are other servers': they are accepted and mean nothing here.
 pub fn is_named(word: &str) -> bool {
     (word == "*" || word.contains(':')) && valid(word)
 }

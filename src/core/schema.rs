@@ -120,7 +120,7 @@ impl Schema {
         if !Scale::new(&self.document, self.remembers).bears(&self.document, instance, 0) {
             return refuse("is too large or too deep to be checked against this schema".into());
         }
-        let check = || self.compiled.validate(instance, self.index);
+        let check = || self.compiled.validate(instance, self.index).map_err(Box::new);
         match regex::metered(patterns::MAX_STEPS, check) {
             (_, Some(exhausted)) => Err(vec![patterns::unaffordable(&exhausted, instance)]),
             (checked, None) => checked.map_err(|error| Report::of(&error, &self.document, instance)),
@@ -161,7 +161,7 @@ fn compile_faults(error: CompileError, keyed: &Keyed) -> Vec<Fault> {
             let part = keyed.document.pointer(&root).unwrap_or(&Value::Null);
             let mut faults = Report::of(&src, &Value::Null, part);
             for fault in &mut faults {
-                fault.pointer = keyed.written(&format!("{root}{}", fault.pointer)).into();
+                fault.pointer = keyed.written(&format!("{root}{}", fault.pointer));
             }
             faults
         }

@@ -54,12 +54,6 @@ pub fn basic(header: &str) -> Option<(String, String)> {
     Some((decoded(id), decoded(secret)))
 }
 
-/// Whether a word of a scope names permissions. `openid`, `profile`, `email`, `offline_access` and the like are words
-/// of other servers: they are accepted and mean nothing here.
-pub fn is_permission(word: &str) -> bool {
-    word == "*" || word.contains(':')
-}
-
 /// Reads a scope: permissions between spaces.
 pub fn scope(text: &str) -> Result<Vec<String>, Refused> {
     let mut scope: Vec<String> = Vec::new();
@@ -68,7 +62,7 @@ pub fn scope(text: &str) -> Result<Vec<String>, Refused> {
         if !permission::valid(word) {
             return Err(Refused::new(Error::InvalidScope, "a scope is a permission such as contexts:read"));
         }
-        if is_permission(word) && !scope.iter().any(|known| known == word) {
+        if permission::is_named(word) && !scope.iter().any(|known| known == word) {
             scope.push(word.into());
         }
     }

@@ -9,12 +9,12 @@ use crate::core::audit::By;
 use crate::core::canonical::digest;
 use crate::core::id::ulid;
 use crate::core::oauth::client::{GrantType, split_client_id};
-use crate::core::oauth::form::{Form, is_permission, scope};
+use crate::core::oauth::form::{Form, scope};
 use crate::core::oauth::grant::{Allowed, Presented, Use, tenant_of};
 use crate::core::oauth::listed::is_due;
 use crate::core::oauth::token::{Claims, LIFE_SECONDS, known_resource};
 use crate::core::oauth::{Error, Refused};
-use crate::core::permission::meet_all;
+use crate::core::permission::{self, meet_all};
 use crate::core::problem::Problem;
 use crate::objects::grants::messages::{Ask, Held, Reply, Taken};
 use crate::objects::registry::messages::{self as registry, Condition};
@@ -72,7 +72,7 @@ pub fn resource(call: &Call, form: &Form) -> Result<String, Refused> {
 /// What of `most` is asked for; all of it when nothing is.
 pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, Refused> {
     let asked = form.get("scope").map(scope).transpose()?.unwrap_or_default();
-    let most: Vec<&String> = most.iter().filter(|word| is_permission(word)).collect();
+    let most: Vec<&String> = most.iter().filter(|word| permission::is_named(word)).collect();
     let granted = if asked.is_empty() { most.into_iter().cloned().collect() } else { meet_all(&most, &asked) };
     if granted.is_empty() {
         return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given"));

@@ -1,7 +1,5 @@
 //! Clients that register themselves: they take turns in a share of their own, and end when nobody uses them.
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -9,7 +7,7 @@ use crate::auth::FIRST_TENANT;
 use crate::core::audit::{By, Outcome, changes};
 use crate::core::client_address::source;
 use crate::core::oauth::client::SELF_REGISTERED;
-use crate::core::oauth::registrations::{MOST, Registration, Terms, displaced};
+use crate::core::oauth::registrations::{MOST, Terms, displaced};
 use crate::core::room::{MOST_REGISTRATION_BYTES, weight};
 use crate::core::time::Timestamp;
 use crate::platform::{Failure, clock, settings};
@@ -24,23 +22,6 @@ use super::room::Halted;
 const AT_ONCE: usize = 10;
 
 impl Inner {
-    fn registrations(&self) -> Result<Vec<Registration>, Failure> {
-        let used: HashMap<String, Timestamp> = self.tables.last_used()?.into_iter().collect();
-        let kind = Kind::Client.as_str();
-        let mut found = Vec::new();
-        for (id, bytes) in self.tables.sizes_of_registrations()? {
-            let Some(kept) = self.tables.get::<Kept>(kind, &id)? else { continue };
-            found.push(Registration {
-                bytes: weight(kind, bytes),
-                created_at: kept.created_at,
-                used_at: used.get(&object(Kind::Client, &id)).copied(),
-                source: kept.source.unwrap_or_default(),
-                id,
-            });
-        }
-        Ok(found)
-    }
-
     /// Takes in a client that registers itself. Unused registrations make room for it.
     pub(super) fn register(&self, by: &By, id: &str, document: Box<RawValue>) -> Result<Reply, Halted> {
         let kind = Kind::Client.as_str();
@@ -59,7 +40,7 @@ impl Inner {
             source: Some(self.short_fingerprint(&source(&by.address))),
         };
         let bytes = weight(kind, serde_json::to_string(&kept)?.len() as u64);
-        let held = self.registrations()?;
+        let held = self.tables.registrations()?;
         let Some(gone) = displaced(&held, bytes, MOST, MOST_REGISTRATION_BYTES) else {
             return Ok(Reply::AllInUse);
         };
@@ -93,7 +74,7 @@ impl Inner {
         let settings = settings::current();
         let terms = Terms { unused_ms: settings.registration_unused_ms, idle_ms: settings.registration_idle_ms };
         let now = clock::now();
-        let ended = self.registrations()?.into_iter().filter(|one| one.has_ended(terms, now)).take(AT_ONCE);
+        let ended = self.tables.registrations()?.into_iter().filter(|one| one.has_ended(terms, now)).take(AT_ONCE);
         let mut any = false;
         for one in ended.filter(|one| one.id.starts_with(SELF_REGISTERED)) {
             let deleted = self.delete_and_end(&By::default(), Kind::Client, &one.id, &Condition::Exists).await;

@@ -1,6 +1,7 @@
 //! The registry's tables: a document a row, and the revision that every write raises.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -12,13 +13,15 @@ use crate::core::event::Bundle;
 use crate::core::id::StoreId;
 use crate::core::measured::Measured;
 use crate::core::oauth::client::SELF_REGISTERED;
-use crate::core::room::Used;
+use crate::core::oauth::registrations::Registration;
+use crate::core::room::{Used, weight};
 use crate::core::sealed::Sealed;
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
-use crate::platform::sql::{Sql, Value};
+use crate::platform::sql::{Row, Sql, Value};
 
+use super::documents::object;
 use super::messages::{AuditQuery, Kept, Key, Kind as Document, Registered};
 
 const CREATE: [&str; 8] = [
@@ -123,14 +126,27 @@ impl Tables {
         Ok(sized.collect())
     }
 
-    /// The clients that registered themselves, each with its size.
-    pub fn sizes_of_registrations(&self) -> Result<Vec<(String, u64)>, Failure> {
+    /// The clients that registered themselves. Their documents are not parsed here: there may be many, and large ones.
+    pub fn registrations(&self) -> Result<Vec<Registration>, Failure> {
+        let used: HashMap<String, Timestamp> = self.last_used()?.into_iter().collect();
+        let kind = Document::Client;
         let rows = self.sql.rows(
-            "SELECT id, LENGTH(CAST(document AS BLOB)) FROM documents WHERE kind = 'client' \
-             AND SUBSTR(id, 1, LENGTH(?1)) = ?1 ORDER BY id",
-            &[SELF_REGISTERED.into()],
+            "SELECT id, LENGTH(CAST(document AS BLOB)), json_extract(document, '$.created_at'), \
+             json_extract(document, '$.source') FROM documents WHERE kind = ?1 AND SUBSTR(id, 1, LENGTH(?2)) = ?2 \
+             ORDER BY id",
+            &[kind.as_str().into(), SELF_REGISTERED.into()],
         )?;
-        Ok(rows.iter().filter_map(|row| Some((row.text(0)?, row.integer(1)?))).collect())
+        let registration = |row: &Row| {
+            let id = row.text(0)?;
+            Some(Registration {
+                bytes: weight(kind.as_str(), row.integer(1)?),
+                created_at: Timestamp(row.integer(2)?),
+                used_at: used.get(&object(kind, &id)).copied(),
+                source: row.text(3).unwrap_or_default(),
+                id,
+            })
+        };
+        Ok(rows.iter().filter_map(registration).collect())
     }
 
     /// The largest documents, each with its size.
