@@ -543,7 +543,6 @@ test("grants_are_seen_and_ended_beside_the_room_that_is_used", { skip }, async (
   await page.getByText(/^Configuration: \d+\.\d MiB of 12\.0 MiB$/).waitFor();
   await checked(page, "grants");
   const before = await grants.count();
-  page.on("dialog", (dialog) => void dialog.accept());
   await grants.first().getByRole("button", { name: "Revoke" }).click();
   await page.waitForFunction((count) => [...document.querySelectorAll(".rows > li")].filter((one) => one.textContent?.includes("key:admin")).length < count, before);
   await close(page);
