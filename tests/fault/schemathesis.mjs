@@ -24,8 +24,8 @@ export async function runSchemathesis({ examples, seed }, atExit) {
   say(`Schemathesis, ${examples} examples an operation; the first start compiles`);
   const gateway = await prepareGateway({
     OAUTH: "true", OAUTH_REGISTRATION: "true", COUNT_COSTS: "true",
-    // Bad credentials are part of what is tried, thousands of times from one address.
-    FAILED_LOGINS: "1000000",
+    // Bad credentials and registrations are part of what is tried, thousands of times from one address.
+    FAILED_LOGINS: "1000000", OAUTH_REGISTRATIONS: "1000000",
   });
   const service = await startService(seed);
   atExit(() => gateway.remove());
