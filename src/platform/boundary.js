@@ -340,7 +340,7 @@ async function readBeginning(body, limit) {
       length += next.value.length;
     }
   } catch { /* It broke off: the status is there all the same. */ }
-  clearTimeout(timer);
+  clearTimeout(timer ?? null);
   reader.cancel().catch(() => {});
   return joined(chunks, length).subarray(0, most);
 }
