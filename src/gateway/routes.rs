@@ -1,7 +1,7 @@
 //! Every path the gateway serves.
 //!
-//! Assumptions: no path but those of MCP and their metadata ends in a slash, ids contain no slash, and a path that exists answers an unknown
-//! method with 405 and what it allows.
+//! Assumptions: no path but those of MCP and their metadata ends in a slash, ids contain no slash, and a path that
+//! exists answers an unknown method with 405 and what it allows.
 
 use crate::auth::{self, Age};
 use crate::core::audit::By;

@@ -29,7 +29,7 @@ pub fn read(name: &str, text: &str, rules: Rules<'_>) -> Result<Issuer, Vec<Faul
     let issuer = body.require("issuer", issuer).unwrap_or_default();
     let (audience, more_audiences) = read_audiences(&mut body);
     let audience_claim = body.string("audience_claim", 1..=LONGEST_CLAIM).filter(|claim| claim != AUDIENCE);
-    let keys = read_keys(&mut body, rules);
+    let keys = read_keys(&mut body, rules, true);
     // Where its keys are given, nothing of it is ever called.
     let checked = match &keys {
         Some(Keys::Fixed(keys)) if !keys.is_empty() => address::check_name(&issuer, rules.own_hosts),
@@ -98,7 +98,8 @@ fn read_audiences(body: &mut Object<'_>) -> (String, Vec<String>) {
     (first, listed)
 }
 
-fn read_keys(body: &mut Object<'_>, rules: Rules<'_>) -> Option<Keys> {
+/// The members `jwks_url` and `keys`, of which there may be one; and where keys are `required`, has to be.
+pub fn read_keys(body: &mut Object<'_>, rules: Rules<'_>, required: bool) -> Option<Keys> {
     let url = body.string("jwks_url", 1..=2048);
     let fixed = body.array("keys", 1..=MAX_KEYS);
     match (url, fixed) {
@@ -118,7 +119,8 @@ fn read_keys(body: &mut Object<'_>, rules: Rules<'_>) -> Option<Keys> {
             body.fault("keys", "cannot stand beside jwks_url");
             None
         }
-        (None, None) => body.require("jwks_url", None),
+        (None, None) if required => body.require("jwks_url", None),
+        (None, None) => None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::permission;
 use super::sign_in::SignIn;
 use super::time::Timestamp;
 
-pub use document::read;
+pub use document::{read, read_keys};
 
 /// The type of an access token (RFC 9068 §2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";

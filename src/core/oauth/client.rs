@@ -4,11 +4,9 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use url::{Host, Url};
 
-use super::super::address;
 use super::super::canonical::digest;
-use super::super::issuer::{Keys, Rules};
+use super::super::issuer::{Keys, Rules, read_keys};
 use super::super::json::{Fault, Object};
-use super::super::jwk::{self, MAX_KEYS};
 use super::super::permission;
 use super::redirect;
 
@@ -222,7 +220,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>
     if !scope.iter().all(|permission| permission::valid(permission)) {
         body.fault("scope", "must be permissions between spaces, such as contexts:read services:read");
     }
-    let keys = read_keys(&mut body, rules);
+    let keys = read_keys(&mut body, rules, false);
     let asks_people = grant_types.contains(&GrantType::AuthorizationCode);
     if asks_people == redirect_uris.is_empty() && !grant_types.is_empty() {
         body.fault("redirect_uris", "belong to the grant type authorization_code, and it needs at least one");
@@ -241,30 +239,6 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>
         return Err(faults);
     }
     Ok(Client { id: id.into(), name, grant_types, auth_method, redirect_uris, scope, keys, secret_hash: None })
-}
-
-fn read_keys(body: &mut Object<'_>, rules: Rules<'_>) -> Option<Keys> {
-    let url = body.string("jwks_url", 1..=2048);
-    let fixed = body.array("keys", 1..=MAX_KEYS);
-    match (url, fixed) {
-        (Some(_), Some(_)) => {
-            body.fault("keys", "cannot stand beside jwks_url");
-            None
-        }
-        (Some(url), None) => match address::check(&url, rules.addresses, rules.own_hosts) {
-            Ok(url) => Some(Keys::Url(url.into())),
-            Err(refusal) => {
-                body.fault("jwks_url", refusal.to_string());
-                None
-            }
-        },
-        (None, Some(fixed)) => {
-            let (keys, faults) = jwk::read_registered(&fixed, "#/keys");
-            body.faults(faults);
-            Some(Keys::Fixed(keys))
-        }
-        (None, None) => None,
-    }
 }
 
 #[cfg(test)]
