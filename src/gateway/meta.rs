@@ -1,5 +1,6 @@
 //! What the gateway says of itself: health, contracts, console, costs.
 
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::core::problem::Problem;
@@ -19,6 +20,11 @@ pub async fn contract(call: &Call) -> Result<Answer, Problem> {
     let mut answer = console(call).await?;
     answer.public = true;
     Ok(answer.with("cache-control", "public, max-age=300"))
+}
+
+/// What the console has to know before anybody has signed in: which of its parts this deployment has.
+pub fn console_features(call: &Call) -> Result<Answer, Problem> {
+    Answer::json(200, &json!({"oauth": call.settings.oauth, "demo": call.settings.demo}))
 }
 
 /// The console's files; what is none of them is not found.

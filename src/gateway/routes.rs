@@ -21,6 +21,7 @@ enum Route<'p> {
     OpenApi,
     AsyncApi,
     Console,
+    ConsoleFeatures,
     Contexts,
     Context(&'p str),
     ContextCancel(&'p str),
@@ -129,6 +130,7 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "costs"] if call.settings.count_costs => Route::Costs,
         ["panic", place] if call.settings.panic_routes => Route::Panic(place),
         [".well-known" | "oauth", ..] if call.settings.oauth => Route::OAuth(oauth::find(&segments)?),
+        ["console.json"] => Route::ConsoleFeatures,
         // What registers the demonstration, which a deployment may not want.
         ["demo.json"] if !call.settings.demo => return None,
         ["mcp"] => Route::Mcp,
@@ -141,7 +143,7 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
 /// The methods of a path. A wrong one is told before anything else, so that it costs nobody a look-up.
 fn methods(route: &Route<'_>) -> &'static str {
     match route {
-        Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console => "GET, HEAD",
+        Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console | Route::ConsoleFeatures => "GET, HEAD",
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
         Route::OAuth(endpoint) => oauth::methods(endpoint),
@@ -223,6 +225,7 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Health, "GET" | "HEAD") => return meta::health(),
         (Route::OpenApi | Route::AsyncApi, "GET" | "HEAD") => return meta::contract(call).await,
         (Route::Console, "GET" | "HEAD") => return meta::console(call).await,
+        (Route::ConsoleFeatures, "GET" | "HEAD") => return meta::console_features(call),
         (Route::Events, "GET") => return events::stream(call).await,
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Callback(token), "POST") => return callbacks::post(call, token).await,

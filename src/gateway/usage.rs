@@ -48,6 +48,7 @@ struct Spread {
     mean: Option<u64>,
     p50: Option<u64>,
     p90: Option<u64>,
+    p95: Option<u64>,
     p99: Option<u64>,
 }
 
@@ -57,6 +58,7 @@ impl From<&Histogram> for Spread {
             mean: histogram.sum_ms().checked_div(histogram.total()),
             p50: histogram.percentile(50),
             p90: histogram.percentile(90),
+            p95: histogram.percentile(95),
             p99: histogram.percentile(99),
         }
     }
