@@ -25,7 +25,7 @@ function kindOf({ type, enum: choices, items, maxLength }) {
 }
 
 /** @returns {Field} */
-function field(name, schema, required, value = schema.default) {
+function field(name, schema, required, value = schema.default ?? schema["x-default"]) {
   const kind = kindOf(schema);
   const { title = name, description, format, type, enum: choices, minimum: min, maximum: max, examples: [example] = [] } = schema;
   const must = required && kind !== "boolean";
@@ -67,7 +67,7 @@ function field(name, schema, required, value = schema.default) {
   return { element: h(`div.field.${kind}`, label, input, h("p.soft", { id: `${id}-hint` }, description?.replaceAll("`", ""), { lines: " One a line.", json: " As JSON." }[kind]), wrong), read, tell };
 }
 
-/** A form; fields show their own errors. `pointer`: where in the request their value goes. */
+/** A form. `pointer`: where in the request its value goes. */
 export function formOf({ fields, submit, send, pointer = "" }) {
   const [wrong, pressed] = [h("div"), h("button.primary", submit)];
   const form = h("form", { onsubmit }, fields.element, wrong, h("div", pressed));

@@ -1,0 +1,139 @@
+// The form of both documents: what programs that make clients, pages or mocks from them can read. Each rule is one that
+// a popular generator or linter stumbled over; tests/generators.test.ts runs three of them.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { root } from "./support/configuration.ts";
+
+type Json = any;
+
+const read = (name: string): Json => JSON.parse(readFileSync(join(root, "console", name), "utf8"));
+const [openapi, asyncapi] = [read("openapi.json"), read("asyncapi.json")];
+const schemas: Record<string, Json> = openapi.components.schemas;
+const verbs = ["get", "head", "post", "put", "patch", "delete"];
+const operations: [string, string, Json][] = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
+  verbs.filter((verb) => verb in item).map((verb): [string, string, Json] => [verb, path, item[verb]]),
+);
+
+const named = (reference: string) => reference.split("/").at(-1)!;
+const literal = ["example", "examples", "x-default", "default", "mapping"];
+/** Conditions say what holds, not what a value looks like: generators pass them over. */
+const conditions = ["if", "then", "else", "not"];
+
+/** Calls `visit` for every schema that gives a value its form, with its place. */
+function shapes(value: Json, visit: (schema: Json, at: string) => void, at = ""): void {
+  if (value === null || typeof value !== "object") return;
+  if (!Array.isArray(value)) visit(value, at);
+  for (const [key, inner] of Object.entries(value)) {
+    const isMember = at.endsWith("/properties");
+    if (isMember || ![...literal, ...conditions].includes(key)) shapes(inner, visit, `${at}/${key}`);
+  }
+}
+
+/** The places of both documents' schemas where `isWrong`. */
+function where(isWrong: (schema: Json, at: string) => unknown): string[] {
+  const found: string[] = [];
+  for (const document of [openapi, asyncapi]) {
+    shapes(document.components, (schema, at) => isWrong(schema, at) && found.push(at), document === openapi ? "openapi" : "asyncapi");
+  }
+  return found;
+}
+
+const typesOf = ({ type }: Json): string[] => [type].flat().filter((one) => typeof one === "string");
+const unions = (schema: Json): Json[][] => ["anyOf", "oneOf"].map((word) => schema[word]).filter(Array.isArray);
+
+test("a_constant_is_a_string_and_others_are_an_enum_with_a_type", () => {
+  // `if tenant != Trueand not …`: openapi-python-client wrote that from `const: true`.
+  const odd = ({ const: constant }: Json) => constant !== undefined && typeof constant !== "string";
+  // Beside an `allOf` a member narrows one that is described, and required, there.
+  const isOptional = (schema: Json, member: string) => !schema.allOf && !schema.required?.includes(member);
+  const faults = where((schema) => Object.entries<Json>(schema.properties ?? {}).some(([member, one]) => odd(one) && isOptional(schema, member)));
+  assert.deepEqual(faults, []);
+  assert.deepEqual(where(({ enum: values, type }) => Array.isArray(values) && values.some((one) => typeof one !== "string") && typeof type !== "string"), []);
+});
+
+test("what_may_be_null_is_an_alternative_where_it_is_more_than_a_plain_value", () => {
+  assert.deepEqual(where(({ enum: values }) => Array.isArray(values) && values.includes(null)), [], "a named enum, or null");
+  const mixed = where((schema) => typesOf(schema).length > 1 && typesOf(schema).includes("object"));
+  assert.deepEqual(mixed, [], "an object is one of several, not one of a list of types");
+  // A list may be null: no generator made a second model of it.
+  assert.deepEqual(where((schema) => typesOf(schema).length > 2), []);
+});
+
+test("what_stands_in_a_union_has_a_name_or_is_a_plain_value", () => {
+  const named = (one: Json) => one.$ref !== undefined || one.title !== undefined || one.type === "null";
+  assert.deepEqual(where((schema) => unions(schema).some((union) => !union.every(named))), []);
+  // Conditions on members are no forms of a value.
+  assert.deepEqual(where((schema) => schema.properties && unions(schema).length > 0), []);
+});
+
+test("a_discriminator_names_every_member_of_its_union_by_the_value_it_has", () => {
+  const kinds = Object.entries(schemas).filter(([, { discriminator }]) => discriminator);
+  assert.deepEqual(kinds.map(([name]) => name).sort(), ["ContextEvent", "NewTransport", "Transport"]);
+  for (const [name, { discriminator, oneOf }] of kinds) {
+    const { propertyName, mapping } = discriminator;
+    assert.deepEqual(Object.values<string>(mapping), oneOf.map(({ $ref }: Json) => $ref), name);
+    for (const [word, reference] of Object.entries<string>(mapping)) {
+      const { properties, required } = schemas[named(reference)]!;
+      assert.equal(properties[propertyName].const, word, reference);
+      assert.ok(required.includes(propertyName), reference);
+    }
+  }
+});
+
+test("a_member_of_a_request_that_may_be_left_out_has_no_default_that_would_make_it_required", () => {
+  // openapi-typescript takes a member with a `default` for one that is always there.
+  const reached = new Set<string>();
+  const follow = (value: Json): void =>
+    shapes(value, ({ $ref }) => {
+      if (typeof $ref !== "string" || !$ref.startsWith("#/components/schemas/") || reached.has(named($ref))) return;
+      reached.add(named($ref));
+      follow(schemas[named($ref)]);
+    });
+  for (const [, , { requestBody }] of operations) follow(requestBody);
+  assert.ok(reached.has("NewContext") && reached.has("NewHealth") && reached.size > 30);
+  const faults: string[] = [];
+  for (const name of reached) {
+    shapes(schemas[name], ({ properties }, at) => {
+      for (const [member, { default: value, "x-default": plain, description }] of Object.entries<Json>(properties ?? {})) {
+        if (value !== undefined) faults.push(`${name}${at}: ${member} has a default`);
+        const isEmpty = plain === undefined || plain === "" || (Array.isArray(plain) && plain.length === 0);
+        if (!isEmpty && !/Default: `.+`\./.test(description)) faults.push(`${name}${at}: ${member} does not say its default`);
+      }
+    });
+  }
+  assert.deepEqual(faults, []);
+});
+
+test("what_was_read_may_be_sent_back_and_is_marked_as_read_only", () => {
+  const ignored = where(({ description, readOnly }) => /^Ignored, so that/.test(description ?? "") && readOnly !== true);
+  assert.deepEqual(ignored, []);
+});
+
+test("an_object_without_members_of_its_own_says_that_it_takes_any", () => {
+  assert.deepEqual(where((schema) => typesOf(schema).includes("object") && !schema.properties && !schema.allOf && schema.additionalProperties === undefined), []);
+});
+
+test("an_operation_has_a_name_that_says_what_it_does_and_a_tag_that_is_a_good_folder", () => {
+  const verb = /^(get|list|create|put|patch|delete|check|cancel|replay|answer|send|report|rotate|accept|revoke|end|stream|connect|test|redeliver|post|authorize|submit|complete|request|introspect|register|whoAmI|export|import)/;
+  for (const [method, path, { operationId, tags }] of operations) {
+    assert.match(operationId, /^[a-z]+([A-Z][a-z]*)*$/, `${method} ${path}`);
+    assert.match(operationId, verb, `${method} ${path}`);
+    assert.equal(tags.length, 1, `${method} ${path}`);
+    assert.notEqual(method, "head", `${path}: a HEAD goes without saying`);
+  }
+  for (const { name } of openapi.tags) assert.match(name, /^(MCP|[A-Z][a-z]+( [a-z]+)*)$/);
+  // What is not for clients can be left out by its tag.
+  const internal = operations.filter(([, , { tags }]) => tags.includes("Internal"));
+  assert.deepEqual(internal.map(([, path]) => path).sort(), ["/v1/costs", "/{file}"]);
+  for (const [, path, operation] of internal) assert.equal(operation["x-internal"], true, path);
+});
+
+test("both_say_whom_to_ask_and_where_a_gateway_is", () => {
+  for (const { info } of [openapi, asyncapi]) assert.ok(info.contact.name);
+  assert.ok(openapi.externalDocs.url);
+  assert.equal(openapi.servers[0].url, "/");
+  assert.ok(openapi.servers.some(({ url }: Json) => url === "http://127.0.0.1:8787"), "a file on a disk has no host");
+  for (const [name, operation] of Object.entries<Json>(asyncapi.operations)) assert.ok(operation.description, name);
+});
