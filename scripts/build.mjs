@@ -15,7 +15,10 @@ const FEATURES = [
 
 const out = join(root, "build");
 
-/** While one works on it: `NARTHEX_BUILD=quick` compiles what changed and leaves it unoptimized, for a build in seconds. */
+/**
+ * While one works on it: `NARTHEX_BUILD=quick` compiles what changed and leaves it unoptimized, for a build in seconds;
+ * `NARTHEX_BUILD=none` takes what was built last, whatever has changed since.
+ */
 const profile = process.env.NARTHEX_BUILD === "quick" ? "quick" : "release";
 
 /** @param {string} program @param {string[]} args */
@@ -38,6 +41,7 @@ const mark = (paths) => paths.map((path) => `${path} ${statSync(path).mtimeMs} $
 /** Builds the Worker unless what is there is what would come out. Throws when a step fails. */
 export async function buildWorker() {
   const started = Date.now();
+  if (process.env.NARTHEX_BUILD === "none" && existsSync(join(out, "worker.mjs"))) return;
   await must("cargo", ["build", "--profile", profile, "--locked", "--lib", "--target", "wasm32-unknown-unknown"]);
   const target = resolve(root, process.env.CARGO_TARGET_DIR || "target");
   const compiled = join(target, "wasm32-unknown-unknown", profile, "narthex.wasm");

@@ -53,14 +53,14 @@ if (process.env.npm_lifecycle_event) {
  * Runs a program in the project's folder and gives its exit code, or 1 when a signal ended it.
  * @param {string} program @param {string[]} args
  * @param {{
- *   env?: NodeJS.ProcessEnv, stdin?: "ignore" | "inherit",
+ *   env?: NodeJS.ProcessEnv, onPid?: (pid: number) => void,
  *   onStdout?: (text: string) => void, onStderr?: (text: string) => void,
- * }} [options] `stdin` is "ignore" unless said otherwise
+ * }} [options] `onPid` is told the process's id; with it the end is that of the process, whatever it leaves running
  * @returns {Promise<number>}
  */
-export function run(program, args, { env = process.env, stdin = "ignore", onStdout, onStderr } = {}) {
+export function run(program, args, { env = process.env, onPid, onStdout, onStderr } = {}) {
   return new Promise((resolve, reject) => {
-    const stdio = [stdin, onStdout ? "pipe" : "inherit", onStderr ? "pipe" : "inherit"];
+    const stdio = ["ignore", onStdout ? "pipe" : "inherit", onStderr ? "pipe" : "inherit"];
     const child = spawn(program, args, { cwd: root, env, stdio: /** @type {import("node:child_process").StdioOptions} */ (stdio) });
     children.add(child);
     if (onStdout) child.stdout?.setEncoding("utf8").on("data", onStdout);
@@ -69,7 +69,9 @@ export function run(program, args, { env = process.env, stdin = "ignore", onStdo
       children.delete(child);
       reject(error);
     });
-    child.on("close", (code) => {
+    if (child.pid !== undefined) onPid?.(child.pid);
+    // Until "close" the output is read to its end, which a process that was left running holds up.
+    child.on(onPid ? "exit" : "close", (code) => {
       children.delete(child);
       if (ending && children.size === 0) process.exit(130);
       resolve(code ?? 1);

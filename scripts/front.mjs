@@ -1,0 +1,174 @@
+// @ts-check
+// What stands on the address of `npm start`, before `wrangler dev`. That one ends when a client leaves in the middle of
+// a body, or when the Worker answers without having read all of one (cloudflare/workers-sdk#15203, #15709). So bodies
+// are taken whole here, up to a bound, before wrangler sees anything of a request; and requests that come before it is
+// up, or after it died, wait until it serves. Answers and sockets are passed on as they come.
+import { randomUUID } from "node:crypto";
+import { createServer, request as ask } from "node:http";
+import { connect } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
+
+/** More than the gateway takes of any body: what is longer is cut here, and refused there as too large. */
+const LARGEST = 16 * 1024 * 1024;
+/** As much of a body is taken from a client at most, so that it reads the refusal. */
+const DRAINED = 64 * 1024 * 1024;
+/** How long a request waits for a gateway that starts; the first start may take that long. */
+const PATIENCE_MS = 60_000;
+const RETRY_MS = 100;
+const LINGER_MS = 2000;
+/** The gateway itself bounds headers; this is above its bound. */
+const HEADERS = 128 * 1024;
+
+/** What belongs to one connection (RFC 9110 §7.6.1), and the length, which is that of the whole body. */
+const OWN = new Set([
+  "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length",
+]);
+
+/** Header lines as they came, without those of the connection. @param {string[]} raw */
+function passed(raw) {
+  /** @type {string[]} */
+  const lines = [];
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const [name, value] = [/** @type {string} */ (raw[at]), /** @type {string} */ (raw[at + 1])];
+    if (!OWN.has(name.toLowerCase())) lines.push(name, value);
+  }
+  return lines;
+}
+
+/**
+ * A request's body, at most LARGEST of it. `rest` says that there is more than is taken from the client at all.
+ * @param {import("node:http").IncomingMessage} request
+ * @returns {Promise<{ body: Buffer, rest: boolean }>} fails when the client leaves before its end
+ */
+function whole(request) {
+  return new Promise((resolve, reject) => {
+    /** @type {Buffer[]} */
+    const kept = [];
+    let [length, keeps] = [0, 0];
+    request.on("data", (/** @type {Buffer} */ chunk) => {
+      length += chunk.length;
+      const part = chunk.subarray(0, LARGEST - keeps);
+      keeps += part.length;
+      if (part.length > 0) kept.push(part);
+      if (length <= DRAINED) return;
+      request.pause();
+      resolve({ body: Buffer.concat(kept), rest: true });
+    });
+    request.on("end", () => resolve({ body: Buffer.concat(kept), rest: false }));
+    request.on("error", reject);
+    request.on("close", () => reject(new Error("the client left")));
+  });
+}
+
+/** A client that still sends reads its answer only if the connection stays for a while. @param {import("node:http").IncomingMessage} request */
+function linger(request) {
+  request.resume();
+  setTimeout(() => request.socket.destroy(), LINGER_MS).unref();
+}
+
+/** What is answered when there is no gateway: in the form of its own refusals. @param {import("node:http").ServerResponse} response @param {string} path */
+function unserved(response, path) {
+  if (response.headersSent || response.destroyed) return response.destroy();
+  const id = `req_${randomUUID()}`;
+  const body = JSON.stringify({
+    type: "urn:narthex:problem:internal", title: "The gateway failed", status: 500,
+    detail: "The development server ended while it served this, or did not start. See the terminal of `npm start`.",
+    instance: path, code: "internal", request_id: id,
+  });
+  response.writeHead(500, { "content-type": "application/problem+json", "cache-control": "no-store", "x-request-id": id }).end(body);
+}
+
+/**
+ * Listens on `host` and `port` and passes what comes on to the gateway `to` named last, on this machine.
+ * @param {string} host @param {number} port
+ * @returns {Promise<{ port: number, to(port: number | undefined): void }>} fails when the address is taken
+ */
+export function startFront(host, port) {
+  /** The port of the gateway that serves, if one does. @type {number | undefined} */
+  let gateway;
+
+  /** @param {() => boolean} left @returns {Promise<number | undefined>} */
+  async function serving(left) {
+    for (const end = Date.now() + PATIENCE_MS; gateway === undefined; ) {
+      if (left() || Date.now() > end) return undefined;
+      await pause(RETRY_MS);
+    }
+    return gateway;
+  }
+
+  /** @param {import("node:http").IncomingMessage} request @param {import("node:http").ServerResponse} response */
+  async function pass(request, response) {
+    const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+    const { body, rest } = await whole(request);
+    const headers = passed(request.rawHeaders);
+    const sends = body.length > 0 || "content-length" in request.headers || "transfer-encoding" in request.headers;
+    if (sends) headers.push("Content-Length", String(body.length));
+    const left = () => response.destroyed;
+    for (const end = Date.now() + PATIENCE_MS; ; await pause(RETRY_MS)) {
+      const to = await serving(left);
+      if (left()) return;
+      if (to === undefined) return unserved(response, path);
+      const failure = await once(to);
+      if (failure === undefined) return;
+      // Refused: nothing was sent. Else only what changes nothing is sent again.
+      const again = failure.code === "ECONNREFUSED" || ["GET", "HEAD"].includes(request.method ?? "");
+      if (response.headersSent || !again || Date.now() > end) return unserved(response, path);
+    }
+
+    /** Asks once; gives what went wrong before an answer began. @param {number} to @returns {Promise<NodeJS.ErrnoException | undefined>} */
+    function once(to) {
+      return new Promise((resolve) => {
+        // A connection for each: one that is kept may be about to end.
+        const call = ask({ host: "127.0.0.1", port: to, method: request.method, path: request.url, headers, setHost: false, agent: false });
+        const leave = () => call.destroy();
+        response.once("close", leave);
+        call.on("error", (error) => {
+          response.off("close", leave);
+          resolve(response.destroyed ? undefined : error);
+        });
+        call.on("response", (answer) => {
+          const lines = passed(answer.rawHeaders);
+          const length = answer.headers["content-length"];
+          if (length !== undefined) lines.push("Content-Length", length);
+          response.writeHead(answer.statusCode ?? 500, answer.statusMessage ?? "", lines);
+          response.flushHeaders();
+          answer.on("error", () => response.destroy());
+          answer.pipe(response);
+          if (rest) response.once("finish", () => linger(request));
+          resolve(undefined);
+        });
+        call.end(body);
+      });
+    }
+  }
+
+  /** Sockets: the bytes are passed on both ways. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} head */
+  async function join(request, client, head) {
+    client.on("error", () => client.destroy());
+    const to = await serving(() => client.destroyed);
+    if (to === undefined) return client.destroy();
+    const lines = [`${request.method} ${request.url} HTTP/1.1`];
+    for (let at = 0; at + 1 < request.rawHeaders.length; at += 2) lines.push(`${request.rawHeaders[at]}: ${request.rawHeaders[at + 1]}`);
+    const inner = connect(to, "127.0.0.1", () => {
+      inner.write(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
+      inner.write(head);
+      inner.pipe(client).pipe(inner);
+    });
+    for (const [one, other] of /** @type {const} */ ([[inner, client], [client, inner]])) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+    }
+  }
+
+  const server = createServer({ maxHeaderSize: HEADERS, keepAliveTimeout: 65_000 }, (request, response) => {
+    pass(request, response).catch(() => response.destroy());
+  });
+  server.on("upgrade", (request, client, head) => void join(request, client, head));
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      const { port: taken } = /** @type {import("node:net").AddressInfo} */ (server.address());
+      resolve({ port: taken, to: (next) => void (gateway = next) });
+    });
+  });
+}

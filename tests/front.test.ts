@@ -1,0 +1,151 @@
+// What stands before `wrangler dev` under `npm start`, against a plain server: bodies are taken whole and cut, requests
+// wait for a server, and what was sent is not sent twice.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, request as ask, type Server, type ServerResponse } from "node:http";
+import { connect } from "node:net";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import WebSocket, { WebSocketServer } from "ws";
+import { startFront } from "../scripts/front.mjs";
+
+const MIB = 1024 * 1024;
+
+type Seen = { method: string; url: string; raw: string[]; length: number };
+
+let front: Awaited<ReturnType<typeof startFront>>;
+let server: Server;
+let seen: Seen[] = [];
+let behave: (request: IncomingMessage, response: ServerResponse) => void;
+
+const port = (one: Server) => (one.address() as { port: number }).port;
+const url = () => `http://127.0.0.1:${front.port}`;
+
+before(async () => {
+  front = await startFront("127.0.0.1", 0);
+  server = createServer((request, response) => {
+    let length = 0;
+    request.on("data", (chunk) => (length += chunk.length));
+    request.on("end", () => {
+      seen.push({ method: request.method!, url: request.url!, raw: request.rawHeaders, length });
+      behave(request, response);
+    });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const sockets = new WebSocketServer({ server });
+  sockets.on("connection", (socket) => socket.on("message", (data) => socket.send(`heard ${data}`)));
+  front.to(port(server));
+});
+after(() => {
+  server.close();
+  // The front has no end of its own: the process's is its.
+  setTimeout(() => process.exit(), 500).unref();
+});
+
+function fresh(answer: (request: IncomingMessage, response: ServerResponse) => void = (_, response) => response.end("ok")) {
+  seen = [];
+  behave = answer;
+}
+
+test("a_request_and_its_answer_are_passed_on_as_they_are", async () => {
+  fresh((_, response) => {
+    response.writeHead(207, "As It Is", ["X-Two", "1", "X-Two", "2", "Set-Cookie", "a=1", "Set-Cookie", "b=2", "Content-Length", "4"]).end("body");
+  });
+  const call = ask(`${url()}/a%20b?c=d&c=e`, { method: "PATCH", headers: { Host: "gateway.example:81", "X-MiXed": "Case" } });
+  call.end("payload");
+  const [answer] = (await once(call, "response")) as [IncomingMessage];
+  assert.deepEqual([answer.statusCode, answer.statusMessage, answer.headers["x-two"], answer.headers["content-length"]], [207, "As It Is", "1, 2", "4"]);
+  assert.deepEqual(answer.headers["set-cookie"], ["a=1", "b=2"]);
+  const [{ method, url: path, raw, length }] = seen as [Seen];
+  assert.deepEqual([method, path, length], ["PATCH", "/a%20b?c=d&c=e", 7]);
+  assert.ok(raw.includes("X-MiXed") && raw.includes("gateway.example:81"));
+  assert.equal((await fetch(url(), { method: "HEAD" })).status, 207);
+});
+
+test("a_body_is_cut_at_more_than_the_gateway_takes_and_one_without_an_end_is_answered_too", async () => {
+  fresh((_, response) => response.writeHead(413).end("too large"));
+  const long = await fetch(url(), { method: "POST", body: Buffer.alloc(20 * MIB) });
+  assert.deepEqual([long.status, await long.text(), seen[0]!.length], [413, "too large", 16 * MIB]);
+
+  fresh((_, response) => response.writeHead(413).end("too large"));
+  const socket = connect(front.port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const piece = Buffer.concat([Buffer.from(`${MIB.toString(16)}\r\n`), Buffer.alloc(MIB), Buffer.from("\r\n")]);
+  let answer = "";
+  socket.on("data", (data) => (answer += data));
+  for (let sent = 0; sent < 200 && answer === ""; sent++) if (!socket.write(piece)) await Promise.race([once(socket, "drain").catch(() => {}), pause(200)]);
+  assert.match(answer, /^HTTP\/1\.1 413 /);
+  socket.destroy();
+});
+
+test("a_client_that_leaves_before_the_end_of_its_body_is_never_seen_behind_the_front", async () => {
+  fresh();
+  for (const framing of ["Content-Length: 1000", "Transfer-Encoding: chunked"]) {
+    const socket = connect(front.port, "127.0.0.1");
+    socket.write(`POST /left HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n5\r\nbegun\r\n`);
+    await pause(100);
+    socket.resetAndDestroy();
+  }
+  await pause(200);
+  assert.deepEqual(seen, []);
+  assert.equal(await (await fetch(url())).text(), "ok");
+});
+
+test("a_request_waits_for_a_server_and_is_not_sent_twice_unless_it_changes_nothing", async () => {
+  fresh();
+  front.to(undefined);
+  const waiting = fetch(`${url()}/early`, { method: "POST", body: "{}" });
+  await pause(300);
+  assert.deepEqual(seen, []);
+  front.to(port(server));
+  assert.equal((await waiting).status, 200);
+  assert.equal(seen.length, 1);
+
+  let broken = 1;
+  const breaks = (request: IncomingMessage, response: ServerResponse) => {
+    if (broken-- > 0) request.socket.destroy();
+    else response.end("ok");
+  };
+  fresh(breaks);
+  assert.equal((await fetch(url())).status, 200);
+  assert.equal(seen.length, 2, "a GET is asked again");
+
+  fresh(breaks);
+  broken = 1;
+  const lost = await fetch(`${url()}/v1/contexts?x=1`, { method: "POST", body: "{}" });
+  const problem = (await lost.json()) as { code: string; instance: string };
+  assert.deepEqual([lost.status, lost.headers.get("content-type"), problem.code, problem.instance], [500, "application/problem+json", "internal", "/v1/contexts"]);
+  assert.equal(seen.length, 1, "a POST may have done its work");
+});
+
+test("pieces_of_an_answer_come_as_they_are_sent_and_a_client_that_leaves_ends_it", async () => {
+  let left = false;
+  fresh((_, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
+    setTimeout(() => response.write("data: 1\n\n"), 50);
+    response.on("close", () => (left = true));
+  });
+  const ends = new AbortController();
+  const response = await fetch(url(), { signal: ends.signal });
+  const { value } = await response.body!.getReader().read();
+  assert.equal(new TextDecoder().decode(value), "data: 1\n\n");
+  ends.abort();
+  for (let waited = 0; !left && waited < 2000; waited += 20) await pause(20);
+  assert.ok(left);
+});
+
+test("a_socket_is_joined_both_ways_and_its_loss_ends_only_itself", async () => {
+  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/v1/events`);
+  await once(socket, "open");
+  socket.send("this");
+  const [message] = await once(socket, "message");
+  assert.equal(String(message), "heard this");
+  socket.terminate();
+  fresh();
+  assert.equal((await fetch(url())).status, 200);
+});
+
+test("an_address_that_is_taken_is_an_error", async () => {
+  await assert.rejects(startFront("127.0.0.1", front.port), { code: "EADDRINUSE" });
+});

@@ -1,0 +1,187 @@
+// `npm start` as people use it: what it prints, and that it serves on whatever a client does and whatever dies.
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { serviceAt } from "./support/arrange.ts";
+import { root } from "./support/configuration.ts";
+import { openEvents } from "./support/socket.ts";
+import { startService } from "./support/service.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "narthex-start-"));
+const adminKey = randomBytes(32).toString("base64url");
+const secrets = join(folder, "secrets.env");
+writeFileSync(secrets, `ADMIN_KEY=${adminKey}\nKEK_1=${randomBytes(32).toString("base64")}\nALLOW_LOOPBACK=true\n`);
+
+let child: ChildProcess;
+let said = "";
+let url = "";
+
+const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/json" };
+const OVER_A_MIB = "x".repeat(1024 * 1024 + 37);
+
+/** Waits until it has printed something. */
+async function printed(pattern: RegExp, since = 0): Promise<RegExpMatchArray> {
+  for (const end = Date.now() + 100_000; ; await pause(50)) {
+    const found = said.slice(since).match(pattern);
+    if (found) return found;
+    assert.ok(Date.now() < end && child.exitCode === null, `${pattern} was not printed, but:\n${said}`);
+  }
+}
+
+before(async () => {
+  // What the tests before have built is served as it is.
+  child = spawn(process.execPath, ["scripts/start.mjs", "--port", "0", "--persist-to", join(folder, "state"), "--env-file", secrets], {
+    cwd: root, env: { ...process.env, NARTHEX_BUILD: "none" }, stdio: ["ignore", "pipe", "pipe"],
+  });
+  for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding("utf8").on("data", (text) => (said += text));
+  url = (await printed(/Ready on (http:\/\/[\d.:]+)/))[1]!;
+  await printed(/whoami .*\n/);
+});
+after(async () => {
+  if (child.exitCode === null) child.kill("SIGTERM");
+  await Promise.race([once(child, "exit"), pause(5000)]);
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+});
+
+/** Two requests, one on a connection that may have been broken, one a while later: nothing has died. */
+async function serves(after: string): Promise<void> {
+  for (const wait of [0, 400]) {
+    await pause(wait);
+    const answer = await fetch(`${url}/health`);
+    assert.equal(answer.status, 200, `after ${after}: ${await answer.text()}\n${said.slice(-2000)}`);
+    await answer.arrayBuffer().catch(() => {});
+  }
+  assert.doesNotMatch(said, /started again/, after);
+}
+
+test("what_it_prints_works_when_it_is_pasted_and_has_no_warnings", async () => {
+  const lines = said.slice(said.indexOf("Ready on"));
+  const [, exported, curl] = lines.match(/^ {2}(export ADMIN_KEY=.*)\n {2}(curl .*)$/m)!;
+  const answer = execFileSync("sh", ["-c", `${exported}\n${curl}`], { cwd: root, encoding: "utf8" });
+  assert.equal(JSON.parse(answer).role, "admin");
+  assert.doesNotMatch(said, /WARNING|not automatically triggered|changed, restarting|access to the following bindings|custom build/);
+  // The Worker's own log.
+  await printed(/^\{.*"path":"\/v1\/whoami","status":200.*\}$/m);
+});
+
+test("bodies_that_are_refused_unread_end_nothing", async () => {
+  const post = async (path: string, body: string, more = {}) =>
+    (await fetch(`${url}${path}`, { method: "POST", headers: { ...headers, ...more }, body })).status;
+  for (let time = 0; time < 3; time++) {
+    assert.equal(await post("/v1/contexts", OVER_A_MIB), 413);
+    await serves("a body over 1 MiB");
+  }
+  assert.equal(await post("/v1/contexts", OVER_A_MIB, { authorization: "Bearer nobody" }), 401);
+  await serves("one without credentials");
+  assert.equal(await post("/health", OVER_A_MIB.repeat(20)), 405);
+  await serves("20 MiB for a path that takes none");
+  assert.equal(await post("/v1/callbacks/none", OVER_A_MIB.repeat(12)), 404);
+  await serves("12 MiB for a callback that is not known");
+  const many = await Promise.all(Array.from({ length: 20 }, () => post("/v1/contexts", OVER_A_MIB)));
+  assert.deepEqual([...new Set(many)], [413]);
+  await serves("twenty at once");
+});
+
+test("clients_that_leave_in_the_middle_end_nothing", async () => {
+  const leave = async (head: string, wait: number) => {
+    const socket = connect(Number(new URL(url).port), "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write(`${head}\r\nHost: x\r\nAuthorization: Bearer ${adminKey}\r\nContent-Type: application/json\r\n`);
+    return async (rest: string) => {
+      socket.write(rest);
+      await pause(wait);
+      socket.resetAndDestroy();
+    };
+  };
+  await (await leave("POST /v1/contexts HTTP/1.1", 200))('Content-Length: 500000\r\n\r\n{"capability":"');
+  await serves("a body that broke off");
+  await (await leave("POST /v1/contexts HTTP/1.1", 200))('Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n');
+  await serves("a chunked body that broke off");
+  await (await leave("GET /v1/events HTTP/1.1", 500))("Accept: text/event-stream\r\n\r\n");
+  await serves("a stream that was left");
+  const events = await openEvents({ url, adminKey });
+  events.socket.terminate();
+  await serves("a socket that was lost");
+});
+
+test("wrangler_is_started_again_when_it_is_killed_on_the_same_address_and_state", async () => {
+  const service = await startService();
+  try {
+    const registered = await fetch(`${url}/v1/services/kept`, { method: "PUT", headers, body: JSON.stringify(serviceAt(service.url, [{ name: "echo" }])) });
+    assert.equal(registered.status, 201, await registered.text());
+    const descends = () => children(child.pid!);
+    const [wrangler] = descends();
+    const everything = below(wrangler!);
+    assert.ok(everything.length > 2, "wrangler has workerd below it");
+    const since = said.length;
+    process.kill(wrangler!, "SIGKILL");
+    await printed(/started again/, since);
+    // Not refused: it waits until the next one serves.
+    const kept = await fetch(`${url}/v1/services/kept`, { headers });
+    assert.equal(kept.status, 200, await kept.text());
+    await printed(/Ready again on/, since);
+    await ended(everything);
+    assert.equal(descends().length, 1);
+    const made = await fetch(`${url}/v1/contexts`, { method: "POST", headers, body: JSON.stringify({ capability: "echo" }) });
+    assert.equal(made.status, 200, await made.text());
+  } finally {
+    await service.stop();
+  }
+});
+
+test("an_address_that_is_taken_is_said_and_it_ends_with_all_that_it_started", async () => {
+  const second = spawn(process.execPath, ["scripts/start.mjs", "--port", new URL(url).port, "--env-file", secrets], {
+    cwd: root, env: { ...process.env, NARTHEX_BUILD: "none" }, stdio: ["ignore", "ignore", "pipe"],
+  });
+  let complaint = "";
+  second.stderr.setEncoding("utf8").on("data", (text) => (complaint += text));
+  const [code] = await once(second, "close");
+  assert.equal(code, 1);
+  assert.match(complaint, /address is in use; choose another with `npm start -- --port 8790`/);
+
+  const everything = below(child.pid!);
+  child.kill("SIGTERM");
+  await once(child, "exit");
+  await ended(everything);
+});
+
+/** Waits until none of these runs; a dead one that nobody collects does not. */
+async function ended(pids: number[]): Promise<void> {
+  const runs = (pid: number) => {
+    try {
+      process.kill(pid, 0);
+      return process.platform !== "linux" || !readFileSync(`/proc/${pid}/stat`, "latin1").includes(") Z ");
+    } catch {
+      return false;
+    }
+  };
+  for (const end = Date.now() + 5000; pids.some(runs); await pause(50)) assert.ok(Date.now() < end, `left running: ${pids.filter(runs)}`);
+}
+
+/** The processes that one started. */
+function children(pid: number): number[] {
+  if (process.platform === "linux") {
+    const parentOf = (name: string) => {
+      try {
+        return Number(readFileSync(`/proc/${name}/stat`, "latin1").split(") ").at(-1)!.split(" ")[1]);
+      } catch {
+        return undefined;
+      }
+    };
+    return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && parentOf(name) === pid).map(Number);
+  }
+  const lines = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
+  return lines.map((line) => line.trim().split(/\s+/).map(Number)).filter(([, parent]) => parent === pid).map(([one]) => one!);
+}
+
+/** Them, what they started, and so on. */
+function below(pid: number): number[] {
+  return children(pid).flatMap((one) => [one, ...below(one)]);
+}
