@@ -101,6 +101,13 @@ pub fn valid_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
+/// What a tool of an MCP server may be called, and so what a capability may be asked for by: 1 to 128 letters, digits,
+/// `_`, `-`, `.`.
+pub fn valid_tool_name(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
 /// What a capability without defaults of its own has where it says nothing.
 fn plain() -> Capability {
     Capability {
@@ -134,7 +141,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
     let idempotent = object.boolean("idempotent").unwrap_or(default.idempotent);
     let durable = object.boolean("durable").unwrap_or(default.durable);
     let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(default.timeout_seconds);
-    let permissions = object.strings("permissions", 20, 160).unwrap_or(default.permissions);
+    let permissions = object.strings("permissions", 20, permission::MAX_BYTES).unwrap_or(default.permissions);
     let task_support = object.parsed("task_support", "optional, required or forbidden", TaskSupport::parse);
     let task_support = task_support.unwrap_or(default.task_support);
     for (index, asked) in permissions.iter().enumerate() {

@@ -361,7 +361,7 @@ pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, Invalid> {
 }
 
 /// What a value is called when it was not what was expected.
-fn kind(raw: &RawValue) -> &'static str {
+pub fn kind(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -394,6 +394,27 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
         }
         deserializer.deserialize_map(Visitor)
     }
+}
+
+/// The members of an object in their order, each with its own text; nothing where it is no object.
+pub fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    serde_json::from_str::<Members<'_>>(text).ok().map(|Members(members)| members)
+}
+
+/// An object of these members, in this order.
+pub fn object(members: &[(Cow<'_, str>, Cow<'_, str>)]) -> String {
+    let mut text = String::with_capacity(members.iter().map(|(name, value)| name.len() + value.len() + 4).sum());
+    text.push('{');
+    for (name, value) in members {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::to_string(name).unwrap_or_default());
+        text.push(':');
+        text.push_str(value);
+    }
+    text.push('}');
+    text
 }
 
 /// An object being read member by member. Faults are collected, never thrown: who sends a document

@@ -101,11 +101,14 @@ pub fn allows<S: AsRef<str>>(granted: &[S], asked: &str) -> bool {
     granted.iter().any(|permission| covers(permission.as_ref(), asked))
 }
 
+/// The longest permission, in bytes: an action, a service and one of its tools.
+pub const MAX_BYTES: usize = 256;
+
 /// Whether a text can be granted: 1 to 3 segments of sensible characters.
 pub fn valid(text: &str) -> bool {
     let segments: Vec<&str> = text.split(':').collect();
     (1..=3).contains(&segments.len())
-        && text.len() <= 160
+        && text.len() <= MAX_BYTES
         && segments.iter().all(|segment| {
             !segment.is_empty()
                 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'.' | b'-' | b'_'))

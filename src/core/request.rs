@@ -41,7 +41,7 @@ pub struct NewContext<'a> {
 pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let capability = body.parsed("capability", "the name of a capability", |name| {
-        capability::valid_name(name).then(|| name.to_string())
+        capability::valid_tool_name(name).then(|| name.to_string())
     });
     let capability = body.require("capability", capability);
     let service = body.parsed("service", "the id of a service", |id| valid_name(id).then(|| id.to_string()));

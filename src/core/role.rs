@@ -8,7 +8,7 @@ use super::permission;
 /// Permissions one role may have.
 const MOST_PERMISSIONS: usize = 200;
 /// The longest permission, in bytes.
-const LONGEST: usize = 160;
+const LONGEST: usize = super::permission::MAX_BYTES;
 
 /// A role of a tenant's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ const MINUTE_MS: u64 = 60_000;
 pub struct Read {
     /// The registry's word: the service, where something has changed.
     pub reply: Reply,
-    /// Why the list could not be read.
+    /// Why the list could not be read, or not to its end.
     pub error: Option<String>,
 }
 
@@ -40,7 +40,10 @@ pub async fn renew(tenant: &str, entry: &Entry) -> Result<Option<Read>, Failure>
         }
         Err(refusal) => Err(format!("it was not called: {refusal}")),
     };
-    let error = read.as_ref().err().cloned();
+    let error = match &read {
+        Ok(seen) => seen.unread.clone(),
+        Err(reason) => Some(reason.clone()),
+    };
     let ask = Ask::RenewTools { id: entry.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
     let by = By { actor: "gateway".into(), ..By::default() };
     let message = Message { tenant: tenant.into(), ask, by };

@@ -35,7 +35,7 @@ pub async fn accept(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     let bytes = call.optional_json_body().await?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
-    let names = body.strings("names", 500, 64);
+    let names = body.strings("names", 500, 128);
     let faults = body.finish();
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));

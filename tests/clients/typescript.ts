@@ -129,6 +129,13 @@ const kind = (name: string, revision: Kind["revision"], connect: Connect, tasks 
   does: (what, where, credentials) => doings[what]((user) => connect(where.url, credentials, user), where),
 });
 
+/** Each connected as it is, for what no other client does. */
+export const connects: Record<string, Connect> = {
+  "1.x": first,
+  "2.x": second(),
+  "2.x, auto": second({ mode: "auto" }),
+};
+
 export const kinds = [
   kind("@modelcontextprotocol/sdk", "2025-11-25", first, true),
   kind("@modelcontextprotocol/client", "2025-11-25", second()),

@@ -6,6 +6,7 @@
 
 pub mod able;
 pub mod client;
+pub mod definition;
 pub mod era;
 pub mod error;
 pub mod header;
@@ -16,6 +17,7 @@ pub mod outcome;
 pub mod passing;
 pub mod question;
 pub mod reply;
+mod schema_root;
 pub mod session;
 pub mod state;
 pub mod subscription;

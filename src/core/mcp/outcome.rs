@@ -65,7 +65,9 @@ pub fn refusal_of(legacy: bool, view: &str) -> Option<String> {
         details: Option<&'a RawValue>,
     }
     let details = serde_json::from_str::<Ended<'_>>(view).ok()?.error?.details?;
-    RpcError::read(details).and_then(|error| passing::error(&error.whole, legacy))
+    // With an error status the whole message is what is kept.
+    let error = RpcError::read(details).or_else(|| RpcError::of_body(details.get().as_bytes()));
+    error.and_then(|error| passing::error(&error.whole, legacy))
 }
 
 /// A refusal that a model can do something about is a result; any other is an error.
@@ -132,7 +134,9 @@ mod tests {
             refusal_of(false, &view.to_string()).map(|text| serde_json::from_str::<Value>(&text).unwrap())
         };
         let error = json!({"code": -32021, "message": "no", "data": {"requiredCapabilities": {}}});
-        assert_eq!(with(error.clone()), Some(error));
+        assert_eq!(with(error.clone()), Some(error.clone()));
+        assert_eq!(with(json!({"jsonrpc": "2.0", "id": 1, "error": error.clone()})), Some(error.clone()));
+        assert_eq!(with(json!({"error": error})), None);
         assert_eq!(with(json!({"code": "busy", "message": "no"})), None);
         assert_eq!(with(json!(null)), None);
         assert_eq!(refusal_of(false, r#"{"status":"completed","error":null}"#), None);

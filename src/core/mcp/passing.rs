@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::json::Object;
+use super::super::upstream::clean;
+use super::definition::{Listed, tidy};
 use super::reply::TTL_MS;
 
 /// A method that is passed on.
@@ -51,11 +54,75 @@ fn raw(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.into()).ok()
 }
 
+/// An item of a list that clients could not read, and would refuse the whole list for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub reason: String,
+}
+
+/// The member of a list's `_meta` that names what is left out of it, and how much is named.
+const LEFT_OUT: &str = "narthex/left_out";
+const MOST_LEFT_OUT: usize = 100;
+
+/// `_meta` with what is left out of a list, beside what it says already; nothing where nothing is.
+pub fn meta(left_out: &[LeftOut], said: Option<&RawValue>) -> Option<String> {
+    let left_out = left_out.get(..left_out.len().min(MOST_LEFT_OUT)).filter(|left_out| !left_out.is_empty())?;
+    let mut members: BTreeMap<String, Box<RawValue>> =
+        said.and_then(|said| serde_json::from_str(said.get()).ok()).unwrap_or_default();
+    members.insert(LEFT_OUT.into(), to_raw_value(left_out).ok()?);
+    serde_json::to_string(&members).ok()
+}
+
+/// The items of a list that clients can read, each as a text, and the others.
+fn readable(list: &str, items: &[&RawValue]) -> (Vec<String>, Vec<LeftOut>) {
+    let (mut read, mut left_out) = (Vec::with_capacity(items.len()), Vec::new());
+    for item in items {
+        match Listed::of(list).fitted(item) {
+            Ok(fitted) => read.push(fitted.into_owned()),
+            Err(misfit) => {
+                let mut members = Object::new(item.get(), "#").ok();
+                let said =
+                    members.as_mut().and_then(|members| members.raw(naming(list)).or_else(|| members.raw("name")));
+                let name = said.and_then(|said| serde_json::from_str::<String>(said.get()).ok());
+                let name = name.map(|name| clean(&name, MAX_SHOWN));
+                left_out.push(LeftOut { service: None, name, reason: misfit.to_string() });
+            }
+        }
+    }
+    (read, left_out)
+}
+
+/// The longest name that is shown of what is left out, in characters.
+const MAX_SHOWN: usize = 200;
+
+/// The items of a list in a result. `null` is how some languages write a list without any.
+fn listed<'r>(list: &str, members: &Members<'r>) -> Option<Vec<&'r RawValue>> {
+    match members.get(list)?.get() {
+        "null" => Some(Vec::new()),
+        text => serde_json::from_str(text).ok(),
+    }
+}
+
 /// A result in the era of who asked. Nothing when it is none, or asks for what a legacy client cannot be asked here.
 pub fn result(method: Passed, result: &RawValue, legacy: bool) -> Option<String> {
-    let mut members: Members<'_> = serde_json::from_str(result.get()).ok()?;
+    let tidied = tidy(method.name, result);
+    let mut members: Members<'_> = serde_json::from_str(&tidied).ok()?;
     let kind = members.get("resultType").and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
     let is_complete = kind.is_none_or(|kind| kind == "complete");
+    let (items, said);
+    if let Some(list) = method.list.filter(|_| is_complete) {
+        let (read, left_out) = readable(list, &listed(list, &members)?);
+        items = raw(&format!("[{}]", read.join(",")))?;
+        members.insert(list.into(), &items);
+        if let Some(meta) = meta(&left_out, members.get("_meta").copied()) {
+            said = raw(&meta)?;
+            members.insert("_meta".into(), &said);
+        }
+    }
     if legacy {
         if !is_complete {
             return None;
@@ -90,7 +157,10 @@ pub fn error(whole: &RawValue, legacy: bool) -> Option<String> {
         members.insert("code".into(), &invalid);
     }
     let message = raw(r#""The server gave no message.""#)?;
-    members.entry("message".into()).or_insert(&message);
+    let says = members.get("message").is_some_and(|message| message.get().starts_with('"'));
+    if !says {
+        members.insert("message".into(), &message);
+    }
     serde_json::to_string(&members).ok()
 }
 
@@ -128,19 +198,46 @@ fn naming(list: &str) -> &'static str {
     }
 }
 
-/// The items of a page of a list, named as those of one service among others, and the cursor of the next page.
-pub fn items(list: &str, service: &str, page: &RawValue) -> Option<(Vec<String>, Option<String>)> {
-    let mut page = Object::new(page.get(), "#").ok()?;
-    let items: Vec<Members<'_>> = serde_json::from_str(page.raw(list)?.get()).ok()?;
-    let named = |item: Members<'_>| {
+/// A page of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    pub items: Vec<String>,
+    pub left_out: Vec<LeftOut>,
+    /// The cursor of the next.
+    pub next: Option<String>,
+}
+
+/// The longest cursor that is sent back, in bytes.
+const MAX_CURSOR_BYTES: usize = 32 * 1024;
+
+/// A page of a list, its items named as those of one service among others; nothing where it is none.
+pub fn items(list: &str, service: &str, page: &RawValue) -> Option<Page> {
+    let members: Members<'_> = serde_json::from_str(page.get()).ok()?;
+    let (read, mut left_out) = readable(list, &listed(list, &members)?);
+    let named = |item: String| {
+        let mut members: Members<'_> = serde_json::from_str(&item).ok()?;
         let member = naming(list);
-        let own: String = serde_json::from_str(item.get(member)?.get()).ok()?;
+        let own: String = serde_json::from_str(members.get(member)?.get()).ok()?;
         let name = to_raw_value(&joined(member, service, &own)).ok()?;
-        let mut item: Members<'_> = item;
-        item.insert(member.into(), &name);
-        serde_json::to_string(&item).ok()
+        members.insert(member.into(), &name);
+        serde_json::to_string(&members).ok()
     };
-    Some((items.into_iter().filter_map(named).collect(), page.string("nextCursor", 1..=4096)))
+    let items = read.into_iter().filter_map(named).collect();
+    left_out.iter_mut().for_each(|left_out| left_out.service = Some(service.into()));
+    let next = members.get("nextCursor").filter(|next| next.get() != "null");
+    let cursor = next.and_then(|next| serde_json::from_str::<String>(next.get()).ok());
+    let cursor = cursor.filter(|cursor| cursor.len() <= MAX_CURSOR_BYTES);
+    if next.is_some() && cursor.is_none() {
+        left_out.push(LeftOut::of(service, "what follows: its cursor is no text, or too long to be sent back"));
+    }
+    Some(Page { items, left_out, next: cursor })
+}
+
+impl LeftOut {
+    /// Of all that a service would list.
+    pub fn of(service: &str, reason: impl Into<String>) -> Self {
+        Self { service: Some(service.into()), name: None, reason: reason.into() }
+    }
 }
 
 /// Whom a request among many is for, and its parameters in that service's own words. `services` are all there are.
@@ -205,6 +302,31 @@ mod tests {
     }
 
     #[test]
+    fn one_item_never_costs_the_others() {
+        let good = json!({"uri": "demo://a", "name": "a"});
+        let nulls = json!({"uri": "demo://b", "name": "b", "title": null, "mimeType": null, "size": null,
+            "annotations": {"audience": null}, "icons": [{"src": "a:b", "sizes": null}]});
+        let bad = json!({"uri": "demo://c", "name": "c", "size": "large"});
+        let page = json!({"resources": [good, nulls, bad, 7], "nextCursor": null, "_meta": {"x": 1}});
+        let expected = json!({"resources": [good, {"uri": "demo://b", "name": "b", "annotations": {},
+            "icons": [{"src": "a:b"}]}], "_meta": {"x": 1, "narthex/left_out": [
+                {"name": "demo://c", "reason": "its size is a string, not a number"},
+                {"reason": "is a number, not an object"}]}});
+        assert_eq!(passed_on("resources/list", &page, true), Some(expected));
+        assert_eq!(passed_on("resources/list", &json!({"resources": null}), true), Some(json!({"resources": []})));
+        assert_eq!(passed_on("resources/list", &json!({"resources": {}}), true), None);
+        let contents = json!({"contents": [{"uri": "demo://a", "mimeType": null, "text": "a", "blob": null}]});
+        let expected = json!({"contents": [{"uri": "demo://a", "text": "a"}]});
+        assert_eq!(passed_on("resources/read", &contents, true), Some(expected));
+        let prompt = json!({"description": null, "messages": [{"role": "user", "content":
+            {"type": "text", "text": "a", "annotations": null}}]});
+        let expected = json!({"messages": [{"role": "user", "content": {"type": "text", "text": "a"}}]});
+        assert_eq!(passed_on("prompts/get", &prompt, true), Some(expected));
+        let completion = json!({"completion": {"values": null, "total": null, "hasMore": null}});
+        assert_eq!(passed_on("completion/complete", &completion, true), Some(json!({"completion": {"values": []}})));
+    }
+
+    #[test]
     fn what_asks_for_more_goes_to_who_can_be_asked() {
         let asks = json!({"resultType": "input_required", "inputRequests": {}, "requestState": "s"});
         assert_eq!(passed_on("prompts/get", &asks, false), Some(asks.clone()));
@@ -220,18 +342,32 @@ mod tests {
         let modern = json!({"code": -32602, "message": "no", "data": {"uri": "a:b"}});
         assert_eq!(of(json!({"code": -32002, "message": "no", "data": {"uri": "a:b"}, "x": 1}), false), Some(modern));
         let given = json!({"code": -32602, "message": "The server gave no message."});
-        assert_eq!(of(json!({"code": "x"}), false), Some(given));
+        assert_eq!(of(json!({"code": "x"}), false), Some(given.clone()));
+        assert_eq!(of(json!({"code": -32602, "message": null}), false), Some(given));
     }
 
     #[test]
     fn items_are_named_with_their_service() {
-        let page = json!({"resources": [{"uri": "file:///a", "name": "a"}, {"no": "uri"}], "nextCursor": "c"});
-        let (listed, next) = items("resources", "my_files", &raw_of(&page)).unwrap();
-        assert_eq!(listed, [r#"{"name":"a","uri":"my.files+file:///a"}"#]);
-        assert_eq!(next.as_deref(), Some("c"));
-        let page = json!({"prompts": [{"name": "greet"}]});
-        assert_eq!(items("prompts", "a", &raw_of(&page)), Some((vec![r#"{"name":"a__greet"}"#.into()], None)));
+        let page = json!({"resources": [{"uri": "file:///a", "name": "a"}, {"name": "no uri"}], "nextCursor": "c"});
+        let read = items("resources", "my_files", &raw_of(&page)).unwrap();
+        assert_eq!(read.items, [r#"{"name":"a","uri":"my.files+file:///a"}"#]);
+        assert_eq!(read.next.as_deref(), Some("c"));
+        let left_out =
+            LeftOut { service: Some("my_files".into()), name: Some("no uri".into()), reason: "has no uri".into() };
+        assert_eq!(read.left_out, [left_out]);
+        let page = json!({"prompts": [{"name": "greet"}], "nextCursor": null});
+        let read = items("prompts", "a", &raw_of(&page)).unwrap();
+        assert_eq!((read.items, read.next), (vec![r#"{"name":"a__greet"}"#.to_string()], None));
+        let next = |cursor: Value| {
+            let page = items("prompts", "a", &raw_of(&json!({"prompts": null, "nextCursor": cursor}))).unwrap();
+            (page.next, page.left_out.len())
+        };
+        assert_eq!(next(json!("")), (Some(String::new()), 0));
+        assert_eq!(next(json!("c".repeat(5000))), (Some("c".repeat(5000)), 0));
+        assert_eq!(next(json!("c".repeat(50_000))), (None, 1));
+        assert_eq!(next(json!(7)), (None, 1));
         assert_eq!(items("prompts", "a", &raw_of(&json!({}))), None);
+        assert_eq!(items("prompts", "a", &raw_of(&json!({"prompts": {}}))), None);
     }
 
     #[test]
@@ -255,9 +391,10 @@ mod tests {
         fn what_was_listed_is_found(service in "[a-z0-9][a-z0-9_-]{0,12}", other in "[a-z0-9][a-z0-9_-]{0,12}", own in "[a-z:/{}]{1,20}") {
             let services = [service.as_str(), other.as_str()];
             for (list, member) in [("prompts", "name"), ("resources", "uri")] {
-                let page = json!({list: [{member: own}]});
-                let (listed, _) = items(list, &service, &raw_of(&page)).unwrap();
-                let item: Value = serde_json::from_str(&listed[0]).unwrap();
+                let mut item = json!({"name": "a"});
+                item[member] = own.clone().into();
+                let page = items(list, &service, &raw_of(&json!({list: [item]}))).unwrap();
+                let item: Value = serde_json::from_str(&page.items[0]).unwrap();
                 let Some((found, params)) = addressed(&raw_of(&json!({member: item[member]})), services.into_iter()) else {
                     return Err(TestCaseError::fail("not found"));
                 };

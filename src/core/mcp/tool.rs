@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::super::capability::Capability;
-use super::super::json::Object;
+use super::super::json::{Object, members, object};
 use super::reply::{complete, quoted};
+use super::schema_root::with_objects;
 
 const BETWEEN: &str = "__";
 const MAX_NAME: usize = 64;
@@ -42,10 +43,11 @@ pub fn may_be_of(name: &str, service: &str) -> bool {
     name.as_bytes().get(..kept) == service.get(..kept)
 }
 
-/// What a root says of its type: nothing, an object, or something else.
+/// What a root says of its type: nothing, an object, an object among others, or something else.
 enum Root {
     Open,
     Object,
+    Among,
     Other,
 }
 
@@ -57,7 +59,10 @@ fn root(schema: &RawValue) -> Root {
     match members.raw_or_null("type").map(RawValue::get) {
         None => Root::Open,
         Some(r#""object""#) => Root::Object,
-        Some(_) => Root::Other,
+        Some(types) => {
+            let types = serde_json::from_str::<Vec<&RawValue>>(types).unwrap_or_default();
+            if types.iter().any(|one| one.get() == r#""object""#) { Root::Among } else { Root::Other }
+        }
     }
 }
 
@@ -72,6 +77,13 @@ fn input(schema: Option<&RawValue>) -> Option<Cow<'_, str>> {
             let comma = if rest.starts_with('}') { "" } else { "," };
             Some(Cow::Owned(format!(r#"{{"type":"object"{comma}{rest}"#)))
         }
+        Root::Among => {
+            let members = members(schema.get())?.into_iter().map(|(name, value)| {
+                let value = if name == "type" { r#""object""# } else { value.get() };
+                (name, Cow::Borrowed(value))
+            });
+            Some(Cow::Owned(object(&members.collect::<Vec<_>>())))
+        }
         Root::Other => None,
     }
 }
@@ -81,20 +93,21 @@ fn input(schema: Option<&RawValue>) -> Option<Cow<'_, str>> {
 pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<String> {
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let input = input(capability.input_schema.as_deref())?;
+    let shown = |schema: &'_ str| if legacy { with_objects(schema) } else { None };
     let mut text = format!(r#"{{"name":{}"#, quoted(name));
     if !capability.description.is_empty() {
         text.push_str(r#","description":"#);
         text.push_str(&quoted(&capability.description));
     }
     text.push_str(r#","inputSchema":"#);
-    text.push_str(&input);
+    text.push_str(shown(&input).as_deref().unwrap_or(&input));
     let output = capability.output_schema.as_deref().filter(|schema| match root(schema) {
         Root::Object => true,
-        Root::Open | Root::Other => !legacy && schema.get().starts_with('{'),
+        Root::Open | Root::Among | Root::Other => !legacy && schema.get().starts_with('{'),
     });
     if let Some(output) = output {
         text.push_str(r#","outputSchema":"#);
-        text.push_str(output.get());
+        text.push_str(shown(output.get()).as_deref().unwrap_or(output.get()));
     }
     if let Some(rest) = &capability.tool {
         // An object that is not empty.
@@ -195,7 +208,10 @@ mod tests {
         assert_eq!(with(json!({"required": ["a"]})), Some(json!({"type": "object", "required": ["a"]})));
         assert_eq!(with(json!({})), Some(json!({"type": "object"})));
         assert_eq!(with(json!(true)), Some(json!({"type": "object"})));
+        let among = json!({"properties": {"a": {}}, "type": ["object", "null"]});
+        assert_eq!(with(among), Some(json!({"properties": {"a": {}}, "type": "object"})));
         assert_eq!(with(json!({"type": "string"})), None);
+        assert_eq!(with(json!({"type": ["string", "null"]})), None);
         assert_eq!(with(json!(false)), None);
     }
 
@@ -208,6 +224,18 @@ mod tests {
         assert_eq!(with(json!({"type": "array"}), true), None);
         assert_eq!(with(json!({"minimum": 1}), true), None);
         assert_eq!(with(json!(true), false), None);
+    }
+
+    /// Clients of 2025 refuse a whole list for a property whose schema is `true` or `false`.
+    #[test]
+    fn a_schema_that_is_a_boolean_is_an_object_in_the_legacy_era() {
+        let schema = json!({"type": "object", "properties": {"b": true, "a": {"not": true}, "c": false}});
+        let objects = json!({"type": "object", "properties": {"b": {}, "a": {"not": true}, "c": {"not": {}}}});
+        for member in ["input_schema", "output_schema"] {
+            let with = |legacy| shown(json!({member: schema.clone()}), legacy).unwrap();
+            let name = if member == "input_schema" { "inputSchema" } else { "outputSchema" };
+            assert_eq!((&with(false)[name], &with(true)[name]), (&schema, &objects));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::tree::{MAX_TREE_BYTES, tree_bytes};
 
 pub use openai::read_openai;
 pub use status::{is_away, nothing_arrived, passes};
-pub use words::{MAX_MESSAGE, clean};
+pub use words::{MAX_DETAILS_BYTES, MAX_MESSAGE, clean};
 
 use status::{Again, Meaning, meaning};
 use words::Words;
@@ -181,6 +181,11 @@ pub fn reported(service: &str, message: &str, details: Option<Box<RawValue>>, re
     let details = details.and_then(|raw| words::details(raw.get()));
     let message = clean(message, MAX_MESSAGE);
     Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
+}
+
+/// What a service says of its failure in the body of an answer with an error status, in one line.
+pub fn said(body: &[u8]) -> Option<String> {
+    words::of_body(body).message
 }
 
 /// An answer that is none.

@@ -1,5 +1,7 @@
 //! Prompts, resources and completions: asked of the MCP servers behind a door. They make no context.
 
+use std::collections::BTreeMap;
+
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::json;
@@ -10,9 +12,10 @@ use crate::core::mcp::client::request::Asked;
 use crate::core::mcp::client::verdict::Came;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
-use crate::core::mcp::passing::{Passed, addressed, error, items, result};
+use crate::core::mcp::passing::{LeftOut, Page, Passed, addressed, error, items, meta, result};
 use crate::core::mcp::reply::{private_for_a_while, result as answer};
 use crate::core::problem::{Code, Problem};
+use crate::core::time::Timestamp;
 use crate::core::transport::Upstream;
 use crate::core::upstream::NotCalled;
 use crate::execution;
@@ -146,9 +149,17 @@ async fn one(
             let told = error(&refused.whole, legacy).filter(|told| !peer.secrets.shows_in(told));
             Err(Error::Passed(told.ok_or_else(unacceptable)?))
         }
-        Err(_) => Err(Problem::new(Code::NoServiceAvailable, "The server could not be asked now. Try again later.")
-            .with_header("Retry-After", "5")
-            .into()),
+        Err(came) => {
+            // It may say more than its status.
+            let refused = came.error().and_then(|refused| error(&refused.whole, legacy));
+            if let Some(told) = refused.filter(|told| !peer.secrets.shows_in(told)) {
+                return Err(Error::Passed(told));
+            }
+            let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
+            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            let detail = format!("The server could not be asked now{reason}. Try again later.");
+            Err(Problem::new(Code::NoServiceAvailable, detail).with_header("Retry-After", "5").into())
+        }
     }
 }
 
@@ -171,28 +182,81 @@ async fn listed(
     }
     let until = clock::now().plus_ms(LIST_MS);
     let lists = stream::iter(within).map(|entry| async move {
-        let mut found: Vec<String> = Vec::new();
-        let Ok((peer, _)) = peer(call, caller, entry, None).await else { return found };
-        let mut cursor: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let params = cursor.map_or_else(|| json!({}), |next| json!({"cursor": next})).to_string();
-            let Ok(asked) = ask(&peer, &Asked::new(method.name, &params), &[], until, false).await else { break };
-            let Ok(Ok(page)) = asked.response().await else { break };
-            let Some((more, next)) = items(list, &entry.service().id, &page) else { break };
-            found.extend(more);
-            match next {
-                Some(next) => cursor = Some(next),
-                None => break,
-            }
+        match peer(call, caller, entry, None).await {
+            Ok((peer, _)) => pages(&peer, &entry.service().id, method, list, until).await,
+            Err(problem) => (Vec::new(), vec![LeftOut::of(&entry.service().id, problem.detail)]),
         }
-        found
     });
-    let mut all: Vec<String> = lists.buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten().collect();
+    let (lists, left_out): (Vec<_>, Vec<_>) = lists.buffered(AT_ONCE).unzip().await;
+    let mut all: Vec<String> = lists.into_iter().flatten().collect();
+    let left_out: Vec<LeftOut> = left_out.into_iter().flatten().collect();
     let mut size = 0;
     all.truncate(MOST_ITEMS);
     all.retain(|item| {
         size += item.len() + 1;
         size <= MOST_BYTES
     });
-    answer(legacy, &[&format!(r#""{list}":[{}]"#, all.join(",")), &private_for_a_while(legacy)])
+    let plain = answer(legacy, &[&format!(r#""{list}":[{}]"#, all.join(",")), &private_for_a_while(legacy)]);
+    with_left_out(&plain, &left_out).unwrap_or(plain)
+}
+
+/// All that one server lists, until then, and what is missing of it.
+async fn pages(
+    peer: &Peer,
+    service: &str,
+    method: Passed,
+    list: &str,
+    until: Timestamp,
+) -> (Vec<String>, Vec<LeftOut>) {
+    let (mut found, mut missing): (Vec<String>, Vec<LeftOut>) = (Vec::new(), Vec::new());
+    let mut cursor: Option<String> = None;
+    let mut last: Option<Box<RawValue>> = None;
+    for _ in 0..MOST_PAGES {
+        let again = cursor.as_deref() == Some("");
+        let params = cursor.map_or_else(|| json!({}), |next| json!({"cursor": next})).to_string();
+        let response = match ask(peer, &Asked::new(method.name, &params), &[], until, false).await {
+            Ok(asked) => asked.response().await,
+            Err(came) => Err(came),
+        };
+        let page = match response {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) => {
+                missing.push(missed(peer, service, method, &Came::Answered(Err(error))));
+                break;
+            }
+            Err(came) => {
+                missing.push(missed(peer, service, method, &came));
+                break;
+            }
+        };
+        // An empty cursor may lead back to the beginning.
+        if again && last.as_ref().is_some_and(|last| last.get() == page.get()) {
+            break;
+        }
+        let Some(Page { items, left_out, next }) = items(list, service, &page) else {
+            missing.push(LeftOut::of(service, format!("its answer to {} is no list", method.name)));
+            break;
+        };
+        found.extend(items);
+        missing.extend(left_out);
+        cursor = next;
+        last = Some(page);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    (found, missing)
+}
+
+fn missed(peer: &Peer, service: &str, method: Passed, came: &Came) -> LeftOut {
+    let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
+    LeftOut::of(service, reason.unwrap_or_else(|| "it could not be asked".into()))
+}
+
+/// A result that names what is missing in it, where something is.
+fn with_left_out(plain: &str, left_out: &[LeftOut]) -> Option<String> {
+    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(plain).ok()?;
+    let meta = RawValue::from_string(meta(left_out, members.get("_meta").copied())?).ok()?;
+    members.insert("_meta".into(), &meta);
+    serde_json::to_string(&members).ok()
 }

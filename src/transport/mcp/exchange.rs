@@ -78,10 +78,13 @@ impl Exchange {
             if let Some(message) = self.messages.take().map_err(Came::Broken)? {
                 return Ok(message);
             }
-            let Some(pieces) = &mut self.pieces else { return Err(Came::Transport(Answer::Broken)) };
-            match pieces.next().await.map_err(Came::Transport)? {
+            let piece = match &mut self.pieces {
+                Some(pieces) => pieces.next().await.map_err(Came::Transport)?,
+                None => None,
+            };
+            match piece {
                 Some(piece) => self.messages.push(&piece).map_err(Came::Broken)?,
-                None => return Err(Came::Transport(Answer::Broken)),
+                None => return Err(self.messages.ended().map_or(Came::Transport(Answer::Broken), Came::Broken)),
             }
         }
     }

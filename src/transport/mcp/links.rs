@@ -8,9 +8,10 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+use crate::core::mcp::LEGACY;
 use crate::core::mcp::client::Spoken;
 use crate::core::mcp::client::answer::{Broken, Expected, Incoming, Response};
-use crate::core::mcp::client::discovery::{Discovered, Server, discovered, initialized};
+use crate::core::mcp::client::discovery::{Discovered, Server, discovered, initialized, offered, unknown};
 use crate::core::mcp::client::request::{self, Asked};
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
@@ -79,50 +80,70 @@ pub async fn open(peer: &Peer, hint: Option<&str>, until: Timestamp, deadline: b
     }
 }
 
-/// Finds out which era an upstream belongs to.
+/// How long a server may take to say which era it belongs to: one that does not know the question may never answer it.
+/// At most this long, less where it is known as a legacy one, and never more than a part of the time there is.
+const DISCOVERY_MS: u64 = 4_000;
+const KNOWN_LEGACY_MS: u64 = 1_500;
+const PART_OF_TIME: u64 = 3;
+
+/// Finds out which era an upstream belongs to. Whatever is not a modern server's answer says nothing of that, so
+/// `initialize` is tried.
 pub async fn discover(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
     let asked = Asked { capabilities: &peer.capabilities, ..Asked::new("server/discover", "{}") };
     let id = next_id();
     let body = asked.body(&Spoken::Modern, id).unwrap_or_default();
-    let sent =
-        send(peer, &asked.headers(&Spoken::Modern, None), &body, Expected::small(id), left(until), deadline).await;
-    let (status, response) = heard(sent).await?;
-    match discovered(status, response.as_ref()) {
-        Discovered::Modern(server) => Ok(keep(peer, Spoken::Modern, None, Some(*server))),
-        Discovered::Legacy => initialize(peer, until, deadline).await,
-        Discovered::Unknown => Err(Came::Broken(Broken::NoMessage)),
-        Discovered::Failed => Err(match response {
-            Some(response) => Came::Answered(response),
-            None => Came::Transport(refusal(status)),
-        }),
-    }
-}
-
-fn refusal(status: u16) -> Answer {
-    Answer::Http { status, is_json: false, retry_after_ms: None, location: None, body: Vec::new() }
-}
-
-/// The status of an answer, and its response where it has one.
-async fn heard(sent: Sent) -> Result<(u16, Option<Response>), Came> {
-    match sent {
-        Sent::Messages { mut exchange, .. } => loop {
-            match exchange.next().await {
-                Ok(Incoming::Response(response)) => return Ok((200, Some(response))),
-                Ok(_) => {}
-                Err(Came::Broken(_)) => return Ok((200, None)),
-                Err(came) => return Err(came),
-            }
+    let is_legacy = matches!(peer.hint.as_deref().and_then(Spoken::of), Some(Spoken::Legacy(_)));
+    let most = if is_legacy { KNOWN_LEGACY_MS } else { DISCOVERY_MS };
+    let patience = most.min(left(until) / PART_OF_TIME).max(1);
+    let sent = send(peer, &asked.headers(&Spoken::Modern, None), &body, Expected::small(id), patience, false).await;
+    let silent = match heard(sent).await {
+        Ok(response) => match discovered(&response) {
+            Discovered::Modern(server) => return Ok(keep(peer, Spoken::Modern, None, Some(*server))),
+            Discovered::Unknown(versions) => return Err(Came::Broken(Broken::NoMessage(unknown(&versions)))),
+            Discovered::Legacy => None,
         },
-        // What passes says nothing of eras, but when to come again.
-        Sent::Other { answer, response: None } if answer.passes() => Err(Came::Transport(answer)),
-        Sent::Other { answer: Answer::Http { status, .. }, response } => Ok((status, response)),
-        Sent::Other { answer, .. } => Err(Came::Transport(answer)),
+        // Nothing is there to be asked.
+        Err(came @ Came::Transport(Answer::Refused | Answer::NotCalled(_))) => return Err(came),
+        Err(came) => Some(came),
+    };
+    match initialize(peer, until, deadline).await {
+        // It may be a modern one that was away for a moment.
+        Err(refused) if refused.is_settled() => Err(silent.filter(|came| !came.is_settled()).unwrap_or(refused)),
+        other => other,
     }
 }
 
+/// The response that an answer has.
+async fn heard(sent: Sent) -> Result<Response, Came> {
+    let mut exchange = match sent {
+        Sent::Messages { exchange, .. } => exchange,
+        Sent::Other { response: Some(response), .. } => return Ok(response),
+        Sent::Other { answer, .. } => return Err(Came::Transport(answer)),
+    };
+    loop {
+        if let Incoming::Response(response) = exchange.next().await? {
+            return Ok(response);
+        }
+    }
+}
+
+/// Opens a session, or what a server without them has: in the latest revision, or in one it asks for by refusing that.
 async fn initialize(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
+    let [latest, ..] = LEGACY;
+    let refused = match initialize_in(peer, latest, until, deadline).await {
+        Err(came) => came,
+        Ok(link) => return Ok(link),
+    };
+    match refused.error().and_then(|error| offered(&error)) {
+        Some(Spoken::Modern) => Ok(keep(peer, Spoken::Modern, None, None)),
+        Some(Spoken::Legacy(version)) if version != latest => initialize_in(peer, &version, until, deadline).await,
+        Some(Spoken::Legacy(_)) | None => Err(refused),
+    }
+}
+
+async fn initialize_in(peer: &Peer, version: &str, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
     let id = next_id();
-    let body = request::initialize(id, &peer.capabilities);
+    let body = request::initialize(id, version, &peer.capabilities);
     let sent = send(peer, &[], &body, Expected::small(id), left(until), deadline).await;
     let session = sent.session();
     let mut exchange = sent.exchange()?;
@@ -133,7 +154,7 @@ async fn initialize(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<
             Incoming::Notification { .. } | Incoming::Request { .. } => {}
         }
     };
-    let Some((spoken, server)) = initialized(&result) else { return Err(Came::Broken(Broken::NoMessage)) };
+    let (spoken, server) = initialized(&result).map_err(|why| Came::Broken(Broken::NoMessage(why)))?;
     let told = request::notification("notifications/initialized", &json!({}));
     send(peer, &request::about(&spoken, session.as_deref()), &told, Expected::small(0), left(until), deadline).await;
     Ok(keep(peer, spoken, session, Some(server)))
@@ -152,7 +173,7 @@ pub async fn set_level(peer: &Peer, link: &Link, level: Option<&str>, until: Tim
     let Some(body) = asked.body(&link.spoken, id) else { return };
     let headers = asked.headers(&link.spoken, link.session.as_deref());
     let sent = send(peer, &headers, &body, Expected::small(id), left(until).min(NOTICE_MS), false).await;
-    if let Ok((200, Some(Ok(_)))) = heard(sent).await {
+    if let Ok(Ok(_)) = heard(sent).await {
         *link.level.borrow_mut() = Some(level.into());
     }
 }

@@ -1,17 +1,21 @@
 //! `tools/list` and `tools/call`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::core::capability::Capability;
+use crate::core::json::Object;
 use crate::core::mcp::able::Able;
-use crate::core::mcp::client::answer::{Broken, Incoming};
+use crate::core::mcp::client::answer::Incoming;
 use crate::core::mcp::client::asking;
-use crate::core::mcp::client::catalogue::{Seen, read_page};
+use crate::core::mcp::client::catalogue::Seen;
+use crate::core::mcp::client::listing::Listing;
 use crate::core::mcp::client::request::Asked;
 use crate::core::mcp::client::verdict::{self, Came};
+use crate::core::mcp::definition::tidy;
 use crate::core::mcp::mirror;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
@@ -123,12 +127,23 @@ impl Calling<'_> {
         }
     }
 
+    /// Whether progress is that of this call: by the token it was sent with.
+    fn is_ours(&self, params: &RawValue) -> bool {
+        let token = Object::new(params.get(), "#").ok().and_then(|mut params| params.raw("progressToken"));
+        let token = token.and_then(|token| serde_json::from_str::<String>(token.get()).ok());
+        token.as_deref() == Some(self.order.work.admission.id.as_str())
+    }
+
     async fn notice(&mut self, method: &str, params: Box<RawValue>) {
+        let params = match tidy(method, &params) {
+            Cow::Borrowed(_) => params,
+            Cow::Owned(tidied) => RawValue::from_string(tidied).unwrap_or(params),
+        };
         match method {
             "notifications/message" => {
                 self.voice.say(Notice::Message(params));
             }
-            "notifications/progress" => {
+            "notifications/progress" if self.is_ours(&params) => {
                 let data = told(&params);
                 let now = clock::now();
                 if !self.voice.say(Notice::Progress(params)) && now.since(self.progress_at) >= PROGRESS_MS {
@@ -156,43 +171,40 @@ fn told(params: &RawValue) -> Box<RawValue> {
 pub async fn list_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<Seen, String> {
     // What it was before is not to be trusted: it may have become another.
     links::forget(peer);
-    let link = links::discover(peer, until, false).await.map_err(reason)?;
-    let mut seen = Seen {
-        protocol_version: link.spoken.version().into(),
-        server: link.server.clone().unwrap_or_default(),
-        ..Seen::default()
+    let said = |reason: String| match peer.secrets.shows_in(&reason) {
+        true => "its answer repeats its credentials".into(),
+        false => reason,
     };
-    if seen.server.capabilities.is_some() && !seen.server.declares("tools") {
-        return Ok(seen);
+    let link = links::discover(peer, until, false).await.map_err(|came| said(came.reason("initialize")))?;
+    let server = link.server.clone().unwrap_or_default();
+    let has_tools = server.capabilities.is_none() || server.declares("tools");
+    let mut listing = Listing::new(link.spoken.version().into(), server, timeout_seconds);
+    if !has_tools {
+        return listing.ended(None);
     }
+    let broken = read_pages(peer, &mut listing, until).await.err().map(said);
+    listing.ended(broken)
+}
+
+async fn read_pages(peer: &Peer, listing: &mut Listing, until: Timestamp) -> Result<(), String> {
+    const LIST: &str = "tools/list";
     let mut cursor: Option<String> = None;
     for _ in 0..MOST_PAGES {
         let params = cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor})).to_string();
-        let conversation = ask(peer, &Asked::new("tools/list", &params), &[], until, false).await.map_err(reason)?;
-        let page = match conversation.response().await.map_err(reason)? {
-            Ok(page) => page,
-            Err(error) => return Err(format!("it refused tools/list with {}", error.code)),
+        let conversation = ask(peer, &Asked::new(LIST, &params), &[], until, false).await;
+        let response = match conversation {
+            Ok(conversation) => conversation.response().await,
+            Err(came) => Err(came),
         };
-        match read_page(&mut seen, &page, timeout_seconds)? {
+        let page = match response {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) => return Err(Came::Answered(Err(error)).reason(LIST)),
+            Err(came) => return Err(came.reason(LIST)),
+        };
+        match listing.take(&page)? {
             Some(next) => cursor = Some(next),
-            None => return Ok(seen),
+            None => return Ok(()),
         }
     }
-    Err("its list of tools does not end".into())
-}
-
-/// Why an upstream could not be read, without its own words.
-fn reason(came: Came) -> String {
-    match came {
-        Came::Answered(Ok(_)) => "it answered something else".into(),
-        Came::Answered(Err(error)) => format!("it answered with the error {}", error.code),
-        Came::Broken(Broken::TooLarge) => "its answer is too large".into(),
-        Came::Broken(Broken::NoMessage) => "its answer is no message of a revision that is spoken here".into(),
-        Came::Transport(answer) => match (answer.status(), answer) {
-            (Some(status), _) => format!("it answered with status {status}"),
-            (None, Answer::Refused) => "it could not be reached".into(),
-            (None, Answer::TimedOut { .. }) => "it did not answer in time".into(),
-            (None, _) => "the connection to it broke".into(),
-        },
-    }
+    Err(format!("its list of tools does not end within {MOST_PAGES} pages"))
 }

@@ -3,13 +3,15 @@
 //! `input_request.mcp.inputRequests` has the requests as they came. The answer is `{"inputResponses": {…}}` by their
 //! names. Who answers a single form by REST may send its content alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::super::super::json::{Fault, Object};
+use super::super::super::json::{self, Fault, Object};
 use super::super::super::schema::Schema;
+use super::super::definition::tidy;
 
 /// The largest question, in bytes: what a model is asked comes with what was said so far.
 pub const MAX_REQUEST_BYTES: usize = 128 * 1024;
@@ -45,10 +47,14 @@ fn form(request: &RawValue) -> Option<Object<'_>> {
 fn message(requests: &Requests<'_>) -> String {
     let said = |request: &&RawValue| {
         let mut request = Object::new(request.get(), "#").ok()?;
-        Object::new(request.raw("params")?.get(), "#").ok()?.string("message", 1..=100_000)
+        let message = Object::new(request.raw("params")?.get(), "#").ok()?.raw("message")?;
+        serde_json::from_str::<String>(message.get()).ok().filter(|text| !text.is_empty())
     };
     match requests.values().find_map(said) {
-        Some(text) => text.chars().take(MAX_MESSAGE).collect(),
+        Some(text) => match text.char_indices().nth(MAX_MESSAGE) {
+            Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+            None => text,
+        },
         None => {
             let mut methods: Vec<String> = requests
                 .values()
@@ -60,8 +66,30 @@ fn message(requests: &Requests<'_>) -> String {
     }
 }
 
+/// A request without members that are `null`, which clients would refuse it for.
+fn tidied(request: &RawValue) -> Option<Box<RawValue>> {
+    let members = json::members(request.get())?;
+    let method = members.iter().find(|(name, _)| name == "method")?.1;
+    let method: String = serde_json::from_str(method.get()).ok()?;
+    let said = members.into_iter().filter(|(_, value)| value.get() != "null").map(|(name, value)| {
+        let value = if name == "params" { tidy(&method, value) } else { Cow::Borrowed(value.get()) };
+        (name, value)
+    });
+    RawValue::from_string(json::object(&said.collect::<Vec<_>>())).ok()
+}
+
 /// What a context asks for when an upstream asks for these.
 fn question(requests: &Requests<'_>) -> Result<Box<RawValue>, &'static str> {
+    let tidied: BTreeMap<&String, Box<RawValue>> = requests
+        .iter()
+        .filter(|(_, request)| request.get().contains("null"))
+        .filter_map(|(name, request)| Some((name, tidied(request)?)))
+        .collect();
+    let as_sent = requests.iter().map(|(name, request)| {
+        let request: &RawValue = tidied.get(name).map_or(*request, |tidied| &**tidied);
+        (name.clone(), request)
+    });
+    let requests: &Requests<'_> = &as_sent.collect();
     if requests.is_empty() || requests.len() > MOST_REQUESTS {
         return Err("The server asks for nothing, or for too much at once.");
     }

@@ -2,25 +2,18 @@
 //!
 //! The first list that is read is taken as it is. From then on each definition is pinned by its digest: one that is new,
 //! changed or gone is told, and where the service is registered so, held back until somebody accepts it. A list that
-//! cannot be read changes nothing.
+//! cannot be read changes nothing, and of one that is read in part, what was not seen stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::super::canonical;
-use super::super::super::capability::{Capability, TaskSupport, valid_name};
-use super::super::super::json::Object;
-use super::super::super::schema::{self, Schema};
+use super::super::super::capability::Capability;
+use super::super::super::schema::Schema;
 use super::super::super::time::Timestamp;
-use super::super::mirror;
 use super::discovery::Server;
-
-/// Tools that one service may have, and the bytes of all their definitions.
-pub const MOST_TOOLS: usize = 500;
-const MOST_BYTES: usize = 1024 * 1024;
+use super::listing::MOST_TOOLS;
 
 /// A tool, as it can be offered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +37,9 @@ pub struct Seen {
     pub server: Server,
     pub tools: Vec<Offered>,
     pub left_out: Vec<LeftOut>,
+    /// Why the list could not be read to its end; what follows is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 /// What is kept of it.
@@ -68,6 +64,9 @@ pub struct Catalogue {
     pub held: Vec<Offered>,
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
+    /// The first list was never read to its end: what follows of it is taken as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first_unfinished: bool,
 }
 
 /// The same as it is shown.
@@ -99,83 +98,6 @@ pub struct Changed {
     pub previous: Option<String>,
     /// Held back until it is accepted.
     pub held: bool,
-}
-
-/// Reads a page of `tools/list` into what was seen; gives the cursor of the next.
-pub fn read_page(seen: &mut Seen, result: &RawValue, timeout_seconds: u64) -> Result<Option<String>, &'static str> {
-    let no_list = "its answer to tools/list is no list of tools";
-    let mut page = Object::new(result.get(), "#").map_err(|_| no_list)?;
-    let tools = page.raw("tools").and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
-    for tool in tools.ok_or(no_list)? {
-        let known: usize = seen.tools.iter().map(|tool| weight(&tool.capability)).sum();
-        if seen.tools.len() + seen.left_out.len() >= MOST_TOOLS || known + tool.get().len() > MOST_BYTES {
-            return Err("it has more tools than one service may have");
-        }
-        match offered(tool, timeout_seconds) {
-            Ok(tool) if seen.tools.iter().any(|other| other.capability.name == tool.capability.name) => {
-                seen.left_out.push(LeftOut { name: tool.capability.name, reason: "is listed twice".into() });
-            }
-            Ok(tool) => seen.tools.push(tool),
-            Err(left_out) => seen.left_out.push(left_out),
-        }
-    }
-    Ok(page.string("nextCursor", 1..=4096))
-}
-
-fn weight(capability: &Capability) -> usize {
-    let schemas = [&capability.input_schema, &capability.output_schema, &capability.tool];
-    capability.description.len() + schemas.into_iter().flatten().map(|raw| raw.get().len()).sum::<usize>()
-}
-
-fn offered(tool: &RawValue, timeout_seconds: u64) -> Result<Offered, LeftOut> {
-    let left_out = |name: &str, reason: &str| LeftOut { name: name.chars().take(64).collect(), reason: reason.into() };
-    let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(tool.get()) else {
-        return Err(left_out("", "is no object"));
-    };
-    let text = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    let name = text(members.remove("name")).unwrap_or_default();
-    if !valid_name(&name) {
-        return Err(left_out(
-            &name,
-            "has a name that no capability has: 1 to 64 letters, digits, _, - or ., beginning with a letter or digit",
-        ));
-    }
-    let Some(digest) = canonical::fingerprint(tool.get()) else {
-        return Err(left_out(&name, "is no acceptable JSON"));
-    };
-    let description = text(members.remove("description")).unwrap_or_default();
-    let is_schema = |raw: &&RawValue| raw.get().starts_with('{');
-    let input = members.remove("inputSchema").filter(is_schema);
-    let output = members.remove("outputSchema").filter(is_schema);
-    let Some(input) = input else {
-        return Err(left_out(&name, "has no inputSchema"));
-    };
-    if [Some(input), output].into_iter().flatten().any(|schema| schema.get().len() > schema::MAX_BYTES) {
-        return Err(left_out(&name, "has a schema that is too large"));
-    }
-    if !mirror::is_valid(input.get()) {
-        return Err(left_out(&name, "has an x-mcp-header where none may be"));
-    }
-    let hint = |name: &str| {
-        let hints = members.get("annotations").and_then(|raw| Object::new(raw.get(), "#").ok());
-        hints.and_then(|mut hints| hints.boolean(name)).unwrap_or(false)
-    };
-    let idempotent = hint("idempotentHint") || hint("readOnlyHint");
-    let rest = if members.is_empty() { None } else { serde_json::value::to_raw_value(&members).ok() };
-    let capability = Capability {
-        name,
-        version: Version::new(1, 0, 0),
-        description,
-        input_schema: Some(input.to_owned()),
-        output_schema: output.map(RawValue::to_owned),
-        idempotent,
-        durable: true,
-        timeout_seconds,
-        permissions: Vec::new(),
-        task_support: TaskSupport::Optional,
-        tool: rest,
-    };
-    Ok(Offered { capability, digest })
 }
 
 /// A schema of a tool's, to check against. It may name an older draft, which is close enough to be read as this one;
@@ -219,23 +141,24 @@ impl Catalogue {
             protocol_version: Some(seen.protocol_version),
             server: seen.server,
             changed_at: now,
-            error: None,
-            pins: BTreeMap::new(),
-            held: Vec::new(),
+            first_unfinished: seen.unread.is_some() && (is_first || self.first_unfinished),
+            error: seen.unread,
             left_out: seen.left_out,
+            ..Catalogue::default()
         };
         let mut capabilities = Vec::with_capacity(seen.tools.len());
         let names: BTreeSet<String> = seen.tools.iter().map(|tool| tool.capability.name.clone()).collect();
         for tool in seen.tools {
             let name = &tool.capability.name;
             let pinned = self.pins.get(name);
-            if is_first || pinned == Some(&tool.digest) {
+            let held = self.held.iter().find(|held| held.capability.name == *name);
+            let is_of_first = self.first_unfinished && pinned.is_none() && held.is_none();
+            if is_first || is_of_first || pinned == Some(&tool.digest) {
                 next.pins.insert(name.clone(), tool.digest);
                 capabilities.push(tool.capability);
                 continue;
             }
-            let known = self.held.iter().any(|held| held.capability.name == *name && held.digest == tool.digest);
-            if !known {
+            if held.is_none_or(|held| held.digest != tool.digest) {
                 changes.push(Changed {
                     tool: name.clone(),
                     change: if pinned.is_some() { Change::Changed } else { Change::Added },
@@ -253,12 +176,41 @@ impl Catalogue {
                 capabilities.push(tool.capability);
             }
         }
-        for (name, digest) in self.pins.iter().filter(|(name, _)| !names.contains(*name)) {
-            let (tool, previous) = (name.clone(), Some(digest.clone()));
-            changes.push(Changed { tool, change: Change::Removed, digest: None, previous, held: false });
+        match next.error {
+            Some(_) => self.keep_unseen(&names, offered, &mut next, &mut capabilities),
+            None => changes.extend(self.removed(&names)),
         }
         let renewed = Renewed { catalogue: next, offered: capabilities, changes };
         renewed.differs(self, offered).then_some(renewed)
+    }
+
+    fn removed(&self, names: &BTreeSet<String>) -> Vec<Changed> {
+        let gone = self.pins.iter().filter(|(name, _)| !names.contains(*name));
+        gone.map(|(name, digest)| {
+            let (tool, previous) = (name.clone(), Some(digest.clone()));
+            Changed { tool, change: Change::Removed, digest: None, previous, held: false }
+        })
+        .collect()
+    }
+
+    /// What a list that was read in part says nothing of stays, as far as there is room for it.
+    fn keep_unseen(
+        &self,
+        names: &BTreeSet<String>,
+        offered: &[Capability],
+        next: &mut Catalogue,
+        capabilities: &mut Vec<Capability>,
+    ) {
+        let is_left_out = |name: &str| next.left_out.iter().any(|left_out| left_out.name == name);
+        let unseen = |name: &str| !names.contains(name) && !is_left_out(name);
+        let kept: Vec<&Capability> = offered.iter().filter(|known| unseen(&known.name)).collect();
+        let pins = self.pins.iter().filter(|(name, _)| unseen(name));
+        let pins: Vec<(String, String)> = pins.map(|(name, digest)| (name.clone(), digest.clone())).collect();
+        let held: Vec<Offered> = self.held.iter().filter(|tool| unseen(&tool.capability.name)).cloned().collect();
+        let room = MOST_TOOLS.saturating_sub(capabilities.len());
+        capabilities.extend(kept.into_iter().take(room).cloned());
+        next.pins.extend(pins);
+        next.held.extend(held);
     }
 
     /// Accepts what is held back: those named, or all. Gives what is offered from now on; nothing when there is no such
@@ -290,21 +242,30 @@ impl Catalogue {
 impl Renewed {
     fn differs(&self, from: &Catalogue, offered: &[Capability]) -> bool {
         let text = |server: &Server| serde_json::to_string(server).ok();
-        let names = |capabilities: &[Capability]| -> Vec<(String, u64)> {
-            capabilities.iter().map(|one| (one.name.clone(), one.timeout_seconds)).collect()
+        // An earlier version may have made something else of the same definitions.
+        let same = |one: &Capability, other: &Capability| {
+            let text = |raw: &Option<Box<RawValue>>| raw.as_deref().map(|raw| raw.get().to_string());
+            one.name == other.name
+                && one.timeout_seconds == other.timeout_seconds
+                && text(&one.tool) == text(&other.tool)
+                && text(&one.input_schema) == text(&other.input_schema)
+                && text(&one.output_schema) == text(&other.output_schema)
         };
+        let (ours, theirs) = (&self.offered, offered);
+        let is_same = ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(one, other)| same(one, other));
         let held = |catalogue: &Catalogue| -> Vec<String> {
             catalogue.held.iter().map(|tool| format!("{} {}", tool.capability.name, tool.digest)).collect()
         };
         let to = &self.catalogue;
         !self.changes.is_empty()
-            || from.error.is_some()
+            || from.error != to.error
+            || from.first_unfinished != to.first_unfinished
             || to.protocol_version != from.protocol_version
             || to.pins != from.pins
             || held(to) != held(from)
             || to.left_out != from.left_out
             || text(&to.server) != text(&from.server)
-            || names(&self.offered) != names(offered)
+            || !is_same
     }
 }
 

@@ -1,3 +1,4 @@
+use super::super::listing::Listing;
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -12,10 +13,14 @@ fn tool(name: &str, description: &str) -> Value {
     json!({"name": name, "description": description, "inputSchema": {"type": "object"}})
 }
 
+fn read(tools: &[Value], broken: Option<&str>) -> Seen {
+    let mut listing = Listing::new("2026-07-28".into(), Server::default(), 60);
+    listing.take(&raw(&json!({"tools": tools}))).unwrap();
+    listing.ended(broken.map(Into::into)).unwrap()
+}
+
 fn seen(tools: &[Value]) -> Seen {
-    let mut seen = Seen { protocol_version: "2026-07-28".into(), ..Seen::default() };
-    read_page(&mut seen, &raw(&json!({"tools": tools})), 60).unwrap();
-    seen
+    read(tools, None)
 }
 
 fn first(tools: &[Value]) -> Renewed {
@@ -24,43 +29,6 @@ fn first(tools: &[Value]) -> Renewed {
 
 fn names(capabilities: &[Capability]) -> Vec<&str> {
     capabilities.iter().map(|one| one.name.as_str()).collect()
-}
-
-#[test]
-fn a_tool_is_a_capability_and_keeps_all_it_says() {
-    let input = r#"{ "type":"object","properties":{"a":{"const":1.0}} }"#;
-    let page = format!(
-        r#"{{"tools":[{{"name":"echo","title":"Echo","description":"Says it.","inputSchema":{input},
-            "annotations":{{"readOnlyHint":true}},"icons":[],"_meta":{{"x":1}},"outputSchema":{{"type":"object"}}}}],"nextCursor":"b"}}"#
-    );
-    let mut seen = Seen::default();
-    let page = RawValue::from_string(page).unwrap();
-    assert_eq!(read_page(&mut seen, &page, 300), Ok(Some("b".into())));
-    let [Offered { capability, digest }] = seen.tools.as_slice() else { panic!("one tool") };
-    assert_eq!(capability.input_schema.as_ref().unwrap().get(), input);
-    assert_eq!((capability.description.as_str(), capability.timeout_seconds), ("Says it.", 300));
-    assert!(capability.idempotent && capability.durable && !digest.is_empty());
-    let rest: Value = serde_json::from_str(capability.tool.as_ref().unwrap().get()).unwrap();
-    assert_eq!(rest, json!({"title": "Echo", "annotations": {"readOnlyHint": true}, "icons": [], "_meta": {"x": 1}}));
-}
-
-#[test]
-fn what_cannot_be_a_capability_is_left_out_and_said() {
-    let marked = json!({"type": "object", "properties": {"a": {"type": "number", "x-mcp-header": "A"}}});
-    let seen = seen(&[
-        tool("a/b", ""),
-        tool("ok", ""),
-        tool("ok", "again"),
-        json!({"name": "bare"}),
-        json!({"name": "marked", "inputSchema": marked}),
-        json!(7),
-    ]);
-    assert_eq!(seen.tools.len(), 1);
-    let said: Vec<&str> = seen.left_out.iter().map(|tool| tool.name.as_str()).collect();
-    assert_eq!(said, ["a/b", "ok", "bare", "marked", ""]);
-    assert!(read_page(&mut Seen::default(), &raw(&json!({"tools": 7})), 60).is_err());
-    let many: Vec<Value> = (0..=MOST_TOOLS).map(|n| tool(&format!("t{n}"), "")).collect();
-    assert!(read_page(&mut Seen::default(), &raw(&json!({"tools": many})), 60).is_err());
 }
 
 #[test]
@@ -107,6 +75,48 @@ fn a_list_that_cannot_be_read_changes_nothing_but_is_said_once() {
     assert!(unread.unread("it is away", NOW).is_none());
     let back = unread.renewed(&offered, seen(&[tool("a", "")]), true, NOW).unwrap();
     assert_eq!((back.catalogue.error, back.changes.len()), (None, 0));
+}
+
+#[test]
+fn what_was_not_seen_of_a_list_stays_as_it_is() {
+    let all = [tool("a", ""), tool("b", ""), tool("c", "")];
+    for holds in [false, true] {
+        let Renewed { catalogue, offered, .. } = first(&all);
+        let part = catalogue.renewed(&offered, read(&[tool("b", "other")], Some("it broke")), holds, NOW).unwrap();
+        let told: Vec<_> = part.changes.iter().map(|one| (one.tool.as_str(), one.change)).collect();
+        assert_eq!(told, [("b", Change::Changed)]);
+        assert!(part.catalogue.error.as_deref().unwrap().starts_with("it broke"));
+        let expected = if holds { vec!["a", "c"] } else { vec!["b", "a", "c"] };
+        assert_eq!((names(&part.offered), part.catalogue.pins.len()), (expected, 3));
+        // What is known is not told again.
+        let again = read(&[tool("b", "other")], Some("it broke"));
+        assert!(part.catalogue.renewed(&part.offered, again, holds, NOW).is_none_or(|next| next.changes.is_empty()));
+        let whole = part.catalogue.renewed(&part.offered, seen(&all), holds, NOW).unwrap();
+        assert_eq!((whole.catalogue.error, names(&whole.offered)), (None, vec!["a", "b", "c"]));
+    }
+}
+
+#[test]
+fn what_follows_of_the_first_list_is_not_held_back() {
+    let part = read(&[tool("a", "")], Some("it broke"));
+    let first = Catalogue::default().renewed(&[], part, true, NOW).unwrap();
+    assert_eq!((names(&first.offered), first.catalogue.first_unfinished), (vec!["a"], true));
+    let whole = seen(&[tool("a", "other"), tool("b", "")]);
+    let next = first.catalogue.renewed(&first.offered, whole, true, NOW).unwrap();
+    assert_eq!((names(&next.offered), next.catalogue.held.len()), (vec!["b"], 1));
+    assert!(!next.catalogue.first_unfinished);
+    let new = seen(&[tool("a", "other"), tool("b", ""), tool("c", "")]);
+    let later = next.catalogue.renewed(&next.offered, new, true, NOW).unwrap();
+    assert_eq!((names(&later.offered), later.catalogue.held.len()), (vec!["b"], 2));
+}
+
+#[test]
+fn what_an_earlier_version_made_of_a_definition_is_made_again() {
+    let Renewed { catalogue, offered, .. } = first(&[tool("a", "")]);
+    let mut before = offered.clone();
+    before[0].tool = Some(raw(&json!({"annotations": {"readOnlyHint": null}})));
+    let next = catalogue.renewed(&before, seen(&[tool("a", "")]), true, NOW).unwrap();
+    assert!(next.changes.is_empty() && next.offered[0].tool.is_none());
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod asking;
 pub mod catalogue;
 pub mod discovery;
+pub mod listing;
 pub mod request;
 pub mod token;
 pub mod verdict;
@@ -24,7 +25,7 @@ pub enum Spoken {
 }
 
 /// A legacy revision older than those that are served, which some servers still answer with.
-const OLDEST: &str = "2024-11-05";
+pub const OLDEST: &str = "2024-11-05";
 
 impl Spoken {
     /// Nothing when nobody here speaks that.

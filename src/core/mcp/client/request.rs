@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::super::MODERN;
 use super::super::able::{Able, MAX_CAPABILITIES_BYTES};
 use super::super::header::{encoded, name_in};
-use super::super::{LEGACY, MODERN};
 use super::Spoken;
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -100,11 +100,10 @@ fn client() -> serde_json::Value {
     json!({"name": "narthex", "version": env!("CARGO_PKG_VERSION")})
 }
 
-/// The first message of the legacy era.
-pub fn initialize(id: u64, capabilities: &str) -> String {
-    let [latest, ..] = LEGACY;
+/// The first message of the legacy era, in this revision.
+pub fn initialize(id: u64, version: &str, capabilities: &str) -> String {
     let capabilities: serde_json::Value = serde_json::from_str(capabilities).unwrap_or_else(|_| json!({}));
-    let params = json!({"protocolVersion": latest, "capabilities": capabilities, "clientInfo": client()});
+    let params = json!({"protocolVersion": version, "capabilities": capabilities, "clientInfo": client()});
     json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params}).to_string()
 }
 
@@ -175,8 +174,8 @@ mod tests {
 
     #[test]
     fn the_era_begins_with_initialize() {
-        let body: Value = serde_json::from_str(&initialize(1, r#"{"roots":{}}"#)).unwrap();
-        assert_eq!(body["params"]["protocolVersion"], json!("2025-11-25"));
+        let body: Value = serde_json::from_str(&initialize(1, "2025-06-18", r#"{"roots":{}}"#)).unwrap();
+        assert_eq!(body["params"]["protocolVersion"], json!("2025-06-18"));
         assert_eq!(body["params"]["capabilities"], json!({"roots": {}}));
         let told: Value = serde_json::from_str(&notification("notifications/initialized", &json!({}))).unwrap();
         assert!(told.get("id").is_none());

@@ -2,6 +2,7 @@
 //!
 //! A tool's own failure (`isError`) is a result: the call was served. An error of JSON-RPC is the service's.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
@@ -9,7 +10,8 @@ use serde_json::value::RawValue;
 use super::super::super::context::Outcome;
 use super::super::super::json::Object;
 use super::super::super::schema::Schema;
-use super::super::super::upstream::{self, Answer, Verdict};
+use super::super::super::upstream::{self, Answer, NotCalled, Verdict, clean};
+use super::super::definition;
 use super::answer::{Broken, Response, RpcError};
 use super::asking::{self, Asked};
 
@@ -43,12 +45,71 @@ impl Came {
             Self::Transport(answer) => answer.status(),
         }
     }
+
+    /// The error of JSON-RPC it came with, whatever status that had.
+    pub fn error(&self) -> Option<RpcError> {
+        match self {
+            Self::Answered(Err(error)) => Some(error.clone()),
+            Self::Transport(Answer::Http { body, .. }) => RpcError::of_body(body),
+            Self::Answered(Ok(_)) | Self::Broken(_) | Self::Transport(_) => None,
+        }
+    }
+
+    /// Whether nothing was heard that would be another answer a moment later.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Self::Answered(_) | Self::Broken(_) => true,
+            Self::Transport(answer) => !answer.passes() && !matches!(answer, Answer::TimedOut { .. }),
+        }
+    }
+
+    /// Why a server could not be read, as the end of a sentence that begins with "it" or "its answer"; `asked` is the
+    /// method it was asked by.
+    pub fn reason(&self, asked: &str) -> String {
+        match self {
+            Self::Answered(Ok(_)) => format!("it answered {asked} with something else"),
+            Self::Answered(Err(RpcError { code, message, .. })) => {
+                format!("it answered {asked} with the error {code}: {}", clean(message, MAX_WORDS))
+            }
+            Self::Broken(Broken::TooLarge) => format!("its answer to {asked} is too large"),
+            Self::Broken(Broken::NoMessage(why)) => {
+                format!("its answer to {asked} is no message of a revision that is spoken here: {why}")
+            }
+            Self::Transport(answer) => silence(answer),
+        }
+    }
+}
+
+/// The longest part of a server's own words that is kept of a failure to read it, in characters.
+const MAX_WORDS: usize = 300;
+
+/// What came in place of a message.
+fn silence(answer: &Answer) -> String {
+    match answer {
+        Answer::Http { status: 200, body, .. } if body.is_empty() => {
+            "it answered with status 200 and no message".into()
+        }
+        Answer::Http { status: 200, .. } => {
+            "it answered with status 200 and neither application/json nor text/event-stream".into()
+        }
+        Answer::Http { status, body, .. } => match upstream::said(body) {
+            Some(words) => format!("it answered with status {status}: {}", clean(&words, MAX_WORDS)),
+            None => format!("it answered with status {status}"),
+        },
+        Answer::TooLarge { status } => format!("it answered with status {status} and more than is read"),
+        Answer::Refused => "it could not be reached".into(),
+        Answer::TimedOut { .. } => "it did not answer in time".into(),
+        Answer::NotCalled(NotCalled::Address(refusal)) => format!("it was not called: {refusal}"),
+        Answer::NotCalled(NotCalled::Secrets) => "it was not called: its secrets could not be opened".into(),
+        Answer::NotCalled(NotCalled::Token) => "it was not called: its authorization server gave no token".into(),
+        Answer::TakenOn | Answer::Lost | Answer::Broken | Answer::Cancelled => "the connection to it broke".into(),
+    }
 }
 
 /// What an attempt ends with when JSON-RPC says no.
 fn refused(service: &str, error: RpcError) -> Verdict {
     // Of an internal error nobody knows what it came to; whatever else is refused was wrong before it began.
-    upstream::reported(service, &error.message, Some(error.whole), error.code == -32603)
+    upstream::reported(service, &error.message, Some(error.kept()), error.code == -32603)
 }
 
 /// Reads the answer to `tools/call`. `schema` is what the structured content must match.
@@ -63,8 +124,8 @@ pub fn read(service: &str, came: Came, schema: Option<&Schema>) -> Verdict {
         }
         Came::Transport(answer) => upstream::read(service, answer, None),
         Came::Broken(Broken::TooLarge) => upstream::read(service, Answer::TooLarge { status: 200 }, None),
-        Came::Broken(Broken::NoMessage) => {
-            upstream::unacceptable(service, "The server's answer is no message of the protocol.")
+        Came::Broken(Broken::NoMessage(why)) => {
+            upstream::unacceptable(service, &format!("The server's answer is no message of the protocol: {why}."))
         }
         Came::Answered(Err(error)) => refused(service, error),
         Came::Answered(Ok(result)) => finished(service, &result, schema),
@@ -88,21 +149,30 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
         return upstream::unacceptable(service, "The server's answer is of a kind that was not asked for.");
     }
     let is_error = members.boolean("isError").unwrap_or(false);
-    if let Some(structured) = members.raw_or_null("structuredContent").filter(|_| !is_error) {
+    let structured = members.raw_or_null("structuredContent");
+    // Where nothing promises that it may be `null`, that is none.
+    let promised = || schema.is_some_and(|schema| schema.validate(&serde_json::Value::Null).is_ok());
+    let is_none = structured.is_some_and(|structured| structured.get() == "null" && !promised());
+    if let Some(structured) = structured.filter(|_| !is_error && !is_none) {
         let fits = upstream::fitting(service, structured, schema);
         if fits.result.is_none() {
             return fits;
         }
     }
-    Verdict::of(Outcome::ToolResult, Some(plain(result)))
+    Verdict::of(Outcome::ToolResult, Some(plain(result, is_none)))
 }
 
-/// The result without what only its era says, and with content, which every reader expects.
-fn plain(result: &RawValue) -> Box<RawValue> {
-    let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(result.get()) else {
+/// The result without what only its era says, and with content, which every reader expects. What strict clients would
+/// refuse all of it for is left out.
+fn plain(result: &RawValue, without_structured: bool) -> Box<RawValue> {
+    let tidied = definition::tidy("tools/call", result);
+    let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(&tidied) else {
         return result.to_owned();
     };
-    let is_plain = members.remove("resultType").is_none();
+    if without_structured {
+        members.remove("structuredContent");
+    }
+    let is_plain = members.remove("resultType").is_none() && !without_structured && matches!(tidied, Cow::Borrowed(_));
     if is_plain && members.contains_key("content") {
         return result.to_owned();
     }
@@ -142,6 +212,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_null_in_a_result_is_left_out() {
+        let block = |more: Value| {
+            let mut block = json!({"type": "text", "text": "a"});
+            block.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            block
+        };
+        let given = json!({"content": [block(json!({"annotations": null, "_meta": null})),
+            {"type": "resource", "resource": {"uri": "a:b", "mimeType": null, "text": null, "blob": "AA=="}},
+            {"type": "resource_link", "uri": "a:b", "name": "b", "title": null, "size": null},
+            {"type": "image", "data": "AA==", "mimeType": "image/png", "annotations": {"audience": null, "priority": 0.5}}],
+            "structuredContent": null, "isError": null, "_meta": null, "x": null});
+        let expected = json!({"content": [block(json!({})),
+            {"type": "resource", "resource": {"uri": "a:b", "blob": "AA=="}},
+            {"type": "resource_link", "uri": "a:b", "name": "b"},
+            {"type": "image", "data": "AA==", "mimeType": "image/png", "annotations": {"priority": 0.5}}], "x": null});
+        let plain =
+            |given: &Value, schema| serde_json::from_str::<Value>(of(given, schema).result.unwrap().get()).unwrap();
+        assert_eq!(plain(&given, None), expected);
+        assert_eq!(plain(&given, Some(r#"{"type":"object"}"#)), expected);
+        assert_eq!(
+            plain(&json!({"content": null, "structuredContent": {"a": null}}), None),
+            json!({"content": [], "structuredContent": {"a": null}})
+        );
+        // Where it is promised, it is something.
+        let nothing = json!({"content": [], "structuredContent": null});
+        assert_eq!(plain(&nothing, Some(r#"{"type":["object","null"]}"#)), nothing);
+    }
+
+    #[test]
     fn structured_content_matches_what_the_tool_promises() {
         let schema = Some(r#"{"type":"object","required":["a"]}"#);
         let with = |content: Value, error: bool| json!({"content": [], "structuredContent": content, "isError": error});
@@ -165,7 +264,10 @@ mod tests {
             assert_eq!((retryable, untouched), (again, false));
             assert!(error.details.unwrap().get().contains("\"data\":7"));
         }
-        assert_eq!(code(&read("up", Came::Broken(Broken::NoMessage), None)), Some(ErrorCode::UpstreamInvalidResponse));
+        assert_eq!(
+            code(&read("up", Came::Broken(Broken::NoMessage("it is not JSON".into())), None)),
+            Some(ErrorCode::UpstreamInvalidResponse)
+        );
         let refused = read("up", Came::Transport(Answer::Refused), None);
         assert_eq!(code(&refused), Some(ErrorCode::ServiceUnavailable));
         let taken = Answer::Http { status: 202, is_json: false, retry_after_ms: None, location: None, body: vec![] };
