@@ -1,90 +1,120 @@
-// Who may do what: keys, roles, limits, issuers, clients, grants, and who changed what. Forms come from the contract.
-import { ask, get, may, maybe } from "./api.js";
-import { badge, brief, button, fill, h, json, say, secretOnce, section, sure, when } from "./dom.js";
+// Who may do what: keys, roles, limits, issuers, clients, grants, and the audit log. Forms come from the contract.
+import { ask, deployment, get, may, maybe } from "./api.js";
+import { audit } from "./audit.js";
+import { badge, button, fill, h, lastUsed, moment, say, secretOnce, section, sure, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
+import { documentOf, fieldOf, KINDS, schemaFor, valueOf } from "./kinds.js";
 import { follow } from "./live.js";
+import { steady } from "./steady.js";
 
-/** By path: name, schema (none: not written here), description, one in a line. */
-const KINDS = /** @type {Record<string, any[]>} */ ({
-  keys: ["key", "NewKey", "Each program and each person has their own.", ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · ")],
-  roles: ["role", "NewRole", "Named sets of permissions.", ({ permissions }) => permissions.join(", ") || "nothing by itself"],
-  limits: ["limit", "NewRateLimit", "How much is let in, of whom.", ({ kind, quota, window_seconds: w, binds }) => `${quota} ${kind}${w ? ` in ${w} s` : ""} · ${brief(binds)}`],
-  issuers: ["issuer", "NewIssuer", "Identity providers whose tokens are taken.", ({ issuer }) => issuer],
-  clients: ["client", "NewClient", "Programs and apps that get tokens here.", ({ client_id, scope, last_used_at: used }) => `${client_id} · ${scope}${used ? ` · used ${used.slice(0, 10)}` : ""}`],
-  grants: ["grant", "", "What people have allowed apps.", ({ principal, scope, resource }) => [principal, scope, resource].join(" · ")],
-});
+const RELOAD_MS = 200;
+const NO_ACCESS = "Your key has no access to this page. The built-in role viewer reads all of it, and admin changes it; "
+  + "operator changes limits and reads the audit log.";
+const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
-/** A schema of the contract, references resolved. */
-async function schemaOf(name) {
-  const { schemas } = (await get("/openapi.json")).components;
-  const whole = (schema) => JSON.parse(JSON.stringify(schema), (_, one) => (one?.$ref ? whole(schemas[one.$ref.split("/").pop()]) : one?.allOf?.length === 1 ? { ...one.allOf[0], ...one } : one));
-  return whole(schemas[name]);
+/** How much room the tenant's documents take. */
+async function room() {
+  const registry = may("registry:read") && (await maybe("/v1/registry"));
+  if (!registry) return undefined;
+  const isFilling = registry.bytes > registry.limit_bytes * 0.8;
+  return h(isFilling ? "p.note" : "p.soft", `Configuration: ${mib(registry.bytes)} of ${mib(registry.limit_bytes)}`);
 }
 
-export async function access({ view, id, signal }) {
+export async function access(place) {
+  const { view, id } = place;
   // Own grants need no permission.
   const read = [...Object.keys(KINDS), "audit"].map(async (name) => [name, (name === "grants" || may(`${name}:read`)) && (await maybe(`/v1/${name}`))]);
   const there = Object.fromEntries((await Promise.all(read)).filter(([name, page]) => page && (page.data[0] || may(`${name}:read`))));
   const name = id in there ? id : Object.keys(there)[0];
   const body = h("div.stack");
   const tabs = Object.keys(there).map((one) => h("li", h("a", { href: `#/access/${one}`, "aria-current": one === name && "page" }, one)));
-  const room = may("registry:read") && (await maybe("/v1/registry"));
-  const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-  const used = room && h(room.bytes > room.limit_bytes * 0.8 ? "p.note" : "p.soft", `Configuration: ${mib(room.bytes)} of ${mib(room.limit_bytes)}`);
-  fill(view, h("h1", "Access"), used, h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", tabs)), body);
-  if (!name) fill(body, h("p.note", "Your key may see nothing of this. One with the role admin may."));
-  else (name === "audit" ? audit : list)(body, there[name], name, signal);
+  fill(view, h("h1", "Access"), await room(), tabs.length > 0 && h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", tabs)), body);
+  if (!name) fill(body, h("p.note", NO_ACCESS));
+  else if (name === "audit") await audit({ ...place, body });
+  else await list({ ...place, body, name, page: there[name] });
 }
 
-function list(body, page, name, signal) {
-  const [one, schemaName, about, line] = KINDS[name];
+async function list({ body, page, name, query, signal }) {
+  const kind = KINDS[name];
   const [place, items, isKey] = [h("div"), h("ul.rows.plain"), name === "keys"];
-  const writes = !schemaName || may(`${name}:write`);
-  const at = (item) => `/v1/${name}/${item.id ?? item.name}`;
-  const load = async () => draw(await get(`/v1/${name}`));
+  const writes = !kind.schema || may(`${name}:write`);
+  const path = (item) => `/v1/${name}/${encodeURIComponent(item.id ?? item.name)}`;
+  const called = (item) => item.name ?? item.client_name;
+  let loaded = page.data;
+  let cursor = page.next_cursor;
+
+  /** `now`: after an action of one's own, which is to be seen. */
+  async function load(now = false) {
+    const fresh = await get(`/v1/${name}`);
+    [loaded, cursor] = [fresh.data, fresh.next_cursor];
+    draw(now);
+  }
+  async function older() {
+    const next = await get(`/v1/${name}?cursor=${encodeURIComponent(cursor)}`);
+    loaded = [...loaded, ...next.data.filter(({ id }) => !id || !loaded.some((one) => one.id === id))];
+    cursor = next.next_cursor;
+    draw(true);
+  }
 
   async function edit(item) {
-    const { properties, required = [] } = await schemaOf(schemaName);
-    for (const [key, part] of Object.entries(properties)) part.title = key.replaceAll("_", " ");
-    if (isKey) properties.role = { title: "role", enum: (await get("/v1/roles")).data.map((role) => role.name), default: "caller" };
-    const own = !isKey && !item && { its: { title: "name here", type: "string", description: "Lower-case letters, digits, - and _." } };
-    async function send({ its, ...body }) {
+    const schema = await schemaFor(name, item);
+    async function send({ its, ...given }) {
+      const document = documentOf(name, given);
       const headers = item ? { "if-match": "*" } : { "if-none-match": "*" };
-      const { json } = isKey ? await ask("POST", "/v1/keys", { body }) : await ask("PUT", at(item ?? { id: encodeURIComponent(its) }), { body, headers });
+      const { json } = isKey ? await ask("POST", "/v1/keys", { body: document }) : await ask("PUT", path(item ?? { id: its }), { body: document, headers });
       fill(place, json.secret && secretOnce(`Secret of ${json.name}`, json.secret));
       say("Saved.");
-      await load();
+      await load(true);
     }
-    const fields = fieldsFor({ properties: { ...own, ...properties }, required: ["its", ...required] }, "", item);
-    fill(place, h("div.card", section(item ? `Change ${item.name}` : `New ${one}`, formOf({ fields, send, submit: item ? "Save" : `Make the ${one}` }))));
+    const form = formOf({ fields: fieldsFor(schema, "", item && valueOf(name, item)), place: fieldOf, send, submit: item ? "Save" : `Create ${kind.one}` });
+    fill(place, h("div.card", section(item ? `Change ${called(item)}` : `New ${kind.one}`, form)));
     place.querySelector("input, select, textarea").focus();
   }
   async function rotate(item) {
-    const { json } = await ask("POST", `${at(item)}/rotate`, { body: { overlap_seconds: 3600 } });
+    const { json } = await ask("POST", `${path(item)}/rotate`, { body: { overlap_seconds: 3600 } });
     fill(place, secretOnce(`New secret of ${item.name}; the old one is good for an hour`, json.secret));
   }
-  const ends = isKey || !schemaName ? "Revoke" : "Delete";
-  const end = (item) => sure(`${ends} ${item.name ?? item.client_name}? It holds with the next request.`, () => ask("DELETE", at(item), { headers: { "if-match": "*" } }).then(load));
-
-  function draw({ data, next_cursor }, before = []) {
-    const all = [...before, ...data];
-    fill(items, all.length === 0 && h("li.card.soft", `No ${one} yet.`), all.map((item) => h("li.card", h("strong", item.name ?? item.client_name), h("span.soft", line(item)),
-      item.expires_at && h("span.soft", "ends ", when(item.expires_at), ", used ", item.last_used_at ? when(item.last_used_at) : "never"),
-      item.shipped ? badge("shipped") : writes && h("span.row", isKey && button("Rotate", () => rotate(item)), schemaName && !isKey && button("Change", () => edit(item)), button(ends, () => end(item), "danger")))),
-    next_cursor && h("li", button("Older ones", async () => draw(await get(`/v1/${name}?cursor=${next_cursor}`), all))));
+  const ending = isKey || !kind.schema ? "Revoke" : "Delete";
+  async function end(item) {
+    await ask("DELETE", path(item), { headers: { "if-match": "*" } });
+    await load(true);
   }
-  fill(body, h("div.title", h("p.soft", about), writes && schemaName && button(`New ${one}`, () => edit(), "primary")), place, items);
-  draw(page);
-  follow(signal, 200, load, ({ type }) => isKey && type.startsWith("key."));
-}
+  const endAfterAsking = (item) => sure(`${ending} ${called(item)}? It takes effect with the next request.`, () => end(item));
 
-function audit(body, page) {
-  const [items, more] = [h("ul.rows.plain"), h("div")];
-  function add({ data, next_cursor }) {
-    items.append(...data.map(({ action, object, actor, outcome, at, changes }) =>
-      h("li.card", h("strong", action), h("code", object), h("span.soft", actor), badge(outcome), when(at), changes && h("details", h("summary", "Changes"), json(`Changes of ${object}`, changes)))));
-    fill(more, next_cursor && button("Older ones", async () => add(await get(`/v1/audit?cursor=${next_cursor}`))));
+  const actions = (item) => h("span.row",
+    isKey && button("Rotate", () => rotate(item)),
+    kind.schema && !isKey && button("Change", () => edit(item)),
+    button(ending, () => endAfterAsking(item), "danger"));
+  const ends = ({ expires_at }) => (Date.parse(expires_at) < Date.now() ? "expired " : "expires ");
+  const row = (item) => h("li.card", { "data-key": item.id ?? item.name, class: (item.id ?? item.name) === query.get("show") && "marked" },
+    h("strong", called(item)), h("span.soft", kind.line(item)),
+    item.expires_at && h("span.soft", { title: moment(item.expires_at) }, ends(item), when(item.expires_at)),
+    "last_used_at" in item && h("span.soft", lastUsed(item.last_used_at)),
+    item.shipped ? badge("built-in") : writes && actions(item));
+  const rows = steady({ list: items, name, signal, build: row });
+  function draw(now = false) {
+    const after = [
+      loaded.length === 0 && h("li.card.soft", { "data-key": "none" }, `No ${kind.one} yet.`),
+      cursor && h("li", { "data-key": "more" }, button("Older ones", older)),
+    ];
+    rows.show(loaded.map((one) => ({ ...one, id: one.id ?? one.name })), { after, now });
   }
-  fill(body, h("p.soft", "Who changed what, and which credentials were refused."), items, more);
-  add(page);
+
+  const isUnused = name === "clients" && !(await deployment().catch(() => ({ oauth: true }))).oauth;
+  fill(body, h("div.title", h("p.soft", kind.about), writes && kind.schema && button(`New ${kind.one}`, () => edit(), "primary")),
+    isUnused && h("p.note", "OAuth is off in this deployment (the variable OAUTH), so clients are not used: they get no tokens until it is switched on."),
+    place, h("div", h("div.floating", rows.news), items));
+  await show();
+  draw();
+  items.querySelector(".marked")?.scrollIntoView({ block: "center" });
+  follow(signal, RELOAD_MS, () => load(), ({ type }) => isKey && type.startsWith("key."));
+
+  /** Puts the one that the address names on top, where it is not on this page. */
+  async function show() {
+    const wanted = query.get("show");
+    if (!wanted || loaded.some((item) => (item.id ?? item.name) === wanted)) return;
+    const one = await maybe(`/v1/${name}/${encodeURIComponent(wanted)}`);
+    if (one) loaded = [one, ...loaded];
+    else fill(place, h("p.note", `There is no ${kind.one} ${wanted} any longer.`));
+  }
 }

@@ -2,15 +2,16 @@
 import { refresh } from "./oauth.js";
 
 const KEPT = "narthex";
+const TIMEOUT_MS = 60_000;
 
 /** @type {any} */
 export const session = {};
 
 /** What the gateway refused, in words that help. */
-function refusal(status, { detail, errors = [] }, retry) {
-  const faults = errors.map((one) => `${one.pointer} ${one.detail}`).join("; ");
-  const words = [detail ?? `The gateway answered ${status}.`, faults && `${faults}.`, retry && `Try again in ${retry} s.`];
-  return Object.assign(new Error(words.filter(Boolean).join(" ")), { status, errors });
+function refusal(status, problem, retry) {
+  const { detail, errors = [], permission, roles } = problem;
+  const words = [detail ?? `The gateway answered ${status}.`, retry && `Try again in ${retry} s.`];
+  return Object.assign(new Error(words.filter(Boolean).join(" ")), { status, errors, permission, roles });
 }
 
 export function keepCredential(credential, kept = session.kept) {
@@ -33,7 +34,8 @@ async function bearer() {
   const { credential } = session;
   if (credential?.refresh && (credential.until ?? 0) < Date.now() + 20_000) {
     // A refresh token is good once: all wait for one answer.
-    refreshing ??= refresh(credential.refresh).then((fresh) => keepCredential(fresh), () => signOut("Your sign-in has ended. Sign in again.")).finally(() => { refreshing = undefined; });
+    const ended = () => signOut("Your sign-in has ended. Sign in again.");
+    refreshing ??= refresh(credential.refresh).then((fresh) => keepCredential(fresh), ended).finally(() => { refreshing = undefined; });
     await refreshing;
   }
   return session.credential?.bearer;
@@ -43,12 +45,13 @@ async function bearer() {
 export async function ask(method, path, { body, headers } = /** @type {any} */ ({})) {
   const token = await bearer();
   const sent = { ...headers, ...(token && { authorization: `Bearer ${token}` }), ...(body && { "content-type": "application/json" }) };
-  const answer = await fetch(path, { method, headers: sent, body: body && JSON.stringify(body) }).catch(() => {
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const answer = await fetch(path, { method, headers: sent, body: body && JSON.stringify(body), signal }).catch(() => {
     throw new Error("The gateway cannot be reached. Look at your connection, then try again.");
   });
   const json = answer.headers.get("content-type")?.includes("json") ? await answer.json() : undefined;
   if (answer.ok) return { json, headers: answer.headers };
-  if (answer.status === 401 && session.who) signOut("Your key is not valid (any more). Sign in again.");
+  if (answer.status === 401 && session.who) signOut("Your key is no longer valid. Sign in again.");
   throw refusal(answer.status, json ?? {}, answer.headers.get("retry-after"));
 }
 
@@ -62,10 +65,19 @@ export const maybe = (path) => get(path).catch((error) => {
 /** Whether one permission covers another: `*` is one part, or at the end the rest. */
 function covers(granted, asked) {
   const [have, need] = [granted.split(":"), asked.split(":")];
-  return (have.length === need.length || have.at(-1) === "*") && have.every((part, at) => part === need[at] || (part === "*" && (at < need.length || at === have.length - 1)));
+  const fits = (part, at) => part === need[at] || (part === "*" && (at < need.length || at === have.length - 1));
+  return (have.length === need.length || have.at(-1) === "*") && have.every(fits);
 }
 
 /** Only hides what the gateway would refuse. */
 export const may = (permission) => session.who?.permissions.some((granted) => covers(granted, permission)) ?? false;
 
 export const everybodys = () => (may("contexts:read:*") ? "&owner=*" : "");
+
+let features;
+
+/** Which parts this deployment has, known before signing in: `oauth`, `demo`. */
+export function deployment() {
+  features ??= get("/console.json").catch((error) => { features = undefined; throw error; });
+  return features;
+}

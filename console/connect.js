@@ -1,12 +1,10 @@
 // Ready lines to call this gateway from elsewhere.
 import { may, maybe } from "./api.js";
 import { block, fill, h, link } from "./dom.js";
+import { example } from "./schema.js";
 
-/** A value to start from. */
-function example({ type, properties = {}, examples = [], enum: choices = [], default: preset, minimum = 1 } = /** @type {any} */ ({})) {
-  const plain = { string: "text", integer: minimum, number: minimum, boolean: true, array: [] };
-  return examples[0] ?? preset ?? choices[0] ?? plain[type] ?? Object.fromEntries(Object.entries(properties).map(([name, part]) => [name, example(part)]));
-}
+/** A text as Python writes it: JSON's strings are strings there, too. */
+const pythonText = (body) => (body.includes("'''") ? JSON.stringify(body) : `r'''${body}'''`);
 
 const lines = (url, body) => ({
   curl: `curl -sS ${url} \\
@@ -21,7 +19,7 @@ const lines = (url, body) => ({
 console.log(await answer.json());`,
   Python: `import os, urllib.request
 
-request = urllib.request.Request("${url}", r'''${body}'''.encode(), {
+request = urllib.request.Request("${url}", ${pythonText(body)}.encode(), {
     "Authorization": f"Bearer {os.environ['NARTHEX_KEY']}",
     "Content-Type": "application/json",
 })
@@ -33,15 +31,22 @@ print(urllib.request.urlopen(request).read().decode())`,
 
 export async function connect({ view }) {
   const offers = (may("services:read") && (await maybe("/v1/capabilities"))?.data) || [];
-  const choice = h("select", { id: "choice", onchange: draw }, offers.map(({ name }) => h("option", name)));
+  // A name may be there in several versions.
+  const isOnly = ({ name }) => offers.filter((one) => one.name === name).length === 1;
+  const nameOf = (offer) => (isOnly(offer) ? offer.name : `${offer.name} ${offer.version}`);
+  const choice = h("select", { id: "choice", onchange: draw }, offers.map((offer, at) => h("option", { value: at }, nameOf(offer))));
   const shown = h("div.stack");
+
   function draw() {
-    const { name = "word_count", input_schema } = offers.find(({ name }) => name === choice.value) ?? {};
-    const body = JSON.stringify({ capability: name, parameters: example(input_schema) });
-    fill(shown, Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([name, text]) => block(name, text)));
+    const offer = offers[Number(choice.value)];
+    const { name = "word_count", version, input_schema } = offer ?? {};
+    const body = JSON.stringify({ capability: name, ...(offer && !isOnly(offer) && { version: `=${version}` }), parameters: example(input_schema) });
+    fill(shown, Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([title, text]) => block(title, text)));
   }
+
   draw();
-  fill(view, h("h1", "Connect"), h("p", "Put ", link("a key", "#/access/keys"), " of the role caller, one for each program, into the environment variable NARTHEX_KEY."),
+  const how = h("p", "Put ", link("a key", "#/access/keys"), " of the role caller, one for each program, into the environment variable NARTHEX_KEY.");
+  fill(view, h("h1", "Connect"), how,
     offers.length > 0 && h("div.field.narrow", h("label", { for: "choice" }, "Capability"), choice), shown,
     h("p.soft", "The whole contract: ", link("openapi.json", "/openapi.json"), ", ", link("asyncapi.json", "/asyncapi.json")));
 }

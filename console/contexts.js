@@ -1,89 +1,111 @@
-// Contexts: search, and one with its history, attempts, parameters and result.
-import { ask, everybodys, get } from "./api.js";
-import { badge, brief, button, copyable, duration, facts, fill, h, json, keep, link, section, sure, title, when } from "./dom.js";
+// Contexts: search, the newest first.
+import { everybodys, get, session } from "./api.js";
+import { badge, button, duration, fill, h, moment, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
 import { follow } from "./live.js";
+import { ENDED, GROUPS, isScheduled, LIVE, shownStatus } from "./states.js";
+import { steady } from "./steady.js";
 
-const LIVE = ["created", "validated", "queued", "executing", "input_required"];
-export const ENDED = ["completed", "failed", "timed_out", "cancelled"];
+const PAGE = 50;
+const MOST_PAGE = 200;
+const RELOAD_MS = 500;
+
+const none = "any";
 const SEARCH = { properties: {
   id: { title: "Context id", type: "string", examples: ["ctx_…"] },
-  status: { title: "Status", enum: [...LIVE, ...ENDED] },
+  status: { title: "Status", enum: [...Object.keys(GROUPS), ...LIVE, ...ENDED], titles: ["any waiting", "any ended", ...LIVE, ...ENDED], none },
   capability: { title: "Capability", type: "string" },
   service: { title: "Service", type: "string" },
 } };
 
-/** What helps, by the code of the error. */
-const HELP = {
-  service_unavailable: "See whether it runs and its address is right, then replay.",
-  circuit_open: "Replay in a while.",
-  upstream_invalid_response: "It has to answer JSON with a result or an error.",
-  deadline_exceeded: "Raise timeout_seconds, or look why the service takes long.",
-  outcome_unknown: "The work may be done: look there first.",
-};
+/** The list as it was left, for coming back to it; not for another sign-in. */
+let kept = /** @type {any} */ ({});
 
-export async function contexts({ view, query, signal }) {
-  const [list, more, shown] = [h("ul.rows.plain"), h("div"), new Map()];
-  async function load(cursor = "") {
-    const filters = new URLSearchParams(cursor ? [...query, ["cursor", cursor]] : query);
-    const { data, next_cursor } = await get(`/v1/contexts?limit=50${everybodys()}&${filters}`);
-    if (query.has("status")) for (const [id, { status }] of shown) if (status !== query.get("status")) shown.delete(id);
-    for (const one of data) shown.set(one.id, one);
-    if (cursor || shown.size === data.length) fill(more, next_cursor && button("Older ones", () => load(next_cursor)));
-    const sorted = [...shown.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
-    const none = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability of a service.";
-    keep(list, sorted, ({ status }) => status, (one) => h("li", h("a.card", { href: `#/contexts/${one.id}` },
-      h("strong", one.capability), h("span.soft", one.service), badge(one.status),
-      h("span", duration(one.execution_time_ms)), when(one.created_at), h("code", one.id))), sorted.length === 0 && h("li.card.soft", none));
+/** What is read of the list so far: pages of each status that the filter stands for, merged by time. */
+function listOf(query) {
+  const { status, ...filters } = Object.fromEntries(query);
+  /** @type {any[]} */
+  const statuses = status ? (GROUPS[status] ?? [status]) : [undefined];
+  /** Of each status, where the next page begins, and how far back it is known. */
+  const streams = statuses.map((one) => ({ one, next: undefined, oldest: "", newest: "" }));
+  /** @type {Map<string, any>} */
+  const known = new Map();
+
+  async function read(stream, cursor, limit) {
+    const asked = new URLSearchParams({ limit: String(limit), ...filters, ...(stream.one && { status: stream.one }), ...(cursor && { cursor }) });
+    const { data, next_cursor } = await get(`/v1/contexts?${asked}${everybodys()}`);
+    const isFirst = stream.oldest === "";
+    // More came than a page holds: what is older is read again when it is asked for.
+    const isApart = !isFirst && !cursor && next_cursor && data.at(-1).created_at > stream.newest;
+    if (isApart) for (const [id, { status }] of known) if (!stream.one || status === stream.one) known.delete(id);
+    if (isFirst || isApart || cursor) Object.assign(stream, { next: next_cursor, oldest: data.at(-1)?.created_at ?? "-" });
+    if (!cursor) stream.newest = data[0]?.created_at ?? "";
+    for (const one of data) known.set(one.id, one);
   }
-  follow(signal, 500, () => load(), ({ type, subject, data }) => {
-    if (data.status) Object.assign(shown.get(subject) ?? {}, { status: data.status });
-    return type.startsWith("context.");
-  });
-  await load();
-  const search = ({ id, ...filters }) => { location.hash = `#/contexts${id ? `/${id}` : `?${new URLSearchParams(filters)}`}`; };
-  fill(view, h("h1", "Contexts"), h("search", formOf({ fields: fieldsFor(SEARCH, "", Object.fromEntries(query)), submit: "Search", send: search })), list, more);
+
+  const fits = (one) => statuses[0] === undefined || statuses.includes(one.status);
+  /** How far back all streams are known. */
+  const horizon = () => streams.filter(({ next }) => next).reduce((latest, { oldest }) => (oldest > latest ? oldest : latest), "");
+
+  return {
+    known,
+    refresh: (limit) => Promise.all(streams.map((stream) => read(stream, "", limit))),
+    older: () => Promise.all(streams.filter(({ next, oldest }) => next && oldest === horizon()).map((stream) => read(stream, stream.next, PAGE))),
+    hasOlder: () => streams.some(({ next }) => next),
+    /** What is known without a gap. */
+    items: () => [...known.values()]
+      .filter((one) => fits(one) && one.created_at >= horizon())
+      .sort((one, other) => (one.created_at < other.created_at ? 1 : -1)),
+  };
 }
 
-export async function context({ view, id, signal }) {
-  const [top, question, body] = [h("div.stack"), h("div"), h("div.stack")];
-  let asked = "";
+const row = (one) => h("li", { "data-key": one.id }, h("a.card", { href: `#/contexts/${one.id}` },
+  h("strong", one.capability), h("span.soft", one.service), badge(shownStatus(one)),
+  h("span", duration(one.execution_time_ms)),
+  isScheduled(one) ? h("span.soft", `Scheduled for ${moment(one.run_at)}`) : when(one.created_at), h("code", one.id)));
 
-  async function post(what, body) {
-    const { json } = await ask("POST", `/v1/contexts/${id}/${what}`, { body, headers: { prefer: "respond-async" } });
-    await load();
-    return json;
+export async function contexts({ view, query, signal, isReturn }) {
+  const search = query.toString();
+  const list = isReturn && kept.search === search && kept.who === session.who ? kept.list : listOf(query);
+  kept = { search, list, who: session.who };
+  /** The latest that each context was seen as, also when the filter no longer fits it. */
+  const fresh = new Map(list.known);
+  const [element, more] = [h("ul.rows.plain"), h("div")];
+  const rows = steady({ list: element, name: "Contexts", signal, build: row, fresh: (one) => fresh.get(one.id) ?? one });
+  // How many have come since the last look, so that one page has them all.
+  let created = isReturn ? MOST_PAGE : 0;
+
+  function draw() {
+    const items = list.items();
+    for (const one of items) fresh.set(one.id, one);
+    const empty = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability of a service.";
+    rows.show(items, { after: items.length === 0 ? [h("li.card.soft", { "data-key": "empty" }, empty)] : [] });
+    fill(more, list.hasOlder() && button("Older ones", async () => { await list.older(); draw(); }));
   }
-  const cancel = () => sure("Cancel this context?", () => post("cancel"));
-  const replay = async () => { location.hash = `#/contexts/${(await post("replay")).id}`; };
-  const answering = ({ message, schema }) => h("div.card", section("Input required", h("p", message),
-    formOf({ fields: fieldsFor(schema, "Answer"), submit: "Send", pointer: "input", send: (input) => post("input", { input }) })));
-
   async function load() {
-    const one = await get(`/v1/contexts/${id}`);
-    const { error, history, attempts, progress, metadata, status } = one;
-    const isLive = LIVE.includes(status);
-    const after = (at, before) => duration(Date.parse(at) - Date.parse(before));
-    fill(top, title(one.capability, badge(status)), isLive ? button("Cancel", cancel, "danger") : button("Replay", replay));
-    fill(body,
-      error && h("div.fault", h("p", h("strong", error.code), `: ${error.message} ${HELP[error.code] ?? ""}`), error.details && json("Details", error.details)),
-      progress && h("p", { role: "status" }, "Progress: ", brief(progress.data)),
-      facts({ Id: copyable(one.id, "context id"), Service: link(one.service, `#/services/${one.service}`), Version: one.version,
-        Created: when(one.created_at), Execution: duration(one.execution_time_ms), "Must end": isLive && when(one.expires_at),
-        Owner: one.owner, Priority: one.priority, "Not before": one.run_at && when(one.run_at), "Idempotency key": one.idempotency_key }),
-      h("div.halves",
-        section("Timeline", h("ol.steps.plain", history.map(({ status, at }, place) =>
-          h("li", badge(status), when(at, place ? `after ${after(at, history[0].at)}` : new Date(at).toLocaleTimeString()))))),
-        section("Attempts", attempts.length === 0 && h("p.soft", "None yet."), h("ol.steps.plain", attempts.map(({ number, service, outcome, started_at, ended_at, status_code }) =>
-          h("li", h("strong", `${number}. ${service}`), badge(outcome), h("span.soft", after(ended_at, started_at), status_code && `, HTTP ${status_code}`))))),
-        json("Parameters", one.parameters), status === "completed" && json("Result", one.result), metadata && json("Metadata", metadata)));
-    // A form being filled in stays.
-    const wanted = status === "input_required" && one.input_request;
-    if (JSON.stringify(wanted) !== asked) fill(question, wanted && answering(wanted));
-    asked = JSON.stringify(wanted);
+    const limit = Math.min(MOST_PAGE, PAGE + created);
+    created = 0;
+    await list.refresh(limit);
+    draw();
+  }
+  function hear({ type, subject, time, data }) {
+    if (type === "context.created") created += 1;
+    const one = fresh.get(subject);
+    if (one && data.status) {
+      const { status, execution_time_ms = null } = data;
+      fresh.set(subject, { ...one, status, execution_time_ms, updated_at: time });
+      if (list.known.has(subject)) list.known.set(subject, fresh.get(subject));
+    }
+    return type.startsWith("context.");
   }
 
-  follow(signal, 200, load, ({ subject }) => subject === id);
-  await load();
-  fill(view, link("← Contexts", "#/contexts"), top, question, body);
+  follow(signal, RELOAD_MS, load, hear);
+  if (list.known.size > 0) draw();
+  else await load();
+  const find = ({ id, ...filters }) => {
+    location.hash = id ? `#/contexts/${encodeURIComponent(id)}` : `#/contexts?${new URLSearchParams(filters)}`;
+  };
+  const form = formOf({ fields: fieldsFor(SEARCH, "", Object.fromEntries(query)), submit: "Search", send: find });
+  fill(view, h("h1", "Contexts"), h("search", form), h("div", h("div.floating", rows.news), element), more);
+  if (isReturn) void load().catch(() => {});
 }

@@ -14,18 +14,17 @@ const isThere = (value) => value !== undefined && value !== null && value !== fa
 function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (!isThere(value)) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    // A property, so that a redraw can hand it on.
+    if (name.startsWith("on")) element[name] = value;
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
   return element;
 }
 
-/** Replaces the children and keeps the focus. */
+/** Replaces the children. */
 export function fill(element, ...children) {
-  const held = element.contains(document.activeElement) && document.activeElement;
   element.replaceChildren(...children.flat(3).filter(isThere));
-  if (held) [...element.querySelectorAll(held.localName)].find((one) => one.textContent === held.textContent)?.focus();
   return element;
 }
 
@@ -35,14 +34,6 @@ export function bars(kind, width, label, rects) {
   const svg = make("svg", { class: kind, viewBox: `0 0 ${width} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label });
   svg.append(...rects.map((rect) => make("rect", rect)));
   return svg;
-}
-
-/** Shows items, each with an `id`, if they look different. */
-export function keep(parent, items, look, build, rest = []) {
-  const looks = items.map((item) => item.id + look(item)).join();
-  if (looks && looks === parent.dataset.looks) return;
-  parent.dataset.looks = looks;
-  fill(parent, items.map(build), rest);
 }
 
 export function say(text) {
@@ -66,9 +57,10 @@ export async function busy(pressed, place, act) {
   pressed.ariaDisabled = null;
 }
 
-export function button(text, act, kind = "") {
-  const wrong = h("span");
-  return h("span", h("button", { type: "button", class: kind, onclick: (event) => busy(event.currentTarget, wrong, act) }, text), wrong);
+/** `key`: what it is known by when the screen is redrawn; its text otherwise. */
+export function button(text, act, kind = "", key = text) {
+  const onclick = ({ currentTarget }) => busy(currentTarget, currentTarget.nextElementSibling, act);
+  return h("span", { "data-key": key }, h("button", { type: "button", class: kind, onclick }, text), h("span", { "data-own": true }));
 }
 
 export const link = (text, href, kind = "") => h("a", { href, class: kind }, text);
@@ -77,16 +69,22 @@ export const link = (text, href, kind = "") => h("a", { href, class: kind }, tex
 export const sure = (question, act) => confirm(question) && act();
 
 function copy(text, what) {
-  const onclick = () => navigator.clipboard.writeText(text).then(() => say(`Copied: ${what}.`));
+  // Browsers have a clipboard for pages of https and of the machine itself only.
+  const onclick = () => (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
+    () => say(`Copied: ${what}.`),
+    () => say("The browser did not allow copying. Select the text instead."),
+  );
   return h("button.quiet", { type: "button", "aria-label": `Copy ${what}`, onclick }, "Copy");
 }
 
 export const copyable = (text, what) => h("span.row", h("code", text), copy(text, what));
 
-export const secretOnce = (what, secret) => h("div.note", { role: "status" }, h("p", h("strong", `${what}. `), "Keep it now: it is not shown again."), copyable(secret, what));
+export const secretOnce = (what, secret) =>
+  h("div.note", { role: "status" }, h("p", h("strong", `${what}. `), "Keep it now: it is not shown again."), copyable(secret, what));
 
 /** A text to read and copy; of a long one, which slows browsers, the beginning. */
-export const block = (label, text) => h("figure", h("figcaption", label, copy(text, label)), h("pre", { tabindex: 0, role: "region", "aria-label": label },
+export const block = (label, text) => h("figure", h("figcaption", label, copy(text, label)), h("pre",
+  { tabindex: 0, role: "region", "aria-label": label },
   text.length > 2e5 ? `${text.slice(0, 2e5)}… ${text.length} characters; Copy has all.` : text));
 
 export const json = (label, value) => block(label, JSON.stringify(value, null, 2));
@@ -121,9 +119,39 @@ function away(iso) {
 }
 
 /** A relative time, or a text, titled with the full time. */
-export const when = (iso, text) => h("time", { datetime: iso, title: new Date(iso).toLocaleString("en", { dateStyle: "medium", timeStyle: "long" }), class: !text && "away" }, text ?? away(iso));
+export function when(iso, text) {
+  const title = new Date(iso).toLocaleString("en", { dateStyle: "medium", timeStyle: "long" });
+  return h("time", { datetime: iso, title, class: !text && "away" }, text ?? away(iso));
+}
 
 setInterval(() => document.querySelectorAll("time").forEach((time) => { if (time.className) time.textContent = away(time.dateTime); }), 5000);
 
+export const moment = (iso) => new Date(iso).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+
+/** A time of today by the clock, others with their day. */
+export function clock(iso) {
+  const at = new Date(iso);
+  const isToday = at.toDateString() === new Date().toDateString();
+  return at.toLocaleString("en", { ...(!isToday && { month: "short", day: "numeric" }), hour: "numeric", minute: "2-digit" });
+}
+
+/** When something was last used, which the gateway keeps to the hour. */
+export function lastUsed(iso) {
+  if (!iso) return "never used";
+  return Date.now() - Date.parse(iso) < 3_600_000 ? "used within this hour" : `used about ${away(iso)}`;
+}
+
+export const number = (count) => count.toLocaleString("en");
+
+/** A part of a whole in percent: 100% and 0% only where that is exact. */
+export function percent(part, whole) {
+  if (!whole) return "–";
+  if (part === 0 || part === whole) return `${(part / whole) * 100}%`;
+  return `${Math.min(99.9, Math.max(0.1, Math.round((part / whole) * 1000) / 10))}%`;
+}
+
 /** A small document in a line. */
-export const brief = (value) => (value instanceof Object ? Object.entries(value).map(([name, one]) => `${name} ${JSON.stringify(one)}`).join(", ") : String(value));
+export function brief(value) {
+  if (!(value instanceof Object)) return String(value);
+  return Object.entries(value).map(([name, one]) => `${name} ${JSON.stringify(one)}`).join(", ");
+}

@@ -1,4 +1,5 @@
-// The tenant's events as they happen; after a break it resumes, or all is read again.
+// The tenant's events as they happen; after a break it resumes, or all is read again. Without the permission, all is read
+// again now and then.
 import { ask, session, signOut } from "./api.js";
 
 const PING_MS = 25_000;
@@ -6,6 +7,7 @@ const PING_EVENTS = 200;
 const PONG_MS = 10_000;
 const MOST_PAUSE_MS = 15_000;
 const QUIET_MS = 700;
+const POLL_MS = 10_000;
 
 /** @type {Set<Listener>} */
 const listeners = new Set();
@@ -15,18 +17,27 @@ let tries = 0;
 // The current connection: older ones are ignored.
 let run = 0;
 let next;
+let polling;
 let show;
 
 /** `hears` each event until the signal and decides whether to `load` again, at most once in `ms`. */
 export function follow(signal, ms, load, hears) {
-  let waiting;
-  const again = () => {
-    waiting ??= setTimeout(async () => {
-      waiting = undefined;
+  let [timer, isLoading, isStale] = [/** @type {any} */ (undefined), false, false];
+  async function reload() {
+    [timer, isLoading, isStale] = [undefined, true, false];
+    try {
+      if (!signal.aborted) await load();
+    } catch {
       // The next event tries again.
-      if (!signal.aborted) await load()?.catch?.(() => {});
-    }, ms);
-  };
+    }
+    isLoading = false;
+    if (isStale) again();
+  }
+  function again() {
+    // What is being read may be older than this.
+    if (isLoading) isStale = true;
+    else timer ??= setTimeout(reload, ms);
+  }
   const listener = { event: (event) => hears(event) && again(), again };
   listeners.add(listener);
   signal.addEventListener("abort", () => listeners.delete(listener));
@@ -48,6 +59,7 @@ export function start(shown) {
 export function stop() {
   run += 1;
   clearTimeout(next);
+  clearInterval(polling);
   socket?.close();
   socket = undefined;
 }
@@ -107,11 +119,18 @@ function again() {
 /** Reconnects after this close code. */
 function later(code) {
   if (code === 4401) return signOut("Your key was revoked or has ended. Sign in again.");
-  if (code === 4403) return show("off", "Not live: your key may not read events");
+  if (code === 4403) return poll();
   tries += 1;
   const pause = code === 4410 ? 0 : Math.min(MOST_PAUSE_MS, 500 * 2 ** tries) * (0.5 + Math.random() / 2);
   show("waiting", `Connection lost. Reconnecting in ${Math.ceil(pause / 1000)} s`);
   next = setTimeout(connect, pause);
+}
+
+/** For keys that may not read events. */
+function poll() {
+  show("off", `Not live: your key may not read events. Refreshed every ${POLL_MS / 1000} s`);
+  clearInterval(polling);
+  polling = setInterval(again, POLL_MS);
 }
 
 addEventListener("online", () => session.who && connect());

@@ -1,29 +1,28 @@
 // The console: sign-in and screens.
-import { access } from "./access.js";
-import { get, keepCredential, keptCredential, session, signOut } from "./api.js";
-import { connect } from "./connect.js";
-import { context, contexts } from "./contexts.js";
+import { deployment, get, keepCredential, keptCredential, session, signOut } from "./api.js";
 import { button, fault, fill, h, link } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
 import { start, stop } from "./live.js";
-import { now } from "./now.js";
-import { begin, discover, finish } from "./oauth.js";
-import { register } from "./register.js";
-import { service, services } from "./services.js";
+import { nameOf } from "./names.js";
+import { begin, finish } from "./oauth.js";
+import { arrive, settle } from "./places.js";
 
-/** @type {Record<string, (place: Place) => Promise<unknown>>} */
+/** The screens, each loaded when it is wanted. @type {Record<string, (place: Place) => Promise<any>>} */
 const SCREENS = {
-  Now: now,
-  Contexts: (place) => (place.id ? context : contexts)(place),
-  Services: (place) => (place.id === "new" ? register : place.id ? service : services)(place),
-  Access: access,
-  Connect: connect,
+  Now: async (place) => (await import("./now.js")).now(place),
+  Contexts: async (place) => (place.id ? (await import("./context.js")).context(place) : (await import("./contexts.js")).contexts(place)),
+  Services: async (place) => {
+    if (place.id === "new") return (await import("./register.js")).register(place);
+    return place.id ? (await import("./service.js")).service(place) : (await import("./services.js")).services(place);
+  },
+  Access: async (place) => (await import("./access.js")).access(place),
+  Connect: async (place) => (await import("./connect.js")).connect(place),
 };
 const SIGN_IN = {
   required: ["key"],
   properties: {
     key: { type: "string", title: "API key", format: "password", description: "It stays in this page's memory." },
-    keep: { type: "boolean", title: "Keep me signed in", description: "Until you close this tab or sign out." },
+    keep: { type: "boolean", default: false, title: "Keep me signed in", description: "Until you close this tab or sign out." },
   },
 };
 
@@ -32,6 +31,7 @@ const [nav, main, who, state] = ["nav", "main", "#who", "#live"].map((one) => do
 let leaving = new AbortController();
 
 async function show() {
+  const place = arrive();
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
@@ -43,7 +43,7 @@ async function show() {
   const view = h("div.screen", h("p.soft", "Loading…"));
   fill(main, view);
   try {
-    await SCREENS[name]({ view, id, query: new URLSearchParams(query), signal });
+    await SCREENS[name]({ view, id, query: new URLSearchParams(query), signal, isReturn: place !== undefined });
   } catch (error) {
     fill(view, h("h1", name), fault(error), button("Try again", show));
   }
@@ -51,13 +51,22 @@ async function show() {
   const heading = view.querySelector("h1");
   document.title = `${heading.textContent} – Narthex`;
   heading.tabIndex = -1;
-  heading.focus();
+  settle(place, heading);
+}
+
+/** Who has signed in: the key's name and its role, and the tenant where there are others. */
+async function showWho() {
+  const { principal, name, role, tenant } = session.who;
+  const known = name ?? (await nameOf(principal)) ?? principal;
+  const where = tenant === "default" ? "" : ` at ${tenant}`;
+  const label = h("span", { title: principal }, h("strong", known), h("span.soft", ` ${role}${where}`));
+  fill(who, label, button("Sign out", () => signOut("You have signed out."), "quiet"));
 }
 
 async function signedIn() {
   session.who = await get("/v1/whoami");
   fill(nav, h("ul.plain", Object.keys(SCREENS).map((name) => h("li", link(name, `#/${name.toLowerCase()}`)))));
-  fill(who, h("span", session.who.principal), button("Sign out", () => signOut("You have signed out."), "quiet"));
+  await showWho();
   nav.hidden = state.hidden = false;
   start((kind, text) => Object.assign(state, { className: kind, textContent: text }));
   addEventListener("hashchange", show);
@@ -81,8 +90,8 @@ async function signIn(why = "") {
   fill(main, h("div.card.signin.stack", h("h1", "Sign in"), why && h("p.note", { role: "alert" }, why), form,
     h("p.soft", "The first key is ADMIN_KEY: npm start prints it; in production you have set it yourself.")));
   form.querySelector("input").focus();
-  const server = await discover();
-  if (server) form.after(button("Sign in with OAuth", () => begin(server.authorization_endpoint, form.querySelector("[type=checkbox]").checked)));
+  const { oauth } = await deployment();
+  if (oauth) form.after(button("Sign in with OAuth", () => begin(form.querySelector("[type=checkbox]").checked)));
 }
 
 session.ended = signIn;

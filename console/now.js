@@ -1,98 +1,121 @@
-// Contexts as they move: how many, how fast, what fails, by service.
-import { everybodys, get, maybe } from "./api.js";
-import { ENDED } from "./contexts.js";
-import { badge, bars, brief, duration, fill, h, keep, link, section, when } from "./dom.js";
+// Now: what the gateway has counted (how many, how fast, what fails, by service), and contexts as they move.
+import { get, may, maybe } from "./api.js";
+import { boardOf, watch } from "./board.js";
+import { badge, clock, duration, fill, h, link, number, percent, section } from "./dom.js";
 import { follow } from "./live.js";
+import { patch } from "./patch.js";
 import { welcome } from "./services.js";
+import { isOver, isScheduled } from "./states.js";
+import { steady } from "./steady.js";
+import { begin, byHour, ended, figures, readsUsage, tally } from "./usage.js";
 
-const WINDOW_MS = 300_000;
-const BAR_MS = 10_000;
-const MOST = 4000;
-const SHOWN = 6;
-const COLUMNS = { Waiting: ["created", "validated", "queued"], Executing: ["executing"], "Input required": ["input_required"], Ended: ENDED };
-const isOver = ({ status }) => ENDED.includes(status);
+const DRAW_MS = 250;
+const COUNT_MS = 2000;
+const LISTS_MS = 5000;
+const TICK_MS = 10_000;
+const MOST_FAILURES = 8;
+const HEADS = ["Service", "Status", "In flight", "Ended", "Failed", "p50", "p95"];
+
+/** What the reader has chosen, for as long as the page is open. */
+let period = "recent";
+
+const since = () => clock(begin(period));
+const spread = ({ latency_ms: { p50, p95 } }) => [duration(p50), duration(p95)];
+
+const sinceRecent = () => `Since ${clock(begin("recent"))}`;
+
+function periodChoice(changed) {
+  const names = { recent: sinceRecent(), day: "Last 24 hours", week: "Last 7 days" };
+  const options = Object.entries(names).map(([value, text]) => h("option", { value, selected: value === period }, text));
+  const onchange = ({ currentTarget }) => { period = currentTarget.value; void changed(); };
+  return h("div.row", h("label", { for: "period" }, "Figures"), h("select.short", { id: "period", onchange }, options));
+}
+
+/** Whose the figures are, of when, and what is not in them. */
+function about(isCounted, listed) {
+  const cards = may("contexts:read:*") ? "" : " The cards show your own contexts only.";
+  if (isCounted) return `Counted by the gateway for the whole tenant since ${since()}.${cards}`;
+  return `Only the latest ${number(listed)} contexts that have ended and that you may see: the gateway's own count needs the permission`
+    + " usage:read, which the built-in roles operator and viewer have.";
+}
+
+const tile = (name, value, more) => h("div.card", { "data-key": name }, h("p.soft", name), h("p.figure", value), more);
+
+/** What ended with an error, most often first, with the latest of each that is known. */
+function failing(counted, known) {
+  const groups = counted.services.flatMap(({ service, errors }) =>
+    Object.entries(errors).map(([code, count]) => ({ id: `${service} ${code}`, service, code, count })));
+  return groups.filter(({ code }) => code !== "cancelled").sort((one, other) => other.count - one.count).slice(0, MOST_FAILURES)
+    .map((group) => ({ ...group, latest: known.find(({ service, error }) => service === group.service && error?.code === group.code) }));
+}
+
+const failure = ({ id, service, code, count, latest }) => h("li", { "data-key": id },
+  h("strong", `${number(count)} × ${code}`), ` at ${service}${latest ? `: ${latest.error.message}` : ""} `,
+  latest && link("See the latest", `#/contexts/${latest.id}`), latest && " ",
+  link("See all", `#/contexts?status=${latest?.status ?? "failed"}&service=${encodeURIComponent(service)}`));
+
+/** Why a screen's contexts are not there. */
+const refusal = () => get("/v1/contexts?limit=1").then(() => "", (error) => error.message);
 
 export async function now({ view, signal }) {
-  /** @type {Map<string, any>} */
-  const seen = new Map();
-  let services;
+  const lists = may("contexts:read");
+  const contexts = watch();
+  const board = lists ? boardOf(contexts, signal) : { elements: [h("p.note", await refusal())], draw() {} };
+  let [services, counted, strip] = /** @type {any[]} */ ([]);
 
+  async function count() {
+    if (readsUsage()) [counted, strip] = await Promise.all([figures(period), byHour()]);
+    draw();
+  }
   async function look() {
-    const filters = ["", "&status=queued", "&status=executing", "&status=input_required"];
-    const [known, ...lists] = await Promise.all([maybe("/v1/services"), ...filters.map((filter) => get(`/v1/contexts?limit=200${everybodys()}${filter}`))]);
+    const [known] = await Promise.all([maybe("/v1/services"), lists && contexts.read()]);
     services = known?.data ?? [];
-    for (const one of lists.flatMap(({ data }) => data)) {
-      // Events are newer than the list.
-      if (!(seen.get(one.id)?.updated_at > one.updated_at)) seen.set(one.id, one);
-    }
     draw();
   }
 
-  const [tiles, board, rows, failures] = [h("div.tiles"), h("div.board"), h("tbody"), h("ul.plain")];
-  const columns = Object.entries(COLUMNS).map(([name, statuses]) => {
-    const [count, list] = [h("span.soft"), h("ul.plain")];
-    board.append(h("section", { "aria-label": name }, h("h3", name, " ", count), list));
-    return { statuses, count, list };
-  });
-  const heads = ["Service", "Status", "In flight", "Ended", "Failed", "Median", "95%"];
-  const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", h("thead", h("tr", heads.map((name) => h("th", name)))), rows));
+  const [note, tiles, rows, failures] = [h("p.soft"), h("div.tiles"), h("tbody"), h("ul.plain")];
+  const failingRows = steady({ list: failures, name: "What fails", signal, build: failure });
+  const choice = periodChoice(count);
+  const heads = h("thead", h("tr", HEADS.map((name) => h("th", { scope: "col" }, name))));
+  const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", heads, rows));
 
   function draw() {
-    if (!services) return;
-    const all = [...seen.values()].sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
-    for (const one of all.slice(MOST)) seen.delete(one.id);
-    if (services.length + all.length === 0) return fill(view, h("h1", "Now"), welcome());
-    if (!tiles.isConnected) fill(view, h("h1", "Now"), tiles, section("Contexts", board), section("What fails", failures), section("Services", table));
-    const since = new Date(Date.now() - WINDOW_MS).toISOString();
-    const [ended, flying] = [all.filter((one) => isOver(one) && one.updated_at > since), all.filter((one) => !isOver(one))];
-    fill(tiles, tile("Ended in 5 minutes", ended.length, rate(ended)), tile("In flight", flying.length),
-      tile("Completed", share(ended, "completed")), tile("Median, 95% within", latency(ended).join(", ")));
-    for (const { statuses, count, list } of columns) {
-      const here = all.filter(({ status }) => statuses.includes(status));
-      fill(count, here.length);
-      const rest = here.length === 0 ? "None" : here.length > SHOWN && link("See more", "#/contexts");
-      keep(list, here.slice(0, SHOWN), ({ status, progress }) => status + brief(progress), card, rest && h("li.soft", rest));
+    if (!services || (readsUsage() && !counted)) return;
+    const all = contexts.all();
+    const [over, flying] = [all.filter(isOver), all.filter((one) => !isOver(one) && !isScheduled(one))];
+    const shown = counted ?? tally(over);
+    if (services.length + all.length + shown.all.created === 0) return void fill(view, h("h1", "Now"), welcome());
+    if (!tiles.isConnected) {
+      fill(view, h("div.title", h("h1", "Now"), readsUsage() && choice), note, tiles,
+        section("Contexts", board.elements), section("What fails", failingRows.news, failures), section("Services", table));
     }
-    fill(rows, services.map((one) => {
-      const [own, theirs] = [ended, flying].map((some) => some.filter(({ service }) => service === one.id));
-      const cells = [badge(one.status), theirs.length, own.length, share(own, "failed", "timed_out"), ...latency(own)];
-      return h("tr", h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)), cells.map((cell) => h("td", cell)));
+    choice.querySelector("option").textContent = sinceRecent();
+    patch(note, about(counted, over.length));
+    const isCapped = contexts.isCapped(["queued", "executing", "input_required"]);
+    const total = ended(shown.all);
+    patch(tiles,
+      tile(counted ? `Ended since ${since()}` : "Ended", number(total), strip?.cloneNode(true)),
+      lists && tile("In flight", `${number(flying.length)}${isCapped ? "+" : ""}`),
+      tile("Completed", percent(shown.all.completed, total), h("p.soft", `${number(shown.all.completed)} of ${number(total)}`)),
+      tile("p50 / p95", spread(shown.all).join(" / ")));
+    board.draw(all, counted && total);
+    patch(rows, services.map((one) => {
+      const own = shown.of(one.id);
+      const inFlight = flying.filter(({ service }) => service === one.id).length;
+      const cells = [badge(one.status), inFlight, number(ended(own)), percent(own.failed + own.timed_out, ended(own)), ...spread(own)];
+      return h("tr", { "data-key": one.id }, h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)), cells.map((cell) => h("td", cell)));
     }));
-    /** @type {any[]} */
-    const groups = Object.values(Object.groupBy(ended.filter(({ error, status }) => error && status !== "cancelled"), ({ error, service }) => error.code + service));
-    fill(failures, groups.length === 0 && h("li.soft", "Nothing lately."), groups.sort((a, b) => b.length - a.length).slice(0, 8).map((group) => {
-      const [{ id, error, service }] = group;
-      return h("li", h("strong", `${group.length} × ${error.code}`), ` at ${service}: ${error.message} `, link("See the latest", `#/contexts/${id}`));
-    }));
+    const groups = failing(shown, over);
+    failingRows.show(groups, { limit: MOST_FAILURES, after: groups.length === 0 ? [h("li.soft", { "data-key": "none" }, "Nothing lately.")] : [] });
   }
 
   // Listening first misses nothing.
-  const looked = look();
-  const later = follow(signal, 250, draw, ({ type, subject, time, data }) => {
-    if (!type.startsWith("context.") || type === "context.attempt") return false;
-    return seen.set(subject, { execution_time_ms: null, ...data, progress: data.progress && { data: data.progress }, id: subject, updated_at: time });
-  });
-  follow(signal, 250, look, ({ type }) => type.startsWith("service."));
-  const ticking = setInterval(later, BAR_MS);
-  signal.addEventListener("abort", () => clearInterval(ticking));
-  await looked;
+  const first = Promise.all([look(), count()]);
+  const redraw = follow(signal, DRAW_MS, draw, (event) => lists && contexts.hear(event));
+  const recount = follow(signal, COUNT_MS, count, ({ type }) => type.startsWith("context."));
+  follow(signal, LISTS_MS, look, ({ type }) => type.startsWith("context.") || type.startsWith("service."));
+  // The period and what is scheduled move on by themselves.
+  const ticking = [setInterval(redraw, TICK_MS), setInterval(recount, 3 * TICK_MS)];
+  signal.addEventListener("abort", () => ticking.forEach(clearInterval));
+  await first;
 }
-
-function latency(ended) {
-  const sorted = ended.map((one) => one.execution_time_ms).filter((ms) => ms !== null).sort((a, b) => a - b);
-  return [0.5, 0.95].map((part) => duration(sorted[Math.floor(sorted.length * part)]));
-}
-
-const share = (ended, ...statuses) => (ended.length ? `${Math.round((ended.filter(({ status }) => statuses.includes(status)).length / ended.length) * 100)}%` : "–");
-const tile = (name, value, more) => h("div.card", h("p.soft", name), h("p.figure", value), more);
-
-/** How many ended, in tens of seconds. */
-function rate(ended) {
-  const counts = new Array(WINDOW_MS / BAR_MS).fill(0);
-  for (const { updated_at } of ended) counts[Math.max(0, counts.length - 1 - Math.floor((Date.now() - Date.parse(updated_at)) / BAR_MS))] += 1;
-  const most = Math.max(1, ...counts);
-  return bars("rate", counts.length * 4, "Rate", counts.map((count, at) => ({ x: at * 4, width: 3, y: 19 - (count / most) * 19, height: 1 + (count / most) * 19 })));
-}
-
-const card = (one) => h("li", h("a.card", { href: `#/contexts/${one.id}` }, h("strong", one.capability), h("span.soft", ` ${one.service ?? ""}`),
-  h("span.row", badge(one.status), h("span.soft", isOver(one) ? duration(one.execution_time_ms) : one.progress ? brief(one.progress.data) : when(one.updated_at)))));

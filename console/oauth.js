@@ -6,16 +6,18 @@ const here = `${location.origin}/`;
 const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replace(/[+/=]/g, (sign) => ({ "+": "-", "/": "_" })[sign] ?? "");
 const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
 
-/** The server's metadata, if there is a server. */
-export async function discover() {
-  const answer = await fetch("/.well-known/oauth-authorization-server").catch(() => undefined);
-  return answer?.ok ? answer.json() : undefined;
+/** The authorization server's metadata (RFC 8414). Only where the deployment has one: elsewhere it is not found. */
+async function discover() {
+  const answer = await fetch("/.well-known/oauth-authorization-server");
+  if (!answer.ok) throw new Error("The gateway's OAuth server does not answer. Try again.");
+  return answer.json();
 }
 
-export async function begin(endpoint, kept) {
+export async function begin(kept) {
+  const { authorization_endpoint: endpoint } = await discover();
   const [verifier, state] = [random(), random()];
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
-  sessionStorage.setItem(BEGUN, JSON.stringify({ verifier, state, kept }));
+  sessionStorage.setItem(BEGUN, JSON.stringify({ verifier, state, kept, wanted: location.hash }));
   location.assign(`${endpoint}?${new URLSearchParams({
     response_type: "code", client_id: CLIENT, redirect_uri: here, state, code_challenge: base64url(digest), code_challenge_method: "S256",
   })}`);
@@ -25,13 +27,17 @@ export async function begin(endpoint, kept) {
 export async function finish() {
   const answer = new URLSearchParams(location.search);
   if (!answer.has("state")) return undefined;
-  const { verifier, state, kept } = JSON.parse(sessionStorage.getItem(BEGUN) ?? "{}");
+  const { verifier, state, kept, wanted = "" } = JSON.parse(sessionStorage.getItem(BEGUN) ?? "{}");
   sessionStorage.removeItem(BEGUN);
-  history.replaceState(null, "", "/");
+  // Back to the screen that was asked for before signing in.
+  history.replaceState(null, "", `/${wanted}`);
   // RFC 9207: only this gateway's answer to this tab counts.
-  if (answer.get("state") !== state || answer.get("iss") !== (await discover())?.issuer) throw new Error("This sign-in was not begun here. Sign in again.");
+  if (answer.get("state") !== state || answer.get("iss") !== (await discover()).issuer) throw new Error("This sign-in was not begun here. Sign in again.");
   const code = answer.get("code");
-  if (!code) throw new Error(`Not signed in: ${answer.get("error_description") ?? answer.get("error")}.`);
+  if (!code) {
+    const why = answer.get("error") === "access_denied" ? "You denied the request" : (answer.get("error_description") ?? answer.get("error"));
+    throw new Error(`Not signed in. ${why}.`);
+  }
   return { credential: await token({ grant_type: "authorization_code", code, redirect_uri: here, code_verifier: verifier }), kept };
 }
 

@@ -1,0 +1,258 @@
+// What moves on the console's screens: the stream and its breaks, true figures at any load, and rows that hold still and keep
+// the focus while they are read.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import type { Page } from "playwright-core";
+import { eventually, makeKey, register } from "./support/arrange.ts";
+import { close, demo, furnished, open, signIn, skip } from "./support/console.ts";
+import { databases } from "./support/disk.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { openEvents } from "./support/socket.ts";
+
+let own: Gateway;
+before(async () => {
+  if (!skip) own = await furnished();
+});
+after(() => own?.stop());
+
+const send = async (text: string): Promise<string> =>
+  (await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text } } })).json.id;
+
+test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
+  const page = await open(own);
+  const [sockets, sequences]: [string[], number[]] = [[], []];
+  page.on("websocket", (socket) => {
+    sockets.push(socket.url());
+    socket.on("framereceived", ({ payload }) => void (payload !== "pong" && sequences.push(Number(JSON.parse(String(payload)).sequence))));
+  });
+  await signIn(page, own.adminKey);
+  await page.getByText("Live", { exact: true }).waitFor();
+  await page.evaluate(() => {
+    const line = document.getElementById("live")!;
+    const told: string[] = ((globalThis as any).told = []);
+    new MutationObserver(() => told.push(line.textContent)).observe(line, { childList: true });
+  });
+  const ended = page.getByRole("region", { name: "Ended" });
+  const before = await send("before");
+  await ended.locator(`a[href$="${before}"]`).waitFor();
+  const count = Number(await ended.locator("h3 span").innerText());
+
+  // The hub forgets its sockets, as when it is deployed anew.
+  await own.evict("EventHub", "default", { webSockets: "close" });
+  const meanwhile = await Promise.all(Array.from({ length: 10 }, (_, at) => send(`meanwhile ${at}`)));
+  await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + meanwhile.length, 60_000);
+  await page.getByText("Live", { exact: true }).waitFor();
+  assert.match(sockets.at(-1)!, /after=\d+/);
+  assert.deepEqual(sequences, sequences.map((_, at) => sequences[0]! + at), "no gap and no repeat");
+  const told: string[] = await page.evaluate(() => (globalThis as any).told);
+  assert.ok(told.some((text) => /^Connection lost\. Reconnecting in \d+ s$/.test(text)), told.join("; "));
+  await close(page);
+});
+
+test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
+  const persist = mkdtempSync(join(tmpdir(), "narthex-console-"));
+  const vars = { ADMIN_KEY: "a key that outlives the restart" };
+  const sendTo = async (at: Gateway) => (await at.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "a" } } })).json.id;
+  try {
+    const first = await startGateway({ persist, vars });
+    await register(first, "demo", demo);
+    const page = await open(first);
+    const told: any[] = [];
+    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => void (payload !== "pong" && told.push(JSON.parse(String(payload))))));
+    await signIn(page, vars.ADMIN_KEY);
+    await page.getByText("Live", { exact: true }).waitFor();
+    const ended = page.getByRole("region", { name: "Ended" });
+    await ended.locator(`a[href$="${await sendTo(first)}"]`).waitFor();
+    await first.stop();
+    // What happens where the page cannot see it, and is no longer in the log when it can again.
+    const elsewhere = await startGateway({ persist, vars });
+    const missed: string[] = [];
+    const events = await openEvents(elsewhere);
+    for (let at = 0; at < 3; at += 1) {
+      const id = await sendTo(elsewhere);
+      missed.push(id);
+      await events.next((event) => event.subject === id && event.type === "context.completed");
+    }
+    events.close();
+    await elsewhere.stop();
+    databases(persist, "EventHub", "log", (log) => log.exec("DELETE FROM log WHERE first < (SELECT max(first) FROM log)"));
+    const again = await startGateway({ persist, vars, port: Number(new URL(first.url).port) });
+    for (const id of missed) await ended.locator(`a[href$="${id}"]`).waitFor();
+    assert.ok(told.some(({ type }) => type === "stream.gap"), JSON.stringify(told));
+    await page.getByText("Live", { exact: true }).waitFor();
+    await ended.locator(`a[href$="${await sendTo(again)}"]`).waitFor();
+    // While the gateway was away the browser said so, and of what was cut off when it went.
+    page.faults = page.faults.filter((text) => !/ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED_ENCODING|WebSocket connection/.test(text));
+    await close(page);
+    await again.stop();
+  } finally {
+    rmSync(persist, { recursive: true, force: true });
+  }
+});
+
+
+/** Text of the tile of this name. */
+const tile = (page: Page, name: string | RegExp) => page.locator(".tiles .card", { has: page.getByText(name) }).locator(".figure");
+
+test("now_shows_what_the_gateway_has_counted_and_says_of_when", { skip, timeout: 240_000 }, async () => {
+  const busy = await startGateway();
+  await register(busy, "demo", demo);
+  // More than one list of contexts holds.
+  const share = (at: number) => ({ capability: at % 5 === 0 ? "fail_sometimes" : "echo", parameters: at % 5 === 0 ? { share: 1 } : { text: "x" } });
+  const create = (at: number) => busy.request("POST", "/v1/contexts", { body: share(at), headers: { prefer: "wait=30" }, contract: false });
+  for (let begun = 0; begun < 300; begun += 30) await Promise.all(Array.from({ length: 30 }, (_, at) => create(begun + at)));
+  const counted = async () => (await busy.request("GET", "/v1/usage")).json.data[0];
+  await eventually(async () => {
+    const { completed, failed } = await counted();
+    return completed + failed === 300;
+  }, 60_000);
+  const page = await open(busy);
+  await signIn(page, busy.adminKey);
+  await tile(page, /^Ended since /).getByText("300", { exact: true }).waitFor();
+  assert.equal(await tile(page, "Completed").innerText(), "80%");
+  await page.getByText("240 of 300").waitFor();
+  const { latency_ms } = await counted();
+  assert.match(await tile(page, "p50 / p95").innerText(), new RegExp(`^${latency_ms.p50 < 1 ? "< 1" : latency_ms.p50} ms`));
+  assert.equal(await page.getByRole("region", { name: "Ended" }).locator("h3 span").innerText(), "300");
+  await page.getByText(/^60 × /).waitFor();
+  const row = page.getByRole("row", { name: /^Demonstration/ });
+  assert.deepEqual((await row.getByRole("cell").allInnerTexts()).slice(1, 4), ["0", "300", "20%"]);
+  // It goes on counting, and other periods have what is in them.
+  await create(1);
+  await tile(page, /^Ended since /).getByText("301", { exact: true }).waitFor();
+  await page.getByText(/^Counted by the gateway for the whole tenant since (\w+ \d+, )?\d+:\d\d [AP]M\.$/).waitFor();
+  await page.getByLabel("Figures").selectOption("Last 7 days");
+  await tile(page, /^Ended since /).getByText("301", { exact: true }).waitFor();
+  await close(page);
+  await busy.stop();
+});
+
+test("without_the_right_to_read_usage_the_figures_say_what_they_are_of", { skip }, async () => {
+  const { secret } = await makeKey(own, "bare", ["contexts:read", "contexts:read:*", "services:read"]);
+  const page = await open(own);
+  await signIn(page, secret);
+  await page.getByText(/^Only the latest \d+ contexts that have ended and that you may see/).waitFor();
+  assert.equal(await page.getByLabel("Figures").count(), 0);
+  await close(page);
+});
+
+test("without_the_right_to_read_events_screens_are_read_again_now_and_then", { skip }, async () => {
+  const { secret } = await makeKey(own, "bare", ["contexts:read", "contexts:read:*"]);
+  const page = await open(own);
+  await signIn(page, secret);
+  await page.getByText("Not live: your key may not read events. Refreshed every 10 s").waitFor();
+  const id = await send("polled");
+  await page.locator(`a[href$="${id}"]`).first().waitFor({ timeout: 20_000 });
+  await close(page);
+});
+
+const focused = (page: Page) => page.evaluate(() => document.activeElement?.getAttribute("href") ?? document.activeElement?.localName);
+
+test("the_focus_stays_on_its_row_while_rows_hold_still", { skip }, async () => {
+  const page = await open(own);
+  await signIn(page, own.adminKey);
+  for (const [screen, list, region] of [
+    ["contexts", page.locator(".rows"), page.locator("main")],
+    ["now", page.getByRole("region", { name: "Ended" }).locator("ul"), page.getByRole("region", { name: "Ended" })],
+  ] as const) {
+    await page.mouse.move(0, 0);
+    await page.goto(`${own.url}/#/${screen}`);
+    await list.locator("a.card").nth(3).waitFor();
+    await page.getByText("Live", { exact: true }).waitFor();
+    const before = await list.locator("a.card").evaluateAll((links) => links.map((one) => one.getAttribute("href")));
+    await list.locator("a.card").nth(3).focus();
+    for (let count = 1; count <= 3; count += 1) {
+      const id = await send(`while ${screen} has the focus`);
+      await region.getByRole("button", { name: `${count} new` }).waitFor();
+      assert.equal(await focused(page), before[3], screen);
+      assert.equal(await list.locator(`a[href$="${id}"]`).count(), 0);
+    }
+    assert.deepEqual(await list.locator("a.card").evaluateAll((links) => links.map((one) => one.getAttribute("href"))), before, screen);
+    await region.getByRole("status").getByText(/^\d new in \w+\. The list holds still while you read it\.$/).waitFor();
+    // By the keyboard the new ones are shown, with the focus on the first of them.
+    await region.getByRole("button", { name: "3 new" }).focus();
+    await pause(200);
+    assert.equal(await page.evaluate(() => document.activeElement?.textContent), "3 new");
+    await page.keyboard.press("Enter");
+    const first = await list.locator("a.card").first().getAttribute("href");
+    assert.equal(await focused(page), first, screen);
+    assert.ok(!before.includes(first), screen);
+    await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+  }
+  await close(page);
+});
+
+test("rows_hold_still_below_the_pointer_and_when_they_are_scrolled", { skip }, async () => {
+  const page = await open(own, { viewport: { width: 1200, height: 500 } });
+  await signIn(page, own.adminKey);
+  await page.goto(`${own.url}/#/contexts`);
+  const rows = page.locator(".rows a.card");
+  await rows.nth(5).waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  await rows.nth(1).hover();
+  const place = await rows.nth(1).boundingBox();
+  const href = await rows.nth(1).getAttribute("href");
+  const id = await send("below the pointer");
+  await page.getByRole("button", { name: "1 new" }).waitFor();
+  assert.deepEqual(await page.locator(`a[href="${href}"]`).boundingBox(), place);
+  // Away from it, all is shown.
+  await page.mouse.move(5, 5);
+  await page.locator(`.rows a[href$="${id}"]`).waitFor();
+
+  await page.evaluate(() => scrollTo(0, 300));
+  const scrolled = await rows.nth(5).boundingBox();
+  const sixth = await rows.nth(5).getAttribute("href");
+  const next = await send("while it is scrolled");
+  await page.getByRole("button", { name: "1 new" }).waitFor();
+  assert.deepEqual(await page.locator(`a[href="${sixth}"]`).boundingBox(), scrolled);
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.locator(`.rows a[href$="${next}"]`).waitFor();
+  await close(page);
+});
+
+test("what_has_the_focus_and_ends_gives_it_to_no_other_action", { skip }, async () => {
+  const page = await open(own);
+  await signIn(page, own.adminKey);
+  const { id } = (await own.request("POST", "/v1/contexts", {
+    body: { capability: "slow_count", parameters: { to: 20 } }, headers: { prefer: "respond-async" },
+  })).json;
+  await page.goto(`${own.url}/#/contexts/${id}`);
+  await page.getByRole("status").getByText("executing").waitFor();
+  await page.getByRole("button", { name: "Cancel" }).focus();
+  // Progress comes each second and redraws the screen.
+  await page.getByText(/^Progress: counted [2-9]/).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
+  await own.request("POST", `/v1/contexts/${id}/cancel`);
+  await page.getByRole("button", { name: "Replay" }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.localName), "h1");
+  await close(page);
+});
+
+test("a_context_with_a_time_is_scheduled_and_not_in_flight", { skip }, async () => {
+  const page = await open(own);
+  await signIn(page, own.adminKey);
+  const scheduled = page.getByRole("region", { name: "Scheduled" });
+  await scheduled.getByText(/^for \w+ \d+, \d{4}/).waitFor();
+  assert.equal(await page.getByRole("region", { name: "Waiting" }).locator("h3 span").innerText(), "0");
+  await scheduled.locator("a.card").click();
+  await page.getByRole("status").getByText("scheduled").waitFor();
+  await page.getByText(/^None yet: scheduled for /).waitFor();
+  await close(page);
+});
+
+test("see_more_leads_to_the_contexts_that_there_are_more_of", { skip }, async () => {
+  const page = await open(own);
+  await signIn(page, own.adminKey);
+  await page.getByRole("region", { name: "Ended" }).getByRole("link", { name: "See more" }).click();
+  await page.locator(".rows a.card").nth(6).waitFor();
+  assert.match(page.url(), /#\/contexts\?status=ended$/);
+  assert.equal(await page.getByLabel("Status").locator("option:checked").innerText(), "any ended");
+  const states = await page.locator(".rows .badge").allInnerTexts();
+  assert.ok(states.includes("completed") && states.includes("failed"), states.join());
+  assert.ok(states.every((one) => ["completed", "failed", "cancelled", "timed out"].includes(one)), states.join());
+  await close(page);
+});

@@ -1,0 +1,111 @@
+// The console in Chromium: pages that fail their test when something goes wrong in them, and how a screen is checked.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before } from "node:test";
+import { join } from "node:path";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { makeKey, register, serviceAt } from "./arrange.ts";
+import { missing, startBrowser } from "./browser.ts";
+import { root } from "./configuration.ts";
+import { type Gateway, startGateway } from "./gateway.ts";
+
+export const skip = missing() ?? false;
+if (skip) console.error(`The console's tests are skipped: ${skip}.`);
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+export const demo = JSON.parse(readFileSync(join(root, "console/demo.json"), "utf8"));
+export const desktop = { width: 1200, height: 820 };
+
+let browser: Browser;
+before(async () => {
+  if (!skip) browser = await startBrowser();
+});
+after(async () => {
+  await browser?.close();
+});
+
+export type ConsolePage = Page & { faults: string[] };
+
+/** A page that fails its test when anything goes wrong in it that nobody asked for. */
+export async function open(at: Gateway, look: Parameters<Browser["newContext"]>[0] = {}): Promise<ConsolePage> {
+  const context: BrowserContext = await browser.newContext({ viewport: desktop, permissions: ["clipboard-read", "clipboard-write"], ...look });
+  const page = Object.assign(await context.newPage(), { faults: [] as string[] });
+  page.setDefaultTimeout(60_000);
+  page.on("dialog", (dialog) => void dialog.accept());
+  page.on("pageerror", (error) => page.faults.push(String(error)));
+  // Refusals of the policy are said here; what the gateway refuses is the screens' own matter.
+  page.on("console", (message) => {
+    if (message.type() === "error" && !/status of 4\d\d/.test(message.text())) page.faults.push(message.text());
+  });
+  await page.goto(at.url);
+  return page;
+}
+
+export const heading = (page: Page, name: string | RegExp) => page.getByRole("heading", { level: 1, name, exact: true });
+
+/** @param to the heading of the screen that is there then */
+export async function signIn(page: Page, key: string, to: string | RegExp = "Now"): Promise<void> {
+  await page.getByLabel("API key").fill(key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await heading(page, to).waitFor();
+}
+
+/** Ends a page; nothing may have gone wrong in it. */
+export async function close(page: ConsolePage): Promise<void> {
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+}
+
+/** Holds a screen against WCAG 2.2 AA and its good practice, and against its own width. */
+export async function checked(page: Page, told: string): Promise<void> {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+    // What moves in is still half transparent, and counted as pale.
+    await Promise.all(document.getAnimations().map((one) => one.finished));
+    const { violations } = await (globalThis as any).axe.run({ runOnly: tags });
+    return violations.map((one: any) => `${one.id}: ${one.nodes.map((node: any) => `${node.target} ${node.failureSummary}`).join(" | ")}`);
+  });
+  assert.deepEqual(found, [], told);
+  await fits(page, told);
+}
+
+/** Holds a screen against its width: no scrolling sideways, nothing outside of its card, no text a letter a line. */
+export async function fits(page: Page, told: string): Promise<void> {
+  const found = await page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement;
+    const wide = scrollWidth > clientWidth ? [`${scrollWidth - clientWidth} px too wide`] : [];
+    const outside = [...document.querySelectorAll(".card *")].filter((one) => {
+      const box = one.getBoundingClientRect();
+      const card = one.closest(".card")!.getBoundingClientRect();
+      // What scrolls by itself, or is for screen readers, may be larger.
+      return box.width > 1 && !one.closest("pre, .scroll, svg, .hidden") && (box.right > card.right + 1 || box.left < card.left - 1);
+    });
+    const towers = [...document.querySelectorAll("main code, main .badge, main strong, main time, main td, main th")].filter((one) => {
+      const box = one.getBoundingClientRect();
+      return !one.closest("pre") && box.height > 80 && box.width < 60;
+    });
+    const name = (one: Element) => `${one.localName}.${one.className} ${one.textContent?.slice(0, 40)}`;
+    return [...wide, ...outside.map((one) => `outside of its card: ${name(one)}`), ...towers.map((one) => `a tower: ${name(one)}`)];
+  });
+  assert.deepEqual(found, [], `${told} at ${page.viewportSize()?.width} px`);
+}
+
+/** A gateway with something on every screen: contexts of all kinds, services that are well and not. */
+export async function furnished(): Promise<Gateway> {
+  const own = await startGateway();
+  await register(own, "demo", demo);
+  await register(own, "away", serviceAt("http://127.0.0.1:9/", [{ name: "translate" }], { name: "Translator", retry: { max_attempts: 1 } }));
+  await makeKey(own, "caller");
+  await own.request("PUT", "/v1/limits/callers", { body: { kind: "requests", quota: 1000, window_seconds: 60, binds: { role: "caller" } } });
+  const ask = (capability: string, parameters = {}, prefer = "wait=10", more = {}) =>
+    own.request("POST", "/v1/contexts", { body: { capability, parameters, ...more }, headers: { prefer } });
+  for (let at = 0; at < 6; at += 1) await ask("translate");
+  for (const share of [1, 0, 1]) await ask("fail_sometimes", { share });
+  for (const text of ["one", "two", "three"]) await ask("echo", { text });
+  await ask("greet");
+  await ask("echo", { text: "later" }, "respond-async", { run_at: new Date(Date.now() + 20 * 86_400_000).toISOString(), timeout_seconds: 60 });
+  await ask("slow_count", { to: 20 }, "respond-async");
+  return own;
+}
