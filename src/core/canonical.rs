@@ -1,20 +1,29 @@
 //! The canonical form of JSON (RFC 8785), for telling whether two bodies say the same.
 //!
-//! One step stricter than the RFC: an integer that a double cannot hold keeps its own digits, so two that
-//! differ there are two.
+//! One step stricter than the RFC: a number that a double cannot hold keeps its own digits, so two that differ there
+//! are two. However it is written, a number is one: `1.0` is `1`, and `1e2` is `100`.
 
 use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
-/// Writes a value in its canonical form.
-pub fn write(value: &Value, out: &mut String) {
+use super::exact::{self, Known, Lists, Numbers};
+
+/// Writes a text that has passed `json::check` in its canonical form.
+fn canonical(text: &str) -> Option<String> {
+    let (before, mut out) = (Numbers::default(), String::with_capacity(text.len()));
+    let (value, own) = exact::tree(text, &before).ok()?;
+    write(&value, Lists { before: &before, own: &own }, &mut out);
+    Some(out)
+}
+
+fn write(value: &Value, numbers: Lists<'_>, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
         Value::Bool(false) => out.push_str("false"),
-        Value::Number(number) => write_number(number, out),
+        Value::Number(number) => write_number(number, numbers, out),
         Value::String(text) => write_string(text, out),
         Value::Array(items) => {
             out.push('[');
@@ -22,7 +31,7 @@ pub fn write(value: &Value, out: &mut String) {
                 if at > 0 {
                     out.push(',');
                 }
-                write(item, out);
+                write(item, numbers, out);
             }
             out.push(']');
         }
@@ -38,7 +47,7 @@ pub fn write(value: &Value, out: &mut String) {
                 write_string(name, out);
                 out.push(':');
                 if let Some(member) = members.get(name) {
-                    write(member, out);
+                    write(member, numbers, out);
                 }
             }
             out.push('}');
@@ -53,26 +62,26 @@ fn write_string(text: &str, out: &mut String) {
 
 /// The largest integer below which every integer is a double.
 const EXACT: u64 = 1 << 53;
+/// What is less than this may have come as an integer of serde_json's.
+const MOST_DIGITS: f64 = 1.8446744073709552e19;
 
-fn write_number(number: &Number, out: &mut String) {
-    let whole = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+fn write_number(number: &Number, numbers: Lists<'_>, out: &mut String) {
     // Writing to a string does not fail.
-    let _ = match (whole, number.as_f64()) {
-        (Some(_), _) => write!(out, "{number}"),
-        (None, Some(double)) if double.fract() == 0.0 && double.abs() < EXACT as f64 => {
+    let _ = match numbers.known(number) {
+        Known::Listed(decimal) => write!(out, "{decimal}"),
+        Known::Plain(_) if !number.is_f64() => write!(out, "{number}"),
+        Known::Plain(double) if double.fract() == 0.0 && double.abs() < EXACT as f64 => {
             write!(out, "{}", double as i64)
         }
-        (None, Some(double)) => write!(out, "{double:e}"),
-        (None, None) => write!(out, "{number}"),
+        // As an integer of so many digits is written.
+        Known::Plain(double) if double.fract() == 0.0 && double.abs() < MOST_DIGITS => write!(out, "{double}"),
+        Known::Plain(double) => write!(out, "{double:e}"),
     };
 }
 
 /// SHA-256 of the canonical form, in lower hex. `text` has passed `json::check`.
 pub fn fingerprint(text: &str) -> Option<String> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    let mut canonical = String::with_capacity(text.len());
-    write(&value, &mut canonical);
-    Some(digest(&canonical))
+    canonical(text).map(|canonical| digest(&canonical))
 }
 
 /// SHA-256 in lower hex.
@@ -89,9 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn canonical(text: &str) -> String {
-        let mut out = String::new();
-        write(&serde_json::from_str(text).unwrap(), &mut out);
-        out
+        super::canonical(text).unwrap()
     }
 
     #[test]
@@ -101,6 +108,42 @@ mod tests {
         assert_eq!(canonical("-0.0"), "0");
         assert_ne!(canonical("9007199254740993"), canonical("9007199254740992"));
         assert_ne!(canonical("\"1\""), canonical("1"));
+    }
+
+    /// Two numbers that share a double are two.
+    #[test]
+    fn numbers_are_compared_as_decimals() {
+        for (one, other) in [
+            ("92233720368547758081", "92233720368547758082"),
+            ("18446744073709551615", "18446744073709551616"),
+            ("0.1234567890123456781", "0.1234567890123456782"),
+            ("1e-400", "0"),
+            ("1.7976931348623157e308", "1.7976931348623158e308"),
+            ("0.99999999999999999999", "1"),
+        ] {
+            assert_ne!(
+                canonical(&format!(r#"{{"n":[{one}]}}"#)),
+                canonical(&format!(r#"{{"n":[{other}]}}"#)),
+                "{one} {other}"
+            );
+        }
+        for (one, other) in [
+            ("1e19", "10000000000000000000"),
+            ("-1e18", "-1000000000000000000"),
+            ("12345678901234567000", "1.2345678901234567e19"),
+            ("92233720368547758081", "92233720368547758081.0"),
+            ("0.10", "1e-1"),
+            ("123456789012345678901e-3", "123456789012345678.901"),
+        ] {
+            assert_eq!(canonical(one), canonical(other), "{one} {other}");
+        }
+    }
+
+    /// What is stored for a day must be found again by the next version.
+    #[test]
+    fn the_form_of_usual_numbers_is_pinned() {
+        let text = "[1,1.0,-2.50,0.1,1e22,1.5e300,9007199254740993,123456789.12345679]";
+        assert_eq!(canonical(text), "[1,1,-2.5e0,1e-1,1e22,1.5e300,9007199254740993,1.2345678912345679e8]");
     }
 
     /// RFC 8785 §3.2.3.

@@ -11,6 +11,8 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::decimal::Decimal;
+
 /// The deepest nesting a document may have.
 pub const MAX_DEPTH: usize = 64;
 
@@ -360,6 +362,14 @@ pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, Invalid> {
     Ok(text)
 }
 
+/// The bytes without a byte order mark, which who reads JSON may ignore (RFC 8259 §8.1).
+pub fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    bytes
+}
+
 /// What a value is called when it was not what was expected.
 pub fn kind(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {
@@ -496,9 +506,9 @@ impl<'a> Object<'a> {
     pub fn integer(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let raw = self.raw(name)?;
         // To JSON Schema 1.0 is an integer too.
-        let whole = |value: f64| (value.fract() == 0.0 && (0.0..9e15).contains(&value)).then_some(value as u64);
+        let whole = || Some(Decimal::parse(raw.get())).filter(Decimal::is_integer)?.to_string().parse::<u64>().ok();
         let value = serde_json::from_str::<u64>(raw.get()).ok();
-        match value.or_else(|| serde_json::from_str(raw.get()).ok().and_then(whole)) {
+        match value.or_else(|| if kind(raw) == "a number" { whole() } else { None }) {
             Some(value) if range.contains(&value) => Some(value),
             _ => {
                 self.fault(name, format!("must be an integer from {} to {}", range.start(), range.end()));

@@ -150,3 +150,28 @@ fn an_integer_may_be_written_with_a_fraction_of_nothing() {
         assert_eq!(object.integer("count", 0..=9), expected, "{text}");
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_ignored() {
+    assert_eq!(without_mark(b"\xef\xbb\xbf{}".to_vec()), b"{}");
+    assert_eq!(without_mark(b"{}".to_vec()), b"{}");
+    // One, and before the text.
+    assert!(check(&without_mark(b"\xef\xbb\xbf\xef\xbb\xbf{}".to_vec()), MAX_DEPTH).is_err());
+    assert!(check(&without_mark(b"{\xef\xbb\xbf}".to_vec()), MAX_DEPTH).is_err());
+}
+
+#[test]
+fn an_integer_is_one_exactly() {
+    let read = |number: &str| {
+        let text = format!(r#"{{"n":{number}}}"#);
+        Object::new(&text, "#").unwrap().integer("n", 0..=u64::MAX)
+    };
+    for (number, expected) in
+        [("1.0", Some(1)), ("1e3", Some(1000)), ("1.50e1", Some(15)), ("0.0", Some(0)), ("-0", Some(0))]
+    {
+        assert_eq!(read(number), expected, "{number}");
+    }
+    for number in ["0.99999999999999999999", "1.00000000000000000001", "1e-400", "-1", "1e300", "\"1\"", "true"] {
+        assert_eq!(read(number), None, "{number}");
+    }
+}

@@ -327,27 +327,6 @@ fn read_retry(document: &mut Object<'_>) -> Retry {
     read
 }
 
-/// A merge patch (RFC 7396) applied to a document.
-pub fn merge_patch(target: &mut serde_json::Value, patch: serde_json::Value) {
-    match (target, patch) {
-        (serde_json::Value::Object(target), serde_json::Value::Object(patch)) => {
-            for (name, value) in patch {
-                if value.is_null() {
-                    target.remove(&name);
-                } else {
-                    merge_patch(target.entry(name).or_insert(serde_json::Value::Null), value);
-                }
-            }
-        }
-        (target, patch @ serde_json::Value::Object(_)) => {
-            // What was there and is no object goes; the patch's own nulls then mean nothing.
-            *target = serde_json::Value::Object(serde_json::Map::new());
-            merge_patch(target, patch);
-        }
-        (target, patch) => *target = patch,
-    }
-}
-
 /// The pointer to a member of the parameters, from a fault relative to their root.
 pub fn at_parameters(fault: Fault) -> Fault {
     let base = child("#", "parameters");

@@ -163,7 +163,7 @@ impl Call {
                 .with_header("Accept", "application/json"));
         }
         let body = self.request.body(most_bytes, self.settings.body_timeout_ms).await;
-        body.map_err(|unread| match unread {
+        body.map(json::without_mark).map_err(|unread| match unread {
             Unread::TooLarge => {
                 Problem::new(Code::PayloadTooLarge, format!("The body may have at most {most_bytes} bytes."))
             }

@@ -1,6 +1,7 @@
 //! `transport.kind: "demo"`: the built-in demonstration, for a gateway that has no service yet. Nothing is called; what
 //! its capabilities do is decided here, so that all a context can go through is seen with nothing else running.
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::core::upstream::Answer;
@@ -28,7 +29,6 @@ fn refusal(code: &str, message: &str, retryable: bool) -> Act {
 /// `chance` is from 0 to 1, and is held against how often it is to fail.
 fn act(capability: &str, parameters: Value, input: Option<Value>, chance: f64) -> Act {
     match capability {
-        "echo" => Act::Answer(json!({"result": parameters})),
         "slow_count" => Act::Count(parameters.get("to").and_then(Value::as_u64).unwrap_or(5).min(MOST_SECONDS)),
         "fail_sometimes" => {
             let share = parameters.get("share").and_then(Value::as_f64).unwrap_or(0.5);
@@ -52,8 +52,13 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), Into::into)
 }
 
-fn answer(body: &Value) -> Answer {
-    let body = body.to_string().into_bytes();
+/// The parameters byte for byte.
+fn echoed(parameters: &RawValue) -> String {
+    format!(r#"{{"result":{}}}"#, parameters.get())
+}
+
+fn answer(body: String) -> Answer {
+    let body = body.into_bytes();
     Answer::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body }
 }
 
@@ -62,12 +67,15 @@ pub async fn call(tenant: &str, order: &Order<'_>) -> Answer {
     if !settings::demo() {
         return Answer::Refused;
     }
+    if order.work.admission.capability == "echo" {
+        return answer(echoed(&order.work.parameters));
+    }
     let parse = |text: &str| serde_json::from_str(text).ok();
     let parameters = parse(order.work.parameters.get()).unwrap_or(Value::Null);
     let input = order.work.input.as_deref().and_then(|input| parse(input.get()));
     let chance = (random::number() >> 11) as f64 / (1u64 << 53) as f64;
     match act(&order.work.admission.capability, parameters, input, chance) {
-        Act::Answer(body) => answer(&body),
+        Act::Answer(body) => answer(body.to_string()),
         Act::Count(to) => {
             for counted in 1..=to {
                 clock::pause(1_000).await;
@@ -76,7 +84,7 @@ pub async fn call(tenant: &str, order: &Order<'_>) -> Answer {
                 }
                 tell(tenant, order, counted, to).await;
             }
-            answer(&json!({"result": {"counted": to}}))
+            answer(json!({"result": {"counted": to}}).to_string())
         }
     }
 }
@@ -108,7 +116,8 @@ mod tests {
 
     #[test]
     fn the_demonstration_echoes_counts_and_asks() {
-        assert_eq!(said("echo", json!({"text": "hi"}), None), json!({"result": {"text": "hi"}}));
+        let parameters = RawValue::from_string(r#"{"z":1.10,"a":123456789012345678901}"#.into()).unwrap();
+        assert_eq!(echoed(&parameters), r#"{"result":{"z":1.10,"a":123456789012345678901}}"#);
         assert_eq!(said("slow_count", json!({}), None), json!({"counts": 5}));
         assert_eq!(said("slow_count", json!({"to": 1000}), None), json!({"counts": MOST_SECONDS}));
         assert!(said("greet", json!({}), None).pointer("/input_required/schema").is_some());

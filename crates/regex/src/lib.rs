@@ -74,6 +74,14 @@ thread_local! {
     static EXHAUSTED: RefCell<Option<Exhausted>> = const { RefCell::new(None) };
 }
 
+/// Whether a text is a pattern. What begins with a look-around or a back-reference is taken from there on, unread.
+pub fn read(text: &str, library: &mut Library) -> Result<(), Error> {
+    match parse::parse(text, library) {
+        Err(error) if error == parse::NOT_LINEAR => Ok(()),
+        read => read.map(drop),
+    }
+}
+
 /// The name a prepared pattern is given to boon by.
 pub fn key(index: usize) -> String {
     format!("{MARK}{index}")

@@ -35,7 +35,7 @@ enum Part {
     Set(Ranges),
 }
 
-const NOT_LINEAR: Error = Error::Syntax("look-around and back-references do not run in linear time");
+pub const NOT_LINEAR: Error = Error::Syntax("look-around and back-references do not run in linear time");
 
 pub fn parse(pattern: &str, library: &mut Library) -> Result<Parsed, Error> {
     let mut parser = Parser {

@@ -8,6 +8,8 @@ use crate::core::credentials::{Credentials, Place, SealedCredential, SealedCrede
 use crate::core::event::RegistryEvent;
 use crate::core::json::{Fault, MAX_DEPTH, check};
 use crate::core::measured::Measured;
+use crate::core::merge_patch::merged;
+use crate::core::parts::members;
 use crate::core::room::Reach;
 use crate::core::sealed::Sealed;
 use crate::core::service::{self, Registration, Retiring};
@@ -82,14 +84,12 @@ impl Inner {
         if let Some(refusal) = refused(Some(known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
-        let Ok(patch) = serde_json::from_str::<serde_json::Value>(patch) else {
+        let Some(named) = members(patch) else {
             return Ok(Reply::Faults(vec![Fault::new("#", "must be a JSON object")]));
         };
-        let forgets = patch.get("credentials").is_some_and(serde_json::Value::is_null);
-        let mut document =
-            serde_json::to_value(known.service.view(&self.measured_of(id), known.created_at, known.updated_at))?;
-        service::merge_patch(&mut document, patch);
-        let document = document.to_string();
+        let forgets = named.iter().any(|member| member.name == "credentials" && member.value == "null");
+        let view = known.service.view(&self.measured_of(id), known.created_at, known.updated_at);
+        let document = merged(&serde_json::to_string(&view)?, patch);
         let write = Write { id, document: &document, fresh, known: Some(known), keeps: !forgets };
         self.keep_service(by, write, rules)
     }

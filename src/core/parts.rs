@@ -1,0 +1,106 @@
+//! Where the parts of a JSON text stand, of a text that has passed `json::check`.
+
+use std::borrow::Cow;
+
+/// A member of an object, in its own spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'t> {
+    /// The name with its escapes undone.
+    pub name: Cow<'t, str>,
+    /// The name as it is written, with its quotes.
+    pub key: &'t str,
+    pub value: &'t str,
+}
+
+/// Where a string that begins at `at` is over.
+pub fn after_string(bytes: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    while let Some(byte) = bytes.get(at) {
+        at += match byte {
+            b'"' => return at + 1,
+            b'\\' => 2,
+            _ => 1,
+        };
+    }
+    at
+}
+
+/// Where what begins at `at` is over: at the next of these signs that is in no string, list or object of it.
+fn before(bytes: &[u8], mut at: usize, signs: &[u8]) -> usize {
+    let mut depth = 0usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = after_string(bytes, at);
+                continue;
+            }
+            sign if depth == 0 && signs.contains(sign) => return at,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+/// The members of an object in their order; nothing where the text is no object.
+pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
+    let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+    let (bytes, mut at, mut members) = (inside.as_bytes(), 0, Vec::new());
+    while at < bytes.len() {
+        let colon = before(bytes, at, b":");
+        let end = before(bytes, colon + 1, b",");
+        let key = inside.get(at..colon)?.trim();
+        members.push(Member { name: serde_json::from_str(key).ok()?, key, value: inside.get(colon + 1..end)?.trim() });
+        at = end + 1;
+    }
+    Some(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    #[test]
+    fn members_keep_their_spelling() {
+        let text = r#" { "a" : [1, {"b,":2}] , "\u0041:" : "x,}\"" ,"n":1.10} "#;
+        let read = members(text).unwrap();
+        let parts: Vec<_> = read.iter().map(|member| (&*member.name, member.key, member.value)).collect();
+        assert_eq!(
+            parts,
+            [("a", "\"a\"", "[1, {\"b,\":2}]"), ("A:", "\"\\u0041:\"", "\"x,}\\\"\""), ("n", "\"n\"", "1.10")]
+        );
+        assert_eq!(members("{ }"), Some(Vec::new()));
+        assert_eq!(members("[1]"), None);
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            r#"[a-z"\\{}\[\],: ]{0,8}"#.prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map("[a-z\"\\\\:,]{0,4}", inner, 0..5)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn they_are_all_found(value in tree(), pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let read = members(&text).map(|members| {
+                let each = members.iter().map(|one| (one.name.to_string(), serde_json::from_str(one.value).unwrap()));
+                Value::Object(each.collect())
+            });
+            prop_assert_eq!(read, value.is_object().then_some(value));
+        }
+    }
+}
