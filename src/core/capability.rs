@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::json::{Fault, Object};
 use super::permission;
-use super::schema::Schema;
+use super::schema::{Formats, Schema};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Capability {
@@ -22,6 +22,9 @@ pub struct Capability {
     pub input_schema: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Box<RawValue>>,
+    /// What `format` means in its schemas.
+    #[serde(default, skip_serializing_if = "Formats::is_annotate")]
+    pub format: Formats,
     pub idempotent: bool,
     pub durable: bool,
     pub timeout_seconds: u64,
@@ -116,6 +119,7 @@ fn plain() -> Capability {
         description: String::new(),
         input_schema: None,
         output_schema: None,
+        format: Formats::Annotate,
         idempotent: false,
         durable: true,
         timeout_seconds: DEFAULT_TIMEOUT_SECONDS,
@@ -136,8 +140,9 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
         .parsed("version", "a semantic version such as 1.2.0", |text| Version::parse(text).ok())
         .unwrap_or(default.version);
     let description = object.string("description", 0..=4000).unwrap_or(default.description);
-    let input_schema = read_schema(object, "input_schema").or(default.input_schema);
-    let output_schema = read_schema(object, "output_schema").or(default.output_schema);
+    let format = object.parsed("format", "annotate or assert", Formats::parse).unwrap_or(default.format);
+    let input_schema = read_schema(object, "input_schema", format).or(default.input_schema);
+    let output_schema = read_schema(object, "output_schema", format).or(default.output_schema);
     let idempotent = object.boolean("idempotent").unwrap_or(default.idempotent);
     let durable = object.boolean("durable").unwrap_or(default.durable);
     let timeout_seconds = object.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS).unwrap_or(default.timeout_seconds);
@@ -156,6 +161,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
         description,
         input_schema,
         output_schema,
+        format,
         idempotent,
         durable,
         timeout_seconds,
@@ -165,9 +171,9 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
     })
 }
 
-fn read_schema(object: &mut Object<'_>, name: &str) -> Option<Box<RawValue>> {
+fn read_schema(object: &mut Object<'_>, name: &str, format: Formats) -> Option<Box<RawValue>> {
     let raw = object.raw(name)?;
-    if let Err(faults) = Schema::compile(raw.get()) {
+    if let Err(faults) = Schema::compile_as(raw.get(), format) {
         let base = object.pointer_to(name);
         object.faults(faults.into_iter().map(|fault| Fault::new(format!("{base}{}", fault.pointer), fault.detail)));
     }

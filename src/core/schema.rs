@@ -1,5 +1,6 @@
-//! JSON Schema 2020-12: compiling the schemas that people register, and checking values
-//! against them (`boon` does both). `format` is an annotation, as the standard has it.
+//! JSON Schema, drafts 4 to 2020-12: compiling the schemas that people register, and checking values
+//! against them (`boon` does both). `format` is an annotation, as the standard has it, unless it is
+//! asked to be checked. Numbers are compared as the decimals they are written as.
 //!
 //! Schemas are hostile until compiled. They never load anything: a reference stays inside its
 //! document. Their size, depth, number of subschemas and the states of their patterns are
@@ -10,14 +11,26 @@
 
 use std::borrow::Cow;
 
+use std::sync::Arc;
+
+use super::exact::{self, Numbers};
 use super::json::Fault;
-use boon::{CompileError, Compiler, Draft, SchemaIndex, Schemas, UrlLoader};
+use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader};
+use dialect::{Dialect, Holds, holds};
+use numbers::Checks;
 use patterns::Keyed;
 use report::Report;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use survey::Survey;
 use weight::Scale;
 
+#[path = "schema_dialect.rs"]
+mod dialect;
+#[path = "schema_formats.rs"]
+mod formats;
+#[path = "schema_numbers.rs"]
+mod numbers;
 #[path = "schema_outline.rs"]
 mod outline;
 #[path = "schema_patterns.rs"]
@@ -30,7 +43,7 @@ mod survey;
 mod weight;
 
 /// The longest schema, in bytes of its text.
-pub const MAX_BYTES: usize = 64 * 1024;
+pub const MAX_BYTES: usize = 256 * 1024;
 /// The deepest schema, in levels of objects and arrays.
 pub const MAX_DEPTH: usize = 32;
 /// The most subschemas, the root and booleans among them.
@@ -40,7 +53,27 @@ const MAX_FAULTS: usize = 50;
 
 /// Where documents without an `$id` of their own are. The scheme is nobody's.
 const BASE: &str = "schema:///";
-const DRAFT_2020_12: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// What `format` means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Formats {
+    /// It says something to people.
+    #[default]
+    Annotate,
+    /// Texts of another form are refused.
+    Assert,
+}
+
+impl Formats {
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_value(text.into()).ok()
+    }
+
+    pub fn is_annotate(&self) -> bool {
+        *self == Self::Annotate
+    }
+}
 
 /// A compiled schema.
 pub struct Schema {
@@ -50,29 +83,41 @@ pub struct Schema {
     document: Value,
     accepts_all: bool,
     is_shallow: bool,
-    /// It asks what was evaluated.
-    remembers: bool,
+    checks: Arc<Checks>,
+    /// What it takes to check a value beside its keywords.
+    manner: Manner,
 }
 
 impl Schema {
-    /// Compiles a schema from its JSON text. Faults have pointers from the schema's root
-    /// (`/properties/x`, without `#`): of limits, the draft, references and patterns first,
-    /// and only if there are none of those, where it breaks the 2020-12 metaschema.
+    /// Compiles a schema from its JSON text, with `format` as an annotation. Faults have pointers from the
+    /// schema's root (`/properties/x`, without `#`): of limits, the draft, references and patterns first,
+    /// and only if there are none of those, where it breaks its draft's metaschema.
     pub fn compile(text: &str) -> Result<Schema, Vec<Fault>> {
+        Self::compile_as(text, Formats::Annotate)
+    }
+
+    pub fn compile_as(text: &str, formats: Formats) -> Result<Schema, Vec<Fault>> {
         if text.len() > MAX_BYTES {
             return refuse(format!("is larger than {MAX_BYTES} bytes"));
         }
-        let Ok(document) = serde_json::from_str::<Value>(text) else {
+        let Ok((document, own)) = exact::tree(text, &Numbers::default()) else {
             return refuse("is not JSON, or nested too deeply".into());
         };
         if depth(&document) > MAX_DEPTH {
             return refuse(format!("is nested more than {MAX_DEPTH} levels deep"));
         }
         let survey = Survey::of(&document)?;
-        let keyed = survey.patterns.keyed(&survey, &document);
+        let mut keyed = survey.patterns.keyed(&survey, &document);
+        let schemas: Vec<String> = survey.schemas.iter().map(|at| keyed.keyed(at)).collect();
+        let mut weighed = keyed.with_targets(&survey);
+        let mut taken = std::mem::take(&mut keyed.document);
+        let written = |at: &str| keyed.written(at);
+        let checks = Checks::take(&mut taken, &schemas, survey.dialect, own, formats, written)?;
+        keyed.document = taken;
         let (compiled, index) = regex::prepared(keyed.patterns.clone(), || {
             // The metaschema's own patterns are asked too.
-            let (compiled, exhausted) = regex::metered(patterns::MAX_STEPS, || compile(&keyed.document));
+            let compile = || compile(&keyed.document, survey.dialect, &checks);
+            let (compiled, exhausted) = regex::metered(patterns::MAX_STEPS, compile);
             match (compiled, exhausted) {
                 (Ok(compiled), None) => Ok(compiled),
                 (Err(error), None) => Err(compile_faults(*error, &keyed)),
@@ -80,22 +125,28 @@ impl Schema {
             }
         })?;
         let (accepts_all, is_shallow) = (accepts_all(&document), outline::is_shallow(&document));
-        let schemas: Vec<String> = survey.schemas.iter().map(|at| keyed.keyed(at)).collect();
-        let mut document = keyed.with_targets(&survey);
-        weight::weigh(&mut document, &schemas);
+        weight::weigh(&mut weighed, &schemas, survey.dialect);
         let remembers = ["unevaluatedProperties", "unevaluatedItems"].iter().any(|keyword| text.contains(keyword));
-        let mut scale = Scale::new(&document, remembers);
+        let manner = Manner { remembers, reads_texts: formats == Formats::Assert };
+        let schema =
+            Schema { accepts_all, is_shallow, compiled, index, document: weighed, checks: Arc::new(checks), manner };
+        let none = Numbers::default();
+        let mut scale = schema.scale(&none);
         let heavy = schemas.iter().find(|at| {
             // Against null only what a schema applies to the very same value counts.
-            let schema = document.pointer(at).unwrap_or(&Value::Null);
-            !scale.bears(schema, &Value::Null, 0)
+            let part = schema.document.pointer(at).unwrap_or(&Value::Null);
+            !scale.bears(part, &Value::Null, 0)
         });
         if let Some(at) = heavy {
             let detail = "refers back to itself without going deeper into the value, or to too \
                           many others";
             return Err(vec![fault(&keyed.written(at), detail)]);
         }
-        Ok(Schema { accepts_all, is_shallow, compiled, index, document, remembers })
+        Ok(schema)
+    }
+
+    fn scale<'a>(&'a self, own: &'a Numbers) -> Scale<'a> {
+        Scale::new(&self.document, self.manner, &self.checks, own)
     }
 
     /// True when the schema accepts everything by its shape (`true`, `{}` or annotations
@@ -104,28 +155,55 @@ impl Schema {
         self.accepts_all
     }
 
-    /// What [`Schema::validate`] has to see of a value: a text that is as good as all of it, and is small where the schema
+    /// What [`Schema::check`] has to see of a value: a text that is as good as all of it, and is small where the schema
     /// asks for types alone.
     pub fn needed<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.is_shallow { outline::outline(text) } else { Cow::Borrowed(text) }
     }
 
-    /// Checks a value. Faults are of the innermost parts, in the order of the document, at
-    /// most 50, none twice, with pointers from the value's root (without `#`); a member with
-    /// a very long name is pointed at by what holds it.
-    pub fn validate(&self, instance: &Value) -> Result<(), Vec<Fault>> {
+    /// Checks a value, of which `text` is the acceptable JSON. Faults are of the innermost parts, in the
+    /// order of the document, at most 50, none twice, with pointers from the value's root (without `#`);
+    /// a member with a very long name is pointed at by what holds it.
+    pub fn check(&self, text: &str) -> Result<(), Vec<Fault>> {
         if self.accepts_all {
             return Ok(());
         }
-        if !Scale::new(&self.document, self.remembers).bears(&self.document, instance, 0) {
-            return refuse("is too large or too deep to be checked against this schema".into());
-        }
-        let check = || self.compiled.validate(instance, self.index).map_err(Box::new);
-        match regex::metered(patterns::MAX_STEPS, check) {
-            (_, Some(exhausted)) => Err(vec![patterns::unaffordable(&exhausted, instance)]),
-            (checked, None) => checked.map_err(|error| Report::of(&error, &self.document, instance)),
+        let read = match self.checks.minds_numbers {
+            true => exact::tree(text, &self.checks.numbers),
+            false => serde_json::from_str(text).map(|value| (value, Numbers::default())),
+        };
+        match read {
+            Ok((value, own)) => self.check_tree(&value, own),
+            Err(_) => refuse("is not acceptable JSON".into()),
         }
     }
+
+    fn check_tree(&self, instance: &Value, own: Numbers) -> Result<(), Vec<Fault>> {
+        if !self.scale(&own).bears(&self.document, instance, 0) {
+            return refuse("is too large or too deep to be checked against this schema".into());
+        }
+        numbers::checked(&self.checks, own, || {
+            let check = || self.compiled.validate(instance, self.index).map_err(Box::new);
+            match regex::metered(patterns::MAX_STEPS, check) {
+                (_, Some(exhausted)) => Err(vec![patterns::unaffordable(&exhausted, instance)]),
+                (checked, None) => checked.map_err(|error| Report::of(&error, &self.document, instance)),
+            }
+        })
+    }
+
+    #[cfg(test)]
+    pub fn validate(&self, instance: &Value) -> Result<(), Vec<Fault>> {
+        self.check(&instance.to_string())
+    }
+}
+
+/// What takes more than the keywords alone say.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    /// It is asked what was evaluated.
+    remembers: bool,
+    /// Texts are read, for their form.
+    reads_texts: bool,
 }
 
 impl std::fmt::Debug for Schema {
@@ -143,9 +221,10 @@ impl UrlLoader for NoLoader {
     }
 }
 
-fn compile(document: &Value) -> Result<(Schemas, SchemaIndex), Box<CompileError>> {
+fn compile(document: &Value, dialect: Dialect, checks: &Checks) -> Result<(Schemas, SchemaIndex), Box<CompileError>> {
     let mut compiler = Compiler::new();
-    compiler.set_default_draft(Draft::V2020_12);
+    compiler.set_default_draft(dialect.draft());
+    checks.register(&mut compiler);
     compiler.use_loader(Box::new(NoLoader));
     compiler.add_resource(BASE, document.clone())?;
     let mut schemas = Schemas::new();
@@ -175,34 +254,6 @@ fn accepts_all(document: &Value) -> bool {
     match document {
         Value::Object(keywords) => keywords.keys().all(|k| ANNOTATIONS.contains(&k.as_str())),
         other => other == &Value::Bool(true),
-    }
-}
-
-/// What a keyword has for a value.
-enum Holds {
-    Schema,
-    List,
-    Map,
-}
-
-fn holds(keyword: &str) -> Option<Holds> {
-    match keyword {
-        "not"
-        | "if"
-        | "then"
-        | "else"
-        | "items"
-        | "contains"
-        | "unevaluatedItems"
-        | "additionalProperties"
-        | "unevaluatedProperties"
-        | "propertyNames"
-        | "contentSchema" => Some(Holds::Schema),
-        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Some(Holds::List),
-        "properties" | "patternProperties" | "dependentSchemas" | "dependencies" | "$defs" | "definitions" => {
-            Some(Holds::Map)
-        }
-        _ => None,
     }
 }
 
@@ -254,6 +305,12 @@ fn clip(text: &str, most: usize) -> String {
     }
 }
 
+#[cfg(test)]
+#[path = "schema_dialect_tests.rs"]
+mod dialect_tests;
+#[cfg(test)]
+#[path = "schema_number_tests.rs"]
+mod number_tests;
 #[cfg(test)]
 #[path = "schema_pattern_tests.rs"]
 mod pattern_tests;

@@ -1,5 +1,6 @@
 //! From boon's tree of errors to a flat list that people can act on.
 
+use super::numbers::{Unmet, written};
 use super::{BASE, Fault, Holds, MAX_FAULTS};
 use super::{child, clip, fragment, holds};
 use boon::{ErrorKind, InstanceToken, Type, ValidationError};
@@ -89,6 +90,10 @@ impl<'a> Report<'a> {
                 }
             }
             ErrorKind::PropertyName { prop } => self.name(error, prop, depth),
+            ErrorKind::Format { err, .. } => match err.downcast_ref::<Unmet>() {
+                Some(Unmet(details)) => self.found.extend(details.iter().map(|detail| (at.clone(), detail.clone()))),
+                None => self.found.push((at, "does not fit the schema".into())),
+            },
             kind => match describe(kind) {
                 Some(detail) => self.found.push((at, detail)),
                 None if error.causes.is_empty() => {
@@ -107,8 +112,9 @@ impl<'a> Report<'a> {
 
     /// Where in the instance an error is, and how many steps that has to be.
     ///
-    /// boon counts `items` from where `prefixItems` ends. So the steps from `start` on are
-    /// taken once more in the schema, and where those two stand together, the item is moved.
+    /// boon counts `items` from where `prefixItems` ends, and `additionalItems` from where a list of `items`
+    /// does. So the steps from `start` on are taken once more in the schema, and where two of these stand
+    /// together, the item is moved.
     fn locate(&self, error: &ValidationError, start: Start) -> (Vec<Step>, usize) {
         let tokens = error.instance_location.tokens.iter().skip(start.at.len());
         let steps = tokens.map(|token| match token {
@@ -126,12 +132,17 @@ impl<'a> Report<'a> {
         let mut depth = start.at.len();
         let mut tokens = way.split('/').skip(1);
         while let (Some(keyword), Some(here)) = (tokens.next(), schema) {
-            let prefix = here.get("prefixItems").and_then(Value::as_array);
-            if let ("items", Some(prefix), Some(Step::Item(index))) = (keyword, prefix, at.get_mut(depth)) {
-                *index += prefix.len();
+            let inner = here.get(keyword).unwrap_or(&Value::Null);
+            let before = match keyword {
+                "items" if !inner.is_array() => here.get("prefixItems"),
+                "additionalItems" => here.get("items"),
+                _ => None,
+            };
+            if let (Some(Value::Array(before)), Some(Step::Item(index))) = (before, at.get_mut(depth)) {
+                *index += before.len();
             }
             let mut pointer = format!("/{keyword}");
-            if let Some(Holds::List | Holds::Map) = holds(keyword) {
+            if let Some(Holds::List | Holds::Map) = holds(keyword, inner) {
                 pointer = format!("{pointer}/{}", tokens.next().unwrap_or_default());
             }
             schema = here.pointer(&pointer);
@@ -188,6 +199,7 @@ fn goes_deeper(keyword: &str) -> bool {
             | "unevaluatedProperties"
             | "prefixItems"
             | "items"
+            | "additionalItems"
             | "contains"
             | "unevaluatedItems"
     )
@@ -270,7 +282,7 @@ fn pointer(at: &[Step]) -> String {
 /// What is wrong, for the kinds of error that say it by themselves. Of the value itself
 /// nothing is repeated but numbers of things.
 fn describe(kind: &ErrorKind) -> Option<String> {
-    let wanted = |value: &Value| clip(&value.to_string(), MAX_WANTED);
+    let wanted = |value: &Value| clip(&written(value), MAX_WANTED);
     let items = |n: &usize| count(*n, "item", "items");
     let members = |n: &usize| count(*n, "member", "members");
     let characters = |n: &usize| count(*n, "character", "characters");
@@ -281,7 +293,8 @@ fn describe(kind: &ErrorKind) -> Option<String> {
             format!("must be {}, not {}", names.join(" or "), noun(*got))
         }
         ErrorKind::Enum { want } => {
-            let values: Vec<String> = want.iter().map(wanted).collect();
+            // No more of them than are shown.
+            let values: Vec<String> = want.iter().take(MAX_WANTED).map(wanted).collect();
             format!("must be one of {}", clip(&values.join(", "), MAX_WANTED))
         }
         ErrorKind::Const { want } => format!("must be {}", wanted(want)),
@@ -302,6 +315,7 @@ fn describe(kind: &ErrorKind) -> Option<String> {
         ErrorKind::MaxItems { got, want } => {
             format!("must have at most {}, has {got}", items(want))
         }
+        ErrorKind::AdditionalItems { got } => format!("must not have {} more than are listed", items(got)),
         ErrorKind::Contains => "has no item of the kind it must contain".into(),
         ErrorKind::MinContains { got, want } => {
             format!("must contain at least {} of a kind, has {}", items(want), got.len())

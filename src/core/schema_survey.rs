@@ -1,10 +1,10 @@
-//! What has to be known of a schema before it may be compiled: its parts, their addresses and
-//! anchors (JSON Schema Core 2020-12 §8), where its references lead, and its patterns.
+//! What has to be known of a schema before it may be compiled: its draft, its parts, their addresses
+//! and anchors (JSON Schema Core 2020-12 §8), where its references lead, and its patterns.
 
 use super::patterns::Patterns;
-use super::{BASE, DRAFT_2020_12, Fault, Holds, MAX_FAULTS, MAX_SUBSCHEMAS};
-use super::{child, fault, fragment, holds, refuse};
-use serde_json::Value;
+use super::{BASE, Dialect, Fault, Holds, MAX_FAULTS, MAX_SUBSCHEMAS};
+use super::{child, fault, fragment, holds, refuse, weight};
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 use url::Url;
 
@@ -27,6 +27,8 @@ pub(super) struct Reference {
 /// Everything in a schema that has to be known before it may be compiled.
 pub(super) struct Survey<'a> {
     document: &'a Value,
+    /// The one draft of all of it.
+    pub dialect: Dialect,
     /// A pointer to every subschema.
     pub schemas: Vec<String>,
     seen: HashSet<String>,
@@ -44,8 +46,15 @@ impl<'a> Survey<'a> {
         let Ok(base) = Url::parse(BASE) else {
             return refuse("cannot be placed".into());
         };
+        let named = document.get("$schema").and_then(Value::as_str);
+        let Some(dialect) = named.map_or(Some(Dialect::default()), Dialect::named) else {
+            let detail =
+                format!("is none of the drafts that are read: {}. Without it the last is meant", Dialect::all());
+            return Err(vec![fault("/$schema", &detail)]);
+        };
         let mut survey = Survey {
             document,
+            dialect,
             schemas: Vec::new(),
             seen: HashSet::new(),
             resources: vec![(String::new(), base)],
@@ -74,43 +83,28 @@ impl<'a> Survey<'a> {
         let Value::Object(keywords) = schema else {
             return;
         };
-        if let Some(Value::String(id)) = keywords.get("$id") {
+        let is_alone = self.dialect.is_alone(keywords);
+        if let Some(Value::String(id)) = keywords.get(self.dialect.id()).filter(|_| !is_alone) {
             resource = self.enter(id, &at, resource);
+            let anchor = id.split_once('#').map_or("", |(_, anchor)| anchor);
+            if self.dialect.has_anchors_in_ids() && !anchor.is_empty() && !anchor.starts_with('/') {
+                self.anchor(&at, self.dialect.id(), fragment(id).as_deref().unwrap_or(anchor), resource);
+            }
         }
         for (keyword, value) in keywords {
             let here = child(&at, keyword);
-            match (keyword.as_str(), value) {
-                ("$schema", Value::String(draft)) if draft.trim_end_matches('#') != DRAFT_2020_12 => {
-                    self.faults.push(fault(&here, &format!("must be {DRAFT_2020_12}")));
+            match value {
+                Value::String(text) if self.dialect.is_reference(keyword) => {
+                    let (at, keyword, text) = (at.clone(), keyword.clone(), text.clone());
+                    self.references.push(Reference { at, keyword, text, resource, targets: Vec::new() });
                 }
-                ("$anchor" | "$dynamicAnchor", Value::String(name)) => {
-                    let same = |a: &Anchor| a.resource == resource && a.name == *name && a.at != at;
-                    if self.anchors.iter().any(same) {
-                        self.faults.push(fault(&here, "is the name of another anchor already"));
-                    }
-                    let dynamic = keyword == "$dynamicAnchor";
-                    let (name, at) = (name.clone(), at.clone());
-                    self.anchors.push(Anchor { resource, name, at, dynamic });
-                }
-                ("$ref" | "$dynamicRef", Value::String(text)) => self.references.push(Reference {
-                    at: at.clone(),
-                    keyword: keyword.clone(),
-                    text: text.clone(),
-                    resource,
-                    targets: Vec::new(),
-                }),
-                ("pattern", Value::String(pattern)) => {
-                    let most = keywords.get("maxLength").and_then(Value::as_u64);
-                    self.patterns.add(&here, pattern, most);
-                }
-                ("patternProperties", Value::Object(map)) => {
-                    for name in map.keys() {
-                        self.patterns.add(&child(&here, name), name, None);
-                    }
-                }
+                _ if !is_alone => self.keyword(keywords, keyword, &at, resource),
                 _ => {}
             }
-            match (holds(keyword), value) {
+            if !self.dialect.knows(keyword) {
+                continue;
+            }
+            match (holds(keyword, value), value) {
                 (Some(Holds::Schema), inner) => self.walk(inner, here, resource),
                 (Some(Holds::List), Value::Array(list)) => {
                     for (index, inner) in list.iter().enumerate() {
@@ -127,18 +121,65 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// What a keyword means beside its subschemas.
+    fn keyword(&mut self, keywords: &'a Map<String, Value>, keyword: &str, at: &str, resource: usize) {
+        let here = child(at, keyword);
+        match (keyword, keywords.get(keyword)) {
+            ("$schema", Some(Value::String(draft))) if Dialect::named(draft) != Some(self.dialect) => {
+                let detail = format!("must be {}, as for the whole document: it is of one draft", self.dialect.url());
+                self.faults.push(fault(&here, &detail));
+            }
+            (_, Some(Value::String(name))) if self.dialect.is_anchor(keyword) => {
+                self.anchor(at, keyword, name, resource);
+            }
+            ("pattern", Some(Value::String(pattern))) => {
+                let most = keywords.get("maxLength").and_then(Value::as_u64);
+                self.patterns.add(&here, pattern, most);
+            }
+            ("patternProperties", Some(Value::Object(map))) => {
+                for name in map.keys() {
+                    self.patterns.add(&child(&here, name), name, None);
+                }
+            }
+            // The metaschema asks whether their items are all different.
+            ("required" | "enum" | "type", Some(Value::Array(items))) if !weight::can_be_told_apart(items) => {
+                self.faults.push(fault(&here, "has too many items that are arrays of arrays"));
+            }
+            ("dependencies" | "dependentRequired", Some(Value::Object(map))) => {
+                let lists = map.iter().filter_map(|(name, names)| Some((name, names.as_array()?)));
+                for (name, _) in lists.filter(|(_, names)| !weight::can_be_told_apart(names)) {
+                    self.faults.push(fault(&child(&here, name), "has too many items that are arrays of arrays"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn anchor(&mut self, at: &str, keyword: &str, name: &str, resource: usize) {
+        let same = |a: &Anchor| a.resource == resource && a.name == *name && a.at != at;
+        if self.anchors.iter().any(same) {
+            self.faults.push(fault(&child(at, keyword), "is the name of another anchor already"));
+        }
+        let dynamic = keyword == "$dynamicAnchor";
+        self.anchors.push(Anchor { resource, name: name.into(), at: at.into(), dynamic });
+    }
+
     /// A part with an address of its own begins at `at`.
     fn enter(&mut self, id: &str, at: &str, resource: usize) -> usize {
         let id = id.split('#').next().unwrap_or_default();
         let base = self.resources.get(resource).map(|(_, base)| base);
         let Some(Ok(url)) = base.map(|base| base.join(id)) else {
-            self.faults.push(fault(&child(at, "$id"), "is not a URI reference"));
+            self.faults.push(fault(&child(at, self.dialect.id()), "is not a URI reference"));
             return resource;
         };
         match self.resources.iter_mut().find(|(start, known)| start == at || *known == url) {
             Some((start, known)) if start == at => *known = url,
             Some(_) if id.is_empty() => return resource,
-            Some(_) => self.faults.push(fault(&child(at, "$id"), "is the $id of another part already")),
+            Some(_) => {
+                let keyword = self.dialect.id();
+                let detail = format!("is the {keyword} of another part already");
+                self.faults.push(fault(&child(at, keyword), &detail));
+            }
             None => self.resources.push((at.into(), url)),
         }
         self.resources.iter().position(|(start, _)| start == at).unwrap_or(resource)
@@ -184,7 +225,7 @@ impl<'a> Survey<'a> {
             resource = match own {
                 Some(own) => own,
                 None if url.as_str() == BASE => 0,
-                None if url.as_str() == DRAFT_2020_12 => return Ok(Vec::new()),
+                None if Url::parse(self.dialect.url()).is_ok_and(|own| own == url) => return Ok(Vec::new()),
                 None => return Err("leads out of this document: put what it means under $defs"),
             };
             start = self.resources.get(resource).map_or(start, |(start, _)| start);
@@ -209,6 +250,13 @@ impl<'a> Survey<'a> {
             anchor.at.clone()
         };
         match self.document.pointer(&at) {
+            // The outermost part with such an anchor wins, as above; boon knows which that is for the root alone.
+            Some(part) if reference.keyword == "$recursiveRef" && is_recursive(part) => {
+                match is_recursive(self.document) {
+                    true => Ok(vec![String::new()]),
+                    false => Err("leads to a $recursiveAnchor, where the whole document has none"),
+                }
+            }
             Some(Value::Object(_) | Value::Bool(_)) => Ok(vec![at]),
             Some(_) => Err("leads to something that is not a schema"),
             None => Err("leads to nothing in this document"),
@@ -232,4 +280,8 @@ impl<'a> Survey<'a> {
             .max_by_key(|start| start.len())
             .unwrap_or("")
     }
+}
+
+fn is_recursive(part: &Value) -> bool {
+    part.get("$recursiveAnchor") == Some(&Value::Bool(true))
 }

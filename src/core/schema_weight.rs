@@ -7,7 +7,10 @@
 //! the value's, and is counted with it. What patterns take is counted while they run
 //! (`patterns.rs`).
 
-use super::depth;
+use super::dialect::Dialect;
+use super::numbers::Checks;
+use super::{Manner, depth};
+use crate::core::exact::Numbers;
 use serde_json::{Map, Value};
 
 /// What one check may take. Measured as WebAssembly: at most 0.06 µs each, so some 30 ms.
@@ -20,15 +23,30 @@ const MAX_NESTED: usize = 200;
 const METASCHEMA_NESTED: usize = 5;
 /// What the metaschema takes for each part of a value.
 const METASCHEMA: usize = 60;
+/// The member of a schema that is a reference and nothing else.
+const ALONE: &str = "\u{1}alone";
 /// The member of a schema in which its own weight is kept, and no schema that people write has.
 const WEIGHT: &str = "\u{1}weight";
+/// What dividing by a number takes, and so many digits of it.
+const DIVISION: usize = 8;
+const DIGITS_PER_UNIT: usize = 4;
+/// The bytes of a text that are read for its form with one unit.
+const READ_PER_UNIT: usize = 2;
 
-/// Writes into each of these schemas what it takes by itself, whatever it is applied to.
-pub(super) fn weigh(document: &mut Value, schemas: &[String]) {
+/// Writes into each of these schemas what it takes by itself, whatever it is applied to; or that it is a reference beside
+/// which nothing counts.
+pub(super) fn weigh(document: &mut Value, schemas: &[String], dialect: Dialect) {
+    let alone =
+        |keywords: &Map<String, Value>| dialect <= Dialect::Draft7 && keywords.get("$ref").is_some_and(Value::is_array);
+    // A part may be inside of what does not count, and be referred to there: so nothing is taken out.
     for at in schemas {
         if let Some(Value::Object(keywords)) = document.pointer_mut(at) {
-            let weight = own_weight(keywords);
-            keywords.insert(WEIGHT.into(), weight.into());
+            if alone(keywords) {
+                keywords.insert(ALONE.into(), Value::Null);
+            } else {
+                let weight = own_weight(keywords);
+                keywords.insert(WEIGHT.into(), weight.into());
+            }
         }
     }
 }
@@ -42,6 +60,8 @@ fn own_weight(keywords: &Map<String, Value>) -> usize {
             map.values().map(|names| 1 + names.as_array().map_or(0, Vec::len)).sum()
         }
         ("dependentSchemas", Value::Object(map)) => map.len(),
+        ("multipleOf", _) => DIVISION,
+        ("minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "format", _) => 1,
         _ => 0,
     };
     keywords.len() / 4 + keywords.iter().map(of).sum::<usize>()
@@ -70,6 +90,11 @@ fn unique(items: &[Value]) -> usize {
     all + alike.iter().sum::<usize>() * alike.len() / 8
 }
 
+/// Whether it does not take long to see that no two of these are equal.
+pub(super) fn can_be_told_apart(items: &[Value]) -> bool {
+    unique(items) <= MAX_UNITS
+}
+
 fn holds_arrays(value: &Value, within: bool) -> bool {
     match value {
         Value::Array(items) => within || items.iter().any(|item| holds_arrays(item, true)),
@@ -82,13 +107,16 @@ pub(super) struct Scale<'a> {
     /// The schema's document, with references replaced by pointers.
     document: &'a Value,
     units_left: usize,
-    /// Somewhere it is asked what was evaluated: then it is remembered everywhere.
-    remembers: bool,
+    /// Where it is asked somewhere what was evaluated, that is remembered everywhere.
+    manner: Manner,
+    checks: &'a Checks,
+    /// The value's own numbers.
+    own: &'a Numbers,
 }
 
 impl<'a> Scale<'a> {
-    pub fn new(document: &'a Value, remembers: bool) -> Self {
-        Scale { document, units_left: MAX_UNITS, remembers }
+    pub fn new(document: &'a Value, manner: Manner, checks: &'a Checks, own: &'a Numbers) -> Self {
+        Scale { document, units_left: MAX_UNITS, manner, checks, own }
     }
 
     fn spend(&mut self, units: usize) -> bool {
@@ -107,14 +135,19 @@ impl<'a> Scale<'a> {
             keywords.get(WEIGHT).and_then(Value::as_u64).map_or(0, |own| usize::try_from(own).unwrap_or(usize::MAX));
         let with_value = match instance {
             // Each member is looked up among those that are known.
-            Value::Object(members) => members.len() * if self.remembers { 6 } else { 1 },
+            Value::Object(members) => members.len() * if self.manner.remembers { 6 } else { 1 },
             Value::Array(items) => {
-                let remembered = if self.remembers { items.len() * 3 } else { 0 };
+                let remembered = if self.manner.remembers { items.len() * 3 } else { 0 };
                 let is_unique = keywords.get("uniqueItems") == Some(&Value::Bool(true));
                 remembered + if is_unique { unique(items) } else { 0 }
             }
-            Value::String(text) if keywords.contains_key("maxLength") || keywords.contains_key("minLength") => {
-                text.len() / 64
+            Value::String(text) => {
+                let is_read = self.manner.reads_texts && keywords.contains_key("format");
+                let is_counted = keywords.contains_key("maxLength") || keywords.contains_key("minLength");
+                (if is_read { text.len() / READ_PER_UNIT } else { 0 }) + (if is_counted { text.len() / 64 } else { 0 })
+            }
+            Value::Number(number) if keywords.contains_key("multipleOf") => {
+                self.checks.digits(number, self.own) / DIGITS_PER_UNIT
             }
             _ => 0,
         };
@@ -127,18 +160,21 @@ impl<'a> Scale<'a> {
         let Value::Object(keywords) = schema else {
             return self.spend(TO_A_PART);
         };
+        let is_alone = keywords.contains_key(ALONE);
         nested < MAX_NESTED
             && self.spend(self.weight(keywords, instance, nested))
-            && keywords.iter().all(|(keyword, inner)| match inner {
-                Value::Array(list) => self.bears_list(keyword, list, instance, nested + 1),
-                Value::Object(_) | Value::Bool(_) => match instance {
-                    Value::Object(members) => {
-                        self.bears_members(keywords, keyword, inner, instance, members, nested + 1)
-                    }
-                    _ => self.bears_inner(keywords, keyword, inner, instance, nested + 1),
+            && keywords.iter().filter(|(keyword, _)| !is_alone || *keyword == "$ref").all(
+                |(keyword, inner)| match inner {
+                    Value::Array(list) => self.bears_list(keyword, list, instance, nested + 1),
+                    Value::Object(_) | Value::Bool(_) => match instance {
+                        Value::Object(members) => {
+                            self.bears_members(keywords, keyword, inner, instance, members, nested + 1)
+                        }
+                        _ => self.bears_inner(keywords, keyword, inner, instance, nested + 1),
+                    },
+                    _ => true,
                 },
-                _ => true,
-            })
+            )
     }
 
     /// The same for a subschema that is applied to the value itself.
@@ -148,16 +184,16 @@ impl<'a> Scale<'a> {
 
     fn bears_list(&mut self, keyword: &str, list: &[Value], value: &Value, nested: usize) -> bool {
         match (keyword, value) {
-            ("$ref" | "$dynamicRef", _) if list.is_empty() => {
+            ("$ref" | "$recursiveRef" | "$dynamicRef", _) if list.is_empty() => {
                 nested + METASCHEMA_NESTED * depth(value) < MAX_NESTED
                     && self.spend(size(value).saturating_mul(METASCHEMA))
             }
-            ("$ref" | "$dynamicRef", _) => list.iter().all(|target| {
+            ("$ref" | "$recursiveRef" | "$dynamicRef", _) => list.iter().all(|target| {
                 let schema = target.as_str().and_then(|at| self.document.pointer(at));
                 schema.is_none_or(|schema| self.bears_in_place(schema, value, nested))
             }),
             ("allOf" | "anyOf" | "oneOf", _) => list.iter().all(|schema| self.bears_in_place(schema, value, nested)),
-            ("prefixItems", Value::Array(items)) => {
+            ("prefixItems" | "items", Value::Array(items)) => {
                 list.iter().zip(items).all(|(schema, item)| self.bears(schema, item, nested))
             }
             _ => true,
@@ -175,11 +211,14 @@ impl<'a> Scale<'a> {
     ) -> bool {
         match (keyword, value) {
             ("not" | "if" | "then" | "else", _) => self.bears_in_place(inner, value, nested),
-            ("items" | "contains" | "unevaluatedItems", Value::Array(items)) => {
-                let prefix = keywords.get("prefixItems").and_then(Value::as_array);
+            ("items" | "additionalItems" | "contains" | "unevaluatedItems", Value::Array(items)) => {
+                let length = |keyword| keywords.get(keyword).and_then(Value::as_array).map_or(0, Vec::len);
                 let done = match keyword {
                     "contains" => 0,
-                    _ => prefix.map_or(0, Vec::len),
+                    "additionalItems" => length("items"),
+                    "items" => length("prefixItems"),
+                    // The same in each draft.
+                    _ => length("prefixItems").max(length("items")),
                 };
                 let mut rest = items.iter().skip(done);
                 rest.all(|item| self.bears(inner, item, nested))

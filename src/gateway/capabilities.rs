@@ -9,6 +9,7 @@ use crate::core::capability::Capability;
 use crate::core::measured::HealthStatus;
 use crate::core::problem::Problem;
 use crate::core::route::Offering;
+use crate::core::schema::Formats;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -28,6 +29,8 @@ struct CapabilityView<'a> {
     description: &'a str,
     input_schema: Option<&'a RawValue>,
     output_schema: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Formats::is_annotate")]
+    format: Formats,
     idempotent: bool,
     durable: bool,
     timeout_seconds: u64,
@@ -43,6 +46,7 @@ fn shown(capability: &Capability) -> CapabilityView<'_> {
         description: &capability.description,
         input_schema: capability.input_schema.as_deref(),
         output_schema: capability.output_schema.as_deref(),
+        format: capability.format,
         idempotent: capability.idempotent,
         durable: capability.durable,
         timeout_seconds: capability.timeout_seconds,

@@ -102,12 +102,7 @@ pub fn decide(
         faults.push(Fault::new("#/timeout_seconds", format!("{} allows at most {most}", offer.name)));
     }
     if let Some(schema) = entry.input(chosen.capability).filter(|schema| !schema.accepts_all()) {
-        match serde_json::from_str(new.parameters) {
-            Ok(value) => {
-                faults.extend(schema.validate(&value).err().unwrap_or_default().into_iter().map(at_parameters))
-            }
-            Err(_) => faults.push(Fault::new("#/parameters", "is not acceptable JSON")),
-        }
+        faults.extend(schema.check(new.parameters).err().unwrap_or_default().into_iter().map(at_parameters));
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::core::capability::{Capability, TaskSupport};
+use crate::core::schema::Formats;
 
 /// Its capabilities, with the path each has below the endpoint's address.
 const OPERATIONS: [(&str, &str); 3] = [("chat", "chat/completions"), ("embed", "embeddings"), ("models", "models")];
@@ -55,6 +56,7 @@ pub fn capabilities() -> Vec<Capability> {
         description: description.into(),
         input_schema: schema(input),
         output_schema: output.and_then(schema),
+        format: Formats::Annotate,
         // Asked twice it answers twice and changes nothing.
         idempotent: true,
         durable: !reads_only(name),

@@ -362,13 +362,9 @@ pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Ver
                 "The service's result has too many parts to be checked against the capability's output schema.";
             return unacceptable(service, message);
         }
-        let faults: Vec<Fault> = match serde_json::from_str(&text) {
-            Ok(value) => {
-                let faults = schema.validate(&value).err().unwrap_or_default();
-                faults.into_iter().map(|fault| Fault { pointer: format!("#{}", fault.pointer), ..fault }).collect()
-            }
-            Err(_) => return unacceptable(service, "The service's result is not acceptable JSON."),
-        };
+        let faults = schema.check(&text).err().unwrap_or_default().into_iter();
+        let faults: Vec<Fault> =
+            faults.map(|fault| Fault { pointer: format!("#{}", fault.pointer), ..fault }).collect();
         if !faults.is_empty() {
             let details = serde_json::to_string(&faults).ok().and_then(|text| RawValue::from_string(text).ok());
             let message = "The service's result does not match the capability's output schema.";

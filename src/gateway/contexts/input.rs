@@ -43,13 +43,8 @@ fn mismatches(input: &RawValue, request: Option<&RawValue>) -> Vec<Fault> {
     }
     // It was compiled when the service asked.
     let Some(schema) = asked.and_then(|schema| Schema::compile(schema.get()).ok()) else { return Vec::new() };
-    match serde_json::from_str(input.get()) {
-        Ok(value) => {
-            let faults = schema.validate(&value).err().unwrap_or_default();
-            faults.into_iter().map(|fault| Fault { pointer: format!("#/input{}", fault.pointer), ..fault }).collect()
-        }
-        Err(_) => vec![Fault::new("#/input", "is not acceptable JSON")],
-    }
+    let faults = schema.check(input.get()).err().unwrap_or_default().into_iter();
+    faults.map(|fault| Fault { pointer: format!("#/input{}", fault.pointer), ..fault }).collect()
 }
 
 fn not_asked(found: &Found) -> Problem {

@@ -21,6 +21,7 @@ pub fn have_the_same_schemas(one: &Service, other: &Service) -> bool {
     };
     let pairs = || one.capabilities.iter().zip(&other.capabilities);
     one.capabilities.len() == other.capabilities.len()
-        && one.catalogue.is_some() == other.catalogue.is_some()
-        && pairs().all(|(a, b)| same(&a.input_schema, &b.input_schema) && same(&a.output_schema, &b.output_schema))
+        && pairs().all(|(a, b)| {
+            a.format == b.format && same(&a.input_schema, &b.input_schema) && same(&a.output_schema, &b.output_schema)
+        })
 }

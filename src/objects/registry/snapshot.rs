@@ -16,14 +16,13 @@ use crate::core::callback::CallbackKey;
 use crate::core::cursor::CursorKey;
 use crate::core::issuer::Issuer;
 use crate::core::limit::Limit;
-use crate::core::mcp::client::catalogue::checkable;
 use crate::core::measured::{HealthStatus, Measured};
 use crate::core::oauth::client::Client;
 use crate::core::oauth::grant::GrantKey;
 use crate::core::oauth::seal::SealKey;
 use crate::core::role::{self, Role};
 use crate::core::route::{Offering, Standing};
-use crate::core::schema::Schema;
+use crate::core::schema::{Formats, Schema};
 use crate::core::sealed::Sealed;
 use crate::core::service::Service;
 use crate::core::time::Timestamp;
@@ -132,21 +131,19 @@ impl Entry {
     pub fn input(&self, capability: usize) -> Option<&Schema> {
         let raw = self.service().capabilities.get(capability)?.input_schema.as_ref();
         let cell = &self.schemas.get(capability)?.input;
-        cell.get_or_init(|| raw.and_then(|raw| self.compiled(raw.get()))).as_ref()
+        cell.get_or_init(|| raw.and_then(|raw| self.compiled(capability, raw.get()))).as_ref()
     }
 
-    /// What an upstream promises is taken as far as it can be read; the rest was compiled when it was registered.
-    fn compiled(&self, schema: &str) -> Option<Schema> {
-        match self.service().catalogue {
-            Some(_) => checkable(schema),
-            None => Schema::compile(schema).ok(),
-        }
+    /// It was compiled when it was registered; what cannot be read of an upstream's, only the upstream checks.
+    fn compiled(&self, capability: usize, schema: &str) -> Option<Schema> {
+        let formats = self.service().capabilities.get(capability).map_or_else(Formats::default, |offer| offer.format);
+        Schema::compile_as(schema, formats).ok()
     }
 
     pub fn output(&self, capability: usize) -> Option<&Schema> {
         let raw = self.service().capabilities.get(capability)?.output_schema.as_ref();
         let cell = &self.schemas.get(capability)?.output;
-        cell.get_or_init(|| raw.and_then(|raw| self.compiled(raw.get()))).as_ref()
+        cell.get_or_init(|| raw.and_then(|raw| self.compiled(capability, raw.get()))).as_ref()
     }
 }
 

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
 
 use super::super::super::json::{self, Fault, Object};
 use super::super::super::schema::Schema;
@@ -218,14 +218,14 @@ pub fn input(request: &RawValue, given: &RawValue) -> Option<Result<Box<RawValue
 /// Where the content of a form does not match its schema.
 fn mismatches(mut form: Object<'_>, content: &RawValue, at: &str) -> Vec<Fault> {
     let schema = form.raw("requestedSchema").and_then(|schema| Schema::compile(schema.get()).ok());
-    let (Some(schema), Ok(value)) = (schema, serde_json::from_str::<Value>(content.get())) else { return Vec::new() };
-    let faults = schema.validate(&value).err().unwrap_or_default();
+    let faults = schema.and_then(|schema| schema.check(content.get()).err()).unwrap_or_default();
     faults.into_iter().map(|fault| Fault { pointer: format!("{at}{}", fault.pointer), ..fault }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn raw(value: &Value) -> Box<RawValue> {
         RawValue::from_string(value.to_string()).unwrap()

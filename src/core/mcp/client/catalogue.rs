@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::super::capability::Capability;
-use super::super::super::schema::Schema;
 use super::super::super::time::Timestamp;
 use super::discovery::Server;
 use super::listing::MOST_TOOLS;
@@ -98,17 +97,6 @@ pub struct Changed {
     pub previous: Option<String>,
     /// Held back until it is accepted.
     pub held: bool,
-}
-
-/// A schema of a tool's, to check against. It may name an older draft, which is close enough to be read as this one;
-/// nothing where it is not: then only the upstream checks.
-pub fn checkable(text: &str) -> Option<Schema> {
-    if let Ok(schema) = Schema::compile(text) {
-        return Some(schema);
-    }
-    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-    members.remove("$schema")?;
-    Schema::compile(&serde_json::to_string(&members).ok()?).ok()
 }
 
 /// What a reading makes of the catalogue.

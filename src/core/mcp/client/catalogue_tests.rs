@@ -119,13 +119,6 @@ fn what_an_earlier_version_made_of_a_definition_is_made_again() {
     assert!(next.changes.is_empty() && next.offered[0].tool.is_none());
 }
 
-#[test]
-fn an_older_draft_is_checked_as_far_as_it_can_be() {
-    let old = r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","required":["a"]}"#;
-    assert!(checkable(old).unwrap().validate(&json!({})).is_err());
-    assert!(checkable(r#"{"type":"object","$ref":"https://example.com/a"}"#).is_none());
-}
-
 proptest! {
     /// What is offered and what is held are together what the upstream lists; nothing is both.
     #[test]

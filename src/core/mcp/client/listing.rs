@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::super::super::canonical;
 use super::super::super::capability::{Capability, TaskSupport, valid_tool_name};
 use super::super::super::json::{Object, kind};
-use super::super::super::schema;
+use super::super::super::schema::{self, Formats};
 use super::super::definition::Listed;
 use super::super::mirror;
 use super::catalogue::{LeftOut, Offered, Seen};
@@ -189,6 +189,7 @@ fn capability_of(definition: &str, name: &str, timeout_seconds: u64) -> Result<C
         description: description.unwrap_or_default(),
         input_schema: input.map(RawValue::to_owned),
         output_schema: output.map(RawValue::to_owned),
+        format: Formats::Annotate,
         idempotent,
         durable: true,
         timeout_seconds,

@@ -151,7 +151,7 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
     let is_error = members.boolean("isError").unwrap_or(false);
     let structured = members.raw_or_null("structuredContent");
     // Where nothing promises that it may be `null`, that is none.
-    let promised = || schema.is_some_and(|schema| schema.validate(&serde_json::Value::Null).is_ok());
+    let promised = || schema.is_some_and(|schema| schema.check("null").is_ok());
     let is_none = structured.is_some_and(|structured| structured.get() == "null" && !promised());
     if let Some(structured) = structured.filter(|_| !is_error && !is_none) {
         let fits = upstream::fitting(service, structured, schema);
