@@ -79,8 +79,13 @@ pub fn read_context(context: &RawValue) -> Result<NewContext<'_>, Vec<Fault>> {
 /// is shorter than `least` seconds.
 pub fn read(text: &str, least: u64, is_zone: impl Fn(&str) -> bool) -> Result<Schedule, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
-    let expected = "a cron expression of five fields whose day comes, such as 0 8 * * 1-5";
-    let cron = body.parsed("cron", expected, |text| Cron::parse(text).map(|_| text.to_string()));
+    let cron = body.string("cron", 1..=1000).filter(|text| match Cron::parse(text) {
+        Ok(_) => true,
+        Err(refused) => {
+            body.fault("cron", format!("is not a cron expression such as 0 8 * * 1-5: {refused}"));
+            false
+        }
+    });
     let named = |text: &str| (text.len() <= 64 && is_zone(text)).then(|| text.to_string());
     let time_zone = body.parsed("time_zone", "the name of a time zone, such as Europe/Berlin", named);
     let interval = body.raw("interval_seconds").map(|raw| serde_json::from_str::<u64>(raw.get()).unwrap_or(0));
@@ -139,6 +144,8 @@ mod tests {
         assert_eq!(pointers("{}"), "#/context #/cron");
         let text = r#"{"cron":"x","time_zone":"Mars","missed":"no","context":{"capability":"a","run_at":1},"more":1}"#;
         assert_eq!(pointers(text), "#/context/run_at #/cron #/missed #/more #/time_zone");
+        let faults = read(r#"{"cron":"0 25 * * *","context":{"capability":"a"}}"#).unwrap_err();
+        assert!(faults[0].detail.ends_with("the hour is 25, and must be from 0 to 23"), "{}", faults[0].detail);
         let text = r#"{"interval_seconds":9,"context":{"source":"x"}}"#;
         assert_eq!(pointers(text), "#/context/capability #/context/source #/interval_seconds");
         let text = r#"{"cron":"* * * * *","interval_seconds":60,"context":{"capability":"a","run_at":"2026-12-01T00:00:00Z"}}"#;

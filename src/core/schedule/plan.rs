@@ -1,7 +1,10 @@
 //! When a schedule runs.
 //!
-//! A cron expression is about the clock on the wall of a zone. A time that this clock leaves out, as it is put forward,
-//! is made up for at the first moment after; one that it shows twice, as it is put back, counts the first time only.
+//! A cron expression is about the clock on the wall of a zone. One that says when (its minutes and hours are single
+//! values) runs once for each of its times: a time that the clock leaves out, as it is put forward, is made up for at the
+//! first moment after; one that it shows twice, as it is put back, counts the first time only. One that says how often
+//! (its minute or hour is `*`, a range or a step) runs in real time: whenever the clock shows a time of its. This is the
+//! rule of Vixie's cron.
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +88,39 @@ fn moment(wall: Civil, zone: &str, offsets: Offsets<'_>) -> Timestamp {
     high
 }
 
+/// The first moment at which a zone's clock shows another offset than at `from`, if there is one within a day.
+fn change(from: Timestamp, zone: &str, offsets: Offsets<'_>) -> Option<Timestamp> {
+    // Clocks are changed at whole seconds.
+    let mut low = Timestamp(from.0 / 1000 * 1000);
+    let mut high = low.plus_ms(DAY_MS);
+    let before = offsets(zone, low);
+    if offsets(zone, high) == before {
+        return None;
+    }
+    while high.0 - low.0 > 1000 {
+        let middle = Timestamp(low.0 + (high.0 - low.0) / 2000 * 1000);
+        if offsets(zone, middle) == before { low = middle } else { high = middle }
+    }
+    Some(high)
+}
+
+/// The first moment after this one at which the clock on the wall shows a time of the expression's.
+fn shown_after(cron: &Cron, after: Timestamp, zone: &str, offsets: Offsets<'_>) -> Option<Timestamp> {
+    let mut from = after.plus_ms(1);
+    loop {
+        let ahead = offsets(zone, from) * 1000;
+        let wall = Civil(from.0.saturating_add_signed(ahead).div_ceil(MINUTE_MS));
+        let at = Timestamp((cron.at_or_after(wall)?.0 * MINUTE_MS).saturating_add_signed(-ahead));
+        from = match change(from, zone, offsets) {
+            Some(change) if at >= change => change,
+            Some(_) => return Some(at),
+            None if at <= from.plus_ms(DAY_MS) => return Some(at),
+            // Nothing fits before: what a clock that is put back meanwhile shows again has not fitted either.
+            None => from.plus_ms(DAY_MS).max(Timestamp(at.0.saturating_sub(2 * DAY_MS))),
+        };
+    }
+}
+
 impl Plan {
     /// The first time after this one; nothing when there is none.
     pub fn next(&self, after: Timestamp, offsets: Offsets<'_>) -> Option<Timestamp> {
@@ -96,7 +132,10 @@ impl Plan {
                 Some(if after < first { first } else { from.plus_ms((passed + 1) * every) })
             }
             Plan::Cron { cron, zone } => {
-                let cron = Cron::parse(cron)?;
+                let cron = Cron::parse(cron).ok()?;
+                if cron.repeats {
+                    return shown_after(&cron, after, zone, offsets);
+                }
                 let wall = after.0.saturating_add_signed(offsets(zone, after) * 1000);
                 let mut wall = Civil(wall / MINUTE_MS);
                 loop {

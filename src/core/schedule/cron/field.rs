@@ -1,0 +1,126 @@
+//! One field of a cron expression: numbers and names, lists, ranges and steps.
+
+use super::Refused;
+
+/// The largest step: what is larger can only be a misunderstanding (`*/90` is not every 90 minutes).
+const MOST_STEP: u64 = 60;
+
+/// A field's name for people, its values, and what these are called from the least on.
+pub struct Field {
+    pub name: &'static str,
+    pub least: u64,
+    pub most: u64,
+    names: &'static [&'static str],
+}
+
+pub const MINUTE: Field = Field { name: "minute", least: 0, most: 59, names: &[] };
+pub const HOUR: Field = Field { name: "hour", least: 0, most: 23, names: &[] };
+pub const DAY: Field = Field { name: "day of the month", least: 1, most: 31, names: &[] };
+pub const MONTH: Field = Field {
+    name: "month",
+    least: 1,
+    most: 12,
+    names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
+};
+/// Sunday is 0 and 7.
+pub const WEEKDAY: Field =
+    Field { name: "day of the week", least: 0, most: 7, names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"] };
+
+/// The values of a field, or of a part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Values {
+    pub bits: u64,
+    /// It says how often rather than when: by `*`, a range or a step.
+    pub repeats: bool,
+}
+
+impl Values {
+    pub fn add(&mut self, part: Values) {
+        self.bits |= part.bits;
+        self.repeats |= part.repeats;
+    }
+}
+
+impl Field {
+    fn is_week(&self) -> bool {
+        self.most == 7
+    }
+
+    /// Says what is wrong with this field.
+    pub fn refused(&self, what: impl std::fmt::Display) -> Refused {
+        Refused(format!("the {} {what}", self.name))
+    }
+
+    fn expected(&self) -> String {
+        let numbers = format!("from {} to {}", self.least, self.most);
+        match (self.names.first(), self.names.last()) {
+            (Some(first), Some(last)) => format!("{numbers} or {first} to {last}"),
+            _ => numbers,
+        }
+    }
+
+    /// One value, by its number of one or two digits or its name.
+    pub fn value(&self, text: &str) -> Result<u64, Refused> {
+        let expected = || self.refused(format_args!("is {text:?}, and must be {}", self.expected()));
+        if let Some(at) = self.names.iter().position(|name| *name == text) {
+            return Ok(at as u64 + self.least);
+        }
+        let digits = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten().ok_or_else(expected)?;
+        if (self.least..=self.most).contains(&number) {
+            return Ok(number);
+        }
+        Err(self.refused(format_args!("is {number}, and must be {}", self.expected())))
+    }
+
+    fn step(&self, text: &str) -> Result<u64, Refused> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let step = digits.then(|| text.parse().ok()).flatten().filter(|step| (1..=MOST_STEP).contains(step));
+        step.ok_or_else(|| self.refused(format_args!("has the step {text:?}, which must be from 1 to {MOST_STEP}")))
+    }
+
+    /// The last value of its own: a Sunday's 7 is its 0 again.
+    fn last(&self) -> u64 {
+        if self.is_week() { 6 } else { self.most }
+    }
+
+    /// `*`, `5`, `1-5`, `22-4`, each with a step behind a slash or without. A range may go over the end; a step from a
+    /// single value goes to the end.
+    pub fn part(&self, part: &str) -> Result<Values, Refused> {
+        let (range, step) = match part.split_once('/') {
+            Some((range, step)) => (range, Some(self.step(step)?)),
+            None => (part, None),
+        };
+        let (from, to) = match range.split_once('-') {
+            _ if range == "*" => (self.least, self.last()),
+            Some((from, to)) => (self.value(from)?, self.value(to)?),
+            None if step.is_some() => (self.value(range)?, self.last()),
+            None => return Ok(Values { bits: 1 << self.value(range)?, repeats: false }),
+        };
+        let count = self.last() - self.least + 1;
+        let place = |value: u64| (value - self.least) % count;
+        // A whole week is the one range whose ends are one day.
+        let length =
+            if self.is_week() && (from, to) == (0, 7) { count - 1 } else { (place(to) + count - place(from)) % count };
+        let step = step.unwrap_or(1);
+        let values = (0..=length).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let bits = values.fold(0, |bits, ahead| bits | 1 << (self.least + (place(from) + ahead) % count));
+        Ok(Values { bits, repeats: range == "*" || from != to })
+    }
+
+    /// Its parts.
+    pub fn parts<'t>(&self, text: &'t str) -> Result<std::str::Split<'t, char>, Refused> {
+        if text.split(',').any(str::is_empty) {
+            return Err(self.refused(format_args!("has an empty part: {text:?}")));
+        }
+        Ok(text.split(','))
+    }
+
+    pub fn read(&self, text: &str) -> Result<Values, Refused> {
+        let mut values = Values::default();
+        for part in self.parts(text)? {
+            values.add(self.part(part)?);
+        }
+        Ok(values)
+    }
+}
