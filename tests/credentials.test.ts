@@ -71,7 +71,7 @@ test("none_of_them_is_ever_shown_again", async () => {
   service.handler = (_, response) => void response.destroy();
   answers.push((await create(gateway, { capability: "chat", service: "llm", parameters: { messages } })).text);
   for (const path of ["/v1/services", "/v1/services/llm", "/v1/audit", "/v1/events", "/v1/contexts"]) {
-    answers.push((await gateway.request("GET", path, { contract: false })).text);
+    answers.push((await gateway.request("GET", path, { contract: false, headers: { accept: "application/json" } })).text);
   }
   const everything = [...answers, ...gateway.logs];
   const files = readdirSync(gateway.persist, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());

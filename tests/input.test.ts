@@ -305,15 +305,15 @@ test("paths_that_are_not_there_are_404_as_problems", async () => {
 
 test("a_path_that_is_there_names_its_methods", async () => {
   for (const [method, path, allowed] of [
-    ["PUT", "/v1/contexts", ["GET", "POST"]],
-    ["DELETE", "/v1/contexts", ["GET", "POST"]],
-    ["POST", "/v1/contexts/ctx_1", ["GET"]],
+    ["PUT", "/v1/contexts", ["GET", "HEAD", "POST"]],
+    ["DELETE", "/v1/contexts", ["GET", "HEAD", "POST"]],
+    ["POST", "/v1/contexts/ctx_1", ["GET", "HEAD"]],
     ["GET", "/v1/contexts/ctx_1/cancel", ["POST"]],
-    ["POST", "/v1/services", ["GET"]],
-    ["POST", "/v1/services/worker", ["GET", "PUT", "PATCH", "DELETE"]],
-    ["PUT", "/v1/keys", ["GET", "POST"]],
+    ["POST", "/v1/services", ["GET", "HEAD"]],
+    ["POST", "/v1/services/worker", ["GET", "HEAD", "PUT", "PATCH", "DELETE"]],
+    ["PUT", "/v1/keys", ["GET", "HEAD", "POST"]],
     ["GET", "/v1/tickets", ["POST"]],
-    ["POST", "/v1/whoami", ["GET"]],
+    ["POST", "/v1/whoami", ["GET", "HEAD"]],
     ["POST", "/health", ["GET", "HEAD"]],
     ["DELETE", "/openapi.json", ["GET", "HEAD"]],
   ] as const) {

@@ -43,7 +43,8 @@ const grants: Record<string, string[]> = {};
 const as =
   (key: string) =>
   (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> =>
-    gateway.request(method, path, { key, headers, ...(body !== undefined && { body }) });
+    // By itself the tenant's stream of events would go on.
+    gateway.request(method, path, { key, headers: { accept: "application/json", ...headers }, ...(body !== undefined && { body }) });
 
 async function newKey(admin: string, role: string): Promise<{ id: string; secret: string }> {
   const permissions = role === "service" ? ["services:heartbeat:alpha"] : [];
@@ -206,7 +207,7 @@ for (const tenant of ["default", "acme"]) {
       const granted = role === "service" ? ["services:heartbeat:alpha"] : grants[role]!;
       const ask = as(secret);
       const me = (await ask("GET", "/v1/whoami")).json;
-      assert.deepEqual(me, { principal: `key:${keyId}`, tenant, role, permissions: granted });
+      assert.deepEqual(me, { principal: `key:${keyId}`, name: `a ${role}`, tenant, role, permissions: granted });
       const mayCreate = granted.some((one) => covers(one, "contexts:create:alpha.work"));
       for (const { path, method, permission } of operations) {
         for (const relation of path.includes("{") ? relations : relations.slice(0, 1)) {

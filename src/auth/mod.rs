@@ -16,8 +16,10 @@ use crate::core::capability::Capability;
 use crate::core::id::valid_name;
 use crate::core::jwt::looks_like_token;
 use crate::core::key::{self, Presented};
+use crate::core::oauth::client::split_client_id;
 use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
+use crate::core::role;
 use crate::core::service::Service;
 use crate::core::time::Timestamp;
 use crate::objects::registry::messages::Key;
@@ -33,6 +35,8 @@ pub const FIRST_TENANT: &str = "default";
 #[derive(Debug, Clone, Serialize)]
 pub struct Principal {
     pub principal: String,
+    /// What people call it: the name of an API key or an OAuth client.
+    pub name: Option<String>,
     pub tenant: String,
     pub role: String,
     pub permissions: Vec<String>,
@@ -79,11 +83,19 @@ impl Principal {
 
 /// RFC 6750 §3.1.
 pub fn denied(permission: &str) -> Problem {
-    Problem::new(
-        Code::PermissionDenied,
-        format!("This needs the permission {permission}. Ask an admin for a key that has it."),
-    )
-    .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
+    let roles = listed(&role::shipped_with(permission));
+    let detail = format!("This needs the permission {permission}, as the shipped roles {roles} have it.");
+    Problem { missing: Some(permission.into()), ..Problem::new(Code::PermissionDenied, detail) }
+        .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_string(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 /// Where clients find the gateway, which is what it calls itself as an issuer.
@@ -167,9 +179,20 @@ pub fn presented(request: &Request) -> Option<&str> {
     bearer.or_else(|| request.header("x-api-key")).filter(|text| !text.is_empty())
 }
 
+/// What people call a principal, by what its tenant's registry says now: an API key or an OAuth client of its own.
+pub fn name_of(principal: &str, snapshot: &Snapshot) -> Option<String> {
+    let name = match principal.split_once(':')? {
+        ("key", id) => snapshot.key(id)?.name.clone(),
+        ("client", id) => snapshot.client(split_client_id(id)?.1)?.name,
+        _ => return None,
+    };
+    Some(name).filter(|name| !name.is_empty())
+}
+
 fn admin() -> Principal {
     Principal {
         principal: "key:admin".into(),
+        name: None,
         tenant: FIRST_TENANT.into(),
         role: "admin".into(),
         permissions: vec!["*".into()],
@@ -191,6 +214,7 @@ fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timest
     let role = snapshot.role(&key.role).into_iter().flatten();
     Some(Principal {
         principal: format!("key:{}", key.id),
+        name: Some(key.name.clone()),
         tenant: presented.tenant.into(),
         role: key.role.clone(),
         permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
@@ -210,6 +234,7 @@ pub fn standing(tenant: &str, principal: &str, snapshot: &Snapshot) -> Option<Pr
     let role = snapshot.role(&key.role).into_iter().flatten();
     (key.expires_at > now).then(|| Principal {
         principal: principal.into(),
+        name: Some(key.name.clone()),
         tenant: tenant.into(),
         role: key.role.clone(),
         permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),

@@ -59,7 +59,8 @@ pub fn principal(
     let key = claims.sub.strip_prefix("key:").and_then(|id| snapshot.key(id));
     let until = key.map_or(until, |key| until.min(key.expires_at));
     let (principal, tenant, roles) = (claims.sub.clone(), claims.tenant.clone(), claims.roles.clone());
-    Ok(Principal { principal, tenant, role, permissions, until: Some(until), from, roles })
+    let name = super::name_of(&principal, snapshot);
+    Ok(Principal { principal, name, tenant, role, permissions, until: Some(until), from, roles })
 }
 
 /// Its role, and its permissions where they are not the scope's alone; nothing when it is gone.

@@ -133,6 +133,7 @@ fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: Mapped, until: Timestamp)
     let permissions = own::permitted(snapshot, &mapped.roles, mapped.scope.as_deref());
     Principal {
         principal: issuer.principal(&mapped.subject),
+        name: None,
         tenant: mapped.tenant,
         role: mapped.roles.first().cloned().unwrap_or_default(),
         permissions,

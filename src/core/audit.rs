@@ -15,6 +15,9 @@ const LEFT_OUT: [&str; 2] = ["created_at", "updated_at"];
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct By {
     pub actor: String,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub request_id: String,
     pub address: String,
 }
@@ -33,6 +36,9 @@ pub struct Entry<'a> {
     #[serde(serialize_with = "as_text")]
     pub at: Timestamp,
     pub actor: &'a str,
+    /// What people called it then: the name of an API key or a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor_name: Option<&'a str>,
     /// `role.created`
     pub action: &'a str,
     /// `roles/auditor`: the path below `/v1`.

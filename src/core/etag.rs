@@ -1,27 +1,52 @@
-//! Entity tags in a condition (RFC 9110 §8.8.3, §13.1.1): here they are version numbers.
+//! Entity tags in a condition (RFC 9110 §8.8.3, §13.1): here they are version numbers.
+//!
+//! What compresses an answer on the way changes its tag: by the standard to a weak one, as nginx and Cloudflare do, or by
+//! a suffix, as Apache does. A client sends back what it got. As a tag says which version it was and nothing of bytes, all
+//! of these are the same tag.
 
-/// The versions a list of entity tags names; nothing when it is no such list. A weak tag never matches, nor one that is
-/// none of ours: both are version 0.
-pub fn versions(list: &str) -> Option<Vec<u64>> {
+/// What is put behind a tag by what compressed the answer, with a dash or a semicolon before it.
+const CODINGS: [&str; 4] = ["gzip", "br", "deflate", "zstd"];
+
+/// A tag as it was given out.
+fn original(tag: &str) -> &str {
+    let coded = CODINGS.iter().find_map(|coding| tag.strip_suffix(coding));
+    let bare = coded.map(|rest| rest.trim_end_matches(['-', ';'])).filter(|bare| coded != Some(*bare));
+    bare.unwrap_or(tag)
+}
+
+/// The opaque parts of a list of entity tags; nothing when it is no such list.
+fn tags(list: &str) -> Option<Vec<&str>> {
     let blank = |c: char| matches!(c, ' ' | '\t');
-    let (mut versions, mut rest) = (Vec::new(), list.trim_matches(blank));
+    let (mut tags, mut rest) = (Vec::new(), list.trim_matches(blank));
     while !rest.is_empty() {
         // Elements may be empty (RFC 9110 §5.6.1).
         if let Some(after) = rest.strip_prefix(',') {
             rest = after.trim_start_matches(blank);
             continue;
         }
-        let strong = rest.strip_prefix("W/").unwrap_or(rest);
-        let (tag, after) = strong.strip_prefix('"')?.split_once('"')?;
-        // Only what is configured counts for a write; what is measured stands behind the dot.
-        let version = tag.split_once('.').map_or(tag, |(configured, _)| configured).parse().unwrap_or(0);
-        versions.push(if strong.len() == rest.len() { version } else { 0 });
+        let quoted = rest.strip_prefix("W/").unwrap_or(rest);
+        let (tag, after) = quoted.strip_prefix('"')?.split_once('"')?;
+        tags.push(original(tag));
         rest = after.trim_start_matches(blank);
         if !rest.is_empty() && !rest.starts_with(',') {
             return None;
         }
     }
-    (!versions.is_empty()).then_some(versions)
+    (!tags.is_empty()).then_some(tags)
+}
+
+/// The versions a list of entity tags names; nothing when it is no such list. A tag that is none of ours is version 0.
+pub fn versions(list: &str) -> Option<Vec<u64>> {
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    // Only what is configured counts for a write; what is measured stands behind the dot.
+    let version = |tag: &str| number(tag.split_once('.').map_or(tag, |(configured, _)| configured)).unwrap_or(0);
+    tags(list).map(|tags| tags.into_iter().map(version).collect())
+}
+
+/// Whether a list of entity tags, or `*`, has this one, given with its quotes (RFC 9110 §13.1.2).
+pub fn has(list: &str, tag: &str) -> bool {
+    let tag = tag.trim_matches('"');
+    list.trim() == "*" || tags(list).is_some_and(|tags| tags.contains(&tag))
 }
 
 #[cfg(test)]
@@ -34,17 +59,30 @@ mod tests {
         for (list, expected) in [
             ("\"3\"", vec![3]),
             ("\"3.17\"", vec![3]),
-            ("W/\"3\"", vec![0]),
+            ("W/\"3\"", vec![3]),
+            ("W/\"3.17\", \"5\"", vec![3, 5]),
+            ("\"3-gzip\", W/\"4--gzip\", \"5.9;br\",\"6-zstd\"", vec![3, 4, 5, 6]),
+            ("\"3gzip\", \"-gzip\", \"3-lzma\"", vec![0, 0, 0]),
             ("\"3\", \"4\" ,\t\"5\"", vec![3, 4, 5]),
             (",\"3\",,\"4\",", vec![3, 4]),
             ("\"a,b\",\"7\"", vec![0, 7]),
             ("\"\"", vec![0]),
-            ("\"-1\"", vec![0]),
+            ("\"-1\",\"+1\"", vec![0, 0]),
         ] {
             assert_eq!(versions(list), Some(expected), "{list}");
         }
         for list in ["", ",", "3", "\"3", "3\"", "\"3\"\"4\"", "\"3\" \"4\"", "W/3", "w/\"3\"", "*, \"3\""] {
             assert_eq!(versions(list), None, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_a_proxy_has_changed_is_still_known() {
+        for list in ["*", "\"3.17\"", "W/\"3.17\"", "\"1\", W/\"3.17\"", "\"3.17-gzip\"", "W/\"3.17;br\""] {
+            assert!(has(list, "\"3.17\""), "{list}");
+        }
+        for list in ["", "\"3\"", "\"3.1\"", "3.17", "\"3.17", "\"3.17-lzma\""] {
+            assert!(!has(list, "\"3.17\""), "{list}");
         }
     }
 
@@ -57,7 +95,7 @@ mod tests {
 
         #[test]
         fn any_text_may_be_tried(text in "\\PC{0,30}") {
-            let _ = versions(&text);
+            let _ = (versions(&text), has(&text, "\"1\""));
         }
     }
 }

@@ -46,11 +46,17 @@ impl<'a> From<Option<&'a RawValue>> for Carried<'a> {
 }
 
 /// What one subject went through, in order.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Bundle {
     pub subject: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// What people call the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_name: Option<String>,
+    /// The context that this one does once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,6 +223,8 @@ pub fn bundle(head: &Head, result: Carried<'_>, known: u64) -> Bundle {
     Bundle {
         subject: head.admission.id.to_string(),
         owner: Some(head.admission.owner.clone()),
+        owner_name: head.admission.owner_name.clone(),
+        replay_of: head.admission.replay_of.as_ref().map(ToString::to_string),
         capability: Some(head.admission.capability.clone()),
         service: Some(head.admission.service.clone()),
         trace: Some(head.admission.trace.clone()).filter(|trace| !trace.is_empty()),
@@ -299,9 +307,13 @@ struct ContextData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    owner_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     capability: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_request: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -322,6 +334,8 @@ struct AttemptData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    owner_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     capability: Option<&'a str>,
     number: u64,
     service: &'a str,
@@ -334,8 +348,10 @@ struct AttemptData<'a> {
     status_code: Option<u16>,
 }
 
-/// One event of a bundle as a CloudEvent. `teller` is who told it: a store's code, or `registry`.
+/// One event of a bundle as a CloudEvent. `teller` is who told it: a store's code, or `registry`. `public` is the
+/// gateway's address, where that is configured: what a request was sent to is the sender's to say.
 pub fn cloud_event(
+    public: Option<&str>,
     tenant: &str,
     teller: &str,
     bundle: &Bundle,
@@ -347,8 +363,10 @@ pub fn cloud_event(
         id: &bundle.subject,
         status,
         owner: bundle.owner.as_deref(),
+        owner_name: bundle.owner_name.as_deref(),
         capability: bundle.capability.as_deref(),
         service: bundle.service.as_deref(),
+        replay_of: bundle.replay_of.as_deref().filter(|_| status == Status::Created),
         input_request: None,
         progress: None,
         result: None,
@@ -366,7 +384,7 @@ pub fn cloud_event(
         }
         What::Ended { status, result, linked, error, execution_time_ms, .. } => Data::Context(ContextData {
             result: result.as_deref(),
-            result_url: linked.then(|| format!("/v1/contexts/{}", bundle.subject)),
+            result_url: linked.then(|| format!("{}/v1/contexts/{}", public.unwrap_or_default(), bundle.subject)),
             error: error.as_ref(),
             execution_time_ms: *execution_time_ms,
             ..context_data(*status)
@@ -374,6 +392,7 @@ pub fn cloud_event(
         What::Attempt(attempt) => Data::Attempt(AttemptData {
             id: &bundle.subject,
             owner: bundle.owner.as_deref(),
+            owner_name: bundle.owner_name.as_deref(),
             capability: bundle.capability.as_deref(),
             number: attempt.number,
             service: &attempt.service,

@@ -13,6 +13,8 @@ fn head() -> Head {
             tenant: "default".into(),
             owner: "key:a".into(),
             capability: "echo".into(),
+            owner_name: None,
+            replay_of: None,
             asked_service: None,
             asked_version: None,
             asked_tags: Vec::new(),
@@ -98,7 +100,7 @@ fn an_event_is_a_cloud_event() {
         next
     });
     let bundle = bundle(&head, Carried::Nothing, 0);
-    let text = cloud_event("default", "eu00", &bundle, &bundle.items[1], Some(1), 42);
+    let text = cloud_event(None, "default", "eu00", &bundle, &bundle.items[1], Some(1), 42);
     let event: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (name, value) in [
         ("specversion", "1.0"),
@@ -137,8 +139,12 @@ fn a_large_result_is_linked() {
     });
     let large = RawValue::from_string(format!("\"{}\"", "x".repeat(MAX_RESULT_BYTES))).unwrap();
     let bundle = bundle(&head, Some(&*large).into(), 0);
-    let text = cloud_event("default", "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
-    assert!(text.len() < 2_000 && text.contains("result_url"));
+    let text = cloud_event(None, "default", "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
+    assert!(text.len() < 2_000 && text.contains(r#""result_url":"/v1/contexts/ctx_"#));
+    // Where the gateway is known to be, a receiver learns it.
+    let public = Some("https://gateway.example.com");
+    let text = cloud_event(public, "default", "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
+    assert!(text.contains(r#""result_url":"https://gateway.example.com/v1/contexts/ctx_"#));
 }
 
 /// What hubs have stored must stay readable: a change here corrupts event logs already written.

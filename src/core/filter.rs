@@ -129,6 +129,8 @@ mod tests {
         Bundle {
             subject: "ctx_1".into(),
             owner: owner.map(Into::into),
+            owner_name: None,
+            replay_of: None,
             capability: None,
             service: Some("llm".into()),
             trace: None,

@@ -54,6 +54,7 @@ pub mod permits;
 pub mod prefer;
 pub mod problem;
 pub mod purse;
+pub mod query;
 pub mod refusals;
 pub mod repair;
 pub mod request;

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::json::Fault;
+use super::role::shipped_with;
 
 /// Registered by draft-ietf-httpapi-ratelimit-headers.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -122,6 +123,8 @@ pub struct Problem {
     pub headers: Vec<(&'static str, String)>,
     /// The limits it was over, where it was over any.
     pub violated: Box<[String]>,
+    /// The permission that is missing, where one is.
+    pub missing: Option<Box<str>>,
     /// For the log only.
     pub cause: Option<String>,
 }
@@ -134,6 +137,7 @@ impl Problem {
             errors: Vec::new(),
             headers: Vec::new(),
             violated: Box::default(),
+            missing: None,
             cause: None,
         }
     }
@@ -177,6 +181,11 @@ impl Problem {
             errors: &'a [Fault],
             #[serde(rename = "violated-policies", skip_serializing_if = "<[String]>::is_empty")]
             violated: &'a [String],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            permission: Option<&'a str>,
+            /// The roles that ship and have it.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            roles: Vec<&'static str>,
         }
         serde_json::to_string(&Body {
             r#type: match self.code {
@@ -191,6 +200,8 @@ impl Problem {
             request_id,
             errors: &self.errors,
             violated: &self.violated,
+            permission: self.missing.as_deref(),
+            roles: self.missing.as_deref().map(shipped_with).unwrap_or_default(),
         })
         .unwrap_or_default()
     }

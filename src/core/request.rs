@@ -4,13 +4,16 @@ use semver::VersionReq;
 use serde_json::value::RawValue;
 
 use super::capability::{self, MAX_TIMEOUT_SECONDS};
-use super::id::valid_name;
+use super::id::{ContextId, valid_name};
 use super::json::{Fault, Object};
 use super::lifecycle::{Priority, Source};
 use super::time::Timestamp;
 
 pub const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
 pub const MAX_METADATA_BYTES: usize = 8 * 1024;
+
+/// Nothing runs from then on, so that a context's end can be written down too: 9999-01-01T00:00:00Z.
+const RUN_BEFORE: Timestamp = Timestamp(253_370_764_800_000);
 
 /// Tags a service may be asked to have.
 const MOST_TAGS: usize = 10;
@@ -32,6 +35,8 @@ pub struct NewContext<'a> {
     pub source: Source,
     pub metadata: Option<&'a RawValue>,
     pub run_at: Option<Timestamp>,
+    /// The context that is done once more; only replays say.
+    pub replay_of: Option<ContextId>,
     /// What who waits for it can, and wants to hear of it: only MCP clients say.
     pub client: Option<Box<RawValue>>,
     pub log_level: Option<String>,
@@ -62,6 +67,9 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
         body.fault("metadata", "must be an object");
     }
     let run_at = body.parsed("run_at", "a time such as 2026-12-01T00:00:00Z (RFC 3339)", Timestamp::parse);
+    if run_at.is_some_and(|at| at >= RUN_BEFORE) {
+        body.fault("run_at", "must be before the year 9999");
+    }
     let faults = body.finish();
     match capability {
         Some(capability) if faults.is_empty() => Ok(NewContext {
@@ -75,6 +83,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
             source: source.unwrap_or_default(),
             metadata,
             run_at,
+            replay_of: None,
             client: None,
             log_level: None,
         }),
@@ -119,6 +128,16 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(pointers("[]"), ["#"]);
         assert_eq!(pointers("{}"), ["#/capability"]);
+    }
+
+    #[test]
+    fn what_runs_later_ends_in_a_year_of_four_digits() {
+        let at = |time: &str| read(&format!(r#"{{"capability":"a","run_at":"{time}"}}"#)).map(|new| new.run_at);
+        assert_eq!(RUN_BEFORE, Timestamp::parse("9999-01-01T00:00:00Z").unwrap());
+        assert!(at("2100-01-01T00:00:00Z").is_ok() && at("9998-12-31T23:59:59.999Z").is_ok());
+        for late in ["9999-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9998-12-31T23:59:59-01:00"] {
+            assert_eq!(at(late).unwrap_err()[0].pointer, "#/run_at", "{late}");
+        }
     }
 
     #[test]

@@ -28,8 +28,13 @@ pub const SHIPPED: [Shipped; 5] = [
     Shipped { name: "admin", description: "May do everything.", permissions: &["*"] },
     Shipped {
         name: "operator",
-        description: "Runs services, limits, webhooks, schedules and grants, and reads usage, the audit log and sizes.",
+        description: "Runs services, limits, webhooks, schedules and grants; sees, cancels and replays everybody's \
+                      contexts; reads events, usage, the audit log and sizes.",
         permissions: &[
+            "contexts:create:*",
+            "contexts:read:*",
+            "contexts:cancel",
+            "events:read",
             "services:*",
             "limits:*",
             "webhooks:*",
@@ -58,6 +63,12 @@ pub const SERVICE: &str = "service";
 
 pub fn shipped(name: &str) -> Option<&'static Shipped> {
     SHIPPED.iter().find(|role| role.name == name)
+}
+
+/// The roles that ship and have a permission.
+pub fn shipped_with(permission: &str) -> Vec<&'static str> {
+    let having = SHIPPED.iter().filter(|role| permission::allows(role.permissions, permission));
+    having.map(|role| role.name).collect()
 }
 
 /// Reads a role as somebody writes it; gives all faults.
@@ -136,5 +147,28 @@ mod tests {
             assert!(role.permissions.iter().all(|one| permission::valid(one)), "{}", role.name);
         }
         assert!(shipped("root").is_none());
+    }
+
+    #[test]
+    fn the_operator_sees_cancels_and_replays_the_work_of_all_and_manages_no_keys() {
+        let may = |permission| shipped_with(permission).contains(&"operator");
+        for permission in [
+            "contexts:read",
+            "contexts:read:*",
+            "contexts:cancel",
+            "contexts:create:llm.chat",
+            "events:read",
+            "usage:read",
+            "audit:read",
+            "services:write",
+        ] {
+            assert!(may(permission), "{permission}");
+        }
+        for permission in ["keys:write", "keys:read", "roles:write", "issuers:write", "tenants:write", "clients:write"]
+        {
+            assert!(!may(permission), "{permission}");
+        }
+        assert_eq!(shipped_with("contexts:read"), ["admin", "operator", "caller", "viewer"]);
+        assert_eq!(shipped_with("keys:write"), ["admin"]);
     }
 }

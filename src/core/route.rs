@@ -17,8 +17,34 @@ pub struct Wanted<'a> {
     pub capability: &'a str,
     pub service: Option<&'a str>,
     pub version: Option<&'a VersionReq>,
+    /// Pre-releases count as releases where no version is asked for.
+    pub pre_releases: bool,
     /// Only services that have all of these.
     pub tags: &'a [String],
+}
+
+impl Wanted<'_> {
+    /// Whether this version fits. A range has a pre-release in it only where it names one of the same version.
+    fn fits(&self, version: &Version) -> bool {
+        self.version.is_none_or(|range| range.matches(version))
+    }
+
+    /// Whether a pre-release is no more than what there is for want of a release.
+    fn avoids_pre_releases(&self) -> bool {
+        self.version.is_none() && !self.pre_releases
+    }
+
+    /// The order of versions, the best last.
+    fn order(&self, version: &Version) -> impl Ord + use<> {
+        (version.pre.is_empty() || !self.avoids_pre_releases(), version.clone())
+    }
+}
+
+/// The version of a capability that is run where none is asked for: the newest release, or where there is none the newest
+/// pre-release.
+pub fn newest<'c>(of: impl Iterator<Item = &'c Capability>) -> Option<&'c Capability> {
+    let order = |capability: &'c Capability| (capability.version.pre.is_empty(), &capability.version);
+    of.max_by(|one, other| order(one).cmp(&order(other)))
 }
 
 /// How a service stands among others: what is measured of it.
@@ -118,7 +144,7 @@ pub fn candidates<'s, O: Offering<'s>>(
     permitted: impl Fn(&Service, &Capability) -> bool,
 ) -> Result<Vec<Candidate>, NoRoute> {
     let mut problem = NoRoute::Unknown;
-    let (mut found, mut away) = (Vec::new(), Vec::new());
+    let (mut found, mut away, mut has_release) = (Vec::new(), Vec::new(), false);
     for (at, offering) in services.into_iter().enumerate() {
         let service = offering.service();
         if wanted.service.is_some_and(|id| id != service.id) {
@@ -128,8 +154,8 @@ pub fn candidates<'s, O: Offering<'s>>(
         let mut best: Option<(usize, &Capability)> = None;
         for (index, offer) in offered {
             problem = worse(problem, NoRoute::Version);
-            let fits = wanted.version.is_none_or(|range| range.matches(&offer.version));
-            if fits && best.is_none_or(|(_, other)| offer.version > other.version) {
+            let is_better = |other: &Capability| wanted.order(&offer.version) > wanted.order(&other.version);
+            if wanted.fits(&offer.version) && best.is_none_or(|(_, other)| is_better(other)) {
                 best = Some((index, offer));
             }
         }
@@ -142,6 +168,7 @@ pub fn candidates<'s, O: Offering<'s>>(
             problem = worse(problem, NoRoute::Forbidden);
             continue;
         }
+        has_release |= capability.version.pre.is_empty();
         let standing = offering.standing();
         let is_away = standing.health == HealthStatus::Offline;
         if !takes_work(service) || (is_away && !service.transport.connects()) {
@@ -157,6 +184,12 @@ pub fn candidates<'s, O: Offering<'s>>(
             version: capability.version.clone(),
             standing,
         });
+    }
+    // A service that is away makes nobody run what is not released.
+    if has_release && wanted.avoids_pre_releases() {
+        let is_release = |candidate: &Candidate| candidate.version.pre.is_empty();
+        found.retain(is_release);
+        away.retain(is_release);
     }
     if found.is_empty() {
         found = away;

@@ -17,7 +17,7 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
 }
 
 fn wanted<'a>(service: Option<&'a str>, version: Option<&'a VersionReq>) -> Wanted<'a> {
-    Wanted { capability: "echo", service, version, tags: &[] }
+    Wanted { capability: "echo", service, version, pre_releases: false, tags: &[] }
 }
 
 fn ids(services: &[Service], wanted: Wanted<'_>) -> Result<Vec<String>, NoRoute> {
@@ -54,6 +54,39 @@ fn the_newest_version_that_fits_is_run() {
     let range = VersionReq::parse("^1").unwrap();
     let found = candidates([&one], wanted(None, Some(&range)), |_| true, |_, _| true).unwrap();
     assert_eq!(found[0].version.to_string(), "1.4.0");
+}
+
+#[test]
+fn a_pre_release_is_run_only_where_it_is_asked_for_or_there_is_nothing_else() {
+    let mut both = service("both", "2.1.0-rc.1", 0, 1, false);
+    both.capabilities.push(service("both", "1.4.0", 0, 1, false).capabilities.remove(0));
+    let stable = service("stable", "1.3.0", 1, 1, false);
+    let next = service("next", "3.0.0-beta.2", 0, 9, false);
+    let earlier = service("earlier", "3.0.0-beta.1", 0, 9, false);
+    let all = [&both, &stable, &next, &earlier];
+    let run = |services: &[&Service], wanted: Wanted<'_>| {
+        let found = candidates(services.iter().copied(), wanted, |service| !service.draining, |_, _| true);
+        found.map(|found| found.iter().map(|one| one.version.to_string()).collect::<Vec<_>>().join(" "))
+    };
+    let range = |text: &str| VersionReq::parse(text).unwrap();
+    assert_eq!(run(&all, wanted(None, None)).unwrap(), "1.4.0 1.3.0");
+    assert_eq!(run(&[&both], wanted(None, None)).unwrap(), "1.4.0");
+    // A range has one in it only if it names one.
+    assert_eq!(run(&all, wanted(None, Some(&range("*")))).unwrap(), "1.4.0 1.3.0");
+    assert_eq!(run(&all, wanted(None, Some(&range("^2.1.0-rc.1")))).unwrap(), "2.1.0-rc.1");
+    assert_eq!(run(&all, wanted(None, Some(&range("=3.0.0-beta.1")))).unwrap(), "3.0.0-beta.1");
+    assert_eq!(run(&all, wanted(None, Some(&range(">=2")))), Err(NoRoute::Version));
+    // There is nothing else: by itself, or of the service that is named.
+    assert_eq!(run(&[&next, &earlier], wanted(None, None)).unwrap(), "3.0.0-beta.2 3.0.0-beta.1");
+    assert_eq!(run(&all, wanted(Some("next"), None)).unwrap(), "3.0.0-beta.2");
+    // What was let in with one goes on with one.
+    assert!(
+        run(&all, Wanted { pre_releases: true, ..wanted(None, None) }).unwrap().starts_with("2.1.0-rc.1 3.0.0-beta.2")
+    );
+    // A release that cannot be had now is waited for.
+    let draining = service("stable", "1.3.0", 0, 1, true);
+    assert_eq!(run(&[&next, &draining], wanted(None, None)), Err(NoRoute::Unavailable));
+    assert_eq!(newest(both.capabilities.iter().filter(|one| one.name == "echo")).unwrap().version.to_string(), "1.4.0");
 }
 
 #[test]

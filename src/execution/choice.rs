@@ -34,6 +34,7 @@ fn candidates(work: &Work, snapshot: &Snapshot) -> Result<Vec<Candidate>, NoRout
         capability: &admission.capability,
         service: admission.asked_service.as_deref(),
         version: range.as_ref(),
+        pre_releases: !admission.version.pre.is_empty(),
         tags: &admission.asked_tags,
     };
     // Who may call was decided when it was admitted. A service that drains finishes what it was given.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
+use crate::core::media::EVENT_STREAM;
 use crate::core::problem::Problem;
 use crate::execution::Timings;
 use crate::platform::Failure;
@@ -28,6 +29,8 @@ pub struct Answer {
     pub cause: Option<String>,
     /// May be read from any origin, as it tells nothing of anybody.
     pub public: bool,
+    /// Goes on while it is read: nothing on the way may hold it back.
+    pub streams: bool,
 }
 
 pub const JSON: &str = "application/json";
@@ -42,6 +45,7 @@ impl Answer {
             code: None,
             cause: None,
             public: false,
+            streams: false,
         }
     }
 
@@ -60,6 +64,16 @@ impl Answer {
 
     pub fn made(status: u16, response: JsValue) -> Self {
         Self::new(status, Body::Made(response))
+    }
+
+    /// An answer that is written piece by piece.
+    pub fn stream(response: JsValue) -> Self {
+        Self { streams: true, ..Self::made(200, response) }
+    }
+
+    /// What a stream would be answered with, to who asks for no more than the head.
+    pub fn head_of_stream() -> Self {
+        Self { streams: true, ..Self::text(200, EVENT_STREAM, String::new()) }
     }
 
     pub fn problem(problem: &Problem, instance: &str, request_id: &str) -> Self {

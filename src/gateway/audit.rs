@@ -46,8 +46,9 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("audit:read")?;
     call.only_query(&["actor", "action", "object", "after", "before", "limit", "cursor"])?;
     let mut query = query(call)?;
-    // A cursor belongs to its filters.
-    let digest = format!("audit {} {}", caller.principal.tenant, serde_json::to_string(&query).unwrap_or_default());
+    // A cursor belongs to its filters; how long its pages are may change.
+    let filters = AuditQuery { limit: DEFAULT_LIMIT, ..query.clone() };
+    let digest = format!("audit {} {}", caller.principal.tenant, serde_json::to_string(&filters).unwrap_or_default());
     let key = &caller.snapshot.cursor_key;
     if let Some(text) = call.query("cursor") {
         let below = cursor::read(key, &text, &digest).and_then(|number| number.parse().ok());

@@ -15,7 +15,9 @@ use crate::core::audit::By;
 use crate::core::etag;
 use crate::core::id::{Region, StoreId, ulid, valid_request_id};
 use crate::core::json::{self, MAX_DEPTH};
+use crate::core::media::{self, Foreign};
 use crate::core::problem::{Code, Problem};
+use crate::core::query;
 use crate::core::repair;
 use crate::core::time::Timestamp;
 use crate::core::trace::Trace;
@@ -26,7 +28,7 @@ use crate::platform::http::{Request, Unread, keep_running};
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock, log, random};
 
-use super::answer::internal;
+use super::answer::{JSON, internal};
 use super::credentials;
 use super::limits::{self, Held};
 
@@ -63,6 +65,16 @@ pub struct Caller {
 fn invalid_json(invalid: &json::Invalid) -> Problem {
     let detail = format!("The body is not acceptable JSON: {invalid}.");
     Problem { errors: vec![invalid.fault()], ..Problem::new(Code::InvalidJson, detail) }
+}
+
+const NOT_UTF_8: &str = "Send the body in UTF-8, without another charset in Content-Type.";
+
+fn not_json(foreign: Foreign) -> Problem {
+    let detail = match foreign {
+        Foreign::Type => "Send JSON, with Content-Type: application/json.",
+        Foreign::Charset => NOT_UTF_8,
+    };
+    Problem::new(Code::UnsupportedMediaType, detail).with_header("Accept", JSON)
 }
 
 /// A body that ended before its end.
@@ -123,6 +135,14 @@ impl Call {
         format!("{}?{query}", self.path)
     }
 
+    /// Refuses a query member that is given more than once.
+    pub fn no_repeated_query(&self) -> Result<(), Problem> {
+        let Some(name) = query::repeated(&self.query) else { return Ok(()) };
+        let problem =
+            Problem::new(Code::InvalidRequest, format!("The query parameter {name:?} is given more than once."));
+        Err(Problem { errors: vec![json::Fault::new(format!("?{name}"), "may be given once")], ..problem })
+    }
+
     /// Refuses query members nobody reads.
     pub fn only_query(&self, known: &[&str]) -> Result<(), Problem> {
         let faults: Vec<json::Fault> = url::form_urlencoded::parse(self.query.as_bytes())
@@ -156,11 +176,39 @@ impl Call {
 
     /// The whole body, of which its sender says that it is JSON.
     pub async fn json_bytes(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
-        let content_type = self.request.header("content-type").unwrap_or_default();
-        let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if !(media == "application/json" || media.starts_with("application/") && media.ends_with("+json")) {
-            return Err(Problem::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
-                .with_header("Accept", "application/json"));
+        media::json_document(self.content_type()).map_err(not_json)?;
+        self.body(most_bytes).await
+    }
+
+    /// A merge patch (RFC 7396), checked.
+    pub async fn merge_patch(&self) -> Result<Vec<u8>, Problem> {
+        media::merge_patch(self.content_type()).map_err(|foreign| {
+            let detail = match foreign {
+                Foreign::Type => "Send a merge patch (RFC 7396), with Content-Type: application/merge-patch+json.",
+                Foreign::Charset => NOT_UTF_8,
+            };
+            let problem = Problem::new(Code::UnsupportedMediaType, detail);
+            problem.with_header("Accept-Patch", "application/merge-patch+json, application/json")
+        })?;
+        let body = self.body(MAX_BODY_BYTES).await?;
+        json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
+        Ok(body)
+    }
+
+    pub fn content_type(&self) -> &str {
+        self.request.header("content-type").unwrap_or_default()
+    }
+
+    /// Whether the body is sent as it is, not compressed.
+    pub fn is_plain(&self) -> bool {
+        self.request.header("content-encoding").is_none_or(media::is_plain)
+    }
+
+    /// The whole body.
+    async fn body(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
+        if !self.is_plain() {
+            let detail = "Send the body as it is, without Content-Encoding.";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).with_header("Accept-Encoding", "identity"));
         }
         let body = self.request.body(most_bytes, self.settings.body_timeout_ms).await;
         body.map(json::without_mark).map_err(|unread| match unread {
@@ -177,9 +225,14 @@ impl Call {
 
     /// As [`Call::json_body`]; without a body an empty object.
     pub async fn optional_json_body(&self) -> Result<Vec<u8>, Problem> {
-        let empty = self.request.header("content-length").is_none_or(|length| length == "0")
-            && self.request.header("transfer-encoding").is_none();
-        if empty { Ok(b"{}".to_vec()) } else { self.json_body().await }
+        // No header says whether there is one: a body in chunks may be empty (RFC 9112 §7.1).
+        let body = self.body(MAX_BODY_BYTES).await?;
+        if body.is_empty() {
+            return Ok(b"{}".to_vec());
+        }
+        media::json_document(self.content_type()).map_err(not_json)?;
+        json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
+        Ok(body)
     }
 
     /// RFC 9110 §13.1: entity tags here are version numbers.
@@ -210,7 +263,22 @@ impl Call {
         StoreId { region, shard }
     }
 
-    /// Whether Server-Sent Events are asked for (RFC 9110 §12.5.1).
+    /// Whether Server-Sent Events are wanted rather than JSON; `otherwise` where the client leaves it open.
+    pub fn prefers_stream(&self, otherwise: bool) -> bool {
+        media::prefers_stream(self.request.header("accept").unwrap_or_default(), otherwise)
+    }
+
+    /// Whether only the head of an answer is asked for (RFC 9110 §9.3.2).
+    pub fn is_head(&self) -> bool {
+        self.method() == "HEAD"
+    }
+
+    /// Whether a WebSocket is asked for.
+    pub fn upgrades(&self) -> bool {
+        !self.is_head() && self.request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+    }
+
+    /// Whether Server-Sent Events are asked for by their name.
     pub fn accepts_stream(&self) -> bool {
         let is_stream = |range: &str| {
             let mut parts = range.split(';').map(str::trim);

@@ -18,7 +18,7 @@ pub async fn open(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Prob
         let detail = "This service is called by the gateway. Only one with transport.kind socket connects.";
         return Err(Problem::new(Code::Conflict, detail));
     }
-    if !call.request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+    if !call.upgrades() {
         let detail = format!("Open this path as a WebSocket, with the subprotocol {SUBPROTOCOL}.");
         return Err(Problem::new(Code::UpgradeRequired, detail).with_header("Upgrade", "websocket"));
     }

@@ -123,7 +123,7 @@ async fn tell_refused(call: &Call, tenant: Option<&str>, refused: Refused) {
         let refused = Refused { count, ..refused };
         // Too many to be told apart.
         let tenant = if tenant.is_empty() { FIRST_TENANT.into() } else { tenant };
-        let by = By { actor: String::new(), request_id: call.request_id.clone(), address };
+        let by = By { actor: String::new(), name: None, request_id: call.request_id.clone(), address };
         tell(call, Message { tenant, ask: Ask::Refused(refused), by });
     }
 }

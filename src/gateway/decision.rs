@@ -83,6 +83,7 @@ pub fn decide(
         capability: &new.capability,
         service: new.service.as_deref(),
         version: new.version.as_ref(),
+        pre_releases: false,
         tags: &new.tags,
     };
     let takes_work = |service: &Service| !service.draining;
@@ -131,6 +132,8 @@ fn admission(
         tenant: principal.tenant.clone(),
         owner: principal.principal.clone(),
         capability: new.capability.clone(),
+        owner_name: principal.name.clone(),
+        replay_of: new.replay_of.clone(),
         asked_service: new.service.clone(),
         asked_version: new.version.as_ref().map(ToString::to_string),
         asked_tags: new.tags.clone(),

@@ -1,18 +1,21 @@
 //! `/v1/events`: the tenant's stream by WebSocket or Server-Sent Events, a context's own events, and tickets.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::auth::watched::{Needed, Watched};
 use crate::auth::{self, Age};
 use crate::core::canonical::digest;
 use crate::core::cursor;
+use crate::core::event::gap_event;
 use crate::core::filter::Filter;
 use crate::core::id::ContextId;
 use crate::core::json::Fault;
 use crate::core::key;
 use crate::core::permission::allows;
 use crate::core::problem::{Code, Problem};
+use crate::core::query::sequence;
 use crate::core::time::{Timestamp, as_text};
 use crate::execution::{ask_decided, is_store_of};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
@@ -102,10 +105,6 @@ async fn who_looks(call: &Call) -> Result<(Viewer, Option<Watched>), Problem> {
     Err(refused())
 }
 
-fn sequence(text: &str) -> Option<u64> {
-    text.trim().parse().ok().filter(|number| *number < 1 << 53)
-}
-
 fn after(call: &Call) -> Result<Option<u64>, Problem> {
     let fault = || Problem::invalid(vec![Fault::new("?after", "must be an event's sequence")]);
     call.query("after").map(|text| sequence(&text).ok_or_else(fault)).transpose()
@@ -116,7 +115,7 @@ fn resumed(call: &Call) -> Result<Option<u64>, Problem> {
     let after = after(call)?;
     let last = call.request.header("last-event-id").filter(|text| !text.trim().is_empty());
     let fault = || Problem::new(Code::InvalidRequest, "Last-Event-ID takes an event's sequence.");
-    Ok(last.map(|text| sequence(text).ok_or_else(fault)).transpose()?.or(after))
+    Ok(last.map(|text| sequence(text.trim()).ok_or_else(fault)).transpose()?.or(after))
 }
 
 /// How a client wants to be told of events.
@@ -125,34 +124,44 @@ enum Way {
     WebSocket,
     /// Server-Sent Events.
     Stream,
-    /// Neither.
-    Plain,
+    /// A page of what has happened.
+    Page,
 }
 
-fn way(call: &Call) -> Way {
-    if call.request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
-        return Way::WebSocket;
+/// `otherwise`: a client that takes anything gets a stream.
+fn way(call: &Call, otherwise: bool) -> Way {
+    match () {
+        () if call.upgrades() => Way::WebSocket,
+        () if call.prefers_stream(otherwise) => Way::Stream,
+        () => Way::Page,
     }
-    if call.accepts_stream() { Way::Stream } else { Way::Plain }
 }
 
 const STREAM_QUERY: [&str; 6] = ["types", "subject", "service", "owner", "after", "ticket"];
+const PAGE_QUERY: [&str; 7] = ["types", "subject", "service", "owner", "after", "limit", "cursor"];
 
 pub async fn stream(call: &Call) -> Result<Answer, Problem> {
-    if way(call) == Way::Plain {
-        // Whoever has no credentials learns that first.
-        authenticated(call, Age::Current).await?.principal.require("events:read")?;
-        return Err(Problem::new(
-            Code::UpgradeRequired,
-            "Open this path as a WebSocket, with the subprotocol cloudevents.json, or ask with Accept: text/event-stream.",
-        )
-        .with_header("Upgrade", "websocket"));
+    let way = way(call, true);
+    call.only_query(if way == Way::Page { &PAGE_QUERY } else { &STREAM_QUERY })?;
+    // A head uses up no ticket.
+    if way == Way::Page || call.is_head() {
+        let caller = authenticated(call, Age::Current).await?;
+        caller.principal.require("events:read")?;
+        let viewer = viewer(&caller, "events:read");
+        let filter = filter(call, &viewer)?;
+        if way == Way::Page {
+            return list(call, &caller, viewer, filter, None).await;
+        }
+        resumed(call)?;
+        return Ok(Answer::head_of_stream());
     }
-    call.only_query(&STREAM_QUERY)?;
     let (viewer, watched) = who_looks(call).await?;
-    let filter =
-        Filter::from_query(|name| call.query(name), &viewer.principal, viewer.sees_all).map_err(Problem::invalid)?;
-    open(call, viewer, filter, None, watched).await
+    let filter = filter(call, &viewer)?;
+    open(call, viewer, filter, None, (way, watched)).await
+}
+
+fn filter(call: &Call, viewer: &Viewer) -> Result<Filter, Problem> {
+    Filter::from_query(|name| call.query(name), &viewer.principal, viewer.sees_all).map_err(Problem::invalid)
 }
 
 /// Opens a socket at the tenant's hub, or where that says; it becomes the answer, or is read for one.
@@ -161,7 +170,7 @@ async fn open(
     viewer: Viewer,
     filter: Filter,
     bound_to: Option<String>,
-    watched: Option<Watched>,
+    (way, watched): (Way, Option<Watched>),
 ) -> Result<Answer, Problem> {
     let mut headers = Headers::default();
     headers.set("x-request-id", &call.request_id);
@@ -170,9 +179,9 @@ async fn open(
     if offered.split(',').any(|protocol| protocol.trim() == SUBPROTOCOL) {
         headers.set("sec-websocket-protocol", SUBPROTOCOL);
     }
-    let (form, after) = match way(call) {
+    let (form, after) = match way {
         Way::Stream => (Form::Frame, resumed(call)?),
-        Way::WebSocket | Way::Plain => (Form::Message, after(call)?),
+        Way::WebSocket | Way::Page => (Form::Message, after(call)?),
     };
     let headers = headers.as_str().to_string();
     let response = opened(Open { viewer, filter, after, bound_to, form, shard: 0, headers }).await?;
@@ -237,23 +246,32 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
 
 /// A context's own events: a list, or a socket or a stream when one is asked for.
 pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
-    let way = way(call);
+    let way = way(call, false);
     call.only_query(if way == Way::Stream { &["after", "ticket"] } else { &["after", "limit", "cursor", "ticket"] })?;
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"));
-    if way != Way::Plain && call.query("ticket").is_some() {
+    if way != Way::Page && !call.is_head() && call.query("ticket").is_some() {
         let (id, (viewer, watched)) = (id?, who_looks(call).await?);
         seen_by(&viewer, &id).await?;
-        return open_context(call, viewer, &id, watched).await;
+        return open_context(call, viewer, &id, (way, watched)).await;
     }
     let caller = authenticated(call, Age::Current).await?;
     caller.principal.require("contexts:read")?;
     let (id, viewer) = (id?, viewer(&caller, "contexts:read"));
     let created_at = seen_by(&viewer, &id).await?;
-    if way != Way::Plain {
-        let watched = watched(call, &caller, "contexts:read");
-        return open_context(call, viewer, &id, Some(watched)).await;
+    if way == Way::Stream && call.is_head() {
+        resumed(call)?;
+        return Ok(Answer::head_of_stream());
     }
-    list_context(call, &caller, viewer, &id, created_at).await
+    if way != Way::Page {
+        let watched = watched(call, &caller, "contexts:read");
+        return open_context(call, viewer, &id, (way, Some(watched))).await;
+    }
+    // What has happened is in the list, even what is still on its way to the hub.
+    let mut snapshot = caller.snapshot.clone();
+    ask_decided(&viewer.tenant, &id, &mut snapshot, StoreAsk::Flush).await.map_err(internal)?;
+    let since = Timestamp(created_at.0.saturating_sub(CLOCKS_DIFFER_MS));
+    let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
+    list(call, &caller, viewer, filter, Some(since)).await
 }
 
 /// When a context was created, for whoever may see it.
@@ -273,41 +291,44 @@ async fn open_context(
     call: &Call,
     viewer: Viewer,
     id: &ContextId,
-    watched: Option<Watched>,
+    by: (Way, Option<Watched>),
 ) -> Result<Answer, Problem> {
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
-    open(call, viewer, filter, Some(id.to_string()), watched).await
+    open(call, viewer, filter, Some(id.to_string()), by).await
 }
 
-async fn list_context(
+/// A page of what has happened, the oldest first; nothing of before `since`.
+async fn list(
     call: &Call,
     caller: &Caller,
     viewer: Viewer,
-    id: &ContextId,
-    created_at: Timestamp,
+    filter: Filter,
+    since: Option<Timestamp>,
 ) -> Result<Answer, Problem> {
-    // What has happened is in the list, even what is still on its way to the hub.
-    let mut snapshot = caller.snapshot.clone();
-    ask_decided(&viewer.tenant, id, &mut snapshot, StoreAsk::Flush).await.map_err(internal)?;
     let limit = limit(call, 100, 200)
         .ok_or_else(|| Problem::invalid(vec![Fault::new("?limit", "must be an integer from 1 to 200")]))?;
-    // A cursor belongs to this context's events and to whoever may see them.
-    let digest = format!("events {} {id}", viewer.principal);
+    // A cursor belongs to its filters and to whoever may see through them.
+    let digest = match &filter.subject {
+        Some(id) if since.is_some() => format!("events {} {id}", viewer.principal),
+        _ => format!("log {} {} {:?} {}", viewer.tenant, viewer.principal, filter, viewer.sees_all),
+    };
+    let key = &caller.snapshot.cursor_key;
     let from = match call.query("cursor") {
         Some(text) => {
-            let last = cursor::read(&snapshot.cursor_key, &text, &digest).and_then(|last| last.parse::<u64>().ok());
+            let last = cursor::read(key, &text, &digest).and_then(|last| last.parse::<u64>().ok());
             Some(last.ok_or_else(bad_cursor)?)
         }
         None => after(call)?,
     };
-    let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
-    let since = Some(Timestamp(created_at.0.saturating_sub(CLOCKS_DIFFER_MS)));
     let tenant = viewer.tenant.clone();
     let ask = Ask::List { viewer, filter, after: from.unwrap_or(0), since, limit };
     match ask_hub(&tenant, &ask).await? {
-        Reply::Events { events, next, .. } => {
-            let next = next.map(|last| cursor::write(&snapshot.cursor_key, &last.to_string(), &digest));
-            page(call, &events, next)
+        Reply::Events { mut events, next, gap } => {
+            if let Some(first) = gap.filter(|_| since.is_none()) {
+                let gap = gap_event(&tenant, clock::now(), from.unwrap_or(0), first);
+                events.insert(0, RawValue::from_string(gap).map_err(|error| Problem::internal(error.to_string()))?);
+            }
+            page(call, &events, next.map(|last| cursor::write(key, &last.to_string(), &digest)))
         }
         _ => Err(Problem::internal("the hub answered something else")),
     }

@@ -8,6 +8,7 @@ use crate::core::json::Fault;
 use crate::core::lifecycle::Status;
 use crate::core::page::{Part, merged};
 use crate::core::problem::{Code, Problem};
+use crate::core::query::integer;
 use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::{Ask, Message, Query, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
@@ -63,7 +64,7 @@ pub fn time(call: &Call, name: &str, faults: &mut Vec<Fault>) -> Option<Timestam
 pub fn limit(call: &Call, default: u64, most: u64) -> Option<u64> {
     match call.query("limit") {
         None => Some(default),
-        Some(text) => text.parse().ok().filter(|limit| (1..=most).contains(limit)),
+        Some(text) => integer(&text).filter(|limit| (1..=most).contains(limit)),
     }
 }
 
@@ -107,8 +108,10 @@ async fn found(
     mut query: Query,
     cursor: Option<&str>,
 ) -> Result<(Vec<Box<RawValue>>, Option<String>), Problem> {
-    // A cursor belongs to its filters and to whoever may see through them.
-    let digest = format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&query).unwrap_or_default());
+    // A cursor belongs to its filters and to whoever may see through them; how long its pages are may change.
+    let filters = Query { limit: DEFAULT_LIMIT, ..query.clone() };
+    let digest =
+        format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&filters).unwrap_or_default());
     if let Some(text) = cursor {
         let before = cursor::read(&caller.snapshot.cursor_key, text, &digest);
         query.before = Some(before.ok_or_else(bad_cursor)?);

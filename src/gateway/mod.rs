@@ -76,7 +76,11 @@ fn finish(call: &Call, mut answer: Answer) -> JsValue {
     headers.set("server-timing", &timing);
     call.limits.headers(headers);
     headers.set("x-content-type-options", "nosniff");
-    if !answer.public {
+    if answer.streams {
+        // What compresses an answer on the way holds events back, and a proxy may wait for the whole.
+        headers.set("cache-control", "no-store, no-transform");
+        headers.set("x-accel-buffering", "no");
+    } else if !answer.public {
         headers.set("cache-control", "no-store");
     }
     cors::headers(call, headers, answer.public);

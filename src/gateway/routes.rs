@@ -140,10 +140,11 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
     })
 }
 
-/// The methods of a path. A wrong one is told before anything else, so that it costs nobody a look-up.
+/// The methods of a path; where there is a GET there is a HEAD. A wrong one is told before anything else, so that it costs
+/// nobody a look-up.
 fn methods(route: &Route<'_>) -> &'static str {
     match route {
-        Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console | Route::ConsoleFeatures => "GET, HEAD",
+        Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console | Route::ConsoleFeatures => "GET",
         Route::Contexts | Route::Keys => "GET, POST",
         Route::Context(_) | Route::ContextEvents(_) | Route::Services | Route::Capabilities => "GET",
         Route::OAuth(endpoint) => oauth::methods(endpoint),
@@ -203,8 +204,40 @@ pub fn is_public(call: &Call) -> bool {
     }
 }
 
-fn not_allowed(allowed: &'static str) -> Problem {
+/// The methods of a path as clients are told: what is read can be asked for its head alone (RFC 9110 §9.1).
+fn with_head(methods: &str) -> String {
+    let reads = methods.split(", ").any(|known| known == "GET") && !methods.contains("HEAD");
+    if reads { methods.replacen("GET", "GET, HEAD", 1) } else { methods.into() }
+}
+
+fn not_allowed(allowed: String) -> Problem {
     Problem::new(Code::MethodNotAllowed, format!("Allowed here: {allowed}.")).with_header("Allow", allowed)
+}
+
+/// Whether a path reads its query as all of the API does. Sign-in pages have their own way to refuse one; MCP and
+/// documents read none.
+fn reads_query(route: &Route<'_>) -> bool {
+    let reads_none = matches!(route, Route::Health | Route::OpenApi | Route::AsyncApi | Route::Console)
+        || matches!(route, Route::ConsoleFeatures);
+    !reads_none && !matches!(route, Route::OAuth(_) | Route::Mcp | Route::McpService(_))
+}
+
+/// Whether what is made here is made anew by each request, so that a key that is not honoured would be a promise.
+fn makes_anew(route: &Route<'_>) -> bool {
+    match route {
+        Route::Keys | Route::KeyRotate(_) | Route::ServiceRotateSecret(_) | Route::WebhookRotateSecret(_) => true,
+        Route::Tickets | Route::WebhookTest(_) | Route::WebhookRedeliver(_) => true,
+        _ => false,
+    }
+}
+
+fn no_idempotency_key(call: &Call) -> Result<(), Problem> {
+    if call.request.header("idempotency-key").is_none() {
+        return Ok(());
+    }
+    let detail = "Idempotency-Key is honoured by POST /v1/contexts and by its replays only. Leave it out: this request \
+                  makes something anew each time.";
+    Err(Problem::new(Code::InvalidRequest, detail))
 }
 
 pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
@@ -216,16 +249,23 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
     {
         return Ok(refusal);
     }
-    let method = call.method();
-    let allowed = methods(&route);
-    if !allowed.split(", ").any(|known| known == method) {
+    let allowed = with_head(methods(&route));
+    if !allowed.split(", ").any(|known| known == call.method()) {
         return Err(not_allowed(allowed));
     }
+    if reads_query(&route) {
+        call.no_repeated_query()?;
+    }
+    if call.method() == "POST" && makes_anew(&route) {
+        no_idempotency_key(call)?;
+    }
+    // The platform leaves the body out of the answer to a HEAD.
+    let method = if call.is_head() { "GET" } else { call.method() };
     match (&route, method) {
-        (Route::Health, "GET" | "HEAD") => return meta::health(),
-        (Route::OpenApi | Route::AsyncApi, "GET" | "HEAD") => return meta::contract(call).await,
-        (Route::Console, "GET" | "HEAD") => return meta::console(call).await,
-        (Route::ConsoleFeatures, "GET" | "HEAD") => return meta::console_features(call),
+        (Route::Health, "GET") => return meta::health(),
+        (Route::OpenApi | Route::AsyncApi, "GET") => return meta::contract(call).await,
+        (Route::Console, "GET") => return meta::console(call).await,
+        (Route::ConsoleFeatures, "GET") => return meta::console_features(call),
         (Route::Events, "GET") => return events::stream(call).await,
         (Route::ContextEvents(id), "GET") => return events::of_context(call, id).await,
         (Route::Callback(token), "POST") => return callbacks::post(call, token).await,
@@ -333,6 +373,7 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     }
     let by = By {
         actor: principal.principal.clone(),
+        name: principal.name.clone(),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     };

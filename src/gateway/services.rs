@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::core::credentials::SealedCredentials;
+use crate::core::etag;
 use crate::core::id::valid_name;
 use crate::core::json::{Fault, Object};
 use crate::core::measured::Measured;
@@ -133,7 +134,7 @@ pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
     caller.principal.require("services:write")?;
     require_key()?;
     let condition = call.condition()?;
-    let patch = text(call.json_body().await?);
+    let patch = text(call.merge_patch().await?);
     let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
     written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
 }
@@ -181,9 +182,7 @@ pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
 
 /// Whether the caller has what this entity tag stands for (RFC 9110 §13.1.2).
 pub fn unchanged(call: &Call, tag: &str) -> bool {
-    call.request.header("if-none-match").is_some_and(|known| {
-        known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag)
-    })
+    call.request.header("if-none-match").is_some_and(|known| etag::has(known, tag))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {

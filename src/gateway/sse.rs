@@ -9,6 +9,7 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
 use crate::auth::watched::Watched;
+use crate::core::media::EVENT_STREAM;
 use crate::platform::http::Headers;
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
@@ -33,12 +34,12 @@ const COMMENT: &str = ":\n\n";
 pub fn answer(response: &JsValue, watched: Option<Watched>) -> Answer {
     let socket = Held::take(response);
     let mut headers = Headers::default();
-    headers.set("content-type", "text/event-stream");
+    headers.set("content-type", EVENT_STREAM);
     let (response, stream) = Stream::open(200, &headers);
     // A first comment: the client's end sees an open stream before there is any event.
     stream.write(COMMENT);
     tasks::spawn(pass_on(socket, stream, watched));
-    Answer::made(200, response)
+    Answer::stream(response)
 }
 
 async fn pass_on(socket: Held, mut stream: Stream, watched: Option<Watched>) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::auth;
 use crate::core::json::Fault;
 use crate::core::problem::Problem;
 use crate::core::time::{Timestamp, as_optional_text};
@@ -12,6 +13,7 @@ use crate::core::usage::metrics::{Format, Totals};
 use crate::core::usage::{Counts, HOUR_MS, Key, metrics};
 use crate::execution::deliveries::ask_hub;
 use crate::objects::events::messages::{Ask, Reply, UsageQuery};
+use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
 
 use super::answer::{Answer, internal};
@@ -28,6 +30,8 @@ struct View<'a> {
     service: Option<&'a str>,
     capability: Option<&'a str>,
     principal: Option<&'a str>,
+    /// What people call it now.
+    principal_name: Option<String>,
     #[serde(serialize_with = "as_optional_text")]
     from: Option<Timestamp>,
     created: u64,
@@ -71,11 +75,13 @@ struct Cost {
     usd: f64,
 }
 
-fn view<'a>(query: &UsageQuery, key: &'a Key, counts: &'a Counts) -> View<'a> {
+fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a Key, counts: &'a Counts) -> View<'a> {
+    let principal = query.by_principal.then_some(key.principal.as_str());
     View {
         service: query.by_service.then_some(key.service.as_str()),
         capability: query.by_capability.then_some(key.capability.as_str()),
-        principal: query.by_principal.then_some(key.principal.as_str()),
+        principal,
+        principal_name: principal.and_then(|principal| auth::name_of(principal, snapshot)),
         from: query.bucket_ms.map(|_| Timestamp(key.hour)),
         created: counts.created,
         completed: counts.completed,
@@ -138,7 +144,8 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let ask = Ask::Usage(query.clone());
     match ask_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
         Reply::Usage(Some(groups)) => {
-            let data: Vec<View<'_>> = groups.iter().map(|(key, counts)| view(&query, key, counts)).collect();
+            let data: Vec<View<'_>> =
+                groups.iter().map(|(key, counts)| view(&query, &caller.snapshot, key, counts)).collect();
             page(call, &data, None)
         }
         Reply::Usage(None) => {

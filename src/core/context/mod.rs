@@ -98,6 +98,12 @@ pub struct Admission {
     pub id: ContextId,
     pub tenant: String,
     pub owner: String,
+    /// What people call the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_name: Option<String>,
+    /// The context that it does once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<ContextId>,
     pub capability: String,
     /// What the caller asked for: a service, a version range.
     #[serde(default, skip_serializing_if = "Option::is_none")]

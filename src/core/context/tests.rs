@@ -9,6 +9,8 @@ fn admission(idempotent: bool) -> Admission {
         tenant: "default".into(),
         owner: "key:a".into(),
         capability: "echo".into(),
+        owner_name: None,
+        replay_of: None,
         asked_service: None,
         asked_version: None,
         asked_tags: Vec::new(),

@@ -100,6 +100,8 @@ fn admission(number: u8) -> Admission {
         tenant: "default".into(),
         owner: "key:a".into(),
         capability: "echo".into(),
+        owner_name: None,
+        replay_of: None,
         asked_service: None,
         asked_version: None,
         asked_tags: Vec::new(),

@@ -31,6 +31,8 @@ pub enum Error {
     InvalidClientMetadata,
     /// None of theirs: RFC 9110 §15.5.9, in their form.
     RequestTimeout,
+    /// RFC 9110 §15.5.16, in their form.
+    UnsupportedMediaType,
 }
 
 impl Error {
@@ -50,6 +52,7 @@ impl Error {
             Error::InvalidRedirectUri => "invalid_redirect_uri",
             Error::InvalidClientMetadata => "invalid_client_metadata",
             Error::RequestTimeout => "request_timeout",
+            Error::UnsupportedMediaType => "unsupported_media_type",
         }
     }
 
@@ -57,6 +60,7 @@ impl Error {
         match self {
             Error::InvalidClient => 401,
             Error::RequestTimeout => 408,
+            Error::UnsupportedMediaType => 415,
             Error::TemporarilyUnavailable => 503,
             _ => 400,
         }

@@ -113,6 +113,8 @@ impl World {
             tenant: "default".into(),
             owner: format!("key:{}", request.service),
             capability: "echo".into(),
+            owner_name: None,
+            replay_of: None,
             asked_service: None,
             asked_version: None,
             asked_tags: Vec::new(),

@@ -167,6 +167,8 @@ mod tests {
         let bundle = Bundle {
             subject: ContextId::new(store, Timestamp(created), [0; 10]).to_string(),
             owner: Some("key:me".into()),
+            owner_name: None,
+            replay_of: None,
             capability: Some("chat".into()),
             service: Some("llm".into()),
             trace: None,

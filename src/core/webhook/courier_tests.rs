@@ -128,6 +128,8 @@ fn events_are_wanted_by_live_webhooks_whose_filter_matches() {
     let bundle = Bundle {
         subject: "ctx_1".into(),
         owner: None,
+        owner_name: None,
+        replay_of: None,
         capability: None,
         service: None,
         trace: None,

@@ -58,7 +58,7 @@ pub(super) async fn make_as_preferred(
 ) -> Result<Answer, Problem> {
     let preference = prefer::parse(call.request.header("prefer"));
     let claimed = claimed(call, &caller.principal, text)?;
-    let hearing = Hearing { preference: &preference, listens: call.accepts_stream() && !at_once(&preference) };
+    let hearing = Hearing { preference: &preference, listens: call.prefers_stream(false) && !at_once(&preference) };
     Ok(match begin(call, &mut caller, new, hearing, claimed).await? {
         Made::Told(told) => told.answer(&preference),
         Made::Streamed(answer) => answer,
@@ -170,7 +170,7 @@ async fn begin(
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
                 let told = wait_for(call, caller, id, view, &parameters, preference, admit_ms, waits).await?;
-                return Ok(Made::Told(told));
+                return Ok(Made::Told(told.running_at(new.run_at)));
             }
             Reply::Replayed { id } => return replayed(call, caller, &id, hearing).await,
             Reply::KeyReused => return Err(key_reused()),

@@ -12,6 +12,7 @@ use crate::auth::watched::Needed;
 use crate::core::context::Admission;
 use crate::core::id::ContextId;
 use crate::core::lifecycle::Status;
+use crate::core::media::EVENT_STREAM;
 use crate::core::prefer::Prefer;
 use crate::core::problem::Problem;
 use crate::execution::live::Live;
@@ -25,7 +26,6 @@ use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::waiting::{Told, told, waiter, whole};
 
-const STREAM: &str = "text/event-stream";
 /// A silent stream says so after this time.
 const SILENT_MS: u64 = 15_000;
 
@@ -59,9 +59,7 @@ pub(super) struct Asker {
 
 fn listener() -> Listener {
     let mut headers = Headers::default();
-    headers.set("content-type", STREAM);
-    // No proxy on the way may wait for the whole.
-    headers.set("cache-control", "no-store, no-transform");
+    headers.set("content-type", EVENT_STREAM);
     let (response, live) = Live::open(&headers);
     Listener { response, live: Rc::new(live) }
 }
@@ -133,7 +131,7 @@ pub(super) fn follow(call: &Call, caller: &Caller, id: &ContextId, needed: Neede
 }
 
 fn streamed(response: JsValue, id: &ContextId) -> Answer {
-    Answer::made(200, response).with("location", &format!("/v1/contexts/{id}"))
+    Answer::stream(response).with("location", &format!("/v1/contexts/{id}"))
 }
 
 /// News, with a comment in the stream for each while without.

@@ -29,7 +29,7 @@ use crate::transport;
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};
 
-use waiting::{MOST_WAIT, applied, whole};
+use waiting::{MOST_WAIT, applied, look_again_seconds, whole};
 
 pub use create::{create, make};
 pub use input::{answer, input};
@@ -64,7 +64,8 @@ pub async fn visible(
 pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("contexts:read")?;
     let preference = prefer::parse(call.request.header("prefer"));
-    let seconds = preference.wait_seconds.map(|seconds| seconds.min(MOST_WAIT));
+    // A head is answered at once.
+    let seconds = preference.wait_seconds.map(|seconds| seconds.min(MOST_WAIT)).filter(|_| !call.is_head());
     let (id, mut found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     caller.principal.require("contexts:read")?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
@@ -76,7 +77,7 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     let result = found.result.as_deref().map(RawValue::get);
     let mut answer = Answer::text(200, JSON, whole(&found.view, found.parameters.get(), result));
     if !found.ended {
-        answer = answer.with("retry-after", "1");
+        answer = answer.with("retry-after", &look_again_seconds(found.run_at));
     }
     Ok(applied(answer, &preference, seconds, false))
 }
@@ -197,6 +198,7 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         source: admission.source,
         metadata: admission.metadata.as_deref(),
         run_at: None,
+        replay_of: Some(id),
         client: None,
         log_level: None,
     };

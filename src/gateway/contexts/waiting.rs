@@ -7,6 +7,7 @@ use crate::auth::watched::Needed;
 use crate::core::id::ContextId;
 use crate::core::prefer::Prefer;
 use crate::core::problem::Problem;
+use crate::core::time::Timestamp;
 use crate::execution::{News, Timings, Waiter, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::platform::clock;
@@ -18,6 +19,15 @@ use super::super::call::{Call, Caller};
 const DEFAULT_WAIT: u32 = 10;
 /// The longest wait a request is given, in seconds.
 pub(super) const MOST_WAIT: u32 = 120;
+
+/// The longest that a client is told to leave a context alone, in seconds: it may be cancelled meanwhile.
+const LONGEST_PAUSE: u64 = 3_600;
+
+/// After how many seconds there may be news of a context that has not ended.
+pub(super) fn look_again_seconds(run_at: Option<Timestamp>) -> String {
+    let until = run_at.map_or(0, |at| at.since(clock::now()).div_ceil(1000));
+    until.clamp(1, LONGEST_PAUSE).to_string()
+}
 
 /// A context as it is shown: the view with its large parts joined on.
 pub(super) fn whole(view: &RawValue, parameters: &str, result: Option<&str>) -> String {
@@ -46,6 +56,8 @@ pub struct Told {
     pub parameters: Box<RawValue>,
     pub result: Option<Box<RawValue>>,
     pub ended: bool,
+    /// Not before this.
+    pub(super) run_at: Option<Timestamp>,
     pub timings: Timings,
     /// An idempotency key stood for it already.
     pub replayed: bool,
@@ -64,7 +76,11 @@ impl Told {
     ) -> Self {
         let timings = Timings { admit: admit_ms, ..Timings::default() };
         let (id, parameters) = (id.clone(), parameters.to_owned());
-        Self { id, view, parameters, result: None, ended: false, timings, replayed: false, waited }
+        Self { id, view, parameters, result: None, ended: false, run_at: None, timings, replayed: false, waited }
+    }
+
+    pub(super) fn running_at(self, run_at: Option<Timestamp>) -> Self {
+        Self { run_at, ..self }
     }
 
     /// 200 with what ended within the wait, else 202.
@@ -73,7 +89,9 @@ impl Told {
         let mut answer = Answer::text(if self.ended { 200 } else { 202 }, JSON, text);
         answer.timings = self.timings;
         if !self.ended {
-            answer = answer.with("location", &format!("/v1/contexts/{}", self.id)).with("retry-after", "1");
+            answer = answer
+                .with("location", &format!("/v1/contexts/{}", self.id))
+                .with("retry-after", &look_again_seconds(self.run_at));
         }
         if self.replayed {
             answer = answer.with("idempotency-replayed", "true");
@@ -114,6 +132,7 @@ pub(super) async fn told(
             parameters: parameters.to_owned(),
             result: worked.result,
             ended: true,
+            run_at: None,
             timings: Timings { admit: admit_ms, ..worked.timings },
             replayed: false,
             waited: Some(seconds),
@@ -137,9 +156,19 @@ pub(super) async fn waited(
     let asked = ask_decided(&caller.principal.tenant, id, &mut snapshot, wait);
     match call.while_good(&caller.principal, Needed::ToCreate, asked).await?.map_err(internal)? {
         Reply::Context(found) => {
-            let Found { view, parameters, result, ended, .. } = *found;
+            let Found { view, parameters, result, ended, run_at, .. } = *found;
             let (id, timings) = (id.clone(), Timings::default());
-            Ok(Some(Told { id, view, parameters, result, ended, timings, replayed: false, waited: Some(seconds) }))
+            Ok(Some(Told {
+                id,
+                view,
+                parameters,
+                result,
+                ended,
+                run_at,
+                timings,
+                replayed: false,
+                waited: Some(seconds),
+            }))
         }
         _ => Ok(None),
     }

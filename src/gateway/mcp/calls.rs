@@ -195,6 +195,7 @@ pub async fn call_tool(
                 source: Source::default(),
                 metadata: None,
                 run_at: None,
+                replay_of: None,
                 client: wish.client,
                 log_level: wish.log_level,
             };
@@ -251,5 +252,5 @@ pub async fn call_tool(
         Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
     };
     call.keep_running(following.write_to(channel));
-    Ok(Served::Stream(Answer::made(200, response)))
+    Ok(Served::Stream(Answer::stream(response)))
 }

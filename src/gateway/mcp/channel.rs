@@ -3,6 +3,7 @@
 
 use crate::core::mcp::reply;
 use crate::core::mcp::session::{Reached, Request, event_id};
+use crate::core::media::EVENT_STREAM;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::http::Headers;
 use crate::platform::log;
@@ -27,8 +28,7 @@ struct Kept {
 /// The headers of every stream here.
 pub fn stream_headers() -> Headers {
     let mut headers = Headers::default();
-    headers.set("content-type", "text/event-stream");
-    headers.set("x-accel-buffering", "no");
+    headers.set("content-type", EVENT_STREAM);
     headers
 }
 

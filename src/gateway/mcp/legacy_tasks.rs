@@ -124,7 +124,7 @@ async fn outcome(
         None => Channel::plain(stream),
     };
     call.keep_running(following.write_to(channel));
-    Ok(Served::Stream(Answer::made(200, response)))
+    Ok(Served::Stream(Answer::stream(response)))
 }
 
 async fn list(call: &Call, caller: &mut Caller, cursor: Option<&RawValue>) -> Result<String, Error> {

@@ -135,7 +135,7 @@ pub async fn subscribe(
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(&reply::event(&acknowledged(request.id, &wanted)));
     call.keep_running(listening.run(hub, stream, watched(call, caller)));
-    Ok(Served::Stream(Answer::made(200, response)))
+    Ok(Served::Stream(Answer::stream(response)))
 }
 
 /// The stream of a session by `GET`; from after an event of an earlier one, if it names one.
@@ -151,7 +151,7 @@ pub async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, session: Sess
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(SILENCE);
     call.keep_running(listening.run(hub, stream, watched(call, caller)));
-    Ok(Answer::made(200, response))
+    Ok(Answer::stream(response))
 }
 
 /// An event of the hub, as far as it matters here.

@@ -113,6 +113,7 @@ async fn operated(call: &Call, caller: &mut Caller, door: Door<'_>) -> Result<An
     let Some(session) = session::of(call, caller, door).await? else { return Err(only_post()) };
     match (call.method(), call.request.header("last-event-id")) {
         ("DELETE", _) => Ok(session::end(&session).await?),
+        ("HEAD", _) if call.accepts_stream() => Ok(Answer::head_of_stream()),
         (_, Some(left_at)) if !left_at.trim().starts_with(listening::BY_GET) => {
             Ok(session::resume(call, caller, session, left_at).await?)
         }

@@ -184,7 +184,7 @@ pub async fn resume(call: &Call, caller: &mut Caller, session: Session, left_at:
     let Some(after) = after else {
         // Its response was the last that there was to say.
         stream.close();
-        return Ok(Answer::made(200, response));
+        return Ok(Answer::stream(response));
     };
     let Reply::Resumed { begun, turn, reached, events } = session.ask(Ask::Resume { call: number, after }).await?
     else {
@@ -211,7 +211,7 @@ pub async fn resume(call: &Call, caller: &mut Caller, session: Session, left_at:
         watched: Rc::new(call.watched(&caller.principal, Needed::ToCreate)),
     };
     call.keep_running(following.write_to(channel));
-    Ok(Answer::made(200, response))
+    Ok(Answer::stream(response))
 }
 
 /// The requests of a question, as a session remembers them.

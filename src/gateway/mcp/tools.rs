@@ -13,6 +13,7 @@ use crate::core::mcp::error::Error;
 use crate::core::mcp::reply::{private_for_a_while, quoted, result};
 use crate::core::mcp::tool::{listed, may_be_of, name_of};
 use crate::core::problem::Problem;
+use crate::core::route::newest;
 use crate::core::service::Service;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 
@@ -31,14 +32,12 @@ pub struct Tool<'s> {
     pub capability: &'s Capability,
 }
 
-/// The latest version of each capability, by name: what a call without a version gets.
+/// The version of each capability that a call without a version gets, by name.
 fn latest(service: &Service) -> BTreeMap<&str, &Capability> {
     let mut latest: BTreeMap<&str, &Capability> = BTreeMap::new();
     for capability in &service.capabilities {
         let known = latest.entry(&capability.name).or_insert(capability);
-        if capability.version > known.version {
-            *known = capability;
-        }
+        *known = newest([*known, capability].into_iter()).unwrap_or(capability);
     }
     latest
 }
@@ -57,7 +56,7 @@ pub fn find<'s>(snapshot: &'s Snapshot, door: Door<'_>, name: &str) -> Option<To
     snapshot.services.iter().filter(|entry| may_be_of(name, &entry.service().id)).find_map(|entry| {
         let service = entry.service();
         let is_it = |capability: &&Capability| name_of(&service.id, &capability.name) == name;
-        let capability = service.capabilities.iter().filter(is_it).max_by(|a, b| a.version.cmp(&b.version))?;
+        let capability = newest(service.capabilities.iter().filter(is_it))?;
         Some(Tool { entry, capability })
     })
 }

@@ -136,8 +136,9 @@ fn query(call: &Call, caller: &Caller) -> Result<Query, Problem> {
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let mut query = query(call, caller)?;
     let tenant = &caller.principal.tenant;
-    // A cursor belongs to its filters, and to whoever may see through them.
-    let digest = format!("grants {tenant} {}", serde_json::to_string(&query).unwrap_or_default());
+    // A cursor belongs to its filters, and to whoever may see through them; how long its pages are may change.
+    let filters = Query { limit: DEFAULT_LIMIT, ..query.clone() };
+    let digest = format!("grants {tenant} {}", serde_json::to_string(&filters).unwrap_or_default());
     let key = &caller.snapshot.cursor_key;
     if let Some(text) = call.query("cursor") {
         query.before = Some(cursor::read(key, &text, &digest).ok_or_else(bad_cursor)?);

@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use serde_json::json;
 
 use crate::auth::origin_of;
+use crate::core::media::{self, Foreign};
 use crate::core::oauth::form::Form;
 use crate::core::oauth::{Error, Refused};
 use crate::core::problem::Problem;
@@ -76,8 +77,7 @@ pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
 
 pub fn methods(endpoint: &Endpoint<'_>) -> &'static str {
     match endpoint {
-        Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys => "GET, HEAD",
-        Endpoint::SignedIn => "GET",
+        Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys | Endpoint::SignedIn => "GET",
         Endpoint::Authorize => "GET, POST",
         Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Register => "POST",
     }
@@ -96,6 +96,8 @@ pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Probl
         Endpoint::Resource(path) => return metadata::resource(call, path),
         Endpoint::Keys => return metadata::keys().await,
         Endpoint::Authorize => return authorize::serve(call).await,
+        // A look at the page must not use up a sign-in.
+        Endpoint::SignedIn if call.is_head() => return Ok(page::failure("Signing in is a matter of GET.")),
         Endpoint::SignedIn => return sign_in::back(call).await,
         Endpoint::Token => token::serve(call).await,
         Endpoint::Revoke => tokens::revoke(call).await,
@@ -135,6 +137,9 @@ fn refusal(call: &Call, refused: &Refused) -> Result<Answer, Problem> {
     if refused.error == Error::TemporarilyUnavailable {
         answer = answer.with("retry-after", RETRY_AFTER);
     }
+    if refused.error == Error::UnsupportedMediaType {
+        answer = answer.with("accept-encoding", "identity").with("accept", "application/x-www-form-urlencoded");
+    }
     if unknown && call.request.header("authorization").is_some() {
         return Ok(answer.with("www-authenticate", r#"Basic realm="narthex""#));
     }
@@ -148,10 +153,14 @@ fn origin(call: &Call) -> String {
 
 /// The form a request carries.
 async fn form(call: &Call) -> Result<Form, Failed> {
-    let content_type = call.request.header("content-type").unwrap_or_default();
-    let media = content_type.split(';').next().unwrap_or_default().trim();
-    if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(Refused::new(Error::InvalidRequest, "send application/x-www-form-urlencoded").into());
+    let refused = match media::form(call.content_type()) {
+        Ok(()) if call.is_plain() => None,
+        Ok(()) => Some(Refused::new(Error::UnsupportedMediaType, "send the form as it is, without Content-Encoding")),
+        Err(Foreign::Charset) => Some(Refused::new(Error::UnsupportedMediaType, "send the form in UTF-8")),
+        Err(Foreign::Type) => Some(Refused::new(Error::InvalidRequest, "send application/x-www-form-urlencoded")),
+    };
+    if let Some(refused) = refused {
+        return Err(refused.into());
     }
     let body = call.request.body(MAX_FORM_BYTES, call.settings.body_timeout_ms).await;
     let body = body.map_err(|unread| match unread {

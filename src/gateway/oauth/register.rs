@@ -80,6 +80,7 @@ async fn register(call: &Call) -> Result<Answer, Failed> {
     let client_id = client_id(FIRST_TENANT, &id);
     let by = By {
         actor: format!("client:{client_id}"),
+        name: Some(client.name.clone()).filter(|name| !name.is_empty()),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     };

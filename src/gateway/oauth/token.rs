@@ -214,6 +214,7 @@ async fn taken(call: &Call, known: &Known, realm: &Realm, grant: &str, ask: &Ask
 pub fn by(call: &Call, known: &Known) -> By {
     By {
         actor: format!("client:{}", known.client_id),
+        name: Some(known.client.name.clone()).filter(|name| !name.is_empty()),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     }

@@ -157,6 +157,7 @@ impl Store {
             status: head.status,
             ended: head.status.is_final(),
             created_at: head.admission.created_at,
+            run_at: head.admission.run_at,
             view: view::of(&head)?,
             input_request: head.input_request,
             progress: head.progress,

@@ -324,6 +324,8 @@ pub struct Found {
     pub status: Status,
     pub ended: bool,
     pub created_at: Timestamp,
+    #[serde(default)]
+    pub run_at: Option<Timestamp>,
     /// What its service asked for last.
     #[serde(default)]
     pub input_request: Option<Box<RawValue>>,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::core::context::{Attempt, AttemptOutcome, ContextError, Head};
+use crate::core::id::ContextId;
 use crate::core::lifecycle::{ErrorCode, Priority, Source, Status};
 use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::platform::Failure;
@@ -21,6 +22,8 @@ struct View<'a> {
     status: Status,
     error: Option<&'a ContextError>,
     owner: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_name: Option<&'a str>,
     tenant: &'a str,
     idempotency_key: Option<&'a str>,
     attempts: Vec<AttemptView<'a>>,
@@ -34,6 +37,8 @@ struct View<'a> {
     expires_at: Timestamp,
     #[serde(serialize_with = "as_optional_text", skip_serializing_if = "Option::is_none")]
     run_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tags: &'a [String],
     /// What its service asks for, while it waits for that.
@@ -100,6 +105,7 @@ pub fn of(head: &Head) -> Result<Box<RawValue>, Failure> {
         status: head.status,
         error: head.error.as_ref(),
         owner: &admission.owner,
+        owner_name: admission.owner_name.as_deref(),
         tenant: &admission.tenant,
         idempotency_key: admission.idempotency_key.as_deref(),
         attempts: head.attempts.iter().map(attempt).collect(),
@@ -109,6 +115,7 @@ pub fn of(head: &Head) -> Result<Box<RawValue>, Failure> {
         updated_at: head.updated_at,
         expires_at: admission.expires_at,
         run_at: admission.run_at,
+        replay_of: admission.replay_of.as_ref().map(ContextId::as_str),
         tags: &admission.asked_tags,
         input_request: head.input_request.as_deref().filter(|_| head.status == Status::InputRequired),
         tool_result: head.tool_result.then_some(true),

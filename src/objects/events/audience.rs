@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::auth::standing;
-use crate::core::event::{RegistryEvent, What, cloud_event, frame, gap_event, sequence_text};
+use crate::core::event::{RegistryEvent, What, frame, gap_event, sequence_text};
 use crate::core::filter::Filter;
 use crate::core::json::{MAX_DEPTH, check};
 use crate::core::pace::Paces;
@@ -208,7 +208,7 @@ impl Audience {
                 }
                 reached = sequence;
                 if subscription.filter.matches(bundle, item) {
-                    let event = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                    let event = batch.event(bundle, item, before, sequence);
                     self.send(&[slot], &formed(&event, subscription.form, sequence));
                     if self.sent(slot).is_none() {
                         return Fed::Done;
@@ -269,7 +269,7 @@ impl Audience {
                     })
                 };
                 if !messages.is_empty() || !frames.is_empty() {
-                    let event = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                    let event = batch.event(bundle, item, before, sequence);
                     self.send(&messages, &event);
                     if !frames.is_empty() {
                         self.send(&frames, &frame(&event, sequence));

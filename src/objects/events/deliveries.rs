@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::event::{Bundle, Item, cloud_event};
+use crate::core::event::{Bundle, Item};
 use crate::core::time::Timestamp;
 use crate::core::webhook::courier::{Claim, Courier, Hook, MOST_WAITING, Reason, Reported, Waiting};
 use crate::platform::objects::Kind;
@@ -153,7 +153,7 @@ impl Deliveries {
                 if wanted.is_empty() {
                     continue;
                 }
-                let text = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                let text = batch.event(bundle, item, before, sequence);
                 let delivery = fresh(batch, bundle, item, sequence, now);
                 for id in wanted {
                     written.push(self.insert(id, &delivery, &text)?);
@@ -249,7 +249,7 @@ impl Deliveries {
                 if !is_it || !hook.is_some_and(|hook| hook.filter.matches(bundle, item)) {
                     continue;
                 }
-                let text = cloud_event(&batch.tenant, &batch.teller, bundle, item, before, sequence);
+                let text = batch.event(bundle, item, before, sequence);
                 let delivery = fresh(batch, bundle, item, sequence, now);
                 let written = self.insert(id.into(), &delivery, &text)?;
                 self.take_up(vec![written]);

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::core::event::{Bundle, Item, beyond};
+use crate::core::event::{Bundle, Item, beyond, cloud_event};
 use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
+use crate::platform::settings;
 use crate::platform::sql::{Row, Sql};
 
 use super::messages::{Page, Piece, Publish, Viewer};
@@ -41,6 +42,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// One of its events as it is seen.
+    pub fn event(&self, bundle: &Bundle, item: &Item, before: Option<u64>, sequence: u64) -> String {
+        let settings = settings::current();
+        cloud_event(settings.public_url.as_deref(), &self.tenant, &self.teller, bundle, item, before, sequence)
+    }
+
     /// Every event with its sequence and the number of its subject's event before it.
     pub fn events(&self) -> impl Iterator<Item = (u64, &Bundle, &Item, Option<u64>)> {
         let mut sequence = self.first;

@@ -22,7 +22,6 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
-use crate::core::event::cloud_event;
 use crate::core::fanout::Shards;
 use crate::core::filter::Filter;
 use crate::core::time::Timestamp;
@@ -33,7 +32,7 @@ use crate::platform::{Failure, clock, tasks};
 use audience::Audience;
 use deliveries::Deliveries;
 use log::Log;
-use messages::{Ask, Open, Publish, Reply, Viewer};
+use messages::{Ask, Open, Publish, Reply};
 use usage::{EVERY_MS, Usage};
 
 /// Batches looked through for one page of a list.
@@ -143,7 +142,7 @@ impl Hub {
                 self.publish(&publish)?;
                 Ok(Reply::Published { head: self.log.borrow().head(&publish.teller) })
             }
-            Ask::List { viewer, filter, after, since, limit } => self.list(&viewer, &filter, after, since, limit),
+            Ask::List { filter, after, since, limit, .. } => self.list(&filter, after, since, limit),
             Ask::MakeTicket { ticket_hash, viewer, until } => {
                 let viewer = serde_json::to_string(&viewer)?;
                 self.log.borrow().keep_ticket(&ticket_hash, &viewer, until, clock::now())?;
@@ -188,14 +187,7 @@ impl Hub {
         }
     }
 
-    fn list(
-        &self,
-        viewer: &Viewer,
-        filter: &Filter,
-        after: u64,
-        since: Option<Timestamp>,
-        limit: u64,
-    ) -> Result<Reply, Failure> {
+    fn list(&self, filter: &Filter, after: u64, since: Option<Timestamp>, limit: u64) -> Result<Reply, Failure> {
         let log = self.log.borrow();
         let from = match since {
             Some(at) => log.before_time(at)?.max(after),
@@ -212,7 +204,7 @@ impl Hub {
                 for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > behind) {
                     looked_at = sequence;
                     if filter.matches(bundle, item) {
-                        let text = cloud_event(&viewer.tenant, &batch.teller, bundle, item, before, sequence);
+                        let text = batch.event(bundle, item, before, sequence);
                         bytes += text.len();
                         events.push(RawValue::from_string(text)?);
                     }

@@ -84,8 +84,7 @@ impl Hub {
         let data = RawValue::from_string(json!({"id": id, "reason": reason}).to_string())?;
         let what = What::Registry { kind: RegistryEvent::WebhookDisabled, data };
         let items = vec![Item { number, at: now, what }];
-        let bundle =
-            Bundle { subject: id.into(), owner, capability: None, service: None, trace: None, after: None, items };
+        let bundle = Bundle { subject: id.into(), owner, items, ..Bundle::default() };
         let bundles = serde_json::value::to_raw_value(&[bundle])?;
         self.publish(&Publish { tenant, teller: HUB.into(), first: number, last: number, count: 1, bundles })
     }

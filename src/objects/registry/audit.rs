@@ -78,9 +78,10 @@ impl Inner {
         let Change { by, action, object, changes } = change;
         let at = clock::now();
         let id = format!("aud_{}", ulid(at, random::bytes()));
-        let By { actor, request_id, address } = by;
+        let By { actor, name, request_id, address } = by;
         let actor = if actor.is_empty() { "gateway" } else { actor };
-        let entry = Entry { id, at, actor, action, object, request_id, address, outcome, changes };
+        let actor_name = name.as_deref();
+        let entry = Entry { id, at, actor, actor_name, action, object, request_id, address, outcome, changes };
         self.tables.add_audit(&entry)
     }
 
@@ -112,7 +113,8 @@ impl Inner {
     fn note_refusal(&self, [address, object, reason]: &Like, count: u64, request: &str) -> Result<(), Failure> {
         // More than could be told apart are told without where and what.
         let or = |text: &str, other: &str| if text.is_empty() { other.to_string() } else { text.to_string() };
-        let by = By { actor: "unknown".into(), request_id: request.into(), address: or(address, "various") };
+        let by =
+            By { actor: "unknown".into(), name: None, request_id: request.into(), address: or(address, "various") };
         let mut changes = Map::new();
         changes.insert("reason".into(), json!(or(reason, "various")));
         changes.insert("count".into(), json!(count));

@@ -57,6 +57,8 @@ impl Inner {
         let bundle = Bundle {
             subject: subject.into(),
             owner: None,
+            owner_name: None,
+            replay_of: None,
             capability: None,
             service: None,
             trace: None,

@@ -1,0 +1,59 @@
+//! Query parameters (WHATWG URL §5.1), as far as all paths agree on them.
+
+/// The first parameter that is given more than once. Which of them counts, a reader cannot know.
+pub fn repeated(query: &str) -> Option<String> {
+    let mut seen = Vec::new();
+    for (name, _) in url::form_urlencoded::parse(query.as_bytes()) {
+        if seen.contains(&name) {
+            return Some(name.into_owned());
+        }
+        seen.push(name);
+    }
+    None
+}
+
+/// A number in its one spelling: digits without a sign or leading zeros.
+pub fn integer(text: &str) -> Option<u64> {
+    let is_spelt = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    is_spelt.then(|| text.parse().ok()).flatten()
+}
+
+/// An event's sequence: digits, with the zeros that it is shown with or without.
+pub fn sequence(text: &str) -> Option<u64> {
+    let is_spelt = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_spelt.then(|| text.parse().ok()).flatten().filter(|number| *number < 1 << 53)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_that_comes_twice_is_named() {
+        for (query, name) in [
+            ("", None),
+            ("limit=5&cursor=5", None),
+            ("limit=5&limit=6", Some("limit")),
+            ("type=tool&tag=eu&type=llm", Some("type")),
+            ("limit=5&%6Cimit=5", Some("limit")),
+            ("a&a=", Some("a")),
+            ("limit=5&Limit=5", None),
+        ] {
+            assert_eq!(repeated(query).as_deref(), name, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_one_spelling() {
+        for (text, number) in [("5", Some(5)), ("0", Some(0)), ("200", Some(200))] {
+            assert_eq!(integer(text), number);
+        }
+        for text in ["", "+5", "-5", "05", "00", " 5", "5 ", "5.0", "1e2", "0x5", "٥", "99999999999999999999999"] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+        assert_eq!((sequence("0000000000000042"), sequence("42"), sequence("0")), (Some(42), Some(42), Some(0)));
+        for text in ["", "+42", " 42", "00000000000000042", "9007199254740992", "x"] {
+            assert_eq!(sequence(text), None, "{text}");
+        }
+    }
+}
