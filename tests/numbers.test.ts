@@ -54,6 +54,11 @@ test("a_patch_leaves_what_it_does_not_name_byte_for_byte", async () => {
     headers: { ...text, accept: "application/json, text/event-stream", "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/list" },
   });
   assert.ok(tools.text.includes(`"inputSchema":${SCHEMA}`), tools.text);
+  // The audit log tells two such numbers apart.
+  await patch('{"metadata":{"a":12345678901234567890124}}');
+  const { changes } = (await gateway.request("GET", "/v1/audit?limit=1")).json.data[0];
+  assert.deepEqual([changes.metadata.from.a, changes.metadata.to.a], ["12345678901234567890123", "12345678901234567890124"]);
+  await patch('{"metadata":{"a":12345678901234567890123}}');
   // Inside of what is named, too.
   const inner = await patch('{"metadata":{"z":null,"new":{"b":1.0,"a":2}}}');
   assert.ok(inner.text.includes('"metadata":{"order":["z"],"a":12345678901234567890123,"price":1.10,"e":1e2,"new":{"b":1.0,"a":2}}'), inner.text);

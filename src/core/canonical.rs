@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
+use super::decimal::Decimal;
 use super::exact::{self, Known, Lists, Numbers};
 
 /// Writes a text that has passed `json::check` in its canonical form.
@@ -68,7 +69,14 @@ const MOST_DIGITS: f64 = 1.8446744073709552e19;
 fn write_number(number: &Number, numbers: Lists<'_>, out: &mut String) {
     // Writing to a string does not fail.
     let _ = match numbers.known(number) {
-        Known::Listed(decimal) => write!(out, "{decimal}"),
+        Known::Listed(decimal) => {
+            let text = decimal.to_string();
+            // One that stands for others, but is what its double is written as.
+            match text.parse::<f64>() {
+                Ok(double) if double.is_finite() && Decimal::of(double) == *decimal => write!(out, "{double:e}"),
+                _ => write!(out, "{text}"),
+            }
+        }
         Known::Plain(_) if !number.is_f64() => write!(out, "{number}"),
         Known::Plain(double) if double.fract() == 0.0 && double.abs() < EXACT as f64 => {
             write!(out, "{}", double as i64)
@@ -142,8 +150,11 @@ mod tests {
     /// What is stored for a day must be found again by the next version.
     #[test]
     fn the_form_of_usual_numbers_is_pinned() {
-        let text = "[1,1.0,-2.50,0.1,1e22,1.5e300,9007199254740993,123456789.12345679]";
-        assert_eq!(canonical(text), "[1,1,-2.5e0,1e-1,1e22,1.5e300,9007199254740993,1.2345678912345679e8]");
+        let text = "[1,1.0,-2.50,0.1,1e22,1.5e300,9007199254740993,123456789.12345679,18446744073709551615]";
+        let form = "[1,1,-2.5e0,1e-1,1e22,1.5e300,9007199254740993,1.2345678912345679e8,18446744073709551615]";
+        assert_eq!(canonical(text), form);
+        // The largest and the smallest double, as schemas of tools have them.
+        assert_eq!(canonical("[1.7976931348623157e308,5e-324,-0]"), "[1.7976931348623157e308,5e-324,0]");
     }
 
     /// RFC 8785 §3.2.3.

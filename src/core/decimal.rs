@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use serde_json::Number;
+
 /// Exponents are kept up to here, either way; what lies beyond is as far away.
 const FARTHEST: i64 = 1 << 50;
 
@@ -49,10 +51,10 @@ impl Decimal {
         }
     }
 
-    /// The shortest decimal that is read as this double, as Rust writes it: of two that are equally near others may write
-    /// the other one. Of no use for what is not finite.
+    /// The shortest decimal that is read as this double, as serde_json writes it: of two that are equally near others may
+    /// write the other one. Zero for what is not finite.
     pub fn of(double: f64) -> Self {
-        Self::parse(&format!("{double:e}"))
+        Number::from_f64(double).map_or_else(|| Self::parse("0"), |number| Self::parse(&number.to_string()))
     }
 
     pub fn is_integer(&self) -> bool {

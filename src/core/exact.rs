@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::fmt::{self, Write as _};
 
 use serde_json::{Number, Value};
 
@@ -69,8 +70,6 @@ impl<'n> Lists<'n> {
     pub fn decimal(self, number: &Number) -> Cow<'n, Decimal> {
         match self.known(number) {
             Known::Listed(decimal) => Cow::Borrowed(decimal),
-            // Not as serde_json writes it, who may choose another of two that are equally near.
-            Known::Plain(double) if number.is_f64() => Cow::Owned(Decimal::of(double)),
             Known::Plain(_) => Cow::Owned(Decimal::parse(&number.to_string())),
         }
     }
@@ -132,26 +131,53 @@ fn double_for(place: usize, is_integer: bool) -> f64 {
 
 /// The number that this text is, unless its double says so.
 fn unusual(text: &str) -> Option<Decimal> {
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    if digits <= SURE_DIGITS && !text.contains(['e', 'E']) {
+    let is_zero = |b: &u8| matches!(b, b'-' | b'0' | b'.');
+    let digits = text.bytes().skip_while(is_zero).filter(u8::is_ascii_digit).count();
+    if digits <= SURE_DIGITS && !text.contains(['e', 'E']) && text.len() < 2 * SURE_DIGITS {
         // A zero is one, whatever its sign.
-        return (text.starts_with('-') && text.bytes().all(|b| matches!(b, b'-' | b'0' | b'.')))
-            .then(|| Decimal::parse("0"));
+        return (digits == 0 && text.starts_with('-')).then(|| Decimal::parse("0"));
+    }
+    let double: f64 = text.parse().unwrap_or(f64::INFINITY);
+    let place = double.abs().to_bits() >> 52;
+    if (1..LARGEST).contains(&place) && is_written_so(double, text) {
+        return None;
     }
     let decimal = Decimal::parse(text);
-    let double: f64 = text.parse().unwrap_or(f64::INFINITY);
-    let is_its_own = match double.abs().to_bits() >> 52 {
+    let is_its_own = match place {
         0 => decimal.is_zero() && !text.starts_with('-'),
-        from if from >= LARGEST => false,
+        place if place >= LARGEST => false,
         _ => Decimal::of(double) == decimal,
     };
     (!is_its_own).then_some(decimal)
 }
 
+/// Whether this is how a double is written, without making room for that.
+fn is_written_so(double: f64, text: &str) -> bool {
+    struct Left<'t>(&'t str);
+    impl fmt::Write for Left<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut left = Left(text);
+    Number::from_f64(double).is_some_and(|number| write!(left, "{number}").is_ok()) && left.0.is_empty()
+}
+
 /// A text that is JSON, with the stand-ins in place of the numbers they stand for; and those that `before` does not
 /// have. Almost always the text as it is, and none.
 pub fn with_stand_ins<'t>(text: &'t str, before: &Numbers) -> (Cow<'t, str>, Numbers) {
-    let (bytes, mut own) = (text.as_bytes(), Numbers::default());
+    let mut own = Numbers::default();
+    (replaced(text, |decimal, _| stand_in(decimal, before, &mut own)), own)
+}
+
+/// A text that is JSON, with numbers that a double does not hold as texts: for people, and to tell what has changed.
+pub fn with_texts(text: &str) -> Cow<'_, str> {
+    replaced(text, |_, number| format!("\"{number}\""))
+}
+
+fn replaced(text: &str, mut with: impl FnMut(Decimal, &str) -> String) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
     let (mut written, mut done, mut at) = (String::new(), 0, 0);
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -160,9 +186,10 @@ pub fn with_stand_ins<'t>(text: &'t str, before: &Numbers) -> (Cow<'t, str>, Num
                 let rest = bytes.get(at..).unwrap_or_default();
                 let is_part = |b: &u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
                 let end = at + rest.iter().position(|b| !is_part(b)).unwrap_or(rest.len());
-                if let Some(decimal) = text.get(at..end).and_then(unusual) {
+                let number = text.get(at..end).unwrap_or_default();
+                if let Some(decimal) = unusual(number) {
                     written.push_str(text.get(done..at).unwrap_or_default());
-                    written.push_str(&stand_in(decimal, before, &mut own));
+                    written.push_str(&with(decimal, number));
                     done = end;
                 }
                 at = end;
@@ -171,10 +198,10 @@ pub fn with_stand_ins<'t>(text: &'t str, before: &Numbers) -> (Cow<'t, str>, Num
         }
     }
     if done == 0 {
-        return (Cow::Borrowed(text), own);
+        return Cow::Borrowed(text);
     }
     written.push_str(text.get(done..).unwrap_or_default());
-    (Cow::Owned(written), own)
+    Cow::Owned(written)
 }
 
 fn stand_in(decimal: Decimal, before: &Numbers, own: &mut Numbers) -> String {
@@ -235,6 +262,14 @@ mod tests {
         assert_eq!(
             back(r#"{"a":[92233720368547758081,1.50],"b":1e-400}"#),
             r#"{"a":[92233720368547758081,1.5],"b":1e-400}"#
+        );
+    }
+
+    #[test]
+    fn people_are_shown_texts() {
+        assert_eq!(
+            with_texts(r#"{"a":1.50,"b":[92233720368547758081]}"#),
+            r#"{"a":1.50,"b":["92233720368547758081"]}"#
         );
     }
 

@@ -31,6 +31,7 @@ use futures_util::future::join;
 use wasm_bindgen::prelude::*;
 
 use crate::core::audit::By;
+use crate::core::exact::with_texts;
 use crate::core::gathering::Gathering;
 use crate::core::id::StoreId;
 use crate::core::room::SAFE_BYTES;
@@ -284,9 +285,10 @@ impl Inner {
     }
 }
 
-/// By way of text: what writes it as text is there anyway.
+/// By way of text: what writes it as text is there anyway. Numbers that a value of serde_json does not hold are texts.
 fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_string(value).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    let text = serde_json::to_string(value).unwrap_or_default();
+    serde_json::from_str(&with_texts(&text)).unwrap_or_default()
 }
 
 /// Whether a write's condition keeps it from happening (RFC 9110 §13.2). `version` is of what exists.
