@@ -8,6 +8,8 @@ import { steady } from "./steady.js";
 
 const PAGE = 50;
 const MOST_PAGE = 200;
+/** How many rows gather by themselves, beside those that were asked for. */
+const MOST_GATHERED = 500;
 const RELOAD_MS = 500;
 
 const none = "any";
@@ -30,14 +32,20 @@ function listOf(query) {
   const streams = statuses.map((one) => ({ one, next: undefined, oldest: "", newest: "" }));
   /** @type {Map<string, any>} */
   const known = new Map();
+  let askedFor = 0;
 
   async function read(stream, cursor, limit) {
     const asked = new URLSearchParams({ limit: String(limit), ...filters, ...(stream.one && { status: stream.one }), ...(cursor && { cursor }) });
     const { data, next_cursor } = await get(`/v1/contexts?${asked}${everybodys()}`);
     const isFirst = stream.oldest === "";
-    // More came than a page holds: what is older is read again when it is asked for.
-    const isApart = !isFirst && !cursor && next_cursor && data.at(-1).created_at > stream.newest;
-    if (isApart) for (const [id, { status }] of known) if (!stream.one || status === stream.one) known.delete(id);
+    // More came than a page holds, or than a screen needs: what is older is read again when it is asked for.
+    const isTooMuch = known.size > MOST_GATHERED + askedFor;
+    const isApart = !isFirst && !cursor && next_cursor && (isTooMuch || data.at(-1).created_at > stream.newest);
+    if (cursor) askedFor += data.length;
+    if (isApart) {
+      for (const [id, { status }] of known) if (!stream.one || status === stream.one) known.delete(id);
+      askedFor = 0;
+    }
     if (isFirst || isApart || cursor) Object.assign(stream, { next: next_cursor, oldest: data.at(-1)?.created_at ?? "-" });
     if (!cursor) stream.newest = data[0]?.created_at ?? "";
     for (const one of data) known.set(one.id, one);
@@ -69,7 +77,7 @@ export async function contexts({ view, query, signal, isReturn }) {
   const list = isReturn && kept.search === search && kept.who === session.who ? kept.list : listOf(query);
   kept = { search, list, who: session.who };
   /** The latest that each context was seen as, also when the filter no longer fits it. */
-  const fresh = new Map(list.known);
+  let fresh = new Map(list.known);
   const [element, more] = [h("ul.rows.plain"), h("div")];
   const rows = steady({ list: element, name: "Contexts", signal, build: row, fresh: (one) => fresh.get(one.id) ?? one });
   // How many have come since the last look, so that one page has them all.
@@ -77,6 +85,7 @@ export async function contexts({ view, query, signal, isReturn }) {
 
   function draw() {
     const items = list.items();
+    if (fresh.size > 4 * items.length + MOST_GATHERED) fresh = new Map(list.known);
     for (const one of items) fresh.set(one.id, one);
     const empty = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability of a service.";
     rows.show(items, { after: items.length === 0 ? [h("li.card.soft", { "data-key": "empty" }, empty)] : [] });

@@ -297,3 +297,37 @@ test("an_issuer_is_made_without_writing_json", { skip }, async () => {
   assert.deepEqual([audience, role], ["narthex", "caller"]);
   await close(page);
 });
+
+test("a_screen_that_may_not_be_seen_names_the_roles_that_see_it", { skip }, async () => {
+  const { secret } = await makeKey(own, "bare", ["services:read"]);
+  const page = await open(own);
+  await signIn(page, secret);
+  for (const screen of ["now", "contexts"]) {
+    await page.goto(`${own.url}/#/${screen}`);
+    await page.getByText(/contexts:read.* operator.* viewer/).waitFor();
+  }
+  await page.goto(`${own.url}/#/access`);
+  await page.getByText(/^Your key has no access to this page\. The built-in role viewer reads all of it/).waitFor();
+  await close(page);
+
+  // An operator sees what there is to operate.
+  const { secret: operators } = await makeKey(own, "operator");
+  const theirs = await open(own);
+  await signIn(theirs, operators);
+  await theirs.getByText("Live", { exact: true }).waitFor();
+  await theirs.getByText(/^Ended since /).waitFor();
+  await theirs.getByRole("region", { name: "Ended" }).locator("a.card").first().click();
+  await theirs.getByRole("heading", { name: "Timeline" }).waitFor();
+  await close(theirs);
+});
+
+test("a_replay_leads_to_what_it_replays", { skip }, async () => {
+  const { id } = (await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "once" } } })).json;
+  const replay = (await own.request("POST", `/v1/contexts/${id}/replay`)).json.id;
+  const page = await open(own);
+  await signIn(page, own.adminKey);
+  await page.goto(`${own.url}/#/contexts/${replay}`);
+  await page.getByRole("link", { name: id }).click();
+  await page.waitForURL(`${own.url}/#/contexts/${id}`);
+  await close(page);
+});
