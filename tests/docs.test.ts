@@ -1,18 +1,20 @@
-// Every example in README.md and docs/*.md is run. What a code block is held to follows from its language:
+// Every example in README.md and docs/*.md is run, in the order in which README names the documents and at last README
+// once more, on one gateway and in one shell: as somebody does who reads on. What a code block is held to follows from
+// its language:
 //
-//   console  lines that begin with `$ ` go to one bash for the whole document; what they print must be what stands
-//            below them. Ids, times and secrets may differ. `UPDATE_DOCS=1 npm test -- docs` writes what was printed.
-//   json     must parse; with `<!-- PUT /v1/services/x → 201 -->` above it is sent there, with `<!-- envelope -->` it
-//            has the members that services are sent.
+//   console  lines that begin with `$ ` go to that shell; what they print must be what stands below them. Ids, times and
+//            secrets may differ. `UPDATE_DOCS=1 npm test -- docs` writes what was printed.
+//   json     must parse; with `<!-- envelope -->` above it has the members that services are sent. What is sent is a
+//            command: who reads the page as it renders sees where to.
 //   sh       only commands that a test cannot run: see `notRun`.
-//   js, python  with `<!-- from FILE -->` above: stands in that file as it is here.
+//   js, ts, python  with `<!-- from FILE -->` above: stands in that file as it is here.
 //   text     nothing.
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
-import { test } from "node:test";
+import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Writable } from "node:stream";
 import { root } from "./support/configuration.ts";
@@ -25,9 +27,9 @@ const documents = ["README.md", "CHANGELOG.md", ...guides.map((name) => `docs/${
 
 /** The ports that documents name: the gateway's, and two for services. */
 const gatewayPort = "8787";
-const servicePorts = ["9000", "9001"];
+const servicePorts = ["9000", "9001", "9002"];
 
-const languages = ["console", "json", "sh", "js", "python", "text"];
+const languages = ["console", "json", "sh", "js", "ts", "python", "text"];
 
 /** Commands of `sh` blocks: they install, go on for ever, or need an account. */
 const notRun = [
@@ -36,6 +38,9 @@ const notRun = [
   /^cd narthex$/,
   /^(openssl rand -base64 32 \| )?npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,
   /^claude mcp (add|list)\b/,
+  // tests/generators.test.ts runs these.
+  /^npm install openapi-fetch$/,
+  /^(npx openapi-typescript|npx @hey-api\/openapi-ts -i|openapi-python-client generate --url) \$NARTHEX\/openapi\.json /,
   /^npx @modelcontextprotocol\/inspector --cli /,
 ];
 
@@ -190,63 +195,72 @@ async function envelopeMembers(gateway: Gateway): Promise<string[]> {
   await gateway.request("POST", "/v1/contexts", { body: { capability: "envelope" } });
   const call = await service.call(0);
   await service.stop();
+  await gateway.request("DELETE", "/v1/services/envelope", { headers: { "if-match": "*" } });
   return Object.keys(call.json);
 }
 
-/** Sends a block's document where its note says. */
-async function send(gateway: Gateway, note: string, body: unknown, where: string): Promise<void> {
-  const [, method, path, status] = note.match(/^(PUT|POST|PATCH) (\S+) → (\d+)$/) ?? [];
-  if (!method || !path) throw new Error(`${where}: what does the note say? ${note}`);
-  const headers: Record<string, string> = method === "PATCH" ? { "if-match": "*" } : {};
-  const answer = await gateway.request(method, path, { body, headers });
-  assert.equal(answer.status, Number(status), `${where}: ${answer.text}`);
+/** As README names them under "Read on"; at last README again. */
+const inOrder = (() => {
+  const named = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/\]\((docs\/[a-z]+\.md)\)/g)].map(([, path]) => path!);
+  const listed = [...new Set(named.slice(named.indexOf("docs/api.md")))];
+  return ["README.md", ...listed, ...documents.filter((name) => name !== "README.md" && !listed.includes(name)), "README.md"];
+})();
+
+let gateway: Gateway;
+let shell: Shell;
+/** The port that stands in for one that documents name. */
+const real = new Map<string, string>();
+const here = (line: string) => line.replace(/(?<=127\.0\.0\.1:|PORT=)\d+\b/g, (port) => real.get(port) ?? port);
+function there(line: string): string {
+  const documented = new Map([...real].map(([name, port]) => [port, name]));
+  return line.replace(/(?<=127\.0\.0\.1:)\d+\b/g, (port) => documented.get(port) ?? port);
+}
+
+before(async () => {
+  // One store: then events come in one order.
+  gateway = await startGateway({ vars: { CONTEXT_SHARDS: "1" } });
+  real.set(gatewayPort, new URL(gateway.url).port);
+  for (const port of servicePorts) real.set(port, await freePort());
+  shell = new Shell({ ADMIN_KEY: gateway.adminKey, NARTHEX: gateway.url, PORT: real.get("9000")! });
+});
+after(async () => {
+  await shell?.end();
+  await gateway?.stop();
+});
+
+for (const [at, name] of inOrder.entries()) {
+  test(`every_example_in_${name}_runs${inOrder.indexOf(name) < at ? "_again" : ""}`, { timeout: 120_000 }, () => runDocument(name));
+}
+
+/** Runs a document's examples one after the other. */
+async function runDocument(name: string): Promise<void> {
+  const path = join(root, name);
+  const text = readFileSync(path, "utf8");
+  const lines = text.split("\n");
+  const changes: { at: number; end: number; lines: string[] }[] = [];
+  for (const block of blocks(text)) {
+    const where = `${name}, line ${block.at + 1}`;
+    if (block.language === "json") {
+      const value = JSON.parse(block.lines.join("\n"));
+      if (block.note === "envelope") assert.deepEqual(Object.keys(value), await envelopeMembers(gateway), where);
+      else assert.equal(block.note, undefined, `${where}: a reader does not see what stands in a comment`);
+    }
+    if (block.language !== "console") continue;
+    for (const { command, expected, at, end } of steps(block)) {
+      const printed = there(await shell.run(here(command), expected.length));
+      if (/^(.*PORT=(\d+) )?.*examples\/(service|background|mcp-server)\..*&$/.test(command)) {
+        await listens(real.get(command.match(/PORT=(\d+)/)?.[1] ?? "9000")!);
+      }
+      if (normal(printed) === normal(expected.join("\n"))) continue;
+      if (!update) assert.equal(normal(printed), normal(expected.join("\n")), `${name}, line ${at}: $ ${command}`);
+      changes.push({ at, end, lines: printed === "" ? [] : masked(printed).split("\n") });
+    }
+  }
+  for (const { at, end, lines: printed } of changes.reverse()) lines.splice(at, end - at, ...printed);
+  if (changes.length > 0) writeFileSync(path, lines.join("\n"));
 }
 
 for (const name of documents) {
-  test(`every_example_in_${name}_runs`, { timeout: 120_000 }, async () => {
-    const path = join(root, name);
-    const text = readFileSync(path, "utf8");
-    const runnable = blocks(text).filter(({ language }) => language === "console" || language === "json");
-    if (runnable.length === 0) return;
-    // One store: then events come in one order.
-    const gateway = await startGateway({ vars: { CONTEXT_SHARDS: "1" } });
-    const real = new Map([[gatewayPort, new URL(gateway.url).port]]);
-    for (const port of servicePorts) real.set(port, await freePort());
-    const here = (line: string) =>
-      line.replace(/(?<=127\.0\.0\.1:|PORT=)\d+\b/g, (port) => real.get(port) ?? port);
-    const documented = new Map([...real].map(([there, port]) => [port, there]));
-    const there = (line: string) => line.replace(/(?<=127\.0\.0\.1:)\d+\b/g, (port) => documented.get(port) ?? port);
-    const shell = new Shell({ ADMIN_KEY: gateway.adminKey, NARTHEX: gateway.url, PORT: real.get("9000")! });
-
-    const lines = text.split("\n");
-    const changes: { at: number; end: number; lines: string[] }[] = [];
-    try {
-      for (const block of runnable) {
-        const where = `${name}, line ${block.at + 1}`;
-        if (block.language === "json") {
-          const value = JSON.parse(block.lines.join("\n"));
-          if (block.note === "envelope") assert.deepEqual(Object.keys(value), await envelopeMembers(gateway), where);
-          else if (block.note) await send(gateway, block.note, value, where);
-          continue;
-        }
-        for (const { command, expected, at, end } of steps(block)) {
-          const printed = there(await shell.run(here(command), expected.length));
-          if (/^(.*PORT=(\d+) )?.*examples\/(service|background)\..*&$/.test(command)) {
-            await listens(real.get(command.match(/PORT=(\d+)/)?.[1] ?? "9000")!);
-          }
-          if (normal(printed) === normal(expected.join("\n"))) continue;
-          if (!update) assert.equal(normal(printed), normal(expected.join("\n")), `${name}, line ${at}: $ ${command}`);
-          changes.push({ at, end, lines: printed === "" ? [] : masked(printed).split("\n") });
-        }
-      }
-    } finally {
-      await shell.end();
-      await gateway.stop();
-    }
-    for (const { at, end, lines: printed } of changes.reverse()) lines.splice(at, end - at, ...printed);
-    if (changes.length > 0) writeFileSync(path, lines.join("\n"));
-  });
-
   test(`every_other_block_and_link_of_${name}_is_good`, () => {
     const text = readFileSync(join(root, name), "utf8");
     for (const { language, note, lines, at } of blocks(text)) {
@@ -256,7 +270,7 @@ for (const name of documents) {
         const unknown = lines.filter((line) => !notRun.some((pattern) => pattern.test(line)));
         assert.deepEqual(unknown, [], `${where}: nobody runs these`);
       }
-      if (language === "js" || language === "python") {
+      if (["js", "ts", "python"].includes(language)) {
         const file = note?.match(/^from (\S+)$/)?.[1];
         assert.ok(file, `${where}: from which file?`);
         const excerpt = lines.join("\n").trimEnd();

@@ -37,7 +37,7 @@ print(ended.status.value, json.dumps(ended.result))
 page = list_context_events.sync(made.id, client=client)
 assert isinstance(page, ContextEventPage), page
 for event in page.data:
-    print(event.type_, event.data.attempt.outcome.value if isinstance(event, ContextAttemptEvent) else "")
+    print(event.type_, event.data.outcome.value if isinstance(event, ContextAttemptEvent) else "")
 
 refused = create_context.sync(client=client, body=NewContext(capability="nothing_like_it"))
 assert isinstance(refused, Problem), refused

@@ -34,7 +34,7 @@ const { data: events } = await client.GET("/v1/contexts/{id}/events", { params: 
 // What is read as a list is no string; a stream of Server-Sent Events would be.
 if (typeof events === "object") {
   for (const event of events.data) {
-    if (event.type === "context.attempt") console.log(event.type, event.data.attempt.outcome);
+    if (event.type === "context.attempt") console.log(event.type, event.data.outcome);
     else console.log(event.type);
   }
 }
