@@ -85,7 +85,7 @@ impl Principal {
 pub fn denied(permission: &str) -> Problem {
     let roles = listed(&role::shipped_with(permission));
     let detail = format!("This needs the permission {permission}, as the shipped roles {roles} have it.");
-    Problem { missing: Some(permission.into()), ..Problem::new(Code::PermissionDenied, detail) }
+    Problem { named: [permission.to_string()].into(), ..Problem::new(Code::PermissionDenied, detail) }
         .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
 }
 

@@ -121,10 +121,8 @@ pub struct Problem {
     pub errors: Vec<Fault>,
     /// Further headers, such as `Allow` or `Retry-After`.
     pub headers: Vec<(&'static str, String)>,
-    /// The limits it was over, where it was over any.
-    pub violated: Box<[String]>,
-    /// The permission that is missing, where one is.
-    pub missing: Option<Box<str>>,
+    /// The limits it was over, or the permission that is missing.
+    pub named: Box<[String]>,
     /// For the log only.
     pub cause: Option<String>,
 }
@@ -136,10 +134,19 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             headers: Vec::new(),
-            violated: Box::default(),
-            missing: None,
+            named: Box::default(),
             cause: None,
         }
+    }
+
+    /// The limits it was over.
+    pub fn violated(&self) -> &[String] {
+        if self.code == Code::RateLimited { &self.named } else { &[] }
+    }
+
+    /// The permission that is missing.
+    pub fn missing(&self) -> Option<&str> {
+        self.named.first().filter(|_| self.code == Code::PermissionDenied).map(String::as_str)
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -199,9 +206,9 @@ impl Problem {
             code: self.code.as_str(),
             request_id,
             errors: &self.errors,
-            violated: &self.violated,
-            permission: self.missing.as_deref(),
-            roles: self.missing.as_deref().map(shipped_with).unwrap_or_default(),
+            violated: self.violated(),
+            permission: self.missing(),
+            roles: self.missing().map(shipped_with).unwrap_or_default(),
         })
         .unwrap_or_default()
     }

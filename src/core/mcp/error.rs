@@ -95,8 +95,8 @@ impl Error {
                 let mut data = json!({"code": problem.code.as_str(), "request_id": request_id});
                 let after = problem.headers.iter().find(|(name, _)| *name == "Retry-After");
                 // A message of a batch has no header of its own.
-                if let (Some(members), false) = (data.as_object_mut(), problem.violated.is_empty()) {
-                    members.insert("violated-policies".into(), json!(problem.violated));
+                if let (Some(members), false) = (data.as_object_mut(), problem.violated().is_empty()) {
+                    members.insert("violated-policies".into(), json!(problem.violated()));
                     let seconds = after.and_then(|(_, value)| value.parse::<u64>().ok());
                     members.extend(seconds.map(|seconds| ("retry_after".into(), json!(seconds))));
                 }

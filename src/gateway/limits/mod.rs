@@ -284,7 +284,8 @@ pub fn exceeded(refused: Vec<(String, u64)>) -> Problem {
     let seconds = retry_after(reset_ms, random::number());
     let violated: Box<[String]> = refused.into_iter().map(|(name, _)| name).collect();
     let detail = format!("Over the limit: {}. Try again in {seconds} s.", violated.join(", "));
-    Problem { violated, ..Problem::new(Code::RateLimited, detail) }.with_header("Retry-After", seconds.to_string())
+    Problem { named: violated, ..Problem::new(Code::RateLimited, detail) }
+        .with_header("Retry-After", seconds.to_string())
 }
 
 async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
