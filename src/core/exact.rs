@@ -287,7 +287,7 @@ mod tests {
     fn a_list_goes_on_from_another() {
         let (first, before) = read("[0.1234567890123456781]");
         let (second, own) = tree("[0.1234567890123456781,0.1234567890123456782]", &before).unwrap();
-        assert_eq!((own.list.len(), &first[0] == &second[0]), (1, true));
+        assert_eq!((own.list.len(), first[0] == second[0]), (1, true));
         assert_eq!(
             Lists { before: &before, own: &own }.written(&second),
             "[0.1234567890123456781,0.1234567890123456782]"
