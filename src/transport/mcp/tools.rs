@@ -1,18 +1,17 @@
 //! `tools/list` and `tools/call`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use crate::core::capability::Capability;
-use crate::core::json::Object;
 use crate::core::mcp::able::Able;
 use crate::core::mcp::client::answer::Incoming;
 use crate::core::mcp::client::asking;
 use crate::core::mcp::client::catalogue::Seen;
 use crate::core::mcp::client::listing::Listing;
+use crate::core::mcp::client::progress;
 use crate::core::mcp::client::request::Asked;
 use crate::core::mcp::client::verdict::{self, Came};
 use crate::core::mcp::definition::tidy;
@@ -127,13 +126,6 @@ impl Calling<'_> {
         }
     }
 
-    /// Whether progress is that of this call: by the token it was sent with.
-    fn is_ours(&self, params: &RawValue) -> bool {
-        let token = Object::new(params.get(), "#").ok().and_then(|mut params| params.raw("progressToken"));
-        let token = token.and_then(|token| serde_json::from_str::<String>(token.get()).ok());
-        token.as_deref() == Some(self.order.work.admission.id.as_str())
-    }
-
     async fn notice(&mut self, method: &str, params: Box<RawValue>) {
         let params = match tidy(method, &params) {
             Cow::Borrowed(_) => params,
@@ -143,8 +135,8 @@ impl Calling<'_> {
             "notifications/message" => {
                 self.voice.say(Notice::Message(params));
             }
-            "notifications/progress" if self.is_ours(&params) => {
-                let data = told(&params);
+            "notifications/progress" if progress::is_of(&params, self.order.work.admission.id.as_str()) => {
+                let data = progress::kept(&params);
                 let now = clock::now();
                 if !self.voice.say(Notice::Progress(params)) && now.since(self.progress_at) >= PROGRESS_MS {
                     self.progress_at = now;
@@ -154,17 +146,6 @@ impl Calling<'_> {
             _ => {}
         }
     }
-}
-
-/// Progress as a context keeps it: without what it is reported under.
-fn told(params: &RawValue) -> Box<RawValue> {
-    let members = serde_json::from_str::<BTreeMap<String, &RawValue>>(params.get());
-    let plain = members.ok().and_then(|mut members| {
-        members.remove("progressToken");
-        members.remove("_meta");
-        to_raw_value(&members).ok()
-    });
-    plain.unwrap_or_else(|| params.to_owned())
 }
 
 /// Reads all tools there are, until then; or says why not.

@@ -8,6 +8,7 @@ pub mod asking;
 pub mod catalogue;
 pub mod discovery;
 pub mod listing;
+pub mod progress;
 pub mod request;
 pub mod token;
 pub mod verdict;
