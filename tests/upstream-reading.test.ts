@@ -60,7 +60,7 @@ describe("lists", () => {
     assert.equal(leftOut(registered).support, "its execution.taskSupport is not one of required, optional, forbidden");
     const { secret: key } = await makeKey(gateway, "caller");
     for (const connect of Object.values(connects)) {
-      const listed = [];
+      const listed: string[][] = [];
       for (const path of [`/mcp/${id}`, "/mcp"]) {
         const client = await connect(gateway.url + path, { key });
         listed.push((await client.tools()).map(({ name }) => name));

@@ -250,20 +250,26 @@ fn kind_of(value: &Value) -> &'static str {
 struct Document<'d> {
     root: &'d Value,
     names: Vec<&'d str>,
+    /// A part has an address of its own, from which the pointers within it lead.
+    embeds: bool,
 }
 
 impl<'d> Document<'d> {
     fn of(root: &'d Value) -> Self {
         let mut names = Vec::new();
         collect(root, &mut names);
-        Self { root, names }
+        let own = root.get("$id").and_then(Value::as_str);
+        let embeds = names.iter().any(|name| Some(*name) != own && !name.starts_with('#'));
+        Self { root, names, embeds }
     }
 
     /// Whether a reference leads to something in here: by a pointer, or by an address or a name.
     fn has(&self, reference: &str) -> bool {
         match reference.strip_prefix('#') {
             Some("") => true,
-            Some(pointer) if pointer.starts_with('/') => self.root.pointer(&percent_decoded(pointer)).is_some(),
+            Some(pointer) if pointer.starts_with('/') => {
+                self.embeds || self.root.pointer(&percent_decoded(pointer)).is_some()
+            }
             Some(name) => self.names.iter().any(|given| given.strip_prefix('#').unwrap_or(given) == name),
             None => {
                 let address = reference.split('#').next().unwrap_or_default();
@@ -378,6 +384,7 @@ mod tests {
             json!({"$ref": "#/properties/a"}),
             json!({"$anchor": "here", "not": {"$ref": "#here"}}),
             json!({"$id": "https://a.example/own", "not": {"$ref": "own#/x"}}),
+            json!({"$id": "https://a.example/own", "$defs": {"x": {}}, "not": {"$ref": "#/$defs/x"}}),
             json!({"type": ["string", "null"], "pattern": "^(?=a)", "x-own": 7}),
         ] {
             assert!(of(&within(schema.clone()), false).is_ok(), "{schema}");

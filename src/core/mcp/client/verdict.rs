@@ -119,8 +119,8 @@ pub fn read(service: &str, came: Came, schema: Option<&Schema>) -> Verdict {
         Came::Transport(Answer::Http { status: 200, is_json: false, body, .. }) if !body.is_empty() => {
             upstream::not_json(service, &body)
         }
-        Came::Transport(Answer::Http { status: 200..=299, .. }) => {
-            upstream::unacceptable(service, "The server answered without a message.")
+        Came::Transport(Answer::Http { status: status @ 200..=299, .. }) => {
+            upstream::unacceptable(service, &format!("The server answered with status {status} and without a message."))
         }
         Came::Transport(answer) => upstream::read(service, answer, None),
         Came::Broken(Broken::TooLarge) => upstream::read(service, Answer::TooLarge { status: 200 }, None),
@@ -145,8 +145,12 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
             Err(reason) => upstream::unacceptable(service, reason),
         };
     }
-    if kind.as_deref().is_some_and(|kind| kind != "complete") {
-        return upstream::unacceptable(service, "The server's answer is of a kind that was not asked for.");
+    if let Some(kind) = kind.filter(|kind| kind != "complete") {
+        let kind = clean(&kind, MAX_WORDS);
+        return upstream::unacceptable(
+            service,
+            &format!("The server's answer has the resultType {kind}, which was not asked for."),
+        );
     }
     let is_error = members.boolean("isError").unwrap_or(false);
     let structured = members.raw_or_null("structuredContent");
