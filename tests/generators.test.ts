@@ -74,7 +74,7 @@ test("openapi_typescript_with_its_defaults_and_openapi_fetch", async () => {
 test("hey_api_with_its_defaults", async () => {
   const cli = join(program("@hey-api/openapi-ts"), "bin/run.js");
   const printed = await typescript("hey-api", (into) => run(process.execPath, [cli, "-i", contract, "-o", join(into, "narthex")], { cwd: into }));
-  assert.deepEqual(printed, ['completed {"words":3}', ...life, "validation_failed"]);
+  assert.deepEqual(printed, ['completed {"words":3}', ...life, String(life.length), "validation_failed"]);
 });
 
 const version = "0.29.1";

@@ -28,13 +28,21 @@ const { id } = made.data;
 const { data: ended } = await getContext({ path: { id }, headers: { Prefer: "wait=10" } });
 console.log(ended?.status, JSON.stringify(ended?.result));
 
-// Everything that happened to it, from the log's beginning on, as it is sent.
-const { stream } = await streamEvents({ query: { subject: id, after: 0 }, headers: { Accept: "text/event-stream" } });
+// Everything that happened to it, from the log's beginning on, as it is sent. The operation has two kinds of answer, of
+// which the generator takes the page: the stream is asked for by the client itself.
+const { stream } = await client.sse.get({
+  url: "/v1/events",
+  query: { subject: id, after: 0 },
+  security: [{ scheme: "bearer", type: "http" }],
+});
 for await (const event of stream) {
-  const { type } = event as unknown as { type: string };
+  const { type } = event as { type: string };
   console.log(type);
   if (type === "context.completed") break;
 }
+
+const page = await streamEvents({ query: { subject: id }, headers: { Accept: "application/json" } });
+console.log(page.data?.data.length);
 
 const refused = await createContext({ body: { capability: "nothing_like_it" } });
 console.log(refused.error?.code);
