@@ -7,11 +7,18 @@ const TIMEOUT_MS = 60_000;
 /** @type {any} */
 export const session = {};
 
+const names = new Intl.ListFormat("en");
+
+/** Which permission is missing, and which built-in roles have it. */
+function missing(permission, roles) {
+  const [noun, verb] = roles.length === 1 ? ["role", "has"] : ["roles", "have"];
+  return `This needs the permission ${permission}. The built-in ${noun} ${names.format(roles)} ${verb} it.`;
+}
+
 /** What the gateway refused, in words that help. */
-function refusal(status, problem, retry) {
-  const { detail, errors = [], permission, roles } = problem;
-  const words = [detail ?? `The gateway answered ${status}.`, retry && `Try again in ${retry} s.`];
-  return Object.assign(new Error(words.filter(Boolean).join(" ")), { status, errors, permission, roles });
+function refusal(status, { detail, errors = [], permission, roles = [] }, retry) {
+  const why = roles.length > 0 ? missing(permission, roles) : (detail ?? `The gateway answered ${status}.`);
+  return Object.assign(new Error(retry ? `${why} Try again in ${retry} s.` : why), { status, errors });
 }
 
 export function keepCredential(credential, kept = session.kept) {

@@ -304,7 +304,7 @@ test("a_screen_that_may_not_be_seen_names_the_roles_that_see_it", { skip }, asyn
   await signIn(page, secret);
   for (const screen of ["now", "contexts"]) {
     await page.goto(`${own.url}/#/${screen}`);
-    await page.getByText(/contexts:read.* operator.* viewer/).waitFor();
+    await page.getByText(/^This needs the permission contexts:read\. The built-in roles .*operator.*viewer have it\.$/).waitFor();
   }
   await page.goto(`${own.url}/#/access`);
   await page.getByText(/^Your key has no access to this page\. The built-in role viewer reads all of it/).waitFor();
