@@ -32,6 +32,7 @@ fn head() -> Head {
             trace: "00-00000000000000000000000000000001-0000000000000001-01".into(),
             trace_state: None,
             client: None,
+            session: None,
             log_level: None,
             origin: String::new(),
         },

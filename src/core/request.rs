@@ -39,6 +39,7 @@ pub struct NewContext<'a> {
     pub replay_of: Option<ContextId>,
     /// What who waits for it can, and wants to hear of it: only MCP clients say.
     pub client: Option<Box<RawValue>>,
+    pub session: Option<String>,
     pub log_level: Option<String>,
 }
 
@@ -85,6 +86,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
             run_at,
             replay_of: None,
             client: None,
+            session: None,
             log_level: None,
         }),
         _ => Err(faults),

@@ -40,7 +40,7 @@ use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::secrets::Opened;
 use crate::platform::{Failure, clock, log, random};
-use crate::transport::mcp::Peer;
+use crate::transport::mcp::{Asker, Peer};
 use crate::transport::openai::{Audience, Endpoint};
 use crate::transport::{self, Order};
 
@@ -168,7 +168,9 @@ pub async fn attempt(
                 // Who made the context by REST can fill in a form.
                 let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
                 let client = admission.client.as_deref().or(form.as_deref());
-                let peer = Peer::new(tenant, entry, place, &admission.owner, client);
+                let asker =
+                    Asker { principal: &admission.owner, session: admission.session.as_deref(), capabilities: client };
+                let peer = Peer::new(tenant, entry, place, asker);
                 Said::Mcp(transport::mcp::call_tool(&order, peer, entry, &Held { tenant, work, teller }).await)
             }
             Err(not_called) => Said::Mcp(Came::Transport(Answer::NotCalled(not_called))),
@@ -352,7 +354,10 @@ pub async fn work_on(
             telling.await;
         }
         match pause? {
-            None => return Ok(()),
+            None => {
+                catalogues::settled().await;
+                return Ok(());
+            }
             Some(ms) => waiter.pause_all(ms).await,
         }
         work.tried.push(work.admission.service.clone());

@@ -15,6 +15,8 @@ use crate::platform::tasks;
 pub enum Notice {
     Progress(Box<RawValue>),
     Message(Box<RawValue>),
+    /// Prompts or resources are others than before: its method.
+    Changed(String),
 }
 
 /// Notices that are kept for who does not listen yet.

@@ -151,6 +151,7 @@ fn admission(
         trace: coming.trace.clone(),
         trace_state: coming.trace_state.clone(),
         client: new.client.clone(),
+        session: new.session.clone(),
         log_level: new.log_level.clone(),
         origin: coming.origin.clone(),
     }

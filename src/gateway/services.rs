@@ -13,6 +13,7 @@ use crate::core::service::{self, Kind, View};
 use crate::objects::registry::messages::{Ask, Message, Refusal, Registered, Reply};
 use crate::platform::objects::{self, Kind as Family};
 use crate::platform::vault;
+use crate::transport;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -164,7 +165,11 @@ pub fn text(body: Vec<u8>) -> String {
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("services:write")?;
     match ask_registry(caller, Ask::DeleteService { id: id.into(), condition: call.condition()? }).await? {
-        Reply::Done => Ok(Answer::empty(204)),
+        Reply::Done => {
+            let (tenant, id) = (caller.principal.tenant.clone(), id.to_string());
+            call.keep_running(async move { transport::mcp::close_service(&tenant, &id).await });
+            Ok(Answer::empty(204))
+        }
         other => Err(refusal(other, "service")),
     }
 }

@@ -40,9 +40,9 @@ export function askLegacy(gateway: Gateway, method: string, params: any = {}, op
   return gateway.request("POST", path, { ...more, body, headers });
 }
 
-/** The messages of a stream that has ended. */
+/** The messages of a stream that has ended; an event without one begins those that can be resumed. */
 export const events = (text: string): any[] =>
-  text.split("\n").filter((line) => line.startsWith("data: ")).map((line) => JSON.parse(line.slice(6)));
+  text.split("\n").filter((line) => line.startsWith("data: {")).map((line) => JSON.parse(line.slice(6)));
 
 /** The result of an answer, by JSON or by stream. */
 export function resultOf(answer: Answer): any {

@@ -134,6 +134,9 @@ pub struct Admission {
     /// What whoever waits for it can, by the capabilities of an MCP client: a service that is an MCP server is told so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Box<RawValue>>,
+    /// The session of that client at the gateway, which has one of its own at a server that keeps sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// The least severe messages they want to hear of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,

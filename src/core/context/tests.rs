@@ -28,6 +28,7 @@ fn admission(idempotent: bool) -> Admission {
         trace: String::new(),
         trace_state: None,
         client: None,
+        session: None,
         log_level: None,
         origin: String::new(),
     }

@@ -119,6 +119,7 @@ fn admission(number: u8) -> Admission {
         trace: String::new(),
         trace_state: None,
         client: None,
+        session: None,
         log_level: None,
         origin: String::new(),
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::json::Object;
 
 /// The extension for tasks.
-const TASKS: &str = "io.modelcontextprotocol/tasks";
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// The longest declaration that is remembered word for word, in bytes.
 pub const MAX_CAPABILITIES_BYTES: usize = 16 * 1024;
@@ -25,6 +25,14 @@ pub struct Able {
     pub roots: bool,
     /// Nothing is asked: it knows tasks.
     pub tasks: bool,
+}
+
+/// All that the gateway passes on to whoever calls, as it is declared where nobody has called yet.
+pub fn served() -> Option<Box<RawValue>> {
+    let all = json!({
+        "elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}, "context": {}}, "roots": {},
+    });
+    serde_json::value::to_raw_value(&all).ok()
 }
 
 fn is_object(raw: &RawValue) -> bool {

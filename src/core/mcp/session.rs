@@ -30,6 +30,10 @@ const MOST_BYTES: usize = 512 * 1024;
 const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Resources a session watches.
 const MOST_WATCHED: usize = 50;
+/// Changes that are remembered to be told.
+const MOST_NOTED: usize = 100;
+/// Sessions at servers that are remembered; of more each isolate has its own.
+const MOST_UPSTREAMS: usize = 100;
 
 /// Who opened it, and what it can.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +43,16 @@ pub struct Opener {
     pub version: String,
     /// Its `ClientCapabilities`.
     pub client: Box<RawValue>,
+}
+
+/// A session at a server, which belongs to this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// The service as it was configured when it was begun.
+    pub place: String,
+    /// The revision that was agreed on.
+    pub version: String,
+    pub session: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +72,12 @@ pub struct Session {
     /// Resources that are watched, by their URIs.
     #[serde(default)]
     watched: BTreeSet<String>,
+    /// What has changed, by services, and was not told yet.
+    #[serde(default)]
+    noted: BTreeSet<(String, String)>,
+    /// By services.
+    #[serde(default)]
+    upstreams: BTreeMap<String, Upstream>,
 }
 
 /// What of a call does not change.
@@ -167,6 +187,8 @@ impl Session {
             last_call: 0,
             listening: 0,
             watched: BTreeSet::new(),
+            noted: BTreeSet::new(),
+            upstreams: BTreeMap::new(),
         }
     }
 
@@ -281,6 +303,41 @@ impl Session {
 
     pub fn listens(&self, number: u64) -> bool {
         self.listening == number
+    }
+
+    /// Something of a service has changed, which the stream by GET is to tell. False when that is known.
+    pub fn note(&mut self, service: String, method: String) -> bool {
+        self.noted.len() < MOST_NOTED && self.noted.insert((service, method))
+    }
+
+    pub fn take_noted(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.noted).into_iter().collect()
+    }
+
+    /// The session at a server, if one was begun with this configuration of it.
+    pub fn upstream(&self, service: &str, place: &str) -> Option<Upstream> {
+        self.upstreams.get(service).filter(|known| known.place == place).cloned()
+    }
+
+    /// Remembers one that was begun, unless there is one: gives the one that counts.
+    pub fn keep_upstream(&mut self, service: String, begun: Upstream) -> Upstream {
+        if let Some(known) = self.upstream(&service, &begun.place) {
+            return known;
+        }
+        if self.upstreams.len() < MOST_UPSTREAMS || self.upstreams.contains_key(&service) {
+            self.upstreams.insert(service, begun.clone());
+        }
+        begun
+    }
+
+    /// The server does not know it any more. False where another has taken its place.
+    pub fn forget_upstream(&mut self, service: &str, gone: &str) -> bool {
+        let is_it = self.upstreams.get(service).is_some_and(|known| known.session == gone);
+        is_it && self.upstreams.remove(service).is_some()
+    }
+
+    pub fn take_upstreams(&mut self) -> Vec<(String, Upstream)> {
+        std::mem::take(&mut self.upstreams).into_iter().collect()
     }
 
     /// A resource is watched from now on. False when there are too many.

@@ -179,3 +179,40 @@ fn responses_that_could_not_be_kept_or_passed_on_are_a_refusal() {
     assert!(matches!(answered, Responded::Answered { .. }));
     assert!(!serde_json::to_string(&session).unwrap().contains("once"));
 }
+
+#[test]
+fn one_session_at_a_server_counts_until_it_is_gone() {
+    let of = |place: &str, session: &str| {
+        let (place, session) = (place.into(), session.into());
+        Upstream { place, version: "2025-11-25".into(), session }
+    };
+    let mut session = session();
+    assert_eq!(session.upstream("a", "1"), None);
+    assert_eq!(session.keep_upstream("a".into(), of("1", "x")), of("1", "x"));
+    // Who began one at the same time takes the first.
+    assert_eq!(session.keep_upstream("a".into(), of("1", "y")), of("1", "x"));
+    assert!(!session.forget_upstream("a", "y"));
+    assert!(session.forget_upstream("a", "x") && session.upstream("a", "1").is_none());
+    // That of a service as it was before is nobody's.
+    session.keep_upstream("a".into(), of("1", "z"));
+    assert_eq!(session.keep_upstream("a".into(), of("2", "w")), of("2", "w"));
+    assert_eq!((session.upstream("a", "1"), session.upstream("a", "2")), (None, Some(of("2", "w"))));
+    for number in 0..2 * MOST_UPSTREAMS {
+        session.keep_upstream(number.to_string(), of("1", "x"));
+    }
+    assert_eq!(session.take_upstreams().len(), MOST_UPSTREAMS);
+    assert!(session.take_upstreams().is_empty());
+}
+
+#[test]
+fn what_has_changed_is_noted_once_and_taken_once() {
+    let mut session = session();
+    assert!(session.note("a".into(), "m".into()) && session.note("b".into(), "m".into()));
+    assert!(!session.note("a".into(), "m".into()));
+    assert_eq!(session.take_noted(), [("a".into(), "m".into()), ("b".into(), "m".into())]);
+    assert!(session.take_noted().is_empty());
+    for number in 0..2 * MOST_NOTED {
+        session.note(number.to_string(), "m".into());
+    }
+    assert_eq!(session.take_noted().len(), MOST_NOTED);
+}

@@ -81,6 +81,14 @@ impl Wanted {
     }
 }
 
+/// Whether a legacy client is passed what a server tells in its session: all but what belongs to a request, which has
+/// names of its own here.
+pub fn passes_in_session(method: &str) -> bool {
+    method
+        .strip_prefix("notifications/")
+        .is_some_and(|rest| !matches!(rest, "cancelled" | "progress" | "initialized") && !rest.starts_with("tasks/"))
+}
+
 /// A notification of a subscription, whose id is that of its request. `params` is an object's text.
 pub fn notification(id: &RawValue, method: &str, params: &str) -> String {
     let mut params: BTreeMap<String, &RawValue> = serde_json::from_str(params).unwrap_or_default();

@@ -88,6 +88,14 @@ fn input(schema: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
 }
 
+/// What else a definition says, as members with a comma before each. How it is called there is the gateway's matter:
+/// tasks are its own here.
+fn beside(rest: &RawValue) -> String {
+    let all: BTreeMap<String, &RawValue> = serde_json::from_str(rest.get()).unwrap_or_default();
+    let shown = all.iter().filter(|(name, _)| *name != "execution");
+    shown.map(|(name, value)| format!(",{}:{}", quoted(name), value.get())).collect()
+}
+
 /// Writes a tool as it is listed; nothing when it cannot be one. Schemas stay as they were registered. In the legacy
 /// era what a tool gives is an object, and nothing else has a schema.
 pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<String> {
@@ -109,19 +117,12 @@ pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<Strin
         text.push_str(r#","outputSchema":"#);
         text.push_str(shown(output.get()).as_deref().unwrap_or(output.get()));
     }
-    if let Some(rest) = &capability.tool {
-        // An object that is not empty.
-        let members = rest.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-        text.push(',');
-        text.push_str(members.unwrap_or_default());
-    } else if capability.idempotent {
-        text.push_str(r#","annotations":{"idempotentHint":true}"#);
+    match &capability.tool {
+        Some(rest) => text.push_str(&beside(rest)),
+        None if capability.idempotent => text.push_str(r#","annotations":{"idempotentHint":true}"#),
+        None => {}
     }
-    let says_so = capability
-        .tool
-        .as_ref()
-        .is_some_and(|rest| Object::new(rest.get(), "#").is_ok_and(|rest| rest.has("execution")));
-    if legacy && !says_so {
+    if legacy {
         text.push_str(&format!(r#","execution":{{"taskSupport":"{}"}}"#, capability.task_support.as_str()));
     }
     text.push('}');

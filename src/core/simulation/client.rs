@@ -132,6 +132,7 @@ impl World {
             trace: String::new(),
             trace_state: None,
             client: None,
+            session: None,
             log_level: None,
             origin: String::new(),
         }

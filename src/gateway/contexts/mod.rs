@@ -200,6 +200,7 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         run_at: None,
         replay_of: Some(id),
         client: None,
+        session: None,
         log_level: None,
     };
     create::make_as_preferred(call, caller, &new, text).await

@@ -170,7 +170,7 @@ pub async fn call_tool(
     let token = progress_token(request.params).filter(|_| streams);
     let wish = match client {
         Client::Modern(envelope) => Wish::of(tool.entry, envelope),
-        Client::Legacy(session) => Wish::of_legacy(tool.entry, session.filter(|_| streams)),
+        Client::Legacy(session) => Wish::of_legacy(tool.entry, session, streams),
     };
     // Who asks for progress is told of it from the beginning, as of what an upstream logs.
     let seconds = match answers {
@@ -197,6 +197,7 @@ pub async fn call_tool(
                 run_at: None,
                 replay_of: None,
                 client: wish.client,
+                session: wish.session,
                 log_level: wish.log_level,
             };
             // What is looked at later does not depend on who asked being there.

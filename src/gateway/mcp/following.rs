@@ -147,8 +147,8 @@ impl Following {
 
     /// Who goes away in the modern era does not want it any more.
     async fn write(&mut self, channel: &mut Channel) {
-        let (token, messages) = (self.token.clone(), self.messages);
-        let text = |notice: &Notice| notification(notice, token.as_deref(), messages);
+        let (token, messages, legacy) = (self.token.clone(), self.messages, self.legacy);
+        let text = |notice: &Notice| notification(notice, token.as_deref(), messages, legacy);
         let mut notices = notices::listen(&self.id);
         if notices.is_some() {
             // What is heard here is not told again by the context.

@@ -14,7 +14,7 @@ use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
 use super::legacy_tasks;
 use super::session::{self, Session};
-use super::{Door, Served, brought_up_to_date, calls, tools};
+use super::{Door, Served, brought_up_to_date, calls, tools, upstream};
 
 /// The longest URI that is watched, in bytes.
 const MOST_URI_BYTES: usize = 2048;
@@ -67,7 +67,9 @@ pub async fn serve(
         }
         other => match passing::method(other) {
             Some(method) => {
-                super::passing::serve(call, caller, door, request, method, (None, true)).await.map(Served::Result)
+                super::passing::serve(call, caller, door, request, method, upstream::Client::legacy(session))
+                    .await
+                    .map(Served::Result)
             }
             None => Err(Error::Method { name: request.method.clone(), legacy: true }),
         },

@@ -5,8 +5,10 @@
 //! hub closes what it holds when the credentials end.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
@@ -18,16 +20,15 @@ use crate::auth::watched::{Needed, Watched};
 use crate::auth::{Principal, standing};
 use crate::core::filter::Filter;
 use crate::core::id::ContextId;
-use crate::core::json::Object;
-use crate::core::mcp::era::{self, Envelope};
+use crate::core::mcp::era::Envelope;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
 use crate::core::mcp::reply::{self, SILENCE};
-use crate::core::mcp::subscription::{Wanted, acknowledged, closed, notification};
+use crate::core::mcp::subscription::{Wanted, acknowledged, closed};
 use crate::core::mcp::task::{Task, extension};
 use crate::core::problem::Problem;
 use crate::core::time::Timestamp;
-use crate::execution::{ask_decided, catalogues};
+use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
@@ -42,7 +43,8 @@ use super::channel::stream_headers;
 use super::server::Server;
 use super::session::Session;
 use super::tasks::{refused, ttl_ms};
-use super::{Door, Served, brought_up_to_date, tools};
+use super::upstream::Client;
+use super::{Door, Served, brought_up_to_date, passing, tools};
 
 /// What a session watches is looked at so often, in milliseconds.
 const WATCH_MS: u64 = 3_000;
@@ -57,25 +59,28 @@ const CONTEXTS: &str = "context.*";
 pub const BY_GET: &str = "g.";
 
 /// Whose stream it is, and how its messages look.
-enum Kind {
+pub(super) enum Kind {
     /// The id of the request that opened it.
     Subscription(Box<RawValue>),
     /// The session, and the number of the stream there.
     Get(Session, u64),
 }
 
-struct Listening {
-    principal: Principal,
-    snapshot: Rc<Snapshot>,
-    door: Option<String>,
-    form: Kind,
+pub(super) struct Listening {
+    pub(super) principal: Principal,
+    pub(super) snapshot: Rc<Snapshot>,
+    pub(super) door: Option<String>,
+    pub(super) form: Kind,
     /// What it sees of the tools, when it is told of them.
     tools: Option<String>,
     tasks: Vec<ContextId>,
     ttl_ms: u64,
     looked_at: Timestamp,
-    /// The MCP server behind the door, where there is one.
-    server: Option<Server>,
+    /// The gateway's own address.
+    pub(super) origin: String,
+    /// Servers are looked at in its session: that behind the door, or those that its client has called.
+    pub(super) watches: bool,
+    pub(super) servers: Vec<Server>,
 }
 
 /// What is asked for, as far as it can be had.
@@ -126,8 +131,11 @@ pub async fn subscribe(
     let form = Kind::Subscription(request.id.to_owned());
     let (hub, mut listening) =
         Listening::open(call, caller, door, form, wanted.tools_list_changed, tasks, None).await?;
-    listening.server = Server::at(call, caller, door, era::capabilities(request.params)).await;
-    let theirs = match &mut listening.server {
+    if let Some(entry) = door.0.and_then(|id| caller.snapshot.service(id)) {
+        let client = Client::modern(request.params);
+        listening.servers.extend(Server::of(&caller.principal, &call.origin, entry, client).await);
+    }
+    let theirs = match listening.servers.first_mut() {
         Some(server) => server.hear(&wanted).await,
         None => Wanted::default(),
     };
@@ -147,9 +155,16 @@ pub async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, session: Sess
     };
     let form = Kind::Get(session, number);
     let (hub, mut listening) = Listening::open(call, caller, door, form, true, Vec::new(), after).await?;
-    listening.server = Server::at(call, caller, door, None).await;
+    listening.watches = match door.0 {
+        Some(id) => caller.snapshot.service(id).is_some_and(|entry| entry.service().transport.upstream().is_some()),
+        None => passing::has_sessions(door, caller),
+    };
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(SILENCE);
+    if listening.watches {
+        // What is told from the time on that this is answered is not lost.
+        listening.watch(&stream).await;
+    }
     call.keep_running(listening.run(hub, stream, watched(call, caller)));
     Ok(Answer::stream(response))
 }
@@ -165,8 +180,8 @@ struct Heard {
 enum Next {
     /// Events, as server-sent events.
     Hub(String),
-    /// A notification of the server behind the door; nothing when it says no more.
-    Server(Option<(String, String)>),
+    /// A notification of one of the servers; nothing when it says no more.
+    Server(usize, Option<(String, String)>),
     Silence,
     /// The hub has ended it, or the credentials have ended.
     Over,
@@ -210,7 +225,9 @@ impl Listening {
             tasks,
             ttl_ms: ttl_ms(call),
             looked_at: clock::now(),
-            server: None,
+            origin: call.origin.clone(),
+            watches: false,
+            servers: Vec::new(),
         };
         Ok((heard(socket), listening))
     }
@@ -222,8 +239,7 @@ impl Listening {
         }
         let (mut said_at, by_get) = (clock::now(), matches!(self.form, Kind::Get(..)));
         loop {
-            let watches = by_get && self.server.is_some();
-            let next = self.next(&mut hub, &mut stream, if watches { WATCH_MS } else { SILENT_MS });
+            let next = self.next(&mut hub, &mut stream, if self.watches { WATCH_MS } else { SILENT_MS });
             let next = match select(pin!(next), ended.as_mut()).await {
                 Either::Left((next, _)) => next,
                 Either::Right(_) => Next::Over,
@@ -232,20 +248,20 @@ impl Listening {
                 Next::Gone => return,
                 Next::Over => false,
                 Next::Hub(frames) => self.take_in(&stream, &frames).await,
-                Next::Server(Some((method, params))) => {
-                    self.pass_on(&stream, &method, &params).await;
+                Next::Server(at, Some((method, params))) => {
+                    self.pass_on(&stream, at, &method, &params).await;
                     true
                 }
-                Next::Server(None) => {
+                Next::Server(at, None) => {
                     // A session listens to it again, with what is looked at next.
-                    self.server.as_mut().filter(|_| by_get).map(Server::deaf).is_some()
+                    self.servers.get_mut(at).filter(|_| by_get).map(Server::deaf).is_some()
                 }
                 Next::Silence => {
                     if clock::now().since(said_at) >= SILENT_MS {
                         said_at = clock::now();
                         stream.write(SILENCE);
                     }
-                    self.take_in(&stream, "").await && (!watches || self.watch().await)
+                    self.take_in(&stream, "").await && (!self.watches || self.watch(&stream).await)
                 }
             };
             if !goes_on {
@@ -259,17 +275,19 @@ impl Listening {
     }
 
     async fn next(&mut self, hub: &mut LocalBoxStream<'static, String>, stream: &mut Stream, ms: u64) -> Next {
-        let theirs = async {
-            match &mut self.server {
-                Some(server) => server.news.next().await,
-                None => std::future::pending().await,
+        let theirs = poll_fn(|context| {
+            for (at, server) in self.servers.iter_mut().enumerate() {
+                if let Poll::Ready(said) = server.news.poll_next_unpin(context) {
+                    return Poll::Ready((at, said));
+                }
             }
-        };
+            Poll::Pending
+        });
         let (theirs, pause) = (pin!(theirs), pin!(clock::pause(ms)));
         match select(select(hub.next(), theirs), select(pause, stream)).await {
             Either::Left((Either::Left((Some(frames), _)), _)) => Next::Hub(frames),
             Either::Left((Either::Left((None, _)), _)) => Next::Over,
-            Either::Left((Either::Right((said, _)), _)) => Next::Server(said),
+            Either::Left((Either::Right(((at, said), _)), _)) => Next::Server(at, said),
             Either::Right((Either::Left(_), _)) => Next::Silence,
             Either::Right((Either::Right(_), _)) => Next::Gone,
         }
@@ -313,7 +331,7 @@ impl Listening {
     }
 
     /// Whether what it sees has changed; nothing when it may see nothing any more.
-    async fn look(&mut self) -> Result<Option<bool>, Failure> {
+    pub(super) async fn look(&mut self) -> Result<Option<bool>, Failure> {
         self.looked_at = clock::now();
         self.snapshot = snapshot::refreshed(&self.principal.tenant).await?;
         if self.principal.principal.starts_with("key:") {
@@ -323,7 +341,7 @@ impl Listening {
             self.principal = principal;
         }
         if let Kind::Get(session, number) = &self.form {
-            let still = session.ask(SessionAsk::Listens { number: *number }).await;
+            let still = session.ask(SessionAsk::Listens { number: *number, takes: false }).await;
             if !matches!(still, Ok(SessionReply::Listens { .. })) {
                 return Ok(None);
             }
@@ -333,50 +351,6 @@ impl Listening {
         let changed = *before != seen;
         *before = seen;
         Ok(Some(changed))
-    }
-
-    /// Listens for what is watched by now. False when this stream is over.
-    async fn watch(&mut self) -> bool {
-        let (Kind::Get(session, number), Some(server)) = (&self.form, &mut self.server) else { return true };
-        match session.ask(SessionAsk::Listens { number: *number }).await {
-            Ok(SessionReply::Listens { watched }) => {
-                let wanted = Wanted {
-                    tools_list_changed: true,
-                    prompts_list_changed: true,
-                    resources_list_changed: true,
-                    resource_subscriptions: watched,
-                    task_ids: Vec::new(),
-                };
-                if server.wanted != wanted {
-                    server.hear(&wanted).await;
-                }
-                true
-            }
-            Ok(_) => false,
-            Err(_) => true,
-        }
-    }
-
-    /// What the server behind the door says, where it is wanted.
-    async fn pass_on(&mut self, stream: &Stream, method: &str, params: &str) {
-        let uri = Object::new(params, "#").ok().and_then(|mut params| params.string("uri", 1..=2048));
-        let Some(server) = &self.server else { return };
-        if !server.wanted.takes(method, uri.as_deref()) {
-            return;
-        }
-        if method == "notifications/tools/list_changed" {
-            // Whoever looks then is to see them.
-            let entry = self.door.as_deref().and_then(|id| self.snapshot.service(id));
-            if let Some(entry) = entry {
-                let _ = catalogues::renew(&self.principal.tenant, entry).await;
-            }
-            let _ = self.look().await;
-        }
-        let text = match &self.form {
-            Kind::Subscription(id) => notification(id, method, params),
-            Kind::Get(..) => format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#),
-        };
-        stream.write(&reply::event(&text));
     }
 
     async fn tell_task(&mut self, stream: &Stream, id: &ContextId, only_its_end: bool) {

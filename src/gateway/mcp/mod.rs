@@ -7,6 +7,7 @@ mod asking;
 mod calls;
 mod channel;
 mod following;
+mod hearing;
 mod legacy;
 mod legacy_tasks;
 mod listening;
@@ -112,7 +113,7 @@ async fn answer(call: &Call, door: Door<'_>) -> Result<Answer, Error> {
 async fn operated(call: &Call, caller: &mut Caller, door: Door<'_>) -> Result<Answer, Error> {
     let Some(session) = session::of(call, caller, door).await? else { return Err(only_post()) };
     match (call.method(), call.request.header("last-event-id")) {
-        ("DELETE", _) => Ok(session::end(&session).await?),
+        ("DELETE", _) => Ok(session::end(call, caller, &session).await?),
         ("HEAD", _) if call.accepts_stream() => Ok(Answer::head_of_stream()),
         (_, Some(left_at)) if !left_at.trim().starts_with(listening::BY_GET) => {
             Ok(session::resume(call, caller, session, left_at).await?)

@@ -1,7 +1,7 @@
 //! Revision 2026-07-28: each request says for itself who sends it and what it can.
 
 use crate::core::mcp::MODERN;
-use crate::core::mcp::era::{self, Envelope};
+use crate::core::mcp::era::Envelope;
 use crate::core::mcp::error::Error;
 use crate::core::mcp::message::Request;
 use crate::core::mcp::passing;
@@ -9,7 +9,7 @@ use crate::core::mcp::reply::{private_for_a_while, result};
 
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
-use super::{Door, Served, brought_up_to_date, calls, listening, tasks, tools};
+use super::{Door, Served, brought_up_to_date, calls, listening, tasks, tools, upstream};
 
 pub async fn serve(
     call: &Call,
@@ -34,7 +34,7 @@ pub async fn serve(
         }
         other => match passing::method(other) {
             Some(method) => {
-                let client = (era::capabilities(request.params), false);
+                let client = upstream::Client::modern(request.params);
                 super::passing::serve(call, caller, door, request, method, client).await.map(Served::Result)
             }
             None => Err(Error::Method { name: request.method.clone(), legacy: false }),

@@ -18,13 +18,14 @@ use crate::core::problem::{Code, Problem};
 use crate::core::time::Timestamp;
 use crate::core::transport::Upstream;
 use crate::core::upstream::NotCalled;
-use crate::execution;
+use crate::execution::{self, catalogues};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
-use crate::transport::mcp::{Peer, ask};
+use crate::transport::mcp::{Asker, Peer, ask};
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
+use super::upstream::Client;
 use super::{Door, brought_up_to_date, tools};
 
 /// Servers that are asked at the same time for a list of all, for how long, and how much of it is taken.
@@ -49,6 +50,23 @@ pub(super) fn has_resources(door: Door<'_>, caller: &Caller) -> bool {
     door.0.and_then(|id| caller.snapshot.service(id)).is_some_and(|entry| declares(entry, "resources"))
 }
 
+/// Whether a server behind the door keeps sessions: each client has its own there.
+pub(super) fn has_sessions(door: Door<'_>, caller: &Caller) -> bool {
+    let keeps = |entry: &Entry| entry.service().catalogue.as_ref().is_some_and(|known| known.server.sessions);
+    match door.0 {
+        Some(id) => caller.snapshot.service(id).is_some_and(keeps),
+        None => caller.snapshot.services.iter().any(|entry| keeps(entry) && may_use(&caller.principal, entry)),
+    }
+}
+
+/// Whether there is anything of this service that somebody may use.
+pub(super) fn may_use(principal: &Principal, entry: &Entry) -> bool {
+    let service = entry.service();
+    let may = |kind: &&str| principal.may(&permission(&service.id, kind));
+    ["prompts", "resources"].iter().any(may)
+        || service.capabilities.iter().any(|capability| principal.may_call(service, capability))
+}
+
 /// What the servers behind a door declare beside tools, as members of an object, each with a comma before it. What they
 /// tell of changes is told at the door of one server; legacy clients are told of logging anyway.
 pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
@@ -66,25 +84,25 @@ pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
     ["prompts", "resources", "completions", "logging"].iter().filter(asked).filter_map(member).collect()
 }
 
-/// `params` are the request's; `capabilities` what its client can be asked, an object's text.
+/// `params` are the request's.
 pub async fn serve(
     call: &Call,
     caller: &mut Caller,
     door: Door<'_>,
     request: &Request<'_>,
     method: Passed,
-    (capabilities, legacy): (Option<&RawValue>, bool),
+    client: Client<'_>,
 ) -> Result<String, Error> {
     brought_up_to_date(call, caller).await?;
     tools::known(caller, door)?;
-    let unknown = || Error::Method { name: request.method.clone(), legacy };
+    let unknown = || Error::Method { name: request.method.clone(), legacy: client.legacy };
     let params = request.params.map_or("{}", RawValue::get);
     let caller = &*caller;
     if let Some(id) = door.0 {
         let entry = caller.snapshot.service(id).filter(|entry| declares(entry, method.declared));
         let entry = entry.ok_or_else(unknown)?;
         caller.principal.require(&permission(id, method.kind))?;
-        return one(call, caller, entry, method, params, (capabilities, legacy)).await;
+        return one(call, caller, entry, method, params, client).await;
     }
     let may = |entry: &&Entry| caller.principal.may(&permission(&entry.service().id, method.kind));
     let theirs: Vec<&Entry> =
@@ -93,13 +111,13 @@ pub async fn serve(
         return Err(unknown());
     }
     if let Some(list) = method.list {
-        return Ok(listed(call, caller, theirs, method, list, legacy).await);
+        return Ok(listed(call, caller, theirs, method, list, client).await);
     }
     let named =
         request.params.and_then(|params| addressed(params, theirs.iter().map(|entry| entry.service().id.as_str())));
     let Some((id, params)) = named else { return Err(Error::Params("Nothing here has this name.".into())) };
     let entry = caller.snapshot.service(id).ok_or_else(unknown)?;
-    one(call, caller, entry, method, &params, (capabilities, legacy)).await
+    one(call, caller, entry, method, &params, client).await
 }
 
 /// The server of a service, asked in the name of who calls.
@@ -107,11 +125,21 @@ pub(super) async fn peer(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
-    capabilities: Option<&RawValue>,
+    client: Client<'_>,
+) -> Result<(Peer, Upstream), Problem> {
+    peer_of(&caller.principal, &call.origin, entry, client).await
+}
+
+/// The same for who is known by name. `origin` is the gateway's own.
+pub(super) async fn peer_of(
+    principal: &Principal,
+    origin: &str,
+    entry: &Entry,
+    client: Client<'_>,
 ) -> Result<(Peer, Upstream), Problem> {
     let upstream = entry.service().transport.upstream().ok_or_else(|| Problem::not_found("service"))?;
-    let Principal { tenant, principal, .. } = &caller.principal;
-    let prepared = execution::prepared(tenant, entry, &upstream.url, &call.origin).await;
+    let Principal { tenant, principal, .. } = principal;
+    let prepared = execution::prepared(tenant, entry, &upstream.url, origin).await;
     let prepared = prepared.map_err(|not_called| {
         let reason = match not_called {
             NotCalled::Address(refusal) => refusal.to_string(),
@@ -120,7 +148,8 @@ pub(super) async fn peer(
         };
         Problem::new(Code::NoServiceAvailable, format!("The server was not called: {reason}."))
     })?;
-    Ok((Peer::new(tenant, entry, prepared, principal, capabilities), upstream.clone()))
+    let Client { capabilities, session, .. } = client;
+    Ok((Peer::new(tenant, entry, prepared, Asker { principal, session, capabilities }), upstream.clone()))
 }
 
 /// Asks one server, and gives what it says.
@@ -130,11 +159,11 @@ async fn one(
     entry: &Entry,
     method: Passed,
     params: &str,
-    (capabilities, legacy): (Option<&RawValue>, bool),
+    client: Client<'_>,
 ) -> Result<String, Error> {
     let Caller { principal, snapshot, .. } = caller;
     limits::work(call, principal, snapshot, &entry.service().id, method.kind).await?;
-    let (peer, upstream) = peer(call, caller, entry, capabilities).await?;
+    let (peer, upstream) = peer(call, caller, entry, client).await?;
     let until = clock::now().plus_ms(upstream.timeout_seconds * 1000);
     let asked = Asked::new(method.name, params);
     let came = match ask(&peer, &asked, &[], until, false).await {
@@ -142,16 +171,19 @@ async fn one(
         Err(Came::Answered(response)) => Ok(response),
         Err(came) => Err(came),
     };
+    if catalogues::are_read() {
+        call.keep_running(catalogues::settled());
+    }
     let unacceptable = || Problem::new(Code::NoServiceAvailable, "The server's answer is none that can be passed on.");
     match came {
-        Ok(Ok(given)) => Ok(result(method, &given, legacy).ok_or_else(unacceptable)?),
+        Ok(Ok(given)) => Ok(result(method, &given, client.legacy).ok_or_else(unacceptable)?),
         Ok(Err(refused)) => {
-            let told = error(&refused.whole, legacy).filter(|told| !peer.secrets.shows_in(told));
+            let told = error(&refused.whole, client.legacy).filter(|told| !peer.secrets.shows_in(told));
             Err(Error::Passed(told.ok_or_else(unacceptable)?))
         }
         Err(came) => {
             // It may say more than its status.
-            let refused = came.error().and_then(|refused| error(&refused.whole, legacy));
+            let refused = came.error().and_then(|refused| error(&refused.whole, client.legacy));
             if let Some(told) = refused.filter(|told| !peer.secrets.shows_in(told)) {
                 return Err(Error::Passed(told));
             }
@@ -171,7 +203,7 @@ async fn listed(
     entries: Vec<&Entry>,
     method: Passed,
     list: &str,
-    legacy: bool,
+    client: Client<'_>,
 ) -> String {
     let mut within = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -182,7 +214,7 @@ async fn listed(
     }
     let until = clock::now().plus_ms(LIST_MS);
     let lists = stream::iter(within).map(|entry| async move {
-        match peer(call, caller, entry, None).await {
+        match peer(call, caller, entry, client).await {
             Ok((peer, _)) => pages(&peer, &entry.service().id, method, list, until).await,
             Err(problem) => (Vec::new(), vec![LeftOut::of(&entry.service().id, problem.detail)]),
         }
@@ -196,6 +228,7 @@ async fn listed(
         size += item.len() + 1;
         size <= MOST_BYTES
     });
+    let legacy = client.legacy;
     let plain = answer(legacy, &[&format!(r#""{list}":[{}]"#, all.join(",")), &private_for_a_while(legacy)]);
     with_left_out(&plain, &left_out).unwrap_or(plain)
 }

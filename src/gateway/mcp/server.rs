@@ -1,49 +1,94 @@
-//! What the MCP server behind a door tells without being asked.
+//! What an MCP server tells without being asked.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, LocalBoxStream};
-use serde_json::value::RawValue;
 
-use crate::core::mcp::client::answer::Incoming;
-use crate::core::mcp::subscription::Wanted;
+use crate::auth::Principal;
+use crate::core::mcp::subscription::{Wanted, passes_in_session};
+use crate::core::time::Timestamp;
+use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
-use crate::transport::mcp::{Conversation, Peer, listen};
+use crate::transport::mcp::{Ear, Heard, Peer, listen, watch};
 
-use super::super::call::{Call, Caller};
-use super::{Door, passing};
+use super::passing;
+use super::upstream::Client;
 
 /// It is listened to for so long at a time, in milliseconds.
 const LISTEN_MS: u64 = 3_600_000;
+/// One that is heard for less than this was not listening; it is tried again after this, more with each time.
+const BRIEF_MS: u64 = 10_000;
+const AGAIN_MS: u64 = 1_000;
+const MOST_AGAIN_MS: u64 = 30_000;
 
 /// Notifications: their methods, and their parameters as an object's text.
 pub type News = LocalBoxStream<'static, (String, String)>;
 
 pub struct Server {
+    pub service: String,
     peer: Peer,
     /// What the caller may be told of.
     may: Wanted,
     /// What was asked for last.
     pub wanted: Wanted,
     pub news: News,
+    /// What is watched there by a stream that stays when something else is watched.
+    stays: Option<Vec<String>>,
+    /// Times in a row that it was heard for a moment at the most, and when it is tried again.
+    failed: u32,
+    heard_at: Timestamp,
+    again_at: Timestamp,
 }
 
 impl Server {
-    /// The one behind this door. Nothing is heard of it yet.
-    pub async fn at(call: &Call, caller: &Caller, door: Door<'_>, capabilities: Option<&RawValue>) -> Option<Self> {
-        let entry = caller.snapshot.service(door.0?)?;
-        entry.service().transport.upstream()?;
-        let may = |kind: &str| caller.principal.may(&passing::permission(&entry.service().id, kind));
+    /// The one that this service is. Nothing is heard of it yet. `origin` is the gateway's own.
+    pub async fn of(principal: &Principal, origin: &str, entry: &Entry, client: Client<'_>) -> Option<Self> {
+        let service = entry.service();
+        service.transport.upstream()?;
+        if client.session.is_some() && !passing::may_use(principal, entry) {
+            return None;
+        }
+        let may = |kind: &str| principal.may(&passing::permission(&service.id, kind));
         let (prompts_list_changed, resources_list_changed) = (may("prompts"), may("resources"));
         let may =
             Wanted { tools_list_changed: true, prompts_list_changed, resources_list_changed, ..Wanted::default() };
-        let (peer, _) = passing::peer(call, caller, entry, capabilities).await.ok()?;
-        Some(Self { peer, may, wanted: Wanted::default(), news: stream::pending().boxed_local() })
+        let (peer, _) = passing::peer_of(principal, origin, entry, client).await.ok()?;
+        let (service, at) = (service.id.clone(), Timestamp::default());
+        let (wanted, news) = (Wanted::default(), stream::pending().boxed_local());
+        Some(Self { service, peer, may, wanted, news, stays: None, failed: 0, heard_at: at, again_at: at })
     }
 
     /// Listens to it for this from now on; gives what it agreed to tell.
     pub async fn hear(&mut self, wanted: &Wanted) -> Wanted {
-        self.deaf();
+        let theirs = self.allowed(wanted);
+        let until = clock::now().plus_ms(LISTEN_MS);
+        if let Some(before) = self.stays.take() {
+            let uris = theirs.as_ref().map(|theirs| theirs.resource_subscriptions.clone()).unwrap_or_default();
+            let without = |all: &[String], known: &[String]| -> Vec<String> {
+                all.iter().filter(|uri| !known.contains(uri)).cloned().collect()
+            };
+            watch(&self.peer, &without(&uris, &before), &without(&before, &uris), until).await;
+            (self.wanted, self.stays) = (wanted.clone(), Some(uris));
+            return theirs.unwrap_or_default();
+        }
+        self.news = stream::pending().boxed_local();
         self.wanted = wanted.clone();
+        let Some(theirs) = theirs else { return Wanted::default() };
+        match listen(&self.peer, &theirs, until).await {
+            Some(Heard { ear, agreed, stays }) => {
+                self.news = said(ear);
+                self.stays = stays.then(|| agreed.resource_subscriptions.clone());
+                self.heard_at = clock::now();
+                agreed
+            }
+            None => {
+                self.deaf();
+                Wanted::default()
+            }
+        }
+    }
+
+    /// What of that the caller may be told of, if it is anything.
+    fn allowed(&self, wanted: &Wanted) -> Option<Wanted> {
         let Wanted { tools_list_changed, prompts_list_changed, resources_list_changed, .. } = self.may;
         let resource_subscriptions =
             if resources_list_changed { wanted.resource_subscriptions.clone() } else { Vec::new() };
@@ -54,35 +99,34 @@ impl Server {
             resource_subscriptions,
             task_ids: Vec::new(),
         };
-        let Some(theirs) = theirs.of_a_server() else { return Wanted::default() };
-        match listen(&self.peer, &theirs, clock::now().plus_ms(LISTEN_MS)).await {
-            Some((conversation, agreed)) => {
-                self.news = said(conversation);
-                agreed
-            }
-            None => Wanted::default(),
-        }
+        theirs.of_a_server()
     }
 
-    /// Nothing more is heard of it.
+    /// Whether this may be told on the stream of a session, where everything comes that the server tells.
+    pub fn may_tell(&self, method: &str) -> bool {
+        passes_in_session(method)
+            && (self.may.prompts_list_changed || !method.starts_with("notifications/prompts/"))
+            && (self.may.resources_list_changed || !method.starts_with("notifications/resources/"))
+    }
+
+    /// Nothing more is heard of it, for a while that grows where it is never heard for long.
     pub fn deaf(&mut self) {
+        let now = clock::now();
+        self.failed =
+            if now.since(self.heard_at) < BRIEF_MS || self.wanted == Wanted::default() { self.failed + 1 } else { 1 };
+        self.again_at = now.plus_ms((AGAIN_MS << self.failed.min(5)).min(MOST_AGAIN_MS));
         self.wanted = Wanted::default();
+        self.stays = None;
         self.news = stream::pending().boxed_local();
+    }
+
+    /// Whether it may be listened to, or to something else, by now.
+    pub fn is_due(&self, wanted: &Wanted) -> bool {
+        self.wanted != *wanted && clock::now() >= self.again_at
     }
 }
 
-fn said(conversation: Conversation) -> News {
-    let next = |mut conversation: Conversation| async move {
-        loop {
-            match conversation.next().await {
-                Ok(Incoming::Notification { method, params }) => {
-                    let params = params.map_or_else(|| "{}".into(), |params| params.get().to_string());
-                    return Some(((method, params), conversation));
-                }
-                Ok(Incoming::Request { .. }) => {}
-                Ok(Incoming::Response(_)) | Err(_) => return None,
-            }
-        }
-    };
-    stream::unfold(conversation, next).boxed_local()
+fn said(ear: Ear) -> News {
+    let next = |mut ear: Ear| async move { ear.next().await.map(|told| (told, ear)) };
+    stream::unfold(ear, next).boxed_local()
 }

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 use crate::auth::watched::Needed;
@@ -19,6 +20,7 @@ use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::random;
 use crate::platform::streams::Stream;
+use crate::transport::mcp::{close_session, end_upstream};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
@@ -26,6 +28,7 @@ use super::super::contexts;
 use super::asking::{self, Asking};
 use super::channel::{Channel, stream_headers};
 use super::following::Following;
+use super::upstream::Client;
 use super::{Door, passing};
 
 pub const HEADER: &str = "mcp-session-id";
@@ -40,6 +43,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// What sessions at servers are known by that belong to this one.
+    pub fn name(&self) -> &str {
+        &self.object
+    }
+
     pub fn able(&self) -> Able {
         Able::read(&self.opener.client)
     }
@@ -92,13 +100,13 @@ fn bound(caller: &Caller, door: Door<'_>) -> String {
     format!("mcp session {} {} {}", principal.tenant, principal.principal, door.0.unwrap_or_default())
 }
 
-/// Begins a session for a client that can be asked, or can watch resources: its id. `params` are those of `initialize`.
+/// Begins a session for a client that can be asked, can watch resources, or needs one at a server: its id. `params` are those of `initialize`.
 pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) -> Result<Option<String>, Problem> {
     let mut params = params.and_then(|params| Object::new(params.get(), "#").ok());
     let client = params.as_mut().and_then(|params| params.raw("capabilities"));
-    // What it watches has to be remembered, too.
-    let watches = passing::has_resources(door, caller);
-    let Some(client) = client.filter(|client| watches || Able::read(client).is_asked()) else { return Ok(None) };
+    // What it watches has to be remembered, too, and which session it has at a server that keeps some.
+    let needs_one = passing::has_resources(door, caller) || passing::has_sessions(door, caller);
+    let Some(client) = client.filter(|client| needs_one || Able::read(client).is_asked()) else { return Ok(None) };
     let version = params.as_mut().and_then(|params| params.string("protocolVersion", 1..=32));
     let name = name(random::bytes());
     let principal = caller.principal.principal.clone();
@@ -125,8 +133,21 @@ pub async fn of(call: &Call, caller: &Caller, door: Door<'_>) -> Result<Option<S
     }
 }
 
-pub async fn end(session: &Session) -> Result<Answer, Problem> {
-    session.ask(Ask::End).await?;
+/// Its sessions at servers end with it.
+pub async fn end(call: &Call, caller: &Caller, session: &Session) -> Result<Answer, Problem> {
+    let ended = session.ask(Ask::End).await?;
+    let closed = close_session(session.name()).await;
+    if let Reply::Ended { upstreams } = ended {
+        // Those that were begun by other isolates.
+        let others = upstreams.into_iter().filter(|(_, upstream)| !closed.contains(&upstream.session));
+        join_all(others.map(|(service, upstream)| async move {
+            let entry = caller.snapshot.service(&service)?;
+            let (peer, _) = passing::peer(call, caller, entry, Client::legacy(Some(session))).await.ok()?;
+            end_upstream(&peer, upstream).await;
+            Some(())
+        }))
+        .await;
+    }
     Ok(Answer::empty(204))
 }
 

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use crate::core::mcp::MODERN;
 use crate::core::mcp::client::request::passed_on;
-use crate::core::mcp::era::Envelope;
+use crate::core::mcp::era::{self, Envelope};
 use crate::core::mcp::reply;
 use crate::execution::notices::Notice;
 use crate::objects::registry::snapshot::Entry;
@@ -14,11 +14,36 @@ use super::session::Session;
 /// The level of messages for a client of 2025 that asked for none.
 const USUAL_LEVEL: &str = "info";
 
+/// Who asks a server through the gateway, beside the principal.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    /// What it can be asked, an object's text.
+    pub capabilities: Option<&'a RawValue>,
+    /// Its session here, which has one of its own there.
+    pub session: Option<&'a str>,
+    pub legacy: bool,
+}
+
+impl<'a> Client<'a> {
+    /// As a modern request says it.
+    pub fn modern(params: Option<&'a RawValue>) -> Self {
+        Self { capabilities: era::capabilities(params), session: None, legacy: false }
+    }
+
+    /// As a legacy client said it when its session began.
+    pub fn legacy(session: Option<&'a Session>) -> Self {
+        let capabilities = session.map(|session| &*session.opener.client);
+        Self { capabilities, session: session.map(Session::name), legacy: true }
+    }
+}
+
 /// What a caller brings for an upstream. Of services of other kinds nothing is told.
 #[derive(Debug, Default)]
 pub struct Wish {
     /// The capabilities that may be declared for it.
     pub client: Option<Box<RawValue>>,
+    /// Its session here.
+    pub session: Option<String>,
     pub log_level: Option<String>,
     /// Messages of the server's log are shown.
     pub messages: bool,
@@ -33,14 +58,16 @@ impl Wish {
         Self::for_upstream(entry, client.as_deref(), level, messages)
     }
 
-    /// What a legacy client has said before; without a session it cannot be asked.
-    pub fn of_legacy(entry: &Entry, session: Option<&Session>) -> Self {
+    /// What a legacy client has said before; without a session, or a stream for the call, it cannot be asked.
+    pub fn of_legacy(entry: &Entry, session: Option<&Session>, streams: bool) -> Self {
         let catalogue = entry.service().catalogue.as_ref();
         // A client that asked for no level leaves it to the server; one of 2026 says nothing unless it is asked to.
         let modern = catalogue.is_some_and(|known| known.protocol_version.as_deref() == Some(MODERN));
         let level = session.and_then(|session| session.level.clone());
         let level = level.or_else(|| modern.then(|| USUAL_LEVEL.into()));
-        Self::for_upstream(entry, session.map(|session| &*session.opener.client), level, true)
+        let client = session.filter(|_| streams).map(|session| &*session.opener.client);
+        let wish = Self::for_upstream(entry, client, level, streams);
+        Self { session: session.map(|session| session.name().into()), ..wish }
     }
 
     fn for_upstream(entry: &Entry, client: Option<&RawValue>, level: Option<String>, messages: bool) -> Self {
@@ -51,17 +78,19 @@ impl Wish {
         let none = RawValue::from_string("{}".into()).ok();
         let logs = service.catalogue.as_ref().is_some_and(|known| known.server.declares("logging"));
         let messages = messages && logs;
-        Self { client: client.and_then(passed_on).or(none), log_level: level.filter(|_| logs), messages }
+        Self { client: client.and_then(passed_on).or(none), session: None, log_level: level.filter(|_| logs), messages }
     }
 }
 
-/// A notice as the client is told of it; nothing where it did not ask for that.
-pub fn notification(notice: &Notice, token: Option<&RawValue>, messages: bool) -> Option<String> {
+/// A notice as the client is told of it; nothing where it did not ask for that. A modern client is told of changes by
+/// its subscriptions only.
+pub fn notification(notice: &Notice, token: Option<&RawValue>, messages: bool, legacy: bool) -> Option<String> {
     match notice {
         Notice::Progress(params) => reply::passed_progress(token?, params),
         Notice::Message(params) => {
             let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{}}}"#, params.get());
             messages.then_some(text)
         }
+        Notice::Changed(method) => legacy.then(|| format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#)),
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::core::mcp::session::{Begun, Opener, Reached, Request};
+use crate::core::mcp::session::{Begun, Opener, Reached, Request, Upstream};
 
 /// Everything but opening says who asks: a session is its opener's alone.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +52,26 @@ pub enum Ask {
     /// Whether that stream is still the one that is told, and what is watched.
     Listens {
         number: u64,
+        /// What was noted is told by whoever asks.
+        #[serde(default)]
+        takes: bool,
+    },
+    /// A server says during a call that something has changed, which that stream is to tell.
+    Note {
+        service: String,
+        method: String,
+    },
+    /// Its session at a server, by its service and the place of that, unless it is the one that is gone.
+    Upstream {
+        service: String,
+        place: String,
+        #[serde(default)]
+        gone: Option<String>,
+    },
+    /// A session was begun there; the reply has the one that counts.
+    Begun {
+        service: String,
+        upstream: Upstream,
     },
     /// A resource is watched, or no more.
     Watch {
@@ -105,6 +125,17 @@ pub enum Reply {
     /// It is, and these resources are watched.
     Listens {
         watched: Vec<String>,
+        /// Services, and what they say that has changed.
+        #[serde(default)]
+        noted: Vec<(String, String)>,
+    },
+    Upstream {
+        #[serde(default)]
+        known: Option<Upstream>,
+    },
+    /// It has ended, and these sessions at servers are nobody's any more, by their services.
+    Ended {
+        upstreams: Vec<(String, Upstream)>,
     },
     /// There are as many already as there may be.
     Full,

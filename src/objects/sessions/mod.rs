@@ -121,10 +121,20 @@ impl Inner {
             },
             Ask::Find { request } => (Reply::Found { context: session.context_of(&request).map(Into::into) }, false),
             Ask::Listen => (Reply::Listening { number: session.listen() }, true),
-            Ask::Listens { number } if session.listens(number) => {
-                (Reply::Listens { watched: session.watched() }, false)
+            Ask::Listens { number, takes } if session.listens(number) => {
+                let noted = if takes { session.take_noted() } else { Vec::new() };
+                let changed = !noted.is_empty();
+                (Reply::Listens { watched: session.watched(), noted }, changed)
             }
             Ask::Listens { .. } => (Reply::Replaced, false),
+            Ask::Note { service, method } => (Reply::Done, session.note(service, method)),
+            Ask::Upstream { service, place, gone } => {
+                let changed = gone.is_some_and(|gone| session.forget_upstream(&service, &gone));
+                (Reply::Upstream { known: session.upstream(&service, &place) }, changed)
+            }
+            Ask::Begun { service, upstream } => {
+                (Reply::Upstream { known: Some(session.keep_upstream(service, upstream)) }, true)
+            }
             Ask::Watch { uri, on: true } => match session.watch(uri) {
                 true => (Reply::Done, true),
                 false => (Reply::Full, false),
@@ -134,10 +144,11 @@ impl Inner {
                 (Reply::Done, true)
             }
             Ask::End => {
+                let upstreams = session.take_upstreams();
                 *known = None;
                 drop(known);
                 self.forget()?;
-                return Ok(Reply::Done);
+                return Ok(if upstreams.is_empty() { Reply::Done } else { Reply::Ended { upstreams } });
             }
         };
         if used || changed {

@@ -1,6 +1,6 @@
 //! One message sent, and the messages that answer it.
 
-use crate::core::mcp::client::answer::{Expected, Incoming, Messages, Response};
+use crate::core::mcp::client::answer::{Broken, Expected, Incoming, Messages, Response};
 use crate::core::mcp::client::request;
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
@@ -32,6 +32,8 @@ pub enum Sent {
 pub struct Exchange {
     pieces: Option<Pieces>,
     messages: Messages,
+    /// What was read of it already.
+    first: Option<Result<Incoming, Broken>>,
 }
 
 /// Milliseconds until then, at least one.
@@ -61,6 +63,17 @@ impl Sent {
         }
     }
 
+    /// What an answer says, by its status, its body, and the response in that as far as it came whole.
+    pub fn said<T>(&self, read: impl Fn(u16, &[u8], Option<&Response>) -> T) -> T {
+        match self {
+            Self::Messages { exchange, .. } => read(200, &[], exchange.whole()),
+            Self::Other { answer: Answer::Http { status, body, .. }, response } => {
+                read(*status, body, response.as_ref())
+            }
+            Self::Other { answer, .. } => read(answer.status().unwrap_or_default(), &[], None),
+        }
+    }
+
     pub fn exchange(self) -> Result<Exchange, Came> {
         match self {
             Self::Messages { exchange, .. } => Ok(exchange),
@@ -73,7 +86,22 @@ impl Sent {
 }
 
 impl Exchange {
+    fn of(pieces: Option<Pieces>, messages: Messages) -> Self {
+        Self { pieces, messages, first: None }
+    }
+
+    /// The response of an answer that came whole.
+    fn whole(&self) -> Option<&Response> {
+        match &self.first {
+            Some(Ok(Incoming::Response(response))) => Some(response),
+            _ => None,
+        }
+    }
+
     pub async fn next(&mut self) -> Result<Incoming, Came> {
+        if let Some(first) = self.first.take() {
+            return first.map_err(Came::Broken);
+        }
         loop {
             if let Some(message) = self.messages.take().map_err(Came::Broken)? {
                 return Ok(message);
@@ -109,6 +137,9 @@ async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timest
 
 /// Ends a legacy server's session, in good manners: nobody comes back to it.
 pub async fn end_session(peer: &Peer, link: &Link) {
+    if link.session.is_none() {
+        return;
+    }
     let Ok(token) = tokens::authorization(peer).await else { return };
     let headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
     let url = &*peer.secrets.addressed(&peer.address);
@@ -120,7 +151,7 @@ impl Exchange {
     pub async fn listening(peer: &Peer, link: &Link, until: Timestamp) -> Option<Self> {
         link.session.as_ref()?;
         let pieces = open_stream(peer, link, None, until, false).await?;
-        Some(Self { pieces: Some(pieces), messages: Messages::new(Expected::small(0)) })
+        Some(Self::of(Some(pieces), Messages::new(Expected::small(0))))
     }
 
     /// Goes on with a legacy server's stream that ended before its response, where it said how; at most until then.
@@ -191,11 +222,13 @@ async fn send_with(
     let mut messages = Messages::new(expected);
     match calls::send_in_session(&request).await {
         (Answered::Stream(pieces), session) => {
-            Sent::Messages { exchange: Exchange { pieces: Some(pieces), messages }, session }
+            Sent::Messages { exchange: Exchange::of(Some(pieces), messages), session }
         }
         (Answered::Whole(Answer::Http { status: 200, is_json: true, body, .. }), session) => {
             messages.push_whole(&body);
-            Sent::Messages { exchange: Exchange { pieces: None, messages }, session }
+            let mut exchange = Exchange::of(None, messages);
+            exchange.first = exchange.messages.take().transpose();
+            Sent::Messages { exchange, session }
         }
         (Answered::Whole(answer), _) => {
             let response = match &answer {

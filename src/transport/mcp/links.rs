@@ -1,9 +1,7 @@
-//! How each upstream is spoken to, remembered by this isolate: its era, and in the legacy era its session.
-//!
-//! Nothing depends on it: what is forgotten is found out again.
+//! How an upstream is spoken to: in which era, and in the legacy era in which session. What is known of it is in
+//! `known.rs`; here it is found out.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -16,12 +14,14 @@ use crate::core::mcp::client::request::{self, Asked};
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
+use crate::platform::clock;
 
-use super::exchange::{Sent, left, send};
-use super::{NOTICE_MS, Peer};
+use super::exchange::{Sent, end_session, left, send};
+use super::known::{self, Turn};
+use super::{NOTICE_MS, Peer, shared};
 
-/// Links an isolate remembers.
-const MOST_LINKS: usize = 512;
+/// How long a server of 2026 may take to say whether it has sessions of 2025 as well, in milliseconds.
+const FOLLOW_MS: u64 = 5_000;
 
 /// How an upstream is spoken to.
 #[derive(Debug)]
@@ -32,11 +32,18 @@ pub struct Link {
     pub server: Option<Server>,
     /// The level its session's messages have.
     level: RefCell<Option<String>>,
+    /// Its session ends with the last of its requests.
+    pub ends: Cell<bool>,
 }
 
 thread_local! {
-    static LINKS: RefCell<HashMap<String, Rc<Link>>> = RefCell::new(HashMap::new());
     static LAST_ID: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Link {
+    pub fn new(spoken: Spoken, session: Option<String>, server: Option<Server>) -> Rc<Self> {
+        Rc::new(Self { spoken, session, server, level: RefCell::default(), ends: Cell::default() })
+    }
 }
 
 /// An id no other request of this isolate has.
@@ -47,28 +54,33 @@ pub fn next_id() -> u64 {
     })
 }
 
-pub fn forget(peer: &Peer) {
-    LINKS.with_borrow_mut(|links| links.remove(&peer.key));
-}
-
-fn keep(peer: &Peer, spoken: Spoken, session: Option<String>, server: Option<Server>) -> Rc<Link> {
-    let link = Rc::new(Link { spoken, session, server, level: RefCell::default() });
-    LINKS.with_borrow_mut(|links| {
-        if links.len() >= MOST_LINKS {
-            links.clear();
-        }
-        links.insert(peer.key.clone(), link.clone());
-    });
-    link
-}
-
-/// The link to an upstream; made when there is none. `hint` is a revision it is known to speak.
+/// The link to an upstream; made when there is none, by one at a time. `hint` is a revision it is known to speak.
 pub async fn open(peer: &Peer, hint: Option<&str>, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
-    if let Some(link) = LINKS.with_borrow(|links| links.get(&peer.key).cloned()) {
-        return Ok(link);
+    open_after(peer, hint, None, until, deadline).await
+}
+
+/// The same where a session has turned out to be gone.
+pub async fn open_after(
+    peer: &Peer,
+    hint: Option<&str>,
+    gone: Option<&str>,
+    until: Timestamp,
+    deadline: bool,
+) -> Result<Rc<Link>, Came> {
+    let spoken = hint.and_then(Spoken::of);
+    let follows = peer.session.is_some() && !known::is_modern_only(peer);
+    if spoken == Some(Spoken::Modern) && !follows {
+        return Ok(known::get(peer).unwrap_or_else(|| known::keep(peer, Link::new(Spoken::Modern, None, None))));
     }
-    match hint.and_then(Spoken::of) {
-        Some(Spoken::Modern) => Ok(keep(peer, Spoken::Modern, None, None)),
+    let _turn = match known::turn(peer, until).await {
+        Turn::Known(link) => return Ok(link),
+        Turn::Mine(guard) => guard,
+    };
+    if let Some(link) = shared::find(peer, gone).await {
+        return Ok(known::keep(peer, link));
+    }
+    match spoken {
+        Some(Spoken::Modern) => follow(peer, until).await,
         Some(Spoken::Legacy(_)) => match initialize(peer, until, deadline).await {
             // It may have become modern.
             Err(
@@ -78,6 +90,22 @@ pub async fn open(peer: &Peer, hint: Option<&str>, until: Timestamp, deadline: b
         },
         None => discover(peer, until, deadline).await,
     }
+}
+
+/// A client of 2025 is served in its era by a server that has both: one that was written for 2025 can ask it there only,
+/// and has a session for it. A server that has none of that is spoken to in the modern era.
+async fn follow(peer: &Peer, until: Timestamp) -> Result<Rc<Link>, Came> {
+    let modern = || known::keep(peer, Link::new(Spoken::Modern, None, None));
+    let by = until.min(clock::now().plus_ms(FOLLOW_MS));
+    match initialize(peer, by, false).await {
+        Ok(link) if link.session.is_some() => return Ok(link),
+        Ok(link) => known::forget(peer, &link),
+        // Nothing was learned of it.
+        Err(came) if !came.is_settled() => return Ok(modern()),
+        Err(_) => {}
+    }
+    known::note_modern_only(peer);
+    Ok(modern())
 }
 
 /// How long a server may take to say which era it belongs to: one that does not know the question may never answer it.
@@ -98,7 +126,7 @@ pub async fn discover(peer: &Peer, until: Timestamp, deadline: bool) -> Result<R
     let sent = send(peer, &asked.headers(&Spoken::Modern, None), &body, Expected::small(id), patience, false).await;
     let silent = match heard(sent).await {
         Ok(response) => match discovered(&response) {
-            Discovered::Modern(server) => return Ok(keep(peer, Spoken::Modern, None, Some(*server))),
+            Discovered::Modern(server) => return Ok(known::keep(peer, Link::new(Spoken::Modern, None, Some(*server)))),
             Discovered::Unknown(versions) => return Err(Came::Broken(Broken::NoMessage(unknown(&versions)))),
             Discovered::Legacy => None,
         },
@@ -135,7 +163,7 @@ async fn initialize(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Rc<
         Ok(link) => return Ok(link),
     };
     match refused.error().and_then(|error| offered(&error)) {
-        Some(Spoken::Modern) => Ok(keep(peer, Spoken::Modern, None, None)),
+        Some(Spoken::Modern) => Ok(known::keep(peer, Link::new(Spoken::Modern, None, None))),
         Some(Spoken::Legacy(version)) if version != latest => initialize_in(peer, &version, until, deadline).await,
         Some(Spoken::Legacy(_)) | None => Err(refused),
     }
@@ -146,18 +174,36 @@ async fn initialize_in(peer: &Peer, version: &str, until: Timestamp, deadline: b
     let body = request::initialize(id, version, &peer.capabilities);
     let sent = send(peer, &[], &body, Expected::small(id), left(until), deadline).await;
     let session = sent.session();
+    match agreed(sent).await {
+        Ok((spoken, server)) => {
+            let server = Server { sessions: session.is_some(), ..server };
+            let link = Link::new(spoken, session, Some(server));
+            let told = request::notification("notifications/initialized", &json!({}));
+            let about = request::about(&link.spoken, link.session.as_deref());
+            send(peer, &about, &told, Expected::small(0), left(until), deadline).await;
+            let link = shared::settled(peer, link).await;
+            Ok(known::keep(peer, link))
+        }
+        Err(came) => {
+            // It may have begun one all the same.
+            end_session(peer, &Link::new(Spoken::Legacy(version.into()), session, None)).await;
+            Err(came)
+        }
+    }
+}
+
+/// What `initialize` was answered.
+async fn agreed(sent: Sent) -> Result<(Spoken, Server), Came> {
     let mut exchange = sent.exchange()?;
-    let result = loop {
+    loop {
         match exchange.next().await? {
-            Incoming::Response(Ok(result)) => break result,
+            Incoming::Response(Ok(result)) => {
+                return initialized(&result).map_err(|why| Came::Broken(Broken::NoMessage(why)));
+            }
             Incoming::Response(Err(error)) => return Err(Came::Answered(Err(error))),
             Incoming::Notification { .. } | Incoming::Request { .. } => {}
         }
-    };
-    let (spoken, server) = initialized(&result).map_err(|why| Came::Broken(Broken::NoMessage(why)))?;
-    let told = request::notification("notifications/initialized", &json!({}));
-    send(peer, &request::about(&spoken, session.as_deref()), &told, Expected::small(0), left(until), deadline).await;
-    Ok(keep(peer, spoken, session, Some(server)))
+    }
 }
 
 /// Tells a legacy server which messages are wanted, where that is another level than its session has.

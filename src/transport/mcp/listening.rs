@@ -5,26 +5,77 @@
 
 use std::pin::pin;
 
-use futures_util::future::{Either, select};
+use futures_util::FutureExt;
+use futures_util::future::{Either, LocalBoxFuture, select};
 use serde_json::json;
 
 use crate::core::mcp::client::answer::Incoming;
 use crate::core::mcp::client::request::Asked;
 use crate::core::mcp::subscription::Wanted;
 use crate::core::time::Timestamp;
-use crate::platform::clock;
+use crate::platform::{clock, tasks};
 
 use super::exchange::Exchange;
-use super::{Conversation, Peer, Pending, ask, links};
+use super::{Conversation, Peer, Pending, ask, known, links};
 
 /// How long a server may take to say what it will tell, in milliseconds.
 const AGREE_MS: u64 = 5_000;
+/// How long the stream of a session is waited for, which may open with its first event, in milliseconds.
+const OPEN_MS: u64 = 1_000;
 
-/// Listens until then: what is said, and what of it was agreed on. Nothing where the server tells nothing.
-pub async fn listen(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<(Conversation, Wanted)> {
+/// What is heard of a server.
+pub struct Heard {
+    pub ear: Ear,
+    /// What was agreed on.
+    pub agreed: Wanted,
+    /// It is the stream of a session that has other uses: what is watched changes without another stream.
+    pub stays: bool,
+}
+
+/// What a server tells, as it comes.
+pub enum Ear {
+    Opening(LocalBoxFuture<'static, Option<Conversation>>),
+    Open(Box<Conversation>),
+}
+
+impl Ear {
+    /// The next notification: its method, and its parameters as an object's text. Nothing when no more comes.
+    pub async fn next(&mut self) -> Option<(String, String)> {
+        loop {
+            let conversation = match self {
+                Self::Open(conversation) => conversation,
+                Self::Opening(opening) => {
+                    *self = Self::Open(Box::new(opening.await?));
+                    continue;
+                }
+            };
+            match conversation.next().await {
+                Ok(Incoming::Notification { method, params }) => {
+                    let params = params.map_or_else(|| "{}".into(), |params| params.get().to_string());
+                    return Some((method, params));
+                }
+                // There is no call here whose client could be asked.
+                Ok(Incoming::Request { id, method, .. }) => {
+                    conversation.respond(&id, (method == "ping").then_some("{}")).await;
+                }
+                Ok(Incoming::Response(_)) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Listens until then. Nothing where the server tells nothing.
+pub async fn listen(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<Heard> {
     let agreeing = async {
         let link = links::open(peer, peer.hint.as_deref(), until, false).await.ok()?;
-        if link.spoken.is_modern() { modern(peer, wanted, until).await } else { legacy(peer, wanted, until).await }
+        if link.spoken.is_modern() {
+            modern(peer, wanted, until).await
+        } else if peer.session.is_some() {
+            watch(peer, &wanted.resource_subscriptions, &[], until).await;
+            in_session(peer, wanted.clone(), until, true).await
+        } else {
+            apart(peer, wanted, until).await
+        }
     };
     match select(pin!(agreeing), pin!(clock::pause(AGREE_MS))).await {
         Either::Left((agreed, _)) => agreed,
@@ -32,13 +83,16 @@ pub async fn listen(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<(C
     }
 }
 
-async fn modern(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<(Conversation, Wanted)> {
+async fn modern(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<Heard> {
     let params = json!({"notifications": wanted}).to_string();
     let mut conversation = ask(peer, &Asked::new("subscriptions/listen", &params), &[], until, false).await.ok()?;
     loop {
         match conversation.next().await.ok()? {
             Incoming::Notification { method, params } if method == "notifications/subscriptions/acknowledged" => {
-                return Some((conversation, Wanted::read(params.as_deref()).ok()?.of_a_server()?));
+                let agreed = Wanted::read(params.as_deref()).ok()?.of_a_server()?;
+                // Who listens sees to what has changed.
+                conversation.heeds = false;
+                return Some(Heard { ear: Ear::Open(Box::new(conversation)), agreed, stays: false });
             }
             Incoming::Notification { .. } | Incoming::Request { .. } => {}
             Incoming::Response(_) => return None,
@@ -46,27 +100,50 @@ async fn modern(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<(Conve
     }
 }
 
-async fn legacy(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<(Conversation, Wanted)> {
-    // A session has one such stream: each that listens has one of its own.
-    let peer = &Peer { key: format!("{} listening {}", peer.key, links::next_id()), ..peer.clone() };
-    let heard = in_session(peer, wanted, until).await;
-    // What listens holds it; nobody else is to find it.
-    links::forget(peer);
-    heard
+/// For who has no session of their own: a session has one such stream, so each that listens has a session for it.
+async fn apart(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<Heard> {
+    let peer = Closing(peer.apart());
+    let watched = watch(&peer.0, &wanted.resource_subscriptions, &[], until).await;
+    let agreed = Wanted { resource_subscriptions: watched, ..wanted.clone() }.of_a_server()?;
+    in_session(&peer.0, agreed, until, false).await
 }
 
-async fn in_session(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<(Conversation, Wanted)> {
-    let mut agreed = Wanted { resource_subscriptions: Vec::new(), ..wanted.clone() };
-    for uri in &wanted.resource_subscriptions {
+/// A peer whose links end with it, or with what was begun by them.
+struct Closing(Peer);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let peer = self.0.clone();
+        tasks::spawn(async move { known::close(&peer).await });
+    }
+}
+
+/// Tells a legacy server which resources are watched from now on, and which no more. Gives those that it agreed to.
+pub async fn watch(peer: &Peer, more: &[String], no_more: &[String], until: Timestamp) -> Vec<String> {
+    let mut agreed = Vec::new();
+    let unwatched = no_more.iter().map(|uri| ("resources/unsubscribe", uri));
+    for (method, uri) in unwatched.chain(more.iter().map(|uri| ("resources/subscribe", uri))) {
         let params = json!({"uri": uri}).to_string();
-        let asked = ask(peer, &Asked::new("resources/subscribe", &params), &[], until, false).await.ok()?;
-        if matches!(asked.response().await, Ok(Ok(_))) {
-            agreed.resource_subscriptions.push(uri.clone());
+        let Ok(asked) = ask(peer, &Asked::new(method, &params), &[], until, false).await else { break };
+        if matches!(asked.response().await, Ok(Ok(_))) && method == "resources/subscribe" {
+            agreed.push(uri.clone());
         }
     }
-    let agreed = agreed.of_a_server()?;
+    agreed
+}
+
+/// The stream by which a legacy server tells what belongs to no request. Some begin to answer with what they tell first.
+async fn in_session(peer: &Peer, agreed: Wanted, until: Timestamp, stays: bool) -> Option<Heard> {
     let link = links::open(peer, peer.hint.as_deref(), until, false).await.ok()?;
-    let exchange = Exchange::listening(peer, &link, until).await?;
-    let pending = Pending { peer: peer.clone(), link, id: 0, over: true, alone: true };
-    Some((Conversation { pending, exchange, until, deadline: false, resumed: 0 }, agreed))
+    let peer = peer.clone();
+    let opening = async move {
+        let exchange = Exchange::listening(&peer, &link, until).await?;
+        let pending = Pending { peer, link, id: 0, over: true };
+        Some(Conversation { pending, exchange, until, deadline: false, resumed: 0, heeds: false })
+    };
+    let ear = match select(opening.boxed_local(), pin!(clock::pause(OPEN_MS))).await {
+        Either::Left((open, _)) => Ear::Open(Box::new(open?)),
+        Either::Right((_, opening)) => Ear::Opening(opening),
+    };
+    Some(Heard { ear, agreed, stays })
 }

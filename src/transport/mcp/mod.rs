@@ -3,8 +3,11 @@
 //! What is said is decided in `core/mcp/client`; here it is sent. Nothing of the caller's goes along but what they can.
 
 mod exchange;
+mod jobs;
+mod known;
 mod links;
 mod listening;
+mod shared;
 mod tokens;
 mod tools;
 
@@ -17,31 +20,52 @@ use crate::core::address::Address;
 use crate::core::mcp::able::Able;
 use crate::core::mcp::client::answer::{Expected, Incoming, Response};
 use crate::core::mcp::client::discovery::is_modern;
+use crate::core::mcp::client::gone::{self, Says};
 use crate::core::mcp::client::request::{self, Asked};
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
+use crate::execution::catalogues;
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::secrets::Opened;
 use crate::platform::tasks;
 
 use exchange::{Exchange, Sent, send};
-pub use links::Link;
-pub use listening::listen;
+pub use known::{close_service, close_session, services_of};
+use links::Link;
+pub use listening::{Ear, Heard, listen, watch};
+pub use shared::end as end_upstream;
 pub use tools::{call_tool, list_tools};
 
 /// How long a server may take to hear that nobody waits any more, in milliseconds.
 const NOTICE_MS: u64 = 5_000;
+
+/// On whose behalf an upstream is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asker<'a> {
+    /// Nothing for the gateway's own questions.
+    pub principal: &'a str,
+    /// The session of a legacy client at the gateway, which has one of its own at the server.
+    pub session: Option<&'a str>,
+    pub capabilities: Option<&'a RawValue>,
+}
 
 /// An upstream, and on whose behalf it is asked.
 #[derive(Clone)]
 pub struct Peer {
     pub address: Rc<Address>,
     pub secrets: Rc<Opened>,
+    tenant: Rc<str>,
+    service: Rc<str>,
     /// What its tokens are kept under: tenant, service and configuration.
     place: String,
-    /// What its links are kept under: tenant, service and configuration, and who asks: a session is never shared.
+    /// What its links are kept under: tenant, service and configuration, and who asks: the session here, or the principal
+    /// with what it can be asked. Nobody else is to find them.
     key: String,
+    principal: Rc<str>,
+    session: Option<Rc<str>>,
+    /// Its links are its own.
+    is_apart: bool,
     /// The revision it spoke when its tools were read.
     hint: Option<String>,
     /// The capabilities that are declared to it.
@@ -49,21 +73,29 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// `principal`: on whose behalf; nothing for the gateway's own questions. `capabilities`: an object's text.
-    pub fn new(
-        tenant: &str,
-        entry: &Entry,
-        (address, secrets): (Rc<Address>, Rc<Opened>),
-        principal: &str,
-        capabilities: Option<&RawValue>,
-    ) -> Self {
+    pub fn new(tenant: &str, entry: &Entry, (address, secrets): (Rc<Address>, Rc<Opened>), asker: Asker<'_>) -> Self {
+        let Asker { principal, session, capabilities } = asker;
         let (registered, service) = (&entry.registered, entry.service());
         let capabilities = capabilities.and_then(request::passed_on);
         let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
         let place = format!("{tenant} {} {}", service.id, registered.updated_at.0);
-        let key = format!("{place} {principal} {capabilities}");
+        let key = match session {
+            Some(session) => format!("{place} {principal} session {session}"),
+            None => format!("{place} {principal} {capabilities}"),
+        };
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
-        Self { address, secrets, place, key, hint, capabilities }
+        let (tenant, service, session) = (tenant.into(), service.id.as_str().into(), session.map(Into::into));
+        let principal = principal.into();
+        Self { address, secrets, tenant, service, principal, place, key, session, is_apart: false, hint, capabilities }
+    }
+
+    /// The same with links of its own, which nobody else finds and which it has to [`known::close`].
+    fn apart(&self) -> Self {
+        Self { key: format!("{} apart {}", self.key, links::next_id()), session: None, is_apart: true, ..self.clone() }
+    }
+
+    fn is_of(&self, tenant: &str, service: &str) -> bool {
+        *self.tenant == *tenant && *self.service == *service
     }
 }
 
@@ -81,8 +113,6 @@ struct Pending {
     link: Rc<Link>,
     id: u64,
     over: bool,
-    /// The session is this one's alone, and ends with it.
-    alone: bool,
 }
 
 /// A request that was sent, and what comes of it.
@@ -92,7 +122,12 @@ pub struct Conversation {
     until: Timestamp,
     deadline: bool,
     resumed: u32,
+    /// That its tools have changed is heeded.
+    heeds: bool,
 }
+
+/// What a server says whose tools are others than before, on whatever stream it has.
+const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
 /// Times a stream goes on that ended before its response.
 const MOST_RESUMED: u32 = 20;
@@ -110,6 +145,13 @@ impl Conversation {
             came = self.exchange.next().await;
         }
         self.pending.over |= !matches!(came, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
+        if let Ok(Incoming::Notification { method, .. }) = &came
+            && self.heeds
+            && method == TOOLS_CHANGED
+        {
+            let Peer { tenant, service, .. } = &self.pending.peer;
+            catalogues::heed(tenant, service);
+        }
         came
     }
 
@@ -136,7 +178,8 @@ impl Conversation {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.alone {
+        // Nobody else is in it.
+        if self.link.ends.get() && Rc::strong_count(&self.link) == 1 {
             let (peer, link) = (self.peer.clone(), self.link.clone());
             tasks::spawn(async move { exchange::end_session(&peer, &link).await });
         }
@@ -153,9 +196,9 @@ impl Drop for Pending {
     }
 }
 
-/// Whether a legacy server says that it does not know the session: the request was not looked at.
-fn is_unknown_session(link: &Link, sent: &Sent) -> bool {
-    link.session.is_some() && matches!(sent.status(), Some(400 | 404))
+/// What a legacy server says of the session it was asked in.
+fn says(link: &Link, sent: &Sent) -> Says {
+    if link.session.is_none() { Says::Nothing } else { sent.said(gone::says) }
 }
 
 /// Whether a server that spoke the modern revision before does not any more.
@@ -173,11 +216,9 @@ pub async fn ask(
     until: Timestamp,
     deadline: bool,
 ) -> Result<Conversation, Came> {
-    let mut known = true;
+    let (mut hint, mut gone, mut again) = (peer.hint.as_deref(), None, true);
     loop {
-        // A link that turned out to be wrong is not made again from the same knowledge.
-        let hint = peer.hint.as_deref().filter(|_| known);
-        let link = links::open(peer, hint, until, deadline).await?;
+        let link = links::open_after(peer, hint, gone.as_deref(), until, deadline).await?;
         let asked = Asked { capabilities: &peer.capabilities, ..*asked };
         let id = links::next_id();
         let Some(body) = asked.body(&link.spoken, id) else {
@@ -189,17 +230,27 @@ pub async fn ask(
         } else {
             links::set_level(peer, &link, asked.log_level, until).await;
         }
-        let mut pending = Pending { peer: peer.clone(), link: link.clone(), id, over: false, alone: false };
+        let mut pending = Pending { peer: peer.clone(), link: link.clone(), id, over: false };
         let expected = Expected::of(asked.method, id);
         let sent = send(peer, &headers, &body, expected, exchange::left(until), deadline).await;
         // What was not answered in time goes on there.
         pending.over = !matches!(sent, Sent::Messages { .. } | Sent::Other { answer: Answer::TimedOut { .. }, .. });
-        if known && (is_unknown_session(&link, &sent) || is_another_era(&link, &sent)) {
-            links::forget(peer);
-            known = false;
+        let (says, is_another_era) = (says(&link, &sent), is_another_era(&link, &sent));
+        if says != Says::Nothing || is_another_era {
+            known::forget(peer, &link);
+        }
+        if again && (says == Says::Gone || is_another_era) {
+            again = false;
+            gone.clone_from(&link.session);
+            // A link that turned out to be wrong is not made again from the same knowledge.
+            hint = hint.filter(|_| !is_another_era);
+            pending.over = true;
             continue;
         }
+        if says == Says::Maybe {
+            shared::find(peer, link.session.as_deref()).await;
+        }
         let exchange = sent.exchange()?;
-        return Ok(Conversation { pending, exchange, until, deadline, resumed: 0 });
+        return Ok(Conversation { pending, exchange, until, deadline, resumed: 0, heeds: !peer.is_apart });
     }
 }

@@ -10,6 +10,7 @@ use crate::core::mcp::able::Able;
 use crate::core::mcp::client::answer::Incoming;
 use crate::core::mcp::client::asking;
 use crate::core::mcp::client::catalogue::Seen;
+use crate::core::mcp::client::job;
 use crate::core::mcp::client::listing::Listing;
 use crate::core::mcp::client::progress;
 use crate::core::mcp::client::request::Asked;
@@ -21,10 +22,12 @@ use crate::core::upstream::Answer;
 use crate::execution::held::Held;
 use crate::execution::notices::{self, Notice, Voice};
 use crate::objects::registry::snapshot::Entry;
+use crate::objects::sessions::messages::{Ask, Message, Reply};
+use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log};
 
 use super::super::Order;
-use super::{Peer, ask, links};
+use super::{Peer, ask, known, links};
 
 /// Pages of a list that are read.
 const MOST_PAGES: usize = 100;
@@ -37,7 +40,7 @@ const AGAIN_MS: u64 = 100;
 const PROGRESS_MS: u64 = 1_000;
 
 /// A call of a tool as it goes on.
-struct Calling<'a> {
+pub(super) struct Calling<'a> {
     order: &'a Order<'a>,
     held: &'a Held<'a>,
     voice: Voice,
@@ -54,12 +57,20 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
     }
     let (name, arguments) = (json!(admission.capability), order.work.parameters.get());
     let is_it = |known: &&Capability| known.name == admission.capability;
-    let schema = entry.service().capabilities.iter().find(is_it).and_then(|known| known.input_schema.as_deref());
+    let known = entry.service().capabilities.iter().find(is_it);
+    let schema = known.and_then(|known| known.input_schema.as_deref());
     let mut headers = schema.map_or_else(Vec::new, |schema| mirror::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));
     let able = peer.able();
     let voice = notices::speak(&admission.id);
     let mut calling = Calling { order, held, voice, able, asked: 0, progress_at: Timestamp(0) };
+    if job::is_required(known.and_then(|known| known.tool.as_deref())) {
+        match links::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
+            Ok(link) if !link.spoken.is_modern() => return calling.as_task(&peer, &name.to_string(), arguments).await,
+            Ok(_) => {}
+            Err(came) => return came,
+        }
+    }
     let responses = order.work.input.as_deref().and_then(asking::responses).map(RawValue::get);
     let responses = responses.map_or_else(String::new, |responses| format!(r#","inputResponses":{responses}"#));
     let mut state = order.work.input_state.clone();
@@ -68,7 +79,12 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
         // What was answered belongs to the first of them.
         let responses = if again == 0 { responses.as_str() } else { "" };
         let params = format!(r#"{{"name":{name},"arguments":{arguments}{responses}{said}}}"#);
-        let came = calling.once(&peer, &params, &headers).await;
+        let came = calling.once(&peer, "tools/call", &params, &headers).await;
+        if let Came::Answered(Err(error)) = &came
+            && job::is_wanted(error)
+        {
+            return calling.as_modern_task(&peer, &params, &headers).await;
+        }
         let Came::Answered(Ok(result)) = &came else { return came };
         state = verdict::asks_again(result).filter(|_| again < MOST_AGAIN);
         if state.is_none() {
@@ -80,12 +96,21 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
 }
 
 impl Calling<'_> {
-    async fn once(&mut self, peer: &Peer, params: &str, headers: &[(String, String)]) -> Came {
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.order.work.admission.expires_at
+    }
+
+    pub(super) fn has_time(&self) -> bool {
+        clock::now() < self.expires_at()
+    }
+
+    /// Asks once, and hears all that is said until the response.
+    pub(super) async fn once(&mut self, peer: &Peer, method: &str, params: &str, headers: &[(String, String)]) -> Came {
         let admission = &self.order.work.admission;
         let asked = Asked {
-            progress: Some(admission.id.as_str()),
+            progress: (method == "tools/call").then_some(admission.id.as_str()),
             log_level: admission.log_level.as_deref(),
-            ..Asked::new("tools/call", params)
+            ..Asked::new(method, params)
         };
         let mut conversation = match ask(peer, &asked, headers, admission.expires_at, true).await {
             Ok(conversation) => conversation,
@@ -98,8 +123,7 @@ impl Calling<'_> {
                     let answer = self.answer(&method, params.as_deref()).await;
                     conversation.respond(&id, answer.as_deref().map(RawValue::get)).await;
                 }
-                Ok(Incoming::Notification { method, params: Some(params) }) => self.notice(&method, params).await,
-                Ok(Incoming::Notification { .. }) => {}
+                Ok(Incoming::Notification { method, params }) => self.notice(&method, params).await,
                 Err(came) => return came,
             }
         }
@@ -112,13 +136,20 @@ impl Calling<'_> {
         }
         self.asked += 1;
         let name = format!("{}-{}", self.order.work.attempt, self.asked);
-        let request = asking::of_request(&name, method, params).ok()?;
+        let params = params.map(job::unrelated);
+        let request = asking::of_request(&name, method, params.as_deref()).ok()?;
+        let input = self.put(request).await?;
+        asking::response(&input, &name).map(RawValue::to_owned)
+    }
+
+    /// Asks whoever called, and gives what they said; nothing where nobody can be asked.
+    pub(super) async fn put(&mut self, request: Box<RawValue>) -> Option<Box<RawValue>> {
         let able = self.able.lacks(&asking::requests(&request)?).is_none();
         if !able {
             return None;
         }
         match self.held.ask(request).await {
-            Ok(input) => asking::response(&input?, &name).map(RawValue::to_owned),
+            Ok(input) => input,
             Err(failure) => {
                 log(&format!(r#"{{"level":"warn","message":"question not asked","detail":{:?}}}"#, failure.0));
                 None
@@ -126,16 +157,18 @@ impl Calling<'_> {
         }
     }
 
-    async fn notice(&mut self, method: &str, params: Box<RawValue>) {
-        let params = match tidy(method, &params) {
+    async fn notice(&mut self, method: &str, params: Option<Box<RawValue>>) {
+        let params = params.map(|params| match tidy(method, &params) {
             Cow::Borrowed(_) => params,
             Cow::Owned(tidied) => RawValue::from_string(tidied).unwrap_or(params),
-        };
-        match method {
-            "notifications/message" => {
+        });
+        match (method, params) {
+            ("notifications/message", Some(params)) => {
                 self.voice.say(Notice::Message(params));
             }
-            "notifications/progress" if progress::is_of(&params, self.order.work.admission.id.as_str()) => {
+            ("notifications/progress", Some(params))
+                if progress::is_of(&params, self.order.work.admission.id.as_str()) =>
+            {
                 let data = progress::kept(&params);
                 let now = clock::now();
                 if !self.voice.say(Notice::Progress(params)) && now.since(self.progress_at) >= PROGRESS_MS {
@@ -143,15 +176,40 @@ impl Calling<'_> {
                     self.held.progress(data).await;
                 }
             }
+            ("notifications/prompts/list_changed" | "notifications/resources/list_changed", _) => {
+                self.changed(method).await;
+            }
             _ => {}
+        }
+    }
+
+    /// What the gateway keeps nothing of has changed: the client that called is told, on the stream of its call or else
+    /// on that of its session.
+    async fn changed(&mut self, method: &str) {
+        if self.voice.say(Notice::Changed(method.into())) {
+            return;
+        }
+        let admission = &self.order.work.admission;
+        let Some(session) = &admission.session else { return };
+        let (service, method) = (admission.service.clone(), method.to_string());
+        let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
+        let noted = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
+        if let Err(failure) = noted {
+            log(&format!(r#"{{"level":"warn","message":"change not told","detail":{:?}}}"#, failure.0));
         }
     }
 }
 
-/// Reads all tools there are, until then; or says why not.
+/// Reads all tools there are, until then; or says why not. What it was before is not to be trusted: it may have become
+/// another. The session that this takes is over with it.
 pub async fn list_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<Seen, String> {
-    // What it was before is not to be trusted: it may have become another.
-    links::forget(peer);
+    let peer = peer.apart();
+    let read = read_tools(&peer, timeout_seconds, until).await;
+    known::close(&peer).await;
+    read
+}
+
+async fn read_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<Seen, String> {
     let said = |reason: String| match peer.secrets.shows_in(&reason) {
         true => "its answer repeats its credentials".into(),
         false => reason,

@@ -31,7 +31,9 @@ impl Expected {
     /// The response to a request by this method: what a tool gives, a resource or a prompt, is as large as a result.
     pub fn of(method: &str, id: u64) -> Self {
         match method {
-            "tools/call" | "resources/read" | "prompts/get" => Self { id, most_bytes: MAX_ANSWER_BYTES },
+            "tools/call" | "tasks/result" | "resources/read" | "prompts/get" => {
+                Self { id, most_bytes: MAX_ANSWER_BYTES }
+            }
             "tools/list" => Self { id, most_bytes: MAX_LIST_BYTES },
             _ => Self::small(id),
         }

@@ -22,6 +22,9 @@ pub struct Server {
     pub capabilities: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    /// It has begun a session, which it keeps something in (2025).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sessions: bool,
 }
 
 /// The largest part of what a server says of itself that is kept, in bytes.
@@ -125,7 +128,7 @@ impl Server {
         let instructions = said.raw("instructions").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         let instructions = instructions.filter(|text| !text.is_empty()).map(shortened);
         let info = info(&mut said);
-        Self { info, capabilities: small(said.raw("capabilities"), &OF_CAPABILITIES), instructions }
+        Self { info, capabilities: small(said.raw("capabilities"), &OF_CAPABILITIES), instructions, sessions: false }
     }
 
     fn discovered(result: &RawValue) -> Self {

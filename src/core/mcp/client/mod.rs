@@ -7,6 +7,8 @@ pub mod answer;
 pub mod asking;
 pub mod catalogue;
 pub mod discovery;
+pub mod gone;
+pub mod job;
 pub mod listing;
 pub mod progress;
 pub mod request;

@@ -1,0 +1,90 @@
+//! What MCP servers tell, on the stream of a client that listens: which servers are listened to, and what of it is passed.
+
+use crate::core::json::Object;
+use crate::core::mcp::reply;
+use crate::core::mcp::subscription::{Wanted, notification};
+use crate::execution::catalogues;
+use crate::objects::sessions::messages::{Ask, Reply};
+use crate::platform::streams::Stream;
+use crate::transport::mcp::services_of;
+
+use super::listening::{Kind, Listening};
+use super::server::Server;
+use super::session::Session;
+use super::upstream::Client;
+
+/// Servers that the stream of one session listens to.
+const MOST_SERVERS: usize = 5;
+
+impl Listening {
+    /// Listens for what is watched by now, and tells what was noted. False when this stream is over.
+    pub(super) async fn watch(&mut self, stream: &Stream) -> bool {
+        let Kind::Get(session, number) = &self.form else { return true };
+        let (watched, noted) = match session.ask(Ask::Listens { number: *number, takes: true }).await {
+            Ok(Reply::Listens { watched, noted }) => (watched, noted),
+            Ok(_) => return false,
+            Err(_) => return true,
+        };
+        for id in self.wanted_servers(session) {
+            let Some(entry) = self.snapshot.service(&id) else { continue };
+            let client = Client::legacy(Some(session));
+            self.servers.extend(Server::of(&self.principal, &self.origin, entry, client).await);
+        }
+        for (service, method) in noted {
+            let at = self.servers.iter().position(|server| server.service == service);
+            if let Some(at) = at {
+                self.pass_on(stream, at, &method, "{}").await;
+            }
+        }
+        let resource_subscriptions = if self.door.is_some() { watched } else { Vec::new() };
+        let wanted = Wanted {
+            tools_list_changed: true,
+            prompts_list_changed: true,
+            resources_list_changed: true,
+            resource_subscriptions,
+            task_ids: Vec::new(),
+        };
+        for server in self.servers.iter_mut().filter(|server| server.is_due(&wanted)) {
+            server.hear(&wanted).await;
+        }
+        true
+    }
+
+    /// Services that are to be listened to and are not yet.
+    fn wanted_servers(&self, session: &Session) -> Vec<String> {
+        let all: Vec<String> = match &self.door {
+            Some(id) => vec![id.clone()],
+            None => services_of(session.name()).iter().map(ToString::to_string).collect(),
+        };
+        let is_known = |id: &String| self.servers.iter().any(|server| server.service == *id);
+        let room = MOST_SERVERS.saturating_sub(self.servers.len());
+        all.into_iter().filter(|id| !is_known(id)).take(room).collect()
+    }
+
+    /// What a server says, where it is wanted.
+    pub(super) async fn pass_on(&mut self, stream: &Stream, at: usize, method: &str, params: &str) {
+        let uri = Object::new(params, "#").ok().and_then(|mut params| params.string("uri", 1..=2048));
+        let Some(server) = self.servers.get(at) else { return };
+        let is_told = match &self.form {
+            Kind::Subscription(_) => server.wanted.takes(method, uri.as_deref()),
+            // Where all services are, none of their resources is watched.
+            Kind::Get(..) => server.may_tell(method) && (self.door.is_some() || uri.is_none()),
+        };
+        if !is_told {
+            return;
+        }
+        if method == "notifications/tools/list_changed" {
+            // Whoever looks then is to see them.
+            let entry = self.snapshot.service(&server.service);
+            if let Some(entry) = entry {
+                let _ = catalogues::renew(&self.principal.tenant, entry).await;
+            }
+            let _ = self.look().await;
+        }
+        let text = match &self.form {
+            Kind::Subscription(id) => notification(id, method, params),
+            Kind::Get(..) => format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#),
+        };
+        stream.write(&reply::event(&text));
+    }
+}

@@ -1,0 +1,198 @@
+//! The links this isolate knows, by upstream and by who asks. One who asks has one session at a server, so one at a time
+//! opens it; a session that nobody asks in any more is ended.
+//!
+//! Nothing depends on what is known here: it is found out again.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+
+use crate::core::mcp::session::IDLE_MS;
+use crate::core::time::Timestamp;
+use crate::platform::{clock, tasks};
+
+use super::Peer;
+use super::exchange::end_session;
+use super::links::{Link, next_id};
+
+/// Links an isolate remembers.
+const MOST_LINKS: usize = 512;
+/// How long another is given to open a link before one is opened beside it, in milliseconds.
+const OPENING_MS: u64 = 10_000;
+/// Whether it is open is looked at so often, in milliseconds: one request cannot wait for what another does.
+const LOOK_MS: u64 = 10;
+const MOST_LOOK_MS: u64 = 100;
+
+struct Known {
+    link: Rc<Link>,
+    peer: Peer,
+    used_at: Timestamp,
+}
+
+/// Who opens a link, and until when others wait for it.
+struct Opening {
+    number: u64,
+    until: Timestamp,
+}
+
+thread_local! {
+    static LINKS: RefCell<HashMap<String, Known>> = RefCell::new(HashMap::new());
+    static OPENING: RefCell<HashMap<String, Opening>> = RefCell::new(HashMap::new());
+    /// Servers that have no sessions of 2025, by their places.
+    static MODERN_ONLY: RefCell<HashSet<String>> = RefCell::new(HashSet::new());
+}
+
+pub fn get(peer: &Peer) -> Option<Rc<Link>> {
+    LINKS.with_borrow_mut(|links| {
+        let known = links.get_mut(&peer.key)?;
+        known.used_at = clock::now();
+        Some(known.link.clone())
+    })
+}
+
+/// Remembers a link, unless another was opened meanwhile: then that one counts, and this one's session is ended.
+pub fn keep(peer: &Peer, link: Rc<Link>) -> Rc<Link> {
+    if let Some(other) = get(peer) {
+        retire(peer.clone(), link);
+        return other;
+    }
+    let now = clock::now();
+    LINKS.with_borrow_mut(|links| {
+        links.insert(peer.key.clone(), Known { link: link.clone(), peer: peer.clone(), used_at: now })
+    });
+    tidy(peer, now);
+    link
+}
+
+/// Forgets a link that turned out to be wrong, if it is still the one that is known.
+pub fn forget(peer: &Peer, link: &Rc<Link>) {
+    LINKS.with_borrow_mut(|links| {
+        if links.get(&peer.key).is_some_and(|known| Rc::ptr_eq(&known.link, link)) {
+            links.remove(&peer.key);
+        }
+    });
+}
+
+fn take_where(wanted: impl Fn(&Known) -> bool) -> Vec<Known> {
+    LINKS.with_borrow_mut(|links| links.extract_if(|_, known| wanted(known)).map(|(_, known)| known).collect())
+}
+
+/// Ends the sessions of links that were not used for long, of an earlier configuration of this peer's service, and of the
+/// oldest where there are too many.
+fn tidy(peer: &Peer, now: Timestamp) {
+    let is_over = |known: &Known| {
+        now.since(known.used_at) >= IDLE_MS
+            || known.peer.is_of(&peer.tenant, &peer.service) && known.peer.place != peer.place
+    };
+    let mut over = take_where(is_over);
+    LINKS.with_borrow_mut(|links| {
+        while links.len() > MOST_LINKS {
+            let oldest = links.iter().min_by_key(|(_, known)| known.used_at).map(|(key, _)| key.clone());
+            over.extend(oldest.and_then(|key| links.remove(&key)));
+        }
+    });
+    for Known { link, peer, .. } in over {
+        retire(peer, link);
+    }
+}
+
+/// Ends a session that is not known any more, now or with the last of its requests.
+fn retire(peer: Peer, link: Rc<Link>) {
+    tasks::spawn(async move { end(&peer, link).await });
+}
+
+async fn end(peer: &Peer, link: Rc<Link>) {
+    link.ends.set(true);
+    if Rc::strong_count(&link) == 1 {
+        end_session(peer, &link).await;
+    }
+}
+
+/// Ends what a peer has open.
+pub async fn close(peer: &Peer) {
+    let known = LINKS.with_borrow_mut(|links| links.remove(&peer.key));
+    if let Some(Known { link, peer, .. }) = known {
+        end(&peer, link).await;
+    }
+}
+
+/// Ends the sessions at servers that belong to a session here, which its client has ended with all that goes on in it.
+/// Gives which those were.
+pub async fn close_session(session: &str) -> Vec<String> {
+    let theirs = take_where(|known| known.peer.session.as_deref() == Some(session));
+    join_all(theirs.iter().map(|Known { link, peer, .. }| end_session(peer, link))).await;
+    theirs.iter().filter_map(|known| known.link.session.clone()).collect()
+}
+
+/// The services that a session here has sessions at.
+pub fn services_of(session: &str) -> Vec<Rc<str>> {
+    let is_theirs = |known: &&Known| known.peer.session.as_deref() == Some(session) && known.link.session.is_some();
+    LINKS.with_borrow(|links| links.values().filter(is_theirs).map(|known| known.peer.service.clone()).collect())
+}
+
+/// Ends the sessions at a service that is there no more.
+pub async fn close_service(tenant: &str, service: &str) {
+    let theirs = take_where(|known| known.peer.is_of(tenant, service));
+    join_all(theirs.into_iter().map(|Known { link, peer, .. }| async move { end(&peer, link).await })).await;
+}
+
+/// A server that has no sessions of 2025 is not asked for one again.
+pub fn note_modern_only(peer: &Peer) {
+    MODERN_ONLY.with_borrow_mut(|places| {
+        if places.len() >= MOST_LINKS {
+            places.clear();
+        }
+        places.insert(peer.place.clone());
+    });
+}
+
+pub fn is_modern_only(peer: &Peer) -> bool {
+    MODERN_ONLY.with_borrow(|places| places.contains(&peer.place))
+}
+
+/// Whose turn it is to open a link.
+pub enum Turn {
+    /// It is open.
+    Known(Rc<Link>),
+    Mine(Guard),
+}
+
+/// While it is held, others wait.
+pub struct Guard {
+    key: String,
+    number: u64,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        OPENING.with_borrow_mut(|all| {
+            if all.get(&self.key).is_some_and(|opening| opening.number == self.number) {
+                all.remove(&self.key);
+            }
+        });
+    }
+}
+
+/// The link, once another has opened it; or the turn to do so. Who waits too long opens one as well: the other may have
+/// died on the way.
+pub async fn turn(peer: &Peer, until: Timestamp) -> Turn {
+    let patience = until.min(clock::now().plus_ms(OPENING_MS));
+    let mut pause_ms = LOOK_MS;
+    loop {
+        if let Some(link) = get(peer) {
+            return Turn::Known(link);
+        }
+        let now = clock::now();
+        let is_opened = OPENING.with_borrow(|all| all.get(&peer.key).is_some_and(|opening| opening.until > now));
+        if !is_opened || now >= patience {
+            let number = next_id();
+            let opening = Opening { number, until: now.plus_ms(OPENING_MS) };
+            OPENING.with_borrow_mut(|all| all.insert(peer.key.clone(), opening));
+            return Turn::Mine(Guard { key: peer.key.clone(), number });
+        }
+        clock::pause(pause_ms).await;
+        pause_ms = (pause_ms * 2).min(MOST_LOOK_MS);
+    }
+}

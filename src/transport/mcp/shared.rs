@@ -1,0 +1,66 @@
+//! A client's sessions at servers, as its session here remembers them: so all isolates that serve it are in the same one.
+
+use std::rc::Rc;
+
+use crate::core::mcp::client::Spoken;
+use crate::core::mcp::session::Upstream;
+use crate::objects::sessions::messages::{Ask, Message, Reply};
+use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::{log, tasks};
+
+use super::Peer;
+use super::exchange::end_session;
+use super::links::Link;
+
+/// What the session here says; nothing where there is none, or it cannot be asked: then each isolate is on its own.
+async fn asked(peer: &Peer, ask: Ask) -> Option<Upstream> {
+    let message = Message { principal: peer.principal.to_string(), ask };
+    match send(Kind::Sessions, peer.session.as_deref()?, "", &message, PATIENCE_MS).await {
+        Ok(Reply::Upstream { known }) => known,
+        Ok(_) => None,
+        Err(failure) => {
+            log(&format!(r#"{{"level":"warn","message":"session not reached","detail":{:?}}}"#, failure.0));
+            None
+        }
+    }
+}
+
+fn link(known: Upstream) -> Option<Rc<Link>> {
+    let spoken = Spoken::of(&known.version).filter(|spoken| !spoken.is_modern())?;
+    Some(Link::new(spoken, Some(known.session), None))
+}
+
+/// The session that was begun at this server, unless it is the one that is gone.
+pub async fn find(peer: &Peer, gone: Option<&str>) -> Option<Rc<Link>> {
+    peer.session.as_ref()?;
+    let (service, place) = (peer.service.to_string(), peer.place.clone());
+    asked(peer, Ask::Upstream { service, place, gone: gone.map(Into::into) }).await.and_then(link)
+}
+
+/// Ends a session that another isolate may have begun.
+pub async fn end(peer: &Peer, known: Upstream) {
+    // What was begun with another configuration is not asked for with this one's credentials.
+    if known.place == peer.place
+        && let Some(link) = link(known)
+    {
+        end_session(peer, &link).await;
+    }
+}
+
+/// Remembers a session that was just begun. Where another was begun meanwhile, that one counts, and this one is ended.
+pub async fn settled(peer: &Peer, begun: Rc<Link>) -> Rc<Link> {
+    let (Some(session), true) = (&begun.session, peer.session.is_some()) else { return begun };
+    let (service, place, version) = (peer.service.to_string(), peer.place.clone(), begun.spoken.version().into());
+    let upstream = Upstream { place, version, session: session.clone() };
+    match asked(peer, Ask::Begun { service, upstream }).await {
+        Some(known) if known.session != *session => match link(known) {
+            Some(other) => {
+                let peer = peer.clone();
+                tasks::spawn(async move { end_session(&peer, &begun).await });
+                other
+            }
+            None => begun,
+        },
+        _ => begun,
+    }
+}
