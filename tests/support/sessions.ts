@@ -38,6 +38,8 @@ export type Keeper = {
   count(what: string): number;
   sessions: Map<string, Session>;
   tools: Record<string, Tool>;
+  /** Its list of tools is none. */
+  listless: boolean;
   /** What is said of a session that is not there. */
   refuse: (response: ServerResponse) => void;
   stop(): Promise<void>;
@@ -167,6 +169,7 @@ export async function startKeeper(
         answers.get(id)?.(body);
         return response.writeHead(202).end();
       case "tools/list": {
+        if (keeper.listless) return result({ tools: "none" });
         const may = ([, { needs }]: [string, Tool]) => needs === undefined || session.capabilities?.[needs];
         const shown = Object.entries(keeper.tools).filter(may);
         return result({ tools: shown.map(([name, { definition }]) => ({ name, inputSchema: { type: "object" }, ...definition })) });
@@ -242,6 +245,7 @@ export async function startKeeper(
     count: (what) => keeper.heard.filter(({ http, method }) => method === what || http === what).length,
     sessions: new Map(),
     tools,
+    listless: false,
     refuse: (response) => void response.writeHead(404).end(),
     async stop() {
       server.closeAllConnections();
