@@ -33,7 +33,7 @@ pub struct Exchange {
     pieces: Option<Pieces>,
     messages: Messages,
     /// What was read of it already.
-    first: Option<Result<Incoming, Broken>>,
+    first: Option<Box<Result<Incoming, Broken>>>,
 }
 
 /// Milliseconds until then, at least one.
@@ -92,7 +92,7 @@ impl Exchange {
 
     /// The response of an answer that came whole.
     fn whole(&self) -> Option<&Response> {
-        match &self.first {
+        match self.first.as_deref() {
             Some(Ok(Incoming::Response(response))) => Some(response),
             _ => None,
         }
@@ -227,7 +227,7 @@ async fn send_with(
         (Answered::Whole(Answer::Http { status: 200, is_json: true, body, .. }), session) => {
             messages.push_whole(&body);
             let mut exchange = Exchange::of(None, messages);
-            exchange.first = exchange.messages.take().transpose();
+            exchange.first = exchange.messages.take().transpose().map(Box::new);
             Sent::Messages { exchange, session }
         }
         (Answered::Whole(answer), _) => {
