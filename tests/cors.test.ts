@@ -1,5 +1,6 @@
 // Browsers: what other origins may send and read, and the paths of MCP as clients write them.
 import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
@@ -62,6 +63,43 @@ test("everything_else_is_for_the_origins_that_are_named", async () => {
     }
     assert.ok(!allowed.headers.includes("*"));
   }
+});
+
+/** The names of headers in calls of the gateway's sources by this pattern, in lower case. */
+async function headersIn(rooms: string[], pattern: RegExp): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const room of rooms) {
+    for (const entry of await readdir(new URL(`../src/${room}`, import.meta.url), { recursive: true })) {
+      if (!entry.endsWith(".rs") || entry.endsWith("_tests.rs")) continue;
+      const text = (await readFile(new URL(`../src/${room}/${entry}`, import.meta.url), "utf8")).split("#[cfg(test)]")[0]!;
+      for (const [, name] of text.matchAll(pattern)) found.add(name!.toLowerCase());
+    }
+  }
+  return found;
+}
+
+test("every_header_that_is_read_may_be_sent_and_every_header_that_tells_something_may_be_read", async () => {
+  // What browsers send or set by themselves, what only they read, and what has no use in them.
+  const theirs = new Set([
+    "access-control-request-headers", "access-control-request-method", "content-length", "cookie", "host", "origin", "sec-fetch-site",
+    "sec-websocket-protocol", "transfer-encoding", "upgrade", "cf-connecting-ip", "api-key",
+  ]);
+  const read = await headersIn(["gateway", "auth"], /\bheader\(\s*"([\w-]+)"\s*\)/g);
+  assert.ok(read.has("idempotency-key") && read.has("mcp-name") && read.has("x-api-key"), [...read].join());
+  for (const path of ["/mcp", "/mcp/words", "/v1/contexts"]) {
+    const { headers } = await preflight(path, friend, "mcp-session-id", "POST");
+    assert.deepEqual([...read].filter((name) => !theirs.has(name) && !headers.includes(name)), [], path);
+  }
+  const ofBrowsers = new Set([
+    "cache-control", "content-type", "content-security-policy", "referrer-policy", "x-frame-options", "x-content-type-options", "vary",
+    "x-accel-buffering", "sec-websocket-protocol", "upgrade", "set-cookie", "pragma",
+  ]);
+  const told = await headersIn(["gateway", "auth"], /\b(?:with|with_header|headers\.set)\(\s*"([\w-]+)"/g);
+  assert.ok(told.has("location") && told.has("etag") && told.has("retry-after"), [...told].join());
+  const answer = await gateway.request("GET", "/v1/whoami", { headers: { origin: friend } });
+  const exposed = answer.headers.get("access-control-expose-headers")!.toLowerCase().split(/, */);
+  const hidden = [...told].filter((name) => !ofBrowsers.has(name) && !name.startsWith("access-control-") && !exposed.includes(name));
+  assert.deepEqual(hidden, []);
 });
 
 test("headers_that_mirror_a_tools_parameters_are_allowed_as_they_are_asked_for", async () => {
