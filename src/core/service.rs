@@ -80,12 +80,19 @@ pub struct Service {
     pub retry: Retry,
     pub weight: u64,
     pub tier: u64,
+    /// Arguments are held against the input schema before the service gets them.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub check_arguments: bool,
     /// Takes no new work.
     #[serde(default)]
     pub draining: bool,
     /// Of an MCP server: what was read of its tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<Box<Catalogue>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A signing secret that another has taken the place of: good until its services have the new one.
@@ -147,6 +154,8 @@ pub struct Shown<'a> {
     pub retry: Retry,
     pub weight: u64,
     pub tier: u64,
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub check_arguments: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueView<'a>>,
 }
@@ -168,6 +177,7 @@ impl Service {
                 retry: self.retry,
                 weight: self.weight,
                 tier: self.tier,
+                check_arguments: self.check_arguments,
                 catalogue: self.catalogue.as_deref().map(Catalogue::view),
             },
             credentials: Vec::new(),
@@ -244,6 +254,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     let retry = read_retry(&mut document);
     let weight = document.integer("weight", 1..=1000).unwrap_or(1);
     let tier = document.integer("tier", 0..=9).unwrap_or(0);
+    let check_arguments = document.boolean("check_arguments").unwrap_or(true);
     let status = document.parsed("status", "draining, or a status the gateway measured", |text| {
         matches!(text, "draining" | "online" | "degraded" | "offline" | "unknown").then(|| text == "draining")
     });
@@ -265,6 +276,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
                 retry,
                 weight,
                 tier,
+                check_arguments,
                 draining: status.unwrap_or(false),
                 catalogue: None,
             },

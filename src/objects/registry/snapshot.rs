@@ -127,8 +127,11 @@ impl Entry {
         at.filter(|at| *at > now)
     }
 
-    /// What parameters must match; nothing when the capability asks for nothing.
+    /// What parameters must match; nothing when the capability asks for nothing, or the service checks them itself.
     pub fn input(&self, capability: usize) -> Option<&Schema> {
+        if !self.service().check_arguments {
+            return None;
+        }
         let raw = self.service().capabilities.get(capability)?.input_schema.as_ref();
         let cell = &self.schemas.get(capability)?.input;
         cell.get_or_init(|| raw.and_then(|raw| self.compiled(capability, raw.get()))).as_ref()
