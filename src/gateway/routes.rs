@@ -224,11 +224,9 @@ fn reads_query(route: &Route<'_>) -> bool {
 
 /// Whether what is made here is made anew by each request, so that a key that is not honoured would be a promise.
 fn makes_anew(route: &Route<'_>) -> bool {
-    match route {
-        Route::Keys | Route::KeyRotate(_) | Route::ServiceRotateSecret(_) | Route::WebhookRotateSecret(_) => true,
-        Route::Tickets | Route::WebhookTest(_) | Route::WebhookRedeliver(_) => true,
-        _ => false,
-    }
+    let secrets = matches!(route, Route::KeyRotate(_) | Route::ServiceRotateSecret(_) | Route::WebhookRotateSecret(_));
+    let deliveries = matches!(route, Route::WebhookTest(_) | Route::WebhookRedeliver(_));
+    secrets || deliveries || matches!(route, Route::Keys | Route::Tickets)
 }
 
 fn no_idempotency_key(call: &Call) -> Result<(), Problem> {
