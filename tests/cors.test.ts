@@ -82,7 +82,7 @@ test("every_header_that_is_read_may_be_sent_and_every_header_that_tells_somethin
   // What browsers send or set by themselves, what only they read, and what has no use in them.
   const theirs = new Set([
     "access-control-request-headers", "access-control-request-method", "content-length", "cookie", "host", "origin", "sec-fetch-site",
-    "sec-websocket-protocol", "transfer-encoding", "upgrade", "cf-connecting-ip", "api-key",
+    "sec-websocket-protocol", "transfer-encoding", "upgrade", "cf-connecting-ip", "api-key", "content-encoding",
   ]);
   const read = await headersIn(["gateway", "auth"], /\bheader\(\s*"([\w-]+)"\s*\)/g);
   assert.ok(read.has("idempotency-key") && read.has("mcp-name") && read.has("x-api-key"), [...read].join());
@@ -90,9 +90,10 @@ test("every_header_that_is_read_may_be_sent_and_every_header_that_tells_somethin
     const { headers } = await preflight(path, friend, "mcp-session-id", "POST");
     assert.deepEqual([...read].filter((name) => !theirs.has(name) && !headers.includes(name)), [], path);
   }
+  // What the gateway sends to others is among them.
   const ofBrowsers = new Set([
     "cache-control", "content-type", "content-security-policy", "referrer-policy", "x-frame-options", "x-content-type-options", "vary",
-    "x-accel-buffering", "sec-websocket-protocol", "upgrade", "set-cookie", "pragma",
+    "x-accel-buffering", "sec-websocket-protocol", "upgrade", "set-cookie", "pragma", "accept", "authorization",
   ]);
   const told = await headersIn(["gateway", "auth"], /\b(?:with|with_header|headers\.set)\(\s*"([\w-]+)"/g);
   assert.ok(told.has("location") && told.has("etag") && told.has("retry-after"), [...told].join());

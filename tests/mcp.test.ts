@@ -234,11 +234,15 @@ test("who_closes_the_stream_of_a_modern_call_cancels_it", async () => {
 });
 
 test("a_list_is_given_in_pages", async () => {
-  const many = Array.from({ length: 130 }, (_, at) => ({ name: `tool_${String(at).padStart(3, "0")}` }));
-  const shelf = serviceAt(service.url, many.slice(0, 65));
-  await register(gateway, "shelf-a", shelf);
-  await register(gateway, "shelf-b", serviceAt(service.url, many.slice(65)));
+  const description = "x".repeat(4000);
+  const many = Array.from({ length: 200 }, (_, at) => ({ name: `tool_${String(at).padStart(3, "0")}`, description }));
+  await register(gateway, "shelf-a", serviceAt(service.url, many.slice(0, 100)));
   try {
+    // What fits is one page, as many clients read no other.
+    const one = resultOf(await askModern(gateway, "tools/list"));
+    assert.equal(names(one).filter((name) => name.startsWith("shelf-")).length, 100);
+    assert.equal(one.nextCursor, undefined);
+    await register(gateway, "shelf-b", serviceAt(service.url, many.slice(100)));
     const seen: string[] = [];
     let cursor: string | undefined;
     let pages = 0;
@@ -250,12 +254,12 @@ test("a_list_is_given_in_pages", async () => {
     } while (cursor !== undefined);
     assert.ok(pages > 1);
     assert.equal(new Set(seen).size, seen.length);
-    assert.equal(seen.filter((name) => name.startsWith("shelf-")).length, 130);
+    assert.equal(seen.filter((name) => name.startsWith("shelf-")).length, 200);
     const first = resultOf(await askModern(gateway, "tools/list"));
     const key = (await makeKey(gateway, "caller")).secret;
     errorOf(await askModern(gateway, "tools/list", { cursor: first.nextCursor }, { key }), 200, -32602);
   } finally {
-    for (const id of ["shelf-a", "shelf-b"]) await gateway.request("DELETE", `/v1/services/${id}`);
+    for (const id of ["shelf-a", "shelf-b"]) await gateway.request("DELETE", `/v1/services/${id}`, { headers: { "if-match": "*" } });
   }
 });
 
@@ -297,7 +301,10 @@ test("over_the_limit_a_call_is_refused_as_by_the_api", async () => {
 // The legacy era.
 
 test("a_legacy_client_is_answered_in_its_revision", async () => {
-  for (const [asked, given] of [["2025-11-25", "2025-11-25"], ["2025-03-26", "2025-03-26"], ["2024-11-05", "2025-11-25"]]) {
+  for (const [asked, given] of [
+    ["2025-11-25", "2025-11-25"], ["2025-06-18", "2025-06-18"], ["2025-03-26", "2025-03-26"], ["2024-11-05", "2024-11-05"],
+    ["2024-10-07", "2025-11-25"], ["2031-01-01", "2025-11-25"], ["2026-07-28", "2025-11-25"], ["one", "2025-11-25"],
+  ]) {
     const params = { protocolVersion: asked, capabilities: {}, clientInfo: { name: "tests", version: "1" } };
     const answer = await askLegacy(gateway, "initialize", params);
     const result = resultOf(answer);
@@ -333,7 +340,25 @@ test("without_a_session_there_is_no_stream_by_get_and_nothing_to_delete", async 
   }
 });
 
-test("only_the_revision_that_has_batches_may_send_one", async () => {
+test("a_client_of_2024_speaks_its_revision", async () => {
+  const params = { protocolVersion: "2024-11-05", capabilities: { sampling: {} }, clientInfo: { name: "tests", version: "1" } };
+  const begun = await askLegacy(gateway, "initialize", params, { headers: { "mcp-protocol-version": "2024-11-05" } });
+  assert.equal(resultOf(begun).protocolVersion, "2024-11-05");
+  const session = { "mcp-session-id": begun.headers.get("mcp-session-id")! };
+  const accept = "application/json, text/event-stream";
+  // It names its revision nowhere else, or does.
+  for (const more of [{}, { "mcp-protocol-version": "2024-11-05" }]) {
+    const send = (body: object) => gateway.request("POST", "/mcp", { body, headers: { accept, ...session, ...more } });
+    assert.equal((await send({ jsonrpc: "2.0", method: "notifications/initialized" })).status, 202);
+    assert.ok(names(resultOf(await send(message("tools/list")))).includes("words__echo"));
+    const called = resultOf(await send(message("tools/call", { name: "words__echo", arguments: { text: "a" } })));
+    assert.equal(called.content[0].type, "text");
+    const batch = await send([message("ping"), message("tools/list")]);
+    assert.deepEqual(batch.json.map(({ result }: any) => Object.keys(result)), [[], ["tools"]]);
+  }
+});
+
+test("only_the_revisions_that_have_batches_may_send_one", async () => {
   const ping = message("ping");
   const batch = [ping, { jsonrpc: "2.0", method: "notifications/initialized" }, message("nothing"), 7];
   const answer = await gateway.request("POST", "/mcp", { body: batch, headers: { "mcp-protocol-version": "2025-03-26" } });

@@ -34,6 +34,7 @@ fn head() -> Head {
             client: None,
             session: None,
             log_level: None,
+            meta: None,
             origin: String::new(),
         },
         Timestamp(1_000),

@@ -41,6 +41,7 @@ pub struct NewContext<'a> {
     pub client: Option<Box<RawValue>>,
     pub session: Option<String>,
     pub log_level: Option<String>,
+    pub meta: Option<Box<RawValue>>,
 }
 
 /// Reads the body. `text` has passed `json::check`. All faults are named.
@@ -88,6 +89,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
             client: None,
             session: None,
             log_level: None,
+            meta: None,
         }),
         _ => Err(faults),
     }

@@ -153,6 +153,7 @@ fn admission(
         client: new.client.clone(),
         session: new.session.clone(),
         log_level: new.log_level.clone(),
+        meta: new.meta.clone(),
         origin: coming.origin.clone(),
     }
 }

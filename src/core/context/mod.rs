@@ -140,6 +140,9 @@ pub struct Admission {
     /// The least severe messages they want to hear of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+    /// What their client says of the call for a service that is an MCP server: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Box<RawValue>>,
     /// Where the gateway is reached, for what services call back: scheme and authority.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,

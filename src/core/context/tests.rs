@@ -30,6 +30,7 @@ fn admission(idempotent: bool) -> Admission {
         client: None,
         session: None,
         log_level: None,
+        meta: None,
         origin: String::new(),
     }
 }

@@ -121,6 +121,7 @@ fn admission(number: u8) -> Admission {
         client: None,
         session: None,
         log_level: None,
+        meta: None,
         origin: String::new(),
     }
 }

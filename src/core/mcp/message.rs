@@ -37,7 +37,7 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub enum Body<'a> {
     One(Message<'a>),
-    /// Revision 2025-03-26 alone has these.
+    /// Only revisions up to 2025-03-26 have these.
     Batch(Vec<Result<Message<'a>, Refusal<'a>>>),
 }
 

@@ -2,16 +2,20 @@
 //! its headers say what its body says, what a tool looks like.
 //!
 //! One URL serves revision 2026-07-28 ("modern": each request says for itself what it is) and those of 2025
-//! ("legacy": they begin with `initialize`). Kept out: who may ask, and everything that takes time.
+//! and 2024 ("legacy": they begin with `initialize`). Kept out: who may ask, and everything that takes time.
 
 pub mod able;
+pub mod apps;
 pub mod client;
 pub mod definition;
 pub mod era;
 pub mod error;
 pub mod header;
+pub mod instructions;
+pub mod links;
 pub mod message;
 pub mod mirror;
+pub mod names;
 pub mod origin;
 pub mod outcome;
 pub mod passing;
@@ -27,4 +31,6 @@ pub mod tool;
 /// The modern revision.
 pub const MODERN: &str = "2026-07-28";
 /// The legacy revisions, the latest first.
-pub const LEGACY: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
+pub const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// Those in which several messages may come in one body.
+pub const BATCHED: [&str; 2] = ["2025-03-26", "2024-11-05"];

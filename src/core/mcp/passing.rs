@@ -1,5 +1,5 @@
 //! What an upstream has beside tools: prompts, resources and completions. They are passed on: a request goes there in the
-//! upstream's era, and its result comes back in that of who asked.
+//! upstream's era, and its result comes back in that of the client. What things are called is decided elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -164,31 +164,6 @@ pub fn error(whole: &RawValue, legacy: bool) -> Option<String> {
     serde_json::to_string(&members).ok()
 }
 
-/// What stands between a service and what it calls something, where the things of many are listed together.
-const BETWEEN_NAMES: &str = "__";
-const BETWEEN_URIS: char = '+';
-
-/// A service's id as the beginning of a URI's scheme, which has no `_`.
-fn scheme(service: &str) -> String {
-    service.replace('_', ".")
-}
-
-/// The name of a prompt, or the URI of a resource, of a service among others.
-fn joined(member: &str, service: &str, own: &str) -> String {
-    match member {
-        "name" => format!("{service}{BETWEEN_NAMES}{own}"),
-        _ => format!("{}{BETWEEN_URIS}{own}", scheme(service)),
-    }
-}
-
-/// What a service itself calls that, if it can be one of its.
-fn own<'t>(member: &str, service: &str, text: &'t str) -> Option<&'t str> {
-    match member {
-        "name" => text.strip_prefix(service)?.strip_prefix(BETWEEN_NAMES),
-        _ => text.strip_prefix(&scheme(service))?.strip_prefix(BETWEEN_URIS),
-    }
-}
-
 /// The members of a list's items that name them.
 fn naming(list: &str) -> &'static str {
     match list {
@@ -198,10 +173,35 @@ fn naming(list: &str) -> &'static str {
     }
 }
 
+/// One of the things that a server lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// What its server calls it: a name, a URI, or a template of such.
+    pub own: String,
+    whole: String,
+}
+
+impl Item {
+    pub fn bytes(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// As it is listed by another name.
+    pub fn named(self, list: &str, name: &str) -> Option<String> {
+        if name == self.own {
+            return Some(self.whole);
+        }
+        let mut item: Members<'_> = serde_json::from_str(&self.whole).ok()?;
+        let name = to_raw_value(name).ok()?;
+        item.insert(naming(list).into(), &name);
+        serde_json::to_string(&item).ok()
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    pub items: Vec<String>,
+    pub items: Vec<Item>,
     pub left_out: Vec<LeftOut>,
     /// The cursor of the next.
     pub next: Option<String>,
@@ -210,27 +210,55 @@ pub struct Page {
 /// The longest cursor that is sent back, in bytes.
 const MAX_CURSOR_BYTES: usize = 32 * 1024;
 
-/// A page of a list, its items named as those of one service among others; nothing where it is none.
+/// A page of the list of one service; nothing where it is none.
 pub fn items(list: &str, service: &str, page: &RawValue) -> Option<Page> {
     let members: Members<'_> = serde_json::from_str(page.get()).ok()?;
     let (read, mut left_out) = readable(list, &listed(list, &members)?);
-    let named = |item: String| {
-        let mut members: Members<'_> = serde_json::from_str(&item).ok()?;
-        let member = naming(list);
-        let own: String = serde_json::from_str(members.get(member)?.get()).ok()?;
-        let name = to_raw_value(&joined(member, service, &own)).ok()?;
-        members.insert(member.into(), &name);
-        serde_json::to_string(&members).ok()
+    let item = |whole: String| {
+        let own =
+            Object::new(&whole, "#").ok()?.raw(naming(list)).map(RawValue::get).map(serde_json::from_str)?.ok()?;
+        Some(Item { own, whole })
     };
-    let items = read.into_iter().filter_map(named).collect();
+    let items = read.into_iter().filter_map(item).collect();
     left_out.iter_mut().for_each(|left_out| left_out.service = Some(service.into()));
+    let (next, is_broken) = next_cursor(&members);
+    if is_broken {
+        left_out.push(LeftOut::of(service, "what follows: its cursor is no text, or too long to be sent back"));
+    }
+    Some(Page { items, left_out, next })
+}
+
+/// The cursor of the next page, and whether there is one that cannot be sent back. An empty one is one too.
+fn next_cursor(members: &Members<'_>) -> (Option<String>, bool) {
     let next = members.get("nextCursor").filter(|next| next.get() != "null");
     let cursor = next.and_then(|next| serde_json::from_str::<String>(next.get()).ok());
     let cursor = cursor.filter(|cursor| cursor.len() <= MAX_CURSOR_BYTES);
-    if next.is_some() && cursor.is_none() {
-        left_out.push(LeftOut::of(service, "what follows: its cursor is no text, or too long to be sent back"));
+    let is_broken = next.is_some() && cursor.is_none();
+    (cursor, is_broken)
+}
+
+/// The cursor of the page after this one.
+pub fn next_of(page: &RawValue) -> Option<String> {
+    next_cursor(&serde_json::from_str(page.get()).ok()?).0
+}
+
+/// The pages of a list as one: the first, with the items of the others, and the cursor of what was not asked for.
+/// Nothing when one of them is no page.
+pub fn merged(list: &str, pages: &[Box<RawValue>]) -> Option<Box<RawValue>> {
+    let (first, last) = (pages.first()?, pages.last()?);
+    let last: Members<'_> = serde_json::from_str(last.get()).ok()?;
+    let mut whole: Members<'_> = serde_json::from_str(first.get()).ok()?;
+    let mut items: Vec<&RawValue> = Vec::new();
+    for page in pages {
+        items.extend(listed(list, &serde_json::from_str(page.get()).ok()?)?);
     }
-    Some(Page { items, left_out, next: cursor })
+    let items = to_raw_value(&items).ok()?;
+    whole.insert(list.into(), &items);
+    match last.get("nextCursor") {
+        Some(cursor) => whole.insert("nextCursor".into(), cursor),
+        None => whole.remove("nextCursor"),
+    };
+    to_raw_value(&whole).ok()
 }
 
 impl LeftOut {
@@ -240,180 +268,45 @@ impl LeftOut {
     }
 }
 
-/// Whom a request among many is for, and its parameters in that service's own words. `services` are all there are.
-pub fn addressed<'s>(params: &RawValue, services: impl Iterator<Item = &'s str>) -> Option<(&'s str, String)> {
-    let mut members: Members<'_> = serde_json::from_str(params.get()).ok()?;
-    // A completion says in `ref` what it is for.
-    let inner: Option<Members<'_>> = members.get("ref").and_then(|inner| serde_json::from_str(inner.get()).ok());
-    let (member, text) = {
-        let holder = inner.as_ref().unwrap_or(&members);
-        let (member, text) = ["name", "uri"].into_iter().find_map(|name| Some((name, holder.get(name)?)))?;
-        (member, serde_json::from_str::<String>(text.get()).ok()?)
+/// What a request among many is about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum About {
+    Prompt(String),
+    /// Its URI, or a template of such.
+    Resource(String),
+}
+
+/// A completion says in `ref` what it is for.
+fn holder<'a>(members: &Members<'a>) -> Option<Members<'a>> {
+    members.get("ref").and_then(|inner| serde_json::from_str(inner.get()).ok())
+}
+
+/// What the parameters name; nothing when they name neither a prompt nor a resource.
+pub fn about(params: &RawValue) -> Option<About> {
+    let members: Members<'_> = serde_json::from_str(params.get()).ok()?;
+    let members = holder(&members).unwrap_or(members);
+    let text = |name: &str| serde_json::from_str::<String>(members.get(name)?.get()).ok();
+    text("name").map(About::Prompt).or_else(|| text("uri").map(About::Resource))
+}
+
+/// The same parameters in the words of the service that is asked.
+pub fn in_own_words(params: &RawValue, about: &About, own: &str) -> Option<String> {
+    let member = match about {
+        About::Prompt(_) => "name",
+        About::Resource(_) => "uri",
     };
-    // One service's id may be the beginning of another's.
-    let (service, own) =
-        services.filter_map(|id| Some((id, own(member, id, &text)?))).max_by_key(|(id, _)| id.len())?;
     let own = to_raw_value(own).ok()?;
-    let inner = match inner {
-        Some(mut inner) => {
-            inner.insert(member.into(), &own);
-            Some(to_raw_value(&inner).ok()?)
-        }
-        None => None,
+    let mut members: Members<'_> = serde_json::from_str(params.get()).ok()?;
+    let Some(mut inner) = holder(&members) else {
+        members.insert(member.into(), &own);
+        return serde_json::to_string(&members).ok();
     };
-    match &inner {
-        Some(inner) => members.insert("ref".into(), inner),
-        None => members.insert(member.into(), &own),
-    };
-    Some((service, serde_json::to_string(&members).ok()?))
+    inner.insert(member.into(), &own);
+    let inner = to_raw_value(&inner).ok()?;
+    members.insert("ref".into(), &inner);
+    serde_json::to_string(&members).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    fn raw_of(value: &Value) -> Box<RawValue> {
-        to_raw_value(value).unwrap()
-    }
-
-    fn passed_on(name: &str, value: &Value, legacy: bool) -> Option<Value> {
-        result(method(name).unwrap(), &raw_of(value), legacy).map(|text| serde_json::from_str(&text).unwrap())
-    }
-
-    #[test]
-    fn tools_are_not_passed_on() {
-        assert!(method("prompts/list").is_some());
-        assert_eq!(method("tools/list"), None);
-    }
-
-    #[test]
-    fn a_result_is_in_the_era_of_who_asked() {
-        let legacy = json!({"prompts": [], "nextCursor": "a", "_meta": {"x": 1}});
-        let modern = json!({"prompts": [], "nextCursor": "a", "_meta": {"x": 1}, "resultType": "complete",
-            "ttlMs": 60_000, "cacheScope": "private"});
-        assert_eq!(passed_on("prompts/list", &legacy, false), Some(modern.clone()));
-        assert_eq!(passed_on("prompts/list", &modern, true), Some(legacy));
-        let shared = json!({"contents": [], "resultType": "complete", "ttlMs": 5, "cacheScope": "public"});
-        assert_eq!(passed_on("resources/read", &shared, false).unwrap()["cacheScope"], "private");
-        assert_eq!(passed_on("resources/read", &shared, false).unwrap()["ttlMs"], 5);
-        assert_eq!(passed_on("prompts/get", &json!({}), false), Some(json!({"resultType": "complete"})));
-    }
-
-    #[test]
-    fn one_item_never_costs_the_others() {
-        let good = json!({"uri": "demo://a", "name": "a"});
-        let nulls = json!({"uri": "demo://b", "name": "b", "title": null, "mimeType": null, "size": null,
-            "annotations": {"audience": null}, "icons": [{"src": "a:b", "sizes": null}]});
-        let bad = json!({"uri": "demo://c", "name": "c", "size": "large"});
-        let page = json!({"resources": [good, nulls, bad, 7], "nextCursor": null, "_meta": {"x": 1}});
-        let expected = json!({"resources": [good, {"uri": "demo://b", "name": "b", "annotations": {},
-            "icons": [{"src": "a:b"}]}], "_meta": {"x": 1, "narthex/left_out": [
-                {"name": "demo://c", "reason": "its size is a string, not a number"},
-                {"reason": "is a number, not an object"}]}});
-        assert_eq!(passed_on("resources/list", &page, true), Some(expected));
-        assert_eq!(passed_on("resources/list", &json!({"resources": null}), true), Some(json!({"resources": []})));
-        assert_eq!(passed_on("resources/list", &json!({"resources": {}}), true), None);
-        let contents = json!({"contents": [{"uri": "demo://a", "mimeType": null, "text": "a", "blob": null}]});
-        let expected = json!({"contents": [{"uri": "demo://a", "text": "a"}]});
-        assert_eq!(passed_on("resources/read", &contents, true), Some(expected));
-        let prompt = json!({"description": null, "messages": [{"role": "user", "content":
-            {"type": "text", "text": "a", "annotations": null}}]});
-        let expected = json!({"messages": [{"role": "user", "content": {"type": "text", "text": "a"}}]});
-        assert_eq!(passed_on("prompts/get", &prompt, true), Some(expected));
-        let completion = json!({"completion": {"values": null, "total": null, "hasMore": null}});
-        assert_eq!(passed_on("completion/complete", &completion, true), Some(json!({"completion": {"values": []}})));
-    }
-
-    #[test]
-    fn what_asks_for_more_goes_to_who_can_be_asked() {
-        let asks = json!({"resultType": "input_required", "inputRequests": {}, "requestState": "s"});
-        assert_eq!(passed_on("prompts/get", &asks, false), Some(asks.clone()));
-        assert_eq!(passed_on("prompts/get", &asks, true), None);
-        assert_eq!(passed_on("resources/read", &asks, false), Some(asks));
-    }
-
-    #[test]
-    fn an_error_is_in_the_era_of_who_asked() {
-        let of = |value: Value, legacy| error(&raw_of(&value), legacy).map(|text| serde_json::from_str(&text).unwrap());
-        let missing = json!({"code": -32002, "message": "no", "data": {"uri": "a:b"}});
-        assert_eq!(of(missing.clone(), true), Some(missing));
-        let modern = json!({"code": -32602, "message": "no", "data": {"uri": "a:b"}});
-        assert_eq!(of(json!({"code": -32002, "message": "no", "data": {"uri": "a:b"}, "x": 1}), false), Some(modern));
-        let given = json!({"code": -32602, "message": "The server gave no message."});
-        assert_eq!(of(json!({"code": "x"}), false), Some(given.clone()));
-        assert_eq!(of(json!({"code": -32602, "message": null}), false), Some(given));
-    }
-
-    #[test]
-    fn items_are_named_with_their_service() {
-        let page = json!({"resources": [{"uri": "file:///a", "name": "a"}, {"name": "no uri"}], "nextCursor": "c"});
-        let read = items("resources", "my_files", &raw_of(&page)).unwrap();
-        assert_eq!(read.items, [r#"{"name":"a","uri":"my.files+file:///a"}"#]);
-        assert_eq!(read.next.as_deref(), Some("c"));
-        let left_out =
-            LeftOut { service: Some("my_files".into()), name: Some("no uri".into()), reason: "has no uri".into() };
-        assert_eq!(read.left_out, [left_out]);
-        let page = json!({"prompts": [{"name": "greet"}], "nextCursor": null});
-        let read = items("prompts", "a", &raw_of(&page)).unwrap();
-        assert_eq!((read.items, read.next), (vec![r#"{"name":"a__greet"}"#.to_string()], None));
-        let next = |cursor: Value| {
-            let page = items("prompts", "a", &raw_of(&json!({"prompts": null, "nextCursor": cursor}))).unwrap();
-            (page.next, page.left_out.len())
-        };
-        assert_eq!(next(json!("")), (Some(String::new()), 0));
-        assert_eq!(next(json!("c".repeat(5000))), (Some("c".repeat(5000)), 0));
-        assert_eq!(next(json!("c".repeat(50_000))), (None, 1));
-        assert_eq!(next(json!(7)), (None, 1));
-        assert_eq!(items("prompts", "a", &raw_of(&json!({}))), None);
-        assert_eq!(items("prompts", "a", &raw_of(&json!({"prompts": {}}))), None);
-    }
-
-    #[test]
-    fn a_request_among_many_finds_its_service() {
-        let services = ["a", "a__b", "c_d"];
-        let of = |params: Value| {
-            addressed(&raw_of(&params), services.into_iter())
-                .map(|(service, params)| (service, serde_json::from_str::<Value>(&params).unwrap()))
-        };
-        assert_eq!(of(json!({"name": "a__b__c", "x": 1})), Some(("a__b", json!({"name": "c", "x": 1}))));
-        assert_eq!(of(json!({"uri": "c.d+file:///x"})), Some(("c_d", json!({"uri": "file:///x"}))));
-        let asks = json!({"ref": {"type": "ref/prompt", "name": "a__p"}, "argument": {"name": "n", "value": ""}});
-        let own = json!({"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "n", "value": ""}});
-        assert_eq!(of(asks), Some(("a", own)));
-        assert_eq!(of(json!({"name": "b__c"})), None);
-        assert_eq!(of(json!({})), None);
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_listed_is_found(service in "[a-z0-9][a-z0-9_-]{0,12}", other in "[a-z0-9][a-z0-9_-]{0,12}", own in "[a-z:/{}]{1,20}") {
-            let services = [service.as_str(), other.as_str()];
-            for (list, member) in [("prompts", "name"), ("resources", "uri")] {
-                let mut item = json!({"name": "a"});
-                item[member] = own.clone().into();
-                let page = items(list, &service, &raw_of(&json!({list: [item]}))).unwrap();
-                let item: Value = serde_json::from_str(&page.items[0]).unwrap();
-                let Some((found, params)) = addressed(&raw_of(&json!({member: item[member]})), services.into_iter()) else {
-                    return Err(TestCaseError::fail("not found"));
-                };
-                let params: Value = serde_json::from_str(&params).unwrap();
-                // `a` with `b__c` reads as `a__b` with `c`, where both are there.
-                let ambiguous = found != service && joined(member, found, params[member].as_str().unwrap()) == item[member];
-                prop_assert!(ambiguous || found == service && params[member] == own.as_str());
-            }
-        }
-
-        #[test]
-        fn whatever_comes_is_read_or_refused(text in "[{}\\[\\]\":,a-z1]{0,40}") {
-            if let Some(raw) = raw(&text) {
-                for known in METHODS {
-                    let _ = result(known, &raw, false);
-                    let _ = result(known, &raw, true);
-                }
-                let _ = (error(&raw, false), items("prompts", "a", &raw), addressed(&raw, ["a"].into_iter()));
-            }
-        }
-    }
-}
+#[path = "passing_tests.rs"]
+mod tests;

@@ -1,47 +1,16 @@
-//! Capabilities as tools: their names, and how they are listed.
-//!
-//! At `/mcp` a tool is called `service__capability`, of 1 to 64 letters, digits, `_` and `-`, which is what clients
-//! take. At `/mcp/{service}` it has the service's own name for it.
+//! Capabilities as tools: how they are listed, and what an upstream's tool gave. At `/mcp/{service}` a tool has the
+//! service's own name for it; at `/mcp` one that says whose it is ([`super::names`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::super::capability::Capability;
 use super::super::json::{Object, members, object};
+use super::links::Links;
 use super::reply::{complete, quoted};
 use super::schema_root::with_objects;
-
-const BETWEEN: &str = "__";
-const MAX_NAME: usize = 64;
-/// Hexadecimal digits that tell names apart which had to be changed.
-const DIGITS: usize = 8;
-
-/// The name at `/mcp`. One that is too long or has other characters is cut to what fits, with a digest of the whole.
-pub fn name_of(service: &str, capability: &str) -> String {
-    let name = format!("{service}{BETWEEN}{capability}");
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if name.len() <= MAX_NAME && name.bytes().all(fits) {
-        return name;
-    }
-    let kept = MAX_NAME - DIGITS - 1;
-    let mut short: String =
-        name.bytes().take(kept).map(|byte| if fits(byte) { char::from(byte) } else { '_' }).collect();
-    short.push('_');
-    for byte in Sha256::digest(&name).into_iter().take(DIGITS / 2) {
-        short.push_str(&format!("{byte:02x}"));
-    }
-    short
-}
-
-/// Whether a name may be that of a tool of this service: says no to most without making names.
-pub fn may_be_of(name: &str, service: &str) -> bool {
-    let service = service.as_bytes();
-    let kept = service.len().min(MAX_NAME - DIGITS - 1);
-    name.as_bytes().get(..kept) == service.get(..kept)
-}
 
 /// What a root says of its type: nothing, an object, an object among others, or something else.
 enum Root {
@@ -90,15 +59,15 @@ fn input(schema: Option<&RawValue>) -> Option<Cow<'_, str>> {
 
 /// What else a definition says, as members with a comma before each. How it is called there is the gateway's matter:
 /// tasks are its own here.
-fn beside(rest: &RawValue) -> String {
-    let all: BTreeMap<String, &RawValue> = serde_json::from_str(rest.get()).unwrap_or_default();
+fn beside(rest: &str) -> String {
+    let all: BTreeMap<String, &RawValue> = serde_json::from_str(rest).unwrap_or_default();
     let shown = all.iter().filter(|(name, _)| *name != "execution");
     shown.map(|(name, value)| format!(",{}:{}", quoted(name), value.get())).collect()
 }
 
 /// Writes a tool as it is listed; nothing when it cannot be one. Schemas stay as they were registered. In the legacy
-/// era what a tool gives is an object, and nothing else has a schema.
-pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<String> {
+/// era what a tool gives is an object, and nothing else has a schema. `links`: where it is listed among those of others.
+pub fn listed(name: &str, capability: &Capability, legacy: bool, links: Option<&Links<'_>>) -> Option<String> {
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let input = input(capability.input_schema.as_deref())?;
     let shown = |schema: &'_ str| if legacy { with_objects(schema) } else { None };
@@ -118,7 +87,10 @@ pub fn listed(name: &str, capability: &Capability, legacy: bool) -> Option<Strin
         text.push_str(shown(output.get()).as_deref().unwrap_or(output.get()));
     }
     match &capability.tool {
-        Some(rest) => text.push_str(&beside(rest)),
+        Some(rest) => {
+            let rest = links.map_or(Cow::Borrowed(rest.get()), |links| links.definition(rest.get()));
+            text.push_str(&beside(&rest));
+        }
         None if capability.idempotent => text.push_str(r#","annotations":{"idempotentHint":true}"#),
         None => {}
     }
@@ -165,7 +137,6 @@ fn with_meta(result: &str, meta: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     fn capability(more: Value) -> Capability {
@@ -178,18 +149,7 @@ mod tests {
     }
 
     fn shown(more: Value, legacy: bool) -> Option<Value> {
-        listed("echo", &capability(more), legacy).map(|text| serde_json::from_str(&text).unwrap())
-    }
-
-    #[test]
-    fn a_name_that_fits_is_the_two_names() {
-        assert_eq!(name_of("llm", "generate_text"), "llm__generate_text");
-        let odd = name_of("llm", "v1.chat");
-        assert_ne!(odd, name_of("llm", "v1_chat"));
-        assert!(odd.starts_with("llm__v1_chat_"), "{odd}");
-        let long = name_of(&"a".repeat(40), &"b".repeat(40));
-        assert_eq!(long.len(), 64);
-        assert_ne!(long, name_of(&"a".repeat(40), &"b".repeat(41)));
+        listed("echo", &capability(more), legacy, None).map(|text| serde_json::from_str(&text).unwrap())
     }
 
     #[test]
@@ -245,7 +205,7 @@ mod tests {
         let document = format!(
             r#"{{"name":"a","version":"1.0.0","idempotent":false,"durable":true,"timeout_seconds":1,"permissions":[],"input_schema":{text}}}"#
         );
-        let tool = listed("a", &serde_json::from_str(&document).unwrap(), false).unwrap();
+        let tool = listed("a", &serde_json::from_str(&document).unwrap(), false, None).unwrap();
         assert!(tool.contains(text), "{tool}");
     }
 
@@ -271,21 +231,5 @@ mod tests {
         assert!(legacy.get("structuredContent").is_none() && legacy.get("resultType").is_none());
         let bare = passed(true, r#"{"content":[]}"#, "ctx_1");
         assert_eq!(bare, r#"{"_meta":{"narthex/context":"ctx_1"},"content":[]}"#);
-    }
-
-    proptest! {
-        /// Clients take every name, and two capabilities of one service never share one.
-        #[test]
-        fn names_are_taken_by_clients_and_differ(
-            service in "[a-z0-9][a-z0-9_-]{0,63}",
-            one in "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}",
-            other in "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}",
-        ) {
-            let name = name_of(&service, &one);
-            prop_assert!((1..=64).contains(&name.len()));
-            prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
-            prop_assert!(may_be_of(&name, &service));
-            prop_assert_eq!(name == name_of(&service, &other), one == other);
-        }
     }
 }

@@ -134,6 +134,7 @@ impl World {
             client: None,
             session: None,
             log_level: None,
+            meta: None,
             origin: String::new(),
         }
     }

@@ -202,6 +202,7 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         client: None,
         session: None,
         log_level: None,
+        meta: admission.meta,
     };
     create::make_as_preferred(call, caller, &new, text).await
 }

@@ -71,7 +71,7 @@ impl Asking {
     }
 
     /// The result of a context that has ended or asks for input.
-    pub fn result(&self, legacy: bool, view: &RawValue, result: Option<&RawValue>) -> Result<String, Error> {
+    pub fn result(&self, legacy: bool, view: &RawValue, result: Option<&str>) -> Result<String, Error> {
         let task = read(view)?;
         match self {
             Self::ByResult { able, called, key } if task.asks() => question(&task, *able, called, key),
@@ -79,7 +79,7 @@ impl Asking {
                 if let Some(refusal) = outcome::refusal_of(legacy, view.get()) {
                     return Err(Error::Passed(refusal));
                 }
-                Ok(outcome::of(legacy, task.id(), view.get(), result.map(RawValue::get)))
+                Ok(outcome::of(legacy, task.id(), view.get(), result))
             }
         }
     }

@@ -172,6 +172,7 @@ pub async fn call_tool(
         Client::Modern(envelope) => Wish::of(tool.entry, envelope),
         Client::Legacy(session) => Wish::of_legacy(tool.entry, session, streams),
     };
+    let wish = wish.with_meta(tool.entry, request.params)?;
     // Who asks for progress is told of it from the beginning, as of what an upstream logs.
     let seconds = match answers {
         Answers::Task | Answers::TaskOnly => 0,
@@ -199,6 +200,7 @@ pub async fn call_tool(
                 client: wish.client,
                 session: wish.session,
                 log_level: wish.log_level,
+                meta: wish.meta,
             };
             // What is looked at later does not depend on who asked being there.
             let preference = Prefer { respond_async: answers.is_task(), wait_seconds: Some(seconds) };
@@ -226,6 +228,7 @@ pub async fn call_tool(
         token: token.map(RawValue::to_owned),
         legacy,
         related: false,
+        joined: door.joins(),
         messages: wish.messages,
         asking,
         reached: Reached::default(),

@@ -28,6 +28,7 @@ use super::super::call::Call;
 use super::super::contexts::Stopping;
 use super::asking::{Asking, read};
 use super::channel::Channel;
+use super::joined;
 use super::session::remembered;
 use super::upstream::notification;
 
@@ -48,6 +49,8 @@ pub struct Following {
     pub legacy: bool,
     /// All that is said of it names the task (revision 2025-11-25).
     pub related: bool,
+    /// What it links to is named as among the things of all.
+    pub joined: bool,
     /// What an upstream logs is shown.
     pub messages: bool,
     pub asking: Asking,
@@ -107,7 +110,8 @@ impl Following {
 
     /// What came of it, once it has ended or asks for input.
     pub async fn result(&mut self, view: &RawValue, result: Option<&RawValue>) -> Result<String, Error> {
-        let concluded = self.asking.result(self.legacy, view, result);
+        let result = joined::result(&self.snapshot, self.joined, view, result);
+        let concluded = self.asking.result(self.legacy, view, result.as_deref());
         if matches!(concluded, Err(Error::Capability { .. })) {
             // Who called cannot be asked, and has been told so.
             self.stop().await;

@@ -1,4 +1,4 @@
-//! Revisions 2025-03-26 to 2025-11-25: they begin with `initialize`. A client that can be asked gets a session; for any
+//! Revisions 2024-11-05 to 2025-11-25: they begin with `initialize`. A client that can be asked gets a session; for any
 //! other nothing needs to be remembered between two requests.
 
 use serde_json::value::RawValue;
@@ -53,7 +53,7 @@ pub async fn serve(
         "tools/list" => tools::list(call, caller, door, request.params, true).await.map(Served::Result),
         "tools/call" => calls::call_tool(call, caller, door, request, Client::Legacy(session), answers).await,
         "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
-            legacy_tasks::serve(call, caller, request, session, answers).await
+            legacy_tasks::serve(call, caller, door, request, session, answers).await
         }
         "resources/subscribe" | "resources/unsubscribe" => {
             let uri = text(request.params, "uri").filter(|uri| uri.len() <= MOST_URI_BYTES);

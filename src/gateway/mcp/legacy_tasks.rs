@@ -25,7 +25,7 @@ use super::channel::{Channel, stream_headers};
 use super::following::Following;
 use super::session::Session;
 use super::tasks::{refused, ttl_ms};
-use super::{Served, brought_up_to_date};
+use super::{Door, Served, brought_up_to_date};
 
 /// A cancelled call is given so long to end, in milliseconds.
 const ENDS_MS: u64 = 10_000;
@@ -42,6 +42,7 @@ fn shown(call: &Call, found: &Found) -> Result<String, Problem> {
 pub async fn serve(
     call: &Call,
     caller: &mut Caller,
+    door: Door<'_>,
     request: &Request<'_>,
     session: Option<&Session>,
     answers: Answers,
@@ -59,7 +60,7 @@ pub async fn serve(
             Ok(Served::Result(result(true, &[&shown(call, &found)?])))
         }
         "tasks/cancel" => cancel(call, caller, &id).await.map(Served::Result),
-        _ => outcome(call, caller, request, session, answers, &id).await,
+        _ => outcome(call, caller, door, request, (session, answers), &id).await,
     }
 }
 
@@ -87,9 +88,9 @@ async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<String, Er
 async fn outcome(
     call: &Call,
     caller: &mut Caller,
+    door: Door<'_>,
     request: &Request<'_>,
-    session: Option<&Session>,
-    answers: Answers,
+    (session, answers): (Option<&Session>, Answers),
     id: &str,
 ) -> Result<Served, Error> {
     let (id, found) = looked_at(call, caller, id).await?;
@@ -107,6 +108,7 @@ async fn outcome(
         token: None,
         legacy: true,
         related: true,
+        joined: door.joins(),
         messages: false,
         asking,
         reached: Reached::default(),

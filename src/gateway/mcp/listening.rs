@@ -44,7 +44,7 @@ use super::server::Server;
 use super::session::Session;
 use super::tasks::{refused, ttl_ms};
 use super::upstream::Client;
-use super::{Door, Served, brought_up_to_date, passing, tools};
+use super::{Door, Served, brought_up_to_date, joined, passing, tools};
 
 /// What a session watches is looked at so often, in milliseconds.
 const WATCH_MS: u64 = 3_000;
@@ -362,7 +362,8 @@ impl Listening {
         }
         let Found { view, result, .. } = *found;
         if let Some(task) = Task::read(view.get()) {
-            let params = task.state(view.get(), result.as_deref().map(RawValue::get), self.ttl_ms);
+            let result = joined::result(&self.snapshot, self.door.is_none(), &view, result.as_deref());
+            let params = task.state(view.get(), result.as_deref(), self.ttl_ms);
             stream.write(&self.written("notifications/tasks", &params, None));
         }
     }

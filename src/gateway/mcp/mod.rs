@@ -8,9 +8,11 @@ mod calls;
 mod channel;
 mod following;
 mod hearing;
+mod joined;
 mod legacy;
 mod legacy_tasks;
 mod listening;
+mod lists;
 mod modern;
 mod passing;
 mod plain;
@@ -24,6 +26,7 @@ use serde_json::value::RawValue;
 
 use crate::auth::{self, Age};
 use crate::core::id::valid_name;
+use crate::core::mcp::BATCHED;
 use crate::core::mcp::era::{self, Era};
 use crate::core::mcp::error::Error;
 use crate::core::mcp::header::Headers;
@@ -55,6 +58,13 @@ enum Served {
 /// Which tools are behind a path: those of one service under its own names, or all.
 #[derive(Clone, Copy)]
 struct Door<'p>(Option<&'p str>);
+
+impl Door<'_> {
+    /// Whether the things of all services are behind it, by names that say whose they are.
+    fn joins(self) -> bool {
+        self.0.is_none()
+    }
+}
 
 pub async fn serve(call: &Call, service: Option<&str>) -> Answer {
     match answer(call, Door(service)).await {
@@ -116,7 +126,7 @@ async fn operated(call: &Call, caller: &mut Caller, door: Door<'_>) -> Result<An
         ("DELETE", _) => Ok(session::end(call, caller, &session).await?),
         ("HEAD", _) if call.accepts_stream() => Ok(Answer::head_of_stream()),
         (_, Some(left_at)) if !left_at.trim().starts_with(listening::BY_GET) => {
-            Ok(session::resume(call, caller, session, left_at).await?)
+            Ok(session::resume(call, caller, door, session, left_at).await?)
         }
         _ if call.accepts_stream() => listening::get(call, caller, door, session).await,
         _ => Err(only_post()),
@@ -167,7 +177,7 @@ async fn session_of(
     if request.method == "initialize" { Ok(None) } else { session::of(call, caller, door).await }
 }
 
-/// Revision 2025-03-26 has batches; nobody else may send one.
+/// Revisions up to 2025-03-26 have batches; those after it refuse one.
 async fn batch(
     call: &Call,
     caller: &mut Caller,
@@ -175,8 +185,9 @@ async fn batch(
     items: Vec<Result<Message<'_>, Refusal<'_>>>,
 ) -> Result<Answer, Error> {
     let modern = |item: &Result<Message<'_>, _>| matches!(item, Ok(Message::Request(one)) if era::claims_modern(one));
-    if items.iter().any(modern) || headers(call).version.is_some_and(|version| version != "2025-03-26") {
-        return Err(Error::Invalid("only revision 2025-03-26 has batches".into()));
+    let has_none = |version: &str| !BATCHED.contains(&version.trim());
+    if items.iter().any(modern) || headers(call).version.is_some_and(has_none) {
+        return Err(Error::Invalid(format!("only revisions {} have batches", BATCHED.join(" and "))));
     }
     let session = session::of(call, caller, door).await?;
     let mut responses = Vec::new();

@@ -30,7 +30,7 @@ pub async fn serve(
         }
         "subscriptions/listen" => listening::subscribe(call, caller, door, request, envelope).await,
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
-            tasks::serve(call, caller, request, envelope).await.map(Served::Result)
+            tasks::serve(call, caller, door, request, envelope).await.map(Served::Result)
         }
         other => match passing::method(other) {
             Some(method) => {

@@ -1,19 +1,17 @@
 //! Prompts, resources and completions: asked of the MCP servers behind a door. They make no context.
 
-use std::collections::BTreeMap;
-
-use futures_util::StreamExt;
-use futures_util::stream;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
+use crate::core::mcp::apps::{self, Apps};
+use crate::core::mcp::client::meta;
 use crate::core::mcp::client::request::Asked;
 use crate::core::mcp::client::verdict::Came;
 use crate::core::mcp::error::Error;
+use crate::core::mcp::links::Links;
 use crate::core::mcp::message::Request;
-use crate::core::mcp::passing::{LeftOut, Page, Passed, addressed, error, items, meta, result};
-use crate::core::mcp::reply::{private_for_a_while, result as answer};
+use crate::core::mcp::names;
+use crate::core::mcp::passing::{About, Passed, about, error, in_own_words, result};
 use crate::core::problem::{Code, Problem};
 use crate::core::time::Timestamp;
 use crate::core::transport::Upstream;
@@ -26,14 +24,17 @@ use crate::transport::mcp::{Asker, Peer, ask};
 use super::super::call::{Call, Caller};
 use super::super::limits;
 use super::upstream::Client;
-use super::{Door, brought_up_to_date, tools};
+use super::{Door, brought_up_to_date, lists, tools};
 
-/// Servers that are asked at the same time for a list of all, for how long, and how much of it is taken.
-const AT_ONCE: usize = 6;
-const LIST_MS: u64 = 5_000;
-const MOST_PAGES: usize = 20;
-const MOST_ITEMS: usize = 2_000;
-const MOST_BYTES: usize = 1024 * 1024;
+const NOTHING: &str = "Nothing here has this name.";
+
+/// How a request is passed on.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'r> {
+    pub client: Client<'r>,
+    /// What the request says for the server.
+    pub meta: Option<&'r RawValue>,
+}
 
 /// The permission to use what a service has of this kind.
 pub(super) fn permission(service: &str, kind: &str) -> String {
@@ -96,13 +97,18 @@ pub async fn serve(
     brought_up_to_date(call, caller).await?;
     tools::known(caller, door)?;
     let unknown = || Error::Method { name: request.method.clone(), legacy: client.legacy };
-    let params = request.params.map_or("{}", RawValue::get);
+    let meta = meta::passed(request.params)?;
+    let wish = Wish { client, meta: meta.as_deref() };
     let caller = &*caller;
     if let Some(id) = door.0 {
         let entry = caller.snapshot.service(id).filter(|entry| declares(entry, method.declared));
         let entry = entry.ok_or_else(unknown)?;
         caller.principal.require(&permission(id, method.kind))?;
-        return one(call, caller, entry, method, params, client).await;
+        let params = request.params.map_or("{}", RawValue::get);
+        return match method.list {
+            Some(list) => lists::of_one(call, caller, entry, (method, list), params, wish).await,
+            None => one(call, caller, entry, method, params, wish).await,
+        };
     }
     let may = |entry: &&Entry| caller.principal.may(&permission(&entry.service().id, method.kind));
     let theirs: Vec<&Entry> =
@@ -111,13 +117,48 @@ pub async fn serve(
         return Err(unknown());
     }
     if let Some(list) = method.list {
-        return Ok(listed(call, caller, theirs, method, list, client).await);
+        return lists::of_all(call, caller, theirs, (method, list), request.params, wish).await;
     }
-    let named =
-        request.params.and_then(|params| addressed(params, theirs.iter().map(|entry| entry.service().id.as_str())));
-    let Some((id, params)) = named else { return Err(Error::Params("Nothing here has this name.".into())) };
-    let entry = caller.snapshot.service(id).ok_or_else(unknown)?;
-    one(call, caller, entry, method, &params, client).await
+    let nothing = || Error::Params(NOTHING.into());
+    let params = request.params.ok_or_else(nothing)?;
+    let asked = about(params).ok_or_else(nothing)?;
+    let (entry, own) = whose(call, caller, &theirs, wish, &asked).await?;
+    let params = in_own_words(params, &asked, &own).ok_or_else(nothing)?;
+    let answer = one(call, caller, entry, method, &params, wish).await?;
+    let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
+    let asked = match &asked {
+        About::Resource(uri) => Some((own.as_str(), uri.as_str())),
+        About::Prompt(_) => None,
+    };
+    let links = Links { service: &entry.service().id, apps: &apps, asked };
+    Ok(links.result(&answer).into_owned())
+}
+
+/// The service that something among the things of all is of, and what that service calls it.
+async fn whose<'c>(
+    call: &Call,
+    caller: &Caller,
+    theirs: &[&'c Entry],
+    wish: Wish<'_>,
+    asked: &About,
+) -> Result<(&'c Entry, String), Error> {
+    let nothing = || Error::Params(NOTHING.into());
+    let ids = || theirs.iter().map(|entry| entry.service().id.as_str());
+    let (id, own) = match asked {
+        About::Prompt(name) => {
+            ids().find_map(|id| Some((id, names::own_prompt(id, name)?.to_string()))).ok_or_else(nothing)?
+        }
+        About::Resource(uri) => match apps::owner(uri, ids()) {
+            Some(found) => found,
+            None if uri.starts_with(apps::SCHEME) => {
+                let id = lists::whose_app(call, caller, theirs, wish, uri).await?;
+                (ids().find(|known| *known == id).ok_or_else(nothing)?, uri.clone())
+            }
+            None => return Err(nothing()),
+        },
+    };
+    let entry = theirs.iter().find(|entry| entry.service().id == id).ok_or_else(nothing)?;
+    Ok((entry, own))
 }
 
 /// The server of a service, asked in the name of who calls.
@@ -159,137 +200,53 @@ async fn one(
     entry: &Entry,
     method: Passed,
     params: &str,
-    client: Client<'_>,
+    wish: Wish<'_>,
 ) -> Result<String, Error> {
     let Caller { principal, snapshot, .. } = caller;
     limits::work(call, principal, snapshot, &entry.service().id, method.kind).await?;
-    let (peer, upstream) = peer(call, caller, entry, client).await?;
+    let (peer, upstream) = peer(call, caller, entry, wish.client).await?;
     let until = clock::now().plus_ms(upstream.timeout_seconds * 1000);
-    let asked = Asked::new(method.name, params);
-    let came = match ask(&peer, &asked, &[], until, false).await {
-        Ok(conversation) => conversation.response().await,
-        Err(Came::Answered(response)) => Ok(response),
-        Err(came) => Err(came),
-    };
+    let given = asked(&peer, method, params, until, wish).await;
     if catalogues::are_read() {
         call.keep_running(catalogues::settled());
     }
-    let unacceptable = || Problem::new(Code::NoServiceAvailable, "The server's answer is none that can be passed on.");
-    match came {
-        Ok(Ok(given)) => Ok(result(method, &given, client.legacy).ok_or_else(unacceptable)?),
-        Ok(Err(refused)) => {
-            let told = error(&refused.whole, client.legacy).filter(|told| !peer.secrets.shows_in(told));
-            Err(Error::Passed(told.ok_or_else(unacceptable)?))
-        }
-        Err(came) => {
-            // It may say more than its status.
-            let refused = came.error().and_then(|refused| error(&refused.whole, client.legacy));
-            if let Some(told) = refused.filter(|told| !peer.secrets.shows_in(told)) {
-                return Err(Error::Passed(told));
-            }
-            let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
-            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            let detail = format!("The server could not be asked now{reason}. Try again later.");
-            Err(Problem::new(Code::NoServiceAvailable, detail).with_header("Retry-After", "5").into())
-        }
-    }
+    let given = given.map_err(|came| told(&peer, method, &came, wish.client.legacy))?;
+    Ok(result(method, &given, wish.client.legacy).ok_or_else(unacceptable)?)
 }
 
-/// A list of all servers' things. What one has that cannot be asked, or may not be asked now by a limit, is missing; the
-/// others' is there.
-async fn listed(
-    call: &Call,
-    caller: &Caller,
-    entries: Vec<&Entry>,
-    method: Passed,
-    list: &str,
-    client: Client<'_>,
-) -> String {
-    let mut within = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let Caller { principal, snapshot, .. } = caller;
-        if limits::work(call, principal, snapshot, &entry.service().id, method.kind).await.is_ok() {
-            within.push(entry);
-        }
-    }
-    let until = clock::now().plus_ms(LIST_MS);
-    let lists = stream::iter(within).map(|entry| async move {
-        match peer(call, caller, entry, client).await {
-            Ok((peer, _)) => pages(&peer, &entry.service().id, method, list, until).await,
-            Err(problem) => (Vec::new(), vec![LeftOut::of(&entry.service().id, problem.detail)]),
-        }
-    });
-    let (lists, left_out): (Vec<_>, Vec<_>) = lists.buffered(AT_ONCE).unzip().await;
-    let mut all: Vec<String> = lists.into_iter().flatten().collect();
-    let left_out: Vec<LeftOut> = left_out.into_iter().flatten().collect();
-    let mut size = 0;
-    all.truncate(MOST_ITEMS);
-    all.retain(|item| {
-        size += item.len() + 1;
-        size <= MOST_BYTES
-    });
-    let legacy = client.legacy;
-    let plain = answer(legacy, &[&format!(r#""{list}":[{}]"#, all.join(",")), &private_for_a_while(legacy)]);
-    with_left_out(&plain, &left_out).unwrap_or(plain)
+pub(super) fn unacceptable() -> Problem {
+    Problem::new(Code::NoServiceAvailable, "The server's answer is none that can be passed on.")
 }
 
-/// All that one server lists, until then, and what is missing of it.
-async fn pages(
+/// What a server answers to one request, or what came instead: its refusal too.
+pub(super) async fn asked(
     peer: &Peer,
-    service: &str,
     method: Passed,
-    list: &str,
+    params: &str,
     until: Timestamp,
-) -> (Vec<String>, Vec<LeftOut>) {
-    let (mut found, mut missing): (Vec<String>, Vec<LeftOut>) = (Vec::new(), Vec::new());
-    let mut cursor: Option<String> = None;
-    let mut last: Option<Box<RawValue>> = None;
-    for _ in 0..MOST_PAGES {
-        let again = cursor.as_deref() == Some("");
-        let params = cursor.map_or_else(|| json!({}), |next| json!({"cursor": next})).to_string();
-        let response = match ask(peer, &Asked::new(method.name, &params), &[], until, false).await {
-            Ok(asked) => asked.response().await,
-            Err(came) => Err(came),
-        };
-        let page = match response {
-            Ok(Ok(page)) => page,
-            Ok(Err(error)) => {
-                missing.push(missed(peer, service, method, &Came::Answered(Err(error))));
-                break;
-            }
-            Err(came) => {
-                missing.push(missed(peer, service, method, &came));
-                break;
-            }
-        };
-        // An empty cursor may lead back to the beginning.
-        if again && last.as_ref().is_some_and(|last| last.get() == page.get()) {
-            break;
-        }
-        let Some(Page { items, left_out, next }) = items(list, service, &page) else {
-            missing.push(LeftOut::of(service, format!("its answer to {} is no list", method.name)));
-            break;
-        };
-        found.extend(items);
-        missing.extend(left_out);
-        cursor = next;
-        last = Some(page);
-        if cursor.is_none() {
-            break;
-        }
+    wish: Wish<'_>,
+) -> Result<Box<RawValue>, Came> {
+    let asked = Asked { meta: wish.meta.map(RawValue::get), ..Asked::new(method.name, params) };
+    match ask(peer, &asked, &[], until, false).await {
+        Ok(conversation) => conversation.response().await?,
+        Err(Came::Answered(response)) => response,
+        Err(came) => return Err(came),
     }
-    (found, missing)
+    .map_err(|error| Came::Answered(Err(error)))
 }
 
-fn missed(peer: &Peer, service: &str, method: Passed, came: &Came) -> LeftOut {
+/// What the client is told of a request that got no result.
+pub(super) fn told(peer: &Peer, method: Passed, came: &Came, legacy: bool) -> Error {
+    // An error of its own may come with any status.
+    let refused = came.error().and_then(|refused| error(&refused.whole, legacy));
+    if let Some(told) = refused.filter(|told| !peer.secrets.shows_in(told)) {
+        return Error::Passed(told);
+    }
+    if matches!(came, Came::Answered(_)) {
+        return unacceptable().into();
+    }
     let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
-    LeftOut::of(service, reason.unwrap_or_else(|| "it could not be asked".into()))
-}
-
-/// A result that names what is missing in it, where something is.
-fn with_left_out(plain: &str, left_out: &[LeftOut]) -> Option<String> {
-    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(plain).ok()?;
-    let meta = RawValue::from_string(meta(left_out, members.get("_meta").copied())?).ok()?;
-    members.insert("_meta".into(), &meta);
-    serde_json::to_string(&members).ok()
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    let detail = format!("The server could not be asked now{reason}. Try again later.");
+    Problem::new(Code::NoServiceAvailable, detail).with_header("Retry-After", "5").into()
 }

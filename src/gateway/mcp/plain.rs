@@ -1,7 +1,5 @@
 //! Three tools at `/mcp` for clients that know no tasks: what a context is, what it gave, and its end.
 
-use serde_json::value::RawValue;
-
 use crate::core::id::ContextId;
 use crate::core::json::Object;
 use crate::core::mcp::error::Error;
@@ -13,6 +11,7 @@ use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
+use super::joined;
 
 const STATUS: &str = "context_status";
 const RESULT: &str = "context_result";
@@ -105,7 +104,7 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
             caller.principal.require("contexts:read")?;
             let (id, found) = contexts::visible(call, caller, id, wait).await?;
             caller.principal.require("contexts:read")?;
-            Ok(result_of(legacy, &id, &found))
+            Ok(result_of(caller, legacy, &id, &found))
         }
         _ => {
             caller.principal.require("contexts:read")?;
@@ -116,10 +115,11 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
     }
 }
 
-fn result_of(legacy: bool, id: &ContextId, found: &Found) -> String {
+fn result_of(caller: &Caller, legacy: bool, id: &ContextId, found: &Found) -> String {
     if !found.ended && found.input_request.is_none() {
         let message = format!("The call goes on: it is {}. Ask again later.", found.status.as_str());
         return failed(legacy, &message, Some(id.as_str()));
     }
-    outcome::of(legacy, id.as_str(), found.view.get(), found.result.as_deref().map(RawValue::get))
+    let result = joined::result(&caller.snapshot, true, &found.view, found.result.as_deref());
+    outcome::of(legacy, id.as_str(), found.view.get(), result.as_deref())
 }

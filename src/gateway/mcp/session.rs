@@ -197,7 +197,13 @@ async fn stop(call: &Call, caller: &mut Caller, context: &str) -> Result<(), Pro
 }
 
 /// The stream of a call, taken up where it was left: what was sent since, and what comes.
-pub async fn resume(call: &Call, caller: &mut Caller, session: Session, left_at: &str) -> Result<Answer, Problem> {
+pub async fn resume(
+    call: &Call,
+    caller: &mut Caller,
+    door: Door<'_>,
+    session: Session,
+    left_at: &str,
+) -> Result<Answer, Problem> {
     let unknown =
         || Problem::new(Code::NotFound, "There is nothing to resume: no stream of this session was left there.");
     let (number, after) = read_event_id(left_at).ok_or_else(unknown)?;
@@ -226,6 +232,7 @@ pub async fn resume(call: &Call, caller: &mut Caller, session: Session, left_at:
         token: begun.token.map(raw).transpose()?,
         legacy: true,
         related: begun.related,
+        joined: door.joins(),
         messages: false,
         asking: Asking::BySession { able: session.able() },
         reached,

@@ -17,6 +17,7 @@ use crate::objects::contexts::messages::{Ask, Found};
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
+use super::{Door, joined};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -37,6 +38,7 @@ fn unreadable() -> Problem {
 pub async fn serve(
     call: &Call,
     caller: &mut Caller,
+    door: Door<'_>,
     request: &Request<'_>,
     envelope: &Envelope,
 ) -> Result<String, Error> {
@@ -47,7 +49,7 @@ pub async fn serve(
     let mut params = Object::new(params.get(), "#").map_err(|fault| Error::Params(fault.detail.to_string()))?;
     let id = params.string("taskId", 1..=64).ok_or_else(|| Error::Params("taskId must be a string".into()))?;
     let served = match request.method.as_str() {
-        "tasks/get" => return get(call, caller, &id, envelope).await,
+        "tasks/get" => return get(call, caller, door, &id, envelope).await,
         "tasks/cancel" => cancel(call, caller, &id).await,
         "tasks/update" => match params.raw("inputResponses") {
             Some(responses) => update(call, caller, &id, responses).await,
@@ -74,7 +76,7 @@ async fn found(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId,
     contexts::visible(call, caller, id, |id| Ask::Get { id }).await
 }
 
-async fn get(call: &Call, caller: &mut Caller, id: &str, envelope: &Envelope) -> Result<String, Error> {
+async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, id: &str, envelope: &Envelope) -> Result<String, Error> {
     caller.principal.require("contexts:read")?;
     let (_, found) = found(call, caller, id).await.map_err(refused)?;
     caller.principal.require("contexts:read")?;
@@ -86,8 +88,8 @@ async fn get(call: &Call, caller: &mut Caller, id: &str, envelope: &Envelope) ->
             return Err(Error::Capability { required });
         }
     }
-    let given = found.result.as_deref().map(RawValue::get);
-    Ok(task.detailed(found.view.get(), given, ttl_ms(call)))
+    let given = joined::result(&caller.snapshot, door.joins(), &found.view, found.result.as_deref());
+    Ok(task.detailed(found.view.get(), given.as_deref(), ttl_ms(call)))
 }
 
 async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<(), Problem> {

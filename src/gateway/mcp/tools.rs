@@ -9,19 +9,22 @@ use crate::core::canonical::digest;
 use crate::core::capability::Capability;
 use crate::core::cursor;
 use crate::core::json::Object;
+use crate::core::mcp::apps::Apps;
 use crate::core::mcp::error::Error;
+use crate::core::mcp::instructions::{Said, combined};
+use crate::core::mcp::links::Links;
+use crate::core::mcp::names;
 use crate::core::mcp::reply::{private_for_a_while, quoted, result};
-use crate::core::mcp::tool::{listed, may_be_of, name_of};
+use crate::core::mcp::tool::listed;
 use crate::core::problem::Problem;
 use crate::core::route::newest;
 use crate::core::service::Service;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 
 use super::super::call::{Call, Caller};
-use super::{Door, brought_up_to_date, plain};
+use super::{Door, brought_up_to_date, passing, plain};
 
-/// Tools on one page, and how long their text may get before the page ends, in bytes.
-const MOST_TOOLS: usize = 100;
+/// How long the text of a page's tools may get, in bytes: many clients read no other page.
 const MOST_BYTES: usize = 512 * 1024;
 /// Between the service and the capability in a cursor; neither has it in its name.
 const BETWEEN: char = ' ';
@@ -43,7 +46,7 @@ fn latest(service: &Service) -> BTreeMap<&str, &Capability> {
 }
 
 fn named(door: Door<'_>, service: &str, capability: &str) -> String {
-    if door.0.is_some() { capability.into() } else { name_of(service, capability) }
+    if door.joins() { names::tool(service, capability) } else { capability.into() }
 }
 
 /// What a name stands for at this door, whoever may call it.
@@ -53,22 +56,43 @@ pub fn find<'s>(snapshot: &'s Snapshot, door: Door<'_>, name: &str) -> Option<To
         let capability = latest(entry.service()).remove(name)?;
         return Some(Tool { entry, capability });
     }
-    snapshot.services.iter().filter(|entry| may_be_of(name, &entry.service().id)).find_map(|entry| {
+    snapshot.services.iter().filter(|entry| names::may_be_of(name, &entry.service().id)).find_map(|entry| {
         let service = entry.service();
-        let is_it = |capability: &&Capability| name_of(&service.id, &capability.name) == name;
+        let is_it = |capability: &&Capability| names::tool(&service.id, &capability.name) == name;
         let capability = newest(service.capabilities.iter().filter(is_it))?;
         Some(Tool { entry, capability })
     })
 }
 
-/// What a client may tell its model of the tools here.
+/// Whether a principal may use anything of a service.
+fn may_use(principal: &Principal, service: &Service) -> bool {
+    let more = ["prompts", "resources"].into_iter().any(|kind| principal.may(&passing::permission(&service.id, kind)));
+    !service.draining && (more || service.capabilities.iter().any(|one| principal.may_call(service, one)))
+}
+
+/// What a client may tell its model of what is here: what the server says of itself, else what the service is registered
+/// with; where all are together, what those servers say that it may use.
 pub fn instructions(door: Door<'_>, caller: &Caller) -> String {
-    let description =
-        door.0.and_then(|id| caller.snapshot.service(id)).map(|entry| entry.service().description.as_str());
-    match description.filter(|text| !text.is_empty()) {
-        Some(text) => format!(r#""instructions":{}"#, quoted(text)),
-        None => String::new(),
+    fn said(service: &Service) -> Option<&str> {
+        service.catalogue.as_ref()?.server.instructions.as_deref()
     }
+    fn of_many(service: &Service) -> Option<Said<'_>> {
+        Some(Said { service: &service.id, name: &service.name, text: said(service)? })
+    }
+    let may = |service: &&Service| may_use(&caller.principal, service);
+    let text = match door.0 {
+        Some(id) => caller.snapshot.service(id).map(Entry::service).map(|service| {
+            let own = Some(service).filter(may).and_then(said);
+            own.unwrap_or(&service.description).to_string()
+        }),
+        None => {
+            let mut services: Vec<&Service> = caller.snapshot.services.iter().map(Entry::service).filter(may).collect();
+            services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            combined(&services.into_iter().filter_map(of_many).collect::<Vec<_>>())
+        }
+    };
+    let text = text.filter(|text| !text.is_empty());
+    text.map_or_else(String::new, |text| format!(r#""instructions":{}"#, quoted(&text)))
 }
 
 /// The service a door is for has to be there.
@@ -109,17 +133,30 @@ pub async fn list(
     Ok(result(legacy, &[&tools, &next, &private_for_a_while(legacy)]))
 }
 
+/// Whose the addresses of apps are, where the tools of all are together.
+fn apps<'s>(door: Door<'_>, snapshot: &'s Snapshot) -> Apps<'s> {
+    if door.joins() { Apps::of(snapshot.services.iter().map(Entry::service)) } else { Apps::default() }
+}
+
+fn links<'a>(door: Door<'_>, apps: &'a Apps<'a>, service: &'a Service) -> Option<Links<'a>> {
+    door.joins().then_some(Links { service: &service.id, apps, asked: None })
+}
+
 /// A digest of all tools that a principal sees here.
 pub fn seen(snapshot: &Snapshot, principal: &Principal, door: Door<'_>) -> String {
     let mut services: Vec<&Service> = snapshot.services.iter().map(Entry::service).collect();
     services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let mut all = String::new();
+    let apps = apps(door, snapshot);
     for service in services {
         if service.draining || door.0.is_some_and(|id| id != service.id) {
             continue;
         }
+        let links = links(door, &apps, service);
         let shown = latest(service).into_iter().filter(|(_, capability)| principal.may_call(service, capability));
-        for tool in shown.filter_map(|(name, capability)| listed(&named(door, &service.id, name), capability, false)) {
+        for tool in shown
+            .filter_map(|(name, capability)| listed(&named(door, &service.id, name), capability, false, links.as_ref()))
+        {
             all.push_str(&tool);
         }
     }
@@ -129,8 +166,8 @@ pub fn seen(snapshot: &Snapshot, principal: &Principal, door: Door<'_>) -> Strin
 /// The tools after this one, as far as a page goes, and the last of them where more follow.
 fn page(caller: &Caller, door: Door<'_>, after: Option<(&str, &str)>, legacy: bool) -> (String, Option<String>) {
     let mut text = if door.0.is_none() && after.is_none() { plain::listed(caller) } else { String::new() };
-    let mut count = 0;
     let mut last = None;
+    let apps = apps(door, &caller.snapshot);
     let mut services: Vec<&Service> = caller.snapshot.services.iter().map(Entry::service).collect();
     services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     for service in services {
@@ -138,20 +175,22 @@ fn page(caller: &Caller, door: Door<'_>, after: Option<(&str, &str)>, legacy: bo
         if past || service.draining || door.0.is_some_and(|id| id != service.id) {
             continue;
         }
+        let links = links(door, &apps, service);
         for (name, capability) in latest(service) {
             let past = after.is_some_and(|after| (service.id.as_str(), name) <= after);
             if past || !caller.principal.may_call(service, capability) {
                 continue;
             }
-            let Some(tool) = listed(&named(door, &service.id, name), capability, legacy) else { continue };
-            if count >= MOST_TOOLS || count > 0 && text.len() + tool.len() > MOST_BYTES {
+            let Some(tool) = listed(&named(door, &service.id, name), capability, legacy, links.as_ref()) else {
+                continue;
+            };
+            if last.is_some() && text.len() + tool.len() > MOST_BYTES {
                 return (text, last);
             }
             if !text.is_empty() {
                 text.push(',');
             }
             text.push_str(&tool);
-            count += 1;
             last = Some(format!("{}{BETWEEN}{name}", service.id));
         }
     }

@@ -3,8 +3,10 @@
 use serde_json::value::RawValue;
 
 use crate::core::mcp::MODERN;
+use crate::core::mcp::client::meta;
 use crate::core::mcp::client::request::passed_on;
 use crate::core::mcp::era::{self, Envelope};
+use crate::core::mcp::error::Error;
 use crate::core::mcp::reply;
 use crate::execution::notices::Notice;
 use crate::objects::registry::snapshot::Entry;
@@ -45,6 +47,8 @@ pub struct Wish {
     /// Its session here.
     pub session: Option<String>,
     pub log_level: Option<String>,
+    /// What its client says of the call.
+    pub meta: Option<Box<RawValue>>,
     /// Messages of the server's log are shown.
     pub messages: bool,
 }
@@ -70,6 +74,12 @@ impl Wish {
         Self { session: session.map(|session| session.name().into()), ..wish }
     }
 
+    /// With what the request says in its `_meta` for the server.
+    pub fn with_meta(self, entry: &Entry, params: Option<&RawValue>) -> Result<Self, Error> {
+        let meta = if entry.service().transport.upstream().is_some() { meta::passed(params)? } else { None };
+        Ok(Self { meta, ..self })
+    }
+
     fn for_upstream(entry: &Entry, client: Option<&RawValue>, level: Option<String>, messages: bool) -> Self {
         let service = entry.service();
         if service.transport.upstream().is_none() {
@@ -78,7 +88,8 @@ impl Wish {
         let none = RawValue::from_string("{}".into()).ok();
         let logs = service.catalogue.as_ref().is_some_and(|known| known.server.declares("logging"));
         let messages = messages && logs;
-        Self { client: client.and_then(passed_on).or(none), session: None, log_level: level.filter(|_| logs), messages }
+        let client = client.and_then(passed_on).or(none);
+        Self { client, session: None, log_level: level.filter(|_| logs), meta: None, messages }
     }
 }
 

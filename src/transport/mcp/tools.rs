@@ -110,6 +110,7 @@ impl Calling<'_> {
         let asked = Asked {
             progress: (method == "tools/call").then_some(admission.id.as_str()),
             log_level: admission.log_level.as_deref(),
+            meta: admission.meta.as_deref().map(RawValue::get),
             ..Asked::new(method, params)
         };
         let mut conversation = match ask(peer, &asked, headers, admission.expires_at, true).await {

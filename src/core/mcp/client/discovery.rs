@@ -8,8 +8,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::super::super::json::{Object, kind};
 use super::super::super::upstream::clean;
 use super::super::{LEGACY, MODERN, definition};
+use super::Spoken;
 use super::answer::{Response, RpcError};
-use super::{OLDEST, Spoken};
 
 /// What a server says of itself, bounded.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub fn discovered(response: &Response) -> Discovered {
 /// latest legacy one, as `initialize` is what it refused.
 pub fn offered(error: &RpcError) -> Option<Spoken> {
     let supported = supported(error)?;
-    let known = LEGACY.iter().chain([&OLDEST, &MODERN]);
+    let known = LEGACY.iter().chain([&MODERN]);
     known.copied().find(|known| supported.iter().any(|version| version == known)).and_then(Spoken::of)
 }
 
@@ -94,7 +94,7 @@ pub fn offered(error: &RpcError) -> Option<Spoken> {
 pub fn unknown(versions: &[String]) -> String {
     let listed: Vec<String> = versions.iter().take(8).map(|version| clean(version, 32)).collect();
     let theirs = if listed.is_empty() { "no revision that it names".into() } else { listed.join(", ") };
-    let ours: Vec<&str> = [MODERN].into_iter().chain(LEGACY).chain([OLDEST]).collect();
+    let ours: Vec<&str> = [MODERN].into_iter().chain(LEGACY).collect();
     format!("it speaks {theirs}; spoken here are {}", ours.join(", "))
 }
 

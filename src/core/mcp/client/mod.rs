@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod gone;
 pub mod job;
 pub mod listing;
+pub mod meta;
 pub mod progress;
 pub mod request;
 pub mod token;
@@ -27,15 +28,11 @@ pub enum Spoken {
     Legacy(String),
 }
 
-/// A legacy revision older than those that are served, which some servers still answer with.
-pub const OLDEST: &str = "2024-11-05";
-
 impl Spoken {
     /// Nothing when nobody here speaks that.
     pub fn of(version: &str) -> Option<Self> {
         match version {
             MODERN => Some(Self::Modern),
-            OLDEST => Some(Self::Legacy(version.into())),
             _ => LEGACY.contains(&version).then(|| Self::Legacy(version.into())),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::MODERN;
 use super::super::able::{Able, MAX_CAPABILITIES_BYTES};
@@ -21,6 +21,8 @@ pub struct Asked<'a> {
     pub method: &'a str,
     /// The text of an object. What it has as `_meta` is another's, and is left out.
     pub params: &'a str,
+    /// What of that goes on, an object's text: see [`super::meta`].
+    pub meta: Option<&'a str>,
     /// What whoever waits for the answer can, an object's text: no more is declared for them.
     pub capabilities: &'a str,
     /// What progress is reported under, if somebody wants to know.
@@ -31,10 +33,10 @@ pub struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub fn new(method: &'a str, params: &'a str) -> Self {
-        Self { method, params, capabilities: "{}", progress: None, log_level: None }
+        Self { method, params, meta: None, capabilities: "{}", progress: None, log_level: None }
     }
 
-    fn meta(&self, spoken: &Spoken) -> Option<serde_json::Value> {
+    fn meta(&self, spoken: &Spoken) -> serde_json::Map<String, serde_json::Value> {
         let mut meta = serde_json::Map::new();
         if spoken.is_modern() {
             meta.insert(VERSION.into(), MODERN.into());
@@ -48,15 +50,21 @@ impl<'a> Asked<'a> {
         if let Some(token) = self.progress {
             meta.insert("progressToken".into(), token.into());
         }
-        (!meta.is_empty()).then(|| meta.into())
+        meta
     }
 
     /// The body. Nothing when the parameters are no object.
     pub fn body(&self, spoken: &Spoken, id: u64) -> Option<String> {
         let mut params: BTreeMap<String, Box<RawValue>> = serde_json::from_str(self.params).ok()?;
         params.remove("_meta");
-        if let Some(meta) = self.meta(spoken) {
-            params.insert("_meta".into(), serde_json::value::to_raw_value(&meta).ok()?);
+        // What another says goes on as it was written; what is the gateway's takes its place.
+        let passed = self.meta.and_then(|meta| serde_json::from_str(meta).ok());
+        let mut meta: BTreeMap<String, Box<RawValue>> = passed.unwrap_or_default();
+        for (name, value) in self.meta(spoken) {
+            meta.insert(name, to_raw_value(&value).ok()?);
+        }
+        if !meta.is_empty() {
+            params.insert("_meta".into(), to_raw_value(&meta).ok()?);
         }
         let params = serde_json::to_string(&params).ok()?;
         let method = serde_json::to_string(self.method).ok()?;
@@ -82,7 +90,7 @@ impl<'a> Asked<'a> {
 pub fn passed_on(capabilities: &RawValue) -> Option<Box<RawValue>> {
     let all: BTreeMap<String, &RawValue> = serde_json::from_str(capabilities.get()).ok()?;
     let asked = all.into_iter().filter(|(name, _)| matches!(name.as_str(), "elicitation" | "sampling" | "roots"));
-    let passed = serde_json::value::to_raw_value(&asked.collect::<BTreeMap<_, _>>()).ok()?;
+    let passed = to_raw_value(&asked.collect::<BTreeMap<_, _>>()).ok()?;
     if passed.get().len() > MAX_CAPABILITIES_BYTES { Able::read(capabilities).declared() } else { Some(passed) }
 }
 
@@ -154,6 +162,17 @@ mod tests {
             ("mcp-name", "=?base64?Z3LDvMOf?=".into()),
         ];
         assert_eq!(asked.headers(&Spoken::Modern, None), expected);
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_goes_on_and_never_in_place_of_what_the_gateway_says() {
+        let meta = r#"{"com.example/tenant":"acme","n":1.0,"progressToken":"mine"}"#;
+        let asked = Asked { meta: Some(meta), progress: Some("ctx_1"), ..Asked::new("tools/call", "{}") };
+        let expected = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"com.example/tenant":"acme","n":1.0,"progressToken":"ctx_1"}}}"#;
+        assert_eq!(asked.body(&legacy(), 1).unwrap(), expected);
+        let body: Value = serde_json::from_str(&asked.body(&Spoken::Modern, 1).unwrap()).unwrap();
+        assert_eq!(body["params"]["_meta"]["com.example/tenant"], "acme");
+        assert_eq!(body["params"]["_meta"][VERSION], "2026-07-28");
     }
 
     #[test]
