@@ -103,6 +103,10 @@ test("a_stream_that_broke_off_is_resumed_where_it_was", async () => {
   assert.deepEqual(await next(again), asked);
   // From there: it does not. Who took it up before is told no more.
   const further = await resume(asked.id!);
+  // A HEAD takes up nothing: the stream stays with its reader.
+  for (const accept of ["text/event-stream", "*/*", "application/json"]) {
+    await gateway.request("HEAD", "/mcp", { headers: { ...headers, accept, "last-event-id": primed.id! } });
+  }
   assert.equal((await respond(headers, asked.message.id, accepted)).status, 202);
   const last = await next(further);
   assert.deepEqual(last.message.result.structuredContent, { hello: "Ada" });

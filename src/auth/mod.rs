@@ -83,8 +83,12 @@ impl Principal {
 
 /// RFC 6750 §3.1.
 pub fn denied(permission: &str) -> Problem {
-    let roles = listed(&role::shipped_with(permission));
-    let detail = format!("This needs the permission {permission}, as the shipped roles {roles} have it.");
+    let roles = role::shipped_with(permission);
+    let held = match roles.as_slice() {
+        [one] => format!("the shipped role {one} has it"),
+        several => format!("the shipped roles {} have it", listed(several)),
+    };
+    let detail = format!("This needs the permission {permission}; {held}.");
     Problem { named: [permission.to_string()].into(), ..Problem::new(Code::PermissionDenied, detail) }
         .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
 }

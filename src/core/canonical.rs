@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    /// What is stored for a day must be found again by the next version.
+    /// What is stored for a day is found again by the next version: the forms of numbers that were read exactly before too.
     #[test]
     fn the_form_of_usual_numbers_is_pinned() {
         let text = "[1,1.0,-2.50,0.1,1e22,1.5e300,9007199254740993,123456789.12345679,18446744073709551615]";

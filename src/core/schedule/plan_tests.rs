@@ -51,6 +51,14 @@ fn times_come_as_the_expression_says() {
 }
 
 #[test]
+fn an_expression_may_list_everything() {
+    let list = |from: u8, to: u8| (from..=to).map(|at| at.to_string()).collect::<Vec<_>>().join(",");
+    let all = format!("{} {} {} {} {}", list(0, 59), list(0, 23), list(1, 31), list(1, 12), list(0, 6));
+    assert!(all.len() > 300);
+    assert_eq!(next(&cron(&all, "UTC"), "2026-11-27T08:00:00Z", 2), ["2026-11-27T08:01Z", "2026-11-27T08:02Z"]);
+}
+
+#[test]
 fn a_time_that_is_left_out_is_made_up_for_at_the_first_moment_after() {
     let plan = cron("30 2 * * *", "Europe/Berlin");
     let times = ["2026-03-28T01:30Z", "2026-03-29T01:00Z", "2026-03-30T00:30Z"];

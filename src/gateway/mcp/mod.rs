@@ -125,6 +125,8 @@ async fn operated(call: &Call, caller: &mut Caller, door: Door<'_>) -> Result<An
     match (call.method(), call.request.header("last-event-id")) {
         ("DELETE", _) => Ok(session::end(call, caller, &session).await?),
         ("HEAD", _) if call.accepts_stream() => Ok(Answer::head_of_stream()),
+        // Nothing is taken up again for a request that reads no stream.
+        ("HEAD", _) => Err(only_post()),
         (_, Some(left_at)) if !left_at.trim().starts_with(listening::BY_GET) => {
             Ok(session::resume(call, caller, door, session, left_at).await?)
         }

@@ -8,8 +8,8 @@ mod field;
 use super::civil::Civil;
 use day::{Day, MonthDays, Weekdays};
 
-/// The longest expression, in bytes.
-const LONGEST: usize = 256;
+/// The longest expression, in bytes: as long as a schedule may hold one, since all minutes and hours may be listed.
+const LONGEST: usize = 1_000;
 /// Looked ahead for the next day that fits: a 29th of February that is the fifth Monday may be 40 years away.
 const MOST_DAYS: u64 = 366 * 41;
 
