@@ -105,7 +105,7 @@ test("parameters_and_results_are_checked_as_decimals", async () => {
   await registered("exact", `{"name":"exact","input_schema":${schema},"output_schema":${schema}}`);
   const ask = (parameters: string) => create(`{"capability":"exact","parameters":${parameters}}`);
   for (const good of ['{"n":19.99}', '{"n":4.35}', '{"n":0.07}', '{"below":0.9999999999999999}', '{"below":0.99999999999999999999}', '{"i":1e3}', '{"one":1.0}', '{"u":[92233720368547758081,92233720368547758082]}', '{"long":"text"}']) {
-    service.handler = (call, response) => response.writeHead(200, text).end(`{"result":${good}}`);
+    service.handler = (call, response) => void response.writeHead(200, text).end(`{"result":${good}}`);
     const answer = await ask(good);
     assert.equal(answer.json.status, "completed", `${good}: ${answer.text}`);
     assert.ok(answer.text.includes(`"result":${good}`), answer.text);
@@ -119,7 +119,7 @@ test("parameters_and_results_are_checked_as_decimals", async () => {
   ]) {
     const answer = await ask(bad!);
     assert.deepEqual([answer.status, answer.json.errors?.map((fault: any) => fault.pointer)], [422, [`#/parameters/${pointer}`]], answer.text);
-    service.handler = (call, response) => response.writeHead(200, text).end(`{"result":${bad}}`);
+    service.handler = (call, response) => void response.writeHead(200, text).end(`{"result":${bad}}`);
     assert.equal((await ask("{}")).json.error.code, "upstream_invalid_response");
   }
   service.handler = echo;
