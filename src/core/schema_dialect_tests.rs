@@ -240,6 +240,48 @@ fn a_metaschema_is_that_of_the_same_draft() {
     refused(DRAFT_7, json!({"items": {"$ref": DRAFT_4}}), "/items/$ref", "leads out of this document");
 }
 
+/// What a metaschema says of formats is for people, as `format` is; and what it would cost is anybody's to ask.
+#[test]
+fn a_metaschema_asserts_no_formats() {
+    let costly = "\\cA".repeat(60_000);
+    for draft in [DRAFT_4, DRAFT_6, DRAFT_7, DRAFT_2019, DRAFT_2020] {
+        each(
+            draft,
+            json!({"properties": {"s": {"$ref": draft}}}),
+            &[
+                json!({"s": {"pattern": "(?<=a)b"}}),
+                json!({"s": {"pattern": costly.as_str(), "$id": "a b", "id": "a b", "$schema": "a b"}}),
+            ],
+            &[json!({"s": {"pattern": 1}})],
+        );
+    }
+}
+
+/// The metaschema reads what stands beside a reference, so it is bounded as elsewhere.
+#[test]
+fn what_stands_beside_a_reference_costs_no_more() {
+    let nested = |levels: usize| (0..levels % 30).fold(json!(levels), |inner, _| json!([inner]));
+    let alike: Vec<Value> = (0..2_000).map(nested).collect();
+    for draft in [DRAFT_4, DRAFT_6, DRAFT_7] {
+        for (place, at) in [(true, ""), (false, "/items")] {
+            let put = |keyword: &str, value: Value| {
+                let part = json!({"$ref": "#/definitions/a", keyword: value});
+                let mut whole = if place { part } else { json!({"items": part}) };
+                whole["definitions"] = json!({"a": {}});
+                whole
+            };
+            refused(draft, put("pattern", "\\cA".repeat(60_000).into()), &format!("{at}/pattern"), "");
+            refused(
+                draft,
+                put("patternProperties", json!({"\\cA".repeat(60_000): {}})),
+                &format!("{at}/patternProperties"),
+                "",
+            );
+            refused(draft, put("enum", alike.clone().into()), &format!("{at}/enum"), "arrays of arrays");
+        }
+    }
+}
+
 fn doubling(levels: usize, keyword: &str, defs: &str) -> Value {
     let mut all = json!({"last": {"type": "object"}});
     for level in 0..levels {

@@ -3,7 +3,7 @@
 //! `enum`, `const`, `uniqueItems` and `type` it can compare itself, as in its trees no two numbers are confused (`exact`).
 
 use super::dialect::Dialect;
-use super::formats::Format;
+use super::formats::{self, Format};
 use super::{Fault, Formats, child, clip, fault};
 use crate::core::decimal::Divisor;
 use crate::core::exact::{Known, Lists, Numbers};
@@ -174,6 +174,9 @@ impl Checks {
     /// Lets boon ask about what was taken out.
     pub fn register(&self, compiler: &mut Compiler) {
         compiler.enable_format_assertions();
+        for format in formats::unasked() {
+            compiler.register_format(format);
+        }
         for place in 0..self.list.len() {
             if let Some(hook) = hooks::hook(place) {
                 compiler.register_format(hook);

@@ -98,7 +98,8 @@ impl<'a> Survey<'a> {
                     let (at, keyword, text) = (at.clone(), keyword.clone(), text.clone());
                     self.references.push(Reference { at, keyword, text, resource, targets: Vec::new() });
                 }
-                _ if !is_alone => self.keyword(keywords, keyword, &at, resource),
+                // The metaschema reads what stands beside a reference too, and so do the bounds on its work.
+                _ if !is_alone || keyword != "$schema" => self.keyword(keywords, keyword, &at, resource),
                 _ => {}
             }
             if !self.dialect.knows(keyword) {
