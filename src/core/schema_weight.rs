@@ -79,6 +79,21 @@ fn size(value: &Value) -> usize {
     }
 }
 
+/// What it takes the metaschema at most to see whether the texts of a value are patterns: boon reads all of one again for
+/// each control character that is escaped by its letter.
+fn patterns(value: &Value) -> usize {
+    let read = |text: &str| text.matches("\\c").count().saturating_mul(text.len()) / READ_PER_UNIT;
+    match value {
+        Value::String(text) => read(text),
+        Value::Array(items) => items.iter().map(patterns).fold(0, usize::saturating_add),
+        Value::Object(members) => {
+            let each = members.iter().map(|(name, inner)| read(name).saturating_add(patterns(inner)));
+            each.fold(0, usize::saturating_add)
+        }
+        _ => 0,
+    }
+}
+
 /// What finding equal items takes. Up to 20 are compared each with each; more are told apart by
 /// a hash, which does not see how arrays inside arrays are put together.
 fn unique(items: &[Value]) -> usize {
@@ -186,7 +201,7 @@ impl<'a> Scale<'a> {
         match (keyword, value) {
             ("$ref" | "$recursiveRef" | "$dynamicRef", _) if list.is_empty() => {
                 nested + METASCHEMA_NESTED * depth(value) < MAX_NESTED
-                    && self.spend(size(value).saturating_mul(METASCHEMA))
+                    && self.spend(size(value).saturating_mul(METASCHEMA).saturating_add(patterns(value)))
             }
             ("$ref" | "$recursiveRef" | "$dynamicRef", _) => list.iter().all(|target| {
                 let schema = target.as_str().and_then(|at| self.document.pointer(at));
