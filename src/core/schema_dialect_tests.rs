@@ -275,12 +275,8 @@ fn what_stands_beside_a_reference_costs_no_more() {
                 whole
             };
             refused(draft, put("pattern", "\\cA".repeat(60_000).into()), &format!("{at}/pattern"), "");
-            refused(
-                draft,
-                put("patternProperties", json!({"\\cA".repeat(60_000): {}})),
-                &format!("{at}/patternProperties"),
-                "",
-            );
+            let named = put("patternProperties", json!({"\\cA".repeat(60_000): {}}));
+            assert!(of(draft, named).unwrap_err()[0].pointer.starts_with(&format!("{at}/patternProperties/")));
             refused(draft, put("enum", alike.clone().into()), &format!("{at}/enum"), "arrays of arrays");
         }
     }

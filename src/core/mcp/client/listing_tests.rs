@@ -49,7 +49,7 @@ fn a_tool_is_a_capability_and_keeps_all_it_says() {
 #[test]
 fn what_cannot_be_a_capability_is_left_out_and_said() {
     let marked = json!({"type": "object", "properties": {"a": {"type": "number", "x-mcp-header": "A"}}});
-    let large = json!({"type": "object", "description": "x".repeat(70_000)});
+    let large = json!({"type": "object", "description": "x".repeat(270_000)});
     let seen = read(&[
         tool("a/b"),
         tool("ok"),
