@@ -7,9 +7,9 @@ use super::answer::Answer;
 use super::call::Call;
 use super::routes;
 
-const EXPOSED: &str = "Location, Retry-After, RateLimit, RateLimit-Policy, ETag, Link, Allow, WWW-Authenticate, \
-    Idempotency-Replayed, traceparent, Server-Timing, Preference-Applied, X-Request-Id, Mcp-Session-Id, \
-    MCP-Protocol-Version";
+const EXPOSED: &str = "Location, Retry-After, RateLimit, RateLimit-Policy, ETag, Link, Allow, Accept-Patch, \
+    Accept-Encoding, WWW-Authenticate, Idempotency-Replayed, traceparent, Server-Timing, Preference-Applied, \
+    X-Request-Id, Mcp-Session-Id, MCP-Protocol-Version";
 const ALLOWED_HEADERS: &str = "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, \
     If-None-Match, Last-Event-ID, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Prefer, X-API-Key, \
     X-Request-Id, traceparent, tracestate";
