@@ -4,6 +4,7 @@
 // are taken whole here, up to a bound, before wrangler sees anything of a request; and requests that come before it is
 // up, or after it died, wait until it serves. Answers and sockets are passed on as they come.
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
 import { connect } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
@@ -19,20 +20,46 @@ const LINGER_MS = 2000;
 /** The gateway itself bounds headers; this is above its bound. */
 const HEADERS = 128 * 1024;
 
+/** What a change to another protocol is asked for with. */
+const UPGRADE = new Set(["connection", "upgrade", "http2-settings"]);
 /** What belongs to one connection (RFC 9110 §7.6.1), and the length, which is that of the whole body. */
-const OWN = new Set([
-  "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length",
-]);
+const OWN = new Set([...UPGRADE, "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "expect", "content-length"]);
+/** Where the client is. The platform says that, and a client's own word counts for nothing. */
+const ADDRESS = "CF-Connecting-IP";
+const CLAIMED = new Set([ADDRESS.toLowerCase()]);
 
-/** Header lines as they came, without those of the connection. @param {string[]} raw */
-function passed(raw) {
+/** Header lines as they came, without some. @param {string[]} raw @param {Set<string>} without in lower case */
+function lines(raw, without) {
   /** @type {string[]} */
-  const lines = [];
+  const kept = [];
   for (let at = 0; at + 1 < raw.length; at += 2) {
     const [name, value] = [/** @type {string} */ (raw[at]), /** @type {string} */ (raw[at + 1])];
-    if (!OWN.has(name.toLowerCase())) lines.push(name, value);
+    if (!without.has(name.toLowerCase())) kept.push(name, value);
   }
-  return lines;
+  return kept;
+}
+
+/** A client's address, as the platform names it to the gateway. @param {import("node:http").IncomingMessage} request */
+function addressOf(request) {
+  const address = request.socket.remoteAddress?.replace(/^::ffff:/, "").replace(/%.*$/, "");
+  return address === undefined ? [] : [ADDRESS, address];
+}
+
+/** A request's head, as it is sent. @param {import("node:http").IncomingMessage} request @param {string[]} headers */
+function head(request, headers) {
+  let text = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`;
+  for (let at = 0; at + 1 < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
+  return Buffer.from(`${text}\r\n`, "latin1");
+}
+
+/**
+ * Whether a request opens a WebSocket. Any other with `Upgrade`, as Java's client sends with each (h2c), is answered as if it
+ * had none (RFC 9110 §7.8): its body is taken like every other one.
+ * @param {import("node:http").IncomingMessage} request
+ */
+function opensSocket({ method, headers }) {
+  const hasBody = "transfer-encoding" in headers || Number(headers["content-length"] ?? 0) > 0;
+  return method === "GET" && headers.upgrade?.trim().toLowerCase() === "websocket" && !hasBody;
 }
 
 /**
@@ -99,8 +126,9 @@ export function startFront(host, port) {
   /** @param {import("node:http").IncomingMessage} request @param {import("node:http").ServerResponse} response */
   async function pass(request, response) {
     const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+    // Before the body: it is not known of a client that has left.
+    const headers = [...lines(request.rawHeaders, new Set([...OWN, ...CLAIMED])), ...addressOf(request)];
     const { body, rest } = await whole(request);
-    const headers = passed(request.rawHeaders);
     const sends = body.length > 0 || "content-length" in request.headers || "transfer-encoding" in request.headers;
     if (sends) headers.push("Content-Length", String(body.length));
     const left = () => response.destroyed;
@@ -108,7 +136,7 @@ export function startFront(host, port) {
       const to = await serving(left);
       if (left()) return;
       if (to === undefined) return unserved(response, path);
-      const failure = await once(to);
+      const failure = await asked(to);
       if (failure === undefined) return;
       // Refused: nothing was sent. Else only what changes nothing is sent again.
       const again = failure.code === "ECONNREFUSED" || ["GET", "HEAD"].includes(request.method ?? "");
@@ -116,7 +144,7 @@ export function startFront(host, port) {
     }
 
     /** Asks once; gives what went wrong before an answer began. @param {number} to @returns {Promise<NodeJS.ErrnoException | undefined>} */
-    function once(to) {
+    function asked(to) {
       return new Promise((resolve) => {
         // A connection for each: one that is kept may be about to end.
         const call = ask({ host: "127.0.0.1", port: to, method: request.method, path: request.url, headers, setHost: false, agent: false });
@@ -127,10 +155,10 @@ export function startFront(host, port) {
           resolve(response.destroyed ? undefined : error);
         });
         call.on("response", (answer) => {
-          const lines = passed(answer.rawHeaders);
+          const answered = lines(answer.rawHeaders, OWN);
           const length = answer.headers["content-length"];
-          if (length !== undefined) lines.push("Content-Length", length);
-          response.writeHead(answer.statusCode ?? 500, answer.statusMessage ?? "", lines);
+          if (length !== undefined) answered.push("Content-Length", length);
+          response.writeHead(answer.statusCode ?? 500, answer.statusMessage ?? "", answered);
           response.flushHeaders();
           answer.on("error", () => response.destroy());
           answer.pipe(response);
@@ -142,28 +170,54 @@ export function startFront(host, port) {
     }
   }
 
-  /** Sockets: the bytes are passed on both ways. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} head */
-  async function join(request, client, head) {
-    client.on("error", () => client.destroy());
-    const to = await serving(() => client.destroyed);
-    if (to === undefined) return client.destroy();
-    const lines = [`${request.method} ${request.url} HTTP/1.1`];
-    for (let at = 0; at + 1 < request.rawHeaders.length; at += 2) lines.push(`${request.rawHeaders[at]}: ${request.rawHeaders[at + 1]}`);
-    const inner = connect(to, "127.0.0.1", () => {
-      inner.write(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
-      inner.write(head);
-      inner.pipe(client).pipe(inner);
-    });
-    for (const [one, other] of /** @type {const} */ ([[inner, client], [client, inner]])) {
-      one.on("error", () => other.destroy());
-      one.on("close", () => other.destroy());
+  /** Connects to the gateway that serves, when it does. @param {() => boolean} left @returns {Promise<import("node:net").Socket | undefined>} */
+  async function reach(left) {
+    for (const end = Date.now() + PATIENCE_MS; ; await pause(RETRY_MS)) {
+      const to = await serving(left);
+      if (to === undefined || left()) return undefined;
+      const inner = connect(to, "127.0.0.1");
+      const failure = await once(inner, "connect").then(() => undefined, (error) => error);
+      if (failure === undefined) return inner;
+      // It died, and the next one starts.
+      if (failure.code !== "ECONNREFUSED" || Date.now() > end) return undefined;
     }
   }
 
-  const server = createServer({ maxHeaderSize: HEADERS, keepAliveTimeout: 65_000 }, (request, response) => {
+  /** Sockets: the bytes are passed on both ways. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
+  async function join(request, client, begun) {
+    client.on("error", () => client.destroy());
+    const headers = [...lines(request.rawHeaders, CLAIMED), ...addressOf(request)];
+    const inner = await reach(() => client.destroyed);
+    if (inner === undefined) return client.destroy();
+    if (client.destroyed) return inner.destroy();
+    inner.write(head(request, headers));
+    inner.write(begun);
+    inner.pipe(client).pipe(inner);
+    for (const [one, other] of /** @type {const} */ ([[inner, client], [client, inner]])) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => {
+        if (!other.writableEnded) return other.destroy();
+        // What was sent last is still on its way.
+        other.resume();
+        const leave = () => void setTimeout(() => other.destroy(), LINGER_MS).unref();
+        if (other.writableFinished) leave();
+        else other.once("finish", leave);
+      });
+    }
+  }
+
+  /** Takes a request back that Node gave away because of its `Upgrade`, and reads it as if it had none. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
+  function takeBack(request, client, begun) {
+    client.unshift(Buffer.concat([head(request, lines(request.rawHeaders, UPGRADE)), begun]));
+    server.emit("connection", client);
+  }
+
+  // Node of before 24.9 and 22.21 does not ask `shouldUpgradeCallback`, and gives all of them away.
+  const options = { maxHeaderSize: HEADERS, keepAliveTimeout: 65_000, shouldUpgradeCallback: opensSocket };
+  const server = createServer(options, (request, response) => {
     pass(request, response).catch(() => response.destroy());
   });
-  server.on("upgrade", (request, client, head) => void join(request, client, head));
+  server.on("upgrade", (request, client, begun) => void (opensSocket(request) ? join : takeBack)(request, client, begun));
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => {

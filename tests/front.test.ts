@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request as ask, type Server, type ServerResponse } from "node:http";
-import { connect } from "node:net";
+import { connect, createServer as listenFor } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import WebSocket, { WebSocketServer } from "ws";
@@ -16,6 +16,8 @@ type Seen = { method: string; url: string; raw: string[]; length: number };
 let front: Awaited<ReturnType<typeof startFront>>;
 let server: Server;
 let seen: Seen[] = [];
+/** The header lines with which sockets were opened. */
+const opened: string[][] = [];
 let behave: (request: IncomingMessage, response: ServerResponse) => void;
 
 const port = (one: Server) => (one.address() as { port: number }).port;
@@ -33,7 +35,10 @@ before(async () => {
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const sockets = new WebSocketServer({ server });
-  sockets.on("connection", (socket) => socket.on("message", (data) => socket.send(`heard ${data}`)));
+  sockets.on("connection", (socket, { rawHeaders }) => {
+    opened.push(rawHeaders);
+    socket.on("message", (data) => socket.send(`heard ${data}`));
+  });
   front.to(port(server));
 });
 after(() => {
@@ -144,6 +149,78 @@ test("a_socket_is_joined_both_ways_and_its_loss_ends_only_itself", async () => {
   socket.terminate();
   fresh();
   assert.equal((await fetch(url())).status, 200);
+});
+
+/** The values of a header, as it came. */
+const values = (raw: string[], name: string) => raw.filter((_, at) => at % 2 === 1 && raw[at - 1]!.toLowerCase() === name);
+
+test("a_request_that_offers_another_protocol_is_taken_whole_as_any_other", async () => {
+  const offer = "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n";
+  const send = (text: string) => {
+    const socket = connect(front.port, "127.0.0.1").on("error", () => {});
+    socket.write(text);
+    return socket;
+  };
+  /** Sends a request and gives what is answered up to `ok`. */
+  const answered = async (text: string, body = Buffer.alloc(0)) => {
+    const socket = send(text);
+    socket.write(body);
+    let answer = "";
+    for await (const data of socket) if ((answer += data).endsWith("ok")) break;
+    return answer;
+  };
+  fresh((_, response) => response.end("ok"));
+  assert.match(await answered(`POST /java HTTP/1.1\r\n${offer}Content-Length: ${20 * MIB}\r\n\r\n`, Buffer.alloc(20 * MIB)), /^HTTP\/1\.1 200 /);
+  assert.match(await answered(`GET /java HTTP/1.1\r\n${offer}\r\n`), /^HTTP\/1\.1 200 /);
+  const socketWithBody = "GET /body HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody";
+  assert.match(await answered(socketWithBody), /^HTTP\/1\.1 200 /);
+  assert.deepEqual(seen.map(({ method, url: path, length }) => [method, path, length]), [["POST", "/java", 16 * MIB], ["GET", "/java", 0], ["GET", "/body", 4]]);
+  for (const { raw } of seen) assert.deepEqual([values(raw, "upgrade"), values(raw, "http2-settings")], [[], []]);
+
+  fresh();
+  const leaves = send(`POST /left HTTP/1.1\r\n${offer}Content-Length: 1000\r\n\r\nbegun`);
+  await pause(100);
+  leaves.resetAndDestroy();
+  await pause(200);
+  assert.deepEqual(seen, []);
+});
+
+test("the_address_of_a_client_is_passed_on_and_what_it_claims_is_not", async () => {
+  fresh();
+  const claim = { "cf-CONNECTING-ip": "192.0.2.1" };
+  await fetch(url());
+  await fetch(url(), { method: "POST", body: "{}", headers: claim });
+  assert.deepEqual(seen.map(({ raw }) => values(raw, "cf-connecting-ip")), [["127.0.0.1"], ["127.0.0.1"]]);
+  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/v1/events`, { headers: claim });
+  await once(socket, "open");
+  socket.terminate();
+  assert.deepEqual(values(opened.at(-1)!, "cf-connecting-ip"), ["127.0.0.1"]);
+});
+
+test("a_socket_waits_for_a_server_that_refuses_and_gets_all_that_one_sent_before_it_ended", async () => {
+  const long = Buffer.alloc(8 * MIB, "x");
+  const ends = listenFor((socket) => {
+    socket.on("error", () => {}).once("data", () => socket.end(Buffer.concat([Buffer.from("HTTP/1.1 101 Switching Protocols\r\n\r\n"), long])));
+  }).listen(0, "127.0.0.1");
+  await once(ends, "listening");
+  const gone = listenFor().listen(0, "127.0.0.1");
+  await once(gone, "listening");
+  const { port: refusing } = gone.address() as { port: number };
+  await new Promise((resolve) => gone.close(resolve));
+
+  front.to(refusing);
+  const client = connect(front.port, "127.0.0.1");
+  client.write("GET /v1/events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  await pause(300);
+  front.to((ends.address() as { port: number }).port);
+  await once(client, "readable");
+  // It reads late: the rest has to be kept for it.
+  await pause(300);
+  let length = 0;
+  for await (const data of client) length += (data as Buffer).length;
+  assert.ok(length > long.length, `${length} bytes`);
+  ends.close();
+  front.to(port(server));
 });
 
 test("an_address_that_is_taken_is_an_error", async () => {
