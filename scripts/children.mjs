@@ -32,7 +32,9 @@ export function followChildren(of) {
   /** @type {number[]} */
   let children = [];
   function look() {
-    const known = processes();
+    let known;
+    // It may fail for a moment, when there are too many processes or open files; this one goes on.
+    try { known = processes(); } catch { return; }
     const isBelow = (/** @type {number | undefined} */ pid) => {
       for (let at = pid; at !== undefined && at > 1; at = known.get(at)) if (at === of()) return true;
       return false;

@@ -2,7 +2,7 @@
 // `npm start`: serves the gateway on this machine, and starts it again when it dies. Arguments go to `wrangler dev`:
 // `npm start -- --port 8790`. The address itself is front.mjs's, which passes requests on to wrangler's.
 import { randomBytes } from "node:crypto";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, watch, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, watch, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -70,7 +70,12 @@ async function developmentConfiguration() {
   const folder = join(root, ".wrangler/development");
   mkdirSync(folder, { recursive: true });
   const path = join(folder, "wrangler.json");
-  writeFileSync(path, JSON.stringify(configuration, null, 2));
+  const text = JSON.stringify(configuration, null, 2);
+  // A gateway that runs watches it, and starts again when it is written: only a change is, and as a whole.
+  if (existsSync(path) && readFileSync(path, "utf8") === text) return path;
+  const aside = `${path}.${process.pid}`;
+  writeFileSync(aside, text);
+  renameSync(aside, path);
   return path;
 }
 
@@ -187,6 +192,12 @@ async function keepServing(args, onServing) {
   }
 }
 
+/** The address to call: one that stands for all of this machine's addresses is none. @param {string} ip @param {number} port */
+function urlOf(ip, port) {
+  const host = ip === "*" || ip === "0.0.0.0" ? "127.0.0.1" : ip === "::" ? "::1" : ip;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /** What is printed once the gateway serves. @param {string} url @param {string | undefined} key @param {string} secrets */
 function tellHow(url, key, secrets) {
   const line = key ? `export ADMIN_KEY=${key}` : `export ADMIN_KEY=$(sed -n 's/^ADMIN_KEY=//p' ${secrets})`;
@@ -211,7 +222,7 @@ async function serve() {
   const front = await startFront(ip === "*" ? "0.0.0.0" : ip, port).catch((error) => {
     throw new Error(`cannot listen on ${ip}:${port}: ${error.code === "EADDRINUSE" ? "the address is in use; choose another with `npm start -- --port 8790`" : error.message}`);
   });
-  const url = `http://${ip.includes(":") ? `[${ip}]` : ip}:${front.port}`;
+  const url = urlOf(ip, front.port);
   await prepare();
   await buildWorker();
   say(`starting on ${url} …`);
