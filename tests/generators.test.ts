@@ -1,10 +1,10 @@
 // Clients that generators make from the contract: each is generated as its documentation says, checked or imported whole,
 // and runs its program of examples/generated against a gateway.
 import assert from "node:assert/strict";
-import { execFile, execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { build } from "esbuild";
@@ -13,6 +13,8 @@ import { type Gateway, startGateway } from "./support/gateway.ts";
 import { json, startService, type Service } from "./support/service.ts";
 
 const run = promisify(execFile);
+/** What still ends may write for a moment. */
+const gone = { recursive: true, force: true, maxRetries: 5, retryDelay: 100 };
 const contract = join(root, "console/openapi.json");
 const workspace = join(root, "tests/clients/generators");
 /** The programs of the workspace's packages, or of the project's where npm put them there. */
@@ -34,7 +36,7 @@ before(async () => {
 after(async () => {
   await gateway?.stop();
   await service?.stop();
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(folder, gone);
 });
 
 const environment = () => ({ ...process.env, NARTHEX: gateway.url, KEY: gateway.adminKey, SERVICE: service.url, NO_COLOR: "1" });
@@ -78,35 +80,71 @@ test("hey_api_with_its_defaults", async () => {
 });
 
 const version = "0.29.1";
+/** Making the generator's environment takes so long at most, all in all; then it counts as missing. */
+const MAKING_MS = 150_000;
+/** That, and what the test itself does on a busy machine. */
+const PYTHON_MS = 300_000;
 
-/** openapi-python-client's command, in an environment of its own, kept for the next run; or why there is none. */
-function pythonGenerator(): { bin: string } | { missing: string } {
-  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex", `openapi-python-client-${version}`);
-  if (existsSync(join(cache, "bin/openapi-python-client"))) return { bin: join(cache, "bin") };
-  // Made aside: half an environment is none. Its programs know where they are, so they are called by their Python.
+/** Runs a command until `end`: then it is ended with all that it started, which would go on in the folder. */
+function within(end: number, command: string, args: string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"], detached: true });
+    let complaint = "";
+    child.stderr.setEncoding("utf8").on("data", (text) => (complaint += text));
+    const timer = setTimeout(() => {
+      complaint = `${command} ${args.slice(0, 3).join(" ")} takes too long`;
+      try { process.kill(-child.pid!, "SIGKILL"); } catch { /* It has ended. */ }
+    }, Math.max(0, end - Date.now()));
+    child.on("error", (error) => { clearTimeout(timer); reject(error); });
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      if (code === 0) resolve();
+      else reject(new Error(complaint.trim().split("\n").at(-1)));
+    });
+  });
+}
+
+/**
+ * The Python that has openapi-python-client, in an environment of its own, kept for the next run; or why there is none. The
+ * programs of an environment name the folder that it was made in, so they are called by that Python.
+ */
+async function pythonGenerator(): Promise<{ python: string } | { missing: string }> {
+  const caches = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex");
+  const cache = join(caches, `openapi-python-client-${version}`);
+  const end = Date.now() + MAKING_MS;
+  const pythonOf = (environment: string) => join(environment, "bin/python");
+  // Not that it is there, but that it works: its Python may have been replaced by a newer one, or be gone.
+  const works = (environment: string) => within(end, pythonOf(environment), ["-c", "import openapi_python_client.cli"]);
+  if (await works(cache).then(() => true, () => false)) return { python: pythonOf(cache) };
+  mkdirSync(caches, { recursive: true });
+  // Made aside: half an environment is none.
+  const aside = mkdtempSync(`${cache}.`);
   try {
-    rmSync(cache, { recursive: true, force: true });
-    execFileSync("python3", ["-m", "venv", cache], { stdio: "pipe", timeout: 60_000 });
+    await within(end, "python3", ["-m", "venv", aside]);
     const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "10"];
-    execFileSync(join(cache, "bin/python"), [...pip, `openapi-python-client==${version}`], { stdio: "pipe", timeout: 100_000 });
-    return { bin: join(cache, "bin") };
+    const constraints = join(workspace, "constraints.txt");
+    await within(end, pythonOf(aside), [...pip, "--constraint", constraints, `openapi-python-client==${version}`]);
+    await works(aside);
+    rmSync(cache, gone);
+    renameSync(aside, cache);
+    return { python: pythonOf(cache) };
   } catch (error) {
-    rmSync(cache, { recursive: true, force: true });
-    return { missing: `no Python 3.10 or newer with venv and pip, or PyPI does not answer: ${String((error as Error).message).split("\n").at(-1)}` };
+    rmSync(aside, gone);
+    return { missing: `no Python 3.10 or newer with venv and pip, or PyPI does not answer: ${(error as Error).message}` };
   }
 }
 
-test("openapi_python_client_with_its_defaults", async (context) => {
-  const found = pythonGenerator();
+test("openapi_python_client_with_its_defaults", { timeout: PYTHON_MS }, async (context) => {
+  const found = await pythonGenerator();
   if ("missing" in found) return context.skip(found.missing);
+  const { python } = found;
   const into = join(folder, "narthex_client");
-  const path = `${found.bin}:${process.env.PATH}`;
+  const path = `${dirname(python)}:${process.env.PATH}`;
   const args = ["generate", "--path", contract, "--meta", "none", "--output-path", into];
-  const { stdout, stderr } = await run(join(found.bin, "openapi-python-client"), args, { env: { ...process.env, PATH: path } });
+  const { stdout, stderr } = await run(python, ["-m", "openapi_python_client", ...args], { env: { ...process.env, PATH: path } });
   // It tells what it leaves out, and goes on.
   assert.doesNotMatch(stdout + stderr, /WARNING|Cannot parse|omitted|duplicate|skipped|Unable/i);
 
-  const python = join(found.bin, "python");
   const all = `
 import importlib, pkgutil, narthex_client
 names = [one.name for one in pkgutil.walk_packages(narthex_client.__path__, "narthex_client.")]
