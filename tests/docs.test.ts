@@ -40,6 +40,7 @@ const notRun = [
   /^claude mcp (add|list)\b/,
   // tests/generators.test.ts runs these.
   /^npm install openapi-fetch$/,
+  /^pip install openapi-python-client$/,
   /^(npx openapi-typescript|npx @hey-api\/openapi-ts -i|openapi-python-client generate --url) \$NARTHEX\/openapi\.json /,
   /^npx @modelcontextprotocol\/inspector --cli /,
 ];
