@@ -34,13 +34,16 @@ function listOf(query) {
   const known = new Map();
   let askedFor = 0;
 
-  async function read(stream, cursor, limit) {
+  async function read(stream, cursor, limit, hasLeft) {
+    const before = new Map(known);
     const asked = new URLSearchParams({ limit: String(limit), ...filters, ...(stream.one && { status: stream.one }), ...(cursor && { cursor }) });
     const { data, next_cursor } = await get(`/v1/contexts?${asked}${everybodys()}`);
+    // The list has begun anew meanwhile: what comes after that cursor no longer joins on.
+    if (cursor && cursor !== stream.next) return;
     const isFirst = stream.oldest === "";
     // More came than a page holds, or than a screen needs: what is older is read again when it is asked for.
     const isTooMuch = known.size > MOST_GATHERED + askedFor;
-    const isApart = !isFirst && !cursor && next_cursor && (isTooMuch || data.at(-1).created_at > stream.newest);
+    const isApart = !isFirst && !cursor && next_cursor && (isTooMuch || data.at(-1)?.created_at > stream.newest);
     if (cursor) askedFor += data.length;
     if (isApart) {
       for (const [id, { status }] of known) if (!stream.one || status === stream.one) known.delete(id);
@@ -48,7 +51,18 @@ function listOf(query) {
     }
     if (isFirst || isApart || cursor) Object.assign(stream, { next: next_cursor, oldest: data.at(-1)?.created_at ?? "-" });
     if (!cursor) stream.newest = data[0]?.created_at ?? "";
-    for (const one of data) known.set(one.id, one);
+    if (!cursor) drop(stream, before, new Set(data.map(({ id }) => id)), next_cursor ? data.at(-1)?.created_at : "", hasLeft);
+    // Events are newer than the lists.
+    for (const one of data) if (!(known.get(one.id)?.updated_at > one.updated_at)) known.set(one.id, one);
+  }
+
+  /** What a first page that reaches back so far ought to have and does not has left unheard, unless it changed meanwhile. */
+  function drop({ one: status }, before, listed, reach, hasLeft) {
+    for (const [id, one] of known) {
+      if ((status && one.status !== status) || listed.has(id) || before.get(id) !== one || !(one.created_at > reach)) continue;
+      known.delete(id);
+      hasLeft({ ...one, status: status ? `no_longer_${status}` : "gone" });
+    }
   }
 
   const fits = (one) => statuses[0] === undefined || statuses.includes(one.status);
@@ -57,8 +71,14 @@ function listOf(query) {
 
   return {
     known,
-    refresh: (limit) => Promise.all(streams.map((stream) => read(stream, "", limit))),
+    /** `hasLeft` hears of what is listed no longer, though no event said so. */
+    refresh: (limit, hasLeft) => Promise.all(streams.map((stream) => read(stream, "", limit, hasLeft))),
     older: () => Promise.all(streams.filter(({ next, oldest }) => next && oldest === horizon()).map((stream) => read(stream, stream.next, PAGE))),
+    /** A context as an event tells it. */
+    took(one) {
+      if (!fits(one)) known.delete(one.id);
+      else if (known.has(one.id) || one.created_at >= horizon()) known.set(one.id, one);
+    },
     hasOlder: () => streams.some(({ next }) => next),
     /** What is known without a gap. */
     items: () => [...known.values()]
@@ -80,32 +100,39 @@ export async function contexts({ view, query, signal, isReturn }) {
   let fresh = new Map(list.known);
   const [element, more] = [h("ul.rows.plain"), h("div")];
   const rows = steady({ list: element, name: "Contexts", signal, build: row, fresh: (one) => fresh.get(one.id) ?? one });
-  // How many have come since the last look, so that one page has them all.
-  let created = isReturn ? MOST_PAGE : 0;
+  // How many have come since the last look, so that one page has them all; where no event says it, as many as are known.
+  let [created, isHeard] = [isReturn ? MOST_PAGE : 0, false];
 
   function draw() {
     const items = list.items();
-    if (fresh.size > 4 * items.length + MOST_GATHERED) fresh = new Map(list.known);
+    if (fresh.size > 4 * items.length + MOST_GATHERED) {
+      // Rows that hold still may be in the list no longer.
+      const shown = [...element.children].map(({ dataset: { key } }) => [key, fresh.get(key)]);
+      fresh = new Map([...shown.filter(([, one]) => one), ...list.known]);
+    }
     for (const one of items) fresh.set(one.id, one);
     const empty = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability of a service.";
     rows.show(items, { after: items.length === 0 ? [h("li.card.soft", { "data-key": "empty" }, empty)] : [] });
     fill(more, list.hasOlder() && button("Older ones", async () => { await list.older(); draw(); }));
   }
   async function load() {
-    const limit = Math.min(MOST_PAGE, PAGE + created);
-    created = 0;
-    await list.refresh(limit);
+    const limit = Math.min(MOST_PAGE, Math.max(PAGE + created, isHeard ? 0 : list.known.size));
+    [created, isHeard] = [0, false];
+    await list.refresh(limit, (one) => fresh.set(one.id, one));
     draw();
   }
   function hear({ type, subject, time, data }) {
+    const isContext = type.startsWith("context.");
+    isHeard ||= isContext;
     if (type === "context.created") created += 1;
     const one = fresh.get(subject);
     if (one && data.status) {
       const { status, execution_time_ms = null } = data;
-      fresh.set(subject, { ...one, status, execution_time_ms, updated_at: time });
-      if (list.known.has(subject)) list.known.set(subject, fresh.get(subject));
+      const changed = { ...one, status, execution_time_ms, updated_at: time };
+      fresh.set(subject, changed);
+      list.took(changed);
     }
-    return type.startsWith("context.");
+    return isContext;
   }
 
   follow(signal, RELOAD_MS, load, hear);

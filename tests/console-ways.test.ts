@@ -1,7 +1,10 @@
-// Signing in to the console and going about in it: by OAuth, with links that lead somewhere, back to where one was.
+// Signing in to the console and going about in it: by OAuth, with links that lead somewhere, back to where one was; and lists
+// that keep to their filter.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { accepted, makeKey, register } from "./support/arrange.ts";
+import { setTimeout as pause } from "node:timers/promises";
+import type { Page } from "playwright-core";
+import { accepted, eventually, makeKey, register } from "./support/arrange.ts";
 import { checked, close, demo, heading, open, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 
@@ -156,5 +159,92 @@ test("owners_and_actors_are_named_and_lead_to_their_keys", { skip }, async () =>
   await page.getByRole("button", { name: "Search" }).click();
   await page.getByText(/^This must be a date such as/).waitFor();
   await checked(page, "the audit log with a fault");
+  await close(page);
+});
+
+const MADE = Date.parse("2026-01-01T00:00:00Z");
+/** A context as a list has it, a second after the one before. */
+const contextAt = (at: number, status: string) => {
+  const created_at = new Date(MADE + at * 1000).toISOString();
+  return { id: `ctx_${at}`, capability: "echo", service: "demo", status, created_at, updated_at: created_at, execution_time_ms: null, run_at: null };
+};
+
+/** Answers the list of contexts from `all`, by status and in pages; gives what it was asked. */
+async function listing(page: Page, all: ReturnType<typeof contextAt>[]): Promise<URL[]> {
+  const asked: URL[] = [];
+  await page.route("**/v1/contexts?*", async (route) => {
+    const url = new URL(route.request().url());
+    asked.push(url);
+    const [status, limit, from] = ["status", "limit", "cursor"].map((name) => url.searchParams.get(name));
+    const fitting = all.filter((one) => !status || one.status === status).sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
+    const end = Number(from) + Number(limit);
+    await route.fulfill({ json: { data: fitting.slice(Number(from), end), next_cursor: end < fitting.length ? String(end) : null } });
+  });
+  return asked;
+}
+
+test("what_leaves_a_filtered_list_unheard_is_dropped_and_not_shown_as_it_was", { skip }, async () => {
+  const { secret } = await makeKey(gateway, "bare", ["contexts:read", "contexts:read:*"]);
+  const page = await open(gateway);
+  const all = [1, 2, 3].map((at) => contextAt(at, "executing"));
+  await listing(page, all);
+  await signIn(page, secret);
+  await page.goto(`${gateway.url}/#/contexts?status=executing`);
+  const rows = page.locator(".rows a.card");
+  await rows.nth(2).waitFor();
+  await rows.nth(0).hover();
+  await page.mouse.move(5, 5);
+  all[0]!.status = "completed";
+  await eventually(async () => (await rows.count()) === 2, 25_000);
+  // A row that holds still keeps its place, and does not claim what is no longer so.
+  const held = page.locator('.rows a[href$="ctx_2"]');
+  const box = (await held.boundingBox())!;
+  await page.mouse.move(box.x + 20, box.y + 10);
+  await page.mouse.move(box.x + 30, box.y + 12);
+  all[1]!.status = "completed";
+  await held.getByText("no longer executing").waitFor({ timeout: 25_000 });
+  await page.mouse.move(5, 5);
+  await eventually(async () => (await rows.count()) === 1);
+  await close(page);
+});
+
+test("older_ones_of_a_filtered_list_stay_however_many_pass_through_it", { skip }, async () => {
+  const page = await open(gateway);
+  const all = Array.from({ length: 60 }, (_, at) => contextAt(at, "queued"));
+  const asked = await listing(page, all);
+  let tell = (_message: string): void => {};
+  await page.routeWebSocket(/\/v1\/events/, (socket) => {
+    socket.onMessage((message) => void (message === "ping" && socket.send("pong")));
+    tell = (message) => socket.send(message);
+  });
+  let sequence = 0;
+  const event = (subject: string, status: string) => tell(JSON.stringify({
+    type: status === "queued" ? "context.created" : `context.${status}`, subject, data: { status },
+    time: new Date().toISOString(), sequence: String((sequence += 1)).padStart(20, "0"),
+  }));
+  await signIn(page, gateway.adminKey);
+  await page.goto(`${gateway.url}/#/contexts?status=queued`);
+  const rows = page.locator(".rows a.card");
+  await rows.nth(49).waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  const pass = async (count: number) => {
+    const more = Array.from({ length: count }, () => all[all.push(contextAt(all.length, "queued")) - 1]!);
+    for (const { id } of more) event(id, "queued");
+    await page.locator(`.rows a[href$="${more.at(-1)!.id}"]`).waitFor();
+    for (const one of more) one.status = "executing";
+    const before = asked.length;
+    for (const { id } of more) event(id, "executing");
+    await eventually(async () => asked.length > before);
+    await page.locator(`.rows a[href$="${more.at(-1)!.id}"]`).waitFor({ state: "detached" });
+  };
+  for (let round = 0; round < 4; round += 1) await pass(140);
+  assert.equal(await rows.count(), 50);
+  await page.getByRole("button", { name: "Older ones" }).click();
+  await rows.nth(59).waitFor();
+  await page.mouse.move(5, 5);
+  await page.evaluate(() => scrollTo(0, 0));
+  await pass(1);
+  await pause(500);
+  assert.equal(await rows.count(), 60);
   await close(page);
 });
