@@ -43,9 +43,11 @@ function member(name, schema, required, value, style) {
   if (!isGroup) return field(name, schema, required, value, style);
   const inner = group(schema, value, { ...style, level: level + 1 });
   const hint = typeof schema.description === "string" && h("p.soft", schema.description.replaceAll("`", ""));
+  // One that may be left out is, until something is put in: its defaults alone do not ask for it.
+  const untouched = JSON.stringify(required || (value ?? undefined) !== undefined ? {} : inner.read());
   const read = () => {
     const all = inner.read();
-    return required || Object.keys(all).length > 0 ? all : undefined;
+    return required || !["{}", untouched].includes(JSON.stringify(all)) ? all : undefined;
   };
   return {
     element: h("fieldset", h("legend", titleOf(schema, name), !required && h("span.soft", " (optional)")), hint, inner.element),

@@ -250,6 +250,35 @@ test("the_lines_to_connect_and_the_forms_fit_every_schema", { skip }, async () =
   await taking.stop();
 });
 
+test("an_object_that_may_be_left_out_is_left_out_until_something_is_put_in", { skip }, async () => {
+  const taking = await startService(json({ result: "taken" }));
+  const options = { type: "object", required: ["mode"], properties: { mode: { enum: ["fast", "slow"] }, verbose: { type: "boolean", default: false } } };
+  const hints = { type: "object", properties: { language: { type: "string", default: "en" } } };
+  await register(own, "optional", serviceAt(taking.url, [{ name: "takes_options", input_schema: { type: "object", properties: { options, hints } } }]));
+  const page = await open(own);
+  const sent: any[] = [];
+  page.on("request", (request) => void (request.method() === "POST" && request.url().endsWith("/v1/contexts") && sent.push(request.postDataJSON())));
+  await signIn(page, own.adminKey);
+  const fill = async () => {
+    await page.goto(`${own.url}/#/services`);
+    await page.goto(`${own.url}/#/services/optional`);
+    await page.getByText("Try takes_options").click();
+  };
+  await fill();
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.getByRole("status").getByText("completed").waitFor({ timeout: 10_000 });
+  await fill();
+  await page.getByLabel("verbose").check();
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.getByRole("alert").getByText("Not sent. Still needed: mode.").waitFor();
+  await page.getByLabel("mode").selectOption("slow");
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.getByRole("status").getByText("completed").waitFor();
+  assert.deepEqual(sent.map(({ parameters }) => parameters), [{}, { options: { mode: "slow", verbose: true } }]);
+  await close(page);
+  await taking.stop();
+});
+
 test("why_a_context_has_no_attempt_and_what_went_wrong_in_one_is_said", { skip }, async () => {
   const failing = await startService(status(500));
   await register(own, "failing", serviceAt(failing.url, [{ name: "fail" }], { retry: { max_attempts: 1 } }));
