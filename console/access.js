@@ -38,21 +38,31 @@ async function list({ body, page, name, query, signal }) {
   const kind = KINDS[name];
   const [place, items, isKey] = [h("div"), h("ul.rows.plain"), name === "keys"];
   const writes = !kind.schema || may(`${name}:write`);
-  const path = (item) => `/v1/${name}/${encodeURIComponent(item.id ?? item.name)}`;
+  const idOf = (item) => item.id ?? item.name;
+  const path = (item) => `/v1/${name}/${encodeURIComponent(idOf(item))}`;
   const called = (item) => item.name ?? item.client_name;
   let loaded = page.data;
   let cursor = page.next_cursor;
+  /** The one that the address names, where it is on no page that is read. */
+  let apart = /** @type {any[]} */ ([]);
 
   /** `now`: after an action of one's own, which is to be seen. */
   async function load(now = false) {
-    const fresh = await get(`/v1/${name}`);
-    [loaded, cursor] = [fresh.data, fresh.next_cursor];
+    let [fresh, next] = [/** @type {any[]} */ ([]), undefined];
+    // As far as it was read before.
+    do {
+      const { data, next_cursor } = await pageAt(next);
+      [fresh, next] = [[...fresh, ...data], next_cursor];
+    } while (next && fresh.length < loaded.length);
+    [loaded, cursor] = [fresh, next];
+    await show();
     draw(now);
   }
+  const pageAt = (at) => get(`/v1/${name}${at ? `?cursor=${encodeURIComponent(at)}` : ""}`);
   async function older() {
-    const next = await get(`/v1/${name}?cursor=${encodeURIComponent(cursor)}`);
-    loaded = [...loaded, ...next.data.filter(({ id }) => !id || !loaded.some((one) => one.id === id))];
-    cursor = next.next_cursor;
+    const { data, next_cursor } = await pageAt(cursor);
+    loaded = [...loaded, ...data.filter((one) => !loaded.some((other) => idOf(other) === idOf(one)))];
+    cursor = next_cursor;
     draw(true);
   }
 
@@ -86,35 +96,37 @@ async function list({ body, page, name, query, signal }) {
     kind.schema && !isKey && button("Change", () => edit(item)),
     button(ending, () => endAfterAsking(item), "danger"));
   const ends = ({ expires_at }) => (Date.parse(expires_at) < Date.now() ? "expired " : "expires ");
-  const row = (item) => h("li.card", { "data-key": item.id ?? item.name, class: (item.id ?? item.name) === query.get("show") && "marked" },
+  const row = (item) => h("li.card", { "data-key": idOf(item), class: item.isGone ? "card gone" : idOf(item) === query.get("show") && "card marked" },
     h("strong", called(item)), h("span.soft", kind.line(item)),
     item.expires_at && h("span.soft", { title: moment(item.expires_at) }, ends(item), when(item.expires_at)),
     "last_used_at" in item && h("span.soft", lastUsed(item.last_used_at)),
-    item.shipped ? badge("built-in") : writes && actions(item));
-  const rows = steady({ list: items, name, signal, build: row });
+    item.isGone ? badge("gone") : item.shipped ? badge("built-in") : writes && actions(item));
+  // Past the pages that are read it may still be there.
+  const rows = steady({ list: items, name, signal, build: row, fresh: (item) => (cursor ? item : { ...item, isGone: true }) });
   function draw(now = false) {
+    const shown = [...apart.filter((one) => !loaded.some((other) => idOf(other) === idOf(one))), ...loaded];
     const after = [
-      loaded.length === 0 && h("li.card.soft", { "data-key": "none" }, `No ${kind.one} yet.`),
+      shown.length === 0 && h("li.card.soft", { "data-key": "none" }, `No ${kind.one} yet.`),
       cursor && h("li", { "data-key": "more" }, button("Older ones", older)),
     ];
-    rows.show(loaded.map((one) => ({ ...one, id: one.id ?? one.name })), { after, now });
+    rows.show(shown.map((one) => ({ ...one, id: idOf(one) })), { after, now });
   }
 
   const isUnused = name === "clients" && !(await deployment().catch(() => ({ oauth: true }))).oauth;
   fill(body, h("div.title", h("p.soft", kind.about), writes && kind.schema && button(`New ${kind.one}`, () => edit(), "primary")),
     isUnused && h("p.note", "OAuth is off in this deployment (the variable OAUTH), so clients are not used: they get no tokens until it is switched on."),
     place, h("div", h("div.floating", rows.news), items));
-  await show();
+  if (!(await show())) fill(place, h("p.note", `There is no ${kind.one} ${query.get("show")} any longer.`));
   draw();
   items.querySelector(".marked")?.scrollIntoView({ block: "center" });
   follow(signal, RELOAD_MS, () => load(), ({ type }) => isKey && type.startsWith("key."));
 
-  /** Puts the one that the address names on top, where it is not on this page. */
+  /** Looks for the one that the address names; says whether it is there. */
   async function show() {
     const wanted = query.get("show");
-    if (!wanted || loaded.some((item) => (item.id ?? item.name) === wanted)) return;
-    const one = await maybe(`/v1/${name}/${encodeURIComponent(wanted)}`);
-    if (one) loaded = [one, ...loaded];
-    else fill(place, h("p.note", `There is no ${kind.one} ${wanted} any longer.`));
+    if (!wanted || loaded.some((item) => idOf(item) === wanted)) return true;
+    const one = await maybe(path({ id: wanted }));
+    apart = one ? [one] : [];
+    return apart.length > 0;
   }
 }

@@ -56,7 +56,10 @@ export function watch() {
     return sorted;
   }
 
-  return { read, hear, all, fresh: (one) => seen.get(one.id) ?? one, isCapped: (statuses) => statuses.some((status) => capped[status]) };
+  /** How one that is no longer seen stands: it has ended unheard, unless it had ended before. */
+  const left = (one) => (isOver(one) ? one : { ...one, status: "ended", progress: undefined });
+
+  return { read, hear, all, fresh: (one) => seen.get(one.id) ?? left(one), isCapped: (statuses) => statuses.some((status) => capped[status]) };
 }
 
 function state(one) {

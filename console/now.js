@@ -1,7 +1,7 @@
 // Now: what the gateway has counted (how many, how fast, what fails, by service), and contexts as they move.
 import { get, may, maybe } from "./api.js";
 import { boardOf, watch } from "./board.js";
-import { badge, clock, duration, fill, h, link, number, percent, section } from "./dom.js";
+import { badge, clock, duration, fault, fill, h, link, number, percent, section } from "./dom.js";
 import { follow } from "./live.js";
 import { patch } from "./patch.js";
 import { welcome } from "./services.js";
@@ -19,22 +19,45 @@ const HEADS = ["Service", "Status", "In flight", "Ended", "Failed", "p50", "p95"
 /** What the reader has chosen, for as long as the page is open. */
 let period = "recent";
 
-const since = () => clock(begin(period));
 const spread = ({ latency_ms: { p50, p95 } }) => [duration(p50), duration(p95)];
 
 const sinceRecent = () => `Since ${clock(begin("recent"))}`;
 
-function periodChoice(changed) {
+/** The gateway's figures, and the choice of their period; `draw` shows them, which are of the period they were asked for. */
+function counting(draw) {
+  const wrong = h("div", { hidden: true });
+  async function count() {
+    const asked = period;
+    if (readsUsage()) {
+      const [counted, strip] = await Promise.all([figures(asked), byHour()]);
+      // Another period was chosen meanwhile.
+      if (asked !== period) return;
+      Object.assign(figuring, { counted: { ...counted, period: asked }, strip });
+    }
+    draw();
+  }
+  async function onchange({ currentTarget: select }) {
+    const asked = (period = select.value);
+    wrong.hidden = true;
+    try {
+      await count();
+    } catch (error) {
+      if (asked !== period) return;
+      period = select.value = figuring.counted.period;
+      fill(wrong, fault(error)).hidden = false;
+    }
+  }
   const names = { recent: sinceRecent(), day: "Last 24 hours", week: "Last 7 days" };
   const options = Object.entries(names).map(([value, text]) => h("option", { value, selected: value === period }, text));
-  const onchange = ({ currentTarget }) => { period = currentTarget.value; void changed(); };
-  return h("div.row", h("label", { for: "period" }, "Figures"), h("select.short", { id: "period", onchange }, options));
+  const choice = h("div.row", h("label", { for: "period" }, "Figures"), h("select.short", { id: "period", onchange }, options), wrong);
+  const figuring = /** @type {any} */ ({ count, choice });
+  return figuring;
 }
 
 /** Whose the figures are, of when, and what is not in them. */
-function about(isCounted, listed) {
+function about(counted, listed) {
   const cards = may("contexts:read:*") ? "" : " The cards show your own contexts only.";
-  if (isCounted) return `Counted by the gateway for the whole tenant since ${since()}.${cards}`;
+  if (counted) return `Counted by the gateway for the whole tenant since ${clock(counted.from)}.${cards}`;
   return `Only the latest ${number(listed)} contexts that have ended and that you may see: the gateway's own count needs the permission`
     + " usage:read, which the built-in roles operator and viewer have.";
 }
@@ -49,10 +72,10 @@ function failing(counted, known) {
     .map((group) => ({ ...group, latest: known.find(({ service, error }) => service === group.service && error?.code === group.code) }));
 }
 
-const failure = ({ id, service, code, count, latest }) => h("li", { "data-key": id },
+const failure = ({ id, service, code, count, latest, isGone }) => h("li", { "data-key": id, class: isGone && "gone" },
   h("strong", `${number(count)} × ${code}`), ` at ${service}${latest ? `: ${latest.error.message}` : ""} `,
   latest && link("See the latest", `#/contexts/${latest.id}`), latest && " ",
-  link("See all", `#/contexts?status=${latest?.status ?? "failed"}&service=${encodeURIComponent(service)}`));
+  link("See all", `#/contexts?status=${latest?.status ?? "ended"}&service=${encodeURIComponent(service)}`));
 
 /** Why a screen's contexts are not there. */
 const refusal = () => get("/v1/contexts?limit=1").then(() => "", (error) => error.message);
@@ -61,12 +84,10 @@ export async function now({ view, signal }) {
   const lists = may("contexts:read");
   const contexts = watch();
   const board = lists ? boardOf(contexts, signal) : { elements: [h("p.note", await refusal())], draw() {} };
-  let [services, counted, strip] = /** @type {any[]} */ ([]);
+  let [services, empty] = /** @type {any[]} */ ([]);
+  const figuring = counting(draw);
+  const { count, choice } = figuring;
 
-  async function count() {
-    if (readsUsage()) [counted, strip] = await Promise.all([figures(period), byHour()]);
-    draw();
-  }
   async function look() {
     const [known] = await Promise.all([maybe("/v1/services"), lists && contexts.read()]);
     services = known?.data ?? [];
@@ -75,16 +96,20 @@ export async function now({ view, signal }) {
 
   const [note, tiles, rows, failures] = [h("p.soft"), h("div.tiles"), h("tbody"), h("ul.plain")];
   const failingRows = steady({ list: failures, name: "What fails", signal, build: failure });
-  const choice = periodChoice(count);
   const heads = h("thead", h("tr", HEADS.map((name) => h("th", { scope: "col" }, name))));
   const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", heads, rows));
 
   function draw() {
+    const { counted, strip } = figuring;
     if (!services || (readsUsage() && !counted)) return;
     const all = contexts.all();
     const [over, flying] = [all.filter(isOver), all.filter((one) => !isOver(one) && !isScheduled(one))];
     const shown = counted ?? tally(over);
-    if (services.length + all.length + shown.all.created === 0) return void fill(view, h("h1", "Now"), welcome());
+    if (services.length + all.length + shown.all.created === 0) {
+      empty ??= welcome();
+      if (!empty.isConnected) fill(view, h("h1", "Now"), empty);
+      return;
+    }
     if (!tiles.isConnected) {
       fill(view, h("div.title", h("h1", "Now"), readsUsage() && choice), note, tiles,
         section("Contexts", board.elements), section("What fails", failingRows.news, failures), section("Services", table));
@@ -94,7 +119,7 @@ export async function now({ view, signal }) {
     const isCapped = contexts.isCapped(["queued", "executing", "input_required"]);
     const total = ended(shown.all);
     patch(tiles,
-      tile(counted ? `Ended since ${since()}` : "Ended", number(total), strip?.cloneNode(true)),
+      tile(counted ? `Ended since ${clock(counted.from)}` : "Ended", number(total), strip?.cloneNode(true)),
       lists && tile("In flight", `${number(flying.length)}${isCapped ? "+" : ""}`),
       tile("Completed", percent(shown.all.completed, total), h("p.soft", `${number(shown.all.completed)} of ${number(total)}`)),
       tile("p50 / p95", spread(shown.all).join(" / ")));

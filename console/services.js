@@ -11,11 +11,16 @@ export async function services({ view, signal }) {
   const history = watchHealth(signal, load);
   const list = h("ul.grid.plain");
   let medians = new Map();
+  let empty;
   const rows = steady({ list, name: "Services", signal, build: (one) => card(one, medians.get(one.id), history) });
   async function load() {
     const [{ data }, known] = await Promise.all([get("/v1/services"), spreads().catch(() => medians)]);
     medians = known;
-    if (data.length === 0) return void fill(view, heading(), welcome());
+    if (data.length === 0) {
+      empty ??= welcome();
+      if (!empty.isConnected) fill(view, heading(), empty);
+      return;
+    }
     if (!list.isConnected) fill(view, heading(), h("div", h("div.floating", rows.news), list));
     rows.show(data);
   }
@@ -29,9 +34,9 @@ const median = ({ latency_ms }, spread) =>
   (typeof spread?.p50 === "number" ? `median ${duration(spread.p50)} in 24 hours` : `median ${duration(latency_ms)}`);
 
 function card(one, spread, history) {
-  const { id, name, status, capabilities, breaker } = one;
-  return h("li", { "data-key": id }, h("a.card.stack", { href: `#/services/${id}` },
-    h("span.title", h("strong", name), badge(status)),
+  const { id, name, status, capabilities, breaker, isGone } = one;
+  return h("li", { "data-key": id, class: isGone && "gone" }, h("a.card.stack", { href: `#/services/${id}` },
+    h("span.title", h("strong", name), badge(isGone ? "gone" : status)),
     h("span.soft", `${id} · ${capabilities.map((each) => each.name).join(", ")}`),
     healthStrip(history, one),
     h("span.soft", `Breaker ${breaker.state.replace("_", " ")} · ${median(one, spread)}`)));

@@ -8,9 +8,10 @@ const MOST_COUNTED = 99;
 /**
  * A list that is read while the pointer is over it, the focus is in it, or the page is scrolled into it. Then its rows keep
  * their places, and `news` says how many there are besides.
- * `build` makes a row, with the item's `id` as its key; `fresh` gives an item as it is now.
+ * `build` makes a row, with the item's `id` as its key; `fresh` gives an item that is not among the latest as it is now. Unless
+ * told otherwise it `isGone`: its row keeps the place, with nothing to press.
  */
-export function steady({ list, name, signal, build, fresh = (item) => item }) {
+export function steady({ list, name, signal, build, fresh = (item) => ({ ...item, isGone: true }) }) {
   let [latest, shown, rest] = /** @type {any[][]} */ ([[], [], []]);
   let seen = new Set();
   let most = Infinity;

@@ -22,10 +22,11 @@ const NOTHING = { created: 0, completed: 0, failed: 0, cancelled: 0, timed_out: 
 
 /** All of a period together, and each service by its id. */
 export async function figures(period) {
-  const after = encodeURIComponent(begin(period));
+  const from = begin(period);
+  const after = encodeURIComponent(from);
   const [all, groups] = await Promise.all(["", "&group_by=service"].map((grouped) => get(`/v1/usage?after=${after}${grouped}`)));
   const services = new Map(groups.data.map((group) => [group.service, group]));
-  return { all: all.data[0] ?? NOTHING, of: (service) => services.get(service) ?? NOTHING, services: groups.data };
+  return { from, all: all.data[0] ?? NOTHING, of: (service) => services.get(service) ?? NOTHING, services: groups.data };
 }
 
 /** The same of contexts that are known here, where what the gateway has counted may not be read. */

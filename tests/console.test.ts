@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { Page } from "playwright-core";
 import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
@@ -163,6 +164,10 @@ test("an_empty_gateway_says_what_to_do_and_starts_its_demonstration", { skip }, 
   await page.getByRole("heading", { name: "Nothing here yet" }).waitFor();
   await page.getByRole("button", { name: "Start the demonstration" }).waitFor();
   await checked(page, "an empty gateway");
+  // The screen is drawn again each 10 seconds, and what is there stays.
+  await page.locator("main").getByRole("link", { name: "Register a service" }).focus();
+  await pause(11_000);
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Register a service");
   await page.getByRole("button", { name: "Start the demonstration" }).click();
   await heading(page, "Demonstration").waitFor();
 
