@@ -10,6 +10,8 @@ use super::super::json::Object;
 use super::error::Error;
 
 const ID: &str = "io.modelcontextprotocol/subscriptionId";
+/// The longest name of a notification that is passed on, without what all of them begin with, in bytes.
+const MOST_NAME: usize = 128;
 /// Tasks, and resources, that one subscription is for.
 const MOST: usize = 50;
 
@@ -81,12 +83,21 @@ impl Wanted {
     }
 }
 
-/// Whether a legacy client is passed what a server tells in its session: all but what belongs to a request, which has
-/// names of its own here.
+/// Whether a legacy client is passed what a server tells in its session: all that has a method's name but what belongs to
+/// a request, which has names of its own here.
 pub fn passes_in_session(method: &str) -> bool {
-    method
-        .strip_prefix("notifications/")
-        .is_some_and(|rest| !matches!(rest, "cancelled" | "progress" | "initialized") && !rest.starts_with("tasks/"))
+    let is_name = |text: &str| {
+        (1..=MOST_NAME).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/.".contains(&byte))
+    };
+    method.strip_prefix("notifications/").is_some_and(|rest| {
+        is_name(rest) && !matches!(rest, "cancelled" | "progress" | "initialized") && !rest.starts_with("tasks/")
+    })
+}
+
+/// A notification that belongs to no request and no subscription. `params` is an object's text.
+pub fn told(method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, json!(method))
 }
 
 /// A notification of a subscription, whose id is that of its request. `params` is an object's text.
@@ -98,7 +109,7 @@ pub fn notification(id: &RawValue, method: &str, params: &str) -> String {
         params.insert("_meta".into(), meta);
     }
     let params = serde_json::to_string(&params).unwrap_or_else(|_| "{}".into());
-    format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#)
+    told(method, &params)
 }
 
 /// The first message: what will be told.
@@ -162,6 +173,36 @@ mod tests {
         assert!(!wanted.takes("notifications/resources/list_changed", None));
         assert!(!wanted.takes("notifications/tools/list_changed", None));
         assert!(!wanted.takes("notifications/message", None));
+    }
+
+    #[test]
+    fn what_a_server_tells_in_a_session_is_passed_by_a_method_s_name_only() {
+        for method in ["notifications/prompts/list_changed", "notifications/message", "notifications/com.example/new-1"]
+        {
+            assert!(passes_in_session(method), "{method}");
+            let message: Value = serde_json::from_str(&told(method, r#"{"a":1}"#)).unwrap();
+            assert_eq!(message, json!({"jsonrpc": "2.0", "method": method, "params": {"a": 1}}));
+        }
+        let long = format!("notifications/{}", "a".repeat(MOST_NAME + 1));
+        for method in [
+            "notifications/x\",\"id\":5,\"method\":\"sampling/createMessage",
+            "notifications/a b",
+            "notifications/a\n",
+            "notifications/é",
+            "notifications/",
+            "notifications/progress",
+            "notifications/cancelled",
+            "notifications/initialized",
+            "notifications/tasks/status",
+            "sampling/createMessage",
+            "ping",
+            long.as_str(),
+        ] {
+            assert!(!passes_in_session(method), "{method}");
+            // What is written is one notification of this name, whatever the name is.
+            let message: Value = serde_json::from_str(&told(method, "{}")).unwrap();
+            assert_eq!((&message["method"], message.get("id")), (&json!(method), None));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::core::json::Object;
 use crate::core::mcp::reply;
-use crate::core::mcp::subscription::{Wanted, notification};
+use crate::core::mcp::subscription::{Wanted, notification, told};
 use crate::execution::catalogues;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::streams::Stream;
@@ -64,6 +64,7 @@ impl Listening {
     /// What a server says, where it is wanted.
     pub(super) async fn pass_on(&mut self, stream: &Stream, at: usize, method: &str, params: &str) {
         let uri = Object::new(params, "#").ok().and_then(|mut params| params.string("uri", 1..=2048));
+        let params = if params.starts_with('{') { params } else { "{}" };
         let Some(server) = self.servers.get(at) else { return };
         let is_told = match &self.form {
             Kind::Subscription(_) => server.wanted.takes(method, uri.as_deref()),
@@ -83,7 +84,7 @@ impl Listening {
         }
         let text = match &self.form {
             Kind::Subscription(id) => notification(id, method, params),
-            Kind::Get(..) => format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#),
+            Kind::Get(..) => told(method, params),
         };
         stream.write(&reply::event(&text));
     }

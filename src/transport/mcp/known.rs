@@ -9,18 +9,19 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 
+use crate::core::mcp::client::turns::{Step, Turns, makes_room};
+use crate::core::mcp::client::verdict::Came;
 use crate::core::mcp::session::IDLE_MS;
 use crate::core::time::Timestamp;
+use crate::core::upstream::Answer;
 use crate::platform::{clock, tasks};
 
-use super::Peer;
 use super::exchange::end_session;
 use super::links::{Link, next_id};
+use super::{Peer, shared};
 
 /// Links an isolate remembers.
 const MOST_LINKS: usize = 512;
-/// How long another is given to open a link before one is opened beside it, in milliseconds.
-const OPENING_MS: u64 = 10_000;
 /// Whether it is open is looked at so often, in milliseconds: one request cannot wait for what another does.
 const LOOK_MS: u64 = 10;
 const MOST_LOOK_MS: u64 = 100;
@@ -31,15 +32,9 @@ struct Known {
     used_at: Timestamp,
 }
 
-/// Who opens a link, and until when others wait for it.
-struct Opening {
-    number: u64,
-    until: Timestamp,
-}
-
 thread_local! {
     static LINKS: RefCell<HashMap<String, Known>> = RefCell::new(HashMap::new());
-    static OPENING: RefCell<HashMap<String, Opening>> = RefCell::new(HashMap::new());
+    static OPENING: RefCell<Turns> = RefCell::default();
     /// Servers that have no sessions of 2025, by their places.
     static MODERN_ONLY: RefCell<HashSet<String>> = RefCell::new(HashSet::new());
 }
@@ -55,7 +50,10 @@ pub fn get(peer: &Peer) -> Option<Rc<Link>> {
 /// Remembers a link, unless another was opened meanwhile: then that one counts, and this one's session is ended.
 pub fn keep(peer: &Peer, link: Rc<Link>) -> Rc<Link> {
     if let Some(other) = get(peer) {
-        retire(peer.clone(), link);
+        // What two have found or been given may be the same session, which goes on then.
+        if link.session != other.session {
+            retire(peer.clone(), link);
+        }
         return other;
     }
     let now = clock::now();
@@ -79,23 +77,35 @@ fn take_where(wanted: impl Fn(&Known) -> bool) -> Vec<Known> {
     LINKS.with_borrow_mut(|links| links.extract_if(|_, known| wanted(known)).map(|(_, known)| known).collect())
 }
 
-/// Ends the sessions of links that were not used for long, of an earlier configuration of this peer's service, and of the
-/// oldest where there are too many.
+/// Ends the sessions of links that were not used for long, of an earlier configuration of this peer's service, and of one
+/// where there are too many. A session that belongs to one here is not this isolate's alone: it ends with that.
 fn tidy(peer: &Peer, now: Timestamp) {
-    let is_over = |known: &Known| {
-        now.since(known.used_at) >= IDLE_MS
-            || known.peer.is_of(&peer.tenant, &peer.service) && known.peer.place != peer.place
-    };
-    let mut over = take_where(is_over);
-    LINKS.with_borrow_mut(|links| {
-        while links.len() > MOST_LINKS {
-            let oldest = links.iter().min_by_key(|(_, known)| known.used_at).map(|(key, _)| key.clone());
-            over.extend(oldest.and_then(|key| links.remove(&key)));
-        }
-    });
-    for Known { link, peer, .. } in over {
+    let is_former = |known: &Known| known.peer.is_of(&peer.tenant, &peer.service) && known.peer.place != peer.place;
+    for Known { link, peer, .. } in take_where(is_former) {
         retire(peer, link);
     }
+    for Known { link, peer, .. } in take_where(|known| now.since(known.used_at) >= IDLE_MS) {
+        tasks::spawn(async move {
+            if shared::is_over(&peer).await {
+                end(&peer, link).await;
+            }
+        });
+    }
+    while let Some(Known { link, peer, .. }) = LINKS.with_borrow_mut(crowded_out) {
+        if peer.session.is_none() {
+            retire(peer, link);
+        }
+    }
+}
+
+/// A link that is forgotten because there are too many.
+fn crowded_out(links: &mut HashMap<String, Known>) -> Option<Known> {
+    if links.len() <= MOST_LINKS {
+        return None;
+    }
+    let all = links.iter().map(|(key, known)| (&*known.peer.tenant, key.as_str(), known.used_at));
+    let key = makes_room(all)?.to_string();
+    links.remove(&key)
 }
 
 /// Ends a session that is not known any more, now or with the last of its requests.
@@ -167,32 +177,23 @@ pub struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        OPENING.with_borrow_mut(|all| {
-            if all.get(&self.key).is_some_and(|opening| opening.number == self.number) {
-                all.remove(&self.key);
-            }
-        });
+        OPENING.with_borrow_mut(|all| all.end(&self.key, self.number));
     }
 }
 
-/// The link, once another has opened it; or the turn to do so. Who waits too long opens one as well: the other may have
-/// died on the way.
-pub async fn turn(peer: &Peer, until: Timestamp) -> Turn {
-    let patience = until.min(clock::now().plus_ms(OPENING_MS));
-    let mut pause_ms = LOOK_MS;
+/// The link, once another has opened it; or the turn to do so. Another that takes too long may have died on the way: the
+/// turn passes to one of those that wait.
+pub async fn turn(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Turn, Came> {
+    let (number, mut pause_ms) = (next_id(), LOOK_MS);
     loop {
         if let Some(link) = get(peer) {
-            return Turn::Known(link);
+            return Ok(Turn::Known(link));
         }
-        let now = clock::now();
-        let is_opened = OPENING.with_borrow(|all| all.get(&peer.key).is_some_and(|opening| opening.until > now));
-        if !is_opened || now >= patience {
-            let number = next_id();
-            let opening = Opening { number, until: now.plus_ms(OPENING_MS) };
-            OPENING.with_borrow_mut(|all| all.insert(peer.key.clone(), opening));
-            return Turn::Mine(Guard { key: peer.key.clone(), number });
+        match OPENING.with_borrow_mut(|all| all.step(&peer.key, number, clock::now(), until)) {
+            Step::Take => return Ok(Turn::Mine(Guard { key: peer.key.clone(), number })),
+            Step::Late => return Err(Came::Transport(Answer::TimedOut { deadline })),
+            Step::Wait => clock::pause(pause_ms).await,
         }
-        clock::pause(pause_ms).await;
         pause_ms = (pause_ms * 2).min(MOST_LOOK_MS);
     }
 }

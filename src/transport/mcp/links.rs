@@ -72,7 +72,7 @@ pub async fn open_after(
     if spoken == Some(Spoken::Modern) && !follows {
         return Ok(known::get(peer).unwrap_or_else(|| known::keep(peer, Link::new(Spoken::Modern, None, None))));
     }
-    let _turn = match known::turn(peer, until).await {
+    let _turn = match known::turn(peer, until, deadline).await? {
         Turn::Known(link) => return Ok(link),
         Turn::Mine(guard) => guard,
     };

@@ -37,6 +37,16 @@ pub async fn find(peer: &Peer, gone: Option<&str>) -> Option<Rc<Link>> {
     asked(peer, Ask::Upstream { service, place, gone: gone.map(Into::into) }).await.and_then(link)
 }
 
+/// Whether a session at a server that was not used here for long is in use nowhere else: that of the session here, which
+/// knows of it, has ended. What is in one isolate only is.
+pub async fn is_over(peer: &Peer) -> bool {
+    let Some(session) = peer.session.as_deref() else { return true };
+    let (service, place) = (peer.service.to_string(), peer.place.clone());
+    let ask = Ask::Upstream { service, place, gone: None };
+    let message = Message { principal: peer.principal.to_string(), ask };
+    matches!(send(Kind::Sessions, session, "", &message, PATIENCE_MS).await, Ok(Reply::Gone))
+}
+
 /// Ends a session that another isolate may have begun.
 pub async fn end(peer: &Peer, known: Upstream) {
     // What was begun with another configuration is not asked for with this one's credentials.

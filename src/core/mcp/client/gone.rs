@@ -4,37 +4,10 @@
 //! looked at, so it is sent once more in a new session. What is refused for another reason stays refused.
 
 use super::answer::{Response, RpcError};
+use super::phrase::says_no_session;
 
 /// How much of an answer is looked at, in bytes.
 const MAX_BYTES: usize = 4 * 1024;
-
-/// How an answer says that there is no such session.
-const GONE: [&str; 24] = [
-    "no such",
-    "unknown",
-    "not found",
-    "notfound",
-    "not_found",
-    "invalid",
-    "expired",
-    "terminated",
-    "gone",
-    "missing",
-    "not exist",
-    "n't exist",
-    "no longer",
-    "closed",
-    "ended",
-    "timed out",
-    "no valid",
-    "not valid",
-    "no active",
-    "not active",
-    "recogni",
-    "initialize",
-    "stale",
-    "lost",
-];
 
 /// What a refusal of the credentials says of itself (RFC 6750 §3.1).
 const CREDENTIALS: [&str; 3] = ["invalid_token", "insufficient_scope", "access token"];
@@ -49,11 +22,6 @@ pub enum Says {
     Maybe,
 }
 
-fn says_gone(text: &str) -> bool {
-    let text = text.to_lowercase();
-    text.contains("session") && GONE.iter().any(|word| text.contains(word))
-}
-
 /// Codes under which servers say it. What a tool says of sessions of its own comes under another, or in a result.
 fn may_be_of_session(error: &RpcError) -> bool {
     matches!(error.code, -32_099..=-32_000 | -32_600)
@@ -62,26 +30,32 @@ fn may_be_of_session(error: &RpcError) -> bool {
 /// An error of JSON-RPC about the request itself, whose words are of no session.
 fn is_of_request(response: Option<&Response>) -> bool {
     response.is_some_and(|response| {
-        response.as_ref().is_err_and(|error| {
-            matches!(error.code, -32_700 | -32_603..=-32_601) && !error.message.to_lowercase().contains("session")
-        })
+        response
+            .as_ref()
+            .is_err_and(|error| matches!(error.code, -32_700 | -32_603..=-32_601) && !says_no_session(&error.message))
     })
+}
+
+/// Whether an answer says in words that there is no such session. A response says it in its error, or not at all.
+fn says_gone(body: &str, response: Option<&Response>) -> bool {
+    match response {
+        Some(Err(error)) => may_be_of_session(error) && says_no_session(&error.message),
+        Some(Ok(_)) => false,
+        None => says_no_session(body),
+    }
 }
 
 /// Reads an answer to a request in a session: its status, its body where it has one, and the response in that.
 pub fn says(status: u16, body: &[u8], response: Option<&Response>) -> Says {
     let body = String::from_utf8_lossy(body.get(..MAX_BYTES).unwrap_or(body));
     let is_gone = match status {
-        200..=299 => match response {
-            Some(Err(error)) => may_be_of_session(error) && says_gone(&error.message),
-            _ => false,
-        },
+        200..=299 => response.is_some() && says_gone("", response),
         400 | 404 => !is_of_request(response),
         410 => true,
-        401 | 403 => says_gone(&body) && !CREDENTIALS.iter().any(|words| body.contains(words)),
-        // Which say when to come again.
-        408 | 425 | 429 => false,
-        402..=599 => says_gone(&body),
+        401 | 403 => says_gone(&body, response) && !CREDENTIALS.iter().any(|words| body.contains(words)),
+        // Which say when to come again, or that something on the way did not hear what became of the request.
+        408 | 425 | 429 | 502 | 504 => false,
+        402..=599 => says_gone(&body, response),
         _ => false,
     };
     match (is_gone, status) {
@@ -132,6 +106,10 @@ mod tests {
             (500, "it broke"),
             (503, r#"{"error":"session store is down"}"#),
             (502, "Unknown host"),
+            (502, "unknown session"),
+            (504, "session timed out"),
+            (500, "InvalidRequestError: This Session's transaction has been rolled back"),
+            (500, "Chat session not found"),
             (200, "no such session"),
             (202, ""),
         ] {
@@ -150,6 +128,8 @@ mod tests {
             (404, -32_001, "Session not found"),
             (200, -32_001, "Session not found"),
             (200, -32_600, "Session terminated"),
+            (500, -32_001, "Session not found"),
+            (503, -32_000, "unknown session"),
         ] {
             let response = error(code, message);
             assert_eq!(says(status, message.as_bytes(), Some(&response)), Says::Gone, "{status} {message}");
@@ -159,6 +139,11 @@ mod tests {
             (404, -32_601, "Method not found"),
             (200, -32_602, "There is no such chat session"),
             (200, -32_000, "It broke"),
+            (200, -32_000, "Chat session not found"),
+            (500, -32_603, "InvalidRequestError: This Session's transaction has been rolled back"),
+            (400, -32_603, "InvalidRequestError: This Session's transaction has been rolled back"),
+            (500, -32_603, "Session not found"),
+            (502, -32_000, "Session not found"),
         ] {
             let response = error(code, message);
             assert_eq!(says(status, message.as_bytes(), Some(&response)), Says::Nothing, "{status} {message}");

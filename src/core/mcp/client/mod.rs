@@ -11,9 +11,11 @@ pub mod gone;
 pub mod job;
 pub mod listing;
 pub mod meta;
+pub mod phrase;
 pub mod progress;
 pub mod request;
 pub mod token;
+pub mod turns;
 pub mod verdict;
 
 use serde::{Deserialize, Serialize};
