@@ -33,6 +33,7 @@ fn head() -> Head {
             trace_state: None,
             client: None,
             session: None,
+            unasked: false,
             log_level: None,
             meta: None,
             origin: String::new(),

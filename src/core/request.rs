@@ -40,6 +40,8 @@ pub struct NewContext<'a> {
     /// What who waits for it can, and wants to hear of it: only MCP clients say.
     pub client: Option<Box<RawValue>>,
     pub session: Option<String>,
+    /// It cannot be asked while this call runs, though its session can be.
+    pub unasked: bool,
     pub log_level: Option<String>,
     pub meta: Option<Box<RawValue>>,
 }
@@ -88,6 +90,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
             replay_of: None,
             client: None,
             session: None,
+            unasked: false,
             log_level: None,
             meta: None,
         }),

@@ -168,8 +168,8 @@ pub async fn attempt(
                 // Who made the context by REST can fill in a form.
                 let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
                 let client = admission.client.as_deref().or(form.as_deref());
-                let asker =
-                    Asker { principal: &admission.owner, session: admission.session.as_deref(), capabilities: client };
+                let (principal, session) = (&*admission.owner, admission.session.as_deref());
+                let asker = Asker { principal, session, capabilities: client, unasked: admission.unasked };
                 let peer = Peer::new(tenant, entry, place, asker);
                 Said::Mcp(transport::mcp::call_tool(&order, peer, entry, &Held { tenant, work, teller }).await)
             }

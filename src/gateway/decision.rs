@@ -152,6 +152,7 @@ fn admission(
         trace_state: coming.trace_state.clone(),
         client: new.client.clone(),
         session: new.session.clone(),
+        unasked: new.unasked,
         log_level: new.log_level.clone(),
         meta: new.meta.clone(),
         origin: coming.origin.clone(),

@@ -137,6 +137,9 @@ pub struct Admission {
     /// The session of that client at the gateway, which has one of its own at a server that keeps sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// That client cannot be asked while this call runs: nothing is there to ask it on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unasked: bool,
     /// The least severe messages they want to hear of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,

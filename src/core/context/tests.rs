@@ -29,6 +29,7 @@ fn admission(idempotent: bool) -> Admission {
         trace_state: None,
         client: None,
         session: None,
+        unasked: false,
         log_level: None,
         meta: None,
         origin: String::new(),

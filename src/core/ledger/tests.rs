@@ -120,6 +120,7 @@ fn admission(number: u8) -> Admission {
         trace_state: None,
         client: None,
         session: None,
+        unasked: false,
         log_level: None,
         meta: None,
         origin: String::new(),

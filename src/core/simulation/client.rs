@@ -133,6 +133,7 @@ impl World {
             trace_state: None,
             client: None,
             session: None,
+            unasked: false,
             log_level: None,
             meta: None,
             origin: String::new(),

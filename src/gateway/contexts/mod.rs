@@ -201,6 +201,7 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         replay_of: Some(id),
         client: None,
         session: None,
+        unasked: false,
         log_level: None,
         meta: admission.meta,
     };

@@ -170,7 +170,7 @@ pub async fn call_tool(
     let token = progress_token(request.params).filter(|_| streams);
     let wish = match client {
         Client::Modern(envelope) => Wish::of(tool.entry, envelope),
-        Client::Legacy(session) => Wish::of_legacy(tool.entry, session, streams),
+        Client::Legacy(session) => Wish::of_legacy(tool.entry, session, streams, answers.is_task()),
     };
     let wish = wish.with_meta(tool.entry, request.params)?;
     // Who asks for progress is told of it from the beginning, as of what an upstream logs.
@@ -199,6 +199,7 @@ pub async fn call_tool(
                 replay_of: None,
                 client: wish.client,
                 session: wish.session,
+                unasked: wish.unasked,
                 log_level: wish.log_level,
                 meta: wish.meta,
             };

@@ -190,7 +190,10 @@ pub(super) async fn peer_of(
         Problem::new(Code::NoServiceAvailable, format!("The server was not called: {reason}."))
     })?;
     let Client { capabilities, session, .. } = client;
-    Ok((Peer::new(tenant, entry, prepared, Asker { principal, session, capabilities }), upstream.clone()))
+    Ok((
+        Peer::new(tenant, entry, prepared, Asker { principal, session, capabilities, unasked: false }),
+        upstream.clone(),
+    ))
 }
 
 /// Asks one server, and gives what it says.

@@ -46,6 +46,8 @@ pub struct Wish {
     pub client: Option<Box<RawValue>>,
     /// Its session here.
     pub session: Option<String>,
+    /// It cannot be asked during this call.
+    pub unasked: bool,
     pub log_level: Option<String>,
     /// What its client says of the call.
     pub meta: Option<Box<RawValue>>,
@@ -62,16 +64,18 @@ impl Wish {
         Self::for_upstream(entry, client.as_deref(), level, messages)
     }
 
-    /// What a legacy client has said before; without a session, or a stream for the call, it cannot be asked.
-    pub fn of_legacy(entry: &Entry, session: Option<&Session>, streams: bool) -> Self {
+    /// What a legacy client has said before; without a session it cannot be asked, nor during a call that has no stream and
+    /// no task. Its session at the server is one for all of its calls, so all of it is declared with each.
+    pub fn of_legacy(entry: &Entry, session: Option<&Session>, streams: bool, is_task: bool) -> Self {
         let catalogue = entry.service().catalogue.as_ref();
         // A client that asked for no level leaves it to the server; one of 2026 says nothing unless it is asked to.
         let modern = catalogue.is_some_and(|known| known.protocol_version.as_deref() == Some(MODERN));
         let level = session.and_then(|session| session.level.clone());
         let level = level.or_else(|| modern.then(|| USUAL_LEVEL.into()));
-        let client = session.filter(|_| streams).map(|session| &*session.opener.client);
+        let client = session.map(|session| &*session.opener.client);
         let wish = Self::for_upstream(entry, client, level, streams);
-        Self { session: session.map(|session| session.name().into()), ..wish }
+        let unasked = session.is_some() && !streams && !is_task;
+        Self { session: session.map(|session| session.name().into()), unasked, ..wish }
     }
 
     /// With what the request says in its `_meta` for the server.
@@ -89,7 +93,7 @@ impl Wish {
         let logs = service.catalogue.as_ref().is_some_and(|known| known.server.declares("logging"));
         let messages = messages && logs;
         let client = client.and_then(passed_on).or(none);
-        Self { client, session: None, log_level: level.filter(|_| logs), meta: None, messages }
+        Self { client, session: None, unasked: false, log_level: level.filter(|_| logs), meta: None, messages }
     }
 }
 

@@ -66,7 +66,7 @@ impl Calling<'_> {
 
     /// Calls a tool of a modern server that has said that it runs it as a task only. `params` are those of the call.
     pub(super) async fn as_modern_task(&mut self, peer: &Peer, params: &str, headers: &[(String, String)]) -> Came {
-        let peer = &Peer { capabilities: with_tasks(&peer.capabilities), ..peer.clone() };
+        let peer = &Peer { able: with_tasks(&peer.able), ..peer.clone() };
         let mut came = self.once(peer, "tools/call", params, headers).await;
         let mut going: Option<Going> = None;
         let mut failed = 0;

@@ -114,9 +114,9 @@ fn retire(peer: Peer, link: Rc<Link>) {
 }
 
 async fn end(peer: &Peer, link: Rc<Link>) {
-    link.ends.set(true);
-    if Rc::strong_count(&link) == 1 {
-        end_session(peer, &link).await;
+    match Rc::strong_count(&link) {
+        1 => end_session(peer, &link).await,
+        _ => link.end_when_unused(peer.clone()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::core::mcp::client::request::{self, Asked};
 use crate::core::mcp::client::verdict::Came;
 use crate::core::time::Timestamp;
 use crate::core::upstream::Answer;
-use crate::platform::clock;
+use crate::platform::{clock, tasks};
 
 use super::exchange::{Sent, end_session, left, send};
 use super::known::{self, Turn};
@@ -24,7 +24,6 @@ use super::{NOTICE_MS, Peer, shared};
 const FOLLOW_MS: u64 = 5_000;
 
 /// How an upstream is spoken to.
-#[derive(Debug)]
 pub struct Link {
     pub spoken: Spoken,
     pub session: Option<String>,
@@ -32,8 +31,8 @@ pub struct Link {
     pub server: Option<Server>,
     /// The level its session's messages have.
     level: RefCell<Option<String>>,
-    /// Its session ends with the last of its requests.
-    pub ends: Cell<bool>,
+    /// Who ends its session once the last of its requests is over, where it is not to be used any more.
+    ends: RefCell<Option<Peer>>,
 }
 
 thread_local! {
@@ -42,7 +41,20 @@ thread_local! {
 
 impl Link {
     pub fn new(spoken: Spoken, session: Option<String>, server: Option<Server>) -> Rc<Self> {
-        Rc::new(Self { spoken, session, server, level: RefCell::default(), ends: Cell::default() })
+        Rc::new(Self { spoken, session, server, level: RefCell::default(), ends: RefCell::default() })
+    }
+
+    /// Its session ends when nobody holds this any more.
+    pub fn end_when_unused(self: Rc<Self>, peer: Peer) {
+        self.ends.replace(Some(peer));
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Some(peer) = self.ends.take() else { return };
+        let link = Self::new(self.spoken.clone(), self.session.take(), None);
+        tasks::spawn(async move { end_session(&peer, &link).await });
     }
 }
 

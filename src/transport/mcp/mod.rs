@@ -48,6 +48,8 @@ pub struct Asker<'a> {
     /// The session of a legacy client at the gateway, which has one of its own at the server.
     pub session: Option<&'a str>,
     pub capabilities: Option<&'a RawValue>,
+    /// Nothing of that can be asked during this request. The session is begun with all of it: other requests use it too.
+    pub unasked: bool,
 }
 
 /// An upstream, and on whose behalf it is asked.
@@ -68,16 +70,19 @@ pub struct Peer {
     is_apart: bool,
     /// The revision it spoke when its tools were read.
     hint: Option<String>,
-    /// The capabilities that are declared to it.
+    /// The capabilities that its session is begun with.
     capabilities: String,
+    /// Those that it is asked with now.
+    able: String,
 }
 
 impl Peer {
     pub fn new(tenant: &str, entry: &Entry, (address, secrets): (Rc<Address>, Rc<Opened>), asker: Asker<'_>) -> Self {
-        let Asker { principal, session, capabilities } = asker;
+        let Asker { principal, session, capabilities, unasked } = asker;
         let (registered, service) = (&entry.registered, entry.service());
         let capabilities = capabilities.and_then(request::passed_on);
         let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
+        let able = if unasked { "{}".into() } else { capabilities.clone() };
         let place = format!("{tenant} {} {}", service.id, registered.updated_at.0);
         let key = match session {
             Some(session) => format!("{place} {principal} session {session}"),
@@ -86,7 +91,8 @@ impl Peer {
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
         let (tenant, service, session) = (tenant.into(), service.id.as_str().into(), session.map(Into::into));
         let principal = principal.into();
-        Self { address, secrets, tenant, service, principal, place, key, session, is_apart: false, hint, capabilities }
+        let is_apart = false;
+        Self { address, secrets, tenant, service, principal, place, key, session, is_apart, hint, capabilities, able }
     }
 
     /// The same with links of its own, which nobody else finds and which it has to [`known::close`].
@@ -102,7 +108,7 @@ impl Peer {
 impl Peer {
     /// What may be asked of whom it is asked for.
     fn able(&self) -> Able {
-        serde_json::from_str::<&RawValue>(&self.capabilities).map(Able::read).unwrap_or_default()
+        serde_json::from_str::<&RawValue>(&self.able).map(Able::read).unwrap_or_default()
     }
 }
 
@@ -178,11 +184,6 @@ impl Conversation {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // Nobody else is in it.
-        if self.link.ends.get() && Rc::strong_count(&self.link) == 1 {
-            let (peer, link) = (self.peer.clone(), self.link.clone());
-            tasks::spawn(async move { exchange::end_session(&peer, &link).await });
-        }
         if self.over || self.link.spoken.is_modern() {
             return;
         }
@@ -219,7 +220,7 @@ pub async fn ask(
     let (mut hint, mut gone, mut again) = (peer.hint.as_deref(), None, true);
     loop {
         let link = links::open_after(peer, hint, gone.as_deref(), until, deadline).await?;
-        let asked = Asked { capabilities: &peer.capabilities, ..*asked };
+        let asked = Asked { capabilities: &peer.able, ..*asked };
         let id = links::next_id();
         let Some(body) = asked.body(&link.spoken, id) else {
             return Err(Came::Transport(Answer::Refused));

@@ -12,6 +12,7 @@ use crate::core::mcp::client::asking;
 use crate::core::mcp::client::catalogue::Seen;
 use crate::core::mcp::client::job;
 use crate::core::mcp::client::listing::Listing;
+use crate::core::mcp::client::paced::Paced;
 use crate::core::mcp::client::progress;
 use crate::core::mcp::client::request::Asked;
 use crate::core::mcp::client::verdict::{self, Came};
@@ -47,6 +48,8 @@ pub(super) struct Calling<'a> {
     able: Able,
     asked: u32,
     progress_at: Timestamp,
+    /// Changes that are told in the client's session.
+    noted: Paced,
 }
 
 /// Calls a tool, for as long as the context has time.
@@ -63,7 +66,8 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
     headers.push(("traceparent".into(), order.trace.header()));
     let able = peer.able();
     let voice = notices::speak(&admission.id);
-    let mut calling = Calling { order, held, voice, able, asked: 0, progress_at: Timestamp(0) };
+    let mut calling =
+        Calling { order, held, voice, able, asked: 0, progress_at: Timestamp(0), noted: Paced::default() };
     if job::is_required(known.and_then(|known| known.tool.as_deref())) {
         match links::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
             Ok(link) if !link.spoken.is_modern() => return calling.as_task(&peer, &name.to_string(), arguments).await,
@@ -118,7 +122,12 @@ impl Calling<'_> {
             Err(came) => return came,
         };
         loop {
-            match conversation.next().await {
+            let came = conversation.next().await;
+            let is_end = matches!(came, Ok(Incoming::Response(_)) | Err(_));
+            for method in self.noted.due(clock::now(), is_end) {
+                self.note(&method).await;
+            }
+            match came {
                 Ok(Incoming::Response(response)) => return Came::Answered(response),
                 Ok(Incoming::Request { id, method, params }) => {
                     let answer = self.answer(&method, params.as_deref()).await;
@@ -187,9 +196,13 @@ impl Calling<'_> {
     /// What the gateway keeps nothing of has changed: the client that called is told, on the stream of its call or else
     /// on that of its session.
     async fn changed(&mut self, method: &str) {
-        if self.voice.say(Notice::Changed(method.into())) {
-            return;
+        let is_heard = self.voice.say(Notice::Changed(method.into()));
+        if !is_heard && self.noted.says(method, clock::now()) {
+            self.note(method).await;
         }
+    }
+
+    async fn note(&self, method: &str) {
         let admission = &self.order.work.admission;
         let Some(session) = &admission.session else { return };
         let (service, method) = (admission.service.clone(), method.to_string());

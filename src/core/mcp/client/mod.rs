@@ -11,6 +11,7 @@ pub mod gone;
 pub mod job;
 pub mod listing;
 pub mod meta;
+pub mod paced;
 pub mod phrase;
 pub mod progress;
 pub mod request;
