@@ -336,6 +336,11 @@ impl Session {
         is_it && self.upstreams.remove(service).is_some()
     }
 
+    /// The services whose servers it has sessions at.
+    pub fn upstream_services(&self) -> Vec<String> {
+        self.upstreams.keys().cloned().collect()
+    }
+
     pub fn take_upstreams(&mut self) -> Vec<(String, Upstream)> {
         std::mem::take(&mut self.upstreams).into_iter().collect()
     }

@@ -28,7 +28,7 @@ use crate::core::mcp::subscription::{Wanted, acknowledged, closed};
 use crate::core::mcp::task::{Task, extension};
 use crate::core::problem::Problem;
 use crate::core::time::Timestamp;
-use crate::execution::ask_decided;
+use crate::execution::{ask_decided, catalogues};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
@@ -142,7 +142,7 @@ pub async fn subscribe(
     wanted = Wanted { tools_list_changed: wanted.tools_list_changed, task_ids: wanted.task_ids, ..theirs };
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(&reply::event(&acknowledged(request.id, &wanted)));
-    call.keep_running(listening.run(hub, stream, watched(call, caller)));
+    call.keep_running(kept(listening.run(hub, stream, watched(call, caller))));
     Ok(Served::Stream(Answer::stream(response)))
 }
 
@@ -165,7 +165,7 @@ pub async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, session: Sess
         // What is told from the time on that this is answered is not lost.
         listening.watch(&stream).await;
     }
-    call.keep_running(listening.run(hub, stream, watched(call, caller)));
+    call.keep_running(kept(listening.run(hub, stream, watched(call, caller))));
     Ok(Answer::stream(response))
 }
 
@@ -237,32 +237,24 @@ impl Listening {
         for id in self.tasks.clone() {
             self.tell_task(&stream, &id, true).await;
         }
-        let (mut said_at, by_get) = (clock::now(), matches!(self.form, Kind::Get(..)));
+        let mut said_at = clock::now();
         loop {
             let next = self.next(&mut hub, &mut stream, if self.watches { WATCH_MS } else { SILENT_MS });
             let next = match select(pin!(next), ended.as_mut()).await {
                 Either::Left((next, _)) => next,
                 Either::Right(_) => Next::Over,
             };
-            let goes_on = match next {
-                Next::Gone => return,
-                Next::Over => false,
-                Next::Hub(frames) => self.take_in(&stream, &frames).await,
-                Next::Server(at, Some((method, params))) => {
-                    self.pass_on(&stream, at, &method, &params).await;
-                    true
-                }
-                Next::Server(at, None) => {
-                    // A session listens to it again, with what is looked at next.
-                    self.servers.get_mut(at).filter(|_| by_get).map(Server::deaf).is_some()
-                }
-                Next::Silence => {
-                    if clock::now().since(said_at) >= SILENT_MS {
-                        said_at = clock::now();
-                        stream.write(SILENCE);
-                    }
-                    self.take_in(&stream, "").await && (!self.watches || self.watch(&stream).await)
-                }
+            if matches!(next, Next::Gone) {
+                return;
+            }
+            if clock::now().since(said_at) >= SILENT_MS {
+                said_at = clock::now();
+                stream.write(SILENCE);
+            }
+            // Whatever it waits for, the end of the credentials ends it.
+            let goes_on = match select(pin!(self.heed(next, &stream)), ended.as_mut()).await {
+                Either::Left((goes_on, _)) => goes_on,
+                Either::Right(_) => false,
             };
             if !goes_on {
                 break;
@@ -272,6 +264,24 @@ impl Listening {
             stream.write(&reply::event(&closed(id)));
         }
         stream.close();
+    }
+
+    /// Does what comes next. False when this stream is over.
+    async fn heed(&mut self, next: Next, stream: &Stream) -> bool {
+        match next {
+            Next::Gone | Next::Over => false,
+            Next::Hub(frames) => self.take_in(stream, &frames).await,
+            Next::Server(at, Some((method, params))) => {
+                self.pass_on(stream, at, &method, &params).await;
+                true
+            }
+            Next::Server(at, None) => {
+                // A session listens to it again, with what is looked at next.
+                let by_get = matches!(self.form, Kind::Get(..));
+                self.servers.get_mut(at).filter(|_| by_get).map(Server::deaf).is_some()
+            }
+            Next::Silence => self.take_in(stream, "").await && (!self.watches || self.watch(stream).await),
+        }
     }
 
     async fn next(&mut self, hub: &mut LocalBoxStream<'static, String>, stream: &mut Stream, ms: u64) -> Next {
@@ -340,6 +350,9 @@ impl Listening {
             };
             self.principal = principal;
         }
+        let (principal, snapshot) = (&self.principal, &self.snapshot);
+        let in_session = matches!(self.form, Kind::Get(..));
+        self.servers.retain_mut(|server| server.renewed(principal, snapshot.service(&server.service), in_session));
         if let Kind::Get(session, number) = &self.form {
             let still = session.ask(SessionAsk::Listens { number: *number, takes: false }).await;
             if !matches!(still, Ok(SessionReply::Listens { .. })) {
@@ -383,6 +396,12 @@ impl Listening {
             }
         }
     }
+}
+
+/// A stream, and after it the reading of tools that it has begun: others wait for that.
+async fn kept(run: impl Future<Output = ()>) {
+    run.await;
+    catalogues::settled().await;
 }
 
 /// What the hub tells, as server-sent events.

@@ -8,7 +8,7 @@ use crate::core::mcp::subscription::{Wanted, passes_in_session};
 use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
-use crate::transport::mcp::{Ear, Heard, Peer, listen, watch};
+use crate::transport::mcp::{Ear, Heard, Peer, listen, watch_in_time};
 
 use super::passing;
 use super::upstream::Client;
@@ -39,6 +39,20 @@ pub struct Server {
     again_at: Timestamp,
 }
 
+/// What somebody may be told of a service.
+pub fn allowed(principal: &Principal, service: &str) -> Wanted {
+    let may = |kind: &str| principal.may(&passing::permission(service, kind));
+    let (prompts_list_changed, resources_list_changed) = (may("prompts"), may("resources"));
+    Wanted { tools_list_changed: true, prompts_list_changed, resources_list_changed, ..Wanted::default() }
+}
+
+/// Whether a notification of a server may be told to somebody who may be told of this.
+pub fn may_tell(may: &Wanted, method: &str) -> bool {
+    passes_in_session(method)
+        && (may.prompts_list_changed || !method.starts_with("notifications/prompts/"))
+        && (may.resources_list_changed || !method.starts_with("notifications/resources/"))
+}
+
 impl Server {
     /// The one that this service is. Nothing is heard of it yet. `origin` is the gateway's own.
     pub async fn of(principal: &Principal, origin: &str, entry: &Entry, client: Client<'_>) -> Option<Self> {
@@ -47,14 +61,17 @@ impl Server {
         if client.session.is_some() && !passing::may_use(principal, entry) {
             return None;
         }
-        let may = |kind: &str| principal.may(&passing::permission(&service.id, kind));
-        let (prompts_list_changed, resources_list_changed) = (may("prompts"), may("resources"));
-        let may =
-            Wanted { tools_list_changed: true, prompts_list_changed, resources_list_changed, ..Wanted::default() };
+        let may = allowed(principal, &service.id);
         let (peer, _) = passing::peer_of(principal, origin, entry, client).await.ok()?;
         let (service, at) = (service.id.clone(), Timestamp::default());
         let (wanted, news) = (Wanted::default(), stream::pending().boxed_local());
         Some(Self { service, peer, may, wanted, news, stays: None, failed: 0, heard_at: at, again_at: at })
+    }
+
+    /// What the caller may be told of is looked at again. False where that is nothing any more.
+    pub fn renewed(&mut self, principal: &Principal, entry: Option<&Entry>, in_session: bool) -> bool {
+        self.may = allowed(principal, &self.service);
+        entry.is_some_and(|entry| !in_session || passing::may_use(principal, entry))
     }
 
     /// Listens to it for this from now on; gives what it agreed to tell.
@@ -66,8 +83,13 @@ impl Server {
             let without = |all: &[String], known: &[String]| -> Vec<String> {
                 all.iter().filter(|uri| !known.contains(uri)).cloned().collect()
             };
-            watch(&self.peer, &without(&uris, &before), &without(&before, &uris), until).await;
-            (self.wanted, self.stays) = (wanted.clone(), Some(uris));
+            if watch_in_time(&self.peer, &without(&uris, &before), &without(&before, &uris)).await {
+                (self.wanted, self.stays) = (wanted.clone(), Some(uris));
+            } else {
+                // What it tells is heard all the same; what is watched is said again later.
+                self.stays = Some(before);
+                self.again_later();
+            }
             return theirs.unwrap_or_default();
         }
         self.news = stream::pending().boxed_local();
@@ -104,20 +126,23 @@ impl Server {
 
     /// Whether this may be told on the stream of a session, where everything comes that the server tells.
     pub fn may_tell(&self, method: &str) -> bool {
-        passes_in_session(method)
-            && (self.may.prompts_list_changed || !method.starts_with("notifications/prompts/"))
-            && (self.may.resources_list_changed || !method.starts_with("notifications/resources/"))
+        may_tell(&self.may, method)
     }
 
     /// Nothing more is heard of it, for a while that grows where it is never heard for long.
     pub fn deaf(&mut self) {
-        let now = clock::now();
-        self.failed =
-            if now.since(self.heard_at) < BRIEF_MS || self.wanted == Wanted::default() { self.failed + 1 } else { 1 };
-        self.again_at = now.plus_ms((AGAIN_MS << self.failed.min(5)).min(MOST_AGAIN_MS));
+        if clock::now().since(self.heard_at) >= BRIEF_MS && self.wanted != Wanted::default() {
+            self.failed = 0;
+        }
+        self.again_later();
         self.wanted = Wanted::default();
         self.stays = None;
         self.news = stream::pending().boxed_local();
+    }
+
+    fn again_later(&mut self) {
+        self.failed = self.failed.saturating_add(1);
+        self.again_at = clock::now().plus_ms((AGAIN_MS << self.failed.min(5)).min(MOST_AGAIN_MS));
     }
 
     /// Whether it may be listened to, or to something else, by now.

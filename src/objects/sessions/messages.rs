@@ -128,6 +128,9 @@ pub enum Reply {
         /// Services, and what they say that has changed.
         #[serde(default)]
         noted: Vec<(String, String)>,
+        /// The services that it has sessions at.
+        #[serde(default)]
+        services: Vec<String>,
     },
     Upstream {
         #[serde(default)]

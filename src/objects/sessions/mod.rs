@@ -124,7 +124,8 @@ impl Inner {
             Ask::Listens { number, takes } if session.listens(number) => {
                 let noted = if takes { session.take_noted() } else { Vec::new() };
                 let changed = !noted.is_empty();
-                (Reply::Listens { watched: session.watched(), noted }, changed)
+                let services = session.upstream_services();
+                (Reply::Listens { watched: session.watched(), noted, services }, changed)
             }
             Ask::Listens { .. } => (Reply::Replaced, false),
             Ask::Note { service, method } => (Reply::Done, session.note(service, method)),

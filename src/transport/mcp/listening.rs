@@ -118,8 +118,15 @@ impl Drop for Closing {
     }
 }
 
+/// The same for a stream that stays, which is not to wait for long. False where the server does not answer in time.
+pub async fn watch_in_time(peer: &Peer, more: &[String], no_more: &[String]) -> bool {
+    let until = clock::now().plus_ms(AGREE_MS);
+    let watching = pin!(watch(peer, more, no_more, until));
+    matches!(select(watching, pin!(clock::pause(AGREE_MS))).await, Either::Left(_)) && clock::now() < until
+}
+
 /// Tells a legacy server which resources are watched from now on, and which no more. Gives those that it agreed to.
-pub async fn watch(peer: &Peer, more: &[String], no_more: &[String], until: Timestamp) -> Vec<String> {
+async fn watch(peer: &Peer, more: &[String], no_more: &[String], until: Timestamp) -> Vec<String> {
     let mut agreed = Vec::new();
     let unwatched = no_more.iter().map(|uri| ("resources/unsubscribe", uri));
     for (method, uri) in unwatched.chain(more.iter().map(|uri| ("resources/subscribe", uri))) {

@@ -33,7 +33,7 @@ use crate::platform::tasks;
 use exchange::{Exchange, Sent, send};
 pub use known::{close_service, close_session, services_of};
 use links::Link;
-pub use listening::{Ear, Heard, listen, watch};
+pub use listening::{Ear, Heard, listen, watch_in_time};
 pub use shared::end as end_upstream;
 pub use tools::{call_tool, list_tools};
 
