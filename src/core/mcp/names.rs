@@ -23,15 +23,17 @@ pub fn tool(service: &str, capability: &str) -> String {
     let name = format!("{service}{BETWEEN}{capability}");
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     // `a` with `b__c` and `a__b` with `c` are one text: it is the name of the first.
-    let reads_as_it_is = name.find(BETWEEN) == Some(service.len()) && !ends_in_digits(&name);
-    if name.len() <= MAX_NAME && reads_as_it_is && name.bytes().all(fits) {
+    let is_the_first = name.find(BETWEEN) == Some(service.len());
+    if name.len() <= MAX_NAME && is_the_first && !ends_in_digits(&name) && name.bytes().all(fits) {
         return name;
     }
+    // Where the first has to be changed too, the text would give both the same digest.
+    let digits = if is_the_first { digits(&name) } else { digits(&format!("{service}\0{capability}")) };
     let kept = MAX_NAME - DIGITS - 1;
     let mut short: String =
         name.bytes().take(kept).map(|byte| if fits(byte) { char::from(byte) } else { '_' }).collect();
     short.push('_');
-    short.push_str(&digits(&name));
+    short.push_str(&digits);
     short
 }
 
@@ -132,6 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn names_that_have_to_be_changed_differ_where_they_read_alike() {
+        let long = "x".repeat(60);
+        for (one, other) in [
+            (("a", "b__c.d"), ("a__b", "c.d")),
+            (("a", "_b.c"), ("a_", "b.c")),
+            (("a", &*format!("b__{long}")), ("a__b", &*long)),
+            (("a", "b__c_1234abcd"), ("a__b", "c_1234abcd")),
+            (("a_", "_b.c"), ("a", "__b.c")),
+        ] {
+            assert_eq!(format!("{}__{}", one.0, one.1), format!("{}__{}", other.0, other.1));
+            assert_ne!(tool(one.0, one.1), tool(other.0, other.1));
+        }
+        // What was changed before is called what it was.
+        assert_eq!(tool("llm", "v1.chat"), format!("llm__v1_chat_{}", digits("llm__v1.chat")));
+    }
+
+    #[test]
     fn prompts_that_read_alike_have_names_of_their_own() {
         assert_eq!(prompt("my_files", "greet"), "my_files__greet");
         assert_eq!((prompt("a", "b__c"), prompt("a__b", "c")), ("a__b__c".into(), "a..b__c".into()));
@@ -153,7 +172,32 @@ mod tests {
         prop_oneof!["[ab_.]{1,5}", "[a-zA-Z0-9_.-]{1,128}"]
     }
 
+    /// The services and tools that a text can be read as.
+    fn readings(text: &str) -> Vec<(&str, &str)> {
+        let cuts = (1..text.len().saturating_sub(BETWEEN.len())).filter(|at| text[*at..].starts_with(BETWEEN));
+        cuts.map(|at| (&text[..at], &text[at + BETWEEN.len()..])).collect()
+    }
+
+    /// Texts with several places where a service's id may end.
+    fn ambiguous() -> impl Strategy<Value = String> {
+        let part = prop_oneof!["_{0,2}", "[ab]{1,3}", "x{50,60}"];
+        let last = prop_oneof!["_{0,2}[ab]", "[ab.]{1,4}", "x{50,70}", "[ab]_[0-9a-f]{8}", "[ab]_{1,3}"];
+        (proptest::collection::vec(part, 1..4), last).prop_map(|(parts, last)| format!("a{}__{last}", parts.join("__")))
+    }
+
     proptest! {
+        /// Wherever a text is cut into service and tool, the names differ.
+        #[test]
+        fn names_differ_for_all_readings_of_one_text(text in ambiguous()) {
+            let mut names: Vec<String> = readings(&text).into_iter().map(|(service, own)| tool(service, own)).collect();
+            prop_assert!(names.iter().all(|name| name.len() <= MAX_NAME));
+            let count = names.len();
+            prop_assert!(count > 0);
+            names.sort_unstable();
+            names.dedup();
+            prop_assert_eq!(names.len(), count);
+        }
+
         /// Clients take every name, and two tools never share one.
         #[test]
         fn names_of_tools_are_taken_by_clients_and_differ(one in (services(), tools()), other in (services(), tools())) {
