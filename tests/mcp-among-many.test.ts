@@ -56,9 +56,9 @@ const read = async (uri: string, options: object = {}) => resultOf(await askMode
 test("two_tools_never_have_one_name_and_each_call_reaches_its_own", async () => {
   const long = "x".repeat(60);
   const tools = {
-    a: ["b__c", "_b", "B", "b", "v1.chat", "v1_chat", `${long}1`, `${long}2`],
-    a__b: ["c"],
-    a_: ["b"],
+    a: ["b__c", "b__c.d", "_b", "_b.c", "B", "b", "v1.chat", "v1_chat", `${long}1`, `${long}2`, `b__${long}`],
+    a__b: ["c", "c.d", long],
+    a_: ["b", "b.c"],
   };
   const answers = (id: string) => ({ "tools/call": ({ name }: any) => ({ content: [{ type: "text", text: `${id}/${name}` }] }) });
   for (const [id, names] of Object.entries(tools)) await serve(id, { tools: names.map((name) => tool(name)), answers: answers(id) });

@@ -7,7 +7,7 @@ export type Script = {
   capabilities?: object;
   instructions?: string;
   tools?: object[];
-  /** The result of a method; undefined: there is no such method. */
+  /** The result of a method, or a promise of it; undefined: there is no such method. */
   answers?: Record<string, (params: any) => any>;
 };
 
@@ -42,7 +42,7 @@ export async function startScripted(script: Script): Promise<Scripted> {
     const message = JSON.parse(Buffer.concat(chunks).toString());
     scripted.messages.push(message);
     if (message.id === undefined) return void response.writeHead(202).end();
-    const result = answered(message.method, message.params);
+    const result = await answered(message.method, message.params);
     const rest = result === undefined ? { error: { code: -32601, message: "Method not found" } } : { result };
     response.writeHead(200, { "content-type": "application/json" });
     response.end(JSON.stringify({ jsonrpc: "2.0", id: message.id, ...rest }));

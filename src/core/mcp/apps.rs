@@ -4,10 +4,12 @@
 //! it is clear whose it is. That is decided by the definitions of tools, as they name the apps they are shown with:
 //!
 //! * an address that the tools of one service alone name is that service's;
-//! * one that no tool names is that of the only service that lists it, or of the only one that has resources at all;
+//! * one that no tool names is that of the only service that lists it, as long as all lists could be read to their ends, or
+//!   of the only one that has resources at all;
 //! * any other is `ui://service+rest`, which always says whose it is.
 //!
-//! So none can take the place of another's app: what several claim is nobody's until it is asked for by its longer form.
+//! So none can take the place of another's app: what several claim, or may claim, is nobody's until it is asked for by its
+//! longer form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +24,9 @@ pub const SCHEME: &str = "ui://";
 /// Where a tool's `_meta` has the address of its app: an object's member, and names of old.
 const NESTED: (&str, &str) = ("ui", "resourceUri");
 const FLAT: [&str; 2] = ["ui/resourceUri", "openai/outputTemplate"];
+
+/// Addresses that are proposed for one that is not clear.
+const MOST_FORMS: usize = 20;
 
 /// Whose an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +148,27 @@ impl<'s> Apps<'s> {
     }
 }
 
+/// The service that an address is of, by those that claim it and those whose lists could not be read to their ends; else
+/// what a client is told.
+pub fn decided<'s>(
+    apps: &Apps<'_>,
+    address: &str,
+    claimants: &BTreeSet<&'s str>,
+    unread: &BTreeSet<&'s str>,
+) -> Result<&'s str, String> {
+    let all = claimants.iter().chain(unread.difference(claimants));
+    let forms = || all.clone().take(MOST_FORMS).map(|service| apps.uri(service, address, false)).collect::<Vec<_>>();
+    match (claimants.first(), claimants.len(), unread.is_empty()) {
+        (None, _, true) => Err("Nothing here has this name.".into()),
+        (Some(service), 1, true) => Ok(service),
+        (_, 0 | 1, false) => {
+            let forms = forms().join(", ");
+            Err(format!("Whose this is is not clear, as not all lists could be read. Ask for one of: {forms}"))
+        }
+        _ => Err(format!("Several services have this. Ask for one of: {}", forms().join(", "))),
+    }
+}
+
 /// The rest of an address of this service's, behind `ui://` and the service's id.
 fn own_rest<'t>(service: &str, rest: &'t str) -> Option<&'t str> {
     names::own_uri(service, rest)
@@ -208,6 +234,23 @@ mod tests {
             assert_eq!(owner(&uri, ids()), Some((service, own.into())), "{uri}");
         }
         assert_eq!(owner("ui://one", ids()), None);
+    }
+
+    #[test]
+    fn an_address_that_an_unread_list_may_have_is_nobodys() {
+        let services = [service("a", &[], true), service("b", &[], true), service("c", &[], true)];
+        let apps = Apps::of(services.iter());
+        let of = |claimants: &[&'static str], unread: &[&'static str]| {
+            decided(&apps, "ui://app/1", &claimants.iter().copied().collect(), &unread.iter().copied().collect())
+        };
+        assert_eq!(of(&["b"], &[]), Ok("b"));
+        assert_eq!(of(&[], &[]), Err("Nothing here has this name.".into()));
+        let unclear = "Whose this is is not clear, as not all lists could be read. Ask for one of: ";
+        assert_eq!(of(&["b"], &["a"]), Err(format!("{unclear}ui://b+app/1, ui://a+app/1")));
+        assert_eq!(of(&[], &["a", "c"]), Err(format!("{unclear}ui://a+app/1, ui://c+app/1")));
+        let several = "Several services have this. Ask for one of: ui://a+app/1, ui://b+app/1";
+        assert_eq!(of(&["a", "b"], &[]), Err(several.into()));
+        assert_eq!(of(&["a", "b"], &["c"]), Err(format!("{several}, ui://c+app/1")));
     }
 
     #[test]

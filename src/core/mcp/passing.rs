@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::json::Object;
 use super::super::upstream::clean;
 use super::definition::{Listed, tidy};
+use super::left_out::{LeftOut, LeftOuts};
 use super::reply::TTL_MS;
 
 /// A method that is passed on.
@@ -54,43 +54,20 @@ fn raw(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.into()).ok()
 }
 
-/// An item of a list that clients could not read, and would refuse the whole list for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    pub reason: String,
-}
-
-/// The member of a list's `_meta` that names what is left out of it, and how much is named.
-const LEFT_OUT: &str = "narthex/left_out";
-const MOST_LEFT_OUT: usize = 100;
-
-/// `_meta` with what is left out of a list, beside what it says already; nothing where nothing is.
-pub fn meta(left_out: &[LeftOut], said: Option<&RawValue>) -> Option<String> {
-    let left_out = left_out.get(..left_out.len().min(MOST_LEFT_OUT)).filter(|left_out| !left_out.is_empty())?;
-    let mut members: BTreeMap<String, Box<RawValue>> =
-        said.and_then(|said| serde_json::from_str(said.get()).ok()).unwrap_or_default();
-    members.insert(LEFT_OUT.into(), to_raw_value(left_out).ok()?);
-    serde_json::to_string(&members).ok()
-}
-
 /// The items of a list that clients can read, each as a text, and the others.
-fn readable(list: &str, items: &[&RawValue]) -> (Vec<String>, Vec<LeftOut>) {
-    let (mut read, mut left_out) = (Vec::with_capacity(items.len()), Vec::new());
+fn readable(list: &str, items: &[&RawValue]) -> (Vec<String>, LeftOuts) {
+    let (mut read, mut left_out) = (Vec::with_capacity(items.len()), LeftOuts::default());
     for item in items {
         match Listed::of(list).fitted(item) {
             Ok(fitted) => read.push(fitted.into_owned()),
-            Err(misfit) => {
+            Err(misfit) => left_out.item(|| {
                 let mut members = Object::new(item.get(), "#").ok();
                 let said =
                     members.as_mut().and_then(|members| members.raw(naming(list)).or_else(|| members.raw("name")));
                 let name = said.and_then(|said| serde_json::from_str::<String>(said.get()).ok());
                 let name = name.map(|name| clean(&name, MAX_SHOWN));
-                left_out.push(LeftOut { service: None, name, reason: misfit.to_string() });
-            }
+                LeftOut { service: None, name, reason: misfit.to_string() }
+            }),
         }
     }
     (read, left_out)
@@ -98,6 +75,13 @@ fn readable(list: &str, items: &[&RawValue]) -> (Vec<String>, Vec<LeftOut>) {
 
 /// The longest name that is shown of what is left out, in characters.
 const MAX_SHOWN: usize = 200;
+
+/// What a page lists, as a text; nothing where that is nothing, or it is no page.
+pub fn text<'r>(list: &str, page: &'r RawValue) -> Option<&'r str> {
+    let listed = Object::new(page.get(), "#").ok()?.raw(list)?.get();
+    let is_empty = listed.strip_prefix('[').is_none_or(|items| items.trim_start().starts_with(']'));
+    Some(listed).filter(|_| !is_empty)
+}
 
 /// The items of a list in a result. `null` is how some languages write a list without any.
 fn listed<'r>(list: &str, members: &Members<'r>) -> Option<Vec<&'r RawValue>> {
@@ -109,16 +93,26 @@ fn listed<'r>(list: &str, members: &Members<'r>) -> Option<Vec<&'r RawValue>> {
 
 /// A result in the era of who asked. Nothing when it is none, or asks for what a legacy client cannot be asked here.
 pub fn result(method: Passed, result: &RawValue, legacy: bool) -> Option<String> {
+    result_without(method, result, LeftOuts::default(), legacy)
+}
+
+/// The same for a list that something is known to be missing in.
+pub fn result_without(method: Passed, result: &RawValue, missing: LeftOuts, legacy: bool) -> Option<String> {
     let tidied = tidy(method.name, result);
     let mut members: Members<'_> = serde_json::from_str(&tidied).ok()?;
     let kind = members.get("resultType").and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
     let is_complete = kind.is_none_or(|kind| kind == "complete");
     let (items, said);
     if let Some(list) = method.list.filter(|_| is_complete) {
-        let (read, left_out) = readable(list, &listed(list, &members)?);
+        let (read, mut left_out) = readable(list, &listed(list, &members)?);
+        left_out.add(missing);
+        if members.get("nextCursor").is_some_and(|next| serde_json::from_str::<String>(next.get()).is_err()) {
+            members.remove("nextCursor");
+            left_out.list(None, "what follows: its cursor is no text");
+        }
         items = raw(&format!("[{}]", read.join(",")))?;
         members.insert(list.into(), &items);
-        if let Some(meta) = meta(&left_out, members.get("_meta").copied()) {
+        if let Some(meta) = left_out.meta(members.get("_meta").copied()) {
             said = raw(&meta)?;
             members.insert("_meta".into(), &said);
         }
@@ -202,9 +196,11 @@ impl Item {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
     pub items: Vec<Item>,
-    pub left_out: Vec<LeftOut>,
+    pub left_out: LeftOuts,
     /// The cursor of the next.
     pub next: Option<String>,
+    /// There is a next, which cannot be asked for.
+    pub is_cut_off: bool,
 }
 
 /// The longest cursor that is sent back, in bytes.
@@ -213,19 +209,19 @@ const MAX_CURSOR_BYTES: usize = 32 * 1024;
 /// A page of the list of one service; nothing where it is none.
 pub fn items(list: &str, service: &str, page: &RawValue) -> Option<Page> {
     let members: Members<'_> = serde_json::from_str(page.get()).ok()?;
-    let (read, mut left_out) = readable(list, &listed(list, &members)?);
+    let (read, left_out) = readable(list, &listed(list, &members)?);
     let item = |whole: String| {
         let own =
             Object::new(&whole, "#").ok()?.raw(naming(list)).map(RawValue::get).map(serde_json::from_str)?.ok()?;
         Some(Item { own, whole })
     };
     let items = read.into_iter().filter_map(item).collect();
-    left_out.iter_mut().for_each(|left_out| left_out.service = Some(service.into()));
-    let (next, is_broken) = next_cursor(&members);
-    if is_broken {
-        left_out.push(LeftOut::of(service, "what follows: its cursor is no text, or too long to be sent back"));
+    let mut left_out = left_out.of(service);
+    let (next, is_cut_off) = next_cursor(&members);
+    if is_cut_off {
+        left_out.list(Some(service), "what follows: its cursor is no text, or too long to be sent back");
     }
-    Some(Page { items, left_out, next })
+    Some(Page { items, left_out, next, is_cut_off })
 }
 
 /// The cursor of the next page, and whether there is one that cannot be sent back. An empty one is one too.
@@ -242,9 +238,9 @@ pub fn next_of(page: &RawValue) -> Option<String> {
     next_cursor(&serde_json::from_str(page.get()).ok()?).0
 }
 
-/// The pages of a list as one: the first, with the items of the others, and the cursor of what was not asked for.
-/// Nothing when one of them is no page.
-pub fn merged(list: &str, pages: &[Box<RawValue>]) -> Option<Box<RawValue>> {
+/// The pages of a list as one: the first, with the items of the others, and the cursor of what was not asked for, unless
+/// they are all. Nothing when one of them is no page.
+pub fn merged(list: &str, pages: &[Box<RawValue>], are_all: bool) -> Option<Box<RawValue>> {
     let (first, last) = (pages.first()?, pages.last()?);
     let last: Members<'_> = serde_json::from_str(last.get()).ok()?;
     let mut whole: Members<'_> = serde_json::from_str(first.get()).ok()?;
@@ -254,18 +250,11 @@ pub fn merged(list: &str, pages: &[Box<RawValue>]) -> Option<Box<RawValue>> {
     }
     let items = to_raw_value(&items).ok()?;
     whole.insert(list.into(), &items);
-    match last.get("nextCursor") {
+    match last.get("nextCursor").filter(|_| !are_all) {
         Some(cursor) => whole.insert("nextCursor".into(), cursor),
         None => whole.remove("nextCursor"),
     };
     to_raw_value(&whole).ok()
-}
-
-impl LeftOut {
-    /// Of all that a service would list.
-    pub fn of(service: &str, reason: impl Into<String>) -> Self {
-        Self { service: Some(service.into()), name: None, reason: reason.into() }
-    }
 }
 
 /// What a request among many is about.

@@ -55,6 +55,33 @@ fn one_item_never_costs_the_others() {
 }
 
 #[test]
+fn a_cursor_that_is_no_text_is_left_out_and_said_to_be() {
+    for cursor in [json!(5), json!({}), json!([""]), json!(true)] {
+        let page = json!({"prompts": [{"name": "a"}], "nextCursor": cursor});
+        let expected = json!({"prompts": [{"name": "a"}],
+            "_meta": {"narthex/left_out": [{"reason": "what follows: its cursor is no text"}]}});
+        assert_eq!(passed_on("prompts/list", &page, true), Some(expected));
+    }
+}
+
+#[test]
+fn a_page_of_what_is_no_item_takes_no_room() {
+    let page = json!({"resources": vec![0; 300_000], "nextCursor": "n"});
+    let read = super::items("resources", "a", &raw_of(&page)).unwrap();
+    assert!(read.items.is_empty() && read.left_out.meta(None).unwrap().len() < 20_000);
+    assert!(passed_on("resources/list", &page, true).unwrap().to_string().len() < 20_000);
+}
+
+#[test]
+fn what_a_page_lists_is_a_text() {
+    let of = |page: &str| text("prompts", &raw(page).unwrap()).map(ToString::to_string);
+    assert_eq!(of(r#"{"prompts":[1, 2],"nextCursor":"a"}"#).as_deref(), Some("[1, 2]"));
+    for none in [r#"{"prompts":[ ]}"#, r#"{"prompts":null}"#, r#"{"prompts":{}}"#, "{}", "7"] {
+        assert_eq!(of(none), None, "{none}");
+    }
+}
+
+#[test]
 fn what_asks_for_more_goes_to_who_can_be_asked() {
     let asks = json!({"resultType": "input_required", "inputRequests": {}, "requestState": "s"});
     assert_eq!(passed_on("prompts/get", &asks, false), Some(asks.clone()));
@@ -77,25 +104,27 @@ fn an_error_is_in_the_era_of_who_asked() {
 #[test]
 fn items_are_listed_by_the_names_they_get() {
     let page = json!({"resources": [{"uri": "file:///a", "name": "a"}, {"name": "no uri"}], "nextCursor": "c"});
-    let Page { items, left_out, next } = super::items("resources", "my_files", &raw_of(&page)).unwrap();
+    let Page { items, left_out, next, .. } = super::items("resources", "my_files", &raw_of(&page)).unwrap();
     let named: Vec<_> = items.into_iter().filter_map(|item| item.named("resources", "my.files+file:///a")).collect();
     assert_eq!(named, [r#"{"name":"a","uri":"my.files+file:///a"}"#]);
     assert_eq!(next.as_deref(), Some("c"));
     let missing =
         LeftOut { service: Some("my_files".into()), name: Some("no uri".into()), reason: "has no uri".into() };
-    assert_eq!(left_out, [missing]);
+    let mut expected = LeftOuts::default();
+    expected.item(|| missing);
+    assert_eq!(left_out, expected);
     let page = json!({"prompts": [{"name": "greet"}], "nextCursor": null});
     let read = super::items("prompts", "a", &raw_of(&page)).unwrap();
     assert_eq!(read.items[0].clone().named("prompts", "greet").as_deref(), Some(r#"{"name":"greet"}"#));
     assert_eq!(read.next, None);
     let next = |cursor: Value| {
         let page = super::items("prompts", "a", &raw_of(&json!({"prompts": null, "nextCursor": cursor}))).unwrap();
-        (page.next, page.left_out.len())
+        (page.next, !page.left_out.is_empty())
     };
-    assert_eq!(next(json!("")), (Some(String::new()), 0));
-    assert_eq!(next(json!("c".repeat(5000))), (Some("c".repeat(5000)), 0));
-    assert_eq!(next(json!("c".repeat(50_000))), (None, 1));
-    assert_eq!(next(json!(7)), (None, 1));
+    assert_eq!(next(json!("")), (Some(String::new()), false));
+    assert_eq!(next(json!("c".repeat(5000))), (Some("c".repeat(5000)), false));
+    assert_eq!(next(json!("c".repeat(50_000))), (None, true));
+    assert_eq!(next(json!(7)), (None, true));
     assert_eq!(super::items("prompts", "a", &raw_of(&json!({}))), None);
     assert_eq!(super::items("prompts", "a", &raw_of(&json!({"prompts": {}}))), None);
 }
@@ -111,12 +140,14 @@ fn pages_become_one() {
     let second = page(json!(["b", "c"]), json!({"nextCursor": "2", "_meta": 7}));
     let merged = |pages: &[&Box<RawValue>]| {
         let pages: Vec<Box<RawValue>> = pages.iter().map(|page| (*page).clone()).collect();
-        super::merged("prompts", &pages).map(|whole| whole.get().to_string())
+        super::merged("prompts", &pages, false).map(|whole| whole.get().to_string())
     };
     let expected = r#"{"_meta":{"x":1},"nextCursor":"2","prompts":["a","b","c"]}"#;
     assert_eq!(merged(&[&first, &second]).as_deref(), Some(expected));
     let last = page(json!(null), json!({}));
     assert_eq!(merged(&[&first, &last]).as_deref(), Some(r#"{"_meta":{"x":1},"prompts":["a"]}"#));
+    let all = super::merged("prompts", &[first.clone(), second.clone()], true).unwrap();
+    assert_eq!(all.get(), r#"{"_meta":{"x":1},"prompts":["a","b","c"]}"#);
     assert!(merged(&[&first, &raw_of(&json!({}))]).is_none() && merged(&[]).is_none());
     assert_eq!((next_of(&first).as_deref(), next_of(&last)), (Some("1"), None));
 }
@@ -148,7 +179,7 @@ proptest! {
                 let _ = result(known, &raw, false);
                 let _ = result(known, &raw, true);
             }
-            let _ = (error(&raw, false), items("prompts", "a", &raw), merged("prompts", &[raw.clone(), raw.clone()]));
+            let _ = (error(&raw, false), items("prompts", "a", &raw), merged("prompts", &[raw.clone(), raw.clone()], false));
             let _ = about(&raw).map(|about| in_own_words(&raw, &about, "a"));
         }
     }

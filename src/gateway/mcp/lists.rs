@@ -1,10 +1,11 @@
 //! Lists of prompts and resources: those of one server, and those of all. What fits is one page, as many clients read no
 //! other.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{Stream, StreamExt};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -13,8 +14,10 @@ use crate::core::cursor;
 use crate::core::json::Object;
 use crate::core::mcp::apps::{self, Apps, Claim};
 use crate::core::mcp::error::Error;
+use crate::core::mcp::left_out::LeftOuts;
 use crate::core::mcp::names;
-use crate::core::mcp::passing::{Item, LeftOut, Page, Passed, items, merged, meta, method, next_of, result};
+use crate::core::mcp::pages::{Read, Reading, Taken, Whole, placed};
+use crate::core::mcp::passing::{Item, Passed, method};
 use crate::core::mcp::reply::{private_for_a_while, quoted, result as answer};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
@@ -24,19 +27,18 @@ use super::super::call::{Call, Caller};
 use super::super::limits;
 use super::passing::{Wish, asked, peer, told, unacceptable};
 
-/// How long a page's text may get, in bytes, and how many of a server's own pages it has.
-const MOST_BYTES: usize = 512 * 1024;
-const MOST_PAGES: usize = 20;
-/// Servers that are asked at the same time for a list of all, and for how long.
+/// Servers that are asked at the same time for a list of all, how long each has, and until when they are begun with: twice
+/// as many as that may not answer without keeping the others from being read.
 const AT_ONCE: usize = 6;
 const LIST_MS: u64 = 5_000;
-/// Between a service and its server's cursor in a cursor of a list of all.
-const BETWEEN: char = ' ';
-/// The longest cursor of a server's that fits into one of the gateway's, in bytes.
-const MAX_CURSOR_BYTES: usize = 2048;
+const BEGIN_MS: u64 = 7_000;
 
 fn at(cursor: Option<&str>) -> String {
     cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor})).to_string()
+}
+
+fn cursor_of(params: &str) -> Option<String> {
+    serde_json::from_str(Object::new(params, "#").ok()?.raw("cursor")?.get()).ok()
 }
 
 /// The list of one server: its own pages as one, as far as they fit.
@@ -54,149 +56,99 @@ pub async fn of_one(
     let now = clock::now();
     let until = now.plus_ms(upstream.timeout_seconds * 1000);
     let first = asked(&peer, method, params, until, wish).await;
-    let mut pages = vec![first.map_err(|came| told(&peer, method, &came, wish.client.legacy))?];
-    let mut bytes = pages.iter().map(|page| page.get().len()).sum::<usize>();
+    let first = first.map_err(|came| told(&peer, method, &came, wish.client.legacy))?;
+    let mut whole = Whole::new(list, cursor_of(params).as_deref(), first);
     // What there is more is worth a moment; the client asks for the rest by its cursor.
     let until = until.min(now.plus_ms(LIST_MS));
-    let mut before = None;
-    while pages.len() < MOST_PAGES && bytes < MOST_BYTES && clock::now() < until {
-        let next = pages.last().and_then(|page| next_of(page));
-        let Some(next) = next.filter(|next| Some(next) != before.as_ref()) else { break };
+    while let Some(next) = whole.next() {
+        if clock::now() >= until {
+            break;
+        }
         let Ok(page) = asked(&peer, method, &at(Some(&next)), until, wish).await else { break };
-        bytes += page.get().len();
-        if bytes > MOST_BYTES || merged(list, std::slice::from_ref(&page)).is_none() {
+        if !whole.take(next, page) {
             break;
         }
-        // An empty cursor may lead back to the beginning: then the list was whole.
-        if next.is_empty() && pages.last().is_some_and(|last| last.get() == page.get()) {
-            break;
-        }
-        pages.push(page);
-        before = Some(next);
     }
-    // What is no list is said to be none where it is read.
-    let whole = if pages.len() > 1 { merged(list, &pages) } else { None };
-    let whole = whole.or_else(|| pages.into_iter().next());
-    Ok(whole.and_then(|whole| result(method, &whole, wish.client.legacy)).ok_or_else(unacceptable)?)
-}
-
-/// What was read of one server's list.
-#[derive(Default)]
-struct Read {
-    /// Its pages, each with the cursor it was asked for by.
-    pages: Vec<(Option<String>, Vec<Item>)>,
-    left_out: Vec<LeftOut>,
-    /// Of what was not read.
-    next: Option<String>,
+    Ok(whole.result(method, wish.client.legacy).ok_or_else(unacceptable)?)
 }
 
 /// Reads one server's list from a cursor on, until it ends, there is enough, or the time is over.
-async fn read(
-    peer: &Peer,
-    service: &str,
-    (method, list): (Passed, &str),
-    from: Option<String>,
-    wish: Wish<'_>,
-) -> Read {
+async fn read(peer: &Peer, service: &str, listed: (Passed, &str), from: Option<String>, wish: Wish<'_>) -> Read {
     let until = clock::now().plus_ms(LIST_MS);
-    let (mut read, mut cursor, mut bytes) = (Read::default(), from, 0);
-    let mut last: Option<Box<RawValue>> = None;
+    let (method, _) = listed;
+    let mut reading = Reading::new(service, listed, from);
     loop {
-        let page = match asked(peer, method, &at(cursor.as_deref()), until, wish).await {
+        let page = match asked(peer, method, &at(reading.cursor.as_deref()), until, wish).await {
             Ok(page) => page,
             Err(came) => {
                 let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
-                let reason = reason.unwrap_or_else(|| "it could not be asked".into());
-                read.left_out.push(LeftOut::of(service, reason));
-                return read;
+                return reading.broken(reason.unwrap_or_else(|| "it could not be asked".into()));
             }
         };
-        // An empty cursor may lead back to the beginning: then the list was whole.
-        if cursor.as_deref() == Some("") && last.is_some_and(|last| last.get() == page.get()) {
-            return read;
-        }
-        let Some(Page { items, left_out, next }) = items(list, service, &page) else {
-            read.left_out.push(LeftOut::of(service, format!("its answer to {} is no list", method.name)));
-            return read;
+        reading = match reading.take(&page) {
+            Ok(more) => more,
+            Err(read) => return read,
         };
-        bytes += items.iter().map(Item::bytes).sum::<usize>();
-        read.left_out.extend(left_out);
-        let repeated = next == cursor;
-        read.pages.push((cursor, items));
-        if next.is_none() || repeated {
-            return read;
-        }
-        if read.pages.len() >= MOST_PAGES || bytes > MOST_BYTES {
-            return Read { next, ..read };
-        }
-        (cursor, last) = (next, Some(page));
     }
 }
 
-/// Reads the lists of several servers. What one has that cannot be asked is missing, and said to be; so is what may not be
-/// asked now by a limit, and the others' is there. `from`: the cursor that the first of them is read from.
-async fn read_all<'c>(
-    call: &Call,
-    caller: &Caller,
-    entries: &[&'c Entry],
-    listed: (Passed, &str),
+/// Reads the lists of several servers, in their order. What one has that cannot be asked is missing, and said to be; so is
+/// what may not be asked now by a limit, and the others' is there. Those that were not begun with in time are nothing: no
+/// number of servers that do not answer keeps a client waiting; nor are those once it is over. `from`: the cursor that the
+/// first is read from.
+fn read_all<'c>(
+    call: &'c Call,
+    caller: &'c Caller,
+    entries: Vec<&'c Entry>,
+    listed: (Passed, &'c str),
     from: Option<String>,
-    wish: Wish<'_>,
-) -> Vec<(&'c str, Read)> {
-    let mut within = Vec::with_capacity(entries.len());
+    wish: Wish<'c>,
+    is_over: &'c Cell<bool>,
+) -> impl Stream<Item = (&'c str, Option<Read>)> {
     let mut from = from;
-    for entry in entries {
+    let with_cursor: Vec<_> = entries.into_iter().map(|entry| (entry, from.take())).collect();
+    let latest = clock::now().plus_ms(BEGIN_MS);
+    // One after the other: what is held against a limit once is not held against it for the next.
+    let begun = stream::iter(with_cursor).then(move |(entry, from)| async move {
         let Caller { principal, snapshot, .. } = caller;
-        let from = from.take();
-        if limits::work(call, principal, snapshot, &entry.service().id, listed.0.kind).await.is_ok() {
-            within.push((*entry, from));
-        }
-    }
-    let lists = stream::iter(within).map(|(entry, from)| async move {
-        let id = entry.service().id.as_str();
-        match peer(call, caller, entry, wish.client).await {
-            Ok((peer, _)) => (id, read(&peer, id, listed, from, wish).await),
-            Err(problem) => (id, Read { left_out: vec![LeftOut::of(id, problem.detail)], ..Read::default() }),
-        }
+        let is_late = is_over.get() || clock::now() >= latest;
+        let held = match is_late {
+            true => None,
+            false => Some(limits::work(call, principal, snapshot, &entry.service().id, listed.0.kind).await),
+        };
+        (entry, from, held)
     });
-    lists.buffered(AT_ONCE).collect().await
+    let lists = begun.map(move |(entry, from, held)| async move {
+        let id = entry.service().id.as_str();
+        let peer = match held {
+            None => return (id, None),
+            Some(Ok(())) => peer(call, caller, entry, wish.client).await,
+            Some(Err(problem)) => Err(problem),
+        };
+        let read = match peer {
+            Ok((peer, _)) => read(&peer, id, listed, from, wish).await,
+            Err(problem) => Read::nothing(id, problem.detail),
+        };
+        (id, Some(read))
+    });
+    lists.buffered(AT_ONCE)
 }
 
-/// Where a page of a list of all ends: before this page of this service.
-fn place(service: &str, cursor: Option<&str>) -> String {
-    cursor.map_or_else(|| service.into(), |cursor| format!("{service}{BETWEEN}{cursor}"))
-}
-
-/// A page of a list of all.
-#[derive(Default)]
-struct Taken<'c> {
-    items: Vec<(&'c str, Item)>,
-    left_out: Vec<LeftOut>,
-    /// Where it ends.
-    next: Option<String>,
-}
-
-/// As much of what was read as a page has.
-fn cut<'c>(all: Vec<(&'c str, Read)>) -> Taken<'c> {
-    let (mut taken, mut bytes) = (Taken::default(), 0);
-    for (service, read) in all {
-        taken.left_out.extend(read.left_out);
-        for (cursor, items) in read.pages {
-            let more = items.iter().map(Item::bytes).sum::<usize>();
-            let fits = bytes == 0 || bytes + more <= MOST_BYTES;
-            if !fits && cursor.as_ref().is_none_or(|cursor| cursor.len() <= MAX_CURSOR_BYTES) {
-                return Taken { next: Some(place(service, cursor.as_deref())), ..taken };
+/// As much of several servers' lists as a page has: when it is full, no more are asked. What is under way then comes to its
+/// end, as sessions are begun and limits asked there.
+async fn taken<'c>(lists: impl Stream<Item = (&'c str, Option<Read>)>, is_over: &Cell<bool>) -> Taken<'c> {
+    let mut lists = std::pin::pin!(lists);
+    let mut taken = Taken::default();
+    while let Some((service, read)) = lists.next().await {
+        let is_full = match read {
+            _ if is_over.get() => continue,
+            Some(read) => !taken.take(service, read),
+            None => {
+                taken.end(service, None);
+                true
             }
-            bytes += more;
-            taken.items.extend(items.into_iter().map(|item| (service, item)));
-        }
-        match read.next {
-            Some(next) if next.len() <= MAX_CURSOR_BYTES => {
-                return Taken { next: Some(place(service, Some(&next))), ..taken };
-            }
-            Some(_) => taken.left_out.push(LeftOut::of(service, "what follows: its cursor is too long")),
-            None => {}
-        }
+        };
+        is_over.set(is_full);
     }
     taken
 }
@@ -220,19 +172,24 @@ pub async fn of_all(
         cursor::read(&caller.snapshot.cursor_key, &text, &bound).ok_or_else(wrong)
     });
     let after = after.transpose()?;
+    let is_single = entries.len() == 1;
     entries.sort_unstable_by(|a, b| a.service().id.cmp(&b.service().id));
     let mut from = None;
     if let Some(after) = &after {
-        let (service, cursor) = after.split_once(BETWEEN).map_or((after.as_str(), None), |(id, at)| (id, Some(at)));
+        let (service, cursor) = placed(after);
         entries.retain(|entry| entry.service().id.as_str() >= service);
         let is_there = entries.first().is_some_and(|entry| entry.service().id == service);
         from = cursor.filter(|_| is_there).map(Into::into);
     }
-    let Taken { items, left_out, next } = cut(read_all(call, caller, &entries, listed, from, wish).await);
+    let is_over = Cell::new(false);
+    let taken = taken(read_all(call, caller, entries, listed, from, wish, &is_over), &is_over).await;
+    // Whose an address is that one service alone lists is clear only where all lists are known.
+    let is_clear = is_single || after.is_none() && taken.is_all();
+    let Taken { items, left_out, next, .. } = taken;
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     let listers = listers(&items);
     let named = |(service, item): (&str, Item)| {
-        let only = listers.get(&item.own).is_some_and(|services| services.len() == 1);
+        let only = is_clear && listers.get(&item.own).is_some_and(|services| services.len() == 1);
         let name = match list {
             "prompts" => names::prompt(service, &item.own),
             "resourceTemplates" => apps.uri(service, &item.own, false),
@@ -249,9 +206,9 @@ pub async fn of_all(
 }
 
 /// A result that names what is missing in it, where something is.
-fn with_left_out(plain: &str, left_out: &[LeftOut]) -> Option<String> {
+fn with_left_out(plain: &str, left_out: &LeftOuts) -> Option<String> {
     let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(plain).ok()?;
-    let meta = RawValue::from_string(meta(left_out, members.get("_meta").copied())?).ok()?;
+    let meta = RawValue::from_string(left_out.meta(members.get("_meta").copied())?).ok()?;
     members.insert("_meta".into(), &meta);
     serde_json::to_string(&members).ok()
 }
@@ -274,31 +231,30 @@ pub async fn whose_app(
     uri: &str,
 ) -> Result<String, Error> {
     let nothing = || Error::Params("Nothing here has this name.".into());
+    let is_over = Cell::new(false);
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     if let Claim::Of(service) = apps.claim(uri) {
         return Ok(service.into());
     }
     let is_theirs = |service: &&str| theirs.iter().any(|entry| entry.service().id == *service);
     let mut claimants: BTreeSet<&str> = apps.claimants(uri).filter(is_theirs).collect();
-    let read;
+    let mut unread = BTreeSet::new();
     if claimants.is_empty() {
         if let [only] = theirs {
             return Ok(only.service().id.clone());
         }
-        // No tool names it: it is of the service that lists it.
+        // No tool names it: it is of the service that lists it, where all others are known not to.
         let method = method("resources/list").ok_or_else(nothing)?;
         let wish = Wish { meta: None, ..wish };
-        read = read_all(call, caller, theirs, (method, "resources"), None, wish).await;
-        let items = read.iter().flat_map(|(service, read)| read.pages.iter().map(move |(_, items)| (*service, items)));
-        claimants
-            .extend(items.filter(|(_, items)| items.iter().any(|item| item.own == uri)).map(|(service, _)| service));
-    }
-    match (claimants.first(), claimants.len()) {
-        (None, _) => Err(nothing()),
-        (Some(service), 1) => Ok((*service).into()),
-        (Some(_), _) => {
-            let forms: Vec<String> = claimants.iter().map(|service| apps.uri(service, uri, false)).collect();
-            Err(Error::Params(format!("Several services have this. Ask for one of: {}", forms.join(", "))))
+        let lists = read_all(call, caller, theirs.to_vec(), (method, "resources"), None, wish, &is_over);
+        let mut lists = std::pin::pin!(lists);
+        while let Some((service, read)) = lists.next().await {
+            if read.as_ref().is_some_and(|read| read.has(uri)) {
+                claimants.insert(service);
+            } else if read.is_none_or(|read| !read.is_whole) {
+                unread.insert(service);
+            }
         }
     }
+    apps::decided(&apps, uri, &claimants, &unread).map(Into::into).map_err(Error::Params)
 }

@@ -85,8 +85,23 @@ pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
     ["prompts", "resources", "completions", "logging"].iter().filter(asked).filter_map(member).collect()
 }
 
-/// `params` are the request's.
 pub async fn serve(
+    call: &Call,
+    caller: &mut Caller,
+    door: Door<'_>,
+    request: &Request<'_>,
+    method: Passed,
+    client: Client<'_>,
+) -> Result<String, Error> {
+    let served = passed_on(call, caller, door, request, method, client).await;
+    // Whatever was asked, a server may have said meanwhile that its tools have changed.
+    if catalogues::are_read() {
+        call.keep_running(catalogues::settled());
+    }
+    served
+}
+
+async fn passed_on(
     call: &Call,
     caller: &mut Caller,
     door: Door<'_>,
@@ -210,9 +225,6 @@ async fn one(
     let (peer, upstream) = peer(call, caller, entry, wish.client).await?;
     let until = clock::now().plus_ms(upstream.timeout_seconds * 1000);
     let given = asked(&peer, method, params, until, wish).await;
-    if catalogues::are_read() {
-        call.keep_running(catalogues::settled());
-    }
     let given = given.map_err(|came| told(&peer, method, &came, wish.client.legacy))?;
     Ok(result(method, &given, wish.client.legacy).ok_or_else(unacceptable)?)
 }

@@ -1,0 +1,127 @@
+//! What is missing in a list, and said to be. A server decides how much that is, so no more is kept than is named.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// The member of a list's `_meta` that names what is left out of it.
+const MEMBER: &str = "narthex/left_out";
+/// How much is named.
+pub const MOST: usize = 100;
+
+/// An item that clients could not read, and would refuse the whole list for; or all of a service's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub reason: String,
+}
+
+/// All that is left out of a list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LeftOuts {
+    /// Of whole lists: they are named first, so that no server's items keep others from being named.
+    lists: Vec<LeftOut>,
+    items: Vec<LeftOut>,
+    /// Those beyond what is named.
+    more: usize,
+}
+
+impl LeftOuts {
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.items.is_empty() && self.more == 0
+    }
+
+    /// All that a service would list, or what follows of it.
+    pub fn list(&mut self, service: Option<&str>, reason: impl Into<String>) {
+        if self.lists.len() >= MOST {
+            self.more += 1;
+            return;
+        }
+        self.lists.push(LeftOut { service: service.map(Into::into), name: None, reason: reason.into() });
+    }
+
+    /// One item; what there is to say of it is made only where there is room.
+    pub fn item(&mut self, item: impl FnOnce() -> LeftOut) {
+        if self.items.len() >= MOST {
+            self.more += 1;
+            return;
+        }
+        self.items.push(item());
+    }
+
+    /// Says whose items these are.
+    pub fn of(mut self, service: &str) -> Self {
+        self.items.iter_mut().for_each(|item| item.service = Some(service.into()));
+        self
+    }
+
+    /// Adds those of another page or list.
+    pub fn add(&mut self, other: Self) {
+        for (mine, theirs) in [(&mut self.lists, other.lists), (&mut self.items, other.items)] {
+            let room = MOST.saturating_sub(mine.len());
+            self.more += theirs.len().saturating_sub(room);
+            mine.extend(theirs.into_iter().take(room));
+        }
+        self.more += other.more;
+    }
+
+    /// `_meta` with what is left out, beside what it says already; nothing where nothing is.
+    pub fn meta(&self, said: Option<&RawValue>) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut named: Vec<&LeftOut> = self.lists.iter().chain(&self.items).take(MOST).collect();
+        let more = self.more + (self.lists.len() + self.items.len()).saturating_sub(MOST);
+        let rest = LeftOut { service: None, name: None, reason: format!("{more} more are left out") };
+        if more > 0 {
+            named.push(&rest);
+        }
+        let mut members: BTreeMap<String, Box<RawValue>> =
+            said.and_then(|said| serde_json::from_str(said.get()).ok()).unwrap_or_default();
+        members.insert(MEMBER.into(), to_raw_value(&named).ok()?);
+        serde_json::to_string(&members).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn item(at: usize) -> LeftOut {
+        LeftOut { service: None, name: Some(at.to_string()), reason: "is no item".into() }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_is_named() {
+        let mut all = LeftOuts::default();
+        for page in 0..20 {
+            let mut of_page = LeftOuts::default();
+            (0..50_000).for_each(|at| of_page.item(|| item(page * 50_000 + at)));
+            all.add(of_page.of("hostile"));
+        }
+        all.list(Some("down"), "it is not reachable");
+        assert!(all.items.len() <= MOST && all.lists.len() == 1);
+        let meta: Value = serde_json::from_str(&all.meta(None).unwrap()).unwrap();
+        let named = meta[MEMBER].as_array().unwrap();
+        assert_eq!(named.len(), MOST + 1);
+        // A list that is missing is named, however many items of another's are.
+        assert_eq!(named[0], json!({"service": "down", "reason": "it is not reachable"}));
+        assert_eq!(named[1], json!({"service": "hostile", "name": "0", "reason": "is no item"}));
+        assert_eq!(named[MOST], json!({"reason": "999901 more are left out"}));
+    }
+
+    #[test]
+    fn nothing_is_said_where_nothing_is_missing() {
+        assert_eq!(LeftOuts::default().meta(None), None);
+        let mut one = LeftOuts::default();
+        one.item(|| item(1));
+        let said = to_raw_value(&json!({"x": 1})).unwrap();
+        let meta: Value = serde_json::from_str(&one.meta(Some(&said)).unwrap()).unwrap();
+        assert_eq!(meta, json!({"x": 1, MEMBER: [{"name": "1", "reason": "is no item"}]}));
+    }
+}
