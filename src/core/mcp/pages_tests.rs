@@ -162,6 +162,8 @@ fn what_was_not_read_to_its_end_may_be_of_several() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     /// Following the cursors of a page leads through all that servers list, each thing once.
     #[test]
     fn all_is_listed_once(sizes in proptest::collection::vec((1_usize..40, 1_usize..60_000), 1..6)) {
