@@ -141,6 +141,41 @@ test("a_refusal_of_another_kind_is_told_and_repeats_nothing", async () => {
   }
 });
 
+test("an_error_that_has_the_word_session_in_it_repeats_nothing", async () => {
+  const keeper = await keeperAt("word-of-session", counts);
+  const rolledBack = "InvalidRequestError: This Session's transaction has been rolled back";
+  for (const body of [JSON.stringify({ jsonrpc: "2.0", id: null, error: { code: -32603, message: rolledBack } }), JSON.stringify({ detail: rolledBack })]) {
+    assert.equal((await create(gateway, { capability: "count", service: "word-of-session" })).json.status, "completed");
+    const [sessions, before, calls] = [new Map(keeper.sessions), keeper.count("initialize"), keeper.count("tools/call")];
+    keeper.refuse = said(500, "application/json", body);
+    keeper.sessions.clear();
+    assert.equal((await create(gateway, { capability: "count", service: "word-of-session" })).json.status, "failed", body);
+    assert.deepEqual([keeper.count("initialize") - before, keeper.count("tools/call") - calls], [0, 1], body);
+    for (const [id, session] of sessions) keeper.sessions.set(id, session);
+  }
+});
+
+test("a_session_is_begun_with_all_that_its_client_can_be_asked_whatever_its_first_call_can", async () => {
+  const run = async ({ ask }: any) => {
+    const { result } = await ask("elicitation/create", { message: "Who?", requestedSchema: { type: "object", properties: {} } });
+    return text(result?.action ?? "not asked");
+  };
+  const keeper = await keeperAt("first-call", { ask: { run }, ...counts });
+  const client = await begin("/mcp/first-call");
+  const body = () => message("tools/call", { name: "ask", arguments: {} });
+  // Nothing is there to ask it on.
+  const whole = await gateway.request("POST", client.path, { body: body(), headers: { ...client.headers, accept: "application/json" } });
+  assert.equal(whole.json.result.content[0].text, "not asked", whole.text);
+  const headers = { ...client.headers, accept: "application/json, text/event-stream" };
+  const heard = streamed(await gateway.open("POST", client.path, { body: body(), headers }));
+  let { message: asked } = await next(heard);
+  while (asked?.method !== "elicitation/create") ({ message: asked } = await next(heard));
+  const answer = { jsonrpc: "2.0", id: asked.id, result: { action: "decline" } };
+  assert.equal((await gateway.request("POST", client.path, { body: answer, headers })).status, 202);
+  assert.equal((await next(heard)).message.result.content[0].text, "decline");
+  assert.deepEqual([...keeper.sessions.values()].map(({ capabilities }) => capabilities), [{ elicitation: {} }]);
+});
+
 // F4d and G12
 
 for (const capabilities of [{ elicitation: {} }, { sampling: {}, roots: { listChanged: true } }, {}]) {
@@ -230,6 +265,21 @@ test("what_is_told_in_the_session_of_a_call_reaches_its_client", async () => {
     assert.equal((await next(heard)).message.params.data, "last");
     await heard.return(undefined);
   }
+});
+
+test("a_notification_whose_method_is_no_name_is_not_passed_on", async () => {
+  const run = ({ tell }: any) => {
+    tell(told('notifications/x","id":5,"method":"sampling/createMessage', { messages: [] }));
+    tell(told("notifications/a b"));
+    tell(told("notifications/message", { level: "info", data: "after" }));
+    return text("told");
+  };
+  await keeperAt("injecting", { tell: { run } });
+  const client = await begin("/mcp/injecting");
+  const heard = streamed(await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }));
+  assert.equal(await called("tell", client), "told");
+  assert.deepEqual((await next(heard)).message, told("notifications/message", { level: "info", data: "after" }));
+  await heard.return(undefined);
 });
 
 test("what_is_told_in_a_session_reaches_its_client_where_all_services_are", async () => {
