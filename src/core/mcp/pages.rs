@@ -66,7 +66,7 @@ impl<'l> Whole<'l> {
     }
 
     /// The cursor of the page that is to be read next.
-    pub fn next(&mut self) -> Option<String> {
+    pub fn cursor(&mut self) -> Option<String> {
         if self.leads_back.is_some() {
             return None;
         }

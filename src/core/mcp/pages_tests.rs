@@ -26,7 +26,7 @@ fn page(uris: &[&str], next: Option<&str>) -> Value {
 fn whole(server: impl Fn(Option<&str>) -> Value, cursor: Option<&str>) -> (Value, usize) {
     let mut whole = Whole::new(LISTED, cursor, raw(&server(cursor)));
     let mut asked = 1;
-    while let Some(next) = whole.next() {
+    while let Some(next) = whole.cursor() {
         asked += 1;
         let page = raw(&server(Some(&next)));
         if !whole.take(next, page) {
@@ -101,8 +101,8 @@ fn a_list_that_leads_back_by_another_cursor_ends_and_that_is_said() {
         page(&["demo://1"], Some(&at.to_string()))
     };
     let without = |cursor: Option<&str>| page(&[], Some(if cursor == Some("c") { "d" } else { "c" }));
-    let servers: [(&dyn Fn(Option<&str>) -> Value, usize); 4] =
-        [(&same, 2), (&round, 2), (&always_new, 1), (&without, 0)];
+    type Server<'s> = &'s dyn Fn(Option<&str>) -> Value;
+    let servers: [(Server<'_>, usize); 4] = [(&same, 2), (&round, 2), (&always_new, 1), (&without, 0)];
     for (at, (server, count)) in servers.into_iter().enumerate() {
         let (result, asked) = whole(server, None);
         assert!(result.get("nextCursor").is_none() && asked <= 3, "{at}: {result} {asked}");

@@ -60,7 +60,7 @@ pub async fn of_one(
     let mut whole = Whole::new(list, cursor_of(params).as_deref(), first);
     // What there is more is worth a moment; the client asks for the rest by its cursor.
     let until = until.min(now.plus_ms(LIST_MS));
-    while let Some(next) = whole.next() {
+    while let Some(next) = whole.cursor() {
         if clock::now() >= until {
             break;
         }
