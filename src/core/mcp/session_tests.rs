@@ -189,6 +189,7 @@ fn one_session_at_a_server_counts_until_it_is_gone() {
     let mut session = session();
     assert_eq!(session.upstream("a", "1"), None);
     assert_eq!(session.keep_upstream("a".into(), of("1", "x")), of("1", "x"));
+    assert_eq!(session.upstream_services(), ["a"]);
     // Who began one at the same time takes the first.
     assert_eq!(session.keep_upstream("a".into(), of("1", "y")), of("1", "x"));
     assert!(!session.forget_upstream("a", "y"));

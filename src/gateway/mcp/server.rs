@@ -155,3 +155,24 @@ fn said(ear: Ear) -> News {
     let next = |mut ear: Ear| async move { ear.next().await.map(|told| (told, ear)) };
     stream::unfold(ear, next).boxed_local()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_used_is_not_told_of() {
+        let both = Wanted { prompts_list_changed: true, resources_list_changed: true, ..Wanted::default() };
+        let prompts = Wanted { resources_list_changed: false, ..both.clone() };
+        for (method, with_both, with_prompts) in [
+            ("notifications/prompts/list_changed", true, true),
+            ("notifications/resources/list_changed", true, false),
+            ("notifications/resources/updated", true, false),
+            ("notifications/message", true, true),
+            ("notifications/progress", false, false),
+        ] {
+            let told = (may_tell(&both, method), may_tell(&prompts, method), may_tell(&Wanted::default(), method));
+            assert_eq!(told, (with_both, with_prompts, method == "notifications/message"), "{method}");
+        }
+    }
+}
