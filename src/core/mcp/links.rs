@@ -123,14 +123,14 @@ impl Links<'_> {
         let members: Members<'_> = serde_json::from_str(block.get()).ok()?;
         match &*text(members.get("type")?)? {
             "resource_link" => self.with_uri(block),
-            "resource" => Self::with(block, "resource", &*self.with_uri(members.get("resource")?)?),
+            "resource" => Self::with(block, "resource", &self.with_uri(members.get("resource")?)?),
             _ => None,
         }
     }
 
     fn message(&self, message: &RawValue) -> Option<Box<RawValue>> {
         let members: Members<'_> = serde_json::from_str(message.get()).ok()?;
-        Self::with(message, "content", &*self.blocks(members.get("content")?)?)
+        Self::with(message, "content", &self.blocks(members.get("content")?)?)
     }
 }
 

@@ -138,8 +138,8 @@ fn pages_become_one() {
     };
     let first = page(json!(["a"]), json!({"nextCursor": "1", "_meta": {"x": 1}}));
     let second = page(json!(["b", "c"]), json!({"nextCursor": "2", "_meta": 7}));
-    let merged = |pages: &[&Box<RawValue>]| {
-        let pages: Vec<Box<RawValue>> = pages.iter().map(|page| (*page).clone()).collect();
+    let merged = |pages: &[&RawValue]| {
+        let pages: Vec<Box<RawValue>> = pages.iter().map(|page| (*page).to_owned()).collect();
         super::merged("prompts", &pages, false).map(|whole| whole.get().to_string())
     };
     let expected = r#"{"_meta":{"x":1},"nextCursor":"2","prompts":["a","b","c"]}"#;

@@ -229,7 +229,7 @@ fn goes_on(token: Option<&Token>) -> bool {
 }
 
 /// What comes after the words that a test takes.
-fn skip<'t>(mut rest: &'t [Token], takes: impl Fn(Option<&Token>) -> bool) -> &'t [Token] {
+fn skip(mut rest: &[Token], takes: impl Fn(Option<&Token>) -> bool) -> &[Token] {
     while let Some((first, after)) = rest.split_first() {
         if !takes(Some(first)) {
             break;
