@@ -1,6 +1,7 @@
 // subscriptions/listen: what a modern client is told without asking again.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { Contract } from "./support/contract.ts";
@@ -86,18 +87,22 @@ test("a_task_is_told_of_until_its_end_with_its_result", async () => {
 });
 
 test("a_task_that_asks_is_told_with_what_it_asks", async () => {
-  let ask = () => {};
+  const { promise: callback, resolve: called } = Promise.withResolvers<string>();
   service.handler = async (call, response) => {
     json({}, 202)(call, response);
-    const body = JSON.stringify({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
-    ask = () => void fetch(call.json.callback_url, { method: "POST", headers: { "content-type": "application/json" }, body });
+    called(call.json.callback_url);
   };
   const meta = { "io.modelcontextprotocol/clientCapabilities": { ...able["io.modelcontextprotocol/clientCapabilities"], elicitation: {} } };
   const { taskId, resultType } = resultOf(await askModern(gateway, "tools/call", { name: "words__slow", arguments: {} }, { meta }));
-  service.handler = obedient;
   assert.equal(resultType, "task");
+  // The task may be answered before its service is called.
+  const url = await callback;
+  service.handler = obedient;
   const listening = await listen({ taskIds: [taskId] }, { meta });
-  ask();
+  const body = JSON.stringify({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
+  const asked = () => fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body });
+  // Nor is it certain that the 202 has been taken note of.
+  while (!(await asked()).ok) await pause(100);
   const { params } = await listening.next();
   assert.equal(params.status, "input_required");
   assert.match(JSON.stringify(params.inputRequests), /Go on\?/);
