@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
-import { checked, close, furnished, heading, open, signIn, skip } from "./support/console.ts";
+import { checked, close, countWords, furnished, heading, open, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { json, type Service, startService, status } from "./support/service.ts";
 
@@ -15,7 +15,7 @@ before(async () => {
   if (skip) return;
   gateway = await startGateway();
   own = await furnished();
-  words = await startService((call, response) => json({ result: { words: call.json.parameters.text.split(" ").length } })(call, response));
+  words = await startService(countWords);
 });
 after(async () => {
   await Promise.all([gateway, own, words].map((one) => one?.stop()));

@@ -10,9 +10,9 @@ import { gzipSync } from "node:zlib";
 import type { Page } from "playwright-core";
 import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
-import { checked, close, demo, desktop, fits, furnished, heading, open, signIn, skip } from "./support/console.ts";
+import { checked, close, countWords, demo, desktop, fits, furnished, heading, open, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { json, type Service, startService } from "./support/service.ts";
+import { type Service, startService } from "./support/service.ts";
 
 /** The most that all of the console's files take when they are served compressed. */
 const MOST_BYTES = 52 * 1024;
@@ -26,7 +26,7 @@ before(async () => {
   if (skip) return;
   gateway = await startGateway();
   own = await furnished();
-  words = await startService((call, response) => json({ result: { words: call.json.parameters.text.split(" ").length } })(call, response));
+  words = await startService(countWords);
 });
 after(async () => {
   await Promise.all([gateway, own, words].map((one) => one?.stop()));

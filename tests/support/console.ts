@@ -9,6 +9,7 @@ import { makeKey, register, serviceAt } from "./arrange.ts";
 import { missing, startBrowser } from "./browser.ts";
 import { root } from "./configuration.ts";
 import { type Gateway, startGateway } from "./gateway.ts";
+import { type Handler, json } from "./service.ts";
 
 export const skip = missing() ?? false;
 if (skip) console.error(`The console's tests are skipped: ${skip}.`);
@@ -24,6 +25,9 @@ before(async () => {
 after(async () => {
   await browser?.close();
 });
+
+/** A service that counts the words of a text. */
+export const countWords: Handler = (call, response) => json({ result: { words: call.json.parameters.text.split(" ").length } })(call, response);
 
 export type ConsolePage = Page & { faults: string[] };
 
