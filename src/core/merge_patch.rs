@@ -49,6 +49,7 @@ fn put(key: &str, first: &mut bool, written: &mut String, value: impl FnOnce(&mu
 
 #[cfg(test)]
 mod tests {
+    use super::super::any_json;
     use super::*;
     use proptest::prelude::*;
     use serde_json::{Map, Value, json};
@@ -109,13 +110,7 @@ mod tests {
     fn tree() -> impl Strategy<Value = Value> {
         let leaf =
             prop_oneof![Just(Value::Null), any::<i8>().prop_map(Value::from), "[a\",{}]{0,3}".prop_map(Value::from)];
-        leaf.prop_recursive(3, 16, 4, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map("[ab\":]{0,2}", inner, 0..4)
-                    .prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
+        any_json::tree(leaf, "[ab\":]{0,2}", (3, 16, 4))
     }
 
     proptest! {

@@ -84,4 +84,6 @@ pub mod window;
 pub mod written;
 
 #[cfg(test)]
+mod any_json;
+#[cfg(test)]
 mod simulation;

@@ -60,6 +60,7 @@ pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::any_json;
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -78,18 +79,7 @@ mod tests {
     }
 
     fn tree() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<i32>().prop_map(Value::from),
-            r#"[a-z"\\{}\[\],: ]{0,8}"#.prop_map(Value::from)
-        ];
-        leaf.prop_recursive(4, 32, 5, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::btree_map("[a-z\"\\\\:,]{0,4}", inner, 0..5)
-                    .prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
+        any_json::tree(any_json::leaf(), "[a-z\"\\\\:,]{0,4}", (4, 32, 5))
     }
 
     proptest! {

@@ -56,6 +56,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::super::any_json;
     use super::*;
 
     /// What a tree holds, by the sizes above, counted from the tree itself.
@@ -90,18 +91,7 @@ mod tests {
     }
 
     fn tree() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<i32>().prop_map(Value::from),
-            r#"[a-z"\\{}\[\],: ]{0,8}"#.prop_map(Value::from)
-        ];
-        leaf.prop_recursive(4, 64, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::btree_map("[a-z\"]{0,4}", inner, 0..6)
-                    .prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
+        any_json::tree(any_json::leaf(), "[a-z\"]{0,4}", (4, 64, 6))
     }
 
     proptest! {
