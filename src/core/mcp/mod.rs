@@ -29,6 +29,7 @@ pub mod state;
 pub mod subscription;
 pub mod task;
 pub mod tool;
+pub mod trail;
 
 /// The modern revision.
 pub const MODERN: &str = "2026-07-28";

@@ -1,13 +1,11 @@
 //! Servers' lists as they are read, page by page, and what a page of the gateway's own has of them: as many clients read no
 //! other page, that is as much as fits.
 
-use std::collections::BTreeSet;
-
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::left_out::LeftOuts;
 use super::passing::{Item, Page, Passed, items, merged, next_of, result_without, text};
+use super::trail::Trail;
 
 /// How long a page's text may get, in bytes, and how many of a server's own pages it has.
 pub const MOST_BYTES: usize = 512 * 1024;
@@ -20,29 +18,9 @@ const MAX_CURSOR_BYTES: usize = 2048;
 /// What is said of a list that leads back to what was read of it.
 const LEADS_BACK: &str = "what follows, if anything: its cursor leads back to what is listed already";
 
-/// The cursors and the pages of a list that were read.
-#[derive(Debug, Default)]
-struct Trail(BTreeSet<[u8; 32]>);
-
-impl Trail {
-    fn is_new(&mut self, what: &str, text: &str) -> bool {
-        self.0.insert(Sha256::new().chain_update(what).chain_update(text).finalize().into())
-    }
-
-    fn begin(&mut self, cursor: Option<&str>) {
-        if let Some(cursor) = cursor {
-            self.is_new_cursor(cursor);
-        }
-    }
-
-    fn is_new_cursor(&mut self, cursor: &str) -> bool {
-        self.is_new("cursor\0", cursor)
-    }
-
-    /// A page without anything says nothing of where it is.
-    fn is_new_page(&mut self, list: &str, page: &RawValue) -> bool {
-        text(list, page).is_none_or(|text| self.is_new("page\0", text))
-    }
+/// Whether a page of a list was not read before. One without anything says nothing of where it is.
+fn is_new_page(trail: &mut Trail, list: &str, page: &RawValue) -> bool {
+    text(list, page).is_none_or(|text| trail.is_new_page(text))
 }
 
 /// The list of one server, its own pages as one.
@@ -59,9 +37,8 @@ pub struct Whole<'l> {
 impl<'l> Whole<'l> {
     /// Begins with the page that a client asked for by this cursor.
     pub fn new(list: &'l str, cursor: Option<&str>, first: Box<RawValue>) -> Self {
-        let mut trail = Trail::default();
-        trail.begin(cursor);
-        trail.is_new_page(list, &first);
+        let mut trail = Trail::starting_at(cursor);
+        is_new_page(&mut trail, list, &first);
         Self { list, trail, bytes: first.get().len(), pages: vec![first], leads_back: None }
     }
 
@@ -80,7 +57,7 @@ impl<'l> Whole<'l> {
 
     /// Takes the page of this cursor. False: it has no place here.
     pub fn take(&mut self, cursor: String, page: Box<RawValue>) -> bool {
-        if !self.trail.is_new_page(self.list, &page) {
+        if !is_new_page(&mut self.trail, self.list, &page) {
             self.leads_back = Some(cursor);
             return false;
         }
@@ -149,8 +126,7 @@ pub struct Reading<'l> {
 
 impl<'l> Reading<'l> {
     pub fn new(service: &'l str, (method, list): (Passed, &'l str), from: Option<String>) -> Self {
-        let mut trail = Trail::default();
-        trail.begin(from.as_deref());
+        let trail = Trail::starting_at(from.as_deref());
         let is_from_start = from.is_none();
         Self { service, method, list, trail, bytes: 0, cursor: from, is_from_start, read: Read::default() }
     }
@@ -163,7 +139,7 @@ impl<'l> Reading<'l> {
 
     /// Takes the next page; gives what was read where that is enough.
     pub fn take(mut self, page: &RawValue) -> Result<Self, Read> {
-        if !self.trail.is_new_page(self.list, page) {
+        if !is_new_page(&mut self.trail, self.list, page) {
             let cursor = self.cursor.clone().unwrap_or_default();
             return Err(self.led_back(&cursor));
         }

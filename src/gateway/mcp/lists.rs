@@ -25,7 +25,7 @@ use crate::transport::mcp::Peer;
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
-use super::passing::{Wish, asked, peer, told, unacceptable};
+use super::passing::{Wish, answered, asked, peer, unacceptable};
 
 /// Servers that are asked at the same time for a list of all, how long each has, and until when they are begun with: twice
 /// as many as that may not answer without keeping the others from being read.
@@ -50,16 +50,11 @@ pub async fn of_one(
     params: &str,
     wish: Wish<'_>,
 ) -> Result<String, Error> {
-    let Caller { principal, snapshot, .. } = caller;
-    limits::work(call, principal, snapshot, &entry.service().id, method.kind).await?;
-    let (peer, upstream) = peer(call, caller, entry, wish.client).await?;
-    let now = clock::now();
-    let until = now.plus_ms(upstream.timeout_seconds * 1000);
-    let first = asked(&peer, method, params, until, wish).await;
-    let first = first.map_err(|came| told(&peer, method, &came, wish.client.legacy))?;
+    let began = clock::now();
+    let (peer, until, first) = answered(call, caller, entry, method, params, wish).await?;
     let mut whole = Whole::new(list, cursor_of(params).as_deref(), first);
     // What there is more is worth a moment; the client asks for the rest by its cursor.
-    let until = until.min(now.plus_ms(LIST_MS));
+    let until = until.min(began.plus_ms(LIST_MS));
     while let Some(next) = whole.cursor() {
         if clock::now() >= until {
             break;
@@ -207,6 +202,10 @@ pub async fn of_all(
 
 /// A result that names what is missing in it, where something is.
 fn with_left_out(plain: &str, left_out: &LeftOuts) -> Option<String> {
+    // Almost always: all of it, which may be long, is then not read again.
+    if left_out.is_empty() {
+        return None;
+    }
     let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(plain).ok()?;
     let meta = RawValue::from_string(left_out.meta(members.get("_meta").copied())?).ok()?;
     members.insert("_meta".into(), &meta);

@@ -211,6 +211,24 @@ pub(super) async fn peer_of(
     ))
 }
 
+/// A server's first answer to what counts against the limits once; the server, and until when it may be asked.
+pub(super) async fn answered(
+    call: &Call,
+    caller: &Caller,
+    entry: &Entry,
+    method: Passed,
+    params: &str,
+    wish: Wish<'_>,
+) -> Result<(Peer, Timestamp, Box<RawValue>), Error> {
+    let Caller { principal, snapshot, .. } = caller;
+    limits::work(call, principal, snapshot, &entry.service().id, method.kind).await?;
+    let (peer, upstream) = peer(call, caller, entry, wish.client).await?;
+    let until = clock::now().plus_ms(upstream.timeout_seconds * 1000);
+    let answer = asked(&peer, method, params, until, wish).await;
+    let answer = answer.map_err(|came| told(&peer, method, &came, wish.client.legacy))?;
+    Ok((peer, until, answer))
+}
+
 /// Asks one server, and gives what it says.
 async fn one(
     call: &Call,
@@ -220,12 +238,7 @@ async fn one(
     params: &str,
     wish: Wish<'_>,
 ) -> Result<String, Error> {
-    let Caller { principal, snapshot, .. } = caller;
-    limits::work(call, principal, snapshot, &entry.service().id, method.kind).await?;
-    let (peer, upstream) = peer(call, caller, entry, wish.client).await?;
-    let until = clock::now().plus_ms(upstream.timeout_seconds * 1000);
-    let given = asked(&peer, method, params, until, wish).await;
-    let given = given.map_err(|came| told(&peer, method, &came, wish.client.legacy))?;
+    let (_, _, given) = answered(call, caller, entry, method, params, wish).await?;
     Ok(result(method, &given, wish.client.legacy).ok_or_else(unacceptable)?)
 }
 
@@ -251,7 +264,7 @@ pub(super) async fn asked(
 }
 
 /// What the client is told of a request that got no result.
-pub(super) fn told(peer: &Peer, method: Passed, came: &Came, legacy: bool) -> Error {
+fn told(peer: &Peer, method: Passed, came: &Came, legacy: bool) -> Error {
     // An error of its own may come with any status.
     let refused = came.error().and_then(|refused| error(&refused.whole, legacy));
     if let Some(told) = refused.filter(|told| !peer.secrets.shows_in(told)) {

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::super::super::canonical;
 use super::super::super::capability::{Capability, TaskSupport, valid_tool_name};
@@ -15,6 +14,7 @@ use super::super::super::json::{Object, kind};
 use super::super::super::schema::{self, Formats};
 use super::super::definition::Listed;
 use super::super::mirror;
+use super::super::trail::Trail;
 use super::catalogue::{LeftOut, Offered, Seen};
 use super::discovery::Server;
 
@@ -35,7 +35,7 @@ pub struct Listing {
     timeout_seconds: u64,
     names: BTreeSet<String>,
     bytes: usize,
-    pages: Vec<[u8; 32]>,
+    trail: Trail,
     /// The last cursor that was given out was empty, which some servers mean as the end.
     empty_cursor: bool,
     /// Those beyond what is left out by name.
@@ -46,8 +46,8 @@ impl Listing {
     /// Of a server that is spoken to in this revision; its tools' calls may take so long.
     pub fn new(protocol_version: String, server: Server, timeout_seconds: u64) -> Self {
         let seen = Seen { protocol_version, server, ..Seen::default() };
-        let (names, pages) = (BTreeSet::new(), Vec::new());
-        Self { seen, timeout_seconds, names, bytes: 0, pages, empty_cursor: false, more: 0 }
+        let (names, trail) = (BTreeSet::new(), Trail::default());
+        Self { seen, timeout_seconds, names, bytes: 0, trail, empty_cursor: false, more: 0 }
     }
 
     /// Reads a page of `tools/list`; gives the cursor of the next.
@@ -80,9 +80,7 @@ impl Listing {
 
     /// Whether a page came before. An empty cursor may have led back to the beginning: then the list was whole.
     fn repeats(&mut self, tools: &str) -> Result<bool, String> {
-        let page: [u8; 32] = Sha256::digest(tools).into();
-        let known = self.pages.contains(&page);
-        self.pages.push(page);
+        let known = !self.trail.is_new_page(tools);
         match known && !self.empty_cursor {
             true => Err("its list of tools does not end: it gave the same page again".into()),
             false => Ok(known),
@@ -128,7 +126,7 @@ impl Listing {
     /// its first page could be.
     pub fn ended(mut self, broken: Option<String>) -> Result<Seen, String> {
         if let Some(reason) = broken {
-            if self.pages.is_empty() && self.seen.left_out.is_empty() {
+            if self.trail.is_empty() && self.seen.left_out.is_empty() {
                 return Err(reason);
             }
             self.seen.unread = Some(format!("{reason}; the tools that it listed before that are offered"));
