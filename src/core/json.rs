@@ -362,10 +362,13 @@ pub fn check(bytes: &[u8], max_depth: usize) -> Result<&str, Invalid> {
     Ok(text)
 }
 
-/// The bytes without a byte order mark, which who reads JSON may ignore (RFC 8259 §8.1).
+/// The byte order mark, which who reads JSON may ignore (RFC 8259 §8.1).
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The bytes without a byte order mark.
 pub fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        bytes.drain(..3);
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
     }
     bytes
 }

@@ -1,5 +1,7 @@
 //! Media types (RFC 9110 §8.3.1): of what services answer, of what clients send, and of what they accept.
 
+use super::json::MARK;
+
 /// Whether an answer is JSON: by its media type, or by how it begins where its type leaves that open. Many servers send
 /// JSON as plain text, or say nothing.
 pub fn is_json(media_type: &str, body: &[u8]) -> bool {
@@ -14,7 +16,7 @@ pub fn is_json(media_type: &str, body: &[u8]) -> bool {
 
 /// Answers are objects, and lists of models arrays.
 fn begins_as_json(body: &[u8]) -> bool {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = body.strip_prefix(MARK).unwrap_or(body);
     matches!(body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['))
 }
 
@@ -49,33 +51,31 @@ fn is_utf8(parameters: &[(String, String)]) -> bool {
     charsets.all(|(_, charset)| matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
 }
 
-/// Whether a body of this `Content-Type` is a JSON document.
-pub fn json_document(content_type: &str) -> Result<(), Foreign> {
+/// Whether a body of this `Content-Type` is read as what its type, in lower case, `fits`.
+fn readable(content_type: &str, fits: impl Fn(&str) -> bool) -> Result<(), Foreign> {
     let (essence, parameters) = parts(content_type);
-    let subtype = essence.strip_prefix("application/").ok_or(Foreign::Type)?;
-    let is_json = subtype == "json" || (subtype.ends_with("+json") && !PATCHES.contains(&subtype));
-    if !is_json {
+    if !fits(&essence) {
         return Err(Foreign::Type);
     }
     if is_utf8(&parameters) { Ok(()) } else { Err(Foreign::Charset) }
+}
+
+/// Whether a body of this `Content-Type` is a JSON document.
+pub fn json_document(content_type: &str) -> Result<(), Foreign> {
+    readable(content_type, |essence| {
+        let subtype = essence.strip_prefix("application/");
+        subtype.is_some_and(|kind| kind == "json" || kind.ends_with("+json") && !PATCHES.contains(&kind))
+    })
 }
 
 /// Whether a body of this `Content-Type` is a merge patch (RFC 7396).
 pub fn merge_patch(content_type: &str) -> Result<(), Foreign> {
-    let (essence, parameters) = parts(content_type);
-    if !matches!(essence.as_str(), "application/merge-patch+json" | "application/json") {
-        return Err(Foreign::Type);
-    }
-    if is_utf8(&parameters) { Ok(()) } else { Err(Foreign::Charset) }
+    readable(content_type, |essence| matches!(essence, "application/merge-patch+json" | "application/json"))
 }
 
 /// Whether a body of this `Content-Type` is a form.
 pub fn form(content_type: &str) -> Result<(), Foreign> {
-    let (essence, parameters) = parts(content_type);
-    if essence != "application/x-www-form-urlencoded" {
-        return Err(Foreign::Type);
-    }
-    if is_utf8(&parameters) { Ok(()) } else { Err(Foreign::Charset) }
+    readable(content_type, |essence| essence == "application/x-www-form-urlencoded")
 }
 
 /// Whether a body is sent as it is, by its `Content-Encoding`.

@@ -10,9 +10,8 @@ use std::collections::HashMap;
 
 use serde::de::IgnoredAny;
 
-use super::json::{MAX_DEPTH, check};
+use super::json::{MARK, MAX_DEPTH, check};
 
-const MARK: &[u8] = b"\xef\xbb\xbf";
 /// What stands for a character that cannot be read, as an escape.
 const REPLACEMENT: &str = "\\ufffd";
 

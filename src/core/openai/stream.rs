@@ -3,11 +3,10 @@
 
 use super::completion::{Completion, NoChunk, Taken};
 use super::fault;
+use crate::core::json::{MARK, without_mark};
 use crate::core::sse::{Event, Events};
 use crate::core::upstream::{Answer, MAX_ANSWER_BYTES};
 
-/// The byte order mark, which a parser may ignore (RFC 8259 §8.1).
-const BOM: &[u8] = "\u{feff}".as_bytes();
 /// The end of a stream.
 const DONE: &str = "[DONE]";
 /// Types of events that only keep a connection open.
@@ -60,7 +59,7 @@ impl Reader {
         let mut start = std::mem::take(&mut self.start);
         if matches!(self.form, Form::Unknown) {
             start.extend_from_slice(piece);
-            if BOM.starts_with(&start) {
+            if MARK.starts_with(&start) {
                 self.start = start;
                 return Step::More;
             }
@@ -159,7 +158,7 @@ impl Reader {
 
 /// The first byte that says something.
 fn first_of(piece: &[u8]) -> Option<u8> {
-    let piece = piece.strip_prefix(BOM).unwrap_or(piece);
+    let piece = piece.strip_prefix(MARK).unwrap_or(piece);
     piece.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
@@ -168,17 +167,14 @@ fn http(body: Vec<u8>) -> Answer {
 }
 
 /// An answer that came whole and was no stream, whatever its Content-Type said.
-fn document(mut body: Vec<u8>) -> Answer {
-    if body.starts_with(BOM) {
-        body.drain(..BOM.len());
-    }
-    http(body)
+fn document(body: Vec<u8>) -> Answer {
+    http(without_mark(body))
 }
 
 /// What came in answer to a request that did not ask for a stream. Where it is one all the same, it is put together.
 pub fn whole(answer: Answer) -> Answer {
     let Answer::Http { status: 200, body, .. } = &answer else { return answer };
-    let text = body.strip_prefix(BOM).unwrap_or(body).trim_ascii_start();
+    let text = body.strip_prefix(MARK).unwrap_or(body).trim_ascii_start();
     if [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| text.starts_with(field)) {
         let mut reader = Reader::default();
         reader.push(body, |_| {});

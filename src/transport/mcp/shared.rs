@@ -6,16 +6,26 @@ use crate::core::mcp::client::Spoken;
 use crate::core::mcp::session::Upstream;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
-use crate::platform::{log, tasks};
+use crate::platform::{Failure, log, tasks};
 
 use super::Peer;
 use super::exchange::end_session;
 use super::links::Link;
 
+/// Asks the session here, of a peer that has one.
+async fn sent(peer: &Peer, session: &str, ask: Ask) -> Result<Reply, Failure> {
+    let message = Message { principal: peer.principal.to_string(), ask };
+    send(Kind::Sessions, session, "", &message, PATIENCE_MS).await
+}
+
+/// Which session there is at this server, unless it is the one that is gone.
+fn at(peer: &Peer, gone: Option<&str>) -> Ask {
+    Ask::Upstream { service: peer.service.to_string(), place: peer.place.clone(), gone: gone.map(Into::into) }
+}
+
 /// What the session here says; nothing where there is none, or it cannot be asked: then each isolate is on its own.
 async fn asked(peer: &Peer, ask: Ask) -> Option<Upstream> {
-    let message = Message { principal: peer.principal.to_string(), ask };
-    match send(Kind::Sessions, peer.session.as_deref()?, "", &message, PATIENCE_MS).await {
+    match sent(peer, peer.session.as_deref()?, ask).await {
         Ok(Reply::Upstream { known }) => known,
         Ok(_) => None,
         Err(failure) => {
@@ -32,19 +42,14 @@ fn link(known: Upstream) -> Option<Rc<Link>> {
 
 /// The session that was begun at this server, unless it is the one that is gone.
 pub async fn find(peer: &Peer, gone: Option<&str>) -> Option<Rc<Link>> {
-    peer.session.as_ref()?;
-    let (service, place) = (peer.service.to_string(), peer.place.clone());
-    asked(peer, Ask::Upstream { service, place, gone: gone.map(Into::into) }).await.and_then(link)
+    asked(peer, at(peer, gone)).await.and_then(link)
 }
 
 /// Whether a session at a server that was not used here for long is in use nowhere else: that of the session here, which
 /// knows of it, has ended. What is in one isolate only is.
 pub async fn is_over(peer: &Peer) -> bool {
     let Some(session) = peer.session.as_deref() else { return true };
-    let (service, place) = (peer.service.to_string(), peer.place.clone());
-    let ask = Ask::Upstream { service, place, gone: None };
-    let message = Message { principal: peer.principal.to_string(), ask };
-    matches!(send(Kind::Sessions, session, "", &message, PATIENCE_MS).await, Ok(Reply::Gone))
+    matches!(sent(peer, session, at(peer, None)).await, Ok(Reply::Gone))
 }
 
 /// Ends a session that another isolate may have begun.
