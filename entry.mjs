@@ -60,9 +60,13 @@ function failed(request, error) {
   const id = `req_${crypto.randomUUID()}`;
   console.error(JSON.stringify({ level: "error", message: "request died", request_id: id, detail: String(error) }));
   const body = {
-    type: "urn:narthex:problem:internal", title: "The gateway failed", status: 500,
+    type: "urn:narthex:problem:internal",
+    title: "The gateway failed",
+    status: 500,
     detail: "The request was not served. Try again; if it goes on, give the request id to who runs this gateway.",
-    instance: new URL(request.url).pathname, code: "internal", request_id: id,
+    instance: new URL(request.url).pathname,
+    code: "internal",
+    request_id: id,
   };
   return new Response(JSON.stringify(body), {
     status: 500,
@@ -82,14 +86,16 @@ export default class extends WorkerEntrypoint {
 
   /** @param {MessageBatch<string>} batch */
   async queue(batch) {
-    await Promise.all(batch.messages.map(async (message) => {
-      try {
-        await guard(() => wasm.work(String(message.body)));
-        message.ack();
-      } catch {
-        message.retry();
-      }
-    }));
+    await Promise.all(
+      batch.messages.map(async (message) => {
+        try {
+          await guard(() => wasm.work(String(message.body)));
+          message.ack();
+        } catch {
+          message.retry();
+        }
+      }),
+    );
   }
 
   scheduled() {
@@ -176,7 +182,11 @@ class Watched extends Guarded {
     return guard(() => {
       this.inner.closed(socket);
       // Answers the close where the platform did not; 1005 and 1006 may not be sent.
-      try { socket.close(code === 1005 || code === 1006 ? 1000 : code); } catch { /* closed already */ }
+      try {
+        socket.close(code === 1005 || code === 1006 ? 1000 : code);
+      } catch {
+        /* closed already */
+      }
     });
   }
 

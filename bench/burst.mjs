@@ -24,8 +24,11 @@ function contextId(answer) {
 
 /** @param {Connection} connection @param {string} id @param {Record<string, string>} headers @returns {Promise<string>} */
 async function statusOf(connection, id, headers) {
-  const answer = await connection.send(requestBytes({ method: "GET", path: `/v1/contexts/${id}`, headers }, connection.port));
-  if (answer.status !== 200) throw new Error(`GET of a context was answered ${answer.status} ${answer.body.toString("utf8", 0, 300)}`);
+  const answer = await connection.send(
+    requestBytes({ method: "GET", path: `/v1/contexts/${id}`, headers }, connection.port),
+  );
+  if (answer.status !== 200)
+    throw new Error(`GET of a context was answered ${answer.status} ${answer.body.toString("utf8", 0, 300)}`);
   return JSON.parse(answer.body.toString()).status;
 }
 
@@ -34,7 +37,8 @@ async function ended(connection, id, headers, until) {
   for (;;) {
     const status = await statusOf(connection, id, headers);
     if (FINAL.includes(status)) return status;
-    if (performance.now() > until) throw new Error(`a context was still ${status} ${DRAIN_MS / 1000} s after the burst`);
+    if (performance.now() > until)
+      throw new Error(`a context was still ${status} ${DRAIN_MS / 1000} s after the burst`);
     await pause(10);
   }
 }
@@ -58,20 +62,22 @@ export async function burst(job) {
   let left = job.count;
   const watchdog = setTimeout(() => [...lanes, upstream].forEach((one) => one.close()), 2 * DRAIN_MS);
   try {
-    await Promise.all(lanes.map(async (lane) => {
-      while (left > 0 && tally.errors < 20) {
-        left -= 1;
-        const sent = performance.now();
-        try {
-          const answer = await lane.send(bytes);
-          tally.latencies.push(performance.now() - sent);
-          tally.answer(answer, "accepted");
-          if (answer.status === 202) ids.push(contextId(answer));
-        } catch (error) {
-          tally.error(String(error));
+    await Promise.all(
+      lanes.map(async (lane) => {
+        while (left > 0 && tally.errors < 20) {
+          left -= 1;
+          const sent = performance.now();
+          try {
+            const answer = await lane.send(bytes);
+            tally.latencies.push(performance.now() - sent);
+            tally.answer(answer, "accepted");
+            if (answer.status === 202) ids.push(contextId(answer));
+          } catch (error) {
+            tally.error(String(error));
+          }
         }
-      }
-    }));
+      }),
+    );
     const seconds = (performance.now() - started) / 1000;
     // The service's count costs the measured side nothing; only then are a few contexts asked for.
     const until = performance.now() + DRAIN_MS;
@@ -79,7 +85,12 @@ export async function burst(job) {
     const watcher = /** @type {Connection} */ (lanes[0]);
     for (const id of ids.slice(-WATCHED)) await ended(watcher, id, job.headers, until);
     const drainedSeconds = (performance.now() - started) / 1000;
-    return { ...tally.figures(ids.length, seconds), drainedPerSecond: ids.length / drainedSeconds, drainedSeconds, ids };
+    return {
+      ...tally.figures(ids.length, seconds),
+      drainedPerSecond: ids.length / drainedSeconds,
+      drainedSeconds,
+      ids,
+    };
   } finally {
     clearTimeout(watchdog);
     [...lanes, upstream].forEach((one) => one.close());
@@ -95,16 +106,18 @@ export async function verify(job) {
   let notCompleted = 0;
   const watchdog = setTimeout(() => lanes.forEach((one) => one.close()), 2 * DRAIN_MS);
   try {
-    await Promise.all(lanes.map(async (lane) => {
-      for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
-        let status = await statusOf(lane, id, job.headers);
-        if (!FINAL.includes(status)) {
-          late += 1;
-          status = await ended(lane, id, job.headers, until);
+    await Promise.all(
+      lanes.map(async (lane) => {
+        for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
+          let status = await statusOf(lane, id, job.headers);
+          if (!FINAL.includes(status)) {
+            late += 1;
+            status = await ended(lane, id, job.headers, until);
+          }
+          if (status !== "completed") notCompleted += 1;
         }
-        if (status !== "completed") notCompleted += 1;
-      }
-    }));
+      }),
+    );
     return { late, notCompleted };
   } finally {
     clearTimeout(watchdog);

@@ -88,7 +88,10 @@ export class Connection {
     this.received = null;
     socket.on("data", (chunk) => this.#take(chunk));
     socket.on("error", (error) => this.#fail(error));
-    socket.on("close", () => this.socket === socket && this.#fail(new Error("the connection was closed before an answer")));
+    socket.on(
+      "close",
+      () => this.socket === socket && this.#fail(new Error("the connection was closed before an answer")),
+    );
     return socket;
   }
 

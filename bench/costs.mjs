@@ -41,7 +41,10 @@ async function counted(target, work) {
   const messages = await queueMessages(target);
   const { result, cpu } = await measured(target.pid, async () => {
     const figures = await work();
-    if (figures.errors > 0) throw new Error(`while costs were counted ${figures.errors} answers were wrong; the first: ${figures.firstError}`);
+    if (figures.errors > 0)
+      throw new Error(
+        `while costs were counted ${figures.errors} answers were wrong; the first: ${figures.firstError}`,
+      );
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     return figures;
   });
@@ -78,14 +81,22 @@ export function stored(storage) {
     for (const file of readdirSync(`${storage}/${folder.name}`).filter((name) => name.endsWith(".sqlite"))) {
       // Not only for reading: what the write-ahead log still holds has to be taken in.
       const database = new DatabaseSync(`${storage}/${folder.name}/${file}`);
-      const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_cf_%'").all();
+      const tables = database
+        .prepare(
+          "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_cf_%'",
+        )
+        .all();
       found.files += tables.length > 0 ? 1 : 0;
       for (const { name } of tables) {
         const count = database.prepare(`SELECT count(*) AS n FROM "${name}"`).get();
         found.rows[String(name)] = (found.rows[String(name)] ?? 0) + Number(count?.n);
       }
       // Free pages are used again, so what counts is what is in use.
-      const pages = database.prepare("SELECT (page_count - freelist_count) * page_size AS bytes FROM pragma_page_count, pragma_freelist_count, pragma_page_size").get();
+      const pages = database
+        .prepare(
+          "SELECT (page_count - freelist_count) * page_size AS bytes FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+        )
+        .get();
       found.bytes += tables.length > 0 ? Number(pages?.bytes) : 0;
       database.close();
     }
@@ -101,14 +112,24 @@ export async function costs(side, runFolder, bench) {
   let solitary;
   let loaded;
   try {
-    const common = { port: target.port, requests: [contextRequest("echo", "wait=10", target)], expect: /** @type {const} */ ("completed") };
-    solitary = await counted(target, () => bench.perform({ kind: "paced", ...common, count: SOLITARY, everyMs: SOLITARY_EVERY_MS }));
-    loaded = await counted(target, () => bench.perform({ kind: "steady", ...common, connections: bench.options.connections, seconds: LOAD_SECONDS }));
+    const common = {
+      port: target.port,
+      requests: [contextRequest("echo", "wait=10", target)],
+      expect: /** @type {const} */ ("completed"),
+    };
+    solitary = await counted(target, () =>
+      bench.perform({ kind: "paced", ...common, count: SOLITARY, everyMs: SOLITARY_EVERY_MS }),
+    );
+    loaded = await counted(target, () =>
+      bench.perform({ kind: "steady", ...common, connections: bench.options.connections, seconds: LOAD_SECONDS }),
+    );
   } finally {
     await target.end();
   }
   return {
-    solitary: solitary.perContext, loaded: loaded.perContext,
-    stored: stored(`${target.folder}/storage`), contexts: solitary.made + loaded.made,
+    solitary: solitary.perContext,
+    loaded: loaded.perContext,
+    stored: stored(`${target.folder}/storage`),
+    contexts: solitary.made + loaded.made,
   };
 }

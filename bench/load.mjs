@@ -40,24 +40,26 @@ async function steady(job) {
   let next = 0;
   let counted = 0;
   const watchdog = setTimeout(() => lanes.forEach((lane) => lane.close()), job.seconds * 1000 + GRACE_MS);
-  await Promise.all(lanes.map(async (lane) => {
-    // A server that answers nothing but errors is not worth loading further.
-    while (tally.errors < 20) {
-      const sent = performance.now();
-      if (sent >= until) return;
-      try {
-        const answer = await lane.send(/** @type {Buffer} */ (requests[next++ % requests.length]));
-        const arrived = performance.now();
-        tally.answer(answer, job.expect);
-        if (arrived <= until) {
-          counted += 1;
-          tally.latencies.push(arrived - sent);
+  await Promise.all(
+    lanes.map(async (lane) => {
+      // A server that answers nothing but errors is not worth loading further.
+      while (tally.errors < 20) {
+        const sent = performance.now();
+        if (sent >= until) return;
+        try {
+          const answer = await lane.send(/** @type {Buffer} */ (requests[next++ % requests.length]));
+          const arrived = performance.now();
+          tally.answer(answer, job.expect);
+          if (arrived <= until) {
+            counted += 1;
+            tally.latencies.push(arrived - sent);
+          }
+        } catch (error) {
+          tally.error(String(error));
         }
-      } catch (error) {
-        tally.error(String(error));
       }
-    }
-  }));
+    }),
+  );
   clearTimeout(watchdog);
   lanes.forEach((lane) => lane.close());
   return tally.figures(counted, job.seconds);
@@ -88,13 +90,20 @@ async function paced(job) {
 /** @param {Job} job @returns {Promise<unknown>} */
 function perform(job) {
   switch (job.kind) {
-    case "steady": return steady(job);
-    case "paced": return paced(job);
-    case "burst": return burst(job);
-    case "verify": return verify(job);
-    case "sockets": return openSockets(job);
-    case "publish": return publish(job);
-    case "unplug": return closeSockets();
+    case "steady":
+      return steady(job);
+    case "paced":
+      return paced(job);
+    case "burst":
+      return burst(job);
+    case "verify":
+      return verify(job);
+    case "sockets":
+      return openSockets(job);
+    case "publish":
+      return publish(job);
+    case "unplug":
+      return closeSockets();
   }
 }
 

@@ -22,7 +22,8 @@ export const USAGE = `node bench/run.mjs [--quick] [--scenario b,c] [--rounds N]
 function number(text, otherwise, name, most) {
   if (text === undefined) return otherwise;
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > most) throw new Error(`--${name} takes a whole number from 1 to ${most}`);
+  if (!Number.isInteger(value) || value < 1 || value > most)
+    throw new Error(`--${name} takes a whole number from 1 to ${most}`);
   return value;
 }
 
@@ -31,8 +32,13 @@ export function readOptions(args) {
   const { values } = parseArgs({
     args,
     options: {
-      quick: { type: "boolean" }, scenario: { type: "string" }, rounds: { type: "string" }, seconds: { type: "string" },
-      connections: { type: "string" }, "no-build": { type: "boolean" }, help: { type: "boolean" },
+      quick: { type: "boolean" },
+      scenario: { type: "string" },
+      rounds: { type: "string" },
+      seconds: { type: "string" },
+      connections: { type: "string" },
+      "no-build": { type: "boolean" },
+      help: { type: "boolean" },
       // For work on the benchmark itself: the comparator plays the gateway's part, so every ratio should be near 1.
       gateway: { type: "string" },
     },
@@ -45,7 +51,8 @@ export function readOptions(args) {
     rounds: number(values.rounds, values.quick ? 1 : 5, "rounds", 50),
     seconds: number(values.seconds, values.quick ? 2 : 5, "seconds", 120),
     connections: number(values.connections, 32, "connections", 512),
-    only, build: values["no-build"] !== true,
+    only,
+    build: values["no-build"] !== true,
     gateway: values.gateway === "comparator" ? "comparator" : "gateway",
     startups: 5,
   };

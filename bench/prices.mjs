@@ -2,7 +2,14 @@
 // Cloudflare's list prices (Workers paid plan, beyond what is included), in dollars.
 import { sum } from "./costs.mjs";
 
-const PER_MILLION = { workerRequests: 0.3, workerCpuMs: 0.02, objectRequests: 0.15, rowsWritten: 1, rowsRead: 0.001, queueOperations: 0.4 };
+const PER_MILLION = {
+  workerRequests: 0.3,
+  workerCpuMs: 0.02,
+  objectRequests: 0.15,
+  rowsWritten: 1,
+  rowsRead: 0.001,
+  queueOperations: 0.4,
+};
 const OBJECT_GB_SECOND = 12.5 / 1e6;
 /** What an object is billed for while it is active, whatever it uses. */
 const OBJECT_GB = 0.128;
@@ -12,8 +19,8 @@ const OPERATIONS_PER_MESSAGE = 3;
 
 export const ASSUMPTIONS = [
   "one Workers request a context; Worker CPU is all CPU of workerd a context, its objects and HTTP included, on this machine",
-  `an object is active ${ACTIVE_MS_PER_OBJECT_REQUEST} ms a request at 128 MB, and alarms ride along; in production a store is kept`
-    + " active by other requests too, and is then billed once for all of them",
+  `an object is active ${ACTIVE_MS_PER_OBJECT_REQUEST} ms a request at 128 MB, and alarms ride along; in production a store is kept` +
+    " active by other requests too, and is then billed once for all of them",
   "list prices beyond what the plan includes; no storage ($0.20 a GB and month), no rows read where they are not counted",
 ];
 

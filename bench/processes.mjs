@@ -30,11 +30,15 @@ function remember(child) {
  */
 export async function startWorkerd(folder, sockets) {
   // The queue stand-in hands messages on through a service binding, which is experimental in workerd.
-  const child = remember(spawn(workerd, ["serve", "--experimental", "--control-fd=3", "config.capnp"], {
-    cwd: folder, stdio: ["ignore", "pipe", "pipe", "pipe"],
-  }));
+  const child = remember(
+    spawn(workerd, ["serve", "--experimental", "--control-fd=3", "config.capnp"], {
+      cwd: folder,
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    }),
+  );
   let said = "";
-  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (said = (said + chunk).slice(-4000)));
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on("data", (chunk) => (said = (said + chunk).slice(-4000)));
   /** @type {Record<string, number>} */
   const ports = {};
   const control = /** @type {import("node:stream").Readable} */ (child.stdio[3]);
@@ -63,7 +67,8 @@ export async function startWorkerd(folder, sockets) {
 }
 
 /** @param {string} script a module of this folder @returns {ChildProcess} */
-export const startNode = (script) => remember(fork(new URL(script, import.meta.url), [], { stdio: ["ignore", "inherit", "inherit", "ipc"] }));
+export const startNode = (script) =>
+  remember(fork(new URL(script, import.meta.url), [], { stdio: ["ignore", "inherit", "inherit", "ipc"] }));
 
 /** @param {ChildProcess} child */
 export async function end(child) {

@@ -20,8 +20,16 @@ const percent = (share, rounds) => (share === null || rounds < 2 ? "" : `±${(sh
 
 /** @param {string[][]} rows the first is the heading; the first two columns are text, the others figures */
 function table(rows) {
-  const widths = rows.reduce((/** @type {number[]} */ widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, cell.length)), []);
-  return rows.map((row) => row.map((cell, column) => (column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join("  ").trimEnd());
+  const widths = rows.reduce(
+    (/** @type {number[]} */ widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, cell.length)),
+    [],
+  );
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join("  ")
+      .trimEnd(),
+  );
 }
 
 const HEADING = ["scenario", "side", "per s", "", "p50 ms", "", "p99 ms", "CPU ms", "", "RSS MiB", "peak", "answer B"];
@@ -29,10 +37,18 @@ const HEADING = ["scenario", "side", "per s", "", "p50 ms", "", "p99 ms", "CPU m
 /** @param {ScenarioFigures} scenario */
 function scenarioRows(scenario) {
   const rows = Object.entries(scenario.sides).map(([side, { median, spread, rounds }], index) => [
-    index === 0 ? `(${scenario.key}) ${scenario.title}` : "", side,
-    median.perSecond === null ? "" : fixed(median.perSecond), percent(spread.perSecond, rounds.length),
-    fixed(median.p50, 2), percent(spread.p50, rounds.length), fixed(median.p99, 2), fixed(median.cpuMs, 3), percent(spread.cpuMs, rounds.length),
-    fixed(median.rss), fixed(median.peak), median.answerBytes === undefined ? "" : fixed(median.answerBytes),
+    index === 0 ? `(${scenario.key}) ${scenario.title}` : "",
+    side,
+    median.perSecond === null ? "" : fixed(median.perSecond),
+    percent(spread.perSecond, rounds.length),
+    fixed(median.p50, 2),
+    percent(spread.p50, rounds.length),
+    fixed(median.p99, 2),
+    fixed(median.cpuMs, 3),
+    percent(spread.cpuMs, rounds.length),
+    fixed(median.rss),
+    fixed(median.peak),
+    median.answerBytes === undefined ? "" : fixed(median.answerBytes),
   ]);
   const { limited, checked } = scenario.sides;
   if (limited && checked) {
@@ -40,24 +56,44 @@ function scenarioRows(scenario) {
     const one = ((checked.median.cpuMs ?? NaN) - (limited.median.cpuMs ?? NaN)) / MORE_CHECKS;
     const none = (limited.median.cpuMs ?? NaN) - one;
     rows.push(["", "one check: who, whether, how much", "", "", "", "", "", fixed(one, 4), "", "", "", ""]);
-    rows.push(["", "on top of no checks", "", "", "", "", "", `+${(100 * one / none).toFixed(1)}%`, "", "", "", ""]);
+    rows.push(["", "on top of no checks", "", "", "", "", "", `+${((100 * one) / none).toFixed(1)}%`, "", "", "", ""]);
     return rows;
   }
   const times = (/** @type {number | null} */ value) => (value === null ? "" : `×${value.toFixed(2)}`);
   const { api, mcp, many } = scenario.sides;
   if (many) return rows;
   if (api && mcp) {
-    const of = (/** @type {number | null} */ a, /** @type {number | null} */ b) => times(a === null || !b ? null : a / b);
-    rows.push(["", "mcp / api", of(mcp.median.perSecond, api.median.perSecond), "", of(mcp.median.p50, api.median.p50), "", "",
-      of(mcp.median.cpuMs, api.median.cpuMs), "", "", "", ""]);
+    const of = (/** @type {number | null} */ a, /** @type {number | null} */ b) =>
+      times(a === null || !b ? null : a / b);
+    rows.push([
+      "",
+      "mcp / api",
+      of(mcp.median.perSecond, api.median.perSecond),
+      "",
+      of(mcp.median.p50, api.median.p50),
+      "",
+      "",
+      of(mcp.median.cpuMs, api.median.cpuMs),
+      "",
+      "",
+      "",
+      "",
+    ]);
     return rows;
   }
   const { perSecond, p50, cpuMs } = scenario.ratio;
   rows.push(["", "gateway / comparator", times(perSecond), "", times(p50), "", "", times(cpuMs), "", "", "", ""]);
-  const accepted = Object.values(scenario.sides).map(({ median }) => median.answeredPerSecond).filter((value) => value !== undefined);
+  const accepted = Object.values(scenario.sides)
+    .map(({ median }) => median.answeredPerSecond)
+    .filter((value) => value !== undefined);
   if (accepted.length > 0) {
-    rows.push(["", `202 answered per s: ${Object.entries(scenario.sides).map(([side, one]) => `${side} ${fixed(one.median.answeredPerSecond)}`).join(", ")}`,
-      ...HEADING.slice(2).map(() => "")]);
+    rows.push([
+      "",
+      `202 answered per s: ${Object.entries(scenario.sides)
+        .map(([side, one]) => `${side} ${fixed(one.median.answeredPerSecond)}`)
+        .join(", ")}`,
+      ...HEADING.slice(2).map(() => ""),
+    ]);
   }
   return rows;
 }
@@ -86,16 +122,19 @@ function startupLines({ sizes, startup }) {
   const less = (/** @type {number | null | undefined} */ a, /** @type {number | null | undefined} */ b) =>
     fixed(a === null || a === undefined || b === null || b === undefined ? null : a - b, 1);
   lines.push(
-    `start: CPU until the first /health, median of ${gateway?.cpuMs.length}: gateway ${fixed(gateway?.medianMs, 1)} ms, comparator `
-      + `${fixed(comparator?.medianMs, 1)} ms, difference ${less(gateway?.medianMs, comparator?.medianMs)} ms`,
-    `       of that, compiling and instantiating the Wasm: ${less(wasmOnly?.medianMs, blank?.medianMs)} ms`
-      + `; memory then: gateway ${fixed(gateway?.rssMib)} MiB, comparator ${fixed(comparator?.rssMib)} MiB`,
+    `start: CPU until the first /health, median of ${gateway?.cpuMs.length}: gateway ${fixed(gateway?.medianMs, 1)} ms, comparator ` +
+      `${fixed(comparator?.medianMs, 1)} ms, difference ${less(gateway?.medianMs, comparator?.medianMs)} ms`,
+    `       of that, compiling and instantiating the Wasm: ${less(wasmOnly?.medianMs, blank?.medianMs)} ms` +
+      `; memory then: gateway ${fixed(gateway?.rssMib)} MiB, comparator ${fixed(comparator?.rssMib)} MiB`,
   );
   return lines;
 }
 
 /** @param {Record<string, number>} values */
-const split = (values) => `${sum(values).toFixed(2)} (${Object.entries(values).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ")})`;
+const split = (values) =>
+  `${sum(values).toFixed(2)} (${Object.entries(values)
+    .map(([name, value]) => `${name} ${value.toFixed(2)}`)
+    .join(", ")})`;
 
 /** @param {Results} results */
 function costLines({ costs }) {
@@ -110,15 +149,19 @@ function costLines({ costs }) {
       }
       const price = perMillion(one);
       lines.push(
-        `  ${when.padEnd(8)}  rows written ${split(one.rowsWritten)}, object requests ${split(one.objectRequests)}, `
-          + `alarms set ${fixed(one.alarmsSet, 2)}, queue messages ${one.queueMessages.toFixed(2)}, CPU ${fixed(one.cpuMs, 2)} ms`,
-        `            $${price.total.toFixed(2)} a million: requests ${price.workerRequests.toFixed(2)}, CPU ${price.workerCpu.toFixed(2)}, `
-          + `object requests ${price.objectRequests.toFixed(2)}, object time ${price.objectTime.toFixed(3)}, rows ${(price.rowsWritten + price.rowsRead).toFixed(2)}`
-          + `${price.queue > 0 ? `, queue ${price.queue.toFixed(2)}` : ""}`,
+        `  ${when.padEnd(8)}  rows written ${split(one.rowsWritten)}, object requests ${split(one.objectRequests)}, ` +
+          `alarms set ${fixed(one.alarmsSet, 2)}, queue messages ${one.queueMessages.toFixed(2)}, CPU ${fixed(one.cpuMs, 2)} ms`,
+        `            $${price.total.toFixed(2)} a million: requests ${price.workerRequests.toFixed(2)}, CPU ${price.workerCpu.toFixed(2)}, ` +
+          `object requests ${price.objectRequests.toFixed(2)}, object time ${price.objectTime.toFixed(3)}, rows ${(price.rowsWritten + price.rowsRead).toFixed(2)}` +
+          `${price.queue > 0 ? `, queue ${price.queue.toFixed(2)}` : ""}`,
       );
     }
-    const stored = Object.entries(figures.stored).map(([name, one]) =>
-      `${name} ${fixed(one.bytes / figures.contexts)} B (${Object.entries(one.rows).map(([table, rows]) => `${table} ${rows}`).join(", ")})`);
+    const stored = Object.entries(figures.stored).map(
+      ([name, one]) =>
+        `${name} ${fixed(one.bytes / figures.contexts)} B (${Object.entries(one.rows)
+          .map(([table, rows]) => `${table} ${rows}`)
+          .join(", ")})`,
+    );
     lines.push(`  on disk after ${figures.contexts} contexts, bytes a context and rows: ${stored.join("; ")}`);
   }
   if (lines.length > 0) lines.push("prices assume: " + ASSUMPTIONS.join(";\n  "));
@@ -129,15 +172,20 @@ function costLines({ costs }) {
 export function report(results) {
   const { machine, versions, options, scenarios } = results;
   const parts = [
-    `Narthex benchmark, ${results.date}: ${machine.cores} × ${machine.cpu}, ${machine.memoryGib} GiB, ${machine.system}; `
-      + `workerd ${versions.workerd}, Node ${versions.node}; ${options.connections} connections, ${options.rounds} × ${options.seconds} s, medians`,
+    `Narthex benchmark, ${results.date}: ${machine.cores} × ${machine.cpu}, ${machine.memoryGib} GiB, ${machine.system}; ` +
+      `workerd ${versions.workerd}, Node ${versions.node}; ${options.connections} connections, ${options.rounds} × ${options.seconds} s, medians`,
     "",
   ];
-  if (options.gateway === "comparator") parts.push("THE COMPARATOR PLAYS THE GATEWAY'S PART: a test of the benchmark itself", "");
+  if (options.gateway === "comparator")
+    parts.push("THE COMPARATOR PLAYS THE GATEWAY'S PART: a test of the benchmark itself", "");
   if (scenarios.length > 0) {
-    parts.push(...scenarioTable(scenarios), "",
+    parts.push(
+      ...scenarioTable(scenarios),
+      "",
       "per s: ended contexts or answers; ±: half the distance between the best and the worst round; CPU: user and system of the whole",
-      "process for each request (for sockets: for each event and its context), work after the answer included", "");
+      "process for each request (for sockets: for each event and its context), work after the answer included",
+      "",
+    );
   }
   parts.push(...startupLines(results), ...costLines(results));
   return parts.join("\n");

@@ -56,7 +56,9 @@ export async function runScenario(scenario, bench, targets, say) {
       try {
         (cells[side] ??= []).push(await scenario.run(bench, target));
       } catch (error) {
-        throw new Error(`${side}, scenario ${scenario.key} (${scenario.title}), round ${round + 1}: ${error instanceof Error ? error.message : error}`);
+        throw new Error(
+          `${side}, scenario ${scenario.key} (${scenario.title}), round ${round + 1}: ${error instanceof Error ? error.message : error}`,
+        );
       }
     }
   }
@@ -65,13 +67,24 @@ export async function runScenario(scenario, bench, targets, say) {
   for (const side of scenario.sides) {
     const rounds = cells[side] ?? [];
     sides[side] = {
-      rounds, median: medianCell(rounds),
-      spread: { perSecond: spread(rounds.map((one) => one.perSecond)), p50: spread(rounds.map((one) => one.p50)), cpuMs: spread(rounds.map((one) => one.cpuMs)) },
+      rounds,
+      median: medianCell(rounds),
+      spread: {
+        perSecond: spread(rounds.map((one) => one.perSecond)),
+        p50: spread(rounds.map((one) => one.p50)),
+        cpuMs: spread(rounds.map((one) => one.cpuMs)),
+      },
     };
   }
   const [a, b] = [sides.gateway?.median, sides.comparator?.median];
   return {
-    key: scenario.key, title: scenario.title, sides,
-    ratio: { perSecond: ratio(a?.perSecond, b?.perSecond), p50: ratio(a?.p50, b?.p50), cpuMs: ratio(a?.cpuMs, b?.cpuMs) },
+    key: scenario.key,
+    title: scenario.title,
+    sides,
+    ratio: {
+      perSecond: ratio(a?.perSecond, b?.perSecond),
+      p50: ratio(a?.p50, b?.p50),
+      cpuMs: ratio(a?.cpuMs, b?.cpuMs),
+    },
   };
 }

@@ -25,19 +25,31 @@ const WARM_UP_SECONDS = 1;
 const BURST_PER_SECOND = 300;
 const READ_CONTEXTS = 64;
 /** How many events are timed in a round, by how many listen: a single one costs less than the clock can tell. */
-const EVENTS = new Map([[1, 60], [100, 30], [1000, 10]]);
+const EVENTS = new Map([
+  [1, 60],
+  [100, 30],
+  [1000, 10],
+]);
 
 /** @param {"echo" | "lookup"} capability @param {string} prefer @param {Target} target @returns {RequestSpec} */
 export const contextRequest = (capability, prefer, target) => ({
-  method: "POST", path: "/v1/contexts", headers: { ...target.headers, Prefer: prefer }, body: contextBody(capability),
+  method: "POST",
+  path: "/v1/contexts",
+  headers: { ...target.headers, Prefer: prefer },
+  body: contextBody(capability),
 });
 
 /** The envelope that the service is sent, sent by the load itself. @returns {RequestSpec} */
 const directCall = () => ({
-  method: "POST", path: "/",
+  method: "POST",
+  path: "/",
   body: JSON.stringify({
-    context_id: "ctx_00000000000000000000000000000000", capability: "echo", version: "1.0.0",
-    parameters: JSON.parse(contextBody("echo")).parameters, attempt: 1, deadline: "2026-12-01T00:00:00.000Z",
+    context_id: "ctx_00000000000000000000000000000000",
+    capability: "echo",
+    version: "1.0.0",
+    parameters: JSON.parse(contextBody("echo")).parameters,
+    attempt: 1,
+    deadline: "2026-12-01T00:00:00.000Z",
   }),
 });
 
@@ -65,13 +77,28 @@ const per = (total, units) => (total === null ? null : total / units);
 /** @param {Bench} bench @param {Target} target @param {RequestSpec[]} requests @param {Expectation} expect @returns {Promise<Cell>} */
 async function steady(bench, target, requests, expect) {
   /** @type {import("./load.mjs").SteadyJob} */
-  const job = { kind: "steady", port: target.port, requests, expect, connections: bench.options.connections, seconds: WARM_UP_SECONDS };
+  const job = {
+    kind: "steady",
+    port: target.port,
+    requests,
+    expect,
+    connections: bench.options.connections,
+    seconds: WARM_UP_SECONDS,
+  };
   insistRight(await bench.perform(job));
-  const { result, cpu, rss, peak } = await measured(target.pid, () => bench.perform({ ...job, seconds: bench.options.seconds }));
+  const { result, cpu, rss, peak } = await measured(target.pid, () =>
+    bench.perform({ ...job, seconds: bench.options.seconds }),
+  );
   insistRight(result);
   return {
-    perSecond: result.perSecond, p50: result.p50, p99: result.p99, cpuMs: per(cpu, result.answered), units: result.answered,
-    rss, peak, answerBytes: result.answerBytes,
+    perSecond: result.perSecond,
+    p50: result.p50,
+    p99: result.p99,
+    cpuMs: per(cpu, result.answered),
+    units: result.answered,
+    rss,
+    peak,
+    answerBytes: result.answerBytes,
   };
 }
 
@@ -80,20 +107,44 @@ async function asynchronous(bench, target) {
   const { connections, seconds } = bench.options;
   /** @type {import("./load.mjs").BurstJob} */
   const job = {
-    kind: "burst", port: target.port, request: contextRequest("echo", "respond-async", target), headers: target.headers,
-    connections, count: BURST_PER_SECOND, upstreamPort: bench.upstreamPort,
+    kind: "burst",
+    port: target.port,
+    request: contextRequest("echo", "respond-async", target),
+    headers: target.headers,
+    connections,
+    count: BURST_PER_SECOND,
+    upstreamPort: bench.upstreamPort,
   };
   const { ids: warm, ...warmUp } = await bench.perform(job);
   insistRight(warmUp);
-  const { result, cpu, rss, peak } = await measured(target.pid, () => bench.perform({ ...job, count: BURST_PER_SECOND * seconds }));
+  const { result, cpu, rss, peak } = await measured(target.pid, () =>
+    bench.perform({ ...job, count: BURST_PER_SECOND * seconds }),
+  );
   insistRight(result);
   const ids = [...warm, ...result.ids];
-  const { late, notCompleted } = await bench.perform({ kind: "verify", port: target.port, headers: target.headers, ids, connections });
-  if (notCompleted > 0) throw new Error(`${notCompleted} of ${ids.length} contexts that were answered 202 did not complete`);
-  if (late > 0 && cpu !== null) throw new Error(`${late} of ${ids.length} contexts had not ended when the process rested: their CPU is not in the figure`);
+  const { late, notCompleted } = await bench.perform({
+    kind: "verify",
+    port: target.port,
+    headers: target.headers,
+    ids,
+    connections,
+  });
+  if (notCompleted > 0)
+    throw new Error(`${notCompleted} of ${ids.length} contexts that were answered 202 did not complete`);
+  if (late > 0 && cpu !== null)
+    throw new Error(
+      `${late} of ${ids.length} contexts had not ended when the process rested: their CPU is not in the figure`,
+    );
   return {
-    perSecond: result.drainedPerSecond, answeredPerSecond: result.perSecond, p50: result.p50, p99: result.p99,
-    cpuMs: per(cpu, result.answered), units: result.answered, rss, peak, answerBytes: result.answerBytes,
+    perSecond: result.drainedPerSecond,
+    answeredPerSecond: result.perSecond,
+    p50: result.p50,
+    p99: result.p99,
+    cpuMs: per(cpu, result.answered),
+    units: result.answered,
+    rss,
+    peak,
+    answerBytes: result.answerBytes,
   };
 }
 
@@ -104,10 +155,13 @@ async function reading(bench, target) {
   const reads = [];
   for (let made = 0; made < READ_CONTEXTS; made += 1) {
     const response = await fetch(`http://127.0.0.1:${target.port}${request.path}`, {
-      method: "POST", headers: { ...request.headers, "content-type": "application/json" }, body: request.body ?? "",
+      method: "POST",
+      headers: { ...request.headers, "content-type": "application/json" },
+      body: request.body ?? "",
     });
     const context = /** @type {{ id: string, status: string }} */ (await response.json());
-    if (context.status !== "completed") throw new Error(`a context to read was answered ${response.status} ${JSON.stringify(context).slice(0, 400)}`);
+    if (context.status !== "completed")
+      throw new Error(`a context to read was answered ${response.status} ${JSON.stringify(context).slice(0, 400)}`);
     reads.push({ method: "GET", path: `/v1/contexts/${context.id}`, headers: target.headers });
   }
   return steady(bench, target, reads, "completed");
@@ -122,9 +176,18 @@ const events = (count) => async (bench, target) => {
   try {
     await bench.perform({ kind: "publish", port: target.port, request, events: 3 });
     const number = EVENTS.get(count) ?? 10;
-    const { result, cpu, rss, peak } = await measured(target.pid, () => bench.perform({ kind: "publish", port: target.port, request, events: number }));
+    const { result, cpu, rss, peak } = await measured(target.pid, () =>
+      bench.perform({ kind: "publish", port: target.port, request, events: number }),
+    );
     return {
-      perSecond: null, p50: result.p50, p99: result.p99, cpuMs: per(cpu, number), units: number, rss, peak, strangers: result.strangers,
+      perSecond: null,
+      p50: result.p50,
+      p99: result.p99,
+      cpuMs: per(cpu, number),
+      units: number,
+      rss,
+      peak,
+      strangers: result.strangers,
     };
   } finally {
     await bench.perform({ kind: "unplug" });
@@ -139,36 +202,59 @@ const ALL = [...BOTH, "upstream"];
 /** @type {Scenario[]} */
 export const SCENARIOS = [
   {
-    key: "a", title: "GET /health", sides: ALL,
+    key: "a",
+    title: "GET /health",
+    sides: ALL,
     run: (bench, target) => steady(bench, target, [{ method: "GET", path: "/health" }], "ok"),
   },
   {
-    key: "b", title: "durable context, waited for", sides: ALL,
-    run: (bench, target) => target.side === "upstream"
-      ? steady(bench, target, [directCall()], "ok")
-      : steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
+    key: "b",
+    title: "durable context, waited for",
+    sides: ALL,
+    run: (bench, target) =>
+      target.side === "upstream"
+        ? steady(bench, target, [directCall()], "ok")
+        : steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
   },
   {
-    key: "c", title: "durable: false, waited for", sides: ALL,
-    run: (bench, target) => target.side === "upstream"
-      ? steady(bench, target, [directCall()], "ok")
-      : steady(bench, target, [contextRequest("lookup", "wait=10", target)], "completed"),
+    key: "c",
+    title: "durable: false, waited for",
+    sides: ALL,
+    run: (bench, target) =>
+      target.side === "upstream"
+        ? steady(bench, target, [directCall()], "ok")
+        : steady(bench, target, [contextRequest("lookup", "wait=10", target)], "completed"),
   },
   {
-    key: "checks", title: "as b, with a rate limit", sides: ["limited", "checked"],
+    key: "checks",
+    title: "as b, with a rate limit",
+    sides: ["limited", "checked"],
     run: (bench, target) => steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
   },
   {
-    key: "mcp", title: "as b, by the API and as a tool's call", sides: ["api", "mcp"],
-    run: (bench, target) => steady(bench, target, [target.side === "mcp" ? toolCall(target) : contextRequest("echo", "wait=10", target)], target.side === "mcp" ? "result" : "completed"),
+    key: "mcp",
+    title: "as b, by the API and as a tool's call",
+    sides: ["api", "mcp"],
+    run: (bench, target) =>
+      steady(
+        bench,
+        target,
+        [target.side === "mcp" ? toolCall(target) : contextRequest("echo", "wait=10", target)],
+        target.side === "mcp" ? "result" : "completed",
+      ),
   },
   {
-    key: "tools", title: "a page of tools/list, of 2,000 tools", sides: ["many"],
+    key: "tools",
+    title: "a page of tools/list, of 2,000 tools",
+    sides: ["many"],
     run: async (bench, target) => steady(bench, target, await pages(target), "ok"),
   },
   { key: "d", title: "respond-async, until all have ended", sides: BOTH, run: asynchronous },
   { key: "e", title: "GET a context", sides: BOTH, run: reading },
   ...[...EVENTS.keys()].map((count) => ({
-    key: "f", title: `one event to ${count.toLocaleString("en")} socket${count === 1 ? "" : "s"}`, sides: BOTH, run: events(count),
+    key: "f",
+    title: `one event to ${count.toLocaleString("en")} socket${count === 1 ? "" : "s"}`,
+    sides: BOTH,
+    run: events(count),
   })),
 ];

@@ -24,13 +24,17 @@ let lost = null;
 function open(job, index) {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(`ws://127.0.0.1:${job.port}${job.path}`, "cloudevents.json", {
-      headers: job.headers, perMessageDeflate: false, handshakeTimeout: OPEN_MS,
+      headers: job.headers,
+      perMessageDeflate: false,
+      handshakeTimeout: OPEN_MS,
     });
     socket.on("open", () => resolve(socket));
     socket.on("unexpected-response", (_request, response) => {
       let text = "";
       response.on("data", (chunk) => (text += chunk));
-      response.on("end", () => reject(new Error(`a WebSocket was refused: ${response.statusCode} ${text.slice(0, 300)}`)));
+      response.on("end", () =>
+        reject(new Error(`a WebSocket was refused: ${response.statusCode} ${text.slice(0, 300)}`)),
+      );
     });
     socket.on("error", (error) => reject(new Error(`a WebSocket failed: ${error.message}`)));
     socket.on("close", (code, reason) => (lost ??= `a WebSocket was closed with ${code} ${reason}`));
@@ -50,9 +54,11 @@ export async function openSockets(job) {
   const opened = [];
   let next = 0;
   try {
-    await Promise.all(Array.from({ length: Math.min(OPENING, job.count) }, async () => {
-      while (next < job.count) opened.push(await open(job, next++));
-    }));
+    await Promise.all(
+      Array.from({ length: Math.min(OPENING, job.count) }, async () => {
+        while (next < job.count) opened.push(await open(job, next++));
+      }),
+    );
   } finally {
     sockets = opened;
   }
@@ -74,7 +80,12 @@ export async function publish(job) {
       const sent = performance.now();
       const arrived = new Promise((resolve, reject) => {
         const late = setTimeout(
-          () => reject(new Error(lost ?? `${missing} of ${sockets.length} sockets did not hear of an event in ${ARRIVE_MS / 1000} s`)),
+          () =>
+            reject(
+              new Error(
+                lost ?? `${missing} of ${sockets.length} sockets did not hear of an event in ${ARRIVE_MS / 1000} s`,
+              ),
+            ),
           ARRIVE_MS,
         );
         heard = (index) => {
@@ -104,14 +115,19 @@ export async function publish(job) {
 export async function closeSockets() {
   const closing = sockets;
   sockets = [];
-  await Promise.all(closing.map((socket) => new Promise((resolve) => {
-    if (socket.readyState === WebSocket.CLOSED) return resolve(undefined);
-    const impatient = setTimeout(() => socket.terminate(), 3000);
-    socket.on("close", () => {
-      clearTimeout(impatient);
-      resolve(undefined);
-    });
-    socket.close(1000);
-  })));
+  await Promise.all(
+    closing.map(
+      (socket) =>
+        new Promise((resolve) => {
+          if (socket.readyState === WebSocket.CLOSED) return resolve(undefined);
+          const impatient = setTimeout(() => socket.terminate(), 3000);
+          socket.on("close", () => {
+            clearTimeout(impatient);
+            resolve(undefined);
+          });
+          socket.close(1000);
+        }),
+    ),
+  );
   return { closed: closing.length };
 }

@@ -23,7 +23,10 @@ export const sizes = () => ({
 /** @param {string} entry @param {boolean} wasm @returns {WorkerSpec} */
 const bare = (entry, wasm) => ({
   modules: [{ name: "worker.mjs", path: here(`stand-ins/${entry}`), kind: "esModule" }, ...(wasm ? [WASM] : [])],
-  vars: {}, objects: [], queue: false, assets: false,
+  vars: {},
+  objects: [],
+  queue: false,
+  assets: false,
 });
 
 /** One start: the CPU that workerd used until it had answered once. @param {string} runFolder @param {string} name @param {WorkerSpec} spec */
@@ -31,7 +34,10 @@ async function start(runFolder, name, spec) {
   const folder = ownFolder(runFolder, `start-${name}`);
   const { child, ports } = await startWorkerd(folder, writeConfig(folder, spec));
   try {
-    const response = await fetch(`http://127.0.0.1:${ports.worker}/health`, { signal: AbortSignal.timeout(10_000), headers: { connection: "close" } });
+    const response = await fetch(`http://127.0.0.1:${ports.worker}/health`, {
+      signal: AbortSignal.timeout(10_000),
+      headers: { connection: "close" },
+    });
     await response.text();
     const pid = child.pid ?? 0;
     return { cpu: preciseCpuMs(pid), rss: memoryMib(pid).rss, ok: response.ok };
@@ -47,8 +53,16 @@ async function start(runFolder, name, spec) {
 export async function startups(runFolder, times, standIn) {
   /** @type {Record<string, WorkerSpec>} */
   const specs = {
-    gateway: standIn ? comparatorSpec({}) : gatewaySpec({ ADMIN_KEY: "only-for-a-start", KEK_1: Buffer.alloc(32, 1).toString("base64"), ALLOW_LOOPBACK: "true" }),
-    comparator: comparatorSpec({}), wasmOnly: bare("wasm-only.mjs", true), blank: bare("blank.mjs", false),
+    gateway: standIn
+      ? comparatorSpec({})
+      : gatewaySpec({
+          ADMIN_KEY: "only-for-a-start",
+          KEK_1: Buffer.alloc(32, 1).toString("base64"),
+          ALLOW_LOOPBACK: "true",
+        }),
+    comparator: comparatorSpec({}),
+    wasmOnly: bare("wasm-only.mjs", true),
+    blank: bare("blank.mjs", false),
   };
   /** @type {Record<string, { cpu: number | null, rss: number | null }[]>} */
   const seen = {};
@@ -59,11 +73,17 @@ export async function startups(runFolder, times, standIn) {
       (seen[name] ??= []).push(reading);
     }
   }
-  return Object.fromEntries(Object.entries(seen).map(([name, readings]) => {
-    const cpu = readings.map((one) => one.cpu).filter((one) => one !== null);
-    return [name, {
-      cpuMs: cpu, medianMs: cpu.length ? median(cpu) : null,
-      rssMib: median(readings.map((one) => one.rss ?? 0)) || null,
-    }];
-  }));
+  return Object.fromEntries(
+    Object.entries(seen).map(([name, readings]) => {
+      const cpu = readings.map((one) => one.cpu).filter((one) => one !== null);
+      return [
+        name,
+        {
+          cpuMs: cpu,
+          medianMs: cpu.length ? median(cpu) : null,
+          rssMib: median(readings.map((one) => one.rss ?? 0)) || null,
+        },
+      ];
+    }),
+  );
 }

@@ -20,24 +20,28 @@ const say = (line) => process.stderr.write(`bench: ${line}\n`);
 const packageVersion = (name) => JSON.parse(readFileSync(here(`../node_modules/${name}/package.json`), "utf8")).version;
 
 const machine = () => ({
-  cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, memoryGib: Math.round(totalmem() / 2 ** 30),
-  system: `${type()} ${release()}`, loadBefore: loadavg(),
+  cpu: cpus()[0]?.model ?? "unknown",
+  cores: cpus().length,
+  memoryGib: Math.round(totalmem() / 2 ** 30),
+  system: `${type()} ${release()}`,
+  loadBefore: loadavg(),
 });
 
 /** The process that loads, given one job at a time. */
 function startLoad() {
   const child = startNode("load.mjs");
   /** @param {import("./load.mjs").Job} job @returns {Promise<any>} */
-  return (job) => new Promise((resolve, reject) => {
-    const died = () => reject(new Error("the load's process ended"));
-    child.once("exit", died);
-    child.once("message", (/** @type {{ figures?: unknown, failed?: string }} */ answer) => {
-      child.off("exit", died);
-      if (answer.failed === undefined) resolve(answer.figures);
-      else reject(new Error(answer.failed));
+  return (job) =>
+    new Promise((resolve, reject) => {
+      const died = () => reject(new Error("the load's process ended"));
+      child.once("exit", died);
+      child.once("message", (/** @type {{ figures?: unknown, failed?: string }} */ answer) => {
+        child.off("exit", died);
+        if (answer.failed === undefined) resolve(answer.figures);
+        else reject(new Error(answer.failed));
+      });
+      child.send(job);
     });
-    child.send(job);
-  });
 }
 
 /** @param {Options} options */
@@ -48,9 +52,14 @@ export async function runSuite(options) {
   const standIn = options.gateway === "comparator";
   /** @type {import("./report.mjs").Results} */
   const results = {
-    date: new Date().toISOString(), options, machine: machine(),
+    date: new Date().toISOString(),
+    options,
+    machine: machine(),
     versions: { node: process.versions.node, workerd: packageVersion("workerd"), ws: packageVersion("ws") },
-    sizes: sizes(), startup: null, scenarios: [], costs: {},
+    sizes: sizes(),
+    startup: null,
+    scenarios: [],
+    costs: {},
   };
   try {
     const upstream = await startUpstream();
@@ -60,12 +69,15 @@ export async function runSuite(options) {
       results.startup = await startups(runFolder, options.startups, standIn);
     }
     // The comparator has no checks to be measured, and no door for MCP.
-    const scenarios = SCENARIOS.filter(({ key }) => wants(key) && !(standIn && ["checks", "mcp", "tools"].includes(key)));
+    const scenarios = SCENARIOS.filter(
+      ({ key }) => wants(key) && !(standIn && ["checks", "mcp", "tools"].includes(key)),
+    );
     const has = (/** @type {string} */ wanted) => scenarios.some(({ key }) => key === wanted);
     if (scenarios.length > 0) {
       const gateway = await (standIn ? startComparator : startGateway)(runFolder, upstream.port);
       const targets = {
-        upstream, gateway,
+        upstream,
+        gateway,
         api: { ...gateway, side: /** @type {const} */ ("api") },
         mcp: { ...gateway, side: /** @type {const} */ ("mcp") },
         comparator: await startComparator(runFolder, upstream.port),
@@ -76,7 +88,11 @@ export async function runSuite(options) {
         }),
       };
       for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench, targets, say));
-      await Promise.all([targets.gateway, targets.comparator, targets.limited, targets.checked, targets.many].map((target) => target?.end()));
+      await Promise.all(
+        [targets.gateway, targets.comparator, targets.limited, targets.checked, targets.many].map((target) =>
+          target?.end(),
+        ),
+      );
     }
     if (wants("costs")) {
       for (const side of /** @type {const} */ (["gateway", "comparator"])) {

@@ -15,7 +15,10 @@
 
 /** Why the answer is wrong, or null. @param {Answer} answer @param {Expectation} expect */
 export function wrong(answer, expect) {
-  const right = expect === "ok" ? answer.status >= 200 && answer.status < 300 : answer.status === (expect === "accepted" ? 202 : 200);
+  const right =
+    expect === "ok"
+      ? answer.status >= 200 && answer.status < 300
+      : answer.status === (expect === "accepted" ? 202 : 200);
   const says = { completed, result: (/** @type {Buffer} */ body) => body.includes('"isError":false') };
   if (right && (!(expect in says) || says[/** @type {keyof typeof says} */ (expect)](answer.body))) return null;
   return `${answer.status} ${answer.body.toString("utf8", 0, 400)}`;
@@ -33,7 +36,8 @@ function completed(body) {
 }
 
 /** @param {number[]} latencies ascending @param {number} share */
-export const percentile = (latencies, share) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
+export const percentile = (latencies, share) =>
+  latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
 
 /** Collects answers, right and wrong ones. */
 export class Tally {
@@ -63,9 +67,13 @@ export class Tally {
   figures(counted, seconds) {
     this.latencies.sort((a, b) => a - b);
     return {
-      answered: this.answered, perSecond: counted / seconds,
-      p50: percentile(this.latencies, 0.5), p99: percentile(this.latencies, 0.99),
-      answerBytes: Math.round(this.bytes / Math.max(1, this.answered)), errors: this.errors, firstError: this.firstError,
+      answered: this.answered,
+      perSecond: counted / seconds,
+      p50: percentile(this.latencies, 0.5),
+      p99: percentile(this.latencies, 0.99),
+      answerBytes: Math.round(this.bytes / Math.max(1, this.answered)),
+      errors: this.errors,
+      firstError: this.firstError,
     };
   }
 }

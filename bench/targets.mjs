@@ -23,7 +23,14 @@ export async function startUpstream() {
     child.once("exit", () => reject(new Error("the upstream service did not start")));
   });
   return {
-    side: "upstream", pid: child.pid ?? 0, port, folder: null, headers: {}, admin: {}, tellPath: "", queuePort: null,
+    side: "upstream",
+    pid: child.pid ?? 0,
+    port,
+    folder: null,
+    headers: {},
+    admin: {},
+    tellPath: "",
+    queuePort: null,
     end: () => end(child),
   };
 }
@@ -36,9 +43,16 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
   // It checks nothing, but it is sent the same bytes.
   const headers = { Authorization: `Bearer ${randomBytes(24).toString("base64url")}` };
   return {
-    side: "comparator", pid: child.pid ?? 0, port: Number(ports.worker), folder, headers, admin: headers,
+    side: "comparator",
+    pid: child.pid ?? 0,
+    port: Number(ports.worker),
+    folder,
+    headers,
+    admin: headers,
     // The gateway always tells; the comparator only when sockets are measured, or its rows would not be three.
-    tellPath: "/v1/contexts?tell", queuePort: null, end: () => end(child),
+    tellPath: "/v1/contexts?tell",
+    queuePort: null,
+    end: () => end(child),
   };
 }
 
@@ -75,15 +89,30 @@ export async function startMany(runFolder, upstreamPort) {
 async function startAs(side, runFolder, upstreamPort, vars) {
   const folder = ownFolder(runFolder, side);
   const adminKey = randomBytes(32).toString("base64url");
-  const sockets = writeConfig(folder, gatewaySpec({ ADMIN_KEY: adminKey, KEK_1: Buffer.alloc(32, 1).toString("base64"), ALLOW_LOOPBACK: "true", ...vars }));
+  const sockets = writeConfig(
+    folder,
+    gatewaySpec({
+      ADMIN_KEY: adminKey,
+      KEK_1: Buffer.alloc(32, 1).toString("base64"),
+      ALLOW_LOOPBACK: "true",
+      ...vars,
+    }),
+  );
   const { child, ports } = await startWorkerd(folder, sockets);
   const port = Number(ports.worker);
   const admin = { Authorization: `Bearer ${adminKey}` };
   try {
     const headers = await prepare(port, admin, upstreamPort);
     return {
-      side, pid: child.pid ?? 0, port, folder, headers, admin, tellPath: "/v1/contexts",
-      queuePort: ports.queue ?? null, end: () => end(child),
+      side,
+      pid: child.pid ?? 0,
+      port,
+      folder,
+      headers,
+      admin,
+      tellPath: "/v1/contexts",
+      queuePort: ports.queue ?? null,
+      end: () => end(child),
     };
   } catch (error) {
     await end(child);
@@ -92,25 +121,34 @@ async function startAs(side, runFolder, upstreamPort, vars) {
 }
 
 /** What a context asks for: about 200 bytes of parameters. @param {"echo" | "lookup"} capability */
-export const contextBody = (capability) => JSON.stringify({
-  capability,
-  parameters: {
-    prompt: "Say in two sentences why a gateway that answers quickly is worth more than one that does more, and for whom "
-      + "it is not; then stop and say nothing else, please.",
-    max_tokens: 128,
-  },
-});
+export const contextBody = (capability) =>
+  JSON.stringify({
+    capability,
+    parameters: {
+      prompt:
+        "Say in two sentences why a gateway that answers quickly is worth more than one that does more, and for whom " +
+        "it is not; then stop and say nothing else, please.",
+      max_tokens: 128,
+    },
+  });
 
 const INPUT_SCHEMA = {
-  type: "object", required: ["prompt"], additionalProperties: false,
-  properties: { prompt: { type: "string", maxLength: 4000 }, max_tokens: { type: "integer", minimum: 1, maximum: 4096 } },
+  type: "object",
+  required: ["prompt"],
+  additionalProperties: false,
+  properties: {
+    prompt: { type: "string", maxLength: 4000 },
+    max_tokens: { type: "integer", minimum: 1, maximum: 4096 },
+  },
 };
 
 /** @param {number} port @param {string} method @param {string} path @param {Record<string, string>} headers @param {string} [body] */
 async function ask(port, method, path, headers, body) {
   const response = await fetch(`http://127.0.0.1:${port}${path}`, {
-    method, headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
-    ...(body === undefined ? {} : { body }), signal: AbortSignal.timeout(15_000),
+    method,
+    headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+    ...(body === undefined ? {} : { body }),
+    signal: AbortSignal.timeout(15_000),
   });
   return { status: response.status, text: await response.text() };
 }
@@ -118,7 +156,9 @@ async function ask(port, method, path, headers, body) {
 /** @param {{ status: number, text: string }} answer @param {string} what */
 function insist(answer, what) {
   if (answer.status < 200 || answer.status > 299) {
-    throw new Error(`the gateway could not be set up: ${what} was answered ${answer.status} ${answer.text.slice(0, 600)}`);
+    throw new Error(
+      `the gateway could not be set up: ${what} was answered ${answer.status} ${answer.text.slice(0, 600)}`,
+    );
   }
   return answer.text;
 }
@@ -126,16 +166,41 @@ function insist(answer, what) {
 /** Registers the service, makes the load's key and tries both capabilities. @param {number} port @param {Record<string, string>} admin @param {number} upstreamPort */
 async function prepare(port, admin, upstreamPort) {
   insist(await ask(port, "GET", "/health", {}), "GET /health");
-  insist(await ask(port, "PUT", "/v1/services/bench", admin, JSON.stringify({
-    name: "Benchmark", type: "tool", transport: { kind: "http", url: `http://127.0.0.1:${upstreamPort}/` },
-    capabilities: [
-      { name: "echo", version: "1.0.0", description: "Answers at once.", input_schema: INPUT_SCHEMA, idempotent: true, durable: true },
-      { name: "lookup", version: "1.0.0", description: "Answers at once.", input_schema: INPUT_SCHEMA, idempotent: true, durable: false },
-    ],
-  })), "PUT /v1/services/bench");
-  const key = JSON.parse(insist(
-    await ask(port, "POST", "/v1/keys", admin, '{"name":"bench","role":"caller"}'), "POST /v1/keys",
-  ));
+  insist(
+    await ask(
+      port,
+      "PUT",
+      "/v1/services/bench",
+      admin,
+      JSON.stringify({
+        name: "Benchmark",
+        type: "tool",
+        transport: { kind: "http", url: `http://127.0.0.1:${upstreamPort}/` },
+        capabilities: [
+          {
+            name: "echo",
+            version: "1.0.0",
+            description: "Answers at once.",
+            input_schema: INPUT_SCHEMA,
+            idempotent: true,
+            durable: true,
+          },
+          {
+            name: "lookup",
+            version: "1.0.0",
+            description: "Answers at once.",
+            input_schema: INPUT_SCHEMA,
+            idempotent: true,
+            durable: false,
+          },
+        ],
+      }),
+    ),
+    "PUT /v1/services/bench",
+  );
+  const key = JSON.parse(
+    insist(await ask(port, "POST", "/v1/keys", admin, '{"name":"bench","role":"caller"}'), "POST /v1/keys"),
+  );
   const headers = { Authorization: `Bearer ${key.secret}` };
   for (const capability of /** @type {const} */ (["echo", "lookup"])) await usable(port, headers, capability);
   return headers;
@@ -148,7 +213,9 @@ async function usable(port, headers, capability) {
     const answer = await ask(port, "POST", "/v1/contexts", { ...headers, Prefer: "wait=10" }, contextBody(capability));
     if (answer.status === 200 && JSON.parse(answer.text).status === "completed") return;
     if (Date.now() > until) {
-      throw new Error(`the gateway could not be set up: a context of ${capability} was answered ${answer.status} ${answer.text.slice(0, 600)}`);
+      throw new Error(
+        `the gateway could not be set up: a context of ${capability} was answered ${answer.status} ${answer.text.slice(0, 600)}`,
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }

@@ -3,13 +3,18 @@
 // measured is the way there and back. `GET /served` tells how many calls it has answered.
 import { createServer } from "node:http";
 
-const ANSWER = Buffer.from(JSON.stringify({
-  result: {
-    text: "An answer of about the length a small model gives to a small question, so that what is parsed, stored and "
-      + "sent on is not trivially short. It says nothing, and it says the same to everybody who asks, every time.",
-    model: "bench-1", finish_reason: "stop", usage: { prompt_tokens: 42, completion_tokens: 51 },
-  },
-}));
+const ANSWER = Buffer.from(
+  JSON.stringify({
+    result: {
+      text:
+        "An answer of about the length a small model gives to a small question, so that what is parsed, stored and " +
+        "sent on is not trivially short. It says nothing, and it says the same to everybody who asks, every time.",
+      model: "bench-1",
+      finish_reason: "stop",
+      usage: { prompt_tokens: 42, completion_tokens: 51 },
+    },
+  }),
+);
 const HEALTHY = Buffer.from('{"status":"ok"}');
 
 let served = 0;
@@ -19,7 +24,8 @@ const server = createServer((request, response) => {
     response.writeHead(200, { "content-type": "application/json", "content-length": body.length });
     response.end(body);
   };
-  if (request.method === "GET") return send(request.url === "/served" ? Buffer.from(JSON.stringify({ served })) : HEALTHY);
+  if (request.method === "GET")
+    return send(request.url === "/served" ? Buffer.from(JSON.stringify({ served })) : HEALTHY);
   request.resume();
   request.on("end", () => {
     served += 1;

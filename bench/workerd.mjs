@@ -20,14 +20,25 @@ export const GATEWAY_MODULES = [{ name: "worker.mjs", path: here("../build/worke
 /** The gateway as wrangler.toml deploys it. @param {Record<string, string>} vars beyond wrangler.toml's @returns {WorkerSpec} */
 export function gatewaySpec(vars) {
   const deployed = deployment();
-  return { modules: GATEWAY_MODULES, vars: { ...deployed.vars, ...vars }, objects: deployed.objects, queue: true, assets: true };
+  return {
+    modules: GATEWAY_MODULES,
+    vars: { ...deployed.vars, ...vars },
+    objects: deployed.objects,
+    queue: true,
+    assets: true,
+  };
 }
 
 /** @param {Record<string, string>} vars @returns {WorkerSpec} */
 export const comparatorSpec = (vars) => ({
   modules: [{ name: "worker.mjs", path: here("comparator/worker.mjs"), kind: "esModule" }],
-  vars, queue: false, assets: false,
-  objects: [{ name: "CONTEXTS", class_name: "ContextStore" }, { name: "EVENTS", class_name: "EventHub" }],
+  vars,
+  queue: false,
+  assets: false,
+  objects: [
+    { name: "CONTEXTS", class_name: "ContextStore" },
+    { name: "EVENTS", class_name: "EventHub" },
+  ],
 });
 
 /** Cap'n Proto's text strings are written as JSON's. @param {string} value */
@@ -35,11 +46,13 @@ const text = (value) => JSON.stringify(value);
 
 /** @param {string} folder @param {Module[]} modules copied, since `embed` reads beside the configuration */
 function moduleList(folder, modules) {
-  return modules.map(({ name, path, kind }) => {
-    const file = name.replace("./", "");
-    copyFileSync(path, `${folder}/${file}`);
-    return `(name = ${text(name)}, ${kind} = embed ${text(file)})`;
-  }).join(", ");
+  return modules
+    .map(({ name, path, kind }) => {
+      const file = name.replace("./", "");
+      copyFileSync(path, `${folder}/${file}`);
+      return `(name = ${text(name)}, ${kind} = embed ${text(file)})`;
+    })
+    .join(", ");
 }
 
 /**
@@ -61,7 +74,9 @@ export function writeConfig(folder, spec) {
   const sockets = ["worker"];
   if (spec.assets && assets) {
     const modules = moduleList(folder, [{ name: "assets.mjs", path: here("stand-ins/assets.mjs"), kind: "esModule" }]);
-    services.push(`(name = "assets", worker = (modules = [${modules}], compatibilityDate = ${text(compatibilityDate)}))`);
+    services.push(
+      `(name = "assets", worker = (modules = [${modules}], compatibilityDate = ${text(compatibilityDate)}))`,
+    );
     bindings.push(`(name = ${text(assets)}, service = "assets")`);
   }
   for (const [index, producer] of (spec.queue ? queues : []).entries()) {
@@ -76,21 +91,28 @@ export function writeConfig(folder, spec) {
     bindings.push(`(name = ${text(producer.binding)}, queue = ${text(name)})`);
     if (index === 0) sockets.push(name);
   }
-  const namespaces = spec.objects.map(({ class_name }) => `(className = ${text(class_name)}, uniqueKey = ${text(class_name)}, enableSql = true)`);
+  const namespaces = spec.objects.map(
+    ({ class_name }) => `(className = ${text(class_name)}, uniqueKey = ${text(class_name)}, enableSql = true)`,
+  );
   services.push(`(name = "worker", worker = (
       modules = [${moduleList(folder, spec.modules)}],
       compatibilityDate = ${text(compatibilityDate)}, compatibilityFlags = ${JSON.stringify(compatibilityFlags)},
       bindings = [${bindings.join(", ")}],
       durableObjectNamespaces = [${namespaces.join(", ")}],
       durableObjectStorage = (localDisk = "storage")))`);
-  const listening = sockets.map((name) => `(name = "${name}", address = "127.0.0.1:0", http = (), service = "${name}")`);
-  writeFileSync(`${folder}/config.capnp`, `using Workerd = import "/workerd/workerd.capnp";
+  const listening = sockets.map(
+    (name) => `(name = "${name}", address = "127.0.0.1:0", http = (), service = "${name}")`,
+  );
+  writeFileSync(
+    `${folder}/config.capnp`,
+    `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
     ${services.join(",\n    ")}
   ],
   sockets = [${listening.join(", ")}]
 );
-`);
+`,
+  );
   return sockets;
 }

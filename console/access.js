@@ -8,8 +8,9 @@ import { follow } from "./live.js";
 import { steady } from "./steady.js";
 
 const RELOAD_MS = 200;
-const NO_ACCESS = "Your key has no access to this page. The built-in role viewer reads all of it, and admin changes it; "
-  + "operator changes limits and reads the audit log.";
+const NO_ACCESS =
+  "Your key has no access to this page. The built-in role viewer reads all of it, and admin changes it; " +
+  "operator changes limits and reads the audit log.";
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /** How much room the tenant's documents take. */
@@ -23,12 +24,25 @@ async function room() {
 export async function access(place) {
   const { view, id } = place;
   // Own grants need no permission.
-  const read = [...Object.keys(KINDS), "audit"].map(async (name) => [name, (name === "grants" || may(`${name}:read`)) && (await maybe(`/v1/${name}`))]);
-  const there = Object.fromEntries((await Promise.all(read)).filter(([name, page]) => page && (page.data[0] || may(`${name}:read`))));
+  const read = [...Object.keys(KINDS), "audit"].map(async (name) => [
+    name,
+    (name === "grants" || may(`${name}:read`)) && (await maybe(`/v1/${name}`)),
+  ]);
+  const there = Object.fromEntries(
+    (await Promise.all(read)).filter(([name, page]) => page && (page.data[0] || may(`${name}:read`))),
+  );
   const name = id in there ? id : Object.keys(there)[0];
   const body = h("div.stack");
-  const tabs = Object.keys(there).map((one) => h("li", h("a", { href: `#/access/${one}`, "aria-current": one === name && "page" }, one)));
-  fill(view, h("h1", "Access"), await room(), tabs.length > 0 && h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", tabs)), body);
+  const tabs = Object.keys(there).map((one) =>
+    h("li", h("a", { href: `#/access/${one}`, "aria-current": one === name && "page" }, one)),
+  );
+  fill(
+    view,
+    h("h1", "Access"),
+    await room(),
+    tabs.length > 0 && h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", tabs)),
+    body,
+  );
   if (!name) fill(body, h("p.note", NO_ACCESS));
   else if (name === "audit") await audit({ ...place, body });
   else await list({ ...place, body, name, page: there[name] });
@@ -71,12 +85,19 @@ async function list({ body, page, name, query, signal }) {
     async function send({ its, ...given }) {
       const document = documentOf(name, given);
       const headers = item ? { "if-match": "*" } : { "if-none-match": "*" };
-      const { json } = isKey ? await ask("POST", "/v1/keys", { body: document }) : await ask("PUT", path(item ?? { id: its }), { body: document, headers });
+      const { json } = isKey
+        ? await ask("POST", "/v1/keys", { body: document })
+        : await ask("PUT", path(item ?? { id: its }), { body: document, headers });
       fill(place, json.secret && secretOnce(`Secret of ${json.name}`, json.secret));
       say("Saved.");
       await load(true);
     }
-    const form = formOf({ fields: fieldsFor(schema, "", item && valueOf(name, item)), place: fieldOf, send, submit: item ? "Save" : `Create ${kind.one}` });
+    const form = formOf({
+      fields: fieldsFor(schema, "", item && valueOf(name, item)),
+      place: fieldOf,
+      send,
+      submit: item ? "Save" : `Create ${kind.one}`,
+    });
     fill(place, h("div.card", section(item ? `Change ${called(item)}` : `New ${kind.one}`, form)));
     place.querySelector("input, select, textarea").focus();
   }
@@ -89,37 +110,72 @@ async function list({ body, page, name, query, signal }) {
     await ask("DELETE", path(item), { headers: { "if-match": "*" } });
     await load(true);
   }
-  const endAfterAsking = (item) => sure(`${ending} ${called(item)}? It takes effect with the next request.`, () => end(item));
+  const endAfterAsking = (item) =>
+    sure(`${ending} ${called(item)}? It takes effect with the next request.`, () => end(item));
 
-  const actions = (item) => h("span.row",
-    isKey && button("Rotate", () => rotate(item)),
-    kind.schema && !isKey && button("Change", () => edit(item)),
-    button(ending, () => endAfterAsking(item), "danger"));
+  const actions = (item) =>
+    h(
+      "span.row",
+      isKey && button("Rotate", () => rotate(item)),
+      kind.schema && !isKey && button("Change", () => edit(item)),
+      button(ending, () => endAfterAsking(item), "danger"),
+    );
   const ends = ({ expires_at }) => (Date.parse(expires_at) < Date.now() ? "expired " : "expires ");
-  const row = (item) => h("li.card", { "data-key": idOf(item), class: item.isGone ? "card gone" : idOf(item) === query.get("show") && "card marked" },
-    h("strong", called(item)), h("span.soft", kind.line(item)),
-    item.expires_at && h("span.soft", { title: moment(item.expires_at) }, ends(item), when(item.expires_at)),
-    "last_used_at" in item && h("span.soft", lastUsed(item.last_used_at)),
-    item.isGone ? badge("gone") : item.shipped ? badge("built-in") : writes && actions(item));
+  const row = (item) =>
+    h(
+      "li.card",
+      { "data-key": idOf(item), class: item.isGone ? "card gone" : idOf(item) === query.get("show") && "card marked" },
+      h("strong", called(item)),
+      h("span.soft", kind.line(item)),
+      item.expires_at && h("span.soft", { title: moment(item.expires_at) }, ends(item), when(item.expires_at)),
+      "last_used_at" in item && h("span.soft", lastUsed(item.last_used_at)),
+      item.isGone ? badge("gone") : item.shipped ? badge("built-in") : writes && actions(item),
+    );
   // Past the pages that are read it may still be there.
-  const rows = steady({ list: items, name, signal, build: row, fresh: (item) => (cursor ? item : { ...item, isGone: true }) });
+  const rows = steady({
+    list: items,
+    name,
+    signal,
+    build: row,
+    fresh: (item) => (cursor ? item : { ...item, isGone: true }),
+  });
   function draw(now = false) {
     const shown = [...apart.filter((one) => !loaded.some((other) => idOf(other) === idOf(one))), ...loaded];
     const after = [
       shown.length === 0 && h("li.card.soft", { "data-key": "none" }, `No ${kind.one} yet.`),
       cursor && h("li", { "data-key": "more" }, button("Older ones", older)),
     ];
-    rows.show(shown.map((one) => ({ ...one, id: idOf(one) })), { after, now });
+    rows.show(
+      shown.map((one) => ({ ...one, id: idOf(one) })),
+      { after, now },
+    );
   }
 
   const isUnused = name === "clients" && !(await deployment().catch(() => ({ oauth: true }))).oauth;
-  fill(body, h("div.title", h("p.soft", kind.about), writes && kind.schema && button(`New ${kind.one}`, () => edit(), "primary")),
-    isUnused && h("p.note", "OAuth is off in this deployment (the variable OAUTH), so clients are not used: they get no tokens until it is switched on."),
-    place, h("div", h("div.floating", rows.news), items));
+  fill(
+    body,
+    h(
+      "div.title",
+      h("p.soft", kind.about),
+      writes && kind.schema && button(`New ${kind.one}`, () => edit(), "primary"),
+    ),
+    isUnused &&
+      h(
+        "p.note",
+        "OAuth is off in this deployment (the variable OAUTH), so clients are not used: they get no tokens until it is switched on.",
+      ),
+    place,
+    h("div", h("div.floating", rows.news), items),
+  );
   if (!(await show())) fill(place, h("p.note", `There is no ${kind.one} ${query.get("show")} any longer.`));
   draw();
   items.querySelector(".marked")?.scrollIntoView({ block: "center" });
-  follow(signal, RELOAD_MS, () => load(), ({ type }) => isKey && type.startsWith("key."));
+  follow(
+    signal,
+    RELOAD_MS,
+    () => load(),
+    ({ type }) => isKey && type.startsWith("key."),
+  );
 
   /** Looks for the one that the address names; says whether it is there. */
   async function show() {

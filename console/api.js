@@ -42,7 +42,11 @@ async function bearer() {
   if (credential?.refresh && (credential.until ?? 0) < Date.now() + 20_000) {
     // A refresh token is good once: all wait for one answer.
     const ended = () => signOut("Your sign-in has ended. Sign in again.");
-    refreshing ??= refresh(credential.refresh).then((fresh) => keepCredential(fresh), ended).finally(() => { refreshing = undefined; });
+    refreshing ??= refresh(credential.refresh)
+      .then((fresh) => keepCredential(fresh), ended)
+      .finally(() => {
+        refreshing = undefined;
+      });
     await refreshing;
   }
   return session.credential?.bearer;
@@ -51,7 +55,11 @@ async function bearer() {
 /** One request: its answer, or an error that says what to do. */
 export async function ask(method, path, { body, headers } = /** @type {any} */ ({})) {
   const token = await bearer();
-  const sent = { ...headers, ...(token && { authorization: `Bearer ${token}` }), ...(body && { "content-type": "application/json" }) };
+  const sent = {
+    ...headers,
+    ...(token && { authorization: `Bearer ${token}` }),
+    ...(body && { "content-type": "application/json" }),
+  };
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const answer = await fetch(path, { method, headers: sent, body: body && JSON.stringify(body), signal }).catch(() => {
     throw new Error("The gateway cannot be reached. Look at your connection, then try again.");
@@ -65,9 +73,10 @@ export async function ask(method, path, { body, headers } = /** @type {any} */ (
 export const get = async (path) => (await ask("GET", path)).json;
 
 /** As `get`; nothing for 403 and 404. */
-export const maybe = (path) => get(path).catch((error) => {
-  if (![403, 404].includes(error.status)) throw error;
-});
+export const maybe = (path) =>
+  get(path).catch((error) => {
+    if (![403, 404].includes(error.status)) throw error;
+  });
 
 /** Whether one permission covers another: `*` is one part, or at the end the rest. */
 function covers(granted, asked) {
@@ -85,6 +94,9 @@ let features;
 
 /** Which parts this deployment has, known before signing in: `oauth`, `demo`. */
 export function deployment() {
-  features ??= get("/console.json").catch((error) => { features = undefined; throw error; });
+  features ??= get("/console.json").catch((error) => {
+    features = undefined;
+    throw error;
+  });
   return features;
 }

@@ -4,13 +4,15 @@ import { badge, button, copyable, fill, h, json, when } from "./dom.js";
 import { fieldsFor, formOf } from "./fields.js";
 import { principal } from "./names.js";
 
-const SEARCH = { properties: {
-  actor: { title: "Who", type: "string", examples: ["key:admin"] },
-  action: { title: "Action", type: "string", examples: ["key.*"] },
-  object: { title: "Object", type: "string", examples: ["services/words"] },
-  after: { title: "After", type: "string", examples: ["2026-12-01"] },
-  before: { title: "Before", type: "string", examples: ["2026-12-31T18:00"] },
-} };
+const SEARCH = {
+  properties: {
+    actor: { title: "Who", type: "string", examples: ["key:admin"] },
+    action: { title: "Action", type: "string", examples: ["key.*"] },
+    object: { title: "Object", type: "string", examples: ["services/words"] },
+    after: { title: "After", type: "string", examples: ["2026-12-01"] },
+    before: { title: "Before", type: "string", examples: ["2026-12-31T18:00"] },
+  },
+};
 
 /** A time as people write it, in their own time zone, as the gateway takes it. */
 function time(name, text) {
@@ -24,11 +26,19 @@ function time(name, text) {
 }
 
 function row({ id, action, object, actor, actor_name, outcome, at, changes, address, request_id }) {
-  return h("li.card", { "data-key": id },
-    h("strong", action), h("code", object), principal(actor, actor_name), badge(outcome), when(at),
+  return h(
+    "li.card",
+    { "data-key": id },
+    h("strong", action),
+    h("code", object),
+    principal(actor, actor_name),
+    badge(outcome),
+    when(at),
     address && h("span.soft.pair", "from ", h("code", address)),
     request_id && h("span.soft.pair", "request ", copyable(request_id, "request id")),
-    Object.keys(changes ?? {}).length > 0 && h("details", h("summary", "Changes"), json(`Changes of ${object}`, changes)));
+    Object.keys(changes ?? {}).length > 0 &&
+      h("details", h("summary", "Changes"), json(`Changes of ${object}`, changes)),
+  );
 }
 
 export async function audit({ body, query }) {

@@ -59,7 +59,13 @@ export function watch() {
   /** How one that is no longer seen stands: it has ended unheard, unless it had ended before. */
   const left = (one) => (isOver(one) ? one : { ...one, status: "ended", progress: undefined });
 
-  return { read, hear, all, fresh: (one) => seen.get(one.id) ?? left(one), isCapped: (statuses) => statuses.some((status) => capped[status]) };
+  return {
+    read,
+    hear,
+    all,
+    fresh: (one) => seen.get(one.id) ?? left(one),
+    isCapped: (statuses) => statuses.some((status) => capped[status]),
+  };
 }
 
 function state(one) {
@@ -68,9 +74,17 @@ function state(one) {
   return one.progress ? brief(one.progress.data) : when(one.updated_at);
 }
 
-const card = (one) => h("li", { "data-key": one.id }, h("a.card", { href: `#/contexts/${one.id}` },
-  h("span.row", h("strong", one.capability), h("span.soft", one.service)),
-  h("span.row", badge(shownStatus(one)), h("span.soft", state(one)))));
+const card = (one) =>
+  h(
+    "li",
+    { "data-key": one.id },
+    h(
+      "a.card",
+      { href: `#/contexts/${one.id}` },
+      h("span.row", h("strong", one.capability), h("span.soft", one.service)),
+      h("span.row", badge(shownStatus(one)), h("span.soft", state(one))),
+    ),
+  );
 
 const more = (what) => (what ? [h("li.soft", { "data-key": "more" }, what)] : []);
 
@@ -84,21 +98,41 @@ export function boardOf(contexts, signal) {
   });
   const list = h("ul.plain.grid");
   const scheduled = steady({ list, name: "Scheduled", signal, build: card, fresh: contexts.fresh });
-  const later = h("section", { "aria-label": "Scheduled", hidden: true }, h("div.title", h("h3", "Scheduled"), scheduled.news), list);
+  const later = h(
+    "section",
+    { "aria-label": "Scheduled", hidden: true },
+    h("div.title", h("h3", "Scheduled"), scheduled.news),
+    list,
+  );
 
   /** `ended`: how many have ended in the period, where that is counted. */
   function draw(all, ended) {
     for (const { statuses, filter, count, rows } of columns) {
       const here = all.filter((one) => statuses.includes(one.status) && !isScheduled(one));
       const isCapped = contexts.isCapped(statuses);
-      fill(count, filter === "ended" && ended !== undefined ? number(ended) : `${number(here.length)}${isCapped ? "+" : ""}`);
+      fill(
+        count,
+        filter === "ended" && ended !== undefined ? number(ended) : `${number(here.length)}${isCapped ? "+" : ""}`,
+      );
       const isLong = here.length > SHOWN || isCapped || (filter === "ended" && ended > SHOWN);
       const after = more(here.length === 0 ? "None" : isLong && link("See more", `#/contexts?status=${filter}`));
       rows.show(here, { limit: SHOWN, after });
     }
     const waiting = all.filter(isScheduled).sort((one, other) => (one.run_at > other.run_at ? 1 : -1));
     later.hidden = waiting.length === 0;
-    scheduled.show(waiting, { limit: SHOWN, after: more(waiting.length > SHOWN && link("See more", "#/contexts?status=queued")) });
+    scheduled.show(waiting, {
+      limit: SHOWN,
+      after: more(waiting.length > SHOWN && link("See more", "#/contexts?status=queued")),
+    });
   }
-  return { elements: [h("div.board", columns.map(({ element }) => element)), later], draw };
+  return {
+    elements: [
+      h(
+        "div.board",
+        columns.map(({ element }) => element),
+      ),
+      later,
+    ],
+    draw,
+  };
 }

@@ -26,7 +26,11 @@ request = urllib.request.Request("${url}", ${pythonText(body)}.encode(), {
 print(urllib.request.urlopen(request).read().decode())`,
   "Claude Code": `claude mcp add --transport http narthex ${location.origin}/mcp \\
   --header "Authorization: Bearer $NARTHEX_KEY"`,
-  Agents: JSON.stringify({ mcpServers: { narthex: { type: "http", url: `${location.origin}/mcp`, headers: { Authorization: "Bearer ${NARTHEX_KEY}" } } } }),
+  Agents: JSON.stringify({
+    mcpServers: {
+      narthex: { type: "http", url: `${location.origin}/mcp`, headers: { Authorization: "Bearer ${NARTHEX_KEY}" } },
+    },
+  }),
 });
 
 export async function connect({ view }) {
@@ -34,19 +38,46 @@ export async function connect({ view }) {
   // A name may be there in several versions.
   const isOnly = ({ name }) => offers.filter((one) => one.name === name).length === 1;
   const nameOf = (offer) => (isOnly(offer) ? offer.name : `${offer.name} ${offer.version}`);
-  const choice = h("select", { id: "choice", onchange: draw }, offers.map((offer, at) => h("option", { value: at }, nameOf(offer))));
+  const choice = h(
+    "select",
+    { id: "choice", onchange: draw },
+    offers.map((offer, at) => h("option", { value: at }, nameOf(offer))),
+  );
   const shown = h("div.stack");
 
   function draw() {
     const offer = offers[Number(choice.value)];
     const { name = "word_count", version, input_schema } = offer ?? {};
-    const body = JSON.stringify({ capability: name, ...(offer && !isOnly(offer) && { version: `=${version}` }), parameters: example(input_schema) });
-    fill(shown, Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([title, text]) => block(title, text)));
+    const body = JSON.stringify({
+      capability: name,
+      ...(offer && !isOnly(offer) && { version: `=${version}` }),
+      parameters: example(input_schema),
+    });
+    fill(
+      shown,
+      Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([title, text]) => block(title, text)),
+    );
   }
 
   draw();
-  const how = h("p", "Put ", link("a key", "#/access/keys"), " of the role caller, one for each program, into the environment variable NARTHEX_KEY.");
-  fill(view, h("h1", "Connect"), how,
-    offers.length > 0 && h("div.field.narrow", h("label", { for: "choice" }, "Capability"), choice), shown,
-    h("p.soft", "The whole contract: ", link("openapi.json", "/openapi.json"), ", ", link("asyncapi.json", "/asyncapi.json")));
+  const how = h(
+    "p",
+    "Put ",
+    link("a key", "#/access/keys"),
+    " of the role caller, one for each program, into the environment variable NARTHEX_KEY.",
+  );
+  fill(
+    view,
+    h("h1", "Connect"),
+    how,
+    offers.length > 0 && h("div.field.narrow", h("label", { for: "choice" }, "Capability"), choice),
+    shown,
+    h(
+      "p.soft",
+      "The whole contract: ",
+      link("openapi.json", "/openapi.json"),
+      ", ",
+      link("asyncapi.json", "/asyncapi.json"),
+    ),
+  );
 }

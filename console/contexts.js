@@ -13,12 +13,19 @@ const MOST_GATHERED = 500;
 const RELOAD_MS = 500;
 
 const none = "any";
-const SEARCH = { properties: {
-  id: { title: "Context id", type: "string", examples: ["ctx_…"] },
-  status: { title: "Status", enum: [...Object.keys(GROUPS), ...LIVE, ...ENDED], titles: ["any waiting", "any ended", ...LIVE, ...ENDED], none },
-  capability: { title: "Capability", type: "string" },
-  service: { title: "Service", type: "string" },
-} };
+const SEARCH = {
+  properties: {
+    id: { title: "Context id", type: "string", examples: ["ctx_…"] },
+    status: {
+      title: "Status",
+      enum: [...Object.keys(GROUPS), ...LIVE, ...ENDED],
+      titles: ["any waiting", "any ended", ...LIVE, ...ENDED],
+      none,
+    },
+    capability: { title: "Capability", type: "string" },
+    service: { title: "Service", type: "string" },
+  },
+};
 
 /** The list as it was left, for coming back to it; not for another sign-in. */
 let kept = /** @type {any} */ ({});
@@ -36,7 +43,12 @@ function listOf(query) {
 
   async function read(stream, cursor, limit, hasLeft) {
     const before = new Map(known);
-    const asked = new URLSearchParams({ limit: String(limit), ...filters, ...(stream.one && { status: stream.one }), ...(cursor && { cursor }) });
+    const asked = new URLSearchParams({
+      limit: String(limit),
+      ...filters,
+      ...(stream.one && { status: stream.one }),
+      ...(cursor && { cursor }),
+    });
     const { data, next_cursor } = await get(`/v1/contexts?${asked}${everybodys()}`);
     // The list has begun anew meanwhile: what comes after that cursor no longer joins on.
     if (cursor && cursor !== stream.next) return;
@@ -49,9 +61,11 @@ function listOf(query) {
       for (const [id, { status }] of known) if (!stream.one || status === stream.one) known.delete(id);
       askedFor = 0;
     }
-    if (isFirst || isApart || cursor) Object.assign(stream, { next: next_cursor, oldest: data.at(-1)?.created_at ?? "-" });
+    if (isFirst || isApart || cursor)
+      Object.assign(stream, { next: next_cursor, oldest: data.at(-1)?.created_at ?? "-" });
     if (!cursor) stream.newest = data[0]?.created_at ?? "";
-    if (!cursor) drop(stream, before, new Set(data.map(({ id }) => id)), next_cursor ? data.at(-1)?.created_at : "", hasLeft);
+    if (!cursor)
+      drop(stream, before, new Set(data.map(({ id }) => id)), next_cursor ? data.at(-1)?.created_at : "", hasLeft);
     // Events are newer than the lists.
     for (const one of data) if (!(known.get(one.id)?.updated_at > one.updated_at)) known.set(one.id, one);
   }
@@ -59,7 +73,8 @@ function listOf(query) {
   /** What a first page that reaches back so far ought to have and does not has left unheard, unless it changed meanwhile. */
   function drop({ one: status }, before, listed, reach, hasLeft) {
     for (const [id, one] of known) {
-      if ((status && one.status !== status) || listed.has(id) || before.get(id) !== one || !(one.created_at > reach)) continue;
+      if ((status && one.status !== status) || listed.has(id) || before.get(id) !== one || !(one.created_at > reach))
+        continue;
       known.delete(id);
       hasLeft({ ...one, status: status ? `no_longer_${status}` : "gone" });
     }
@@ -67,13 +82,19 @@ function listOf(query) {
 
   const fits = (one) => statuses[0] === undefined || statuses.includes(one.status);
   /** How far back all streams are known. */
-  const horizon = () => streams.filter(({ next }) => next).reduce((latest, { oldest }) => (oldest > latest ? oldest : latest), "");
+  const horizon = () =>
+    streams.filter(({ next }) => next).reduce((latest, { oldest }) => (oldest > latest ? oldest : latest), "");
 
   return {
     known,
     /** `hasLeft` hears of what is listed no longer, though no event said so. */
     refresh: (limit, hasLeft) => Promise.all(streams.map((stream) => read(stream, "", limit, hasLeft))),
-    older: () => Promise.all(streams.filter(({ next, oldest }) => next && oldest === horizon()).map((stream) => read(stream, stream.next, PAGE))),
+    older: () =>
+      Promise.all(
+        streams
+          .filter(({ next, oldest }) => next && oldest === horizon())
+          .map((stream) => read(stream, stream.next, PAGE)),
+      ),
     /** A context as an event tells it. */
     took(one) {
       if (!fits(one)) known.delete(one.id);
@@ -81,16 +102,28 @@ function listOf(query) {
     },
     hasOlder: () => streams.some(({ next }) => next),
     /** What is known without a gap. */
-    items: () => [...known.values()]
-      .filter((one) => fits(one) && one.created_at >= horizon())
-      .sort((one, other) => (one.created_at < other.created_at ? 1 : -1)),
+    items: () =>
+      [...known.values()]
+        .filter((one) => fits(one) && one.created_at >= horizon())
+        .sort((one, other) => (one.created_at < other.created_at ? 1 : -1)),
   };
 }
 
-const row = (one) => h("li", { "data-key": one.id }, h("a.card", { href: `#/contexts/${one.id}` },
-  h("strong", one.capability), h("span.soft", one.service), badge(shownStatus(one)),
-  h("span", duration(one.execution_time_ms)),
-  isScheduled(one) ? h("span.soft", `Scheduled for ${moment(one.run_at)}`) : when(one.created_at), h("code", one.id)));
+const row = (one) =>
+  h(
+    "li",
+    { "data-key": one.id },
+    h(
+      "a.card",
+      { href: `#/contexts/${one.id}` },
+      h("strong", one.capability),
+      h("span.soft", one.service),
+      badge(shownStatus(one)),
+      h("span", duration(one.execution_time_ms)),
+      isScheduled(one) ? h("span.soft", `Scheduled for ${moment(one.run_at)}`) : when(one.created_at),
+      h("code", one.id),
+    ),
+  );
 
 export async function contexts({ view, query, signal, isReturn }) {
   const search = query.toString();
@@ -99,7 +132,13 @@ export async function contexts({ view, query, signal, isReturn }) {
   /** The latest that each context was seen as, also when the filter no longer fits it. */
   let fresh = new Map(list.known);
   const [element, more] = [h("ul.rows.plain"), h("div")];
-  const rows = steady({ list: element, name: "Contexts", signal, build: row, fresh: (one) => fresh.get(one.id) ?? one });
+  const rows = steady({
+    list: element,
+    name: "Contexts",
+    signal,
+    build: row,
+    fresh: (one) => fresh.get(one.id) ?? one,
+  });
   // How many have come since the last look, so that one page has them all; where no event says it, as many as are known.
   let [created, isHeard] = [isReturn ? MOST_PAGE : 0, false];
 
@@ -111,9 +150,18 @@ export async function contexts({ view, query, signal, isReturn }) {
       fresh = new Map([...shown.filter(([, one]) => one), ...list.known]);
     }
     for (const one of items) fresh.set(one.id, one);
-    const empty = query.size ? "No context fits. Take a filter away." : "No context yet. Try a capability of a service.";
+    const empty = query.size
+      ? "No context fits. Take a filter away."
+      : "No context yet. Try a capability of a service.";
     rows.show(items, { after: items.length === 0 ? [h("li.card.soft", { "data-key": "empty" }, empty)] : [] });
-    fill(more, list.hasOlder() && button("Older ones", async () => { await list.older(); draw(); }));
+    fill(
+      more,
+      list.hasOlder() &&
+        button("Older ones", async () => {
+          await list.older();
+          draw();
+        }),
+    );
   }
   async function load() {
     const limit = Math.min(MOST_PAGE, Math.max(PAGE + created, isHeard ? 0 : list.known.size));

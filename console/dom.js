@@ -31,7 +31,13 @@ export function fill(element, ...children) {
 /** A picture of bars, with what it says. */
 export function bars(kind, width, label, rects) {
   const make = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
-  const svg = make("svg", { class: kind, viewBox: `0 0 ${width} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label });
+  const svg = make("svg", {
+    class: kind,
+    viewBox: `0 0 ${width} 20`,
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": label,
+  });
   svg.append(...rects.map((rect) => make("rect", rect)));
   return svg;
 }
@@ -60,7 +66,12 @@ export async function busy(pressed, place, act) {
 /** `key`: what it is known by when the screen is redrawn; its text otherwise. */
 export function button(text, act, kind = "", key = text) {
   const onclick = ({ currentTarget }) => busy(currentTarget, currentTarget.nextElementSibling, act);
-  return h("span", { "data-key": key }, h("button", { type: "button", class: kind, onclick }, text), h("span", { "data-own": true }));
+  return h(
+    "span",
+    { "data-key": key },
+    h("button", { type: "button", class: kind, onclick }, text),
+    h("span", { "data-own": true }),
+  );
 }
 
 export const link = (text, href, kind = "") => h("a", { href, class: kind }, text);
@@ -70,31 +81,49 @@ export const sure = (question, act) => confirm(question) && act();
 
 function copy(text, what) {
   // Browsers have a clipboard for pages of https and of the machine itself only.
-  const onclick = () => (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
-    () => say(`Copied: ${what}.`),
-    () => say("The browser did not allow copying. Select the text instead."),
-  );
+  const onclick = () =>
+    (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
+      () => say(`Copied: ${what}.`),
+      () => say("The browser did not allow copying. Select the text instead."),
+    );
   return h("button.quiet", { type: "button", "aria-label": `Copy ${what}`, onclick }, "Copy");
 }
 
 export const copyable = (text, what) => h("span.row", h("code", text), copy(text, what));
 
 export const secretOnce = (what, secret) =>
-  h("div.note", { role: "status" }, h("p", h("strong", `${what}. `), "Keep it now: it is not shown again."), copyable(secret, what));
+  h(
+    "div.note",
+    { role: "status" },
+    h("p", h("strong", `${what}. `), "Keep it now: it is not shown again."),
+    copyable(secret, what),
+  );
 
 /** A text to read and copy; of a long one, which slows browsers, the beginning. */
-export const block = (label, text) => h("figure", h("figcaption", label, copy(text, label)), h("pre",
-  { tabindex: 0, role: "region", "aria-label": label },
-  text.length > 2e5 ? `${text.slice(0, 2e5)}… ${text.length} characters; Copy has all.` : text));
+export const block = (label, text) =>
+  h(
+    "figure",
+    h("figcaption", label, copy(text, label)),
+    h(
+      "pre",
+      { tabindex: 0, role: "region", "aria-label": label },
+      text.length > 2e5 ? `${text.slice(0, 2e5)}… ${text.length} characters; Copy has all.` : text,
+    ),
+  );
 
 export const json = (label, value) => block(label, JSON.stringify(value, null, 2));
 
 export const section = (title, ...rest) => h("section", h("h2", title), ...rest);
 
 /** A list of facts; empty ones are left out. */
-export const facts = (pairs) => h("dl", Object.entries(pairs).map(([name, value]) => (value || value === 0) && h("div", h("dt", name), h("dd", value))));
+export const facts = (pairs) =>
+  h(
+    "dl",
+    Object.entries(pairs).map(([name, value]) => (value || value === 0) && h("div", h("dt", name), h("dd", value))),
+  );
 
-export const title = (text, beside) => h("div.title", h("h1", { tabindex: -1 }, text), h("span", { role: "status" }, beside));
+export const title = (text, beside) =>
+  h("div.title", h("h1", { tabindex: -1 }, text), h("span", { role: "status" }, beside));
 
 /** A state, by its name and colour. */
 export const badge = (state) => h(`span.badge.is-${state}`, state.replaceAll("_", " "));
@@ -110,7 +139,12 @@ export function duration(ms) {
 
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
-const UNITS = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000], ["second", 1000]];
+const UNITS = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+  ["second", 1000],
+];
 
 function away(iso) {
   const ms = Date.parse(iso) - Date.now();
@@ -124,7 +158,13 @@ export function when(iso, text) {
   return h("time", { datetime: iso, title, class: !text && "away" }, text ?? away(iso));
 }
 
-setInterval(() => document.querySelectorAll("time").forEach((time) => { if (time.className) time.textContent = away(time.dateTime); }), 5000);
+setInterval(
+  () =>
+    document.querySelectorAll("time").forEach((time) => {
+      if (time.className) time.textContent = away(time.dateTime);
+    }),
+  5000,
+);
 
 export const moment = (iso) => new Date(iso).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
 
@@ -132,7 +172,11 @@ export const moment = (iso) => new Date(iso).toLocaleString("en", { dateStyle: "
 export function clock(iso) {
   const at = new Date(iso);
   const isToday = at.toDateString() === new Date().toDateString();
-  return at.toLocaleString("en", { ...(!isToday && { month: "short", day: "numeric" }), hour: "numeric", minute: "2-digit" });
+  return at.toLocaleString("en", {
+    ...(!isToday && { month: "short", day: "numeric" }),
+    hour: "numeric",
+    minute: "2-digit",
+  });
 }
 
 /** When something was last used, which the gateway keeps to the hour. */
@@ -153,5 +197,7 @@ export function percent(part, whole) {
 /** A small document in a line. */
 export function brief(value) {
   if (!(value instanceof Object)) return String(value);
-  return Object.entries(value).map(([name, one]) => `${name} ${JSON.stringify(one)}`).join(", ");
+  return Object.entries(value)
+    .map(([name, one]) => `${name} ${JSON.stringify(one)}`)
+    .join(", ");
 }

@@ -19,18 +19,25 @@ export function fieldsFor(schema, label, value, style = {}) {
   const root = style.root ?? schema;
   const whole = flat(schema, root);
   if (Object.keys(whole.properties ?? {}).length > 0) return group(whole, value, { ...style, root });
-  const preset = value ?? (style.blank || whole.enum || (whole.type && whole.type !== "object") ? undefined : example(whole, root));
+  const preset =
+    value ?? (style.blank || whole.enum || (whole.type && whole.type !== "object") ? undefined : example(whole, root));
   return field(label, whole, true, preset, { ...style, root });
 }
 
 /** @returns {Field} */
 function group(schema, value, style) {
   /** @type {[string, Field][]} */
-  const fields = Object.entries(schema.properties).map(([name, part]) =>
-    [name, member(name, flat(part, style.root), schema.required?.includes(name) ?? false, value?.[name], style)]);
+  const fields = Object.entries(schema.properties).map(([name, part]) => [
+    name,
+    member(name, flat(part, style.root), schema.required?.includes(name) ?? false, value?.[name], style),
+  ]);
   return {
-    element: h("div.fields", fields.map(([, one]) => one.element)),
-    read: () => Object.fromEntries(fields.map(([name, one]) => [name, one.read()]).filter(([, read]) => read !== undefined)),
+    element: h(
+      "div.fields",
+      fields.map(([, one]) => one.element),
+    ),
+    read: () =>
+      Object.fromEntries(fields.map(([name, one]) => [name, one.read()]).filter(([, read]) => read !== undefined)),
     missing: () => fields.flatMap(([, one]) => one.missing()),
     tell: ([name, ...rest], text) => fields.find(([known]) => known === name)?.[1].tell(rest, text) ?? false,
   };
@@ -39,7 +46,8 @@ function group(schema, value, style) {
 /** @returns {Field} */
 function member(name, schema, required, value, style) {
   const { level = 0 } = style;
-  const isGroup = Object.keys(schema.properties ?? {}).length > 0 && !schema.additionalProperties?.type && level < MOST_LEVELS;
+  const isGroup =
+    Object.keys(schema.properties ?? {}).length > 0 && !schema.additionalProperties?.type && level < MOST_LEVELS;
   if (!isGroup) return field(name, schema, required, value, style);
   const inner = group(schema, value, { ...style, level: level + 1 });
   const hint = typeof schema.description === "string" && h("p.soft", schema.description.replaceAll("`", ""));
@@ -50,7 +58,12 @@ function member(name, schema, required, value, style) {
     return required || !["{}", untouched].includes(JSON.stringify(all)) ? all : undefined;
   };
   return {
-    element: h("fieldset", h("legend", titleOf(schema, name), !required && h("span.soft", " (optional)")), hint, inner.element),
+    element: h(
+      "fieldset",
+      h("legend", titleOf(schema, name), !required && h("span.soft", " (optional)")),
+      hint,
+      inner.element,
+    ),
     read,
     // What is left out as a whole lacks nothing.
     missing: () => (read() === undefined ? [] : inner.missing()),
@@ -67,7 +80,8 @@ function kindOf({ type, enum: choices, items, maxLength, format }, value, root) 
   if (type === "string" && isText) return maxLength > LINE_LENGTH && format !== "uri" ? "text" : "line";
   if (type === "array") {
     const each = flat(items, root);
-    const isList = value === undefined || value === null || (Array.isArray(value) && value.every((one) => typeof one === "string"));
+    const isList =
+      value === undefined || value === null || (Array.isArray(value) && value.every((one) => typeof one === "string"));
     return each.type === "string" && isList ? "lines" : "json";
   }
   if (type === "boolean") return "boolean";
@@ -80,8 +94,11 @@ const YES_NO = { enum: [true, false], titles: ["yes", "no"] };
 /** One to choose from; nothing is chosen unless the schema or the document says so. */
 function choice(attributes, { enum: choices, titles, enumNames = titles, none }, required, value) {
   const text = (one) => (typeof one === "string" ? one : JSON.stringify(one));
-  const label = (one, at) => (Array.isArray(enumNames) && typeof enumNames[at] === "string" ? enumNames[at] : text(one));
-  const options = choices.map((one, at) => h("option", { value: at, selected: value !== undefined && text(one) === text(value) }, label(one, at)));
+  const label = (one, at) =>
+    Array.isArray(enumNames) && typeof enumNames[at] === "string" ? enumNames[at] : text(one);
+  const options = choices.map((one, at) =>
+    h("option", { value: at, selected: value !== undefined && text(one) === text(value) }, label(one, at)),
+  );
   const input = h("select", attributes, h("option", { value: "" }, required ? CHOOSE : (none ?? "not set")), options);
   return { input, read: () => (input.value === "" ? undefined : choices[Number(input.value)]) };
 }
@@ -104,10 +121,20 @@ function inputOf(kind, attributes, schema, required, value) {
     const input = h("input", { ...attributes, type: schema.format === "password" ? "password" : "text", value });
     return { input, read: () => (input.value.trim() === "" ? undefined : input.value) };
   }
-  const text = value === undefined || value === null ? "" : kind === "json" ? JSON.stringify(value, null, 2) : kind === "lines" ? value.join("\n") : value;
+  const text =
+    value === undefined || value === null
+      ? ""
+      : kind === "json"
+        ? JSON.stringify(value, null, 2)
+        : kind === "lines"
+          ? value.join("\n")
+          : value;
   const input = h("textarea", { ...attributes, rows: Math.min(16, text.split("\n").length + 2), value: text });
   function lines() {
-    const all = input.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    const all = input.value
+      .split("\n")
+      .map((line) => line.trim())
+      .filter(Boolean);
     return all.length > 0 || required ? all : undefined;
   }
   const given = () => (input.value.trim() === "" ? undefined : kind === "json" ? JSON.parse(input.value) : input.value);
@@ -126,8 +153,16 @@ function field(name, schema, required, value, { blank = false, root = schema } =
   const suggested = blank && schema.default !== undefined && ` Suggested: ${JSON.stringify(schema.default)}.`;
   const [sample] = Array.isArray(schema.examples) ? schema.examples : [];
   const attributes = {
-    id, "aria-required": required && "true", "aria-describedby": `${id}-hint ${id}-wrong`, autocomplete: "off",
-    placeholder: kind === "choice" || sample === undefined ? undefined : typeof sample === "string" ? sample : JSON.stringify(sample),
+    id,
+    "aria-required": required && "true",
+    "aria-describedby": `${id}-hint ${id}-wrong`,
+    autocomplete: "off",
+    placeholder:
+      kind === "choice" || sample === undefined
+        ? undefined
+        : typeof sample === "string"
+          ? sample
+          : JSON.stringify(sample),
   };
   const { input, read } = inputOf(kind, attributes, schema, required, preset);
   const isTick = input.type === "checkbox";
@@ -155,7 +190,13 @@ function field(name, schema, required, value, { blank = false, root = schema } =
     return [title];
   }
   const label = h("label", { for: id }, title, !required && !isTick && h("span.soft", " (optional)"));
-  const element = h(`div.field.${isTick ? "tick" : kind}`, label, input, h("p.soft", { id: `${id}-hint` }, about, hint, suggested), wrong);
+  const element = h(
+    `div.field.${isTick ? "tick" : kind}`,
+    label,
+    input,
+    h("p.soft", { id: `${id}-hint` }, about, hint, suggested),
+    wrong,
+  );
   return { element, read: checkedRead, missing, tell };
 }
 
@@ -171,7 +212,10 @@ export function formOf({ fields, submit, send, pointer = "", place = (path) => p
   /** Shows each fault at its field; gives those that have none. */
   function spread(errors = []) {
     return errors.filter(({ pointer: at, detail }) => {
-      const path = at.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+      const path = at
+        .split("/")
+        .slice(1)
+        .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
       if (pointer && path.shift() !== pointer) return true;
       return !fields.tell(place(path), `This ${detail}.`);
     });

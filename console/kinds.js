@@ -3,32 +3,52 @@ import { get } from "./api.js";
 import { brief } from "./dom.js";
 
 /** By path. Without a `schema` it is not written here. */
-export const KINDS = /** @type {Record<string, { one: string, schema?: string, about: string, line(item: any): string }>} */ ({
-  keys: {
-    one: "key", schema: "NewKey", about: "Each program and each person has their own.",
-    line: ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · "),
-  },
-  roles: {
-    one: "role", schema: "NewRole", about: "Named sets of permissions.",
-    line: ({ permissions }) => permissions.join(", ") || "nothing by itself",
-  },
-  limits: {
-    one: "limit", schema: "NewRateLimit", about: "How much is let in, and from whom.",
-    line: ({ kind, quota, window_seconds: seconds, binds }) => `${quota} ${kind}${seconds ? ` in ${seconds} s` : ""} · ${brief(binds)}`,
-  },
-  issuers: { one: "issuer", schema: "NewIssuer", about: "Identity providers whose tokens are accepted.", line: ({ issuer }) => issuer },
-  clients: {
-    one: "client", schema: "NewClient", about: "Programs and apps that get tokens here.",
-    line: ({ client_id, scope }) => `${client_id} · ${scope}`,
-  },
-  grants: {
-    one: "grant", about: "What people have allowed apps.",
-    line: ({ principal, scope, resource }) => [principal, scope, resource].join(" · "),
-  },
-});
+export const KINDS =
+  /** @type {Record<string, { one: string, schema?: string, about: string, line(item: any): string }>} */ ({
+    keys: {
+      one: "key",
+      schema: "NewKey",
+      about: "Each program and each person has their own.",
+      line: ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · "),
+    },
+    roles: {
+      one: "role",
+      schema: "NewRole",
+      about: "Named sets of permissions.",
+      line: ({ permissions }) => permissions.join(", ") || "nothing by itself",
+    },
+    limits: {
+      one: "limit",
+      schema: "NewRateLimit",
+      about: "How much is let in, and from whom.",
+      line: ({ kind, quota, window_seconds: seconds, binds }) =>
+        `${quota} ${kind}${seconds ? ` in ${seconds} s` : ""} · ${brief(binds)}`,
+    },
+    issuers: {
+      one: "issuer",
+      schema: "NewIssuer",
+      about: "Identity providers whose tokens are accepted.",
+      line: ({ issuer }) => issuer,
+    },
+    clients: {
+      one: "client",
+      schema: "NewClient",
+      about: "Programs and apps that get tokens here.",
+      line: ({ client_id, scope }) => `${client_id} · ${scope}`,
+    },
+    grants: {
+      one: "grant",
+      about: "What people have allowed apps.",
+      line: ({ principal, scope, resource }) => [principal, scope, resource].join(" · "),
+    },
+  });
 
 const LIMIT_KINDS = {
-  tenant: "the whole tenant", role: "a role", key: "a key", service: "a service", capability: "a capability",
+  tenant: "the whole tenant",
+  role: "a role",
+  key: "a key",
+  service: "a service",
+  capability: "a capability",
 };
 
 /** A schema of the contract, references resolved. */
@@ -50,7 +70,10 @@ function labelOf(member) {
 
 /** A role by name: one of those that there are, where they may be read. */
 async function roleField(more) {
-  const roles = await get("/v1/roles").then(({ data }) => data.map(({ name }) => name), () => undefined);
+  const roles = await get("/v1/roles").then(
+    ({ data }) => data.map(({ name }) => name),
+    () => undefined,
+  );
   return { title: "Role", ...(roles ? { enum: roles } : { type: "string" }), ...more };
 }
 
@@ -67,12 +90,21 @@ export async function schemaFor(kind, item) {
     properties.kind.default = "requests";
     const choices = Object.keys(LIMIT_KINDS);
     delete properties.binds;
-    properties.binds = { title: "Binds", description: "Whom or what it limits.", enum: choices, titles: Object.values(LIMIT_KINDS) };
+    properties.binds = {
+      title: "Binds",
+      description: "Whom or what it limits.",
+      enum: choices,
+      titles: Object.values(LIMIT_KINDS),
+    };
     const description = "Its id or name; * is each of them by itself. Nothing for the whole tenant.";
     properties.bound = { title: "Which one", type: "string", description, examples: ["caller"] };
   }
   const isNew = !item && kind !== "keys";
-  const its = { title: kind === "clients" ? "Id" : "Name", type: "string", description: "Lower-case letters, digits, - and _." };
+  const its = {
+    title: kind === "clients" ? "Id" : "Name",
+    type: "string",
+    description: "Lower-case letters, digits, - and _.",
+  };
   return { properties: { ...(isNew && { its }), ...properties }, required: ["its", ...required] };
 }
 

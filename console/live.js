@@ -142,9 +142,15 @@ export async function past(types, signal) {
   const events = [];
   await new Promise((resolve) => {
     let quiet;
-    const wait = () => { clearTimeout(quiet); quiet = setTimeout(resolve, QUIET_MS); };
+    const wait = () => {
+      clearTimeout(quiet);
+      quiet = setTimeout(resolve, QUIET_MS);
+    };
     from.onopen = wait;
-    from.onmessage = ({ data }) => { events.push(JSON.parse(data)); wait(); };
+    from.onmessage = ({ data }) => {
+      events.push(JSON.parse(data));
+      wait();
+    };
     from.onclose = resolve;
   });
   from.close();

@@ -10,7 +10,8 @@ import { arrive, settle } from "./places.js";
 /** The screens, each loaded when it is wanted. @type {Record<string, (place: Place) => Promise<any>>} */
 const SCREENS = {
   Now: async (place) => (await import("./now.js")).now(place),
-  Contexts: async (place) => (place.id ? (await import("./context.js")).context(place) : (await import("./contexts.js")).contexts(place)),
+  Contexts: async (place) =>
+    place.id ? (await import("./context.js")).context(place) : (await import("./contexts.js")).contexts(place),
   Services: async (place) => {
     if (place.id === "new") return (await import("./register.js")).register(place);
     return place.id ? (await import("./service.js")).service(place) : (await import("./services.js")).services(place);
@@ -22,7 +23,12 @@ const SIGN_IN = {
   required: ["key"],
   properties: {
     key: { type: "string", title: "API key", format: "password", description: "It stays in this page's memory." },
-    keep: { type: "boolean", default: false, title: "Keep me signed in", description: "Until you close this tab or sign out." },
+    keep: {
+      type: "boolean",
+      default: false,
+      title: "Keep me signed in",
+      description: "Until you close this tab or sign out.",
+    },
   },
 };
 
@@ -60,12 +66,22 @@ async function showWho() {
   const known = name ?? (await nameOf(principal)) ?? principal;
   const where = tenant === "default" ? "" : ` at ${tenant}`;
   const label = h("span", { title: principal }, h("strong", known), h("span.soft", ` ${role}${where}`));
-  fill(who, label, button("Sign out", () => signOut("You have signed out."), "quiet"));
+  fill(
+    who,
+    label,
+    button("Sign out", () => signOut("You have signed out."), "quiet"),
+  );
 }
 
 async function signedIn() {
   session.who = await get("/v1/whoami");
-  fill(nav, h("ul.plain", Object.keys(SCREENS).map((name) => h("li", link(name, `#/${name.toLowerCase()}`)))));
+  fill(
+    nav,
+    h(
+      "ul.plain",
+      Object.keys(SCREENS).map((name) => h("li", link(name, `#/${name.toLowerCase()}`))),
+    ),
+  );
   await showWho();
   nav.hidden = state.hidden = false;
   start((kind, text) => Object.assign(state, { className: kind, textContent: text }));
@@ -81,14 +97,26 @@ async function signIn(why = "") {
   fill(who);
   document.title = "Sign in – Narthex";
   const form = formOf({
-    fields: fieldsFor(SIGN_IN, ""), submit: "Sign in",
+    fields: fieldsFor(SIGN_IN, ""),
+    submit: "Sign in",
     async send({ key, keep }) {
       keepCredential({ bearer: key.trim() }, keep);
-      await signedIn().catch((error) => { keepCredential(undefined); throw error; });
+      await signedIn().catch((error) => {
+        keepCredential(undefined);
+        throw error;
+      });
     },
   });
-  fill(main, h("div.card.signin.stack", h("h1", "Sign in"), why && h("p.note", { role: "alert" }, why), form,
-    h("p.soft", "The first key is ADMIN_KEY: npm start prints it; in production you have set it yourself.")));
+  fill(
+    main,
+    h(
+      "div.card.signin.stack",
+      h("h1", "Sign in"),
+      why && h("p.note", { role: "alert" }, why),
+      form,
+      h("p.soft", "The first key is ADMIN_KEY: npm start prints it; in production you have set it yourself."),
+    ),
+  );
   form.querySelector("input").focus();
   const { oauth } = await deployment();
   if (oauth) form.after(button("Sign in with OAuth", () => begin(form.querySelector("[type=checkbox]").checked)));

@@ -9,10 +9,12 @@ const names = new Map();
 /** Where a principal is listed: `key:…` among the keys, `client:{tenant}.{id}` among the clients. */
 function listedAt(principal) {
   const [kind, id = ""] = principal.split(/:(.*)/s);
-  if (kind === "key" && id !== "admin" && may("keys:read")) return { path: `/v1/keys/${id}`, hash: `#/access/keys?show=${id}` };
+  if (kind === "key" && id !== "admin" && may("keys:read"))
+    return { path: `/v1/keys/${id}`, hash: `#/access/keys?show=${id}` };
   const client = id.slice(id.indexOf(".") + 1);
   const named = encodeURIComponent(client);
-  if (kind === "client" && may("clients:read")) return { path: `/v1/clients/${named}`, hash: `#/access/clients?show=${named}` };
+  if (kind === "client" && may("clients:read"))
+    return { path: `/v1/clients/${named}`, hash: `#/access/clients?show=${named}` };
   return undefined;
 }
 
@@ -21,7 +23,14 @@ export function nameOf(principal) {
   if (principal === "key:admin") return Promise.resolve("ADMIN_KEY");
   const at = listedAt(principal);
   if (!at) return Promise.resolve(undefined);
-  if (!names.has(principal)) names.set(principal, maybe(at.path).then((one) => one?.name, () => undefined));
+  if (!names.has(principal))
+    names.set(
+      principal,
+      maybe(at.path).then(
+        (one) => one?.name,
+        () => undefined,
+      ),
+    );
   return /** @type {Promise<string | undefined>} */ (names.get(principal));
 }
 

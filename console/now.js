@@ -48,8 +48,15 @@ function counting(draw) {
     }
   }
   const names = { recent: sinceRecent(), day: "Last 24 hours", week: "Last 7 days" };
-  const options = Object.entries(names).map(([value, text]) => h("option", { value, selected: value === period }, text));
-  const choice = h("div.row", h("label", { for: "period" }, "Figures"), h("select.short", { id: "period", onchange }, options), wrong);
+  const options = Object.entries(names).map(([value, text]) =>
+    h("option", { value, selected: value === period }, text),
+  );
+  const choice = h(
+    "div.row",
+    h("label", { for: "period" }, "Figures"),
+    h("select.short", { id: "period", onchange }, options),
+    wrong,
+  );
   const figuring = /** @type {any} */ ({ count, choice });
   return figuring;
 }
@@ -58,8 +65,10 @@ function counting(draw) {
 function about(counted, listed) {
   const cards = may("contexts:read:*") ? "" : " The cards show your own contexts only.";
   if (counted) return `Counted by the gateway for the whole tenant since ${clock(counted.from)}.${cards}`;
-  return `Only the latest ${number(listed)} contexts that have ended and that you may see: the gateway's own count needs the permission`
-    + " usage:read, which the built-in roles operator and viewer have.";
+  return (
+    `Only the latest ${number(listed)} contexts that have ended and that you may see: the gateway's own count needs the permission` +
+    " usage:read, which the built-in roles operator and viewer have."
+  );
 }
 
 const tile = (name, value, more) => h("div.card", { "data-key": name }, h("p.soft", name), h("p.figure", value), more);
@@ -67,18 +76,35 @@ const tile = (name, value, more) => h("div.card", { "data-key": name }, h("p.sof
 /** What ended with an error, most often first, with the latest of each that is known. */
 function failing(counted, known) {
   const groups = counted.services.flatMap(({ service, errors }) =>
-    Object.entries(errors).map(([code, count]) => ({ id: `${service} ${code}`, service, code, count })));
-  return groups.filter(({ code }) => code !== "cancelled").sort((one, other) => other.count - one.count).slice(0, MOST_FAILURES)
-    .map((group) => ({ ...group, latest: known.find(({ service, error }) => service === group.service && error?.code === group.code) }));
+    Object.entries(errors).map(([code, count]) => ({ id: `${service} ${code}`, service, code, count })),
+  );
+  return groups
+    .filter(({ code }) => code !== "cancelled")
+    .sort((one, other) => other.count - one.count)
+    .slice(0, MOST_FAILURES)
+    .map((group) => ({
+      ...group,
+      latest: known.find(({ service, error }) => service === group.service && error?.code === group.code),
+    }));
 }
 
-const failure = ({ id, service, code, count, latest, isGone }) => h("li", { "data-key": id, class: isGone && "gone" },
-  h("strong", `${number(count)} × ${code}`), ` at ${service}${latest ? `: ${latest.error.message}` : ""} `,
-  latest && link("See the latest", `#/contexts/${latest.id}`), latest && " ",
-  link("See all", `#/contexts?status=${latest?.status ?? "ended"}&service=${encodeURIComponent(service)}`));
+const failure = ({ id, service, code, count, latest, isGone }) =>
+  h(
+    "li",
+    { "data-key": id, class: isGone && "gone" },
+    h("strong", `${number(count)} × ${code}`),
+    ` at ${service}${latest ? `: ${latest.error.message}` : ""} `,
+    latest && link("See the latest", `#/contexts/${latest.id}`),
+    latest && " ",
+    link("See all", `#/contexts?status=${latest?.status ?? "ended"}&service=${encodeURIComponent(service)}`),
+  );
 
 /** Why a screen's contexts are not there. */
-const refusal = () => get("/v1/contexts?limit=1").then(() => "", (error) => error.message);
+const refusal = () =>
+  get("/v1/contexts?limit=1").then(
+    () => "",
+    (error) => error.message,
+  );
 
 export async function now({ view, signal }) {
   const lists = may("contexts:read");
@@ -96,7 +122,13 @@ export async function now({ view, signal }) {
 
   const [note, tiles, rows, failures] = [h("p.soft"), h("div.tiles"), h("tbody"), h("ul.plain")];
   const failingRows = steady({ list: failures, name: "What fails", signal, build: failure });
-  const heads = h("thead", h("tr", HEADS.map((name) => h("th", { scope: "col" }, name))));
+  const heads = h(
+    "thead",
+    h(
+      "tr",
+      HEADS.map((name) => h("th", { scope: "col" }, name)),
+    ),
+  );
   const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", heads, rows));
 
   function draw() {
@@ -111,27 +143,57 @@ export async function now({ view, signal }) {
       return;
     }
     if (!tiles.isConnected) {
-      fill(view, h("div.title", h("h1", "Now"), readsUsage() && choice), note, tiles,
-        section("Contexts", board.elements), section("What fails", failingRows.news, failures), section("Services", table));
+      fill(
+        view,
+        h("div.title", h("h1", "Now"), readsUsage() && choice),
+        note,
+        tiles,
+        section("Contexts", board.elements),
+        section("What fails", failingRows.news, failures),
+        section("Services", table),
+      );
     }
     choice.querySelector("option").textContent = sinceRecent();
     patch(note, about(counted, over.length));
     const isCapped = contexts.isCapped(["queued", "executing", "input_required"]);
     const total = ended(shown.all);
-    patch(tiles,
+    patch(
+      tiles,
       tile(counted ? `Ended since ${clock(counted.from)}` : "Ended", number(total), strip?.cloneNode(true)),
       lists && tile("In flight", `${number(flying.length)}${isCapped ? "+" : ""}`),
-      tile("Completed", percent(shown.all.completed, total), h("p.soft", `${number(shown.all.completed)} of ${number(total)}`)),
-      tile("p50 / p95", spread(shown.all).join(" / ")));
+      tile(
+        "Completed",
+        percent(shown.all.completed, total),
+        h("p.soft", `${number(shown.all.completed)} of ${number(total)}`),
+      ),
+      tile("p50 / p95", spread(shown.all).join(" / ")),
+    );
     board.draw(all, counted && total);
-    patch(rows, services.map((one) => {
-      const own = shown.of(one.id);
-      const inFlight = flying.filter(({ service }) => service === one.id).length;
-      const cells = [badge(one.status), inFlight, number(ended(own)), percent(own.failed + own.timed_out, ended(own)), ...spread(own)];
-      return h("tr", { "data-key": one.id }, h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)), cells.map((cell) => h("td", cell)));
-    }));
+    patch(
+      rows,
+      services.map((one) => {
+        const own = shown.of(one.id);
+        const inFlight = flying.filter(({ service }) => service === one.id).length;
+        const cells = [
+          badge(one.status),
+          inFlight,
+          number(ended(own)),
+          percent(own.failed + own.timed_out, ended(own)),
+          ...spread(own),
+        ];
+        return h(
+          "tr",
+          { "data-key": one.id },
+          h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)),
+          cells.map((cell) => h("td", cell)),
+        );
+      }),
+    );
     const groups = failing(shown, over);
-    failingRows.show(groups, { limit: MOST_FAILURES, after: groups.length === 0 ? [h("li.soft", { "data-key": "none" }, "Nothing lately.")] : [] });
+    failingRows.show(groups, {
+      limit: MOST_FAILURES,
+      after: groups.length === 0 ? [h("li.soft", { "data-key": "none" }, "Nothing lately.")] : [],
+    });
   }
 
   // Listening first misses nothing.

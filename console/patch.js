@@ -12,7 +12,10 @@ const isThere = (value) => value !== undefined && value !== null && value !== fa
 /** Shows these children instead of the present ones. */
 export function patch(parent, ...children) {
   const focused = parent.contains(document.activeElement) ? /** @type {any} */ (document.activeElement) : undefined;
-  const wanted = children.flat(3).filter(isThere).map((one) => (one instanceof Node ? one : document.createTextNode(one)));
+  const wanted = children
+    .flat(3)
+    .filter(isThere)
+    .map((one) => (one instanceof Node ? one : document.createTextNode(one)));
   replace(parent, wanted);
   if (!focused) return parent;
   // What had the focus and is gone leaves it to the heading, never to another row.
@@ -50,7 +53,8 @@ function update(node, next) {
     return node;
   }
   for (const { name, value } of next.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
-  for (const { name } of [...node.attributes]) if (!next.hasAttribute(name) && !KEPT.includes(name)) node.removeAttribute(name);
+  for (const { name } of [...node.attributes])
+    if (!next.hasAttribute(name) && !KEPT.includes(name)) node.removeAttribute(name);
   for (const handler of HANDLERS) node[handler] = next[handler];
   if (!("own" in node.dataset)) replace(node, [...next.childNodes]);
   return node;

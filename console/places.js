@@ -43,6 +43,8 @@ export function settle(place, heading) {
 export function markReturn(link) {
   const address = addresses.get(screenOf(link.hash)) ?? link.hash;
   link.href = address;
-  link.onclick = () => { returning = address; };
+  link.onclick = () => {
+    returning = address;
+  };
   return link;
 }

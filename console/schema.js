@@ -8,7 +8,10 @@ const isObject = (value) => value !== null && typeof value === "object" && !Arra
 /** What a reference within the document (`#/$defs/Name`) points at. */
 function referenced(root, reference) {
   if (!/^#(\/|$)/.test(reference)) return undefined;
-  const steps = reference.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const steps = reference
+    .split("/")
+    .slice(1)
+    .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
   return steps.reduce((at, step) => at?.[step], root);
 }
 
@@ -16,7 +19,12 @@ function referenced(root, reference) {
 function join(schema, more) {
   const properties = { ...more.properties, ...schema.properties };
   const required = [...(schema.required ?? []), ...(more.required ?? [])];
-  return { ...more, ...schema, ...(Object.keys(properties).length > 0 && { properties }), ...(required.length > 0 && { required }) };
+  return {
+    ...more,
+    ...schema,
+    ...(Object.keys(properties).length > 0 && { properties }),
+    ...(required.length > 0 && { required }),
+  };
 }
 
 /** The alternatives of `oneOf` or `anyOf`: values to choose from, else the one that is easiest to fill in. */
@@ -50,8 +58,16 @@ export function flat(schema, root = schema, budget = { parts: MOST_PARTS }) {
 }
 
 const TEXTS = {
-  "date-time": "2026-12-01T12:00:00Z", date: "2026-12-01", time: "12:00:00Z", duration: "PT1H", email: "ada@example.com",
-  uri: "https://example.com/", uuid: "00000000-0000-4000-8000-000000000000", ipv4: "192.0.2.1", ipv6: "2001:db8::1", hostname: "example.com",
+  "date-time": "2026-12-01T12:00:00Z",
+  date: "2026-12-01",
+  time: "12:00:00Z",
+  duration: "PT1H",
+  email: "ada@example.com",
+  uri: "https://example.com/",
+  uuid: "00000000-0000-4000-8000-000000000000",
+  ipv4: "192.0.2.1",
+  ipv6: "2001:db8::1",
+  hostname: "example.com",
 };
 
 function aNumber({ type, minimum, exclusiveMinimum, maximum, exclusiveMaximum, multipleOf }) {
@@ -63,7 +79,9 @@ function aNumber({ type, minimum, exclusiveMinimum, maximum, exclusiveMaximum, m
 }
 
 function aText({ format, minLength = 0, maxLength = Infinity }) {
-  return Object.hasOwn(TEXTS, format ?? "") ? TEXTS[format] : "text".padEnd(Math.min(minLength, 1000), "x").slice(0, maxLength);
+  return Object.hasOwn(TEXTS, format ?? "")
+    ? TEXTS[format]
+    : "text".padEnd(Math.min(minLength, 1000), "x").slice(0, maxLength);
 }
 
 /** Whether a value can be made up that surely fits: only then is a member that may be left out shown. */
@@ -79,7 +97,9 @@ function isOf(value, type) {
 
 /** What a schema itself gives as a value. */
 const given = ({ const: only, examples, default: preset, enum: choices, type }) =>
-  [only, Array.isArray(examples) ? examples[0] : undefined, preset, choices?.[0]].find((value) => value !== undefined && isOf(value, type));
+  [only, Array.isArray(examples) ? examples[0] : undefined, preset, choices?.[0]].find(
+    (value) => value !== undefined && isOf(value, type),
+  );
 
 /** A value to start from: what must be there, and what can be told of the rest. */
 export function example(schema, root = schema, budget = { parts: MOST_PARTS }, level = 0) {

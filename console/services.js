@@ -31,15 +31,22 @@ const heading = () => title("Services", writes() && link("Register a service", "
 
 /** What is known of its speed: the last 24 hours where that may be read, else the latest calls. */
 const median = ({ latency_ms }, spread) =>
-  (typeof spread?.p50 === "number" ? `median ${duration(spread.p50)} in 24 hours` : `median ${duration(latency_ms)}`);
+  typeof spread?.p50 === "number" ? `median ${duration(spread.p50)} in 24 hours` : `median ${duration(latency_ms)}`;
 
 function card(one, spread, history) {
   const { id, name, status, capabilities, breaker, isGone } = one;
-  return h("li", { "data-key": id, class: isGone && "gone" }, h("a.card.stack", { href: `#/services/${id}` },
-    h("span.title", h("strong", name), badge(isGone ? "gone" : status)),
-    h("span.soft", `${id} · ${capabilities.map((each) => each.name).join(", ")}`),
-    healthStrip(history, one),
-    h("span.soft", `Breaker ${breaker.state.replace("_", " ")} · ${median(one, spread)}`)));
+  return h(
+    "li",
+    { "data-key": id, class: isGone && "gone" },
+    h(
+      "a.card.stack",
+      { href: `#/services/${id}` },
+      h("span.title", h("strong", name), badge(isGone ? "gone" : status)),
+      h("span.soft", `${id} · ${capabilities.map((each) => each.name).join(", ")}`),
+      healthStrip(history, one),
+      h("span.soft", `Breaker ${breaker.state.replace("_", " ")} · ${median(one, spread)}`),
+    ),
+  );
 }
 
 async function startDemo(body) {
@@ -54,12 +61,25 @@ export function welcome() {
     // A deployment may have switched it off.
     if (!(await deployment()).demo) return;
     const document = await get("/demo.json");
-    fill(demo, h("p", "Nothing at hand? A demonstration is built in, and can be deleted again."),
-      button("Start the demonstration", () => startDemo(document)));
+    fill(
+      demo,
+      h("p", "Nothing at hand? A demonstration is built in, and can be deleted again."),
+      button("Start the demonstration", () => startDemo(document)),
+    );
   }
   if (writes()) void offer().catch(() => {});
-  return h("div.card.stack.narrow", h("h2", "Nothing here yet"),
-    h("ol", h("li", h("strong", "Register a service"), ": its address, and what it can do."),
-      h("li", h("strong", "Try it"), " on its page. You see it here, live."), h("li", link("Connect", "#/connect"), " your programs, each with a key of its own.")),
-    writes() ? h("p", link("Register a service", "#/services/new", "button primary")) : h("p.note", "Your key may not register services. One with the role operator may."), demo);
+  return h(
+    "div.card.stack.narrow",
+    h("h2", "Nothing here yet"),
+    h(
+      "ol",
+      h("li", h("strong", "Register a service"), ": its address, and what it can do."),
+      h("li", h("strong", "Try it"), " on its page. You see it here, live."),
+      h("li", link("Connect", "#/connect"), " your programs, each with a key of its own."),
+    ),
+    writes()
+      ? h("p", link("Register a service", "#/services/new", "button primary"))
+      : h("p.note", "Your key may not register services. One with the role operator may."),
+    demo,
+  );
 }

@@ -48,7 +48,8 @@ export function steady({ list, name, signal, build, fresh = (item) => ({ ...item
     // Now and then: each one would drown what is read out.
     if (count > 0 && Date.now() - announcedAt < ANNOUNCED_MS) return;
     announcedAt = count > 0 ? Date.now() : 0;
-    announcement.textContent = count > 0 ? `${pressed.textContent} in ${name}. The list holds still while you read it.` : "";
+    announcement.textContent =
+      count > 0 ? `${pressed.textContent} in ${name}. The list holds still while you read it.` : "";
   }
 
   function release({ detail }) {
@@ -57,10 +58,17 @@ export function steady({ list, name, signal, build, fresh = (item) => ({ ...item
     if (detail === 0) list.querySelector("a, button")?.focus();
   }
 
-  const letGo = () => { if (isHolding && !isRead()) draw(); };
+  const letGo = () => {
+    if (isHolding && !isRead()) draw();
+  };
   // A list that is drawn below a resting pointer is not read by that.
-  list.onpointermove = ({ movementX, movementY }) => { if (movementX || movementY) isUnderPointer = true; };
-  list.onpointerleave = () => { isUnderPointer = false; letGo(); };
+  list.onpointermove = ({ movementX, movementY }) => {
+    if (movementX || movementY) isUnderPointer = true;
+  };
+  list.onpointerleave = () => {
+    isUnderPointer = false;
+    letGo();
+  };
   // On the way from the list to the button the focus is nowhere for a moment.
   for (const one of [list, pressed]) one.addEventListener("focusout", () => setTimeout(letGo));
   addEventListener("scroll", letGo, { passive: true, signal });

@@ -24,19 +24,37 @@ const NOTHING = { created: 0, completed: 0, failed: 0, cancelled: 0, timed_out: 
 export async function figures(period) {
   const from = begin(period);
   const after = encodeURIComponent(from);
-  const [all, groups] = await Promise.all(["", "&group_by=service"].map((grouped) => get(`/v1/usage?after=${after}${grouped}`)));
+  const [all, groups] = await Promise.all(
+    ["", "&group_by=service"].map((grouped) => get(`/v1/usage?after=${after}${grouped}`)),
+  );
   const services = new Map(groups.data.map((group) => [group.service, group]));
-  return { from, all: all.data[0] ?? NOTHING, of: (service) => services.get(service) ?? NOTHING, services: groups.data };
+  return {
+    from,
+    all: all.data[0] ?? NOTHING,
+    of: (service) => services.get(service) ?? NOTHING,
+    services: groups.data,
+  };
 }
 
 /** The same of contexts that are known here, where what the gateway has counted may not be read. */
 export function tally(contexts) {
   const of = (some) => {
-    const sorted = some.map((one) => one.execution_time_ms).filter((ms) => ms !== null && ms !== undefined).sort((a, b) => a - b);
-    const counts = Object.fromEntries(ENDED.map((status) => [status, some.filter((one) => one.status === status).length]));
-    const errors = Object.groupBy(some.filter(({ error }) => error), ({ error }) => error.code);
+    const sorted = some
+      .map((one) => one.execution_time_ms)
+      .filter((ms) => ms !== null && ms !== undefined)
+      .sort((a, b) => a - b);
+    const counts = Object.fromEntries(
+      ENDED.map((status) => [status, some.filter((one) => one.status === status).length]),
+    );
+    const errors = Object.groupBy(
+      some.filter(({ error }) => error),
+      ({ error }) => error.code,
+    );
     return {
-      ...NOTHING, ...counts, created: some.length, latency_ms: { p50: sorted[Math.floor(sorted.length * 0.5)], p95: sorted[Math.floor(sorted.length * 0.95)] },
+      ...NOTHING,
+      ...counts,
+      created: some.length,
+      latency_ms: { p50: sorted[Math.floor(sorted.length * 0.5)], p95: sorted[Math.floor(sorted.length * 0.95)] },
       errors: Object.fromEntries(Object.entries(errors).map(([code, all]) => [code, all?.length])),
     };
   };
@@ -56,7 +74,12 @@ export async function spreads() {
 export async function byHour() {
   const { data } = await get(`/v1/usage?bucket=hour&after=${encodeURIComponent(begin("day"))}`);
   const first = Date.parse(begin("day"));
-  const counts = Array.from({ length: STRIP_HOURS }, (_, at) => sum(data.filter(({ from }) => Date.parse(from) === first + at * HOUR_MS), ended));
+  const counts = Array.from({ length: STRIP_HOURS }, (_, at) =>
+    sum(
+      data.filter(({ from }) => Date.parse(from) === first + at * HOUR_MS),
+      ended,
+    ),
+  );
   const most = Math.max(1, ...counts);
   const peak = counts.indexOf(Math.max(...counts));
   const label = `Ended by hour in the last 24 hours: at most ${number(counts[peak])}, in the hour from ${moment(first + peak * HOUR_MS)}`;

@@ -50,32 +50,34 @@ async function render({ context_id, parameters: { pages }, callback_url }) {
   }
 }
 
-serve(createServer(async (request, response) => {
-  const answer = (/** @type {number} */ status, /** @type {unknown} */ value) => {
-    response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
-  };
-  try {
-    if (request.method === "GET") return answer(200, { status: "ok" });
-    const body = await read(request);
-    if (body === undefined) return answer(413, { error: { code: "too_large", message: "The body is too large." } });
-    if (!isGenuine(request.headers, body)) {
-      return answer(401, { error: { code: "bad_signature", message: "The signature is not valid." } });
+serve(
+  createServer(async (request, response) => {
+    const answer = (/** @type {number} */ status, /** @type {unknown} */ value) => {
+      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
+    };
+    try {
+      if (request.method === "GET") return answer(200, { status: "ok" });
+      const body = await read(request);
+      if (body === undefined) return answer(413, { error: { code: "too_large", message: "The body is too large." } });
+      if (!isGenuine(request.headers, body)) {
+        return answer(401, { error: { code: "bad_signature", message: "The signature is not valid." } });
+      }
+      const call = JSON.parse(body.toString());
+      if (request.method === "DELETE") {
+        running.get(call.context_id)?.abort();
+        console.log(`${call.context_id} ${call.reason}`);
+        return answer(200, {});
+      }
+      if (call.parameters.pages > MANY && call.input === undefined) {
+        const message = `${call.parameters.pages} pages take a while. Go on?`;
+        return answer(200, { input_required: { message, schema: { type: "boolean" } } });
+      }
+      if (call.input === false) return answer(200, { result: { pages: 0 } });
+      answer(202, { lease_seconds: LEASE_SECONDS });
+      await render(call);
+    } catch (error) {
+      console.error(error);
+      response.destroy();
     }
-    const call = JSON.parse(body.toString());
-    if (request.method === "DELETE") {
-      running.get(call.context_id)?.abort();
-      console.log(`${call.context_id} ${call.reason}`);
-      return answer(200, {});
-    }
-    if (call.parameters.pages > MANY && call.input === undefined) {
-      const message = `${call.parameters.pages} pages take a while. Go on?`;
-      return answer(200, { input_required: { message, schema: { type: "boolean" } } });
-    }
-    if (call.input === false) return answer(200, { result: { pages: 0 } });
-    answer(202, { lease_seconds: LEASE_SECONDS });
-    await render(call);
-  } catch (error) {
-    console.error(error);
-    response.destroy();
-  }
-}));
+  }),
+);

@@ -11,7 +11,9 @@ const [name = "", given = "{}"] = process.argv.slice(2);
 // `auto` finds out which revision the server speaks; without it the client opens with `initialize`.
 const client = new Client({ name: "my-agent", version: "1.0.0" }, { versionNegotiation: { mode: "auto" } });
 await client.connect(
-  new StreamableHTTPClientTransport(new URL(MCP_URL), { requestInit: { headers: { Authorization: `Bearer ${MCP_KEY}` } } }),
+  new StreamableHTTPClientTransport(new URL(MCP_URL), {
+    requestInit: { headers: { Authorization: `Bearer ${MCP_KEY}` } },
+  }),
 );
 
 const { tools } = await client.listTools();

@@ -17,7 +17,9 @@ const documents = {
 function make() {
   const server = new McpServer({ name: "example-search", version: "1.0.0" });
   const inputSchema = fromJsonSchema({
-    type: "object", properties: { word: { type: "string", minLength: 1 } }, required: ["word"],
+    type: "object",
+    properties: { word: { type: "string", minLength: 1 } },
+    required: ["word"],
   });
   server.registerTool("find_document", { description: "Finds a document that has a word.", inputSchema }, (given) => {
     const { word } = /** @type {{word: string}} */ (given);

@@ -37,11 +37,13 @@ export function isGenuine(headers, body) {
   const age = Date.now() / 1000 - Number(timestamp);
   if (id === "" || !/^\d+$/.test(timestamp) || Math.abs(age) > TOLERANCE_SECONDS) return false;
   const expected = keys.map((key) => createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest());
-  return String(headers["webhook-signature"] ?? "").split(" ").some((signature) => {
-    const given = Buffer.from(signature.startsWith("v1,") ? signature.slice(3) : "", "base64");
-    // Compared in constant time: how long it takes says nothing about where they differ.
-    return expected.some((right) => right.length === given.length && timingSafeEqual(right, given));
-  });
+  return String(headers["webhook-signature"] ?? "")
+    .split(" ")
+    .some((signature) => {
+      const given = Buffer.from(signature.startsWith("v1,") ? signature.slice(3) : "", "base64");
+      // Compared in constant time: how long it takes says nothing about where they differ.
+      return expected.some((right) => right.length === given.length && timingSafeEqual(right, given));
+    });
 }
 
 /** An error of the work itself. `retryable`: another attempt could do better. */

@@ -61,7 +61,10 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
     console.log(`${work.context_id} ${work.capability}, attempt ${work.attempt}`);
     const one = { stop: new AbortController() };
     held.set(delivery, one);
-    const report = await outcome(work, { signal: one.stop.signal, progress: (progress) => send({ type: "progress", delivery, progress }) });
+    const report = await outcome(work, {
+      signal: one.stop.signal,
+      progress: (progress) => send({ type: "progress", delivery, progress }),
+    });
     if (held.get(delivery) !== one) return; // Cancelled meanwhile.
     // Kept until the gateway has said that it is stored.
     held.set(delivery, { ...one, report: { delivery, ...report } });
@@ -76,7 +79,10 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
       return { type: "result", result: (await capability(work, tools)) ?? null };
     } catch (error) {
       if (error instanceof Asks) {
-        return { type: "ask", input_required: { message: error.message, ...(error.schema && { schema: error.schema }) } };
+        return {
+          type: "ask",
+          input_required: { message: error.message, ...(error.schema && { schema: error.schema }) },
+        };
       }
       if (error instanceof Fails) {
         const { code, message, retryable } = error;
@@ -115,30 +121,31 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
   }
 
   /** One connection, from its opening to its end. @returns {Promise<{code: number, worked: boolean}>} */
-  const connect = () => new Promise((resolve) => {
-    // Node's own WebSocket takes headers, which the one of browsers does not.
-    const options = /** @type {any} */ ({ protocols: [SUBPROTOCOL], headers: { authorization: `Bearer ${key}` } });
-    const own = new WebSocket(url, options);
-    socket = own;
-    let [heard, worked] = [Date.now(), false];
-    const end = (/** @type {number} */ code) => {
-      clearInterval(timer);
-      resolve({ code, worked });
-    };
-    const timer = setInterval(() => {
-      if (own.readyState === WebSocket.OPEN) own.send("ping");
-      if (Date.now() - heard < SILENT_MS) return;
-      own.close();
-      end(1006);
-    }, PING_MS);
-    own.addEventListener("message", ({ data }) => {
-      heard = Date.now();
-      worked = true;
-      if (data !== "pong") hear(String(data));
+  const connect = () =>
+    new Promise((resolve) => {
+      // Node's own WebSocket takes headers, which the one of browsers does not.
+      const options = /** @type {any} */ ({ protocols: [SUBPROTOCOL], headers: { authorization: `Bearer ${key}` } });
+      const own = new WebSocket(url, options);
+      socket = own;
+      let [heard, worked] = [Date.now(), false];
+      const end = (/** @type {number} */ code) => {
+        clearInterval(timer);
+        resolve({ code, worked });
+      };
+      const timer = setInterval(() => {
+        if (own.readyState === WebSocket.OPEN) own.send("ping");
+        if (Date.now() - heard < SILENT_MS) return;
+        own.close();
+        end(1006);
+      }, PING_MS);
+      own.addEventListener("message", ({ data }) => {
+        heard = Date.now();
+        worked = true;
+        if (data !== "pong") hear(String(data));
+      });
+      own.addEventListener("error", () => {}); // A close follows.
+      own.addEventListener("close", ({ code }) => end(code));
     });
-    own.addEventListener("error", () => {}); // A close follows.
-    own.addEventListener("close", ({ code }) => end(code));
-  });
 
   // What runs is finished; nothing new is taken.
   process.once("SIGTERM", () => {

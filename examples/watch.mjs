@@ -34,7 +34,8 @@ function giveUp(message) {
 /** A socket's URL cannot carry a key: a ticket is good for one opening, within 60 s. */
 async function ticket() {
   const response = await fetch(`${options.url}/v1/tickets`, {
-    method: "POST", headers: { authorization: `Bearer ${key}` },
+    method: "POST",
+    headers: { authorization: `Bearer ${key}` },
   });
   /** @type {any} */
   const body = await response.json();
@@ -69,16 +70,18 @@ function listen(url) {
     left -= 1;
     if (left === 0) socket.close(1000);
   });
-  return new Promise((resolve) => socket.addEventListener("close", ({ code }) => {
-    clearInterval(timer);
-    resolve(code);
-  }));
+  return new Promise((resolve) =>
+    socket.addEventListener("close", ({ code }) => {
+      clearInterval(timer);
+      resolve(code);
+    }),
+  );
 }
 
 if (typeof WebSocket === "undefined") giveUp("this needs Node 22 or newer: npx node examples/watch.mjs");
 if (!key) giveUp("ADMIN_KEY is not set: give any key that has the permission events:read");
 
-for (let failures = 0; left > 0; ) {
+for (let failures = 0; left > 0;) {
   const began = Date.now();
   try {
     const url = new URL("/v1/events", options.url.replace(/^http/, "ws"));

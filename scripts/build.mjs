@@ -9,8 +9,13 @@ import { bindgen, prepare, root, run, say, seconds } from "./tools.mjs";
 // The features rustc's wasm32-unknown-unknown has by default and wasm-bindgen's catch wrappers need;
 // named one by one, so that a newer binaryen never emits what workerd cannot read yet.
 const FEATURES = [
-  "mutable-globals", "sign-ext", "nontrapping-float-to-int", "bulk-memory",
-  "multivalue", "reference-types", "exception-handling",
+  "mutable-globals",
+  "sign-ext",
+  "nontrapping-float-to-int",
+  "bulk-memory",
+  "multivalue",
+  "reference-types",
+  "exception-handling",
 ].map((name) => `--enable-${name}`);
 
 const out = join(root, "build");
@@ -29,7 +34,11 @@ async function must(program, args) {
 
 /** Every JavaScript file that becomes part of the bundle, and what makes it. */
 const sources = () => [
-  "entry.mjs", "Cargo.lock", "package-lock.json", "scripts/build.mjs", "scripts/tools.mjs",
+  "entry.mjs",
+  "Cargo.lock",
+  "package-lock.json",
+  "scripts/build.mjs",
+  "scripts/tools.mjs",
   ...readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
     .filter((name) => /\.m?js$/.test(name))
     .map((name) => join("src", name)),
@@ -57,16 +66,26 @@ export async function buildWorker() {
   // Reinitialisation after a panic is emitted because worker's `init.rs` asks for it; the abort handler
   // has to be forced where panics abort.
   await must(await bindgen(), [
-    compiled, "--target", "module", "--out-dir", next, "--out-name", "index", "--force-enable-abort-handler",
+    compiled,
+    "--target",
+    "module",
+    "--out-dir",
+    next,
+    "--out-name",
+    "index",
+    "--force-enable-abort-handler",
   ]);
   const glue = join(next, "index.js");
   // One entry for each module that Rust imports from: wasm-bindgen names it once for each block of declarations.
   const named = new Set();
   const once = (/** @type {string} */ line, /** @type {string} */ module) =>
     named.has(module) ? "" : (named.add(module), line);
-  writeFileSync(glue, readFileSync(glue, "utf8")
-    .replace("import source ", "import ")
-    .replace(/^ +("\.\/snippets\/[^"]+"): import\d+,\n/gm, once));
+  writeFileSync(
+    glue,
+    readFileSync(glue, "utf8")
+      .replace("import source ", "import ")
+      .replace(/^ +("\.\/snippets\/[^"]+"): import\d+,\n/gm, once),
+  );
   const wasm = join(next, "index_bg.wasm");
   const full = join(next, "full.wasm");
   renameSync(wasm, full);
@@ -83,14 +102,21 @@ export async function buildWorker() {
   await esbuild.build({
     // Configuration of TypeScript is none of the bundle's, least of all one in a folder above.
     tsconfigRaw: "{}",
-    entryPoints: [join(root, "entry.mjs")], outfile: join(out, "worker.mjs"), bundle: true, format: "esm",
-    target: "es2024", external: ["cloudflare:*"], logLevel: "warning",
-    plugins: [{
-      name: "wasm",
-      setup(build) {
-        build.onResolve({ filter: /\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
+    entryPoints: [join(root, "entry.mjs")],
+    outfile: join(out, "worker.mjs"),
+    bundle: true,
+    format: "esm",
+    target: "es2024",
+    external: ["cloudflare:*"],
+    logLevel: "warning",
+    plugins: [
+      {
+        name: "wasm",
+        setup(build) {
+          build.onResolve({ filter: /\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
+        },
       },
-    }],
+    ],
   });
   writeFileSync(stamp, now);
   const bytes = readFileSync(join(out, "index_bg.wasm"));

@@ -12,7 +12,9 @@ function processes() {
         // The name, in parentheses, may have anything in it.
         const after = readFileSync(`/proc/${name}/stat`, "latin1").split(") ").at(-1) ?? "";
         known.set(Number(name), Number(after.split(" ")[1]));
-      } catch { /* It has ended. */ }
+      } catch {
+        /* It has ended. */
+      }
     }
     return known;
   }
@@ -34,7 +36,11 @@ export function followChildren(of) {
   function look() {
     let known;
     // It may fail for a moment, when there are too many processes or open files; this one goes on.
-    try { known = processes(); } catch { return; }
+    try {
+      known = processes();
+    } catch {
+      return;
+    }
     const isBelow = (/** @type {number | undefined} */ pid) => {
       for (let at = pid; at !== undefined && at > 1; at = known.get(at)) if (at === of()) return true;
       return false;
@@ -48,7 +54,11 @@ export function followChildren(of) {
     clearInterval(watching);
     process.off("exit", end);
     for (const pid of children) {
-      try { process.kill(pid, "SIGKILL"); } catch { /* It has ended. */ }
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        /* It has ended. */
+      }
     }
   }
   process.on("exit", end);

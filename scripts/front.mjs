@@ -23,7 +23,16 @@ const HEADERS = 128 * 1024;
 /** What a change to another protocol is asked for with. */
 const UPGRADE = new Set(["connection", "upgrade", "http2-settings"]);
 /** What belongs to one connection (RFC 9110 §7.6.1), and the length, which is that of the whole body. */
-const OWN = new Set([...UPGRADE, "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "expect", "content-length"]);
+const OWN = new Set([
+  ...UPGRADE,
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "expect",
+  "content-length",
+]);
 /** Where the client is. The platform says that, and a client's own word counts for nothing. */
 const ADDRESS = "CF-Connecting-IP";
 const CLAIMED = new Set([ADDRESS.toLowerCase()]);
@@ -98,11 +107,17 @@ function unserved(response, path) {
   if (response.headersSent || response.destroyed) return response.destroy();
   const id = `req_${randomUUID()}`;
   const body = JSON.stringify({
-    type: "urn:narthex:problem:internal", title: "The gateway failed", status: 500,
+    type: "urn:narthex:problem:internal",
+    title: "The gateway failed",
+    status: 500,
     detail: "The development server ended while it served this, or did not start. See the terminal of `npm start`.",
-    instance: path, code: "internal", request_id: id,
+    instance: path,
+    code: "internal",
+    request_id: id,
   });
-  response.writeHead(500, { "content-type": "application/problem+json", "cache-control": "no-store", "x-request-id": id }).end(body);
+  response
+    .writeHead(500, { "content-type": "application/problem+json", "cache-control": "no-store", "x-request-id": id })
+    .end(body);
 }
 
 /**
@@ -116,7 +131,7 @@ export function startFront(host, port) {
 
   /** @param {() => boolean} left @returns {Promise<number | undefined>} */
   async function serving(left) {
-    for (const end = Date.now() + PATIENCE_MS; gateway === undefined; ) {
+    for (const end = Date.now() + PATIENCE_MS; gateway === undefined;) {
       if (left() || Date.now() > end) return undefined;
       await pause(RETRY_MS);
     }
@@ -147,7 +162,15 @@ export function startFront(host, port) {
     function asked(to) {
       return new Promise((resolve) => {
         // A connection for each: one that is kept may be about to end.
-        const call = ask({ host: "127.0.0.1", port: to, method: request.method, path: request.url, headers, setHost: false, agent: false });
+        const call = ask({
+          host: "127.0.0.1",
+          port: to,
+          method: request.method,
+          path: request.url,
+          headers,
+          setHost: false,
+          agent: false,
+        });
         const leave = () => call.destroy();
         response.once("close", leave);
         call.on("error", (error) => {
@@ -176,7 +199,10 @@ export function startFront(host, port) {
       const to = await serving(left);
       if (to === undefined || left()) return undefined;
       const inner = connect(to, "127.0.0.1");
-      const failure = await once(inner, "connect").then(() => undefined, (error) => error);
+      const failure = await once(inner, "connect").then(
+        () => undefined,
+        (error) => error,
+      );
       if (failure === undefined) return inner;
       // It died, and the next one starts.
       if (failure.code !== "ECONNREFUSED" || Date.now() > end) return undefined;
@@ -193,7 +219,10 @@ export function startFront(host, port) {
     inner.write(head(request, headers));
     inner.write(begun);
     inner.pipe(client).pipe(inner);
-    for (const [one, other] of /** @type {const} */ ([[inner, client], [client, inner]])) {
+    for (const [one, other] of /** @type {const} */ ([
+      [inner, client],
+      [client, inner],
+    ])) {
       one.on("error", () => other.destroy());
       one.on("close", () => {
         if (!other.writableEnded) return other.destroy();
@@ -217,7 +246,10 @@ export function startFront(host, port) {
   const server = createServer(options, (request, response) => {
     pass(request, response).catch(() => response.destroy());
   });
-  server.on("upgrade", (request, client, begun) => void (opensSocket(request) ? join : takeBack)(request, client, begun));
+  server.on(
+    "upgrade",
+    (request, client, begun) => void (opensSocket(request) ? join : takeBack)(request, client, begun),
+  );
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => {

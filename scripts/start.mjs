@@ -13,7 +13,9 @@ import { node, prepare, root, run, say, seconds } from "./tools.mjs";
 
 /** Asks nothing, reports nothing, and does without the network. */
 const QUIET = {
-  WRANGLER_SEND_METRICS: "false", WRANGLER_SEND_ERROR_REPORTS: "false", WRANGLER_HIDE_BANNER: "true",
+  WRANGLER_SEND_METRICS: "false",
+  WRANGLER_SEND_ERROR_REPORTS: "false",
+  WRANGLER_HIDE_BANNER: "true",
   CLOUDFLARE_CF_FETCH_ENABLED: "false",
 };
 
@@ -46,7 +48,10 @@ function ensureSecrets() {
  * @param {string[]} given
  */
 function split(given) {
-  const own = new Map([["--ip", "127.0.0.1"], ["--port", "8787"]]);
+  const own = new Map([
+    ["--ip", "127.0.0.1"],
+    ["--port", "8787"],
+  ]);
   /** @type {string[]} */
   const rest = [];
   for (let at = 0; at < given.length; at++) {
@@ -64,7 +69,11 @@ function split(given) {
  */
 async function developmentConfiguration() {
   const { parse } = await import("smol-toml");
-  const { build: _, triggers: __, ...configuration } = /** @type {any} */ (parse(readFileSync(join(root, "wrangler.toml"), "utf8")));
+  const {
+    build: _,
+    triggers: __,
+    ...configuration
+  } = /** @type {any} */ (parse(readFileSync(join(root, "wrangler.toml"), "utf8")));
   configuration.main = join(root, "development.mjs");
   configuration.assets.directory = join(root, configuration.assets.directory);
   const folder = join(root, ".wrangler/development");
@@ -81,7 +90,8 @@ async function developmentConfiguration() {
 
 /** wrangler's arguments but for the port: ours unless the user gave the same one. @param {string[]} given */
 async function wranglerArguments(given) {
-  const has = (/** @type {string[]} */ ...names) => given.some((arg) => names.some((name) => arg === name || arg.startsWith(`${name}=`)));
+  const has = (/** @type {string[]} */ ...names) =>
+    given.some((arg) => names.some((name) => arg === name || arg.startsWith(`${name}=`)));
   const ours = ["--ip", "127.0.0.1", "--show-interactive-dev-session=false"];
   if (!has("--persist-to")) ours.push("--persist-to", join(root, ".wrangler/state"));
   if (!has("--config", "-c")) {
@@ -100,10 +110,12 @@ function argument(args, name) {
 /** A port that is free now. @returns {Promise<number>} */
 function freePort() {
   return new Promise((resolve, reject) => {
-    const server = createServer().on("error", reject).listen(0, "127.0.0.1", () => {
-      const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-      server.close(() => resolve(port));
-    });
+    const server = createServer()
+      .on("error", reject)
+      .listen(0, "127.0.0.1", () => {
+        const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+        server.close(() => resolve(port));
+      });
   });
 }
 
@@ -123,7 +135,9 @@ function runCron(port) {
   setInterval(() => {
     // While the Worker restarts there is none; the next minute comes.
     if (port() === undefined) return;
-    fetch(`http://127.0.0.1:${port()}/cdn-cgi/handler/scheduled`).then((response) => response.arrayBuffer()).catch(() => {});
+    fetch(`http://127.0.0.1:${port()}/cdn-cgi/handler/scheduled`)
+      .then((response) => response.arrayBuffer())
+      .catch(() => {});
   }, 60_000).unref();
 }
 
@@ -138,7 +152,9 @@ function rebuildOnChange() {
   };
   watch(join(root, "src"), { recursive: true }, () => {
     clearTimeout(soon);
-    soon = setTimeout(() => { building = building.then(build); }, 300);
+    soon = setTimeout(() => {
+      building = building.then(build);
+    }, 300);
   }).unref();
 }
 
@@ -177,7 +193,11 @@ async function keepServing(args, onServing) {
       onServing(port);
     });
     const code = await run(node, [...program, ...args, "--port", String(port)], {
-      env: { ...process.env, ...QUIET }, onStdout: logOnly(), onPid: (id) => { pid = id; },
+      env: { ...process.env, ...QUIET },
+      onStdout: logOnly(),
+      onPid: (id) => {
+        pid = id;
+      },
     });
     over = true;
     children.end();
@@ -214,13 +234,18 @@ const APART = ["--local-protocol", "--https-key-path", "--https-cert-path", "--r
 async function serve() {
   const { ip, port, rest } = split(process.argv.slice(2));
   const apart = rest.find((arg) => APART.includes(arg.split("=", 1)[0] ?? ""));
-  if (apart) throw new Error(`\`npm start\` serves plain HTTP from this machine; for ${apart} build (\`npm run build\`) and run \`npx wrangler dev\``);
+  if (apart)
+    throw new Error(
+      `\`npm start\` serves plain HTTP from this machine; for ${apart} build (\`npm run build\`) and run \`npx wrangler dev\``,
+    );
   // A file of the user's stands in for .dev.vars.
   const secrets = argument(rest, "--env-file") ?? ".dev.vars";
   const key = secrets === ".dev.vars" ? ensureSecrets() : undefined;
   // Before minutes of building: an address that is taken is said at once.
   const front = await startFront(ip === "*" ? "0.0.0.0" : ip, port).catch((error) => {
-    throw new Error(`cannot listen on ${ip}:${port}: ${error.code === "EADDRINUSE" ? "the address is in use; choose another with `npm start -- --port 8790`" : error.message}`);
+    throw new Error(
+      `cannot listen on ${ip}:${port}: ${error.code === "EADDRINUSE" ? "the address is in use; choose another with `npm start -- --port 8790`" : error.message}`,
+    );
   });
   const url = urlOf(ip, front.port);
   await prepare();
@@ -232,7 +257,7 @@ async function serve() {
   runCron(() => serving);
   if (process.env.NARTHEX_BUILD !== "none") rebuildOnChange();
   return keepServing(await wranglerArguments(rest), (inner) => {
-    front.to(serving = inner);
+    front.to((serving = inner));
     if (inner === undefined) return;
     if (told) say(`Ready again on ${url}`);
     else tellHow(url, key, secrets);

@@ -45,13 +45,23 @@ async function gatewayTests(title, paths, scratch, env) {
   if (paths.length === 0) return;
   say(`running ${title} (${paths.length} ${paths.length === 1 ? "file" : "files"}) …`);
   const report = join(scratch, "report.tap");
-  const code = await run(node, [
-    // One file at a time: they measure waiting, and each has a workerd of its own.
-    "--test", "--test-concurrency=1", "--test-timeout=120000", "--test-force-exit",
-    "--test-reporter=spec", "--test-reporter-destination=stdout",
-    "--test-reporter=tap", `--test-reporter-destination=${report}`,
-    ...flags, ...paths,
-  ], { env });
+  const code = await run(
+    node,
+    [
+      // One file at a time: they measure waiting, and each has a workerd of its own.
+      "--test",
+      "--test-concurrency=1",
+      "--test-timeout=120000",
+      "--test-force-exit",
+      "--test-reporter=spec",
+      "--test-reporter-destination=stdout",
+      "--test-reporter=tap",
+      `--test-reporter-destination=${report}`,
+      ...flags,
+      ...paths,
+    ],
+    { env },
+  );
   const tap = existsSync(report) ? readFileSync(report, "utf8") : "";
   /** @param {string} name */
   const count = (name) => Number(tap.match(new RegExp(`^# ${name} (\\d+)$`, "m"))?.[1] ?? 0);
@@ -70,7 +80,12 @@ try {
     const scratch = mkdtempSync(join(tmpdir(), "narthex-run-"));
     const env = { ...process.env, CONTRACT_SEEN: join(scratch, "contract-seen"), NODE_NO_WARNINGS: "1" };
     try {
-      await gatewayTests("gateway tests", files.filter((path) => !isLast(path)), scratch, env);
+      await gatewayTests(
+        "gateway tests",
+        files.filter((path) => !isLast(path)),
+        scratch,
+        env,
+      );
       // A part of the tests sees a part of the contract.
       if (words.length === 0) await gatewayTests("coverage tests", files.filter(isLast), scratch, env);
     } finally {
@@ -80,6 +95,9 @@ try {
 } catch (error) {
   failed.push(/** @type {Error} */ (error).message);
 }
-const outcome = failed.length > 0 ? `FAILED: ${failed.join(", ")}; passed: ${passed.join(", ") || "none"}` : `passed: ${passed.join(", ")}`;
+const outcome =
+  failed.length > 0
+    ? `FAILED: ${failed.join(", ")}; passed: ${passed.join(", ") || "none"}`
+    : `passed: ${passed.join(", ")}`;
 say(`${outcome} (${seconds(started)})`);
 process.exitCode = failed.length > 0 ? 1 : 0;

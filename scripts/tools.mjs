@@ -61,7 +61,11 @@ if (process.env.npm_lifecycle_event) {
 export function run(program, args, { env = process.env, onPid, onStdout, onStderr } = {}) {
   return new Promise((resolve, reject) => {
     const stdio = ["ignore", onStdout ? "pipe" : "inherit", onStderr ? "pipe" : "inherit"];
-    const child = spawn(program, args, { cwd: root, env, stdio: /** @type {import("node:child_process").StdioOptions} */ (stdio) });
+    const child = spawn(program, args, {
+      cwd: root,
+      env,
+      stdio: /** @type {import("node:child_process").StdioOptions} */ (stdio),
+    });
     children.add(child);
     if (onStdout) child.stdout?.setEncoding("utf8").on("data", onStdout);
     if (onStderr) child.stderr?.setEncoding("utf8").on("data", onStderr);
@@ -134,7 +138,12 @@ async function installed(crate, version, program) {
   const args = ["install", crate, "--version", version, "--root", folder, "--bin", program];
   const { CARGO_TARGET_DIR: _, ...inherited } = process.env;
   // These run for a second at a time: compiling them quickly is worth more than their speed.
-  const env = { ...inherited, CARGO_PROFILE_RELEASE_OPT_LEVEL: "1", CARGO_PROFILE_RELEASE_LTO: "off", CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16" };
+  const env = {
+    ...inherited,
+    CARGO_PROFILE_RELEASE_OPT_LEVEL: "1",
+    CARGO_PROFILE_RELEASE_LTO: "off",
+    CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16",
+  };
   try {
     await patiently(what, "cargo", [...args, "--locked"], env);
   } catch {
@@ -164,8 +173,8 @@ export async function schemathesis() {
 /** Installs the npm packages if they are missing or older than package-lock.json. */
 async function ensurePackages() {
   const done = join(root, "node_modules/.package-lock.json");
-  const current = existsSync(node) && existsSync(done)
-    && statSync(done).mtimeMs >= statSync(join(root, "package-lock.json")).mtimeMs;
+  const current =
+    existsSync(node) && existsSync(done) && statSync(done).mtimeMs >= statSync(join(root, "package-lock.json")).mtimeMs;
   if (current) return;
   // The engines warning is about the machine's Node, which is not the one the packages are used with.
   await patiently("installing the npm packages", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);

@@ -14,24 +14,99 @@ import { type Service, startService } from "./support/service.ts";
 const hostile = (port: number): string[] => [
   ...["http", "https"].flatMap((scheme) =>
     [
-      "127.0.0.1", "127.1", "127.0.1", "127.9.9.9", "2130706433", "0x7f000001", "0X7F.0.0.1", "0177.0.0.1", "017700000001",
-      "localhost", "LOCALHOST", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]", "0", "0.0.0.0",
+      "127.0.0.1",
+      "127.1",
+      "127.0.1",
+      "127.9.9.9",
+      "2130706433",
+      "0x7f000001",
+      "0X7F.0.0.1",
+      "0177.0.0.1",
+      "017700000001",
+      "localhost",
+      "LOCALHOST",
+      "[::1]",
+      "[0:0:0:0:0:0:0:1]",
+      "[::ffff:127.0.0.1]",
+      "[::ffff:7f00:1]",
+      "[::]",
+      "0",
+      "0.0.0.0",
     ].map((host) => `${scheme}://${host}:${port}/`),
   ),
   ...[
-    "127.0.0.1", "127.0.0.1.", "localhost.", "api.localhost", "localhost.localdomain", "printer.local",
-    "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254", "0xa9fea9fe", "2852039166", "255.255.255.255",
-    "8.8.8.8", "1.2.3.4.5", "99999999999", "acme.com.1", "\uff11\uff12\uff17.0.0.1", "①②⑦.0.0.1", "ⓛocalhost",
-    "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[2606:4700::1111]",
-    "metadata.google.internal", "kubernetes.default.svc.cluster.local", "router.home.arpa", "1.0.0.127.in-addr.arpa",
-    "expyuzz4wqqyqhjn.onion", "service.test", "service.invalid", "nas.lan", "wiki.corp", "redis", "metadata", "com", "acme.com.",
-    "127.0.0.1.nip.io", "169-254-169-254.sslip.io", "app.localtest.me", "app.lvh.me", "make-127-0-0-1-rr.1u.ms",
-    "7f000001.c0a80001.rbndr.us", ".acme.com", "acme..com", "ac_me.com", "127%2e0.0.1", "%6c%6f%63alhost", "acme.com:8443",
-    "acme.com:80", "user:pass@acme.com", "acme.com@127.0.0.1", "acme.com\\@127.0.0.1", "127.0\t.0.1", "ac\u200bme.com",
-    "127。0。0。1", "acme.com/#x",
+    "127.0.0.1",
+    "127.0.0.1.",
+    "localhost.",
+    "api.localhost",
+    "localhost.localdomain",
+    "printer.local",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "0xa9fea9fe",
+    "2852039166",
+    "255.255.255.255",
+    "8.8.8.8",
+    "1.2.3.4.5",
+    "99999999999",
+    "acme.com.1",
+    "\uff11\uff12\uff17.0.0.1",
+    "①②⑦.0.0.1",
+    "ⓛocalhost",
+    "[::127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "[fe80::1]",
+    "[fc00::1]",
+    "[fd00:ec2::254]",
+    "[2606:4700::1111]",
+    "metadata.google.internal",
+    "kubernetes.default.svc.cluster.local",
+    "router.home.arpa",
+    "1.0.0.127.in-addr.arpa",
+    "expyuzz4wqqyqhjn.onion",
+    "service.test",
+    "service.invalid",
+    "nas.lan",
+    "wiki.corp",
+    "redis",
+    "metadata",
+    "com",
+    "acme.com.",
+    "127.0.0.1.nip.io",
+    "169-254-169-254.sslip.io",
+    "app.localtest.me",
+    "app.lvh.me",
+    "make-127-0-0-1-rr.1u.ms",
+    "7f000001.c0a80001.rbndr.us",
+    ".acme.com",
+    "acme..com",
+    "ac_me.com",
+    "127%2e0.0.1",
+    "%6c%6f%63alhost",
+    "acme.com:8443",
+    "acme.com:80",
+    "user:pass@acme.com",
+    "acme.com@127.0.0.1",
+    "acme.com\\@127.0.0.1",
+    "127.0\t.0.1",
+    "ac\u200bme.com",
+    "127。0。0。1",
+    "acme.com/#x",
   ].map((host) => `https://${host}/`),
-  "http://acme.com/", "ftp://acme.com/", "file:///etc/passwd", "data:text/plain,x", "javascript:alert(1)", "gopher://acme.com/",
-  "https:acme.com", "https:/acme.com", "//127.0.0.1/", "127.0.0.1",
+  "http://acme.com/",
+  "ftp://acme.com/",
+  "file:///etc/passwd",
+  "data:text/plain,x",
+  "javascript:alert(1)",
+  "gopher://acme.com/",
+  "https:acme.com",
+  "https:/acme.com",
+  "//127.0.0.1/",
+  "127.0.0.1",
 ];
 
 const persist = mkdtempSync(join(tmpdir(), "narthex-addresses-"));
@@ -48,11 +123,22 @@ before(async () => {
   const lax = await startGateway({ persist, vars });
   const capability = { idempotent: true, durable: true };
   for (const at of spellings.keys()) {
-    await register(lax, `s${at}`, serviceAt(service.url, [{ name: `c${at}`, ...capability }, { name: `look${at}`, durable: false }]));
+    await register(
+      lax,
+      `s${at}`,
+      serviceAt(service.url, [
+        { name: `c${at}`, ...capability },
+        { name: `look${at}`, durable: false },
+      ]),
+    );
   }
   for (const at of [0, 1]) {
     const issuer = {
-      issuer: `https://issuer${at}.example.com`, audience: "us", jwks_url: `${service.url}jwks`, algorithms: ["ES256"], role: "viewer",
+      issuer: `https://issuer${at}.example.com`,
+      audience: "us",
+      jwks_url: `${service.url}jwks`,
+      algorithms: ["ES256"],
+      role: "viewer",
     };
     assert.equal((await lax.request("PUT", `/v1/issuers/i${at}`, { body: issuer })).status, 201);
     const webhook = { url: service.url, types: ["context.*"] };
@@ -84,19 +170,32 @@ test("no_hostile_spelling_is_registered", async () => {
     const endpoints = { authorization_endpoint: url, token_endpoint: url };
     const issuer = refused(
       await put("/v1/issuers/bad", {
-        issuer: url, audience: "us", jwks_url: url, algorithms: ["ES256"], role: "viewer", sign_in: { client_id: "us", ...endpoints },
+        issuer: url,
+        audience: "us",
+        jwks_url: url,
+        algorithms: ["ES256"],
+        role: "viewer",
+        sign_in: { client_id: "us", ...endpoints },
       }),
       422,
       "validation_failed",
     );
-    assert.deepEqual(pointers(issuer), ["#/issuer", "#/jwks_url", "#/sign_in/authorization_endpoint", "#/sign_in/token_endpoint"], url);
+    assert.deepEqual(
+      pointers(issuer),
+      ["#/issuer", "#/jwks_url", "#/sign_in/authorization_endpoint", "#/sign_in/token_endpoint"],
+      url,
+    );
   }
 });
 
 test("no_stored_hostile_spelling_is_called", { timeout: 110_000 }, async () => {
   for (const [at, url] of spellings.entries()) {
     const answer = await create(gateway, { capability: `c${at}` });
-    assert.deepEqual([answer.json.status, answer.json.error?.code], ["failed", "address_refused"], `${url}: ${answer.text}`);
+    assert.deepEqual(
+      [answer.json.status, answer.json.error?.code],
+      ["failed", "address_refused"],
+      `${url}: ${answer.text}`,
+    );
     assert.equal(answer.json.attempts.length, 1, "nothing changes by trying there again");
     assert.ok(!answer.json.error.message.includes(String(service.port)), "the message says the rule, not the address");
   }
@@ -142,7 +241,10 @@ test("another_service_does_what_one_that_may_not_be_called_offers", { timeout: 6
     const second = await startGateway({ persist: folder, vars });
     const { json: context } = await create(second, { capability: "shared" });
     assert.equal(context.status, "completed", JSON.stringify(context));
-    assert.deepEqual(context.attempts.map(({ service }: any) => service), ["moved", "stays"]);
+    assert.deepEqual(
+      context.attempts.map(({ service }: any) => service),
+      ["moved", "stays"],
+    );
     await second.stop();
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -30,11 +30,20 @@ async function serve(handler: Handler, capability: Capability = {}, more: object
 }
 
 const raw =
-  (body: string | Buffer, headers: Record<string, string> = { "content-type": "application/json" }, code = 200): Handler =>
+  (
+    body: string | Buffer,
+    headers: Record<string, string> = { "content-type": "application/json" },
+    code = 200,
+  ): Handler =>
   (_, response) =>
     void response.writeHead(code, headers).end(body);
 
-async function run(handler: Handler, capability: Capability = { idempotent: true }, body: object = {}, more: object = {}) {
+async function run(
+  handler: Handler,
+  capability: Capability = { idempotent: true },
+  body: object = {},
+  more: object = {},
+) {
   const { service, name } = await serve(handler, capability, more);
   const began = Date.now();
   const { json: context } = await create(gateway, { capability: name, timeout_seconds: 10, ...body });
@@ -45,11 +54,28 @@ const gap = ({ calls: [first, second] }: Service) => second!.at - first!.at;
 
 // What arrived at nobody is called again, whatever it is; what may have arrived only if it is idempotent.
 for (const [code, safe, once] of [
-  [520, 2, 1], [521, 2, 2], [522, 2, 2], [523, 2, 2], [524, 2, 1], [525, 2, 2], [526, 2, 2], [527, 2, 1], [529, 2, 1],
-  [530, 2, 2], [507, 2, 1], [599, 2, 1], [501, 1, 1], [402, 1, 1], [413, 1, 1], [418, 1, 1],
+  [520, 2, 1],
+  [521, 2, 2],
+  [522, 2, 2],
+  [523, 2, 2],
+  [524, 2, 1],
+  [525, 2, 2],
+  [526, 2, 2],
+  [527, 2, 1],
+  [529, 2, 1],
+  [530, 2, 2],
+  [507, 2, 1],
+  [599, 2, 1],
+  [501, 1, 1],
+  [402, 1, 1],
+  [413, 1, 1],
+  [418, 1, 1],
 ] as const) {
   test(`a_${code}_is_called_again_${safe === 1 ? "by_nobody" : once === 1 ? "if_idempotent" : "whatever_it_is"}`, async () => {
-    for (const [idempotent, calls] of [[true, safe], [false, once]] as const) {
+    for (const [idempotent, calls] of [
+      [true, safe],
+      [false, once],
+    ] as const) {
       const { context, ...seen } = await run(inTurn(status(code), echo), { idempotent });
       assert.deepEqual([seen.calls, context.status], [calls, calls === 2 ? "completed" : "failed"], `${idempotent}`);
       assert.equal(context.attempts[0].status_code, code);
@@ -77,13 +103,17 @@ test("a_503_says_by_its_words_or_by_retry_after_that_nothing_was_done", async ()
 
 test("retry_after_is_read_in_all_its_forms", { timeout: 60_000 }, async () => {
   const ahead = (ms: number) => new Date(Date.now() + ms);
-  const [days, months] = ["Sunday Monday Tuesday Wednesday Thursday Friday Saturday", "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"]
-    .map((names) => names.split(" "));
+  const [days, months] = [
+    "Sunday Monday Tuesday Wednesday Thursday Friday Saturday",
+    "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+  ].map((names) => names.split(" "));
   const two = (value: number) => String(value).padStart(2, "0");
   const forms: ((at: Date) => string)[] = [
     (at) => at.toUTCString(),
-    (at) => `${days![at.getUTCDay()]}, ${two(at.getUTCDate())}-${months![at.getUTCMonth()]}-${two(at.getUTCFullYear() % 100)} ${at.toUTCString().slice(17, 25)} GMT`,
-    (at) => `${days![at.getUTCDay()]!.slice(0, 3)} ${months![at.getUTCMonth()]} ${String(at.getUTCDate()).padStart(2)} ${at.toUTCString().slice(17, 25)} ${at.getUTCFullYear()}`,
+    (at) =>
+      `${days![at.getUTCDay()]}, ${two(at.getUTCDate())}-${months![at.getUTCMonth()]}-${two(at.getUTCFullYear() % 100)} ${at.toUTCString().slice(17, 25)} GMT`,
+    (at) =>
+      `${days![at.getUTCDay()]!.slice(0, 3)} ${months![at.getUTCMonth()]} ${String(at.getUTCDate()).padStart(2)} ${at.toUTCString().slice(17, 25)} ${at.getUTCFullYear()}`,
   ];
   const wait = (code: number, headers: () => Record<string, string>): Handler =>
     inTurn((call, response) => status(code, undefined, headers())(call, response), echo);
@@ -95,11 +125,13 @@ test("retry_after_is_read_in_all_its_forms", { timeout: 60_000 }, async () => {
     [wait(500, () => ({ "retry-after": "20", "retry-after-ms": "1200" })), 1190],
     [wait(524, () => ({ "retry-after": "1" })), 990],
   ];
-  await Promise.all(cases.map(async ([handler, least], at) => {
-    const { context, service } = await run(handler, { idempotent: true }, { timeout_seconds: 30 });
-    assert.equal(context.status, "completed", `${at}: ${JSON.stringify(context.error)}`);
-    assert.ok(gap(service) >= least, `${at}: ${gap(service)} ms`);
-  }));
+  await Promise.all(
+    cases.map(async ([handler, least], at) => {
+      const { context, service } = await run(handler, { idempotent: true }, { timeout_seconds: 30 });
+      assert.equal(context.status, "completed", `${at}: ${JSON.stringify(context.error)}`);
+      assert.ok(gap(service) >= least, `${at}: ${gap(service)} ms`);
+    }),
+  );
   for (const value of ["-5", "soon", "Sun, 31 Feb 2027 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "1e9"]) {
     const { context } = await run(inTurn(status(429, undefined, { "retry-after": value }), echo));
     assert.equal(context.status, "completed", value);
@@ -129,7 +161,11 @@ for (const [what, handler, idempotent] of [
     const capability = { name: first.name, idempotent };
     await register(gateway, `${first.name}b`, serviceAt(second.url, [capability], { tier: 1 }));
     const began = Date.now();
-    const { json: context } = await create(gateway, { capability: first.name, timeout_seconds: 60, parameters: { a: 1 } });
+    const { json: context } = await create(gateway, {
+      capability: first.name,
+      timeout_seconds: 60,
+      parameters: { a: 1 },
+    });
     assert.deepEqual([context.status, context.result], ["completed", { a: 1 }], JSON.stringify(context.error));
     assert.deepEqual([first.service.calls.length, second.calls.length], [1, 1]);
     assert.ok(Date.now() - began < 8000, `${Date.now() - began} ms`);
@@ -140,8 +176,16 @@ test("a_wait_is_remembered_for_the_service_that_asked_for_it", { timeout: 60_000
   const first = await serve(inTurn(status(429, undefined, { "retry-after": "4" }), echo), { idempotent: true });
   const second = await startService(status(429, undefined, { "retry-after": "60" }));
   services.push(second);
-  await register(gateway, `${first.name}b`, serviceAt(second.url, [{ name: first.name, idempotent: true }], { tier: 1 }));
-  const { json: context } = await create(gateway, { capability: first.name, timeout_seconds: 50 }, { headers: { prefer: "wait=45" } });
+  await register(
+    gateway,
+    `${first.name}b`,
+    serviceAt(second.url, [{ name: first.name, idempotent: true }], { tier: 1 }),
+  );
+  const { json: context } = await create(
+    gateway,
+    { capability: first.name, timeout_seconds: 50 },
+    { headers: { prefer: "wait=45" } },
+  );
   assert.equal(context.status, "completed", JSON.stringify(context.error));
   assert.deepEqual([first.service.calls.length, second.calls.length], [2, 1]);
   assert.ok(gap(first.service) >= 3900, `${gap(first.service)} ms`);
@@ -151,7 +195,11 @@ test("a_refusal_of_the_request_is_repeated_by_nobody", async () => {
   const first = await serve(status(400, { error: { message: "the temperature is too high" } }), { idempotent: true });
   const second = await startService(echo);
   services.push(second);
-  await register(gateway, `${first.name}b`, serviceAt(second.url, [{ name: first.name, idempotent: true }], { tier: 1 }));
+  await register(
+    gateway,
+    `${first.name}b`,
+    serviceAt(second.url, [{ name: first.name, idempotent: true }], { tier: 1 }),
+  );
   const { json: context } = await create(gateway, { capability: first.name });
   assert.deepEqual([context.status, second.calls.length], ["failed", 0]);
 });
@@ -160,13 +208,21 @@ test("a_service_that_never_answers_leaves_time_for_another", { timeout: 30_000 }
   const first = await serve(hang, { idempotent: true });
   const second = await startService(echo);
   services.push(second);
-  await register(gateway, `${first.name}b`, serviceAt(second.url, [{ name: first.name, idempotent: true }], { tier: 1 }));
+  await register(
+    gateway,
+    `${first.name}b`,
+    serviceAt(second.url, [{ name: first.name, idempotent: true }], { tier: 1 }),
+  );
   const body = { capability: first.name, timeout_seconds: 6, parameters: { a: 1 } };
   const { json: context } = await create(gateway, body);
   assert.deepEqual([context.status, context.result], ["completed", { a: 1 }], JSON.stringify(context.error));
-  assert.deepEqual(context.attempts.map(({ outcome, code }: any) => [outcome, code ?? null]), [
-    ["timed_out", "upstream_timeout"], ["succeeded", null],
-  ]);
+  assert.deepEqual(
+    context.attempts.map(({ outcome, code }: any) => [outcome, code ?? null]),
+    [
+      ["timed_out", "upstream_timeout"],
+      ["succeeded", null],
+    ],
+  );
   assert.ok(first.service.calls.length === 1 && second.calls.length === 1);
 });
 
@@ -203,20 +259,58 @@ test("a_callback_is_read_as_an_answer_is", async () => {
   assert.equal((await ended(gateway, id)).result, "cut \ufffd");
   // What callers send is held to the letter.
   const headers = { "content-type": "application/json" };
-  const asked = await gateway.request("POST", "/v1/contexts", { body: `{"capability":"${name}","capability":"${name}"}`, headers });
+  const asked = await gateway.request("POST", "/v1/contexts", {
+    body: `{"capability":"${name}","capability":"${name}"}`,
+    headers,
+  });
   assert.equal(asked.status, 400, asked.text);
 });
 
 // What a service says of its failure, in whatever form, is in the message and in the details.
 for (const [what, handler, message, details] of [
-  ["a_page", raw("<html><title>502 Bad Gateway</title></html>", { "content-type": "text/html" }, 400), "502 Bad Gateway", "<html><title>502 Bad Gateway</title></html>"],
-  ["a_text", raw("the prompt has 5000 tokens, 4096 fit", { "content-type": "text/plain" }, 400), "4096 fit", "the prompt has 5000 tokens, 4096 fit"],
-  ["json_rpc", json({ error: { code: -32000, message: "out of paper" } }), "out of paper", { code: -32000, message: "out of paper" }],
-  ["json_rpc_with_a_status", json({ error: { code: -32000, message: "out of paper" } }, 400), "out of paper", { error: { code: -32000, message: "out of paper" } }],
+  [
+    "a_page",
+    raw("<html><title>502 Bad Gateway</title></html>", { "content-type": "text/html" }, 400),
+    "502 Bad Gateway",
+    "<html><title>502 Bad Gateway</title></html>",
+  ],
+  [
+    "a_text",
+    raw("the prompt has 5000 tokens, 4096 fit", { "content-type": "text/plain" }, 400),
+    "4096 fit",
+    "the prompt has 5000 tokens, 4096 fit",
+  ],
+  [
+    "json_rpc",
+    json({ error: { code: -32000, message: "out of paper" } }),
+    "out of paper",
+    { code: -32000, message: "out of paper" },
+  ],
+  [
+    "json_rpc_with_a_status",
+    json({ error: { code: -32000, message: "out of paper" } }, 400),
+    "out of paper",
+    { error: { code: -32000, message: "out of paper" } },
+  ],
   ["a_bare_error", json({ error: "out of paper" }), "out of paper", "out of paper"],
-  ["fastapi", json({ detail: [{ loc: ["body"], msg: "field required" }] }, 422), "field required", { detail: [{ loc: ["body"], msg: "field required" }] }],
-  ["a_problem", json({ title: "No paper", detail: "Tray 2 is empty." }, 409), "Tray 2 is empty.", { title: "No paper", detail: "Tray 2 is empty." }],
-  ["control_characters", raw("forged\r\n\u0000line", { "content-type": "text/plain" }, 400), "forged line", "forged\nline"],
+  [
+    "fastapi",
+    json({ detail: [{ loc: ["body"], msg: "field required" }] }, 422),
+    "field required",
+    { detail: [{ loc: ["body"], msg: "field required" }] },
+  ],
+  [
+    "a_problem",
+    json({ title: "No paper", detail: "Tray 2 is empty." }, 409),
+    "Tray 2 is empty.",
+    { title: "No paper", detail: "Tray 2 is empty." },
+  ],
+  [
+    "control_characters",
+    raw("forged\r\n\u0000line", { "content-type": "text/plain" }, 400),
+    "forged line",
+    "forged\nline",
+  ],
 ] as [string, Handler, string, unknown][]) {
   test(`what_a_service_says_as_${what}_is_told`, async () => {
     const { context } = await run(handler);
@@ -266,7 +360,8 @@ test("no_answer_that_a_caller_can_bring_about_closes_the_service_to_others", { t
     mismatch: json({ result: { text: 7 } }),
     nothing: json({}),
     empty: raw("", {}),
-    declared: (_, response) => void response.writeHead(200, { "content-type": "application/json", "content-length": "99999999" }).write("{"),
+    declared: (_, response) =>
+      void response.writeHead(200, { "content-type": "application/json", "content-length": "99999999" }).write("{"),
     no_content: status(204),
     error: json({ error: { code: "x", message: "y" } }),
     refused: status(422),
@@ -275,15 +370,28 @@ test("no_answer_that_a_caller_can_bring_about_closes_the_service_to_others", { t
     late: hang,
   };
   const capability = { output_schema: { type: "object", properties: { text: { type: "string" } } } };
-  const { service, name } = await serve((call, response) => (poison[call.json.parameters.how] ?? echo)(call, response), capability);
+  const { service, name } = await serve(
+    (call, response) => (poison[call.json.parameters.how] ?? echo)(call, response),
+    capability,
+  );
   for (const how of Object.keys(poison)) {
     const body = { capability: name, parameters: { how }, timeout_seconds: how === "late" ? 1 : 10 };
     const answers = await Promise.all(Array.from({ length: 12 }, () => create(gateway, body)));
-    assert.ok(answers.every(({ json }) => json.status !== "completed"), how);
+    assert.ok(
+      answers.every(({ json }) => json.status !== "completed"),
+      how,
+    );
     const { json: context } = await create(gateway, { capability: name, parameters: { text: "well" } });
-    assert.deepEqual([context.status, context.result], ["completed", { text: "well" }], `${how}: ${JSON.stringify(context.error)}`);
+    assert.deepEqual(
+      [context.status, context.result],
+      ["completed", { text: "well" }],
+      `${how}: ${JSON.stringify(context.error)}`,
+    );
   }
-  const { json: seen } = await gateway.request("GET", `/v1/services/${(await create(gateway, { capability: name, parameters: {} })).json.service}`);
+  const { json: seen } = await gateway.request(
+    "GET",
+    `/v1/services/${(await create(gateway, { capability: name, parameters: {} })).json.service}`,
+  );
   assert.deepEqual([seen.breaker.state, seen.status], ["closed", "online"]);
   assert.ok(service.calls.length > 100);
 });
@@ -298,8 +406,13 @@ test("a_web_page_in_the_place_of_answers_speaks_against_the_service", async () =
 
 test("a_cancellation_goes_to_the_service_whatever_place_it_named", async () => {
   for (const [location, path] of [
-    ["http://user:pw@HOST/job/1", "/"], ["//user@HOST/job/1", "/"], ["http://elsewhere.example/job/1", "/"],
-    ["/job/1#part", "/job/1"], ["job/1?x=2", "/job/1?x=2"], ["http://[broken", "/"], [`/${"x".repeat(3000)}`, "/"],
+    ["http://user:pw@HOST/job/1", "/"],
+    ["//user@HOST/job/1", "/"],
+    ["http://elsewhere.example/job/1", "/"],
+    ["/job/1#part", "/job/1"],
+    ["job/1?x=2", "/job/1?x=2"],
+    ["http://[broken", "/"],
+    [`/${"x".repeat(3000)}`, "/"],
   ] as const) {
     const { service, name } = await serve((call, response) => {
       const there = location.replace("HOST", new URL(service.url).host);
@@ -321,12 +434,16 @@ test("a_cancellation_goes_to_the_service_whatever_place_it_named", async () => {
 });
 
 test("the_status_of_a_webhooks_receiver_is_its_answer", { timeout: 60_000 }, async () => {
-  const unending: Handler = (_, response) => void response.writeHead(200, { "content-type": "text/plain" }).write("thank you");
+  const unending: Handler = (_, response) =>
+    void response.writeHead(200, { "content-type": "text/plain" }).write("thank you");
   const receiver = await startService(unending);
   const away = await startService(status(521));
   services.push(receiver, away);
   const { name } = await serve(echo);
-  for (const [id, url] of [["unending", receiver.url], ["away", away.url]] as const) {
+  for (const [id, url] of [
+    ["unending", receiver.url],
+    ["away", away.url],
+  ] as const) {
     const made = await gateway.request("PUT", `/v1/webhooks/${id}`, { body: { url, types: ["context.completed"] } });
     assert.equal(made.status, 201, made.text);
   }
@@ -347,7 +464,10 @@ test("the_status_of_a_webhooks_receiver_is_its_answer", { timeout: 60_000 }, asy
 // Model servers.
 
 const completion = {
-  id: "c", object: "chat.completion", created: 1, model: "m",
+  id: "c",
+  object: "chat.completion",
+  created: 1,
+  model: "m",
   choices: [{ index: 0, message: { role: "assistant", content: "Hi" }, finish_reason: "stop" }],
 };
 
@@ -359,21 +479,47 @@ async function chat(handler: Handler, body: object = {}) {
   const retry = { max_attempts: 3, base_ms: 10, cap_ms: 1000 };
   await register(gateway, id, { name: "A model", type: "llm", transport, retry });
   const parameters = { messages: [{ role: "user", content: "Hi" }] };
-  const { json: context } = await create(gateway, { capability: "chat", service: id, parameters, timeout_seconds: 20, ...body });
+  const { json: context } = await create(gateway, {
+    capability: "chat",
+    service: id,
+    parameters,
+    timeout_seconds: 20,
+    ...body,
+  });
   return { context, endpoint, calls: endpoint.calls.length };
 }
 
 for (const [what, first, status_, calls] of [
-  ["overloaded", json({ type: "error", error: { type: "overloaded_error", message: "too busy now" } }, 529), "completed", 2],
+  [
+    "overloaded",
+    json({ type: "error", error: { type: "overloaded_error", message: "too busy now" } }, 529),
+    "completed",
+    2,
+  ],
   ["origin_away", json({}, 530), "completed", 2],
-  ["no_quota", json({ error: { message: "over it", type: "insufficient_quota", code: "insufficient_quota" } }, 429), "failed", 1],
+  [
+    "no_quota",
+    json({ error: { message: "over it", type: "insufficient_quota", code: "insufficient_quota" } }, 429),
+    "failed",
+    1,
+  ],
   ["unknown_key", json({ error: { message: "who?", code: "invalid_api_key" } }, 401), "failed", 1],
   ["too_long", json({ error: { message: "too many tokens", code: "context_length_exceeded" } }, 400), "failed", 1],
-  ["bad_request_in_a_200", json({ error: { message: "longer than the model takes", type: "invalid_request_error", code: 400 } }), "failed", 1],
+  [
+    "bad_request_in_a_200",
+    json({ error: { message: "longer than the model takes", type: "invalid_request_error", code: 400 } }),
+    "failed",
+    1,
+  ],
   ["overloaded_in_a_200", json({ error: { message: "too busy now", type: "overloaded_error" } }), "completed", 2],
   ["empty_error", json({ ...completion, error: "" }), "completed", 1],
   ["half_a_character", raw(JSON.stringify({ ...completion, x: "X" }).replace('"X"', '"cut \\ud83d"')), "completed", 1],
-  ["doubled_usage", raw(JSON.stringify(completion).replace("{", '{"usage":{"total_tokens":1},"usage":{"total_tokens":2},')), "completed", 1],
+  [
+    "doubled_usage",
+    raw(JSON.stringify(completion).replace("{", '{"usage":{"total_tokens":1},"usage":{"total_tokens":2},')),
+    "completed",
+    1,
+  ],
   ["plain_text", raw(JSON.stringify(completion), { "content-type": "text/plain" }), "completed", 1],
 ] as [string, Handler, string, number][]) {
   test(`a_model_server_that_says_${what}_is_asked_${calls === 1 ? "once" : "again"}`, async () => {

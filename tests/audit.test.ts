@@ -102,7 +102,10 @@ test("pages_go_from_the_newest_to_the_oldest_without_a_gap", async () => {
     seen.push(...json.data.map(({ object }: any) => object));
     cursor = json.next_cursor;
   } while (cursor);
-  assert.deepEqual(seen.slice(0, 7), [6, 5, 4, 3, 2, 1, 0].map((n) => `roles/page-${n}`));
+  assert.deepEqual(
+    seen.slice(0, 7),
+    [6, 5, 4, 3, 2, 1, 0].map((n) => `roles/page-${n}`),
+  );
   const { json } = await audit(filters);
   refused(await audit({ ...filters, action: "key.*", cursor: json.next_cursor }), 400, "invalid_request");
   assert.equal((await audit({ action: `${"_".repeat(39)}*` })).status, 200);

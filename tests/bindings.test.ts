@@ -40,8 +40,12 @@ after(async () => {
 });
 
 const document = (name: string, transport: object, more: object = {}) => ({
-  name, type: "tool", transport: { kind: "binding", ...transport }, capabilities: [{ name }],
-  retry: { max_attempts: 2, base_ms: 1, cap_ms: 10 }, ...more,
+  name,
+  type: "tool",
+  transport: { kind: "binding", ...transport },
+  capabilities: [{ name }],
+  retry: { max_attempts: 2, base_ms: 1, cap_ms: 10 },
+  ...more,
 });
 
 const ask = (capability: string, parameters: object = {}) => create(gateway, { capability, parameters });
@@ -49,7 +53,11 @@ const ask = (capability: string, parameters: object = {}) => create(gateway, { c
 test("another_worker_is_called_by_its_binding_as_over_http", async () => {
   const secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
   const credentials = { header: "Authorization", value: "Bearer what-it-wants" };
-  const made = await register(gateway, "words", document("words", { binding: "WORDS", path: "/work?fast=1" }, { signing_secret: secret, credentials }));
+  const made = await register(
+    gateway,
+    "words",
+    document("words", { binding: "WORDS", path: "/work?fast=1" }, { signing_secret: secret, credentials }),
+  );
   assert.deepEqual(made.transport, { kind: "binding", binding: "WORDS", path: "/work?fast=1" });
   const { json } = await ask("words", { text: "hi" });
   assert.equal(json.status, "completed", JSON.stringify(json.error));
@@ -61,25 +69,41 @@ test("another_worker_is_called_by_its_binding_as_over_http", async () => {
   const envelope = JSON.parse(raw);
   assert.deepEqual([envelope.context_id, envelope.parameters, envelope.attempt], [json.id, { text: "hi" }, 1]);
   assert.equal(headers.authorization, "Bearer what-it-wants");
-  assert.ok(!Object.keys(headers).some((name) => name === "cookie" || name.startsWith("x-forwarded")), Object.keys(headers).join());
+  assert.ok(
+    !Object.keys(headers).some((name) => name === "cookie" || name.startsWith("x-forwarded")),
+    Object.keys(headers).join(),
+  );
 });
 
 test("a_binding_there_is_not_is_refused_with_where_it_is_set", async () => {
   for (const binding of ["NOBODY", "ASSETS", "REGISTRY", "WORK", "ADMIN_KEY"]) {
     const answer = await gateway.request("PUT", "/v1/services/odd", { body: document("odd", { binding }) });
     const { errors } = refused(answer, 422, "validation_failed");
-    assert.deepEqual(errors.map((fault: any) => fault.pointer), ["#/transport/binding"], binding);
+    assert.deepEqual(
+      errors.map((fault: any) => fault.pointer),
+      ["#/transport/binding"],
+      binding,
+    );
     assert.match(errors[0].detail, /wrangler\.toml has under \[\[services\]\]/);
   }
-  const wrong = await gateway.request("PUT", "/v1/services/odd", { body: document("odd", { path: "work", url: "https://example.com/" }) });
-  assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["#/transport/binding", "#/transport/path", "#/transport/url"]);
+  const wrong = await gateway.request("PUT", "/v1/services/odd", {
+    body: document("odd", { path: "work", url: "https://example.com/" }),
+  });
+  assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), [
+    "#/transport/binding",
+    "#/transport/path",
+    "#/transport/url",
+  ]);
 });
 
 test("bindings_are_not_for_other_tenants", async () => {
   const made = await gateway.request("PUT", "/v1/tenants/acme", { body: { name: "Acme" } });
   assert.equal(made.status, 201, made.text);
   const { admin_key: key } = made.json;
-  const answer = await gateway.request("PUT", "/v1/services/words", { body: document("words", { binding: "WORDS" }), key });
+  const answer = await gateway.request("PUT", "/v1/services/words", {
+    body: document("words", { binding: "WORDS" }),
+    key,
+  });
   const { errors } = refused(answer, 422, "validation_failed");
   assert.match(errors[0].detail, /tenant default/);
 });
@@ -87,7 +111,8 @@ test("bindings_are_not_for_other_tenants", async () => {
 test("credentials_do_not_move_to_another_worker", async () => {
   const credentials = { header: "Authorization", value: "Bearer secret" };
   await register(gateway, "moving", document("moving", { binding: "WORDS" }, { credentials }));
-  const patch = (body: object) => gateway.request("PATCH", "/v1/services/moving", { body, headers: { "if-match": "*" } });
+  const patch = (body: object) =>
+    gateway.request("PATCH", "/v1/services/moving", { body, headers: { "if-match": "*" } });
   assert.equal((await patch({ transport: { path: "/elsewhere" } })).status, 200);
   refused(await patch({ transport: { binding: "OTHER" } }), 422, "validation_failed");
   assert.equal((await patch({ transport: { binding: "OTHER" }, credentials: null })).status, 200);
@@ -102,7 +127,11 @@ test("what_a_bound_worker_throws_is_no_sign_that_it_was_not_reached", async () =
 });
 
 test("work_in_the_background_is_cancelled_behind_the_same_binding", async () => {
-  await register(gateway, "later", document("later", { binding: "WORDS" }, { capabilities: [{ name: "later", timeout_seconds: 60 }] }));
+  await register(
+    gateway,
+    "later",
+    document("later", { binding: "WORDS" }, { capabilities: [{ name: "later", timeout_seconds: 60 }] }),
+  );
   const { id } = await accepted(gateway, { capability: "later", parameters: { later: true } });
   await eventually(async () => (await gateway.request("GET", `/v1/contexts/${id}`)).json.status === "executing");
   await eventually(async () => (await gateway.request("POST", `/v1/contexts/${id}/cancel`)).status !== 202);
@@ -112,10 +141,18 @@ test("work_in_the_background_is_cancelled_behind_the_same_binding", async () => 
 });
 
 test("a_bound_worker_is_probed_like_any_service", async () => {
-  await register(gateway, "probed", document("probed", { binding: "WORDS" }, { health: { path: "/well", interval_seconds: 5 } }));
+  await register(
+    gateway,
+    "probed",
+    document("probed", { binding: "WORDS" }, { health: { path: "/well", interval_seconds: 5 } }),
+  );
   const check = await gateway.request("POST", "/v1/services/probed/check");
   assert.deepEqual([check.json.healthy, check.json.status_code], [true, 204]);
-  await register(gateway, "unwell", document("unwell", { binding: "WORDS" }, { health: { path: "/ill", interval_seconds: 5 } }));
+  await register(
+    gateway,
+    "unwell",
+    document("unwell", { binding: "WORDS" }, { health: { path: "/ill", interval_seconds: 5 } }),
+  );
   const ill = await gateway.request("POST", "/v1/services/unwell/check");
   assert.deepEqual([ill.json.healthy, ill.json.status_code], [false, 500]);
 });

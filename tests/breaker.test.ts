@@ -63,9 +63,10 @@ test("five_failures_in_a_row_open_it_for_all_who_look_and_nobody_calls", async (
   assert.equal(offers.data[0].available, false);
 
   const { data } = await events.next((event) => event.data.breaker === "open");
-  assert.deepEqual([data.id, data.status, data.reason, data.breaker_until], [
-    "failing", "offline", "breaker", seen.breaker.until,
-  ]);
+  assert.deepEqual(
+    [data.id, data.status, data.reason, data.breaker_until],
+    ["failing", "offline", "breaker", seen.breaker.until],
+  );
   const half = await events.next((event) => event.data.breaker === "half_open");
   assert.deepEqual([half.data.status, half.data.breaker_until], ["degraded", null]);
   events.close();
@@ -79,9 +80,7 @@ test("half_open_lets_exactly_one_call_through_and_the_next_one_after_it_finds_it
     await becomes("probed-once", "half_open");
     service.handler = round === 1 ? slow(500, broken) : slow(500);
     const calls = service.calls.length;
-    const answers = await Promise.all(
-      Array.from({ length: 20 }, () => create(gateway, { capability: "probed-once" })),
-    );
+    const answers = await Promise.all(Array.from({ length: 20 }, () => create(gateway, { capability: "probed-once" })));
     assert.equal(service.calls.length, calls + 1, `round ${round}: one probe`);
     const codes = answers.map(({ json }) => json.error?.code ?? json.status).sort();
     const probe = round === 1 ? "upstream_error" : "completed";
@@ -95,7 +94,10 @@ test("half_open_lets_exactly_one_call_through_and_the_next_one_after_it_finds_it
   }
   // At once: whoever got the probe's answer may rely on it.
   const next = await Promise.all([1, 2, 3].map(() => create(gateway, { capability: "probed-once" })));
-  assert.deepEqual(next.map(({ json }) => json.status), Array(3).fill("completed"));
+  assert.deepEqual(
+    next.map(({ json }) => json.status),
+    Array(3).fill("completed"),
+  );
   const closed = await get("probed-once");
   assert.deepEqual([closed.breaker, closed.status], [{ state: "closed", until: null }, "online"]);
 });

@@ -4,7 +4,17 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { accepted, create, ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  makeKey,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 import { inTurn, json, type Recorded, type Service, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
@@ -124,7 +134,16 @@ test("progress_is_shown_and_told", async () => {
   events.close();
   const own = await gateway.request("GET", `/v1/contexts/${id}/events`);
   const types = own.json.data.map(({ type }: any) => type.replace("context.", ""));
-  assert.deepEqual(types, ["created", "validated", "queued", "executing", "progress", "progress", "attempt", "completed"]);
+  assert.deepEqual(types, [
+    "created",
+    "validated",
+    "queued",
+    "executing",
+    "progress",
+    "progress",
+    "attempt",
+    "completed",
+  ]);
 });
 
 describe("a_service_that_promised_to_report", () => {
@@ -162,7 +181,15 @@ test("a_callback_that_says_nothing_sensible_is_refused_and_changes_nothing", asy
   // Against the capability's output schema: the service is told, and may mend it.
   refused(await say(call, { result: {} }), 422, "validation_failed");
   refused(await say(call, { error: {} }), 422, "validation_failed");
-  refused(await gateway.request("POST", new URL(call.json.callback_url).pathname, { body: "{", headers: { "content-type": "application/json" }, key: null }), 400, "invalid_json");
+  refused(
+    await gateway.request("POST", new URL(call.json.callback_url).pathname, {
+      body: "{",
+      headers: { "content-type": "application/json" },
+      key: null,
+    }),
+    400,
+    "invalid_json",
+  );
   assert.equal((await read(id)).status, "executing");
   assert.equal((await say(call, { result: { pages: 1 } })).status, 200);
 });
@@ -281,7 +308,10 @@ describe("input", () => {
     refused(await say(call, { result: 1 }), 409, "conflict");
     const calls = service.calls.length;
     service.handler = json({ result: "with it" });
-    assert.equal((await answerWith(id, { input: { any: "thing" } }, { headers: { prefer: "respond-async" } })).status, 202);
+    assert.equal(
+      (await answerWith(id, { input: { any: "thing" } }, { headers: { prefer: "respond-async" } })).status,
+      202,
+    );
     assert.deepEqual((await service.call(calls)).json.input, { any: "thing" });
     assert.equal((await ended(gateway, id)).result, "with it");
   });

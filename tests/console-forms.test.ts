@@ -22,7 +22,10 @@ after(async () => {
 });
 
 test("a_service_is_changed_and_keeps_what_is_secret", { skip }, async () => {
-  const kept = serviceAt(words.url, [{ name: "kept" }], { credentials: { header: "X-Key", value: "a secret of the service" }, tags: ["old"] });
+  const kept = serviceAt(words.url, [{ name: "kept" }], {
+    credentials: { header: "X-Key", value: "a secret of the service" },
+    tags: ["old"],
+  });
   await register(gateway, "kept", kept);
   const page = await open(gateway);
   await signIn(page, gateway.adminKey);
@@ -105,7 +108,11 @@ test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
   await signIn(page, own.adminKey);
   await page.getByRole("link", { name: "Connect" }).click();
   await page.getByLabel("Capability").selectOption("echo");
-  const runs: [string, string, string[]][] = [["curl", "sh", ["-c"]], ["JavaScript", process.execPath, ["--input-type=module", "-e"]], ["Python", "python3", ["-c"]]];
+  const runs: [string, string, string[]][] = [
+    ["curl", "sh", ["-c"]],
+    ["JavaScript", process.execPath, ["--input-type=module", "-e"]],
+    ["Python", "python3", ["-c"]],
+  ];
   for (const [name, program, args] of runs) {
     await page.getByRole("button", { name: `Copy ${name}` }).click();
     const lines = await page.evaluate(() => navigator.clipboard.readText());
@@ -121,7 +128,11 @@ test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
   const { narthex } = JSON.parse(await page.evaluate(() => navigator.clipboard.readText())).mcpServers;
   const authorization = narthex.headers.Authorization.replace("${NARTHEX_KEY}", secret);
   const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" });
-  const answer = await fetch(narthex.url, { method: "POST", headers: { authorization, "content-type": "application/json" }, body });
+  const answer = await fetch(narthex.url, {
+    method: "POST",
+    headers: { authorization, "content-type": "application/json" },
+    body,
+  });
   assert.match(await answer.text(), /demo__echo/);
   await close(page);
 });
@@ -142,7 +153,11 @@ test("who_may_little_sees_little_and_nothing_breaks", { skip }, async () => {
     await page.goto(`${own.url}/#/${screen}`);
     await page.getByText(text).first().waitFor();
     for (const name of [/^Register/, /^New /, /^Delete/]) {
-      assert.equal(await page.getByRole("button", { name }).or(page.getByRole("link", { name })).count(), 0, `${role} ${screen}: ${name}`);
+      assert.equal(
+        await page.getByRole("button", { name }).or(page.getByRole("link", { name })).count(),
+        0,
+        `${role} ${screen}: ${name}`,
+      );
     }
     if (role === "bare") await page.getByText("Not live: your key may not read events").waitFor();
     await close(page);
@@ -161,30 +176,44 @@ test("what_is_wrong_is_said_where_it_is", { skip }, async () => {
   await page.getByLabel("Address").fill("ftp://example.com");
   await page.getByLabel("Capability").fill("x");
   await page.getByRole("button", { name: "Register", exact: true }).click();
-  await page.locator(".field", { has: page.getByLabel("Address") }).getByText(/^This .*https/).waitFor();
+  await page
+    .locator(".field", { has: page.getByLabel("Address") })
+    .getByText(/^This .*https/)
+    .waitFor();
   assert.equal(await page.getByLabel("Address").getAttribute("aria-invalid"), "true");
-  assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("placeholder")), "https://words.example.com/run");
+  assert.equal(
+    await page.evaluate(() => document.activeElement?.getAttribute("placeholder")),
+    "https://words.example.com/run",
+  );
   await page.goto(`${gateway.url}/#/contexts/ctx_nothing`);
   await page.getByRole("alert").getByText("There is no such context").waitFor();
   await close(page);
 });
 
-
 test("an_answer_is_chosen_by_who_gives_it", { skip }, async () => {
-  const asking = await startService(json({
-    input_required: {
-      message: "Approve the refund?",
-      schema: {
-        type: "object", required: ["decision", "sure"],
-        properties: {
-          decision: { type: "string", title: "Decision", enum: ["approve", "reject"], default: "approve" },
-          sure: { type: "boolean", title: "Are you sure", default: true }, note: { type: "string", title: "Note", default: "fine by me" },
+  const asking = await startService(
+    json({
+      input_required: {
+        message: "Approve the refund?",
+        schema: {
+          type: "object",
+          required: ["decision", "sure"],
+          properties: {
+            decision: { type: "string", title: "Decision", enum: ["approve", "reject"], default: "approve" },
+            sure: { type: "boolean", title: "Are you sure", default: true },
+            note: { type: "string", title: "Note", default: "fine by me" },
+          },
         },
       },
-    },
-  }));
+    }),
+  );
   await register(own, "refunds", serviceAt(asking.url, [{ name: "approve_refund", timeout_seconds: 600 }]));
-  const { id } = (await own.request("POST", "/v1/contexts", { body: { capability: "approve_refund" }, headers: { prefer: "wait=10" } })).json;
+  const { id } = (
+    await own.request("POST", "/v1/contexts", {
+      body: { capability: "approve_refund" },
+      headers: { prefer: "wait=10" },
+    })
+  ).json;
   const page = await open(own);
   const sent: string[] = [];
   page.on("request", (request) => void (request.url().endsWith("/input") && sent.push(request.postData() ?? "")));
@@ -204,29 +233,81 @@ test("an_answer_is_chosen_by_who_gives_it", { skip }, async () => {
   await page.getByLabel("Are you sure").selectOption("no");
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByRole("status").getByText("completed").waitFor();
-  assert.deepEqual(sent.map((one) => JSON.parse(one)), [{ input: { decision: "reject", sure: false } }]);
+  assert.deepEqual(
+    sent.map((one) => JSON.parse(one)),
+    [{ input: { decision: "reject", sure: false } }],
+  );
   await close(page);
   await asking.stop();
 });
 
 /** Schemas of all kinds, with parameters that fit each. */
 const schemas: Record<string, unknown> = {
-  none: undefined, null: null, yes: true, empty: {},
-  reference: { $ref: "#/$defs/order", $defs: { order: { type: "object", required: ["item"], properties: { item: { $ref: "#/$defs/item" } } }, item: { type: "object", required: ["sku"], properties: { sku: { type: "string", minLength: 6 } } } } },
-  recursive: { $ref: "#/$defs/tree", $defs: { tree: { type: "object", required: ["name"], properties: { name: { type: "string" }, children: { type: "array", items: { $ref: "#/$defs/tree" } } } } } },
-  union: { type: "object", required: ["to"], properties: { to: { oneOf: [{ type: "null" }, { type: "string", format: "email" }] } } },
-  all: { allOf: [{ type: "object", required: ["a"], properties: { a: { type: "integer", minimum: 3, multipleOf: 2 } } }, { required: ["b"], properties: { b: { const: "fixed" } } }] },
-  nullable: { type: ["object", "null"], properties: { when: { type: ["string", "null"], format: "date-time" } }, required: ["when"] },
+  none: undefined,
+  null: null,
+  yes: true,
+  empty: {},
+  reference: {
+    $ref: "#/$defs/order",
+    $defs: {
+      order: { type: "object", required: ["item"], properties: { item: { $ref: "#/$defs/item" } } },
+      item: { type: "object", required: ["sku"], properties: { sku: { type: "string", minLength: 6 } } },
+    },
+  },
+  recursive: {
+    $ref: "#/$defs/tree",
+    $defs: {
+      tree: {
+        type: "object",
+        required: ["name"],
+        properties: { name: { type: "string" }, children: { type: "array", items: { $ref: "#/$defs/tree" } } },
+      },
+    },
+  },
+  union: {
+    type: "object",
+    required: ["to"],
+    properties: { to: { oneOf: [{ type: "null" }, { type: "string", format: "email" }] } },
+  },
+  all: {
+    allOf: [
+      { type: "object", required: ["a"], properties: { a: { type: "integer", minimum: 3, multipleOf: 2 } } },
+      { required: ["b"], properties: { b: { const: "fixed" } } },
+    ],
+  },
+  nullable: {
+    type: ["object", "null"],
+    properties: { when: { type: ["string", "null"], format: "date-time" } },
+    required: ["when"],
+  },
   list: { type: "array", minItems: 2, items: { type: "number", exclusiveMinimum: 0, maximum: 1 } },
   word: { type: "string", enum: ["one", "two"] },
-  pattern: { type: "object", properties: { code: { type: "string", pattern: "^[0-9]{8}$" }, count: { type: "integer" } } },
-  odd: { type: "object", properties: { a: true, b: { type: "string", default: null }, c: { type: "array", items: { type: "string" }, default: ["x"] }, toString: { type: "boolean" } } },
+  pattern: {
+    type: "object",
+    properties: { code: { type: "string", pattern: "^[0-9]{8}$" }, count: { type: "integer" } },
+  },
+  odd: {
+    type: "object",
+    properties: {
+      a: true,
+      b: { type: "string", default: null },
+      c: { type: "array", items: { type: "string" }, default: ["x"] },
+      toString: { type: "boolean" },
+    },
+  },
 };
 
 test("the_lines_to_connect_and_the_forms_fit_every_schema", { skip }, async () => {
   const taking = await startService(json({ result: "taken" }));
-  const capabilities = Object.entries(schemas).map(([name, input_schema]) => ({ name: `takes_${name}`, ...(input_schema !== undefined && { input_schema }) }));
-  await register(own, "schemas", serviceAt(taking.url, [...capabilities, { name: "takes_nothing", input_schema: false }]));
+  const capabilities = Object.entries(schemas).map(([name, input_schema]) => ({
+    name: `takes_${name}`,
+    ...(input_schema !== undefined && { input_schema }),
+  }));
+  await register(
+    own,
+    "schemas",
+    serviceAt(taking.url, [...capabilities, { name: "takes_nothing", input_schema: false }]),
+  );
   const page = await open(own);
   await signIn(page, own.adminKey);
   await page.goto(`${own.url}/#/connect`);
@@ -252,12 +333,26 @@ test("the_lines_to_connect_and_the_forms_fit_every_schema", { skip }, async () =
 
 test("an_object_that_may_be_left_out_is_left_out_until_something_is_put_in", { skip }, async () => {
   const taking = await startService(json({ result: "taken" }));
-  const options = { type: "object", required: ["mode"], properties: { mode: { enum: ["fast", "slow"] }, verbose: { type: "boolean", default: false } } };
+  const options = {
+    type: "object",
+    required: ["mode"],
+    properties: { mode: { enum: ["fast", "slow"] }, verbose: { type: "boolean", default: false } },
+  };
   const hints = { type: "object", properties: { language: { type: "string", default: "en" } } };
-  await register(own, "optional", serviceAt(taking.url, [{ name: "takes_options", input_schema: { type: "object", properties: { options, hints } } }]));
+  await register(
+    own,
+    "optional",
+    serviceAt(taking.url, [
+      { name: "takes_options", input_schema: { type: "object", properties: { options, hints } } },
+    ]),
+  );
   const page = await open(own);
   const sent: any[] = [];
-  page.on("request", (request) => void (request.method() === "POST" && request.url().endsWith("/v1/contexts") && sent.push(request.postDataJSON())));
+  page.on(
+    "request",
+    (request) =>
+      void (request.method() === "POST" && request.url().endsWith("/v1/contexts") && sent.push(request.postDataJSON())),
+  );
   await signIn(page, own.adminKey);
   const fill = async () => {
     await page.goto(`${own.url}/#/services`);
@@ -274,7 +369,10 @@ test("an_object_that_may_be_left_out_is_left_out_until_something_is_put_in", { s
   await page.getByLabel("mode").selectOption("slow");
   await page.getByRole("button", { name: "Run" }).click();
   await page.getByRole("status").getByText("completed").waitFor();
-  assert.deepEqual(sent.map(({ parameters }) => parameters), [{}, { options: { mode: "slow", verbose: true } }]);
+  assert.deepEqual(
+    sent.map(({ parameters }) => parameters),
+    [{}, { options: { mode: "slow", verbose: true } }],
+  );
   await close(page);
   await taking.stop();
 });
@@ -311,7 +409,11 @@ test("an_issuer_is_made_without_writing_json", { skip }, async () => {
   await signIn(page, own.adminKey);
   await page.goto(`${own.url}/#/access/issuers`);
   await page.getByRole("button", { name: "New issuer" }).click();
-  for (const [label, text] of [["Issuer", "https://id.example.com"], ["Audience", "narthex"], ["JWKS URL", "https://id.example.com/keys"]] as const) {
+  for (const [label, text] of [
+    ["Issuer", "https://id.example.com"],
+    ["Audience", "narthex"],
+    ["JWKS URL", "https://id.example.com/keys"],
+  ] as const) {
     const field = page.getByLabel(label, { exact: true }).or(page.getByLabel(`${label} (optional)`, { exact: true }));
     assert.equal(await field.evaluate((one) => one.localName), "input", label);
     await field.fill(text);
@@ -333,7 +435,9 @@ test("a_screen_that_may_not_be_seen_names_the_roles_that_see_it", { skip }, asyn
   await signIn(page, secret);
   for (const screen of ["now", "contexts"]) {
     await page.goto(`${own.url}/#/${screen}`);
-    await page.getByText(/^This needs the permission contexts:read\. The built-in roles .*operator.*viewer have it\.$/).waitFor();
+    await page
+      .getByText(/^This needs the permission contexts:read\. The built-in roles .*operator.*viewer have it\.$/)
+      .waitFor();
   }
   await page.goto(`${own.url}/#/access`);
   await page.getByText(/^Your key has no access to this page\. The built-in role viewer reads all of it/).waitFor();
@@ -351,7 +455,9 @@ test("a_screen_that_may_not_be_seen_names_the_roles_that_see_it", { skip }, asyn
 });
 
 test("a_replay_leads_to_what_it_replays", { skip }, async () => {
-  const { id } = (await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "once" } } })).json;
+  const { id } = (
+    await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "once" } } })
+  ).json;
   const replay = (await own.request("POST", `/v1/contexts/${id}/replay`)).json.id;
   const page = await open(own);
   await signIn(page, own.adminKey);

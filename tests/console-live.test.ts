@@ -27,7 +27,10 @@ test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
   const [sockets, sequences]: [string[], number[]] = [[], []];
   page.on("websocket", (socket) => {
     sockets.push(socket.url());
-    socket.on("framereceived", ({ payload }) => void (payload !== "pong" && sequences.push(Number(JSON.parse(String(payload)).sequence))));
+    socket.on(
+      "framereceived",
+      ({ payload }) => void (payload !== "pong" && sequences.push(Number(JSON.parse(String(payload)).sequence))),
+    );
   });
   await signIn(page, own.adminKey);
   await page.getByText("Live", { exact: true }).waitFor();
@@ -47,22 +50,32 @@ test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
   await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + meanwhile.length, 60_000);
   await page.getByText("Live", { exact: true }).waitFor();
   assert.match(sockets.at(-1)!, /after=\d+/);
-  assert.deepEqual(sequences, sequences.map((_, at) => sequences[0]! + at), "no gap and no repeat");
+  assert.deepEqual(
+    sequences,
+    sequences.map((_, at) => sequences[0]! + at),
+    "no gap and no repeat",
+  );
   const told: string[] = await page.evaluate(() => (globalThis as any).told);
-  assert.ok(told.some((text) => /^Connection lost\. Reconnecting in \d+ s$/.test(text)), told.join("; "));
+  assert.ok(
+    told.some((text) => /^Connection lost\. Reconnecting in \d+ s$/.test(text)),
+    told.join("; "),
+  );
   await close(page);
 });
 
 test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-console-"));
   const vars = { ADMIN_KEY: "a key that outlives the restart" };
-  const sendTo = async (at: Gateway) => (await at.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "a" } } })).json.id;
+  const sendTo = async (at: Gateway) =>
+    (await at.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "a" } } })).json.id;
   try {
     const first = await startGateway({ persist, vars });
     await register(first, "demo", demo);
     const page = await open(first);
     const told: any[] = [];
-    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => void (payload !== "pong" && told.push(JSON.parse(String(payload))))));
+    page.on("websocket", (socket) =>
+      socket.on("framereceived", ({ payload }) => void (payload !== "pong" && told.push(JSON.parse(String(payload))))),
+    );
     await signIn(page, vars.ADMIN_KEY);
     await page.getByText("Live", { exact: true }).waitFor();
     const ended = page.getByRole("region", { name: "Ended" });
@@ -79,14 +92,21 @@ test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
     }
     events.close();
     await elsewhere.stop();
-    databases(persist, "EventHub", "log", (log) => log.exec("DELETE FROM log WHERE first < (SELECT max(first) FROM log)"));
+    databases(persist, "EventHub", "log", (log) =>
+      log.exec("DELETE FROM log WHERE first < (SELECT max(first) FROM log)"),
+    );
     const again = await startGateway({ persist, vars, port: Number(new URL(first.url).port) });
     for (const id of missed) await ended.locator(`a[href$="${id}"]`).waitFor();
-    assert.ok(told.some(({ type }) => type === "stream.gap"), JSON.stringify(told));
+    assert.ok(
+      told.some(({ type }) => type === "stream.gap"),
+      JSON.stringify(told),
+    );
     await page.getByText("Live", { exact: true }).waitFor();
     await ended.locator(`a[href$="${await sendTo(again)}"]`).waitFor();
     // While the gateway was away the browser said so, and of what was cut off when it went.
-    page.faults = page.faults.filter((text) => !/ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED_ENCODING|WebSocket connection/.test(text));
+    page.faults = page.faults.filter(
+      (text) => !/ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED_ENCODING|WebSocket connection/.test(text),
+    );
     await close(page);
     await again.stop();
   } finally {
@@ -94,17 +114,22 @@ test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
   }
 });
 
-
 /** Text of the tile of this name. */
-const tile = (page: Page, name: string | RegExp) => page.locator(".tiles .card", { has: page.getByText(name) }).locator(".figure");
+const tile = (page: Page, name: string | RegExp) =>
+  page.locator(".tiles .card", { has: page.getByText(name) }).locator(".figure");
 
 test("now_shows_what_the_gateway_has_counted_and_says_of_when", { skip, timeout: 240_000 }, async () => {
   const busy = await startGateway();
   await register(busy, "demo", demo);
   // More than one list of contexts holds.
-  const share = (at: number) => ({ capability: at % 5 === 0 ? "fail_sometimes" : "echo", parameters: at % 5 === 0 ? { share: 1 } : { text: "x" } });
-  const create = (at: number) => busy.request("POST", "/v1/contexts", { body: share(at), headers: { prefer: "wait=30" }, contract: false });
-  for (let begun = 0; begun < 300; begun += 30) await Promise.all(Array.from({ length: 30 }, (_, at) => create(begun + at)));
+  const share = (at: number) => ({
+    capability: at % 5 === 0 ? "fail_sometimes" : "echo",
+    parameters: at % 5 === 0 ? { share: 1 } : { text: "x" },
+  });
+  const create = (at: number) =>
+    busy.request("POST", "/v1/contexts", { body: share(at), headers: { prefer: "wait=30" }, contract: false });
+  for (let begun = 0; begun < 300; begun += 30)
+    await Promise.all(Array.from({ length: 30 }, (_, at) => create(begun + at)));
   const counted = async () => (await busy.request("GET", "/v1/usage")).json.data[0];
   await eventually(async () => {
     const { completed, failed } = await counted();
@@ -112,21 +137,30 @@ test("now_shows_what_the_gateway_has_counted_and_says_of_when", { skip, timeout:
   }, 60_000);
   const page = await open(busy);
   await signIn(page, busy.adminKey);
-  await tile(page, /^Ended since /).getByText("300", { exact: true }).waitFor();
+  await tile(page, /^Ended since /)
+    .getByText("300", { exact: true })
+    .waitFor();
   assert.equal(await tile(page, "Completed").innerText(), "80%");
   await page.getByText("240 of 300").waitFor();
   const { latency_ms } = await counted();
-  assert.match(await tile(page, "p50 / p95").innerText(), new RegExp(`^${latency_ms.p50 < 1 ? "< 1" : latency_ms.p50} ms`));
+  assert.match(
+    await tile(page, "p50 / p95").innerText(),
+    new RegExp(`^${latency_ms.p50 < 1 ? "< 1" : latency_ms.p50} ms`),
+  );
   assert.equal(await page.getByRole("region", { name: "Ended" }).locator("h3 span").innerText(), "300");
   await page.getByText(/^60 × /).waitFor();
   const row = page.getByRole("row", { name: /^Demonstration/ });
   assert.deepEqual((await row.getByRole("cell").allInnerTexts()).slice(1, 4), ["0", "300", "20%"]);
   // It goes on counting, and other periods have what is in them.
   await create(1);
-  await tile(page, /^Ended since /).getByText("301", { exact: true }).waitFor();
+  await tile(page, /^Ended since /)
+    .getByText("301", { exact: true })
+    .waitFor();
   await page.getByText(/^Counted by the gateway for the whole tenant since (\w+ \d+, )?\d+:\d\d [AP]M\.$/).waitFor();
   await page.getByLabel("Figures").selectOption("Last 7 days");
-  await tile(page, /^Ended since /).getByText("301", { exact: true }).waitFor();
+  await tile(page, /^Ended since /)
+    .getByText("301", { exact: true })
+    .waitFor();
   await close(page);
   await busy.stop();
 });
@@ -150,7 +184,8 @@ test("without_the_right_to_read_events_screens_are_read_again_now_and_then", { s
   await close(page);
 });
 
-const focused = (page: Page) => page.evaluate(() => document.activeElement?.getAttribute("href") ?? document.activeElement?.localName);
+const focused = (page: Page) =>
+  page.evaluate(() => document.activeElement?.getAttribute("href") ?? document.activeElement?.localName);
 
 test("the_focus_stays_on_its_row_while_rows_hold_still", { skip }, async () => {
   const page = await open(own);
@@ -171,8 +206,15 @@ test("the_focus_stays_on_its_row_while_rows_hold_still", { skip }, async () => {
       assert.equal(await focused(page), before[3], screen);
       assert.equal(await list.locator(`a[href$="${id}"]`).count(), 0);
     }
-    assert.deepEqual(await list.locator("a.card").evaluateAll((links) => links.map((one) => one.getAttribute("href"))), before, screen);
-    await region.getByRole("status").getByText(/^\d new in \w+\. The list holds still while you read it\.$/).waitFor();
+    assert.deepEqual(
+      await list.locator("a.card").evaluateAll((links) => links.map((one) => one.getAttribute("href"))),
+      before,
+      screen,
+    );
+    await region
+      .getByRole("status")
+      .getByText(/^\d new in \w+\. The list holds still while you read it\.$/)
+      .waitFor();
     // By the keyboard the new ones are shown, with the focus on the first of them.
     await region.getByRole("button", { name: "3 new" }).focus();
     await pause(200);
@@ -217,9 +259,12 @@ test("rows_hold_still_below_the_pointer_and_when_they_are_scrolled", { skip }, a
 test("what_has_the_focus_and_ends_gives_it_to_no_other_action", { skip }, async () => {
   const page = await open(own);
   await signIn(page, own.adminKey);
-  const { id } = (await own.request("POST", "/v1/contexts", {
-    body: { capability: "slow_count", parameters: { to: 20 } }, headers: { prefer: "respond-async" },
-  })).json;
+  const { id } = (
+    await own.request("POST", "/v1/contexts", {
+      body: { capability: "slow_count", parameters: { to: 20 } },
+      headers: { prefer: "respond-async" },
+    })
+  ).json;
   await page.goto(`${own.url}/#/contexts/${id}`);
   await page.getByRole("status").getByText("executing").waitFor();
   await page.getByRole("button", { name: "Cancel" }).focus();
@@ -253,7 +298,10 @@ test("see_more_leads_to_the_contexts_that_there_are_more_of", { skip }, async ()
   assert.equal(await page.getByLabel("Status").locator("option:checked").innerText(), "any ended");
   const states = await page.locator(".rows .badge").allInnerTexts();
   assert.ok(states.includes("completed") && states.includes("failed"), states.join());
-  assert.ok(states.every((one) => ["completed", "failed", "cancelled", "timed out"].includes(one)), states.join());
+  assert.ok(
+    states.every((one) => ["completed", "failed", "cancelled", "timed out"].includes(one)),
+    states.join(),
+  );
   await close(page);
 });
 
@@ -261,7 +309,9 @@ test("figures_are_labelled_by_the_period_they_were_counted_in", { skip }, async 
   const page = await open(own);
   let answer: "now" | "later" | "never" = "now";
   let release = (): void => {};
-  const released = new Promise<void>((resolve) => { release = resolve; });
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
   let held = 0;
   await page.route("**/v1/usage?*", async (route) => {
     const { searchParams } = new URL(route.request().url());
@@ -281,17 +331,24 @@ test("figures_are_labelled_by_the_period_they_were_counted_in", { skip }, async 
   answer = "later";
   await choice.selectOption("Last 7 days");
   await eventually(async () => held > 0);
-  await page.getByRole("region", { name: "Ended" }).locator(`a[href$="${await send("a redraw")}"]`).waitFor();
+  await page
+    .getByRole("region", { name: "Ended" })
+    .locator(`a[href$="${await send("a redraw")}"]`)
+    .waitFor();
   const before = await note.innerText();
   await choice.selectOption("recent");
   release();
   await pause(1000);
   assert.notEqual(await tile(page, /^Ended since /).innerText(), "7,777");
   await choice.selectOption("Last 7 days");
-  await tile(page, /^Ended since /).getByText("7,777").waitFor();
+  await tile(page, /^Ended since /)
+    .getByText("7,777")
+    .waitFor();
   assert.notEqual(await note.innerText(), before);
   await choice.selectOption("recent");
-  await tile(page, /^Ended since /).getByText("7,777").waitFor({ state: "detached" });
+  await tile(page, /^Ended since /)
+    .getByText("7,777")
+    .waitFor({ state: "detached" });
   answer = "never";
   await choice.selectOption("Last 7 days");
   await page.getByRole("alert").getByText("Counting is away.").waitFor({ timeout: 10_000 });

@@ -52,10 +52,14 @@ test("grants_are_seen_and_ended_beside_the_room_that_is_used", { skip }, async (
   await checked(page, "grants");
   const before = await grants.count();
   await grants.first().getByRole("button", { name: "Revoke" }).click();
-  await page.waitForFunction((count) => [...document.querySelectorAll(".rows > li")].filter((one) => one.textContent?.includes("key:admin")).length < count, before);
+  await page.waitForFunction(
+    (count) =>
+      [...document.querySelectorAll(".rows > li")].filter((one) => one.textContent?.includes("key:admin")).length <
+      count,
+    before,
+  );
   await close(page);
 });
-
 
 test("a_link_to_a_screen_survives_signing_in_by_oauth", { skip }, async () => {
   const { id } = await accepted(gateway, { capability: "echo", parameters: { text: "linked" } });
@@ -82,7 +86,10 @@ test("signing_in_asks_for_nothing_that_is_not_there", { skip }, async () => {
   const plain = await startGateway({ vars: { DEMO: "false" } });
   const missing: string[] = [];
   const page = await open(plain);
-  page.on("response", (response) => void (response.status() >= 400 && missing.push(`${response.status()} ${response.url()}`)));
+  page.on(
+    "response",
+    (response) => void (response.status() >= 400 && missing.push(`${response.status()} ${response.url()}`)),
+  );
   await page.reload();
   await page.getByLabel("API key").waitFor();
   await signIn(page, plain.adminKey);
@@ -100,7 +107,9 @@ test("signing_in_asks_for_nothing_that_is_not_there", { skip }, async () => {
 
 test("going_back_leads_to_the_filter_and_the_place", { skip }, async () => {
   for (let at = 0; at < 70; at += 10) {
-    await Promise.all(Array.from({ length: 10 }, () => accepted(gateway, { capability: "echo", parameters: { text: "row" } })));
+    await Promise.all(
+      Array.from({ length: 10 }, () => accepted(gateway, { capability: "echo", parameters: { text: "row" } })),
+    );
   }
   const page = await open(gateway);
   await signIn(page, gateway.adminKey);
@@ -166,7 +175,16 @@ const MADE = Date.parse("2026-01-01T00:00:00Z");
 /** A context as a list has it, a second after the one before. */
 const contextAt = (at: number, status: string) => {
   const created_at = new Date(MADE + at * 1000).toISOString();
-  return { id: `ctx_${at}`, capability: "echo", service: "demo", status, created_at, updated_at: created_at, execution_time_ms: null, run_at: null };
+  return {
+    id: `ctx_${at}`,
+    capability: "echo",
+    service: "demo",
+    status,
+    created_at,
+    updated_at: created_at,
+    execution_time_ms: null,
+    run_at: null,
+  };
 };
 
 /** Answers the list of contexts from `all`, by status and in pages; gives what it was asked. */
@@ -176,9 +194,13 @@ async function listing(page: Page, all: ReturnType<typeof contextAt>[]): Promise
     const url = new URL(route.request().url());
     asked.push(url);
     const [status, limit, from] = ["status", "limit", "cursor"].map((name) => url.searchParams.get(name));
-    const fitting = all.filter((one) => !status || one.status === status).sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
+    const fitting = all
+      .filter((one) => !status || one.status === status)
+      .sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
     const end = Number(from) + Number(limit);
-    await route.fulfill({ json: { data: fitting.slice(Number(from), end), next_cursor: end < fitting.length ? String(end) : null } });
+    await route.fulfill({
+      json: { data: fitting.slice(Number(from), end), next_cursor: end < fitting.length ? String(end) : null },
+    });
   });
   return asked;
 }
@@ -218,10 +240,16 @@ test("older_ones_of_a_filtered_list_stay_however_many_pass_through_it", { skip }
     tell = (message) => socket.send(message);
   });
   let sequence = 0;
-  const event = (subject: string, status: string) => tell(JSON.stringify({
-    type: status === "queued" ? "context.created" : `context.${status}`, subject, data: { status },
-    time: new Date().toISOString(), sequence: String((sequence += 1)).padStart(20, "0"),
-  }));
+  const event = (subject: string, status: string) =>
+    tell(
+      JSON.stringify({
+        type: status === "queued" ? "context.created" : `context.${status}`,
+        subject,
+        data: { status },
+        time: new Date().toISOString(),
+        sequence: String((sequence += 1)).padStart(20, "0"),
+      }),
+    );
   await signIn(page, gateway.adminKey);
   await page.goto(`${gateway.url}/#/contexts?status=queued`);
   const rows = page.locator(".rows a.card");

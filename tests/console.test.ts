@@ -10,7 +10,19 @@ import { gzipSync } from "node:zlib";
 import type { Page } from "playwright-core";
 import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
-import { checked, close, countWords, demo, desktop, fits, furnished, heading, open, signIn, skip } from "./support/console.ts";
+import {
+  checked,
+  close,
+  countWords,
+  demo,
+  desktop,
+  fits,
+  furnished,
+  heading,
+  open,
+  signIn,
+  skip,
+} from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
 
@@ -39,14 +51,21 @@ test("the_console_is_small_and_under_a_strict_policy", async () => {
   assert.ok(size <= MOST_BYTES, `${size} bytes`);
   for (const name of files) {
     const text = readFileSync(join(folder, name), "utf8");
-    assert.doesNotMatch(text, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\son\w+="|style="/, name);
+    assert.doesNotMatch(
+      text,
+      /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\son\w+="|style="/,
+      name,
+    );
     assert.ok(text.split("\n").length < 300, name);
   }
   const at = gateway ?? (await startGateway());
   for (const path of ["/", "/main.js", "/style.css", "/icon.svg", "/demo.json"]) {
     const answer = await at.request("GET", path, { key: null });
     assert.equal(answer.status, 200, path);
-    assert.equal(answer.headers.get("content-security-policy"), "default-src 'self'; frame-ancestors 'none'; base-uri 'none'");
+    assert.equal(
+      answer.headers.get("content-security-policy"),
+      "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    );
   }
   if (at !== gateway) await at.stop();
 });
@@ -60,7 +79,9 @@ test("a_newcomer_registers_a_service_and_runs_a_context_within_a_minute", { skip
   await page.getByLabel("Id", { exact: true }).fill("words");
   await page.getByLabel("Address").fill(words.url);
   await page.getByLabel("Capability").fill("word_count");
-  await page.getByLabel("Input schema").fill('{"properties": {"text": {"type": "string", "title": "Text"}}, "required": ["text"]}');
+  await page
+    .getByLabel("Input schema")
+    .fill('{"properties": {"text": {"type": "string", "title": "Text"}}, "required": ["text"]}');
   await page.getByRole("button", { name: "Register", exact: true }).click();
   await page.getByRole("heading", { name: "Word counter is registered" }).waitFor();
   await page.getByRole("link", { name: "Open Word counter" }).click();
@@ -103,9 +124,17 @@ const looks = {
 
 /** What docs/console.md shows, by look and screen. */
 const pictures: Record<string, string> = {
-  "light now": "now", "light contexts": "contexts", "light a context": "context", "light services": "services",
-  "light services/demo": "service", "light access/roles": "access", "light connect": "connect",
-  "dark now": "now-dark", "dark a context": "context-dark", "phone now": "now-phone", "phone in the dark contexts": "contexts-phone",
+  "light now": "now",
+  "light contexts": "contexts",
+  "light a context": "context",
+  "light services": "services",
+  "light services/demo": "service",
+  "light access/roles": "access",
+  "light connect": "connect",
+  "dark now": "now-dark",
+  "dark a context": "context-dark",
+  "phone now": "now-phone",
+  "phone in the dark contexts": "contexts-phone",
 };
 
 async function picture(page: Page, what: string): Promise<void> {
@@ -144,7 +173,10 @@ test("every_screen_fits_phones_tablets_and_desktops", { skip, timeout: 600_000 }
   const page = await open(own, { reducedMotion: "reduce" });
   await signIn(page, own.adminKey);
   const { data } = (await own.request("GET", "/v1/contexts?limit=1&status=failed")).json;
-  const all = { ...screens, [`contexts/${data[0].id}`]: (at: Page) => at.getByRole("heading", { name: "Timeline" }).waitFor() };
+  const all = {
+    ...screens,
+    [`contexts/${data[0].id}`]: (at: Page) => at.getByRole("heading", { name: "Timeline" }).waitFor(),
+  };
   for (const [screen, ready] of Object.entries(all)) {
     await page.goto(`${own.url}/#/${screen}`);
     await ready(page);
@@ -212,9 +244,12 @@ test("the_demonstration_can_be_switched_off", { skip }, async () => {
 test("contexts_are_seen_live_cancelled_and_replayed", { skip }, async () => {
   const page = await open(own);
   await signIn(page, own.adminKey);
-  const { id } = (await own.request("POST", "/v1/contexts", {
-    body: { capability: "slow_count", parameters: { to: 20 } }, headers: { prefer: "respond-async" },
-  })).json;
+  const { id } = (
+    await own.request("POST", "/v1/contexts", {
+      body: { capability: "slow_count", parameters: { to: 20 } },
+      headers: { prefer: "respond-async" },
+    })
+  ).json;
   await page.getByRole("region", { name: "Executing" }).locator(`a[href$="${id}"]`).click();
   await page.getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("status").getByText("cancelled").waitFor();

@@ -35,7 +35,11 @@ function shapes(value: Json, visit: (schema: Json, at: string) => void, at = "")
 function where(isWrong: (schema: Json, at: string) => unknown): string[] {
   const found: string[] = [];
   for (const document of [openapi, asyncapi]) {
-    shapes(document.components, (schema, at) => isWrong(schema, at) && found.push(at), document === openapi ? "openapi" : "asyncapi");
+    shapes(
+      document.components,
+      (schema, at) => isWrong(schema, at) && found.push(at),
+      document === openapi ? "openapi" : "asyncapi",
+    );
   }
   return found;
 }
@@ -48,24 +52,45 @@ test("a_constant_is_a_string_and_others_are_an_enum_with_a_type", () => {
   const odd = ({ const: constant }: Json) => constant !== undefined && typeof constant !== "string";
   // Beside an `allOf` a member narrows one that is described, and required, there.
   const isOptional = (schema: Json, member: string) => !schema.allOf && !schema.required?.includes(member);
-  const faults = where((schema) => Object.entries<Json>(schema.properties ?? {}).some(([member, one]) => odd(one) && isOptional(schema, member)));
+  const faults = where((schema) =>
+    Object.entries<Json>(schema.properties ?? {}).some(([member, one]) => odd(one) && isOptional(schema, member)),
+  );
   assert.deepEqual(faults, []);
-  assert.deepEqual(where(({ enum: values, type }) => Array.isArray(values) && values.some((one) => typeof one !== "string") && typeof type !== "string"), []);
+  assert.deepEqual(
+    where(
+      ({ enum: values, type }) =>
+        Array.isArray(values) && values.some((one) => typeof one !== "string") && typeof type !== "string",
+    ),
+    [],
+  );
 });
 
 test("what_may_be_null_is_an_alternative_where_it_is_more_than_a_plain_value", () => {
-  assert.deepEqual(where(({ enum: values }) => Array.isArray(values) && values.includes(null)), [], "a named enum, or null");
+  assert.deepEqual(
+    where(({ enum: values }) => Array.isArray(values) && values.includes(null)),
+    [],
+    "a named enum, or null",
+  );
   const mixed = where((schema) => typesOf(schema).length > 1 && typesOf(schema).includes("object"));
   assert.deepEqual(mixed, [], "an object is one of several, not one of a list of types");
   // A list may be null: no generator made a second model of it.
-  assert.deepEqual(where((schema) => typesOf(schema).length > 2), []);
+  assert.deepEqual(
+    where((schema) => typesOf(schema).length > 2),
+    [],
+  );
 });
 
 test("what_stands_in_a_union_has_a_name_or_is_a_plain_value", () => {
   const named = (one: Json) => one.$ref !== undefined || one.title !== undefined || one.type === "null";
-  assert.deepEqual(where((schema) => unions(schema).some((union) => !union.every(named))), []);
+  assert.deepEqual(
+    where((schema) => unions(schema).some((union) => !union.every(named))),
+    [],
+  );
   // Conditions on members are no forms of a value.
-  assert.deepEqual(where((schema) => schema.properties && unions(schema).length > 0), []);
+  assert.deepEqual(
+    where((schema) => schema.properties && unions(schema).length > 0),
+    [],
+  );
 });
 
 test("a_discriminator_names_every_member_of_its_union_by_the_value_it_has", () => {
@@ -73,7 +98,11 @@ test("a_discriminator_names_every_member_of_its_union_by_the_value_it_has", () =
   assert.deepEqual(kinds.map(([name]) => name).sort(), ["ContextEvent", "NewTransport", "Transport"]);
   for (const [name, { discriminator, oneOf }] of kinds) {
     const { propertyName, mapping } = discriminator;
-    assert.deepEqual(Object.values<string>(mapping), oneOf.map(({ $ref }: Json) => $ref), name);
+    assert.deepEqual(
+      Object.values<string>(mapping),
+      oneOf.map(({ $ref }: Json) => $ref),
+      name,
+    );
     for (const [word, reference] of Object.entries<string>(mapping)) {
       const { properties, required } = schemas[named(reference)]!;
       assert.equal(properties[propertyName].const, word, reference);
@@ -96,10 +125,13 @@ test("a_member_of_a_request_that_may_be_left_out_has_no_default_that_would_make_
   const faults: string[] = [];
   for (const name of reached) {
     shapes(schemas[name], ({ properties }, at) => {
-      for (const [member, { default: value, "x-default": plain, description }] of Object.entries<Json>(properties ?? {})) {
+      for (const [member, { default: value, "x-default": plain, description }] of Object.entries<Json>(
+        properties ?? {},
+      )) {
         if (value !== undefined) faults.push(`${name}${at}: ${member} has a default`);
         const isEmpty = plain === undefined || plain === "" || (Array.isArray(plain) && plain.length === 0);
-        if (!isEmpty && !/Default: `.+`\./.test(description)) faults.push(`${name}${at}: ${member} does not say its default`);
+        if (!isEmpty && !/Default: `.+`\./.test(description))
+          faults.push(`${name}${at}: ${member} does not say its default`);
       }
     });
   }
@@ -107,16 +139,28 @@ test("a_member_of_a_request_that_may_be_left_out_has_no_default_that_would_make_
 });
 
 test("what_was_read_may_be_sent_back_and_is_marked_as_read_only", () => {
-  const ignored = where(({ description, readOnly }) => /^Ignored, so that/.test(description ?? "") && readOnly !== true);
+  const ignored = where(
+    ({ description, readOnly }) => /^Ignored, so that/.test(description ?? "") && readOnly !== true,
+  );
   assert.deepEqual(ignored, []);
 });
 
 test("an_object_without_members_of_its_own_says_that_it_takes_any", () => {
-  assert.deepEqual(where((schema) => typesOf(schema).includes("object") && !schema.properties && !schema.allOf && schema.additionalProperties === undefined), []);
+  assert.deepEqual(
+    where(
+      (schema) =>
+        typesOf(schema).includes("object") &&
+        !schema.properties &&
+        !schema.allOf &&
+        schema.additionalProperties === undefined,
+    ),
+    [],
+  );
 });
 
 test("an_operation_has_a_name_that_says_what_it_does_and_a_tag_that_is_a_good_folder", () => {
-  const verb = /^(get|list|create|put|patch|delete|check|cancel|replay|answer|send|report|rotate|accept|revoke|end|stream|connect|test|redeliver|post|authorize|submit|complete|request|introspect|register|whoAmI|export|import)/;
+  const verb =
+    /^(get|list|create|put|patch|delete|check|cancel|replay|answer|send|report|rotate|accept|revoke|end|stream|connect|test|redeliver|post|authorize|submit|complete|request|introspect|register|whoAmI|export|import)/;
   for (const [method, path, { operationId, tags }] of operations) {
     assert.match(operationId, /^[a-z]+([A-Z][a-z]*)*$/, `${method} ${path}`);
     assert.match(operationId, verb, `${method} ${path}`);
@@ -134,6 +178,9 @@ test("both_say_whom_to_ask_and_where_a_gateway_is", () => {
   for (const { info } of [openapi, asyncapi]) assert.ok(info.contact.name);
   assert.ok(openapi.externalDocs.url);
   assert.equal(openapi.servers[0].url, "/");
-  assert.ok(openapi.servers.some(({ url }: Json) => url === "http://127.0.0.1:8787"), "a file on a disk has no host");
+  assert.ok(
+    openapi.servers.some(({ url }: Json) => url === "http://127.0.0.1:8787"),
+    "a file on a disk has no host",
+  );
   for (const [name, operation] of Object.entries<Json>(asyncapi.operations)) assert.ok(operation.description, name);
 });

@@ -36,7 +36,12 @@ const isMcp = ({ path }: Operation) => path.startsWith("/mcp");
 /** What a `$ref` within openapi.json leads to, or the value itself. */
 function follow(value: Json): Json {
   if (value?.$ref === undefined) return value;
-  return follow(value.$ref.slice(2).split("/").reduce((at: Json, part: string) => at[part], openapi));
+  return follow(
+    value.$ref
+      .slice(2)
+      .split("/")
+      .reduce((at: Json, part: string) => at[part], openapi),
+  );
 }
 const parametersOf = ({ path, described }: Operation): Json[] =>
   [...(openapi.paths[path].parameters ?? []), ...(described.parameters ?? [])].map(follow);
@@ -168,7 +173,10 @@ test("every_operation_parameter_and_header_is_described_and_every_component_is_u
   for (const operation of operations) {
     const { described } = operation;
     for (const member of ["operationId", "summary", "description"]) assert.ok(described[member], told(operation));
-    assert.ok(described.tags.every((tag: string) => tags.includes(tag)), told(operation));
+    assert.ok(
+      described.tags.every((tag: string) => tags.includes(tag)),
+      told(operation),
+    );
     assert.ok("x-permission" in described, told(operation));
     for (const { name, description } of parametersOf(operation)) assert.ok(description, `${told(operation)}: ${name}`);
     for (const response of Object.values<Json>(described.responses).map(follow)) {
@@ -237,7 +245,11 @@ test("every_problem_has_the_code_and_the_status_of_the_code", () => {
 });
 
 test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
-  const types = [...new Set(all(read("src/core/event.rs"), /"((?:context|service|key|registry|stream)\.[a-z_]+|webhook\.disabled)"/g))];
+  const types = [
+    ...new Set(
+      all(read("src/core/event.rs"), /"((?:context|service|key|registry|stream)\.[a-z_]+|webhook\.disabled)"/g),
+    ),
+  ];
   const messages = Object.keys(asyncapi.components.messages).filter((name) => name.includes("."));
   assert.deepEqual(messages.sort(), types.sort());
   const codesOf = (file: string) => {
@@ -271,7 +283,10 @@ test("every_route_is_in_openapi_json_and_the_other_way_round", () => {
 
   const paths = new Map<string, string[]>([["Console", ["/", "/{}"]]]);
   for (const [, segments, route] of body("find").matchAll(/(\[[^\]]*\])(?: if [\w.]+)? => Route::(\w+)/g)) {
-    const parts = segments!.slice(1, -1).split(",").map((part) => part.trim());
+    const parts = segments!
+      .slice(1, -1)
+      .split(",")
+      .map((part) => part.trim());
     paths.set(route!, [`/${parts.map((part) => (part.startsWith('"') ? part.slice(1, -1) : "{}")).join("/")}`]);
   }
   // Route::A | Route::B(_) => "GET, POST", or with the text in braces.
@@ -303,7 +318,10 @@ test("every_route_is_in_openapi_json_and_the_other_way_round", () => {
   // A HEAD is what its GET is, without the body: the contract leaves it out, so that clients made from it do too.
   assert.deepEqual(documented.filter((one) => !ofOAuth.test(one)).sort(), routed.sort());
   const served = all(read("src/gateway/oauth/mod.rs"), /^ +\[([^\]]+)\] =>/gm).map((segments) =>
-    segments.split(", ").map((part) => `/${part.startsWith('"') ? part.slice(1, -1) : "{}"}`).join(""),
+    segments
+      .split(", ")
+      .map((part) => `/${part.startsWith('"') ? part.slice(1, -1) : "{}"}`)
+      .join(""),
   );
   const described = documented.filter((one) => ofOAuth.test(one)).map((one) => one.split(" ")[1]!);
   assert.deepEqual([...new Set(described)].sort(), served.sort());
@@ -314,7 +332,9 @@ test("every_route_is_in_openapi_json_and_the_other_way_round", () => {
 test("every_other_method_is_refused_with_the_methods_a_path_has", async () => {
   for (const path of Object.keys(openapi.paths)) {
     const here = operations.filter((operation) => operation.path === path);
-    const has = [...new Set(here.flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()])))].sort();
+    const has = [
+      ...new Set(here.flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()]))),
+    ].sort();
     for (const method of [...methods, "options"].map((name) => name.toUpperCase())) {
       // A HEAD belongs to its GET; where there is none, it is refused too. No credentials are looked at first.
       if (has.includes(method)) continue;
@@ -329,7 +349,9 @@ test("every_other_method_is_refused_with_the_methods_a_path_has", async () => {
 const ask = (operation: Operation, key: string | null, body = exampleBody(operation)): Promise<Answer> =>
   gateway.request(operation.method.toUpperCase(), filled(operation), {
     // The tenant's events would go on.
-    key, headers: { accept: "application/json" }, ...(body !== undefined && { body }),
+    key,
+    headers: { accept: "application/json" },
+    ...(body !== undefined && { body }),
   });
 /** The permission a refusal says is missing. */
 const scope = ({ headers }: Answer) =>

@@ -28,37 +28,66 @@ async function preflight(path: string, origin: string, asked: string, method = "
   await answer.body?.cancel();
   const list = (name: string) => (answer.headers.get(name) ?? "").toLowerCase().split(/, */).filter(Boolean);
   return {
-    status: answer.status, origin: answer.headers.get("access-control-allow-origin"),
-    headers: list("access-control-allow-headers"), methods: list("access-control-allow-methods"),
+    status: answer.status,
+    origin: answer.headers.get("access-control-allow-origin"),
+    headers: list("access-control-allow-headers"),
+    methods: list("access-control-allow-methods"),
   };
 }
 
 const documents = [
-  "/openapi.json", "/asyncapi.json", "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource",
-  "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp/words",
-  "/.well-known/oauth-protected-resource/mcp/", "/.well-known/oauth-protected-resource/mcp/words/", "/oauth/jwks",
+  "/openapi.json",
+  "/asyncapi.json",
+  "/.well-known/oauth-authorization-server",
+  "/.well-known/oauth-protected-resource",
+  "/.well-known/oauth-protected-resource/mcp",
+  "/.well-known/oauth-protected-resource/mcp/words",
+  "/.well-known/oauth-protected-resource/mcp/",
+  "/.well-known/oauth-protected-resource/mcp/words/",
+  "/oauth/jwks",
 ];
 
 test("a_public_document_may_be_read_from_anywhere_with_any_header", async () => {
   for (const path of documents) {
     const allowed = await preflight(path, stranger, "mcp-protocol-version, authorization, x-anything");
     assert.deepEqual([allowed.status, allowed.origin], [204, "*"], path);
-    for (const name of ["mcp-protocol-version", "authorization", "*"]) assert.ok(allowed.headers.includes(name), `${path}: ${name}`);
+    for (const name of ["mcp-protocol-version", "authorization", "*"])
+      assert.ok(allowed.headers.includes(name), `${path}: ${name}`);
     assert.deepEqual(allowed.methods, ["get", "head"]);
-    const answer = await gateway.open("GET", path, { key: null, headers: { origin: stranger, "mcp-protocol-version": "2025-06-18" } });
+    const answer = await gateway.open("GET", path, {
+      key: null,
+      headers: { origin: stranger, "mcp-protocol-version": "2025-06-18" },
+    });
     assert.deepEqual([answer.status, answer.headers.get("access-control-allow-origin")], [200, "*"], path);
     await answer.body?.cancel();
   }
 });
 
 test("everything_else_is_for_the_origins_that_are_named", async () => {
-  for (const path of ["/mcp", "/mcp/", "/mcp/words", "/v1/contexts", "/oauth/token", "/.well-known/else", "/v1/whoami"]) {
+  for (const path of [
+    "/mcp",
+    "/mcp/",
+    "/mcp/words",
+    "/v1/contexts",
+    "/oauth/token",
+    "/.well-known/else",
+    "/v1/whoami",
+  ]) {
     const strange = await preflight(path, stranger, "mcp-session-id", "POST");
     assert.deepEqual([strange.origin, strange.headers, strange.methods], [null, [], []], path);
     const allowed = await preflight(path, friend, "mcp-session-id", "POST");
     assert.equal(allowed.origin, friend, path);
     assert.ok(allowed.methods.includes("post") && allowed.methods.includes("delete"));
-    for (const name of ["accept", "authorization", "content-type", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"]) {
+    for (const name of [
+      "accept",
+      "authorization",
+      "content-type",
+      "last-event-id",
+      "mcp-method",
+      "mcp-name",
+      "mcp-protocol-version",
+      "mcp-session-id",
+    ]) {
       assert.ok(allowed.headers.includes(name), `${path}: ${name}`);
     }
     assert.ok(!allowed.headers.includes("*"));
@@ -71,7 +100,9 @@ async function headersIn(rooms: string[], pattern: RegExp): Promise<Set<string>>
   for (const room of rooms) {
     for (const entry of await readdir(new URL(`../src/${room}`, import.meta.url), { recursive: true })) {
       if (!entry.endsWith(".rs") || entry.endsWith("_tests.rs")) continue;
-      const text = (await readFile(new URL(`../src/${room}/${entry}`, import.meta.url), "utf8")).split("#[cfg(test)]")[0]!;
+      const text = (await readFile(new URL(`../src/${room}/${entry}`, import.meta.url), "utf8")).split(
+        "#[cfg(test)]",
+      )[0]!;
       for (const [, name] of text.matchAll(pattern)) found.add(name!.toLowerCase());
     }
   }
@@ -81,30 +112,64 @@ async function headersIn(rooms: string[], pattern: RegExp): Promise<Set<string>>
 test("every_header_that_is_read_may_be_sent_and_every_header_that_tells_something_may_be_read", async () => {
   // What browsers send or set by themselves, what only they read, and what has no use in them.
   const theirs = new Set([
-    "access-control-request-headers", "access-control-request-method", "content-length", "cookie", "host", "origin", "sec-fetch-site",
-    "sec-websocket-protocol", "transfer-encoding", "upgrade", "cf-connecting-ip", "api-key", "content-encoding",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "content-length",
+    "cookie",
+    "host",
+    "origin",
+    "sec-fetch-site",
+    "sec-websocket-protocol",
+    "transfer-encoding",
+    "upgrade",
+    "cf-connecting-ip",
+    "api-key",
+    "content-encoding",
   ]);
   const read = await headersIn(["gateway", "auth"], /\bheader\(\s*"([\w-]+)"\s*\)/g);
   assert.ok(read.has("idempotency-key") && read.has("mcp-name") && read.has("x-api-key"), [...read].join());
   for (const path of ["/mcp", "/mcp/words", "/v1/contexts"]) {
     const { headers } = await preflight(path, friend, "mcp-session-id", "POST");
-    assert.deepEqual([...read].filter((name) => !theirs.has(name) && !headers.includes(name)), [], path);
+    assert.deepEqual(
+      [...read].filter((name) => !theirs.has(name) && !headers.includes(name)),
+      [],
+      path,
+    );
   }
   // What the gateway sends to others is among them.
   const ofBrowsers = new Set([
-    "cache-control", "content-type", "content-security-policy", "referrer-policy", "x-frame-options", "x-content-type-options", "vary",
-    "x-accel-buffering", "sec-websocket-protocol", "upgrade", "set-cookie", "pragma", "accept", "authorization",
+    "cache-control",
+    "content-type",
+    "content-security-policy",
+    "referrer-policy",
+    "x-frame-options",
+    "x-content-type-options",
+    "vary",
+    "x-accel-buffering",
+    "sec-websocket-protocol",
+    "upgrade",
+    "set-cookie",
+    "pragma",
+    "accept",
+    "authorization",
   ]);
   const told = await headersIn(["gateway", "auth"], /\b(?:with|with_header|headers\.set)\(\s*"([\w-]+)"/g);
   assert.ok(told.has("location") && told.has("etag") && told.has("retry-after"), [...told].join());
   const answer = await gateway.request("GET", "/v1/whoami", { headers: { origin: friend } });
   const exposed = answer.headers.get("access-control-expose-headers")!.toLowerCase().split(/, */);
-  const hidden = [...told].filter((name) => !ofBrowsers.has(name) && !name.startsWith("access-control-") && !exposed.includes(name));
+  const hidden = [...told].filter(
+    (name) => !ofBrowsers.has(name) && !name.startsWith("access-control-") && !exposed.includes(name),
+  );
   assert.deepEqual(hidden, []);
 });
 
 test("headers_that_mirror_a_tools_parameters_are_allowed_as_they_are_asked_for", async () => {
-  const { headers } = await preflight("/mcp/words", friend, "Mcp-Param-Region, mcp-param-tier,content-type, x-other, mcp-param-a b", "POST");
+  const { headers } = await preflight(
+    "/mcp/words",
+    friend,
+    "Mcp-Param-Region, mcp-param-tier,content-type, x-other, mcp-param-a b",
+    "POST",
+  );
   assert.ok(headers.includes("mcp-param-region") && headers.includes("mcp-param-tier"));
   assert.ok(!headers.includes("x-other") && !headers.some((name) => name.includes(" ")));
   const many = Array.from({ length: 500 }, (_, at) => `mcp-param-${at}`).join(",");
@@ -112,7 +177,16 @@ test("headers_that_mirror_a_tools_parameters_are_allowed_as_they_are_asked_for",
 });
 
 test("a_browser_reads_the_session_it_was_given", async () => {
-  const body = { jsonrpc: "2.0", id: 1, method: "initialize", params: { protocolVersion: "2025-06-18", capabilities: { elicitation: {} }, clientInfo: { name: "c", version: "1" } } };
+  const body = {
+    jsonrpc: "2.0",
+    id: 1,
+    method: "initialize",
+    params: {
+      protocolVersion: "2025-06-18",
+      capabilities: { elicitation: {} },
+      clientInfo: { name: "c", version: "1" },
+    },
+  };
   const headers = { origin: friend, accept: "application/json, text/event-stream" };
   const answer = await gateway.request("POST", "/mcp", { body, headers });
   assert.equal(answer.status, 200, answer.text);
@@ -143,21 +217,58 @@ test("an_mcp_endpoint_may_have_a_slash_behind_it", async () => {
     assert.equal((await gateway.request("GET", new URL(told).pathname, { key: null })).status, 200, told);
   }
   for (const path of ["/mcp//", "/mcp/words//", "/mcp/words/more"]) {
-    assert.ok([401, 404].includes((await gateway.request("POST", path, { key: null, body, headers, contract: false })).status), path);
+    assert.ok(
+      [401, 404].includes((await gateway.request("POST", path, { key: null, body, headers, contract: false })).status),
+      path,
+    );
   }
-  refused(await gateway.request("GET", "/.well-known/oauth-protected-resource/mcp/words/more", { key: null, contract: false }), 404, "not_found");
+  refused(
+    await gateway.request("GET", "/.well-known/oauth-protected-resource/mcp/words/more", {
+      key: null,
+      contract: false,
+    }),
+    404,
+    "not_found",
+  );
 });
 
 test("credentials_have_a_header_that_is_nobody_elses", async () => {
   const put = (header: string) =>
-    gateway.request("PUT", "/v1/services/headers", { body: { ...serviceAt(service.url), credentials: { header, value: "v-1" } }, headers: { "if-match": "*" } });
-  assert.equal((await gateway.request("PUT", "/v1/services/headers", { body: serviceAt(service.url, [{ name: "shown" }]) })).status, 201);
-  for (const header of ["__proto__", "__PROTO__", "host", "Content-Length", "connection", "cf-ray", "Keep-Alive", "te", "expect", "Accept",
-    "user-agent", "mcp-session-id", "Proxy-Authorization", "Forwarded", "x-forwarded-for", "webhook-id", "set-cookie", "a b", "é"]) {
+    gateway.request("PUT", "/v1/services/headers", {
+      body: { ...serviceAt(service.url), credentials: { header, value: "v-1" } },
+      headers: { "if-match": "*" },
+    });
+  assert.equal(
+    (await gateway.request("PUT", "/v1/services/headers", { body: serviceAt(service.url, [{ name: "shown" }]) }))
+      .status,
+    201,
+  );
+  for (const header of [
+    "__proto__",
+    "__PROTO__",
+    "host",
+    "Content-Length",
+    "connection",
+    "cf-ray",
+    "Keep-Alive",
+    "te",
+    "expect",
+    "Accept",
+    "user-agent",
+    "mcp-session-id",
+    "Proxy-Authorization",
+    "Forwarded",
+    "x-forwarded-for",
+    "webhook-id",
+    "set-cookie",
+    "a b",
+    "é",
+  ]) {
     assert.deepEqual(pointers(refused(await put(header), 422, "validation_failed")), ["#/credentials/header"], header);
   }
   const patched = await gateway.request("PATCH", "/v1/services/headers", {
-    body: { credentials: { header: "__proto__", value: "v" } }, headers: { "if-match": "*", "content-type": "application/merge-patch+json" },
+    body: { credentials: { header: "__proto__", value: "v" } },
+    headers: { "if-match": "*", "content-type": "application/merge-patch+json" },
   });
   refused(patched, 422, "validation_failed");
   for (const header of ["constructor", "toString", "X-API-Key", "anthropic-version"]) {

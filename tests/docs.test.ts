@@ -22,7 +22,9 @@ import { type Gateway, startGateway } from "./support/gateway.ts";
 import { startService } from "./support/service.ts";
 
 const update = process.env.UPDATE_DOCS === "1";
-const guides = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).sort();
+const guides = readdirSync(join(root, "docs"))
+  .filter((name) => name.endsWith(".md"))
+  .sort();
 const documents = ["README.md", "CHANGELOG.md", ...guides.map((name) => `docs/${name}`)];
 
 /** The ports that documents name: the gateway's, and two for services. */
@@ -56,7 +58,10 @@ function blocks(text: string): Block[] {
     if (language === undefined) continue;
     const end = lines.indexOf("```", at + 1);
     assert.ok(end > 0, `the block that begins in line ${at + 1} has no end`);
-    const note = lines.slice(0, at).findLast((line) => line.trim() !== "")?.match(/^<!-- (.*) -->$/)?.[1];
+    const note = lines
+      .slice(0, at)
+      .findLast((line) => line.trim() !== "")
+      ?.match(/^<!-- (.*) -->$/)?.[1];
     found.push({ language, note, lines: lines.slice(at + 1, end), at: at + 1 });
     at = end;
   }
@@ -68,7 +73,7 @@ type Step = { command: string; expected: string[]; at: number; end: number };
 /** A command ends where its line does, unless that line ends with a backslash or inside single quotes. */
 function steps({ lines, at }: Block): Step[] {
   const found: Step[] = [];
-  for (let index = 0; index < lines.length; ) {
+  for (let index = 0; index < lines.length;) {
     assert.match(lines[index]!, /^\$ /, `line ${at + index + 1}: output without a command`);
     let command = lines[index++]!.slice(2);
     while (command.endsWith("\\") || (command.split("'").length - 1) % 2 === 1) command += `\n${lines[index++]}`;
@@ -202,9 +207,16 @@ async function envelopeMembers(gateway: Gateway): Promise<string[]> {
 
 /** As README names them under "Read on"; at last README again. */
 const inOrder = (() => {
-  const named = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/\]\((docs\/[a-z]+\.md)\)/g)].map(([, path]) => path!);
+  const named = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/\]\((docs\/[a-z]+\.md)\)/g)].map(
+    ([, path]) => path!,
+  );
   const listed = [...new Set(named.slice(named.indexOf("docs/api.md")))];
-  return ["README.md", ...listed, ...documents.filter((name) => name !== "README.md" && !listed.includes(name)), "README.md"];
+  return [
+    "README.md",
+    ...listed,
+    ...documents.filter((name) => name !== "README.md" && !listed.includes(name)),
+    "README.md",
+  ];
 })();
 
 let gateway: Gateway;
@@ -230,7 +242,9 @@ after(async () => {
 });
 
 for (const [at, name] of inOrder.entries()) {
-  test(`every_example_in_${name}_runs${inOrder.indexOf(name) < at ? "_again" : ""}`, { timeout: 120_000 }, () => runDocument(name));
+  test(`every_example_in_${name}_runs${inOrder.indexOf(name) < at ? "_again" : ""}`, { timeout: 120_000 }, () =>
+    runDocument(name),
+  );
 }
 
 /** Runs a document's examples one after the other. */
@@ -293,7 +307,10 @@ for (const name of documents) {
 /** The fragments of a document's headings, as GitHub makes them. */
 const anchors = (text: string) =>
   [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
-    heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"),
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
   );
 
 test("what_the_documents_name_is_there", () => {

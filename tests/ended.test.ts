@@ -27,12 +27,22 @@ before(async () => {
   const { publicKey, privateKey } = await jose.generateKeyPair("ES256", { extractable: true });
   const iss = "https://issuer.example.com";
   corp = {
-    issuer: iss, audience: "narthex", algorithms: ["ES256"], type: "JWT", keys: [await jose.exportJWK(publicKey)],
-    claims: { tenant: "org", role: "roles" }, roles: { staff: "viewer", watch: "watcher" },
+    issuer: iss,
+    audience: "narthex",
+    algorithms: ["ES256"],
+    type: "JWT",
+    keys: [await jose.exportJWK(publicKey)],
+    claims: { tenant: "org", role: "roles" },
+    roles: { staff: "viewer", watch: "watcher" },
   };
   sign = (claims = {}) =>
-    new jose.SignJWT({ sub: "ada", org: "default", roles: ["staff"], ...claims }).setProtectedHeader({ alg: "ES256", typ: "JWT" })
-      .setIssuer(iss).setAudience("narthex").setIssuedAt().setExpirationTime("10m").sign(privateKey);
+    new jose.SignJWT({ sub: "ada", org: "default", roles: ["staff"], ...claims })
+      .setProtectedHeader({ alg: "ES256", typ: "JWT" })
+      .setIssuer(iss)
+      .setAudience("narthex")
+      .setIssuedAt()
+      .setExpirationTime("10m")
+      .sign(privateKey);
 });
 after(async () => {
   await gateway?.stop();
@@ -42,7 +52,8 @@ after(async () => {
 const always = { "if-match": "*" };
 const put = async (path: string, body: object, key = gateway.adminKey) => {
   const { status, text, json } = await gateway.request("PUT", path, { key, body });
-  const answer = status === 428 ? await gateway.request("PUT", path, { key, body, headers: always }) : { status, text, json };
+  const answer =
+    status === 428 ? await gateway.request("PUT", path, { key, body, headers: always }) : { status, text, json };
   assert.ok([200, 201].includes(answer.status), answer.text);
   return answer.json;
 };
@@ -54,7 +65,9 @@ const remove = async (path: string, key = gateway.adminKey) => {
 /** Opens a socket, and makes a ticket, with each of these credentials. */
 async function opened(...keys: string[]): Promise<{ sockets: Events[]; tickets: string[] }> {
   const sockets = await Promise.all(keys.map((key) => openEvents(gateway, { key })));
-  const tickets = await Promise.all(keys.map(async (key) => (await gateway.request("POST", "/v1/tickets", { key })).json.ticket));
+  const tickets = await Promise.all(
+    keys.map(async (key) => (await gateway.request("POST", "/v1/tickets", { key })).json.ticket),
+  );
   return { sockets, tickets };
 }
 
@@ -67,17 +80,25 @@ async function haveEnded({ sockets, tickets }: { sockets: Events[]; tickets: str
 }
 
 /** Asserts that all of it goes on: an event comes, and the ticket opens a socket. */
-async function goOn({ sockets, tickets }: { sockets: Events[]; tickets: string[] }, key = gateway.adminKey): Promise<void> {
+async function goOn(
+  { sockets, tickets }: { sockets: Events[]; tickets: string[] },
+  key = gateway.adminKey,
+): Promise<void> {
   const name = `sign-of-life-${randomBytes(4).toString("hex")}`;
-  const { id } = (await gateway.request("PUT", `/v1/services/${name}`, { key, body: serviceAt(service.url, [{ name }]) })).json;
-  for (const socket of sockets) await socket.next(({ type, subject }) => type === "service.registered" && subject === id);
+  const { id } = (
+    await gateway.request("PUT", `/v1/services/${name}`, { key, body: serviceAt(service.url, [{ name }]) })
+  ).json;
+  for (const socket of sockets)
+    await socket.next(({ type, subject }) => type === "service.registered" && subject === id);
   for (const ticket of tickets) (await openEvents(gateway, { ticket })).close();
   for (const socket of sockets) socket.close();
 }
 
 const form = (path: string, members: Record<string, string>) =>
   gateway.request("POST", `/oauth/${path}`, {
-    key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+    key: null,
+    body: new URLSearchParams(members).toString(),
+    headers: { "content-type": "application/x-www-form-urlencoded" },
   });
 
 test("with_an_issuer_end_the_sockets_of_its_people_in_every_tenant_and_no_others", async () => {
@@ -115,10 +136,16 @@ test("an_issuer_that_was_changed_has_its_people_come_again", async () => {
 });
 
 test("with_a_client_end_the_sockets_of_its_tokens", async () => {
-  const body = { name: "CI", grant_types: ["client_credentials"], auth_method: "client_secret_post", scope: "events:read services:read" };
+  const body = {
+    name: "CI",
+    grant_types: ["client_credentials"],
+    auth_method: "client_secret_post",
+    scope: "events:read services:read",
+  };
   const token = async (key: string, id: string) => {
     const { client_id, secret: client_secret } = await put(`/v1/clients/${id}`, body, key);
-    return (await form("token", { grant_type: "client_credentials", client_id, client_secret })).json.access_token as string;
+    return (await form("token", { grant_type: "client_credentials", client_id, client_secret })).json
+      .access_token as string;
   };
   const [here, there] = [await opened(await token(gateway.adminKey, "ci")), await opened(await token(beta, "ci"))];
   await remove("/v1/clients/ci", beta);
@@ -131,7 +158,11 @@ test("with_a_client_end_the_sockets_of_its_tokens", async () => {
 
 test("with_a_grant_or_a_client_that_registered_itself_end_the_sockets_opened_for_a_person", async () => {
   const redirect_uri = "https://app.example.com/done";
-  const registration = { redirect_uris: [redirect_uri], token_endpoint_auth_method: "none", scope: "events:read services:read" };
+  const registration = {
+    redirect_uris: [redirect_uri],
+    token_endpoint_auth_method: "none",
+    scope: "events:read services:read",
+  };
   const { client_id } = (await gateway.request("POST", "/oauth/register", { key: null, body: registration })).json;
   const allowed = async (api_key: string) => {
     const verifier = randomBytes(32).toString("base64url");
@@ -139,7 +170,9 @@ test("with_a_grant_or_a_client_that_registered_itself_end_the_sockets_opened_for
     const asked = { response_type: "code", client_id, redirect_uri, code_challenge, code_challenge_method: "S256" };
     const sent = await form("authorize", { ...asked, decision: "allow", api_key });
     const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
-    return (await form("token", { grant_type: "authorization_code", code, client_id, redirect_uri, code_verifier: verifier })).json;
+    return (
+      await form("token", { grant_type: "authorization_code", code, client_id, redirect_uri, code_verifier: verifier })
+    ).json;
   };
   const [one, two, elsewhere] = [await allowed(gateway.adminKey), await allowed(gateway.adminKey), await allowed(beta)];
   const first = await opened(one.access_token);
@@ -159,7 +192,11 @@ test("with_a_role_that_lets_nobody_watch_any_more_end_the_sockets_that_it_let_in
   const by = await makeKey(gateway, "watcher");
   const byItself = await makeKey(gateway, "watcher", ["events:read", "contexts:read:*"]);
   const withRole = await opened(by.secret, await sign({ roles: ["watch"] }));
-  const without = await opened(byItself.secret, (await makeKey(gateway, "viewer")).secret, await sign({ roles: ["staff"] }));
+  const without = await opened(
+    byItself.secret,
+    (await makeKey(gateway, "viewer")).secret,
+    await sign({ roles: ["staff"] }),
+  );
   // What it does not take away ends nothing.
   await put("/v1/roles/watcher", { permissions: ["events:*", "contexts:read:*", "keys:read"] });
   const { json: context } = await create(gateway);

@@ -113,7 +113,10 @@ for (const name of Object.keys(programs)) {
     assert.equal(refused.json.status, "failed");
     assert.equal(refused.json.error.code, "upstream_error");
     assert.equal(refused.json.error.details.error.code, "bad_signature");
-    assert.deepEqual(refused.json.attempts.map((attempt: any) => attempt.status_code), [401]);
+    assert.deepEqual(
+      refused.json.attempts.map((attempt: any) => attempt.status_code),
+      [401],
+    );
     assert.doesNotMatch(service.output(), /shout/);
   });
 
@@ -134,7 +137,9 @@ for (const name of Object.keys(programs)) {
       const key = Buffer.from(secret.slice(6), "base64");
       const signature = `v1,${createHmac("sha256", key).update(`ctx_1.${at}.${body}`).digest("base64")}`;
       const headers: Record<string, string> = {
-        "content-type": "application/json", "webhook-id": "ctx_1", "webhook-timestamp": String(at),
+        "content-type": "application/json",
+        "webhook-id": "ctx_1",
+        "webhook-timestamp": String(at),
         "webhook-signature": change(signature),
       };
       return (await fetch(url, { method: "POST", body: sent, headers })).status;
@@ -184,7 +189,10 @@ for (const [name, [program, file]] of Object.entries(connecting)) {
     assert.match(service.output(), new RegExp(`${counted.json.id} word_count, attempt 1`));
     const texts = Array.from({ length: 20 }, (_, n) => `text ${n}`);
     const shouted = await Promise.all(texts.map((text) => ask(id, "shout", text)));
-    assert.deepEqual(shouted.map(({ json }) => json.result?.text), texts.map((text) => `${text.toUpperCase()}!`));
+    assert.deepEqual(
+      shouted.map(({ json }) => json.result?.text),
+      texts.map((text) => `${text.toUpperCase()}!`),
+    );
     // It ends by itself when it is told to.
     service.child.kill("SIGTERM");
     assert.equal(await service.ended, 0, service.output());
@@ -219,10 +227,17 @@ test("watch_shows_what_happens_from_now_on", async () => {
   }
   const { json: context } = await ask(id, "shout", "now");
   await watching.says(new RegExp(`"context.completed","subject":"${context.id}"`));
-  const events = watching.output().trimEnd().split("\n").map((line) => JSON.parse(line));
+  const events = watching
+    .output()
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
   const own = events.filter((event) => event.subject === context.id).map((event) => event.type);
   const steps = ["created", "validated", "queued", "executing", "attempt", "completed"];
-  assert.deepEqual(own, steps.map((step) => `context.${step}`));
+  assert.deepEqual(
+    own,
+    steps.map((step) => `context.${step}`),
+  );
   assert.ok(events.every((event) => event.type.startsWith("context.")));
   watching.child.kill();
   await watching.ended;
@@ -243,7 +258,11 @@ test("watch_goes_on_without_a_gap_when_its_socket_breaks", async () => {
   await gateway.evict("EventHub", "default", { webSockets: "close" });
   const second = await ask(id, "shout", "after");
   await watching.says(new RegExp(`"subject":"${second.json.id}"`));
-  const sequences = watching.output().trimEnd().split("\n").map((line) => JSON.parse(line).sequence);
+  const sequences = watching
+    .output()
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line).sequence);
   assert.deepEqual(sequences, [...new Set(sequences)].sort(), "in order, each once");
   watching.child.kill();
   await watching.ended;

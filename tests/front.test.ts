@@ -47,19 +47,40 @@ after(() => {
   setTimeout(() => process.exit(), 500).unref();
 });
 
-function fresh(answer: (request: IncomingMessage, response: ServerResponse) => void = (_, response) => response.end("ok")) {
+function fresh(
+  answer: (request: IncomingMessage, response: ServerResponse) => void = (_, response) => response.end("ok"),
+) {
   seen = [];
   behave = answer;
 }
 
 test("a_request_and_its_answer_are_passed_on_as_they_are", async () => {
   fresh((_, response) => {
-    response.writeHead(207, "As It Is", ["X-Two", "1", "X-Two", "2", "Set-Cookie", "a=1", "Set-Cookie", "b=2", "Content-Length", "4"]).end("body");
+    response
+      .writeHead(207, "As It Is", [
+        "X-Two",
+        "1",
+        "X-Two",
+        "2",
+        "Set-Cookie",
+        "a=1",
+        "Set-Cookie",
+        "b=2",
+        "Content-Length",
+        "4",
+      ])
+      .end("body");
   });
-  const call = ask(`${url()}/a%20b?c=d&c=e`, { method: "PATCH", headers: { Host: "gateway.example:81", "X-MiXed": "Case" } });
+  const call = ask(`${url()}/a%20b?c=d&c=e`, {
+    method: "PATCH",
+    headers: { Host: "gateway.example:81", "X-MiXed": "Case" },
+  });
   call.end("payload");
   const [answer] = (await once(call, "response")) as [IncomingMessage];
-  assert.deepEqual([answer.statusCode, answer.statusMessage, answer.headers["x-two"], answer.headers["content-length"]], [207, "As It Is", "1, 2", "4"]);
+  assert.deepEqual(
+    [answer.statusCode, answer.statusMessage, answer.headers["x-two"], answer.headers["content-length"]],
+    [207, "As It Is", "1, 2", "4"],
+  );
   assert.deepEqual(answer.headers["set-cookie"], ["a=1", "b=2"]);
   const [{ method, url: path, raw, length }] = seen as [Seen];
   assert.deepEqual([method, path, length], ["PATCH", "/a%20b?c=d&c=e", 7]);
@@ -79,7 +100,8 @@ test("a_body_is_cut_at_more_than_the_gateway_takes_and_one_without_an_end_is_ans
   const piece = Buffer.concat([Buffer.from(`${MIB.toString(16)}\r\n`), Buffer.alloc(MIB), Buffer.from("\r\n")]);
   let answer = "";
   socket.on("data", (data) => (answer += data));
-  for (let sent = 0; sent < 200 && answer === ""; sent++) if (!socket.write(piece)) await Promise.race([once(socket, "drain").catch(() => {}), pause(200)]);
+  for (let sent = 0; sent < 200 && answer === ""; sent++)
+    if (!socket.write(piece)) await Promise.race([once(socket, "drain").catch(() => {}), pause(200)]);
   assert.match(answer, /^HTTP\/1\.1 413 /);
   socket.destroy();
 });
@@ -120,7 +142,10 @@ test("a_request_waits_for_a_server_and_is_not_sent_twice_unless_it_changes_nothi
   broken = 1;
   const lost = await fetch(`${url()}/v1/contexts?x=1`, { method: "POST", body: "{}" });
   const problem = (await lost.json()) as { code: string; instance: string };
-  assert.deepEqual([lost.status, lost.headers.get("content-type"), problem.code, problem.instance], [500, "application/problem+json", "internal", "/v1/contexts"]);
+  assert.deepEqual(
+    [lost.status, lost.headers.get("content-type"), problem.code, problem.instance],
+    [500, "application/problem+json", "internal", "/v1/contexts"],
+  );
   assert.equal(seen.length, 1, "a POST may have done its work");
 });
 
@@ -152,10 +177,12 @@ test("a_socket_is_joined_both_ways_and_its_loss_ends_only_itself", async () => {
 });
 
 /** The values of a header, as it came. */
-const values = (raw: string[], name: string) => raw.filter((_, at) => at % 2 === 1 && raw[at - 1]!.toLowerCase() === name);
+const values = (raw: string[], name: string) =>
+  raw.filter((_, at) => at % 2 === 1 && raw[at - 1]!.toLowerCase() === name);
 
 test("a_request_that_offers_another_protocol_is_taken_whole_as_any_other", async () => {
-  const offer = "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n";
+  const offer =
+    "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n";
   const send = (text: string) => {
     const socket = connect(front.port, "127.0.0.1").on("error", () => {});
     socket.write(text);
@@ -170,11 +197,22 @@ test("a_request_that_offers_another_protocol_is_taken_whole_as_any_other", async
     return answer;
   };
   fresh((_, response) => response.end("ok"));
-  assert.match(await answered(`POST /java HTTP/1.1\r\n${offer}Content-Length: ${20 * MIB}\r\n\r\n`, Buffer.alloc(20 * MIB)), /^HTTP\/1\.1 200 /);
+  assert.match(
+    await answered(`POST /java HTTP/1.1\r\n${offer}Content-Length: ${20 * MIB}\r\n\r\n`, Buffer.alloc(20 * MIB)),
+    /^HTTP\/1\.1 200 /,
+  );
   assert.match(await answered(`GET /java HTTP/1.1\r\n${offer}\r\n`), /^HTTP\/1\.1 200 /);
-  const socketWithBody = "GET /body HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody";
+  const socketWithBody =
+    "GET /body HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody";
   assert.match(await answered(socketWithBody), /^HTTP\/1\.1 200 /);
-  assert.deepEqual(seen.map(({ method, url: path, length }) => [method, path, length]), [["POST", "/java", 16 * MIB], ["GET", "/java", 0], ["GET", "/body", 4]]);
+  assert.deepEqual(
+    seen.map(({ method, url: path, length }) => [method, path, length]),
+    [
+      ["POST", "/java", 16 * MIB],
+      ["GET", "/java", 0],
+      ["GET", "/body", 4],
+    ],
+  );
   for (const { raw } of seen) assert.deepEqual([values(raw, "upgrade"), values(raw, "http2-settings")], [[], []]);
 
   fresh();
@@ -190,7 +228,10 @@ test("the_address_of_a_client_is_passed_on_and_what_it_claims_is_not", async () 
   const claim = { "cf-CONNECTING-ip": "192.0.2.1" };
   await fetch(url());
   await fetch(url(), { method: "POST", body: "{}", headers: claim });
-  assert.deepEqual(seen.map(({ raw }) => values(raw, "cf-connecting-ip")), [["127.0.0.1"], ["127.0.0.1"]]);
+  assert.deepEqual(
+    seen.map(({ raw }) => values(raw, "cf-connecting-ip")),
+    [["127.0.0.1"], ["127.0.0.1"]],
+  );
   const socket = new WebSocket(`ws://127.0.0.1:${front.port}/v1/events`, { headers: claim });
   await once(socket, "open");
   socket.terminate();
@@ -200,7 +241,9 @@ test("the_address_of_a_client_is_passed_on_and_what_it_claims_is_not", async () 
 test("a_socket_waits_for_a_server_that_refuses_and_gets_all_that_one_sent_before_it_ended", async () => {
   const long = Buffer.alloc(8 * MIB, "x");
   const ends = listenFor((socket) => {
-    socket.on("error", () => {}).once("data", () => socket.end(Buffer.concat([Buffer.from("HTTP/1.1 101 Switching Protocols\r\n\r\n"), long])));
+    socket
+      .on("error", () => {})
+      .once("data", () => socket.end(Buffer.concat([Buffer.from("HTTP/1.1 101 Switching Protocols\r\n\r\n"), long])));
   }).listen(0, "127.0.0.1");
   await once(ends, "listening");
   const gone = listenFor().listen(0, "127.0.0.1");

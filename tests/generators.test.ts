@@ -39,10 +39,18 @@ after(async () => {
   rmSync(folder, gone);
 });
 
-const environment = () => ({ ...process.env, NARTHEX: gateway.url, KEY: gateway.adminKey, SERVICE: service.url, NO_COLOR: "1" });
+const environment = () => ({
+  ...process.env,
+  NARTHEX: gateway.url,
+  KEY: gateway.adminKey,
+  SERVICE: service.url,
+  NO_COLOR: "1",
+});
 
 /** What every program prints of a context's life, with what it adds to an attempt. */
-const life = ["created", "validated", "queued", "executing", "attempt", "completed"].map((status) => `context.${status}`);
+const life = ["created", "validated", "queued", "executing", "attempt", "completed"].map(
+  (status) => `context.${status}`,
+);
 
 /** Generates into `name`, checks all of it with the example as strictly as can be, and runs that. */
 async function typescript(name: string, generate: (into: string) => Promise<unknown>): Promise<string[]> {
@@ -53,29 +61,50 @@ async function typescript(name: string, generate: (into: string) => Promise<unkn
   writeFileSync(join(into, "package.json"), '{"type": "module"}');
   // `Bundler`: generated files name each other without an ending.
   const options = {
-    strict: true, noEmit: true, target: "es2024", lib: ["es2024", "dom", "dom.iterable"], module: "esnext",
-    moduleResolution: "bundler", allowImportingTsExtensions: true, types: ["node"], exactOptionalPropertyTypes: false,
+    strict: true,
+    noEmit: true,
+    target: "es2024",
+    lib: ["es2024", "dom", "dom.iterable"],
+    module: "esnext",
+    moduleResolution: "bundler",
+    allowImportingTsExtensions: true,
+    types: ["node"],
+    exactOptionalPropertyTypes: false,
   };
   writeFileSync(join(into, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: ["program.ts"] }));
   const tsc = join(program("typescript"), "bin/tsc");
   await run(process.execPath, [tsc, "-p", into]).catch((error) => assert.fail(error.stdout));
   const bundle = join(into, "program.mjs");
-  await build({ entryPoints: [join(into, "program.ts")], outfile: bundle, bundle: true, platform: "node", format: "esm", tsconfigRaw: "{}", logLevel: "error" });
+  await build({
+    entryPoints: [join(into, "program.ts")],
+    outfile: bundle,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    tsconfigRaw: "{}",
+    logLevel: "error",
+  });
   const { stdout } = await run(process.execPath, [bundle], { env: environment(), timeout: 30_000 });
   return stdout.trim().split("\n");
 }
 
 test("openapi_typescript_with_its_defaults_and_openapi_fetch", async () => {
   const cli = join(program("openapi-typescript"), "bin/cli.js");
-  const printed = await typescript("openapi-fetch", (into) => run(process.execPath, [cli, contract, "-o", join(into, "narthex.d.ts")]));
+  const printed = await typescript("openapi-fetch", (into) =>
+    run(process.execPath, [cli, contract, "-o", join(into, "narthex.d.ts")]),
+  );
   assert.deepEqual(printed, [
-    'completed {"words":3}', ...life.map((one) => (one === "context.attempt" ? `${one} succeeded` : one)), "validation_failed",
+    'completed {"words":3}',
+    ...life.map((one) => (one === "context.attempt" ? `${one} succeeded` : one)),
+    "validation_failed",
   ]);
 });
 
 test("hey_api_with_its_defaults", async () => {
   const cli = join(program("@hey-api/openapi-ts"), "bin/run.js");
-  const printed = await typescript("hey-api", (into) => run(process.execPath, [cli, "-i", contract, "-o", join(into, "narthex")], { cwd: into }));
+  const printed = await typescript("hey-api", (into) =>
+    run(process.execPath, [cli, "-i", contract, "-o", join(into, "narthex")], { cwd: into }),
+  );
   assert.deepEqual(printed, ['completed {"words":3}', ...life, String(life.length), "validation_failed"]);
 });
 
@@ -91,11 +120,21 @@ function within(end: number, command: string, args: string[]): Promise<void> {
     const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"], detached: true });
     let complaint = "";
     child.stderr.setEncoding("utf8").on("data", (text) => (complaint += text));
-    const timer = setTimeout(() => {
-      complaint = `${command} ${args.slice(0, 3).join(" ")} takes too long`;
-      try { process.kill(-child.pid!, "SIGKILL"); } catch { /* It has ended. */ }
-    }, Math.max(0, end - Date.now()));
-    child.on("error", (error) => { clearTimeout(timer); reject(error); });
+    const timer = setTimeout(
+      () => {
+        complaint = `${command} ${args.slice(0, 3).join(" ")} takes too long`;
+        try {
+          process.kill(-child.pid!, "SIGKILL");
+        } catch {
+          /* It has ended. */
+        }
+      },
+      Math.max(0, end - Date.now()),
+    );
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
     child.on("close", (code) => {
       clearTimeout(timer);
       if (code === 0) resolve();
@@ -115,7 +154,13 @@ async function pythonGenerator(): Promise<{ python: string } | { missing: string
   const pythonOf = (environment: string) => join(environment, "bin/python");
   // Not that it is there, but that it works: its Python may have been replaced by a newer one, or be gone.
   const works = (environment: string) => within(end, pythonOf(environment), ["-c", "import openapi_python_client.cli"]);
-  if (await works(cache).then(() => true, () => false)) return { python: pythonOf(cache) };
+  if (
+    await works(cache).then(
+      () => true,
+      () => false,
+    )
+  )
+    return { python: pythonOf(cache) };
   mkdirSync(caches, { recursive: true });
   // Made aside: half an environment is none.
   const aside = mkdtempSync(`${cache}.`);
@@ -130,7 +175,9 @@ async function pythonGenerator(): Promise<{ python: string } | { missing: string
     return { python: pythonOf(cache) };
   } catch (error) {
     rmSync(aside, gone);
-    return { missing: `no Python 3.10 or newer with venv and pip, or PyPI does not answer: ${(error as Error).message}` };
+    return {
+      missing: `no Python 3.10 or newer with venv and pip, or PyPI does not answer: ${(error as Error).message}`,
+    };
   }
 }
 
@@ -141,7 +188,9 @@ test("openapi_python_client_with_its_defaults", { timeout: PYTHON_MS }, async (c
   const into = join(folder, "narthex_client");
   const path = `${dirname(python)}:${process.env.PATH}`;
   const args = ["generate", "--path", contract, "--meta", "none", "--output-path", into];
-  const { stdout, stderr } = await run(python, ["-m", "openapi_python_client", ...args], { env: { ...process.env, PATH: path } });
+  const { stdout, stderr } = await run(python, ["-m", "openapi_python_client", ...args], {
+    env: { ...process.env, PATH: path },
+  });
   // It tells what it leaves out, and goes on.
   assert.doesNotMatch(stdout + stderr, /WARNING|Cannot parse|omitted|duplicate|skipped|Unable/i);
 
@@ -154,9 +203,17 @@ print(len(names))`;
   assert.ok(Number(imported.stdout) > 250, `${imported.stdout} modules`);
 
   const example = join(root, "examples/generated/client.py");
-  const came = await run(python, [example], { env: { ...environment(), PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: "1" }, timeout: 30_000 });
-  const printed = came.stdout.trim().split("\n").map((line) => line.trim());
+  const came = await run(python, [example], {
+    env: { ...environment(), PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: "1" },
+    timeout: 30_000,
+  });
+  const printed = came.stdout
+    .trim()
+    .split("\n")
+    .map((line) => line.trim());
   assert.deepEqual(printed, [
-    'completed {"words": 3}', ...life.map((one) => (one === "context.attempt" ? `${one} succeeded` : one)), "validation_failed",
+    'completed {"words": 3}',
+    ...life.map((one) => (one === "context.attempt" ? `${one} succeeded` : one)),
+    "validation_failed",
   ]);
 });

@@ -24,37 +24,74 @@ before(async () => {
 });
 after(async () => gateway?.stop());
 
-const document = (name: string, more: Claims = {}) =>
-  ({ issuer: `https://${name}.example.com`, audience: "us", algorithms: ["ES256"], keys: [es.jwk], ...more });
+const document = (name: string, more: Claims = {}) => ({
+  issuer: `https://${name}.example.com`,
+  audience: "us",
+  algorithms: ["ES256"],
+  keys: [es.jwk],
+  ...more,
+});
 const put = (key: string, name: string, more: Claims, headers = {}) =>
   gateway.request("PUT", `/v1/issuers/${name}`, { key, body: document(name, more), headers });
-const token = (name: string, claims: Claims = {}) => sign({ iss: `https://${name}.example.com`, aud: "us", sub: "ada", ...claims }, es);
+const token = (name: string, claims: Claims = {}) =>
+  sign({ iss: `https://${name}.example.com`, aud: "us", sub: "ada", ...claims }, es);
 const whoami = async (key: string) => (await gateway.request("GET", "/v1/whoami", { key })).json;
 
 test("an_issuer_for_another_tenant_gives_what_its_roles_are_there", async () => {
   const writer = (await makeKey(gateway, "caller", ["issuers:write"])).secret;
-  const signIn = { client_id: "x", authorization_endpoint: "https://i.example.com/a", token_endpoint: "https://i.example.com/t" };
+  const signIn = {
+    client_id: "x",
+    authorization_endpoint: "https://i.example.com/a",
+    token_endpoint: "https://i.example.com/t",
+  };
   for (const more of [
-    { role: "ops", tenant: "t" }, { role: "caller", tenant: "t" }, { role: "viewer", tenant: "default" },
-    { role: "ops", tenant: "no-such-tenant" }, { role: "nobody-knows", tenant: "t" }, { role: "caller", claims: { tenant: "org" } },
-    { claims: { role: "roles" }, roles: { a: "ops" }, tenant: "t" }, { role: "ops", tenant: "t", sign_in: signIn },
-  ]) refused(await put(writer, "mine", more), 403, "permission_denied");
+    { role: "ops", tenant: "t" },
+    { role: "caller", tenant: "t" },
+    { role: "viewer", tenant: "default" },
+    { role: "ops", tenant: "no-such-tenant" },
+    { role: "nobody-knows", tenant: "t" },
+    { role: "caller", claims: { tenant: "org" } },
+    { claims: { role: "roles" }, roles: { a: "ops" }, tenant: "t" },
+    { role: "ops", tenant: "t", sign_in: signIn },
+  ])
+    refused(await put(writer, "mine", more), 403, "permission_denied");
   assert.equal((await put(writer, "mine", { role: "caller" })).status, 201);
-  assert.equal((await put(writer, "mine", { role: "ops", tenant: "default" }, always)).status, 200, "its own ops is less");
+  assert.equal(
+    (await put(writer, "mine", { role: "ops", tenant: "default" }, always)).status,
+    200,
+    "its own ops is less",
+  );
   assert.deepEqual((await whoami(await token("mine"))).permissions, ["contexts:read"]);
-  assert.equal((await gateway.request("GET", "/v1/whoami", { key: await token("mine", { org: "t" }) })).json.tenant, "default");
+  assert.equal(
+    (await gateway.request("GET", "/v1/whoami", { key: await token("mine", { org: "t" }) })).json.tenant,
+    "default",
+  );
 });
 
 test("who_makes_tenants_gives_there_what_they_have_and_no_more", async () => {
   const writer = (await makeKey(gateway, "caller", ["issuers:write", "tenants:write"])).secret;
   refused(await put(writer, "theirs", { role: "ops", tenant: "t" }), 403, "permission_denied");
-  refused(await put(writer, "theirs", { claims: { role: "r" }, roles: { a: "caller", b: "ops" }, tenant: "t" }), 403, "permission_denied");
+  refused(
+    await put(writer, "theirs", { claims: { role: "r" }, roles: { a: "caller", b: "ops" }, tenant: "t" }),
+    403,
+    "permission_denied",
+  );
   refused(await put(writer, "theirs", { role: "caller", claims: { tenant: "org" } }), 403, "permission_denied");
-  assert.equal((await put(writer, "theirs", { role: "readers", tenant: "t" })).status, 201, "a role that is only there");
+  assert.equal(
+    (await put(writer, "theirs", { role: "readers", tenant: "t" })).status,
+    201,
+    "a role that is only there",
+  );
   const { tenant, permissions } = await whoami(await token("theirs"));
   assert.deepEqual([tenant, permissions], ["t", ["contexts:read", "services:read"]]);
-  assert.deepEqual(pointers(refused(await put(writer, "more", { role: "none", tenant: "t" }), 422, "validation_failed")), ["#/role"]);
-  assert.deepEqual(pointers(refused(await put(writer, "more", { role: "caller", tenant: "none" }), 422, "validation_failed")), ["#/tenant"]);
+  assert.deepEqual(
+    pointers(refused(await put(writer, "more", { role: "none", tenant: "t" }), 422, "validation_failed")),
+    ["#/role"],
+  );
+  assert.deepEqual(
+    pointers(refused(await put(writer, "more", { role: "caller", tenant: "none" }), 422, "validation_failed")),
+    ["#/tenant"],
+  );
 });
 
 test("the_admin_names_roles_that_only_the_other_tenant_has", async () => {
@@ -70,7 +107,11 @@ test("an_issuer_that_gives_more_is_not_changed_or_deleted_by_who_has_less", asyn
   const writer = (await makeKey(gateway, "caller", ["issuers:write"])).secret;
   assert.equal((await put(gateway.adminKey, "boss", { role: "admin" })).status, 201);
   refused(await put(writer, "boss", { role: "caller" }, always), 403, "permission_denied");
-  refused(await gateway.request("DELETE", "/v1/issuers/boss", { key: writer, headers: always }), 403, "permission_denied");
+  refused(
+    await gateway.request("DELETE", "/v1/issuers/boss", { key: writer, headers: always }),
+    403,
+    "permission_denied",
+  );
   assert.equal((await put(gateway.adminKey, "away", { role: "ops", tenant: "t" })).status, 201);
   refused(await put(writer, "away", { role: "caller" }, always), 403, "permission_denied");
   assert.deepEqual((await whoami(await token("boss"))).permissions, ["*"]);
@@ -104,8 +145,12 @@ test("who_has_less_ends_no_key_and_shrinks_no_role_of_who_has_more", async () =>
   refused(await gateway.request("DELETE", `/v1/keys/${boss.id}`, { key }), 403, "permission_denied");
   assert.equal((await whoami(boss.secret)).role, "admin");
   assert.equal((await gateway.request("DELETE", `/v1/keys/${peer.id}`, { key })).status, 204);
-  assert.equal((await gateway.request("PUT", "/v1/roles/mighty", { body: { permissions: ["keys:*", "audit:read"] } })).status, 201);
-  const put = (permissions: string[]) => gateway.request("PUT", "/v1/roles/mighty", { key, body: { permissions }, headers: always });
+  assert.equal(
+    (await gateway.request("PUT", "/v1/roles/mighty", { body: { permissions: ["keys:*", "audit:read"] } })).status,
+    201,
+  );
+  const put = (permissions: string[]) =>
+    gateway.request("PUT", "/v1/roles/mighty", { key, body: { permissions }, headers: always });
   refused(await put([]), 403, "permission_denied");
   refused(await gateway.request("DELETE", "/v1/roles/mighty", { key, headers: always }), 403, "permission_denied");
   assert.equal((await gateway.request("DELETE", `/v1/keys/${writer.id}`, { key })).status, 204, "its own it may");

@@ -114,7 +114,11 @@ test("a_check_says_what_was_seen_and_there_is_one_probe_at_a_time", async () => 
     assert.ok(json.latency_ms >= 190, String(json.latency_ms));
     assert.equal(json.at, checks[0]!.json.at, "they all got the one probe's answer");
   }
-  assert.deepEqual(service.probes.map(({ path }) => path), ["/"], "without a health path its address is asked");
+  assert.deepEqual(
+    service.probes.map(({ path }) => path),
+    ["/"],
+    "without a health path its address is asked",
+  );
   assert.equal((await get("checked")).status, "online");
   refused(await check("nobody"), 404, "not_found");
 });
@@ -124,7 +128,10 @@ test("a_check_tells_a_refused_connection_from_an_answer_that_does_not_come", asy
   await gone.stop();
   await register(gateway, "gone", serviceAt(gone.url, [{ name: "gone" }]));
   const refusedAnswer = (await check("gone")).json;
-  assert.deepEqual([refusedAnswer.healthy, refusedAnswer.error, refusedAnswer.status_code], [false, "unreachable", null]);
+  assert.deepEqual(
+    [refusedAnswer.healthy, refusedAnswer.error, refusedAnswer.status_code],
+    [false, "unreachable", null],
+  );
   assert.equal(refusedAnswer.status, "degraded", "one failed probe is not three");
 
   const silent = await serve(hang);
@@ -216,7 +223,12 @@ test("tags_that_are_asked_for_narrow_the_choice", async () => {
   const [europe, asia] = [await serve(), await serve()];
   await register(gateway, "in-eu", serviceAt(europe.url, [{ name: "placed" }], { tags: ["eu", "gpu"], tier: 1 }));
   await register(gateway, "in-as", serviceAt(asia.url, [{ name: "placed" }], { tags: ["as"] }));
-  for (const [tags, service] of [[["eu"], "in-eu"], [["gpu", "eu"], "in-eu"], [["as"], "in-as"], [[], "in-as"]]) {
+  for (const [tags, service] of [
+    [["eu"], "in-eu"],
+    [["gpu", "eu"], "in-eu"],
+    [["as"], "in-as"],
+    [[], "in-as"],
+  ]) {
     const answer = await create(gateway, { capability: "placed", tags });
     assert.equal(answer.json.service, service, `${tags}: ${answer.text}`);
   }

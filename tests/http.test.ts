@@ -28,10 +28,19 @@ after(async () => {
 });
 
 const issuer = {
-  issuer: "https://id.example.com", audience: "https://gateway.example.com", jwks_url: "https://id.example.com/jwks.json",
-  algorithms: ["ES256"], claims: { role: "roles" }, roles: { staff: "viewer" },
+  issuer: "https://id.example.com",
+  audience: "https://gateway.example.com",
+  jwks_url: "https://id.example.com/jwks.json",
+  algorithms: ["ES256"],
+  claims: { role: "roles" },
+  roles: { staff: "viewer" },
 };
-const client = { name: "CI", grant_types: ["client_credentials"], auth_method: "client_secret_basic", scope: "contexts:read" };
+const client = {
+  name: "CI",
+  grant_types: ["client_credentials"],
+  auth_method: "client_secret_basic",
+  scope: "contexts:read",
+};
 const documents = (): [string, object][] => [
   ["/v1/services/tagged", serviceAt(service.url)],
   ["/v1/roles/tagged", { permissions: [] }],
@@ -56,7 +65,9 @@ test("a_tag_that_compression_has_changed_is_taken_for_every_document", async () 
       refused(await put(`W/"${number + 5}", "abc"`), 412, "precondition_failed");
       const answer = await put(at);
       assert.equal(answer.status, 200, `${path} ${at}: ${answer.text}`);
-      number = next(answer.headers.get("etag") ?? (await gateway.request("GET", path)).headers.get("etag") ?? `"${number + 1}"`);
+      number = next(
+        answer.headers.get("etag") ?? (await gateway.request("GET", path)).headers.get("etag") ?? `"${number + 1}"`,
+      );
     }
     refused(await put('W/"1'), 400, "invalid_request");
     refused(await put('*, "1"'), 400, "invalid_request");
@@ -70,7 +81,10 @@ test("a_tag_that_compression_has_changed_is_taken_for_every_document", async () 
     const again = await gateway.request("GET", "/v1/services/worker", { headers: { "if-none-match": known } });
     assert.equal(again.status, 304, known);
   }
-  const patched = await gateway.request("PATCH", "/v1/services/worker", { body: { weight: 3 }, headers: { "if-match": `W/${tag}` } });
+  const patched = await gateway.request("PATCH", "/v1/services/worker", {
+    body: { weight: 3 },
+    headers: { "if-match": `W/${tag}` },
+  });
   assert.equal(patched.status, 200, patched.text);
 });
 
@@ -80,11 +94,21 @@ test("nothing_on_the_way_may_change_or_hold_back_a_stream", async () => {
   const mcp = { accept: "application/json, text/event-stream" };
   const opened = await gateway.open("POST", "/mcp", {
     headers: mcp,
-    body: { jsonrpc: "2.0", id: 1, method: "initialize", params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "t", version: "1" } } },
+    body: {
+      jsonrpc: "2.0",
+      id: 1,
+      method: "initialize",
+      params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "t", version: "1" } },
+    },
   });
   const session = opened.headers.get("mcp-session-id")!;
   await opened.text();
-  const call = { jsonrpc: "2.0", id: 2, method: "tools/call", params: { name: "worker.work", arguments: {}, _meta: { progressToken: 1 } } };
+  const call = {
+    jsonrpc: "2.0",
+    id: 2,
+    method: "tools/call",
+    params: { name: "worker.work", arguments: {}, _meta: { progressToken: 1 } },
+  };
   const streams: [string, string, object][] = [
     ["GET", "/v1/events", { headers: sse }],
     ["GET", `/v1/contexts/${context.id}/events`, { headers: sse }],
@@ -97,7 +121,10 @@ test("nothing_on_the_way_may_change_or_hold_back_a_stream", async () => {
     const stop = new AbortController();
     const answer = await gateway.open(method, path, { ...options, signal: stop.signal });
     const { headers } = answer;
-    if (headers.get("content-type") === "application/json" && path === "/mcp") { await answer.text(); continue; }
+    if (headers.get("content-type") === "application/json" && path === "/mcp") {
+      await answer.text();
+      continue;
+    }
     assert.deepEqual([answer.status, headers.get("content-type")], [200, "text/event-stream"], `${method} ${path}`);
     assert.equal(headers.get("cache-control"), "no-store, no-transform", `${method} ${path}`);
     assert.equal(headers.get("x-accel-buffering"), "no", `${method} ${path}`);
@@ -109,26 +136,41 @@ test("nothing_on_the_way_may_change_or_hold_back_a_stream", async () => {
 
 /** Every operation that reads a JSON body, with a path that is filled in. */
 const reading = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
-  ["post", "put", "patch"].filter((method) => item[method]?.requestBody).map((method) => ({ path, method: method.toUpperCase() })),
+  ["post", "put", "patch"]
+    .filter((method) => item[method]?.requestBody)
+    .map((method) => ({ path, method: method.toUpperCase() })),
 );
 const filled = (path: string) => path.replace("{token}", "nobody").replace(/\{\w+\}/g, "tagged");
 
 test("a_body_in_another_coding_or_charset_is_refused_as_such_wherever_one_is_read", async () => {
   const isForm = (path: string) => path.startsWith("/oauth/") && path !== "/oauth/register";
-  for (const { path, method } of reading.filter(({ path }) => path !== "/oauth/register" && !path.includes("{token}"))) {
+  for (const { path, method } of reading.filter(
+    ({ path }) => path !== "/oauth/register" && !path.includes("{token}"),
+  )) {
     const type = isForm(path) ? "application/x-www-form-urlencoded" : "application/json";
     const send = (headers: Record<string, string>) =>
-      gateway.request(method, filled(path), { body: gzipSync("{}"), headers: { "content-type": type, "if-match": "*", ...headers } });
+      gateway.request(method, filled(path), {
+        body: gzipSync("{}"),
+        headers: { "content-type": type, "if-match": "*", ...headers },
+      });
     for (const coding of ["gzip", "GZIP", "br", "deflate", "zstd", "identity, gzip"]) {
       const answer = await send({ "content-encoding": coding });
-      assert.deepEqual([answer.status, path === "/oauth/authorize" ? "identity" : answer.headers.get("accept-encoding")], [415, "identity"], `${method} ${path} ${coding}: ${answer.text}`);
+      assert.deepEqual(
+        [answer.status, path === "/oauth/authorize" ? "identity" : answer.headers.get("accept-encoding")],
+        [415, "identity"],
+        `${method} ${path} ${coding}: ${answer.text}`,
+      );
     }
     for (const charset of ["utf-16", '"UTF-16LE"', "iso-8859-1"]) {
       const answer = await send({ "content-type": `${type}; Charset=${charset}` });
       assert.equal(answer.status, 415, `${method} ${path} ${charset}: ${answer.text}`);
     }
   }
-  for (const type of ['application/json; charset="UTF-8"', "application/json;charset=utf-8", "application/vnd.api+json"]) {
+  for (const type of [
+    'application/json; charset="UTF-8"',
+    "application/json;charset=utf-8",
+    "application/vnd.api+json",
+  ]) {
     const headers = { "content-type": type, "content-encoding": "identity" };
     const answer = await gateway.request("POST", "/v1/contexts", { body: '{"capability":"work"}', headers });
     assert.equal(answer.status, 200, answer.text);
@@ -137,18 +179,28 @@ test("a_body_in_another_coding_or_charset_is_refused_as_such_wherever_one_is_rea
 
 test("a_patch_is_a_merge_patch_and_no_other", async () => {
   const patch = (type: string, body: unknown = { weight: 4 }) =>
-    gateway.request("PATCH", "/v1/services/worker", { body: JSON.stringify(body), headers: { "content-type": type, "if-match": "*" } });
+    gateway.request("PATCH", "/v1/services/worker", {
+      body: JSON.stringify(body),
+      headers: { "content-type": type, "if-match": "*" },
+    });
   for (const type of ["application/json-patch+json", "application/vnd.api+json", "text/plain", "application/xml"]) {
     const answer = await patch(type, [{ op: "replace", path: "/weight", value: 9 }]);
     refused(answer, 415, "unsupported_media_type");
     assert.equal(answer.headers.get("accept-patch"), "application/merge-patch+json, application/json");
   }
-  for (const type of ["application/merge-patch+json", "application/json", "Application/Merge-Patch+JSON; charset=utf-8"]) {
+  for (const type of [
+    "application/merge-patch+json",
+    "application/json",
+    "Application/Merge-Patch+JSON; charset=utf-8",
+  ]) {
     assert.equal((await patch(type)).status, 200, type);
   }
   // Nor is a patch a document.
   for (const type of ["application/json-patch+json", "application/merge-patch+json"]) {
-    const answer = await gateway.request("PUT", "/v1/roles/patched", { body: '{"permissions":[]}', headers: { "content-type": type } });
+    const answer = await gateway.request("PUT", "/v1/roles/patched", {
+      body: '{"permissions":[]}',
+      headers: { "content-type": type },
+    });
     refused(answer, 415, "unsupported_media_type");
   }
 });
@@ -168,10 +220,21 @@ const chunked = (method: string, path: string, chunks: string[], headers: Record
 test("an_empty_body_in_chunks_is_no_body", async () => {
   const { id } = await makeKey(gateway, "caller");
   const { json: context } = await create(gateway);
-  const paths = [`/v1/keys/${id}/rotate`, "/v1/services/worker/rotate-secret", "/v1/tickets", `/v1/contexts/${context.id}/replay`];
+  const paths = [
+    `/v1/keys/${id}/rotate`,
+    "/v1/services/worker/rotate-secret",
+    "/v1/tickets",
+    `/v1/contexts/${context.id}/replay`,
+  ];
   for (const path of paths) {
-    const statuses = [await chunked("POST", path, []), await chunked("POST", path, [], { "content-type": "application/json" })];
-    assert.ok(statuses.every((status) => status === 200 || status === 201), `${path}: ${statuses}`);
+    const statuses = [
+      await chunked("POST", path, []),
+      await chunked("POST", path, [], { "content-type": "application/json" }),
+    ];
+    assert.ok(
+      statuses.every((status) => status === 200 || status === 201),
+      `${path}: ${statuses}`,
+    );
     // One that is there is read all the same.
     assert.equal(await chunked("POST", path, ["{", "]"], { "content-type": "application/json" }), 400, path);
     assert.equal(await chunked("POST", path, ["{}"]), 415, path);
@@ -181,8 +244,16 @@ test("an_empty_body_in_chunks_is_no_body", async () => {
 test("a_head_is_what_a_get_is_without_the_body", async () => {
   const { json: context } = await create(gateway);
   const { id } = await makeKey(gateway, "caller");
-  const ids: Record<string, string> = { contexts: context.id, keys: id, services: "worker", roles: "caller", tenants: "none" };
-  const paths = Object.entries<Json>(openapi.paths).filter(([, item]) => item.get).map(([path]) => path);
+  const ids: Record<string, string> = {
+    contexts: context.id,
+    keys: id,
+    services: "worker",
+    roles: "caller",
+    tenants: "none",
+  };
+  const paths = Object.entries<Json>(openapi.paths)
+    .filter(([, item]) => item.get)
+    .map(([path]) => path);
   assert.ok(paths.length > 30);
   for (const template of paths) {
     const path = template.replace("{file}", "index.html").replace(/\{\w+\}/g, ids[template.split("/")[2]!] ?? "none");
@@ -211,14 +282,21 @@ test("a_head_waits_for_nothing_opens_nothing_and_uses_up_nothing", async () => {
   const sse = { accept: "text/event-stream" };
   for (const path of ["/v1/events", `/v1/contexts/${later.id}/events`]) {
     const answer = await head(path, sse);
-    assert.deepEqual([answer.status, answer.headers.get("content-type"), answer.headers.get("cache-control")],
-      [200, "text/event-stream", "no-store, no-transform"], path);
+    assert.deepEqual(
+      [answer.status, answer.headers.get("content-type"), answer.headers.get("cache-control")],
+      [200, "text/event-stream", "no-store, no-transform"],
+      path,
+    );
   }
   assert.ok(Date.now() - began < 10_000, "nothing was waited for");
   const { json: made } = await gateway.request("POST", "/v1/tickets");
   assert.equal((await head(`/v1/events?ticket=${made.ticket}`, sse, null)).status, 401);
   const stop = new AbortController();
-  const opened = await gateway.open("GET", `/v1/events?ticket=${made.ticket}`, { headers: sse, key: null, signal: stop.signal });
+  const opened = await gateway.open("GET", `/v1/events?ticket=${made.ticket}`, {
+    headers: sse,
+    key: null,
+    signal: stop.signal,
+  });
   assert.equal(opened.status, 200, "the ticket is still good");
   stop.abort();
   await opened.text().catch(() => {});
@@ -231,7 +309,11 @@ test("a_parameter_that_comes_twice_is_refused_by_its_name_everywhere", async () 
     if (!template.startsWith("/v1/") && template !== "/metrics") continue;
     const path = filled(template);
     for (const method of ["get", "post", "put", "patch", "delete"].filter((name) => item[name])) {
-      const problem = refused(await gateway.request(method.toUpperCase(), `${path}?limit=5&x=1&limit=6`), 400, "invalid_request");
+      const problem = refused(
+        await gateway.request(method.toUpperCase(), `${path}?limit=5&x=1&limit=6`),
+        400,
+        "invalid_request",
+      );
       assert.deepEqual(pointers(problem), ["?limit"], `${method} ${path}`);
     }
   }
@@ -252,7 +334,9 @@ test("a_parameter_that_comes_twice_is_refused_by_its_name_everywhere", async () 
 test("a_cursor_goes_on_with_pages_of_another_length", async () => {
   for (let n = 0; n < 4; n++) await create(gateway);
   for (const list of ["/v1/contexts?owner=*", "/v1/audit?"]) {
-    const all = (await gateway.request("GET", `${list}&limit=6`.replace("?&", "?"))).json.data.map(({ id }: Json) => id);
+    const all = (await gateway.request("GET", `${list}&limit=6`.replace("?&", "?"))).json.data.map(
+      ({ id }: Json) => id,
+    );
     const first = (await gateway.request("GET", `${list}&limit=2`.replace("?&", "?"))).json;
     const second = await gateway.request("GET", `${list}&limit=3&cursor=${first.next_cursor}`.replace("?&", "?"));
     assert.equal(second.status, 200, second.text);
@@ -260,16 +344,29 @@ test("a_cursor_goes_on_with_pages_of_another_length", async () => {
     const seen = [first, second.json, third.json].flatMap(({ data }: Json) => data.map(({ id }: Json) => id));
     assert.deepEqual(seen.slice(0, 6), all);
     const other = list.includes("owner") ? "status=failed" : "action=key.*";
-    refused(await gateway.request("GET", `${list}&${other}&cursor=${first.next_cursor}`.replace("?&", "?")), 400, "invalid_request");
+    refused(
+      await gateway.request("GET", `${list}&${other}&cursor=${first.next_cursor}`.replace("?&", "?")),
+      400,
+      "invalid_request",
+    );
   }
 });
 
 test("events_are_a_stream_by_themselves_and_a_page_for_who_wants_json", async () => {
   const { json: context } = await create(gateway);
-  for (const headers of [{}, { accept: "*/*" }, { accept: "text/event-stream" }, { accept: "text/html,*/*;q=0.8" }] as Record<string, string>[]) {
+  for (const headers of [
+    {},
+    { accept: "*/*" },
+    { accept: "text/event-stream" },
+    { accept: "text/html,*/*;q=0.8" },
+  ] as Record<string, string>[]) {
     const stop = new AbortController();
     const answer = await gateway.open("GET", "/v1/events", { headers, signal: stop.signal });
-    assert.deepEqual([answer.status, answer.headers.get("content-type")], [200, "text/event-stream"], JSON.stringify(headers));
+    assert.deepEqual(
+      [answer.status, answer.headers.get("content-type")],
+      [200, "text/event-stream"],
+      JSON.stringify(headers),
+    );
     stop.abort();
     await answer.text().catch(() => {});
   }
@@ -287,16 +384,24 @@ test("events_are_a_stream_by_themselves_and_a_page_for_who_wants_json", async ()
   }
   const sequences = seen.map(({ sequence }) => sequence);
   assert.deepEqual(sequences, [...new Set(sequences)].sort());
-  assert.ok(seen.every(({ type }) => type.startsWith("context.")) && seen.some(({ subject }) => subject === context.id));
+  assert.ok(
+    seen.every(({ type }) => type.startsWith("context.")) && seen.some(({ subject }) => subject === context.id),
+  );
   const rest = (await page(`types=context.*&after=${sequences.at(-2)}`)).json.data;
-  assert.deepEqual(rest.map(({ sequence }: Json) => sequence), sequences.slice(-1));
+  assert.deepEqual(
+    rest.map(({ sequence }: Json) => sequence),
+    sequences.slice(-1),
+  );
   // Who sees only their own, sees no more here.
   const mine = await makeKey(gateway, "caller");
   const { json: own } = await create(gateway, {}, { key: mine.secret });
   await ended(gateway, own.id, 10, { key: mine.secret });
   for (const query of ["", "owner=*", "owner=key:admin"]) {
     const { data } = (await page(`types=context.*&${query}`, mine.secret)).json;
-    assert.ok(data.every(({ data }: Json) => data.owner === `key:${mine.id}`), query);
+    assert.ok(
+      data.every(({ data }: Json) => data.owner === `key:${mine.id}`),
+      query,
+    );
   }
   refused(await page("", (await makeKey(gateway, "bare")).secret), 403, "permission_denied");
   refused(await page("types=context.*&cursor=nonsense"), 400, "invalid_request");
@@ -314,7 +419,8 @@ test("an_idempotency_key_is_refused_where_it_would_be_ignored", async () => {
     ["/v1/tickets", {}],
     ["/v1/webhooks/none/test", {}],
   ];
-  for (const [path, body] of posts) refused(await gateway.request("POST", path, { headers, body }), 400, "invalid_request");
+  for (const [path, body] of posts)
+    refused(await gateway.request("POST", path, { headers, body }), 400, "invalid_request");
   assert.equal(await keys(), before);
 });
 
@@ -332,9 +438,15 @@ test("what_runs_later_says_when_to_look_again", async () => {
 });
 
 test("without_a_version_the_newest_release_runs_and_no_candidate", async () => {
-  await register(gateway, "candidates", serviceAt(service.url, [
-    { name: "versioned", version: "2.1.0-rc.1" }, { name: "versioned", version: "1.4.0" }, { name: "unreleased", version: "0.1.0-alpha.2" },
-  ]));
+  await register(
+    gateway,
+    "candidates",
+    serviceAt(service.url, [
+      { name: "versioned", version: "2.1.0-rc.1" },
+      { name: "versioned", version: "1.4.0" },
+      { name: "unreleased", version: "0.1.0-alpha.2" },
+    ]),
+  );
   const version = async (body: object) => (await create(gateway, body)).json.version;
   assert.equal(await version({ capability: "versioned" }), "1.4.0");
   assert.equal(await version({ capability: "versioned", version: "*" }), "1.4.0");

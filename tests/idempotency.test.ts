@@ -29,7 +29,11 @@ after(async () => {
   await service.stop();
 });
 
-const create = (key: string, parameters: unknown, more: { headers?: Record<string, string>; key?: string; capability?: string } = {}) =>
+const create = (
+  key: string,
+  parameters: unknown,
+  more: { headers?: Record<string, string>; key?: string; capability?: string } = {},
+) =>
   gateway.request("POST", "/v1/contexts", {
     body: { capability: more.capability ?? "echo", parameters },
     headers: { "idempotency-key": key, ...more.headers },

@@ -25,8 +25,11 @@ before(async () => {
   service = await startService();
   await register(gateway, "worker", serviceAt(service.url));
   pairs = {
-    es: await pair("ES256", "es"), ed: await pair("EdDSA", "ed"), rs: await pair("RS256", "rs"),
-    ps: await pair("PS256", "ps"), other: await pair("ES256", "es"),
+    es: await pair("ES256", "es"),
+    ed: await pair("EdDSA", "ed"),
+    rs: await pair("RS256", "rs"),
+    ps: await pair("PS256", "ps"),
+    other: await pair("ES256", "es"),
   };
 });
 after(async () => {
@@ -37,7 +40,12 @@ after(async () => {
 const audience = "https://gateway.example.com";
 const algorithms = ["ES256", "EdDSA", "RS256", "PS256"];
 const document = (issuer: string, more: object) => ({
-  issuer, audience, algorithms, claims: { role: "roles" }, roles: { staff: "caller", boss: "admin" }, ...more,
+  issuer,
+  audience,
+  algorithms,
+  claims: { role: "roles" },
+  roles: { staff: "caller", boss: "admin" },
+  ...more,
 });
 const put = (name: string, body: object, headers: Record<string, string> = {}) =>
   gateway.request("PUT", `/v1/issuers/${name}`, { body, headers });
@@ -48,7 +56,14 @@ let number = 0;
 async function trust(more: object = {}): Promise<string> {
   const name = `issuer${(number += 1)}`;
   const issuer = `https://${name}.example.com`;
-  const fixed = "jwks_url" in more ? {} : { keys: Object.values(pairs).slice(0, 4).map(({ jwk }) => jwk) };
+  const fixed =
+    "jwks_url" in more
+      ? {}
+      : {
+          keys: Object.values(pairs)
+            .slice(0, 4)
+            .map(({ jwk }) => jwk),
+        };
   const answer = await put(name, document(issuer, { ...fixed, ...more }));
   assert.equal(answer.status, 201, answer.text);
   return issuer;
@@ -56,12 +71,20 @@ async function trust(more: object = {}): Promise<string> {
 
 type Claims = Record<string, unknown>;
 const seconds = () => Math.floor(Date.now() / 1000);
-const good = (issuer: string): Claims =>
-  ({ iss: issuer, aud: audience, sub: "ada", exp: seconds() + 300, iat: seconds(), roles: ["staff"] });
+const good = (issuer: string): Claims => ({
+  iss: issuer,
+  aud: audience,
+  sub: "ada",
+  exp: seconds() + 300,
+  iat: seconds(),
+  roles: ["staff"],
+});
 
 function sign(claims: Claims, by: Pair = pairs.es, header: Record<string, unknown> = {}): Promise<string> {
   const all = { alg: by.alg, typ: "at+jwt", kid: by.kid, ...header };
-  return new jose.SignJWT(claims as jose.JWTPayload).setProtectedHeader(all as jose.JWTHeaderParameters).sign(by.privateKey);
+  return new jose.SignJWT(claims as jose.JWTPayload)
+    .setProtectedHeader(all as jose.JWTHeaderParameters)
+    .sign(by.privateKey);
 }
 
 const whoami = (key: string) => gateway.request("GET", "/v1/whoami", { key });
@@ -84,7 +107,10 @@ test("a_token_does_what_a_key_of_its_role_does", async () => {
   assert.equal((await create(gateway, {}, { key: ada })).status, 200);
   const { id } = await accepted(gateway, {}, { key: ada });
   await ended(gateway, id, 10, { key: ada });
-  assert.equal((await gateway.request("GET", `/v1/contexts/${id}`, { headers: { "x-api-key": ada }, key: null })).status, 200);
+  assert.equal(
+    (await gateway.request("GET", `/v1/contexts/${id}`, { headers: { "x-api-key": ada }, key: null })).status,
+    200,
+  );
   refused(await gateway.request("GET", `/v1/contexts/${id}`, { key: bob }), 404, "not_found");
   refused(await gateway.request("GET", "/v1/keys", { key: ada }), 403, "permission_denied");
 });
@@ -119,42 +145,67 @@ const refusals: [name: string, make: (issuer: string) => Promise<string>][] = [
   ["an unknown key", (issuer) => sign(good(issuer), pairs.es, { kid: "none" })],
   ["a key for another algorithm", (issuer) => sign(good(issuer), pairs.es, { kid: "ed" })],
   ["two keys that fit and no name", (issuer) => sign(good(issuer), pairs.rs, { kid: undefined })],
-  ["a key in its own header", async (issuer) => {
-    const { jwk, ...by } = await pair("ES256", "mine");
-    return sign(good(issuer), { ...by, jwk }, { jwk, kid: undefined, jku: "https://evil.example.com/jwks" });
-  }],
+  [
+    "a key in its own header",
+    async (issuer) => {
+      const { jwk, ...by } = await pair("ES256", "mine");
+      return sign(good(issuer), { ...by, jwk }, { jwk, kid: undefined, jku: "https://evil.example.com/jwks" });
+    },
+  ],
   ["no signature at all", async (issuer) => new jose.UnsecuredJWT(good(issuer) as jose.JWTPayload).encode()],
-  ["the algorithm none with a signature", async (issuer) => {
-    const [, claims, signature] = (await sign(good(issuer))).split(".");
-    return `${Buffer.from('{"alg":"none","typ":"at+jwt"}').toString("base64url")}.${claims}.${signature}`;
-  }],
-  ["a shared secret that is the public key", async (issuer) => {
-    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-    const signed = `${part({ alg: "HS256", typ: "at+jwt", kid: "rs" })}.${part(good(issuer))}`;
-    const pem = await jose.exportSPKI((await jose.importJWK(pairs.rs.jwk, "RS256")) as jose.CryptoKey);
-    return `${signed}.${createHmac("sha256", pem).update(signed).digest("base64url")}`;
-  }],
-  ["a critical extension", async (issuer) => {
-    const token = new jose.SignJWT(good(issuer) as jose.JWTPayload);
-    token.setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: "es", crit: ["x"], x: 1 });
-    return token.sign(pairs.es.privateKey, { crit: { x: true } });
-  }],
-  ["a doubled member", async (issuer) => {
-    const claims = JSON.stringify(good(issuer)).replace("{", '{"sub":"root",');
-    return new jose.CompactSign(new TextEncoder().encode(claims))
-      .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: "es" }).sign(pairs.es.privateKey);
-  }],
-  ["another claim under the same signature", async (issuer) => {
-    const [header, , signature] = (await sign(good(issuer))).split(".");
-    const claims = JSON.stringify({ ...good(issuer), roles: ["boss"] });
-    return `${header}.${Buffer.from(claims).toString("base64url")}.${signature}`;
-  }],
-  ["a signature in DER", async (issuer) => {
-    const [header, claims, signature] = (await sign(good(issuer))).split(".");
-    return `${header}.${claims}.${Buffer.concat([Buffer.from([0x30, 0x44]), Buffer.from(signature!, "base64url")]).toString("base64url")}`;
-  }],
+  [
+    "the algorithm none with a signature",
+    async (issuer) => {
+      const [, claims, signature] = (await sign(good(issuer))).split(".");
+      return `${Buffer.from('{"alg":"none","typ":"at+jwt"}').toString("base64url")}.${claims}.${signature}`;
+    },
+  ],
+  [
+    "a shared secret that is the public key",
+    async (issuer) => {
+      const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+      const signed = `${part({ alg: "HS256", typ: "at+jwt", kid: "rs" })}.${part(good(issuer))}`;
+      const pem = await jose.exportSPKI((await jose.importJWK(pairs.rs.jwk, "RS256")) as jose.CryptoKey);
+      return `${signed}.${createHmac("sha256", pem).update(signed).digest("base64url")}`;
+    },
+  ],
+  [
+    "a critical extension",
+    async (issuer) => {
+      const token = new jose.SignJWT(good(issuer) as jose.JWTPayload);
+      token.setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: "es", crit: ["x"], x: 1 });
+      return token.sign(pairs.es.privateKey, { crit: { x: true } });
+    },
+  ],
+  [
+    "a doubled member",
+    async (issuer) => {
+      const claims = JSON.stringify(good(issuer)).replace("{", '{"sub":"root",');
+      return new jose.CompactSign(new TextEncoder().encode(claims))
+        .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: "es" })
+        .sign(pairs.es.privateKey);
+    },
+  ],
+  [
+    "another claim under the same signature",
+    async (issuer) => {
+      const [header, , signature] = (await sign(good(issuer))).split(".");
+      const claims = JSON.stringify({ ...good(issuer), roles: ["boss"] });
+      return `${header}.${Buffer.from(claims).toString("base64url")}.${signature}`;
+    },
+  ],
+  [
+    "a signature in DER",
+    async (issuer) => {
+      const [header, claims, signature] = (await sign(good(issuer))).split(".");
+      return `${header}.${claims}.${Buffer.concat([Buffer.from([0x30, 0x44]), Buffer.from(signature!, "base64url")]).toString("base64url")}`;
+    },
+  ],
   ["an empty signature", async (issuer) => (await sign(good(issuer))).replace(/[^.]*$/, "")],
-  ["a signature of zeros", async (issuer) => (await sign(good(issuer))).replace(/[^.]*$/, Buffer.alloc(64).toString("base64url"))],
+  [
+    "a signature of zeros",
+    async (issuer) => (await sign(good(issuer))).replace(/[^.]*$/, Buffer.alloc(64).toString("base64url")),
+  ],
   ["characters outside base64url", async (issuer) => `${await sign(good(issuer))}=`],
   ["four parts", async (issuer) => `${await sign(good(issuer))}.e30`],
   ["more than 16 KiB", (issuer) => sign({ ...good(issuer), more: "x".repeat(16384) })],
@@ -178,19 +229,37 @@ test("every_other_token_is_refused_in_the_same_words", async () => {
 test("the_signatures_of_the_standards_verify_and_nothing_beside_them", async () => {
   // RFC 7515 A.2 (RS256) and A.3 (ES256), RFC 8037 A.4 (Ed25519).
   const claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-  const n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+  const n =
+    "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
   const vectors: ["RS256" | "ES256" | "EdDSA", object, string, string][] = [
-    ["RS256", { kty: "RSA", n, e: "AQAB" }, `eyJhbGciOiJSUzI1NiJ9.${claims}`,
-      "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"],
-    ["ES256", { kty: "EC", crv: "P-256", x: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" },
-      `eyJhbGciOiJFUzI1NiJ9.${claims}`, "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"],
-    ["EdDSA", { kty: "OKP", crv: "Ed25519", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" },
+    [
+      "RS256",
+      { kty: "RSA", n, e: "AQAB" },
+      `eyJhbGciOiJSUzI1NiJ9.${claims}`,
+      "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+    ],
+    [
+      "ES256",
+      {
+        kty: "EC",
+        crv: "P-256",
+        x: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+      },
+      `eyJhbGciOiJFUzI1NiJ9.${claims}`,
+      "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+    ],
+    [
+      "EdDSA",
+      { kty: "OKP", crv: "Ed25519", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" },
       "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc",
-      "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"],
+      "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+    ],
   ];
   for (const [algorithm, jwk, text, signature] of vectors) {
     const bytes = Buffer.from(signature, "base64url");
-    const check = (changed: Buffer, said = text) => verifies(algorithm, JSON.stringify(jwk), new Uint8Array(changed), said);
+    const check = (changed: Buffer, said = text) =>
+      verifies(algorithm, JSON.stringify(jwk), new Uint8Array(changed), said);
     assert.equal(await check(bytes), true, algorithm);
     assert.equal(await check(bytes, `${text}A`), false, algorithm);
     for (const at of [0, 31, 63]) {
@@ -214,8 +283,13 @@ test("published_keys_are_fetched_once_and_again_for_a_new_one_at_most_every_thir
   const { server, url, asked } = await keyServer(() => published);
   try {
     const issuer = await trust({ jwks_url: url });
-    const many = await Promise.all(Array.from({ length: 8 }, (_, at) => sign({ ...good(issuer), jti: String(at) }).then(whoami)));
-    assert.deepEqual(many.map(({ status }) => status), Array(8).fill(200));
+    const many = await Promise.all(
+      Array.from({ length: 8 }, (_, at) => sign({ ...good(issuer), jti: String(at) }).then(whoami)),
+    );
+    assert.deepEqual(
+      many.map(({ status }) => status),
+      Array(8).fill(200),
+    );
     assert.equal(asked(), 1, "asked once for all of them");
     assert.equal(server.probes[0]!.headers.authorization, undefined);
     // A new key, not yet half a minute after the last request.
@@ -246,7 +320,10 @@ test("a_set_that_cannot_be_had_or_trusted_lets_nobody_in", async () => {
   try {
     const key = { ...(await jose.exportJWK(pairs.es.privateKey)), kid: "es" };
     const bad: Service["probe"][] = [
-      status(500), html, json({ keys: [key] }), json({ keys: Array(51).fill(pairs.es.jwk) }),
+      status(500),
+      html,
+      json({ keys: [key] }),
+      json({ keys: Array(51).fill(pairs.es.jwk) }),
       json({ keys: [pairs.es.jwk], more: "x".repeat(65536) }),
       (_, response) => void response.writeHead(302, { location: `${server.url}elsewhere` }).end(),
     ];
@@ -284,7 +361,10 @@ test("what_was_verified_goes_on_without_its_server_and_ends_with_its_issuer", as
 test("an_issuer_is_a_document_with_versions", async () => {
   const body = document("https://documents.example.com", { jwks_url: "https://documents.example.com/jwks" });
   const made = await put("documents", body);
-  assert.deepEqual([made.status, made.headers.get("etag"), made.headers.get("location")], [201, '"1"', "/v1/issuers/documents"]);
+  assert.deepEqual(
+    [made.status, made.headers.get("etag"), made.headers.get("location")],
+    [201, '"1"', "/v1/issuers/documents"],
+  );
   assert.deepEqual(made.json.algorithms, algorithms);
   refused(await put("documents", body), 428, "precondition_required");
   refused(await put("documents", body, { "if-match": '"7"' }), 412, "precondition_failed");
@@ -302,12 +382,30 @@ test("an_issuer_is_a_document_with_versions", async () => {
 });
 
 test("a_wrong_document_has_all_its_faults_named", async () => {
-  const problem = refused(await put("wrong", {
-    issuer: "https://10.0.0.1", audience: "", keys: [{ ...pairs.es.jwk, d: "AQAB" }, { kty: "oct", k: "AQAB" }],
-    algorithms: ["HS256"], claims: { role: "roles", group: "x" }, more: 1,
-  }), 422, "validation_failed");
+  const problem = refused(
+    await put("wrong", {
+      issuer: "https://10.0.0.1",
+      audience: "",
+      keys: [
+        { ...pairs.es.jwk, d: "AQAB" },
+        { kty: "oct", k: "AQAB" },
+      ],
+      algorithms: ["HS256"],
+      claims: { role: "roles", group: "x" },
+      more: 1,
+    }),
+    422,
+    "validation_failed",
+  );
   assert.deepEqual(pointers(problem), [
-    "#/algorithms/0", "#/audience", "#/claims/group", "#/issuer", "#/keys/0", "#/keys/1", "#/more", "#/roles",
+    "#/algorithms/0",
+    "#/audience",
+    "#/claims/group",
+    "#/issuer",
+    "#/keys/0",
+    "#/keys/1",
+    "#/more",
+    "#/roles",
   ]);
   const unknown = document("https://roles.example.com", { keys: [pairs.es.jwk], roles: { staff: "root" } });
   assert.deepEqual(pointers(refused(await put("roles", unknown), 422, "validation_failed")), ["#/roles"]);
@@ -316,16 +414,21 @@ test("a_wrong_document_has_all_its_faults_named", async () => {
 test("nobody_trusts_an_issuer_with_more_than_they_have", async () => {
   const body = { name: "half", role: "caller", permissions: ["issuers:*"] };
   const { secret } = (await gateway.request("POST", "/v1/keys", { body })).json;
-  const by = (more: object) => gateway.request("PUT", "/v1/issuers/half", {
-    key: secret, body: document("https://half.example.com", { keys: [pairs.es.jwk], ...more }),
-  });
+  const by = (more: object) =>
+    gateway.request("PUT", "/v1/issuers/half", {
+      key: secret,
+      body: document("https://half.example.com", { keys: [pairs.es.jwk], ...more }),
+    });
   refused(await by({}), 403, "permission_denied");
   refused(await by({ roles: { staff: "caller" }, role: "viewer" }), 403, "permission_denied");
   assert.equal((await by({ roles: { staff: "caller" } })).status, 201);
 });
 
 test("a_token_may_be_for_another_tenant_and_sees_that_one_only", async () => {
-  for (const [id, claim] of [["acme", "acme"], ["globex", "globex"]] as const) {
+  for (const [id, claim] of [
+    ["acme", "acme"],
+    ["globex", "globex"],
+  ] as const) {
     const answer = await gateway.request("PUT", `/v1/tenants/${id}`, { body: { name: claim } });
     assert.equal(answer.status, 201, answer.text);
     const [key, body] = [answer.json.admin_key, serviceAt(service.url, [{ name: `work-of-${id}` }])];
@@ -338,7 +441,10 @@ test("a_token_may_be_for_another_tenant_and_sees_that_one_only", async () => {
     const { json } = await whoami(key);
     assert.deepEqual([json.tenant, json.role], [org, "caller"]);
     const seen = await gateway.request("GET", "/v1/capabilities", { key });
-    assert.deepEqual(seen.json.data.map(({ name }: { name: string }) => name), [`work-of-${org}`]);
+    assert.deepEqual(
+      seen.json.data.map(({ name }: { name: string }) => name),
+      [`work-of-${org}`],
+    );
     assert.equal((await create(gateway, { capability: `work-of-${org}` }, { key })).json.tenant, org);
   }
   refused(await whoami(await of("nobody")), 401, "unauthenticated");

@@ -28,11 +28,18 @@ async function trust(name: string, first: jose.JWK[]) {
     response.setHeader("cache-control", "max-age=86400");
     json({ keys: published })(call, response);
   };
-  const document = { issuer: `${iss}/${name}`, audience: "us", jwks_url: `${server.url}${name}`, algorithms: ["ES256"], role: "caller" };
+  const document = {
+    issuer: `${iss}/${name}`,
+    audience: "us",
+    jwks_url: `${server.url}${name}`,
+    algorithms: ["ES256"],
+    role: "caller",
+  };
   const write = (headers = {}) => gateway.request("PUT", `/v1/issuers/${name}`, { body: document, headers });
   assert.equal((await write()).status, 201);
   let number = 0;
-  const token = (by: Pair, claims: Claims = {}) => sign({ iss: document.issuer, aud: "us", sub: "ada", jti: `${(number += 1)}`, ...claims }, by);
+  const token = (by: Pair, claims: Claims = {}) =>
+    sign({ iss: document.issuer, aud: "us", sub: "ada", jti: `${(number += 1)}`, ...claims }, by);
   return { write, token, asked: () => server.probes.length };
 }
 const status = async (key: string) => (await gateway.request("GET", "/v1/whoami", { key })).status;
@@ -75,7 +82,8 @@ test("a_new_key_under_an_old_name_is_found_and_junk_has_nothing_fetched_meanwhil
   assert.equal(asked(), 1);
   published = [other!.jwk];
   const junk = async () => (await token(other!)).replace(/[^.]*$/, Buffer.alloc(64, 7).toString("base64url"));
-  for (let at = 0; at < 10; at++) refused(await gateway.request("GET", "/v1/whoami", { key: await junk() }), 401, "unauthenticated");
+  for (let at = 0; at < 10; at++)
+    refused(await gateway.request("GET", "/v1/whoami", { key: await junk() }), 401, "unauthenticated");
   assert.equal(asked(), 1, "within half a minute of the last time nothing is fetched");
   assert.equal(await status(await token(one!)), 200, "and who has a good one is let in");
   const begun = Date.now();

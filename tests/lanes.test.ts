@@ -45,7 +45,10 @@ const order = (service: Service): number[] => service.calls.map(({ json }) => js
 const waits = { headers: { prefer: "wait=60" } };
 
 /** Holds a service of one permit busy until `free` is called. */
-async function busy(name: string, limits: object): Promise<{ service: Counted; free: () => void; held: Promise<unknown> }> {
+async function busy(
+  name: string,
+  limits: object,
+): Promise<{ service: Counted; free: () => void; held: Promise<unknown> }> {
   let free = () => {};
   const service = await serve(new Promise<void>((resolve) => (free = resolve)));
   await limited(service, name, { max_concurrency: 1, ...limits });
@@ -62,19 +65,26 @@ test("two_hundred_at_once_are_never_more_than_four_and_none_is_lost", async () =
   );
   for (const { status, json, text } of answers) assert.deepEqual([status, json.status], [200, "completed"], text);
   assert.deepEqual([service.most, service.calls.length], [4, 200]);
-  assert.deepEqual(order(service).sort((a, b) => a - b), Array.from({ length: 200 }, (_, n) => n));
+  assert.deepEqual(
+    order(service).sort((a, b) => a - b),
+    Array.from({ length: 200 }, (_, n) => n),
+  );
 });
 
 test("critical_overtakes_and_low_still_ends", async () => {
   const { service, free, held } = await busy("urgent", {});
   const low = Array.from({ length: 5 }, (_, n) =>
-    create(gateway, { capability: "urgent", priority: "low", parameters: { n: 10 + n } }, waits));
+    create(gateway, { capability: "urgent", priority: "low", parameters: { n: 10 + n } }, waits),
+  );
   await pause(300);
   const critical = create(gateway, { capability: "urgent", priority: "critical", parameters: { n: 99 } }, waits);
   await pause(300);
   free();
   const answers = (await Promise.all([held, critical, ...low])) as { json: any }[];
-  assert.deepEqual(answers.map(({ json }) => json.status), Array(7).fill("completed"));
+  assert.deepEqual(
+    answers.map(({ json }) => json.status),
+    Array(7).fill("completed"),
+  );
   assert.deepEqual(order(service).slice(0, 2), [0, 99]);
   assert.equal(service.most, 1);
 });
@@ -82,7 +92,8 @@ test("critical_overtakes_and_low_still_ends", async () => {
 test("one_principal_that_floods_does_not_keep_another_waiting", async () => {
   const { service, free, held } = await busy("shared", {});
   const flood = Array.from({ length: 10 }, (_, n) =>
-    create(gateway, { capability: "shared", parameters: { n: 10 + n } }, waits));
+    create(gateway, { capability: "shared", parameters: { n: 10 + n } }, waits),
+  );
   await pause(300);
   const { secret } = await makeKey(gateway, "caller");
   const other = create(gateway, { capability: "shared", parameters: { n: 50 } }, { ...waits, key: secret });
@@ -111,7 +122,10 @@ test("a_full_line_says_so_and_sheds_what_matters_least_first", async () => {
   refused(await ask("critical"), 503, "queue_full");
   free();
   const answers = (await Promise.all([held, ...fits])) as { json: any }[];
-  assert.deepEqual(answers.map(({ json }) => json.status), Array(4).fill("completed"));
+  assert.deepEqual(
+    answers.map(({ json }) => json.status),
+    Array(4).fill("completed"),
+  );
 });
 
 test("who_is_cancelled_in_the_line_leaves_it_without_a_call", async () => {
@@ -122,7 +136,11 @@ test("who_is_cancelled_in_the_line_leaves_it_without_a_call", async () => {
   assert.equal(cancelled.json.status, "cancelled", cancelled.text);
   // Its worker learns of it with its next renewal.
   const next = eventually(async () => {
-    const answer = await create(gateway, { capability: "left", parameters: { n: 2 } }, { headers: { prefer: "wait=0" } });
+    const answer = await create(
+      gateway,
+      { capability: "left", parameters: { n: 2 } },
+      { headers: { prefer: "wait=0" } },
+    );
     return answer.status === 202 && answer.json.id;
   }, 15_000);
   const second = await next;
@@ -136,7 +154,10 @@ test("what_nobody_waits_for_stands_in_the_same_line", async () => {
   const service = await serve(20);
   await limited(service, "background", { max_concurrency: 2 });
   const ids = await Promise.all(
-    Array.from({ length: 30 }, async (_, n) => (await accepted(gateway, { capability: "background", parameters: { n } })).id),
+    Array.from(
+      { length: 30 },
+      async (_, n) => (await accepted(gateway, { capability: "background", parameters: { n } })).id,
+    ),
   );
   for (const id of ids) assert.equal((await ended(gateway, id, 60)).status, "completed");
   assert.deepEqual([service.most <= 2, service.calls.length], [true, 30], String(service.most));
@@ -151,14 +172,19 @@ test("a_lane_that_restarts_lets_no_fifth_call_through", async () => {
   await gateway.evict("ServiceLane", "default/restarting");
   running.push(...Array.from({ length: 8 }, (_, n) => ask(10 + n)));
   const answers = await Promise.all(running);
-  assert.deepEqual(answers.map(({ json }) => json.status), Array(12).fill("completed"));
+  assert.deepEqual(
+    answers.map(({ json }) => json.status),
+    Array(12).fill("completed"),
+  );
   assert.equal(service.most, 4);
 });
 
 test("the_permit_of_a_worker_that_died_comes_back", async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-lanes-"));
   const service = await serve(0);
-  const document = serviceAt(service.url, [{ name: "survived", timeout_seconds: 120 }], { limits: { max_concurrency: 1 } });
+  const document = serviceAt(service.url, [{ name: "survived", timeout_seconds: 120 }], {
+    limits: { max_concurrency: 1 },
+  });
   const before = await startGateway({ persist });
   let after: Gateway | undefined;
   try {

@@ -1,7 +1,18 @@
 // Rate limits: exact over isolates, cheap while there is enough, told in the standard's words; failed logins.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { accepted, create, ended, eventually, makeKey, obedient, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  makeKey,
+  obedient,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
 
@@ -68,16 +79,27 @@ test("a_limit_is_made_replaced_and_deleted_under_its_entity_tag", async () => {
   refused(await remove("calls"), 404, "not_found");
   refused(await get("calls"), 404, "not_found");
   const { json } = await gateway.request("GET", "/v1/audit?object=limits/calls");
-  assert.deepEqual(json.data.map(({ action }: any) => action), ["limit.deleted", "limit.updated", "limit.created"]);
+  assert.deepEqual(
+    json.data.map(({ action }: any) => action),
+    ["limit.deleted", "limit.updated", "limit.created"],
+  );
 });
 
 test("a_wrong_limit_names_every_fault", async () => {
   const answer = await put("wrong", { kind: "some", quota: 0, binds: { role: "A", user: "b" }, more: 1 });
   assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), [
-    "#/binds/role", "#/binds/user", "#/kind", "#/more", "#/quota", "#/window_seconds",
+    "#/binds/role",
+    "#/binds/user",
+    "#/kind",
+    "#/more",
+    "#/quota",
+    "#/window_seconds",
   ]);
   const two = { kind: "concurrent", quota: 1, window_seconds: 1, binds: { role: "a", service: "b" } };
-  assert.deepEqual(pointers(refused(await put("wrong", two), 422, "validation_failed")), ["#/binds", "#/window_seconds"]);
+  assert.deepEqual(pointers(refused(await put("wrong", two), 422, "validation_failed")), [
+    "#/binds",
+    "#/window_seconds",
+  ]);
   refused(await put("No-Name", two), 422, "validation_failed");
 });
 
@@ -102,7 +124,8 @@ test("what_one_isolate_has_and_does_not_use_comes_back_for_another", async () =>
 });
 
 test("a_limit_that_is_far_away_asks_for_less_than_one_request_in_ten", async () => {
-  const asked = async () => (await gateway.request("GET", "/v1/costs", { contract: false })).json.object_requests.limiter;
+  const asked = async () =>
+    (await gateway.request("GET", "/v1/costs", { contract: false })).json.object_requests.limiter;
   const { id, secret } = await makeKey(gateway, "caller");
   await limited("far", { quota: 100_000, binds: { key: id } }, async () => {
     for (let turn = 0; turn < 40; turn++) await whoami(secret);
@@ -166,7 +189,10 @@ test("limits_of_a_service_or_capability_count_what_creates_contexts", async () =
       assert.equal((await create(gateway, { capability: "rest" })).status, 200);
       refused(await create(gateway, { capability: "nothing" }), 422, "validation_failed");
       assert.equal((await create(gateway, { capability: "rest" })).status, 200);
-      assert.deepEqual(refused(await create(gateway, { capability: "rest" }), 429, "rate_limited")["violated-policies"], ["any"]);
+      assert.deepEqual(
+        refused(await create(gateway, { capability: "rest" }), 429, "rate_limited")["violated-policies"],
+        ["any"],
+      );
     });
   });
 });
@@ -187,42 +213,49 @@ test("what_schedules_create_counts_too", { timeout: 60_000 }, async () => {
     assert.equal((await create(gateway)).status, 200);
     const schedule = { interval_seconds: 10, context: { capability: "work" } };
     assert.equal((await gateway.request("PUT", "/v1/schedules/over", { body: schedule })).status, 201);
-    const run = await eventually(async () => (await gateway.request("GET", "/v1/schedules/over")).json.last_runs[0], 30_000);
+    const run = await eventually(
+      async () => (await gateway.request("GET", "/v1/schedules/over")).json.last_runs[0],
+      30_000,
+    );
     assert.deepEqual([run.outcome, run.code], ["refused", "rate_limited"]);
     await gateway.request("DELETE", "/v1/schedules/over", { headers: { "if-match": "*" } });
   });
 });
 
 test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
-  await limited("two", { kind: "concurrent", quota: 2, window_seconds: undefined, binds: { service: "worker" } }, async () => {
-    const before = service.calls.length;
-    const slow = Array.from({ length: 2 }, () => create(gateway, { parameters: { ms: 5_000 } }));
-    await eventually(() => service.calls.length === before + 2 || null);
-    const third = await create(gateway);
-    assert.deepEqual(refused(third, 429, "rate_limited")["violated-policies"], ["two"]);
-    assert.equal(third.headers.get("ratelimit-policy"), '"two";q=2;qu="concurrent-requests"');
-    assert.equal(third.headers.get("ratelimit"), '"two";r=0');
-    assert.ok(Number(third.headers.get("retry-after")) >= 1);
-    for (const answer of await Promise.all(slow)) assert.equal(answer.status, 200, answer.text);
-    await eventually(async () => (await create(gateway)).status === 200 || null);
-    // Who listens holds it until the stream's end.
-    const listening = Array.from({ length: 2 }, () =>
-      create(gateway, { parameters: { ms: 5_000 } }, { headers: { accept: "text/event-stream" }, contract: false }),
-    );
-    await eventually(() => service.calls.length >= before + 5 || null);
-    refused(await create(gateway), 429, "rate_limited");
-    for (const answer of await Promise.all(listening)) assert.match(answer.text, /event: end/);
-    // What nobody waits for holds none.
-    const later: string[] = [];
-    for (let turn = 0; turn < 5; turn++) {
-      await eventually(async () => {
-        const answer = await create(gateway, { parameters: { ms: 1_000 } }, { headers: { prefer: "respond-async" } });
-        if (answer.status === 202) later.push(answer.json.id);
-        return answer.status === 202 || null;
-      });
-    }
-    for (const id of later) assert.equal((await ended(gateway, id)).status, "completed");
-  });
+  await limited(
+    "two",
+    { kind: "concurrent", quota: 2, window_seconds: undefined, binds: { service: "worker" } },
+    async () => {
+      const before = service.calls.length;
+      const slow = Array.from({ length: 2 }, () => create(gateway, { parameters: { ms: 5_000 } }));
+      await eventually(() => service.calls.length === before + 2 || null);
+      const third = await create(gateway);
+      assert.deepEqual(refused(third, 429, "rate_limited")["violated-policies"], ["two"]);
+      assert.equal(third.headers.get("ratelimit-policy"), '"two";q=2;qu="concurrent-requests"');
+      assert.equal(third.headers.get("ratelimit"), '"two";r=0');
+      assert.ok(Number(third.headers.get("retry-after")) >= 1);
+      for (const answer of await Promise.all(slow)) assert.equal(answer.status, 200, answer.text);
+      await eventually(async () => (await create(gateway)).status === 200 || null);
+      // Who listens holds it until the stream's end.
+      const listening = Array.from({ length: 2 }, () =>
+        create(gateway, { parameters: { ms: 5_000 } }, { headers: { accept: "text/event-stream" }, contract: false }),
+      );
+      await eventually(() => service.calls.length >= before + 5 || null);
+      refused(await create(gateway), 429, "rate_limited");
+      for (const answer of await Promise.all(listening)) assert.match(answer.text, /event: end/);
+      // What nobody waits for holds none.
+      const later: string[] = [];
+      for (let turn = 0; turn < 5; turn++) {
+        await eventually(async () => {
+          const answer = await create(gateway, { parameters: { ms: 1_000 } }, { headers: { prefer: "respond-async" } });
+          if (answer.status === 202) later.push(answer.json.id);
+          return answer.status === 202 || null;
+        });
+      }
+      for (const id of later) assert.equal((await ended(gateway, id)).status, "completed");
+    },
+  );
 });
 
 test("a_changed_limit_holds_with_the_next_request", async () => {
@@ -280,7 +313,9 @@ test("failed_logins_are_limited_by_address_before_any_look_up", async () => {
 test("failed_logins_are_counted_over_isolates", async () => {
   const seen: number[] = [];
   for (let turn = 0; turn < 15; turn++) {
-    seen.push(await gateway.askElsewhere("GET", "/v1/whoami", `wrong-${turn}`, undefined, { "cf-connecting-ip": "192.0.2.9" }));
+    seen.push(
+      await gateway.askElsewhere("GET", "/v1/whoami", `wrong-${turn}`, undefined, { "cf-connecting-ip": "192.0.2.9" }),
+    );
     const headers = { "cf-connecting-ip": "192.0.2.9" };
     seen.push((await gateway.request("GET", "/v1/whoami", { key: `wrong-${turn}`, headers })).status);
   }
@@ -290,7 +325,10 @@ test("failed_logins_are_counted_over_isolates", async () => {
 test("failed_logins_at_the_authorization_server_count_too", async () => {
   const headers = { "content-type": "application/x-www-form-urlencoded", "cf-connecting-ip": "192.0.2.20" };
   const document = {
-    name: "A client", grant_types: ["client_credentials"], auth_method: "client_secret_post", scope: "services:read",
+    name: "A client",
+    grant_types: ["client_credentials"],
+    auth_method: "client_secret_post",
+    scope: "services:read",
   };
   const { json } = await gateway.request("PUT", "/v1/clients/machine", { body: document });
   const form = (path: string, secret: string, more: Record<string, string> = {}) => {
@@ -310,25 +348,43 @@ test("failed_logins_at_the_authorization_server_count_too", async () => {
 test("wrong_keys_on_the_consent_page_and_wrong_tickets_count_too", async () => {
   const headers = { "cf-connecting-ip": "192.0.2.30" };
   const document = {
-    name: "An app", grant_types: ["authorization_code"], auth_method: "none", redirect_uris: ["https://app.example.com/done"],
+    name: "An app",
+    grant_types: ["authorization_code"],
+    auth_method: "none",
+    redirect_uris: ["https://app.example.com/done"],
     scope: "services:read",
   };
   const { json } = await gateway.request("PUT", "/v1/clients/app", { body: document });
   const body = new URLSearchParams({
-    response_type: "code", client_id: json.client_id, code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-    code_challenge_method: "S256", decision: "allow", api_key: "wrong",
+    response_type: "code",
+    client_id: json.client_id,
+    code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+    code_challenge_method: "S256",
+    decision: "allow",
+    api_key: "wrong",
   }).toString();
   for (let turn = 0; turn < 10; turn++) {
     const page = await gateway.request("POST", "/oauth/authorize", {
-      key: null, body, contract: false, headers: { ...headers, "content-type": "application/x-www-form-urlencoded" },
+      key: null,
+      body,
+      contract: false,
+      headers: { ...headers, "content-type": "application/x-www-form-urlencoded" },
     });
     assert.match(page.text, /This key is not valid/);
-    const socket = { ...headers, upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13", "sec-websocket-key": "x" };
+    const socket = {
+      ...headers,
+      upgrade: "websocket",
+      connection: "Upgrade",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": "x",
+    };
     const ticket = await gateway.open("GET", "/v1/events?ticket=tkt_default_wrong", { key: null, headers: socket });
     assert.equal(ticket.status, 401);
   }
   const answer = await gateway.request("POST", "/oauth/authorize", {
-    key: null, body, headers: { ...headers, "content-type": "application/x-www-form-urlencoded" },
+    key: null,
+    body,
+    headers: { ...headers, "content-type": "application/x-www-form-urlencoded" },
   });
   refused(answer, 429, "rate_limited");
 });

@@ -20,9 +20,14 @@ after(async () => {
 });
 
 /** Makes a context and listens to it; gives its id and all that was heard once the stream has ended. */
-async function listen(key: string, headers: Record<string, string> = {}): Promise<{ id: string; heard: Promise<string> }> {
+async function listen(
+  key: string,
+  headers: Record<string, string> = {},
+): Promise<{ id: string; heard: Promise<string> }> {
   const response = await gateway.open("POST", "/v1/contexts", {
-    key, headers: { accept: "text/event-stream", ...headers }, body: { capability: "work" },
+    key,
+    headers: { accept: "text/event-stream", ...headers },
+    body: { capability: "work" },
   });
   assert.equal(response.status, 200);
   return { id: response.headers.get("location")!.split("/").at(-1)!, heard: response.text() };
@@ -63,7 +68,8 @@ for (const [how, end] of ways) {
       assert.ok(["executing", "queued"].includes(json.status), `the work goes on: ${json.status}`);
     }
     // Two of them are of one context.
-    for (const { id: context } of [first, second, others]) await gateway.request("POST", `/v1/contexts/${context}/cancel`);
+    for (const { id: context } of [first, second, others])
+      await gateway.request("POST", `/v1/contexts/${context}/cancel`);
     assert.match(await others.heard, /event: end\n/);
   });
 }

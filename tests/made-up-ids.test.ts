@@ -61,7 +61,11 @@ test("no_route_of_contexts_makes_a_store_for_an_id_that_was_made_up", async () =
     }
     const ticket = (await gateway.request("POST", "/v1/tickets", { key: gateway.adminKey })).json.ticket;
     const path = `/v1/contexts/${madeUp()}/events?ticket=${ticket}`;
-    refused(await gateway.request("GET", path, { key: null, headers: { accept: "text/event-stream" } }), 404, "not_found");
+    refused(
+      await gateway.request("GET", path, { key: null, headers: { accept: "text/event-stream" } }),
+      404,
+      "not_found",
+    );
   });
 });
 
@@ -79,11 +83,17 @@ test("nor_does_one_of_another_tenants_region", async () => {
 
 test("nor_do_tasks_and_plain_tools_of_mcp", async () => {
   await makingNone(async () => {
-    const meta = { "io.modelcontextprotocol/clientCapabilities": { extensions: { "io.modelcontextprotocol/tasks": {} } } };
+    const meta = {
+      "io.modelcontextprotocol/clientCapabilities": { extensions: { "io.modelcontextprotocol/tasks": {} } },
+    };
     for (const method of ["tasks/get", "tasks/cancel", "tasks/result"]) {
       errorOf(await askLegacy(gateway, method, { taskId: madeUp() }, { key }), 200, -32602);
     }
-    for (const [method, more] of [["tasks/get", {}], ["tasks/cancel", {}], ["tasks/update", { inputResponses: {} }]] as const) {
+    for (const [method, more] of [
+      ["tasks/get", {}],
+      ["tasks/cancel", {}],
+      ["tasks/update", { inputResponses: {} }],
+    ] as const) {
       errorOf(await askModern(gateway, method, { taskId: madeUp(), ...more }, { key, meta }), 200, -32602);
     }
     for (const name of ["context_status", "context_result", "context_cancel"]) {
@@ -98,7 +108,10 @@ test("nor_do_tasks_and_plain_tools_of_mcp", async () => {
 test("nor_do_keys_tickets_tokens_codes_and_names_that_were_made_up", async () => {
   // Failed logins of this address are counted by one object, which is made now.
   await gateway.request("GET", "/v1/whoami", { key: "nonsense-nonsense" });
-  await gateway.request("GET", "/v1/events?ticket=tkt_other1_x", { key: null, headers: { accept: "text/event-stream" } });
+  await gateway.request("GET", "/v1/events?ticket=tkt_other1_x", {
+    key: null,
+    headers: { accept: "text/event-stream" },
+  });
   const foreign = key.replace(/_.*/, "");
   await makingNone(async () => {
     for (const tenant of ["nobody1", "nobody2", "nobody3"]) {
@@ -109,13 +122,23 @@ test("nor_do_keys_tickets_tokens_codes_and_names_that_were_made_up", async () =>
       const headers = { accept: "text/event-stream" };
       const path = `/v1/events?ticket=tkt_${tenant}_abcdefghijklmnopqrstuvwxyz`;
       refused(await gateway.request("GET", path, { key: null, headers }), 401, "unauthenticated");
-      refused(await gateway.request("POST", `/v1/callbacks/${tenant}.${madeUp()}.1.aaaa`, { body: {} }), 404, "not_found");
+      refused(
+        await gateway.request("POST", `/v1/callbacks/${tenant}.${madeUp()}.1.aaaa`, { body: {} }),
+        404,
+        "not_found",
+      );
       const form = (body: Record<string, string>) => ({
-        body: new URLSearchParams(body).toString(), key: null,
+        body: new URLSearchParams(body).toString(),
+        key: null,
         headers: { "content-type": "application/x-www-form-urlencoded" },
       });
       for (const token of [`nxg_${tenant}.abc.r1.AAAA.AAAA`, "nxg_default.abc.c.AAAA.AAAAAAAAAAAAAAAAAAAAAA"]) {
-        const redeem = { grant_type: "authorization_code", code: token, code_verifier: "v".repeat(43), client_id: "console" };
+        const redeem = {
+          grant_type: "authorization_code",
+          code: token,
+          code_verifier: "v".repeat(43),
+          client_id: "console",
+        };
         assert.equal((await gateway.request("POST", "/oauth/token", form(redeem))).status, 400);
         const refresh = { grant_type: "refresh_token", refresh_token: token, client_id: `${tenant}.app` };
         assert.ok([400, 401].includes((await gateway.request("POST", "/oauth/token", form(refresh))).status));
@@ -123,9 +146,15 @@ test("nor_do_keys_tickets_tokens_codes_and_names_that_were_made_up", async () =>
       }
     }
     for (const [method, path] of [
-      ["GET", "/v1/services/nothing/connect"], ["POST", "/v1/services/nothing/heartbeat"], ["POST", "/v1/services/nothing/check"],
-      ["GET", "/v1/schedules/nothing"], ["GET", "/v1/webhooks/nothing"], ["POST", "/v1/webhooks/nothing/test"],
-      ["GET", "/v1/webhooks/nothing/deliveries"], ["GET", "/v1/tenants/nothing"], ["GET", "/v1/limits/nothing"],
+      ["GET", "/v1/services/nothing/connect"],
+      ["POST", "/v1/services/nothing/heartbeat"],
+      ["POST", "/v1/services/nothing/check"],
+      ["GET", "/v1/schedules/nothing"],
+      ["GET", "/v1/webhooks/nothing"],
+      ["POST", "/v1/webhooks/nothing/test"],
+      ["GET", "/v1/webhooks/nothing/deliveries"],
+      ["GET", "/v1/tenants/nothing"],
+      ["GET", "/v1/limits/nothing"],
     ] as const) {
       refused(await gateway.request(method, path), 404, "not_found");
     }

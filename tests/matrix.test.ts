@@ -21,7 +21,11 @@ const operations = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
     .filter((method) => item[method] && item[method].security?.length !== 0 && path.startsWith("/v1/"))
     // A callback's token is all the authority there is: it is nobody's by role.
     .filter(() => !path.startsWith("/v1/callbacks/"))
-    .map((method) => ({ path, method: method.toUpperCase(), permission: item[method]["x-permission"] as string | null })),
+    .map((method) => ({
+      path,
+      method: method.toUpperCase(),
+      permission: item[method]["x-permission"] as string | null,
+    })),
 );
 
 /** Whether a granted permission covers one asked for; as the contract describes it. */
@@ -44,7 +48,11 @@ const as =
   (key: string) =>
   (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> =>
     // By itself the tenant's stream of events would go on.
-    gateway.request(method, path, { key, headers: { accept: "application/json", ...headers }, ...(body !== undefined && { body }) });
+    gateway.request(method, path, {
+      key,
+      headers: { accept: "application/json", ...headers },
+      ...(body !== undefined && { body }),
+    });
 
 async function newKey(admin: string, role: string): Promise<{ id: string; secret: string }> {
   const permissions = role === "service" ? ["services:heartbeat:alpha"] : [];
@@ -115,7 +123,13 @@ after(async () => {
 async function newGrant(tenant: string): Promise<string> {
   const { admin } = tenants[tenant]!;
   const callback = "https://app.example.com/done";
-  const body = { name: "An app", grant_types: ["authorization_code"], auth_method: "none", redirect_uris: [callback], scope: "contexts:read" };
+  const body = {
+    name: "An app",
+    grant_types: ["authorization_code"],
+    auth_method: "none",
+    redirect_uris: [callback],
+    scope: "contexts:read",
+  };
   const app = await as(admin)("PUT", "/v1/clients/app", body, { "if-match": "*" });
   const made = app.status === 412 ? await as(admin)("PUT", "/v1/clients/app", body) : app;
   const { client_id } = made.json;
@@ -123,7 +137,9 @@ async function newGrant(tenant: string): Promise<string> {
   const code_challenge = createHash("sha256").update(code_verifier).digest("base64url");
   const form = (path: string, members: Record<string, string>) =>
     gateway.request("POST", path, {
-      key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+      key: null,
+      body: new URLSearchParams(members).toString(),
+      headers: { "content-type": "application/x-www-form-urlencoded" },
     });
   const asked = { response_type: "code", client_id, code_challenge, code_challenge_method: "S256" };
   const sent = await form("/oauth/authorize", { ...asked, decision: "allow", api_key: admin });
@@ -134,7 +150,13 @@ async function newGrant(tenant: string): Promise<string> {
 }
 
 /** The id of an object for a path's `{…}`. A fresh one where the call would end it. */
-async function object(path: string, tenant: string, relation: Relation, key: string, mayCreate: boolean): Promise<string> {
+async function object(
+  path: string,
+  tenant: string,
+  relation: Relation,
+  key: string,
+  mayCreate: boolean,
+): Promise<string> {
   const home = relation === "another tenant's" ? (tenant === "default" ? "acme" : "default") : tenant;
   const there = tenants[home]!;
   if (path.startsWith("/v1/contexts/")) {
@@ -170,9 +192,18 @@ function sent(path: string, method: string): { body?: unknown; headers: Record<s
 type Expected = "refused" | "hidden" | "done";
 
 /** What must become of a call, by the contract alone. */
-function expected(granted: string[], path: string, permission: string | null, tenant: string, relation: Relation, id: string): Expected {
+function expected(
+  granted: string[],
+  path: string,
+  permission: string | null,
+  tenant: string,
+  relation: Relation,
+  id: string,
+): Expected {
   if (permission === null) return "done";
-  const asked = permission.replace("{service}", path.startsWith("/v1/services/") ? id : "alpha").replace("{capability}", "work");
+  const asked = permission
+    .replace("{service}", path.startsWith("/v1/services/") ? id : "alpha")
+    .replace("{capability}", "work");
   const may = (wanted: string) => granted.some((one) => covers(one, wanted));
   if (!may(asked)) return "refused";
   // What belongs to the deployment is there for its own tenant only.
@@ -214,7 +245,14 @@ for (const tenant of ["default", "acme"]) {
           const id = path.includes("{") ? await object(path, tenant, relation, secret, mayCreate) : "";
           // Nobody plans what they may not create.
           const plansInVain = path.startsWith("/v1/schedules/") && method === "PUT" && !mayCreate;
-          const byPermission = expected(granted, path, permission, tenant, relation === "own" && path.startsWith("/v1/contexts/") && !mayCreate ? "another's" : relation, id);
+          const byPermission = expected(
+            granted,
+            path,
+            permission,
+            tenant,
+            relation === "own" && path.startsWith("/v1/contexts/") && !mayCreate ? "another's" : relation,
+            id,
+          );
           const wanted = plansInVain ? "refused" : byPermission;
           const { body, headers } = sent(path, method);
           const answer = await ask(method, path.replace(/\{\w+\}/, id), body, headers);
@@ -264,18 +302,26 @@ test("lists_show_exactly_what_calls_allow", { timeout: 120_000 }, async () => {
     if (role === "caller") await newContext(secret);
     for (const [kind, ids] of Object.entries(all)) {
       const everybodys = await ask("GET", `/v1/${kind}${kind === "contexts" ? "?owner=*&limit=200" : ""}`);
-      const list = everybodys.status === 403 && kind === "contexts" ? await ask("GET", "/v1/contexts?limit=200") : everybodys;
-      const shown = list.status === 200 ? list.json.data.map(({ id, name }: Json) => (kind === "roles" ? name : id)) : [];
+      const list =
+        everybodys.status === 403 && kind === "contexts" ? await ask("GET", "/v1/contexts?limit=200") : everybodys;
+      const shown =
+        list.status === 200 ? list.json.data.map(({ id, name }: Json) => (kind === "roles" ? name : id)) : [];
       for (const id of new Set([...ids, ...shown])) {
         const { status } = await ask("GET", `/v1/${kind}/${id}`);
-        assert.equal(status === 200, shown.includes(id), `${role}: ${kind}/${id} is listed: ${shown.includes(id)}, read: ${status}`);
+        assert.equal(
+          status === 200,
+          shown.includes(id),
+          `${role}: ${kind}/${id} is listed: ${shown.includes(id)}, read: ${status}`,
+        );
         if (list.status !== 200) assert.equal(status, 403, `${role}: ${kind}/${id}`);
       }
     }
     // Capabilities are listed to who reads services; each that is listed can be called, and no other.
     const listed = await ask("GET", "/v1/capabilities");
     if (listed.status !== 200) continue;
-    const offers = listed.json.data.flatMap(({ name, services }: Json) => services.map(({ service }: Json) => `${service}.${name}`));
+    const offers = listed.json.data.flatMap(({ name, services }: Json) =>
+      services.map(({ service }: Json) => `${service}.${name}`),
+    );
     for (const id of ["alpha", "beta", "only-default"]) {
       const called = await ask("POST", "/v1/contexts", { capability: "work", service: id });
       assert.equal(called.status === 200, offers.includes(`${id}.work`), `${role}: ${id}.work: ${called.text}`);

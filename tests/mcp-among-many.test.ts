@@ -33,7 +33,12 @@ const remove = (id: string) => gateway.request("DELETE", `/v1/services/${id}`, {
 async function serve(id: string, script: Script, more: object = {}): Promise<Scripted> {
   const server = await startScripted(script);
   servers.push([id, server]);
-  await register(gateway, id, { name: `The ${id}`, type: "tool", transport: { kind: "mcp", url: server.url }, ...more });
+  await register(gateway, id, {
+    name: `The ${id}`,
+    type: "tool",
+    transport: { kind: "mcp", url: server.url },
+    ...more,
+  });
   return server;
 }
 
@@ -50,8 +55,10 @@ const withResources = (id: string, uris: string[], more: Script = {}): Script =>
 });
 
 const called = async (name: string) => resultOf(await askModern(gateway, "tools/call", { name, arguments: {} }));
-const listed = async () => resultOf(await askModern(gateway, "tools/list")).tools.filter(({ name }: any) => !name.startsWith("context_"));
-const read = async (uri: string, options: object = {}) => resultOf(await askModern(gateway, "resources/read", { uri }, options)).contents[0];
+const listed = async () =>
+  resultOf(await askModern(gateway, "tools/list")).tools.filter(({ name }: any) => !name.startsWith("context_"));
+const read = async (uri: string, options: object = {}) =>
+  resultOf(await askModern(gateway, "resources/read", { uri }, options)).contents[0];
 
 test("two_tools_never_have_one_name_and_each_call_reaches_its_own", async () => {
   const long = "x".repeat(60);
@@ -60,14 +67,22 @@ test("two_tools_never_have_one_name_and_each_call_reaches_its_own", async () => 
     a__b: ["c", "c.d", long],
     a_: ["b", "b.c"],
   };
-  const answers = (id: string) => ({ "tools/call": ({ name }: any) => ({ content: [{ type: "text", text: `${id}/${name}` }] }) });
-  for (const [id, names] of Object.entries(tools)) await serve(id, { tools: names.map((name) => tool(name)), answers: answers(id) });
+  const answers = (id: string) => ({
+    "tools/call": ({ name }: any) => ({ content: [{ type: "text", text: `${id}/${name}` }] }),
+  });
+  for (const [id, names] of Object.entries(tools))
+    await serve(id, { tools: names.map((name) => tool(name)), answers: answers(id) });
   const offered = await listed();
   const names = offered.map(({ name }: any) => name);
-  const expected = Object.entries(tools).flatMap(([id, own]) => own.filter((name) => name !== "_b").map((name) => `${id}/${name}`));
+  const expected = Object.entries(tools).flatMap(([id, own]) =>
+    own.filter((name) => name !== "_b").map((name) => `${id}/${name}`),
+  );
   assert.ok(names.length >= expected.length, names.join());
   assert.equal(new Set(names).size, names.length, names.join());
-  assert.ok(names.every((name: string) => /^[A-Za-z0-9_-]{1,64}$/.test(name)), names.join());
+  assert.ok(
+    names.every((name: string) => /^[A-Za-z0-9_-]{1,64}$/.test(name)),
+    names.join(),
+  );
   const reached = new Map<string, string>();
   for (const name of names) reached.set((await called(name)).content[0].text, name);
   assert.equal(reached.size, names.length);
@@ -81,7 +96,10 @@ test("two_tools_never_have_one_name_and_each_call_reaches_its_own", async () => 
 });
 
 test("a_tool_that_calls_itself_what_anothers_was_changed_to_does_not_take_its_place", async () => {
-  await serve("a__b", { tools: [tool("c")], answers: { "tools/call": () => ({ content: [{ type: "text", text: "right" }] }) } });
+  await serve("a__b", {
+    tools: [tool("c")],
+    answers: { "tools/call": () => ({ content: [{ type: "text", text: "right" }] }) },
+  });
   const [{ name }] = await listed();
   await serve("a", { tools: [tool(name.slice("a__".length))] });
   const names = (await listed()).map((one: any) => one.name);
@@ -89,20 +107,27 @@ test("a_tool_that_calls_itself_what_anothers_was_changed_to_does_not_take_its_pl
   assert.equal((await called(name)).content[0].text, "right");
 });
 
-for (const [era, ask] of [["modern", askModern], ["legacy", askLegacy]] as const) {
+for (const [era, ask] of [
+  ["modern", askModern],
+  ["legacy", askLegacy],
+] as const) {
   test(`two_prompts_and_two_resources_have_two_names_for_a_${era}_client`, async () => {
-    const prompts = (id: string, name: string): Script => withResources(id, ["demo://x"], {
-      answers: {
-        "prompts/list": () => ({ prompts: [{ name }] }),
-        "prompts/get": (params) => ({ messages: [{ role: "user", content: { type: "text", text: `${params.name} of ${id}` } }] }),
-      },
-    });
+    const prompts = (id: string, name: string): Script =>
+      withResources(id, ["demo://x"], {
+        answers: {
+          "prompts/list": () => ({ prompts: [{ name }] }),
+          "prompts/get": (params) => ({
+            messages: [{ role: "user", content: { type: "text", text: `${params.name} of ${id}` } }],
+          }),
+        },
+      });
     await serve("a", prompts("a", "b__c"));
     await serve("a__b", prompts("a__b", "c"));
     await serve("1a", prompts("1a", "c"));
     const { prompts: listed } = resultOf(await ask(gateway, "prompts/list"));
     const told = new Set<string>();
-    for (const { name } of listed) told.add(resultOf(await ask(gateway, "prompts/get", { name })).messages[0].content.text);
+    for (const { name } of listed)
+      told.add(resultOf(await ask(gateway, "prompts/get", { name })).messages[0].content.text);
     assert.deepEqual([...told].sort(), ["b__c of a", "c of 1a", "c of a__b"]);
     const { resources } = resultOf(await ask(gateway, "resources/list"));
     const texts = new Set<string>();
@@ -121,7 +146,12 @@ test("what_is_linked_to_at_mcp_can_be_read_there", async () => {
     answers: {
       "tools/call": () => ({ content: [link, embedded, { type: "text", text: "demo://thing/3" }] }),
       "prompts/list": () => ({ prompts: [{ name: "p" }] }),
-      "prompts/get": () => ({ messages: [{ role: "user", content: link }, { role: "user", content: embedded }] }),
+      "prompts/get": () => ({
+        messages: [
+          { role: "user", content: link },
+          { role: "user", content: embedded },
+        ],
+      }),
     },
   });
   await serve("shop", script);
@@ -149,11 +179,16 @@ test("what_a_task_gave_and_a_call_that_is_looked_at_later_link_so_too", async ()
   await serve("shop", withResources("shop", [], { answers: { "tools/call": () => ({ content }) } }));
   const made = await gateway.request("POST", "/v1/contexts", { body: { capability: "t", service: "shop" } });
   assert.deepEqual(made.json.result.content, content);
-  const looked = resultOf(await askModern(gateway, "tools/call", { name: "context_result", arguments: { context_id: made.json.id } }));
+  const looked = resultOf(
+    await askModern(gateway, "tools/call", { name: "context_result", arguments: { context_id: made.json.id } }),
+  );
   assert.equal(looked.content[0].uri, "shop+demo://thing/1");
   const capabilities = { extensions: { "io.modelcontextprotocol/tasks": {} } };
   const meta = { ...claim, "io.modelcontextprotocol/clientCapabilities": capabilities };
-  for (const [path, uri] of [["/mcp", "shop+demo://thing/1"], ["/mcp/shop", "demo://thing/1"]] as const) {
+  for (const [path, uri] of [
+    ["/mcp", "shop+demo://thing/1"],
+    ["/mcp/shop", "demo://thing/1"],
+  ] as const) {
     const task = resultOf(await askModern(gateway, "tasks/get", { taskId: made.json.id }, { path, meta }));
     assert.equal(task.result.content[0].uri, uri);
     const legacy = resultOf(await askLegacy(gateway, "tasks/result", { taskId: made.json.id }, { path }));
@@ -161,7 +196,8 @@ test("what_a_task_gave_and_a_call_that_is_looked_at_later_link_so_too", async ()
   }
 });
 
-const app = (uri: string) => tool("show", { _meta: { ui: { resourceUri: uri, visibility: ["model"] }, "ui/resourceUri": uri } });
+const app = (uri: string) =>
+  tool("show", { _meta: { ui: { resourceUri: uri, visibility: ["model"] }, "ui/resourceUri": uri } });
 
 test("the_address_of_an_app_stays_as_it_is", async () => {
   await serve("shop", withResources("shop", ["ui://app/1", "ui://app/free"], { tools: [app("ui://app/1")] }));
@@ -213,14 +249,22 @@ test("an_app_is_read_by_who_may_read_resources", async () => {
 });
 
 /** Pages of a server: `of` items in each, with cursors of its own. */
-const pages = (list: string, count: number, of: number, item: (at: number) => object) => ({ cursor }: any = {}) => {
-  const from = cursor === undefined ? 0 : Number(cursor || of);
-  const to = Math.min(count, from + of);
-  // An empty cursor is not the end.
-  return { [list]: Array.from({ length: to - from }, (_, at) => item(from + at)), ...(to < count && { nextCursor: to === of ? "" : String(to) }) };
-};
+const pages =
+  (list: string, count: number, of: number, item: (at: number) => object) =>
+  ({ cursor }: any = {}) => {
+    const from = cursor === undefined ? 0 : Number(cursor || of);
+    const to = Math.min(count, from + of);
+    // An empty cursor is not the end.
+    return {
+      [list]: Array.from({ length: to - from }, (_, at) => item(from + at)),
+      ...(to < count && { nextCursor: to === of ? "" : String(to) }),
+    };
+  };
 
-for (const [era, ask] of [["modern", askModern], ["legacy", askLegacy]] as const) {
+for (const [era, ask] of [
+  ["modern", askModern],
+  ["legacy", askLegacy],
+] as const) {
   test(`what_fits_is_one_page_for_a_${era}_client`, async () => {
     const script: Script = {
       capabilities: { tools: {}, resources: {}, prompts: {} },
@@ -228,14 +272,19 @@ for (const [era, ask] of [["modern", askModern], ["legacy", askLegacy]] as const
       answers: {
         "prompts/list": pages("prompts", 120, 50, (at) => ({ name: `p${at}` })),
         "resources/list": pages("resources", 120, 50, (at) => ({ uri: `demo://${at}`, name: "r" })),
-        "resources/templates/list": pages("resourceTemplates", 120, 50, (at) => ({ uriTemplate: `demo://${at}/{id}`, name: "r" })),
+        "resources/templates/list": pages("resourceTemplates", 120, 50, (at) => ({
+          uriTemplate: `demo://${at}/{id}`,
+          name: "r",
+        })),
       },
     };
     await serve("many", script);
     for (const path of ["/mcp", "/mcp/many"]) {
       for (const [method, list, count] of [
-        ["tools/list", "tools", path === "/mcp" ? 120 : 117], ["prompts/list", "prompts", 120],
-        ["resources/list", "resources", 120], ["resources/templates/list", "resourceTemplates", 120],
+        ["tools/list", "tools", path === "/mcp" ? 120 : 117],
+        ["prompts/list", "prompts", 120],
+        ["resources/list", "resources", 120],
+        ["resources/templates/list", "resourceTemplates", 120],
       ] as const) {
         const result = resultOf(await ask(gateway, method, {}, { path }));
         assert.equal(result[list].length, count, `${path} ${method}`);
@@ -248,11 +297,20 @@ for (const [era, ask] of [["modern", askModern], ["legacy", askLegacy]] as const
     const big = "x".repeat(20_000);
     const script = (id: string): Script => ({
       capabilities: { tools: {}, resources: {} },
-      answers: { "resources/list": pages("resources", 60, 7, (at) => ({ uri: `demo://${id}/${at}`, name: "r", description: big })) },
+      answers: {
+        "resources/list": pages("resources", 60, 7, (at) => ({
+          uri: `demo://${id}/${at}`,
+          name: "r",
+          description: big,
+        })),
+      },
     });
     await serve("one", script("one"));
     await serve("two", script("two"));
-    for (const [path, count] of [["/mcp", 120], ["/mcp/two", 60]] as const) {
+    for (const [path, count] of [
+      ["/mcp", 120],
+      ["/mcp/two", 60],
+    ] as const) {
       const seen: string[] = [];
       let cursor: string | undefined;
       let asked = 0;

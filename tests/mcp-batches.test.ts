@@ -54,7 +54,10 @@ async function limited(limit: object, work: (name: string) => Promise<void>): Pr
 test("a_batch_within_a_batch_is_no_message", async () => {
   const before = service.calls.length;
   const answer = await send([calls(3), call()]);
-  assert.deepEqual(answer.json.map(({ error }: Response) => error?.code), [-32600, undefined]);
+  assert.deepEqual(
+    answer.json.map(({ error }: Response) => error?.code),
+    [-32600, undefined],
+  );
   assert.equal(service.calls.length - before, 1);
 });
 
@@ -66,7 +69,10 @@ test("each_call_of_a_batch_takes_its_own_of_a_limit", async () => {
       const answers = await Promise.all(batches.map((batch) => send(batch)));
       for (const [at, { status, json }] of answers.entries()) {
         assert.equal(status, 200);
-        assert.deepEqual(json.map(({ id }: Response) => id), batches[at]!.map(({ id }) => id));
+        assert.deepEqual(
+          json.map(({ id }: Response) => id),
+          batches[at]!.map(({ id }) => id),
+        );
       }
       const refused = made(answers).filter(({ error }) => error);
       assert.equal(service.calls.length - before, 40);
@@ -94,7 +100,10 @@ test("so_it_is_with_limits_of_who_asks", async () => {
       assert.equal(passed(answer.json).length, 7);
       assert.ok(answer.headers.get("ratelimit")!.startsWith(`"${name}";r=3;`), answer.headers.get("ratelimit")!);
       const more = await send([...calls(2), message("ping"), message("ping"), call()], secret);
-      assert.deepEqual(more.json.map(({ error }: Response) => error?.code), [undefined, undefined, undefined, 429, 429]);
+      assert.deepEqual(
+        more.json.map(({ error }: Response) => error?.code),
+        [undefined, undefined, undefined, 429, 429],
+      );
       const alone = await send(call(), secret);
       assert.equal(alone.status, 429, alone.text);
     });

@@ -47,11 +47,15 @@ test("a_question_is_a_result_and_the_same_call_again_answers_it", async () => {
   assert.deepEqual(Object.keys(first.inputRequests), ["input-1"]);
   const { method, params } = first.inputRequests["input-1"];
   assert.deepEqual([method, params.mode, params.message], ["elicitation/create", "form", "Who are you?"]);
-  const second = resultOf(await call({ requestState: first.requestState, inputResponses: { "input-1": accept({ name: "Ada" }) } }));
+  const second = resultOf(
+    await call({ requestState: first.requestState, inputResponses: { "input-1": accept({ name: "Ada" }) } }),
+  );
   assert.equal(second.resultType, "input_required");
   assert.notEqual(second.requestState, first.requestState);
   assert.deepEqual(second.inputRequests["input-2"].params.requestedSchema.properties, { input: { type: "boolean" } });
-  const last = resultOf(await call({ requestState: second.requestState, inputResponses: { "input-2": accept({ input: true }) } }));
+  const last = resultOf(
+    await call({ requestState: second.requestState, inputResponses: { "input-2": accept({ input: true }) } }),
+  );
   assert.equal(last.resultType, "complete");
   assert.deepEqual(last.structuredContent, { hello: "Ada", sure: true });
   // All of it was one context.
@@ -101,7 +105,11 @@ test("who_declines_ends_the_call", async () => {
 
 test("who_cannot_be_asked_is_told_what_it_has_to_declare_and_the_call_ends", async () => {
   const before = service.calls.length;
-  const error = errorOf(await call({}, { meta: { [capabilities]: { elicitation: { url: {} }, sampling: {} } } }), 400, -32021);
+  const error = errorOf(
+    await call({}, { meta: { [capabilities]: { elicitation: { url: {} }, sampling: {} } } }),
+    400,
+    -32021,
+  );
   assert.deepEqual(error.data.requiredCapabilities, { elicitation: {} });
   const { context_id } = (await service.call(before)).json;
   assert.equal((await ended(gateway, context_id)).status, "cancelled");

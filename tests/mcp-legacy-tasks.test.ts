@@ -15,7 +15,11 @@ let service: Service;
 before(async () => {
   gateway = await startGateway();
   service = await startService(obedient);
-  const offers = [{ name: "slow", timeout_seconds: 20 }, { name: "always", task_support: "required" }, { name: "never", task_support: "forbidden" }];
+  const offers = [
+    { name: "slow", timeout_seconds: 20 },
+    { name: "always", task_support: "required" },
+    { name: "never", task_support: "forbidden" },
+  ];
   await register(gateway, "words", serviceAt(service.url, offers));
 });
 after(async () => {
@@ -30,7 +34,8 @@ const related = "io.modelcontextprotocol/related-task";
 
 test("tasks_are_declared_where_the_revision_has_them", async () => {
   const declared = async (protocolVersion: string) =>
-    resultOf(await ask("initialize", { protocolVersion, capabilities: {}, clientInfo: { name: "t", version: "1" } })).capabilities.tasks;
+    resultOf(await ask("initialize", { protocolVersion, capabilities: {}, clientInfo: { name: "t", version: "1" } }))
+      .capabilities.tasks;
   assert.deepEqual(await declared("2025-11-25"), { list: {}, cancel: {}, requests: { tools: { call: {} } } });
   assert.equal(await declared("2025-06-18"), undefined);
   const { tools } = resultOf(await ask("tools/list", {}, { path: "/mcp/words" }));
@@ -85,7 +90,10 @@ test("a_tool_says_whether_its_calls_are_tasks", async () => {
 });
 
 test("the_official_client_runs_a_task_that_asks", async () => {
-  const question = { message: "Go on?", schema: { type: "object", properties: { sure: { type: "boolean" } }, required: ["sure"] } };
+  const question = {
+    message: "Go on?",
+    schema: { type: "object", properties: { sure: { type: "boolean" } }, required: ["sure"] },
+  };
   service.handler = (one, response) =>
     one.json.input === undefined
       ? json({ input_required: question })(one, response)
@@ -93,10 +101,14 @@ test("the_official_client_runs_a_task_that_asks", async () => {
   const client = new Client({ name: "tests", version: "1" }, { capabilities: { elicitation: {} } });
   client.setRequestHandler(ElicitRequestSchema, () => ({ action: "accept", content: { sure: true } }));
   const headers = { authorization: `Bearer ${gateway.adminKey}` };
-  await client.connect(new StreamableHTTPClientTransport(new URL(`${gateway.url}/mcp/words`), { requestInit: { headers } }));
+  await client.connect(
+    new StreamableHTTPClientTransport(new URL(`${gateway.url}/mcp/words`), { requestInit: { headers } }),
+  );
   try {
     await client.listTools();
-    const stream = client.experimental.tasks.callToolStream({ name: "always", arguments: {} }, CallToolResultSchema, { task: { ttl: 60_000 } });
+    const stream = client.experimental.tasks.callToolStream({ name: "always", arguments: {} }, CallToolResultSchema, {
+      task: { ttl: 60_000 },
+    });
     const seen: string[] = [];
     let result: any;
     for await (const one of stream) {

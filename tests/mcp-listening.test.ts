@@ -39,7 +39,12 @@ after(async () => {
 async function listen(notifications: object, { key = gateway.adminKey, path = "/mcp", meta = able as object } = {}) {
   const body = message(method, { notifications, _meta: { ...claim, ...meta } });
   const leaving = new AbortController();
-  const response = await gateway.open("POST", path, { key, body, headers: modernHeaders(method), signal: leaving.signal });
+  const response = await gateway.open("POST", path, {
+    key,
+    body,
+    headers: modernHeaders(method),
+    signal: leaving.signal,
+  });
   assert.equal(response.status, 200, response.status === 200 ? "" : await response.text());
   const events = streamed(response);
   const first = (await next(events)).message;
@@ -57,9 +62,19 @@ async function listen(notifications: object, { key = gateway.adminKey, path = "/
 }
 
 test("who_may_call_a_new_tool_is_told_and_nobody_else", async () => {
-  assert.equal((await gateway.request("PUT", "/v1/roles/narrow", { body: { permissions: ["contexts:create:words.*", "contexts:read"] } })).status, 201);
+  assert.equal(
+    (
+      await gateway.request("PUT", "/v1/roles/narrow", {
+        body: { permissions: ["contexts:create:words.*", "contexts:read"] },
+      })
+    ).status,
+    201,
+  );
   const { secret: key } = await makeKey(gateway, "narrow");
-  const [all, narrow] = [await listen({ toolsListChanged: true, unheardOf: true }), await listen({ toolsListChanged: true }, { key })];
+  const [all, narrow] = [
+    await listen({ toolsListChanged: true, unheardOf: true }),
+    await listen({ toolsListChanged: true }, { key }),
+  ];
   assert.deepEqual([all.told, narrow.told], [{ toolsListChanged: true }, { toolsListChanged: true }]);
   await register(gateway, "other", serviceAt(service.url, [{ name: "other" }]));
   assert.equal((await all.next()).method, "notifications/tools/list_changed");
@@ -75,7 +90,12 @@ test("who_may_call_a_new_tool_is_told_and_nobody_else", async () => {
 });
 
 test("a_task_is_told_of_until_its_end_with_its_result", async () => {
-  const made = await askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 5_000 } }, { meta: able });
+  const made = await askModern(
+    gateway,
+    "tools/call",
+    { name: "words__slow", arguments: { ms: 5_000 } },
+    { meta: able },
+  );
   const { taskId } = resultOf(made);
   const listening = await listen({ taskIds: [taskId, "ctx_nothing"] });
   assert.deepEqual(listening.told, { taskIds: [taskId] });
@@ -92,8 +112,15 @@ test("a_task_that_asks_is_told_with_what_it_asks", async () => {
     json({}, 202)(call, response);
     called(call.json.callback_url);
   };
-  const meta = { "io.modelcontextprotocol/clientCapabilities": { ...able["io.modelcontextprotocol/clientCapabilities"], elicitation: {} } };
-  const { taskId, resultType } = resultOf(await askModern(gateway, "tools/call", { name: "words__slow", arguments: {} }, { meta }));
+  const meta = {
+    "io.modelcontextprotocol/clientCapabilities": {
+      ...able["io.modelcontextprotocol/clientCapabilities"],
+      elicitation: {},
+    },
+  };
+  const { taskId, resultType } = resultOf(
+    await askModern(gateway, "tools/call", { name: "words__slow", arguments: {} }, { meta }),
+  );
   assert.equal(resultType, "task");
   // The task may be answered before its service is called.
   const url = await callback;
@@ -112,13 +139,18 @@ test("a_task_that_asks_is_told_with_what_it_asks", async () => {
 });
 
 test("tasks_of_others_and_without_the_extension_are_not_told", async () => {
-  const { taskId } = resultOf(await askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } }, { meta: able }));
+  const { taskId } = resultOf(
+    await askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } }, { meta: able }),
+  );
   const { secret: key } = await makeKey(gateway, "caller");
   const others = await listen({ taskIds: [taskId] }, { key });
   assert.deepEqual(others.told, {});
   others.close();
   const answer = await askModern(gateway, method, { notifications: { taskIds: [taskId] } });
-  assert.deepEqual(errorOf(answer, 400, -32021).data.requiredCapabilities, able["io.modelcontextprotocol/clientCapabilities"]);
+  assert.deepEqual(
+    errorOf(answer, 400, -32021).data.requiredCapabilities,
+    able["io.modelcontextprotocol/clientCapabilities"],
+  );
 });
 
 for (const era of ["modern", "legacy"] as const) {
@@ -143,7 +175,10 @@ for (const era of ["modern", "legacy"] as const) {
     assert.equal(resultOf(begun).capabilities.resources.subscribe, true);
     const headers = { "mcp-session-id": begun.headers.get("mcp-session-id")!, "mcp-protocol-version": "2025-11-25" };
     const leaving = new AbortController();
-    const response = await gateway.open("GET", path, { headers: { ...headers, accept: "text/event-stream" }, signal: leaving.signal });
+    const response = await gateway.open("GET", path, {
+      headers: { ...headers, accept: "text/event-stream" },
+      signal: leaving.signal,
+    });
     Contract.load()?.checkAnswer("GET", path, response.status, response.headers, "");
     assert.equal(response.status, 200);
     resultOf(await askLegacy(gateway, "resources/subscribe", { uri }, { path, headers }));
@@ -152,7 +187,10 @@ for (const era of ["modern", "legacy"] as const) {
     const events = streamed(response);
     const { message } = await next(events);
     clearInterval(again);
-    assert.deepEqual([message.method, message.params.uri, message.id], ["notifications/resources/updated", uri, undefined]);
+    assert.deepEqual(
+      [message.method, message.params.uri, message.id],
+      ["notifications/resources/updated", uri, undefined],
+    );
     resultOf(await askLegacy(gateway, "resources/unsubscribe", { uri }, { path, headers }));
     leaving.abort();
     errorOf(await askLegacy(gateway, "resources/subscribe", {}, { path, headers }), 200, -32602);
@@ -171,5 +209,9 @@ test("a_subscription_ends_in_good_order_when_its_key_is_revoked", async () => {
 test("what_is_no_subscription_is_refused", async () => {
   errorOf(await askModern(gateway, method, {}), 200, -32602);
   errorOf(await askModern(gateway, method, { notifications: { taskIds: "a" } }), 200, -32602);
-  errorOf(await askModern(gateway, method, { notifications: {} }, { headers: { accept: "application/json" } }), 400, -32600);
+  errorOf(
+    await askModern(gateway, method, { notifications: {} }, { headers: { accept: "application/json" } }),
+    400,
+    -32600,
+  );
 });

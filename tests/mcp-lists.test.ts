@@ -49,8 +49,12 @@ const asked = (server: Scripted) => server.messages.filter(({ method }) => metho
 const leftOut = (result: any) => result._meta?.["narthex/left_out"] ?? [];
 const all = (uris: string[]) => () => page(uris);
 
-for (const [era, ask] of [["modern", askModern], ["legacy", askLegacy]] as const) {
-  const list = async (path: string, params: object = {}) => resultOf(await ask(gateway, "resources/list", params, { path }));
+for (const [era, ask] of [
+  ["modern", askModern],
+  ["legacy", askLegacy],
+] as const) {
+  const list = async (path: string, params: object = {}) =>
+    resultOf(await ask(gateway, "resources/list", params, { path }));
 
   test(`a_list_that_leads_back_ends_for_a_${era}_client`, async () => {
     const lists: Record<string, [List, number, boolean]> = {
@@ -128,8 +132,12 @@ test("a_service_over_a_limit_is_said_to_be_missing", async () => {
   assert.equal((await gateway.request("PUT", "/v1/limits/one", { body: limit })).status, 201);
   try {
     let result: any;
-    for (let count = 0; count < 10 && leftOut(result ?? {}).length === 0; count += 1) result = resultOf(await askModern(gateway, "resources/list"));
-    assert.deepEqual(result.resources.map(({ uri }: any) => uri), ["free+demo://2"]);
+    for (let count = 0; count < 10 && leftOut(result ?? {}).length === 0; count += 1)
+      result = resultOf(await askModern(gateway, "resources/list"));
+    assert.deepEqual(
+      result.resources.map(({ uri }: any) => uri),
+      ["free+demo://2"],
+    );
     const [missing, ...more] = leftOut(result);
     assert.deepEqual([missing.service, more.length], ["held", 0]);
     assert.match(missing.reason, /limit/);

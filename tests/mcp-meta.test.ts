@@ -41,11 +41,22 @@ after(async () => {
 
 const got = (method: string) => server.messages.findLast((message) => message.method === method);
 const said = { "com.example/tenant": "acme", "com.example/n": 1 };
-const own = { progressToken: "mine", traceparent: "00-0-0-00", "narthex/context": "ctx_1", "io.modelcontextprotocol/related-task": { taskId: "t" } };
+const own = {
+  progressToken: "mine",
+  traceparent: "00-0-0-00",
+  "narthex/context": "ctx_1",
+  "io.modelcontextprotocol/related-task": { taskId: "t" },
+};
 
-for (const [era, ask, meta] of [["modern", askModern, { ...claim, ...said, ...own }], ["legacy", askLegacy, { ...said, ...own }]] as const) {
+for (const [era, ask, meta] of [
+  ["modern", askModern, { ...claim, ...said, ...own }],
+  ["legacy", askLegacy, { ...said, ...own }],
+] as const) {
   test(`what_a_${era}_client_says_of_its_request_reaches_the_server`, async () => {
-    for (const [path, prefix, uri] of [["/mcp/shop", "", "demo://x"], ["/mcp", "shop__", "shop+demo://x"]] as const) {
+    for (const [path, prefix, uri] of [
+      ["/mcp/shop", "", "demo://x"],
+      ["/mcp", "shop__", "shop+demo://x"],
+    ] as const) {
       resultOf(await ask(gateway, "tools/call", { name: `${prefix}t`, arguments: {} }, { meta, path }));
       const { progressToken, ...rest } = got("tools/call").params._meta;
       assert.match(progressToken, /^ctx_/);
@@ -75,7 +86,11 @@ for (const [era, ask, meta] of [["modern", askModern, { ...claim, ...said, ...ow
 
   test(`what_a_${era}_client_says_is_bounded`, async () => {
     const large = { ...meta, "com.example/large": "x".repeat(9000) };
-    const { message } = errorOf(await ask(gateway, "tools/call", { name: "shop__t", arguments: {} }, { meta: large }), 200, -32602);
+    const { message } = errorOf(
+      await ask(gateway, "tools/call", { name: "shop__t", arguments: {} }, { meta: large }),
+      200,
+      -32602,
+    );
     assert.match(message, /_meta/);
     errorOf(await ask(gateway, "resources/read", { uri: "shop+demo://x" }, { meta: large }), 200, -32602);
     assert.equal(server.messages.length, 0);
@@ -87,7 +102,10 @@ test("a_call_that_is_replayed_says_the_same_of_itself", async () => {
   const again = await gateway.request("POST", `/v1/contexts/${result._meta["narthex/context"]}/replay`);
   assert.equal((await ended(gateway, again.json.id)).status, "completed");
   const calls = server.messages.filter(({ method }) => method === "tools/call");
-  assert.deepEqual(calls.map(({ params }) => params._meta["com.example/tenant"]), ["acme", "acme"]);
+  assert.deepEqual(
+    calls.map(({ params }) => params._meta["com.example/tenant"]),
+    ["acme", "acme"],
+  );
 });
 
 test("a_service_may_check_arguments_itself", async () => {
@@ -95,10 +113,18 @@ test("a_service_may_check_arguments_itself", async () => {
   const refusal = resultOf(await askModern(gateway, "tools/call", { name: "shop__t", arguments: { n } }));
   assert.deepEqual([refusal.isError, server.messages.length], [true, 0]);
   refused(await create(gateway, { capability: "t", service: "shop", parameters: { n } }), 422, "validation_failed");
-  const document = { name: "Lenient", type: "tool", transport: { kind: "mcp", url: server.url }, check_arguments: false };
+  const document = {
+    name: "Lenient",
+    type: "tool",
+    transport: { kind: "mcp", url: server.url },
+    check_arguments: false,
+  };
   assert.equal((await register(gateway, "lenient", document)).check_arguments, false);
   for (const ask of [askModern, askLegacy]) {
-    for (const [path, name] of [["/mcp", "lenient__t"], ["/mcp/lenient", "t"]] as const) {
+    for (const [path, name] of [
+      ["/mcp", "lenient__t"],
+      ["/mcp/lenient", "t"],
+    ] as const) {
       const result = resultOf(await ask(gateway, "tools/call", { name, arguments: { n } }, { path }));
       assert.deepEqual([result.isError ?? false, result.content[0].text], [false, '{"n":"5"}']);
     }
@@ -111,18 +137,30 @@ test("a_service_may_check_arguments_itself", async () => {
   errorOf(await askModern(gateway, "tools/call", { name: "lenient__t", arguments: [] }), 200, -32602);
   // Checked again when it is not said any more.
   const patch = (body: object) =>
-    gateway.request("PATCH", "/v1/services/lenient", { body, headers: { "if-match": "*", "content-type": "application/merge-patch+json" } });
+    gateway.request("PATCH", "/v1/services/lenient", {
+      body,
+      headers: { "if-match": "*", "content-type": "application/merge-patch+json" },
+    });
   const patched = await patch({ check_arguments: null });
   assert.deepEqual([patched.status, patched.json.check_arguments], [200, undefined]);
   refused(await create(gateway, { capability: "t", service: "lenient", parameters: { n } }), 422, "validation_failed");
   assert.equal((await patch({ check_arguments: false })).status, 200);
-  assert.equal((await create(gateway, { capability: "t", service: "lenient", parameters: { n } })).json.status, "completed");
-  assert.deepEqual(pointers(refused(await patch({ check_arguments: "no" }), 422, "validation_failed")), ["#/check_arguments"]);
+  assert.equal(
+    (await create(gateway, { capability: "t", service: "lenient", parameters: { n } })).json.status,
+    "completed",
+  );
+  assert.deepEqual(pointers(refused(await patch({ check_arguments: "no" }), 422, "validation_failed")), [
+    "#/check_arguments",
+  ]);
 });
 
 test("a_service_of_any_kind_may_check_arguments_itself", async () => {
   const input_schema = { type: "object", properties: { n: { type: "integer" } } };
-  await register(gateway, "words", serviceAt(service.url, [{ name: "work", input_schema }], { check_arguments: false }));
+  await register(
+    gateway,
+    "words",
+    serviceAt(service.url, [{ name: "work", input_schema }], { check_arguments: false }),
+  );
   const made = await create(gateway, { service: "words", parameters: { n: "5" } });
   assert.deepEqual([made.json.status, made.json.result], ["completed", { n: "5" }]);
 });

@@ -11,7 +11,11 @@ let client: { client_id: string; secret: string };
 before(async () => {
   gateway = await startGateway({ vars: { OAUTH: "true" } });
   await register(gateway, "words", serviceAt("http://127.0.0.1:9/"));
-  const body = { name: "An agent", grant_types: ["client_credentials"], scope: "contexts:create:other.* contexts:read" };
+  const body = {
+    name: "An agent",
+    grant_types: ["client_credentials"],
+    scope: "contexts:create:other.* contexts:read",
+  };
   const made = await gateway.request("PUT", "/v1/clients/agent", { body });
   assert.equal(made.status, 201, made.text);
   client = made.json;
@@ -21,7 +25,9 @@ after(() => gateway?.stop());
 /** A token for what is at this path; for the API without one. */
 async function token(path?: string): Promise<string> {
   const form = new URLSearchParams({ grant_type: "client_credentials", ...(path && { resource: gateway.url + path }) });
-  const basic = Buffer.from(`${encodeURIComponent(client.client_id)}:${encodeURIComponent(client.secret)}`).toString("base64");
+  const basic = Buffer.from(`${encodeURIComponent(client.client_id)}:${encodeURIComponent(client.secret)}`).toString(
+    "base64",
+  );
   const headers = { "content-type": "application/x-www-form-urlencoded", authorization: `Basic ${basic}` };
   const answer = await gateway.request("POST", "/oauth/token", { key: null, body: form.toString(), headers });
   assert.equal(answer.status, 200, answer.text);
@@ -56,7 +62,12 @@ test("a_token_is_for_one_endpoint", async () => {
 });
 
 test("what_a_token_does_not_permit_is_a_step_up_challenge", async () => {
-  const answer = await askModern(gateway, "tools/call", { name: "work", arguments: {} }, { key: await token("/mcp/words"), path: "/mcp/words" });
+  const answer = await askModern(
+    gateway,
+    "tools/call",
+    { name: "work", arguments: {} },
+    { key: await token("/mcp/words"), path: "/mcp/words" },
+  );
   errorOf(answer, 403, 403);
   const metadata = `${gateway.url}/.well-known/oauth-protected-resource/mcp/words`;
   assert.equal(

@@ -32,7 +32,10 @@ after(async () => {
 });
 
 const simple = "This is a simple prompt for testing.";
-const eras = [["modern", askModern], ["legacy", askLegacy]] as const;
+const eras = [
+  ["modern", askModern],
+  ["legacy", askLegacy],
+] as const;
 
 for (const [client, ask] of eras) {
   for (const [server, id] of Object.entries(ids)) {
@@ -47,7 +50,9 @@ for (const [client, ask] of eras) {
       const { resourceTemplates } = resultOf(await ask(gateway, "resources/templates/list", {}, { path }));
       assert.equal(resourceTemplates[0].uriTemplate, "test://template/{id}/data");
       const ref = { type: "ref/prompt", name: "test_prompt_with_arguments" };
-      const completed = resultOf(await ask(gateway, "completion/complete", { ref, argument: { name: "arg1", value: "" } }, { path }));
+      const completed = resultOf(
+        await ask(gateway, "completion/complete", { ref, argument: { name: "arg1", value: "" } }, { path }),
+      );
       assert.ok(Array.isArray(completed.completion.values), JSON.stringify(completed));
       const missing = errorOf(await ask(gateway, "resources/read", { uri: "test://nothing" }, { path }), 200, -32602);
       assert.match(missing.message, /not found/);
@@ -60,7 +65,10 @@ for (const [client, ask] of eras) {
   test(`a_${client}_client_sees_those_of_all_servers_named_with_their_service`, async () => {
     const { prompts } = resultOf(await ask(gateway, "prompts/list"));
     const names = prompts.map(({ name }: any) => name);
-    assert.ok(names.includes("a_modern__test_simple_prompt") && names.includes("legacy__test_simple_prompt"), names.join());
+    assert.ok(
+      names.includes("a_modern__test_simple_prompt") && names.includes("legacy__test_simple_prompt"),
+      names.join(),
+    );
     const { resources } = resultOf(await ask(gateway, "resources/list"));
     const uris = resources.map(({ uri }: any) => uri);
     for (const uri of ["a.modern+test://static-text", "legacy+test://static-text"]) {
@@ -71,13 +79,19 @@ for (const [client, ask] of eras) {
     const got = resultOf(await ask(gateway, "prompts/get", { name: "legacy__test_simple_prompt" }));
     assert.equal(got.messages[0].content.text, simple);
     const ref = { type: "ref/prompt", name: "a_modern__test_prompt_with_arguments" };
-    const completed = resultOf(await ask(gateway, "completion/complete", { ref, argument: { name: "arg1", value: "" } }));
+    const completed = resultOf(
+      await ask(gateway, "completion/complete", { ref, argument: { name: "arg1", value: "" } }),
+    );
     assert.ok(Array.isArray(completed.completion.values));
     errorOf(await ask(gateway, "prompts/get", { name: "nobody__prompt" }), 200, -32602);
   });
 
   test(`to_a_${client}_client_a_server_that_is_gone_is_unavailable_and_one_without_prompts_has_none`, async () => {
-    const gone = errorOf(await ask(gateway, "prompts/get", { name: "test_simple_prompt" }, { path: "/mcp/gone" }), 503, 503);
+    const gone = errorOf(
+      await ask(gateway, "prompts/get", { name: "test_simple_prompt" }, { path: "/mcp/gone" }),
+      503,
+      503,
+    );
     assert.equal(gone.data.code, "no_service_available");
     errorOf(await ask(gateway, "prompts/list", {}, { path: "/mcp/plain" }), client === "modern" ? 404 : 200, -32601);
   });
@@ -87,7 +101,10 @@ for (const [client, ask] of eras) {
     resultOf(await ask(gateway, "prompts/list", {}, { ...asked, path: "/mcp/a_modern" }));
     const { prompts } = resultOf(await ask(gateway, "prompts/list", {}, asked));
     assert.ok(prompts.length > 0 && prompts.every(({ name }: any) => name.startsWith("a_modern__")));
-    for (const [method, path] of [["resources/list", "/mcp/a_modern"], ["prompts/list", "/mcp/legacy"]] as const) {
+    for (const [method, path] of [
+      ["resources/list", "/mcp/a_modern"],
+      ["prompts/list", "/mcp/legacy"],
+    ] as const) {
       errorOf(await ask(gateway, method, {}, { ...asked, path }), 403, 403);
     }
     errorOf(await ask(gateway, "prompts/get", { name: "legacy__test_simple_prompt" }, asked), 200, -32602);

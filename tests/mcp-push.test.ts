@@ -39,12 +39,20 @@ async function listen(notifications: object, options: { key?: string; path?: str
 async function offer(id: string, ...capabilities: Record<string, unknown>[]) {
   const known = (await gateway.request("GET", `/v1/services/${id}`)).status === 200;
   const headers: Record<string, string> = known ? { "if-match": "*" } : {};
-  const answer = await gateway.request("PUT", `/v1/services/${id}`, { body: serviceAt(service.url, capabilities), headers });
+  const answer = await gateway.request("PUT", `/v1/services/${id}`, {
+    body: serviceAt(service.url, capabilities),
+    headers,
+  });
   assert.equal(answer.status, known ? 200 : 201, answer.text);
 }
 
 test("a_subscription_is_acknowledged_as_far_as_it_can_be_had", async () => {
-  const all = { toolsListChanged: true, promptsListChanged: true, resourceSubscriptions: ["file:///a"], taskIds: ["ctx_nothing"] };
+  const all = {
+    toolsListChanged: true,
+    promptsListChanged: true,
+    resourceSubscriptions: ["file:///a"],
+    taskIds: ["ctx_nothing"],
+  };
   const { agreed, events } = await listen(all);
   assert.deepEqual(agreed, { toolsListChanged: true });
   await events.return(undefined);
@@ -96,12 +104,20 @@ test("a_subscription_ends_well_when_its_credentials_do", async () => {
   const listening = await listen({ toolsListChanged: true }, { key: secret });
   assert.equal((await gateway.request("DELETE", `/v1/keys/${id}`)).status, 204);
   const { message } = await next(listening.events);
-  assert.deepEqual(message, { jsonrpc: "2.0", id: listening.id, result: { resultType: "complete", _meta: { [subscription]: listening.id } } });
+  assert.deepEqual(message, {
+    jsonrpc: "2.0",
+    id: listening.id,
+    result: { resultType: "complete", _meta: { [subscription]: listening.id } },
+  });
   assert.equal((await listening.events.next()).done, true);
 });
 
 test("a_legacy_session_is_told_by_its_get_stream", async () => {
-  const params = { protocolVersion: "2025-11-25", capabilities: { roots: {} }, clientInfo: { name: "t", version: "1" } };
+  const params = {
+    protocolVersion: "2025-11-25",
+    capabilities: { roots: {} },
+    clientInfo: { name: "t", version: "1" },
+  };
   const opened = await askLegacy(gateway, "initialize", params);
   assert.equal(resultOf(opened).capabilities.tools.listChanged, true);
   const headers = { accept: "text/event-stream", "mcp-session-id": opened.headers.get("mcp-session-id")! };
@@ -126,5 +142,8 @@ test("a_legacy_session_is_told_by_its_get_stream", async () => {
   const back = await get({ "last-event-id": told.id! });
   assert.equal((await next(back)).message.method, "notifications/tools/list_changed");
   await back.return(undefined);
-  assert.equal((await gateway.request("GET", "/mcp", { headers: { ...headers, accept: "application/json" } })).status, 405);
+  assert.equal(
+    (await gateway.request("GET", "/mcp", { headers: { ...headers, accept: "application/json" } })).status,
+    405,
+  );
 });

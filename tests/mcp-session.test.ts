@@ -30,7 +30,12 @@ after(async () => {
 });
 
 const initialize = (capabilities: object, options: McpOptions = {}, protocolVersion = "2025-11-25") =>
-  askLegacy(gateway, "initialize", { protocolVersion, capabilities, clientInfo: { name: "tests", version: "1" } }, options);
+  askLegacy(
+    gateway,
+    "initialize",
+    { protocolVersion, capabilities, clientInfo: { name: "tests", version: "1" } },
+    options,
+  );
 
 /** Begins a session; gives the headers of its further requests. */
 async function begin(options: McpOptions = {}, version?: string) {
@@ -44,7 +49,8 @@ async function begin(options: McpOptions = {}, version?: string) {
 const call = (headers: Record<string, string>, name = "words__greet", more: object = {}) =>
   gateway.open("POST", "/mcp", { body: message("tools/call", { name, arguments: { ms: 30_000 }, ...more }), headers });
 const post = (headers: Record<string, string>, body: object) => gateway.request("POST", "/mcp", { body, headers });
-const respond = (headers: Record<string, string>, id: string, more: object) => post(headers, { jsonrpc: "2.0", id, ...more });
+const respond = (headers: Record<string, string>, id: string, more: object) =>
+  post(headers, { jsonrpc: "2.0", id, ...more });
 const accepted = { result: { action: "accept", content: { name: "Ada" } } };
 
 test("a_client_that_can_be_asked_has_a_session_and_no_other", async () => {
@@ -84,7 +90,9 @@ test("who_declines_or_fails_ends_the_call", async () => {
   }
   const events = streamed(await call(headers));
   await next(events);
-  const wrong = await respond(headers, (await next(events)).message.id, { result: { action: "accept", content: { name: 7 } } });
+  const wrong = await respond(headers, (await next(events)).message.id, {
+    result: { action: "accept", content: { name: 7 } },
+  });
   errorOf(wrong, 200, -32602);
   assert.equal((await next(events)).message.result.isError, true);
 });
@@ -184,7 +192,9 @@ test("the_official_client_is_asked", async () => {
     return { action: "accept", content: { name: "Grace" } };
   });
   const headers = { authorization: `Bearer ${gateway.adminKey}` };
-  const transport = new StreamableHTTPClientTransport(new URL(`${gateway.url}/mcp/words`), { requestInit: { headers } });
+  const transport = new StreamableHTTPClientTransport(new URL(`${gateway.url}/mcp/words`), {
+    requestInit: { headers },
+  });
   await client.connect(transport);
   try {
     const result = await client.callTool({ name: "greet", arguments: {} });

@@ -24,7 +24,8 @@ const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
 /** Asks as a client that knows tasks and can ask its user. */
 const ask = (method: string, params: object, options: McpOptions = {}) =>
   askModern(gateway, method, params, { meta: { [capabilities]: { ...tasks, elicitation: {} } }, ...options });
-const call = (options: McpOptions = {}, ms = 15_000) => ask("tools/call", { name: "words__slow", arguments: { ms } }, options);
+const call = (options: McpOptions = {}, ms = 15_000) =>
+  ask("tools/call", { name: "words__slow", arguments: { ms } }, options);
 const get = async (taskId: string) => resultOf(await ask("tasks/get", { taskId }));
 
 test("the_extension_is_declared", async () => {
@@ -104,7 +105,10 @@ test("what_a_service_takes_on_is_a_task_at_once", async () => {
     const callback = (await service.call(before)).json.callback_url.replace(/^.*\/v1/, "/v1");
     const say = (body: object) => gateway.request("POST", callback, { body, key: null });
     // Two things at once, which are answered one after the other.
-    const asked = (message: string) => ({ method: "elicitation/create", params: { mode: "form", message, requestedSchema: { type: "object" } } });
+    const asked = (message: string) => ({
+      method: "elicitation/create",
+      params: { mode: "form", message, requestedSchema: { type: "object" } },
+    });
     const inputRequests = { first: asked("One?"), second: asked("Two?") };
     assert.equal((await say({ input_required: { message: "Two things.", mcp: { inputRequests } } })).status, 200);
     const asking = async () => Object.keys((await get(task.taskId)).inputRequests ?? {});
@@ -125,7 +129,14 @@ test("what_a_service_takes_on_is_a_task_at_once", async () => {
 
 test("a_tool_that_needs_a_task_is_not_called_without_one", async () => {
   const before = service.calls.length;
-  await register(gateway, "jobs", serviceAt(service.url, [{ name: "always", task_support: "required" }, { name: "never", task_support: "forbidden" }]));
+  await register(
+    gateway,
+    "jobs",
+    serviceAt(service.url, [
+      { name: "always", task_support: "required" },
+      { name: "never", task_support: "forbidden" },
+    ]),
+  );
   const always = { name: "jobs__always", arguments: { ms: 1 } };
   const error = errorOf(await askModern(gateway, "tools/call", always), 400, -32021);
   assert.deepEqual(error.data.requiredCapabilities, tasks);

@@ -60,8 +60,15 @@ test("a_modern_client_discovers_the_gateway", async () => {
 test("tools_are_the_capabilities_with_their_schemas_untouched", async () => {
   const result = resultOf(await askModern(gateway, "tools/list"));
   assert.deepEqual(names(result), [
-    "context_status", "context_result", "context_cancel", "other__work", "words__echo", "words__list",
-    names(result)[6]!, "words__regional", "words__slow",
+    "context_status",
+    "context_result",
+    "context_cancel",
+    "other__work",
+    "words__echo",
+    "words__list",
+    names(result)[6]!,
+    "words__regional",
+    "words__slow",
   ]);
   assert.match(names(result)[6]!, /^words__odd_name_[0-9a-f]{8}$/);
   const tool = result.tools.find(({ name }: any) => name === "words__echo");
@@ -111,7 +118,10 @@ test("what_fails_is_a_result_that_says_so", async () => {
 });
 
 test("an_unknown_tool_and_wrong_parameters_are_errors_of_the_call", async () => {
-  for (const params of [{ name: "nothing__there", arguments: {} }, { name: "words__echo", arguments: [] }]) {
+  for (const params of [
+    { name: "nothing__there", arguments: {} },
+    { name: "words__echo", arguments: [] },
+  ]) {
     errorOf(await askModern(gateway, "tools/call", params), 200, -32602);
   }
   errorOf(await askModern(gateway, "tools/call", { arguments: {} }), 200, -32602);
@@ -122,16 +132,27 @@ test("modern_requests_are_refused_as_the_protocol_says", async () => {
   errorOf(await askModern(gateway, "ping"), 404, -32601);
   errorOf(await askModern(gateway, "initialize"), 404, -32601);
   errorOf(await askModern(gateway, "tools/list", {}, { headers: { "mcp-method": "TOOLS/LIST" } }), 400, -32020);
-  errorOf(await askModern(gateway, "tools/list", {}, { headers: { "mcp-protocol-version": "2025-11-25" } }), 400, -32020);
+  errorOf(
+    await askModern(gateway, "tools/list", {}, { headers: { "mcp-protocol-version": "2025-11-25" } }),
+    400,
+    -32020,
+  );
   const call = { name: "words__echo", arguments: { text: "a" } };
   errorOf(await askModern(gateway, "tools/call", call, { headers: { "mcp-name": "other" } }), 400, -32020);
   const unknown = { "io.modelcontextprotocol/protocolVersion": "2099-01-01" };
   const headers = { "mcp-protocol-version": "2099-01-01" };
   const error = errorOf(await askModern(gateway, "tools/list", {}, { meta: unknown, headers }), 400, -32022);
   assert.deepEqual(error.data, { supported: ["2026-07-28"], requested: "2099-01-01" });
-  const bare = await gateway.request("POST", "/mcp", { body: message("tools/list", {}), headers: modernHeaders("tools/list") });
+  const bare = await gateway.request("POST", "/mcp", {
+    body: message("tools/list", {}),
+    headers: modernHeaders("tools/list"),
+  });
   errorOf(bare, 400, -32602);
-  errorOf(await gateway.request("POST", "/mcp", { body: "{", headers: { "content-type": "application/json" } }), 400, -32700);
+  errorOf(
+    await gateway.request("POST", "/mcp", { body: "{", headers: { "content-type": "application/json" } }),
+    400,
+    -32700,
+  );
   errorOf(await gateway.request("POST", "/mcp", { body: { jsonrpc: "2.0", id: null, method: "ping" } }), 400, -32600);
 });
 
@@ -153,7 +174,11 @@ test("a_notification_is_taken_in_and_not_answered", async () => {
 
 test("a_foreign_origin_is_refused_before_anything_else", async () => {
   for (const method of ["POST", "GET"]) {
-    const answer = await gateway.request(method, "/mcp", { key: null, headers: { origin: "http://evil.example" }, contract: method === "POST" });
+    const answer = await gateway.request(method, "/mcp", {
+      key: null,
+      headers: { origin: "http://evil.example" },
+      contract: method === "POST",
+    });
     errorOf(answer, 403, 403);
     assert.ok(!("id" in answer.json));
   }
@@ -190,7 +215,9 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
   };
   for (const percent of [10, 60]) {
     await say({ progress: { percent } });
-    await eventually(async () => (await gateway.request("GET", `/v1/contexts/${context}`)).json.progress?.data.percent === percent);
+    await eventually(
+      async () => (await gateway.request("GET", `/v1/contexts/${context}`)).json.progress?.data.percent === percent,
+    );
   }
   await say({ result: "done" });
   const answer = await asked;
@@ -199,8 +226,15 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
   const told = events(answer.text);
   const progress = told.slice(0, -1);
   assert.ok(progress.length >= 1, answer.text);
-  assert.ok(progress.every(({ method, params }) => method === "notifications/progress" && params.progressToken === "p1"));
-  assert.deepEqual(progress.at(-1).params, { progressToken: "p1", progress: 60, total: 100, message: '{"percent":60}' });
+  assert.ok(
+    progress.every(({ method, params }) => method === "notifications/progress" && params.progressToken === "p1"),
+  );
+  assert.deepEqual(progress.at(-1).params, {
+    progressToken: "p1",
+    progress: 60,
+    total: 100,
+    message: '{"percent":60}',
+  });
   assert.deepEqual(told.at(-1).result.content, [{ type: "text", text: "done" }]);
 });
 
@@ -219,7 +253,11 @@ test("a_call_that_takes_a_while_is_answered_with_a_stream_or_waited_for", async 
 /** Begins a call that streams and goes away from it; gives its context's id. */
 async function abandoned(headers: Record<string, string>, meta: object): Promise<string> {
   const before = service.calls.length;
-  const body = message("tools/call", { name: "words__slow", arguments: { ms: 30_000 }, _meta: { ...meta, progressToken: 1 } });
+  const body = message("tools/call", {
+    name: "words__slow",
+    arguments: { ms: 30_000 },
+    _meta: { ...meta, progressToken: 1 },
+  });
   const response = await gateway.open("POST", "/mcp", { body, headers });
   assert.equal(response.headers.get("content-type"), "text/event-stream");
   const { context_id } = (await service.call(before)).json;
@@ -259,7 +297,8 @@ test("a_list_is_given_in_pages", async () => {
     const key = (await makeKey(gateway, "caller")).secret;
     errorOf(await askModern(gateway, "tools/list", { cursor: first.nextCursor }, { key }), 200, -32602);
   } finally {
-    for (const id of ["shelf-a", "shelf-b"]) await gateway.request("DELETE", `/v1/services/${id}`, { headers: { "if-match": "*" } });
+    for (const id of ["shelf-a", "shelf-b"])
+      await gateway.request("DELETE", `/v1/services/${id}`, { headers: { "if-match": "*" } });
   }
 });
 
@@ -302,8 +341,14 @@ test("over_the_limit_a_call_is_refused_as_by_the_api", async () => {
 
 test("a_legacy_client_is_answered_in_its_revision", async () => {
   for (const [asked, given] of [
-    ["2025-11-25", "2025-11-25"], ["2025-06-18", "2025-06-18"], ["2025-03-26", "2025-03-26"], ["2024-11-05", "2024-11-05"],
-    ["2024-10-07", "2025-11-25"], ["2031-01-01", "2025-11-25"], ["2026-07-28", "2025-11-25"], ["one", "2025-11-25"],
+    ["2025-11-25", "2025-11-25"],
+    ["2025-06-18", "2025-06-18"],
+    ["2025-03-26", "2025-03-26"],
+    ["2024-11-05", "2024-11-05"],
+    ["2024-10-07", "2025-11-25"],
+    ["2031-01-01", "2025-11-25"],
+    ["2026-07-28", "2025-11-25"],
+    ["one", "2025-11-25"],
   ]) {
     const params = { protocolVersion: asked, capabilities: {}, clientInfo: { name: "tests", version: "1" } };
     const answer = await askLegacy(gateway, "initialize", params);
@@ -328,7 +373,9 @@ test("a_legacy_result_has_nothing_of_the_modern_era", async () => {
   assert.deepEqual(Object.keys(list), ["tools"]);
   assert.ok(!("outputSchema" in list.tools.find(({ name }: any) => name === "list")));
   service.handler = json({ result: [1, 2] });
-  const result = resultOf(await askLegacy(gateway, "tools/call", { name: "list", arguments: {} }, { path: "/mcp/words" }));
+  const result = resultOf(
+    await askLegacy(gateway, "tools/call", { name: "list", arguments: {} }, { path: "/mcp/words" }),
+  );
   assert.deepEqual(result.content, [{ type: "text", text: "[1,2]" }]);
   assert.ok(!("structuredContent" in result) && !("resultType" in result));
 });
@@ -341,7 +388,11 @@ test("without_a_session_there_is_no_stream_by_get_and_nothing_to_delete", async 
 });
 
 test("a_client_of_2024_speaks_its_revision", async () => {
-  const params = { protocolVersion: "2024-11-05", capabilities: { sampling: {} }, clientInfo: { name: "tests", version: "1" } };
+  const params = {
+    protocolVersion: "2024-11-05",
+    capabilities: { sampling: {} },
+    clientInfo: { name: "tests", version: "1" },
+  };
   const begun = await askLegacy(gateway, "initialize", params, { headers: { "mcp-protocol-version": "2024-11-05" } });
   assert.equal(resultOf(begun).protocolVersion, "2024-11-05");
   const session = { "mcp-session-id": begun.headers.get("mcp-session-id")! };
@@ -354,16 +405,25 @@ test("a_client_of_2024_speaks_its_revision", async () => {
     const called = resultOf(await send(message("tools/call", { name: "words__echo", arguments: { text: "a" } })));
     assert.equal(called.content[0].type, "text");
     const batch = await send([message("ping"), message("tools/list")]);
-    assert.deepEqual(batch.json.map(({ result }: any) => Object.keys(result)), [[], ["tools"]]);
+    assert.deepEqual(
+      batch.json.map(({ result }: any) => Object.keys(result)),
+      [[], ["tools"]],
+    );
   }
 });
 
 test("only_the_revisions_that_have_batches_may_send_one", async () => {
   const ping = message("ping");
   const batch = [ping, { jsonrpc: "2.0", method: "notifications/initialized" }, message("nothing"), 7];
-  const answer = await gateway.request("POST", "/mcp", { body: batch, headers: { "mcp-protocol-version": "2025-03-26" } });
+  const answer = await gateway.request("POST", "/mcp", {
+    body: batch,
+    headers: { "mcp-protocol-version": "2025-03-26" },
+  });
   assert.equal(answer.status, 200, answer.text);
-  assert.deepEqual(answer.json.map((one: any) => one.error?.code), [undefined, -32601, -32600]);
+  assert.deepEqual(
+    answer.json.map((one: any) => one.error?.code),
+    [undefined, -32601, -32600],
+  );
   assert.deepEqual(answer.json[0], { jsonrpc: "2.0", id: ping.id, result: {} });
   for (const headers of [{ "mcp-protocol-version": "2025-11-25" }, { "mcp-protocol-version": "2026-07-28" }]) {
     errorOf(await gateway.request("POST", "/mcp", { body: batch, headers }), 400, -32600);
@@ -383,16 +443,23 @@ test("a_legacy_client_that_goes_away_does_not_cancel", async () => {
 test("the_official_client_lists_calls_and_is_told_of_progress", async () => {
   const client = new Client({ name: "tests", version: "1" });
   const headers = { authorization: `Bearer ${gateway.adminKey}` };
-  await client.connect(new StreamableHTTPClientTransport(new URL(`${gateway.url}/mcp/words`), { requestInit: { headers } }));
+  await client.connect(
+    new StreamableHTTPClientTransport(new URL(`${gateway.url}/mcp/words`), { requestInit: { headers } }),
+  );
   try {
     const { tools } = await client.listTools();
-    assert.deepEqual(tools.map(({ name }) => name), ["echo", "list", "odd.name", "regional", "slow"]);
+    assert.deepEqual(
+      tools.map(({ name }) => name),
+      ["echo", "list", "odd.name", "regional", "slow"],
+    );
     const result = await client.callTool({ name: "echo", arguments: { text: "a" } });
     assert.deepEqual(result.structuredContent, { said: "hello" });
     const before = service.calls.length;
     service.handler = json({}, 202);
     const told: number[] = [];
-    const asked = client.callTool({ name: "slow", arguments: {} }, undefined, { onprogress: ({ progress }) => void told.push(progress) });
+    const asked = client.callTool({ name: "slow", arguments: {} }, undefined, {
+      onprogress: ({ progress }) => void told.push(progress),
+    });
     const callback = (await service.call(before)).json.callback_url.replace(/^.*\/v1/, "/v1");
     const say = (body: object) =>
       eventually(async () => (await gateway.request("POST", callback, { body, key: null })).status === 200);

@@ -19,7 +19,11 @@ undo.push(() => rmSync(folder, { recursive: true, force: true }));
 
 async function start(): Promise<Gateway> {
   // Shorter intervals than the contract promises: what is planned each second can be waited for.
-  const vars = { ADMIN_KEY: "a key that outlives the restart", SCHEDULE_LATE_SECONDS: "1", SCHEDULE_LEAST_SECONDS: "1" };
+  const vars = {
+    ADMIN_KEY: "a key that outlives the restart",
+    SCHEDULE_LATE_SECONDS: "1",
+    SCHEDULE_LEAST_SECONDS: "1",
+  };
   const gateway = await startGateway({ persist: folder, contract: false, vars });
   let stopped: Promise<void> | undefined;
   const stop = () => (stopped ??= gateway.stop());
@@ -59,13 +63,20 @@ test("what_was_planned_while_the_gateway_was_stopped_is_made_up_for_as_configure
   // The first word to it, not only its alarm, has it look at what is due.
   const passed = await eventually(async () => {
     const seen = await runs(second);
-    return Object.values(seen).every((some) => some.some(({ planned_at }) => Date.parse(planned_at) > startedAt)) ? seen : null;
+    return Object.values(seen).every((some) => some.some(({ planned_at }) => Date.parse(planned_at) > startedAt))
+      ? seen
+      : null;
   }, 60_000);
-  await Promise.all(kinds.map((kind) =>
-    second.request("DELETE", `/v1/schedules/${kind.replace("_", "-")}`, { headers: { "if-match": "*" } })));
+  await Promise.all(
+    kinds.map((kind) =>
+      second.request("DELETE", `/v1/schedules/${kind.replace("_", "-")}`, { headers: { "if-match": "*" } }),
+    ),
+  );
 
   const away = (kind: string) =>
-    passed[kind]!.filter(({ planned_at }) => Date.parse(planned_at) > stoppedAt && Date.parse(planned_at) < startedAt - 1_000);
+    passed[kind]!.filter(
+      ({ planned_at }) => Date.parse(planned_at) > stoppedAt && Date.parse(planned_at) < startedAt - 1_000,
+    );
   const created = (kind: string) => away(kind).filter(({ outcome }) => outcome === "created");
   assert.ok(away("skip").length >= 3, JSON.stringify(passed.skip));
   assert.deepEqual(new Set(away("skip").map(({ outcome }) => outcome)), new Set(["missed"]));

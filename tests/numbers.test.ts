@@ -35,14 +35,19 @@ const SCHEMA =
 const METADATA = '{"order":["z"],"z":1,"a":12345678901234567890123,"price":1.10,"e":1e2}';
 
 test("a_patch_leaves_what_it_does_not_name_byte_for_byte", async () => {
-  await registered("kept-bytes", `{"name":"bytes","input_schema":${SCHEMA},"output_schema":${SCHEMA}}`, `,"metadata":${METADATA}`);
+  await registered(
+    "kept-bytes",
+    `{"name":"bytes","input_schema":${SCHEMA},"output_schema":${SCHEMA}}`,
+    `,"metadata":${METADATA}`,
+  );
   const holds = (answer: { text: string }) => {
     assert.ok(answer.text.includes(`"input_schema":${SCHEMA}`), answer.text);
     assert.ok(answer.text.includes(`"output_schema":${SCHEMA}`), answer.text);
     return answer.text;
   };
   assert.ok(holds(await gateway.request("GET", "/v1/services/kept-bytes")).includes(`"metadata":${METADATA}`));
-  const patch = (body: string) => gateway.request("PATCH", "/v1/services/kept-bytes", { body, headers: { ...text, "if-match": "*" } });
+  const patch = (body: string) =>
+    gateway.request("PATCH", "/v1/services/kept-bytes", { body, headers: { ...text, "if-match": "*" } });
   const patched = await patch('{"weight":2}');
   assert.equal(patched.status, 200, patched.text);
   for (const answer of [patched, await gateway.request("GET", "/v1/services/kept-bytes")]) {
@@ -51,17 +56,30 @@ test("a_patch_leaves_what_it_does_not_name_byte_for_byte", async () => {
   holds(await gateway.request("GET", "/v1/capabilities"));
   const tools = await gateway.request("POST", "/mcp", {
     body: '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}',
-    headers: { ...text, accept: "application/json, text/event-stream", "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/list" },
+    headers: {
+      ...text,
+      accept: "application/json, text/event-stream",
+      "mcp-protocol-version": "2026-07-28",
+      "mcp-method": "tools/list",
+    },
   });
   assert.ok(tools.text.includes(`"inputSchema":${SCHEMA}`), tools.text);
   // The audit log tells two such numbers apart.
   await patch('{"metadata":{"a":12345678901234567890124}}');
   const { changes } = (await gateway.request("GET", "/v1/audit?limit=1")).json.data[0];
-  assert.deepEqual([changes.metadata.from.a, changes.metadata.to.a], ["12345678901234567890123", "12345678901234567890124"]);
+  assert.deepEqual(
+    [changes.metadata.from.a, changes.metadata.to.a],
+    ["12345678901234567890123", "12345678901234567890124"],
+  );
   await patch('{"metadata":{"a":12345678901234567890123}}');
   // Inside of what is named, too.
   const inner = await patch('{"metadata":{"z":null,"new":{"b":1.0,"a":2}}}');
-  assert.ok(inner.text.includes('"metadata":{"order":["z"],"a":12345678901234567890123,"price":1.10,"e":1e2,"new":{"b":1.0,"a":2}}'), inner.text);
+  assert.ok(
+    inner.text.includes(
+      '"metadata":{"order":["z"],"a":12345678901234567890123,"price":1.10,"e":1e2,"new":{"b":1.0,"a":2}}',
+    ),
+    inner.text,
+  );
 });
 
 test("a_number_that_is_not_named_again_reaches_the_service_as_it_was_sent", async () => {
@@ -104,7 +122,17 @@ test("parameters_and_results_are_checked_as_decimals", async () => {
     '{"type":"object","properties":{"n":{"multipleOf":0.01},"below":{"exclusiveMaximum":1},"i":{"type":"integer","maximum":9007199254740992},"one":{"enum":[1,92233720368547758081]},"u":{"uniqueItems":true},"long":{"maxLength":4294967296}}}';
   await registered("exact", `{"name":"exact","input_schema":${schema},"output_schema":${schema}}`);
   const ask = (parameters: string) => create(`{"capability":"exact","parameters":${parameters}}`);
-  for (const good of ['{"n":19.99}', '{"n":4.35}', '{"n":0.07}', '{"below":0.9999999999999999}', '{"below":0.99999999999999999999}', '{"i":1e3}', '{"one":1.0}', '{"u":[92233720368547758081,92233720368547758082]}', '{"long":"text"}']) {
+  for (const good of [
+    '{"n":19.99}',
+    '{"n":4.35}',
+    '{"n":0.07}',
+    '{"below":0.9999999999999999}',
+    '{"below":0.99999999999999999999}',
+    '{"i":1e3}',
+    '{"one":1.0}',
+    '{"u":[92233720368547758081,92233720368547758082]}',
+    '{"long":"text"}',
+  ]) {
     service.handler = (call, response) => void response.writeHead(200, text).end(`{"result":${good}}`);
     const answer = await ask(good);
     assert.equal(answer.json.status, "completed", `${good}: ${answer.text}`);
@@ -118,7 +146,11 @@ test("parameters_and_results_are_checked_as_decimals", async () => {
     ['{"u":[1,1.0]}', "u"],
   ]) {
     const answer = await ask(bad!);
-    assert.deepEqual([answer.status, answer.json.errors?.map((fault: any) => fault.pointer)], [422, [`#/parameters/${pointer}`]], answer.text);
+    assert.deepEqual(
+      [answer.status, answer.json.errors?.map((fault: any) => fault.pointer)],
+      [422, [`#/parameters/${pointer}`]],
+      answer.text,
+    );
     service.handler = (call, response) => void response.writeHead(200, text).end(`{"result":${bad}}`);
     assert.equal((await ask("{}")).json.error.code, "upstream_invalid_response");
   }
@@ -126,9 +158,14 @@ test("parameters_and_results_are_checked_as_decimals", async () => {
 });
 
 test("schemas_are_read_by_the_rules_of_their_draft", async () => {
-  const beside = '"type":"object","properties":{"a":{"$ref":"#/definitions/A","maxLength":3}},"required":["a"],"definitions":{"A":{"type":"string"}}';
-  await registered("drafts", `{"name":"seven","input_schema":{"$schema":"http://json-schema.org/draft-07/schema#",${beside}}},{"name":"newest","input_schema":{${beside}}},{"name":"four","input_schema":{"$schema":"http://json-schema.org/draft-04/schema#","properties":{"n":{"maximum":3,"exclusiveMaximum":true}}}}`);
-  const status = async (capability: string, parameters: object) => (await create(JSON.stringify({ capability, parameters }))).status;
+  const beside =
+    '"type":"object","properties":{"a":{"$ref":"#/definitions/A","maxLength":3}},"required":["a"],"definitions":{"A":{"type":"string"}}';
+  await registered(
+    "drafts",
+    `{"name":"seven","input_schema":{"$schema":"http://json-schema.org/draft-07/schema#",${beside}}},{"name":"newest","input_schema":{${beside}}},{"name":"four","input_schema":{"$schema":"http://json-schema.org/draft-04/schema#","properties":{"n":{"maximum":3,"exclusiveMaximum":true}}}}`,
+  );
+  const status = async (capability: string, parameters: object) =>
+    (await create(JSON.stringify({ capability, parameters }))).status;
   assert.equal(await status("seven", { a: "long text" }), 200);
   assert.equal(await status("seven", {}), 422);
   assert.equal(await status("newest", { a: "long text" }), 422);
@@ -136,7 +173,8 @@ test("schemas_are_read_by_the_rules_of_their_draft", async () => {
   const unknown = await put("unknown-draft", '{"name":"unknown","input_schema":{"$schema":"https://acme.com/meta"}}');
   assert.equal(unknown.status, 422);
   assert.equal(unknown.json.errors[0].pointer, "#/capabilities/0/input_schema/$schema");
-  for (const draft of ["draft-04", "draft-06", "draft-07", "2019-09", "2020-12"]) assert.ok(unknown.json.errors[0].detail.includes(draft), unknown.text);
+  for (const draft of ["draft-04", "draft-06", "draft-07", "2019-09", "2020-12"])
+    assert.ok(unknown.json.errors[0].detail.includes(draft), unknown.text);
 });
 
 test("formats_are_checked_where_a_capability_says_so", async () => {
@@ -154,7 +192,10 @@ test("formats_are_checked_where_a_capability_says_so", async () => {
   assert.equal((await ask("strict", "2026-12-01T08:30:00Z")).json.error.code, "upstream_invalid_response");
   assert.equal((await ask("loose", "2026-12-01T08:30:00Z")).json.status, "completed");
   service.handler = echo;
-  const patched = await gateway.request("PATCH", "/v1/services/forms", { body: '{"weight":3}', headers: { ...text, "if-match": "*" } });
+  const patched = await gateway.request("PATCH", "/v1/services/forms", {
+    body: '{"weight":3}',
+    headers: { ...text, "if-match": "*" },
+  });
   assert.equal(patched.json.capabilities[0].format, "assert");
   const wrong = await put("forms-wrong", '{"name":"x","format":"maybe"}');
   assert.equal(wrong.json.errors[0].pointer, "#/capabilities/0/format");
@@ -162,7 +203,10 @@ test("formats_are_checked_where_a_capability_says_so", async () => {
 
 test("a_schema_of_six_thousand_texts_is_taken_and_asked", async () => {
   const texts = Array.from({ length: 6000 }, (_, n) => `choice ${String(n).padStart(6, "0")}`);
-  await registered("choices", JSON.stringify({ name: "choose", input_schema: { type: "object", properties: { one: { enum: texts } } } }));
+  await registered(
+    "choices",
+    JSON.stringify({ name: "choose", input_schema: { type: "object", properties: { one: { enum: texts } } } }),
+  );
   const ask = (one: string) => create(JSON.stringify({ capability: "choose", parameters: { one } }));
   assert.equal((await ask(texts[5999]!)).json.status, "completed");
   assert.equal((await ask("another")).status, 422);
@@ -172,7 +216,10 @@ test("a_byte_order_mark_before_a_body_is_ignored", async () => {
   await registered("marked", '{"name":"marked"}');
   const marked = await create('\uFEFF{"capability":"marked","parameters":{"a":"\uFEFF"}}');
   assert.deepEqual([marked.status, marked.json.result], [200, { a: "\uFEFF" }], marked.text);
-  const key = await gateway.request("POST", "/v1/keys", { body: '\uFEFF{"name":"marked","role":"caller"}', headers: text });
+  const key = await gateway.request("POST", "/v1/keys", {
+    body: '\uFEFF{"name":"marked","role":"caller"}',
+    headers: text,
+  });
   assert.equal(key.status, 201, key.text);
   const document = await gateway.request("PUT", "/v1/limits/marked", {
     body: '\uFEFF{"kind":"requests","quota":100,"window_seconds":60,"binds":{"role":"caller"}}',

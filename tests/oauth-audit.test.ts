@@ -8,7 +8,12 @@ import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 let gateway: Gateway;
 /** The first key of the tenant `beta`. */
 let beta: string;
-const machine = { name: "A machine", grant_types: ["client_credentials"], auth_method: "client_secret_post", scope: "audit:read" };
+const machine = {
+  name: "A machine",
+  grant_types: ["client_credentials"],
+  auth_method: "client_secret_post",
+  scope: "audit:read",
+};
 
 before(async () => {
   gateway = await startGateway({ vars: { OAUTH: "true" } });
@@ -22,16 +27,22 @@ const address = () => `198.51.100.${(last += 1)}`;
 
 const token = (members: Record<string, string>, from: string, headers: Record<string, string> = {}): Promise<Answer> =>
   gateway.request("POST", "/oauth/token", {
-    key: null, body: new URLSearchParams({ grant_type: "client_credentials", ...members }).toString(),
+    key: null,
+    body: new URLSearchParams({ grant_type: "client_credentials", ...members }).toString(),
     headers: { "content-type": "application/x-www-form-urlencoded", "cf-connecting-ip": from, ...headers },
   });
 
-async function registered(key: string, id: string, more: object = {}): Promise<{ client_id: string; client_secret: string }> {
+async function registered(
+  key: string,
+  id: string,
+  more: object = {},
+): Promise<{ client_id: string; client_secret: string }> {
   const made = await gateway.request("PUT", `/v1/clients/${id}`, { key, body: { ...machine, ...more } });
   assert.equal(made.status, 201, made.text);
   return { client_id: made.json.client_id, client_secret: made.json.secret };
 }
-const remove = (key: string, id: string) => gateway.request("DELETE", `/v1/clients/${id}`, { key, headers: { "if-match": "*" } });
+const remove = (key: string, id: string) =>
+  gateway.request("DELETE", `/v1/clients/${id}`, { key, headers: { "if-match": "*" } });
 
 /** The entry of what was refused from this address, once it is there. */
 const told = (from: string, key: string): Promise<any> =>
@@ -49,9 +60,14 @@ test("refused_clients_are_told_apart_in_their_tenants_log_and_nowhere_else", asy
   await remove(beta, "gone");
   const assertion = (claims: object) =>
     new jose.SignJWT({ iss: signer.client_id, sub: signer.client_id, jti: "once", ...claims } as jose.JWTPayload)
-      .setProtectedHeader({ alg: "ES256", kid: "k" }).setIssuedAt().setExpirationTime("1m").setAudience(gateway.url).sign(privateKey);
+      .setProtectedHeader({ alg: "ES256", kid: "k" })
+      .setIssuedAt()
+      .setExpirationTime("1m")
+      .setAudience(gateway.url)
+      .sign(privateKey);
   const asserted = async (claims: object) => ({
-    client_assertion: await assertion(claims), client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    client_assertion: await assertion(claims),
+    client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
   });
   assert.equal((await token(await asserted({}), address())).status, 200);
 
@@ -76,7 +92,10 @@ test("refused_clients_are_told_apart_in_their_tenants_log_and_nowhere_else", asy
     assert.equal(answer.status, 401, answer.text);
     texts.add(answer.text);
     const entry = await told(from, key);
-    assert.deepEqual([entry.object, entry.changes.reason, entry.actor, entry.outcome, entry.changes.count], [object, reason, "unknown", "refused", 1]);
+    assert.deepEqual(
+      [entry.object, entry.changes.reason, entry.actor, entry.outcome, entry.changes.count],
+      [object, reason, "unknown", "refused", 1],
+    );
     assert.equal(entry.request_id, answer.headers.get("x-request-id"));
   }
   assert.equal(texts.size, 1, "the answers are the same");
@@ -89,30 +108,50 @@ test("refused_access_tokens_are_told_with_the_reason_in_the_tenant_they_are_for"
   const { access_token: key } = (await token(client, address())).json;
   const refusedFrom = async (shown: string, log: string) => {
     const from = address();
-    refused(await gateway.request("GET", "/v1/whoami", { key: shown, headers: { "cf-connecting-ip": from } }), 401, "unauthenticated");
+    refused(
+      await gateway.request("GET", "/v1/whoami", { key: shown, headers: { "cf-connecting-ip": from } }),
+      401,
+      "unauthenticated",
+    );
     const { object, changes } = await told(from, log);
     return [object, changes.reason];
   };
   const [head, claims] = key.split(".");
-  assert.deepEqual(await refusedFrom(`${head}.${claims}.AAAA`, beta), ["credentials", "the token's signature is wrong"]);
+  assert.deepEqual(await refusedFrom(`${head}.${claims}.AAAA`, beta), [
+    "credentials",
+    "the token's signature is wrong",
+  ]);
   await remove(beta, "brief");
   assert.deepEqual(await refusedFrom(key, beta), ["credentials", "the token's client is no more"]);
   const again = await registered(beta, "brief");
   const other = (await token(again, address())).json.access_token;
   const revoked = await gateway.request("POST", "/oauth/revoke", {
-    key: null, body: new URLSearchParams({ token: other, ...again }).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+    key: null,
+    body: new URLSearchParams({ token: other, ...again }).toString(),
+    headers: { "content-type": "application/x-www-form-urlencoded" },
   });
   assert.equal(revoked.status, 200);
-  assert.deepEqual(await refusedFrom(other, beta), ["credentials", "the token, or the grant it came from, was revoked"]);
+  assert.deepEqual(await refusedFrom(other, beta), [
+    "credentials",
+    "the token, or the grant it came from, was revoked",
+  ]);
   // Who says itself whose it is, and is nobody's, is for who runs the deployment to know.
-  const claimed = Buffer.from(JSON.stringify({ iss: "https://elsewhere.example.com", tenant: "beta" })).toString("base64url");
-  assert.deepEqual(await refusedFrom(`${head}.${claimed}.AAAA`, gateway.adminKey), ["credentials", "the token's issuer is not known"]);
+  const claimed = Buffer.from(JSON.stringify({ iss: "https://elsewhere.example.com", tenant: "beta" })).toString(
+    "base64url",
+  );
+  assert.deepEqual(await refusedFrom(`${head}.${claimed}.AAAA`, gateway.adminKey), [
+    "credentials",
+    "the token's issuer is not known",
+  ]);
 });
 
 test("who_tries_many_clients_cannot_fill_the_log", async () => {
-  const count = async () => (await gateway.request("GET", "/v1/audit?action=credentials.refused&limit=200")).json.data.length;
+  const count = async () =>
+    (await gateway.request("GET", "/v1/audit?action=credentials.refused&limit=200")).json.data.length;
   const before = await count();
-  const tries = Array.from({ length: 300 }, (_, at) => token({ client_id: `default.guess-${at}`, client_secret: "x" }, `192.0.2.${at % 100}`));
+  const tries = Array.from({ length: 300 }, (_, at) =>
+    token({ client_id: `default.guess-${at}`, client_secret: "x" }, `192.0.2.${at % 100}`),
+  );
   for (const answer of await Promise.all(tries)) assert.equal(answer.status, 401);
   await told("various", gateway.adminKey);
   const added = (await count()) - before;

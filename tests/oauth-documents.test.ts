@@ -31,14 +31,24 @@ function publish(headers: Record<string, string> = {}, more: object = {}): strin
 function question(client_id: string, more: Record<string, string> = {}) {
   const verifier = randomBytes(32).toString("base64url");
   const code_challenge = createHash("sha256").update(verifier).digest("base64url");
-  const asked = { response_type: "code", client_id, redirect_uri: callback, state: "s", code_challenge, code_challenge_method: "S256", ...more };
+  const asked = {
+    response_type: "code",
+    client_id,
+    redirect_uri: callback,
+    state: "s",
+    code_challenge,
+    code_challenge_method: "S256",
+    ...more,
+  };
   return { asked, verifier };
 }
 const view = (asked: Record<string, string>, headers: Record<string, string> = {}): Promise<Answer> =>
   gateway.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null, headers });
 const post = (path: string, members: Record<string, string>, headers: Record<string, string> = {}): Promise<Answer> =>
   gateway.request("POST", path, {
-    key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
+    key: null,
+    body: new URLSearchParams(members).toString(),
+    headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
   });
 
 /** A person allows the client something; gives its tokens. */
@@ -47,20 +57,31 @@ async function allowed(client_id: string): Promise<any> {
   const sent = await post("/oauth/authorize", { ...asked, decision: "allow", api_key: gateway.adminKey });
   assert.equal(sent.status, 303, sent.text);
   const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
-  const answer = await post("/oauth/token", { grant_type: "authorization_code", code, code_verifier: verifier, client_id });
+  const answer = await post("/oauth/token", {
+    grant_type: "authorization_code",
+    code,
+    code_verifier: verifier,
+    client_id,
+  });
   assert.equal(answer.status, 200, answer.text);
   return answer.json;
 }
-const refresh = (client_id: string, refresh_token: string) => post("/oauth/token", { grant_type: "refresh_token", refresh_token, client_id });
+const refresh = (client_id: string, refresh_token: string) =>
+  post("/oauth/token", { grant_type: "refresh_token", refresh_token, client_id });
 /** How often a document was asked for. */
 const fetches = (id: string) => server.probes.filter(({ path }) => id.endsWith(path)).length;
 
 test("a_document_is_read_as_often_as_its_server_says", async () => {
   for (const [headers, most] of [
-    [{ "cache-control": "max-age=3600" }, 1], [{ "cache-control": "public, s-maxage=60, max-age=0" }, 1],
-    [{ expires: new Date(Date.now() + 3_600_000).toUTCString() }, 1], [{}, 5], [{ "cache-control": "no-store" }, 5],
-    [{ "cache-control": "private, max-age=3600" }, 5], [{ "cache-control": "max-age=3600", age: "7200" }, 5],
-    [{ "cache-control": "max-age=3600, no-cache" }, 5], [{ expires: "0" }, 5],
+    [{ "cache-control": "max-age=3600" }, 1],
+    [{ "cache-control": "public, s-maxage=60, max-age=0" }, 1],
+    [{ expires: new Date(Date.now() + 3_600_000).toUTCString() }, 1],
+    [{}, 5],
+    [{ "cache-control": "no-store" }, 5],
+    [{ "cache-control": "private, max-age=3600" }, 5],
+    [{ "cache-control": "max-age=3600", age: "7200" }, 5],
+    [{ "cache-control": "max-age=3600, no-cache" }, 5],
+    [{ expires: "0" }, 5],
   ] as [Record<string, string>, number][]) {
     const id = publish(headers);
     for (let views = 0; views < 5; views++) assert.equal((await view(question(id).asked)).status, 200);
@@ -71,7 +92,8 @@ test("a_document_is_read_as_often_as_its_server_says", async () => {
 test("a_document_that_has_not_changed_is_not_sent_again", async () => {
   const id = publish({ etag: '"v1"', "cache-control": "no-cache" });
   const whole = server.probe;
-  server.probe = (call, response) => (call.headers["if-none-match"] === '"v1"' ? status(304)(call, response) : whole(call, response));
+  server.probe = (call, response) =>
+    call.headers["if-none-match"] === '"v1"' ? status(304)(call, response) : whole(call, response);
   for (let views = 0; views < 3; views++) {
     const page = await view(question(id).asked);
     assert.ok(page.status === 200 && page.text.includes("Elsewhere"), page.text);
@@ -84,7 +106,9 @@ test("many_at_once_are_served_by_one_look", async () => {
   const id = publish({ "cache-control": "max-age=60" });
   const whole = server.probe;
   let release = () => {};
-  const held = new Promise<void>((resolve) => { release = resolve; });
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
   server.probe = async (call, response) => {
     await held;
     await whole(call, response);
@@ -97,7 +121,10 @@ test("many_at_once_are_served_by_one_look", async () => {
 });
 
 test("while_its_server_is_away_an_app_goes_on_with_what_is_known_of_it", async () => {
-  for (const headers of [{ "cache-control": "max-age=3600" }, {}, { "cache-control": "no-store" }] as Record<string, string>[]) {
+  for (const headers of [{ "cache-control": "max-age=3600" }, {}, { "cache-control": "no-store" }] as Record<
+    string,
+    string
+  >[]) {
     const id = publish(headers);
     const tokens = await allowed(id);
     const whole = server.probe;
@@ -119,10 +146,14 @@ test("what_is_not_known_while_its_server_is_away_may_be_known_later", async () =
   const page = await view(question(id).asked);
   assert.deepEqual([page.status, page.headers.get("location"), page.headers.get("retry-after")], [503, null, "30"]);
   for (const members of [
-    { grant_type: "refresh_token", refresh_token: "nxg_default.x.r1.y.z" }, { grant_type: "authorization_code", code: "x", code_verifier: "y" },
+    { grant_type: "refresh_token", refresh_token: "nxg_default.x.r1.y.z" },
+    { grant_type: "authorization_code", code: "x", code_verifier: "y" },
   ]) {
     const answer = await post("/oauth/token", { ...members, client_id: id });
-    assert.deepEqual([answer.status, answer.json.error, answer.headers.get("retry-after")], [503, "temporarily_unavailable", "30"]);
+    assert.deepEqual(
+      [answer.status, answer.json.error, answer.headers.get("retry-after")],
+      [503, "temporarily_unavailable", "30"],
+    );
   }
   server.probe = whole;
   assert.ok((await allowed(id)).refresh_token);
@@ -130,7 +161,10 @@ test("what_is_not_known_while_its_server_is_away_may_be_known_later", async () =
   for (const gone of [404, 410, 302]) {
     server.probe = status(gone);
     assert.equal((await view(question(id).asked)).status, 400);
-    assert.equal((await post("/oauth/token", { grant_type: "refresh_token", refresh_token: "x", client_id: id })).json.error, "invalid_client");
+    assert.equal(
+      (await post("/oauth/token", { grant_type: "refresh_token", refresh_token: "x", client_id: id })).json.error,
+      "invalid_client",
+    );
   }
 });
 
@@ -139,7 +173,8 @@ test("made_up_clients_are_looked_for_so_often_and_no_more", async () => {
   const before = server.probes.length;
   const headers = { "cf-connecting-ip": "203.0.113.77" };
   const answers: Answer[] = [];
-  for (let n = 0; n < 60; n++) answers.push(await view(question(`${server.url}made-up-${n}/client.json`).asked, headers));
+  for (let n = 0; n < 60; n++)
+    answers.push(await view(question(`${server.url}made-up-${n}/client.json`).asked, headers));
   assert.ok(server.probes.length - before <= 30, `${server.probes.length - before} looks`);
   refused(answers.at(-1)!, 429, "rate_limited");
   assert.ok(Number(answers.at(-1)!.headers.get("retry-after")) > 0);
@@ -154,13 +189,21 @@ test("failed_looks_count_as_failed_logins", async () => {
     server.probe = status(404);
     const before = server.probes.length;
     const look = (n: number) =>
-      strict.request("GET", `/oauth/authorize?${new URLSearchParams(question(`${server.url}none-${n}/client.json`).asked)}`, {
-        key: null, headers: { "cf-connecting-ip": "203.0.113.79" },
-      });
+      strict.request(
+        "GET",
+        `/oauth/authorize?${new URLSearchParams(question(`${server.url}none-${n}/client.json`).asked)}`,
+        {
+          key: null,
+          headers: { "cf-connecting-ip": "203.0.113.79" },
+        },
+      );
     const statuses = [];
     for (let n = 0; n < 10; n++) statuses.push((await look(n)).status);
     assert.deepEqual(statuses.slice(0, 5), [400, 400, 400, 400, 400]);
-    assert.ok(statuses.slice(6).every((status) => status === 429), String(statuses));
+    assert.ok(
+      statuses.slice(6).every((status) => status === 429),
+      String(statuses),
+    );
     assert.ok(server.probes.length - before <= 6);
   } finally {
     await strict.stop();
@@ -169,28 +212,53 @@ test("failed_looks_count_as_failed_logins", async () => {
 
 test("a_client_that_nobody_registered_sends_nobody_anywhere_before_they_have_decided", async () => {
   const { json: itself } = await gateway.request("POST", "/oauth/register", {
-    key: null, body: { client_name: "Itself", redirect_uris: [callback], token_endpoint_auth_method: "none" },
+    key: null,
+    body: { client_name: "Itself", redirect_uris: [callback], token_endpoint_auth_method: "none" },
   });
   for (const id of [publish({ "cache-control": "max-age=3600" }), itself.client_id]) {
     const { asked } = question(id);
     const wrong: Record<string, string>[] = [
-      { response_type: "x" }, { response_type: "token" }, { scope: "keys:write:x" }, { scope: "a:b:c:d" }, { resource: "https://elsewhere.example.com" },
-      { code_challenge: "short" }, { code_challenge_method: "plain" }, { prompt: "none", response_type: "id_token" },
+      { response_type: "x" },
+      { response_type: "token" },
+      { scope: "keys:write:x" },
+      { scope: "a:b:c:d" },
+      { resource: "https://elsewhere.example.com" },
+      { code_challenge: "short" },
+      { code_challenge_method: "plain" },
+      { prompt: "none", response_type: "id_token" },
     ];
     for (const change of wrong) {
-      for (const answer of [await view({ ...asked, ...change }), await post("/oauth/authorize", { ...asked, ...change, decision: "deny" })]) {
-        assert.deepEqual([answer.status, answer.headers.get("location")], [400, null], `${id} ${JSON.stringify(change)}`);
+      for (const answer of [
+        await view({ ...asked, ...change }),
+        await post("/oauth/authorize", { ...asked, ...change, decision: "deny" }),
+      ]) {
+        assert.deepEqual(
+          [answer.status, answer.headers.get("location")],
+          [400, null],
+          `${id} ${JSON.stringify(change)}`,
+        );
       }
     }
     // No button was pressed, or not on the gateway's page.
     const undecided = await post("/oauth/authorize", asked);
     assert.deepEqual([undecided.status, undecided.headers.get("location")], [400, null]);
-    const foreign = await post("/oauth/authorize", { ...asked, decision: "deny" }, { origin: "https://evil.example.com" });
+    const foreign = await post(
+      "/oauth/authorize",
+      { ...asked, decision: "deny" },
+      { origin: "https://evil.example.com" },
+    );
     assert.deepEqual([foreign.status, foreign.headers.get("location")], [400, null]);
-    const denied = await post("/oauth/authorize", { ...asked, decision: "deny" }, { origin: gateway.url, "sec-fetch-site": "same-origin" });
+    const denied = await post(
+      "/oauth/authorize",
+      { ...asked, decision: "deny" },
+      { origin: gateway.url, "sec-fetch-site": "same-origin" },
+    );
     assert.equal(denied.status, 303);
     const back = new URL(denied.headers.get("location")!);
-    assert.deepEqual([back.origin + back.pathname, back.searchParams.get("error"), back.searchParams.get("state")], [callback, "access_denied", "s"]);
+    assert.deepEqual(
+      [back.origin + back.pathname, back.searchParams.get("error"), back.searchParams.get("state")],
+      [callback, "access_denied", "s"],
+    );
   }
 });
 
@@ -198,23 +266,39 @@ test("the_page_says_what_vouches_for_an_apps_name_and_where_its_answer_goes", as
   const host = new URL(server.url).host;
   const id = publish({}, { redirect_uris: [callback, "http://127.0.0.1/cb", "com.example.app:/done"] });
   const page = await view(question(id).asked);
-  assert.ok(page.text.includes(`<strong>${host}</strong>`) && page.text.includes("<strong>app.example.com</strong>"), page.text);
+  assert.ok(
+    page.text.includes(`<strong>${host}</strong>`) && page.text.includes("<strong>app.example.com</strong>"),
+    page.text,
+  );
   const local = await view(question(id, { redirect_uri: "http://127.0.0.1:5555/cb" }).asked);
   assert.ok(local.text.includes("a program on this computer (127.0.0.1:5555)"), local.text);
   assert.equal(local.headers.get("content-security-policy")!.includes("form-action"), false);
   const app = await view(question(id, { redirect_uri: "com.example.app:/done" }).asked);
   assert.ok(app.text.includes("com.example.app:"), app.text);
-  const { json: itself } = await gateway.request("POST", "/oauth/register", { key: null, body: { client_name: "Itself", redirect_uris: [callback] } });
+  const { json: itself } = await gateway.request("POST", "/oauth/register", {
+    key: null,
+    body: { client_name: "Itself", redirect_uris: [callback] },
+  });
   assert.ok((await view(question(itself.client_id).asked)).text.includes("registered itself"));
 });
 
 test("addresses_that_may_not_be_called_are_no_clients", async () => {
   const before = server.probes.length;
   for (const id of [
-    "http://169.254.169.254/latest/meta-data/", "https://10.0.0.1/client.json", "https://app.internal/client.json",
-    "https://user@app.example.com/client.json", "https://app.example.com/", "https://app.example.com", "https://app.example.com/a/../client.json",
-    "https://app.example.com/client.json#x", "HTTPS://app.example.com/client.json", `${gateway.url}/openapi.json`, "https://app.example.com:8443/client.json",
-    `${server.url}a b`, `${server.url.replace("127.0.0.1", "127.1")}client.json`, "https://[::ffff:127.0.0.1]/client.json",
+    "http://169.254.169.254/latest/meta-data/",
+    "https://10.0.0.1/client.json",
+    "https://app.internal/client.json",
+    "https://user@app.example.com/client.json",
+    "https://app.example.com/",
+    "https://app.example.com",
+    "https://app.example.com/a/../client.json",
+    "https://app.example.com/client.json#x",
+    "HTTPS://app.example.com/client.json",
+    `${gateway.url}/openapi.json`,
+    "https://app.example.com:8443/client.json",
+    `${server.url}a b`,
+    `${server.url.replace("127.0.0.1", "127.1")}client.json`,
+    "https://[::ffff:127.0.0.1]/client.json",
   ]) {
     const page = await view(question(id).asked);
     assert.deepEqual([page.status, page.headers.get("location")], [400, null], id);
@@ -222,7 +306,11 @@ test("addresses_that_may_not_be_called_are_no_clients", async () => {
     assert.equal(answer.json.error, "invalid_client", id);
   }
   // Nor is anything read for who shows a secret, which such a client never has.
-  const secretive = await post("/oauth/token", { grant_type: "client_credentials", client_id: `${server.url}app/client.json`, client_secret: "x" });
+  const secretive = await post("/oauth/token", {
+    grant_type: "client_credentials",
+    client_id: `${server.url}app/client.json`,
+    client_secret: "x",
+  });
   assert.deepEqual([secretive.status, secretive.json.error], [401, "invalid_client"]);
   assert.equal(server.probes.length, before);
 });

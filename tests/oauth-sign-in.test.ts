@@ -16,9 +16,20 @@ let client_id: string;
 const callback = "https://app.example.com/done";
 
 const issuer = (change: object = {}, signIn: object = {}) => ({
-  issuer: iss, audience: "https://api.example.com", algorithms: ["ES256"], keys: [publicKey], type: "JWT",
-  claims: { role: "roles", scope: "scope" }, roles: { boss: "admin", staff: "caller", reader: "viewer" },
-  sign_in: { client_id: "narthex", client_secret: "a secret", authorization_endpoint: `${iss}/authorize`, token_endpoint: `${iss}/token`, ...signIn },
+  issuer: iss,
+  audience: "https://api.example.com",
+  algorithms: ["ES256"],
+  keys: [publicKey],
+  type: "JWT",
+  claims: { role: "roles", scope: "scope" },
+  roles: { boss: "admin", staff: "caller", reader: "viewer" },
+  sign_in: {
+    client_id: "narthex",
+    client_secret: "a secret",
+    authorization_endpoint: `${iss}/authorize`,
+    token_endpoint: `${iss}/token`,
+    ...signIn,
+  },
   ...change,
 });
 let publicKey: jose.JWK;
@@ -31,7 +42,13 @@ before(async () => {
   key = pair.privateKey;
   publicKey = await jose.exportJWK(pair.publicKey);
   assert.equal((await gateway.request("PUT", "/v1/issuers/corp", { body: issuer() })).status, 201);
-  const app = { name: "An app", grant_types: ["authorization_code", "refresh_token"], auth_method: "none", redirect_uris: [callback], scope: "*" };
+  const app = {
+    name: "An app",
+    grant_types: ["authorization_code", "refresh_token"],
+    auth_method: "none",
+    redirect_uris: [callback],
+    scope: "*",
+  };
   client_id = (await gateway.request("PUT", "/v1/clients/app", { body: app })).json.client_id;
 });
 after(async () => {
@@ -41,16 +58,30 @@ after(async () => {
 
 const form = (path: string, members: Record<string, string>, headers: Record<string, string> = {}): Promise<Answer> =>
   gateway.request("POST", path, {
-    key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
+    key: null,
+    body: new URLSearchParams(members).toString(),
+    headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
   });
 const signed = (claims: object) => {
   const now = Math.floor(Date.now() / 1000);
-  return new jose.SignJWT({ iss, sub: "ada", iat: now, exp: now + 60, ...claims }).setProtectedHeader({ alg: "ES256" }).sign(key);
+  return new jose.SignJWT({ iss, sub: "ada", iat: now, exp: now + 60, ...claims })
+    .setProtectedHeader({ alg: "ES256" })
+    .sign(key);
 };
 function question(client = client_id) {
   const verifier = randomBytes(32).toString("base64url");
   const code_challenge = createHash("sha256").update(verifier).digest("base64url");
-  return { asked: { response_type: "code", client_id: client, redirect_uri: callback, state: "s", code_challenge, code_challenge_method: "S256" }, verifier };
+  return {
+    asked: {
+      response_type: "code",
+      client_id: client,
+      redirect_uri: callback,
+      state: "s",
+      code_challenge,
+      code_challenge_method: "S256",
+    },
+    verifier,
+  };
 }
 type Asked = ReturnType<typeof question>["asked"];
 
@@ -58,10 +89,16 @@ type Asked = ReturnType<typeof question>["asked"];
 async function begin(asked: Asked): Promise<{ cookie: string; query: URLSearchParams }> {
   const sent = await form("/oauth/authorize", { ...asked, sign_in: "corp" });
   assert.equal(sent.status, 303, sent.text);
-  return { cookie: sent.headers.get("set-cookie")!.split(";")[0]!, query: new URL(sent.headers.get("location")!).searchParams };
+  return {
+    cookie: sent.headers.get("set-cookie")!.split(";")[0]!,
+    query: new URL(sent.headers.get("location")!).searchParams,
+  };
 }
 const back = (query: URLSearchParams, cookie: string, members: Record<string, string>): Promise<Answer> =>
-  gateway.request("GET", `/oauth/signed-in?${new URLSearchParams({ state: query.get("state")!, iss, ...members })}`, { key: null, headers: { cookie } });
+  gateway.request("GET", `/oauth/signed-in?${new URLSearchParams({ state: query.get("state")!, iss, ...members })}`, {
+    key: null,
+    headers: { cookie },
+  });
 
 /** Signs in; gives the page, who it says that is, and the browser's cookie. */
 async function signIn(asked: Asked, claims: object) {
@@ -72,26 +109,49 @@ async function signIn(asked: Asked, claims: object) {
   return { page, cookie, person: page.text.match(/name="person" value="([^"]+)"/)?.[1] ?? "" };
 }
 /** How a browser sends the page's own form. */
-const browser = (cookie?: string) => ({ origin: gateway.url, "sec-fetch-site": "same-origin", ...(cookie && { cookie }) });
+const browser = (cookie?: string) => ({
+  origin: gateway.url,
+  "sec-fetch-site": "same-origin",
+  ...(cookie && { cookie }),
+});
 
 test("who_signs_in_may_do_what_a_token_of_theirs_with_the_same_claims_may", async () => {
   for (const claims of [
-    { roles: ["boss"], scope: "contexts:read" }, { roles: ["boss"], scope: "contexts:read services:*" }, { roles: ["staff", "reader"], scope: "services:read" },
-    { roles: ["staff"], scope: ["contexts:read", "keys:write"] }, { roles: ["boss"], scope: "*" },
+    { roles: ["boss"], scope: "contexts:read" },
+    { roles: ["boss"], scope: "contexts:read services:*" },
+    { roles: ["staff", "reader"], scope: "services:read" },
+    { roles: ["staff"], scope: ["contexts:read", "keys:write"] },
+    { roles: ["boss"], scope: "*" },
   ]) {
-    const bearer = await gateway.request("GET", "/v1/whoami", { key: await signed({ aud: "https://api.example.com", ...claims }) });
+    const bearer = await gateway.request("GET", "/v1/whoami", {
+      key: await signed({ aud: "https://api.example.com", ...claims }),
+    });
     assert.equal(bearer.status, 200, bearer.text);
     const { asked, verifier } = question();
     const { page, cookie, person } = await signIn(asked, claims);
     assert.equal(page.status, 200, page.text);
-    for (const permission of bearer.json.permissions) assert.ok(page.text.includes(`<code>${permission}</code>`), permission);
+    for (const permission of bearer.json.permissions)
+      assert.ok(page.text.includes(`<code>${permission}</code>`), permission);
     const sent = await form("/oauth/authorize", { ...asked, decision: "allow", person }, browser(cookie));
     assert.equal(sent.status, 303, sent.text);
     const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
-    const tokens = await form("/oauth/token", { grant_type: "authorization_code", code, code_verifier: verifier, client_id });
+    const tokens = await form("/oauth/token", {
+      grant_type: "authorization_code",
+      code,
+      code_verifier: verifier,
+      client_id,
+    });
     assert.equal(tokens.status, 200, tokens.text);
-    assert.deepEqual((await gateway.request("GET", "/v1/whoami", { key: tokens.json.access_token })).json, bearer.json, JSON.stringify(claims));
-    const next = await form("/oauth/token", { grant_type: "refresh_token", refresh_token: tokens.json.refresh_token, client_id });
+    assert.deepEqual(
+      (await gateway.request("GET", "/v1/whoami", { key: tokens.json.access_token })).json,
+      bearer.json,
+      JSON.stringify(claims),
+    );
+    const next = await form("/oauth/token", {
+      grant_type: "refresh_token",
+      refresh_token: tokens.json.refresh_token,
+      client_id,
+    });
     assert.deepEqual((await gateway.request("GET", "/v1/whoami", { key: next.json.access_token })).json, bearer.json);
   }
   // A scope with nothing in it narrows to nothing.
@@ -112,14 +172,23 @@ test("an_app_is_told_that_nobody_has_signed_in_and_the_log_why", async () => {
     assert.equal(told.status, 303, told.text);
     const to = new URL(told.headers.get("location")!);
     assert.equal(to.origin + to.pathname, callback);
-    assert.deepEqual([to.searchParams.get("state"), to.searchParams.get("iss"), to.searchParams.get("code")], ["s", gateway.url, null]);
+    assert.deepEqual(
+      [to.searchParams.get("state"), to.searchParams.get("iss"), to.searchParams.get("code")],
+      ["s", gateway.url, null],
+    );
     const line = await eventually(() => gateway.logs.slice(before).find((one) => one.includes('"sign-in failed"')));
     assert.equal(line.includes("a secret"), false);
     return [to.searchParams.get("error"), line] as const;
   };
   for (const [said, error] of [
-    ["access_denied", "access_denied"], ["login_required", "access_denied"], ["consent_required", "access_denied"], ["temporarily_unavailable", "temporarily_unavailable"],
-    ["server_error", "server_error"], ["invalid_scope", "server_error"], ["unauthorized_client", "server_error"], ['a"b\nc', "server_error"],
+    ["access_denied", "access_denied"],
+    ["login_required", "access_denied"],
+    ["consent_required", "access_denied"],
+    ["temporarily_unavailable", "temporarily_unavailable"],
+    ["server_error", "server_error"],
+    ["invalid_scope", "server_error"],
+    ["unauthorized_client", "server_error"],
+    ['a"b\nc', "server_error"],
   ] as const) {
     const [told, line] = await tell({ error: said, error_description: "because\nof <this>" });
     assert.equal(told, error, said);
@@ -127,8 +196,11 @@ test("an_app_is_told_that_nobody_has_signed_in_and_the_log_why", async () => {
     JSON.parse(line);
   }
   for (const [handler, cause] of [
-    [status(400, { error: "invalid_grant" }), "400 invalid_grant"], [status(500), "500"], [json({ access_token: "x" }), "no id_token"],
-    [json({ id_token: "x" }), "the ID token is refused"], [json({ id_token: await signed({ aud: "narthex", nonce: "x" }) }), "nonce"],
+    [status(400, { error: "invalid_grant" }), "400 invalid_grant"],
+    [status(500), "500"],
+    [json({ access_token: "x" }), "no id_token"],
+    [json({ id_token: "x" }), "the ID token is refused"],
+    [json({ id_token: await signed({ aud: "narthex", nonce: "x" }) }), "nonce"],
   ] as const) {
     const [told, line] = await tell({ code: "c1" }, handler);
     assert.equal(told, "server_error", cause);
@@ -138,9 +210,14 @@ test("an_app_is_told_that_nobody_has_signed_in_and_the_log_why", async () => {
   assert.equal(none, "server_error");
   // An error for another browser is not believed.
   const { cookie, query } = await begin(question().asked);
-  const other = await gateway.request("GET", `/oauth/signed-in?error=access_denied&state=${query.get("state")}`, { key: null });
+  const other = await gateway.request("GET", `/oauth/signed-in?error=access_denied&state=${query.get("state")}`, {
+    key: null,
+  });
   assert.deepEqual([other.status, other.headers.get("location")], [400, null]);
-  const wrong = await gateway.request("GET", "/oauth/signed-in?error=access_denied&state=another", { key: null, headers: { cookie } });
+  const wrong = await gateway.request("GET", "/oauth/signed-in?error=access_denied&state=another", {
+    key: null,
+    headers: { cookie },
+  });
   assert.deepEqual([wrong.status, wrong.headers.get("location")], [400, null]);
   provider.handler = hang;
 });
@@ -155,7 +232,11 @@ test("an_app_that_nobody_registered_gets_nobody_sent_back_by_a_failed_sign_in", 
     const page = await back(query, cookie, { error: "access_denied" });
     assert.deepEqual([page.status, page.headers.get("location")], [400, null]);
     // The person may go back themselves.
-    assert.ok(page.text.includes(`href="${callback}?error=access_denied`) && page.text.includes("<strong>app.example.com</strong>"), page.text);
+    assert.ok(
+      page.text.includes(`href="${callback}?error=access_denied`) &&
+        page.text.includes("<strong>app.example.com</strong>"),
+      page.text,
+    );
   } finally {
     await server.stop();
   }
@@ -164,10 +245,19 @@ test("an_app_that_nobody_registered_gets_nobody_sent_back_by_a_failed_sign_in", 
 test("who_has_signed_in_is_nobody_in_another_browser", async () => {
   const { asked } = question();
   const { person, cookie } = await signIn(asked, { roles: ["boss"], scope: "*" });
-  const link = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams({ ...asked, person })}`, { key: null, headers: { cookie } });
+  const link = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams({ ...asked, person })}`, {
+    key: null,
+    headers: { cookie },
+  });
   assert.ok(link.status === 200 && !link.text.includes("signed in as") && link.text.includes("api_key"), link.text);
   const { cookie: others } = await signIn(question().asked, { roles: ["staff"], scope: "*", sub: "eve" });
-  for (const headers of [browser(), browser(others), browser("__Host-narthex-sign-in=x"), browser("a=b"), { "sec-fetch-site": "same-origin" }] as Record<string, string>[]) {
+  for (const headers of [
+    browser(),
+    browser(others),
+    browser("__Host-narthex-sign-in=x"),
+    browser("a=b"),
+    { "sec-fetch-site": "same-origin" },
+  ] as Record<string, string>[]) {
     const page = await form("/oauth/authorize", { ...asked, decision: "allow", person }, headers);
     assert.deepEqual([page.status, page.headers.get("location")], [403, null], JSON.stringify(headers));
     assert.equal(page.text.includes("signed in as"), false);
@@ -177,8 +267,13 @@ test("who_has_signed_in_is_nobody_in_another_browser", async () => {
 });
 
 test("what_a_sign_in_asks_for_is_configured", async () => {
-  const put = (signIn: object) => gateway.request("PUT", "/v1/issuers/corp", { body: issuer({}, signIn), headers: { "if-match": "*" } });
-  const asksFor = { scopes: ["profile", "groups"], claims: { id_token: { groups: { essential: true } } }, parameters: { prompt: "select_account", hd: "example.com" } };
+  const put = (signIn: object) =>
+    gateway.request("PUT", "/v1/issuers/corp", { body: issuer({}, signIn), headers: { "if-match": "*" } });
+  const asksFor = {
+    scopes: ["profile", "groups"],
+    claims: { id_token: { groups: { essential: true } } },
+    parameters: { prompt: "select_account", hd: "example.com" },
+  };
   const made = await put(asksFor);
   assert.equal(made.status, 200, made.text);
   for (const [name, value] of Object.entries(asksFor)) assert.deepEqual(made.json.sign_in[name], value);
@@ -188,9 +283,13 @@ test("what_a_sign_in_asks_for_is_configured", async () => {
     [["openid profile groups"], [JSON.stringify(asksFor.claims)], ["select_account"], ["example.com"], ["code"]],
   );
   for (const [wrong, pointer] of [
-    [{ scopes: ["a b"] }, "#/sign_in/scopes/0"], [{ claims: [] }, "#/sign_in/claims"], [{ parameters: { redirect_uri: "https://evil.example.com" } }, "#/sign_in/parameters/redirect_uri"],
-    [{ parameters: { state: "x" } }, "#/sign_in/parameters/state"], [{ parameters: { prompt: 1 } }, "#/sign_in/parameters"],
-  ] as const) assert.deepEqual(pointers(refused(await put(wrong), 422, "validation_failed")), [pointer]);
+    [{ scopes: ["a b"] }, "#/sign_in/scopes/0"],
+    [{ claims: [] }, "#/sign_in/claims"],
+    [{ parameters: { redirect_uri: "https://evil.example.com" } }, "#/sign_in/parameters/redirect_uri"],
+    [{ parameters: { state: "x" } }, "#/sign_in/parameters/state"],
+    [{ parameters: { prompt: 1 } }, "#/sign_in/parameters"],
+  ] as const)
+    assert.deepEqual(pointers(refused(await put(wrong), 422, "validation_failed")), [pointer]);
   const plain = await put({});
   assert.deepEqual(Object.keys(plain.json.sign_in).sort(), ["authorization_endpoint", "client_id", "token_endpoint"]);
   assert.equal((await begin(question().asked)).query.get("scope"), "openid");

@@ -16,7 +16,11 @@ const callback = "https://app.example.com/done";
 const scope = "contexts:create:* contexts:read services:read";
 const machine = { name: "A machine", grant_types: ["client_credentials"], auth_method: "client_secret_post", scope };
 const app = {
-  name: "An app", grant_types: ["authorization_code", "refresh_token"], auth_method: "none", redirect_uris: [callback], scope,
+  name: "An app",
+  grant_types: ["authorization_code", "refresh_token"],
+  auth_method: "none",
+  redirect_uris: [callback],
+  scope,
 };
 
 before(async () => {
@@ -51,7 +55,9 @@ async function registered(key: string, id: string, body: object): Promise<Client
 const form = (path: string, members: Record<string, string>): Promise<Answer> => {
   const given = Object.entries(members).filter(([, value]) => value !== "");
   return gateway.request("POST", `/oauth/${path}`, {
-    key: null, body: new URLSearchParams(given).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+    key: null,
+    body: new URLSearchParams(given).toString(),
+    headers: { "content-type": "application/x-www-form-urlencoded" },
   });
 };
 const refusedAs = (answer: Answer, error: string) => assert.equal(answer.json.error, error, answer.text);
@@ -68,7 +74,11 @@ function question(client: Client) {
   const verifier = randomBytes(32).toString("base64url");
   const code_challenge = createHash("sha256").update(verifier).digest("base64url");
   const asked = {
-    response_type: "code", client_id: client.client_id, redirect_uri: callback, code_challenge, code_challenge_method: "S256",
+    response_type: "code",
+    client_id: client.client_id,
+    redirect_uri: callback,
+    code_challenge,
+    code_challenge_method: "S256",
   };
   return { asked, verifier };
 }
@@ -78,7 +88,13 @@ async function redeemed(client: Client, sent: Answer, verifier: string): Promise
   assert.equal(sent.status, 303, sent.text);
   const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
   assert.ok(code, sent.headers.get("location")!);
-  const members = { grant_type: "authorization_code", code, redirect_uri: callback, code_verifier: verifier, ...client };
+  const members = {
+    grant_type: "authorization_code",
+    code,
+    redirect_uri: callback,
+    code_verifier: verifier,
+    ...client,
+  };
   const answer = await form("token", members);
   assert.equal(answer.status, 200, answer.text);
   return answer.json;
@@ -97,7 +113,10 @@ test("a_clients_token_acts_in_its_own_tenant_and_sees_no_other", async () => {
   const me = (await whoami(key)).json;
   assert.deepEqual([me.tenant, me.principal, me.role], ["beta", "client:beta.ci", "service"]);
   const services = (await gateway.request("GET", "/v1/services", { key })).json.data;
-  assert.deepEqual(services.map(({ id }: any) => id), ["worker"]);
+  assert.deepEqual(
+    services.map(({ id }: any) => id),
+    ["worker"],
+  );
   refused(await gateway.request("GET", "/v1/services/alone", { key }), 404, "not_found");
 
   const own = (await create(gateway, {}, { key })).json;
@@ -115,9 +134,18 @@ test("clients_of_the_same_name_in_two_tenants_are_two_clients", async () => {
   const here = await registered(gateway.adminKey, "twin", machine);
   const there = await registered(beta, "twin", machine);
   assert.deepEqual([here.client_id, there.client_id], ["default.twin", "beta.twin"]);
-  assert.deepEqual([(await whoami(await byCredentials(here))).json.tenant, (await whoami(await byCredentials(there))).json.tenant], ["default", "beta"]);
-  for (const [one, other] of [[here, there], [there, here]] as const) {
-    refusedAs(await form("token", { grant_type: "client_credentials", ...one, client_secret: other.client_secret }), "invalid_client");
+  assert.deepEqual(
+    [(await whoami(await byCredentials(here))).json.tenant, (await whoami(await byCredentials(there))).json.tenant],
+    ["default", "beta"],
+  );
+  for (const [one, other] of [
+    [here, there],
+    [there, here],
+  ] as const) {
+    refusedAs(
+      await form("token", { grant_type: "client_credentials", ...one, client_secret: other.client_secret }),
+      "invalid_client",
+    );
     // What another tenant's tokens are worth is not said, and they are not ended.
     const token = await byCredentials(one);
     assert.deepEqual((await form("introspect", { token, ...other })).json, { active: false });
@@ -128,7 +156,10 @@ test("clients_of_the_same_name_in_two_tenants_are_two_clients", async () => {
     refused(await whoami(token), 401, "unauthenticated");
   }
   for (const client_id of ["nobody.twin", "beta.", ".twin", "beta.twin.more", "beta"]) {
-    refusedAs(await form("token", { grant_type: "client_credentials", client_id, client_secret: here.client_secret }), "invalid_client");
+    refusedAs(
+      await form("token", { grant_type: "client_credentials", client_id, client_secret: here.client_secret }),
+      "invalid_client",
+    );
   }
   // Without the client its tokens end, and the other's stay.
   const [token, others] = [await byCredentials(there), await byCredentials(here)];
@@ -140,22 +171,35 @@ test("clients_of_the_same_name_in_two_tenants_are_two_clients", async () => {
 test("only_people_of_its_tenant_allow_a_tenants_client_something", async () => {
   const client = await registered(beta, "reader", app);
   const { asked } = question(client);
-  for (const key of [gateway.adminKey, (await gateway.request("POST", "/v1/keys", { body: { name: "a", role: "admin" } })).json.secret]) {
+  for (const key of [
+    gateway.adminKey,
+    (await gateway.request("POST", "/v1/keys", { body: { name: "a", role: "admin" } })).json.secret,
+  ]) {
     const page = await form("authorize", { ...asked, decision: "allow", api_key: key });
     assert.equal(page.status, 403, page.text);
     assert.ok(page.text.includes("Use an API key of your own."));
   }
-  const { json: person } = await gateway.request("POST", "/v1/keys", { key: beta, body: { name: "ada", role: "caller" } });
+  const { json: person } = await gateway.request("POST", "/v1/keys", {
+    key: beta,
+    body: { name: "ada", role: "caller" },
+  });
   const tokens = await allowed(client, person.secret);
   const me = (await whoami(tokens.access_token)).json;
   assert.deepEqual([me.tenant, me.principal], ["beta", `key:${person.id}`]);
-  const next = (await form("token", { grant_type: "refresh_token", refresh_token: tokens.refresh_token, ...client })).json;
+  const next = (await form("token", { grant_type: "refresh_token", refresh_token: tokens.refresh_token, ...client }))
+    .json;
   assert.equal((await whoami(next.access_token)).json.tenant, "beta");
   const here = await registered(gateway.adminKey, "reader", app);
-  refusedAs(await form("token", { grant_type: "refresh_token", refresh_token: next.refresh_token, ...here }), "invalid_grant");
+  refusedAs(
+    await form("token", { grant_type: "refresh_token", refresh_token: next.refresh_token, ...here }),
+    "invalid_grant",
+  );
   await gateway.request("DELETE", `/v1/keys/${person.id}`, { key: beta });
   refused(await whoami(next.access_token), 401, "unauthenticated");
-  refusedAs(await form("token", { grant_type: "refresh_token", refresh_token: next.refresh_token, ...client }), "invalid_grant");
+  refusedAs(
+    await form("token", { grant_type: "refresh_token", refresh_token: next.refresh_token, ...client }),
+    "invalid_grant",
+  );
 });
 
 test("a_client_that_registered_itself_serves_people_of_any_tenant_each_in_their_own", async () => {
@@ -165,7 +209,10 @@ test("a_client_that_registered_itself_serves_people_of_any_tenant_each_in_their_
   const client = { client_id: made.json.client_id, client_secret: "" };
   const here = await allowed(client, gateway.adminKey);
   const there = await allowed(client, beta);
-  assert.deepEqual([(await whoami(here.access_token)).json.tenant, (await whoami(there.access_token)).json.tenant], ["default", "beta"]);
+  assert.deepEqual(
+    [(await whoami(here.access_token)).json.tenant, (await whoami(there.access_token)).json.tenant],
+    ["default", "beta"],
+  );
   const next = await form("token", { grant_type: "refresh_token", refresh_token: there.refresh_token, ...client });
   assert.equal((await whoami(next.json.access_token)).json.tenant, "beta");
   const id = client.client_id.slice("default.".length);
@@ -180,11 +227,16 @@ test("a_person_who_signed_in_acts_in_the_tenant_their_issuer_names", async () =>
   const iss = provider.url.replace(/\/$/, "");
   try {
     const body = {
-      issuer: iss, audience: "https://api.example.com", algorithms: ["ES256"], keys: [await jose.exportJWK(publicKey)],
-      claims: { tenant: "org" }, role: "caller",
+      issuer: iss,
+      audience: "https://api.example.com",
+      algorithms: ["ES256"],
+      keys: [await jose.exportJWK(publicKey)],
+      claims: { tenant: "org" },
+      role: "caller",
       sign_in: { client_id: "narthex", authorization_endpoint: `${iss}/authorize`, token_endpoint: `${iss}/token` },
     };
-    const put = (change: object, headers = {}) => gateway.request("PUT", "/v1/issuers/corp", { body: { ...body, ...change }, headers });
+    const put = (change: object, headers = {}) =>
+      gateway.request("PUT", "/v1/issuers/corp", { body: { ...body, ...change }, headers });
     assert.equal((await put({})).status, 201);
     const client = await registered(beta, "people", app);
     const { asked, verifier } = question(client);
@@ -198,7 +250,11 @@ test("a_person_who_signed_in_acts_in_the_tenant_their_issuer_names", async () =>
       const id_token = await new jose.SignJWT(claims).setProtectedHeader({ alg: "ES256" }).sign(privateKey);
       provider.handler = json({ access_token: "x", token_type: "Bearer", id_token });
       const headers = { cookie: sent.headers.get("set-cookie")!.split(";")[0]! };
-      return gateway.request("GET", `/oauth/signed-in?${new URLSearchParams({ code: "c", state: query.get("state")! })}`, { key: null, headers });
+      return gateway.request(
+        "GET",
+        `/oauth/signed-in?${new URLSearchParams({ code: "c", state: query.get("state")! })}`,
+        { key: null, headers },
+      );
     };
     // The page asks for a key instead.
     const stranger = await signIn("default");

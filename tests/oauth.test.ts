@@ -34,7 +34,9 @@ let number = 0;
 /** Registers a client; gives what it needs to know of itself. */
 async function registered(body: object): Promise<Registered> {
   const id = `client${(number += 1)}`;
-  const answer = await gateway.request("PUT", `/v1/clients/${id}`, { body: { name: "A client <b>of</b> the tests", ...body } });
+  const answer = await gateway.request("PUT", `/v1/clients/${id}`, {
+    body: { name: "A client <b>of</b> the tests", ...body },
+  });
   assert.equal(answer.status, 201, answer.text);
   return { client: { client_id: answer.json.client_id }, secret: answer.json.secret, id };
 }
@@ -43,22 +45,36 @@ const machine = (more: object = {}) =>
   registered({ grant_types: ["client_credentials"], scope: "contexts:create:* contexts:read services:read", ...more });
 const app = (more: object = {}) =>
   registered({
-    grant_types: ["authorization_code", "refresh_token"], auth_method: "none", redirect_uris: [callback, "http://127.0.0.1/cb"],
-    scope: "contexts:create:* contexts:read services:read", ...more,
+    grant_types: ["authorization_code", "refresh_token"],
+    auth_method: "none",
+    redirect_uris: [callback, "http://127.0.0.1/cb"],
+    scope: "contexts:create:* contexts:read services:read",
+    ...more,
   });
 
 const remove = (id: string) => gateway.request("DELETE", `/v1/clients/${id}`, { headers: { "if-match": "*" } });
 const whoami = (key: string) => gateway.request("GET", "/v1/whoami", { key });
 
-async function byCredentials({ client, secret }: Registered, parameters: Record<string, string> = {}, auth = oauth.ClientSecretBasic(secret)) {
-  const response = await oauth.clientCredentialsGrantRequest(as, client, auth, new URLSearchParams(parameters), insecure);
+async function byCredentials(
+  { client, secret }: Registered,
+  parameters: Record<string, string> = {},
+  auth = oauth.ClientSecretBasic(secret),
+) {
+  const response = await oauth.clientCredentialsGrantRequest(
+    as,
+    client,
+    auth,
+    new URLSearchParams(parameters),
+    insecure,
+  );
   return oauth.processClientCredentialsResponse(as, client, response);
 }
 
 /** Sends a form as it is. */
 const form = (path: string, body: string | Record<string, string>, headers: Record<string, string> = {}) =>
   gateway.request("POST", path, {
-    key: null, body: typeof body === "string" ? body : new URLSearchParams(body).toString(),
+    key: null,
+    body: typeof body === "string" ? body : new URLSearchParams(body).toString(),
     headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
   });
 
@@ -66,17 +82,33 @@ const form = (path: string, body: string | Record<string, string>, headers: Reco
 async function consented(parameters: Record<string, string>, key: string, decision = "allow") {
   const page = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(parameters)}`, { key: null });
   assert.equal(page.status, 200, page.text);
-  return form("/oauth/authorize", { ...parameters, decision, api_key: key }, { origin: gateway.url, "sec-fetch-site": "same-origin" });
+  return form(
+    "/oauth/authorize",
+    { ...parameters, decision, api_key: key },
+    { origin: gateway.url, "sec-fetch-site": "same-origin" },
+  );
 }
 
-type Flow = { tokens: oauth.TokenEndpointResponse; code: string; verifier: string; asked: Record<string, string>; back: URLSearchParams };
+type Flow = {
+  tokens: oauth.TokenEndpointResponse;
+  code: string;
+  verifier: string;
+  asked: Record<string, string>;
+  back: URLSearchParams;
+};
 
 const asks = async (client: oauth.Client, more: Record<string, string> = {}) => {
   const verifier = oauth.generateRandomCodeVerifier();
   const state = oauth.generateRandomState();
   const asked: Record<string, string> = {
-    response_type: "code", client_id: client.client_id, redirect_uri: callback, state, scope: "contexts:create:* contexts:read",
-    code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: "S256", ...more,
+    response_type: "code",
+    client_id: client.client_id,
+    redirect_uri: callback,
+    state,
+    scope: "contexts:create:* contexts:read",
+    code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: "S256",
+    ...more,
   };
   return { asked, verifier, state };
 };
@@ -89,7 +121,15 @@ async function flow({ client, secret }: Registered, key: string, more: Record<st
   const location = new URL(sent.headers.get("location")!);
   const back = oauth.validateAuthResponse(as, client, location, state);
   const auth = secret ? oauth.ClientSecretPost(secret) : oauth.None();
-  const response = await oauth.authorizationCodeGrantRequest(as, client, auth, back, asked.redirect_uri!, verifier, insecure);
+  const response = await oauth.authorizationCodeGrantRequest(
+    as,
+    client,
+    auth,
+    back,
+    asked.redirect_uri!,
+    verifier,
+    insecure,
+  );
   const tokens = await oauth.processAuthorizationCodeResponse(as, client, response);
   return { tokens, code: location.searchParams.get("code")!, verifier, asked, back };
 }
@@ -136,7 +176,11 @@ test("its_keys_are_for_everybody_and_have_nothing_private", async () => {
 test("while_it_is_off_there_is_nothing_of_it", async () => {
   const off = await startGateway();
   try {
-    for (const path of ["/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource", "/oauth/jwks"]) {
+    for (const path of [
+      "/.well-known/oauth-authorization-server",
+      "/.well-known/oauth-protected-resource",
+      "/oauth/jwks",
+    ]) {
       refused(await off.request("GET", path, { key: null }), 404, "not_found");
     }
     assert.equal((await off.request("GET", "/v1/whoami", { key: null })).headers.get("www-authenticate"), "Bearer");
@@ -146,12 +190,19 @@ test("while_it_is_off_there_is_nothing_of_it", async () => {
 });
 
 test("a_client_gets_a_token_for_itself_and_calls_with_it", async () => {
-  for (const [method, auth] of [["client_secret_basic", oauth.ClientSecretBasic], ["client_secret_post", oauth.ClientSecretPost]] as const) {
+  for (const [method, auth] of [
+    ["client_secret_basic", oauth.ClientSecretBasic],
+    ["client_secret_post", oauth.ClientSecretPost],
+  ] as const) {
     const known = await machine({ auth_method: method });
     const tokens = await byCredentials(known, {}, auth(known.secret));
     assert.deepEqual([tokens.token_type, tokens.expires_in, tokens.refresh_token], ["bearer", 300, undefined]);
     const keys = jose.createRemoteJWKSet(new URL(as.jwks_uri!));
-    const { payload } = await jose.jwtVerify(tokens.access_token, keys, { issuer: gateway.url, audience: gateway.url, typ: "at+jwt" });
+    const { payload } = await jose.jwtVerify(tokens.access_token, keys, {
+      issuer: gateway.url,
+      audience: gateway.url,
+      typ: "at+jwt",
+    });
     assert.deepEqual([payload.sub, payload.client_id], [`client:${known.client.client_id}`, known.client.client_id]);
     const me = (await whoami(tokens.access_token)).json;
     assert.deepEqual([me.principal, me.tenant], [`client:${known.client.client_id}`, "default"]);
@@ -176,7 +227,9 @@ test("a_token_has_the_scope_that_was_asked_for_and_no_more_than_its_client", asy
 test("a_client_that_does_not_prove_itself_is_refused_in_the_same_words", async () => {
   const known = await machine();
   const publicly = await app();
-  const basic = (id: string, secret: string) => ({ authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}` });
+  const basic = (id: string, secret: string) => ({
+    authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}`,
+  });
   const grant = { grant_type: "client_credentials" };
   const { client_id } = known.client;
   const tries: [Record<string, string>, Record<string, string>?][] = [
@@ -201,7 +254,9 @@ test("a_client_that_does_not_prove_itself_is_refused_in_the_same_words", async (
 
 test("a_request_that_is_not_one_is_refused_as_the_standard_says", async () => {
   const known = await machine();
-  const headers = { authorization: `Basic ${Buffer.from(`${known.client.client_id}:${known.secret}`).toString("base64")}` };
+  const headers = {
+    authorization: `Basic ${Buffer.from(`${known.client.client_id}:${known.secret}`).toString("base64")}`,
+  };
   for (const [body, error] of [
     ["grant_type=client_credentials&grant_type=client_credentials", "invalid_request"],
     ["scope=contexts:read", "invalid_request"],
@@ -215,7 +270,10 @@ test("a_request_that_is_not_one_is_refused_as_the_standard_says", async () => {
     assert.deepEqual([answer.status, answer.json.error], [400, error], body.slice(0, 60));
     assert.equal(answer.headers.get("cache-control"), "no-store");
   }
-  const asJson = await gateway.request("POST", "/oauth/token", { key: null, body: { grant_type: "client_credentials" } });
+  const asJson = await gateway.request("POST", "/oauth/token", {
+    key: null,
+    body: { grant_type: "client_credentials" },
+  });
   assert.equal(asJson.json.error, "invalid_request");
   refused(await gateway.request("GET", "/oauth/token", { key: null }), 405, "method_not_allowed");
 });
@@ -261,7 +319,10 @@ test("what_is_wrong_with_a_request_goes_back_only_to_an_address_that_is_known", 
     return gateway.request("GET", `/oauth/authorize?${new URLSearchParams(query)}`, { key: null });
   };
   for (const change of [
-    { client_id: "default.none" }, { client_id: "" }, { redirect_uri: `${callback}/x` }, { redirect_uri: "" },
+    { client_id: "default.none" },
+    { client_id: "" },
+    { redirect_uri: `${callback}/x` },
+    { redirect_uri: "" },
     { redirect_uri: "https://evil.example.com/" },
   ] as Record<string, string>[]) {
     const page = await get(change);
@@ -271,16 +332,23 @@ test("what_is_wrong_with_a_request_goes_back_only_to_an_address_that_is_known", 
   const machineClient = await machine();
   assert.equal((await get({ client_id: machineClient.client.client_id })).status, 400);
   for (const [change, error] of [
-    [{ response_type: "token" }, "unsupported_response_type"], [{ response_type: "" }, "invalid_request"],
-    [{ code_challenge: "" }, "invalid_request"], [{ code_challenge_method: "plain" }, "invalid_request"],
-    [{ code_challenge_method: "" }, "invalid_request"], [{ code_challenge: "short" }, "invalid_request"],
-    [{ scope: "keys:write" }, "invalid_scope"], [{ resource: "https://elsewhere.example.com" }, "invalid_target"],
+    [{ response_type: "token" }, "unsupported_response_type"],
+    [{ response_type: "" }, "invalid_request"],
+    [{ code_challenge: "" }, "invalid_request"],
+    [{ code_challenge_method: "plain" }, "invalid_request"],
+    [{ code_challenge_method: "" }, "invalid_request"],
+    [{ code_challenge: "short" }, "invalid_request"],
+    [{ scope: "keys:write" }, "invalid_scope"],
+    [{ resource: "https://elsewhere.example.com" }, "invalid_target"],
   ] as [Record<string, string>, string][]) {
     const answer = await get(change);
     assert.equal(answer.status, 303, answer.text);
     const back = new URL(answer.headers.get("location")!);
     assert.equal(back.origin + back.pathname, callback);
-    assert.deepEqual([back.searchParams.get("error"), back.searchParams.get("state"), back.searchParams.get("iss")], [error, asked.state, gateway.url]);
+    assert.deepEqual(
+      [back.searchParams.get("error"), back.searchParams.get("state"), back.searchParams.get("iss")],
+      [error, asked.state, gateway.url],
+    );
   }
   const denied = await consented(asked, "", "deny");
   assert.equal(new URL(denied.headers.get("location")!).searchParams.get("error"), "access_denied");
@@ -299,7 +367,10 @@ test("only_a_key_that_may_do_it_allows_it", async () => {
   }
   const ada = await makeKey(gateway, "caller");
   const posted = { ...asked, decision: "allow", api_key: ada.secret };
-  for (const headers of [{ origin: "https://evil.example.com" }, { "sec-fetch-site": "cross-site" }] as Record<string, string>[]) {
+  for (const headers of [{ origin: "https://evil.example.com" }, { "sec-fetch-site": "cross-site" }] as Record<
+    string,
+    string
+  >[]) {
     assert.equal((await form("/oauth/authorize", posted, headers)).status, 400);
   }
 });
@@ -309,16 +380,36 @@ test("a_code_is_good_once_and_its_replay_ends_what_came_of_it", async () => {
   const { secret } = await makeKey(gateway, "caller");
   const { tokens, back, asked, verifier } = await flow(known, secret);
   assert.equal((await whoami(tokens.access_token)).status, 200);
-  const again = await oauth.authorizationCodeGrantRequest(as, known.client, oauth.None(), back, callback, verifier, insecure);
+  const again = await oauth.authorizationCodeGrantRequest(
+    as,
+    known.client,
+    oauth.None(),
+    back,
+    callback,
+    verifier,
+    insecure,
+  );
   await assert.rejects(oauth.processAuthorizationCodeResponse(as, known.client, again), isError("invalid_grant"));
   refused(await whoami(tokens.access_token), 401, "unauthenticated");
   await assert.rejects(refreshed(known, tokens.refresh_token!), isError("invalid_grant"));
   // Wrong verifiers, other clients, other addresses.
   const other = await app();
-  for (const change of [{ code_verifier: "x".repeat(43) }, { client_id: other.client.client_id }, { redirect_uri: `${callback}?` }, { code: "nxg_default.x.c.y.z" }] as Record<string, string>[]) {
+  for (const change of [
+    { code_verifier: "x".repeat(43) },
+    { client_id: other.client.client_id },
+    { redirect_uri: `${callback}?` },
+    { code: "nxg_default.x.c.y.z" },
+  ] as Record<string, string>[]) {
     const sent = await consented(asked, secret);
     const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
-    const body = { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: callback, client_id: known.client.client_id, ...change };
+    const body = {
+      grant_type: "authorization_code",
+      code,
+      code_verifier: verifier,
+      redirect_uri: callback,
+      client_id: known.client.client_id,
+      ...change,
+    };
     const answer = await form("/oauth/token", body);
     assert.deepEqual([answer.status, answer.json.error], [400, "invalid_grant"], JSON.stringify(change));
   }
@@ -329,7 +420,13 @@ test("twenty_tries_of_one_code_at_once_give_tokens_once", async () => {
   const { secret } = await makeKey(gateway, "caller");
   const { asked, verifier } = await asks(known.client);
   const code = new URL((await consented(asked, secret)).headers.get("location")!).searchParams.get("code")!;
-  const body = { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: callback, client_id: known.client.client_id };
+  const body = {
+    grant_type: "authorization_code",
+    code,
+    code_verifier: verifier,
+    redirect_uri: callback,
+    client_id: known.client.client_id,
+  };
   const all = await Promise.all(Array.from({ length: 20 }, () => form("/oauth/token", body)));
   assert.equal(all.filter(({ status }) => status === 200).length <= 1, true);
   assert.equal(all.filter(({ json }) => json.error === "invalid_grant").length >= 19, true);
@@ -354,7 +451,11 @@ test("of_twenty_refreshes_at_once_all_are_answered_alike_and_later_reuse_ends_th
   const { tokens } = await flow(known, secret);
   const body = { grant_type: "refresh_token", refresh_token: tokens.refresh_token!, client_id: known.client.client_id };
   const all = await Promise.all(Array.from({ length: 20 }, () => form("/oauth/token", body)));
-  assert.deepEqual(all.map(({ status }) => status), all.map(() => 200), all.find(({ status }) => status !== 200)?.text);
+  assert.deepEqual(
+    all.map(({ status }) => status),
+    all.map(() => 200),
+    all.find(({ status }) => status !== 200)?.text,
+  );
   const next = new Set(all.map(({ json }) => json.refresh_token));
   assert.equal(next.size, 1, "one refresh token takes its place");
   for (const { json } of all.slice(0, 3)) assert.equal((await whoami(json.access_token)).status, 200);
@@ -371,23 +472,40 @@ test("where_nothing_is_answered_twice_one_of_twenty_refreshes_wins_and_the_grant
   try {
     const post = (path: string, members: Record<string, string>) =>
       strict.request("POST", path, {
-        key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+        key: null,
+        body: new URLSearchParams(members).toString(),
+        headers: { "content-type": "application/x-www-form-urlencoded" },
       });
     const { json: client } = await strict.request("PUT", "/v1/clients/app", {
-      body: { name: "App", grant_types: ["authorization_code", "refresh_token"], auth_method: "none", redirect_uris: [callback], scope: "contexts:create:* contexts:read" },
+      body: {
+        name: "App",
+        grant_types: ["authorization_code", "refresh_token"],
+        auth_method: "none",
+        redirect_uris: [callback],
+        scope: "contexts:create:* contexts:read",
+      },
     });
     const { client_id } = client;
     const { asked, verifier } = await asks({ client_id });
     const sent = await post("/oauth/authorize", { ...asked, decision: "allow", api_key: strict.adminKey });
     const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
-    const first = await post("/oauth/token", { grant_type: "authorization_code", code, code_verifier: verifier, client_id });
+    const first = await post("/oauth/token", {
+      grant_type: "authorization_code",
+      code,
+      code_verifier: verifier,
+      client_id,
+    });
     const body = { grant_type: "refresh_token", refresh_token: first.json.refresh_token, client_id };
     const all = await Promise.all(Array.from({ length: 20 }, () => post("/oauth/token", body)));
     const won = all.filter(({ status }) => status === 200);
     assert.ok(won.length <= 1, `${won.length} won`);
-    for (const { status, json } of all) if (status !== 200) assert.deepEqual([status, json.error], [400, "invalid_grant"]);
+    for (const { status, json } of all)
+      if (status !== 200) assert.deepEqual([status, json.error], [400, "invalid_grant"]);
     for (const { json } of won) {
-      assert.equal((await post("/oauth/token", { ...body, refresh_token: json.refresh_token })).json.error, "invalid_grant");
+      assert.equal(
+        (await post("/oauth/token", { ...body, refresh_token: json.refresh_token })).json.error,
+        "invalid_grant",
+      );
       refused(await strict.request("GET", "/v1/whoami", { key: json.access_token }), 401, "unauthenticated");
     }
   } finally {
@@ -405,11 +523,22 @@ test("a_refusal_costs_neither_the_refresh_token_nor_the_code", async () => {
     const members = Object.entries({ ...good, ...change }).filter(([, value]) => value !== "");
     return form("/oauth/token", new URLSearchParams(members).toString());
   };
-  const redeem = { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: callback, resource: `${gateway.url}/mcp`, ...proof };
+  const redeem = {
+    grant_type: "authorization_code",
+    code,
+    code_verifier: verifier,
+    redirect_uri: callback,
+    resource: `${gateway.url}/mcp`,
+    ...proof,
+  };
   for (const [change, error] of [
-    [{ resource: `${gateway.url}/mcp/other` }, "invalid_target"], [{ resource: "https://elsewhere.example.com" }, "invalid_target"],
-    [{ client_secret: "wrong" }, "invalid_client"], [{ client_secret: "" }, "invalid_client"], [{ code_verifier: "" }, "invalid_request"],
-    [{ code_verifier: "x".repeat(43) }, "invalid_grant"], [{ redirect_uri: `${callback}/` }, "invalid_grant"],
+    [{ resource: `${gateway.url}/mcp/other` }, "invalid_target"],
+    [{ resource: "https://elsewhere.example.com" }, "invalid_target"],
+    [{ client_secret: "wrong" }, "invalid_client"],
+    [{ client_secret: "" }, "invalid_client"],
+    [{ code_verifier: "" }, "invalid_request"],
+    [{ code_verifier: "x".repeat(43) }, "invalid_grant"],
+    [{ redirect_uri: `${callback}/` }, "invalid_grant"],
   ] as [Record<string, string>, string][]) {
     assert.equal((await ask(redeem, change)).json.error, error, JSON.stringify(change));
   }
@@ -417,9 +546,15 @@ test("a_refusal_costs_neither_the_refresh_token_nor_the_code", async () => {
   assert.equal(first.status, 200, first.text);
   const refresh = { grant_type: "refresh_token", refresh_token: first.json.refresh_token, ...proof };
   for (const [change, error] of [
-    [{ resource: `${gateway.url}/mcp/other` }, "invalid_target"], [{ resource: gateway.url }, "invalid_target"], [{ resource: "x" }, "invalid_target"],
-    [{ scope: "keys:write" }, "invalid_scope"], [{ scope: "a:b:c:d" }, "invalid_scope"], [{ client_secret: "wrong" }, "invalid_client"],
-    [{ client_secret: "" }, "invalid_client"], [{ refresh_token: "" }, "invalid_request"], [{ grant_type: "refresh" }, "unsupported_grant_type"],
+    [{ resource: `${gateway.url}/mcp/other` }, "invalid_target"],
+    [{ resource: gateway.url }, "invalid_target"],
+    [{ resource: "x" }, "invalid_target"],
+    [{ scope: "keys:write" }, "invalid_scope"],
+    [{ scope: "a:b:c:d" }, "invalid_scope"],
+    [{ client_secret: "wrong" }, "invalid_client"],
+    [{ client_secret: "" }, "invalid_client"],
+    [{ refresh_token: "" }, "invalid_request"],
+    [{ grant_type: "refresh" }, "unsupported_grant_type"],
   ] as [Record<string, string>, string][]) {
     assert.equal((await ask(refresh, change)).json.error, error, JSON.stringify(change));
   }
@@ -437,9 +572,18 @@ test("a_verifier_is_guessed_at_three_times_and_no_more", async () => {
   const { asked, verifier } = await asks(known.client);
   const code = new URL((await consented(asked, secret)).headers.get("location")!).searchParams.get("code")!;
   const redeem = (code_verifier: string) =>
-    form("/oauth/token", { grant_type: "authorization_code", code, code_verifier, redirect_uri: callback, client_id: known.client.client_id });
+    form("/oauth/token", {
+      grant_type: "authorization_code",
+      code,
+      code_verifier,
+      redirect_uri: callback,
+      client_id: known.client.client_id,
+    });
   const guesses = await Promise.all(["a", "b", "c"].map((letter) => redeem(letter.repeat(43))));
-  assert.deepEqual(guesses.map(({ json }) => json.error), ["invalid_grant", "invalid_grant", "invalid_grant"]);
+  assert.deepEqual(
+    guesses.map(({ json }) => json.error),
+    ["invalid_grant", "invalid_grant", "invalid_grant"],
+  );
   assert.equal((await redeem(verifier)).json.error, "invalid_grant");
 });
 
@@ -448,10 +592,18 @@ test("a_code_is_answered_again_where_that_is_switched_on_to_who_proves_themselve
   try {
     const post = (path: string, members: Record<string, string>) =>
       kind.request("POST", path, {
-        key: null, body: new URLSearchParams(members).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+        key: null,
+        body: new URLSearchParams(members).toString(),
+        headers: { "content-type": "application/x-www-form-urlencoded" },
       });
     const { json: client } = await kind.request("PUT", "/v1/clients/app", {
-      body: { name: "App", grant_types: ["authorization_code", "refresh_token"], auth_method: "none", redirect_uris: [callback], scope: "contexts:create:* contexts:read" },
+      body: {
+        name: "App",
+        grant_types: ["authorization_code", "refresh_token"],
+        auth_method: "none",
+        redirect_uris: [callback],
+        scope: "contexts:create:* contexts:read",
+      },
     });
     const { client_id } = client;
     const allowed = async () => {
@@ -462,17 +614,27 @@ test("a_code_is_answered_again_where_that_is_switched_on_to_who_proves_themselve
     };
     const body = await allowed();
     const twice = await Promise.all([post("/oauth/token", body), post("/oauth/token", body)]);
-    assert.deepEqual(twice.map(({ status }) => status), [200, 200]);
+    assert.deepEqual(
+      twice.map(({ status }) => status),
+      [200, 200],
+    );
     assert.equal(twice[0]!.json.refresh_token, twice[1]!.json.refresh_token);
     // In use, it is no answer that was lost.
-    const next = await post("/oauth/token", { grant_type: "refresh_token", refresh_token: twice[0]!.json.refresh_token, client_id });
+    const next = await post("/oauth/token", {
+      grant_type: "refresh_token",
+      refresh_token: twice[0]!.json.refresh_token,
+      client_id,
+    });
     assert.equal(next.status, 200, next.text);
     assert.equal((await post("/oauth/token", body)).json.error, "invalid_grant");
     refused(await kind.request("GET", "/v1/whoami", { key: next.json.access_token }), 401, "unauthenticated");
     // Without the verifier it is a copy in somebody's hands.
     const stolen = await allowed();
     const good = await post("/oauth/token", stolen);
-    assert.equal((await post("/oauth/token", { ...stolen, code_verifier: "x".repeat(43) })).json.error, "invalid_grant");
+    assert.equal(
+      (await post("/oauth/token", { ...stolen, code_verifier: "x".repeat(43) })).json.error,
+      "invalid_grant",
+    );
     refused(await kind.request("GET", "/v1/whoami", { key: good.json.access_token }), 401, "unauthenticated");
   } finally {
     await kind.stop();
@@ -486,7 +648,11 @@ test("words_of_other_servers_in_a_scope_are_no_permissions", async () => {
   assert.equal(tokens.scope, "contexts:read");
   assert.deepEqual((await whoami(tokens.access_token)).json.permissions, ["contexts:read"]);
   const { tokens: all } = await flow(known, secret, { scope: "openid profile email" });
-  assert.equal(all.scope, "contexts:create:* contexts:read services:read", "without a permission it is all the client may have");
+  assert.equal(
+    all.scope,
+    "contexts:create:* contexts:read services:read",
+    "without a permission it is all the client may have",
+  );
   const machineToken = await byCredentials(await machine(), { scope: "openid profile contexts:read" });
   assert.equal(machineToken.scope, "contexts:read");
 });
@@ -502,10 +668,25 @@ test("a_redirect_address_is_the_registered_one_byte_for_byte", async () => {
     assert.ok(sent.headers.get("location")!.startsWith(`${redirect_uri}${joint}code=`), sent.headers.get("location")!);
   }
   for (const redirect_uri of [
-    "http://127.0.0.1:99/do\nne", "http://127.0.0.1:99/do\tne", "http://127.0.0.1:99/done\r", " http://127.0.0.1:99/done", "http:\\\\127.0.0.1:99\\done",
-    "http://127.0.0.1:99/./done", "http://127.0.0.1:99/d%6fne", "http://127.0.0.1:099/done", "http://127.0.0.1:/done", "HTTP://127.0.0.1:99/done",
-    "http://127.1:99/done", "http://2130706433:99/done", "http://user@127.0.0.1:99/done", "http://127.0.0.1:99@evil.example.com/done", "http://127.0.0.1:99/done#",
-    "https://app.example.com:443/done?a=b", "https://APP.example.com/done?a=b", "https://app.example.com/done?a=b&", "https://app.example.com/done?a=b\u0000",
+    "http://127.0.0.1:99/do\nne",
+    "http://127.0.0.1:99/do\tne",
+    "http://127.0.0.1:99/done\r",
+    " http://127.0.0.1:99/done",
+    "http:\\\\127.0.0.1:99\\done",
+    "http://127.0.0.1:99/./done",
+    "http://127.0.0.1:99/d%6fne",
+    "http://127.0.0.1:099/done",
+    "http://127.0.0.1:/done",
+    "HTTP://127.0.0.1:99/done",
+    "http://127.1:99/done",
+    "http://2130706433:99/done",
+    "http://user@127.0.0.1:99/done",
+    "http://127.0.0.1:99@evil.example.com/done",
+    "http://127.0.0.1:99/done#",
+    "https://app.example.com:443/done?a=b",
+    "https://APP.example.com/done?a=b",
+    "https://app.example.com/done?a=b&",
+    "https://app.example.com/done?a=b\u0000",
   ]) {
     const { asked } = await asks(known.client, { redirect_uri });
     const page = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null });
@@ -520,12 +701,20 @@ test("a_refresh_may_narrow_the_scope_and_never_widen_it", async () => {
   const { secret } = await makeKey(gateway, "caller");
   const { tokens } = await flow(known, secret);
   const refresh = (token: string, more: object) =>
-    form("/oauth/token", { grant_type: "refresh_token", refresh_token: token, client_id: known.client.client_id, ...more });
+    form("/oauth/token", {
+      grant_type: "refresh_token",
+      refresh_token: token,
+      client_id: known.client.client_id,
+      ...more,
+    });
   const narrow = await refresh(tokens.refresh_token!, { scope: "contexts:read services:read" });
   assert.equal(narrow.json.scope, "contexts:read");
   const wide = await refresh(narrow.json.refresh_token, {});
   assert.equal(wide.json.scope, "contexts:create:* contexts:read", "what was allowed stays");
-  assert.equal((await refresh(wide.json.refresh_token, { resource: `${gateway.url}/mcp` })).json.error, "invalid_target");
+  assert.equal(
+    (await refresh(wide.json.refresh_token, { resource: `${gateway.url}/mcp` })).json.error,
+    "invalid_target",
+  );
 });
 
 test("tokens_end_with_the_key_or_the_client_they_came_from", async () => {
@@ -574,13 +763,21 @@ test("introspection_says_what_a_token_is_worth_and_nothing_of_others", async () 
   const { tokens } = await flow(known, secret);
   const auth = oauth.ClientSecretBasic(asker.secret);
   const ask = async (token: string, by = asker, how = auth) =>
-    oauth.processIntrospectionResponse(as, by.client, await oauth.introspectionRequest(as, by.client, how, token, insecure));
+    oauth.processIntrospectionResponse(
+      as,
+      by.client,
+      await oauth.introspectionRequest(as, by.client, how, token, insecure),
+    );
   const told = await ask(tokens.access_token);
-  assert.deepEqual([told.active, told.sub, told.client_id, told.scope, told.aud], [true, `key:${id}`, known.client.client_id, tokens.scope, gateway.url]);
+  assert.deepEqual(
+    [told.active, told.sub, told.client_id, told.scope, told.aud],
+    [true, `key:${id}`, known.client.client_id, tokens.scope, gateway.url],
+  );
   assert.deepEqual(await ask(tokens.refresh_token!), { active: false }, "another client's refresh token");
   const own = await ask(tokens.refresh_token!, known, oauth.ClientSecretPost(known.secret));
   assert.deepEqual([own.active, own.client_id], [true, known.client.client_id]);
-  for (const token of ["x", gateway.adminKey, secret, tokens.access_token.slice(0, -4) + "AAAA"]) assert.deepEqual(await ask(token), { active: false });
+  for (const token of ["x", gateway.adminKey, secret, tokens.access_token.slice(0, -4) + "AAAA"])
+    assert.deepEqual(await ask(token), { active: false });
   await gateway.request("DELETE", `/v1/keys/${id}`);
   assert.deepEqual(await ask(tokens.access_token), { active: false });
   const { client, secret: shown } = await machine({ auth_method: "client_secret_post" });
@@ -593,33 +790,57 @@ test("introspection_says_what_a_token_is_worth_and_nothing_of_others", async () 
 
 test("a_client_signs_that_it_is_the_one_once_each_time", async () => {
   const { publicKey, privateKey } = await jose.generateKeyPair("ES256", { extractable: true });
-  const known = await machine({ auth_method: "private_key_jwt", keys: [{ ...(await jose.exportJWK(publicKey)), kid: "k" }] });
+  const known = await machine({
+    auth_method: "private_key_jwt",
+    keys: [{ ...(await jose.exportJWK(publicKey)), kid: "k" }],
+  });
   const tokens = await byCredentials(known, {}, oauth.PrivateKeyJwt({ key: privateKey as CryptoKey, kid: "k" }));
   assert.equal((await whoami(tokens.access_token)).status, 200);
   const { client_id } = known.client;
   const assertion = (change: object = {}) => {
     const now = Math.floor(Date.now() / 1000);
-    const claims = { iss: client_id, sub: client_id, aud: gateway.url, jti: crypto.randomUUID(), iat: now, exp: now + 60, ...change };
+    const claims = {
+      iss: client_id,
+      sub: client_id,
+      aud: gateway.url,
+      jti: crypto.randomUUID(),
+      iat: now,
+      exp: now + 60,
+      ...change,
+    };
     return new jose.SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "k" }).sign(privateKey);
   };
   const ask = async (client_assertion: string) =>
-    (await form("/oauth/token", {
-      grant_type: "client_credentials", client_assertion,
-      client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-    })).status;
+    (
+      await form("/oauth/token", {
+        grant_type: "client_credentials",
+        client_assertion,
+        client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+      })
+    ).status;
   const once = await assertion();
   assert.deepEqual([await ask(once), await ask(once)], [200, 401]);
   for (const change of [
-    { aud: "https://elsewhere.example.com" }, { iss: "default.other" }, { exp: Math.floor(Date.now() / 1000) - 120 },
-    { exp: Math.floor(Date.now() / 1000) + 86_400 }, { jti: undefined }, { exp: undefined },
-  ]) assert.equal(await ask(await assertion(change)), 401, JSON.stringify(change));
+    { aud: "https://elsewhere.example.com" },
+    { iss: "default.other" },
+    { exp: Math.floor(Date.now() / 1000) - 120 },
+    { exp: Math.floor(Date.now() / 1000) + 86_400 },
+    { jti: undefined },
+    { exp: undefined },
+  ])
+    assert.equal(await ask(await assertion(change)), 401, JSON.stringify(change));
 });
 
 test("a_client_is_a_document_at_its_own_address", async () => {
   const server = await startService();
   try {
     const id = `${server.url}client.json`;
-    const document = { client_id: id, client_name: "Elsewhere", redirect_uris: [callback], token_endpoint_auth_method: "none" };
+    const document = {
+      client_id: id,
+      client_name: "Elsewhere",
+      redirect_uris: [callback],
+      token_endpoint_auth_method: "none",
+    };
     server.probe = json(document);
     const { secret } = await makeKey(gateway, "caller");
     const known = { client: { client_id: id }, secret: "", id };
@@ -627,9 +848,16 @@ test("a_client_is_a_document_at_its_own_address", async () => {
     assert.equal((await whoami(tokens.access_token)).status, 200);
     assert.ok((await refreshed(known, tokens.refresh_token!)).access_token);
     const { asked } = await asks(known.client);
-    for (const bad of [{ ...document, client_id: `${id}x` }, { ...document, redirect_uris: ["https://evil.example.com/"] }, { ...document, client_secret: "x" }]) {
+    for (const bad of [
+      { ...document, client_id: `${id}x` },
+      { ...document, redirect_uris: ["https://evil.example.com/"] },
+      { ...document, client_secret: "x" },
+    ]) {
       server.probe = json(bad);
-      assert.equal((await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null })).status, 400);
+      assert.equal(
+        (await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null })).status,
+        400,
+      );
     }
   } finally {
     await server.stop();
@@ -642,9 +870,18 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
     const { publicKey, privateKey } = await jose.generateKeyPair("RS256", { extractable: true });
     const iss = provider.url.slice(0, -1);
     const body = {
-      issuer: iss, audience: "https://api.example.com", keys: [{ ...(await jose.exportJWK(publicKey)), kid: "k" }],
-      algorithms: ["RS256"], claims: { role: "roles" }, roles: { staff: "caller" },
-      sign_in: { client_id: "narthex", client_secret: "a secret", authorization_endpoint: `${provider.url}authorize`, token_endpoint: `${provider.url}token` },
+      issuer: iss,
+      audience: "https://api.example.com",
+      keys: [{ ...(await jose.exportJWK(publicKey)), kid: "k" }],
+      algorithms: ["RS256"],
+      claims: { role: "roles" },
+      roles: { staff: "caller" },
+      sign_in: {
+        client_id: "narthex",
+        client_secret: "a secret",
+        authorization_endpoint: `${provider.url}authorize`,
+        token_endpoint: `${provider.url}token`,
+      },
     };
     const put = await gateway.request("PUT", "/v1/issuers/corp", { body });
     assert.equal(put.status, 201, put.text);
@@ -653,7 +890,11 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
     const { asked, verifier, state } = await asks(known.client);
     const page = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null });
     assert.ok(page.text.includes("Sign in with corp"));
-    assert.equal(page.headers.get("content-security-policy")!.includes("form-action"), false, "the form may lead there");
+    assert.equal(
+      page.headers.get("content-security-policy")!.includes("form-action"),
+      false,
+      "the form may lead there",
+    );
 
     /** Begins a sign-in; gives what the issuer is asked, and the browser's cookie. */
     const begin = async () => {
@@ -667,8 +908,19 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
     const comeBack = async (change: object = {}, more: Record<string, string> = {}, withCookie = true) => {
       const { cookie, query } = await begin();
       const now = Math.floor(Date.now() / 1000);
-      const claims = { iss, aud: "narthex", sub: "ada", iat: now, exp: now + 60, nonce: query.get("nonce"), roles: ["staff"], ...change };
-      const id_token = await new jose.SignJWT(claims as jose.JWTPayload).setProtectedHeader({ alg: "RS256", kid: "k" }).sign(privateKey);
+      const claims = {
+        iss,
+        aud: "narthex",
+        sub: "ada",
+        iat: now,
+        exp: now + 60,
+        nonce: query.get("nonce"),
+        roles: ["staff"],
+        ...change,
+      };
+      const id_token = await new jose.SignJWT(claims as jose.JWTPayload)
+        .setProtectedHeader({ alg: "RS256", kid: "k" })
+        .sign(privateKey);
       provider.handler = json({ access_token: "x", token_type: "Bearer", id_token });
       const back = new URLSearchParams({ code: "c1", state: query.get("state")!, iss, ...more });
       return gateway.request("GET", `/oauth/signed-in?${back}`, { key: null, headers: withCookie ? { cookie } : {} });
@@ -680,7 +932,10 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
     );
     const signedIn = await comeBack();
     assert.equal(signedIn.status, 200, signedIn.text);
-    assert.ok(signedIn.text.includes("You are signed in as <strong>issuer:corp:ada</strong>") && !signedIn.text.includes("api_key"));
+    assert.ok(
+      signedIn.text.includes("You are signed in as <strong>issuer:corp:ada</strong>") &&
+        !signedIn.text.includes("api_key"),
+    );
     const call = provider.calls.at(-1)!;
     assert.equal(call.headers.authorization, `Basic ${Buffer.from("narthex:a+secret").toString("base64")}`);
     const sentForm = new URLSearchParams(call.raw.toString());
@@ -690,22 +945,40 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
     const sent = await form("/oauth/authorize", { ...asked, decision: "allow", person });
     assert.equal(sent.status, 303, sent.text);
     const back = oauth.validateAuthResponse(as, known.client, new URL(sent.headers.get("location")!), state);
-    const response = await oauth.authorizationCodeGrantRequest(as, known.client, oauth.None(), back, callback, verifier, insecure);
+    const response = await oauth.authorizationCodeGrantRequest(
+      as,
+      known.client,
+      oauth.None(),
+      back,
+      callback,
+      verifier,
+      insecure,
+    );
     const tokens = await oauth.processAuthorizationCodeResponse(as, known.client, response);
     const me = (await whoami(tokens.access_token)).json;
-    assert.deepEqual([me.principal, me.role, me.permissions], ["issuer:corp:ada", "caller", ["contexts:create:*", "contexts:read"]]);
+    assert.deepEqual(
+      [me.principal, me.role, me.permissions],
+      ["issuer:corp:ada", "caller", ["contexts:create:*", "contexts:read"]],
+    );
     assert.ok((await refreshed(known, tokens.refresh_token!)).access_token);
 
     const forged = person.replace(/^./, (first) => (first === "e" ? "f" : "e"));
     assert.equal((await form("/oauth/authorize", { ...asked, decision: "allow", person: forged })).status, 403);
     // What is not for this browser is not believed; of all else the app is told.
     const bad: [object, Record<string, string>?, boolean?][] = [
-      [{}, { state: "another" }], [{}, { iss: "https://evil.example.com" }], [{}, {}, false],
+      [{}, { state: "another" }],
+      [{}, { iss: "https://evil.example.com" }],
+      [{}, {}, false],
     ];
     for (const one of bad) assert.equal((await comeBack(...one)).status, 400, JSON.stringify(one));
     const failed: [string, object, Record<string, string>?][] = [
-      ["server_error", { nonce: "another" }], ["server_error", { aud: "https://api.example.com" }], ["server_error", { azp: "another" }],
-      ["server_error", { iss: `${iss}/` }], ["server_error", { exp: 1 }], ["access_denied", { roles: ["others"] }], ["server_error", {}, { code: "" }],
+      ["server_error", { nonce: "another" }],
+      ["server_error", { aud: "https://api.example.com" }],
+      ["server_error", { azp: "another" }],
+      ["server_error", { iss: `${iss}/` }],
+      ["server_error", { exp: 1 }],
+      ["access_denied", { roles: ["others"] }],
+      ["server_error", {}, { code: "" }],
     ];
     for (const [error, ...one] of failed) {
       const told = await comeBack(...one);
@@ -726,20 +999,32 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
 });
 
 test("a_client_registers_itself_where_that_is_switched_on", async () => {
-  refused(await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris: [callback] } }), 404, "not_found");
+  refused(
+    await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris: [callback] } }),
+    404,
+    "not_found",
+  );
   const open = await startGateway({ vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });
   try {
     const issuer = new URL(open.url);
-    const found = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm: "oauth2", ...insecure }));
+    const found = await oauth.processDiscoveryResponse(
+      issuer,
+      await oauth.discoveryRequest(issuer, { algorithm: "oauth2", ...insecure }),
+    );
     assert.equal(found.registration_endpoint, `${open.url}/oauth/register`);
-    const metadata = { client_name: "Itself", redirect_uris: [callback], grant_types: ["authorization_code", "refresh_token"] };
+    const metadata = {
+      client_name: "Itself",
+      redirect_uris: [callback],
+      grant_types: ["authorization_code", "refresh_token"],
+    };
     const registration = await oauth.dynamicClientRegistrationRequest(found, metadata, insecure);
     const client = await oauth.processDynamicClientRegistrationResponse(registration);
     assert.match(client.client_id, /^default\.dyn-/);
     const { asked, verifier, state } = await asks(client);
     const { json: key } = await open.request("POST", "/v1/keys", { body: { name: "ada", role: "caller" } });
     const sent = await open.request("POST", "/oauth/authorize", {
-      key: null, body: new URLSearchParams({ ...asked, decision: "allow", api_key: key.secret }).toString(),
+      key: null,
+      body: new URLSearchParams({ ...asked, decision: "allow", api_key: key.secret }).toString(),
       headers: { "content-type": "application/x-www-form-urlencoded" },
     });
     const back = oauth.validateAuthResponse(found, client, new URL(sent.headers.get("location")!), state);
@@ -748,18 +1033,23 @@ test("a_client_registers_itself_where_that_is_switched_on", async () => {
     assert.ok((await oauth.processAuthorizationCodeResponse(found, client, response)).refresh_token);
     const post = (body: object) => open.request("POST", "/oauth/register", { key: null, body });
     for (const [body, error] of [
-      [{}, "invalid_redirect_uri"], [{ redirect_uris: ["http://app.example.com/"] }, "invalid_redirect_uri"],
+      [{}, "invalid_redirect_uri"],
+      [{ redirect_uris: ["http://app.example.com/"] }, "invalid_redirect_uri"],
       [{ redirect_uris: [callback], grant_types: ["client_credentials"] }, "invalid_client_metadata"],
       [{ redirect_uris: [callback], token_endpoint_auth_method: "tls_client_auth" }, "invalid_client_metadata"],
       [{ redirect_uris: [callback], token_endpoint_auth_method: "private_key_jwt" }, "invalid_client_metadata"],
       [{ redirect_uris: [callback], jwks_uri: {} }, "invalid_client_metadata"],
       [{ redirect_uris: [callback], scope: "a? b?" }, "invalid_client_metadata"],
-    ] as const) assert.equal((await post(body)).json.error, error, JSON.stringify(body));
+    ] as const)
+      assert.equal((await post(body)).json.error, error, JSON.stringify(body));
     const publicly = await post({ redirect_uris: [callback], token_endpoint_auth_method: "none", logo_uri: "x" });
     assert.deepEqual([publicly.status, publicly.json.client_secret], [201, undefined]);
     const nameless = await post({ redirect_uris: [callback], client_name: "", scope: "" });
     assert.equal(nameless.status, 201);
-    assert.ok(nameless.json.client_name.startsWith("dyn-") && nameless.json.scope.includes("contexts:read"), nameless.text);
+    assert.ok(
+      nameless.json.client_name.startsWith("dyn-") && nameless.json.scope.includes("contexts:read"),
+      nameless.text,
+    );
   } finally {
     await open.stop();
   }
@@ -769,15 +1059,22 @@ test("keys_take_turns_and_tokens_of_the_last_one_stay_good", async () => {
   // A key signs for four seconds and is known for one before.
   const quick = await startGateway({ vars: { OAUTH: "true", OAUTH_KEY_DAYS: String(4 / 86_400) } });
   try {
-    const body = { name: "ci", grant_types: ["client_credentials"], auth_method: "client_secret_post", scope: "contexts:read" };
+    const body = {
+      name: "ci",
+      grant_types: ["client_credentials"],
+      auth_method: "client_secret_post",
+      scope: "contexts:read",
+    };
     const { client_id, secret } = (await quick.request("PUT", "/v1/clients/ci", { body })).json;
     const token = async () => {
       const answer = await fetch(`${quick.url}/oauth/token`, {
-        method: "POST", body: new URLSearchParams({ grant_type: "client_credentials", client_id, client_secret: secret }),
+        method: "POST",
+        body: new URLSearchParams({ grant_type: "client_credentials", client_id, client_secret: secret }),
       });
       return ((await answer.json()) as any).access_token as string;
     };
-    const published = async () => ((await (await fetch(`${quick.url}/oauth/jwks`)).json()) as any).keys.map(({ kid }: any) => kid);
+    const published = async () =>
+      ((await (await fetch(`${quick.url}/oauth/jwks`)).json()) as any).keys.map(({ kid }: any) => kid);
     const first = await token();
     const { kid } = jose.decodeProtectedHeader(first);
     assert.deepEqual(await published(), [kid]);
@@ -787,7 +1084,10 @@ test("keys_take_turns_and_tokens_of_the_last_one_stay_good", async () => {
     assert.equal(jose.decodeProtectedHeader(await token()).kid, kid);
     await pause(1300);
     const second = await token();
-    assert.equal(jose.decodeProtectedHeader(second).kid, both.find((one: string) => one !== kid));
+    assert.equal(
+      jose.decodeProtectedHeader(second).kid,
+      both.find((one: string) => one !== kid),
+    );
     assert.equal((await quick.request("GET", "/v1/whoami", { key: first })).status, 200, "the last one is still known");
   } finally {
     await quick.stop();
@@ -806,12 +1106,31 @@ test("a_client_is_registered_replaced_and_deleted_under_its_entity_tag", async (
   assert.deepEqual([replaced.status, replaced.json.secret], [200, undefined], "the secret stays and is not shown");
   const read = await gateway.request("GET", "/v1/clients/document");
   assert.equal(read.text.includes(made.json.secret) || "secret_hash" in read.json, false);
-  assert.equal((await gateway.request("GET", "/v1/clients/document", { headers: { "if-none-match": '"2"' } })).status, 304);
+  assert.equal(
+    (await gateway.request("GET", "/v1/clients/document", { headers: { "if-none-match": '"2"' } })).status,
+    304,
+  );
   assert.ok((await gateway.request("GET", "/v1/clients")).json.data.some(({ id }: any) => id === "document"));
-  const wrong = await gateway.request("PUT", "/v1/clients/wrong", { body: { grant_types: ["implicit"], redirect_uris: ["http://a.example/"], scope: "a b c:d:e:f" } });
-  assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["#/grant_types", "#/name", "#/redirect_uris/0", "#/scope"]);
-  const half = (await gateway.request("POST", "/v1/keys", { body: { name: "x", role: "viewer", permissions: ["clients:*"] } })).json;
-  refused(await gateway.request("PUT", "/v1/clients/more", { key: half.secret, body: { ...body, scope: "contexts:create:*" } }), 403, "permission_denied");
+  const wrong = await gateway.request("PUT", "/v1/clients/wrong", {
+    body: { grant_types: ["implicit"], redirect_uris: ["http://a.example/"], scope: "a b c:d:e:f" },
+  });
+  assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), [
+    "#/grant_types",
+    "#/name",
+    "#/redirect_uris/0",
+    "#/scope",
+  ]);
+  const half = (
+    await gateway.request("POST", "/v1/keys", { body: { name: "x", role: "viewer", permissions: ["clients:*"] } })
+  ).json;
+  refused(
+    await gateway.request("PUT", "/v1/clients/more", {
+      key: half.secret,
+      body: { ...body, scope: "contexts:create:*" },
+    }),
+    403,
+    "permission_denied",
+  );
   assert.equal((await remove("document")).status, 204);
   refused(await gateway.request("GET", "/v1/clients/document"), 404, "not_found");
 });

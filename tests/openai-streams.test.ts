@@ -12,7 +12,10 @@ let endpoint: Service;
 const messages = [{ role: "user", content: "Say hello." }];
 const retry = { max_attempts: 2, base_ms: 1, cap_ms: 10 };
 const whole = (content: string) => ({
-  id: "c", object: "chat.completion", created: 1, model: "m",
+  id: "c",
+  object: "chat.completion",
+  created: 1,
+  model: "m",
   choices: [{ index: 0, message: { role: "assistant", content }, finish_reason: "stop" }],
 });
 
@@ -28,7 +31,11 @@ after(async () => {
 });
 
 /** An answer of these pieces, the last of which may tear the connection down. */
-const pieces = (texts: (string | Buffer | "destroy")[], headers: Record<string, string> = { "content-type": "text/event-stream" }): Handler =>
+const pieces =
+  (
+    texts: (string | Buffer | "destroy")[],
+    headers: Record<string, string> = { "content-type": "text/event-stream" },
+  ): Handler =>
   async (_, response) => {
     response.writeHead(200, headers);
     response.on("error", () => {});
@@ -49,13 +56,20 @@ type Told = { event: string; data: any };
 
 async function listen(body: object = {}): Promise<Told[]> {
   const response = await gateway.open("POST", "/v1/contexts", {
-    body: { capability: "chat", service: "llm", parameters: { messages }, ...body }, headers: { accept: "text/event-stream" },
+    body: { capability: "chat", service: "llm", parameters: { messages }, ...body },
+    headers: { accept: "text/event-stream" },
   });
   assert.equal(response.status, 200);
-  return (await response.text()).split("\n\n").filter((block) => block.startsWith("event:")).map((block) => {
-    const [name = "", ...lines] = block.split("\n");
-    return { event: name.slice("event: ".length), data: JSON.parse(lines.map((line) => line.slice("data: ".length)).join("\n")) };
-  });
+  return (await response.text())
+    .split("\n\n")
+    .filter((block) => block.startsWith("event:"))
+    .map((block) => {
+      const [name = "", ...lines] = block.split("\n");
+      return {
+        event: name.slice("event: ".length),
+        data: JSON.parse(lines.map((line) => line.slice("data: ".length)).join("\n")),
+      };
+    });
 }
 
 /** The context that a stream of these pieces comes to, with what was told of it. */
@@ -110,7 +124,12 @@ test("a_stream_that_never_lets_up_ends_with_the_contexts_time_too", async () => 
     }
   };
   const began = Date.now();
-  const { id } = await accepted(gateway, { capability: "chat", service: "llm", parameters: { messages }, timeout_seconds: 2 });
+  const { id } = await accepted(gateway, {
+    capability: "chat",
+    service: "llm",
+    parameters: { messages },
+    timeout_seconds: 2,
+  });
   assert.equal((await ended(gateway, id, 60)).status, "timed_out");
   // It is not read any longer either.
   await eventually(() => Date.now() - last > 2_000, 60_000);
@@ -133,28 +152,73 @@ test("errors_in_a_stream_end_as_failures_and_are_repeated_only_where_that_helps"
   for (const [what, texts, code, calls, detail] of [
     ["plain text", [begun, "event: error\ndata: too busy now\n\n"], "upstream_error", 2, "too busy now"],
     ["words without a type", [begun, event("upstream connect error")], "upstream_error", 2, "upstream connect error"],
-    ["an object alone", [event({ object: "error", message: "4096 fit", type: "BadRequestError", code: 400 }), done], "upstream_error", 1, "4096 fit"],
-    ["of the request", [begun, event({ error: { message: "longer", type: "invalid_request_error", code: "context_length_exceeded" } }), done], "upstream_error", 1, "longer"],
-    ["of the server", [begun, event({ error: { message: "crashed", code: 500 } }), done], "upstream_error", 2, "crashed"],
-    ["overloaded", [event({ type: "error", error: { type: "overloaded_error", message: "later" } })], "upstream_error", 2, "later"],
+    [
+      "an object alone",
+      [event({ object: "error", message: "4096 fit", type: "BadRequestError", code: 400 }), done],
+      "upstream_error",
+      1,
+      "4096 fit",
+    ],
+    [
+      "of the request",
+      [
+        begun,
+        event({ error: { message: "longer", type: "invalid_request_error", code: "context_length_exceeded" } }),
+        done,
+      ],
+      "upstream_error",
+      1,
+      "longer",
+    ],
+    [
+      "of the server",
+      [begun, event({ error: { message: "crashed", code: 500 } }), done],
+      "upstream_error",
+      2,
+      "crashed",
+    ],
+    [
+      "overloaded",
+      [event({ type: "error", error: { type: "overloaded_error", message: "later" } })],
+      "upstream_error",
+      2,
+      "later",
+    ],
     ["by finish_reason", [begun, delta({}, "error"), done], "upstream_error", 2, "finish_reason"],
     ["no chunk", [begun, event('{"choices": [')], "upstream_invalid_response", 1, ""],
     ["nothing but its end", [done], "service_unavailable", 2, ""],
     ["no content", [delta({ role: "assistant", content: "" }), done], "service_unavailable", 2, ""],
-    ["cut, finish_reason empty", [delta({ content: "Half" }, ""), delta({ content: " of" }, "")], "service_unavailable", 2, ""],
+    [
+      "cut, finish_reason empty",
+      [delta({ content: "Half" }, ""), delta({ content: " of" }, "")],
+      "service_unavailable",
+      2,
+      "",
+    ],
     ["torn", [begun, "destroy"], "service_unavailable", 2, ""],
   ] as const) {
     // Each has a service of its own: one that fails all the time is not asked so often.
     const id = what.replaceAll(/\W+/g, "-");
-    await register(gateway, id, { name: what, type: "llm", transport: { kind: "openai", url: `${endpoint.url}v1` }, retry });
+    await register(gateway, id, {
+      name: what,
+      type: "llm",
+      transport: { kind: "openai", url: `${endpoint.url}v1` },
+      retry,
+    });
     const seen = await streamed([...texts], undefined, id);
     assert.equal(seen.context.status, "failed", `${what}: ${JSON.stringify(seen.context)}`);
     assert.equal(seen.context.error.code, code, `${what}: ${JSON.stringify(seen.context.error)}`);
     assert.equal(seen.calls, calls, what);
-    assert.ok(JSON.stringify(seen.context.error.details ?? null).includes(detail) || detail === "", `${what}: ${JSON.stringify(seen.context.error)}`);
+    assert.ok(
+      JSON.stringify(seen.context.error.details ?? null).includes(detail) || detail === "",
+      `${what}: ${JSON.stringify(seen.context.error)}`,
+    );
     // A listener hears that another attempt begins, and of errors only at the end.
     assert.equal(seen.told.filter(({ event }) => event === "attempt").length, calls - 1, what);
-    assert.ok(seen.told.filter(({ event }) => event === "delta").every(({ data }) => data.choices), what);
+    assert.ok(
+      seen.told.filter(({ event }) => event === "delta").every(({ data }) => data.choices),
+      what,
+    );
   }
 });
 
@@ -179,7 +243,17 @@ test("a_stream_is_read_however_it_is_framed", async () => {
     ["CR", [...hi, end].map((text) => text.replaceAll("\n", "\r"))],
     ["no space after the colon", [...hi, end, done].map((text) => text.replace("data: ", "data:"))],
     ["no end of the last line", [...hi, end.trimEnd()]],
-    ["signs of life", [hi[0]!, ": ping\n\ndata: \n\nevent: ping\ndata: {\"type\": \"ping\"}\n\n", hi[1]!, "event: keepalive\ndata:\n\n", end, done]],
+    [
+      "signs of life",
+      [
+        hi[0]!,
+        ': ping\n\ndata: \n\nevent: ping\ndata: {"type": "ping"}\n\n',
+        hi[1]!,
+        "event: keepalive\ndata:\n\n",
+        end,
+        done,
+      ],
+    ],
     ["several lines of data", [...hi.map((text) => text.replace('"object"', '\ndata: "object"')), end, done]],
     ["byte by byte", [...Buffer.from(hi.join("") + end + done)].map((byte) => Buffer.from([byte]))],
     ["whole after all", [JSON.stringify(whole("Hi"), null, 2)]],
@@ -205,32 +279,55 @@ test("the_result_is_what_the_endpoint_would_have_said_in_one_piece", async () =>
     delta({ role: "assistant" }),
     delta({ content: [{ type: "thinking", thinking: [{ type: "text", text: "Hm" }] }] }),
     delta({ content: [{ type: "thinking", thinking: [{ type: "text", text: "!" }] }] }),
-    delta({ content: "Hel" }), delta({ content: "lo" }),
-    call(0, "call_1", "add", "{"), call(0, "", "", "}"), call(0, "call_2", "sub", "{"), call(0, "call_2", "sub", "}"),
+    delta({ content: "Hel" }),
+    delta({ content: "lo" }),
+    call(0, "call_1", "add", "{"),
+    call(0, "", "", "}"),
+    call(0, "call_2", "sub", "{"),
+    call(0, "call_2", "sub", "}"),
     delta({}, "tool_calls", { obfuscation: "xyz" }),
-    event({ id: "", choices: [], usage: { total_tokens: 5 } }), done,
+    event({ id: "", choices: [], usage: { total_tokens: 5 } }),
+    done,
   ]);
   const tool = (id: string, name: string) => ({ id, type: "function", function: { name, arguments: "{}" } });
   assert.deepEqual(context.result, {
-    id: "c", object: "chat.completion", usage: { total_tokens: 5 },
-    choices: [{
-      index: 0, finish_reason: "tool_calls",
-      message: {
-        role: "assistant", tool_calls: [tool("call_1", "add"), tool("call_2", "sub")],
-        content: [{ type: "thinking", thinking: [{ type: "text", text: "Hm!" }] }, { type: "text", text: "Hello" }],
+    id: "c",
+    object: "chat.completion",
+    usage: { total_tokens: 5 },
+    choices: [
+      {
+        index: 0,
+        finish_reason: "tool_calls",
+        message: {
+          role: "assistant",
+          tool_calls: [tool("call_1", "add"), tool("call_2", "sub")],
+          content: [
+            { type: "thinking", thinking: [{ type: "text", text: "Hm!" }] },
+            { type: "text", text: "Hello" },
+          ],
+        },
       },
-    }],
+    ],
   });
 });
 
 test("what_no_client_waits_for_is_asked_for_in_pieces_and_what_one_waits_for_is_not", async () => {
   endpoint.handler = (call, response) =>
-    call.json.stream ? pieces([delta({ content: "Hi" }), delta({}, "stop"), done])(call, response) : status(524)(call, response);
+    call.json.stream
+      ? pieces([delta({ content: "Hi" }), delta({}, "stop"), done])(call, response)
+      : status(524)(call, response);
   const from = endpoint.calls.length;
-  const { id } = await accepted(gateway, { capability: "chat", service: "llm", parameters: { messages, stream: false } });
+  const { id } = await accepted(gateway, {
+    capability: "chat",
+    service: "llm",
+    parameters: { messages, stream: false },
+  });
   const context = await ended(gateway, id);
   assert.equal(context.result?.choices[0].message.content, "Hi", JSON.stringify(context));
-  assert.deepEqual(endpoint.calls.slice(from).map(({ json }) => [json.stream, json.stream_options]), [[true, { include_usage: true }]]);
+  assert.deepEqual(
+    endpoint.calls.slice(from).map(({ json }) => [json.stream, json.stream_options]),
+    [[true, { include_usage: true }]],
+  );
   endpoint.handler = json(whole("Hi"));
   const waited = await create(gateway, { capability: "chat", service: "llm", parameters: { messages, stream: true } });
   assert.equal(waited.json.status, "completed");
@@ -240,14 +337,23 @@ test("what_no_client_waits_for_is_asked_for_in_pieces_and_what_one_waits_for_is_
 test("an_endpoint_that_refuses_to_stream_is_asked_otherwise_and_that_is_remembered", async () => {
   const asked = async (model: string, parameters: object = {}, service = "llm") => {
     const from = endpoint.calls.length;
-    const { id } = await accepted(gateway, { capability: "chat", service, parameters: { messages, model, ...parameters } });
+    const { id } = await accepted(gateway, {
+      capability: "chat",
+      service,
+      parameters: { messages, model, ...parameters },
+    });
     const context = await ended(gateway, id);
-    return [context.status, ...endpoint.calls.slice(from).map(({ json }) => [json.stream ?? false, json.stream_options])];
+    return [
+      context.status,
+      ...endpoint.calls.slice(from).map(({ json }) => [json.stream ?? false, json.stream_options]),
+    ];
   };
   const usage = { include_usage: true };
   const hi = pieces([delta({ content: "Hi" }), delta({}, "stop"), done]);
   endpoint.handler = (call, response) =>
-    call.json.stream_options ? status(400, { error: { message: "Unrecognized request argument: stream_options" } })(call, response) : hi(call, response);
+    call.json.stream_options
+      ? status(400, { error: { message: "Unrecognized request argument: stream_options" } })(call, response)
+      : hi(call, response);
   assert.deepEqual(await asked("no-options"), ["completed", [true, usage], [true, undefined]]);
   assert.deepEqual(await asked("no-options"), ["completed", [true, undefined]]);
   // What the caller asks of the stream is not left out on its behalf.
@@ -255,7 +361,9 @@ test("an_endpoint_that_refuses_to_stream_is_asked_otherwise_and_that_is_remember
   assert.deepEqual(await asked("others", { stream_options: own }), ["failed", [true, own]]);
 
   endpoint.handler = (call, response) =>
-    call.json.stream ? status(400, { error: { param: "stream", code: "unsupported_value" } })(call, response) : json(whole("Hi"))(call, response);
+    call.json.stream
+      ? status(400, { error: { param: "stream", code: "unsupported_value" } })(call, response)
+      : json(whole("Hi"))(call, response);
   assert.deepEqual(await asked("no-streams"), ["completed", [true, usage], [false, undefined]]);
   assert.deepEqual(await asked("no-streams"), ["completed", [false, undefined]]);
 
@@ -266,7 +374,10 @@ test("an_endpoint_that_refuses_to_stream_is_asked_otherwise_and_that_is_remember
   const { transport: shown } = await register(gateway, "whole", { name: "Whole", type: "llm", transport });
   assert.deepEqual(shown, transport);
   assert.deepEqual(await asked("m", {}, "whole"), ["completed", [false, undefined]]);
-  assert.deepEqual((await listen({ service: "whole" })).map(({ event }) => event), ["context", "end"]);
+  assert.deepEqual(
+    (await listen({ service: "whole" })).map(({ event }) => event),
+    ["context", "end"],
+  );
 });
 
 test("a_bare_list_of_models_is_a_result", async () => {
@@ -283,7 +394,13 @@ test("a_bare_list_of_models_is_a_result", async () => {
 
 test("a_capability_that_is_named_keeps_what_it_does_not_say", async () => {
   const transport = { kind: "openai", url: `${endpoint.url}v1`, model: "m" };
-  const document = { name: "Named", type: "llm", transport, retry, capabilities: [{ name: "chat" }, { name: "models", timeout_seconds: 5 }] };
+  const document = {
+    name: "Named",
+    type: "llm",
+    transport,
+    retry,
+    capabilities: [{ name: "chat" }, { name: "models", timeout_seconds: 5 }],
+  };
   const { capabilities } = await register(gateway, "named", document);
   const all = (await gateway.request("GET", "/v1/services/llm")).json.capabilities;
   assert.deepEqual(capabilities, [all[0], { ...all[2], timeout_seconds: 5 }]);
@@ -292,7 +409,8 @@ test("a_capability_that_is_named_keeps_what_it_does_not_say", async () => {
   assert.equal(context.status, "completed", JSON.stringify(context));
   assert.equal(Date.parse(context.expires_at) - Date.parse(context.created_at), 300_000);
   const patched = await gateway.request("PATCH", "/v1/services/named", {
-    body: { capabilities: [{ name: "embed" }, { name: "chat", idempotent: false }] }, headers: { "if-match": "*" },
+    body: { capabilities: [{ name: "embed" }, { name: "chat", idempotent: false }] },
+    headers: { "if-match": "*" },
   });
   assert.deepEqual(patched.json.capabilities, [all[1], { ...all[0], idempotent: false }], patched.text);
 });

@@ -12,28 +12,37 @@ let endpoint: Service;
 const usage = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
 
 const completion = (content: string, model: string) => ({
-  id: "chatcmpl-1", object: "chat.completion", created: 1, model, usage,
+  id: "chatcmpl-1",
+  object: "chat.completion",
+  created: 1,
+  model,
+  usage,
   choices: [{ index: 0, message: { role: "assistant", content }, finish_reason: "stop" }],
 });
 
 /** A chunk for each word, as an event with a pause before it. */
-const streamed = (words: string[], { ms = 0, done = true, stop = true } = {}): Handler => async (call, response) => {
-  response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
-  const chunk = (choices: object[], more: object = {}) =>
-    response.write(`data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: call.json.model, choices, ...more })}\n\n`);
-  chunk([{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }]);
-  for (const word of words) {
-    await pause(ms);
-    chunk([{ index: 0, delta: { content: word }, finish_reason: null }]);
-  }
-  if (stop) chunk([{ index: 0, delta: {}, finish_reason: "stop" }]);
-  if (call.json.stream_options?.include_usage) chunk([], { usage });
-  if (done) response.write("data: [DONE]\n\n");
-  response.end();
-};
+const streamed =
+  (words: string[], { ms = 0, done = true, stop = true } = {}): Handler =>
+  async (call, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
+    const chunk = (choices: object[], more: object = {}) =>
+      response.write(
+        `data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: call.json.model, choices, ...more })}\n\n`,
+      );
+    chunk([{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }]);
+    for (const word of words) {
+      await pause(ms);
+      chunk([{ index: 0, delta: { content: word }, finish_reason: null }]);
+    }
+    if (stop) chunk([{ index: 0, delta: {}, finish_reason: "stop" }]);
+    if (call.json.stream_options?.include_usage) chunk([], { usage });
+    if (done) response.write("data: [DONE]\n\n");
+    response.end();
+  };
 
 const talks: Handler = (call, response) => {
-  if (call.path === "/v1/embeddings") return json({ object: "list", data: [{ index: 0, embedding: [0.5, -1] }], model: call.json.model })(call, response);
+  if (call.path === "/v1/embeddings")
+    return json({ object: "list", data: [{ index: 0, embedding: [0.5, -1] }], model: call.json.model })(call, response);
   if (call.json.stream) return streamed(["Hel", "lo"])(call, response);
   return json(completion("Hello", call.json.model))(call, response);
 };
@@ -42,7 +51,8 @@ before(async () => {
   gateway = await startGateway();
   endpoint = await startService(talks, { probe: json({ object: "list", data: [{ id: "small", object: "model" }] }) });
   await register(gateway, "llm", {
-    name: "A model", type: "llm",
+    name: "A model",
+    type: "llm",
     transport: { kind: "openai", url: `${endpoint.url}v1`, model: "small" },
     credentials: { header: "Authorization", value: "Bearer sk-of-the-service" },
     retry: { max_attempts: 2, base_ms: 1, cap_ms: 10 },
@@ -58,25 +68,40 @@ const messages = [{ role: "user", content: "Say hello." }];
 type Told = { event: string; data: any };
 
 /** Asks for a context and reads the stream of it to its end. */
-async function listen(body: object, headers: Record<string, string> = {}): Promise<{ told: Told[]; response: Response }> {
+async function listen(
+  body: object,
+  headers: Record<string, string> = {},
+): Promise<{ told: Told[]; response: Response }> {
   const response = await gateway.open("POST", "/v1/contexts", {
-    body: { capability: "chat", ...body }, headers: { accept: "text/event-stream", ...headers },
+    body: { capability: "chat", ...body },
+    headers: { accept: "text/event-stream", ...headers },
   });
   return { response, told: read(await response.text()) };
 }
 
 const read = (text: string): Told[] =>
-  text.split("\n\n").filter((block) => block.startsWith("event:")).map((block) => {
-    const lines = block.split("\n");
-    return {
-      event: lines[0]!.slice("event: ".length),
-      data: JSON.parse(lines.slice(1).map((line) => line.slice("data: ".length)).join("\n")),
-    };
-  });
+  text
+    .split("\n\n")
+    .filter((block) => block.startsWith("event:"))
+    .map((block) => {
+      const lines = block.split("\n");
+      return {
+        event: lines[0]!.slice("event: ".length),
+        data: JSON.parse(
+          lines
+            .slice(1)
+            .map((line) => line.slice("data: ".length))
+            .join("\n"),
+        ),
+      };
+    });
 
 test("it_offers_chat_embeddings_and_models_by_itself", async () => {
   const { json } = await gateway.request("GET", "/v1/services/llm");
-  assert.deepEqual(json.capabilities.map(({ name }: { name: string }) => name), ["chat", "embed", "models"]);
+  assert.deepEqual(
+    json.capabilities.map(({ name }: { name: string }) => name),
+    ["chat", "embed", "models"],
+  );
   assert.equal(json.transport.model, "small");
   assert.ok(json.capabilities.every((one: any) => one.input_schema));
 });
@@ -84,7 +109,10 @@ test("it_offers_chat_embeddings_and_models_by_itself", async () => {
 test("a_chat_goes_to_the_endpoint_as_it_is_and_its_answer_is_the_result", async () => {
   endpoint.handler = talks;
   const from = endpoint.calls.length;
-  const answer = await create(gateway, { capability: "chat", parameters: { messages, temperature: 0.5, stream: true } });
+  const answer = await create(gateway, {
+    capability: "chat",
+    parameters: { messages, temperature: 0.5, stream: true },
+  });
   assert.equal(answer.json.status, "completed", answer.text);
   assert.deepEqual(answer.json.result, completion("Hello", "small"));
   const call = endpoint.calls[from]!;
@@ -109,7 +137,11 @@ test("text_becomes_vectors_and_models_are_listed", async () => {
 });
 
 test("parameters_are_checked_before_they_are_sent", async () => {
-  const problem = refused(await create(gateway, { capability: "chat", parameters: { messages: [] } }), 422, "validation_failed");
+  const problem = refused(
+    await create(gateway, { capability: "chat", parameters: { messages: [] } }),
+    422,
+    "validation_failed",
+  );
   assert.deepEqual(pointers(problem), ["#/parameters/messages"]);
 });
 
@@ -126,7 +158,10 @@ test("who_listens_gets_each_piece_as_it_comes_and_the_whole_at_the_end", async (
   assert.equal(end.data.status, "completed");
   assert.deepEqual(end.data.result, completion("Hello", "small"));
   assert.deepEqual(endpoint.calls.at(-1)!.json, {
-    messages, model: "small", stream: true, stream_options: { include_usage: true },
+    messages,
+    model: "small",
+    stream: true,
+    stream_options: { include_usage: true },
   });
   // It is on record like any other.
   const again = await gateway.request("GET", response.headers.get("location")!);
@@ -143,7 +178,8 @@ test("pieces_arrive_while_the_endpoint_is_still_at_it", async () => {
     response.end('data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n');
   };
   const response = await gateway.open("POST", "/v1/contexts", {
-    body: { capability: "chat", parameters: { messages } }, headers: { accept: "text/event-stream" },
+    body: { capability: "chat", parameters: { messages } },
+    headers: { accept: "text/event-stream" },
   });
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -191,7 +227,11 @@ test("what_an_endpoint_says_of_its_failure_is_in_the_details", async () => {
 });
 
 test("answers_that_are_none_are_refused", async () => {
-  for (const handler of [json({ no: "choices" }), json([1]), streamed(["x"].concat(Array(1200).fill("y".repeat(10_000))))]) {
+  for (const handler of [
+    json({ no: "choices" }),
+    json([1]),
+    streamed(["x"].concat(Array(1200).fill("y".repeat(10_000)))),
+  ]) {
     endpoint.handler = handler;
     const { told } = await listen({ parameters: { messages } });
     assert.equal(told.at(-1)!.data.error?.code, "upstream_invalid_response", JSON.stringify(told.at(-1)));
@@ -201,7 +241,10 @@ test("answers_that_are_none_are_refused", async () => {
 test("an_endpoint_that_does_not_stream_is_listened_to_all_the_same", async () => {
   endpoint.handler = (call, response) => json(completion("Whole", call.json.model))(call, response);
   const { told } = await listen({ parameters: { messages } });
-  assert.deepEqual(told.map(({ event }) => event), ["context", "end"]);
+  assert.deepEqual(
+    told.map(({ event }) => event),
+    ["context", "end"],
+  );
   assert.equal(told.at(-1)!.data.result.choices[0].message.content, "Whole");
 });
 
@@ -209,7 +252,9 @@ test("a_listener_who_leaves_does_not_take_the_work_along", async () => {
   endpoint.handler = streamed(Array(20).fill("word "), { ms: 50 });
   const leaving = new AbortController();
   const response = await gateway.open("POST", "/v1/contexts", {
-    body: { capability: "chat", parameters: { messages } }, headers: { accept: "text/event-stream" }, signal: leaving.signal,
+    body: { capability: "chat", parameters: { messages } },
+    headers: { accept: "text/event-stream" },
+    signal: leaving.signal,
   });
   const id = response.headers.get("location")!.split("/").at(-1)!;
   leaving.abort();
@@ -219,7 +264,8 @@ test("a_listener_who_leaves_does_not_take_the_work_along", async () => {
 test("a_cancelled_chat_is_broken_off_at_the_endpoint", async () => {
   endpoint.handler = streamed(Array(400).fill("word "), { ms: 50 });
   const response = await gateway.open("POST", "/v1/contexts", {
-    body: { capability: "chat", parameters: { messages } }, headers: { accept: "text/event-stream" },
+    body: { capability: "chat", parameters: { messages } },
+    headers: { accept: "text/event-stream" },
   });
   const id = response.headers.get("location")!.split("/").at(-1)!;
   const cancelled = await gateway.request("POST", `/v1/contexts/${id}/cancel`);
@@ -250,13 +296,16 @@ test("who_listens_holds_their_place_in_a_limit_until_the_end", async () => {
   const limit = { kind: "concurrent", quota: 1, binds: { service: "llm" } };
   assert.equal((await gateway.request("PUT", "/v1/limits/one", { body: limit })).status, 201);
   const first = await gateway.open("POST", "/v1/contexts", {
-    body: { capability: "chat", parameters: { messages } }, headers: { accept: "text/event-stream" },
+    body: { capability: "chat", parameters: { messages } },
+    headers: { accept: "text/event-stream" },
   });
   assert.equal(first.status, 200);
   refused(await create(gateway, { capability: "chat", parameters: { messages } }), 429, "rate_limited");
   free();
   assert.equal(read(await first.text()).at(-1)!.data.status, "completed");
-  await eventually(async () => (await create(gateway, { capability: "chat", parameters: { messages } })).status === 200);
+  await eventually(
+    async () => (await create(gateway, { capability: "chat", parameters: { messages } })).status === 200,
+  );
   assert.equal((await gateway.request("DELETE", "/v1/limits/one", { headers: { "if-match": "*" } })).status, 204);
 });
 
@@ -264,12 +313,18 @@ test("any_context_can_be_listened_to", async () => {
   const echo = await startService();
   try {
     await register(gateway, "echo", {
-      name: "Echo", type: "tool", transport: { kind: "http", url: echo.url },
+      name: "Echo",
+      type: "tool",
+      transport: { kind: "http", url: echo.url },
       capabilities: [{ name: "echo" }, { name: "quick", durable: false }],
     });
     for (const capability of ["echo", "quick"]) {
       const { told } = await listen({ capability, parameters: { a: 1 } });
-      assert.deepEqual(told.map(({ event }) => event), ["context", "end"], JSON.stringify(told));
+      assert.deepEqual(
+        told.map(({ event }) => event),
+        ["context", "end"],
+        JSON.stringify(told),
+      );
       assert.deepEqual(told.at(-1)!.data.result, { a: 1 });
     }
   } finally {
@@ -278,15 +333,24 @@ test("any_context_can_be_listened_to", async () => {
 });
 
 test("its_document_is_checked", async () => {
-  const put = (document: object) => gateway.request("PUT", "/v1/services/other", { body: { name: "x", type: "llm", ...document }, contract: false });
+  const put = (document: object) =>
+    gateway.request("PUT", "/v1/services/other", { body: { name: "x", type: "llm", ...document }, contract: false });
   const transport = { kind: "openai", url: `${endpoint.url}v1` };
   const other = refused(await put({ transport, capabilities: [{ name: "sing" }] }), 422, "validation_failed");
   assert.deepEqual(pointers(other), ["#/capabilities/0/name"]);
-  const query = refused(await put({ transport: { ...transport, url: `${endpoint.url}v1?a=b` } }), 422, "validation_failed");
+  const query = refused(
+    await put({ transport: { ...transport, url: `${endpoint.url}v1?a=b` } }),
+    422,
+    "validation_failed",
+  );
   assert.deepEqual(pointers(query), ["#/transport/url"]);
   const none = refused(await put({ transport: { kind: "http", url: endpoint.url } }), 422, "validation_failed");
   assert.deepEqual(pointers(none), ["#/capabilities"]);
-  const model = refused(await put({ transport: { kind: "http", url: endpoint.url, model: "x" }, capabilities: [{ name: "a" }] }), 422, "validation_failed");
+  const model = refused(
+    await put({ transport: { kind: "http", url: endpoint.url, model: "x" }, capabilities: [{ name: "a" }] }),
+    422,
+    "validation_failed",
+  );
   assert.deepEqual(pointers(model), ["#/transport/model"]);
   const some = await put({ transport, capabilities: [{ name: "chat", timeout_seconds: 20 }] });
   assert.equal(some.status, 201, some.text);

@@ -12,7 +12,11 @@ let service: Service;
 before(async () => {
   gateway = await startGateway({ vars: { PUBLIC_URL: "https://gateway.example.com" } });
   service = await startService(echo);
-  await register(gateway, "worker", serviceAt(service.url, [{ name: "work" }, { name: "guarded", permissions: ["reports:write"] }]));
+  await register(
+    gateway,
+    "worker",
+    serviceAt(service.url, [{ name: "work" }, { name: "guarded", permissions: ["reports:write"] }]),
+  );
 });
 after(async () => {
   await gateway?.stop();
@@ -27,7 +31,10 @@ test("an_operator_sees_cancels_and_replays_the_work_of_all", async () => {
   assert.deepEqual([seen.status, seen.json.parameters], [200, { n: 1 }]);
   const { data } = (await gateway.request("GET", "/v1/contexts?owner=*", { key })).json;
   assert.ok(data.some(({ id }: Json) => id === theirs.id));
-  const events = await gateway.request("GET", `/v1/events?subject=${theirs.id}`, { key, headers: { accept: "application/json" } });
+  const events = await gateway.request("GET", `/v1/events?subject=${theirs.id}`, {
+    key,
+    headers: { accept: "application/json" },
+  });
   assert.ok(events.json.data.length > 0);
   assert.equal((await gateway.request("GET", "/v1/usage?group_by=principal", { key })).status, 200);
   // It runs as who replays it.
@@ -38,13 +45,29 @@ test("an_operator_sees_cancels_and_replays_the_work_of_all", async () => {
     [`key:${operator.id}`, "a operator", theirs.id, { n: 1 }],
   );
   refused(await gateway.request("GET", `/v1/contexts/${replayed.json.id}`, { key: caller.secret }), 404, "not_found");
-  const later = await accepted(gateway, { run_at: new Date(Date.now() + 60_000).toISOString() }, { key: caller.secret });
+  const later = await accepted(
+    gateway,
+    { run_at: new Date(Date.now() + 60_000).toISOString() },
+    { key: caller.secret },
+  );
   assert.equal((await gateway.request("POST", `/v1/contexts/${later.id}/cancel`, { key })).status, 200);
   // What they may not do themselves, they may not have done again.
   const { json: guarded } = await create(gateway, { capability: "guarded" });
   refused(await gateway.request("POST", `/v1/contexts/${guarded.id}/replay`, { key }), 403, "permission_denied");
-  for (const [method, path] of [["POST", "/v1/keys"], ["GET", "/v1/keys"], ["PUT", "/v1/roles/mine"], ["GET", "/v1/tenants"]] as const) {
-    refused(await gateway.request(method, path, { key, ...(method !== "GET" && { body: { name: "x", role: "admin", permissions: [] } }) }), 403, "permission_denied");
+  for (const [method, path] of [
+    ["POST", "/v1/keys"],
+    ["GET", "/v1/keys"],
+    ["PUT", "/v1/roles/mine"],
+    ["GET", "/v1/tenants"],
+  ] as const) {
+    refused(
+      await gateway.request(method, path, {
+        key,
+        ...(method !== "GET" && { body: { name: "x", role: "admin", permissions: [] } }),
+      }),
+      403,
+      "permission_denied",
+    );
   }
 });
 
@@ -53,7 +76,11 @@ test("who_sees_all_and_may_create_nothing_replays_nothing", async () => {
   const { secret: key } = await makeKey(gateway, "viewer");
   refused(await gateway.request("POST", `/v1/contexts/${theirs.id}/replay`, { key }), 403, "permission_denied");
   const other = await makeKey(gateway, "bare", ["contexts:read:*", "contexts:create:worker.guarded", "reports:write"]);
-  refused(await gateway.request("POST", `/v1/contexts/${theirs.id}/replay`, { key: other.secret }), 403, "permission_denied");
+  refused(
+    await gateway.request("POST", `/v1/contexts/${theirs.id}/replay`, { key: other.secret }),
+    403,
+    "permission_denied",
+  );
 });
 
 test("a_refusal_says_which_permission_is_missing_and_which_shipped_roles_have_it", async () => {
@@ -74,10 +101,16 @@ test("owners_and_actors_are_named", async () => {
   const { json: made } = await create(gateway, {}, { key });
   assert.deepEqual([made.owner, made.owner_name], [owner, "a operator"]);
   const { data } = (await gateway.request("GET", `/v1/contexts?owner=${owner}`)).json;
-  assert.deepEqual(data.map((one: Json) => one.owner_name), ["a operator"]);
+  assert.deepEqual(
+    data.map((one: Json) => one.owner_name),
+    ["a operator"],
+  );
   const events = (await gateway.request("GET", `/v1/contexts/${made.id}/events`, { key })).json.data;
   assert.ok(events.length > 3 && events.every((event: Json) => event.data.owner_name === "a operator"));
-  await gateway.request("PUT", "/v1/limits/named", { key, body: { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "nobody" } } });
+  await gateway.request("PUT", "/v1/limits/named", {
+    key,
+    body: { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "nobody" } },
+  });
   const [entry] = (await gateway.request("GET", `/v1/audit?actor=${owner}`)).json.data;
   assert.deepEqual([entry.action, entry.actor_name], ["limit.created", "a operator"]);
   const usage = () => gateway.request("GET", "/v1/usage?group_by=principal");

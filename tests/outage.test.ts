@@ -41,7 +41,8 @@ test("what_was_accepted_waits_for_a_service_that_is_offline", { timeout: 60_000 
 test("an_open_circuit_is_told_to_who_waits_and_waited_out_for_who_does_not", { timeout: 60_000 }, async () => {
   await register(gateway, "broken", serviceAt(service.url, [{ name: "break", idempotent: true }]));
   service.handler = status(500);
-  for (let call = 0; call < 5; call++) assert.equal((await create(gateway, { capability: "break" })).json.status, "failed");
+  for (let call = 0; call < 5; call++)
+    assert.equal((await create(gateway, { capability: "break" })).json.status, "failed");
   const calls = service.calls.length;
   const told = await create(gateway, { capability: "break" });
   assert.deepEqual([told.status, told.json.status, told.json.error.code], [200, "failed", "circuit_open"]);

@@ -30,7 +30,7 @@ test("a_list_of_large_contexts_ends_early_and_page_by_page_names_each_once", { t
   const seen: string[] = [];
   const sizes: number[] = [];
   let path = "/v1/contexts?limit=200";
-  for (let cursor: string | null = null; ; ) {
+  for (let cursor: string | null = null; ;) {
     const page = await gateway.request("GET", cursor === null ? path : `${path}&cursor=${cursor}`);
     assert.equal(page.status, 200, page.text.slice(0, 300));
     assert.ok(page.text.length < 4 * 1024 * 1024, `${page.text.length} bytes`);

@@ -17,13 +17,20 @@ after(async () => {
   await service?.stop();
 });
 
-const properties = (count: number, schema: (n: number) => object) =>
-  ({ type: "object", properties: Object.fromEntries(Array.from({ length: count }, (_, n) => [`p${n}`, schema(n)])) });
-const letters = (count: number) => Array.from({ length: count }, (_, n) => ((n * n * 2654435761) >>> 13 & 1 ? "a" : "b")).join("");
+const properties = (count: number, schema: (n: number) => object) => ({
+  type: "object",
+  properties: Object.fromEntries(Array.from({ length: count }, (_, n) => [`p${n}`, schema(n)])),
+});
+const letters = (count: number) =>
+  Array.from({ length: count }, (_, n) => (((n * n * 2654435761) >>> 13) & 1 ? "a" : "b")).join("");
 
 test("patterns_are_those_of_ecma_262", async () => {
   const input_schema = {
-    properties: { brackets: { pattern: "^[^[\\]]+$" }, ampersands: { pattern: "^[a-z&&x]$" }, dashes: { pattern: "^[\\w-.]+$" } },
+    properties: {
+      brackets: { pattern: "^[^[\\]]+$" },
+      ampersands: { pattern: "^[a-z&&x]$" },
+      dashes: { pattern: "^[\\w-.]+$" },
+    },
   };
   await register(gateway, "meaning", serviceAt(service.url, [{ name: "mean", input_schema }]));
   const fits = { brackets: "a&b", ampersands: "&", dashes: "a-b.c" };
@@ -58,7 +65,14 @@ test("a_pattern_with_too_many_states_is_named_when_it_is_registered", async () =
 test("a_text_that_is_too_long_for_a_pattern_is_refused_by_name_and_length", { timeout: 60_000 }, async () => {
   const input_schema = properties(1, () => ({ allOf: [{ pattern: "a[ab]{200}c" }, { pattern: "\\w{0,200}0" }] }));
   const bounded = properties(1, () => ({ maxLength: 100, pattern: "a[ab]{200}c" }));
-  await register(gateway, "long", serviceAt(service.url, [{ name: "long", input_schema }, { name: "bounded", input_schema: bounded }]));
+  await register(
+    gateway,
+    "long",
+    serviceAt(service.url, [
+      { name: "long", input_schema },
+      { name: "bounded", input_schema: bounded },
+    ]),
+  );
   const parameters = { p0: letters(200_000) };
   const answers = await Promise.all(
     Array.from({ length: 4 }, () => create(gateway, { capability: "long", parameters })),
@@ -69,12 +83,19 @@ test("a_text_that_is_too_long_for_a_pattern_is_refused_by_name_and_length", { ti
     assert.match(problem.errors[0].detail, /the pattern a\[ab\]\{200\}c with a text of 200000 characters/);
   }
   const problem = refused(await create(gateway, { capability: "bounded", parameters }), 422, "validation_failed");
-  assert.deepEqual(problem.errors.map(({ detail }: any) => detail), ["must have at most 100 characters, has 200000"]);
+  assert.deepEqual(
+    problem.errors.map(({ detail }: any) => detail),
+    ["must have at most 100 characters, has 200000"],
+  );
 });
 
 test("so_it_is_with_a_result", { timeout: 60_000 }, async () => {
   const other = await startService(json({ result: letters(200_000) }));
-  await register(gateway, "results", serviceAt(other.url, [{ name: "tell", output_schema: { pattern: "a[ab]{200}c" } }]));
+  await register(
+    gateway,
+    "results",
+    serviceAt(other.url, [{ name: "tell", output_schema: { pattern: "a[ab]{200}c" } }]),
+  );
   const { status, error } = (await create(gateway, { capability: "tell" })).json;
   await other.stop();
   assert.deepEqual([status, error.code], ["failed", "upstream_invalid_response"]);

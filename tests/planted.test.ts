@@ -47,7 +47,14 @@ before(async () => {
   service = await startService(echo);
   const ADMIN_KEY = keep("the admin key", planted("admin-key"));
   const KEK_1 = keep("the key of the keys", randomBytes(32).toString("base64"));
-  const vars = { ADMIN_KEY, KEK_1, OAUTH: "true", OAUTH_REGISTRATION: "true", PANIC_ROUTES: "true", CONTEXT_SHARDS: "1" };
+  const vars = {
+    ADMIN_KEY,
+    KEK_1,
+    OAUTH: "true",
+    OAUTH_REGISTRATION: "true",
+    PANIC_ROUTES: "true",
+    CONTEXT_SHARDS: "1",
+  };
   gateway = await startGateway({ persist, vars });
 });
 after(async () => {
@@ -62,17 +69,27 @@ test("everything_that_has_a_secret_is_used", { timeout: 110_000 }, async () => {
   const credential = keep("a service's credentials", planted("credential"));
   const credentials = { header: "X-Service-Key", value: `Bearer ${credential}` };
   const document = {
-    signing_secret: keep("a signing secret", signing()), credentials, health: { path: "/health", interval_seconds: 5 },
+    signing_secret: keep("a signing secret", signing()),
+    credentials,
+    health: { path: "/health", interval_seconds: 5 },
   };
   const offers = [{ name: "work" }, { name: "quick", durable: false }, { name: "limited" }];
-  assert.equal((await ask("PUT", "/v1/services/worker", { body: serviceAt(service.url, offers, { ...document, limits: { max_concurrency: 2 } }) })).status, 201);
+  assert.equal(
+    (
+      await ask("PUT", "/v1/services/worker", {
+        body: serviceAt(service.url, offers, { ...document, limits: { max_concurrency: 2 } }),
+      })
+    ).status,
+    201,
+  );
   const made = await ask("PUT", "/v1/services/made", { body: serviceAt(service.url, [{ name: "other" }]) });
   keep("a signing secret that was made", made.json.signing_secret, 1);
   for (const capability of ["work", "quick", "limited", "other"]) {
     const answer = await ask("POST", "/v1/contexts", { body: { capability } });
     assert.equal(answer.json.status, "completed", answer.text);
   }
-  service.handler = (call, response) => json({ error: { code: "no", message: `not ${call.headers["x-service-key"]}` } }, 200)(call, response);
+  service.handler = (call, response) =>
+    json({ error: { code: "no", message: `not ${call.headers["x-service-key"]}` } }, 200)(call, response);
   const refusedBy = await ask("POST", "/v1/contexts", { body: { capability: "work" } });
   assert.equal(refusedBy.json.status, "failed");
   service.handler = (call, response) => status(401, { seen: call.headers["x-service-key"] })(call, response);
@@ -86,15 +103,25 @@ test("everything_that_has_a_secret_is_used", { timeout: 110_000 }, async () => {
   await ask("POST", "/v1/contexts", { body: { capability: "other" } });
   for (const id of ["worker", "made"]) await ask("POST", `/v1/services/${id}/check`);
   const wrong = keep("credentials in a wrong document", planted("wrong"));
-  const bad = { ...serviceAt(service.url), credentials: { header: "Host", value: wrong }, signing_secret: `whsec_${wrong}` };
+  const bad = {
+    ...serviceAt(service.url),
+    credentials: { header: "Host", value: wrong },
+    signing_secret: `whsec_${wrong}`,
+  };
   assert.equal((await ask("PUT", "/v1/services/bad", { body: bad })).status, 422);
-  await ask("PATCH", "/v1/services/worker", { body: { credentials: { header: "X-Service-Key", value: keep("other credentials", planted("patched")) } }, headers: { "if-match": "*" } });
+  await ask("PATCH", "/v1/services/worker", {
+    body: { credentials: { header: "X-Service-Key", value: keep("other credentials", planted("patched")) } },
+    headers: { "if-match": "*" },
+  });
   await ask("POST", "/v1/contexts", { body: { capability: "work" } });
 
   // Work in the background, ended by its callback.
   service.handler = status(202);
   const before = service.calls.length;
-  const slow = await ask("POST", "/v1/contexts", { body: { capability: "work" }, headers: { prefer: "respond-async" } });
+  const slow = await ask("POST", "/v1/contexts", {
+    body: { capability: "work" },
+    headers: { prefer: "respond-async" },
+  });
   const callback = (await service.call(before)).json.callback_url as string;
   keep("a callback's token", callback.split(".").at(-1)!);
   const path = new URL(callback).pathname;
@@ -131,30 +158,80 @@ test("everything_that_has_a_secret_is_used", { timeout: 110_000 }, async () => {
   // Webhooks and issuers.
   const hook = await ask("PUT", "/v1/webhooks/made", { body: { url: service.url, types: ["context.*"] } });
   keep("a webhook's secret that was made", hook.json.secret, 1);
-  await ask("PUT", "/v1/webhooks/sent", { body: { url: service.url, types: ["key.*"], secret: keep("a webhook's secret", signing()) } });
+  await ask("PUT", "/v1/webhooks/sent", {
+    body: { url: service.url, types: ["key.*"], secret: keep("a webhook's secret", signing()) },
+  });
   for (const id of ["made", "sent"]) await ask("POST", `/v1/webhooks/${id}/test`);
   const sign_in = {
-    client_id: "us", client_secret: keep("an issuer's client secret", planted("client-secret")),
-    authorization_endpoint: `${service.url}authorize`, token_endpoint: `${service.url}token`,
+    client_id: "us",
+    client_secret: keep("an issuer's client secret", planted("client-secret")),
+    authorization_endpoint: `${service.url}authorize`,
+    token_endpoint: `${service.url}token`,
   };
-  await ask("PUT", "/v1/issuers/corp", { body: { issuer: `${service.url}corp`, audience: "us", jwks_url: `${service.url}jwks`, algorithms: ["ES256"], role: "viewer", sign_in } });
+  await ask("PUT", "/v1/issuers/corp", {
+    body: {
+      issuer: `${service.url}corp`,
+      audience: "us",
+      jwks_url: `${service.url}jwks`,
+      algorithms: ["ES256"],
+      role: "viewer",
+      sign_in,
+    },
+  });
 
   // OAuth: a client of its own, one that registers itself, tokens.
-  const client = await ask("PUT", "/v1/clients/ci", { body: { name: "CI", grant_types: ["client_credentials"], auth_method: "client_secret_post", scope: "contexts:read" } });
+  const client = await ask("PUT", "/v1/clients/ci", {
+    body: {
+      name: "CI",
+      grant_types: ["client_credentials"],
+      auth_method: "client_secret_post",
+      scope: "contexts:read",
+    },
+  });
   const client_secret = keep("a client's secret", client.json.secret, 1);
-  const tokens = await form("/oauth/token", { grant_type: "client_credentials", client_id: client.json.client_id, client_secret });
+  const tokens = await form("/oauth/token", {
+    grant_type: "client_credentials",
+    client_id: client.json.client_id,
+    client_secret,
+  });
   const access = keep("an access token", tokens.json.access_token, 1);
   await ask("GET", "/v1/whoami", { key: access });
   await form("/oauth/introspect", { token: access, client_id: client.json.client_id, client_secret });
-  await form("/oauth/token", { grant_type: "client_credentials", client_id: client.json.client_id, client_secret: keep("a wrong client secret", planted("not-it")) });
-  await form("/oauth/token", { grant_type: "refresh_token", client_id: client.json.client_id, client_secret, refresh_token: keep("a wrong refresh token", planted("refresh")) });
+  await form("/oauth/token", {
+    grant_type: "client_credentials",
+    client_id: client.json.client_id,
+    client_secret: keep("a wrong client secret", planted("not-it")),
+  });
+  await form("/oauth/token", {
+    grant_type: "refresh_token",
+    client_id: client.json.client_id,
+    client_secret,
+    refresh_token: keep("a wrong refresh token", planted("refresh")),
+  });
   await form("/oauth/revoke", { token: access, client_id: client.json.client_id, client_secret });
-  const metadata = { client_name: "App", redirect_uris: ["http://127.0.0.1:1/cb"], grant_types: ["client_credentials"], token_endpoint_auth_method: "client_secret_basic", scope: "contexts:read" };
+  const metadata = {
+    client_name: "App",
+    redirect_uris: ["http://127.0.0.1:1/cb"],
+    grant_types: ["client_credentials"],
+    token_endpoint_auth_method: "client_secret_basic",
+    scope: "contexts:read",
+  };
   const registered = await ask("POST", "/oauth/register", { body: metadata, key: null });
   if (registered.json.client_secret) keep("a registered client's secret", registered.json.client_secret, 1);
 
   // Lists, the audit log, events as a list, and failures.
-  for (const list of ["contexts", "services", "keys", "clients", "issuers", "webhooks", "roles", "audit?limit=200", "capabilities"]) await ask("GET", `/v1/${list}`);
+  for (const list of [
+    "contexts",
+    "services",
+    "keys",
+    "clients",
+    "issuers",
+    "webhooks",
+    "roles",
+    "audit?limit=200",
+    "capabilities",
+  ])
+    await ask("GET", `/v1/${list}`);
   await ask("GET", `/v1/contexts/${slow.json.id}/events`);
   const panicking = { ...headers, authorization: `Bearer ${keep("a bearer in a panic", planted("panic"))}` };
   for (const place of ["worker", "object"]) {
@@ -170,31 +247,59 @@ test("everything_that_has_a_secret_is_used", { timeout: 110_000 }, async () => {
 
 test("nobody_was_told_what_is_only_for_others", () => {
   const logs = gateway.logs.join("\n");
-  assert.ok(logs.includes('"message":"request"') && answers.length > 50 && told.length > 20, "there is something to look in");
-  const calls = [...service.calls, ...service.probes].map(({ path, headers, raw }) => `${path}\n${JSON.stringify(headers)}\n${raw}`);
+  assert.ok(
+    logs.includes('"message":"request"') && answers.length > 50 && told.length > 20,
+    "there is something to look in",
+  );
+  const calls = [...service.calls, ...service.probes].map(
+    ({ path, headers, raw }) => `${path}\n${JSON.stringify(headers)}\n${raw}`,
+  );
   for (const [what, { value, shown }] of secrets) {
     assert.equal(logs.includes(value), false, `${what} is in the log`);
-    assert.equal(told.some((event) => event.includes(value)), false, `${what} is in an event`);
+    assert.equal(
+      told.some((event) => event.includes(value)),
+      false,
+      `${what} is in an event`,
+    );
     const found = answers.filter((answer) => answer.includes(value));
     assert.equal(found.length, shown, `${what} is in these answers:\n${found.join("\n\n")}`);
     if (/credentials$|callback/.test(what) && !/proxy|wrong/.test(what)) continue;
-    assert.equal(calls.some((call) => call.includes(value)), false, `${what} was sent to a service`);
+    assert.equal(
+      calls.some((call) => call.includes(value)),
+      false,
+      `${what} was sent to a service`,
+    );
   }
 });
 
 test("nothing_that_is_written_has_one_in_the_open", async () => {
   await stop();
   const files = filesOf(persist).filter(([name]) => /\.sqlite/.test(name));
-  assert.ok(files.some(([name]) => name.includes("Registry")) && files.some(([name]) => name.includes("GrantStore")), "there is something to look in");
-  assert.ok(files.some(([, bytes]) => bytes.includes("X-Service-Key")), "what stands beside them is found");
+  assert.ok(
+    files.some(([name]) => name.includes("Registry")) && files.some(([name]) => name.includes("GrantStore")),
+    "there is something to look in",
+  );
+  assert.ok(
+    files.some(([, bytes]) => bytes.includes("X-Service-Key")),
+    "what stands beside them is found",
+  );
   for (const [name, bytes] of files) {
     for (const [what, { value }] of secrets) {
-      const forms = [Buffer.from(value), Buffer.from(value, "utf16le"), Buffer.from(value, "utf16le").swap16(), Buffer.from(value).toString("base64")];
+      const forms = [
+        Buffer.from(value),
+        Buffer.from(value, "utf16le"),
+        Buffer.from(value, "utf16le").swap16(),
+        Buffer.from(value).toString("base64"),
+      ];
       if (/^whsec_/.test(value)) forms.push(Buffer.from(value.slice("whsec_".length), "base64"));
       if (what === "the key of the keys") forms.push(Buffer.from(value, "base64"));
       for (const form of forms) assert.equal(bytes.includes(form), false, `${what} is in ${name}`);
     }
     // Those that nobody outside has ever seen: the tenant's own, and the private part of what signs tokens.
-    assert.equal(/whsec_|"d":|\\"d\\":/.test(bytes.toString("latin1")), false, `${name} has a secret of the gateway's own`);
+    assert.equal(
+      /whsec_|"d":|\\"d\\":/.test(bytes.toString("latin1")),
+      false,
+      `${name} has a secret of the gateway's own`,
+    );
   }
 });

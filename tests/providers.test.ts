@@ -35,7 +35,8 @@ async function trust(more: Claims = {}) {
   const document = { issuer: iss, audience: "us", algorithms: ["ES256"], keys: [es.jwk], role: "caller", ...more };
   const made = await put(name, document);
   assert.equal(made.status, 201, made.text);
-  const token = (claims: Claims = {}, by: Pair = es, header = {}) => sign({ iss, aud: "us", sub: "ada", ...claims }, by, header);
+  const token = (claims: Claims = {}, by: Pair = es, header = {}) =>
+    sign({ iss, aud: "us", sub: "ada", ...claims }, by, header);
   return { name, iss, token, document: made.json };
 }
 
@@ -51,7 +52,10 @@ test("several_documents_for_one_issuer_are_told_apart_by_audience", async () => 
   const first = await trust({ audience: ["api", "app"], role: "caller" });
   const second = await trust({ issuer: first.iss, audience: "admin", role: "viewer", claims: { subject: "azp" } });
   const who = async (claims: Claims) => (await whoami(await first.token(claims))).json;
-  assert.deepEqual([(await who({ aud: "app" })).principal, (await who({ aud: "app" })).role], [`issuer:${first.name}:ada`, "caller"]);
+  assert.deepEqual(
+    [(await who({ aud: "app" })).principal, (await who({ aud: "app" })).role],
+    [`issuer:${first.name}:ada`, "caller"],
+  );
   assert.equal((await who({ aud: "admin", azp: "tool" })).principal, `issuer:${second.name}:tool`);
   assert.equal((await who({ aud: ["admin", "api"], azp: "tool" })).role, "viewer", "the first that the token names");
   assert.equal((await who({ aud: ["api", "admin"], azp: "tool" })).role, "caller");
@@ -83,17 +87,33 @@ test("a_token_of_two_hundred_groups_is_taken_wherever_a_credential_is", async ()
   assert.equal((await gateway.request("GET", "/v1/whoami", { key: null, headers: { "x-api-key": key } })).status, 200);
   assert.equal((await create(gateway, {}, { key })).status, 200);
   (await openEvents(gateway, { key })).close();
-  const body = { jsonrpc: "2.0", id: 1, method: "initialize", params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "c", version: "1" } } };
+  const body = {
+    jsonrpc: "2.0",
+    id: 1,
+    method: "initialize",
+    params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "c", version: "1" } },
+  };
   const headers = { accept: "application/json, text/event-stream" };
   assert.equal((await gateway.request("POST", "/mcp", { key, body, headers })).status, 200);
   const largest = await token({ groups: [group(199)], fill: "x".repeat(11_700) });
   assert.ok(largest.length > 15_800 && largest.length <= 16_384, String(largest.length));
-  assert.equal((await gateway.request("GET", "/v1/whoami", { key: largest, headers: { "x-more": "y".repeat(14_000) } })).status, 200);
+  assert.equal(
+    (await gateway.request("GET", "/v1/whoami", { key: largest, headers: { "x-more": "y".repeat(14_000) } })).status,
+    200,
+  );
 });
 
 test("a_subject_is_whatever_can_be_seen_and_stays_who_it_is", async () => {
   const { name, token } = await trust();
-  const subjects = ["repo:acme/app:environment:Prod EU", "repo:acme/app:environment:Prod%20EU", "Ünïcode 名前", "a ", "a", "key:admin", "x".repeat(1024)];
+  const subjects = [
+    "repo:acme/app:environment:Prod EU",
+    "repo:acme/app:environment:Prod%20EU",
+    "Ünïcode 名前",
+    "a ",
+    "a",
+    "key:admin",
+    "x".repeat(1024),
+  ];
   const seen = new Set<string>();
   for (const sub of subjects) {
     const key = await token({ sub });
@@ -104,7 +124,11 @@ test("a_subject_is_whatever_can_be_seen_and_stays_who_it_is", async () => {
     const context = await ended(gateway, id, 10, { key });
     assert.equal(context.owner, principal);
     const own = (await gateway.request("GET", `/v1/contexts?owner=${encodeURIComponent(principal)}`)).json.data;
-    assert.deepEqual(own.map((one: { id: string }) => one.id), [id], sub);
+    assert.deepEqual(
+      own.map((one: { id: string }) => one.id),
+      [id],
+      sub,
+    );
     const socket = await openEvents(gateway, { path: `/v1/events?owner=${encodeURIComponent(principal)}&after=0` });
     assert.equal((await socket.next(({ type }) => type === "context.completed")).subject, id);
     socket.close();
@@ -125,10 +149,20 @@ test("another_claim_may_say_who_it_is", async () => {
 });
 
 test("an_issuer_may_have_a_port_or_an_internal_host_where_its_keys_are_given", async () => {
-  for (const issuer of ["https://sso.example.com:8443/realms/x", "http://keycloak:8080/realms/x", "http://10.1.2.3/realms/x"]) {
+  for (const issuer of [
+    "https://sso.example.com:8443/realms/x",
+    "http://keycloak:8080/realms/x",
+    "http://10.1.2.3/realms/x",
+  ]) {
     const { token } = await trust({ issuer });
     assert.equal((await whoami(await token())).status, 200, issuer);
-    const called = { issuer, audience: "other", algorithms: ["ES256"], role: "caller", jwks_url: "https://sso.example.com/jwks" };
+    const called = {
+      issuer,
+      audience: "other",
+      algorithms: ["ES256"],
+      role: "caller",
+      jwks_url: "https://sso.example.com/jwks",
+    };
     assert.deepEqual(pointers(refused(await put("called", called), 422, "validation_failed")), ["#/issuer"]);
   }
 });
@@ -139,12 +173,22 @@ test("words_of_a_scope_stand_for_permissions_and_never_for_more_than_the_role_ha
   assert.deepEqual(document.scopes, scopes);
   const of = async (scope: unknown) => (await whoami(await token({ scope }))).json.permissions;
   assert.deepEqual(await of("openid mcp:tools profile"), ["contexts:create:*", "services:read"]);
-  assert.deepEqual(await of(["mcp:tools", "contexts:read", "keys:write"]), ["contexts:create:*", "contexts:read", "services:read"]);
+  assert.deepEqual(await of(["mcp:tools", "contexts:read", "keys:write"]), [
+    "contexts:create:*",
+    "contexts:read",
+    "services:read",
+  ]);
   assert.ok(!(await of("root")).includes("*"), "the role bounds it");
   assert.deepEqual(await of("openid profile email offline_access"), []);
   assert.equal((await create(gateway, {}, { key: await token({ scope: "mcp:tools" }) })).status, 200);
   refused(await create(gateway, {}, { key: await token({ scope: "openid" }) }), 403, "permission_denied");
-  const wrong = { issuer: `https://${name}.example.org`, audience: "us", algorithms: ["ES256"], keys: [es.jwk], role: "caller" };
+  const wrong = {
+    issuer: `https://${name}.example.org`,
+    audience: "us",
+    algorithms: ["ES256"],
+    keys: [es.jwk],
+    role: "caller",
+  };
   assert.deepEqual(pointers(refused(await put("wrong", { ...wrong, scopes }), 422, "validation_failed")), ["#/scopes"]);
   const unfit = { ...wrong, claims: { scope: "scope" }, scopes: { a: ["no permission"] } };
   assert.deepEqual(pointers(refused(await put("wrong", unfit), 422, "validation_failed")), ["#/scopes/a/0"]);
@@ -179,7 +223,10 @@ test("keys_are_taken_as_people_write_them", async () => {
   const zero = (text: string) => Buffer.concat([Buffer.alloc(1), bytes(text)]).toString("base64url");
   const padded = (text: string) => text + "=".repeat((4 - (text.length % 4)) % 4);
   for (const change of [zero, padded, (text: string) => padded(zero(text))]) {
-    const { token } = await trust({ algorithms: ["RS256"], keys: [{ ...rs.jwk, n: change(rs.jwk.n!), e: change(rs.jwk.e!) }] });
+    const { token } = await trust({
+      algorithms: ["RS256"],
+      keys: [{ ...rs.jwk, n: change(rs.jwk.n!), e: change(rs.jwk.e!) }],
+    });
     assert.equal((await whoami(await token({}, rs))).status, 200);
   }
   const { token } = await trust({ keys: [{ ...es.jwk, x: zero(es.jwk.x!), y: padded(es.jwk.y!) }] });

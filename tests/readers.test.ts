@@ -66,6 +66,13 @@ test("a_stream_that_is_read_has_all_of_the_past_and_one_that_is_not_is_ended", {
     headers: { accept: "text/event-stream" },
   });
   // The object has to let it go by itself: then it can be put to sleep at once.
-  await eventually(() => gateway.evict("EventHub", "default").then(() => true, () => false), 80_000);
+  await eventually(
+    () =>
+      gateway.evict("EventHub", "default").then(
+        () => true,
+        () => false,
+      ),
+    80_000,
+  );
   await stuck.body?.cancel();
 });

@@ -44,7 +44,11 @@ describe("through the gateway, with a key", () => {
     for (const eras of ["both", "legacy", "modern"] as const) {
       const upstream = await startUpstream({ eras });
       upstreams.push(upstream);
-      await register(gateway, eras, { name: `Speaks ${eras}`, type: "tool", transport: { kind: "mcp", url: upstream.url } });
+      await register(gateway, eras, {
+        name: `Speaks ${eras}`,
+        type: "tool",
+        transport: { kind: "mcp", url: upstream.url },
+      });
     }
     authorization = `Bearer ${(await makeKey(gateway, "caller")).secret}`;
   });
@@ -57,7 +61,10 @@ describe("through the gateway, with a key", () => {
     for (const client of ["2025-11-25", "2026-07-28"] as const) {
       test(`${client}_over_a_server_that_speaks_${upstream}`, async () => {
         const verdicts = [...(await judge(`${gateway.url}/mcp/${upstream}`, client, { authorization })).values()];
-        failsAsExpected({ client, upstream }, verdicts.filter(({ scenario }) => !isTask(scenario)));
+        failsAsExpected(
+          { client, upstream },
+          verdicts.filter(({ scenario }) => !isTask(scenario)),
+        );
       });
     }
   }

@@ -20,7 +20,11 @@ before(async () => {
 after(() => gateway?.stop());
 
 const post = (body: unknown, from: Gateway = gateway, address?: string) =>
-  from.request("POST", "/oauth/register", { key: null, body, ...(address && { headers: { "cf-connecting-ip": address } }) });
+  from.request("POST", "/oauth/register", {
+    key: null,
+    body,
+    ...(address && { headers: { "cf-connecting-ip": address } }),
+  });
 const registered = async (body: object, from?: Gateway) => {
   const answer = await post({ token_endpoint_auth_method: "none", ...body }, from);
   assert.equal(answer.status, 201, answer.text);
@@ -28,13 +32,22 @@ const registered = async (body: object, from?: Gateway) => {
 };
 const form = (path: string, body: Record<string, string>, from: Gateway = gateway) =>
   from.request("POST", `/oauth/${path}`, {
-    key: null, body: new URLSearchParams(body).toString(), headers: { "content-type": "application/x-www-form-urlencoded" },
+    key: null,
+    body: new URLSearchParams(body).toString(),
+    headers: { "content-type": "application/x-www-form-urlencoded" },
   });
 /** A person allows it, and the app fetches its tokens. */
 async function allowed(client_id: string, redirect_uri: string, from: Gateway = gateway) {
   const verifier = randomBytes(32).toString("base64url");
   const code_challenge = createHash("sha256").update(verifier).digest("base64url");
-  const asked = { response_type: "code", client_id, redirect_uri, code_challenge, code_challenge_method: "S256", state: "s" };
+  const asked = {
+    response_type: "code",
+    client_id,
+    redirect_uri,
+    code_challenge,
+    code_challenge_method: "S256",
+    state: "s",
+  };
   const page = await from.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null });
   assert.equal(page.status, 200, page.text);
   const sent = await form("authorize", { ...asked, decision: "allow", api_key: from.adminKey }, from);
@@ -51,10 +64,15 @@ const clients = async (from: Gateway = gateway): Promise<any[]> => (await from.r
 
 test("editors_register_as_they_do_and_are_answered_what_was_registered", async () => {
   const code = await registered({
-    client_name: "Visual Studio Code", client_uri: "https://code.visualstudio.com", application_type: "native",
+    client_name: "Visual Studio Code",
+    client_uri: "https://code.visualstudio.com",
+    application_type: "native",
     redirect_uris: ["https://vscode.dev/redirect", "http://127.0.0.1:33418/", "vscode://callback"],
     grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
-    response_types: ["code", "token"], scope: null, logo_uri: null, contacts: [],
+    response_types: ["code", "token"],
+    scope: null,
+    logo_uri: null,
+    contacts: [],
   });
   assert.deepEqual(code.grant_types, ["authorization_code", "refresh_token"]);
   assert.deepEqual(code.response_types, ["code"]);
@@ -65,24 +83,56 @@ test("editors_register_as_they_do_and_are_answered_what_was_registered", async (
     assert.deepEqual(app.redirect_uris, [redirect]);
     assert.ok((await allowed(app.client_id, redirect)).refresh_token);
   }
-  const mixed = await registered({ redirect_uris: ["https://a.example/cb", "javascript:alert(1)", "myapp://cb", "http://a.example/", null] });
+  const mixed = await registered({
+    redirect_uris: ["https://a.example/cb", "javascript:alert(1)", "myapp://cb", "http://a.example/", null],
+  });
   assert.deepEqual(mixed.redirect_uris, ["https://a.example/cb", "myapp://cb"]);
-  const claude = await registered({ redirect_uris: ["https://claude.ai/api/mcp/auth_callback"], scope: "openid profile services:read" });
+  const claude = await registered({
+    redirect_uris: ["https://claude.ai/api/mcp/auth_callback"],
+    scope: "openid profile services:read",
+  });
   assert.equal(claude.scope, "services:read");
 });
 
 test("what_no_answer_may_go_to_stays_refused_wherever_it_is_registered", async () => {
-  const bad = ["javascript:alert(1)", "JavaScript:x", "data:text/html,x", "vbscript:x", "file:///x", "blob:https://a.example/1", "about:blank", "localhost:80/cb"];
+  const bad = [
+    "javascript:alert(1)",
+    "JavaScript:x",
+    "data:text/html,x",
+    "vbscript:x",
+    "file:///x",
+    "blob:https://a.example/1",
+    "about:blank",
+    "localhost:80/cb",
+  ];
   for (const uri of bad) {
     const answer = await post({ redirect_uris: [uri] });
     assert.deepEqual([answer.status, answer.json.error], [400, "invalid_redirect_uri"], uri);
-    const body = { name: "x", grant_types: ["authorization_code"], auth_method: "none", scope: "contexts:read", redirect_uris: ["cursor://done", uri] };
-    assert.deepEqual(pointers(refused(await gateway.request("PUT", "/v1/clients/x", { body }), 422, "validation_failed")), ["#/redirect_uris/1"]);
+    const body = {
+      name: "x",
+      grant_types: ["authorization_code"],
+      auth_method: "none",
+      scope: "contexts:read",
+      redirect_uris: ["cursor://done", uri],
+    };
+    assert.deepEqual(
+      pointers(refused(await gateway.request("PUT", "/v1/clients/x", { body }), 422, "validation_failed")),
+      ["#/redirect_uris/1"],
+    );
   }
-  const body = { name: "x", grant_types: ["authorization_code"], auth_method: "none", scope: "contexts:read", redirect_uris: ["cursor://done"] };
+  const body = {
+    name: "x",
+    grant_types: ["authorization_code"],
+    auth_method: "none",
+    scope: "contexts:read",
+    redirect_uris: ["cursor://done"],
+  };
   assert.equal((await gateway.request("PUT", "/v1/clients/x", { body })).status, 201);
   assert.ok((await allowed("default.x", "cursor://done")).access_token);
-  assert.deepEqual(pointers(refused(await gateway.request("PUT", "/v1/clients/dyn-mine", { body }), 422, "validation_failed")), ["#/id"]);
+  assert.deepEqual(
+    pointers(refused(await gateway.request("PUT", "/v1/clients/dyn-mine", { body }), 422, "validation_failed")),
+    ["#/id"],
+  );
 });
 
 test("what_is_too_large_or_no_json_is_refused_in_oauths_own_form", async () => {
@@ -143,9 +193,17 @@ test("the_oldest_unused_registrations_make_room_and_used_ones_stay", async () =>
     const shown = there.find(({ client_id }) => client_id === used.client_id);
     assert.match(shown.last_used_at, /:00:00/);
     assert.equal(there.find(({ client_id }) => client_id === quiet.client_id).last_used_at, null);
-    const again = await form("token", { grant_type: "refresh_token", refresh_token: tokens.refresh_token, client_id: used.client_id }, own);
+    const again = await form(
+      "token",
+      { grant_type: "refresh_token", refresh_token: tokens.refresh_token, client_id: used.client_id },
+      own,
+    );
     assert.equal(again.status, 200, again.text);
-    const page = await own.request("GET", `/oauth/authorize?${new URLSearchParams({ client_id: made[0]!, redirect_uri: callback })}`, { key: null });
+    const page = await own.request(
+      "GET",
+      `/oauth/authorize?${new URLSearchParams({ client_id: made[0]!, redirect_uri: callback })}`,
+      { key: null },
+    );
     assert.equal(page.status, 400);
   } finally {
     await own.stop();
@@ -160,7 +218,9 @@ test("when_all_are_in_use_a_registration_is_refused_clearly", async () => {
     for (let at = 0; at < 200; at += 1) assert.equal((await post(body, first)).status, 201);
     await first.stop();
     databases(persist, "Registry", "documents", (database) => {
-      database.prepare("INSERT INTO used (key, at) SELECT 'clients/' || id, ? FROM documents WHERE kind = 'client'").run(Date.now());
+      database
+        .prepare("INSERT INTO used (key, at) SELECT 'clients/' || id, ? FROM documents WHERE kind = 'client'")
+        .run(Date.now());
     });
     const second = await startGateway({ persist, vars });
     try {
@@ -169,7 +229,10 @@ test("when_all_are_in_use_a_registration_is_refused_clearly", async () => {
       assert.match(refusal.json.error_description, /in use/);
       assert.ok(Number(refusal.headers.get("retry-after")) > 0);
       const [one] = await clients(second);
-      assert.equal((await second.request("DELETE", `/v1/clients/${one.id}`, { headers: { "if-match": "*" } })).status, 204);
+      assert.equal(
+        (await second.request("DELETE", `/v1/clients/${one.id}`, { headers: { "if-match": "*" } })).status,
+        204,
+      );
       assert.equal((await post(body, second)).status, 201);
     } finally {
       await second.stop();
@@ -186,13 +249,23 @@ test("registrations_end_when_nobody_uses_them_and_with_them_what_came_of_them", 
   try {
     const first = await startGateway({ persist, vars: more });
     const body = { redirect_uris: [callback], token_endpoint_auth_method: "none" };
-    const [fresh, unused, idle, busy] = [await registered(body, first), await registered(body, first), await registered(body, first), await registered(body, first)];
-    const [ofIdle, ofBusy] = [await allowed(idle.client_id, callback, first), await allowed(busy.client_id, callback, first)];
+    const [fresh, unused, idle, busy] = [
+      await registered(body, first),
+      await registered(body, first),
+      await registered(body, first),
+      await registered(body, first),
+    ];
+    const [ofIdle, ofBusy] = [
+      await allowed(idle.client_id, callback, first),
+      await allowed(busy.client_id, callback, first),
+    ];
     await first.stop();
     // As if time had passed.
     const id = ({ client_id }: any) => client_id.slice("default.".length);
     databases(persist, "Registry", "documents", (database) => {
-      const change = database.prepare("UPDATE documents SET document = json_set(document, '$.created_at', CAST(? AS INTEGER)) WHERE kind = 'client' AND id = ?");
+      const change = database.prepare(
+        "UPDATE documents SET document = json_set(document, '$.created_at', CAST(? AS INTEGER)) WHERE kind = 'client' AND id = ?",
+      );
       change.run(Date.now() - 7 * hour, id(unused));
       change.run(Date.now() - 50 * 24 * hour, id(idle));
       change.run(Date.now() - 50 * 24 * hour, id(busy));
@@ -203,9 +276,17 @@ test("registrations_end_when_nobody_uses_them_and_with_them_what_came_of_them", 
       await second.runCron();
       const ids = (await clients(second)).map((one) => one.client_id).sort();
       assert.deepEqual(ids, [fresh.client_id, busy.client_id].sort());
-      const refusal = await form("token", { grant_type: "refresh_token", refresh_token: ofIdle.refresh_token, client_id: idle.client_id }, second);
+      const refusal = await form(
+        "token",
+        { grant_type: "refresh_token", refresh_token: ofIdle.refresh_token, client_id: idle.client_id },
+        second,
+      );
       assert.deepEqual([refusal.status, refusal.json.error], [401, "invalid_client"]);
-      const good = await form("token", { grant_type: "refresh_token", refresh_token: ofBusy.refresh_token, client_id: busy.client_id }, second);
+      const good = await form(
+        "token",
+        { grant_type: "refresh_token", refresh_token: ofBusy.refresh_token, client_id: busy.client_id },
+        second,
+      );
       assert.equal(good.status, 200, good.text);
       const deleted = (await second.request("GET", "/v1/audit?action=client.deleted")).json.data;
       assert.equal(deleted.length, 2);
@@ -224,17 +305,32 @@ test("nobody_takes_away_more_than_they_have", async () => {
   const weaker = await makeKey(gateway, "bare", ["contexts:read"]);
   const as = { key: keeper.secret, headers: { "if-match": "*" } };
   refused(await gateway.request("DELETE", `/v1/keys/${stronger.id}`, as), 403, "permission_denied");
-  refused(await gateway.request("POST", `/v1/keys/${stronger.id}/rotate`, { ...as, body: {} }), 403, "permission_denied");
+  refused(
+    await gateway.request("POST", `/v1/keys/${stronger.id}/rotate`, { ...as, body: {} }),
+    403,
+    "permission_denied",
+  );
   assert.equal((await gateway.request("GET", "/v1/whoami", { key: stronger.secret })).status, 200);
   assert.equal((await gateway.request("DELETE", `/v1/keys/${weaker.id}`, as)).status, 204);
   refused(await gateway.request("DELETE", "/v1/keys/default-000000000000", as), 404, "not_found");
   const client = { name: "strong", grant_types: ["client_credentials"], scope: "services:write" };
   assert.equal((await gateway.request("PUT", "/v1/clients/strong", { body: client })).status, 201);
   refused(await gateway.request("DELETE", "/v1/clients/strong", as), 403, "permission_denied");
-  refused(await gateway.request("PUT", "/v1/clients/strong", { ...as, body: { ...client, scope: "contexts:read" } }), 403, "permission_denied");
-  assert.equal((await gateway.request("PUT", "/v1/roles/strong", { body: { permissions: ["services:write"] } })).status, 201);
+  refused(
+    await gateway.request("PUT", "/v1/clients/strong", { ...as, body: { ...client, scope: "contexts:read" } }),
+    403,
+    "permission_denied",
+  );
+  assert.equal(
+    (await gateway.request("PUT", "/v1/roles/strong", { body: { permissions: ["services:write"] } })).status,
+    201,
+  );
   refused(await gateway.request("DELETE", "/v1/roles/strong", as), 403, "permission_denied");
-  refused(await gateway.request("PUT", "/v1/roles/strong", { ...as, body: { permissions: [] } }), 403, "permission_denied");
+  refused(
+    await gateway.request("PUT", "/v1/roles/strong", { ...as, body: { permissions: [] } }),
+    403,
+    "permission_denied",
+  );
   // And a key may always be given up by who has it.
   assert.equal((await gateway.request("DELETE", `/v1/keys/${keeper.id}`, as)).status, 204);
 });

@@ -22,7 +22,14 @@ const replay = (id: string, options = {}) => gateway.request("POST", `/v1/contex
 
 test("a_failed_context_is_made_again_from_what_it_was_made_from", async () => {
   service.handler = inTurn(status(400), echo);
-  const body = { parameters: { n: 1.5 }, metadata: { order: 7 }, priority: "high", service: "work", version: "^1.1", timeout_seconds: 9 };
+  const body = {
+    parameters: { n: 1.5 },
+    metadata: { order: 7 },
+    priority: "high",
+    service: "work",
+    version: "^1.1",
+    timeout_seconds: 9,
+  };
   const { json: first } = await create(gateway, body);
   assert.equal(first.status, "failed");
   const { status: code, json: again } = await replay(first.id);

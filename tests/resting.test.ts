@@ -39,7 +39,10 @@ async function subscribe(id: string, url: string): Promise<string> {
 
 const idOf = ({ headers }: Recorded) => String(headers["webhook-id"]);
 
-for (const [name, away] of [["breaks", reset], ["is-away", status(503)]] as const) {
+for (const [name, away] of [
+  ["breaks", reset],
+  ["is-away", status(503)],
+] as const) {
   test(`where_a_receiver_${name}_one_event_tries_for_all_and_then_the_rest_follows`, { timeout: 120_000 }, async () => {
     const here = await receiver(away);
     await subscribe(name, here.url);
@@ -100,14 +103,20 @@ test("while_a_secret_is_rotated_both_sign", { timeout: 60_000 }, async () => {
   verify(own, last);
   assert.throws(() => verify(secret, last));
   const audit = await gateway.request("GET", "/v1/audit?object=webhooks/rotated");
-  assert.ok(audit.json.data.some(({ action }: any) => action === "webhook.secret_rotated"), audit.text);
+  assert.ok(
+    audit.json.data.some(({ action }: any) => action === "webhook.secret_rotated"),
+    audit.text,
+  );
   for (const kept of [old, secret, own]) assert.ok(!audit.text.includes(kept));
 });
 
 test("only_who_writes_webhooks_rotates_and_faults_are_named", async () => {
   refused(await rotate("none"), 404, "not_found");
   await subscribe("faults", "https://hooks.example.com/");
-  assert.deepEqual(pointers(refused(await rotate("faults", { overlap_seconds: -1, secret: "x" }), 422, "validation_failed")), ["#/overlap_seconds", "#/secret"]);
+  assert.deepEqual(
+    pointers(refused(await rotate("faults", { overlap_seconds: -1, secret: "x" }), 422, "validation_failed")),
+    ["#/overlap_seconds", "#/secret"],
+  );
   const { secret } = await makeKey(gateway, "bare", ["webhooks:read"]);
   refused(await rotate("faults", undefined, secret), 403, "permission_denied");
   const made = await rotate("faults");

@@ -18,7 +18,12 @@ const MOST = 10 * MIB;
 const folder = mkdtempSync(join(tmpdir(), "narthex-results-"));
 const settings = {
   persist: folder,
-  vars: { ADMIN_KEY: "a key that outlives the restart", CONTEXT_SHARDS: "1", CONTEXT_RETENTION_DAYS: "7", COUNT_COSTS: "true" },
+  vars: {
+    ADMIN_KEY: "a key that outlives the restart",
+    CONTEXT_SHARDS: "1",
+    CONTEXT_RETENTION_DAYS: "7",
+    COUNT_COSTS: "true",
+  },
 };
 
 let gateway: Gateway;
@@ -26,13 +31,28 @@ let service: Service;
 let upstream: SmallUpstream;
 
 const shape = { type: "object", required: ["text"], properties: { text: { type: "string" } } };
-const deep = { ...shape, properties: { ...shape.properties, all: { type: "array", items: { type: ["object", "integer"] } } } };
+const deep = {
+  ...shape,
+  properties: { ...shape.properties, all: { type: "array", items: { type: ["object", "integer"] } } },
+};
 
 before(async () => {
   gateway = await startGateway(settings);
   service = await startService();
-  const offers = [{ idempotent: true }, { name: "quick", durable: false }, { name: "typed", output_schema: shape }, { name: "deep", output_schema: deep }];
-  await register(gateway, "large", serviceAt(service.url, offers.map((offer) => ({ ...offer, timeout_seconds: 300 }))));
+  const offers = [
+    { idempotent: true },
+    { name: "quick", durable: false },
+    { name: "typed", output_schema: shape },
+    { name: "deep", output_schema: deep },
+  ];
+  await register(
+    gateway,
+    "large",
+    serviceAt(
+      service.url,
+      offers.map((offer) => ({ ...offer, timeout_seconds: 300 })),
+    ),
+  );
   upstream = await startSmallUpstream({ picture: { run: () => picture } });
   await register(gateway, "tools", { name: "Tools", type: "tool", transport: { kind: "mcp", url: upstream.url } });
 });
@@ -55,13 +75,17 @@ function textOf(bytes: number): string {
 }
 
 /** Answers with this text as its result, byte for byte. */
-const gives = (result: string): Handler => (_, response) => {
-  const body = Buffer.from(`{"result":${result}}`);
-  response.writeHead(200, { "content-type": "application/json", "content-length": String(body.length) }).end(body);
-};
+const gives =
+  (result: string): Handler =>
+  (_, response) => {
+    const body = Buffer.from(`{"result":${result}}`);
+    response.writeHead(200, { "content-type": "application/json", "content-length": String(body.length) }).end(body);
+  };
 const AROUND = '{"result":}'.length;
 const largest = textOf(MOST - AROUND);
-const picture = { content: [{ type: "image", data: Buffer.alloc(7 * MIB, 251).toString("base64"), mimeType: "image/png" }] };
+const picture = {
+  content: [{ type: "image", data: Buffer.alloc(7 * MIB, 251).toString("base64"), mimeType: "image/png" }],
+};
 
 /** Asserts that a context has this result, byte for byte. */
 function has(text: string, result: string, what = "the result"): void {
@@ -103,7 +127,10 @@ test("a_result_of_the_largest_size_is_given_byte_for_byte_wherever_it_is_asked_f
   await gateway.stop();
   gateway = await startGateway(settings);
   has((await gateway.request("GET", path)).text, largest, "what is read after a restart");
-  const tool = await askModern(gateway, "tools/call", { name: "context_result", arguments: { context_id: made.json.id } });
+  const tool = await askModern(gateway, "tools/call", {
+    name: "context_result",
+    arguments: { context_id: made.json.id },
+  });
   assert.ok(resultOf(tool).structuredContent === JSON.parse(largest), "the tool's result differs");
 });
 
@@ -131,7 +158,12 @@ test("what_a_result_costs_in_rows_is_what_it_has_in_pieces", { timeout: 60_000 }
   service.handler = gives("1");
   await create(gateway, asked, { headers: waiting });
   // A portion of numbers is reserved now and then, and costs a row of its own: all of these lie within one.
-  for (const [bytes, pieces] of [[100, 0], [MIB, 0], [MIB + 1, 2], [3 * MIB - 5, 3]] as const) {
+  for (const [bytes, pieces] of [
+    [100, 0],
+    [MIB, 0],
+    [MIB + 1, 2],
+    [3 * MIB - 5, 3],
+  ] as const) {
     const result = textOf(bytes);
     service.handler = gives(result);
     const before = await settled();
@@ -203,7 +235,10 @@ test("a_large_result_is_checked_against_its_schema_unless_it_has_too_many_parts"
   service.handler = json({ result: { texts: text } });
   const other = await create(gateway, { capability: "typed", ...asked }, { headers: waiting });
   assert.equal(other.json.error.code, "upstream_invalid_response");
-  assert.deepEqual(other.json.error.details.map((fault: any) => fault.pointer), ["#"]);
+  assert.deepEqual(
+    other.json.error.details.map((fault: any) => fault.pointer),
+    ["#"],
+  );
   service.handler = gives(`{"text":"a","all":[${'{"a":1},'.repeat(MIB)}1]}`);
   // A schema that looks no deeper than the members needs no tree of them.
   const shallow = await create(gateway, { capability: "typed", ...asked }, { headers: waiting });
@@ -235,7 +270,9 @@ test("json_that_its_service_laid_out_in_lines_is_one_event", { timeout: 30_000 }
 test("eight_of_the_largest_at_once_are_all_kept", { timeout: 180_000 }, async () => {
   service.handler = gives(largest);
   const made = await Promise.all(
-    Array.from({ length: 8 }, () => create(gateway, { timeout_seconds: 120 }, { headers: { prefer: "wait=110" }, contract: false })),
+    Array.from({ length: 8 }, () =>
+      create(gateway, { timeout_seconds: 120 }, { headers: { prefer: "wait=110" }, contract: false }),
+    ),
   );
   for (const answer of made) {
     assert.equal(answer.status, 200, answer.text.slice(0, 300));
@@ -261,7 +298,7 @@ test("pieces_go_with_their_context_and_no_others_do", { timeout: 120_000 }, asyn
   }, 20_000);
   await gateway.stop();
   // As if they had been made 8 days ago, each with its pieces: a key is 41 bits of milliseconds and 22 of the id.
-  const shift = String(-(8n * 86_400_000n << 22n));
+  const shift = String(-((8n * 86_400_000n) << 22n));
   let contexts = 0;
   databases(folder, "ContextStore", "pieces", (database) => {
     database.exec(`UPDATE pieces SET key = key + ${shift} WHERE key NOT IN (SELECT key FROM done WHERE id = '${id}')`);
@@ -283,6 +320,8 @@ test("pieces_go_with_their_context_and_no_others_do", { timeout: 120_000 }, asyn
   await eventually(async () => {
     await gateway.runCron();
     return left() === "1 3";
-  }, 60_000).catch((error) => assert.fail(`${left()}: ${error} ${gateway.logs.filter((line) => line.includes("sweep"))}`));
+  }, 60_000).catch((error) =>
+    assert.fail(`${left()}: ${error} ${gateway.logs.filter((line) => line.includes("sweep"))}`),
+  );
   has((await gateway.request("GET", `/v1/contexts/${id}`)).text, result);
 });

@@ -55,7 +55,9 @@ for (const [name, { ask, withinMs }] of Object.entries(ways)) {
       seen.push(began - answered);
     }
     const worst = Math.max(...seen);
-    context.diagnostic(`the last request taken began ${worst.toFixed(1)} ms after the revocation, at worst of ${seen.length}`);
+    context.diagnostic(
+      `the last request taken began ${worst.toFixed(1)} ms after the revocation, at worst of ${seen.length}`,
+    );
     console.log(`revocation, ${name}: refused what began ${worst.toFixed(1)} ms after the answer, or earlier`);
     assert.ok(worst <= withinMs + 5, `${name}: ${seen}`);
   });

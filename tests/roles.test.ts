@@ -60,11 +60,7 @@ test("shipped_roles_are_listed_first_and_never_change", async () => {
 
 test("a_wrong_role_names_every_fault", async () => {
   const answer = await put("wrong", { description: 1, permissions: ["ok:read", "no spaces"], more: 1 });
-  assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), [
-    "#/description",
-    "#/more",
-    "#/permissions/1",
-  ]);
+  assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), ["#/description", "#/more", "#/permissions/1"]);
   assert.deepEqual(pointers(refused(await put("none", {}), 422, "validation_failed")), ["#/permissions"]);
   refused(await put("No-Name", { permissions: [] }), 422, "validation_failed");
 });
@@ -82,7 +78,11 @@ test("what_a_role_grants_holds_with_the_next_call_of_its_keys", async () => {
     await role(["contexts:create:worker.rest", "services:read"]);
     assert.deepEqual([await ask("work"), await ask("rest")], [403, 200]);
     const seen = await gateway.request("GET", "/v1/capabilities", { key: secret });
-    assert.deepEqual(seen.json.data.map(({ name }: any) => name), ["rest"], "lists follow too");
+    assert.deepEqual(
+      seen.json.data.map(({ name }: any) => name),
+      ["rest"],
+      "lists follow too",
+    );
     await role(["contexts:create:worker.work"]);
   }
   const me = await gateway.request("GET", "/v1/whoami", { key: secret });

@@ -49,17 +49,33 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_noti
     const problem = refused(refusal, 413, "payload_too_large");
     const full = await room(gateway);
     assert.equal(full.limit_bytes, 12 * MiB);
-    assert.ok(problem.detail.includes(String(full.bytes)) && problem.detail.includes("GET /v1/registry"), problem.detail);
+    assert.ok(
+      problem.detail.includes(String(full.bytes)) && problem.detail.includes("GET /v1/registry"),
+      problem.detail,
+    );
     assert.equal(full.documents.services.count, taken);
-    assert.equal(Object.values<any>(full.documents).reduce((sum, { bytes }) => sum + bytes, 0), full.bytes);
+    assert.equal(
+      Object.values<any>(full.documents).reduce((sum, { bytes }) => sum + bytes, 0),
+      full.bytes,
+    );
     assert.match(full.largest[0].object, /^services\/s\d+$/);
     assert.deepEqual(full.left_out, []);
     // The same kind of refusal whoever writes, once the last of the room is taken.
     for (let at = 0; (await put(gateway, `small${at}`, large(1))).status === 201; at += 1) assert.ok(at < 20);
-    refused(await gateway.request("PATCH", "/v1/services/s0", { body: { capabilities: large(17).capabilities }, headers: match }), 413, "payload_too_large");
+    refused(
+      await gateway.request("PATCH", "/v1/services/s0", {
+        body: { capabilities: large(17).capabilities },
+        headers: match,
+      }),
+      413,
+      "payload_too_large",
+    );
     // What does not grow is taken, and everything else goes on.
     assert.equal((await put(gateway, "s0", large(15), undefined, match)).status, 200);
-    assert.equal((await gateway.request("POST", `/v1/keys/${caller.id}/rotate`, { body: { overlap_seconds: 60 } })).status, 201);
+    assert.equal(
+      (await gateway.request("POST", `/v1/keys/${caller.id}/rotate`, { body: { overlap_seconds: 60 } })).status,
+      201,
+    );
     assert.ok((await gateway.request("GET", "/v1/services", { key: caller.secret })).json.data.length > taken);
     assert.equal((await put(gateway, "elsewhere", large(15), beta)).status, 201);
     assert.equal((await room(gateway, beta)).documents.services.count, 1);
@@ -76,7 +92,11 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_noti
     // Who may read everything may see it, and who may not does not.
     assert.equal((await room(gateway, (await makeKey(gateway, "viewer")).secret)).limit_bytes, 12 * MiB);
     assert.equal((await room(gateway, (await makeKey(gateway, "operator")).secret)).limit_bytes, 12 * MiB);
-    refused(await gateway.request("GET", "/v1/registry", { key: (await makeKey(gateway, "caller")).secret }), 403, "permission_denied");
+    refused(
+      await gateway.request("GET", "/v1/registry", { key: (await makeKey(gateway, "caller")).secret }),
+      403,
+      "permission_denied",
+    );
     refused(await gateway.request("GET", "/v1/registry?x=1"), 422, "validation_failed");
   } finally {
     await gateway.stop();
@@ -91,11 +111,17 @@ test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_the_service_says_s
     for (let at = 0; at < 13; at += 1) assert.equal((await put(gateway, `s${at}`, large(15))).status, 201);
     const body = { name: "Grows", type: "tool", transport: { kind: "mcp", url: upstream.url, refresh_seconds: 60 } };
     const made = await register(gateway, "grows", body);
-    assert.deepEqual(made.capabilities.map(({ name }: any) => name), ["small"]);
+    assert.deepEqual(
+      made.capabilities.map(({ name }: any) => name),
+      ["small"],
+    );
     for (let at = 0; at < 15; at += 1) upstream.tools[`t${at}`] = tool();
     const written = await put(gateway, "grows", body, undefined, match);
     assert.equal(written.status, 200, written.text);
-    assert.deepEqual(written.json.capabilities.map(({ name }: any) => name), ["small"]);
+    assert.deepEqual(
+      written.json.capabilities.map(({ name }: any) => name),
+      ["small"],
+    );
     assert.match(written.json.catalogue.error, /more room than is left in the registry/);
     // With room for them they are there.
     assert.equal((await gateway.request("DELETE", "/v1/services/s0", { headers: match })).status, 204);

@@ -47,22 +47,40 @@ test("a_schedule_is_made_replaced_and_deleted_under_its_entity_tag", async () =>
   assert.equal(made.json.principal, "key:admin");
   assert.equal(made.json.next_runs.length, 5);
   for (const run of made.json.next_runs) {
-    const there = new Intl.DateTimeFormat("en-GB", { timeZone: "Europe/Berlin", weekday: "short", hour: "2-digit", minute: "2-digit" });
+    const there = new Intl.DateTimeFormat("en-GB", {
+      timeZone: "Europe/Berlin",
+      weekday: "short",
+      hour: "2-digit",
+      minute: "2-digit",
+    });
     assert.match(there.format(new Date(run)), /^(Mon|Tue|Wed|Thu|Fri),? 08:00$/);
   }
   refused(await put("weekdays", { cron: "0 8 * * *", context }), 428, "precondition_required");
-  const off = await put("weekdays", { cron: "0 8 * * *", context, enabled: false }, { "if-match": made.headers.get("etag")! });
+  const off = await put(
+    "weekdays",
+    { cron: "0 8 * * *", context, enabled: false },
+    { "if-match": made.headers.get("etag")! },
+  );
   assert.equal(off.status, 200, off.text);
   assert.deepEqual([off.json.time_zone, off.json.missed, off.json.next_runs], ["UTC", "skip", []]);
   const { json } = await gateway.request("GET", "/v1/schedules");
-  assert.deepEqual(json.data.map(({ id }: any) => id), ["weekdays"]);
+  assert.deepEqual(
+    json.data.map(({ id }: any) => id),
+    ["weekdays"],
+  );
   assert.equal((await remove("weekdays")).status, 204);
   refused(await gateway.request("GET", "/v1/schedules/weekdays"), 404, "not_found");
   refused(await remove("weekdays"), 404, "not_found");
 });
 
 test("a_wrong_schedule_names_every_fault", async () => {
-  const wrong = { cron: "0 0 30 2 *", time_zone: "Mars/Olympus", context: { capability: 1, run_at: "2030-01-01T00:00:00Z" }, missed: "maybe", more: 1 };
+  const wrong = {
+    cron: "0 0 30 2 *",
+    time_zone: "Mars/Olympus",
+    context: { capability: 1, run_at: "2030-01-01T00:00:00Z" },
+    missed: "maybe",
+    more: 1,
+  };
   const faults = ["#/context/capability", "#/cron", "#/missed", "#/more", "#/time_zone"];
   assert.deepEqual(pointers(refused(await put("wrong", wrong), 422, "validation_failed")), faults);
   const misfit = { interval_seconds: 60, context: { capability: "work", parameters: { n: "one" } } };
@@ -95,7 +113,10 @@ test("what_the_writer_may_is_asked_at_each_run", { timeout: 60_000 }, async () =
     return seen.last_runs.length > 0 && seen;
   }, 30_000);
   await remove("revoked");
-  assert.deepEqual([last_runs[0].outcome, last_runs[0].code, last_runs[0].context_id], ["refused", "unauthenticated", null]);
+  assert.deepEqual(
+    [last_runs[0].outcome, last_runs[0].code, last_runs[0].context_id],
+    ["refused", "unauthenticated", null],
+  );
 });
 
 test("a_planned_time_outlives_the_scheduler", { timeout: 60_000 }, async () => {

@@ -27,10 +27,18 @@ before(async () => {
   url = `${gateway.url}/mcp/jobs`;
   for (const eras of ["legacy", "modern"] as const) {
     const upstream = (upstreams[eras] = await startUpstream({ eras }));
-    await register(gateway, eras, { name: `Speaks ${eras}`, type: "tool", transport: { kind: "mcp", url: upstream.url } });
+    await register(gateway, eras, {
+      name: `Speaks ${eras}`,
+      type: "tool",
+      transport: { kind: "mcp", url: upstream.url },
+    });
   }
   credentials.key = { key: (await makeKey(gateway, "caller")).secret };
-  const body = { name: "A program", grant_types: ["client_credentials"], scope: "contexts:create:* contexts:read contexts:cancel" };
+  const body = {
+    name: "A program",
+    grant_types: ["client_credentials"],
+    scope: "contexts:create:* contexts:read contexts:cancel",
+  };
   const { json } = await gateway.request("PUT", "/v1/clients/program", { body });
   credentials.oauth = { client_id: json.client_id, client_secret: json.secret, issuer: gateway.url };
 });
@@ -45,7 +53,10 @@ for (const [name, program, skip] of [
 ] as const) {
   test(`examples/${name}_lists_calls_and_shows_progress`, { skip: skip ?? false }, async () => {
     const env = { ...process.env, MCP_URL: url, MCP_KEY: (credentials.key as { key: string }).key };
-    const { stdout } = await promisify(execFile)(program, [`examples/${name}`, "slow_compute", '{"seconds": 1}'], { cwd: root, env });
+    const { stdout } = await promisify(execFile)(program, [`examples/${name}`, "slow_compute", '{"seconds": 1}'], {
+      cwd: root,
+      env,
+    });
     assert.match(stdout, new RegExp(`^2026-07-28: .*\\bgreet\\b.*\n(.*step \\d of 4\n)+\\{"seconds":1\\}\n$`));
   });
 }
@@ -61,7 +72,14 @@ for (const mode of ["legacy", "auto"] as const) {
 }
 
 /** What is done at a service, and whether it was told that a call is not wanted any more. */
-type Place = { name: string; url(): string; slow: string; tools: string[]; by: string[]; takenBack(label: string): boolean };
+type Place = {
+  name: string;
+  url(): string;
+  slow: string;
+  tools: string[];
+  by: string[];
+  takenBack(label: string): boolean;
+};
 
 const places: Place[] = [
   {
@@ -98,7 +116,10 @@ describe("official clients", { concurrency: 4 }, () => {
           test("lists_and_calls", async () => {
             const { revision, tools, said } = await does("list");
             assert.deepEqual([revision, said], [kind.revision, "Hello, Ada!"]);
-            assert.deepEqual(place.tools.filter((name) => !tools.includes(name)), []);
+            assert.deepEqual(
+              place.tools.filter((name) => !tools.includes(name)),
+              [],
+            );
           });
 
           test("streams_progress", async () => {
@@ -117,11 +138,17 @@ describe("official clients", { concurrency: 4 }, () => {
             assert.deepEqual(await does("elicit"), { asked: ["Delete notes.txt?"], result: { deleted: true } });
           });
 
-          test("runs_a_task", { skip: kind.tasks ? place.slow === "take_time" && "what ends soon is no task" : "this client has no tasks" }, async () => {
-            const { seen, result } = await does("task");
-            assert.equal(seen[0], "created");
-            assert.deepEqual(result, { seconds: 1, label: "a task" });
-          });
+          test(
+            "runs_a_task",
+            {
+              skip: kind.tasks ? place.slow === "take_time" && "what ends soon is no task" : "this client has no tasks",
+            },
+            async () => {
+              const { seen, result } = await does("task");
+              assert.equal(seen[0], "created");
+              assert.deepEqual(result, { seconds: 1, label: "a task" });
+            },
+          );
         });
       }
     }

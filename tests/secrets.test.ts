@@ -55,30 +55,58 @@ function signature(secret: string, { headers, raw }: Recorded): string {
 function stored(persist: string): string {
   const rows: string[] = [];
   databases(persist, "Registry", "documents", (database) => {
-    rows.push(...database.prepare("SELECT document FROM documents").all().map(({ document }) => String(document)));
-    rows.push(...database.prepare("SELECT value FROM meta").all().map(({ value }) => String(value)));
+    rows.push(
+      ...database
+        .prepare("SELECT document FROM documents")
+        .all()
+        .map(({ document }) => String(document)),
+    );
+    rows.push(
+      ...database
+        .prepare("SELECT value FROM meta")
+        .all()
+        .map(({ value }) => String(value)),
+    );
   });
   databases(persist, "GrantStore", "kept", (database) => {
-    rows.push(...database.prepare("SELECT document FROM kept").all().map(({ document }) => String(document)));
+    rows.push(
+      ...database
+        .prepare("SELECT document FROM kept")
+        .all()
+        .map(({ document }) => String(document)),
+    );
   });
   databases(persist, "ServiceLane", "kept", (database) => {
-    rows.push(...database.prepare("SELECT value FROM kept").all().map(({ value }) => String(value)));
+    rows.push(
+      ...database
+        .prepare("SELECT value FROM kept")
+        .all()
+        .map(({ value }) => String(value)),
+    );
   });
   return rows.join("\n");
 }
 
 /** One of everything that has a secret; gives the values. */
-async function furnish(gateway: Gateway, url: string): Promise<{ signing: string; credential: string; webhook: string; client: string }> {
+async function furnish(
+  gateway: Gateway,
+  url: string,
+): Promise<{ signing: string; credential: string; webhook: string; client: string }> {
   const [signing, webhook] = [secret(), secret()];
   const [credential, client] = [`Bearer ${randomBytes(16).toString("hex")}`, randomBytes(16).toString("hex")];
   const health = { path: "/health", interval_seconds: 3600 };
   const credentials = { header: "X-Service-Key", value: credential };
   await register(gateway, "worker", serviceAt(url, [{}], { signing_secret: signing, credentials, health }));
-  const put = async (path: string, body: object) => assert.equal((await gateway.request("PUT", path, { body })).status, 201, path);
+  const put = async (path: string, body: object) =>
+    assert.equal((await gateway.request("PUT", path, { body })).status, 201, path);
   await put("/v1/webhooks/hook", { url, types: ["key.*"], secret: webhook });
   const endpoints = { authorization_endpoint: `${url}authorize`, token_endpoint: `${url}token` };
   await put("/v1/issuers/corp", {
-    issuer: `${url}corp`, audience: "us", jwks_url: `${url}jwks`, algorithms: ["ES256"], role: "viewer",
+    issuer: `${url}corp`,
+    audience: "us",
+    jwks_url: `${url}jwks`,
+    algorithms: ["ES256"],
+    role: "viewer",
     sign_in: { client_id: "us", client_secret: client, ...endpoints },
   });
   assert.equal((await gateway.request("GET", "/oauth/jwks", { key: null })).status, 200);
@@ -86,7 +114,11 @@ async function furnish(gateway: Gateway, url: string): Promise<{ signing: string
 }
 
 /** That everything works with its secret. */
-async function works(gateway: Gateway, at: Service, { signing, credential, webhook }: Awaited<ReturnType<typeof furnish>>): Promise<void> {
+async function works(
+  gateway: Gateway,
+  at: Service,
+  { signing, credential, webhook }: Awaited<ReturnType<typeof furnish>>,
+): Promise<void> {
   const { json: context } = await create(gateway);
   assert.equal(context.status, "completed", JSON.stringify(context));
   const call = at.calls.at(-1)!;
@@ -104,7 +136,8 @@ test("another_key_takes_over_and_the_first_may_go", { timeout: 110_000 }, async 
   const persist = folder();
   const at = await service();
   const [old, next] = [sealingKey, randomBytes(32).toString("base64")];
-  const under = (keys: Record<string, string>) => start({ persist, vars: { ...vars, OAUTH: "true", KEK_1: "", ...keys } });
+  const under = (keys: Record<string, string>) =>
+    start({ persist, vars: { ...vars, OAUTH: "true", KEK_1: "", ...keys } });
   const first = await under({ KEK_1: old });
   const secrets = await furnish(first, at.url);
   await works(first, at, secrets);
@@ -176,7 +209,11 @@ test("one_that_was_put_in_anothers_place_opens_nothing", { timeout: 60_000 }, as
   assert.deepEqual([context.status, context.error.code], ["failed", "internal"]);
   assert.equal(at.calls.length, 0);
   assert.equal((await create(second, { capability: "theirs" })).json.status, "completed");
-  assert.ok(second.logs.some((line) => line.includes("secrets not opened") && line.includes("default|service|mine|credentials|")));
+  assert.ok(
+    second.logs.some(
+      (line) => line.includes("secrets not opened") && line.includes("default|service|mine|credentials|"),
+    ),
+  );
   await second.stop();
 });
 
@@ -192,8 +229,15 @@ test("without_a_key_nothing_secret_is_taken", { timeout: 60_000 }, async () => {
         await gateway.request("PUT", "/v1/webhooks/one", { body: { url: "https://service.example.com/" } }),
         await gateway.request("GET", "/oauth/jwks", { key: null }),
       ];
-      for (const answer of asked) assert.match(refused(answer, 503, "not_configured").detail, /wrangler secret put KEK_1/);
-      const issuer = { issuer: "https://a.example.com", audience: "us", jwks_url: "https://a.example.com/k", algorithms: ["ES256"], role: "viewer" };
+      for (const answer of asked)
+        assert.match(refused(answer, 503, "not_configured").detail, /wrangler secret put KEK_1/);
+      const issuer = {
+        issuer: "https://a.example.com",
+        audience: "us",
+        jwks_url: "https://a.example.com/k",
+        algorithms: ["ES256"],
+        role: "viewer",
+      };
       assert.equal((await gateway.request("PUT", "/v1/issuers/one", { body: issuer })).status, 201, "it has no secret");
       assert.equal((await gateway.request("GET", "/v1/contexts?limit=1")).status, 200);
     } finally {
@@ -224,7 +268,8 @@ test("a_signing_secret_is_rotated_while_its_service_goes_on", { timeout: 60_000 
   let { found, under } = await signed();
   assert.deepEqual(found, [under(second), under(first)], "the new one first");
   const call = at.calls.at(-1)!;
-  for (const known of [first, second]) new Webhook(known).verify(call.raw.toString(), call.headers as Record<string, string>);
+  for (const known of [first, second])
+    new Webhook(known).verify(call.raw.toString(), call.headers as Record<string, string>);
   await gateway.request("POST", "/v1/services/worker/check");
   const probe = at.probes.at(-1)!;
   assert.deepEqual(signatures(probe), [signature(second, probe), signature(first, probe)]);
@@ -250,7 +295,11 @@ test("a_signing_secret_is_rotated_while_its_service_goes_on", { timeout: 60_000 
   assert.equal(log.data.length, 4);
   assert.match(log.data[0].changes.signing_secret.to, /^fingerprint:[0-9a-f]{12}$/);
   assert.deepEqual(log.data[0].changes.overlap_seconds, { from: null, to: 0 });
-  const wrong = refused(await rotate({ overlap_seconds: -1, signing_secret: "whsec_short", more: 1 }), 422, "validation_failed");
+  const wrong = refused(
+    await rotate({ overlap_seconds: -1, signing_secret: "whsec_short", more: 1 }),
+    422,
+    "validation_failed",
+  );
   assert.deepEqual(pointers(wrong), ["#/more", "#/overlap_seconds", "#/signing_secret"]);
   refused(await gateway.request("POST", "/v1/services/none/rotate-secret"), 404, "not_found");
   await gateway.runCron();
@@ -278,7 +327,11 @@ test("credentials_do_not_follow_a_service_to_another_origin", async () => {
     const patch = (body: object) => gateway.request("PATCH", "/v1/services/worker", { body, ...match });
     const away = { transport: { url: "https://elsewhere.example.com/" } };
     assert.deepEqual(pointers(refused(await patch(away), 422, "validation_failed")), ["#/credentials"]);
-    assert.equal((await patch({ transport: { url: "https://service.example.com/b" } })).status, 200, "it is the same origin");
+    assert.equal(
+      (await patch({ transport: { url: "https://service.example.com/b" } })).status,
+      200,
+      "it is the same origin",
+    );
     assert.equal((await patch({ ...away, credentials })).status, 200);
     assert.equal((await patch({ transport: { url: "https://third.example.com/" }, credentials: null })).status, 200);
     assert.equal((await patch(away)).status, 200, "there is nothing to follow");

@@ -70,7 +70,10 @@ test("who_resumes_at_a_shard_misses_nothing_and_sees_nothing_twice", async () =>
     const { sequence } = beginning.messages.at(-3);
     beginning.close();
     // Right after the end of another, and from the future.
-    const [resumed, future] = [await open({ query: { after: sequence } }), await open({ query: { after: "9007199254740000" } })];
+    const [resumed, future] = [
+      await open({ query: { after: sequence } }),
+      await open({ query: { after: "9007199254740000" } }),
+    ];
     const { json: two } = await create(gateway);
     for (const socket of [resumed, future]) {
       await socket.next(completed(two.id), 15_000);

@@ -41,14 +41,20 @@ test("a_service_takes_its_work_over_the_connection_it_opened", async () => {
   connection.ready(4);
   const asked = ask("taken", { text: "hi" });
   const { delivery, work } = await connection.next("work");
-  assert.deepEqual([work.capability, work.version, work.parameters, work.attempt], ["taken", "1.0.0", { text: "hi" }, 1]);
+  assert.deepEqual(
+    [work.capability, work.version, work.parameters, work.attempt],
+    ["taken", "1.0.0", { text: "hi" }, 1],
+  );
   assert.match(work.callback_url, /\/v1\/callbacks\//);
   assert.match(work.traceparent, /^00-/);
   assert.ok(Date.parse(work.deadline) > Date.now());
   connection.send({ type: "result", delivery, result: { done: true } });
   const { json } = await asked;
   assert.deepEqual([json.status, json.result, json.id], ["completed", { done: true }, work.context_id]);
-  assert.deepEqual(json.attempts.map((one: any) => [one.service, one.outcome, one.status_code]), [["taken", "succeeded", null]]);
+  assert.deepEqual(
+    json.attempts.map((one: any) => [one.service, one.outcome, one.status_code]),
+    [["taken", "succeeded", null]],
+  );
   assert.deepEqual(await connection.next("done"), { type: "done", delivery, late: false });
   // Said once more, because the first word of it was lost.
   connection.send({ type: "result", delivery, result: { done: true } });
@@ -158,7 +164,11 @@ test("progress_is_told_and_input_is_asked_for", async () => {
     return json.progress && json;
   });
   assert.deepEqual([told.status, told.progress.data], ["executing", { percent: 40 }]);
-  connection.send({ type: "ask", delivery: first.delivery, input_required: { message: "Whom?", schema: { type: "string" } } });
+  connection.send({
+    type: "ask",
+    delivery: first.delivery,
+    input_required: { message: "Whom?", schema: { type: "string" } },
+  });
   await connection.next("done");
   const answered = await gateway.request("POST", `/v1/contexts/${id}/input`, {
     body: { input: "Ada" },
@@ -215,7 +225,13 @@ test("a_connection_that_comes_back_in_time_loses_nothing", async () => {
   second.ready(2, [...works.map(({ delivery }) => delivery), "ctx_unknown.1"]);
   assert.deepEqual(await second.next("cancel"), { type: "cancel", delivery: "ctx_unknown.1", reason: "over" });
   for (const { delivery, work } of works) second.send({ type: "result", delivery, result: work.parameters.n });
-  assert.deepEqual((await Promise.all(asked)).map(({ json }) => [json.result, json.attempts.length]), [[1, 1], [2, 1]]);
+  assert.deepEqual(
+    (await Promise.all(asked)).map(({ json }) => [json.result, json.attempts.length]),
+    [
+      [1, 1],
+      [2, 1],
+    ],
+  );
   second.close();
 });
 
@@ -254,7 +270,10 @@ test("connections_outlive_the_lane_that_holds_them", async () => {
   const next = await connection.next("work");
   connection.send({ type: "result", delivery, result: 1 });
   connection.send({ type: "result", delivery: next.delivery, result: 2 });
-  assert.deepEqual((await Promise.all([asked, second])).map(({ json }) => json.result), [1, 2]);
+  assert.deepEqual(
+    (await Promise.all([asked, second])).map(({ json }) => json.result),
+    [1, 2],
+  );
   connection.close();
 });
 
@@ -296,7 +315,10 @@ test("revoking_a_key_ends_its_connections", async () => {
   const answer = await gateway.request("DELETE", `/v1/keys/${key.id}`);
   assert.equal(answer.status, 204, answer.text);
   assert.equal((await connection.closed).code, 4401);
-  await assert.rejects(connect(gateway, "revoked", key.secret), (error) => error instanceof UpgradeRefused && error.status === 401);
+  await assert.rejects(
+    connect(gateway, "revoked", key.secret),
+    (error) => error instanceof UpgradeRefused && error.status === 401,
+  );
 });
 
 test("a_role_that_loses_the_permission_ends_connections_too", async () => {
@@ -306,7 +328,10 @@ test("a_role_that_loses_the_permission_ends_connections_too", async () => {
   const { secret } = await makeKey(gateway, "connector");
   const connection = await connect(gateway, "demoted", secret);
   connection.ready(1);
-  const changed = await gateway.request("PUT", "/v1/roles/connector", { body: { permissions: [] }, headers: { "if-match": "*" } });
+  const changed = await gateway.request("PUT", "/v1/roles/connector", {
+    body: { permissions: [] },
+    headers: { "if-match": "*" },
+  });
   assert.equal(changed.status, 200, changed.text);
   assert.equal((await connection.closed).code, 4401);
 });
@@ -327,7 +352,10 @@ test("who_may_not_connect_is_told_so", async () => {
   const key = await made("guarded");
   const other = await made("guarded-other");
   const refusal = async (service: string, secret: string | null, protocols?: string[]) => {
-    const error = await connect(gateway, service, secret, protocols).then(() => undefined, (error: unknown) => error);
+    const error = await connect(gateway, service, secret, protocols).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
     assert.ok(error instanceof UpgradeRefused, String(error));
     return [error.status, error.json.code];
   };
@@ -337,7 +365,12 @@ test("who_may_not_connect_is_told_so", async () => {
   assert.deepEqual(await refusal("guarded", key, []), [400, "invalid_request"]);
   refused(await gateway.request("GET", "/v1/services/guarded/connect", { key }), 426, "upgrade_required");
   refused(await gateway.request("GET", "/v1/services/unheard-of/connect"), 404, "not_found");
-  const called = { name: "Called", type: "tool", transport: { kind: "http", url: "http://127.0.0.1:9/" }, capabilities: [{ name: "called" }] };
+  const called = {
+    name: "Called",
+    type: "tool",
+    transport: { kind: "http", url: "http://127.0.0.1:9/" },
+    capabilities: [{ name: "called" }],
+  };
   await register(gateway, "called", called);
   refused(await gateway.request("GET", "/v1/services/called/connect"), 409, "conflict");
 });
@@ -359,7 +392,10 @@ test("a_message_that_cannot_be_read_is_told_and_one_that_is_too_large_ends_the_c
   connection.send("{");
   assert.equal((await connection.next("fault")).errors.length, 1);
   connection.send({ type: "ready", credit: -1 });
-  assert.deepEqual((await connection.next("fault")).errors.map((fault: any) => fault.pointer), ["#/credit"]);
+  assert.deepEqual(
+    (await connection.next("fault")).errors.map((fault: any) => fault.pointer),
+    ["#/credit"],
+  );
   connection.send("ping");
   await connection.ponged;
   connection.send({ type: "result", delivery: "x", result: "x".repeat(1024 * 1024) });

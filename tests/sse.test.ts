@@ -81,7 +81,10 @@ test("a_ticket_opens_a_stream_once", async () => {
   const { json: context } = await create(gateway);
   await stream.next(completed(context.id));
   stream.close();
-  await assert.rejects(openStream(gateway, { ticket: made.ticket }), (refused: StreamRefused) => refused.status === 401);
+  await assert.rejects(
+    openStream(gateway, { ticket: made.ticket }),
+    (refused: StreamRefused) => refused.status === 401,
+  );
 });
 
 test("a_contexts_events_are_a_stream_when_that_is_asked_for", async () => {
@@ -102,7 +105,10 @@ test("a_contexts_events_are_a_stream_when_that_is_asked_for", async () => {
 
 test("what_cannot_be_streamed_is_a_problem", async () => {
   const asked = (path: string, headers: Record<string, string> = {}, key?: string | null) =>
-    gateway.request("GET", path, { headers: { accept: "text/event-stream", ...headers }, ...(key !== undefined && { key }) });
+    gateway.request("GET", path, {
+      headers: { accept: "text/event-stream", ...headers },
+      ...(key !== undefined && { key }),
+    });
   refused(await asked("/v1/events", {}, null), 401, "unauthenticated");
   const { secret } = await makeKey(gateway, "bare");
   refused(await asked("/v1/events", {}, secret), 403, "permission_denied");

@@ -37,9 +37,15 @@ async function printed(pattern: RegExp, since = 0): Promise<RegExpMatchArray> {
 
 before(async () => {
   // What the tests before have built is served as it is.
-  child = spawn(process.execPath, ["scripts/start.mjs", "--port", "0", "--persist-to", join(folder, "state"), "--env-file", secrets], {
-    cwd: root, env: { ...process.env, NARTHEX_BUILD: "none" }, stdio: ["ignore", "pipe", "pipe"],
-  });
+  child = spawn(
+    process.execPath,
+    ["scripts/start.mjs", "--port", "0", "--persist-to", join(folder, "state"), "--env-file", secrets],
+    {
+      cwd: root,
+      env: { ...process.env, NARTHEX_BUILD: "none" },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  );
   for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding("utf8").on("data", (text) => (said += text));
   url = (await printed(/Ready on (http:\/\/[\d.:]+)/))[1]!;
   await printed(/whoami .*\n/);
@@ -66,7 +72,10 @@ test("what_it_prints_works_when_it_is_pasted_and_has_no_warnings", async () => {
   const [, exported, curl] = lines.match(/^ {2}(export ADMIN_KEY=.*)\n {2}(curl .*)$/m)!;
   const answer = execFileSync("sh", ["-c", `${exported}\n${curl}`], { cwd: root, encoding: "utf8" });
   assert.equal(JSON.parse(answer).role, "admin");
-  assert.doesNotMatch(said, /WARNING|not automatically triggered|changed, restarting|access to the following bindings|custom build/);
+  assert.doesNotMatch(
+    said,
+    /WARNING|not automatically triggered|changed, restarting|access to the following bindings|custom build/,
+  );
   // The Worker's own log.
   await printed(/^\{.*"path":"\/v1\/whoami","status":200.*\}$/m);
 });
@@ -100,11 +109,17 @@ test("clients_that_leave_in_the_middle_end_nothing", async () => {
       socket.resetAndDestroy();
     };
   };
-  await (await leave("POST /v1/contexts HTTP/1.1", 200))('Content-Length: 500000\r\n\r\n{"capability":"');
+  await (
+    await leave("POST /v1/contexts HTTP/1.1", 200)
+  )('Content-Length: 500000\r\n\r\n{"capability":"');
   await serves("a body that broke off");
-  await (await leave("POST /v1/contexts HTTP/1.1", 200))('Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n');
+  await (
+    await leave("POST /v1/contexts HTTP/1.1", 200)
+  )('Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n');
   await serves("a chunked body that broke off");
-  await (await leave("GET /v1/events HTTP/1.1", 500))("Accept: text/event-stream\r\n\r\n");
+  await (
+    await leave("GET /v1/events HTTP/1.1", 500)
+  )("Accept: text/event-stream\r\n\r\n");
   await serves("a stream that was left");
   const events = await openEvents({ url, adminKey });
   events.socket.terminate();
@@ -114,7 +129,11 @@ test("clients_that_leave_in_the_middle_end_nothing", async () => {
 test("wrangler_is_started_again_when_it_is_killed_on_the_same_address_and_state", async () => {
   const service = await startService();
   try {
-    const registered = await fetch(`${url}/v1/services/kept`, { method: "PUT", headers, body: JSON.stringify(serviceAt(service.url, [{ name: "echo" }])) });
+    const registered = await fetch(`${url}/v1/services/kept`, {
+      method: "PUT",
+      headers,
+      body: JSON.stringify(serviceAt(service.url, [{ name: "echo" }])),
+    });
     assert.equal(registered.status, 201, await registered.text());
     const descends = () => children(child.pid!);
     const [wrangler] = descends();
@@ -129,7 +148,11 @@ test("wrangler_is_started_again_when_it_is_killed_on_the_same_address_and_state"
     await printed(/Ready again on/, since);
     await ended(everything);
     assert.equal(descends().length, 1);
-    const made = await fetch(`${url}/v1/contexts`, { method: "POST", headers, body: JSON.stringify({ capability: "echo" }) });
+    const made = await fetch(`${url}/v1/contexts`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify({ capability: "echo" }),
+    });
     assert.equal(made.status, 200, await made.text());
   } finally {
     await service.stop();
@@ -144,12 +167,25 @@ test("a_second_one_leaves_the_first_one_alone_and_prints_an_address_to_call", as
   };
   const [before, since] = [written(), said.length];
   // It comes as far as wrangler, which does not know the last argument.
-  const args = ["--ip", "*", "--port", "0", "--persist-to", join(folder, "second"), "--env-file", secrets, "--no-such-argument"];
+  const args = [
+    "--ip",
+    "*",
+    "--port",
+    "0",
+    "--persist-to",
+    join(folder, "second"),
+    "--env-file",
+    secrets,
+    "--no-such-argument",
+  ];
   const second = spawn(process.execPath, ["scripts/start.mjs", ...args], {
-    cwd: root, env: { ...process.env, NARTHEX_BUILD: "none" }, stdio: ["ignore", "pipe", "pipe"],
+    cwd: root,
+    env: { ...process.env, NARTHEX_BUILD: "none" },
+    stdio: ["ignore", "pipe", "pipe"],
   });
   let printed = "";
-  for (const stream of [second.stdout, second.stderr]) stream.setEncoding("utf8").on("data", (text) => (printed += text));
+  for (const stream of [second.stdout, second.stderr])
+    stream.setEncoding("utf8").on("data", (text) => (printed += text));
   const [code] = await once(second, "close");
   assert.equal(code, 1, printed);
   assert.match(printed, /starting on http:\/\/127\.0\.0\.1:\d+ /);
@@ -160,7 +196,9 @@ test("a_second_one_leaves_the_first_one_alone_and_prints_an_address_to_call", as
 
 test("an_address_that_is_taken_is_said_and_it_ends_with_all_that_it_started", async () => {
   const second = spawn(process.execPath, ["scripts/start.mjs", "--port", new URL(url).port, "--env-file", secrets], {
-    cwd: root, env: { ...process.env, NARTHEX_BUILD: "none" }, stdio: ["ignore", "ignore", "pipe"],
+    cwd: root,
+    env: { ...process.env, NARTHEX_BUILD: "none" },
+    stdio: ["ignore", "ignore", "pipe"],
   });
   let complaint = "";
   second.stderr.setEncoding("utf8").on("data", (text) => (complaint += text));
@@ -184,7 +222,8 @@ async function ended(pids: number[]): Promise<void> {
       return false;
     }
   };
-  for (const end = Date.now() + 5000; pids.some(runs); await pause(50)) assert.ok(Date.now() < end, `left running: ${pids.filter(runs)}`);
+  for (const end = Date.now() + 5000; pids.some(runs); await pause(50))
+    assert.ok(Date.now() < end, `left running: ${pids.filter(runs)}`);
 }
 
 /** The processes that one started. */
@@ -197,10 +236,15 @@ function children(pid: number): number[] {
         return undefined;
       }
     };
-    return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && parentOf(name) === pid).map(Number);
+    return readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name) && parentOf(name) === pid)
+      .map(Number);
   }
   const lines = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
-  return lines.map((line) => line.trim().split(/\s+/).map(Number)).filter(([, parent]) => parent === pid).map(([one]) => one!);
+  return lines
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .filter(([, parent]) => parent === pid)
+    .map(([one]) => one!);
 }
 
 /** Them, what they started, and so on. */

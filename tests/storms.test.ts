@@ -119,7 +119,9 @@ test("deadlines_end_contexts_within_two_seconds_while_nobody_asks", { timeout: 6
     assert.ok(late >= 0 && late <= 2000, `${late} ms: ${told}`);
   }
   // Whoever hung is let go as well; the one with time left is still at it.
-  await eventually(() => service.calls.filter((call) => call.json.capability === "hung").every((call) => call.abandoned));
+  await eventually(() =>
+    service.calls.filter((call) => call.json.capability === "hung").every((call) => call.abandoned),
+  );
 });
 
 test("a_service_that_refuses_in_a_storm_is_called_again_when_it_is_over", { timeout: 30_000 }, async () => {
@@ -143,7 +145,9 @@ test("what_waits_behind_an_open_circuit_costs_little_and_is_done_afterwards", { 
   const many = 300;
   const contexts: any[] = [];
   while (contexts.length < many) {
-    const some = Array.from({ length: 20 }, (_, at) => accepted(own, { timeout_seconds: at % 2 ? 25 : 60 }, { contract: false }));
+    const some = Array.from({ length: 20 }, (_, at) =>
+      accepted(own, { timeout_seconds: at % 2 ? 25 : 60 }, { contract: false }),
+    );
     contexts.push(...(await Promise.all(some)));
   }
   const asked = async () =>
@@ -165,10 +169,17 @@ test("what_waits_behind_an_open_circuit_costs_little_and_is_done_afterwards", { 
     return page.data.length === 0;
   }, 40_000);
   const ends = await Promise.all(
-    contexts.map(async ({ id }) => (await own.request("GET", `/v1/contexts/${id}`, { headers: { prefer: "wait=10" }, contract: false })).json),
+    contexts.map(
+      async ({ id }) =>
+        (await own.request("GET", `/v1/contexts/${id}`, { headers: { prefer: "wait=10" }, contract: false })).json,
+    ),
   );
   const count = (end: string) => ends.filter(({ status, error }) => (error?.code ?? status) === end).length;
-  const [done, late, tried] = ["completed", "deadline_exceeded", "upstream_error"].map(count) as [number, number, number];
+  const [done, late, tried] = ["completed", "deadline_exceeded", "upstream_error"].map(count) as [
+    number,
+    number,
+    number,
+  ];
   assert.equal(done + late + tried, many, JSON.stringify(ends.map(({ status, error }) => error?.code ?? status)));
   // Those that found out that it was still dead.
   assert.ok(tried < 10, `${tried} were tried`);

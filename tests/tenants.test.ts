@@ -5,7 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, test } from "node:test";
-import { accepted, create, ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  makeKey,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
@@ -33,8 +43,10 @@ async function make(id: string, body: object = {}): Promise<string> {
   assert.equal(answer.status, 201, answer.text);
   return answer.json.admin_key;
 }
-const as = (key: string) => (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
-  gateway.request(method, path, { key, headers, ...(body !== undefined && { body }) });
+const as =
+  (key: string) =>
+  (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
+    gateway.request(method, path, { key, headers, ...(body !== undefined && { body }) });
 
 test("a_tenant_is_made_with_its_first_key_read_and_changed_under_its_entity_tag", async () => {
   const made = await put("acme", { name: "Acme", context_retention_days: 7 });
@@ -53,7 +65,11 @@ test("a_tenant_is_made_with_its_first_key_read_and_changed_under_its_entity_tag"
   const { json } = await gateway.request("GET", "/v1/tenants");
   assert.ok(json.data.some(({ id }: any) => id === "acme"));
   const wrong = await put("acme", { context_retention_days: 0, more: 1 }, { "if-match": "*" });
-  assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["#/context_retention_days", "#/more", "#/name"]);
+  assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), [
+    "#/context_retention_days",
+    "#/more",
+    "#/name",
+  ]);
   for (const id of ["Acme", "a_b", "-a", "a".repeat(33)]) {
     assert.deepEqual(pointers(refused(await put(id, { name: "x" }), 422, "validation_failed")), ["#/id"], id);
   }
@@ -166,7 +182,8 @@ test("an_empty_tenant_is_deleted_without_force_and_one_without_keys_gets_a_first
 
 test("a_tenant_keeps_its_contexts_for_as_long_as_it_says", { timeout: 60_000 }, async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-tenants-"));
-  const start = () => startGateway({ persist, vars: { ADMIN_KEY: "a key that outlives the restart", CONTEXT_SHARDS: "1" } });
+  const start = () =>
+    startGateway({ persist, vars: { ADMIN_KEY: "a key that outlives the restart", CONTEXT_SHARDS: "1" } });
   const stores = () =>
     readdirSync(persist, { recursive: true, encoding: "utf8" })
       .filter((entry) => entry.endsWith(".sqlite") && entry.includes("ContextStore"))
@@ -174,7 +191,9 @@ test("a_tenant_keeps_its_contexts_for_as_long_as_it_says", { timeout: 60_000 }, 
       .filter((database) => database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'done'").get());
   try {
     const first = await start();
-    const answer = await first.request("PUT", "/v1/tenants/brief", { body: { name: "Brief", context_retention_days: 1 } });
+    const answer = await first.request("PUT", "/v1/tenants/brief", {
+      body: { name: "Brief", context_retention_days: 1 },
+    });
     const brief = { key: answer.json.admin_key as string };
     await register(first, "worker", serviceAt(service.url));
     await first.request("PUT", "/v1/services/worker", { ...brief, body: serviceAt(service.url) });
@@ -182,7 +201,7 @@ test("a_tenant_keeps_its_contexts_for_as_long_as_it_says", { timeout: 60_000 }, 
     await first.stop();
     // Both as if made two days ago: a key is 41 bits of milliseconds and 22 of the id.
     for (const database of stores()) {
-      database.exec(`UPDATE done SET key = key - ${2n * 86_400_000n << 22n}`);
+      database.exec(`UPDATE done SET key = key - ${(2n * 86_400_000n) << 22n}`);
       database.close();
     }
     const second = await start();

@@ -2,7 +2,17 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
-import { accepted, create, ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  makeKey,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, errorOf, events, resultOf } from "./support/mcp.ts";
 import { openStream } from "./support/stream.ts";
@@ -59,10 +69,14 @@ for (const eras of ["modern", "legacy", "both"]) {
     assert.equal(answer.json.result.resultType, undefined);
     for (const ask of [askModern, askLegacy]) {
       const path = `/mcp/${eras}`;
-      const called = resultOf(await ask(gateway, "tools/call", { name: "test_image_content", arguments: {} }, { path }));
+      const called = resultOf(
+        await ask(gateway, "tools/call", { name: "test_image_content", arguments: {} }, { path }),
+      );
       assert.equal(called.content[0].type, "image");
       assert.match(called._meta["narthex/context"], /^ctx_/);
-      const failed = resultOf(await ask(gateway, "tools/call", { name: "test_error_handling", arguments: {} }, { path }));
+      const failed = resultOf(
+        await ask(gateway, "tools/call", { name: "test_error_handling", arguments: {} }, { path }),
+      );
       assert.equal(failed.isError, true);
       assert.match(failed.content[0].text, /intentionally/);
       assert.equal((await ended(gateway, failed._meta["narthex/context"])).status, "completed");
@@ -77,7 +91,11 @@ for (const eras of ["modern", "legacy", "both"]) {
       assert.equal(tool.inputSchema.$defs.address.$anchor, "addressDef");
       assert.deepEqual(tool.inputSchema.then, { required: ["phone"] });
     }
-    const wrong = await create(gateway, { capability: "json_schema_2020_12_tool", service: eras, parameters: { name: 1 } });
+    const wrong = await create(gateway, {
+      capability: "json_schema_2020_12_tool",
+      service: eras,
+      parameters: { name: 1 },
+    });
     assert.ok(pointers(refused(wrong, 422, "validation_failed")).includes("#/parameters/name"));
   });
 }
@@ -139,7 +157,9 @@ test("a_context_that_is_cancelled_cancels_the_call", async () => {
 });
 
 test("a_time_that_is_over_ends_the_call", async () => {
-  const upstream = await small({ hang: { run: (_, { mcpReq }) => new Promise((resolve) => mcpReq.signal.addEventListener("abort", resolve)) } });
+  const upstream = await small({
+    hang: { run: (_, { mcpReq }) => new Promise((resolve) => mcpReq.signal.addEventListener("abort", resolve)) },
+  });
   await register(gateway, "endless", mcpAt(upstream.url));
   const answer = await create(gateway, { capability: "hang", service: "endless", timeout_seconds: 1 });
   assert.equal(answer.json.status, "timed_out", answer.text);
@@ -206,7 +226,11 @@ test("a_changed_tool_is_told_and_served", async () => {
   const stream = await openStream(gateway, { query: { types: "service.tool_changed", subject: "changing" } });
   upstream.tools = { a: { description: "Another." }, b: {} };
   await gateway.request("POST", "/v1/services/changing/check");
-  for (const [tool, change] of [["a", "changed"], ["b", "added"], ["gone", "removed"]]) {
+  for (const [tool, change] of [
+    ["a", "changed"],
+    ["b", "added"],
+    ["gone", "removed"],
+  ]) {
     const { data } = await stream.next(({ type }) => type === "service.tool_changed");
     assert.deepEqual([data.tool, data.change, data.held], [tool, change, false]);
   }
@@ -222,10 +246,15 @@ test("a_changed_tool_is_held_back_until_it_is_accepted", async () => {
   const before = await gateway.request("GET", "/v1/services/holding");
   upstream.tools = { a: { description: "Another." }, b: {}, c: {} };
   await gateway.request("POST", "/v1/services/holding/check");
-  const held = await gateway.request("GET", "/v1/services/holding", { headers: { "if-none-match": before.headers.get("etag")! } });
+  const held = await gateway.request("GET", "/v1/services/holding", {
+    headers: { "if-none-match": before.headers.get("etag")! },
+  });
   assert.equal(held.status, 200);
   assert.deepEqual(names(held.json), ["b"]);
-  assert.deepEqual(names({ capabilities: held.json.catalogue.held.map(({ capability }: any) => capability) }), ["a", "c"]);
+  assert.deepEqual(names({ capabilities: held.json.catalogue.held.map(({ capability }: any) => capability) }), [
+    "a",
+    "c",
+  ]);
   refused(await create(gateway, { capability: "a", service: "holding" }), 422, "validation_failed");
   const path = "/v1/services/holding/accept-tools";
   refused(await gateway.request("POST", path, { body: { names: ["x"] } }), 422, "validation_failed");
@@ -242,7 +271,9 @@ test("a_document_that_was_read_can_be_sent_back", async () => {
   const answer = await gateway.request("PUT", "/v1/services/returned", put);
   assert.equal(answer.status, 200, answer.text);
   assert.deepEqual([answer.json.name, names(answer.json)], ["Renamed", ["a"]]);
-  const wrong = await gateway.request("PUT", "/v1/services/wrong", { body: mcpAt("http://10.0.0.1/", { changed_tools: "maybe", model: "x" }) });
+  const wrong = await gateway.request("PUT", "/v1/services/wrong", {
+    body: mcpAt("http://10.0.0.1/", { changed_tools: "maybe", model: "x" }),
+  });
   const expected = ["#/capabilities", "#/transport/changed_tools", "#/transport/model", "#/transport/url"];
   assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), expected);
 });
@@ -252,10 +283,7 @@ test("a_document_that_was_read_can_be_sent_back", async () => {
 for (const eras of ["modern", "legacy"]) {
   test(`what_an_upstream_that_speaks_${eras}_asks_is_answered_by_rest`, async () => {
     const call = { capability: "test_input_required_result_elicitation", service: eras };
-    for (const input of [
-      { name: "Ada" },
-      undefined,
-    ]) {
+    for (const input of [{ name: "Ada" }, undefined]) {
       const asked = await create(gateway, call, { headers: { prefer: "wait=20" } });
       assert.deepEqual([asked.status, asked.json.status], [202, "input_required"], asked.text);
       const { message, schema, mcp } = asked.json.input_request;
@@ -280,10 +308,20 @@ for (const eras of ["modern", "legacy"]) {
       events((await ask(gateway, "tools/call", { name, arguments: {} }, { path, meta })).text);
     for (const ask of [askModern, askLegacy]) {
       const progress = await told(ask, "test_tool_with_progress", { progressToken: "mine" });
-      assert.deepEqual(progress.slice(0, -1).map(({ params }) => [params.progressToken, params.progress]), [["mine", 0], ["mine", 50], ["mine", 100]]);
+      assert.deepEqual(
+        progress.slice(0, -1).map(({ params }) => [params.progressToken, params.progress]),
+        [
+          ["mine", 0],
+          ["mine", 50],
+          ["mine", 100],
+        ],
+      );
       const level = { "io.modelcontextprotocol/logLevel": "info" };
       const lines = await told(ask, "test_tool_with_logging", ask === askModern ? level : {});
-      assert.deepEqual(lines.slice(0, -1).map(({ method }) => method), Array(3).fill("notifications/message"));
+      assert.deepEqual(
+        lines.slice(0, -1).map(({ method }) => method),
+        Array(3).fill("notifications/message"),
+      );
     }
     const silent = await askModern(gateway, "tools/call", { name: "test_tool_with_logging", arguments: {} }, { path });
     assert.equal(silent.text.includes("notifications/message"), false);
@@ -302,7 +340,10 @@ for (const eras of ["modern", "legacy"]) {
       const of = async (method: string, params: object = {}) => resultOf(await ask(gateway, method, params, { path }));
       const { resources, ttlMs, cacheScope } = await of("resources/list");
       assert.ok(resources.length > 0);
-      assert.deepEqual([typeof ttlMs, cacheScope], ask === askModern ? ["number", "private"] : ["undefined", undefined]);
+      assert.deepEqual(
+        [typeof ttlMs, cacheScope],
+        ask === askModern ? ["number", "private"] : ["undefined", undefined],
+      );
       const { contents } = await of("resources/read", { uri: resources[0].uri });
       assert.equal(contents[0].uri, resources[0].uri);
       assert.ok((await of("resources/templates/list")).resourceTemplates.length > 0);
@@ -324,21 +365,40 @@ test("what_is_no_tool_needs_a_permission_of_its_own", async () => {
 
 test("an_upstream_declares_what_it_has_through_its_door_and_nobody_else_does", async () => {
   const { capabilities } = resultOf(await askModern(gateway, "server/discover", {}, { path: "/mcp/modern" }));
-  assert.deepEqual(Object.keys(capabilities).sort(), ["completions", "extensions", "logging", "prompts", "resources", "tools"]);
+  assert.deepEqual(Object.keys(capabilities).sort(), [
+    "completions",
+    "extensions",
+    "logging",
+    "prompts",
+    "resources",
+    "tools",
+  ]);
   await register(gateway, "plain", serviceAt("http://127.0.0.1:9/"));
   errorOf(await askModern(gateway, "prompts/list", {}, { path: "/mcp/plain" }), 404, -32601);
 });
 
 test("an_error_of_the_protocol_passes_as_it_is", async () => {
-  const answer = await askModern(gateway, "tools/call", { name: "test_missing_capability", arguments: {} }, { path: "/mcp/modern" });
+  const answer = await askModern(
+    gateway,
+    "tools/call",
+    { name: "test_missing_capability", arguments: {} },
+    { path: "/mcp/modern" },
+  );
   const { data } = errorOf(answer, 400, -32021);
   assert.ok(data.requiredCapabilities);
   const context = await create(gateway, { capability: "test_missing_capability", service: "modern" });
-  assert.deepEqual([context.json.status, context.json.error.code, context.json.error.details.code], ["failed", "upstream_error", -32021]);
+  assert.deepEqual(
+    [context.json.status, context.json.error.code, context.json.error.details.code],
+    ["failed", "upstream_error", -32021],
+  );
 });
 
 test("a_stream_that_a_legacy_upstream_ends_is_taken_up_again", async () => {
-  const answer = await create(gateway, { capability: "test_reconnection", service: "legacy" }, { headers: { prefer: "wait=20" } });
+  const answer = await create(
+    gateway,
+    { capability: "test_reconnection", service: "legacy" },
+    { headers: { prefer: "wait=20" } },
+  );
   assert.equal(answer.json.result?.content[0].text, "Reconnection test completed successfully.", answer.text);
 });
 
@@ -347,7 +407,10 @@ test("a_stream_that_a_legacy_upstream_ends_is_taken_up_again", async () => {
 test("a_token_is_had_as_a_client_and_had_anew_when_it_is_refused", async () => {
   const upstream = await small({ echo: {} });
   const asked: { headers: any; form: URLSearchParams }[] = [];
-  let given = { status: 200, body: (): object => ({ access_token: `token-${asked.length}`, token_type: "Bearer", expires_in: 3600 }) };
+  let given = {
+    status: 200,
+    body: (): object => ({ access_token: `token-${asked.length}`, token_type: "Bearer", expires_in: 3600 }),
+  };
   const authorizes = await startService(({ headers, raw }, response) => {
     asked.push({ headers, form: new URLSearchParams(String(raw)) });
     upstream.authorization = `Bearer token-${asked.length}`;
@@ -355,14 +418,23 @@ test("a_token_is_had_as_a_client_and_had_anew_when_it_is_refused", async () => {
   });
   try {
     upstream.authorization = "Bearer token-1";
-    const credentials = { token_url: `${authorizes.url}token`, client_id: "narthex", client_secret: "of-the-client", scope: "tools" };
+    const credentials = {
+      token_url: `${authorizes.url}token`,
+      client_id: "narthex",
+      client_secret: "of-the-client",
+      scope: "tools",
+    };
     const { capabilities } = await register(gateway, "tokens", mcpAt(upstream.url, {}, { credentials }));
     assert.equal(capabilities.length, 1);
     const call = { capability: "echo", service: "tokens" };
     assert.equal((await create(gateway, call)).json.status, "completed");
     assert.equal(asked.length, 1);
     assert.equal(asked[0]!.headers.authorization, `Basic ${Buffer.from("narthex:of-the-client").toString("base64")}`);
-    assert.deepEqual(Object.fromEntries(asked[0]!.form), { grant_type: "client_credentials", scope: "tools", resource: upstream.url });
+    assert.deepEqual(Object.fromEntries(asked[0]!.form), {
+      grant_type: "client_credentials",
+      scope: "tools",
+      resource: upstream.url,
+    });
     // Ended before its time.
     upstream.authorization = "Bearer token-2";
     assert.equal((await create(gateway, call)).json.status, "completed");
@@ -371,7 +443,8 @@ test("a_token_is_had_as_a_client_and_had_anew_when_it_is_refused", async () => {
     upstream.authorization = "Bearer none";
     const { status, error } = (await create(gateway, call)).json;
     assert.deepEqual([status, error.code], ["failed", "service_unavailable"]);
-    const shown = (await gateway.request("GET", "/v1/services/tokens")).text + (await gateway.request("GET", "/v1/audit")).text;
+    const shown =
+      (await gateway.request("GET", "/v1/services/tokens")).text + (await gateway.request("GET", "/v1/audit")).text;
     assert.equal(shown.includes("of-the-client"), false);
   } finally {
     await authorizes.stop();
@@ -381,12 +454,20 @@ test("a_token_is_had_as_a_client_and_had_anew_when_it_is_refused", async () => {
 test("a_client_of_an_authorization_server_is_read_strictly", async () => {
   const { url } = await small({});
   const wrong = (credentials: object, transport: object = { kind: "mcp", url }) =>
-    gateway.request("PUT", "/v1/services/strict", { body: { ...mcpAt(url, {}, { credentials }), transport, capabilities: [{ name: "a" }] } });
+    gateway.request("PUT", "/v1/services/strict", {
+      body: { ...mcpAt(url, {}, { credentials }), transport, capabilities: [{ name: "a" }] },
+    });
   const at = async (answer: ReturnType<typeof wrong>) => pointers(refused(await answer, 422, "validation_failed"));
   const token_url = "http://127.0.0.1:1/token";
-  assert.deepEqual(await at(wrong({ token_url: "http://10.0.0.1/", client_id: "a", client_secret: "b" })), ["#/credentials/token_url"]);
+  assert.deepEqual(await at(wrong({ token_url: "http://10.0.0.1/", client_id: "a", client_secret: "b" })), [
+    "#/credentials/token_url",
+  ]);
   assert.deepEqual(await at(wrong({ token_url })), ["#/credentials/client_id", "#/credentials/client_secret"]);
-  assert.deepEqual(await at(wrong({ token_url, client_id: "a", client_secret: "b", header: "x" })), ["#/credentials/header"]);
+  assert.deepEqual(await at(wrong({ token_url, client_id: "a", client_secret: "b", header: "x" })), [
+    "#/credentials/header",
+  ]);
   const http = { kind: "http", url };
-  assert.deepEqual(await at(wrong({ token_url, client_id: "a", client_secret: "b" }, http)), ["#/credentials/token_url"]);
+  assert.deepEqual(await at(wrong({ token_url, client_id: "a", client_secret: "b" }, http)), [
+    "#/credentials/token_url",
+  ]);
 });

@@ -30,7 +30,8 @@ async function server(script: Script, options?: Options, more: object = {}) {
   return { id, service: started, registered: await register(gateway, id, mcpAt(started, more)) };
 }
 const names = ({ capabilities }: any): string[] => capabilities.map(({ name }: any) => name);
-const leftOut = ({ catalogue }: any) => Object.fromEntries(catalogue.left_out.map(({ name, reason }: any) => [name, reason]));
+const leftOut = ({ catalogue }: any) =>
+  Object.fromEntries(catalogue.left_out.map(({ name, reason }: any) => [name, reason]));
 const called = async (said: Script["x"]) => {
   const { id } = await server({ "tools/call": said! });
   return { id, context: (await create(gateway, { capability: "t", service: id })).json };
@@ -40,7 +41,13 @@ const rpc = (result: object) => JSON.stringify({ jsonrpc: "2.0", id: "ID", resul
 describe("lists", () => {
   test("one_tool_that_does_not_fit_never_costs_strict_clients_the_others", async () => {
     const odd = {
-      nulls: { title: null, annotations: { readOnlyHint: null }, execution: { taskSupport: null }, icons: null, outputSchema: null },
+      nulls: {
+        title: null,
+        annotations: { readOnlyHint: null },
+        execution: { taskSupport: null },
+        icons: null,
+        outputSchema: null,
+      },
       null_properties: { inputSchema: { type: "object", properties: null, required: null } },
       boolean_schemas: { inputSchema: { type: "object", properties: { a: true, b: false } } },
     };
@@ -67,7 +74,10 @@ describe("lists", () => {
         await client.close();
       }
       assert.deepEqual(listed[0], [...expected].sort());
-      assert.ok(expected.every((name) => listed[1]!.includes(`${id}__${name}`)), String(listed[1]));
+      assert.ok(
+        expected.every((name) => listed[1]!.includes(`${id}__${name}`)),
+        String(listed[1]),
+      );
     }
   });
 
@@ -76,33 +86,52 @@ describe("lists", () => {
       { uri: "demo://a", name: "a", title: null, mimeType: null, size: null },
       { uri: "demo://b", name: "b", size: "large" },
     ];
-    const resourceTemplates = [{ uriTemplate: "demo://{x}", name: "x", description: null }, { uriTemplate: "demo://{y}" }];
-    const prompts = [{ name: "p", arguments: [{ name: "a", required: null }] }, { name: "q", arguments: {} }];
+    const resourceTemplates = [
+      { uriTemplate: "demo://{x}", name: "x", description: null },
+      { uriTemplate: "demo://{y}" },
+    ];
+    const prompts = [
+      { name: "p", arguments: [{ name: "a", required: null }] },
+      { name: "q", arguments: {} },
+    ];
     const { id } = await server(
       {
         "resources/list": { resources, nextCursor: null },
         "resources/templates/list": { resourceTemplates },
         "prompts/list": { prompts },
         "resources/read": { contents: [{ uri: "demo://a", mimeType: null, text: "a", blob: null }] },
-        "prompts/get": { description: null, messages: [{ role: "user", content: { type: "text", text: "a", annotations: null } }] },
+        "prompts/get": {
+          description: null,
+          messages: [{ role: "user", content: { type: "text", text: "a", annotations: null } }],
+        },
       },
       { capabilities: { tools: {}, resources: { subscribe: null }, prompts: { listChanged: "no" } } },
     );
     for (const ask of [askModern, askLegacy]) {
-      const at = async (path: string, method: string, params = {}) => resultOf(await ask(gateway, method, params, { path }));
+      const at = async (path: string, method: string, params = {}) =>
+        resultOf(await ask(gateway, method, params, { path }));
       const own = `/mcp/${id}`;
       const listed = await at(own, "resources/list");
       assert.deepEqual(listed.resources, [{ uri: "demo://a", name: "a" }]);
       assert.equal("nextCursor" in listed, false);
-      assert.deepEqual(listed._meta["narthex/left_out"], [{ name: "demo://b", reason: "its size is a string, not a number" }]);
-      assert.deepEqual((await at(own, "resources/templates/list")).resourceTemplates, [{ uriTemplate: "demo://{x}", name: "x" }]);
-      assert.deepEqual((await at(own, "prompts/list")).prompts, [{ name: "p", arguments: [{ name: "a" }] }]);
-      assert.deepEqual((await at(own, "resources/read", { uri: "demo://a" })).contents, [{ uri: "demo://a", text: "a" }]);
-      assert.deepEqual((await at(own, "prompts/get", { name: "p" })).messages, [{ role: "user", content: { type: "text", text: "a" } }]);
-      const among = await at("/mcp", "prompts/list");
-      assert.deepEqual(among._meta["narthex/left_out"].filter(({ service }: any) => service === id), [
-        { service: id, name: "q", reason: "its arguments is an object, not an array" },
+      assert.deepEqual(listed._meta["narthex/left_out"], [
+        { name: "demo://b", reason: "its size is a string, not a number" },
       ]);
+      assert.deepEqual((await at(own, "resources/templates/list")).resourceTemplates, [
+        { uriTemplate: "demo://{x}", name: "x" },
+      ]);
+      assert.deepEqual((await at(own, "prompts/list")).prompts, [{ name: "p", arguments: [{ name: "a" }] }]);
+      assert.deepEqual((await at(own, "resources/read", { uri: "demo://a" })).contents, [
+        { uri: "demo://a", text: "a" },
+      ]);
+      assert.deepEqual((await at(own, "prompts/get", { name: "p" })).messages, [
+        { role: "user", content: { type: "text", text: "a" } },
+      ]);
+      const among = await at("/mcp", "prompts/list");
+      assert.deepEqual(
+        among._meta["narthex/left_out"].filter(({ service }: any) => service === id),
+        [{ service: id, name: "q", reason: "its arguments is an object, not an array" }],
+      );
     }
   });
 
@@ -114,11 +143,17 @@ describe("lists", () => {
     });
     assert.deepEqual([names(registered), registered.catalogue.left_out], [all, []]);
     const { tools } = resultOf(await askLegacy(gateway, "tools/list", {}));
-    const { secret: key } = await makeKey(gateway, "bare", all.map((name) => `contexts:create:${id}.${name}`));
+    const { secret: key } = await makeKey(
+      gateway,
+      "bare",
+      all.map((name) => `contexts:create:${id}.${name}`),
+    );
     const shown = new Set<string>();
     for (const name of all) {
       assert.deepEqual((await create(gateway, { capability: name, service: id }, { key })).json.result, text(name));
-      const own = resultOf(await askModern(gateway, "tools/call", { name, arguments: {} }, { path: `/mcp/${id}`, key }));
+      const own = resultOf(
+        await askModern(gateway, "tools/call", { name, arguments: {} }, { path: `/mcp/${id}`, key }),
+      );
       assert.deepEqual(own.content, text(name).content);
     }
     for (const { name } of tools.filter(({ name }: any) => name.startsWith(`${id}__`))) {
@@ -142,20 +177,28 @@ describe("lists", () => {
   test("a_list_goes_on_by_whatever_cursor_it_has", async () => {
     for (const cursor of ["", "c".repeat(5_000)]) {
       const list = ({ json }: any) =>
-        json.params?.cursor === undefined ? { tools: [tool("one")], nextCursor: cursor } : { tools: [tool("two")], ...(json.params.cursor !== cursor && { nextCursor: "lost" }) };
+        json.params?.cursor === undefined
+          ? { tools: [tool("one")], nextCursor: cursor }
+          : { tools: [tool("two")], ...(json.params.cursor !== cursor && { nextCursor: "lost" }) };
       const { registered } = await server({ "tools/list": list });
       assert.deepEqual([names(registered), registered.catalogue.error], [["one", "two"], null]);
     }
     // Some begin again with an empty one.
     const { registered } = await server({ "tools/list": { tools: [tool("one")], nextCursor: "" } });
-    assert.deepEqual([names(registered), registered.catalogue.error, registered.catalogue.left_out], [["one"], null, []]);
+    assert.deepEqual(
+      [names(registered), registered.catalogue.error, registered.catalogue.left_out],
+      [["one"], null, []],
+    );
   });
 
   test("what_was_read_of_a_list_that_breaks_off_is_offered_and_the_rest_is_said_to_be_missing", async () => {
     for (const [second, error] of [
       [{ tools: [tool("two")], nextCursor: "c".repeat(40_000) }, /^its nextCursor has 40000 bytes/],
       [raw("it broke", { status: 500, type: "text/plain" }), /^it answered with status 500: it broke/],
-      [refuses({ code: -32000, message: "out of paper" }), /^it answered tools\/list with the error -32000: out of paper/],
+      [
+        refuses({ code: -32000, message: "out of paper" }),
+        /^it answered tools\/list with the error -32000: out of paper/,
+      ],
     ] as const) {
       let broken = false;
       const list = (call: any, response: any) => {
@@ -199,31 +242,73 @@ describe("eras", () => {
   }
 
   test("a_server_that_refuses_a_revision_is_asked_in_one_it_names", async () => {
-    for (const [status, code] of [[200, -32602], [400, -32602], [400, -32000]] as const) {
+    for (const [status, code] of [
+      [200, -32602],
+      [400, -32602],
+      [400, -32000],
+    ] as const) {
       const initialize = (call: any, response: any) => {
         const { protocolVersion } = call.json.params;
-        if (protocolVersion === "2025-06-18") return { protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "s", version: "1" } };
-        const error = { code, message: "Unsupported protocol version", data: { supported: ["2025-06-18"], requested: protocolVersion } };
+        if (protocolVersion === "2025-06-18")
+          return { protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "s", version: "1" } };
+        const error = {
+          code,
+          message: "Unsupported protocol version",
+          data: { supported: ["2025-06-18"], requested: protocolVersion },
+        };
         return (refuses(error, status) as any)(call, response);
       };
       const { registered } = await server({ initialize });
-      assert.deepEqual([registered.catalogue.protocol_version, registered.catalogue.error, names(registered)], ["2025-06-18", null, ["t"]]);
+      assert.deepEqual(
+        [registered.catalogue.protocol_version, registered.catalogue.error, names(registered)],
+        ["2025-06-18", null, ["t"]],
+      );
     }
   });
 
   test("what_cannot_be_read_is_told_by_what_is_wrong_with_it", async () => {
     const spoken = "spoken here are 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05";
     for (const [script, expected] of [
-      [{ initialize: { protocolVersion: "2099-01-01", capabilities: {} } }, new RegExp(`it speaks 2099-01-01; ${spoken}$`)],
-      [{ initialize: { capabilities: {} } }, /answer to initialize is no message .*: its result has no protocolVersion$/],
-      [{ initialize: refuses({ code: -32000, message: "no licence" }) }, /^it answered initialize with the error -32000: no licence$/],
-      [{ initialize: raw('{"detail":"no seat left"}', { status: 403 }) }, /^it answered with status 403: no seat left$/],
-      [{ initialize: raw("<title>Sign in</title>", { type: "text/html" }) }, /^it answered with status 200 and neither application\/json nor text\/event-stream$/],
-      [{ "server/discover": { supportedVersions: ["2031-01-01"], capabilities: {} } }, new RegExp(`it speaks 2031-01-01; ${spoken}$`)],
-      [{ "tools/list": message('{"jsonrpc":"1.0","id":ID,"result":{}}') }, /answer to tools\/list is no message .*: its jsonrpc is "1.0", not "2.0"$/],
-      [{ "tools/list": message('{"jsonrpc":"2.0","id":"other","result":{}}') }, /it answers a request with the id "other", which was not asked$/],
-      [{ "tools/list": { tools: {} } }, /^its answer to tools\/list is no list of tools: tools is an object, not an array$/],
-      [{ "tools/list": refuses({ code: -32603, message: "out of paper" }, 500) }, /^it answered with status 500: out of paper$/],
+      [
+        { initialize: { protocolVersion: "2099-01-01", capabilities: {} } },
+        new RegExp(`it speaks 2099-01-01; ${spoken}$`),
+      ],
+      [
+        { initialize: { capabilities: {} } },
+        /answer to initialize is no message .*: its result has no protocolVersion$/,
+      ],
+      [
+        { initialize: refuses({ code: -32000, message: "no licence" }) },
+        /^it answered initialize with the error -32000: no licence$/,
+      ],
+      [
+        { initialize: raw('{"detail":"no seat left"}', { status: 403 }) },
+        /^it answered with status 403: no seat left$/,
+      ],
+      [
+        { initialize: raw("<title>Sign in</title>", { type: "text/html" }) },
+        /^it answered with status 200 and neither application\/json nor text\/event-stream$/,
+      ],
+      [
+        { "server/discover": { supportedVersions: ["2031-01-01"], capabilities: {} } },
+        new RegExp(`it speaks 2031-01-01; ${spoken}$`),
+      ],
+      [
+        { "tools/list": message('{"jsonrpc":"1.0","id":ID,"result":{}}') },
+        /answer to tools\/list is no message .*: its jsonrpc is "1.0", not "2.0"$/,
+      ],
+      [
+        { "tools/list": message('{"jsonrpc":"2.0","id":"other","result":{}}') },
+        /it answers a request with the id "other", which was not asked$/,
+      ],
+      [
+        { "tools/list": { tools: {} } },
+        /^its answer to tools\/list is no list of tools: tools is an object, not an array$/,
+      ],
+      [
+        { "tools/list": refuses({ code: -32603, message: "out of paper" }, 500) },
+        /^it answered with status 500: out of paper$/,
+      ],
     ] as [Script, RegExp][]) {
       const { registered } = await server(script);
       assert.match(registered.catalogue.error, expected);
@@ -236,15 +321,28 @@ describe("messages", () => {
   const response = `data: ${rpc(text("done"))}\n\n`;
   for (const [what, said] of [
     ["an_event_of_another_type", sse(`event: ping\ndata: 2026-01-01T00:00:00Z\n\n${response}`)],
-    ["an_event_of_another_type_that_looks_like_a_response", sse(`event: trace\ndata: ${rpc(text("not this"))}\n\nevent: message\n${response}`)],
+    [
+      "an_event_of_another_type_that_looks_like_a_response",
+      sse(`event: trace\ndata: ${rpc(text("not this"))}\n\nevent: message\n${response}`),
+    ],
     ["an_event_that_is_no_message", sse(`data: keep-alive\n\n${response}`)],
     ["a_byte_order_mark_before_a_stream", sse(`\ufeff${response}`)],
     ["a_byte_order_mark_before_json", message(`\ufeff${rpc(text("done"))}`)],
     ["an_id_as_a_text", message(rpc(text("done")).replace("ID", '"ID"'))],
     ["an_id_as_a_decimal", message(rpc(text("done")).replace("ID", "ID.0"))],
     ["an_id_as_a_text_in_a_stream", sse(response.replace("ID", '"ID"'))],
-    ["a_batch", message(`[{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}},${rpc(text("done"))}]`)],
-    ["members_that_are_null", message('{"jsonrpc":"2.0","id":ID,"error":null,"result":{"content":[{"type":"text","text":"done","annotations":null,"_meta":null}],"structuredContent":null,"isError":null,"_meta":null}}')],
+    [
+      "a_batch",
+      message(
+        `[{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}},${rpc(text("done"))}]`,
+      ),
+    ],
+    [
+      "members_that_are_null",
+      message(
+        '{"jsonrpc":"2.0","id":ID,"error":null,"result":{"content":[{"type":"text","text":"done","annotations":null,"_meta":null}],"structuredContent":null,"isError":null,"_meta":null}}',
+      ),
+    ],
   ] as [string, Script["x"]][]) {
     test(`a_result_comes_through_${what}`, async () => {
       const { id, context } = await called(said);
@@ -258,36 +356,64 @@ describe("messages", () => {
 
   test("half_a_character_costs_nothing_but_itself", async () => {
     const cut = '{"content":[{"type":"text","text":"cut \\ud83d here"}]}';
-    for (const said of [message(`{"jsonrpc":"2.0","id":ID,"result":${cut}}`), sse(`data: {"jsonrpc":"2.0","id":ID,"result":${cut}}\n\n`)]) {
+    for (const said of [
+      message(`{"jsonrpc":"2.0","id":ID,"result":${cut}}`),
+      sse(`data: {"jsonrpc":"2.0","id":ID,"result":${cut}}\n\n`),
+    ]) {
       assert.deepEqual((await called(said)).context.result, text("cut \ufffd here"));
     }
-    const list = message('{"jsonrpc":"2.0","id":ID,"result":{"tools":[{"name":"t","description":"\\ud83d","inputSchema":{"type":"object"}}]}}');
+    const list = message(
+      '{"jsonrpc":"2.0","id":ID,"result":{"tools":[{"name":"t","description":"\\ud83d","inputSchema":{"type":"object"}}]}}',
+    );
     const resources = message('{"jsonrpc":"2.0","id":ID,"result":{"resources":[{"uri":"a:b","name":"\\ude00"}]}}');
-    const { id, registered } = await server({ "tools/list": list, "resources/list": resources }, { capabilities: { tools: {}, resources: {} } });
+    const { id, registered } = await server(
+      { "tools/list": list, "resources/list": resources },
+      { capabilities: { tools: {}, resources: {} } },
+    );
     assert.equal(registered.capabilities[0].description, "\ufffd");
     const listed = resultOf(await askLegacy(gateway, "resources/list", {}, { path: `/mcp/${id}` }));
     assert.equal(listed.resources[0].name, "\ufffd");
   });
 
   test("what_a_server_says_of_its_failure_is_kept", async () => {
-    for (const [status, words] of [[200, "out of paper"], [400, "out of paper"], [500, "The service answered with status 500: out of paper"]] as const) {
-      const { id, context } = await called(refuses({ code: -32001, message: "out of paper", data: { tray: 2 } }, status));
+    for (const [status, words] of [
+      [200, "out of paper"],
+      [400, "out of paper"],
+      [500, "The service answered with status 500: out of paper"],
+    ] as const) {
+      const { id, context } = await called(
+        refuses({ code: -32001, message: "out of paper", data: { tray: 2 } }, status),
+      );
       assert.deepEqual([context.status, context.error.message], ["failed", words]);
       for (const ask of [askModern, askLegacy]) {
-        const error = errorOf(await ask(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}` }), 200, -32001);
+        const error = errorOf(
+          await ask(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}` }),
+          200,
+          -32001,
+        );
         assert.deepEqual([error.message, error.data], ["out of paper", { tray: 2 }]);
       }
     }
     const long = "paper ".repeat(500);
     const { context } = await called(refuses({ code: -32001, message: long }));
-    assert.ok(context.error.message.startsWith("paper paper") && context.error.message.endsWith("…"), context.error.message);
+    assert.ok(
+      context.error.message.startsWith("paper paper") && context.error.message.endsWith("…"),
+      context.error.message,
+    );
     const { id } = await called(refuses({ code: -32001, message: "paper ".repeat(5_000) }));
-    const error = errorOf(await askLegacy(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}` }), 200, -32001);
+    const error = errorOf(
+      await askLegacy(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}` }),
+      200,
+      -32001,
+    );
     assert.match(error.message, /^paper paper .*…$/);
     const odd = (await called(message('{"jsonrpc":"2.0","id":ID,"error":"out of paper"}'))).context;
     assert.deepEqual([odd.error.code, odd.error.message], ["upstream_error", "out of paper"]);
     const wrong = (await called(message('{"jsonrpc":"2.0","id":ID,"result":[]}'))).context;
-    assert.equal(wrong.error.message, "The server's answer is no message of the protocol: its result is an array, not an object.");
+    assert.equal(
+      wrong.error.message,
+      "The server's answer is no message of the protocol: its result is an array, not an object.",
+    );
   });
 
   test("what_a_server_says_of_a_prompt_it_cannot_give_is_kept_whatever_the_status", async () => {
@@ -304,25 +430,49 @@ describe("messages", () => {
       `data: ${JSON.stringify({ jsonrpc: "2.0", method: "notifications/progress", params: { progressToken: token, progress, total: null } })}\n\n`;
     const said: Script["x"] = (call, response) => {
       const { progressToken } = call.json.params._meta;
-      const stream = [told(progressToken, 1), told("another", 7), told(7, 8), told(undefined, 9), told(progressToken, 2)].join("");
+      const stream = [
+        told(progressToken, 1),
+        told("another", 7),
+        told(7, 8),
+        told(undefined, 9),
+        told(progressToken, 2),
+      ].join("");
       return (sse(stream + response_) as any)(call, response);
     };
     const response_ = response;
     const { id } = await server({ "tools/call": said });
-    const answer = await askLegacy(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}`, meta: { progressToken: "mine" } });
+    const answer = await askLegacy(
+      gateway,
+      "tools/call",
+      { name: "t", arguments: {} },
+      { path: `/mcp/${id}`, meta: { progressToken: "mine" } },
+    );
     const progress = events(answer.text).filter(({ method }) => method === "notifications/progress");
-    assert.deepEqual(progress.map(({ params }) => params), [{ progressToken: "mine", progress: 1 }, { progressToken: "mine", progress: 2 }]);
+    assert.deepEqual(
+      progress.map(({ params }) => params),
+      [
+        { progressToken: "mine", progress: 1 },
+        { progressToken: "mine", progress: 2 },
+      ],
+    );
   });
 
-  for (const [how, bytes] of [["1.2_MB", 1_200_000], ["7_MB", 7_000_000]] as const) {
+  for (const [how, bytes] of [
+    ["1.2_MB", 1_200_000],
+    ["7_MB", 7_000_000],
+  ] as const) {
     test(`an_image_of_${how}_comes_through_everywhere`, { timeout: 60_000 }, async () => {
-      const image = { content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc(bytes * 3 / 4, 7).toString("base64") }] };
+      const image = {
+        content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc((bytes * 3) / 4, 7).toString("base64") }],
+      };
       for (const said of [image, sse(`data: ${rpc(image)}\n\n`)]) {
         const { id, context } = await called(said);
         assert.equal(context.status, "completed", JSON.stringify(context.error));
         assert.equal(context.result.content[0].data.length, image.content[0]!.data.length);
         for (const ask of [askModern, askLegacy]) {
-          const result = resultOf(await ask(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}` }));
+          const result = resultOf(
+            await ask(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}` }),
+          );
           assert.equal(result.content[0].data, image.content[0]!.data);
         }
       }
@@ -330,18 +480,25 @@ describe("messages", () => {
   }
 
   test("a_result_over_the_bound_says_so", { timeout: 60_000 }, async () => {
-    const image = { content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc(8_400_000, 7).toString("base64") }] };
+    const image = {
+      content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc(8_400_000, 7).toString("base64") }],
+    };
     for (const said of [image, sse(`data: ${rpc(image)}\n\n`)]) {
       const { context } = await called(said);
       const { code, message } = context.error;
-      assert.deepEqual([code, message], ["upstream_invalid_response", "The service's answer is larger than 10485760 bytes."]);
+      assert.deepEqual(
+        [code, message],
+        ["upstream_invalid_response", "The service's answer is larger than 10485760 bytes."],
+      );
     }
   });
 });
 
 test("a_client_that_is_asked_is_asked_without_members_that_are_null", async () => {
   const requestedSchema = { type: "object", properties: { name: { type: "string", title: null } }, required: null };
-  const inputRequests = { who: { method: "elicitation/create", params: { mode: null, message: "Who?", requestedSchema } } };
+  const inputRequests = {
+    who: { method: "elicitation/create", params: { mode: null, message: "Who?", requestedSchema } },
+  };
   const list = { resultType: "complete", tools: [tool("t")], ttlMs: 0, cacheScope: "private" };
   const { id } = await server({
     "server/discover": { resultType: "complete", supportedVersions: ["2026-07-28"], capabilities: { tools: {} } },
@@ -349,7 +506,9 @@ test("a_client_that_is_asked_is_asked_without_members_that_are_null", async () =
     "tools/call": { resultType: "input_required", inputRequests, requestState: "s" },
   });
   const meta = { ...claim, "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } };
-  const asked = resultOf(await askModern(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}`, meta }));
+  const asked = resultOf(
+    await askModern(gateway, "tools/call", { name: "t", arguments: {} }, { path: `/mcp/${id}`, meta }),
+  );
   const expected = { message: "Who?", requestedSchema: { type: "object", properties: { name: { type: "string" } } } };
   assert.deepEqual(Object.values(asked.inputRequests), [{ method: "elicitation/create", params: expected }]);
 });

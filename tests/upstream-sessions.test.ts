@@ -45,7 +45,12 @@ const makes = {
 
 /** Begins a session at the gateway; gives how its requests are sent. */
 async function begin(path: string, capabilities: object = { elicitation: {} }) {
-  const opened = await askLegacy(gateway, "initialize", { protocolVersion: "2025-11-25", capabilities, clientInfo: { name: "t", version: "1" } }, { path });
+  const opened = await askLegacy(
+    gateway,
+    "initialize",
+    { protocolVersion: "2025-11-25", capabilities, clientInfo: { name: "t", version: "1" } },
+    { path },
+  );
   resultOf(opened);
   const id = opened.headers.get("mcp-session-id");
   assert.ok(id, "a session");
@@ -58,7 +63,8 @@ const called = async (name: string, options: McpOptions, ask = askLegacy) =>
 
 test("a_session_for_looking_at_tools_is_ended", async () => {
   const keeper = await keeperAt("looked-at", counts);
-  for (let at = 0; at < 4; at++) assert.equal((await gateway.request("POST", "/v1/services/looked-at/check")).json.tools_error, null);
+  for (let at = 0; at < 4; at++)
+    assert.equal((await gateway.request("POST", "/v1/services/looked-at/check")).json.tools_error, null);
   assert.deepEqual([keeper.count("initialize"), keeper.count("DELETE"), keeper.sessions.size], [5, 5, 0]);
 });
 
@@ -81,7 +87,10 @@ test("the_sessions_at_servers_end_with_that_of_the_client", async () => {
 test("the_sessions_of_a_service_end_when_it_is_changed_or_deleted", async () => {
   const keeper = await keeperAt("changed", counts);
   assert.equal(await called("count", { path: "/mcp/changed" }), "1");
-  const patched = await gateway.request("PATCH", "/v1/services/changed", { body: { name: "Another" }, headers: { "if-match": "*", "content-type": "application/merge-patch+json" } });
+  const patched = await gateway.request("PATCH", "/v1/services/changed", {
+    body: { name: "Another" },
+    headers: { "if-match": "*", "content-type": "application/merge-patch+json" },
+  });
   assert.equal(patched.status, 200, patched.text);
   assert.equal(await called("count", { path: "/mcp/changed" }), "1");
   await eventually(() => keeper.sessions.size === 1);
@@ -105,13 +114,21 @@ const said = (status: number, type: string, body: string) => (response: ServerRe
   void response.writeHead(status, { "content-type": type }).end(body);
 for (const [name, refuse] of Object.entries({
   "404": said(404, "text/plain", ""),
-  "400": said(400, "application/json", '{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Server not initialized"}}'),
+  "400": said(
+    400,
+    "application/json",
+    '{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Server not initialized"}}',
+  ),
   "401_in_words": said(401, "text/plain", "no such session any more"),
   "403_in_words": said(403, "application/json", '{"detail":"Session expired"}'),
   "410": said(410, "text/plain", ""),
   "500_in_words": said(500, "text/html", "<h1>Unknown session</h1>"),
   "503_in_words": said(503, "application/json", '{"error":"unknown session"}'),
-  "200_with_an_error": said(200, "application/json", '{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}'),
+  "200_with_an_error": said(
+    200,
+    "application/json",
+    '{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}',
+  ),
 })) {
   test(`a_session_that_is_gone_is_begun_anew_when_its_server_says_${name}`, async () => {
     const id = `gone-${name.replaceAll("_", "-")}`;
@@ -128,15 +145,27 @@ for (const [name, refuse] of Object.entries({
 
 test("a_refusal_of_another_kind_is_told_and_repeats_nothing", async () => {
   const keeper = await keeperAt("refusing", counts);
-  for (const [status, body, begins] of [[403, "You may not do that.", 0], [401, "", 0], [401, '{"error":"invalid_token"}', 1]] as const) {
+  for (const [status, body, begins] of [
+    [403, "You may not do that.", 0],
+    [401, "", 0],
+    [401, '{"error":"invalid_token"}', 1],
+  ] as const) {
     const context = await create(gateway, { capability: "count", service: "refusing" });
     assert.equal(context.json.status, "completed", context.text);
-    const [sessions, before, calls] = [new Map(keeper.sessions), keeper.count("initialize"), keeper.count("tools/call")];
+    const [sessions, before, calls] = [
+      new Map(keeper.sessions),
+      keeper.count("initialize"),
+      keeper.count("tools/call"),
+    ];
     keeper.refuse = said(status, "application/json", body);
     keeper.sessions.clear();
     const refused = await create(gateway, { capability: "count", service: "refusing" });
     assert.deepEqual([refused.json.status, refused.json.error.code], ["failed", "upstream_error"], refused.text);
-    assert.deepEqual([keeper.count("initialize") - before, keeper.count("tools/call") - calls], [0, 1], `${status} ${body} ${begins}`);
+    assert.deepEqual(
+      [keeper.count("initialize") - before, keeper.count("tools/call") - calls],
+      [0, 1],
+      `${status} ${body} ${begins}`,
+    );
     for (const [id, session] of sessions) keeper.sessions.set(id, session);
   }
 });
@@ -144,12 +173,23 @@ test("a_refusal_of_another_kind_is_told_and_repeats_nothing", async () => {
 test("an_error_that_has_the_word_session_in_it_repeats_nothing", async () => {
   const keeper = await keeperAt("word-of-session", counts);
   const rolledBack = "InvalidRequestError: This Session's transaction has been rolled back";
-  for (const body of [JSON.stringify({ jsonrpc: "2.0", id: null, error: { code: -32603, message: rolledBack } }), JSON.stringify({ detail: rolledBack })]) {
+  for (const body of [
+    JSON.stringify({ jsonrpc: "2.0", id: null, error: { code: -32603, message: rolledBack } }),
+    JSON.stringify({ detail: rolledBack }),
+  ]) {
     assert.equal((await create(gateway, { capability: "count", service: "word-of-session" })).json.status, "completed");
-    const [sessions, before, calls] = [new Map(keeper.sessions), keeper.count("initialize"), keeper.count("tools/call")];
+    const [sessions, before, calls] = [
+      new Map(keeper.sessions),
+      keeper.count("initialize"),
+      keeper.count("tools/call"),
+    ];
     keeper.refuse = said(500, "application/json", body);
     keeper.sessions.clear();
-    assert.equal((await create(gateway, { capability: "count", service: "word-of-session" })).json.status, "failed", body);
+    assert.equal(
+      (await create(gateway, { capability: "count", service: "word-of-session" })).json.status,
+      "failed",
+      body,
+    );
     assert.deepEqual([keeper.count("initialize") - before, keeper.count("tools/call") - calls], [0, 1], body);
     for (const [id, session] of sessions) keeper.sessions.set(id, session);
   }
@@ -157,14 +197,20 @@ test("an_error_that_has_the_word_session_in_it_repeats_nothing", async () => {
 
 test("a_session_is_begun_with_all_that_its_client_can_be_asked_whatever_its_first_call_can", async () => {
   const run = async ({ ask }: any) => {
-    const { result } = await ask("elicitation/create", { message: "Who?", requestedSchema: { type: "object", properties: {} } });
+    const { result } = await ask("elicitation/create", {
+      message: "Who?",
+      requestedSchema: { type: "object", properties: {} },
+    });
     return text(result?.action ?? "not asked");
   };
   const keeper = await keeperAt("first-call", { ask: { run }, ...counts });
   const client = await begin("/mcp/first-call");
   const body = () => message("tools/call", { name: "ask", arguments: {} });
   // Nothing is there to ask it on.
-  const whole = await gateway.request("POST", client.path, { body: body(), headers: { ...client.headers, accept: "application/json" } });
+  const whole = await gateway.request("POST", client.path, {
+    body: body(),
+    headers: { ...client.headers, accept: "application/json" },
+  });
   assert.equal(whole.json.result.content[0].text, "not asked", whole.text);
   const headers = { ...client.headers, accept: "application/json, text/event-stream" };
   const heard = streamed(await gateway.open("POST", client.path, { body: body(), headers }));
@@ -173,7 +219,10 @@ test("a_session_is_begun_with_all_that_its_client_can_be_asked_whatever_its_firs
   const answer = { jsonrpc: "2.0", id: asked.id, result: { action: "decline" } };
   assert.equal((await gateway.request("POST", client.path, { body: answer, headers })).status, 202);
   assert.equal((await next(heard)).message.result.content[0].text, "decline");
-  assert.deepEqual([...keeper.sessions.values()].map(({ capabilities }) => capabilities), [{ elicitation: {} }]);
+  assert.deepEqual(
+    [...keeper.sessions.values()].map(({ capabilities }) => capabilities),
+    [{ elicitation: {} }],
+  );
 });
 
 // F4d and G12
@@ -212,7 +261,10 @@ test("a_modern_client_reads_what_it_made", async () => {
   const meta = { ...claim, "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } };
   const options = { path: "/mcp/making-modern", meta };
   assert.equal(await called("make", options, askModern), "made");
-  assert.equal(resultOf(await askModern(gateway, "resources/read", { uri: "made://1" }, options)).contents[0].text, "made");
+  assert.equal(
+    resultOf(await askModern(gateway, "resources/read", { uri: "made://1" }, options)).contents[0].text,
+    "made",
+  );
 });
 
 test("a_client_has_one_session_at_a_server_wherever_its_requests_arrive", async () => {
@@ -221,7 +273,8 @@ test("a_client_has_one_session_at_a_server_wherever_its_requests_arrive", async 
   const before = keeper.count("initialize");
   const body = { ...message("tools/call", { name: "count", arguments: {} }) };
   const accept = { accept: "application/json, text/event-stream" };
-  const elsewhere = () => gateway.askElsewhere("POST", client.path, gateway.adminKey, body, { ...client.headers, ...accept });
+  const elsewhere = () =>
+    gateway.askElsewhere("POST", client.path, gateway.adminKey, body, { ...client.headers, ...accept });
   assert.equal(await called("count", client), "1");
   assert.equal(await elsewhere(), 200);
   assert.equal(await called("count", client), "3");
@@ -234,7 +287,10 @@ test("a_client_has_one_session_at_a_server_wherever_its_requests_arrive", async 
   assert.equal(keeper.count("initialize") - before, 2);
   // What began there ends here.
   const other = await begin("/mcp/elsewhere");
-  assert.equal(await gateway.askElsewhere("POST", other.path, gateway.adminKey, body, { ...other.headers, ...accept }), 200);
+  assert.equal(
+    await gateway.askElsewhere("POST", other.path, gateway.adminKey, body, { ...other.headers, ...accept }),
+    200,
+  );
   assert.equal(keeper.sessions.size, 2);
   assert.equal((await gateway.request("DELETE", other.path, { headers: other.headers })).status, 204);
   assert.equal(keeper.sessions.size, 1);
@@ -258,7 +314,9 @@ test("what_is_told_in_the_session_of_a_call_reaches_its_client", async () => {
   await keeperAt("telling", { tell: { run } });
   for (const capabilities of [{ elicitation: {} }, {}]) {
     const client = await begin("/mcp/telling", capabilities);
-    const stream = await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } });
+    const stream = await gateway.open("GET", client.path, {
+      headers: { ...client.headers, accept: "text/event-stream" },
+    });
     const heard = streamed(stream);
     assert.equal(await called("tell", client), "told");
     for (const message of told_) assert.deepEqual((await next(heard)).message, message);
@@ -276,7 +334,9 @@ test("a_notification_whose_method_is_no_name_is_not_passed_on", async () => {
   };
   await keeperAt("injecting", { tell: { run } });
   const client = await begin("/mcp/injecting");
-  const heard = streamed(await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }));
+  const heard = streamed(
+    await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }),
+  );
   assert.equal(await called("tell", client), "told");
   assert.deepEqual((await next(heard)).message, told("notifications/message", { level: "info", data: "after" }));
   await heard.return(undefined);
@@ -289,7 +349,9 @@ test("what_is_told_in_a_session_reaches_its_client_where_all_services_are", asyn
   };
   await keeperAt("telling-all", { tell: { run } });
   const client = await begin("/mcp");
-  const heard = streamed(await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }));
+  const heard = streamed(
+    await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }),
+  );
   // It is listened to once it was called.
   await eventually(async () => (await called("telling-all__tell", client)) === "true", 10_000);
   for (;;) {
@@ -304,7 +366,11 @@ test("what_is_told_in_a_session_reaches_its_client_where_all_services_are", asyn
 test("a_tool_for_clients_that_can_be_asked_is_offered_and_called_by_them", async () => {
   for (const modern of [false, true]) {
     const id = `choosy-${modern}`;
-    const keeper = await keeperAt(id, { plain: {}, asking: { needs: "elicitation" }, thinking: { needs: "sampling" }, rooted: { needs: "roots" } }, { modern });
+    const keeper = await keeperAt(
+      id,
+      { plain: {}, asking: { needs: "elicitation" }, thinking: { needs: "sampling" }, rooted: { needs: "roots" } },
+      { modern },
+    );
     const { capabilities } = (await gateway.request("GET", `/v1/services/${id}`)).json;
     assert.deepEqual(capabilities.map(({ name }: any) => name).sort(), ["asking", "plain", "rooted", "thinking"]);
     const client = await begin(`/mcp/${id}`);
@@ -318,7 +384,10 @@ const asks = {
   ask: {
     run: async ({ ask, session }: any) => {
       if (session.id === "") throw new Error("cannot ask");
-      const elicited = await ask("elicitation/create", { message: "Who?", requestedSchema: { type: "object", properties: { name: { type: "string" } } } });
+      const elicited = await ask("elicitation/create", {
+        message: "Who?",
+        requestedSchema: { type: "object", properties: { name: { type: "string" } } },
+      });
       const sampled = await ask("sampling/createMessage", { messages: [], maxTokens: 1 });
       return text(`${elicited.result.content.name} ${sampled.result.content.text}`);
     },
@@ -330,7 +399,10 @@ test("a_client_of_2025_is_asked_by_a_server_of_both_eras_as_in_2025", async () =
   assert.equal((await gateway.request("GET", "/v1/services/both")).json.catalogue.protocol_version, "2026-07-28");
   const client = await begin("/mcp/both", { elicitation: {}, sampling: {} });
   const headers = { ...client.headers, accept: "application/json, text/event-stream" };
-  const response = await gateway.open("POST", client.path, { body: message("tools/call", { name: "ask", arguments: {} }), headers });
+  const response = await gateway.open("POST", client.path, {
+    body: message("tools/call", { name: "ask", arguments: {} }),
+    headers,
+  });
   const heard = streamed(response);
   await next(heard);
   const answers: Record<string, object> = {
@@ -366,7 +438,8 @@ test("that_tools_have_changed_is_heeded_on_the_stream_of_a_call", async () => {
   };
   await gateway.request("POST", "/v1/services/growing/check");
   assert.equal(await called("grow", { path: "/mcp/growing" }), "grown");
-  const names = async () => resultOf(await askLegacy(gateway, "tools/list", {}, { path: "/mcp/growing" })).tools.map(({ name }: any) => name);
+  const names = async () =>
+    resultOf(await askLegacy(gateway, "tools/list", {}, { path: "/mcp/growing" })).tools.map(({ name }: any) => name);
   await eventually(async () => (await names()).includes("more"));
   assert.equal(await called("more", { path: "/mcp/growing" }), "more");
 });
@@ -380,7 +453,12 @@ test("that_prompts_and_resources_have_changed_reaches_the_client_of_the_call", a
   await keeperAt("shifting", { shift: { run } });
   const client = await begin("/mcp/shifting");
   const answer = await askLegacy(gateway, "tools/call", { name: "shift", arguments: {} }, client);
-  assert.deepEqual(events(answer.text).slice(0, -1).map(({ method }) => method), changes);
+  assert.deepEqual(
+    events(answer.text)
+      .slice(0, -1)
+      .map(({ method }) => method),
+    changes,
+  );
 });
 
 test("that_tools_have_changed_is_heeded_on_the_stream_of_a_session", async () => {
@@ -396,11 +474,16 @@ test("that_tools_have_changed_is_heeded_on_the_stream_of_a_session", async () =>
   };
   await gateway.request("POST", "/v1/services/growing-aside/check");
   const client = await begin("/mcp/growing-aside");
-  const heard = streamed(await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }));
+  const heard = streamed(
+    await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }),
+  );
   assert.equal(await called("grow", client), "grown");
   assert.equal((await next(heard)).message.method, "notifications/tools/list_changed");
   const { tools } = resultOf(await askLegacy(gateway, "tools/list", {}, client));
-  assert.deepEqual(tools.map(({ name }: any) => name), ["grow", "more"]);
+  assert.deepEqual(
+    tools.map(({ name }: any) => name),
+    ["grow", "more"],
+  );
   await heard.return(undefined);
 });
 
@@ -411,7 +494,9 @@ test("what_a_call_says_that_has_changed_is_told_later_to_a_client_that_takes_no_
   };
   await keeperAt("shifting-aside", { shift: { run } });
   const client = await begin("/mcp/shifting-aside");
-  const heard = streamed(await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }));
+  const heard = streamed(
+    await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }),
+  );
   const whole = { ...client, headers: { ...client.headers, accept: "application/json" } };
   assert.equal(await called("shift", whole), "changed");
   assert.equal((await next(heard)).message.method, "notifications/prompts/list_changed");
@@ -431,16 +516,27 @@ test("a_tool_that_is_called_as_a_task_only_is_called_plainly_and_as_a_task_here"
   });
   const path = "/mcp/tasking";
   const { tools } = resultOf(await askLegacy(gateway, "tools/list", {}, { path }));
-  assert.deepEqual(tools.map(({ execution }: any) => execution), Array(3).fill({ taskSupport: "optional" }));
+  assert.deepEqual(
+    tools.map(({ execution }: any) => execution),
+    Array(3).fill({ taskSupport: "optional" }),
+  );
   for (const ask of [askLegacy, askModern]) {
     const result = resultOf(await ask(gateway, "tools/call", { name: "slow", arguments: {} }, { path }));
-    assert.deepEqual([result.content[0].text, Object.keys(result._meta).filter((name) => name.includes("task"))], ["done", []]);
+    assert.deepEqual(
+      [result.content[0].text, Object.keys(result._meta).filter((name) => name.includes("task"))],
+      ["done", []],
+    );
   }
   const { json } = await create(gateway, { capability: "slow", service: "tasking" });
   assert.deepEqual([json.status, json.result], ["completed", text("done")]);
-  const { task } = resultOf(await askLegacy(gateway, "tools/call", { name: "slow", arguments: {}, task: { ttl: 60_000 } }, { path }));
+  const { task } = resultOf(
+    await askLegacy(gateway, "tools/call", { name: "slow", arguments: {}, task: { ttl: 60_000 } }, { path }),
+  );
   assert.match(task.taskId, /^ctx_/);
-  assert.equal(resultOf(await askLegacy(gateway, "tasks/result", { taskId: task.taskId }, { path })).content[0].text, "done");
+  assert.equal(
+    resultOf(await askLegacy(gateway, "tasks/result", { taskId: task.taskId }, { path })).content[0].text,
+    "done",
+  );
   const failed = await create(gateway, { capability: "fails", service: "tasking" });
   assert.deepEqual([failed.json.status, failed.json.error.message], ["failed", "it broke"]);
   const said = await create(gateway, { capability: "says", service: "tasking" });
@@ -450,7 +546,10 @@ test("a_tool_that_is_called_as_a_task_only_is_called_plainly_and_as_a_task_here"
 
 test("a_task_at_a_server_asks_its_caller", async () => {
   const run = async ({ ask }: any) => {
-    const { result } = await ask("elicitation/create", { message: "Who?", requestedSchema: { type: "object", properties: { name: { type: "string" } } } });
+    const { result } = await ask("elicitation/create", {
+      message: "Who?",
+      requestedSchema: { type: "object", properties: { name: { type: "string" } } },
+    });
     return text(result.content.name);
   };
   await keeperAt("tasking-asks", { ask: { definition: asTask, run } });
@@ -474,7 +573,10 @@ test("a_task_at_a_server_is_cancelled_with_its_context", async () => {
 
 test("a_tool_that_a_modern_server_runs_as_a_task_only_is_called", async () => {
   const ask = async ({ ask }: any) => {
-    const { result } = await ask("elicitation/create", { message: "Who?", requestedSchema: { type: "object", properties: { name: { type: "string" } } } });
+    const { result } = await ask("elicitation/create", {
+      message: "Who?",
+      requestedSchema: { type: "object", properties: { name: { type: "string" } } },
+    });
     return text(result.content.name);
   };
   const tools = {

@@ -46,7 +46,10 @@ test("all_that_happened_is_counted_once", async () => {
     const { created, completed, failed, attempts, failed_attempts, latency_ms, cost, from, service } = all;
     assert.deepEqual([created, completed, failed, attempts, failed_attempts], [5, 4, 1, 7, 3]);
     assert.deepEqual([from, service], [null, null]);
-    assert.ok(latency_ms.p50 >= 20 && latency_ms.p95 >= latency_ms.p50 && latency_ms.p99 >= latency_ms.p95, JSON.stringify(latency_ms));
+    assert.ok(
+      latency_ms.p50 >= 20 && latency_ms.p95 >= latency_ms.p50 && latency_ms.p99 >= latency_ms.p95,
+      JSON.stringify(latency_ms),
+    );
     assert.deepEqual(cost, { rows_written: 19, object_requests: 12, usd: (19 + 12 * 0.15) / 1e6 });
     // What is counted, and how far, outlives the hub.
     await gateway.evict("EventHub", "default");
@@ -55,11 +58,21 @@ test("all_that_happened_is_counted_once", async () => {
 
 test("usage_is_grouped_as_asked", async () => {
   const services = await usage("?group_by=service");
-  assert.deepEqual(services.map(({ service, created }: any) => [service, created]), [["broken", 1], ["worker", 4]]);
+  assert.deepEqual(
+    services.map(({ service, created }: any) => [service, created]),
+    [
+      ["broken", 1],
+      ["worker", 4],
+    ],
+  );
   const principals = await usage("?group_by=principal,capability&bucket=day");
   assert.deepEqual(
     principals.map(({ principal, capability, created }: any) => [principal, capability, created]).sort(),
-    [["key:admin", "break", 1], ["key:admin", "work", 3], [other, "work", 1]].sort(),
+    [
+      ["key:admin", "break", 1],
+      ["key:admin", "work", 3],
+      [other, "work", 1],
+    ].sort(),
   );
   assert.ok(principals.every(({ from }: any) => from.endsWith("T00:00:00.000Z")));
   assert.deepEqual(await usage("?after=2020-01-01T00:00:00Z&before=2020-01-02T00:00:00Z"), []);
@@ -105,7 +118,9 @@ test("metrics_are_strict_openmetrics_and_say_why_things_failed", async () => {
   const { text } = await gateway.request("GET", "/metrics");
   const families = readOpenMetrics(text);
   const count = (name: string, more: Record<string, string>) =>
-    families.get(name)!.samples.find(({ labels }) => Object.entries(more).every(([label, value]) => labels.get(label) === value))?.value;
+    families
+      .get(name)!
+      .samples.find(({ labels }) => Object.entries(more).every(([label, value]) => labels.get(label) === value))?.value;
   const broken = { service: "broken", capability: "break" };
   assert.equal(count("narthex_context_errors", { ...broken, code: "upstream_error" }), 1);
   assert.equal(count("narthex_attempt_errors", { ...broken, code: "upstream_error" }), 3);
@@ -125,19 +140,27 @@ test("metrics_are_strict_openmetrics_and_say_why_things_failed", async () => {
 
 const hasPromtool = spawnSync("promtool", ["--version"]).status === 0;
 
-test("promtool_finds_nothing_wrong_with_the_older_format", { skip: !hasPromtool && "apt install prometheus" }, async () => {
-  const { headers, text } = await gateway.request("GET", "/metrics", { headers: { accept: "text/plain" } });
-  assert.equal(headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-  const { status, stdout, stderr } = spawnSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" });
-  assert.deepEqual([status, stdout, stderr], [0, "", ""], text);
-});
+test(
+  "promtool_finds_nothing_wrong_with_the_older_format",
+  { skip: !hasPromtool && "apt install prometheus" },
+  async () => {
+    const { headers, text } = await gateway.request("GET", "/metrics", { headers: { accept: "text/plain" } });
+    assert.equal(headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    const { status, stdout, stderr } = spawnSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" });
+    assert.deepEqual([status, stdout, stderr], [0, "", ""], text);
+  },
+);
 
 const python = process.env.PYTHON ?? "python3";
 const hasParser = spawnSync(python, ["-c", "import prometheus_client.openmetrics.parser"]).status === 0;
 
 test("prometheus_reads_the_metrics_with_a_key_that_reads_usage", async () => {
   refused(await gateway.request("GET", "/metrics", { key: null }), 401, "unauthenticated");
-  refused(await gateway.request("GET", "/metrics", { key: (await makeKey(gateway, "caller")).secret }), 403, "permission_denied");
+  refused(
+    await gateway.request("GET", "/metrics", { key: (await makeKey(gateway, "caller")).secret }),
+    403,
+    "permission_denied",
+  );
   const { secret } = await makeKey(gateway, "bare", ["usage:read"]);
   const { status, headers, text } = await gateway.request("GET", "/metrics", { key: secret });
   assert.equal(status, 200, text);
@@ -152,7 +175,8 @@ test("prometheus_reads_the_metrics_with_a_key_that_reads_usage", async () => {
   }
   assert.ok(text.endsWith("\n# EOF\n"));
   if (!hasParser) return;
-  const parse = "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as read; " +
+  const parse =
+    "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as read; " +
     "print(' '.join(sorted(family.name for family in read(sys.stdin.read()))))";
   const read = spawnSync(python, ["-c", parse], { input: text, encoding: "utf8" });
   assert.equal(

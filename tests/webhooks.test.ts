@@ -6,7 +6,16 @@ import { Webhook } from "standardwebhooks";
 import { create, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { echo, type Handler, hang, inTurn, type Recorded, type Service, startService, status } from "./support/service.ts";
+import {
+  echo,
+  type Handler,
+  hang,
+  inTurn,
+  type Recorded,
+  type Service,
+  startService,
+  status,
+} from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
@@ -74,7 +83,10 @@ test("a_webhook_is_made_replaced_and_deleted_under_its_entity_tag", async () => 
   assert.equal(paused.status, 200, paused.text);
   assert.deepEqual([paused.json.status, paused.json.types, paused.json.secret], ["paused", [], undefined]);
   const { json } = await gateway.request("GET", "/v1/webhooks");
-  assert.deepEqual(json.data.map(({ id }: any) => id), ["first"]);
+  assert.deepEqual(
+    json.data.map(({ id }: any) => id),
+    ["first"],
+  );
   const remove = (headers = {}) => gateway.request("DELETE", "/v1/webhooks/first", { headers });
   refused(await remove(), 428, "precondition_required");
   assert.equal((await remove({ "if-match": "*" })).status, 204);
@@ -110,7 +122,11 @@ test("events_that_match_are_delivered_once_signed_and_in_order", async () => {
     return data.every(({ status }: any) => status === "delivered") && data;
   });
   assert.equal(done.length, 12);
-  assert.deepEqual([...done].sort((a: any, b: any) => (a.sequence < b.sequence ? 1 : -1)), done, "the newest first");
+  assert.deepEqual(
+    [...done].sort((a: any, b: any) => (a.sequence < b.sequence ? 1 : -1)),
+    done,
+    "the newest first",
+  );
   assert.deepEqual([done[0].attempts, done[0].last_attempt.status_code, done[0].next_attempt_at], [1, 204, null]);
   const { data, next_cursor } = await deliveries("signed", "?limit=5");
   const rest = await deliveries("signed", `?limit=50&cursor=${next_cursor}`);
@@ -121,18 +137,23 @@ test("events_that_match_are_delivered_once_signed_and_in_order", async () => {
 const python = process.env.PYTHON ?? "python3";
 const hasLibrary = spawnSync(python, ["-c", "import standardwebhooks"]).status === 0;
 
-test("the_standards_library_for_python_takes_them_too", { skip: !hasLibrary && "pip install standardwebhooks" }, async () => {
-  const here = await receiver();
-  const secret = await subscribe("python", here.url);
-  const id = await run();
-  const { raw, headers } = await here.call(0);
-  const check = "import json, sys; from standardwebhooks import Webhook; given = json.load(sys.stdin); " +
-    "print(Webhook(given['secret']).verify(given['body'], given['headers'])['subject'])";
-  const verify = (body: string) =>
-    spawnSync(python, ["-c", check], { input: JSON.stringify({ secret, body, headers }), encoding: "utf8" });
-  assert.equal(verify(raw.toString()).stdout.trim(), id);
-  assert.notEqual(verify(`${raw} `).status, 0);
-});
+test(
+  "the_standards_library_for_python_takes_them_too",
+  { skip: !hasLibrary && "pip install standardwebhooks" },
+  async () => {
+    const here = await receiver();
+    const secret = await subscribe("python", here.url);
+    const id = await run();
+    const { raw, headers } = await here.call(0);
+    const check =
+      "import json, sys; from standardwebhooks import Webhook; given = json.load(sys.stdin); " +
+      "print(Webhook(given['secret']).verify(given['body'], given['headers'])['subject'])";
+    const verify = (body: string) =>
+      spawnSync(python, ["-c", check], { input: JSON.stringify({ secret, body, headers }), encoding: "utf8" });
+    assert.equal(verify(raw.toString()).stdout.trim(), id);
+    assert.notEqual(verify(`${raw} `).status, 0);
+  },
+);
 
 test("a_secret_of_ones_own_signs_and_is_never_shown", async () => {
   const here = await receiver();
@@ -154,8 +175,15 @@ test("what_fails_is_tried_again_with_the_same_id_until_it_is_taken", async () =>
   const here = await receiver(inTurn(status(500), status(302, undefined, { location: "/" }), status(200)));
   const secret = await subscribe("again", here.url);
   const id = await run();
-  const events = [verified(secret, await here.call(0)), verified(secret, await here.call(1)), verified(secret, await here.call(2))];
-  assert.deepEqual(events.map(({ subject }) => subject), [id, id, id]);
+  const events = [
+    verified(secret, await here.call(0)),
+    verified(secret, await here.call(1)),
+    verified(secret, await here.call(2)),
+  ];
+  assert.deepEqual(
+    events.map(({ subject }) => subject),
+    [id, id, id],
+  );
   assert.equal(new Set(events.map((event) => event.id)).size, 1);
   const [one] = await eventually(async () => {
     const { data } = await deliveries("again");
@@ -172,7 +200,10 @@ test("after_lasting_failure_a_webhook_is_disabled_and_an_event_says_so", async (
   const socket = await openEvents(gateway, { query: { types: "webhook.*" } });
   await run();
   const event = await socket.next();
-  assert.deepEqual([event.type, event.subject, event.data], ["webhook.disabled", "failing", { id: "failing", reason: "failing" }]);
+  assert.deepEqual(
+    [event.type, event.subject, event.data],
+    ["webhook.disabled", "failing", { id: "failing", reason: "failing" }],
+  );
   socket.close();
   assert.equal(here.calls.length, 4, "once, and after each of three pauses");
   const shown = await get("failing");
@@ -249,11 +280,17 @@ test("an_event_is_delivered_again_only_to_whom_it_is_for", async () => {
   assert.deepEqual((await here.call(1)).json, first);
   const { json } = await gateway.request("GET", `/v1/contexts/${id}/events`);
   const created = json.data.find(({ type }: any) => type === "context.created");
-  for (const other of [created.id, "eu00-99999999", "nobody-1", "x"]) refused(await redeliver("picky", other), 404, "not_found");
+  for (const other of [created.id, "eu00-99999999", "nobody-1", "x"])
+    refused(await redeliver("picky", other), 404, "not_found");
 });
 
 test("who_may_not_see_all_makes_webhooks_for_its_own_contexts", async () => {
-  const { secret: key, id } = await makeKey(gateway, "bare", ["webhooks:write", "webhooks:read", "contexts:create:*", "contexts:read"]);
+  const { secret: key, id } = await makeKey(gateway, "bare", [
+    "webhooks:write",
+    "webhooks:read",
+    "contexts:create:*",
+    "contexts:read",
+  ]);
   const here = await receiver();
   const made = await put("mine", { url: here.url, types: ["context.completed"], owner: "key:other" }, {}, key);
   assert.equal(made.json.owner, `key:${id}`);

@@ -38,7 +38,8 @@ export default {
     const url = new URL(request.url);
     const path = url.pathname;
     if (path === "/health") return answer('{"status":"ok","version":"0.1.0"}', 200);
-    if (path === "/v1/contexts" && request.method === "POST") return create(request, env, ctx, url.searchParams.has("tell"));
+    if (path === "/v1/contexts" && request.method === "POST")
+      return create(request, env, ctx, url.searchParams.has("tell"));
     if (path.startsWith("/v1/contexts/")) {
       const id = path.slice("/v1/contexts/".length);
       const text = await storeOf(env, id).read(id);
@@ -79,11 +80,21 @@ function begin(asked) {
   const shard = Math.floor(Math.random() * STORES);
   return {
     id: `ctx_${shard}${crypto.randomUUID().replaceAll("-", "")}`,
-    capability: asked.capability, version: "1.0.0", service: "bench",
-    parameters: asked.parameters, priority: "normal", source: "user", metadata: {},
-    status: "executing", owner: "key:comparator", tenant: "default", attempts: [],
+    capability: asked.capability,
+    version: "1.0.0",
+    service: "bench",
+    parameters: asked.parameters,
+    priority: "normal",
+    source: "user",
+    metadata: {},
+    status: "executing",
+    owner: "key:comparator",
+    tenant: "default",
+    attempts: [],
     history: ["created", "validated", "queued", "executing"].map((status) => ({ status, at })),
-    created_at: at, updated_at: at, expires_at: new Date(Date.now() + LIFE_MS).toISOString(),
+    created_at: at,
+    updated_at: at,
+    expires_at: new Date(Date.now() + LIFE_MS).toISOString(),
   };
 }
 
@@ -93,8 +104,12 @@ async function call(env, context) {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({
-      context_id: context.id, capability: context.capability, version: context.version,
-      parameters: context.parameters, attempt: 1, deadline: context.expires_at,
+      context_id: context.id,
+      capability: context.capability,
+      version: context.version,
+      parameters: context.parameters,
+      attempt: 1,
+      deadline: context.expires_at,
     }),
   });
   return (await response.json()).result;
@@ -106,7 +121,12 @@ function end(context, result) {
   context.status = "completed";
   context.result = result;
   context.attempts.push({
-    number: 1, service: "bench", outcome: "succeeded", started_at: context.created_at, ended_at: at, status_code: 200,
+    number: 1,
+    service: "bench",
+    outcome: "succeeded",
+    started_at: context.created_at,
+    ended_at: at,
+    status_code: 200,
   });
   context.history.push({ status: "completed", at });
   context.execution_time_ms = Date.parse(at) - Date.parse(context.created_at);
@@ -116,9 +136,12 @@ function end(context, result) {
 
 /** @param {Env} env */
 async function costs(env) {
-  const stores = await Promise.all(Array.from({ length: STORES }, (_, index) => object(env.CONTEXTS, `store-${index}`).costs()));
+  const stores = await Promise.all(
+    Array.from({ length: STORES }, (_, index) => object(env.CONTEXTS, `store-${index}`).costs()),
+  );
   const hub = await object(env.EVENTS, "hub").costs();
-  const sum = (/** @type {"contexts" | "rows" | "requests"} */ member) => stores.reduce((total, one) => total + one[member], 0);
+  const sum = (/** @type {"contexts" | "rows" | "requests"} */ member) =>
+    stores.reduce((total, one) => total + one[member], 0);
   return JSON.stringify({
     contexts: sum("contexts"),
     rows_written: { store: sum("rows"), hub: hub.rows, registry: 0 },
@@ -199,7 +222,9 @@ export class EventHub extends DurableObject {
     this.ctx.acceptWebSocket(server);
     const protocol = request.headers.get("sec-websocket-protocol");
     return new Response(null, {
-      status: 101, webSocket: client, headers: protocol ? { "sec-websocket-protocol": protocol } : {},
+      status: 101,
+      webSocket: client,
+      headers: protocol ? { "sec-websocket-protocol": protocol } : {},
     });
   }
 
@@ -208,8 +233,14 @@ export class EventHub extends DurableObject {
     this.counted.requests += 1;
     this.sequence += 1;
     const event = JSON.stringify({
-      specversion: "1.0", id: crypto.randomUUID(), source: "/tenants/default", type: "context.completed", subject,
-      time: now(), sequence: String(this.sequence).padStart(16, "0"), datacontenttype: "application/json",
+      specversion: "1.0",
+      id: crypto.randomUUID(),
+      source: "/tenants/default",
+      type: "context.completed",
+      subject,
+      time: now(),
+      sequence: String(this.sequence).padStart(16, "0"),
+      datacontenttype: "application/json",
       data: JSON.parse(document),
     });
     this.counted.rows += this.sql.exec("INSERT INTO log VALUES (?, ?)", this.sequence, event).rowsWritten;

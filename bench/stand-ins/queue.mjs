@@ -35,7 +35,8 @@ async function deliver(env) {
     const all = outcome.outcome !== "ok" || outcome.retryBatch?.retry;
     const again = new Set((outcome.retryMessages ?? []).map((/** @type {{ msgId: string }} */ one) => one.msgId));
     for (const one of batch) {
-      if ((all || again.has(one.id)) && one.attempts <= Number(env.RETRIES)) waiting.push({ ...one, attempts: one.attempts + 1 });
+      if ((all || again.has(one.id)) && one.attempts <= Number(env.RETRIES))
+        waiting.push({ ...one, attempts: one.attempts + 1 });
     }
   }
 }
@@ -52,6 +53,8 @@ export default {
       waiting.push(message(request.headers.get("X-Msg-Fmt"), await request.arrayBuffer()));
     }
     ctx.waitUntil(deliver(env));
-    return Response.json({ metadata: { metrics: { backlogCount: waiting.length, backlogBytes: 0, oldestMessageTimestamp: 0 } } });
+    return Response.json({
+      metadata: { metrics: { backlogCount: waiting.length, backlogBytes: 0, oldestMessageTimestamp: 0 } },
+    });
   },
 };

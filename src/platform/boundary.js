@@ -21,7 +21,9 @@ function reached(binding) {
 
 /** The Worker's secrets whose names begin so: [name, value, …]. @param {string} prefix */
 export function secretsNamed(prefix) {
-  return Object.entries(env).flatMap(([name, value]) => (name.startsWith(prefix) && typeof value === "string" ? [name, value] : []));
+  return Object.entries(env).flatMap(([name, value]) =>
+    name.startsWith(prefix) && typeof value === "string" ? [name, value] : [],
+  );
 }
 
 export function hasDataset() {
@@ -45,14 +47,23 @@ const MOST_IDS = 4096;
 
 /** What the objects of this isolate cost so far, by namespace. */
 /** @typedef {{ requests: number, rowsWritten: number, rowsRead: number, alarmsSet: number }} Costs */
-const costs = /** @type {ByKind<Costs>} */ (NAMESPACES.map(() => ({ requests: 0, rowsWritten: 0, rowsRead: 0, alarmsSet: 0 })));
+const costs = /** @type {ByKind<Costs>} */ (
+  NAMESPACES.map(() => ({ requests: 0, rowsWritten: 0, rowsRead: 0, alarmsSet: 0 }))
+);
 
 export function costsText() {
   const [registry, store, hub, lane, , limiter] = costs;
-  const of = (/** @type {"requests" | "rowsWritten" | "rowsRead"} */ what) =>
-    ({ store: store[what], hub: hub[what], lane: lane[what], registry: registry[what], limiter: limiter[what] });
+  const of = (/** @type {"requests" | "rowsWritten" | "rowsRead"} */ what) => ({
+    store: store[what],
+    hub: hub[what],
+    lane: lane[what],
+    registry: registry[what],
+    limiter: limiter[what],
+  });
   return JSON.stringify({
-    rows_written: of("rowsWritten"), rows_read: of("rowsRead"), object_requests: of("requests"),
+    rows_written: of("rowsWritten"),
+    rows_read: of("rowsRead"),
+    object_requests: of("requests"),
     alarms_set: costs.reduce((sum, cost) => sum + cost.alarmsSet, 0),
   });
 }
@@ -76,8 +87,12 @@ export function install(callback) {
 export function watch(token, promise) {
   const born = generation;
   promise.then(
-    (value) => { if (born === generation) resume(token, true, value); },
-    (error) => { if (born === generation) resume(token, false, error); },
+    (value) => {
+      if (born === generation) resume(token, true, value);
+    },
+    (error) => {
+      if (born === generation) resume(token, false, error);
+    },
   );
 }
 
@@ -108,7 +123,9 @@ globalThis.__narthex_abandon = (error) => {
 /** One timer for a family of tasks; `resume` is called with its token. @param {number} token @param {number} milliseconds */
 export function tick(token, milliseconds) {
   const born = generation;
-  return setTimeout(() => { if (born === generation) resume(token, true, undefined); }, milliseconds);
+  return setTimeout(() => {
+    if (born === generation) resume(token, true, undefined);
+  }, milliseconds);
 }
 
 /** @param {number} timer */
@@ -149,9 +166,12 @@ export function ask(token, family, kind, name, hint, message) {
   costs[kind].requests += 1;
   const born = generation;
   let last = asked.get(family);
-  if (last?.kind !== kind || last.name !== name) asked.set(family, (last = { kind, name, stub: stub(kind, name, hint) }));
+  if (last?.kind !== kind || last.name !== name)
+    asked.set(family, (last = { kind, name, stub: stub(kind, name, hint) }));
   last.stub.call(message).then(
-    (/** @type {string} */ reply) => { if (born === generation) resume(token, true, reply); },
+    (/** @type {string} */ reply) => {
+      if (born === generation) resume(token, true, reply);
+    },
     (/** @type {unknown} */ error) => {
       // A stub may be of no more use after a failure.
       asked.delete(family);
@@ -168,7 +188,10 @@ export function connect(token, kind, name, message) {
   costs[kind].requests += 1;
   const url = `https://object/?${encodeURIComponent(message)}`;
   const opened = stub(kind, name, "").fetch(url, { headers: { Upgrade: "websocket" } });
-  watch(token, opened.then((/** @type {Response} */ response) => response.headers.get("x-elsewhere") ?? response));
+  watch(
+    token,
+    opened.then((/** @type {Response} */ response) => response.headers.get("x-elsewhere") ?? response),
+  );
 }
 
 /** `name\nvalue\n…` as an object: the platform reads one twice as fast as a list of pairs. @param {string} flat */
@@ -176,7 +199,8 @@ function headersOf(flat) {
   const parts = flat.split("\n");
   /** @type {Record<string, string>} */
   const headers = {};
-  for (let at = 0; at + 1 < parts.length; at += 2) headers[/** @type {string} */ (parts[at])] = /** @type {string} */ (parts[at + 1]);
+  for (let at = 0; at + 1 < parts.length; at += 2)
+    headers[/** @type {string} */ (parts[at])] = /** @type {string} */ (parts[at + 1]);
   return headers;
 }
 
@@ -184,7 +208,9 @@ function headersOf(flat) {
 export function describe(request) {
   const continent = /** @type {{continent?: string} | undefined} */ (request.cf)?.continent ?? "";
   let text = `${request.method}\n${request.url}\n${continent}\n`;
-  request.headers.forEach((value, name) => { text += `${name}\n${value}\n`; });
+  request.headers.forEach((value, name) => {
+    text += `${name}\n${value}\n`;
+  });
   return text;
 }
 
@@ -268,7 +294,10 @@ export function openStream(token, status, headers) {
   const { readable, writable } = new IdentityTransformStream();
   const writer = writable.getWriter();
   streams.set(token, { writer, queued: 0 });
-  watch(token, writer.closed.catch(() => {}));
+  watch(
+    token,
+    writer.closed.catch(() => {}),
+  );
   return new Response(readable, { status, headers: headersOf(headers) });
 }
 
@@ -279,7 +308,12 @@ export function writeStream(token, text) {
   const bytes = encoder.encode(text);
   stream.queued += bytes.length;
   // That it cannot be written is heard from `closed`.
-  stream.writer.write(bytes).then(() => { stream.queued -= bytes.length; }, () => {});
+  stream.writer.write(bytes).then(
+    () => {
+      stream.queued -= bytes.length;
+    },
+    () => {},
+  );
   return stream.queued;
 }
 
@@ -331,15 +365,21 @@ async function readBeginning(body, limit) {
   let length = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  const over = new Promise((resolve) => { timer = setTimeout(resolve, BEGINNING.milliseconds); });
+  const over = new Promise((resolve) => {
+    timer = setTimeout(resolve, BEGINNING.milliseconds);
+  });
   try {
     while (length < most) {
-      const next = /** @type {ReadableStreamReadResult<Uint8Array> | undefined} */ (await Promise.race([reader.read(), over]));
+      const next = /** @type {ReadableStreamReadResult<Uint8Array> | undefined} */ (
+        await Promise.race([reader.read(), over])
+      );
       if (next === undefined || next.done) break;
       chunks.push(next.value);
       length += next.value.length;
     }
-  } catch { /* It broke off: the status is there all the same. */ }
+  } catch {
+    /* It broke off: the status is there all the same. */
+  }
   clearTimeout(timer ?? null);
   reader.cancel().catch(() => {});
   return joined(chunks, length).subarray(0, most);
@@ -355,7 +395,12 @@ export function callService(token, binding, method, url, headers, body, limit, r
   /** @type {Call} */
   const call = { controller: new AbortController(), reader: null };
   calls.set(token, call);
-  watch(token, called(call, binding, method, url, headers, body, limit, reading).finally(() => { if (!call.reader) calls.delete(token); }));
+  watch(
+    token,
+    called(call, binding, method, url, headers, body, limit, reading).finally(() => {
+      if (!call.reader) calls.delete(token);
+    }),
+  );
 }
 
 /** @typedef {{ controller: AbortController, reader: ReadableStreamDefaultReader<Uint8Array> | null }} Call */
@@ -383,11 +428,23 @@ async function called(call, binding, method, url, headers, body, limit, reading)
   /** @typedef {{ retryAfter: string, retryAfterMs: string, location: string, session: string }} Said what an answer's headers say */
   /** @type {{ kind: number, status: number, media: string, body: Uint8Array, detail: string } & Said} */
   const answer = {
-    kind: ANSWERED, status: 0, media: "", retryAfter: "", retryAfterMs: "", location: "", session: "", body: new Uint8Array(), detail: "",
+    kind: ANSWERED,
+    status: 0,
+    media: "",
+    retryAfter: "",
+    retryAfterMs: "",
+    location: "",
+    session: "",
+    body: new Uint8Array(),
+    detail: "",
   };
   try {
     const response = await reached(binding).fetch(url, {
-      method, headers: headersOf(headers), body: body ?? null, redirect: "manual", signal: call.controller.signal,
+      method,
+      headers: headersOf(headers),
+      body: body ?? null,
+      redirect: "manual",
+      signal: call.controller.signal,
     });
     const type = response.headers.get("content-type") ?? "";
     answer.status = response.status;
@@ -398,8 +455,10 @@ async function called(call, binding, method, url, headers, body, limit, reading)
     }
     if (answer.status === 202) answer.location = response.headers.get("location") ?? "";
     if (reading === READS_STREAMS) answer.session = response.headers.get("mcp-session-id") ?? "";
-    const streams = reading === READS_PIECES || (reading === READS_UNLESS_JSON && !/^[^;,]*[/+]json\s*(?:[;,]|$)/i.test(type))
-      || (reading === READS_STREAMS && /^text\/event-stream\s*(?:;|$)/i.test(type));
+    const streams =
+      reading === READS_PIECES ||
+      (reading === READS_UNLESS_JSON && !/^[^;,]*[/+]json\s*(?:[;,]|$)/i.test(type)) ||
+      (reading === READS_STREAMS && /^text\/event-stream\s*(?:;|$)/i.test(type));
     if (streams && answer.status === 200 && response.body) {
       answer.kind = STREAMS;
       call.reader = response.body.getReader();
@@ -418,7 +477,10 @@ async function called(call, binding, method, url, headers, body, limit, reading)
     answer.detail = `${name}: ${message}`.replaceAll(url, url.split("?", 1)[0] ?? "");
     // Only before an answer began, and only when the platform says so: in doubt the service may have acted. What is
     // thrown by a Worker that is called by its binding are its own words.
-    answer.kind = binding === undefined && answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;
+    answer.kind =
+      binding === undefined && answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message)
+        ? REFUSED
+        : BROKEN;
   }
   return answer;
 }
@@ -430,13 +492,18 @@ async function called(call, binding, method, url, headers, body, limit, reading)
  */
 export function probe(token, binding, url, headers, milliseconds) {
   const signal = AbortSignal.timeout(milliseconds);
-  watch(token, reached(binding).fetch(url, { headers: headersOf(headers), redirect: "manual", signal }).then(
-    (response) => {
-      response.body?.cancel().catch(() => {});
-      return response.status;
-    },
-    (/** @type {Error} */ error) => (error.name === "TimeoutError" ? -1 : 0),
-  ));
+  watch(
+    token,
+    reached(binding)
+      .fetch(url, { headers: headersOf(headers), redirect: "manual", signal })
+      .then(
+        (response) => {
+          response.body?.cancel().catch(() => {});
+          return response.status;
+        },
+        (/** @type {Error} */ error) => (error.name === "TimeoutError" ? -1 : 0),
+      ),
+  );
 }
 
 /**
@@ -447,14 +514,17 @@ export function probe(token, binding, url, headers, milliseconds) {
 export function readDocument(token, url, milliseconds, limit) {
   const signal = AbortSignal.timeout(milliseconds);
   const init = /** @type {const} */ ({ headers: { accept: "application/json" }, redirect: "manual", signal });
-  watch(token, fetch(url, init).then(async (response) => {
-    if (response.status !== 200) {
-      response.body?.cancel().catch(() => {});
-      return [new Uint8Array(), "", response.status];
-    }
-    const bytes = await read(response, limit);
-    return bytes && [bytes, response.headers.get("cache-control") ?? "", 200];
-  }));
+  watch(
+    token,
+    fetch(url, init).then(async (response) => {
+      if (response.status !== 200) {
+        response.body?.cancel().catch(() => {});
+        return [new Uint8Array(), "", response.status];
+      }
+      const bytes = await read(response, limit);
+      return bytes && [bytes, response.headers.get("cache-control") ?? "", 200];
+    }),
+  );
 }
 
 /**
@@ -465,12 +535,15 @@ export function readDocument(token, url, milliseconds, limit) {
 export function readHeld(token, url, milliseconds, limit, etag) {
   const signal = AbortSignal.timeout(milliseconds);
   const headers = { accept: "application/json", ...(etag && { "if-none-match": etag }) };
-  watch(token, fetch(url, { headers, redirect: "manual", signal }).then(async (response) => {
-    if (response.status !== 200) response.body?.cancel().catch(() => {});
-    const bytes = response.status === 200 ? await read(response, limit) : undefined;
-    const said = ["cache-control", "age", "expires", "date", "etag"].map((name) => response.headers.get(name) ?? "");
-    return [response.status, bytes, ...said];
-  }));
+  watch(
+    token,
+    fetch(url, { headers, redirect: "manual", signal }).then(async (response) => {
+      if (response.status !== 200) response.body?.cancel().catch(() => {});
+      const bytes = response.status === 200 ? await read(response, limit) : undefined;
+      const said = ["cache-control", "age", "expires", "date", "etag"].map((name) => response.headers.get(name) ?? "");
+      return [response.status, bytes, ...said];
+    }),
+  );
 }
 
 /** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */
@@ -550,7 +623,8 @@ export function zoneOffset(zone, time) {
     zones.set(zone, format);
   }
   const name = format.formatToParts(time).find(({ type }) => type === "timeZoneName")?.value ?? "";
-  const [, sign, hours = "0", minutes = "0", seconds = "0"] = /^GMT(?:([+-])(\d\d):(\d\d)(?::(\d\d))?)?$/.exec(name) ?? [];
+  const [, sign, hours = "0", minutes = "0", seconds = "0"] =
+    /^GMT(?:([+-])(\d\d):(\d\d)(?::(\d\d))?)?$/.exec(name) ?? [];
   return (sign === "-" ? -1 : 1) * (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds));
 }
 
@@ -637,21 +711,33 @@ function give(token, end) {
 /** What came, or nothing when that is all. @param {number} token @param {End} end */
 export function nextText(token, end) {
   if (end.text === "" && !end.ended) end.waiting = token;
-  else watch(token, Promise.resolve().then(() => {
-    const { text } = end;
-    end.text = "";
-    return text === "" ? undefined : text;
-  }));
+  else
+    watch(
+      token,
+      Promise.resolve().then(() => {
+        const { text } = end;
+        end.text = "";
+        return text === "" ? undefined : text;
+      }),
+    );
 }
 
 /** @param {End} end */
 export function pingSocket({ socket }) {
-  try { socket.send("ping"); } catch { /* it closed meanwhile */ }
+  try {
+    socket.send("ping");
+  } catch {
+    /* it closed meanwhile */
+  }
 }
 
 /** @param {End} end */
 export function dropSocket({ socket }) {
-  try { socket.close(1000); } catch { /* it closed meanwhile */ }
+  try {
+    socket.close(1000);
+  } catch {
+    /* it closed meanwhile */
+  }
 }
 
 /** Remembers a socket's attachment over hibernation. @param {DurableObjectState} state @param {number} slot @param {string} attachment */

@@ -4,15 +4,30 @@
 
 /** By the names of RFC 7518 and RFC 8037: how a key is imported, and how it verifies. */
 const ALGORITHMS = /** @type {const} */ ({
-  ES256: [{ name: "ECDSA", namedCurve: "P-256" }, { name: "ECDSA", hash: "SHA-256" }],
+  ES256: [
+    { name: "ECDSA", namedCurve: "P-256" },
+    { name: "ECDSA", hash: "SHA-256" },
+  ],
   EdDSA: [{ name: "Ed25519" }, { name: "Ed25519" }],
   RS256: [{ name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" }, { name: "RSASSA-PKCS1-v1_5" }],
-  PS256: [{ name: "RSA-PSS", hash: "SHA-256" }, { name: "RSA-PSS", saltLength: 32 }],
-  ES384: [{ name: "ECDSA", namedCurve: "P-384" }, { name: "ECDSA", hash: "SHA-384" }],
+  PS256: [
+    { name: "RSA-PSS", hash: "SHA-256" },
+    { name: "RSA-PSS", saltLength: 32 },
+  ],
+  ES384: [
+    { name: "ECDSA", namedCurve: "P-384" },
+    { name: "ECDSA", hash: "SHA-384" },
+  ],
   RS384: [{ name: "RSASSA-PKCS1-v1_5", hash: "SHA-384" }, { name: "RSASSA-PKCS1-v1_5" }],
   RS512: [{ name: "RSASSA-PKCS1-v1_5", hash: "SHA-512" }, { name: "RSASSA-PKCS1-v1_5" }],
-  PS384: [{ name: "RSA-PSS", hash: "SHA-384" }, { name: "RSA-PSS", saltLength: 48 }],
-  PS512: [{ name: "RSA-PSS", hash: "SHA-512" }, { name: "RSA-PSS", saltLength: 64 }],
+  PS384: [
+    { name: "RSA-PSS", hash: "SHA-384" },
+    { name: "RSA-PSS", saltLength: 48 },
+  ],
+  PS512: [
+    { name: "RSA-PSS", hash: "SHA-512" },
+    { name: "RSA-PSS", saltLength: 64 },
+  ],
 });
 /** @typedef {keyof typeof ALGORITHMS} Algorithm */
 
@@ -44,7 +59,9 @@ export async function verifies(algorithm, jwk, signature, text) {
 
 /** Makes a pair of keys for ES256: [public, private], each as a JWK with its members in the order of RFC 7638. */
 export async function makesPair() {
-  const pair = /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey(ALGORITHMS.ES256[0], true, ["sign", "verify"]));
+  const pair = /** @type {CryptoKeyPair} */ (
+    await crypto.subtle.generateKey(ALGORITHMS.ES256[0], true, ["sign", "verify"])
+  );
   const { x, y, d } = /** @type {JsonWebKey} */ (await crypto.subtle.exportKey("jwk", pair.privateKey));
   const open = { crv: "P-256", kty: "EC", x, y };
   return [JSON.stringify(open), JSON.stringify({ ...open, d })];
@@ -88,7 +105,13 @@ export async function seals(kek, random, bound, text) {
 /** The text that was sealed. @param {Uint8Array<ArrayBuffer>} kek @param {Uint8Array<ArrayBuffer>} sealed @param {string} bound */
 export async function opens(kek, sealed, bound) {
   const part = (/** @type {number} */ from, /** @type {number | undefined} */ to) => sealed.slice(from, to);
-  const key = await crypto.subtle.decrypt(gcm(part(0, WRAPPED_AT), bound), await aes(kek, "decrypt"), part(WRAPPED_AT, NONCE_AT));
+  const key = await crypto.subtle.decrypt(
+    gcm(part(0, WRAPPED_AT), bound),
+    await aes(kek, "decrypt"),
+    part(WRAPPED_AT, NONCE_AT),
+  );
   const opening = await aes(new Uint8Array(key), "decrypt");
-  return new TextDecoder().decode(await crypto.subtle.decrypt(gcm(part(NONCE_AT, TEXT_AT), bound), opening, part(TEXT_AT, undefined)));
+  return new TextDecoder().decode(
+    await crypto.subtle.decrypt(gcm(part(NONCE_AT, TEXT_AT), bound), opening, part(TEXT_AT, undefined)),
+  );
 }

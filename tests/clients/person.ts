@@ -40,7 +40,11 @@ async function allows(gateway: Gateway, page: URL, key: string): Promise<URLSear
   assert.equal(shown.status, 200, shown.text);
   assert.match(shown.text, /An app/);
   const body = new URLSearchParams([...page.searchParams, ["decision", "allow"], ["api_key", key]]).toString();
-  const headers = { "content-type": "application/x-www-form-urlencoded", origin: gateway.url, "sec-fetch-site": "same-origin" };
+  const headers = {
+    "content-type": "application/x-www-form-urlencoded",
+    origin: gateway.url,
+    "sec-fetch-site": "same-origin",
+  };
   const sent = await gateway.request("POST", page.pathname, { key: null, body, headers });
   assert.equal(sent.status, 303, sent.text);
   return new URL(sent.headers.get("location")!).searchParams;

@@ -22,7 +22,8 @@ function run(mode: string, where: Where, credentials: Credentials, what: (keyof 
   return new Promise((resolve, reject) => {
     const child = spawn(interpreter, [script], { env: { ...process.env, PYTHONWARNINGS: "ignore" } });
     const said = { stdout: "", stderr: "" };
-    for (const stream of ["stdout", "stderr"] as const) child[stream].setEncoding("utf8").on("data", (text) => (said[stream] += text));
+    for (const stream of ["stdout", "stderr"] as const)
+      child[stream].setEncoding("utf8").on("data", (text) => (said[stream] += text));
     child.on("error", reject);
     child.on("close", (code) => (code === 0 ? resolve(JSON.parse(said.stdout)) : reject(new Error(said.stderr))));
     child.stdin.end(JSON.stringify({ do: what, mode, ...where, ...credentials }));

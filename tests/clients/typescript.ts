@@ -1,6 +1,11 @@
 // The official TypeScript clients: the one most programs have (1.x), and the newer one (2.x) as it comes and in its
 // newest modes.
-import { Client, ClientCredentialsProvider, type ClientOptions, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import {
+  Client,
+  ClientCredentialsProvider,
+  type ClientOptions,
+  StreamableHTTPClientTransport,
+} from "@modelcontextprotocol/client";
 import { ClientCredentialsProvider as FirstProvider } from "@modelcontextprotocol/sdk/client/auth-extensions.js";
 import { Client as FirstClient } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as FirstTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
@@ -36,7 +41,11 @@ const machine = (credentials: Exclude<Credentials, { key: string }>) => ({
 
 const first: Connect = async (url, credentials, user) => {
   const client = new FirstClient(info, { capabilities: user ? { elicitation: {} } : {} });
-  if (user) client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: "accept", content: user(params.message) }));
+  if (user)
+    client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({
+      action: "accept",
+      content: user(params.message),
+    }));
   const transport = new FirstTransport(
     new URL(url),
     "key" in credentials
@@ -50,7 +59,9 @@ const first: Connect = async (url, credentials, user) => {
     call: (call, options) => client.callTool(call, undefined, options as never),
     async task(call) {
       const seen: string[] = [];
-      for await (const message of client.experimental.tasks.callToolStream(call, CallToolResultSchema, { task: { ttl: 60_000 } })) {
+      for await (const message of client.experimental.tasks.callToolStream(call, CallToolResultSchema, {
+        task: { ttl: 60_000 },
+      })) {
         if (message.type === "error") throw message.error;
         if (message.type === "result") return { seen, result: message.result.structuredContent };
         seen.push(message.type === "taskCreated" ? "created" : message.task.status);
@@ -64,8 +75,15 @@ const first: Connect = async (url, credentials, user) => {
 const second =
   (versionNegotiation?: ClientOptions["versionNegotiation"]): Connect =>
   async (url, credentials, user) => {
-    const client = new Client(info, { capabilities: user ? { elicitation: {} } : {}, ...(versionNegotiation && { versionNegotiation }) });
-    if (user) client.setRequestHandler("elicitation/create", ({ params }) => ({ action: "accept", content: user(params.message) }));
+    const client = new Client(info, {
+      capabilities: user ? { elicitation: {} } : {},
+      ...(versionNegotiation && { versionNegotiation }),
+    });
+    if (user)
+      client.setRequestHandler("elicitation/create", ({ params }) => ({
+        action: "accept",
+        content: user(params.message),
+      }));
     const options =
       "key" in credentials
         ? { fetch: apart, requestInit: { headers: { authorization: `Bearer ${credentials.key}` } } }
@@ -79,7 +97,9 @@ const second =
     };
   };
 
-const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Connected>, where: Where) => Promise<Doings[What]> } = {
+const doings: {
+  [What in keyof Doings]: (connect: (user?: Asks) => Promise<Connected>, where: Where) => Promise<Doings[What]>;
+} = {
   async list(connect) {
     const client = await connect();
     const tools = (await client.tools()).map(({ name }) => name).sort();
@@ -101,7 +121,10 @@ const doings: { [What in keyof Doings]: (connect: (user?: Asks) => Promise<Conne
     const stop = new AbortController();
     const onprogress = () => stop.abort("not wanted any more");
     const call = client.call({ name: slow, arguments: { seconds: 60, label } }, { signal: stop.signal, onprogress });
-    const cancelled = await call.then(() => false, () => stop.signal.aborted);
+    const cancelled = await call.then(
+      () => false,
+      () => stop.signal.aborted,
+    );
     // Who closes at once takes back the word that takes the call back.
     await client.tools();
     await client.close();

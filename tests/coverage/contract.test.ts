@@ -24,13 +24,22 @@ function covered(all: string[], wasSeen: (one: string) => boolean, exceptions: R
 
 test("every_operation_was_seen_with_every_success_it_has", { skip }, () => {
   // A 101 is no answer with a body to hold against a schema: its events are.
-  covered(Contract.load()!.documented().filter((one) => / [23]\d\d$/.test(one)), (one) => seen.has(one));
+  covered(
+    Contract.load()!
+      .documented()
+      .filter((one) => / [23]\d\d$/.test(one)),
+    (one) => seen.has(one),
+  );
 });
 
 test("every_problem_code_was_seen", { skip }, () => {
   const all: string[] = read("openapi.json").components.schemas.ProblemCode.enum;
   // "internal" is a fault of the gateway's own: a run may do without.
-  covered(all.filter((code) => code !== "internal"), (code) => seen.has(`PROBLEM ${code}`), codes);
+  covered(
+    all.filter((code) => code !== "internal"),
+    (code) => seen.has(`PROBLEM ${code}`),
+    codes,
+  );
 });
 
 test("every_event_type_was_seen", { skip }, () => {

@@ -26,7 +26,13 @@ async function serve(listener) {
 /** Hangs up while it is away; then takes events, and keeps how often each came. */
 async function startReceiver() {
   const receiver = {
-    away: true, secret: "", wrong: 0, calls: 0, firstAt: 0, url: "", stop: () => {},
+    away: true,
+    secret: "",
+    wrong: 0,
+    calls: 0,
+    firstAt: 0,
+    url: "",
+    stop: () => {},
     /** @type {Map<string, number>} */
     seen: new Map(),
     /** @type {Map<string, Set<string>>} */
@@ -38,18 +44,22 @@ async function startReceiver() {
     receiver.firstAt ||= Date.now();
     /** @type {Buffer[]} */
     const pieces = [];
-    request.on("data", (piece) => void pieces.push(piece)).on("end", () => {
-      try {
-        const headers = /** @type {Record<string, string>} */ (request.headers);
-        const event = /** @type {any} */ (new Webhook(receiver.secret).verify(Buffer.concat(pieces).toString(), headers));
-        receiver.seen.set(event.id, (receiver.seen.get(event.id) ?? 0) + 1);
-        const types = receiver.subjects.get(event.subject) ?? new Set();
-        receiver.subjects.set(event.subject, types.add(event.type));
-      } catch {
-        receiver.wrong += 1;
-      }
-      response.writeHead(204).end();
-    });
+    request
+      .on("data", (piece) => void pieces.push(piece))
+      .on("end", () => {
+        try {
+          const headers = /** @type {Record<string, string>} */ (request.headers);
+          const event = /** @type {any} */ (
+            new Webhook(receiver.secret).verify(Buffer.concat(pieces).toString(), headers)
+          );
+          receiver.seen.set(event.id, (receiver.seen.get(event.id) ?? 0) + 1);
+          const types = receiver.subjects.get(event.subject) ?? new Set();
+          receiver.subjects.set(event.subject, types.add(event.type));
+        } catch {
+          receiver.wrong += 1;
+        }
+        response.writeHead(204).end();
+      });
   });
   return Object.assign(receiver, { url, stop });
 }
@@ -85,9 +95,16 @@ export async function runBacklog({ seed }, atExit) {
   const rows = [];
   const state = async () => (await gateway.request("GET", "/v1/webhooks/backlog")).json;
   try {
-    const offered = { name: "small", type: "tool", transport: { kind: "http", url: service.url }, capabilities: [{ name: "small" }] };
+    const offered = {
+      name: "small",
+      type: "tool",
+      transport: { kind: "http", url: service.url },
+      capabilities: [{ name: "small" }],
+    };
     await gateway.request("PUT", "/v1/services/small", { body: offered });
-    const made = await gateway.request("PUT", "/v1/webhooks/backlog", { body: { url: receiver.url, types: ["context.*"] } });
+    const made = await gateway.request("PUT", "/v1/webhooks/backlog", {
+      body: { url: receiver.url, types: ["context.*"] },
+    });
     if (made.status !== 201) throw new Error(`the webhook was not made: ${made.text}`);
     receiver.secret = made.json.secret;
 
@@ -95,16 +112,20 @@ export async function runBacklog({ seed }, atExit) {
     const ids = [];
     let left = CONTEXTS;
     const creatingAt = Date.now();
-    await Promise.all(Array.from({ length: CLIENTS }, async () => {
-      while (left-- > 0) ids.push((await gateway.request("POST", "/v1/contexts", { body: { capability: "small" } })).json.id);
-    }));
+    await Promise.all(
+      Array.from({ length: CLIENTS }, async () => {
+        while (left-- > 0)
+          ids.push((await gateway.request("POST", "/v1/contexts", { body: { capability: "small" } })).json.id);
+      }),
+    );
     rows.push(["contexts, made in", `${ids.length}, ${seconds(Date.now() - creatingAt)}`]);
     const full = await eventually(async () => {
       const seen = await state();
       return seen.waiting >= ids.length * EVENTS ? seen : null;
     });
     rows.push(["events that wait", full.waiting], ["calls while nobody was there", receiver.calls]);
-    if (full.status !== "active" || full.resting_until === null) violations.push(`the webhook does not rest: ${JSON.stringify(full)}`);
+    if (full.status !== "active" || full.resting_until === null)
+      violations.push(`the webhook does not rest: ${JSON.stringify(full)}`);
     say(`${full.waiting} events wait; now somebody is there`);
 
     receiver.away = false;

@@ -14,7 +14,8 @@ export function changesOf(events) {
   /** @type {import("./witness.mjs").Change[]} */
   const changes = [];
   for (const { type, at, data } of events) {
-    if (type === "service.status" && data.breaker !== (changes.at(-1)?.state ?? "closed")) changes.push({ state: data.breaker, at });
+    if (type === "service.status" && data.breaker !== (changes.at(-1)?.state ?? "closed"))
+      changes.push({ state: data.breaker, at });
   }
   return changes;
 }
@@ -25,14 +26,21 @@ export function changesOf(events) {
  * @param {import("./proxy.mjs").Passage[]} calls in the order they came
  */
 const mostAtOnce = (calls) =>
-  Math.max(0, ...calls.map(({ at }, index) => calls.slice(0, index + 1).filter(({ closed }) => closed === null || closed > at).length));
+  Math.max(
+    0,
+    ...calls.map(
+      ({ at }, index) => calls.slice(0, index + 1).filter(({ closed }) => closed === null || closed > at).length,
+    ),
+  );
 
 /** How often it came to each state, and the calls that came while it was not closed. @param {import("./witness.mjs").Evidence} evidence */
 export function circuitFigures({ circuit, passages }) {
   const figures = { opened: 0, half: 0, closed: 0, callsWhileOpen: 0, mostProbes: 0 };
   circuit.forEach(({ state, at }, index) => {
     const until = circuit[index + 1]?.at ?? Infinity;
-    const calls = (passages ?? []).filter((call) => at + (state === "open" ? UNDER_WAY_MS : 0) < call.at && call.at < until - NEWS_MS);
+    const calls = (passages ?? []).filter(
+      (call) => at + (state === "open" ? UNDER_WAY_MS : 0) < call.at && call.at < until - NEWS_MS,
+    );
     if (state === "open") {
       figures.opened++;
       figures.callsWhileOpen += calls.length;

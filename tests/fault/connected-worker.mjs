@@ -9,7 +9,8 @@ const { GATEWAY: gateway = "", SERVICE: service = "", KEY: key = "", DIARY = "" 
 
 /** @type {import("../../examples/socket-service.mjs").Capability} */
 async function work({ context_id, capability, parameters }) {
-  const note = (/** @type {string} */ what) => appendFileSync(DIARY, `${JSON.stringify({ what, context: context_id, capability })}\n`);
+  const note = (/** @type {string} */ what) =>
+    appendFileSync(DIARY, `${JSON.stringify({ what, context: context_id, capability })}\n`);
   note("begun");
   await pause(parameters.ms);
   note("done");

@@ -13,9 +13,15 @@ const PING_AFTER = 200;
 /** What watchers ask for, and what fits. @type {{ query: Record<string, string>, fits: (told: Told) => boolean }[]} */
 const WISHES = [
   { query: { types: "context.completed" }, fits: ({ type }) => type === "context.completed" },
-  { query: { types: "context.created,context.completed" }, fits: ({ type }) => type === "context.created" || type === "context.completed" },
+  {
+    query: { types: "context.created,context.completed" },
+    fits: ({ type }) => type === "context.created" || type === "context.completed",
+  },
   { query: { types: "context.comp*", owner: "me" }, fits: ({ type }) => type === "context.completed" },
-  { query: { types: "context.completed", service: "small" }, fits: ({ type, service }) => type === "context.completed" && service === "small" },
+  {
+    query: { types: "context.completed", service: "small" },
+    fits: ({ type, service }) => type === "context.completed" && service === "small",
+  },
 ];
 
 /** @param {Gateway} gateway @param {Record<string, string>} query */
@@ -24,7 +30,9 @@ function connect(gateway, query) {
   // A closing handshake that lingers would keep the object from sleeping.
   /** @type {WebSocket.ClientOptions & { closeTimeout: number }} */
   const settings = {
-    headers: { authorization: `Bearer ${gateway.adminKey}` }, handshakeTimeout: OPEN_MS, closeTimeout: 500,
+    headers: { authorization: `Bearer ${gateway.adminKey}` },
+    handshakeTimeout: OPEN_MS,
+    closeTimeout: 500,
   };
   return new WebSocket(url, "cloudevents.json", settings);
 }
@@ -38,7 +46,10 @@ let opening = Promise.resolve();
  */
 function inTurn(open) {
   const opened = opening.then(open);
-  opening = opened.then(() => {}, () => {});
+  opening = opened.then(
+    () => {},
+    () => {},
+  );
   return opened;
 }
 
@@ -58,10 +69,13 @@ async function readLog(gateway, after, end, timeoutMs) {
     log.push({ type: event.type, service: event.data.service, sequence: Number(event.sequence) });
     if (++unread % PING_AFTER === 0) socket?.send("ping");
   };
-  await inTurn(() => new Promise((resolve, reject) => {
-    socket = connect(gateway, { after: String(after) });
-    socket.on("message", hear).on("open", resolve).on("error", reject);
-  }));
+  await inTurn(
+    () =>
+      new Promise((resolve, reject) => {
+        socket = connect(gateway, { after: String(after) });
+        socket.on("message", hear).on("open", resolve).on("error", reject);
+      }),
+  );
   const until = Date.now() + timeoutMs;
   while ((log.at(-1)?.sequence ?? after) < end && Date.now() < until) await pause(50);
   socket?.close();
@@ -75,10 +89,15 @@ async function readLog(gateway, after, end, timeoutMs) {
  * @param {{ service?: string }} [only]
  */
 export async function openCrowd(gateway, count, violations, logEnd, { service } = {}) {
-  const wishes = service === undefined ? WISHES : [{
-    query: { types: "context.completed", service },
-    fits: (/** @type {Told} */ told) => told.type === "context.completed" && told.service === service,
-  }];
+  const wishes =
+    service === undefined
+      ? WISHES
+      : [
+          {
+            query: { types: "context.completed", service },
+            fits: (/** @type {Told} */ told) => told.type === "context.completed" && told.service === service,
+          },
+        ];
   /** @type {number[]} */
   let delays = [];
   let stopped = false;
@@ -162,7 +181,9 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
         const all = expected.get(wish) ?? [];
         const at = all.findIndex((sequence, place) => seen[place] !== sequence);
         if (at >= 0 || seen.length !== all.length) {
-          violations.push(`watcher ${number} has ${seen.length} events of ${all.length}; the first that differs is number ${at}`);
+          violations.push(
+            `watcher ${number} has ${seen.length} events of ${all.length}; the first that differs is number ${at}`,
+          );
         }
       }
     },
@@ -170,23 +191,26 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
     async disconnect(times, roll) {
       let left = times;
       const busy = new Set();
-      await Promise.all(Array.from({ length: 10 }, async () => {
-        while (left > 0) {
-          const watcher = /** @type {Watcher} */ (watchers[roll(watchers.length)]);
-          if (busy.has(watcher)) continue;
-          left -= 1;
-          busy.add(watcher);
-          await watcher.comeBack();
-          busy.delete(watcher);
-          await pause(roll(100));
-        }
-      }));
+      await Promise.all(
+        Array.from({ length: 10 }, async () => {
+          while (left > 0) {
+            const watcher = /** @type {Watcher} */ (watchers[roll(watchers.length)]);
+            if (busy.has(watcher)) continue;
+            left -= 1;
+            busy.add(watcher);
+            await watcher.comeBack();
+            busy.delete(watcher);
+            await pause(roll(100));
+          }
+        }),
+      );
     },
     /** Delays of events since this was asked last, in milliseconds. */
     delays() {
       const sorted = Float64Array.from(delays).sort();
       delays = [];
-      const at = (/** @type {number} */ share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+      const at = (/** @type {number} */ share) =>
+        sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
       return { p50: at(0.5), p99: at(0.99) };
     },
     most: () => watchers.reduce((most, { seen }) => Math.max(most, seen.length), 0),
@@ -205,7 +229,10 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
       const { socket } = watcher;
       const code = await new Promise((resolve) => {
         watcher.socket = undefined;
-        socket?.on("message", (/** @type {Buffer} */ data) => void watcher.seen.push(Number(JSON.parse(data.toString("latin1")).sequence)));
+        socket?.on(
+          "message",
+          (/** @type {Buffer} */ data) => void watcher.seen.push(Number(JSON.parse(data.toString("latin1")).sequence)),
+        );
         socket?.on("close", resolve);
         socket?.resume();
         setTimeout(() => resolve(0), timeoutMs).unref();
@@ -215,15 +242,20 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
     },
     async close() {
       stopped = true;
-      await Promise.all(watchers.map(({ socket }) => new Promise((resolve) => {
-        if (!socket || socket.readyState === WebSocket.CLOSED) return resolve(undefined);
-        const impatient = setTimeout(() => socket.terminate(), 3000);
-        socket.on("close", () => {
-          clearTimeout(impatient);
-          resolve(undefined);
-        });
-        socket.close(1000);
-      })));
+      await Promise.all(
+        watchers.map(
+          ({ socket }) =>
+            new Promise((resolve) => {
+              if (!socket || socket.readyState === WebSocket.CLOSED) return resolve(undefined);
+              const impatient = setTimeout(() => socket.terminate(), 3000);
+              socket.on("close", () => {
+                clearTimeout(impatient);
+                resolve(undefined);
+              });
+              socket.close(1000);
+            }),
+        ),
+      );
     },
   };
 }

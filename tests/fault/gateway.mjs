@@ -45,7 +45,12 @@ export async function prepareGateway(variables = {}) {
   const temporary = join(folder, "tmp");
   mkdirSync(temporary);
   const secrets = join(folder, "secrets.env");
-  const lines = Object.entries({ ADMIN_KEY: key, KEK_1: randomBytes(32).toString("base64"), ALLOW_LOOPBACK: "true", ...variables });
+  const lines = Object.entries({
+    ADMIN_KEY: key,
+    KEK_1: randomBytes(32).toString("base64"),
+    ALLOW_LOOPBACK: "true",
+    ...variables,
+  });
   writeFileSync(secrets, lines.map(([name, value]) => `${name}=${value}\n`).join(""), { mode: 0o600 });
   // The secrets file stands in for .dev.vars; what killed processes leave behind goes with the folder.
   const args = ["start", "--", "--port", String(port), "--persist-to", join(folder, "state"), "--env-file", secrets];
@@ -65,14 +70,18 @@ export async function prepareGateway(variables = {}) {
 
   /** @type {Gateway} */
   const gateway = {
-    url, key, starts: 0, lastWords: null,
+    url,
+    key,
+    starts: 0,
+    lastWords: null,
     async start() {
       const started = Date.now();
       const limit = gateway.starts === 0 ? FIRST_START_MS : START_MS;
       const child = spawn("npm", args, { cwd: ROOT, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
       group = child.pid;
       let said = "";
-      for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (said = (said + chunk).slice(-4000)));
+      for (const stream of [child.stdout, child.stderr])
+        stream.on("data", (chunk) => (said = (said + chunk).slice(-4000)));
       /** @type {Error | undefined} */
       let failure;
       child.on("error", (error) => (failure = error));
@@ -95,7 +104,7 @@ export async function prepareGateway(variables = {}) {
       const killed = group;
       group = undefined;
       // Where nobody collects the dead, a group never gets empty.
-      for (const end = Date.now() + EMPTY_MS; killGroup(killed) && Date.now() < end; ) await pause(20);
+      for (const end = Date.now() + EMPTY_MS; killGroup(killed) && Date.now() < end;) await pause(20);
     },
     remove() {
       killGroup();

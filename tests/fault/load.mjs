@@ -41,7 +41,14 @@ export function startLoad(gateway, { clients, seed, kills, proxied }) {
   const refused = new Map();
   /** @type {Load} */
   const load = {
-    told, acknowledged: new Set(), refused, broken: 0, repeats: 0, faults: [], unanswered: new Set(), underWay: 0,
+    told,
+    acknowledged: new Set(),
+    refused,
+    broken: 0,
+    repeats: 0,
+    faults: [],
+    unanswered: new Set(),
+    underWay: 0,
     async stop() {
       running = false;
       endBy = Date.now() + END_MS;
@@ -56,9 +63,12 @@ export function startLoad(gateway, { clients, seed, kills, proxied }) {
    */
   async function ask(path, headers, order) {
     const init = {
-      method: order ? "POST" : "GET", body: order?.body ?? null, signal: AbortSignal.timeout(ANSWER_MS),
+      method: order ? "POST" : "GET",
+      body: order?.body ?? null,
+      signal: AbortSignal.timeout(ANSWER_MS),
       headers: {
-        authorization: `Bearer ${gateway.key}`, ...headers,
+        authorization: `Bearer ${gateway.key}`,
+        ...headers,
         ...(order && { "content-type": "application/json" }),
         ...(order?.key && { "idempotency-key": `"${order.key}"` }),
       },
@@ -76,7 +86,8 @@ export function startLoad(gateway, { clients, seed, kills, proxied }) {
       }
       const code = `${response.status} ${text.match(/"code":"(\w+)"/)?.[1] ?? ""}`;
       refused.set(code, (refused.get(code) ?? 0) + 1);
-      if (kills === 0 || response.status < 500) load.faults.push(`${init.method} ${path} was answered with ${response.status}: ${text}`);
+      if (kills === 0 || response.status < 500)
+        load.faults.push(`${init.method} ${path} was answered with ${response.status}: ${text}`);
     } catch (error) {
       load.broken++;
       if (kills === 0) load.faults.push(`${init.method} ${path} had no answer: ${error}`);

@@ -50,7 +50,8 @@ The figures are printed, and kept as JSON in tests/fault/results/. Ends with 1 w
 function number(text, otherwise, name, most) {
   if (text === undefined) return otherwise;
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > most) throw new Error(`--${name} takes a whole number from 1 to ${most}`);
+  if (!Number.isInteger(value) || value < 1 || value > most)
+    throw new Error(`--${name} takes a whole number from 1 to ${most}`);
   return value;
 }
 
@@ -60,20 +61,46 @@ export function readOptions(args) {
   const { values } = parseArgs({
     args,
     options: {
-      kills: text, contexts: text, minutes: text, clients: text, seed: text, seeds: text, examples: text, crowd: text,
-      "service-kills": text, proxy: { type: "boolean" }, sockets: { type: "boolean" }, backlog: { type: "boolean" }, schemathesis: { type: "boolean" }, help: { type: "boolean" },
+      kills: text,
+      contexts: text,
+      minutes: text,
+      clients: text,
+      seed: text,
+      seeds: text,
+      examples: text,
+      crowd: text,
+      "service-kills": text,
+      proxy: { type: "boolean" },
+      sockets: { type: "boolean" },
+      backlog: { type: "boolean" },
+      schemathesis: { type: "boolean" },
+      help: { type: "boolean" },
     },
   });
   if (values.help) return null;
   const { kills, proxy = false } = values;
   if (values.minutes !== undefined && kills !== undefined) throw new Error("--minutes is for runs without --kills");
-  if (values.contexts !== undefined && kills === undefined && proxy) throw new Error("--contexts is for runs with kills");
-  const common = { clients: number(values.clients, 24, "clients", 256), seed: number(values.seed, randomInt(1, 2 ** 31), "seed", 2 ** 31) };
+  if (values.contexts !== undefined && kills === undefined && proxy)
+    throw new Error("--contexts is for runs with kills");
+  const common = {
+    clients: number(values.clients, 24, "clients", 256),
+    seed: number(values.seed, randomInt(1, 2 ** 31), "seed", 2 ** 31),
+  };
   const times = number(kills, 50, "kills", 1000);
   const killing = {
-    ...common, kills: times, contexts: number(values.contexts, 100 * times, "contexts", 1_000_000), minutes: 0,
+    ...common,
+    kills: times,
+    contexts: number(values.contexts, 100 * times, "contexts", 1_000_000),
+    minutes: 0,
   };
-  const through = { ...common, kills: 0, contexts: 0, minutes: number(values.minutes, 3, "minutes", 600), name: "proxy", proxied: true };
+  const through = {
+    ...common,
+    kills: 0,
+    contexts: 0,
+    minutes: number(values.minutes, 3, "minutes", 600),
+    name: "proxy",
+    proxied: true,
+  };
   const simulated = { seeds: number(values.seeds, 1_000_000, "seeds", 1_000_000_000) };
   const many = { sockets: number(values.crowd, 5000, "crowd", 30_000), seed: common.seed };
   const serviceKills = { serviceKills: number(values["service-kills"], 20, "service-kills", 1000), seed: common.seed };
@@ -81,7 +108,13 @@ export function readOptions(args) {
   const waiting = { backlog: /** @type {const} */ (true), seed: common.seed };
   const chosen = { sockets: values.sockets ? [many] : [], checked: values.schemathesis ? [checked] : [] };
   const killed = values["service-kills"] === undefined ? [] : [serviceKills];
-  const also = [...chosen.sockets, ...(values.backlog ? [waiting] : []), ...killed, ...(values.seeds === undefined ? [] : [simulated]), ...chosen.checked];
+  const also = [
+    ...chosen.sockets,
+    ...(values.backlog ? [waiting] : []),
+    ...killed,
+    ...(values.seeds === undefined ? [] : [simulated]),
+    ...chosen.checked,
+  ];
   if (kills !== undefined) return [{ ...killing, name: proxy ? "kills-proxy" : "kills", proxied: proxy }, ...also];
   if (proxy) return [through, ...also];
   if (also.length > 0) return also;

@@ -34,7 +34,7 @@ const LATE_MS = 300;
 const SHORT_MS = 5000;
 /** What a 429 that names a time asks for, in seconds. */
 const WAIT_SECONDS = 1;
-const STATUSES = { "429": 429, "429_wait": 429, "503": 503 };
+const STATUSES = { 429: 429, "429_wait": 429, 503: 503 };
 
 /** @type {Fault[]} */
 const QUICK = ["reset_before", "reset_inside", "drip", "drip", "too_long", "too_short", "flood"];
@@ -83,7 +83,9 @@ export async function startProxy(target, choose) {
   async function forward(request, body, response) {
     const { connection, "transfer-encoding": _, ...headers } = request.headers;
     const outgoing = ask(new URL(request.url ?? "/", target), {
-      method: request.method ?? "POST", headers: { ...headers, "content-length": body.length }, agent: false,
+      method: request.method ?? "POST",
+      headers: { ...headers, "content-length": body.length },
+      agent: false,
     });
     const hangUp = () => outgoing.destroy();
     response.on("close", hangUp);
@@ -129,8 +131,10 @@ export async function startProxy(target, choose) {
         socket?.destroy();
         return;
       case "too_short":
-        socket?.write(`HTTP/1.1 ${status} Short\r\ncontent-type: application/json\r\nconnection: close\r\n`
-          + `content-length: ${body.length - WRONG_BYTES}\r\n\r\n`);
+        socket?.write(
+          `HTTP/1.1 ${status} Short\r\ncontent-type: application/json\r\nconnection: close\r\n` +
+            `content-length: ${body.length - WRONG_BYTES}\r\n\r\n`,
+        );
         socket?.end(body);
         return;
       case "endless":
@@ -176,7 +180,15 @@ export async function startProxy(target, choose) {
     /** @type {Heard} */
     const heard = { context: context_id, capability, attempt, deadline: Date.parse(deadline), parameters };
     /** @type {Passage} */
-    const passage = { ...heard, done: weather ?? choose(heard) ?? "none", at: Date.now(), until: null, status: null, waitMs: 0, closed: null };
+    const passage = {
+      ...heard,
+      done: weather ?? choose(heard) ?? "none",
+      at: Date.now(),
+      until: null,
+      status: null,
+      waitMs: 0,
+      closed: null,
+    };
     passages.push(passage);
     response.on("close", () => void (passage.closed = Date.now()));
     const status = STATUSES[/** @type {keyof typeof STATUSES} */ (passage.done)];
@@ -211,7 +223,9 @@ export async function startProxy(target, choose) {
   const closed = new Set();
 
   return {
-    url: `http://127.0.0.1:${port}/`, passages, periods,
+    url: `http://127.0.0.1:${port}/`,
+    passages,
+    periods,
     /** One at a time; what is under way goes on. */
     async storm(kind, ms) {
       const period = { storm: kind, from: Date.now(), to: Infinity };

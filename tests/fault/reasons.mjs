@@ -59,14 +59,19 @@ function attemptReason(context, attempt, seen, evidence) {
   if (outcome === "timed_out") return to >= at(context.expires_at) - NEAR_MS ? "its time was over" : null;
   if (code === "circuit_open") return !seen && wasOpen(evidence, from, to) ? "its circuit was open" : null;
   if (!seen) {
-    const closed = evidence.periods.some((period) => period.storm === "refuse" && period.from <= to && from <= period.to + NEAR_MS);
+    const closed = evidence.periods.some(
+      (period) => period.storm === "refuse" && period.from <= to && from <= period.to + NEAR_MS,
+    );
     return closed && code === "service_unavailable" && status_code === null ? "refuse" : null;
   }
-  if (outcome === "succeeded") return seen.status === 200 && !CUT.includes(seen.done) && !WRONG.includes(seen.done) ? "served" : null;
+  if (outcome === "succeeded")
+    return seen.status === 200 && !CUT.includes(seen.done) && !WRONG.includes(seen.done) ? "served" : null;
   if (CUT.includes(seen.done)) return code === "service_unavailable" && status_code === null ? seen.done : null;
   if (WRONG.includes(seen.done) && code === "upstream_invalid_response") return seen.done;
   const codes = seen.status === 425 ? "upstream_error" : "service_unavailable";
-  return seen.status === status_code && REFUSALS.includes(status_code ?? 0) && code === codes ? `${seen.done} ${status_code}` : null;
+  return seen.status === status_code && REFUSALS.includes(status_code ?? 0) && code === codes
+    ? `${seen.done} ${status_code}`
+    : null;
 }
 
 /**
@@ -105,17 +110,22 @@ function timedOutReason(context, evidence, seen, ended) {
  */
 export function endReason(context, evidence, seen, ended) {
   const { id, status, error, attempts } = context;
-  const reasons = attempts.map((attempt) => attemptReason(context, attempt, seen.get(`${id} ${attempt.number}`), evidence));
+  const reasons = attempts.map((attempt) =>
+    attemptReason(context, attempt, seen.get(`${id} ${attempt.number}`), evidence),
+  );
   if (reasons.includes(null)) return null;
   const last = attempts.at(-1);
   if (status === "completed") return last?.outcome === "succeeded" ? "served" : null;
-  if (status === "timed_out") return error.code === "deadline_exceeded" ? timedOutReason(context, evidence, seen, ended) : null;
+  if (status === "timed_out")
+    return error.code === "deadline_exceeded" ? timedOutReason(context, evidence, seen, ended) : null;
   if (status !== "failed") return null;
   if (error.code === "circuit_open" && wasOpen(evidence, ended, ended)) return "its circuit was open";
   if (!last) return null;
   if (last.outcome === "lost") {
-    const ends = context.capability !== "again" || attempts.length >= RETRY.max_attempts
-      || at(last.ended_at) + RETRY.cap_ms >= at(context.expires_at);
+    const ends =
+      context.capability !== "again" ||
+      attempts.length >= RETRY.max_attempts ||
+      at(last.ended_at) + RETRY.cap_ms >= at(context.expires_at);
     return error.code === "outcome_unknown" && ends ? "its worker was killed" : null;
   }
   if (error.code !== last.code) return null;

@@ -34,12 +34,16 @@ function figures(outcome) {
   const seen = callsSeen(outcome);
   const ended = (/** @type {import("./load.mjs").Context} */ context) => {
     const { capability, status, error } = context;
-    const reason = status === "completed" ? "" : `, ${error?.code}: ${endReason(context, outcome, seen, endedAt(context)) ?? "not explained"}`;
+    const reason =
+      status === "completed"
+        ? ""
+        : `, ${error?.code}: ${endReason(context, outcome, seen, endedAt(context)) ?? "not explained"}`;
     return `${capability} ${status}${reason}`;
   };
   const callsOf = [...groupBy(calls, ({ context }) => context).values()];
   /** @param {string} capability */
-  const calledAgain = (capability) => callsOf.filter((made) => made.length > 1 && made[0]?.capability === capability).length;
+  const calledAgain = (capability) =>
+    callsOf.filter((made) => made.length > 1 && made[0]?.capability === capability).length;
   const keys = new Set(told.flatMap(({ key }) => (key === null ? [] : [key])));
   return [
     ...(part.kills > 0 ? killFigures(startsMs, all, lastStart) : []),
@@ -68,8 +72,14 @@ function killFigures(startsMs, all, lastStart) {
   const afterLast = all.map(endedAt).filter((at) => at > lastStart);
   return [
     ["kills", startsMs.length],
-    ["restarts, median and longest", `${seconds(restarts[restarts.length >> 1] ?? 0)}, ${seconds(restarts.at(-1) ?? 0)}`],
-    ["last one ended after the last restart", afterLast.length ? seconds(Math.max(...afterLast) - lastStart) : "none did"],
+    [
+      "restarts, median and longest",
+      `${seconds(restarts[restarts.length >> 1] ?? 0)}, ${seconds(restarts.at(-1) ?? 0)}`,
+    ],
+    [
+      "last one ended after the last restart",
+      afterLast.length ? seconds(Math.max(...afterLast) - lastStart) : "none did",
+    ],
   ];
 }
 
@@ -78,7 +88,9 @@ function proxyFigures(outcome, all) {
   const { passages, periods } = outcome;
   const { firsts, repeats } = attemptsMade(all);
   const { opened, half, closed, callsWhileOpen, mostProbes } = circuitFigures(outcome);
-  const late = all.filter(({ status }) => status === "timed_out").map((context) => endedAt(context) - Date.parse(context.expires_at));
+  const late = all
+    .filter(({ status }) => status === "timed_out")
+    .map((context) => endedAt(context) - Date.parse(context.expires_at));
   return [
     ["calls seen by the proxy", passages?.length ?? 0],
     ...counted(passages ?? [], ({ done }) => done),

@@ -23,9 +23,12 @@ export async function runSchemathesis({ examples, seed }, atExit) {
   const program = await schemathesis();
   say(`Schemathesis, ${examples} examples an operation; the first start compiles`);
   const gateway = await prepareGateway({
-    OAUTH: "true", OAUTH_REGISTRATION: "true", COUNT_COSTS: "true",
+    OAUTH: "true",
+    OAUTH_REGISTRATION: "true",
+    COUNT_COSTS: "true",
     // Bad credentials and registrations are part of what is tried, thousands of times from one address.
-    FAILED_LOGINS: "1000000", OAUTH_REGISTRATIONS: "1000000",
+    FAILED_LOGINS: "1000000",
+    OAUTH_REGISTRATIONS: "1000000",
   });
   const service = await startService(seed);
   atExit(() => gateway.remove());
@@ -37,8 +40,14 @@ export async function runSchemathesis({ examples, seed }, atExit) {
   });
   if (registered.status !== 201) throw new Error(`the service was not registered: ${await registered.text()}`);
   const args = [
-    "--config-file", here("schemathesis.toml"), "run", `${gateway.url}/openapi.json`,
-    "--max-examples", String(examples), "--seed", String(seed),
+    "--config-file",
+    here("schemathesis.toml"),
+    "run",
+    `${gateway.url}/openapi.json`,
+    "--max-examples",
+    String(examples),
+    "--seed",
+    String(seed),
   ];
   // What it keeps for itself belongs to nobody afterwards.
   const folder = mkdtempSync(join(tmpdir(), "narthex-schemathesis-"));
@@ -46,7 +55,12 @@ export async function runSchemathesis({ examples, seed }, atExit) {
   const child = spawn(program, args, {
     cwd: folder,
     // PYTHONDONTWRITEBYTECODE: the hooks leave nothing behind in the clone.
-    env: { ...process.env, ADMIN_KEY: gateway.key, SCHEMATHESIS_HOOKS: here("schemathesis_hooks.py"), PYTHONDONTWRITEBYTECODE: "1" },
+    env: {
+      ...process.env,
+      ADMIN_KEY: gateway.key,
+      SCHEMATHESIS_HOOKS: here("schemathesis_hooks.py"),
+      PYTHONDONTWRITEBYTECODE: "1",
+    },
     stdio: "inherit",
   });
   atExit(() => child.kill());
@@ -59,6 +73,8 @@ export async function runSchemathesis({ examples, seed }, atExit) {
   service.stop();
   const good = code === 0 && gateway.lastWords === null;
   if (gateway.lastWords !== null) say(`the gateway ${gateway.lastWords}`);
-  say(`${good ? "every answer is as openapi.json says" : "VIOLATED, or it did not run to its end"} (${seconds(Date.now() - began)})`);
+  say(
+    `${good ? "every answer is as openapi.json says" : "VIOLATED, or it did not run to its end"} (${seconds(Date.now() - began)})`,
+  );
   return good;
 }

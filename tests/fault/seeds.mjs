@@ -12,7 +12,16 @@ import { say, seconds } from "./report.mjs";
 export function runSeeds({ seeds }, atExit) {
   const began = Date.now();
   say(`the core, simulated over ${seeds} seeds; the first run compiles`);
-  const test = ["test", "--locked", "--lib", "--profile", "simulation", "seeds_hold_all_invariants", "--", "--nocapture"];
+  const test = [
+    "test",
+    "--locked",
+    "--lib",
+    "--profile",
+    "simulation",
+    "seeds_hold_all_invariants",
+    "--",
+    "--nocapture",
+  ];
   const child = spawn("cargo", test, {
     cwd: fileURLToPath(new URL("../..", import.meta.url)),
     env: { ...process.env, NARTHEX_SEEDS: String(seeds) },
@@ -22,7 +31,9 @@ export function runSeeds({ seeds }, atExit) {
   return new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (code) => {
-      say(`${code === 0 ? "no seed violates anything" : "VIOLATED, or it did not run to its end"} (${seconds(Date.now() - began)})`);
+      say(
+        `${code === 0 ? "no seed violates anything" : "VIOLATED, or it did not run to its end"} (${seconds(Date.now() - began)})`,
+      );
       resolve(code === 0);
     });
   });

@@ -91,7 +91,9 @@ export async function killServices(gateway, { kills, seed }, atExit) {
   const until = Date.now() + END_MS;
   for (const [id, capability] of acknowledged) {
     for (;;) {
-      const { status, json, text } = await gateway.request("GET", `/v1/contexts/${id}`, { headers: { prefer: "wait=30" } });
+      const { status, json, text } = await gateway.request("GET", `/v1/contexts/${id}`, {
+        headers: { prefer: "wait=30" },
+      });
       if (status !== 200) {
         violations.push(`${id} (${capability}) was acknowledged and is gone: ${text}`);
         break;
@@ -110,7 +112,10 @@ export async function killServices(gateway, { kills, seed }, atExit) {
   await Promise.all(processes.map(({ gone }) => gone));
 
   /** @type {Line[]} */
-  const lines = readFileSync(diary, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const lines = readFileSync(diary, "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
   rmSync(folder, { recursive: true, force: true });
   const count = (/** @type {string} */ what) => {
     /** @type {Map<string, number>} */
@@ -144,7 +149,10 @@ export async function killServices(gateway, { kills, seed }, atExit) {
     ["… completed", completed],
     ["… outcome_unknown, not idempotent", unknown],
     ["… idempotent, run more than once", again],
-    ["… not idempotent, run more than once", contexts.filter(({ id, capability }) => capability === "once" && (begun.get(id) ?? 0) > 1).length],
+    [
+      "… not idempotent, run more than once",
+      contexts.filter(({ id, capability }) => capability === "once" && (begun.get(id) ?? 0) > 1).length,
+    ],
     ["requests refused", refused],
     ["runs begun", lines.filter(({ what }) => what === "begun").length],
   ];

@@ -17,9 +17,14 @@ export const AGAIN = "again";
 
 /** What is registered. @param {string} url */
 export const registration = (url) => ({
-  name: "fault", type: "tool", transport: { kind: "http", url },
+  name: "fault",
+  type: "tool",
+  transport: { kind: "http", url },
   // Enough attempts and time that only what happens here can keep an idempotent one from completing.
-  capabilities: [{ name: ONCE, timeout_seconds: 3600 }, { name: AGAIN, idempotent: true, timeout_seconds: 3600 }],
+  capabilities: [
+    { name: ONCE, timeout_seconds: 3600 },
+    { name: AGAIN, idempotent: true, timeout_seconds: 3600 },
+  ],
   retry: RETRY,
 });
 
@@ -51,14 +56,21 @@ export async function startService(seed) {
       call.until = Date.now();
       // A 503 without it does not say that nothing was done.
       response.writeHead(status, { "content-type": "application/json", ...(status === 503 && { "retry-after": "0" }) });
-      response.end(JSON.stringify(status === 200 ? { result: resultOf(context_id, parameters) } : { error: { code: "busy", message: "Later." } }));
+      response.end(
+        JSON.stringify(
+          status === 200
+            ? { result: resultOf(context_id, parameters) }
+            : { error: { code: "busy", message: "Later." } },
+        ),
+      );
     }, ms);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   return {
-    url: `http://127.0.0.1:${port}/`, calls,
+    url: `http://127.0.0.1:${port}/`,
+    calls,
     stop() {
       server.close();
       server.closeAllConnections();

@@ -82,7 +82,8 @@ function awakings({ logs }) {
 const told = ({ p50, p99 }) => `${p50} ms, ${p99} ms`;
 
 /** How many files one process may have open. */
-const openFiles = () => Number(execFileSync("sh", ["-c", "ulimit -Hn"], { encoding: "utf8" }).replace("unlimited", "Infinity"));
+const openFiles = () =>
+  Number(execFileSync("sh", ["-c", "ulimit -Hn"], { encoding: "utf8" }).replace("unlimited", "Infinity"));
 
 /**
  * True when nothing was violated.
@@ -97,7 +98,11 @@ export async function runSockets({ sockets, seed }, atExit) {
   const roll = diceOf(seed, "sockets");
   await buildWorker();
   const service = await startService();
-  const gateway = await startGateway({ contract: false, tellsAwaking: true, vars: { HUB_SOCKETS: String(Math.ceil(sockets * HELD)) } });
+  const gateway = await startGateway({
+    contract: false,
+    tellsAwaking: true,
+    vars: { HUB_SOCKETS: String(Math.ceil(sockets * HELD)) },
+  });
   atExit(() => void gateway.mf.dispose());
   /** @type {string[]} */
   const violations = [];
@@ -105,7 +110,12 @@ export async function runSockets({ sockets, seed }, atExit) {
   const rows = [];
   try {
     for (const name of ["small", "large"]) {
-      const document = { name, type: "tool", transport: { kind: "http", url: `${service.url}/${name}` }, capabilities: [{ name }] };
+      const document = {
+        name,
+        type: "tool",
+        transport: { kind: "http", url: `${service.url}/${name}` },
+        capabilities: [{ name }],
+      };
       const made = await gateway.request("PUT", `/v1/services/${name}`, { body: document });
       if (made.status !== 201) throw new Error(`${name} was not registered: ${made.text}`);
     }

@@ -22,7 +22,9 @@ export function readStream(gateway) {
   let socket;
   let stopped = false;
   const stream = {
-    events, faults, connections: 0,
+    events,
+    faults,
+    connections: 0,
     stop() {
       stopped = true;
       socket?.terminate();
@@ -30,33 +32,43 @@ export function readStream(gateway) {
   };
 
   /** One connection, until it ends. @returns {Promise<void>} */
-  const connect = () => new Promise((resolve) => {
-    const target = `${gateway.url.replace("http:", "ws:")}/v1/events?after=${events.at(-1)?.sequence ?? 0}`;
-    const opened = new WebSocket(target, ["cloudevents.json"], {
-      headers: { authorization: `Bearer ${gateway.key}` }, handshakeTimeout: OPEN_MS,
+  const connect = () =>
+    new Promise((resolve) => {
+      const target = `${gateway.url.replace("http:", "ws:")}/v1/events?after=${events.at(-1)?.sequence ?? 0}`;
+      const opened = new WebSocket(target, ["cloudevents.json"], {
+        headers: { authorization: `Bearer ${gateway.key}` },
+        handshakeTimeout: OPEN_MS,
+      });
+      socket = opened;
+      opened.on("open", () => stream.connections++);
+      opened.on("message", (text) => {
+        // What is still in the pipe of a connection that was given up comes again on the next.
+        if (opened !== socket || stopped) return;
+        if (String(text) === "pong") return;
+        const message = JSON.parse(text.toString());
+        if (message.specversion === undefined) return;
+        const { id, sequence, type, subject, time } = message;
+        if (type === "stream.gap") faults.push(`the stream has a gap: ${JSON.stringify(message.data)}`);
+        // Shows that it reads.
+        if (events.length % 200 === 199) opened.send("ping");
+        events.push({
+          id,
+          sequence,
+          type,
+          subject,
+          at: Date.parse(time),
+          data: type.startsWith("service.") ? message.data : null,
+          connection: stream.connections,
+        });
+      });
+      // An error is followed by a close.
+      opened.on("error", () => {});
+      opened.on("close", (code, reason) => {
+        // 4401 … 4429 are the gateway's verdicts on this client, which did nothing wrong.
+        if (code >= 4400 && !stopped) faults.push(`the stream was closed with ${code} ${reason}`);
+        resolve();
+      });
     });
-    socket = opened;
-    opened.on("open", () => stream.connections++);
-    opened.on("message", (text) => {
-      // What is still in the pipe of a connection that was given up comes again on the next.
-      if (opened !== socket || stopped) return;
-      if (String(text) === "pong") return;
-      const message = JSON.parse(text.toString());
-      if (message.specversion === undefined) return;
-      const { id, sequence, type, subject, time } = message;
-      if (type === "stream.gap") faults.push(`the stream has a gap: ${JSON.stringify(message.data)}`);
-      // Shows that it reads.
-      if (events.length % 200 === 199) opened.send("ping");
-      events.push({ id, sequence, type, subject, at: Date.parse(time), data: type.startsWith("service.") ? message.data : null, connection: stream.connections });
-    });
-    // An error is followed by a close.
-    opened.on("error", () => {});
-    opened.on("close", (code, reason) => {
-      // 4401 … 4429 are the gateway's verdicts on this client, which did nothing wrong.
-      if (code >= 4400 && !stopped) faults.push(`the stream was closed with ${code} ${reason}`);
-      resolve();
-    });
-  });
 
   void (async () => {
     while (!stopped) {

@@ -15,7 +15,8 @@ import { isFinal, violationsOf } from "./witness.mjs";
 /** @typedef {import("./load.mjs").Context} Context */
 
 /** A part may take so long: the first start, so much for each kill, the time through the proxy, the end. */
-const limitMs = (/** @type {import("./options.mjs").Part} */ part) => 600_000 + part.kills * 45_000 + part.minutes * 60_000 + 300_000;
+const limitMs = (/** @type {import("./options.mjs").Part} */ part) =>
+  600_000 + part.kills * 45_000 + part.minutes * 60_000 + 300_000;
 /** A life lasts until its share of contexts is acknowledged, but no longer than this. */
 const SHARE_MS = 20_000;
 /** One call in so many is done something to by the proxy. */
@@ -79,7 +80,7 @@ async function readContexts(gateway, ids) {
 
 /** Waits until `done` or `ms` are over. @param {() => boolean} done @param {number} ms */
 async function until(done, ms) {
-  for (const end = Date.now() + ms; Date.now() < end && !done(); ) await pause(50);
+  for (const end = Date.now() + ms; Date.now() < end && !done();) await pause(50);
 }
 
 /**
@@ -130,7 +131,9 @@ async function killAgainAndAgain({ kills, contexts, seed }, gateway, load, soFar
     const startMs = await gateway.start();
     lastStart = Date.now();
     startsMs.push(startMs);
-    say(`kill ${kill}/${kills} after ${seconds(lived)}, ${underWay} requests under way; back in ${seconds(startMs)}; ${soFar()}`);
+    say(
+      `kill ${kill}/${kills} after ${seconds(lived)}, ${underWay} requests under way; back in ${seconds(startMs)}; ${soFar()}`,
+    );
   }
   return { startsMs, times, lastStart };
 }
@@ -161,9 +164,10 @@ export async function runTrial(part, atExit) {
   const stream = readStream(gateway);
   const load = startLoad(gateway, part);
   const weather = proxy && startWeather(proxy, diceOf(seed, "weather"));
-  const soFar = () => `so far ${load.acknowledged.size} contexts, ${service.calls.length} calls, ${stream.events.length} events`;
+  const soFar = () =>
+    `so far ${load.acknowledged.size} contexts, ${service.calls.length} calls, ${stream.events.length} events`;
   const killed = await killAgainAndAgain(part, gateway, load, soFar);
-  for (const end = Date.now() + minutes * 60_000; Date.now() < end; ) {
+  for (const end = Date.now() + minutes * 60_000; Date.now() < end;) {
     await pause(Math.min(TELL_MS, end - Date.now()));
     if (gateway.lastWords !== null) throw new Error(`the gateway ended by itself: ${gateway.lastWords}`);
     say(`${soFar()}, ${proxy?.periods.length} storms, circuit ${changesOf(stream.events).at(-1)?.state ?? "closed"}`);
@@ -179,7 +183,10 @@ export async function runTrial(part, atExit) {
   const lastDeadline = Math.max(...load.told.map(({ context }) => Date.parse(context.expires_at)));
   const told = () => new Set(stream.events.filter(isFinal).map(({ subject }) => subject));
   // Where deadlines are near, some may still run towards theirs.
-  await until(() => told().size >= ids.size, proxied ? Math.max(0, lastDeadline - Date.now()) + CATCH_UP_MS : CATCH_UP_MS);
+  await until(
+    () => told().size >= ids.size,
+    proxied ? Math.max(0, lastDeadline - Date.now()) + CATCH_UP_MS : CATCH_UP_MS,
+  );
   const contexts = await readContexts(gateway, ids);
   stream.stop();
   const second = readStream(gateway);
@@ -192,14 +199,33 @@ export async function runTrial(part, atExit) {
   clearTimeout(limit);
 
   const evidence = {
-    contexts, told: load.told, calls: service.calls, passages: proxy?.passages ?? null, periods: proxy?.periods ?? [],
-    kills: killed.times, circuit: changesOf(stream.events), events: stream.events, readAgain: second.events, began,
+    contexts,
+    told: load.told,
+    calls: service.calls,
+    passages: proxy?.passages ?? null,
+    periods: proxy?.periods ?? [],
+    kills: killed.times,
+    circuit: changesOf(stream.events),
+    events: stream.events,
+    readAgain: second.events,
+    began,
     lastStart: killed.lastStart,
   };
   const unanswered = [...load.unanswered].map((key) => `the key ${key} got no answer, even after the last restart`);
-  const few = load.acknowledged.size < part.contexts ? [`only ${load.acknowledged.size} of ${part.contexts} contexts were acknowledged`] : [];
+  const few =
+    load.acknowledged.size < part.contexts
+      ? [`only ${load.acknowledged.size} of ${part.contexts} contexts were acknowledged`]
+      : [];
   const violations = [...few, ...load.faults, ...stream.faults, ...unanswered, ...violationsOf(evidence)];
   const { startsMs } = killed;
-  printFigures({ ...evidence, part, load, startsMs, connections: stream.connections, tookMs: Date.now() - began, violations });
+  printFigures({
+    ...evidence,
+    part,
+    load,
+    startsMs,
+    connections: stream.connections,
+    tookMs: Date.now() - began,
+    violations,
+  });
   return violations.length === 0;
 }

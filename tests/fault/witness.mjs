@@ -48,7 +48,8 @@ export const groupBy = (items, of) => Map.groupBy(items, of);
 const verdict = ({ status, result, error }) => JSON.stringify({ status, result, error });
 
 /** When it reached its final state. @param {Context} context */
-export const endedAt = (context) => Date.parse(context.history.findLast(({ status }) => FINAL.includes(status))?.at ?? "");
+export const endedAt = (context) =>
+  Date.parse(context.history.findLast(({ status }) => FINAL.includes(status))?.at ?? "");
 
 /**
  * By when it has to have ended: counted from the last restart, or from its own creation after that; where deadlines are
@@ -71,7 +72,10 @@ function checkTold({ contexts, told }, report) {
     const changed = answers.find(({ context }) => FINAL.includes(context.status) && verdict(context) !== verdict(now));
     if (changed) report(`${id} was told as ${verdict(changed.context)} and is ${verdict(now)}`);
   }
-  for (const [key, answers] of groupBy(told.filter(({ key }) => key !== null), ({ key }) => String(key))) {
+  for (const [key, answers] of groupBy(
+    told.filter(({ key }) => key !== null),
+    ({ key }) => String(key),
+  )) {
     const ids = new Set(answers.map(({ context }) => context.id));
     if (ids.size > 1) report(`the key ${key} was answered with ${[...ids].join(" and ")}`);
   }
@@ -86,13 +90,16 @@ function checkContexts(evidence, report) {
     const finals = context.history.filter((step) => FINAL.includes(step.status));
     const late = endedAt(context) - dueBy(context, evidence);
     if (!FINAL.includes(status)) report(`${id} (${capability}) is still ${status}`);
-    else if (finals.length !== 1) report(`${id} has ${finals.length} final states: ${finals.map((step) => step.status).join(", ")}`);
+    else if (finals.length !== 1)
+      report(`${id} has ${finals.length} final states: ${finals.map((step) => step.status).join(", ")}`);
     else if (finals[0]?.status !== status) report(`${id} is ${status}, its history says ${finals[0]?.status}`);
     else if (late > 0) report(`${id} (${capability}) ended ${late} ms too late`);
     if (FINAL.includes(status) && endReason(context, evidence, seen, endedAt(context)) === null) {
       const { error, attempts, expires_at } = context;
       const calls = attempts.map(({ number }) => seen.get(`${id} ${number}`) ?? null);
-      report(`${id} (${capability}) ended ${status} and nothing explains it: ${JSON.stringify({ error, attempts, expires_at, calls })}`);
+      report(
+        `${id} (${capability}) ended ${status} and nothing explains it: ${JSON.stringify({ error, attempts, expires_at, calls })}`,
+      );
     }
     const expected = shortened({ result: resultOf(id, context.parameters) }).result;
     if (status === "completed" && JSON.stringify(context.result) !== JSON.stringify(expected)) {
@@ -127,7 +134,8 @@ function checkCalls({ contexts, calls, passages }, report) {
   if (passages === null) return;
   const heard = new Set(passages.map(({ context, attempt }) => `${context} ${attempt}`));
   for (const { context, attempt } of calls) {
-    if (!heard.has(`${context} ${attempt}`)) report(`the service was called for ${context} by another than the gateway`);
+    if (!heard.has(`${context} ${attempt}`))
+      report(`the service was called for ${context} by another than the gateway`);
   }
 }
 
@@ -172,13 +180,15 @@ function checkEvents({ contexts, events, readAgain }, report) {
   const inWords = (event) => (event ? `${event.id}, ${event.type} of ${event.subject}` : "gone");
   for (const event of events) {
     const now = again.get(event.sequence);
-    if (inWords(now) !== inWords(event)) report(`event ${event.sequence} was ${inWords(event)}; read again it is ${inWords(now)}`);
+    if (inWords(now) !== inWords(event))
+      report(`event ${event.sequence} was ${inWords(event)}; read again it is ${inWords(now)}`);
   }
   const finals = groupBy(events.filter(isFinal), ({ subject }) => subject);
   for (const { id, status } of contexts.values()) {
     if (!FINAL.includes(status)) continue;
     const types = (finals.get(id) ?? []).map(({ type }) => type);
-    if (types.length !== 1) report(`${id} (${status}) has ${types.length} final events${types.length ? `: ${types.join(", ")}` : ""}`);
+    if (types.length !== 1)
+      report(`${id} (${status}) has ${types.length} final events${types.length ? `: ${types.join(", ")}` : ""}`);
     else if (types[0] !== `context.${status}`) report(`${id} is ${status}, its event says ${types[0]}`);
   }
   for (const id of new Set(events.filter(({ type }) => type.startsWith("context.")).map(({ subject }) => subject))) {
@@ -192,6 +202,7 @@ export function violationsOf(evidence) {
   const violations = [];
   /** @param {string} text */
   const report = (text) => void violations.push(text);
-  for (const check of [checkTold, checkContexts, checkCalls, checkRetries, checkCircuit, checkEvents]) check(evidence, report);
+  for (const check of [checkTold, checkContexts, checkCalls, checkRetries, checkCircuit, checkEvents])
+    check(evidence, report);
   return violations;
 }

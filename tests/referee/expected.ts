@@ -7,7 +7,14 @@ import type { Revision, Verdict } from "./referee.ts";
 export type Behind = "http" | "both" | "legacy" | "modern";
 /** What a run is between: the client's revision, and the upstream behind the gateway. */
 export type Between = { client: Revision; upstream: Behind };
-type Entry = { client: Revision; upstreams: Behind[]; scenario: string; checks: string[]; reason: string; since: string };
+type Entry = {
+  client: Revision;
+  upstreams: Behind[];
+  scenario: string;
+  checks: string[];
+  reason: string;
+  since: string;
+};
 
 const file = new URL("expected-failures.json", import.meta.url);
 const read = (): Entry[] => JSON.parse(readFileSync(file, "utf8"));
@@ -21,9 +28,15 @@ for (const { scenario, upstreams, checks, reason, since } of read()) {
 export function failsAsExpected({ client, upstream }: Between, verdicts: Iterable<Verdict>) {
   const seen = [...verdicts];
   const entries = read().filter((entry) => entry.client === client && entry.upstreams.includes(upstream));
-  for (const { scenario } of entries) assert.ok(seen.some((verdict) => verdict.scenario === scenario), `${scenario} is listed and was not run`);
+  for (const { scenario } of entries)
+    assert.ok(
+      seen.some((verdict) => verdict.scenario === scenario),
+      `${scenario} is listed and was not run`,
+    );
   const expected = new Set(entries.flatMap(({ scenario, checks }) => checks.map((check) => `${scenario}: ${check}`)));
-  const failed = seen.flatMap(({ scenario, failed }) => failed.map(({ check, message }) => [`${scenario}: ${check}`, message] as const));
+  const failed = seen.flatMap(({ scenario, failed }) =>
+    failed.map(({ check, message }) => [`${scenario}: ${check}`, message] as const),
+  );
   const unexpected = failed.filter(([name]) => !expected.has(name)).map(([name, message]) => `${name}: ${message}`);
   assert.deepEqual(unexpected, [], `${client} over ${upstream}: failed, and is not listed in expected-failures.json`);
   const names = new Set<string>(failed.map(([name]) => name));
@@ -36,7 +49,11 @@ function takeOut({ client, upstream }: Between, stale: string[]) {
   const left = read().flatMap((entry) => {
     if (entry.client !== client || !entry.upstreams.includes(upstream)) return [entry];
     const others = { ...entry, upstreams: entry.upstreams.filter((other) => other !== upstream) };
-    const still = { ...entry, upstreams: [upstream], checks: entry.checks.filter((check) => !stale.includes(`${entry.scenario}: ${check}`)) };
+    const still = {
+      ...entry,
+      upstreams: [upstream],
+      checks: entry.checks.filter((check) => !stale.includes(`${entry.scenario}: ${check}`)),
+    };
     if (still.checks.length === entry.checks.length) return [entry];
     return [others, still].filter(({ upstreams, checks }) => upstreams.length > 0 && checks.length > 0);
   });
@@ -44,4 +61,5 @@ function takeOut({ client, upstream }: Between, stale: string[]) {
 }
 
 /** One entry a line, so that a change is one too. */
-const writeList = (list: Entry[]) => writeFileSync(file, `[\n${list.map((entry) => `  ${JSON.stringify(entry)}`).join(",\n")}\n]\n`);
+const writeList = (list: Entry[]) =>
+  writeFileSync(file, `[\n${list.map((entry) => `  ${JSON.stringify(entry)}`).join(",\n")}\n]\n`);

@@ -3,7 +3,11 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { json, type Recorded, type Service, startService } from "../support/service.ts";
 
-const form = (properties: Record<string, { type: string }>) => ({ type: "object", properties, required: Object.keys(properties) });
+const form = (properties: Record<string, { type: string }>) => ({
+  type: "object",
+  properties,
+  required: Object.keys(properties),
+});
 const object = { type: "object" };
 
 /** As what the tools are registered. */
@@ -11,7 +15,11 @@ export const capabilities = [
   { name: "greet", input_schema: form({ name: { type: "string" } }), idempotent: true, task_support: "forbidden" },
   {
     name: "slow_compute",
-    input_schema: { type: "object", properties: { seconds: { type: "number" }, label: { type: "string" } }, required: ["seconds"] },
+    input_schema: {
+      type: "object",
+      properties: { seconds: { type: "number" }, label: { type: "string" } },
+      required: ["seconds"],
+    },
   },
   { name: "failing_job", input_schema: object, task_support: "required" },
   { name: "protocol_error_job", input_schema: object },
@@ -28,7 +36,11 @@ const dies = "protocol_error_job";
 const steps = 4;
 
 /** What a tool has to say once the gateway knows that it takes longer, and until then how far it is. */
-async function later({ capability, parameters, input }: any, tell: (said: object) => Promise<void>, signal: AbortSignal): Promise<Said> {
+async function later(
+  { capability, parameters, input }: any,
+  tell: (said: object) => Promise<void>,
+  signal: AbortSignal,
+): Promise<Said> {
   switch (capability) {
     case "slow_compute":
       for (let step = 0; step < steps; step += 1) {
@@ -39,7 +51,9 @@ async function later({ capability, parameters, input }: any, tell: (said: object
     case "failing_job":
       return { error: { code: "job_failed", message: "The job failed.", retryable: false } };
     case "confirm_delete":
-      return { input_required: { message: `Delete ${parameters.filename}?`, schema: form({ confirm: { type: "boolean" } }) } };
+      return {
+        input_required: { message: `Delete ${parameters.filename}?`, schema: form({ confirm: { type: "boolean" } }) },
+      };
     case "multi_input": {
       const asks = (message: string) => ({
         method: "elicitation/create",
@@ -67,7 +81,9 @@ function now({ capability, parameters, input }: any): Said | undefined {
     case "multi_input":
       return input && { result: { answered: input } };
     case "test_tool_with_task":
-      return input ? undefined : { input_required: { message: "What is your name?", schema: form({ name: { type: "string" } }) } };
+      return input
+        ? undefined
+        : { input_required: { message: "What is your name?", schema: form({ name: { type: "string" } }) } };
     default:
       return undefined;
   }

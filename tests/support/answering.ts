@@ -20,7 +20,11 @@ export type Scripted = {
 };
 
 /** A tool without arguments. */
-export const tool = (name: string, more: object = {}) => ({ name, inputSchema: { type: "object", properties: {} }, ...more });
+export const tool = (name: string, more: object = {}) => ({
+  name,
+  inputSchema: { type: "object", properties: {} },
+  ...more,
+});
 
 export async function startScripted(script: Script): Promise<Scripted> {
   const answered = (method: string, params: any): any => {
@@ -28,7 +32,12 @@ export async function startScripted(script: Script): Promise<Scripted> {
     if (answers[method]) return answers[method](params);
     if (method === "initialize") {
       const serverInfo = { name: "scripted", version: "1" };
-      return { protocolVersion: "2025-11-25", capabilities, serverInfo, ...(instructions !== undefined && { instructions }) };
+      return {
+        protocolVersion: "2025-11-25",
+        capabilities,
+        serverInfo,
+        ...(instructions !== undefined && { instructions }),
+      };
     }
     if (method === "tools/list") return { tools };
     if (method === "tools/call") return { content: [{ type: "text", text: params.name }] };

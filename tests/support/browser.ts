@@ -6,8 +6,14 @@ import { type Browser, chromium } from "playwright-core";
 import { root } from "./configuration.ts";
 
 const FLAGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
 ];
 const INSTALLED = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -18,7 +24,11 @@ type Program = { path: string; env: Record<string, string> };
 const fontsOf = (folder: string) => `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <dir>${folder}</dir><dir>/usr/share/fonts</dir><cachedir>${folder}/cache</cachedir>
 ${Object.entries({ "system-ui": "Open Sans", "sans-serif": "Open Sans", monospace: "DejaVu Sans Mono" })
-  .map(([family, font]) => `<alias binding="same"><family>${family}</family><prefer><family>${font}</family></prefer></alias>`).join("\n")}
+  .map(
+    ([family, font]) =>
+      `<alias binding="same"><family>${family}</family><prefer><family>${font}</family></prefer></alias>`,
+  )
+  .join("\n")}
 </fontconfig>`;
 
 /** Unpacked once for this machine, with the libraries and fonts that a machine without a browser may lack. */
@@ -47,7 +57,10 @@ async function packaged(): Promise<Program> {
     else renameSync(fresh, folder);
   }
   const libraries = [join(folder, "al2023/lib"), process.env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter);
-  return { path: join(folder, "chromium"), env: { LD_LIBRARY_PATH: libraries, FONTCONFIG_PATH: join(folder, "fonts") } };
+  return {
+    path: join(folder, "chromium"),
+    env: { LD_LIBRARY_PATH: libraries, FONTCONFIG_PATH: join(folder, "fonts") },
+  };
 }
 
 async function program(): Promise<Program> {
@@ -64,5 +77,9 @@ export function missing(): string | undefined {
 
 export async function startBrowser(): Promise<Browser> {
   const { path, env } = await program();
-  return chromium.launch({ executablePath: path, args: FLAGS, env: { ...process.env, ...env } as Record<string, string> });
+  return chromium.launch({
+    executablePath: path,
+    args: FLAGS,
+    env: { ...process.env, ...env } as Record<string, string>,
+  });
 }

@@ -29,9 +29,28 @@ export type Configuration = {
 };
 
 // What says nothing about the running Worker, or what the tests do themselves: building, cron, log collection.
-const elsewhere = ["$schema", "main", "build", "rules", "triggers", "observability", "analytics_engine_datasets", "placement", "limits", "env", "routes"];
+const elsewhere = [
+  "$schema",
+  "main",
+  "build",
+  "rules",
+  "triggers",
+  "observability",
+  "analytics_engine_datasets",
+  "placement",
+  "limits",
+  "env",
+  "routes",
+];
 const known = [
-  "name", "compatibility_date", "compatibility_flags", "vars", "assets", "durable_objects", "migrations", "queues",
+  "name",
+  "compatibility_date",
+  "compatibility_flags",
+  "vars",
+  "assets",
+  "durable_objects",
+  "migrations",
+  "queues",
 ];
 
 /** Reads wrangler.toml; throws on a section the harness would silently leave out. */
@@ -39,7 +58,9 @@ export function readConfiguration(): Configuration {
   const configuration = parse(readFileSync(join(root, "wrangler.toml"), "utf8"));
   for (const key of Object.keys(configuration)) {
     if (!known.includes(key) && !elsewhere.includes(key)) {
-      throw new Error(`wrangler.toml has [${key}], which tests/support/configuration.ts does not hand to miniflare yet`);
+      throw new Error(
+        `wrangler.toml has [${key}], which tests/support/configuration.ts does not hand to miniflare yet`,
+      );
     }
   }
   return configuration as unknown as Configuration;

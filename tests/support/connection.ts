@@ -59,37 +59,41 @@ export async function connect(
     onWork: () => {},
     ready: (credit, resume) => connection.send({ type: "ready", credit, ...(resume && { resume }) }),
     send(message) {
-      if (socket.readyState === WebSocket.OPEN) socket.send(typeof message === "string" ? message : JSON.stringify(message));
+      if (socket.readyState === WebSocket.OPEN)
+        socket.send(typeof message === "string" ? message : JSON.stringify(message));
     },
     close: () => socket.close(1000),
     terminate: () => socket.terminate(),
-    closed: new Promise((resolve) => socket.on("close", (code, reason) => {
-      ended = { code, reason: String(reason) };
-      for (const look of waiting) look();
-      resolve(ended);
-    })),
+    closed: new Promise((resolve) =>
+      socket.on("close", (code, reason) => {
+        ended = { code, reason: String(reason) };
+        for (const look of waiting) look();
+        resolve(ended);
+      }),
+    ),
     ponged: new Promise((resolve) => (ponged = resolve)),
-    next: (type, timeoutMs = 30_000) => new Promise((resolve, reject) => {
-      const settle = (act: () => void) => {
-        clearTimeout(timer);
-        waiting.delete(look);
-        act();
-      };
-      const look = () => {
-        if (violation) return settle(() => reject(violation));
-        const at = messages.findIndex((message, index) => index >= (given.get(type) ?? 0) && message.type === type);
-        if (at >= 0) {
-          given.set(type, at + 1);
-          return settle(() => resolve(messages[at]));
-        }
-        if (ended) settle(() => reject(new Error(`closed with ${ended?.code} ${ended?.reason} before`)));
-      };
-      const timer = setTimeout(() => {
-        settle(() => reject(new Error(`no ${type} in ${timeoutMs} ms; there were ${JSON.stringify(messages)}`)));
-      }, timeoutMs);
-      waiting.add(look);
-      look();
-    }),
+    next: (type, timeoutMs = 30_000) =>
+      new Promise((resolve, reject) => {
+        const settle = (act: () => void) => {
+          clearTimeout(timer);
+          waiting.delete(look);
+          act();
+        };
+        const look = () => {
+          if (violation) return settle(() => reject(violation));
+          const at = messages.findIndex((message, index) => index >= (given.get(type) ?? 0) && message.type === type);
+          if (at >= 0) {
+            given.set(type, at + 1);
+            return settle(() => resolve(messages[at]));
+          }
+          if (ended) settle(() => reject(new Error(`closed with ${ended?.code} ${ended?.reason} before`)));
+        };
+        const timer = setTimeout(() => {
+          settle(() => reject(new Error(`no ${type} in ${timeoutMs} ms; there were ${JSON.stringify(messages)}`)));
+        }, timeoutMs);
+        waiting.add(look);
+        look();
+      }),
   };
   socket.on("message", (data) => {
     const text = String(data);

@@ -27,13 +27,18 @@ after(async () => {
 });
 
 /** A service that counts the words of a text. */
-export const countWords: Handler = (call, response) => json({ result: { words: call.json.parameters.text.split(" ").length } })(call, response);
+export const countWords: Handler = (call, response) =>
+  json({ result: { words: call.json.parameters.text.split(" ").length } })(call, response);
 
 export type ConsolePage = Page & { faults: string[] };
 
 /** A page that fails its test when anything goes wrong in it that nobody asked for. */
 export async function open(at: Gateway, look: Parameters<Browser["newContext"]>[0] = {}): Promise<ConsolePage> {
-  const context: BrowserContext = await browser.newContext({ viewport: desktop, permissions: ["clipboard-read", "clipboard-write"], ...look });
+  const context: BrowserContext = await browser.newContext({
+    viewport: desktop,
+    permissions: ["clipboard-read", "clipboard-write"],
+    ...look,
+  });
   const page = Object.assign(await context.newPage(), { faults: [] as string[] });
   page.setDefaultTimeout(60_000);
   page.on("dialog", (dialog) => void dialog.accept());
@@ -46,7 +51,8 @@ export async function open(at: Gateway, look: Parameters<Browser["newContext"]>[
   return page;
 }
 
-export const heading = (page: Page, name: string | RegExp) => page.getByRole("heading", { level: 1, name, exact: true });
+export const heading = (page: Page, name: string | RegExp) =>
+  page.getByRole("heading", { level: 1, name, exact: true });
 
 /** @param to the heading of the screen that is there then */
 export async function signIn(page: Page, key: string, to: string | RegExp = "Now"): Promise<void> {
@@ -69,7 +75,9 @@ export async function checked(page: Page, told: string): Promise<void> {
     // What moves in is still half transparent, and counted as pale.
     await Promise.all(document.getAnimations().map((one) => one.finished));
     const { violations } = await (globalThis as any).axe.run({ runOnly: tags });
-    return violations.map((one: any) => `${one.id}: ${one.nodes.map((node: any) => `${node.target} ${node.failureSummary}`).join(" | ")}`);
+    return violations.map(
+      (one: any) => `${one.id}: ${one.nodes.map((node: any) => `${node.target} ${node.failureSummary}`).join(" | ")}`,
+    );
   });
   assert.deepEqual(found, [], told);
   await fits(page, told);
@@ -84,14 +92,24 @@ export async function fits(page: Page, told: string): Promise<void> {
       const box = one.getBoundingClientRect();
       const card = one.closest(".card")!.getBoundingClientRect();
       // What scrolls by itself, or is for screen readers, may be larger.
-      return box.width > 1 && !one.closest("pre, .scroll, svg, .hidden") && (box.right > card.right + 1 || box.left < card.left - 1);
+      return (
+        box.width > 1 &&
+        !one.closest("pre, .scroll, svg, .hidden") &&
+        (box.right > card.right + 1 || box.left < card.left - 1)
+      );
     });
-    const towers = [...document.querySelectorAll("main code, main .badge, main strong, main time, main td, main th")].filter((one) => {
+    const towers = [
+      ...document.querySelectorAll("main code, main .badge, main strong, main time, main td, main th"),
+    ].filter((one) => {
       const box = one.getBoundingClientRect();
       return !one.closest("pre") && box.height > 80 && box.width < 60;
     });
     const name = (one: Element) => `${one.localName}.${one.className} ${one.textContent?.slice(0, 40)}`;
-    return [...wide, ...outside.map((one) => `outside of its card: ${name(one)}`), ...towers.map((one) => `a tower: ${name(one)}`)];
+    return [
+      ...wide,
+      ...outside.map((one) => `outside of its card: ${name(one)}`),
+      ...towers.map((one) => `a tower: ${name(one)}`),
+    ];
   });
   assert.deepEqual(found, [], `${told} at ${page.viewportSize()?.width} px`);
 }
@@ -100,16 +118,25 @@ export async function fits(page: Page, told: string): Promise<void> {
 export async function furnished(): Promise<Gateway> {
   const own = await startGateway();
   await register(own, "demo", demo);
-  await register(own, "away", serviceAt("http://127.0.0.1:9/", [{ name: "translate" }], { name: "Translator", retry: { max_attempts: 1 } }));
+  await register(
+    own,
+    "away",
+    serviceAt("http://127.0.0.1:9/", [{ name: "translate" }], { name: "Translator", retry: { max_attempts: 1 } }),
+  );
   await makeKey(own, "caller");
-  await own.request("PUT", "/v1/limits/callers", { body: { kind: "requests", quota: 1000, window_seconds: 60, binds: { role: "caller" } } });
+  await own.request("PUT", "/v1/limits/callers", {
+    body: { kind: "requests", quota: 1000, window_seconds: 60, binds: { role: "caller" } },
+  });
   const ask = (capability: string, parameters = {}, prefer = "wait=10", more = {}) =>
     own.request("POST", "/v1/contexts", { body: { capability, parameters, ...more }, headers: { prefer } });
   for (let at = 0; at < 6; at += 1) await ask("translate");
   for (const share of [1, 0, 1]) await ask("fail_sometimes", { share });
   for (const text of ["one", "two", "three"]) await ask("echo", { text });
   await ask("greet");
-  await ask("echo", { text: "later" }, "respond-async", { run_at: new Date(Date.now() + 20 * 86_400_000).toISOString(), timeout_seconds: 60 });
+  await ask("echo", { text: "later" }, "respond-async", {
+    run_at: new Date(Date.now() + 20 * 86_400_000).toISOString(),
+    timeout_seconds: 60,
+  });
   await ask("slow_count", { to: 20 }, "respond-async");
   return own;
 }

@@ -133,7 +133,8 @@ export class Contract {
   /** Throws a `ContractViolation` unless asyncapi.json has this message, e.g. of a service's `connection`. */
   checkMessage(whose: string, message: Json): void {
     const key = `${whose}-${message?.type}`;
-    if (!this.#asyncapi?.components.messages[key]) throw new ContractViolation(`the message ${key} is not in the contract`);
+    if (!this.#asyncapi?.components.messages[key])
+      throw new ContractViolation(`the message ${key} is not in the contract`);
     this.#check(`message ${key}`, `asyncapi.json#${pointer("components", "messages", key, "payload")}`, message);
   }
 
@@ -170,14 +171,19 @@ export class Contract {
     const faults = (check.errors ?? []).slice(0, 8).map(({ instancePath, message, params }) => {
       return `  ${instancePath.replace(/^\/value/, "") || "/"} ${message} ${JSON.stringify(params)}`;
     });
-    throw new ContractViolation(`${told}, not as ${schema} says:\n${faults.join("\n")}\n  ${clip(JSON.stringify(value))}`);
+    throw new ContractViolation(
+      `${told}, not as ${schema} says:\n${faults.join("\n")}\n  ${clip(JSON.stringify(value))}`,
+    );
   }
 
   /** An object and its JSON pointer, after its `$ref` within openapi.json. */
   #follow(value: Json, place: string): [Json, string] {
     if (typeof value?.$ref !== "string") return [value, place];
     const target = value.$ref.replace(/^#/, "");
-    const found = target.split("/").slice(1).reduce((at: Json, part: string) => at?.[unescape(part)], this.#openapi);
+    const found = target
+      .split("/")
+      .slice(1)
+      .reduce((at: Json, part: string) => at?.[unescape(part)], this.#openapi);
     if (found === undefined) throw new Error(`openapi.json refers to ${value.$ref}, which is not there`);
     return this.#follow(found, target);
   }

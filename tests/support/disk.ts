@@ -22,7 +22,12 @@ export function countObjects(folder: string): Record<string, number> {
 }
 
 /** Each database of a class of objects that has this table. */
-export function databases(folder: string, className: string, table: string, use: (database: DatabaseSync) => void): void {
+export function databases(
+  folder: string,
+  className: string,
+  table: string,
+  use: (database: DatabaseSync) => void,
+): void {
   for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
     if (!entry.endsWith(".sqlite") || !entry.includes(className)) continue;
     // A gateway that runs may be writing.

@@ -59,7 +59,13 @@ export type Gateway = {
   /** The same with the body left to be read: for streams. Not held against the contract. */
   open(method: string, path: string, options?: RequestOptions): Promise<Response>;
   /** Asks the second isolate, with this bearer; gives the status. */
-  askElsewhere(method: string, path: string, key: string, body?: object, headers?: Record<string, string>): Promise<number>;
+  askElsewhere(
+    method: string,
+    path: string,
+    key: string,
+    body?: object,
+    headers?: Record<string, string>,
+  ): Promise<number>;
   mf: Miniflare;
   /** Throws an object out of memory; its sockets hibernate (default) or are closed. */
   evict(className: string, name: string, options?: { webSockets?: "hibernate" | "close" }): Promise<void>;
@@ -82,8 +88,16 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   if (options.persist === undefined) process.once("exit", forget);
   const logs: string[] = [];
   // Tests show bad credentials by the dozen, all from one address.
-  const vars = { ADMIN_KEY: adminKey, KEK_1: sealingKey, ALLOW_LOOPBACK: "true", FAILED_LOGINS: "1000000", ...options.vars };
-  const serviceBindings = Object.fromEntries(Object.keys(options.bound ?? {}).map((name) => [name, name.toLowerCase()]));
+  const vars = {
+    ADMIN_KEY: adminKey,
+    KEK_1: sealingKey,
+    ALLOW_LOOPBACK: "true",
+    FAILED_LOGINS: "1000000",
+    ...options.vars,
+  };
+  const serviceBindings = Object.fromEntries(
+    Object.keys(options.bound ?? {}).map((name) => [name, name.toLowerCase()]),
+  );
   const worker = {
     ...workerOptions(configuration, vars, options.tellsAwaking),
     serviceBindings,
@@ -91,7 +105,10 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   };
   const { compatibilityDate } = worker;
   const bound = Object.entries(options.bound ?? {}).map(([name, script]) => ({
-    name: name.toLowerCase(), modules: true as const, script, compatibilityDate,
+    name: name.toLowerCase(),
+    modules: true as const,
+    script,
+    compatibilityDate,
   }));
   const others = [...(options.elsewhere ? [elsewhere(worker)] : []), ...(options.dataset ? [DATASET] : []), ...bound];
   const workers = [worker, ...others];
@@ -193,7 +210,10 @@ function parsed(text: string): unknown {
 
 /** The same Worker once more, on the first one's objects. */
 function elsewhere({ durableObjects, queueConsumers: _, assets: __, ...worker }: ReturnType<typeof workerOptions>) {
-  const theirs = Object.entries(durableObjects).map(([binding, one]) => [binding, { ...(one as object), scriptName: worker.name }]);
+  const theirs = Object.entries(durableObjects).map(([binding, one]) => [
+    binding,
+    { ...(one as object), scriptName: worker.name },
+  ]);
   return { ...worker, name: "elsewhere", durableObjects: Object.fromEntries(theirs) };
 }
 
@@ -228,7 +248,9 @@ function workerOptions(from: Configuration, extra: Record<string, string>, tells
     name: from.name,
     modulesRoot: join(root, "build"),
     modules: [
-      ...(tellsAwaking ? [{ type: "ESModule" as const, path: join(root, "build/awaking.mjs"), contents: AWAKING }] : []),
+      ...(tellsAwaking
+        ? [{ type: "ESModule" as const, path: join(root, "build/awaking.mjs"), contents: AWAKING }]
+        : []),
       { type: "ESModule", path: script },
       { type: "CompiledWasm", path: join(root, "build/index_bg.wasm") },
     ],

@@ -16,5 +16,6 @@ export function sign(claims: Claims, by: Pair, header: Claims = {}): Promise<str
   const all = { exp: seconds() + 300, iat: seconds(), ...claims };
   const protectedHeader = { alg: by.alg, typ: "at+jwt", kid: by.kid, ...header };
   return new jose.CompactSign(new TextEncoder().encode(JSON.stringify(all)))
-    .setProtectedHeader(protectedHeader as jose.CompactJWSHeaderParameters).sign(by.privateKey);
+    .setProtectedHeader(protectedHeader as jose.CompactJWSHeaderParameters)
+    .sign(by.privateKey);
 }

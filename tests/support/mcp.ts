@@ -21,28 +21,54 @@ export function modernHeaders(method: string, params: any = {}): Record<string, 
 }
 
 let lastId = 0;
-export const message = (method: string, params?: object) => ({ jsonrpc: "2.0", id: ++lastId, method, ...(params && { params }) });
+export const message = (method: string, params?: object) => ({
+  jsonrpc: "2.0",
+  id: ++lastId,
+  method,
+  ...(params && { params }),
+});
 
 export type McpOptions = RequestOptions & { path?: string; meta?: object };
 
 /** Asks in the modern era; the answer as it came. */
-export function askModern(gateway: Gateway, method: string, params: any = {}, options: McpOptions = {}): Promise<Answer> {
+export function askModern(
+  gateway: Gateway,
+  method: string,
+  params: any = {},
+  options: McpOptions = {},
+): Promise<Answer> {
   const { path = "/mcp", meta = {}, ...more } = options;
   const body = message(method, { ...params, _meta: { ...claim, ...meta } });
-  return gateway.request("POST", path, { ...more, body, headers: { ...modernHeaders(method, params), ...more.headers } });
+  return gateway.request("POST", path, {
+    ...more,
+    body,
+    headers: { ...modernHeaders(method, params), ...more.headers },
+  });
 }
 
 /** Asks in the legacy era; the answer as it came. */
-export function askLegacy(gateway: Gateway, method: string, params: any = {}, options: McpOptions = {}): Promise<Answer> {
+export function askLegacy(
+  gateway: Gateway,
+  method: string,
+  params: any = {},
+  options: McpOptions = {},
+): Promise<Answer> {
   const { path = "/mcp", meta, ...more } = options;
   const body = message(method, { ...params, ...(meta && { _meta: meta }) });
-  const headers = { accept: "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25", ...more.headers };
+  const headers = {
+    accept: "application/json, text/event-stream",
+    "mcp-protocol-version": "2025-11-25",
+    ...more.headers,
+  };
   return gateway.request("POST", path, { ...more, body, headers });
 }
 
 /** The messages of a stream that has ended; an event without one begins those that can be resumed. */
 export const events = (text: string): any[] =>
-  text.split("\n").filter((line) => line.startsWith("data: {")).map((line) => JSON.parse(line.slice(6)));
+  text
+    .split("\n")
+    .filter((line) => line.startsWith("data: {"))
+    .map((line) => JSON.parse(line.slice(6)));
 
 /** The result of an answer, by JSON or by stream. */
 export function resultOf(answer: Answer): any {

@@ -29,7 +29,10 @@ function labelsOf(text: string, line: number): [Map<string, string>, string] {
     if (!found) throw new Malformed(line, `no label begins here: ${rest}`);
     const [all, name, value] = found as unknown as [string, string, string];
     if (labels.has(name)) throw new Malformed(line, `the label ${name} is there twice`);
-    labels.set(name, value.replace(/\\(.)/g, (_, letter) => (letter === "n" ? "\n" : letter)));
+    labels.set(
+      name,
+      value.replace(/\\(.)/g, (_, letter) => (letter === "n" ? "\n" : letter)),
+    );
     rest = rest.slice(all.length);
   }
   return [labels, rest.slice(1)];
@@ -46,8 +49,7 @@ function sampleOf(text: string, line: number): Sample {
 }
 
 /** A sample's labels without `le`: those of its metric. */
-const metricOf = ({ labels }: Sample) =>
-  JSON.stringify([...labels].filter(([name]) => name !== "le").sort());
+const metricOf = ({ labels }: Sample) => JSON.stringify([...labels].filter(([name]) => name !== "le").sort());
 
 /** What has to hold of a histogram's or counter's samples with the same labels. */
 function checkMetric({ name, type }: Family, samples: Sample[]): void {
@@ -63,16 +65,19 @@ function checkMetric({ name, type }: Family, samples: Sample[]): void {
   const bounds = of("_bucket").map(({ labels }) => labels.get("le") ?? fail("a bucket has no le"));
   for (const bound of bounds) if (bound !== "+Inf" && !NUMBER.test(bound)) fail(`le="${bound}"`);
   const numbers = bounds.map((bound) => Number(bound.replace("+Inf", "Infinity")));
-  if (numbers.at(-1) !== Infinity || numbers.some((bound, at) => at > 0 && bound <= numbers[at - 1]!)) fail(`buckets: ${bounds}`);
+  if (numbers.at(-1) !== Infinity || numbers.some((bound, at) => at > 0 && bound <= numbers[at - 1]!))
+    fail(`buckets: ${bounds}`);
   const counts = of("_bucket").map(({ value }) => value);
-  if (counts.some((count, at) => !Number.isInteger(count) || (at > 0 && count < counts[at - 1]!))) fail(`counts: ${counts}`);
+  if (counts.some((count, at) => !Number.isInteger(count) || (at > 0 && count < counts[at - 1]!)))
+    fail(`counts: ${counts}`);
   if (of("_count").length !== 1 || of("_sum").length !== 1) fail("has no count or no sum");
   if (of("_count")[0]!.value !== counts.at(-1)) fail("counts something else than its last bucket");
 }
 
 function checkFamily(family: Family): void {
   if (!(family.type in SUFFIXES)) throw new Error(`${family.name} has the type ${family.type}`);
-  if (family.unit !== "" && !family.name.endsWith(`_${family.unit}`)) throw new Error(`${family.name} is not in ${family.unit}`);
+  if (family.unit !== "" && !family.name.endsWith(`_${family.unit}`))
+    throw new Error(`${family.name} is not in ${family.unit}`);
   const metrics = new Map<string, Sample[]>();
   let last = "";
   for (const sample of family.samples) {
@@ -94,7 +99,8 @@ export function readOpenMetrics(text: string): Map<string, Family> {
   const families = new Map<string, Family>();
   let open: Family | undefined;
   for (const [at, line] of text.split("\n").slice(0, -2).entries()) {
-    const head = /^# (TYPE|UNIT|HELP) (\S+) (.*)$/.exec(line) as unknown as [string, "TYPE" | "UNIT" | "HELP", string, string] | null;
+    const head = /^# (TYPE|UNIT|HELP) (\S+) (.*)$/.exec(line) as unknown as
+      [string, "TYPE" | "UNIT" | "HELP", string, string] | null;
     if (head) {
       const [, kind, name, value] = head;
       if (!NAME.test(name)) throw new Malformed(at + 1, `${name} is no name`);
@@ -104,7 +110,8 @@ export function readOpenMetrics(text: string): Map<string, Family> {
         families.set(name, open);
       }
       const member = kind.toLowerCase() as "type" | "unit" | "help";
-      if (open.samples.length > 0 || open[member] !== "" || value === "") throw new Malformed(at + 1, `${kind} has no place here`);
+      if (open.samples.length > 0 || open[member] !== "" || value === "")
+        throw new Malformed(at + 1, `${kind} has no place here`);
       if (kind === "HELP" && /\\[^\\n"]/.test(value)) throw new Malformed(at + 1, "HELP escapes what needs no escape");
       open[member] = value;
       continue;

@@ -15,13 +15,23 @@ export const raw =
 export const message =
   (body: string, options: { status?: number; type?: string } = {}): Scripted =>
   (call, response) =>
-    (raw(body.replaceAll("ID", JSON.stringify(call.json.id)), options) as (call: Recorded, response: ServerResponse) => void)(call, response);
+    (
+      raw(body.replaceAll("ID", JSON.stringify(call.json.id)), options) as (
+        call: Recorded,
+        response: ServerResponse,
+      ) => void
+    )(call, response);
 /** The same as Server-Sent Events. */
 export const sse = (body: string): Scripted => message(body, { type: "text/event-stream" });
 /** An error of JSON-RPC. */
-export const refuses = (error: object, status = 200): Scripted => message(`{"jsonrpc":"2.0","id":ID,"error":${JSON.stringify(error)}}`, { status });
+export const refuses = (error: object, status = 200): Scripted =>
+  message(`{"jsonrpc":"2.0","id":ID,"error":${JSON.stringify(error)}}`, { status });
 
-export const tool = (name: string, more: object = {}) => ({ name, inputSchema: { type: "object", properties: {} }, ...more });
+export const tool = (name: string, more: object = {}) => ({
+  name,
+  inputSchema: { type: "object", properties: {} },
+  ...more,
+});
 export const text = (said: string) => ({ content: [{ type: "text", text: said }] });
 const initialized = (protocolVersion: string, capabilities: object) => ({
   protocolVersion,
@@ -30,7 +40,10 @@ const initialized = (protocolVersion: string, capabilities: object) => ({
 });
 
 /** Starts one that has these methods beside those every server has. */
-export async function startScripted(script: Script, { revision = "2025-11-25", capabilities = { tools: {} } as object } = {}): Promise<Service> {
+export async function startScripted(
+  script: Script,
+  { revision = "2025-11-25", capabilities = { tools: {} } as object } = {},
+): Promise<Service> {
   const all: Script = {
     "server/discover": refuses({ code: -32601, message: "Method not found" }),
     initialize: initialized(revision, capabilities),

@@ -171,7 +171,9 @@ export async function startService(
         };
         const timer = setTimeout(() => {
           waiting.delete(look);
-          reject(new Error(`the service was called ${service.calls.length} times in ${timeoutMs} ms, not ${index + 1}`));
+          reject(
+            new Error(`the service was called ${service.calls.length} times in ${timeoutMs} ms, not ${index + 1}`),
+          );
         }, timeoutMs);
         waiting.add(look);
         look();

@@ -28,7 +28,12 @@ export type Running = {
 };
 
 /** `needs`: it is listed to clients with that alone. `tasked`: in the modern era it is run as a task only. */
-export type Tool = { run?: (running: Running) => Promise<any> | any; definition?: object; needs?: string; tasked?: boolean };
+export type Tool = {
+  run?: (running: Running) => Promise<any> | any;
+  definition?: object;
+  needs?: string;
+  tasked?: boolean;
+};
 
 export type Keeper = {
   url: string;
@@ -52,28 +57,41 @@ export const text = (said: unknown) => ({ content: [{ type: "text", text: String
 
 export async function startKeeper(
   tools: Record<string, Tool>,
-  { opensMs = 0, modern = false, sessions: keeps = true }: { opensMs?: number; modern?: boolean; sessions?: boolean } = {},
+  {
+    opensMs = 0,
+    modern = false,
+    sessions: keeps = true,
+  }: { opensMs?: number; modern?: boolean; sessions?: boolean } = {},
 ): Promise<Keeper> {
   const answers = new Map<string, (message: any) => void>();
-  type Task = { task: { status: string }; session: string; stream: (response: ServerResponse) => void; ended: Promise<object> };
+  type Task = {
+    task: { status: string };
+    session: string;
+    stream: (response: ServerResponse) => void;
+    ended: Promise<object>;
+  };
   const tasks = new Map<string, Task>();
   const modernTasks = new Map<string, any>();
   let asked = 0;
 
   const send = (response: ServerResponse, body: object, headers: Record<string, string> = {}) =>
     void response.writeHead(200, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
-  const write = (response: ServerResponse, message: object) => void response.write(`data: ${JSON.stringify(message)}\n\n`);
+  const write = (response: ServerResponse, message: object) =>
+    void response.write(`data: ${JSON.stringify(message)}\n\n`);
 
   async function call(session: Session, { id, params }: any, response: ServerResponse) {
     const tool = keeper.tools[params.name];
     const fail = (code: number, message: string) => send(response, { jsonrpc: "2.0", id, error: { code, message } });
     if (!tool) return fail(-32602, `Unknown tool: ${params.name}`);
-    if ((tool.definition as any)?.execution?.taskSupport === "required" && !params.task) return fail(-32601, "This tool is called as a task.");
+    if ((tool.definition as any)?.execution?.taskSupport === "required" && !params.task)
+      return fail(-32601, "This tool is called as a task.");
     const isModern = session.id === "";
     const knowsTasks = session.capabilities?.extensions?.[taskExtension];
     if (isModern && tool.tasked && !knowsTasks) {
       const data = { requiredCapabilities: { extensions: { [taskExtension]: {} } } };
-      return void response.writeHead(400, { "content-type": "application/json" }).end(JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32021, message: "Tasks are needed", data } }));
+      return void response
+        .writeHead(400, { "content-type": "application/json" })
+        .end(JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32021, message: "Tasks are needed", data } }));
     }
     session.count += 1;
     const running = (stream: ServerResponse): Running => ({
@@ -97,7 +115,12 @@ export async function startKeeper(
   }
 
   /** A task: what it asks, it asks on the stream of `tasks/result`. */
-  function begin(session: Session, { id, params }: any, response: ServerResponse, running: (stream: ServerResponse) => Running) {
+  function begin(
+    session: Session,
+    { id, params }: any,
+    response: ServerResponse,
+    running: (stream: ServerResponse) => Running,
+  ) {
     const taskId = randomUUID();
     let stream: (response: ServerResponse) => void = () => {};
     const opened = new Promise<ServerResponse>((resolve) => (stream = resolve));
@@ -117,7 +140,13 @@ export async function startKeeper(
     );
     tasks.set(taskId, { task, stream, ended, session: session.id });
     const at = new Date().toISOString();
-    send(response, { jsonrpc: "2.0", id, result: { task: { taskId, status: "working", createdAt: at, lastUpdatedAt: at, ttl: params.task.ttl, pollInterval: 50 } } });
+    send(response, {
+      jsonrpc: "2.0",
+      id,
+      result: {
+        task: { taskId, status: "working", createdAt: at, lastUpdatedAt: at, ttl: params.task.ttl, pollInterval: 50 },
+      },
+    });
   }
 
   /** A task of 2026: what it asks and what it gives is in what is said of it. */
@@ -138,7 +167,11 @@ export async function startKeeper(
       (error) => Object.assign(state, { status: "failed", error: { code: -32603, message: error.message } }),
     );
     modernTasks.set(taskId, state);
-    send(response, { jsonrpc: "2.0", id, result: { resultType: "task", taskId, status: "working", ttlMs: 60_000, pollIntervalMs: 50 } });
+    send(response, {
+      jsonrpc: "2.0",
+      id,
+      result: { resultType: "task", taskId, status: "working", ttlMs: 60_000, pollIntervalMs: 50 },
+    });
   }
 
   function ofModernTask({ id, method, params }: any, response: ServerResponse) {
@@ -152,10 +185,16 @@ export async function startKeeper(
 
   async function ofTask({ id, method, params }: any, session: Session, response: ServerResponse) {
     const known = tasks.get(params.taskId);
-    if (!known || known.session !== session.id) return send(response, { jsonrpc: "2.0", id, error: { code: -32602, message: "No such task" } });
+    if (!known || known.session !== session.id)
+      return send(response, { jsonrpc: "2.0", id, error: { code: -32602, message: "No such task" } });
     const { task, stream, ended } = known;
     if (method === "tasks/cancel") task.status = "cancelled";
-    if (method !== "tasks/result") return send(response, { jsonrpc: "2.0", id, result: { taskId: params.taskId, status: task.status, pollInterval: 50 } });
+    if (method !== "tasks/result")
+      return send(response, {
+        jsonrpc: "2.0",
+        id,
+        result: { taskId: params.taskId, status: task.status, pollInterval: 50 },
+      });
     response.writeHead(200, { "content-type": "text/event-stream" });
     stream(response);
     response.end(`data: ${JSON.stringify({ jsonrpc: "2.0", id, ...(await ended) })}\n\n`);
@@ -172,7 +211,9 @@ export async function startKeeper(
         if (keeper.listless) return result({ tools: "none" });
         const may = ([, { needs }]: [string, Tool]) => needs === undefined || session.capabilities?.[needs];
         const shown = Object.entries(keeper.tools).filter(may);
-        return result({ tools: shown.map(([name, { definition }]) => ({ name, inputSchema: { type: "object" }, ...definition })) });
+        return result({
+          tools: shown.map(([name, { definition }]) => ({ name, inputSchema: { type: "object" }, ...definition })),
+        });
       }
       case "tools/call":
         return call(session, body, response);
@@ -188,7 +229,12 @@ export async function startKeeper(
       case "prompts/get":
       case "completion/complete": {
         const of = params.uri ?? params.name ?? params.ref?.uri;
-        if (!session.made.has(of)) return send(response, { jsonrpc: "2.0", id, error: { code: -32602, message: `Nothing of this session: ${of}` } });
+        if (!session.made.has(of))
+          return send(response, {
+            jsonrpc: "2.0",
+            id,
+            error: { code: -32602, message: `Nothing of this session: ${of}` },
+          });
         if (method === "resources/read") return result({ contents: [{ uri: of, text: "made" }] });
         return result(method === "prompts/get" ? { messages: [] } : { completion: { values: ["made"] } });
       }
@@ -209,16 +255,38 @@ export async function startKeeper(
     if (params?._meta?.[modernMeta]) {
       if (!modern) return send(response, { jsonrpc: "2.0", id, error: { code: -32601, message: "Method not found" } });
       if (method === "server/discover") {
-        return send(response, { jsonrpc: "2.0", id, result: { resultType: "complete", supportedVersions: ["2026-07-28"], capabilities: { tools: {} } } });
+        return send(response, {
+          jsonrpc: "2.0",
+          id,
+          result: { resultType: "complete", supportedVersions: ["2026-07-28"], capabilities: { tools: {} } },
+        });
       }
-      const session: Session = { id: "", capabilities: params._meta["io.modelcontextprotocol/clientCapabilities"], count: 0, made: new Set(), stream: undefined };
+      const session: Session = {
+        id: "",
+        capabilities: params._meta["io.modelcontextprotocol/clientCapabilities"],
+        count: 0,
+        made: new Set(),
+        stream: undefined,
+      };
       return void answer(session, body, response);
     }
     if (method === "initialize") {
       await new Promise((resolve) => setTimeout(resolve, opensMs));
-      const session: Session = { id: randomUUID(), capabilities: params.capabilities, count: 0, made: new Set(), stream: undefined };
+      const session: Session = {
+        id: randomUUID(),
+        capabilities: params.capabilities,
+        count: 0,
+        made: new Set(),
+        stream: undefined,
+      };
       if (keeps) keeper.sessions.set(session.id, session);
-      const capabilities = { tools: { listChanged: true }, resources: { listChanged: true }, prompts: {}, completions: {}, logging: {} };
+      const capabilities = {
+        tools: { listChanged: true },
+        resources: { listChanged: true },
+        prompts: {},
+        completions: {},
+        logging: {},
+      };
       const result = { protocolVersion: "2025-11-25", capabilities, serverInfo: { name: "keeper", version: "1" } };
       return send(response, { jsonrpc: "2.0", id, result }, keeps ? { "mcp-session-id": session.id } : {});
     }

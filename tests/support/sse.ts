@@ -13,7 +13,11 @@ export async function* streamed(response: Response): AsyncGenerator<Event> {
       const lines = rest.slice(0, at).split("\n");
       rest = rest.slice(at + 2);
       if (lines.every((line) => line.startsWith(":"))) continue;
-      const member = (name: string) => lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+      const member = (name: string) =>
+        lines
+          .find((line) => line.startsWith(`${name}:`))
+          ?.slice(name.length + 1)
+          .trim();
       const data = member("data");
       yield { id: member("id"), retry: member("retry"), message: data ? JSON.parse(data) : undefined };
     }

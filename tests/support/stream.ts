@@ -44,7 +44,10 @@ export async function openStream(gateway: Gateway, options: StreamOptions = {}):
   if (options.ticket !== undefined) query.set("ticket", options.ticket);
   const key = options.key !== undefined ? options.key : options.ticket !== undefined ? null : gateway.adminKey;
   const path = `${options.path ?? "/v1/events"}${query.size > 0 ? `?${query}` : ""}`;
-  const response = await gateway.open("GET", path, { key, headers: { accept: "text/event-stream", ...options.headers } });
+  const response = await gateway.open("GET", path, {
+    key,
+    headers: { accept: "text/event-stream", ...options.headers },
+  });
   if (response.status !== 200 || !response.body) throw new StreamRefused(response.status, await response.text());
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
 
@@ -102,7 +105,10 @@ export async function openStream(gateway: Gateway, options: StreamOptions = {}):
         if (found !== undefined) return settle(() => resolve(found));
         if (over) settle(() => reject(new Error("the stream ended before")));
       };
-      const timer = later(() => settle(() => reject(new Error(`nothing in ${timeoutMs} ms; ${events.length} events`))), timeoutMs);
+      const timer = later(
+        () => settle(() => reject(new Error(`nothing in ${timeoutMs} ms; ${events.length} events`))),
+        timeoutMs,
+      );
       waiting.add(look);
       look();
     });

@@ -35,8 +35,12 @@ export async function startSmallUpstream(tools: Record<string, Tool>, { legacy =
         ...(output && { outputSchema: fromJsonSchema(output as never) }),
         ...(annotations && { annotations }),
       };
-      server.registerTool(name, config as never, (async (given: any, context: any) =>
-        run ? run(given, context) : { content: [{ type: "text", text: name }] }) as never);
+      server.registerTool(
+        name,
+        config as never,
+        (async (given: any, context: any) =>
+          run ? run(given, context) : { content: [{ type: "text", text: name }] }) as never,
+      );
     }
     return server;
   });
@@ -51,7 +55,8 @@ export async function startSmallUpstream(tools: Record<string, Tool>, { legacy =
     const wanted = upstream.authorization;
     if (wanted !== undefined && request.headers.authorization !== wanted) return void response.writeHead(401).end();
     // One that knows nothing newer.
-    if (legacy && body?.params?._meta?.["io.modelcontextprotocol/protocolVersion"]) return void response.writeHead(400).end();
+    if (legacy && body?.params?._meta?.["io.modelcontextprotocol/protocolVersion"])
+      return void response.writeHead(400).end();
     await serve(request as never, response, body);
   });
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
