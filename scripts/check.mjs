@@ -1,10 +1,12 @@
 // @ts-check
-// `npm run check`: everything about the sources that is not a test. Every step runs, whatever became of the ones before.
+// `npm run check`: everything about the sources that is not a test. `npm run check -- core` runs the steps of one group:
+// `core`, `worker`, or `sources`, which compiles nothing. Every step runs, whatever became of the ones before.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildWorker } from "./build.mjs";
-import { cargoDeny, node, prepare, root, run, say, seconds } from "./tools.mjs";
+import { PACKAGES } from "./groups.mjs";
+import { cargoDeny, ensurePackages, node, prepare, prepareRust, root, run, say, seconds } from "./tools.mjs";
 
 const scratch = mkdtempSync(join(tmpdir(), "narthex-check-"));
 const quiet = {
@@ -14,41 +16,54 @@ const quiet = {
   WRANGLER_HIDE_BANNER: "true",
 };
 
-/** @type {[string, () => Promise<number | void>][]} */
-const steps = [
-  ["Rust format", () => run("cargo", ["fmt", "--check"])],
-  [
-    "format of all else",
-    () => run(node, [join(root, "node_modules/prettier/bin/prettier.cjs"), "--check", "--log-level", "warn", "."]),
+const tsc = (/** @type {string[]} */ ...args) => run(node, [join(root, "node_modules/typescript/bin/tsc"), ...args]);
+const prettier = join(root, "node_modules/prettier/bin/prettier.cjs");
+const wrangler = join(root, "node_modules/wrangler/bin/wrangler.js");
+/** @param {string[]} packages @param {string[]} args */
+const clippy = (packages, ...args) =>
+  run("cargo", ["clippy", "--locked", ...packages.flatMap((name) => ["-p", name]), ...args, "--", "-D", "warnings"]);
+
+/** @typedef {[string, () => Promise<number | void>][]} Steps */
+
+/** @type {Record<"core" | "worker" | "sources", Steps>} */
+const steps = {
+  core: [
+    ["Rust format", () => run("cargo", ["fmt", "--all", "--check"])],
+    ["clippy, core", () => clippy(PACKAGES.core, "--all-targets")],
   ],
-  ["clippy, native with tests", () => run("cargo", ["clippy", "--locked", "--all-targets", "--", "-D", "warnings"])],
-  [
-    "clippy, Wasm",
-    () => run("cargo", ["clippy", "--locked", "--lib", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"]),
+  worker: [
+    ["clippy, Worker, native with tests", () => clippy(PACKAGES.worker, "--all-targets")],
+    ["clippy, Worker, Wasm", () => clippy(PACKAGES.worker, "--lib", "--target", "wasm32-unknown-unknown")],
+    ["build", buildWorker],
+    ["JavaScript types, Worker", () => tsc("-p", "tsconfig.worker.json")],
+    ["bundle for deployment", () => run(node, [wrangler, "deploy", "--dry-run", "--outdir", scratch], { env: quiet })],
   ],
-  ["build", buildWorker],
-  ["JavaScript types", () => run(node, [join(root, "node_modules/typescript/bin/tsc")])],
-  [
-    "JavaScript types, console",
-    () => run(node, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.console.json"]),
+  sources: [
+    ["format of all else", () => run(node, [prettier, "--check", "--log-level", "warn", "."])],
+    ["JavaScript types", () => tsc()],
+    ["JavaScript types, console", () => tsc("-p", "tsconfig.console.json")],
+    [
+      "bans, licences, sources",
+      async () => run(await cargoDeny(), ["--locked", "check", "bans", "licenses", "sources"]),
+    ],
   ],
-  [
-    "JavaScript types, Worker",
-    () => run(node, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.worker.json"]),
-  ],
-  ["bans, licences, sources", async () => run(await cargoDeny(), ["--locked", "check", "bans", "licenses", "sources"])],
-  [
-    "bundle for deployment",
-    () =>
-      run(node, [join(root, "node_modules/wrangler/bin/wrangler.js"), "deploy", "--dry-run", "--outdir", scratch], {
-        env: quiet,
-      }),
-  ],
-];
+};
+
+const words = process.argv.slice(2);
+const unknown = words.find((word) => !Object.hasOwn(steps, word));
+if (unknown !== undefined) {
+  say(`no group of checks is named ${unknown}; there are ${Object.keys(steps).join(", ")}`);
+  process.exit(2);
+}
+const groups = /** @type {(keyof typeof steps)[]} */ (words.length > 0 ? words : Object.keys(steps));
 
 const rows = [];
-await prepare();
-for (const [name, step] of steps) {
+if (groups.includes("worker")) await prepare();
+else {
+  await prepareRust();
+  if (groups.includes("sources")) await ensurePackages();
+}
+for (const [name, step] of groups.flatMap((group) => steps[group])) {
   say(`${name} …`);
   const started = Date.now();
   let good = false;

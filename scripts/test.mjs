@@ -1,24 +1,17 @@
 // @ts-check
 // `npm test`: the Rust tests, then the tests of the built gateway. `npm test -- contexts queues` runs only the test
-// files whose path contains one of the words; `npm test -- rust` only the Rust tests.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+// files whose path contains one of the words; `npm test -- rust` only the Rust tests; `npm test -- core`, `worker` and
+// `conformance` the groups of groups.mjs, which together are everything.
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildWorker } from "./build.mjs";
-import { node, prepare, root, run, say, seconds } from "./tools.mjs";
+import { select } from "./groups.mjs";
+import { node, prepare, prepareRust, run, say, seconds } from "./tools.mjs";
 
 const words = process.argv.slice(2).filter((arg) => !arg.startsWith("-"));
 const flags = process.argv.slice(2).filter((arg) => arg.startsWith("-"));
-const rust = words.length === 0 || words.includes("rust");
-
-/** What fits the words, sorted; tests of what the others covered come after all others. */
-const files = readdirSync(join(root, "tests"), { recursive: true, encoding: "utf8" })
-  .filter((name) => name.endsWith(".test.ts") && !name.includes("node_modules"))
-  .map((name) => join("tests", name))
-  .filter((path) => words.length === 0 || words.some((word) => path.includes(word)))
-  .sort();
-/** @param {string} path */
-const isLast = (path) => path.startsWith(join("tests", "coverage"));
+const { packages, files, last } = select(words);
 
 /** @type {string[]} */
 const passed = [];
@@ -29,15 +22,18 @@ async function rustTests() {
   say("running the Rust tests …");
   const color = process.stdout.isTTY ? ["--color", "always"] : [];
   let output = "";
-  const code = await run("cargo", ["test", "--lib", "--locked", ...color], {
+  const chosen = packages.flatMap((name) => ["-p", name]);
+  const code = await run("cargo", ["test", ...chosen, "--lib", "--locked", ...color], {
     onStdout(text) {
       output += text;
       process.stdout.write(text);
     },
   });
-  const [, good = "0", bad = "0"] = output.match(/(\d+) passed; (\d+) failed/) ?? [];
-  if (code === 0) passed.push(`${good} Rust tests`);
-  else failed.push(bad === "0" ? "the Rust tests did not run to their end" : `${bad} Rust tests`);
+  // One line for each crate.
+  const lines = [...output.matchAll(/(\d+) passed; (\d+) failed/g)];
+  const sum = (/** @type {1 | 2} */ at) => lines.reduce((total, line) => total + Number(line[at]), 0);
+  if (code === 0) passed.push(`${sum(1)} Rust tests`);
+  else failed.push(sum(2) === 0 ? "the Rust tests did not run to their end" : `${sum(2)} Rust tests`);
 }
 
 /** @param {string} title @param {string[]} paths @param {string} scratch @param {NodeJS.ProcessEnv} env */
@@ -71,23 +67,17 @@ async function gatewayTests(title, paths, scratch, env) {
 
 const started = Date.now();
 try {
-  if (words.length > 0 && !rust && files.length === 0) throw new Error(`no test file fits: ${words.join(" ")}`);
-  await prepare();
-  if (rust) await rustTests();
+  if (packages.length + files.length === 0) throw new Error(`no test file fits: ${words.join(" ")}`);
+  await (files.length > 0 ? prepare() : prepareRust());
+  if (packages.length > 0) await rustTests();
   if (files.length > 0) {
     say("building the Worker …");
     await buildWorker();
     const scratch = mkdtempSync(join(tmpdir(), "narthex-run-"));
     const env = { ...process.env, CONTRACT_SEEN: join(scratch, "contract-seen"), NODE_NO_WARNINGS: "1" };
     try {
-      await gatewayTests(
-        "gateway tests",
-        files.filter((path) => !isLast(path)),
-        scratch,
-        env,
-      );
-      // A part of the tests sees a part of the contract.
-      if (words.length === 0) await gatewayTests("coverage tests", files.filter(isLast), scratch, env);
+      await gatewayTests("gateway tests", files, scratch, env);
+      await gatewayTests("coverage tests", last, scratch, env);
     } finally {
       rmSync(scratch, { recursive: true, force: true });
     }

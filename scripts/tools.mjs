@@ -171,7 +171,7 @@ export async function schemathesis() {
 }
 
 /** Installs the npm packages if they are missing or older than package-lock.json. */
-async function ensurePackages() {
+export async function ensurePackages() {
   const done = join(root, "node_modules/.package-lock.json");
   const current =
     existsSync(node) && existsSync(done) && statSync(done).mtimeMs >= statSync(join(root, "package-lock.json")).mtimeMs;
@@ -194,6 +194,9 @@ async function ensureToolchain() {
   }
   await patiently("adding the target wasm32-unknown-unknown", "rustup", ["target", "add", "wasm32-unknown-unknown"]);
 }
+
+/** What native tests need: no npm packages, no programs. */
+export const prepareRust = ensureToolchain;
 
 /** Everything that building, serving and testing need. Quick when it is all there. */
 export async function prepare() {

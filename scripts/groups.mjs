@@ -1,0 +1,73 @@
+// @ts-check
+// The groups of tests: what runs in one job of continuous integration, and by one command on your machine. Every test
+// file belongs to exactly one; tests/groups.test.ts holds that.
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "./tools.mjs";
+
+/** @typedef {"core" | "worker" | "conformance"} Group */
+
+/** @type {Record<Group, string>} */
+export const groups = {
+  core: "the core and its simulation, natively: no Wasm, no npm packages",
+  worker: "the built gateway over HTTP, and the native tests of its own crate",
+  conformance: "what stands outside: console, documents, examples, generated clients, official SDKs and suites",
+};
+
+/** The crates whose native tests belong to a group. @type {Record<Group, string[]>} */
+export const PACKAGES = { core: ["narthex"], worker: [], conformance: [] };
+
+/** The files of the group `conformance`, by the beginnings of their names. All others are of the group `worker`. */
+export const CONFORMANCE = [
+  "console",
+  "contract-shape",
+  "docs",
+  "examples",
+  "generators",
+  "groups",
+  "referee",
+  "sdk-clients",
+];
+
+/** The word for all native tests, of every group. */
+const RUST = "rust";
+
+/** Every test file, sorted. */
+export const testFiles = () =>
+  readdirSync(join(root, "tests"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".test.ts") && !name.includes("node_modules"))
+    .map((name) => join("tests", name))
+    .sort();
+
+/** Whether a file checks what all the others have seen, and so runs after them. @param {string} path */
+export const isLast = (path) => path.startsWith(join("tests", "coverage"));
+
+/** Whether a name begins with a word of its own: `console-live.test.ts` does with `console`. */
+const begins = (/** @type {string} */ path, /** @type {string} */ name) =>
+  ["-", "."].some((end) => path.startsWith(join("tests", name) + end));
+
+/** The group of a test file. @param {string} path @returns {Group} */
+export const groupOf = (path) => (CONFORMANCE.some((name) => begins(path, name)) ? "conformance" : "worker");
+
+/** @param {string} word @returns {word is Group} */
+const isGroup = (word) => Object.hasOwn(groups, word);
+
+/**
+ * What words on the command line select: a group, all native tests (`rust`), or the files whose path contains the word.
+ * No word selects everything.
+ * @param {string[]} words
+ * @returns {{ packages: string[], files: string[], last: string[] }} the crates whose native tests run, the test files,
+ *   and those that run after all others
+ */
+export function select(words) {
+  const all = words.length === 0;
+  const has = (/** @type {string} */ word) => all || words.includes(word);
+  const fits = (/** @type {string} */ path) =>
+    words.some((word) => (isGroup(word) ? word === groupOf(path) : word !== RUST && path.includes(word)));
+  return {
+    packages: Object.entries(PACKAGES).flatMap(([group, names]) => (has(RUST) || has(group) ? names : [])),
+    files: testFiles().filter((path) => !isLast(path) && (all || fits(path))),
+    // A few files see a part of the contract only; the group `worker` sees all of it.
+    last: has("worker") ? testFiles().filter(isLast) : [],
+  };
+}

@@ -1,0 +1,62 @@
+// The groups of tests, which continuous integration runs side by side: no file is left out, none runs twice.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { CONFORMANCE, groupOf, groups, isLast, select, testFiles } from "../scripts/groups.mjs";
+import { root } from "./support/configuration.ts";
+
+const all = testFiles();
+const of = (word: string) => {
+  const { files, last } = select([word]);
+  return [...files, ...last];
+};
+
+test("every_test_file_belongs_to_exactly_one_group", () => {
+  const selected = Object.keys(groups).flatMap(of).sort();
+  assert.deepEqual(selected, all);
+  for (const path of all) assert.ok(of(groupOf(path)).includes(path), path);
+});
+
+test("without_words_everything_runs_and_coverage_runs_last", () => {
+  const { packages, files, last } = select([]);
+  assert.deepEqual([...files, ...last].sort(), all);
+  assert.ok(last.length > 0 && last.every(isLast));
+  assert.deepEqual(packages, select(["rust"]).packages);
+});
+
+test("the_groups_together_run_the_native_tests_of_every_crate_once", () => {
+  const members = [".", ...readdirSync(join(root, "crates")).map((name) => join("crates", name))].flatMap((folder) => {
+    const manifest = readFileSync(join(root, folder, "Cargo.toml"), "utf8");
+    return /^test = false$/m.test(manifest) ? [] : manifest.match(/^name = "([^"]+)"/m)!.slice(1);
+  });
+  assert.deepEqual(
+    Object.keys(groups)
+      .flatMap((group) => select([group]).packages)
+      .sort(),
+    members.sort(),
+  );
+  assert.deepEqual(select(["rust"]).files, []);
+});
+
+test("each_name_in_a_list_is_of_a_file_that_is_there", () => {
+  for (const name of CONFORMANCE)
+    assert.ok(
+      all.some((path) => path.startsWith(join("tests", name))),
+      name,
+    );
+});
+
+test("a_word_that_names_a_group_is_part_of_no_path", () => {
+  for (const group of Object.keys(groups))
+    assert.deepEqual(
+      all.filter((path) => path.includes(group)),
+      [],
+      group,
+    );
+});
+
+test("continuous_integration_runs_every_group", () => {
+  const workflow = readFileSync(join(root, ".github/workflows/ci.yml"), "utf8");
+  for (const group of Object.keys(groups)) assert.ok(workflow.includes(`npm test -- ${group}\n`), group);
+});
