@@ -39,6 +39,7 @@ const steps = {
     ["bundle for deployment", () => run(node, [wrangler, "deploy", "--dry-run", "--outdir", scratch], { env: quiet })],
   ],
   sources: [
+    ["contract bundled from api/", () => run(node, [join(root, "scripts/api.mjs"), "--check"])],
     ["format of all else", () => run(node, [prettier, "--check", "--log-level", "warn", "."])],
     ["JavaScript types", () => tsc()],
     ["JavaScript types, console", () => tsc("-p", "tsconfig.console.json")],

@@ -1,9 +1,11 @@
 // The form of both documents: what programs that make clients, pages or mocks from them can read. Each rule is one that
 // a popular generator or linter stumbled over; tests/generators.test.ts runs three of them.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { SourceFaults, bundle, outdated } from "../scripts/api.mjs";
 import { root } from "./support/configuration.ts";
 
 type Json = any;
@@ -46,6 +48,48 @@ function where(isWrong: (schema: Json, at: string) => unknown): string[] {
 
 const typesOf = ({ type }: Json): string[] => [type].flat().filter((one) => typeof one === "string");
 const unions = (schema: Json): Json[][] => ["anyOf", "oneOf"].map((word) => schema[word]).filter(Array.isArray);
+
+test("both_documents_are_bundled_from_api", () => {
+  assert.deepEqual(outdated(), [], "run `npm run api`");
+});
+
+/** The faults of the source with `text` appended to one of its files. */
+function faultsWith(file: string, text: string): string[] {
+  const folder = mkdtempSync(join(tmpdir(), "narthex-api-"));
+  try {
+    cpSync(join(root, "api"), folder, { recursive: true });
+    appendFileSync(join(folder, file), text);
+    bundle(folder);
+    return [];
+  } catch (error) {
+    if (error instanceof SourceFaults) return error.faults;
+    throw error;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test("the_bundler_reports_each_fault_of_the_source_with_its_file_and_line", () => {
+  const file = "schemas/webhook.yaml";
+  const line = readFileSync(join(root, "api", file), "utf8").split("\n").length;
+  const faults: [string, RegExp][] = [
+    ["Lost: { type: string }\n", /^api\/schemas\/webhook\.yaml:LINE: nothing refers to Lost$/],
+    ["Problem: { type: string }\n", /:LINE: Problem is already defined at api\/schemas\/problem\.yaml:\d+$/],
+    ["Twice: 1\nTwice: 2\n", /^api\/schemas\/webhook\.yaml:\d+: Map keys must be unique/],
+    ["  broken\n: [\n", /^api\/schemas\/webhook\.yaml:\d+: /],
+  ];
+  for (const [text, expected] of faults) {
+    assert.match(faultsWith(file, text)[0] ?? "", new RegExp(expected.source.replace("LINE", String(line))), text);
+  }
+  const leads = faultsWith(
+    "webhooks.yaml",
+    "\nstray:\n  post:\n    responses:\n      '200':\n        $ref: '#/nowhere'\n",
+  );
+  assert.match(leads.join("\n"), /^api\/webhooks\.yaml:\d+: #\/nowhere leads nowhere$/);
+  const header = "\nstray:\n  post:\n    responses:\n      '200':\n        headers: [Unheard]\n";
+  assert.match(faultsWith("webhooks.yaml", header).join("\n"), /there is no header Unheard in api\/headers\.yaml/);
+  assert.match(faultsWith("stray.yaml", "{}").join("\n"), /^api\/stray\.yaml: not a part of the contract$/);
+});
 
 test("a_constant_is_a_string_and_others_are_an_enum_with_a_type", () => {
   // `if tenant != Trueand not …`: openapi-python-client wrote that from `const: true`.
