@@ -1,6 +1,6 @@
 // @ts-check
-// A service that takes its time: it answers 202, reports how far it is, and ends its work by the callback. Before much
-// work it asks. Node 20 or newer, nothing else.
+// A long-running service: it answers 202, reports its progress, and sends its result to the callback. Before a large
+// job it requests input. Needs only Node 20 or newer.
 //
 //   SIGNING_SECRET=whsec_… PORT=9000 node examples/background.mjs
 import { createServer } from "node:http";
@@ -8,14 +8,14 @@ import { setTimeout as pause } from "node:timers/promises";
 import { isGenuine, read, serve } from "./service.mjs";
 
 const MANY = 20;
-/** The gateway is to hear of the work within this, or gives it up. */
+/** The lease: without a report within this time, the gateway gives the work up. */
 const LEASE_SECONDS = 10;
 
-/** What is being worked on, by context: a DELETE ends it. @type {Map<string, AbortController>} */
+/** The work in progress, by context: a DELETE ends it. @type {Map<string, AbortController>} */
 const running = new Map();
 
 /**
- * Tells the gateway something; gives its status. What cannot be told is told once more a little later.
+ * Sends a report to the gateway and returns the status. A report that fails is sent once more a little later.
  * @param {string} url @param {unknown} message
  */
 async function tell(url, message, tries = 3) {
@@ -38,7 +38,7 @@ async function render({ context_id, parameters: { pages }, callback_url }) {
     for (let page = 1; page <= pages; page += 1) {
       await pause(100, undefined, { signal: stop.signal });
       const status = await tell(callback_url, { progress: { page, of: pages }, lease_seconds: LEASE_SECONDS });
-      // 409: the context has ended, or somebody else was given the work.
+      // 409: the context has ended, or another attempt has begun.
       if (status === 409) return;
     }
     await tell(callback_url, { result: { pages } });

@@ -1,5 +1,5 @@
 // @ts-check
-// An agent's side: lists the tools of a gateway and calls one. Node 20 or newer, with
+// An MCP client: lists the tools of a gateway and calls one. Node 20 or newer, with
 // `npm install @modelcontextprotocol/client`.
 //
 //   MCP_URL=https://gateway.example.com/mcp MCP_KEY=nx_… node examples/mcp-client.mjs words__word_count '{"text": "one front door"}'
@@ -8,7 +8,7 @@ import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/cli
 const { MCP_URL = "http://127.0.0.1:8787/mcp", MCP_KEY } = process.env;
 const [name = "", given = "{}"] = process.argv.slice(2);
 
-// `auto` finds out which revision the server speaks; without it the client opens with `initialize`.
+// `auto` detects the server's revision; without it the client starts with `initialize`.
 const client = new Client({ name: "my-agent", version: "1.0.0" }, { versionNegotiation: { mode: "auto" } });
 await client.connect(
   new StreamableHTTPClientTransport(new URL(MCP_URL), {

@@ -7,13 +7,13 @@ import { createServer } from "node:http";
 import { toNodeHandler } from "@modelcontextprotocol/node";
 import { createMcpHandler, fromJsonSchema, McpServer } from "@modelcontextprotocol/server";
 
-/** What there is to be found. */
+/** The documents to search. */
 const documents = {
   leases: "A lease is a promise to report again within some seconds.",
   scopes: "A scope is a list of permissions, separated by spaces.",
 };
 
-/** A server for each request: it keeps no sessions. */
+/** One server per request: it keeps no sessions. */
 function make() {
   const server = new McpServer({ name: "example-search", version: "1.0.0" });
   const inputSchema = fromJsonSchema({

@@ -1,4 +1,4 @@
-"""An agent's side: lists the tools of a gateway and calls one. Python 3.10 or newer, with `pip install mcp`.
+"""An MCP client: lists the tools of a gateway and calls one. Python 3.10 or newer, with `pip install mcp`.
 
 MCP_URL=https://gateway.example.com/mcp MCP_KEY=nx_… python3 examples/mcp_client.py words__word_count '{"text": "one front door"}'
 """
@@ -22,7 +22,7 @@ async def on_progress(progress, total, message):
 
 async def main(name, arguments):
     headers = {"Authorization": f"Bearer {KEY}"}
-    # A call may take its time: what is read is waited for.
+    # A call may take long, so the read timeout is generous.
     async with httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30, read=300)) as http:
         async with Client(streamable_http_client(URL, http_client=http)) as client:
             tools = (await client.list_tools()).tools

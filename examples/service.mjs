@@ -1,14 +1,14 @@
 // @ts-check
-// A service: two capabilities behind one signed address. Node 20 or newer, nothing else.
+// A service: two capabilities behind one URL, with signed requests. Needs only Node 20 or newer.
 //
 //   SIGNING_SECRET=whsec_… PORT=9000 node examples/service.mjs
 //
-// SIGNING_SECRET is the secret the service was registered with; two of them, separated by a space, while it changes.
+// SIGNING_SECRET is the secret the service was registered with; two, separated by a space, while it is rotated.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 
-/** What the service can do: parameters in, result out. The gateway has checked the parameters against the schema. */
+/** The capabilities: parameters in, result out. The gateway has validated the parameters against the schema. */
 const capabilities = {
   word_count: (/** @type {{text: string}} */ { text }) => ({
     words: text.split(/\s+/u).filter(Boolean).length,
@@ -21,14 +21,14 @@ const capabilities = {
 const TOLERANCE_SECONDS = 300;
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** `whsec_` and base64: the key is what the base64 stands for. */
+/** `whsec_` and base64: the key is the decoded base64. */
 const keys = (process.env.SIGNING_SECRET ?? "")
   .split(/\s+/)
   .filter((secret) => secret.startsWith("whsec_"))
   .map((secret) => Buffer.from(secret.slice("whsec_".length), "base64"));
 
 /**
- * Whether the gateway sent this, and lately (Standard Webhooks 1.0).
+ * Whether the gateway sent this recently (Standard Webhooks 1.0).
  * @param {import("node:http").IncomingHttpHeaders} headers @param {Buffer} body
  */
 export function isGenuine(headers, body) {
@@ -41,12 +41,12 @@ export function isGenuine(headers, body) {
     .split(" ")
     .some((signature) => {
       const given = Buffer.from(signature.startsWith("v1,") ? signature.slice(3) : "", "base64");
-      // Compared in constant time: how long it takes says nothing about where they differ.
+      // Compared in constant time, so that timing does not reveal where they differ.
       return expected.some((right) => right.length === given.length && timingSafeEqual(right, given));
     });
 }
 
-/** An error of the work itself. `retryable`: another attempt could do better. */
+/** An error of the work itself. `retryable`: another attempt may succeed. */
 const failure = (/** @type {string} */ code, /** @type {string} */ message, retryable = false) => ({
   error: { code, message, retryable },
 });
@@ -64,7 +64,7 @@ function work(body) {
   }
 }
 
-/** The body, or nothing when it is too large. @param {import("node:http").IncomingMessage} request */
+/** The body, or undefined if it is too large. @param {import("node:http").IncomingMessage} request */
 export async function read(request) {
   const chunks = [];
   let length = 0;
@@ -93,7 +93,7 @@ const server = createServer(async (request, response) => {
   }
 });
 
-/** Serves until it is told to end. @param {import("node:http").Server} server */
+/** Serves until SIGTERM. @param {import("node:http").Server} server */
 export function serve(server) {
   if (keys.length === 0) {
     console.error("SIGNING_SECRET is not set: give the secret the service is registered with, whsec_…");
@@ -104,11 +104,11 @@ export function serve(server) {
     console.log(`listening on http://127.0.0.1:${port}/`);
   });
   process.on("SIGTERM", () => {
-    // What runs is finished; what is idle is closed.
+    // Running requests finish; idle connections are closed.
     server.close();
     server.closeIdleConnections();
   });
 }
 
-// Not when another module only takes something from this one.
+// Not when another module only imports from this one.
 if (process.argv[1] === fileURLToPath(import.meta.url)) serve(server);

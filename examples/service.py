@@ -1,8 +1,8 @@
-"""A service: two capabilities behind one signed address. Python 3.8 or newer, nothing else.
+"""A service: two capabilities behind one URL, with signed requests. Needs only Python 3.8 or newer.
 
     SIGNING_SECRET=whsec_… PORT=9000 python3 examples/service.py
 
-SIGNING_SECRET is the secret the service was registered with; two of them, separated by a space, while it changes.
+SIGNING_SECRET is the secret the service was registered with; two, separated by a space, while it is rotated.
 """
 
 import base64
@@ -32,12 +32,12 @@ def shout(parameters):
     return {"text": parameters["text"].upper() + "!"}
 
 
-# What the service can do: parameters in, result out. The gateway has checked the parameters against the schema.
+# The capabilities: parameters in, result out. The gateway has validated the parameters against the schema.
 CAPABILITIES = {"word_count": word_count, "shout": shout}
 
 
 def key_of(secret):
-    """`whsec_` and base64: the key is what the base64 stands for."""
+    """`whsec_` and base64: the key is the decoded base64."""
     text = secret[len("whsec_"):]
     return base64.b64decode(text + "=" * (-len(text) % 4))
 
@@ -46,7 +46,7 @@ KEYS = [key_of(secret) for secret in os.environ.get("SIGNING_SECRET", "").split(
 
 
 def is_genuine(headers, body):
-    """Whether the gateway sent this, and lately (Standard Webhooks 1.0)."""
+    """Whether the gateway sent this recently (Standard Webhooks 1.0)."""
     message_id = headers.get("webhook-id", "")
     timestamp = headers.get("webhook-timestamp", "")
     if not message_id or not (timestamp.isascii() and timestamp.isdigit()):
@@ -58,7 +58,7 @@ def is_genuine(headers, body):
         b"v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
         for key in KEYS
     ]
-    # Compared in constant time: how long it takes says nothing about where they differ.
+    # Compared in constant time, so that timing does not reveal where they differ.
     return any(
         hmac.compare_digest(right, given.encode("latin-1"))
         for given in headers.get("webhook-signature", "").split(" ")
@@ -67,7 +67,7 @@ def is_genuine(headers, body):
 
 
 def failure(code, message, retryable=False):
-    """An error of the work itself. `retryable`: another attempt could do better."""
+    """An error of the work itself. `retryable`: another attempt may succeed."""
     return {"error": {"code": code, "message": message, "retryable": retryable}}
 
 

@@ -1,10 +1,10 @@
 // @ts-check
-// A service with no address of its own: it connects to the gateway and takes its work there.
-// Node 22 or newer, nothing else; `npx node` in this folder is one.
+// A connected service, without an address of its own: it connects to the gateway and takes its work there.
+// Needs only Node 22 or newer; `npx node` in this folder provides it.
 //
 //   GATEWAY=http://127.0.0.1:8787 SERVICE=words KEY=… npx node examples/socket-service.mjs
 //
-// KEY is a key of the role `service` for this service. It can be killed and started again at any time.
+// KEY is a key with the role `service` for this service. You can kill and restart it at any time.
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -23,7 +23,7 @@ export class Asks extends Error {
   }
 }
 
-/** An error of the work itself. `retryable`: another attempt could do better. */
+/** An error of the work itself. `retryable`: another attempt may succeed. */
 export class Fails extends Error {
   /** @param {string} code @param {string} message */
   constructor(code, message, retryable = false) {
@@ -35,24 +35,24 @@ export class Fails extends Error {
 
 const SUBPROTOCOL = "narthex.service.v1";
 const PING_MS = 20_000;
-/** A connection on which nothing came for this long is dead. */
+/** A connection that has been silent for this long is dead. */
 const SILENT_MS = 60_000;
 const MOST_PAUSE_MS = 15_000;
 
 /**
- * Stays connected and works until it is told to end.
+ * Stays connected and works until it is stopped.
  * @param {{gateway: string, service: string, key: string, credit?: number, capabilities: Record<string, Capability>}} options
  */
 export async function serve({ gateway, service, key, credit = 4, capabilities }) {
   const url = `${gateway.replace(/^http/, "ws")}/v1/services/${service}/connect`;
-  /** What runs, and what is not known to be stored yet, by delivery. @type {Map<string, {stop: AbortController, report?: object}>} */
+  /** Running work, and reports not yet confirmed as stored, by delivery. @type {Map<string, {stop: AbortController, report?: object}>} */
   const held = new Map();
   /** @type {WebSocket | undefined} */
   let socket;
   let ending = false;
 
   const send = (/** @type {object} */ message) => {
-    // What is lost here is sent again by the next connection.
+    // A message lost here is sent again on the next connection.
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
   };
 
@@ -65,8 +65,8 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
       signal: one.stop.signal,
       progress: (progress) => send({ type: "progress", delivery, progress }),
     });
-    if (held.get(delivery) !== one) return; // Cancelled meanwhile.
-    // Kept until the gateway has said that it is stored.
+    if (held.get(delivery) !== one) return; // Cancelled in the meantime.
+    // Kept until the gateway confirms that it is stored.
     held.set(delivery, { ...one, report: { delivery, ...report } });
     send({ delivery, ...report });
   }
@@ -115,7 +115,7 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
       case "fault":
         console.error("the gateway could not read a message:", message.errors);
         break;
-      default: // What a later version says is passed over.
+      default: // Messages of later versions are ignored.
     }
     if (ending && held.size === 0) socket?.close(1000);
   }
@@ -123,7 +123,7 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
   /** One connection, from its opening to its end. @returns {Promise<{code: number, worked: boolean}>} */
   const connect = () =>
     new Promise((resolve) => {
-      // Node's own WebSocket takes headers, which the one of browsers does not.
+      // Node's WebSocket accepts headers; the one in browsers does not.
       const options = /** @type {any} */ ({ protocols: [SUBPROTOCOL], headers: { authorization: `Bearer ${key}` } });
       const own = new WebSocket(url, options);
       socket = own;
@@ -165,7 +165,7 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
   }
 }
 
-/** What this one can do. The gateway has checked the parameters against the schema. @type {Record<string, Capability>} */
+/** The capabilities. The gateway has validated the parameters against the schema. @type {Record<string, Capability>} */
 const words = {
   word_count: ({ parameters: { text } }) => ({
     words: text.split(/\s+/u).filter(Boolean).length,

@@ -1,9 +1,9 @@
-"""A service with no address of its own: it connects to the gateway and takes its work there. Python 3.9 or newer,
-nothing else.
+"""A connected service, without an address of its own: it connects to the gateway and takes its work there. Needs
+only Python 3.9 or newer.
 
     GATEWAY=http://127.0.0.1:8787 SERVICE=words KEY=… python3 examples/socket_service.py
 
-KEY is a key of the role `service` for this service. It can be killed and started again at any time.
+KEY is a key with the role `service` for this service. You can kill and restart it at any time.
 """
 
 import base64
@@ -34,12 +34,12 @@ def shout(parameters):
     return {"text": parameters["text"].upper() + "!"}
 
 
-# What the service can do: parameters in, result out. The gateway has checked the parameters against the schema.
+# The capabilities: parameters in, result out. The gateway has validated the parameters against the schema.
 CAPABILITIES = {"word_count": word_count, "shout": shout}
 
 
 class WebSocket:
-    """A client's end of a WebSocket (RFC 6455): text messages, whole."""
+    """The client end of a WebSocket (RFC 6455), for whole text messages."""
 
     TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
@@ -89,7 +89,7 @@ class WebSocket:
         return data
 
     def receive(self):
-        """The next text message; None when the other end has closed."""
+        """The next text message; None once the other end has closed."""
         text = b""
         while True:
             first, length = self.read(2)
@@ -111,7 +111,7 @@ class WebSocket:
                     return text.decode()
 
     def stop(self):
-        """Wakes whoever reads: there is nothing more to come."""
+        """Wakes the reader: nothing more will arrive."""
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -119,7 +119,7 @@ class WebSocket:
 
     def close(self):
         self.stop()
-        # The file holds the connection open too.
+        # The file keeps the connection open too.
         self.file.close()
         self.socket.close()
 
@@ -134,7 +134,7 @@ class Service:
         self.ending = False
 
     def say(self, message):
-        # What is lost here is said again by the next connection.
+        # A message lost here is sent again on the next connection.
         connection = self.connection
         try:
             if connection:
@@ -181,7 +181,7 @@ class Service:
             print("the gateway could not read a message:", message["errors"], file=sys.stderr, flush=True)
 
     def connect(self):
-        """One connection, from its opening to its end; true when it was of use."""
+        """One connection, from its opening to its end; true if it was useful."""
         headers = {"Authorization": f"Bearer {self.key}", "Sec-WebSocket-Protocol": SUBPROTOCOL}
         connection = WebSocket(self.url, headers)
         self.connection = connection
@@ -220,15 +220,15 @@ class Service:
                     print(f"{error}: trying again", file=sys.stderr, flush=True)
             failures = 0 if time.monotonic() - began > 5 else failures + 1
             if not self.ending:
-                # Not all in the same moment, when it was the gateway that went.
+                # With jitter, so that not all services reconnect at once after the gateway restarts.
                 time.sleep(random.random() * min(MOST_PAUSE_SECONDS, 0.5 * 2**failures))
 
     def end(self, *_):
-        """What runs is finished; nothing new is taken."""
+        """Running work finishes; no new work is accepted."""
         self.ending = True
         connection = self.connection
         if self.held:
-            # A signal may come in the middle of a message.
+            # A signal may arrive in the middle of a message.
             threading.Thread(target=self.say, args=({"type": "ready", "credit": 0},), daemon=True).start()
         elif connection:
             connection.stop()

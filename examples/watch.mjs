@@ -1,6 +1,6 @@
 // @ts-check
-// Prints the events of /v1/events, a line each, and goes on where it was when the connection breaks.
-// Node 22 or newer, nothing else; `npx node` in this folder is one.
+// Prints the events of /v1/events, one per line, and resumes after a broken connection.
+// Needs only Node 22 or newer; `npx node` in this folder provides it.
 //
 //   ADMIN_KEY=… npx node examples/watch.mjs [--types context.*] [--after 0] [--count 5] [--json]
 import { setTimeout as pause } from "node:timers/promises";
@@ -9,15 +9,15 @@ import { parseArgs } from "node:util";
 const { values: options } = parseArgs({
   options: {
     url: { type: "string", default: process.env.NARTHEX ?? "http://127.0.0.1:8787" },
-    /** Event types by commas; `context.*` for all that begin so. */
+    /** Event types, separated by commas; `context.*` for a prefix. */
     types: { type: "string" },
-    /** A context's or service's id. */
+    /** The id of a context or service. */
     subject: { type: "string" },
-    /** Begin after this sequence; 0 is the beginning of the log. Without it: what happens from now on. */
+    /** Begin after this sequence; 0 is the beginning of the log. Default: only new events. */
     after: { type: "string" },
-    /** End after so many events. */
+    /** Exit after this many events. */
     count: { type: "string" },
-    /** Print whole events, as they came. */
+    /** Print whole events, as received. */
     json: { type: "boolean", default: false },
   },
 });
@@ -31,7 +31,7 @@ function giveUp(message) {
   process.exit(1);
 }
 
-/** A socket's URL cannot carry a key: a ticket is good for one opening, within 60 s. */
+/** A socket's URL must not carry a key: a ticket opens one connection within 60 s. */
 async function ticket() {
   const response = await fetch(`${options.url}/v1/tickets`, {
     method: "POST",
@@ -51,10 +51,10 @@ function show(event) {
   console.log(`${Number(sequence)} ${time} ${type} ${subject}${more && ` (${more})`}`);
 }
 
-/** Prints until the socket closes; gives the code it closed with. @param {URL} url @returns {Promise<number>} */
+/** Prints until the socket closes; returns the close code. @param {URL} url @returns {Promise<number>} */
 function listen(url) {
   const socket = new WebSocket(url, "cloudevents.json");
-  // The gateway sees by this that what it sends is read. It answers `pong`.
+  // Shows the gateway that its messages are being read. It answers `pong`.
   const ping = () => socket.readyState === WebSocket.OPEN && socket.send("ping");
   const timer = setInterval(ping, 30_000);
   let read = 0;
@@ -65,7 +65,7 @@ function listen(url) {
     const event = JSON.parse(data);
     if (left <= 0) return;
     show(event);
-    // In order and without a gap, so the last one says how far we are.
+    // Events are in order and without gaps, so the last one is the position to resume from.
     after = event.sequence;
     left -= 1;
     if (left === 0) socket.close(1000);
@@ -91,12 +91,12 @@ for (let failures = 0; left > 0;) {
     }
     const code = await listen(url);
     if (code === 4401) giveUp("the key has ended");
-    // 4410: the event before this one, stream.gap, has said where the log begins now; `after` is set to it.
+    // 4410: the preceding event, stream.gap, said where the log now begins; `after` is set to it.
   } catch (error) {
     console.error(/** @type {Error} */ (error).message);
   }
   if (left <= 0) break;
-  // A connection that held is no failure; others are tried again later and later, each client at its own time.
+  // A connection that lasted is not a failure; otherwise back off, with jitter.
   failures = Date.now() - began > 10_000 ? 0 : failures + 1;
   await pause(Math.random() * Math.min(30_000, 500 * 2 ** failures));
 }

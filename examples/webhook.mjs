@@ -1,4 +1,4 @@
-// Takes events that Narthex tells a webhook of, and checks that they come from there.
+// Receives the events of a webhook, and verifies that Narthex sent them.
 //
 // npm install standardwebhooks
 // WEBHOOK_SECRET=whsec_… node webhook.mjs     (PORT and HOST as you like)
@@ -10,7 +10,7 @@ if (!secret) {
   console.error("Set WEBHOOK_SECRET to what PUT /v1/webhooks/{id} showed.");
   process.exit(1);
 }
-/** Ids of events that were taken: delivery is at least once. */
+/** Ids of received events: delivery is at least once. */
 const taken = new Set();
 
 /** @param {import("node:http").IncomingMessage} request */

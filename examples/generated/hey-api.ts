@@ -28,8 +28,8 @@ const { id } = made.data;
 const { data: ended } = await getContext({ path: { id }, headers: { Prefer: "wait=10" } });
 console.log(ended?.status, JSON.stringify(ended?.result));
 
-// Everything that happened to it, from the log's beginning on, as it is sent. The operation has two kinds of answer, of
-// which the generator takes the page: the stream is asked for by the client itself.
+// All its events, from the beginning of the log, as a stream. The operation has two response types, of which the
+// generator uses the page, so the stream is requested through the client itself.
 const { stream } = await client.sse.get({
   url: "/v1/events",
   query: { subject: id, after: 0 },

@@ -6,7 +6,7 @@ import type { components, paths } from "./narthex.d.ts";
 
 const { NARTHEX, KEY, SERVICE } = process.env as Record<string, string>;
 
-// Answers are one media type and refusals the other: naming both gives `data` and `error` their types.
+// Responses and problems have different media types: naming both gives `data` and `error` their types.
 const client = createClient<paths, "application/json" | "application/problem+json">({
   baseUrl: NARTHEX!,
   headers: { Authorization: `Bearer ${KEY}` },
@@ -31,7 +31,7 @@ const { data: ended } = await client.GET("/v1/contexts/{id}", {
 console.log(ended?.status, JSON.stringify(ended?.result));
 
 const { data: events } = await client.GET("/v1/contexts/{id}/events", { params: { path: { id: made.data.id } } });
-// What is read as a list is no string; a stream of Server-Sent Events would be.
+// A list is not a string; a stream of Server-Sent Events would be.
 if (typeof events === "object") {
   for (const event of events.data) {
     if (event.type === "context.attempt") console.log(event.type, event.data.outcome);
