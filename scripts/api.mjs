@@ -3,9 +3,9 @@
 // `-- --check` writes nothing and fails when one of them differs.
 //
 // References are those of the bundled documents (`#/components/schemas/Context`), so a piece may move between files.
-// Both documents take what they reach from one pool of schemas. Beyond plain YAML there are three conveniences:
-// a response's `headers` may be a list of names of headers.yaml and header-sets.yaml, the lines of a description are
-// joined to paragraphs, and `info.version` is that of package.json.
+// Both documents include the schemas that they refer to, from one pool. The source differs from the documents in three
+// ways: a response may list its `headers` by their names in headers.yaml and header-sets.yaml, the lines of a
+// description are joined to paragraphs, and `info.version` is that of package.json.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -216,7 +216,7 @@ class Bundler {
   }
 
   /**
-   * What `document` refers to, with what that refers to, in the order of the files.
+   * The components that `document` refers to, directly or indirectly, in the order of the files.
    * @param {Json} document @param {(keyof typeof KINDS)[]} kinds
    */
   components(document, kinds) {
@@ -238,14 +238,14 @@ class Bundler {
     return { ...document.components, ...Object.fromEntries(groups) };
   }
 
-  /** Reports references within `document` that lead nowhere. @param {Json} document */
+  /** Reports unresolved references within `document`. @param {Json} document */
   checkReferences(document) {
     for (const reference of new Set(referencesIn(document))) {
       const parts = reference.slice(2).split("/");
       const names = parts.map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
       if (names.reduce((at, name) => at?.[name], document) !== undefined) continue;
       const place = this.source.references.get(reference) ?? "api";
-      this.faults.push(`${place}: ${reference} leads nowhere`);
+      this.faults.push(`${place}: ${reference} does not exist`);
     }
   }
 
@@ -289,7 +289,7 @@ function finished({ components: own, ...head }, named, components) {
   return withParagraphs({ ...document, components: components(document) });
 }
 
-/** JSON with a line for each operation and each component. @param {Json} value @param {number} depth @param {string} indent @returns {string} */
+/** JSON with a line per operation and component. @param {Json} value @param {number} depth @param {string} indent @returns {string} */
 function written(value, depth = 3, indent = "") {
   if (depth === 0 || value === null || typeof value !== "object" || Array.isArray(value)) return JSON.stringify(value);
   const members = Object.entries(value).map(
@@ -314,19 +314,22 @@ export function bundle(folder = join(root, "api")) {
   ]);
 }
 
-/** The documents that are not what their source makes. */
-export function outdated() {
+/** The paths of the documents that differ from their source. */
+export function outdated(texts = bundle()) {
   const current = (/** @type {string} */ path) => existsSync(path) && readFileSync(path, "utf8");
   const differs = (/** @type {[string, string]} */ [path, text]) => current(join(root, path)) !== text;
-  return [...bundle()].filter(differs).map(([path]) => path);
+  return [...texts].filter(differs).map(([path]) => path);
 }
 
 /** @param {boolean} isCheck @returns {number} the exit code */
 export function run(isCheck) {
   try {
-    const stale = outdated();
-    if (!isCheck) for (const [path, text] of bundle()) writeFileSync(join(root, path), text);
-    for (const path of stale) console.log(isCheck ? `${path} differs from api/: run \`npm run api\`` : `wrote ${path}`);
+    const texts = bundle();
+    const stale = outdated(texts);
+    for (const path of stale) {
+      if (!isCheck) writeFileSync(join(root, path), /** @type {string} */ (texts.get(path)));
+      console.log(isCheck ? `${path} differs from api/: run \`npm run api\`` : `wrote ${path}`);
+    }
     return isCheck && stale.length > 0 ? 1 : 0;
   } catch (error) {
     if (!(error instanceof SourceFaults)) throw error;

@@ -1,5 +1,5 @@
-// The form of both documents: what programs that make clients, pages or mocks from them can read. Each rule is one that
-// a popular generator or linter stumbled over; tests/generators.test.ts runs three of them.
+// The form of both documents: rules that let programs generate clients, pages or mocks from them. Each rule prevents a
+// failure of a popular generator or linter; tests/generators.test.ts runs three generators.
 import assert from "node:assert/strict";
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,10 +20,10 @@ const operations: [string, string, Json][] = Object.entries<Json>(openapi.paths)
 
 const named = (reference: string) => reference.split("/").at(-1)!;
 const literal = ["example", "examples", "x-default", "default", "mapping"];
-/** Conditions say what holds, not what a value looks like: generators pass them over. */
+/** Conditions describe constraints, not the form of a value: generators ignore them. */
 const conditions = ["if", "then", "else", "not"];
 
-/** Calls `visit` for every schema that gives a value its form, with its place. */
+/** Calls `visit` for every schema that describes the form of a value, with its position. */
 function shapes(value: Json, visit: (schema: Json, at: string) => void, at = ""): void {
   if (value === null || typeof value !== "object") return;
   if (!Array.isArray(value)) visit(value, at);
@@ -33,7 +33,7 @@ function shapes(value: Json, visit: (schema: Json, at: string) => void, at = "")
   }
 }
 
-/** The places of both documents' schemas where `isWrong`. */
+/** The positions of the schemas in both documents for which `isWrong` is true. */
 function where(isWrong: (schema: Json, at: string) => unknown): string[] {
   const found: string[] = [];
   for (const document of [openapi, asyncapi]) {
@@ -81,20 +81,20 @@ test("the_bundler_reports_each_fault_of_the_source_with_its_file_and_line", () =
   for (const [text, expected] of faults) {
     assert.match(faultsWith(file, text)[0] ?? "", new RegExp(expected.source.replace("LINE", String(line))), text);
   }
-  const leads = faultsWith(
+  const dangling = faultsWith(
     "webhooks.yaml",
     "\nstray:\n  post:\n    responses:\n      '200':\n        $ref: '#/nowhere'\n",
   );
-  assert.match(leads.join("\n"), /^api\/webhooks\.yaml:\d+: #\/nowhere leads nowhere$/);
+  assert.match(dangling.join("\n"), /^api\/webhooks\.yaml:\d+: #\/nowhere does not exist$/);
   const header = "\nstray:\n  post:\n    responses:\n      '200':\n        headers: [Unheard]\n";
   assert.match(faultsWith("webhooks.yaml", header).join("\n"), /there is no header Unheard in api\/headers\.yaml/);
   assert.match(faultsWith("stray.yaml", "{}").join("\n"), /^api\/stray\.yaml: not a part of the contract$/);
 });
 
-test("a_constant_is_a_string_and_others_are_an_enum_with_a_type", () => {
-  // `if tenant != Trueand not …`: openapi-python-client wrote that from `const: true`.
+test("a_constant_is_a_string_and_other_fixed_values_are_an_enum_with_a_type", () => {
+  // `if tenant != Trueand not …`: openapi-python-client generated that from `const: true`.
   const odd = ({ const: constant }: Json) => constant !== undefined && typeof constant !== "string";
-  // Beside an `allOf` a member narrows one that is described, and required, there.
+  // Beside an `allOf` a member narrows one that is described, and required, in it.
   const isOptional = (schema: Json, member: string) => !schema.allOf && !schema.required?.includes(member);
   const faults = where((schema) =>
     Object.entries<Json>(schema.properties ?? {}).some(([member, one]) => odd(one) && isOptional(schema, member)),
@@ -109,7 +109,7 @@ test("a_constant_is_a_string_and_others_are_an_enum_with_a_type", () => {
   );
 });
 
-test("what_may_be_null_is_an_alternative_where_it_is_more_than_a_plain_value", () => {
+test("a_nullable_object_or_enum_is_a_union_with_null", () => {
   assert.deepEqual(
     where(({ enum: values }) => Array.isArray(values) && values.includes(null)),
     [],
@@ -117,27 +117,27 @@ test("what_may_be_null_is_an_alternative_where_it_is_more_than_a_plain_value", (
   );
   const mixed = where((schema) => typesOf(schema).length > 1 && typesOf(schema).includes("object"));
   assert.deepEqual(mixed, [], "an object is one of several, not one of a list of types");
-  // A list may be null: no generator made a second model of it.
+  // A list may be null: no generator creates a second model for it.
   assert.deepEqual(
     where((schema) => typesOf(schema).length > 2),
     [],
   );
 });
 
-test("what_stands_in_a_union_has_a_name_or_is_a_plain_value", () => {
+test("members_of_a_union_have_a_name_or_are_plain_values", () => {
   const named = (one: Json) => one.$ref !== undefined || one.title !== undefined || one.type === "null";
   assert.deepEqual(
     where((schema) => unions(schema).some((union) => !union.every(named))),
     [],
   );
-  // Conditions on members are no forms of a value.
+  // Conditions on members do not describe forms of a value.
   assert.deepEqual(
     where((schema) => schema.properties && unions(schema).length > 0),
     [],
   );
 });
 
-test("a_discriminator_names_every_member_of_its_union_by_the_value_it_has", () => {
+test("a_discriminator_maps_every_member_of_its_union_by_its_value", () => {
   const kinds = Object.entries(schemas).filter(([, { discriminator }]) => discriminator);
   assert.deepEqual(kinds.map(([name]) => name).sort(), ["ContextEvent", "NewTransport", "Transport"]);
   for (const [name, { discriminator, oneOf }] of kinds) {
@@ -155,8 +155,8 @@ test("a_discriminator_names_every_member_of_its_union_by_the_value_it_has", () =
   }
 });
 
-test("a_member_of_a_request_that_may_be_left_out_has_no_default_that_would_make_it_required", () => {
-  // openapi-typescript takes a member with a `default` for one that is always there.
+test("an_optional_member_of_a_request_has_no_default", () => {
+  // openapi-typescript treats a member with a `default` as required.
   const reached = new Set<string>();
   const follow = (value: Json): void =>
     shapes(value, ({ $ref }) => {
@@ -175,21 +175,21 @@ test("a_member_of_a_request_that_may_be_left_out_has_no_default_that_would_make_
         if (value !== undefined) faults.push(`${name}${at}: ${member} has a default`);
         const isEmpty = plain === undefined || plain === "" || (Array.isArray(plain) && plain.length === 0);
         if (!isEmpty && !/Default: `.+`\./.test(description))
-          faults.push(`${name}${at}: ${member} does not say its default`);
+          faults.push(`${name}${at}: ${member} does not state its default`);
       }
     });
   }
   assert.deepEqual(faults, []);
 });
 
-test("what_was_read_may_be_sent_back_and_is_marked_as_read_only", () => {
+test("members_that_are_ignored_in_requests_are_read_only", () => {
   const ignored = where(
     ({ description, readOnly }) => /^Ignored, so that/.test(description ?? "") && readOnly !== true,
   );
   assert.deepEqual(ignored, []);
 });
 
-test("an_object_without_members_of_its_own_says_that_it_takes_any", () => {
+test("an_object_without_properties_states_whether_it_takes_any", () => {
   assert.deepEqual(
     where(
       (schema) =>
@@ -202,23 +202,23 @@ test("an_object_without_members_of_its_own_says_that_it_takes_any", () => {
   );
 });
 
-test("an_operation_has_a_name_that_says_what_it_does_and_a_tag_that_is_a_good_folder", () => {
+test("an_operation_id_starts_with_a_verb_and_its_tag_is_a_usable_folder_name", () => {
   const verb =
     /^(get|list|create|put|patch|delete|check|cancel|replay|answer|send|report|rotate|accept|revoke|end|stream|connect|test|redeliver|post|authorize|submit|complete|request|introspect|register|whoAmI|export|import)/;
   for (const [method, path, { operationId, tags }] of operations) {
     assert.match(operationId, /^[a-z]+([A-Z][a-z]*)*$/, `${method} ${path}`);
     assert.match(operationId, verb, `${method} ${path}`);
     assert.equal(tags.length, 1, `${method} ${path}`);
-    assert.notEqual(method, "head", `${path}: a HEAD goes without saying`);
+    assert.notEqual(method, "head", `${path}: HEAD is implied by GET`);
   }
   for (const { name } of openapi.tags) assert.match(name, /^(MCP|[A-Z][a-z]+( [a-z]+)*)$/);
-  // What is not for clients can be left out by its tag.
+  // Operations that are not for clients can be excluded by their tag.
   const internal = operations.filter(([, , { tags }]) => tags.includes("Internal"));
   assert.deepEqual(internal.map(([, path]) => path).sort(), ["/v1/costs", "/{file}"]);
   for (const [, path, operation] of internal) assert.equal(operation["x-internal"], true, path);
 });
 
-test("both_say_whom_to_ask_and_where_a_gateway_is", () => {
+test("both_documents_name_a_contact_and_servers", () => {
   for (const { info } of [openapi, asyncapi]) assert.ok(info.contact.name);
   assert.ok(openapi.externalDocs.url);
   assert.equal(openapi.servers[0].url, "/");
