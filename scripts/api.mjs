@@ -283,13 +283,19 @@ class Bundler {
   }
 }
 
-/** A document in its usual order: head, what it describes, components. @param {Json} head @param {Json} named @param {(document: Json) => Json} components */
+/**
+ * A document in its usual order: head, operations, components.
+ * @param {Json} head @param {Json} named @param {(document: Json) => Json} components
+ */
 function finished({ components: own, ...head }, named, components) {
   const document = { ...head, ...named, components: own };
   return withParagraphs({ ...document, components: components(document) });
 }
 
-/** JSON with a line per operation and component. @param {Json} value @param {number} depth @param {string} indent @returns {string} */
+/**
+ * JSON with a line per operation and component.
+ * @param {Json} value @param {number} depth @param {string} indent @returns {string}
+ */
 function written(value, depth = 3, indent = "") {
   if (depth === 0 || value === null || typeof value !== "object" || Array.isArray(value)) return JSON.stringify(value);
   const members = Object.entries(value).map(
