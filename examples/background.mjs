@@ -15,10 +15,10 @@ const LEASE_SECONDS = 10;
 const running = new Map();
 
 /**
- * Sends a report to the gateway and returns the status. A report that fails is sent once more a little later.
+ * Sends a report to the gateway and returns the status. A report that fails is retried twice, a second apart.
  * @param {string} url @param {unknown} message
  */
-async function tell(url, message, tries = 3) {
+async function report(url, message, tries = 3) {
   const headers = { "content-type": "application/json" };
   for (;;) {
     try {
@@ -37,11 +37,11 @@ async function render({ context_id, parameters: { pages }, callback_url }) {
   try {
     for (let page = 1; page <= pages; page += 1) {
       await pause(100, undefined, { signal: stop.signal });
-      const status = await tell(callback_url, { progress: { page, of: pages }, lease_seconds: LEASE_SECONDS });
+      const status = await report(callback_url, { progress: { page, of: pages }, lease_seconds: LEASE_SECONDS });
       // 409: the context has ended, or another attempt has begun.
       if (status === 409) return;
     }
-    await tell(callback_url, { result: { pages } });
+    await report(callback_url, { result: { pages } });
     console.log(`${context_id} rendered`);
   } catch (error) {
     if (!stop.signal.aborted) console.error(error);

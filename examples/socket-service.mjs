@@ -14,7 +14,7 @@ import { fileURLToPath } from "node:url";
  * @typedef {(work: Work, tools: Tools) => unknown} Capability gives the result; `Asks` and `Fails` are thrown
  */
 
-/** Somebody has to answer before it goes on: the work comes again, with `input`. */
+/** Input is required before the work can continue: it is delivered again, with `input`. */
 export class Asks extends Error {
   /** @param {string} message @param {object} [schema] */
   constructor(message, schema) {
@@ -37,7 +37,7 @@ const SUBPROTOCOL = "narthex.service.v1";
 const PING_MS = 20_000;
 /** A connection that has been silent for this long is dead. */
 const SILENT_MS = 60_000;
-const MOST_PAUSE_MS = 15_000;
+const MAX_PAUSE_MS = 15_000;
 
 /**
  * Stays connected and works until it is stopped.
@@ -161,7 +161,7 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
     if (!worked) console.error(`no connection to ${url}: trying again`);
     failures = worked ? 0 : failures + 1;
     // Not all in the same moment, when it was the gateway that went.
-    await pause(Math.random() * Math.min(MOST_PAUSE_MS, 500 * 2 ** failures));
+    await pause(Math.random() * Math.min(MAX_PAUSE_MS, 500 * 2 ** failures));
   }
 }
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 SUBPROTOCOL = "narthex.service.v1"
 PING_SECONDS = 20
 SILENT_SECONDS = 60
-MOST_PAUSE_SECONDS = 15
+MAX_PAUSE_SECONDS = 15
 
 
 def word_count(parameters):
@@ -156,7 +156,7 @@ class Service:
             report["error"] = {"code": "failed", "message": "The work failed."}
         with self.lock:
             if delivery not in self.held:
-                return  # Cancelled meanwhile.
+                return  # Cancelled in the meantime.
             self.held[delivery] = report
         self.say(report)
 
@@ -221,7 +221,7 @@ class Service:
             failures = 0 if time.monotonic() - began > 5 else failures + 1
             if not self.ending:
                 # With jitter, so that not all services reconnect at once after the gateway restarts.
-                time.sleep(random.random() * min(MOST_PAUSE_SECONDS, 0.5 * 2**failures))
+                time.sleep(random.random() * min(MAX_PAUSE_SECONDS, 0.5 * 2**failures))
 
     def end(self, *_):
         """Running work finishes; no new work is accepted."""
