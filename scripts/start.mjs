@@ -141,7 +141,7 @@ function runCron(port) {
   }, 60_000).unref();
 }
 
-/** Builds again what changed in `src`; wrangler sees the new build by itself. */
+/** Builds again what changed in `src` and `crates`; wrangler sees the new build by itself. */
 function rebuildOnChange() {
   /** @type {NodeJS.Timeout | undefined} */
   let soon;
@@ -150,12 +150,13 @@ function rebuildOnChange() {
     say("building what changed …");
     await buildWorker().catch((error) => say(error.message));
   };
-  watch(join(root, "src"), { recursive: true }, () => {
+  const changed = () => {
     clearTimeout(soon);
     soon = setTimeout(() => {
       building = building.then(build);
     }, 300);
-  }).unref();
+  };
+  for (const folder of ["src", "crates"]) watch(join(root, folder), { recursive: true }, changed).unref();
 }
 
 /**

@@ -2,10 +2,9 @@
 //!
 //! Entry points only. `entry.mjs` exports the platform's classes and passes every handler on to what is here;
 //! it also settles what is in flight when a panic ends the instance. The way of a context, in four files:
-//! `gateway/contexts.rs`, `execution/mod.rs`, `objects/contexts/mod.rs`, `core/context.rs`.
+//! `gateway/contexts/create.rs`, `execution/mod.rs`, `objects/contexts/mod.rs`, `narthex_core::context_store`.
 
 pub mod auth;
-pub mod core;
 pub mod execution;
 pub mod gateway;
 pub mod objects;

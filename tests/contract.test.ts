@@ -200,23 +200,23 @@ function variants(file: string, name: string): string[] {
 test("both_use_the_words_of_the_code", () => {
   const schema = (name: string): string[] => openapi.components.schemas[name].enum;
   const context = openapi.components.schemas.ContextSummaryMembers.properties;
-  assert.deepEqual(schema("ContextStatus"), variants("src/core/lifecycle.rs", "Status"));
-  assert.deepEqual(schema("ErrorCode"), variants("src/core/lifecycle.rs", "ErrorCode"));
-  assert.deepEqual(follow(context.priority).enum, variants("src/core/lifecycle.rs", "Priority"));
-  assert.deepEqual(follow(context.source).enum, variants("src/core/lifecycle.rs", "Source"));
-  assert.deepEqual(schema("AttemptOutcome"), variants("src/core/context/mod.rs", "AttemptOutcome"));
-  assert.deepEqual(schema("ServiceType"), variants("src/core/service.rs", "Kind"));
-  assert.deepEqual(schema("BreakerState"), variants("src/core/breaker.rs", "BreakerState"));
-  const measured = variants("src/core/measured.rs", "HealthStatus");
+  assert.deepEqual(schema("ContextStatus"), variants("crates/core/src/context/status.rs", "Status"));
+  assert.deepEqual(schema("ErrorCode"), variants("crates/core/src/context/status.rs", "ErrorCode"));
+  assert.deepEqual(follow(context.priority).enum, variants("crates/core/src/context/status.rs", "Priority"));
+  assert.deepEqual(follow(context.source).enum, variants("crates/core/src/context/status.rs", "Source"));
+  assert.deepEqual(schema("AttemptOutcome"), variants("crates/core/src/context/mod.rs", "AttemptOutcome"));
+  assert.deepEqual(schema("ServiceType"), variants("crates/core/src/services/mod.rs", "Kind"));
+  assert.deepEqual(schema("BreakerState"), variants("crates/core/src/lane/breaker.rs", "BreakerState"));
+  const measured = variants("crates/core/src/lane/observed.rs", "HealthStatus");
   assert.deepEqual([...schema("ServiceStatus")].sort(), [...measured, "draining"].sort());
-  const roles = all(read("src/core/role.rs"), /^ +(?:Shipped \{ )?name: "(\w+)",/gm);
+  const roles = all(read("crates/core/src/access/role.rs"), /^ +(?:Shipped \{ )?name: "(\w+)",/gm);
   assert.deepEqual(all(openapi.components.schemas.RoleName.description, /`(\w+)`/g), roles);
   assert.equal(openapi.info.version, JSON.parse(read("package.json")).version);
   assert.equal(openapi.info.version, all(read("Cargo.toml"), /^version = "(.*)"$/gm)[0]);
 });
 
 test("every_problem_has_the_code_and_the_status_of_the_code", () => {
-  const source = read("src/core/problem.rs");
+  const source = read("crates/core/src/http/problem.rs");
   const words = new Map([...source.matchAll(/Code::(\w+) => "([a-z_]+)"/g)].map(([, name, word]) => [name!, word!]));
   assert.deepEqual(openapi.components.schemas.ProblemCode.enum, [...words.values()]);
   const statusOf = new Map<string, number>();
@@ -238,7 +238,10 @@ test("every_problem_has_the_code_and_the_status_of_the_code", () => {
 test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
   const types = [
     ...new Set(
-      all(read("src/core/event.rs"), /"((?:context|service|key|registry|stream)\.[a-z_]+|webhook\.disabled)"/g),
+      all(
+        read("crates/core/src/events/event.rs"),
+        /"((?:context|service|key|registry|stream)\.[a-z_]+|webhook\.disabled)"/g,
+      ),
     ),
   ];
   const messages = Object.keys(asyncapi.components.messages).filter((name) => name.includes("."));

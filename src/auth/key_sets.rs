@@ -1,16 +1,16 @@
-//! Key sets that issuers publish, held in each isolate. When one is fetched is decided in `core/jwks.rs`.
+//! Key sets that issuers publish, held in each isolate. When one is fetched is decided in `narthex_core::access::jose::key_set_cache`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use crate::core::issuer::{Keys, Written};
-use crate::core::jwk::{self, Jwk, MAX_SET_BYTES, choose};
-use crate::core::jwks::{Held, Step, max_age};
-use crate::core::jwt::{Algorithm, Refused, Token};
-use crate::core::time::Timestamp;
 use crate::objects::grants::messages::{Ask, PublicKey, Reply};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, calls, clock, crypto, log, settings};
+use narthex_core::access::issuer::{Keys, Written};
+use narthex_core::access::jose::jwk::{self, Jwk, MAX_SET_BYTES, choose};
+use narthex_core::access::jose::jwt::{Algorithm, Refused, Token};
+use narthex_core::access::jose::key_set_cache::{Held, Step, max_age};
+use narthex_core::base::time::Timestamp;
 
 /// The set of the gateway's own authorization server.
 pub const OWN: &str = "own";

@@ -12,21 +12,21 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use crate::core::capability::Capability;
-use crate::core::id::valid_name;
-use crate::core::jwt::looks_like_token;
-use crate::core::key::{self, Presented};
-use crate::core::oauth::client::split_client_id;
-use crate::core::permission::allows;
-use crate::core::problem::{Code, Problem};
-use crate::core::role;
-use crate::core::service::Service;
-use crate::core::time::Timestamp;
 use crate::objects::registry::messages::Key;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock};
+use narthex_core::access::api_key::{self, Presented};
+use narthex_core::access::jose::jwt::looks_like_token;
+use narthex_core::access::oauth::client::split_client_id;
+use narthex_core::access::permission::allows;
+use narthex_core::access::role;
+use narthex_core::base::names::valid_id;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::services::Service;
+use narthex_core::services::capability::Capability;
 
 /// The tenant a deployment begins with.
 pub const FIRST_TENANT: &str = "default";
@@ -89,7 +89,8 @@ pub fn denied(permission: &str) -> Problem {
         several => format!("the shipped roles {} have it", listed(several)),
     };
     let detail = format!("This needs the permission {permission}; {held}.");
-    Problem { named: [permission.to_string()].into(), ..Problem::new(Code::PermissionDenied, detail) }
+    let named = [permission].into_iter().chain(roles).map(str::to_string).collect();
+    Problem { named, ..Problem::new(Code::PermissionDenied, detail) }
         .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
 }
 
@@ -141,7 +142,7 @@ fn resource_path(request: &Request) -> &str {
     let path = path.split('?').next().unwrap_or_default();
     let path = path.strip_suffix('/').unwrap_or(path);
     match path.strip_prefix("/mcp/") {
-        Some(service) if valid_name(service) => path,
+        Some(service) if valid_id(service) => path,
         // There is no such endpoint: how to get a token is told of the one that there is.
         Some(_) => "/mcp",
         None if path == "/mcp" => path,
@@ -303,8 +304,8 @@ pub async fn recognize(
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Problem> {
     // One comparison for every text that is no key: what is presented decides nothing else.
-    let Some(presented) = key::parse(presented) else {
-        if key::equal_secrets(presented, admin_key) {
+    let Some(presented) = api_key::parse(presented) else {
+        if api_key::equal_secrets(presented, admin_key) {
             return Ok((admin(), taken(FIRST_TENANT, age).await?));
         }
         if looks_like_token(presented) {

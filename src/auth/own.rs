@@ -3,15 +3,15 @@
 //! A token says who may do what, for whom, and by which grant. All of these can end or shrink before it does, so each
 //! is looked up in the registry: what is remembered of a token falls with the revision.
 
-use crate::core::issuer::ACCESS_TOKEN;
-use crate::core::issuer::permitted as issued;
-use crate::core::jwt::{Algorithm, Expected, Refused, Token};
-use crate::core::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
-use crate::core::oauth::token::Claims;
-use crate::core::permission::meet_all;
-use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
+use narthex_core::access::issuer::ACCESS_TOKEN;
+use narthex_core::access::issuer::permitted as issued;
+use narthex_core::access::jose::jwt::{Algorithm, Expected, Refused, Token};
+use narthex_core::access::oauth::access_token::Claims;
+use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
+use narthex_core::access::permission::meet_all;
+use narthex_core::base::time::Timestamp;
 
 use super::key_sets;
 use super::{FIRST_TENANT, Principal};

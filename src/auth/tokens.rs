@@ -9,11 +9,11 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use crate::core::issuer::{Issuer, Mapped};
-use crate::core::jwt::{Refused, Token, parse};
-use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
+use narthex_core::access::issuer::{Issuer, Mapped};
+use narthex_core::access::jose::jwt::{Refused, Token, parse};
+use narthex_core::base::time::Timestamp;
 
 use super::key_sets::{self, Owner};
 use super::{Age, FIRST_TENANT, Own, Principal, is_tenant, own, taken};

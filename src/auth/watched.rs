@@ -1,11 +1,11 @@
 //! The credentials that opened what stays open: looked at again for as long as it does, whatever they are. So a stream
 //! that a Worker holds ends with the key, token, grant, issuer, client, role or tenant that let it in.
 
-use crate::core::problem::Code;
-use crate::core::time::Timestamp;
 use crate::platform::clock;
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::problem::Code;
 
 use super::{Age, Own, Principal, origin_of, presented, recognize, resource_path};
 

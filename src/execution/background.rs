@@ -12,14 +12,14 @@ use futures_util::future::{join_all, select};
 use futures_util::stream::FuturesUnordered;
 
 use crate::auth::{FIRST_TENANT, key_sets};
-use crate::core::audit::By;
-use crate::core::id::StoreId;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log, settings, vault};
+use narthex_core::access::audit::By;
+use narthex_core::base::id::StoreId;
 
 use super::catalogues;
 use super::choice;

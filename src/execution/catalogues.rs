@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::core::audit::By;
-use crate::core::mcp::able;
-use crate::core::time::Timestamp;
 use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log, settings, tasks};
 use crate::transport::mcp::{Asker, Peer, list_tools};
+use narthex_core::access::audit::By;
+use narthex_core::base::time::Timestamp;
+use narthex_core::mcp::client_capabilities;
 
 /// How long all of a server's list may take, in milliseconds.
 const READ_MS: u64 = 10_000;
@@ -177,7 +177,7 @@ pub async fn renew(tenant: &str, entry: &Entry) -> Result<Option<Read>, Failure>
         Ok(address) => {
             let secrets = entry.secrets(tenant).await?;
             // All that a caller can be asked through the gateway: a server may have tools for such clients only.
-            let capabilities = able::served();
+            let capabilities = client_capabilities::served();
             let asker = Asker { capabilities: capabilities.as_deref(), ..Asker::default() };
             let peer = Peer::new(tenant, entry, (address.into(), secrets), asker);
             list_tools(&peer, upstream.timeout_seconds, until).await

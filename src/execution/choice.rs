@@ -2,12 +2,12 @@
 
 use semver::{Version, VersionReq};
 
-use crate::core::route::{self, Candidate, NoRoute, Wanted};
-use crate::core::service::Service;
-use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::Work;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::platform::{clock, random};
+use narthex_core::base::time::Timestamp;
+use narthex_core::services::Service;
+use narthex_core::services::routing::{self, Candidate, NoRoute, Wanted};
 
 pub enum Choice {
     /// Its place in the snapshot, and the version it offers.
@@ -39,7 +39,7 @@ fn candidates(work: &Work, snapshot: &Snapshot) -> Result<Vec<Candidate>, NoRout
     };
     // Who may call was decided when it was admitted. A service that drains finishes what it was given.
     let takes = |service: &Service| !service.draining || service.id == admission.service;
-    route::candidates(snapshot.services.iter(), wanted, takes, |_, _| true)
+    routing::candidates(snapshot.services.iter(), wanted, takes, |_, _| true)
 }
 
 fn id_of<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> Option<&'s str> {
@@ -120,10 +120,10 @@ pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
     let pool: Vec<Candidate>;
     let chosen = match first {
         Some(first) => Some(first),
-        None if work.tried.is_empty() => route::choose(&candidates, random::number()),
+        None if work.tried.is_empty() => routing::choose(&candidates, random::number()),
         None => {
             pool = next(work, snapshot, &candidates, clock::now());
-            route::choose(&pool, random::number())
+            routing::choose(&pool, random::number())
         }
     };
     chosen.map_or(Choice::Nobody, |chosen| Choice::Service { at: chosen.service, version: chosen.version.clone() })

@@ -9,13 +9,13 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::core::webhook::Webhook;
 use crate::objects::events::messages::{Ask, Due, Reply, Subscriber, Tried};
 use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock};
 use crate::transport;
+use narthex_core::webhooks::Webhook;
 
 /// Deliveries of one consumer under way at the same time.
 const AT_ONCE: usize = 32;

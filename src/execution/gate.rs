@@ -3,13 +3,13 @@
 //! A context that stands in line waits as `queued`, offered to the worker that stands there for it; the offer and
 //! whatever lease there is are kept alive meanwhile. When the worker is gone, the store offers the context to another.
 
-use crate::core::context::ContextError;
-use crate::core::lifecycle::ErrorCode;
-use crate::core::sample::{Sample, Signal};
-use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{Failure, clock, log, random};
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::ContextError;
+use narthex_core::context::status::ErrorCode;
+use narthex_core::lane::call_outcome::{Sample, Signal};
 
 use super::lanes::{self, Asking, Entered, Permit};
 use super::{News, Timings, Waiter, Worked, ask_stubbornly, holding};

@@ -8,14 +8,6 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::core::breaker::BreakerState;
-use crate::core::context::{Admission, Outcome};
-use crate::core::id::ContextId;
-use crate::core::lane::Entered as Told;
-use crate::core::lifecycle::Priority;
-use crate::core::measured::HealthStatus;
-use crate::core::socket::roster::Delivery;
-use crate::core::time::Timestamp;
 use crate::objects::events::messages::Viewer;
 use crate::objects::lanes::messages::{self, Ask, Message, Reply, Seen};
 use crate::objects::registry::messages::Registered;
@@ -24,10 +16,18 @@ use crate::objects::registry::target;
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind, Opened};
 use crate::platform::{Failure, clock, log};
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::connection::pool::Delivery;
+use narthex_core::context::status::Priority;
+use narthex_core::context::{Admission, Outcome};
+use narthex_core::lane::Entered as Told;
+use narthex_core::lane::breaker::BreakerState;
+use narthex_core::lane::observed::HealthStatus;
 
 use super::Attempted;
 
-pub use crate::core::sample::{Sample, Signal};
+pub use narthex_core::lane::call_outcome::{Sample, Signal};
 
 /// How long a lane may take beyond the wait, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
@@ -212,12 +212,12 @@ impl Permit {
         self.is_probe
     }
 
-    /// When it was given: it lasts for [`crate::core::line::PERMIT_LEASE_MS`] from then.
+    /// When it was given: it lasts for [`narthex_core::lane::queue::PERMIT_LEASE_MS`] from then.
     pub fn taken_at(&self) -> Timestamp {
         self.taken_at
     }
 
-    /// Keeps it alive for another [`crate::core::line::PERMIT_LEASE_MS`]; due with each renewal of the lease.
+    /// Keeps it alive for another [`narthex_core::lane::queue::PERMIT_LEASE_MS`]; due with each renewal of the lease.
     pub async fn renew(&self) {
         let ask = || Ask::Renew { permit: self.number, principal: self.principal.clone() };
         self.lane.tell(TRIES, ask).await;

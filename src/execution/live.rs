@@ -4,9 +4,9 @@ use std::cell::Cell;
 
 use wasm_bindgen::JsValue;
 
-use crate::core::one_line::one_line;
 use crate::platform::http::Headers;
 use crate::platform::streams::Stream;
+use narthex_core::http::one_line::one_line;
 
 /// Who takes no more than this is told nothing in between any more, in bytes; the end still comes.
 const MOST_QUEUED: usize = 1024 * 1024;

@@ -24,18 +24,6 @@ use std::rc::Rc;
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 
-use crate::core::address::{Address, Refusal};
-use crate::core::context::{Admission, ContextError, Outcome, Report};
-use crate::core::id::ContextId;
-use crate::core::lifecycle::ErrorCode;
-use crate::core::mcp::client::verdict::{self, Came};
-use crate::core::sample::fair_ms;
-use crate::core::schema::Schema;
-use crate::core::service::Service;
-use crate::core::time::Timestamp;
-use crate::core::trace::Trace;
-use crate::core::transport::Transport;
-use crate::core::upstream::{self, Answer, NotCalled, Verdict};
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::secrets::Opened;
@@ -43,6 +31,18 @@ use crate::platform::{Failure, clock, log, random};
 use crate::transport::mcp::{Asker, Peer};
 use crate::transport::openai::{Audience, Endpoint};
 use crate::transport::{self, Order};
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::{self, Answer, NotCalled, Verdict};
+use narthex_core::context::status::ErrorCode;
+use narthex_core::context::{Admission, ContextError, Outcome, Report};
+use narthex_core::http::egress_address::{Address, Refusal};
+use narthex_core::http::trace_context::Trace;
+use narthex_core::lane::call_outcome::fair_ms;
+use narthex_core::mcp::client::result::{self, Came};
+use narthex_core::services::Service;
+use narthex_core::services::schema::Schema;
+use narthex_core::services::transport::Transport;
 
 use choice::Choice;
 use gate::Gate;
@@ -88,7 +88,7 @@ pub struct Attempted {
     pub bearing: Bearing,
 }
 
-/// What an attempt's end says of its service beside its outcome: see `core/sample.rs`.
+/// What an attempt's end says of its service beside its outcome: see `narthex_core::lane::call_outcome`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bearing {
     pub fair_ms: u64,
@@ -106,9 +106,9 @@ impl Said {
     /// The HTTP status, and what it comes to.
     fn read(self, service: &str, output: Option<&Schema>) -> (Option<u16>, Verdict) {
         match self {
-            Said::Native(answer) => (answer.status(), upstream::read(service, answer, output)),
-            Said::Openai(answer) => (answer.status(), upstream::read_openai(service, answer, output)),
-            Said::Mcp(came) => (came.status(), verdict::read(service, came, output)),
+            Said::Native(answer) => (answer.status(), response::read(service, answer, output)),
+            Said::Openai(answer) => (answer.status(), response::read_openai(service, answer, output)),
+            Said::Mcp(came) => (came.status(), result::read(service, came, output)),
         }
     }
 }
@@ -411,7 +411,7 @@ fn nobody(work: &Work, since: Timestamp) -> Attempted {
 }
 
 fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted {
-    let verdict = upstream::read(&admission.service, Answer::Cancelled, None);
+    let verdict = response::read(&admission.service, Answer::Cancelled, None);
     let report = Report {
         lease,
         service: admission.service.clone(),

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use serde_json::value::RawValue;
 
-use crate::core::id::ContextId;
 use crate::platform::tasks;
+use narthex_core::base::id::ContextId;
 
 /// A notification of a running call, by its parameters.
 #[derive(Debug)]

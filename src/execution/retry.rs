@@ -1,11 +1,11 @@
 //! What follows from an attempt that failed, as far as it depends on the other services that could do the work.
 
-use crate::core::context::Outcome;
-use crate::core::lifecycle::ErrorCode;
-use crate::core::patience;
-use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::Work;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::Outcome;
+use narthex_core::context::status::ErrorCode;
+use narthex_core::services::attempt_timeout;
 
 use super::{Attempted, choice, lanes};
 
@@ -21,7 +21,7 @@ pub fn patience_ms(work: &Work, snapshot: &Snapshot, entry: &Entry, left_ms: u64
         return left_ms;
     }
     let others = choice::callable_others(work, snapshot, &entry.service().id).min(tries_left);
-    patience::for_answer(left_ms, others, entry.measured().latency_ms)
+    attempt_timeout::for_answer(left_ms, others, entry.measured().latency_ms)
 }
 
 /// Settles whether a failed attempt is followed by another, and when: one that only another service could do better

@@ -1,11 +1,11 @@
 //! What the scheduler is told. The runs are made like requests, so that is done by the gateway.
 
-use crate::core::schedule::Schedule;
 use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::schedules::messages::{Ask, Planned, Reply};
 use crate::platform::Failure;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use narthex_core::schedules::Schedule;
 
 /// A schedule as it is kept.
 pub fn read(kept: &Kept) -> Option<Schedule> {

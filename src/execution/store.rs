@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use crate::core::id::{ContextId, StoreId};
 use crate::objects::contexts::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock};
+use narthex_core::base::id::{ContextId, StoreId};
 
 /// Times a commit is tried before its lease is left to run out.
 const TRIES: u32 = 4;

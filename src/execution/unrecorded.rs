@@ -8,11 +8,11 @@ use std::rc::Rc;
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
-use crate::core::context::{Admission, Head};
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::contexts::view;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock};
+use narthex_core::context::{Admission, Head};
 
 use super::{
     Attempted, LEASE_MS, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, lanes,

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
-use crate::core::time::Timestamp;
 use crate::platform::clock;
+use narthex_core::base::time::Timestamp;
 
 use super::Worked;
 use super::live::Live;

@@ -1,7 +1,7 @@
 //! What a service says of its failure and is not shown: its own credentials.
 
-use crate::core::context::Outcome;
 use crate::objects::secrets::Opened;
+use narthex_core::context::Outcome;
 
 /// Some services repeat what they were shown when they refuse it: that is nothing for their callers.
 pub fn withhold(outcome: &mut Outcome, shown: Option<&Opened>) {

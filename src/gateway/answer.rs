@@ -3,11 +3,11 @@
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
-use crate::core::media::EVENT_STREAM;
-use crate::core::problem::Problem;
 use crate::execution::Timings;
 use crate::platform::Failure;
 use crate::platform::http::{self, Headers};
+use narthex_core::http::media_type::EVENT_STREAM;
+use narthex_core::http::problem::Problem;
 
 pub enum Body {
     None,

@@ -2,10 +2,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::cursor;
-use crate::core::json::Fault;
-use crate::core::problem::Problem;
 use crate::objects::registry::messages::{Ask, AuditQuery, Reply};
+use narthex_core::base::json::Fault;
+use narthex_core::http::page_cursor;
+use narthex_core::http::problem::Problem;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -51,7 +51,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let digest = format!("audit {} {}", caller.principal.tenant, serde_json::to_string(&filters).unwrap_or_default());
     let key = &caller.snapshot.cursor_key;
     if let Some(text) = call.query("cursor") {
-        let below = cursor::read(key, &text, &digest).and_then(|number| number.parse().ok());
+        let below = page_cursor::read(key, &text, &digest).and_then(|number| number.parse().ok());
         query.below = Some(below.ok_or_else(bad_cursor)?);
     }
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
@@ -61,7 +61,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     };
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let next = entries.last().filter(|_| more).map(|(number, _)| cursor::write(key, &number.to_string(), &digest));
+    let next = entries.last().filter(|_| more).map(|(number, _)| page_cursor::write(key, &number.to_string(), &digest));
     let data: Vec<&RawValue> = entries.iter().map(|(_, entry)| entry.as_ref()).collect();
     page(call, &data, next)
 }

@@ -10,23 +10,24 @@ use wasm_bindgen::JsValue;
 
 use crate::auth::watched::{LOOK_MS, Needed, Watched};
 use crate::auth::{self, Age, FIRST_TENANT, Principal};
-use crate::core::address::host_of;
-use crate::core::audit::By;
-use crate::core::etag;
-use crate::core::id::{Region, StoreId, ulid, valid_request_id};
-use crate::core::json::{self, MAX_DEPTH};
-use crate::core::media::{self, Foreign};
-use crate::core::problem::{Code, Problem};
-use crate::core::query;
-use crate::core::repair;
-use crate::core::time::Timestamp;
-use crate::core::trace::Trace;
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::{Request, Unread, keep_running};
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock, log, random};
+use narthex_core::access::audit::By;
+use narthex_core::base::id::{Region, StoreId, ulid};
+use narthex_core::base::json::{self, MAX_DEPTH};
+use narthex_core::base::json_repair;
+use narthex_core::base::names::valid_request_id;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::egress_address::host_of;
+use narthex_core::http::etag;
+use narthex_core::http::media_type::{self, Foreign};
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::http::query;
+use narthex_core::http::trace_context::Trace;
 
 use super::answer::{JSON, internal};
 use super::credentials;
@@ -167,7 +168,7 @@ impl Call {
     /// As [`Call::json_body_within`], of what a service says: it is read with the patience that its answers are read with.
     pub async fn said_by_service(&self, most_bytes: usize) -> Result<String, Problem> {
         let body = self.json_bytes(most_bytes).await?;
-        let said = repair::json(&body).map(Cow::into_owned);
+        let said = json_repair::json(&body).map(Cow::into_owned);
         said.ok_or_else(|| match json::check(&body, MAX_DEPTH) {
             Err(invalid) => invalid_json(&invalid),
             Ok(_) => Problem::new(Code::InvalidJson, "The body is not acceptable JSON."),
@@ -176,13 +177,13 @@ impl Call {
 
     /// The whole body, of which its sender says that it is JSON.
     pub async fn json_bytes(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
-        media::json_document(self.content_type()).map_err(not_json)?;
+        media_type::json_document(self.content_type()).map_err(not_json)?;
         self.body(most_bytes).await
     }
 
     /// A merge patch (RFC 7396), checked.
     pub async fn merge_patch(&self) -> Result<Vec<u8>, Problem> {
-        media::merge_patch(self.content_type()).map_err(|foreign| {
+        media_type::merge_patch(self.content_type()).map_err(|foreign| {
             let detail = match foreign {
                 Foreign::Type => "Send a merge patch (RFC 7396), with Content-Type: application/merge-patch+json.",
                 Foreign::Charset => NOT_UTF_8,
@@ -201,7 +202,7 @@ impl Call {
 
     /// Whether the body is sent as it is, not compressed.
     pub fn is_plain(&self) -> bool {
-        self.request.header("content-encoding").is_none_or(media::is_plain)
+        self.request.header("content-encoding").is_none_or(media_type::is_plain)
     }
 
     /// The whole body.
@@ -230,7 +231,7 @@ impl Call {
         if body.is_empty() {
             return Ok(b"{}".to_vec());
         }
-        media::json_document(self.content_type()).map_err(not_json)?;
+        media_type::json_document(self.content_type()).map_err(not_json)?;
         json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
         Ok(body)
     }
@@ -265,7 +266,7 @@ impl Call {
 
     /// Whether Server-Sent Events are wanted rather than JSON; `otherwise` where the client leaves it open.
     pub fn prefers_stream(&self, otherwise: bool) -> bool {
-        media::prefers_stream(self.request.header("accept").unwrap_or_default(), otherwise)
+        media_type::prefers_stream(self.request.header("accept").unwrap_or_default(), otherwise)
     }
 
     /// Whether only the head of an answer is asked for (RFC 9110 §9.3.2).

@@ -7,16 +7,16 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::core::callback::{self, Said};
-use crate::core::context::Outcome;
-use crate::core::id::ContextId;
-use crate::core::json::Fault;
-use crate::core::lifecycle::ErrorCode;
-use crate::core::problem::{Code, Problem};
-use crate::core::upstream::{self, Answer as Upstream, MAX_ANSWER_BYTES};
 use crate::execution::{ask, ask_decided, lanes};
 use crate::objects::contexts::messages::{Ask, Found, Reply, Say};
 use crate::objects::registry::snapshot::{self, Snapshot};
+use narthex_core::base::id::ContextId;
+use narthex_core::base::json::Fault;
+use narthex_core::calling::callback::{self, Said};
+use narthex_core::calling::response::{self, Answer as Upstream, MAX_ANSWER_BYTES};
+use narthex_core::context::Outcome;
+use narthex_core::context::status::ErrorCode;
+use narthex_core::http::problem::{Code, Problem};
 
 use super::answer::{Answer, internal};
 use super::call::Call;
@@ -80,7 +80,7 @@ fn outcome(snapshot: &Snapshot, found: &Found, body: Vec<u8>) -> Result<Say, Pro
         entry.output(at)
     });
     let answer = Upstream::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body };
-    let verdict = upstream::read(&found.service, answer, schema);
+    let verdict = response::read(&found.service, answer, schema);
     match verdict.outcome {
         // Said to who can mend it: the context goes on until its time is over.
         Outcome::Failed { error, .. } if error.code == ErrorCode::UpstreamInvalidResponse => {

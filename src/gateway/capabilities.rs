@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::core::capability::Capability;
-use crate::core::measured::HealthStatus;
-use crate::core::problem::Problem;
-use crate::core::route::Offering;
-use crate::core::schema::Formats;
+use narthex_core::http::problem::Problem;
+use narthex_core::lane::observed::HealthStatus;
+use narthex_core::services::capability::Capability;
+use narthex_core::services::routing::Offering;
+use narthex_core::services::schema::Formats;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};

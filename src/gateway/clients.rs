@@ -5,16 +5,16 @@ use serde_json::Value;
 use serde_json::value::to_raw_value;
 
 use crate::auth::FIRST_TENANT;
-use crate::core::canonical::digest;
-use crate::core::issuer::{Keys, Rules};
-use crate::core::json::Fault;
-use crate::core::jwk::Jwk;
-use crate::core::key;
-use crate::core::oauth::client::{self, AuthMethod, Client, GrantType, SELF_REGISTERED, client_id};
-use crate::core::problem::Problem;
-use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::platform::random;
+use narthex_core::access::api_key;
+use narthex_core::access::issuer::{Keys, Rules};
+use narthex_core::access::jose::jwk::Jwk;
+use narthex_core::access::oauth::client::{self, AuthMethod, Client, GrantType, SELF_REGISTERED, client_id};
+use narthex_core::base::canonical::digest;
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
+use narthex_core::http::problem::Problem;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -82,7 +82,7 @@ fn view<'a>(
 
 /// A new secret: what follows an API key's id is random enough, and safe in forms and headers.
 pub fn new_secret() -> String {
-    let minted = key::mint("default", random::bytes());
+    let minted = api_key::mint("default", random::bytes());
     format!("nxs_{}", minted.secret.rsplit('_').next().unwrap_or_default())
 }
 

@@ -1,9 +1,9 @@
 //! `GET /v1/services/{id}/connect`: a WebSocket on which a service takes its work.
 
-use crate::core::problem::{Code, Problem};
-use crate::core::socket::frame::SUBPROTOCOL;
 use crate::execution::lanes;
 use crate::platform::http::Headers;
+use narthex_core::calling::connection::frame::SUBPROTOCOL;
+use narthex_core::http::problem::{Code, Problem};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};

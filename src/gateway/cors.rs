@@ -1,7 +1,7 @@
 //! Cross-origin requests: exact origins from `CORS_ORIGINS`, any origin only for what is public.
 
-use crate::core::header::{MCP_PARAMETERS, is_token};
 use crate::platform::http::Headers;
+use narthex_core::http::header_name::{MCP_PARAMETERS, is_token};
 
 use super::answer::Answer;
 use super::call::Call;

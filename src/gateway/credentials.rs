@@ -5,18 +5,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::auth::{self, FIRST_TENANT, Principal};
-use crate::core::audit::By;
-use crate::core::canonical::digest;
-use crate::core::gathering::Gathering;
-use crate::core::id::valid_name;
-use crate::core::jwt;
-use crate::core::key;
-use crate::core::oauth::client::{client_id, split_client_id};
-use crate::core::problem::{Code, Problem};
-use crate::core::time::Timestamp;
 use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log};
+use narthex_core::access::api_key;
+use narthex_core::access::audit::By;
+use narthex_core::access::jose::jwt;
+use narthex_core::access::oauth::client::{client_id, split_client_id};
+use narthex_core::access::repeat_suppressor::Gathering;
+use narthex_core::base::canonical::digest;
+use narthex_core::base::names::valid_id;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::problem::{Code, Problem};
 
 use super::call::Call;
 use super::limits::logins;
@@ -91,7 +91,7 @@ pub async fn refused(call: &Call, problem: Problem) -> Problem {
 
 /// Notes that credentials were refused. Of a key the registry knows why in truth; of what is none, `reason` says it.
 pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
-    let parsed = key::parse(presented);
+    let parsed = api_key::parse(presented);
     let token = jwt::parse(presented)
         .ok()
         .filter(|token| call.settings.oauth && token.issuer() == Some(&auth::origin_of(&call.request, &call.settings)));
@@ -102,7 +102,7 @@ pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
 
 /// Notes that an OAuth client did not prove that it is the one. Of one that is not there the registry knows why.
 pub async fn note_client(call: &Call, client_id: &str, reason: Option<String>) {
-    let named = split_client_id(client_id).filter(|(_, id)| valid_name(id));
+    let named = split_client_id(client_id).filter(|(_, id)| valid_id(id));
     let (tenant, client) = named.unzip();
     // What is no id of a client here names nothing in the log.
     let reason = if client.is_some() { reason } else { reason.or(Some("unknown".into())) };

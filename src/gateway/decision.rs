@@ -4,17 +4,17 @@
 use serde_json::value::RawValue;
 
 use crate::auth::{self, Principal};
-use crate::core::capability::Capability;
-use crate::core::context::Admission;
-use crate::core::id::{ContextId, StoreId};
-use crate::core::json::Fault;
-use crate::core::problem::{Code, Problem};
-use crate::core::request::NewContext;
-use crate::core::route::{self, Candidate, NoRoute, Wanted};
-use crate::core::service::{Service, at_parameters};
-use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, random, settings};
+use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::Admission;
+use narthex_core::context::create_request::NewContext;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::services::capability::Capability;
+use narthex_core::services::routing::{self, Candidate, NoRoute, Wanted};
+use narthex_core::services::{Service, at_parameters};
 
 use super::call::{Call, Caller};
 
@@ -88,11 +88,11 @@ pub fn decide(
     };
     let takes_work = |service: &Service| !service.draining;
     let more_checks = settings::current().more_checks;
-    let candidates = route::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
+    let candidates = routing::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
         (0..=more_checks).all(|_| principal.may_call(service, capability))
     })
     .map_err(|reason| no_route(reason, new))?;
-    let chosen = route::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
+    let chosen = routing::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
     let entry = snapshot.services.get(chosen.service).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
     let offer = entry.service().capabilities.get(chosen.capability).ok_or_else(|| no_route(NoRoute::Unknown, new))?;
 

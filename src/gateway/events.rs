@@ -6,17 +6,6 @@ use wasm_bindgen::JsValue;
 
 use crate::auth::watched::{Needed, Watched};
 use crate::auth::{self, Age};
-use crate::core::canonical::digest;
-use crate::core::cursor;
-use crate::core::event::gap_event;
-use crate::core::filter::Filter;
-use crate::core::id::ContextId;
-use crate::core::json::Fault;
-use crate::core::key;
-use crate::core::permission::allows;
-use crate::core::problem::{Code, Problem};
-use crate::core::query::sequence;
-use crate::core::time::{Timestamp, as_text};
 use crate::execution::{ask_decided, is_store_of};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
 use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
@@ -25,6 +14,17 @@ use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind, Opened, PATIENCE_MS};
 use crate::platform::sockets::Held;
 use crate::platform::{clock, random};
+use narthex_core::access::api_key;
+use narthex_core::access::permission::allows;
+use narthex_core::base::canonical::digest;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::{Timestamp, as_text};
+use narthex_core::events::event::gap_event;
+use narthex_core::events::filter::Filter;
+use narthex_core::http::page_cursor;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::http::query::sequence;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -228,14 +228,14 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let body = call.optional_json_body().await?;
     if !matches!(body.trim_ascii(), b"{}") && !body.is_empty() {
         let text = std::str::from_utf8(&body).unwrap_or_default();
-        let faults = crate::core::json::Object::new(text, "#")
-            .map_or_else(|fault| vec![fault], crate::core::json::Object::finish);
+        let faults = narthex_core::base::json::Object::new(text, "#")
+            .map_or_else(|fault| vec![fault], narthex_core::base::json::Object::finish);
         if !faults.is_empty() {
             return Err(Problem::invalid(faults));
         }
     }
     // A key that is never kept has the right form: enough randomness, safe in a URL.
-    let minted = key::mint(&caller.principal.tenant, random::bytes());
+    let minted = api_key::mint(&caller.principal.tenant, random::bytes());
     let secret = minted.secret.rsplit('_').next().unwrap_or_default();
     let ticket = format!("{TICKET_PREFIX}{}_{secret}", caller.principal.tenant);
     let until = clock::now().plus_ms(TICKET_MS);
@@ -315,7 +315,7 @@ async fn list(
     let key = &caller.snapshot.cursor_key;
     let from = match call.query("cursor") {
         Some(text) => {
-            let last = cursor::read(key, &text, &digest).and_then(|last| last.parse::<u64>().ok());
+            let last = page_cursor::read(key, &text, &digest).and_then(|last| last.parse::<u64>().ok());
             Some(last.ok_or_else(bad_cursor)?)
         }
         None => after(call)?,
@@ -328,7 +328,7 @@ async fn list(
                 let gap = gap_event(&tenant, clock::now(), from.unwrap_or(0), first);
                 events.insert(0, RawValue::from_string(gap).map_err(|error| Problem::internal(error.to_string()))?);
             }
-            page(call, &events, next.map(|last| cursor::write(key, &last.to_string(), &digest)))
+            page(call, &events, next.map(|last| page_cursor::write(key, &last.to_string(), &digest)))
         }
         _ => Err(Problem::internal("the hub answered something else")),
     }

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::core::json::Object;
-use crate::core::key;
-use crate::core::problem::Problem;
-use crate::core::role;
-use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::objects::registry::messages::{Ask, Key, NewKey, Reply};
 use crate::platform::{clock, random};
+use narthex_core::access::api_key;
+use narthex_core::access::role;
+use narthex_core::base::json::Object;
+use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
+use narthex_core::http::problem::Problem;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -77,7 +77,7 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         return Err(Problem::invalid(faults));
     }
     may_grant(&caller.principal, granted(caller, &role, &permissions))?;
-    let minted = key::mint(&caller.principal.tenant, random::bytes());
+    let minted = api_key::mint(&caller.principal.tenant, random::bytes());
     let new = NewKey {
         id: minted.id,
         name,
@@ -119,7 +119,7 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     // A new secret is the key itself: nobody takes over more than they have.
     let known = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
     may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
-    let minted = key::mint_again(id.into(), &random::bytes::<32>());
+    let minted = api_key::mint_again(id.into(), &random::bytes::<32>());
     let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
     made(ask_registry(caller, ask).await?, &minted.secret, &last_used(caller).await?)
 }

@@ -3,15 +3,15 @@
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use crate::core::cursor;
-use crate::core::json::Fault;
-use crate::core::lifecycle::Status;
-use crate::core::page::{Part, merged};
-use crate::core::problem::{Code, Problem};
-use crate::core::query::integer;
-use crate::core::time::Timestamp;
 use crate::objects::contexts::messages::{Ask, Message, Query, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::status::Status;
+use narthex_core::http::page_cursor;
+use narthex_core::http::paging::{Part, merged};
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::http::query::integer;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -113,7 +113,7 @@ async fn found(
     let digest =
         format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&filters).unwrap_or_default());
     if let Some(text) = cursor {
-        let before = cursor::read(&caller.snapshot.cursor_key, text, &digest);
+        let before = page_cursor::read(&caller.snapshot.cursor_key, text, &digest);
         query.before = Some(before.ok_or_else(bad_cursor)?);
     }
     let limit = query.limit;
@@ -123,7 +123,8 @@ async fn found(
     let Part { mut items, cut } = merged(ask_all(caller, &query).await?, limit.saturating_add(1));
     let more = cut || items.len() > limit;
     items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|(key, _)| cursor::write(&caller.snapshot.cursor_key, key, &digest));
+    let next =
+        items.last().filter(|_| more).map(|(key, _)| page_cursor::write(&caller.snapshot.cursor_key, key, &digest));
     Ok((items.into_iter().map(|(_, view)| view).collect(), next))
 }
 

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::core::json::Object;
-use crate::core::measured::HealthStatus;
-use crate::core::problem::Problem;
 use crate::execution::{catalogues, lanes};
 use crate::objects::lanes::messages::ProbeError;
+use narthex_core::base::json::Object;
+use narthex_core::http::problem::Problem;
+use narthex_core::lane::observed::HealthStatus;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};

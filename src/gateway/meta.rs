@@ -3,9 +3,9 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::core::problem::Problem;
 use crate::objects::contexts::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS, send};
+use narthex_core::http::problem::Problem;
 
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};

@@ -40,8 +40,8 @@ mod webhooks;
 
 use wasm_bindgen::JsValue;
 
-use crate::core::problem::{Code, Problem};
 use crate::platform::settings;
+use narthex_core::http::problem::{Code, Problem};
 
 use answer::Answer;
 use call::{Call, MAX_HEADER_BYTES};

@@ -3,10 +3,10 @@
 
 use std::cell::RefCell;
 
-use crate::core::refusals::{Codes, Refusals};
 use crate::execution::deliveries::ask_hub;
 use crate::objects::events::messages::Ask;
 use crate::platform::{clock, log};
+use narthex_core::usage::rejection_counter::{Codes, Refusals};
 
 use super::call::Call;
 

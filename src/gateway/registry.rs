@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::core::oauth::registrations::MOST;
-use crate::core::problem::Problem;
-use crate::core::room::{Held, MOST_BYTES, MOST_DOCUMENT_BYTES, MOST_REGISTRATION_BYTES};
 use crate::objects::registry::messages::{Ask, Reply, Weighed};
 use crate::objects::registry::snapshot;
+use narthex_core::access::oauth::registrations::MOST;
+use narthex_core::http::problem::Problem;
+use narthex_core::registry::size::{Held, MOST_BYTES, MOST_DOCUMENT_BYTES, MOST_REGISTRATION_BYTES};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};

@@ -4,10 +4,10 @@ use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 use crate::auth::Principal;
-use crate::core::problem::{Code, Problem};
-use crate::core::role::{self, Role, Shipped};
-use crate::core::time::{Timestamp, as_optional_text};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use narthex_core::access::role::{self, Role, Shipped};
+use narthex_core::base::time::{Timestamp, as_optional_text};
+use narthex_core::http::problem::{Code, Problem};
 
 use super::answer::Answer;
 use super::call::{Call, Caller};

@@ -4,9 +4,9 @@
 //! exists answers an unknown method with 405 and what it allows.
 
 use crate::auth::{self, Age};
-use crate::core::audit::By;
-use crate::core::problem::{Code, Problem};
 use crate::platform::clock;
+use narthex_core::access::audit::By;
+use narthex_core::http::problem::{Code, Problem};
 
 use super::answer::Answer;
 use super::call::{Call, Caller};

@@ -3,17 +3,17 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::core::credentials::SealedCredentials;
-use crate::core::etag;
-use crate::core::id::valid_name;
-use crate::core::json::{Fault, Object};
-use crate::core::measured::Measured;
-use crate::core::problem::{Code, Problem};
-use crate::core::service::{self, Kind, View};
 use crate::objects::registry::messages::{Ask, Message, Refusal, Registered, Reply};
 use crate::platform::objects::{self, Kind as Family};
 use crate::platform::vault;
 use crate::transport;
+use narthex_core::base::json::{Fault, Object};
+use narthex_core::base::names::valid_id;
+use narthex_core::http::etag;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::lane::observed::Measured;
+use narthex_core::services::credentials::SealedCredentials;
+use narthex_core::services::{self, Kind, View};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -103,7 +103,7 @@ pub fn written(reply: Reply) -> Result<Answer, Problem> {
 }
 
 pub fn checked_id(id: &str) -> Result<String, Problem> {
-    if valid_name(id) {
+    if valid_id(id) {
         return Ok(id.to_string());
     }
     let detail = "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit";
@@ -148,7 +148,7 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, id: &str) -> Result<Ans
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
     let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
-    let signing_secret = service::read_signing_secret(&mut body);
+    let signing_secret = services::read_signing_secret(&mut body);
     let faults = body.finish();
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));

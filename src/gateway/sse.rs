@@ -9,11 +9,11 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
 use crate::auth::watched::Watched;
-use crate::core::media::EVENT_STREAM;
 use crate::platform::http::Headers;
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
 use crate::platform::{clock, tasks};
+use narthex_core::http::media_type::EVENT_STREAM;
 
 use super::answer::Answer;
 

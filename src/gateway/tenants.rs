@@ -5,14 +5,14 @@ use serde::Serialize;
 use serde_json::value::to_raw_value;
 
 use crate::auth::FIRST_TENANT;
-use crate::core::json::Fault;
-use crate::core::key::{self, valid_tenant};
-use crate::core::problem::{Code, Problem};
-use crate::core::tenant::{self, Tenant};
-use crate::core::time::{Timestamp, as_text};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Message, NewKey, Refusal, Reply};
 use crate::platform::objects::{self, Kind as Object};
 use crate::platform::{clock, random};
+use narthex_core::access::api_key::{self, valid_tenant};
+use narthex_core::access::tenant::{self, Tenant};
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::{Timestamp, as_text};
+use narthex_core::http::problem::{Code, Problem};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -88,7 +88,7 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     };
     // One that has no key at all gets a first one again: it may not have come so far, or lost it.
     let needs_key = created || !has_keys(caller, id).await?;
-    let minted = needs_key.then(|| key::mint(id, random::bytes()));
+    let minted = needs_key.then(|| api_key::mint(id, random::bytes()));
     let first = minted.as_ref().map(|minted| NewKey {
         id: minted.id.clone(),
         name: "the tenant's first key".into(),

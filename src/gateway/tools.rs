@@ -1,10 +1,10 @@
 //! The tools of services that are MCP servers: read when they are registered and when somebody asks, and accepted.
 
-use crate::core::json::{Fault, Object};
-use crate::core::problem::Problem;
 use crate::execution::catalogues::{self, Read};
 use crate::objects::registry::messages::{Ask, Reply};
 use crate::objects::registry::snapshot;
+use narthex_core::base::json::{Fault, Object};
+use narthex_core::http::problem::Problem;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};

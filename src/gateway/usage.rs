@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::auth;
-use crate::core::json::Fault;
-use crate::core::problem::Problem;
-use crate::core::time::{Timestamp, as_optional_text};
-use crate::core::usage::histogram::Histogram;
-use crate::core::usage::metrics::{Format, Totals};
-use crate::core::usage::{Counts, HOUR_MS, Key, metrics};
 use crate::execution::deliveries::ask_hub;
 use crate::objects::events::messages::{Ask, Reply, UsageQuery};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::{Timestamp, as_optional_text};
+use narthex_core::http::problem::Problem;
+use narthex_core::usage::histogram::Histogram;
+use narthex_core::usage::metrics::{Format, Totals};
+use narthex_core::usage::{Counts, HOUR_MS, Key, metrics};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};

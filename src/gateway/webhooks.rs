@@ -4,22 +4,22 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::core::cursor;
-use crate::core::event::test_event;
-use crate::core::id::ulid;
-use crate::core::json::{Fault, Object};
-use crate::core::problem::{Code, Problem};
-use crate::core::sealed::Sealed;
-use crate::core::signature::Secret;
-use crate::core::time::{Timestamp, as_optional_text, as_text};
-use crate::core::webhook::courier::{Attempt, AttemptError, Reason};
-use crate::core::webhook::{self, Rules, Webhook};
 use crate::execution::deliveries::{ask_hub, configure, read};
 use crate::objects::events::messages::{Ask as HubAsk, Delivery, DeliveryState, HookState, Reply as HubReply};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::objects::registry::snapshot;
 use crate::platform::{clock, log, random};
 use crate::transport;
+use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::id::ulid;
+use narthex_core::base::json::{Fault, Object};
+use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
+use narthex_core::events::event::test_event;
+use narthex_core::http::page_cursor;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::webhooks::delivery_queue::{Attempt, AttemptError, Reason};
+use narthex_core::webhooks::{self, Rules, Webhook};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -130,7 +130,7 @@ fn delivery_view(delivery: &Delivery) -> DeliveryView<'_> {
         event_id: &delivery.event_id,
         r#type: &delivery.event_type,
         subject: &delivery.subject,
-        sequence: crate::core::event::sequence_text(delivery.sequence),
+        sequence: narthex_core::events::event::sequence_text(delivery.sequence),
         status: delivery.state,
         attempts: delivery.attempts,
         last_attempt: delivery.last.as_ref().map(Into::into),
@@ -169,7 +169,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         me: &caller.principal.principal,
         sees_all: caller.principal.sees_all_contexts(),
     };
-    let written = webhook::read(&document, rules).map_err(Problem::invalid)?;
+    let written = webhooks::read(&document, rules).map_err(Problem::invalid)?;
     let known = find(caller, &id).ok().map(|(_, known)| known);
     if known.is_none() && caller.snapshot.kept(Kind::Webhook).count() >= MOST {
         return Err(Problem::new(Code::Conflict, format!("There are {MOST} webhooks already: delete one first.")));
@@ -214,7 +214,7 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
     let mut body = Object::new(std::str::from_utf8(&bytes).unwrap_or_default(), "#")
         .map_err(|fault| Problem::invalid(vec![fault]))?;
     let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
-    let given = webhook::read_secret(&mut body);
+    let given = webhooks::read_secret(&mut body);
     let faults = body.finish();
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
@@ -314,7 +314,7 @@ pub async fn deliveries(call: &Call, caller: &Caller, name: &str) -> Result<Answ
     let below = match call.query("cursor") {
         None => 1 << 53,
         Some(text) => {
-            let last = cursor::read(key, &text, &digest).and_then(|last| last.parse().ok());
+            let last = page_cursor::read(key, &text, &digest).and_then(|last| last.parse().ok());
             last.ok_or_else(bad_cursor)?
         }
     };
@@ -324,7 +324,7 @@ pub async fn deliveries(call: &Call, caller: &Caller, name: &str) -> Result<Answ
     };
     let more = found.len() as u64 > limit;
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = found.last().filter(|_| more).map(|(number, _)| cursor::write(key, &number.to_string(), &digest));
+    let next = found.last().filter(|_| more).map(|(number, _)| page_cursor::write(key, &number.to_string(), &digest));
     let data: Vec<DeliveryView<'_>> = found.iter().map(|(_, delivery)| delivery_view(delivery)).collect();
     page(call, &data, next)
 }

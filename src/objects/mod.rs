@@ -17,9 +17,9 @@ pub mod sessions;
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
-use crate::core::room::{SAFE_BYTES, sent};
-use crate::core::written::written;
 use crate::platform::Failure;
+use narthex_core::base::json_writer::written;
+use narthex_core::registry::size::{SAFE_BYTES, sent};
 
 /// A reply on its way out of an object; a large one in the encoding that takes the fewest bytes there.
 fn reply<R: Serialize>(reply: Result<R, Failure>) -> Result<JsValue, JsValue> {

@@ -1,15 +1,15 @@
 //! What a service has secret, opened where it is called: in a Worker, and in its lane for probes.
 
-use crate::core::sealed::{Place, Sealed};
+use narthex_core::access::encrypted_secret::{Place, Sealed};
 use std::borrow::Cow;
 
-use crate::core::address::Address;
-use crate::core::credentials::{self, OAuthClient, Place as Shown, SealedCredentials};
-use crate::core::service::Retiring;
-use crate::core::signature::Secret;
-use crate::core::time::Timestamp;
 use crate::platform::http::Headers;
 use crate::platform::{Failure, vault};
+use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::egress_address::Address;
+use narthex_core::services::Retiring;
+use narthex_core::services::credentials::{self, OAuthClient, Place as Shown, SealedCredentials};
 
 use super::lanes::messages::Target;
 use super::registry::messages::Registered;

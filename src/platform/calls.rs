@@ -6,10 +6,11 @@ use wasm_bindgen::prelude::*;
 use super::http::Headers;
 use super::tasks::Awaited;
 use super::{Failure, clock};
-use crate::core::address::Address;
-use crate::core::oauth::document::Said;
-use crate::core::upstream::{self, Answer, MAX_ASIDE_BYTES};
-use crate::core::{media, retry_after};
+use narthex_core::access::oauth::metadata_document::Said;
+use narthex_core::calling::response::{Answer, MAX_ASIDE_BYTES};
+use narthex_core::context::http_status;
+use narthex_core::http::egress_address::Address;
+use narthex_core::http::{media_type, retry_after};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -276,7 +277,7 @@ fn answered(reply: &Reply) -> Answer {
     };
     Answer::Http {
         status,
-        is_json: media::is_json(&reply.media(), &body),
+        is_json: media_type::is_json(&reply.media(), &body),
         retry_after_ms,
         location: if status == 202 { is_said(reply.location()) } else { None },
         body,
@@ -329,7 +330,7 @@ pub async fn document(url: &Address, milliseconds: u64, limit: usize) -> Result<
                     return Ok(Document { body, cache_control: parts.get(1).as_string().unwrap_or_default() });
                 }
                 let failure = Failure(format!("status {status}"));
-                if !upstream::is_away(status) {
+                if !http_status::is_away(status) {
                     return Err(failure);
                 }
                 failure
@@ -369,7 +370,7 @@ pub async fn held_document(
         let parts: js_sys::Array = Awaited::new(begun).await?.unchecked_into();
         let status = parts.get(0).as_f64().unwrap_or_default() as u16;
         match pauses.next() {
-            Some(pause_ms) if upstream::nothing_arrived(status) && until.since(clock::now()) > pause_ms => {
+            Some(pause_ms) if http_status::nothing_arrived(status) && until.since(clock::now()) > pause_ms => {
                 clock::pause(pause_ms).await;
             }
             _ => break (status, parts),

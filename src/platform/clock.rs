@@ -1,7 +1,7 @@
 //! The time. On the platform it stands still between I/O; nothing here measures CPU.
 
 use super::tasks::Awaited;
-use crate::core::time::Timestamp;
+use narthex_core::base::time::Timestamp;
 
 pub fn now() -> Timestamp {
     Timestamp(js_sys::Date::now() as u64)

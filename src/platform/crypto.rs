@@ -9,8 +9,8 @@ use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::{Failure, tasks};
-use crate::core::jwk::{Jwk, Kind};
-use crate::core::jwt::Algorithm;
+use narthex_core::access::jose::jwk::{Jwk, Kind};
+use narthex_core::access::jose::jwt::Algorithm;
 
 #[wasm_bindgen(module = "/src/platform/crypto.js")]
 extern "C" {

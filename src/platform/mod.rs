@@ -21,7 +21,7 @@ pub mod zones;
 
 use wasm_bindgen::JsValue;
 
-use crate::core::ledger::Broken;
+use narthex_core::context_store::Broken;
 
 /// An operation of the platform failed. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]

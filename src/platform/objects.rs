@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::*;
 
 use super::Failure;
 use super::tasks::{self, Awaited};
-use crate::core::written::written;
+use narthex_core::base::json_writer::written;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {

@@ -5,15 +5,15 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::address::{Address, Policy, Refusal, check, host_of};
-use crate::core::breaker::{MOST_OPEN_MS, OPEN_MS};
-use crate::core::id::{MAX_SHARDS, Region};
-use crate::core::oauth::grant::RETRY_MS;
-use crate::core::oauth::registrations::{IDLE_MS, UNUSED_MS};
-use crate::core::oauth::ring::LIFE_MS;
-use crate::core::schedule::LEAST_SECONDS;
-use crate::core::schedule::plan::LATE_MS;
-use crate::core::webhook::courier::PAUSES_MS;
+use narthex_core::access::oauth::grant::RETRY_MS;
+use narthex_core::access::oauth::registrations::{IDLE_MS, UNUSED_MS};
+use narthex_core::access::oauth::signing_keys::LIFE_MS;
+use narthex_core::base::id::{MAX_SHARDS, Region};
+use narthex_core::http::egress_address::{Address, Policy, Refusal, check, host_of};
+use narthex_core::lane::breaker::{MOST_OPEN_MS, OPEN_MS};
+use narthex_core::schedules::LEAST_SECONDS;
+use narthex_core::schedules::next_run::LATE_MS;
+use narthex_core::webhooks::delivery_queue::PAUSES_MS;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {

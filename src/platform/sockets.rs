@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use super::http::Headers;
 use super::tasks::Awaited;
-use crate::core::time::Timestamp;
+use narthex_core::base::time::Timestamp;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {

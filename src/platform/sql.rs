@@ -147,7 +147,7 @@ impl Sql {
     }
 
     /// Wakes the object at a time, in place of the alarm set before. One row written.
-    pub fn set_alarm(&self, at: crate::core::time::Timestamp) {
+    pub fn set_alarm(&self, at: narthex_core::base::time::Timestamp) {
         set_alarm(&self.storage, self.kind as u32, at.0 as f64);
     }
 }

@@ -4,8 +4,8 @@ use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::{Failure, random, tasks};
-use crate::core::sealed::{KEK, KeyRing, Parts, Place, Sealed};
-use crate::core::time::Timestamp;
+use narthex_core::access::encrypted_secret::{KEK, KeyRing, Parts, Place, Sealed};
+use narthex_core::base::time::Timestamp;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {

@@ -2,7 +2,7 @@
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::time::Timestamp;
+use narthex_core::base::time::Timestamp;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {

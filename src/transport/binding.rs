@@ -2,8 +2,8 @@
 //! said is what `http` says; only the way there is another, which no address rule concerns.
 
 use crate::auth::FIRST_TENANT;
-use crate::core::address::{Address, Refusal};
 use crate::platform::settings::{self, Settings};
+use narthex_core::http::egress_address::{Address, Refusal};
 
 use super::http::named_at;
 

@@ -4,10 +4,10 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::core::upstream::Answer;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log, random, settings};
+use narthex_core::calling::response::Answer;
 
 use super::Order;
 

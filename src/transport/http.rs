@@ -6,14 +6,14 @@
 use serde::Serialize;
 use url::Url;
 
-use crate::core::address::Address;
-use crate::core::id::ContextId;
-use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
 use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::http::egress_address::Address;
 
 use super::{Envelope, Order};
 

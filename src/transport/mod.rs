@@ -11,13 +11,13 @@ pub mod webhook;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::core::address::Address;
-use crate::core::time::Timestamp;
-use crate::core::trace::Trace;
-use crate::core::upstream::MAX_ANSWER_BYTES;
 use crate::objects::contexts::messages::Work;
 use crate::platform::calls::{Method, Request};
 use crate::platform::http::Headers;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::MAX_ANSWER_BYTES;
+use narthex_core::http::egress_address::Address;
+use narthex_core::http::trace_context::Trace;
 
 /// One attempt to be made, as every transport needs it.
 pub struct Order<'a> {

@@ -7,14 +7,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::core::address::Address;
-use crate::core::openai::stream::{Reader, Step, whole};
-use crate::core::openai::{self, Asks};
-use crate::core::upstream::Answer;
 use crate::execution::live::Live;
 use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Answered, Method, Pieces, Reading, Request};
 use crate::platform::http::Headers;
+use narthex_core::calling::openai::stream::{Reader, Step, whole};
+use narthex_core::calling::openai::{self, Asks};
+use narthex_core::calling::response::Answer;
+use narthex_core::http::egress_address::Address;
+use narthex_core::services::openai_endpoints;
 
 use super::Order;
 
@@ -50,7 +51,7 @@ pub struct Audience<'a> {
 /// Asks the endpoint, for as long as the context has time.
 pub async fn call(order: &Order<'_>, secrets: &Opened, endpoint: &Endpoint<'_>, audience: Audience<'_>) -> Answer {
     let capability = order.work.admission.capability.as_str();
-    let Some(path) = openai::path(capability) else { return Answer::Refused };
+    let Some(path) = openai_endpoints::path(capability) else { return Answer::Refused };
     let address = endpoint.address.below(path);
     let may_stream = capability == "chat" && endpoint.streams && (audience.live.is_some() || !audience.waits);
     if !may_stream {
@@ -90,7 +91,7 @@ async fn ask(
 ) -> Answer {
     let admission = &order.work.admission;
     let capability = admission.capability.as_str();
-    let body = if openai::reads_only(capability) {
+    let body = if openai_endpoints::reads_only(capability) {
         None
     } else {
         // Parameters that are no object never came past the schema.

@@ -6,12 +6,12 @@
 
 use serde_json::value::to_raw_value;
 
-use crate::core::socket::roster::Delivery;
-use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
 use crate::execution::lanes;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, log};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::connection::pool::Delivery;
+use narthex_core::calling::response::Answer;
 
 use super::{Envelope, Order};
 

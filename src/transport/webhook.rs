@@ -1,16 +1,16 @@
 //! An event on its way to a webhook: a CloudEvent in structured mode, signed by Standard Webhooks 1.0. Its
 //! `webhook-id` is the event's id, so that a receiver knows one that comes twice.
 
-use crate::core::signature::Secret;
-use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
-use crate::core::webhook::Webhook;
-use crate::core::webhook::courier::{Attempt, AttemptError};
 use crate::objects::registry::document_place;
 use crate::objects::registry::messages::Kind;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, log, settings, vault};
+use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::webhooks::Webhook;
+use narthex_core::webhooks::delivery_queue::{Attempt, AttemptError};
 
 /// How long a receiver may take to answer, in milliseconds.
 const PATIENCE_MS: u64 = 15_000;

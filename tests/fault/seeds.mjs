@@ -1,5 +1,5 @@
 // @ts-check
-// The simulation of the core (src/core/simulation/), over more seeds than `npm test` has time for.
+// The simulation of the core (crates/simulation/), over more seeds than `npm test` has time for.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { say, seconds } from "./report.mjs";
@@ -15,7 +15,8 @@ export function runSeeds({ seeds }, atExit) {
   const test = [
     "test",
     "--locked",
-    "--lib",
+    "--package",
+    "narthex-simulation",
     "--profile",
     "simulation",
     "seeds_hold_all_invariants",

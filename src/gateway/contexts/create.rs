@@ -4,18 +4,18 @@ use serde_json::value::RawValue;
 
 use crate::auth::Principal;
 use crate::auth::watched::Needed;
-use crate::core::canonical;
-use crate::core::id::ContextId;
-use crate::core::idempotency::{self, Claim};
-use crate::core::prefer::{self, Prefer};
-use crate::core::problem::{Code, Problem};
-use crate::core::request::{self, NewContext};
 use crate::execution::lanes::{self, Permit, is_gated};
 use crate::execution::{LEASE_MS, gate, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{clock, log, random};
+use narthex_core::base::canonical;
+use narthex_core::base::id::ContextId;
+use narthex_core::context::create_request::{self, NewContext};
+use narthex_core::context::idempotency::{self, Claim};
+use narthex_core::http::prefer::{self, Prefer};
+use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
@@ -45,7 +45,7 @@ fn claimed(call: &Call, principal: &Principal, text: &str) -> Result<Option<(Str
 pub async fn create(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let body = call.json_body().await?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
-    let new = request::read(text).map_err(Problem::invalid)?;
+    let new = create_request::read(text).map_err(Problem::invalid)?;
     make_as_preferred(call, caller, &new, text).await
 }
 

@@ -1,11 +1,11 @@
 //! Before a context is admitted to a service that has a lane: whether there is room, and whether it may begin at once.
 
-use crate::core::context::Admission;
-use crate::core::problem::{Code, Problem};
 use crate::execution::gate;
 use crate::execution::lanes::{self, Asking, Entered, Permit};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::log;
+use narthex_core::context::Admission;
+use narthex_core::http::problem::{Code, Problem};
 
 pub enum Entrance {
     /// The attempt may begin as soon as the context exists.

@@ -3,16 +3,16 @@
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::core::id::ContextId;
-use crate::core::json::{Fault, Object};
-use crate::core::lifecycle::Status;
-use crate::core::mcp::client::asking;
-use crate::core::prefer;
-use crate::core::problem::{Code, Problem};
-use crate::core::request::MAX_PARAMETERS_BYTES;
-use crate::core::schema::Schema;
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
+use narthex_core::base::id::ContextId;
+use narthex_core::base::json::{Fault, Object};
+use narthex_core::context::create_request::MAX_PARAMETERS_BYTES;
+use narthex_core::context::status::Status;
+use narthex_core::http::prefer;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::mcp::client::elicitation;
+use narthex_core::services::schema::Schema;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
@@ -77,7 +77,7 @@ pub async fn answer(
         return Err(not_asked(found));
     }
     // What an MCP server asks is answered in its own form.
-    let asked = found.input_request.as_deref().and_then(|request| asking::input(request, input));
+    let asked = found.input_request.as_deref().and_then(|request| elicitation::input(request, input));
     let given = asked.transpose().map_err(Problem::invalid)?;
     let faults = match &given {
         Some(_) => Vec::new(),

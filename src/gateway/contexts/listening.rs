@@ -9,18 +9,18 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::auth::watched::Needed;
-use crate::core::context::Admission;
-use crate::core::id::ContextId;
-use crate::core::lifecycle::Status;
-use crate::core::media::EVENT_STREAM;
-use crate::core::prefer::Prefer;
-use crate::core::problem::Problem;
 use crate::execution::live::Live;
 use crate::execution::{News, Waiter, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock};
+use narthex_core::base::id::ContextId;
+use narthex_core::context::Admission;
+use narthex_core::context::status::Status;
+use narthex_core::http::media_type::EVENT_STREAM;
+use narthex_core::http::prefer::Prefer;
+use narthex_core::http::problem::Problem;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};

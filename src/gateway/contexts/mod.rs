@@ -12,19 +12,19 @@ use serde_json::value::RawValue;
 
 use crate::auth;
 use crate::auth::watched::Needed;
-use crate::core::context::Background;
-use crate::core::id::ContextId;
-use crate::core::json::Object;
-use crate::core::prefer;
-use crate::core::problem::{Code, Problem};
-use crate::core::request::NewContext;
-use crate::core::transport::Transport;
 use crate::execution::{ask_decided, is_store_of, lanes};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, log};
 use crate::transport;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::json::Object;
+use narthex_core::context::Background;
+use narthex_core::context::create_request::NewContext;
+use narthex_core::http::prefer;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::services::transport::Transport;
 
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};

@@ -4,13 +4,13 @@ use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
 use crate::auth::watched::Needed;
-use crate::core::id::ContextId;
-use crate::core::prefer::Prefer;
-use crate::core::problem::Problem;
-use crate::core::time::Timestamp;
 use crate::execution::{News, Timings, Waiter, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::platform::clock;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::prefer::Prefer;
+use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, JSON, internal};
 use super::super::call::{Call, Caller};

@@ -1,11 +1,11 @@
 //! Limits of the deployment's own on what one client's address may do without credentials.
 
 use crate::auth::FIRST_TENANT;
-use crate::core::bucket::Rule;
-use crate::core::client_address::source;
-use crate::core::limit::Kind;
-use crate::core::problem::Problem;
-use crate::core::time::Timestamp;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::client_address::source;
+use narthex_core::http::problem::Problem;
+use narthex_core::limits::policy::Kind;
+use narthex_core::limits::quota_pool::Rule;
 
 use super::super::answer::internal;
 use super::super::call::Call;

@@ -3,10 +3,10 @@
 
 use std::cell::Cell;
 
-use crate::core::bucket::Rule;
-use crate::core::problem::Problem;
-use crate::core::time::Timestamp;
 use crate::platform::clock;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::problem::Problem;
+use narthex_core::limits::quota_pool::Rule;
 
 use super::super::answer::internal;
 use super::super::call::Call;

@@ -1,5 +1,5 @@
 //! Rate limits as requests meet them. A token is taken from what the isolate has; only when that is spent is the
-//! limit's object asked (`core/purse.rs` says when).
+//! limit's object asked (`narthex_core::limits::quota_lease` says when).
 //!
 //! Limits on requests of a tenant, role or key count every request whose credentials are good; those of a service or
 //! capability count what creates a context. Limits at a time are held by what creates a context, from before it is
@@ -17,16 +17,16 @@ use futures_channel::oneshot;
 use futures_util::future::{join_all, select};
 
 use crate::auth::Principal;
-use crate::core::bucket::{PORTION_MS, Report, Rule, Standing};
-use crate::core::limit::{Applied, Kind, headers, retry_after};
-use crate::core::problem::{Code, Problem};
-use crate::core::purse::{Purse, Step, Wish};
-use crate::core::time::Timestamp;
 use crate::objects::limits::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{Policy, Snapshot};
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
 use crate::platform::{Failure, clock, log, random};
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::limits::policy::{Applied, Kind, headers, retry_after};
+use narthex_core::limits::quota_lease::{Purse, Step, Wish};
+use narthex_core::limits::quota_pool::{PORTION_MS, Report, Rule, Standing};
 
 use super::answer::internal;
 use super::call::Call;

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::core::limit::{self, Limit};
-use crate::core::problem::Problem;
-use crate::core::time::{Timestamp, as_text};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use narthex_core::base::time::{Timestamp, as_text};
+use narthex_core::http::problem::Problem;
+use narthex_core::limits::policy::{self, Limit};
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
@@ -35,7 +35,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let id = checked_id(name)?;
     let condition = call.condition()?;
     let body = call.json_body().await?;
-    let limit = limit::read(std::str::from_utf8(&body).unwrap_or_default()).map_err(Problem::invalid)?;
+    let limit = policy::read(std::str::from_utf8(&body).unwrap_or_default()).map_err(Problem::invalid)?;
     let document = to_raw_value(&limit).map_err(|error| Problem::internal(error.to_string()))?;
     match ask_registry(caller, Ask::Put { kind: Kind::Limit, id, document, condition }).await? {
         Reply::Kept { kept, created } => {

@@ -3,18 +3,18 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::id::ContextId;
-use crate::core::mcp::able::Able;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::question::Answered;
-use crate::core::mcp::state::{Called, State};
-use crate::core::mcp::task::Task;
-use crate::core::mcp::{outcome, reply};
-use crate::core::oauth::seal::SealKey;
-use crate::core::problem::Problem;
 use crate::execution::{Timings, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::platform::clock;
+use narthex_core::access::oauth::signed_state::SealKey;
+use narthex_core::base::id::ContextId;
+use narthex_core::http::problem::Problem;
+use narthex_core::mcp::client_capabilities::Able;
+use narthex_core::mcp::elicitation::Answered;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::request_state::{Called, State};
+use narthex_core::mcp::task::Task;
+use narthex_core::mcp::{call_result, responses};
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
@@ -76,10 +76,10 @@ impl Asking {
         match self {
             Self::ByResult { able, called, key } if task.asks() => question(&task, *able, called, key),
             Self::ByResult { .. } | Self::BySession { .. } | Self::Not => {
-                if let Some(refusal) = outcome::refusal_of(legacy, view.get()) {
+                if let Some(refusal) = call_result::refusal_of(legacy, view.get()) {
                     return Err(Error::Passed(refusal));
                 }
-                Ok(outcome::of(legacy, task.id(), view.get(), result))
+                Ok(call_result::of(legacy, task.id(), view.get(), result))
             }
         }
     }
@@ -95,7 +95,7 @@ fn question(task: &Task<'_>, able: Able, called: &Called, key: &SealKey) -> Resu
     let until = task.expires_at().ok_or_else(|| Problem::internal("a context without an end"))?;
     let state = State::new(called, task.id(), question.number).seal(key, until);
     let state = state.ok_or_else(|| Problem::internal("a state that cannot be sealed"))?;
-    Ok(reply::input_required(&requests, &state, task.id()))
+    Ok(responses::input_required(&requests, &state, task.id()))
 }
 
 /// Takes a repeated call for the answer to what was asked, and gives what the context is some seconds later.

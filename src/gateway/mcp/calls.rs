@@ -6,19 +6,19 @@ use serde_json::value::RawValue;
 
 use crate::auth::Principal;
 use crate::auth::watched::Needed;
-use crate::core::capability::TaskSupport;
-use crate::core::json::Object;
-use crate::core::lifecycle::{Priority, Source};
-use crate::core::mcp::era::{Envelope, progress_token};
-use crate::core::mcp::error::Error;
-use crate::core::mcp::message::Request;
-use crate::core::mcp::session::Reached;
-use crate::core::mcp::state::Called;
-use crate::core::mcp::task::extension;
-use crate::core::mcp::{mirror, outcome, reply};
-use crate::core::prefer::Prefer;
-use crate::core::request::{MAX_PARAMETERS_BYTES, NewContext};
 use crate::platform::streams::Stream;
+use narthex_core::base::json::Object;
+use narthex_core::context::create_request::{MAX_PARAMETERS_BYTES, NewContext};
+use narthex_core::context::status::{Priority, Source};
+use narthex_core::http::prefer::Prefer;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::Request;
+use narthex_core::mcp::request_state::Called;
+use narthex_core::mcp::revision::{Envelope, progress_token};
+use narthex_core::mcp::session::Reached;
+use narthex_core::mcp::task::extension;
+use narthex_core::mcp::{call_result, param_headers, responses};
+use narthex_core::services::capability::TaskSupport;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
@@ -146,11 +146,11 @@ pub async fn call_tool(
         return Err(Error::Params(format!("Unknown tool: {name}")));
     };
     if !legacy && let Some(schema) = &tool.capability.input_schema {
-        mirror::check(schema.get(), arguments, |name| call.request.header(name))?;
+        param_headers::check(schema.get(), arguments, |name| call.request.header(name))?;
     }
     if arguments.len() > MAX_PARAMETERS_BYTES {
         let message = format!("The arguments may have at most {MAX_PARAMETERS_BYTES} bytes.");
-        return Ok(Served::Result(reply::failed(legacy, &message, None)));
+        return Ok(Served::Result(responses::failed(legacy, &message, None)));
     }
     let answers = as_supported(caller, &client, answers, task, tool.capability.task_support)?;
     let requires = tool.capability.task_support == TaskSupport::Required;
@@ -208,7 +208,7 @@ pub async fn call_tool(
             let made = match contexts::make(call, caller, &new, &preference, None).await {
                 Ok(told) if answers == Answers::Task => asking::taken(caller, told.id, SOON_SECONDS).await?,
                 Ok(told) => Standing::told(told),
-                Err(problem) => return outcome::refused(legacy, problem).map(Served::Result),
+                Err(problem) => return call_result::refused(legacy, problem).map(Served::Result),
             };
             match responses {
                 Some(responses) if !made.ended && made.task()?.asks() => {
@@ -237,7 +237,7 @@ pub async fn call_tool(
     };
     if answers == Answers::TaskOnly && legacy {
         let task = format!(r#""task":{{{}}}"#, task.of_2025(None, tasks::ttl_ms(call)));
-        return Ok(Served::Called(reply::result(true, &[&task]), timings));
+        return Ok(Served::Called(responses::result(true, &[&task]), timings));
     }
     if answers == Answers::Task && requires && !task.asks() {
         return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));

@@ -1,13 +1,13 @@
 //! Where what is said of a call goes: the stream of its request. In a session it is kept too, so that a stream that
 //! broke off is resumed where it was.
 
-use crate::core::mcp::reply;
-use crate::core::mcp::session::{Reached, Request, event_id};
-use crate::core::media::EVENT_STREAM;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::http::Headers;
 use crate::platform::log;
 use crate::platform::streams::Stream;
+use narthex_core::http::media_type::EVENT_STREAM;
+use narthex_core::mcp::responses;
+use narthex_core::mcp::session::{Reached, Request, event_id};
 
 use super::session::Session;
 
@@ -57,7 +57,7 @@ impl Channel {
     pub async fn tell(&self, texts: Vec<String>, reached: Reached, requests: Vec<Request>) -> bool {
         let Some(kept) = &self.kept else {
             for text in texts {
-                self.stream.write(&reply::event(&text));
+                self.stream.write(&responses::event(&text));
             }
             return true;
         };
@@ -85,7 +85,7 @@ impl Channel {
 
     fn identified(&self, number: Option<u64>, text: &str) {
         let id = self.kept.as_ref().map_or_else(String::new, |kept| format!("id: {}\n", event_id(kept.call, number)));
-        self.stream.write(&format!("{id}{}", reply::event(text)));
+        self.stream.write(&format!("{id}{}", responses::event(text)));
     }
 
     /// The last there is to say.

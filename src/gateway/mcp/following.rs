@@ -11,17 +11,17 @@ use serde_json::value::RawValue;
 
 use crate::auth;
 use crate::auth::watched::Watched;
-use crate::core::id::ContextId;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::reply;
-use crate::core::mcp::session::{Begun, Reached, request_id};
-use crate::core::problem::Problem;
 use crate::execution::ask_decided;
 use crate::execution::notices::{self, Notice};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::streams::Stream;
 use crate::platform::{clock, log};
+use narthex_core::base::id::ContextId;
+use narthex_core::http::problem::Problem;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::responses;
+use narthex_core::mcp::session::{Begun, Reached, request_id};
 
 use super::super::answer::internal;
 use super::super::call::Call;
@@ -117,7 +117,7 @@ impl Following {
             self.stop().await;
         }
         match self.related {
-            true => concluded.map(|result| reply::related(&result, self.id.as_str())),
+            true => concluded.map(|result| responses::related(&result, self.id.as_str())),
             false => concluded,
         }
     }
@@ -181,7 +181,7 @@ impl Following {
             let response = match self.take_in(channel, news).await {
                 Ok(Taken::Told) => continue,
                 Ok(Taken::Replaced) => return,
-                Ok(Taken::Over(result)) => reply::response(&self.request, &result),
+                Ok(Taken::Over(result)) => responses::response(&self.request, &result),
                 Err(error) => {
                     if let Error::Refused(problem) = &error {
                         let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
@@ -236,7 +236,7 @@ impl Following {
         let Some(progress) = found.progress.filter(|told| told.event > self.reached.event) else {
             return Ok(Taken::Told);
         };
-        let (grown, text) = reply::progress(token, self.reached.progress, &progress.data);
+        let (grown, text) = responses::progress(token, self.reached.progress, &progress.data);
         (self.reached.event, self.reached.progress) = (progress.event, grown);
         Ok(if channel.tell(vec![text], self.reached, Vec::new()).await { Taken::Told } else { Taken::Replaced })
     }
@@ -250,7 +250,7 @@ impl Following {
         self.reached.asked = question.number;
         let text = |(at, request): (usize, &&RawValue)| {
             let task = self.related.then_some(self.id.as_str());
-            reply::request(&request_id(channel.call(), question.number, at), request, task)
+            responses::request(&request_id(channel.call(), question.number, at), request, task)
         };
         let texts = requests.values().enumerate().map(text).collect();
         let remembered = requests.iter().map(|(name, request)| remembered(name, request)).collect();
@@ -277,6 +277,6 @@ async fn heard<T>(stream: &mut Stream, news: impl Future<Output = T>) -> Option<
         if gone {
             return None;
         }
-        stream.write(reply::SILENCE);
+        stream.write(responses::SILENCE);
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use crate::core::json::Object;
-use crate::core::mcp::reply;
-use crate::core::mcp::subscription::{Wanted, notification, told};
 use crate::execution::catalogues;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::streams::Stream;
 use crate::transport::mcp::services_of;
+use narthex_core::base::json::Object;
+use narthex_core::mcp::responses;
+use narthex_core::mcp::subscription::{Wanted, notification, told};
 
 use super::listening::{Kind, Listening};
 use super::server::{self, Server};
@@ -72,7 +72,7 @@ impl Listening {
         let is_here = self.door.as_deref().is_none_or(|door| door == service);
         let may = server::allowed(&self.principal, service);
         if is_here && self.snapshot.service(service).is_some() && server::may_tell(&may, method) {
-            stream.write(&reply::event(&told(method, "{}")));
+            stream.write(&responses::event(&told(method, "{}")));
         }
     }
 
@@ -98,6 +98,6 @@ impl Listening {
             Kind::Subscription(id) => notification(id, method, params),
             Kind::Get(..) => told(method, params),
         };
-        stream.write(&reply::event(&text));
+        stream.write(&responses::event(&text));
     }
 }

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::core::mcp::apps::Apps;
-use crate::core::mcp::links::{Links, may_link};
 use crate::objects::registry::snapshot::{Entry, Snapshot};
+use narthex_core::mcp::app_uris::Apps;
+use narthex_core::mcp::resource_links::{Links, may_link};
 
 /// The result of a context; `joined`: as it is told there. `view` is the context as it is shown.
 pub fn result<'r>(

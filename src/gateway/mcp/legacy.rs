@@ -3,12 +3,12 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::json::Object;
-use crate::core::mcp::era::negotiated;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::message::Request;
-use crate::core::mcp::passing;
-use crate::core::mcp::reply::result;
+use narthex_core::base::json::Object;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::Request;
+use narthex_core::mcp::passthrough;
+use narthex_core::mcp::responses::result;
+use narthex_core::mcp::revision::negotiated;
 
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
@@ -65,7 +65,7 @@ pub async fn serve(
             session.watch(uri, request.method == "resources/subscribe").await?;
             Ok(Served::Result("{}".into()))
         }
-        other => match passing::method(other) {
+        other => match passthrough::method(other) {
             Some(method) => {
                 super::passing::serve(call, caller, door, request, method, upstream::Client::legacy(session))
                     .await

@@ -5,16 +5,16 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::auth::watched::Needed;
-use crate::core::id::ContextId;
-use crate::core::json::Object;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::message::Request;
-use crate::core::mcp::reply::{quoted, result};
-use crate::core::mcp::session::Reached;
-use crate::core::mcp::task::Task;
-use crate::core::problem::{Code, Problem};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
 use crate::platform::streams::Stream;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::json::Object;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::Request;
+use narthex_core::mcp::responses::{quoted, result};
+use narthex_core::mcp::session::Reached;
+use narthex_core::mcp::task::Task;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};

@@ -18,16 +18,6 @@ use serde_json::value::RawValue;
 
 use crate::auth::watched::{Needed, Watched};
 use crate::auth::{Principal, standing};
-use crate::core::filter::Filter;
-use crate::core::id::ContextId;
-use crate::core::mcp::era::Envelope;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::message::Request;
-use crate::core::mcp::reply::{self, SILENCE};
-use crate::core::mcp::subscription::{Wanted, acknowledged, closed};
-use crate::core::mcp::task::{Task, extension};
-use crate::core::problem::Problem;
-use crate::core::time::Timestamp;
 use crate::execution::{ask_decided, catalogues};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
@@ -35,6 +25,16 @@ use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionRepl
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
 use crate::platform::{Failure, clock};
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::filter::Filter;
+use narthex_core::http::problem::Problem;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::Request;
+use narthex_core::mcp::responses::{self, SILENCE};
+use narthex_core::mcp::revision::Envelope;
+use narthex_core::mcp::subscription::{Wanted, acknowledged, closed};
+use narthex_core::mcp::task::{Task, extension};
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
@@ -141,7 +141,7 @@ pub async fn subscribe(
     };
     wanted = Wanted { tools_list_changed: wanted.tools_list_changed, task_ids: wanted.task_ids, ..theirs };
     let (response, stream) = Stream::open(200, &stream_headers());
-    stream.write(&reply::event(&acknowledged(request.id, &wanted)));
+    stream.write(&responses::event(&acknowledged(request.id, &wanted)));
     call.keep_running(kept(listening.run(hub, stream, watched(call, caller))));
     Ok(Served::Stream(Answer::stream(response)))
 }
@@ -261,7 +261,7 @@ impl Listening {
             }
         }
         if let Kind::Subscription(id) = &self.form {
-            stream.write(&reply::event(&closed(id)));
+            stream.write(&responses::event(&closed(id)));
         }
         stream.close();
     }
@@ -387,12 +387,14 @@ impl Listening {
         match &self.form {
             Kind::Subscription(id) => {
                 let meta = format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
-                reply::event(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{meta}{comma}{params}}}}}"#))
+                responses::event(&format!(
+                    r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{meta}{comma}{params}}}}}"#
+                ))
             }
             Kind::Get(..) => {
                 let id = sequence.map_or_else(String::new, |sequence| format!("id: {BY_GET}{sequence}\n"));
                 let params = if params.is_empty() { String::new() } else { format!(r#","params":{{{params}}}"#) };
-                format!("{id}{}", reply::event(&format!(r#"{{"jsonrpc":"2.0","method":"{method}"{params}}}"#)))
+                format!("{id}{}", responses::event(&format!(r#"{{"jsonrpc":"2.0","method":"{method}"{params}}}"#)))
             }
         }
     }

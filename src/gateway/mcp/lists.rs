@@ -10,18 +10,18 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
-use crate::core::cursor;
-use crate::core::json::Object;
-use crate::core::mcp::apps::{self, Apps, Claim};
-use crate::core::mcp::error::Error;
-use crate::core::mcp::left_out::LeftOuts;
-use crate::core::mcp::names;
-use crate::core::mcp::pages::{Read, Reading, Taken, Whole, placed};
-use crate::core::mcp::passing::{Item, Passed, method};
-use crate::core::mcp::reply::{private_for_a_while, quoted, result as answer};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
 use crate::transport::mcp::Peer;
+use narthex_core::base::json::Object;
+use narthex_core::http::page_cursor;
+use narthex_core::mcp::app_uris::{self, Apps, Claim};
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::list_pages::{Read, Reading, Taken, Whole, placed};
+use narthex_core::mcp::names;
+use narthex_core::mcp::omissions::LeftOuts;
+use narthex_core::mcp::passthrough::{Item, Passed, method};
+use narthex_core::mcp::responses::{private_for_a_while, quoted, result as answer};
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
@@ -164,7 +164,7 @@ pub async fn of_all(
     let asked = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("cursor"));
     let after = asked.map(|text| {
         let text: String = serde_json::from_str(text.get()).map_err(|_| wrong())?;
-        cursor::read(&caller.snapshot.cursor_key, &text, &bound).ok_or_else(wrong)
+        page_cursor::read(&caller.snapshot.cursor_key, &text, &bound).ok_or_else(wrong)
     });
     let after = after.transpose()?;
     let is_single = entries.len() == 1;
@@ -193,7 +193,7 @@ pub async fn of_all(
         item.named(list, &name)
     };
     let all: Vec<String> = items.into_iter().filter_map(named).collect();
-    let next = next.map(|next| quoted(&cursor::write(&caller.snapshot.cursor_key, &next, &bound)));
+    let next = next.map(|next| quoted(&page_cursor::write(&caller.snapshot.cursor_key, &next, &bound)));
     let next = next.map_or_else(String::new, |next| format!(r#""nextCursor":{next}"#));
     let all = format!(r#""{list}":[{}]"#, all.join(","));
     let plain = answer(wish.client.legacy, &[&all, &next, &private_for_a_while(wish.client.legacy)]);
@@ -215,7 +215,7 @@ fn with_left_out(plain: &str, left_out: &LeftOuts) -> Option<String> {
 /// The services that list the address of an app.
 fn listers<'c>(listed: &[(&'c str, Item)]) -> BTreeMap<String, BTreeSet<&'c str>> {
     let mut listers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for (service, item) in listed.iter().filter(|(_, item)| item.own.starts_with(apps::SCHEME)) {
+    for (service, item) in listed.iter().filter(|(_, item)| item.own.starts_with(app_uris::SCHEME)) {
         listers.entry(item.own.clone()).or_default().insert(service);
     }
     listers
@@ -255,5 +255,5 @@ pub async fn whose_app(
             }
         }
     }
-    apps::decided(&apps, uri, &claimants, &unread).map(Into::into).map_err(Error::Params)
+    app_uris::decided(&apps, uri, &claimants, &unread).map(Into::into).map_err(Error::Params)
 }

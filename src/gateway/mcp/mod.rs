@@ -25,16 +25,16 @@ mod upstream;
 use serde_json::value::RawValue;
 
 use crate::auth::{self, Age};
-use crate::core::id::valid_name;
-use crate::core::mcp::BATCHED;
-use crate::core::mcp::era::{self, Era};
-use crate::core::mcp::error::Error;
-use crate::core::mcp::header::Headers;
-use crate::core::mcp::message::{self, Body, Message, Refusal, Request};
-use crate::core::mcp::origin::{Own, is_welcome};
-use crate::core::mcp::reply;
-use crate::core::problem::{Code, Problem};
 use crate::execution::Timings;
+use narthex_core::base::names::valid_id;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::mcp::BATCHED;
+use narthex_core::mcp::allowed_origin::{Own, is_welcome};
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::{self, Body, Message, Refusal, Request};
+use narthex_core::mcp::request_headers::Headers;
+use narthex_core::mcp::responses;
+use narthex_core::mcp::revision::{self, Era};
 
 use super::answer::{Answer, JSON};
 use super::call::{Call, Caller, MAX_BODY_BYTES};
@@ -91,7 +91,7 @@ pub fn foreign(call: &Call) -> Option<Answer> {
 
 async fn answer(call: &Call, door: Door<'_>) -> Result<Answer, Error> {
     let mut caller = authenticated(call, Age::Any).await?;
-    if door.0.is_some_and(|id| !valid_name(id)) {
+    if door.0.is_some_and(|id| !valid_id(id)) {
         return Err(Problem::not_found("service").into());
     }
     if call.method() != "POST" {
@@ -146,7 +146,7 @@ fn headers(call: &Call) -> Headers<'_> {
 }
 
 async fn one(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request<'_>) -> Answer {
-    let served = match era::of(request, headers(call)) {
+    let served = match revision::of(request, headers(call)) {
         Ok(Era::Modern(envelope)) => modern::serve(call, caller, door, request, &envelope).await,
         Ok(Era::Legacy(_)) => match session_of(call, caller, door, request).await {
             Ok(session) => legacy::serve(call, caller, door, request, session.as_ref(), Answers::Stream).await,
@@ -155,14 +155,14 @@ async fn one(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request
         Err(error) => Err(error),
     };
     match served {
-        Ok(Served::Result(result)) => Answer::text(200, JSON, reply::response(request.id, &result)),
+        Ok(Served::Result(result)) => Answer::text(200, JSON, responses::response(request.id, &result)),
         Ok(Served::Called(result, timings)) => {
-            let mut answer = Answer::text(200, JSON, reply::response(request.id, &result));
+            let mut answer = Answer::text(200, JSON, responses::response(request.id, &result));
             answer.timings = timings;
             answer
         }
         Ok(Served::Opened(result, session)) => {
-            Answer::text(200, JSON, reply::response(request.id, &result)).with(session::HEADER, &session)
+            Answer::text(200, JSON, responses::response(request.id, &result)).with(session::HEADER, &session)
         }
         Ok(Served::Stream(answer)) => answer,
         Err(error) => refused(call, Some(request.id), &error),
@@ -186,7 +186,8 @@ async fn batch(
     door: Door<'_>,
     items: Vec<Result<Message<'_>, Refusal<'_>>>,
 ) -> Result<Answer, Error> {
-    let modern = |item: &Result<Message<'_>, _>| matches!(item, Ok(Message::Request(one)) if era::claims_modern(one));
+    let modern =
+        |item: &Result<Message<'_>, _>| matches!(item, Ok(Message::Request(one)) if revision::claims_modern(one));
     let has_none = |version: &str| !BATCHED.contains(&version.trim());
     if items.iter().any(modern) || headers(call).version.is_some_and(has_none) {
         return Err(Error::Invalid(format!("only revisions {} have batches", BATCHED.join(" and "))));
@@ -210,7 +211,7 @@ async fn batch(
                     Err(problem) => Err(problem.into()),
                 };
                 responses.push(match served {
-                    Ok(result) => reply::response(request.id, &result),
+                    Ok(result) => responses::response(request.id, &result),
                     Err(error) => error.response(Some(request.id), &call.request_id),
                 });
             }

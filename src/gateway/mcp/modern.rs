@@ -1,11 +1,11 @@
 //! Revision 2026-07-28: each request says for itself who sends it and what it can.
 
-use crate::core::mcp::MODERN;
-use crate::core::mcp::era::Envelope;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::message::Request;
-use crate::core::mcp::passing;
-use crate::core::mcp::reply::{private_for_a_while, result};
+use narthex_core::mcp::MODERN;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::Request;
+use narthex_core::mcp::passthrough;
+use narthex_core::mcp::responses::{private_for_a_while, result};
+use narthex_core::mcp::revision::Envelope;
 
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
@@ -32,7 +32,7 @@ pub async fn serve(
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
             tasks::serve(call, caller, door, request, envelope).await.map(Served::Result)
         }
-        other => match passing::method(other) {
+        other => match passthrough::method(other) {
             Some(method) => {
                 let client = upstream::Client::modern(request.params);
                 super::passing::serve(call, caller, door, request, method, client).await.map(Served::Result)

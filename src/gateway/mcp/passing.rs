@@ -3,23 +3,23 @@
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
-use crate::core::mcp::apps::{self, Apps};
-use crate::core::mcp::client::meta;
-use crate::core::mcp::client::request::Asked;
-use crate::core::mcp::client::verdict::Came;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::links::Links;
-use crate::core::mcp::message::Request;
-use crate::core::mcp::names;
-use crate::core::mcp::passing::{About, Passed, about, error, in_own_words, result};
-use crate::core::problem::{Code, Problem};
-use crate::core::time::Timestamp;
-use crate::core::transport::Upstream;
-use crate::core::upstream::NotCalled;
 use crate::execution::{self, catalogues};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
 use crate::transport::mcp::{Asker, Peer, ask};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::NotCalled;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::mcp::app_uris::{self, Apps};
+use narthex_core::mcp::client::request::Asked;
+use narthex_core::mcp::client::request_meta;
+use narthex_core::mcp::client::result::Came;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::Request;
+use narthex_core::mcp::names;
+use narthex_core::mcp::passthrough::{About, Passed, about, error, in_own_words, result};
+use narthex_core::mcp::resource_links::Links;
+use narthex_core::services::transport::Upstream;
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
@@ -112,7 +112,7 @@ async fn passed_on(
     brought_up_to_date(call, caller).await?;
     tools::known(caller, door)?;
     let unknown = || Error::Method { name: request.method.clone(), legacy: client.legacy };
-    let meta = meta::passed(request.params)?;
+    let meta = request_meta::passed(request.params)?;
     let wish = Wish { client, meta: meta.as_deref() };
     let caller = &*caller;
     if let Some(id) = door.0 {
@@ -163,9 +163,9 @@ async fn whose<'c>(
         About::Prompt(name) => {
             ids().find_map(|id| Some((id, names::own_prompt(id, name)?.to_string()))).ok_or_else(nothing)?
         }
-        About::Resource(uri) => match apps::owner(uri, ids()) {
+        About::Resource(uri) => match app_uris::owner(uri, ids()) {
             Some(found) => found,
-            None if uri.starts_with(apps::SCHEME) => {
+            None if uri.starts_with(app_uris::SCHEME) => {
                 let id = lists::whose_app(call, caller, theirs, wish, uri).await?;
                 (ids().find(|known| *known == id).ok_or_else(nothing)?, uri.clone())
             }

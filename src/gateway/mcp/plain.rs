@@ -1,12 +1,12 @@
 //! Three tools at `/mcp` for clients that know no tasks: what a context is, what it gave, and its end.
 
-use crate::core::id::ContextId;
-use crate::core::json::Object;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::outcome;
-use crate::core::mcp::reply::{failed, given};
-use crate::core::problem::{Code, Problem};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
+use narthex_core::base::id::ContextId;
+use narthex_core::base::json::Object;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::mcp::call_result;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::responses::{failed, given};
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
@@ -121,5 +121,5 @@ fn result_of(caller: &Caller, legacy: bool, id: &ContextId, found: &Found) -> St
         return failed(legacy, &message, Some(id.as_str()));
     }
     let result = joined::result(&caller.snapshot, true, &found.view, found.result.as_deref());
-    outcome::of(legacy, id.as_str(), found.view.get(), result.as_deref())
+    call_result::of(legacy, id.as_str(), found.view.get(), result.as_deref())
 }

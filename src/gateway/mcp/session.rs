@@ -8,19 +8,19 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 use crate::auth::watched::Needed;
-use crate::core::cursor;
-use crate::core::json::Object;
-use crate::core::mcp::able::Able;
-use crate::core::mcp::era::negotiated;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::session::{Begun, Opener, Request, name, read_event_id};
-use crate::core::problem::{Code, Problem};
 use crate::objects::contexts::messages::Ask as StoreAsk;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::random;
 use crate::platform::streams::Stream;
 use crate::transport::mcp::{close_session, end_upstream};
+use narthex_core::base::json::Object;
+use narthex_core::http::page_cursor;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::mcp::client_capabilities::Able;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::revision::negotiated;
+use narthex_core::mcp::session::{Begun, Opener, Request, name, read_event_id};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
@@ -116,7 +116,7 @@ pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) ->
         client: Able::remembered(client).ok_or_else(|| Problem::internal("capabilities that cannot be written"))?,
     };
     ask_object(&format!("{}/{name}", caller.principal.tenant), &principal, Ask::Open(opener)).await?;
-    Ok(Some(cursor::write(&caller.snapshot.cursor_key, &name, &bound(caller, door))))
+    Ok(Some(page_cursor::write(&caller.snapshot.cursor_key, &name, &bound(caller, door))))
 }
 
 /// The session a request is of, if it names one.
@@ -125,7 +125,7 @@ pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) ->
 /// It has ended, or is another's: 404, on which a client begins anew.
 pub async fn of(call: &Call, caller: &Caller, door: Door<'_>) -> Result<Option<Session>, Problem> {
     let Some(id) = call.request.header(HEADER) else { return Ok(None) };
-    let name = cursor::read(&caller.snapshot.cursor_key, id, &bound(caller, door)).ok_or_else(ended)?;
+    let name = page_cursor::read(&caller.snapshot.cursor_key, id, &bound(caller, door)).ok_or_else(ended)?;
     let object = format!("{}/{name}", caller.principal.tenant);
     match ask_object(&object, &caller.principal.principal, Ask::Use).await? {
         Reply::Used { opener, level } => Ok(Some(Session { object, opener, level })),

@@ -2,17 +2,17 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::id::ContextId;
-use crate::core::json::Object;
-use crate::core::mcp::era::Envelope;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::message::Request;
-use crate::core::mcp::question::Answered;
-use crate::core::mcp::reply::result;
-use crate::core::mcp::task::{Task, extension};
-use crate::core::problem::{Code, Problem};
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found};
+use narthex_core::base::id::ContextId;
+use narthex_core::base::json::Object;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::mcp::elicitation::Answered;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::message::Request;
+use narthex_core::mcp::responses::result;
+use narthex_core::mcp::revision::Envelope;
+use narthex_core::mcp::task::{Task, extension};
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};

@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
-use crate::core::canonical::digest;
-use crate::core::capability::Capability;
-use crate::core::cursor;
-use crate::core::json::Object;
-use crate::core::mcp::apps::Apps;
-use crate::core::mcp::error::Error;
-use crate::core::mcp::instructions::{Said, combined};
-use crate::core::mcp::links::Links;
-use crate::core::mcp::names;
-use crate::core::mcp::reply::{private_for_a_while, quoted, result};
-use crate::core::mcp::tool::listed;
-use crate::core::problem::Problem;
-use crate::core::route::newest;
-use crate::core::service::Service;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
+use narthex_core::base::canonical::digest;
+use narthex_core::base::json::Object;
+use narthex_core::http::page_cursor;
+use narthex_core::http::problem::Problem;
+use narthex_core::mcp::app_uris::Apps;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::instructions::{Said, combined};
+use narthex_core::mcp::names;
+use narthex_core::mcp::resource_links::Links;
+use narthex_core::mcp::responses::{private_for_a_while, quoted, result};
+use narthex_core::mcp::tool::listed;
+use narthex_core::services::Service;
+use narthex_core::services::capability::Capability;
+use narthex_core::services::routing::newest;
 
 use super::super::call::{Call, Caller};
 use super::{Door, brought_up_to_date, passing, plain};
@@ -120,7 +120,7 @@ pub async fn list(
     let after = match asked {
         Some(text) => {
             let text: String = serde_json::from_str(text.get()).map_err(|_| wrong())?;
-            Some(cursor::read(&caller.snapshot.cursor_key, &text, &bound).ok_or_else(wrong)?)
+            Some(page_cursor::read(&caller.snapshot.cursor_key, &text, &bound).ok_or_else(wrong)?)
         }
         None => None,
     };
@@ -128,7 +128,7 @@ pub async fn list(
     let (tools, last) = page(caller, door, after, legacy);
     let tools = format!(r#""tools":[{tools}]"#);
     let next = last.map_or_else(String::new, |last| {
-        format!(r#""nextCursor":"{}""#, cursor::write(&caller.snapshot.cursor_key, &last, &bound))
+        format!(r#""nextCursor":"{}""#, page_cursor::write(&caller.snapshot.cursor_key, &last, &bound))
     });
     Ok(result(legacy, &[&tools, &next, &private_for_a_while(legacy)]))
 }

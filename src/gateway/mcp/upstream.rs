@@ -2,14 +2,14 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::mcp::MODERN;
-use crate::core::mcp::client::meta;
-use crate::core::mcp::client::request::passed_on;
-use crate::core::mcp::era::{self, Envelope};
-use crate::core::mcp::error::Error;
-use crate::core::mcp::reply;
 use crate::execution::notices::Notice;
 use crate::objects::registry::snapshot::Entry;
+use narthex_core::mcp::MODERN;
+use narthex_core::mcp::client::request::passed_on;
+use narthex_core::mcp::client::request_meta;
+use narthex_core::mcp::error::Error;
+use narthex_core::mcp::responses;
+use narthex_core::mcp::revision::{self, Envelope};
 
 use super::session::Session;
 
@@ -29,7 +29,7 @@ pub struct Client<'a> {
 impl<'a> Client<'a> {
     /// As a modern request says it.
     pub fn modern(params: Option<&'a RawValue>) -> Self {
-        Self { capabilities: era::capabilities(params), session: None, legacy: false }
+        Self { capabilities: revision::capabilities(params), session: None, legacy: false }
     }
 
     /// As a legacy client said it when its session began.
@@ -80,7 +80,7 @@ impl Wish {
 
     /// With what the request says in its `_meta` for the server.
     pub fn with_meta(self, entry: &Entry, params: Option<&RawValue>) -> Result<Self, Error> {
-        let meta = if entry.service().transport.upstream().is_some() { meta::passed(params)? } else { None };
+        let meta = if entry.service().transport.upstream().is_some() { request_meta::passed(params)? } else { None };
         Ok(Self { meta, ..self })
     }
 
@@ -101,7 +101,7 @@ impl Wish {
 /// its subscriptions only.
 pub fn notification(notice: &Notice, token: Option<&RawValue>, messages: bool, legacy: bool) -> Option<String> {
     match notice {
-        Notice::Progress(params) => reply::passed_progress(token?, params),
+        Notice::Progress(params) => responses::passed_progress(token?, params),
         Notice::Message(params) => {
             let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{}}}"#, params.get());
             messages.then_some(text)

@@ -4,10 +4,10 @@
 //! (RFC 6749 §4.1.2.1), if somebody here has registered it. A client that only says who it is gets no one sent to it
 //! before a person has decided something (RFC 9700 §4.11.2): its refusals stay pages.
 
-use crate::core::oauth::client::{Client, GrantType};
-use crate::core::oauth::form::Form;
-use crate::core::oauth::{Error, Refused};
-use crate::core::problem::Problem;
+use narthex_core::access::oauth::client::{Client, GrantType};
+use narthex_core::access::oauth::form::Form;
+use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::http::problem::Problem;
 
 use super::super::answer::Answer;
 use super::super::call::Call;

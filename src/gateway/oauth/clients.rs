@@ -7,19 +7,21 @@ use std::rc::Rc;
 
 use crate::auth::key_sets::{self, Owner};
 use crate::auth::{FIRST_TENANT, is_tenant};
-use crate::core::address::host_of;
-use crate::core::canonical::digest;
-use crate::core::issuer::{Keys, Written};
-use crate::core::jwt::{self, Algorithm, Expected, SKEW_SECONDS, parse};
-use crate::core::oauth::client::{AuthMethod, Client, GrantType, SELF_REGISTERED, secret_matches, split_client_id};
-use crate::core::oauth::form::{Form, basic};
-use crate::core::oauth::grant::{Seen, tenant_of};
-use crate::core::oauth::{Error, Refused};
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::clock;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use narthex_core::access::issuer::{Keys, Written};
+use narthex_core::access::jose::jwt::{self, Algorithm, Expected, SKEW_SECONDS, parse};
+use narthex_core::access::oauth::client::{
+    AuthMethod, Client, GrantType, SELF_REGISTERED, secret_matches, split_client_id,
+};
+use narthex_core::access::oauth::form::{Form, basic};
+use narthex_core::access::oauth::grant::{Seen, tenant_of};
+use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::base::canonical::digest;
+use narthex_core::http::egress_address::host_of;
 
 use super::super::answer::internal;
 use super::super::call::Call;

@@ -6,15 +6,15 @@
 //! bound to their browser.
 
 use crate::auth::{self, Age, Principal};
-use crate::core::id::ulid;
-use crate::core::oauth::form::is_challenge;
-use crate::core::oauth::grant::{Allowed, CODE_MS, GRANT_MS, Grant, Use};
-use crate::core::oauth::{Error, Refused};
-use crate::core::permission::meet_all;
-use crate::core::problem::{Code, Problem};
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
+use narthex_core::access::oauth::form::is_challenge;
+use narthex_core::access::oauth::grant::{Allowed, CODE_MS, GRANT_MS, Grant, Use};
+use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::permission::meet_all;
+use narthex_core::base::id::ulid;
+use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;

@@ -1,16 +1,16 @@
 //! Clients that publish a document about themselves: read when they ask, held in each isolate for as long as its server
-//! says. When it is fetched is decided in `core/oauth/document.rs`.
+//! says. When it is fetched is decided in `narthex_core::access::oauth::metadata_document`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::core::address::{self, Address, Policy, host_of};
-use crate::core::oauth::client::Client;
-use crate::core::oauth::described::read_metadata;
-use crate::core::oauth::document::{Busy, Found, Look, Shelf};
-use crate::core::oauth::grant::Seen;
-use crate::core::oauth::{Error, Refused};
 use crate::platform::{calls, clock, log};
+use narthex_core::access::oauth::client::Client;
+use narthex_core::access::oauth::client_metadata::read_metadata;
+use narthex_core::access::oauth::grant::Seen;
+use narthex_core::access::oauth::metadata_document::{Busy, Found, Look, Shelf};
+use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::http::egress_address::{self, Address, Policy, host_of};
 
 use super::super::call::Call;
 use super::super::limits::exceeded;
@@ -44,7 +44,7 @@ fn away() -> Failed {
 pub async fn client(call: &Call, id: &str) -> Result<Option<Seen>, Failed> {
     let rules = call.write_rules();
     let policy = rules.addresses();
-    let Ok(url) = address::check(id, policy, &rules.own_hosts()) else { return Ok(None) };
+    let Ok(url) = egress_address::check(id, policy, &rules.own_hosts()) else { return Ok(None) };
     // Its address is its name: it has a path, and is written in one way only.
     if url.as_str() != id || url.path() == "/" {
         return Ok(None);
@@ -81,7 +81,7 @@ async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) ->
     let detail = match answer {
         Ok(answer) if answer.status == 200 => {
             let body = answer.body.unwrap_or_default();
-            let text = crate::core::json::check(&body, 8).ok();
+            let text = narthex_core::base::json::check(&body, 8).ok();
             let client = text.and_then(|text| read_metadata(id, text, policy));
             return Ok(SHELF.with_borrow_mut(|shelf| match client {
                 Some(client) => Some(seen(&shelf.came(id, Rc::new(client), &answer.said, now))),

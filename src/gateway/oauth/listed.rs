@@ -4,16 +4,16 @@
 use serde::Serialize;
 
 use crate::auth::{FIRST_TENANT, own};
-use crate::core::cursor;
-use crate::core::json::Fault;
-use crate::core::oauth::listed::{Entry, Query};
-use crate::core::oauth::token::Claims;
-use crate::core::problem::Problem;
-use crate::core::time::{Timestamp, as_text};
 use crate::objects::grants::messages::{Ask, Held, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log};
+use narthex_core::access::oauth::access_token::Claims;
+use narthex_core::access::oauth::grant_list::{Entry, Query};
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::{Timestamp, as_text};
+use narthex_core::http::page_cursor;
+use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
@@ -43,7 +43,7 @@ pub async fn note(known: &Known, realm: &Realm, grant: &str, held: &Held) {
         id: grant.into(),
         allowed: held.allowed.clone(),
         client_name: known.client.name.clone(),
-        created_at: Timestamp(held.until.0.saturating_sub(crate::core::oauth::grant::GRANT_MS)),
+        created_at: Timestamp(held.until.0.saturating_sub(narthex_core::access::oauth::grant::GRANT_MS)),
         used_at: now,
         until: held.until,
     };
@@ -141,7 +141,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let digest = format!("grants {tenant} {}", serde_json::to_string(&filters).unwrap_or_default());
     let key = &caller.snapshot.cursor_key;
     if let Some(text) = call.query("cursor") {
-        query.before = Some(cursor::read(key, &text, &digest).ok_or_else(bad_cursor)?);
+        query.before = Some(page_cursor::read(key, &text, &digest).ok_or_else(bad_cursor)?);
     }
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     query.limit += 1;
@@ -150,7 +150,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     };
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let next = entries.last().filter(|_| more).map(|entry| cursor::write(key, &entry.id, &digest));
+    let next = entries.last().filter(|_| more).map(|entry| page_cursor::write(key, &entry.id, &digest));
     let deployment = snapshot::fresh(FIRST_TENANT).await.map_err(internal)?;
     let alive = entries.iter().filter(|entry| is_alive(&deployment, &caller.snapshot, tenant, entry));
     let data: Vec<View<'_>> = alive.map(view).collect();

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use crate::auth::key_sets;
-use crate::core::id::valid_name;
-use crate::core::jwk::Jwk;
-use crate::core::jwt::Algorithm;
-use crate::core::problem::Problem;
+use narthex_core::access::jose::jwk::Jwk;
+use narthex_core::access::jose::jwt::Algorithm;
+use narthex_core::base::names::valid_id;
+use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
@@ -55,7 +55,7 @@ pub fn server(call: &Call) -> Result<Answer, Problem> {
 }
 
 pub fn resource(call: &Call, path: &str) -> Result<Answer, Problem> {
-    if path.strip_prefix("/mcp/").is_some_and(|service| !valid_name(service)) {
+    if path.strip_prefix("/mcp/").is_some_and(|service| !valid_id(service)) {
         return Err(Problem::not_found("path"));
     }
     let origin = origin(call);

@@ -20,11 +20,11 @@ use std::borrow::Cow;
 use serde_json::json;
 
 use crate::auth::origin_of;
-use crate::core::media::{self, Foreign};
-use crate::core::oauth::form::Form;
-use crate::core::oauth::{Error, Refused};
-use crate::core::problem::Problem;
 use crate::platform::http::Unread;
+use narthex_core::access::oauth::form::Form;
+use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::http::media_type::{self, Foreign};
+use narthex_core::http::problem::Problem;
 
 use super::answer::Answer;
 use super::call::{Call, broken};
@@ -153,7 +153,7 @@ fn origin(call: &Call) -> String {
 
 /// The form a request carries.
 async fn form(call: &Call) -> Result<Form, Failed> {
-    let refused = match media::form(call.content_type()) {
+    let refused = match media_type::form(call.content_type()) {
         Ok(()) if call.is_plain() => None,
         Ok(()) => Some(Refused::new(Error::UnsupportedMediaType, "send the form as it is, without Content-Encoding")),
         Err(Foreign::Charset) => Some(Refused::new(Error::UnsupportedMediaType, "send the form in UTF-8")),

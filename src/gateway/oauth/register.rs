@@ -1,24 +1,24 @@
 //! Dynamic client registration (RFC 7591): any program may register itself, where the deployment allows that.
 //!
 //! Such a client may only ask people, and a person reads its name and its address before anything comes of it. There are
-//! so many from one address, and so many in all: unused ones make room (`core/oauth/registrations.rs`).
+//! so many from one address, and so many in all: unused ones make room (`narthex_core::access::oauth::registrations`).
 
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use crate::auth::FIRST_TENANT;
-use crate::core::address::Policy;
-use crate::core::audit::By;
-use crate::core::canonical::digest;
-use crate::core::id::ulid;
-use crate::core::json::{MAX_DEPTH, check};
-use crate::core::oauth::Error;
-use crate::core::oauth::client::{Client, SELF_REGISTERED, client_id};
-use crate::core::oauth::described::read_registration;
-use crate::core::problem::{Code, Problem};
 use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
+use narthex_core::access::audit::By;
+use narthex_core::access::oauth::Error;
+use narthex_core::access::oauth::client::{Client, SELF_REGISTERED, client_id};
+use narthex_core::access::oauth::client_metadata::read_registration;
+use narthex_core::base::canonical::digest;
+use narthex_core::base::id::ulid;
+use narthex_core::base::json::{MAX_DEPTH, check};
+use narthex_core::http::egress_address::Policy;
+use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;

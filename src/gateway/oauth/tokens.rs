@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::auth::own;
-use crate::core::jwt::parse;
-use crate::core::oauth::client::AuthMethod;
-use crate::core::oauth::grant::{Presented, Use};
-use crate::core::oauth::token::Claims;
-use crate::core::oauth::{Error, Refused};
-use crate::core::time::Timestamp;
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::clock;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use narthex_core::access::jose::jwt::parse;
+use narthex_core::access::oauth::access_token::Claims;
+use narthex_core::access::oauth::client::AuthMethod;
+use narthex_core::access::oauth::grant::{Presented, Use};
+use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::base::time::Timestamp;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;

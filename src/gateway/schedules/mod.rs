@@ -6,18 +6,18 @@ mod running;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::core::lifecycle::Source;
-use crate::core::problem::{Code, Problem};
-use crate::core::request::NewContext;
-use crate::core::schedule::book::{Outcome, Past};
-use crate::core::schedule::plan::Missed;
-use crate::core::schedule::{self, SHOWN, Schedule, read_context, within_context};
-use crate::core::time::{Timestamp, as_text};
 use crate::execution::schedules::{ask_scheduler, configure, read};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask as SchedulerAsk, Reply as SchedulerReply};
 use crate::platform::{clock, log, zones};
+use narthex_core::base::time::{Timestamp, as_text};
+use narthex_core::context::create_request::NewContext;
+use narthex_core::context::status::Source;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::schedules::next_run::Missed;
+use narthex_core::schedules::run_state::{Outcome, Past};
+use narthex_core::schedules::{self, SHOWN, Schedule, read_context, within_context};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -126,7 +126,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let document = text(call.json_body().await?);
     let is_zone = |zone: &str| zones::offset(zone, clock::now()).is_some();
     let schedule =
-        schedule::read(&document, call.settings.schedule_least_seconds, is_zone).map_err(Problem::invalid)?;
+        schedules::read(&document, call.settings.schedule_least_seconds, is_zone).map_err(Problem::invalid)?;
     // A token that acts for who has a key is called as the key is.
     if !caller.principal.principal.starts_with("key:") || !caller.principal.from.is_empty() {
         let detail = "A schedule runs in the name of an API key; what a token may ends with it. Write it with a key.";

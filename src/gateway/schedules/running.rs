@@ -4,15 +4,6 @@
 use futures_util::{StreamExt, stream};
 
 use crate::auth;
-use crate::core::canonical;
-use crate::core::id::{ContextId, StoreId};
-use crate::core::idempotency::Claim;
-use crate::core::lifecycle::Source;
-use crate::core::problem::{Code, Problem};
-use crate::core::request::NewContext;
-use crate::core::schedule::book::Outcome;
-use crate::core::schedule::{Schedule, read_context};
-use crate::core::trace::Trace;
 use crate::execution::hint;
 use crate::execution::schedules::{ask_scheduler, configure};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
@@ -20,6 +11,15 @@ use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask, Ran, Reply, Run};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{Failure, clock, random, settings};
+use narthex_core::base::canonical;
+use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::context::create_request::NewContext;
+use narthex_core::context::idempotency::Claim;
+use narthex_core::context::status::Source;
+use narthex_core::http::problem::{Code, Problem};
+use narthex_core::http::trace_context::Trace;
+use narthex_core::schedules::run_state::Outcome;
+use narthex_core::schedules::{Schedule, read_context};
 
 use super::super::answer::internal;
 use super::super::decision::{Coming, decide};

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use crate::core::context::{Attempt, Background, Head};
-use crate::core::id::{ContextId, row_key};
-use crate::core::ledger::{
+use crate::platform::{Failure, clock, die, random};
+use narthex_core::base::id::{ContextId, row_key};
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::{Attempt, Background, Head};
+use narthex_core::context_store::{
     Admitted, Attempting, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Recalled, Whole,
 };
-use crate::core::page::Part;
-use crate::core::time::Timestamp;
-use crate::platform::{Failure, clock, die, random};
+use narthex_core::http::paging::Part;
 
 use super::messages::{Ask, CancelOutcome, Found, Listed, Message, Origin, Query, Reply, Say, Work};
 use super::tables::first_key;

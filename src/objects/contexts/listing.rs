@@ -1,12 +1,12 @@
 //! Lists of a store's contexts. A head has up to a few hundred KiB, and a list of two hundred is one message: it ends where
 //! it has become too large.
 
-use crate::core::context::Head;
-use crate::core::ledger::Broken;
-use crate::core::lifecycle::Status;
-use crate::core::page::{Part, fitting, merged};
 use crate::platform::Failure;
 use crate::platform::sql::Value;
+use narthex_core::context::Head;
+use narthex_core::context::status::Status;
+use narthex_core::context_store::Broken;
+use narthex_core::http::paging::{Part, fitting, merged};
 
 use super::messages::Query;
 use super::tables::{Tables, head};

@@ -4,11 +4,11 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::core::context::{Admission, Background, ContextError, Outcome, Progress, Report};
-use crate::core::id::ContextId;
-use crate::core::idempotency::Claim;
-use crate::core::lifecycle::Status;
-use crate::core::time::Timestamp;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::idempotency::Claim;
+use narthex_core::context::status::Status;
+use narthex_core::context::{Admission, Background, ContextError, Outcome, Progress, Report};
 
 /// Every question carries the registry revision its asker decided with; who is behind is told so.
 #[derive(Debug, Serialize, Deserialize)]

@@ -20,13 +20,13 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use wasm_bindgen::prelude::*;
 
-use crate::core::context::Admission;
-use crate::core::id::{ContextId, StoreId};
-use crate::core::ledger::{Broken, Effects, Ledger, Until};
-use crate::core::time::Timestamp;
 use crate::objects::{registry, reply};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, die, log, random, settings, tasks};
+use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::Admission;
+use narthex_core::context_store::{Broken, Effects, Ledger, Until};
 
 use messages::{Ask, Message, Reply};
 use tables::Tables;

@@ -6,10 +6,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::id::ContextId;
-use crate::core::ledger::Broken;
-use crate::core::ledger::pieces::{ROW_BYTES, joined};
 use crate::platform::Failure;
+use narthex_core::base::id::ContextId;
+use narthex_core::context_store::Broken;
+use narthex_core::context_store::result_pieces::{ROW_BYTES, joined};
 
 use super::tables::Tables;
 

@@ -11,17 +11,17 @@
 
 use serde_json::value::RawValue;
 
-use crate::core::context::Head;
-use crate::core::event::MAX_RESULT_BYTES;
-use crate::core::id::{ContextId, row_key, ulid};
-use crate::core::idempotency::Claim;
-use crate::core::ledger::pieces::{Layout, ROW_BYTES};
-use crate::core::ledger::{Broken, Due, Ended, Ready, Shelf, Whole};
-use crate::core::lifecycle::Status;
-use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
+use narthex_core::base::id::{ContextId, row_key, ulid};
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::Head;
+use narthex_core::context::idempotency::Claim;
+use narthex_core::context::status::Status;
+use narthex_core::context_store::result_pieces::{Layout, ROW_BYTES};
+use narthex_core::context_store::{Broken, Due, Ended, Ready, Shelf, Whole};
+use narthex_core::events::event::MAX_RESULT_BYTES;
 
 const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \

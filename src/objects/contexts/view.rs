@@ -4,11 +4,11 @@ use semver::Version;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::core::context::{Attempt, AttemptOutcome, ContextError, Head};
-use crate::core::id::ContextId;
-use crate::core::lifecycle::{ErrorCode, Priority, Source, Status};
-use crate::core::time::{Timestamp, as_optional_text, as_text};
 use crate::platform::Failure;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
+use narthex_core::context::status::{ErrorCode, Priority, Source, Status};
+use narthex_core::context::{Attempt, AttemptOutcome, ContextError, Head};
 
 #[derive(Serialize)]
 struct View<'a> {

@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::auth::standing;
-use crate::core::event::{RegistryEvent, What, frame, gap_event, sequence_text};
-use crate::core::filter::Filter;
-use crate::core::json::{MAX_DEPTH, check};
-use crate::core::pace::Paces;
-use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use crate::platform::{clock, die};
+use narthex_core::base::json::{MAX_DEPTH, check};
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::backpressure::Paces;
+use narthex_core::events::event::{RegistryEvent, What, frame, gap_event, sequence_text};
+use narthex_core::events::filter::Filter;
 
 use super::log::Batch;
 use super::messages::{Form, Gone, Open, Viewer};

@@ -1,14 +1,14 @@
 //! What webhooks are to be told: a row for each delivery that waits, written with the event itself, and one for each
-//! that is over. What is decided is the courier's (`core/webhook/courier.rs`).
+//! that is over. What is decided is the courier's (`narthex_core::webhooks::delivery_queue`).
 
 use serde_json::value::RawValue;
 
-use crate::core::event::{Bundle, Item};
-use crate::core::time::Timestamp;
-use crate::core::webhook::courier::{Claim, Courier, Hook, MOST_WAITING, Reason, Reported, Waiting};
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql};
 use crate::platform::{Failure, random};
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::event::{Bundle, Item};
+use narthex_core::webhooks::delivery_queue::{Claim, Courier, Hook, MOST_WAITING, Reason, Reported, Waiting};
 
 use super::log::Batch;
 use super::messages::{Delivery, DeliveryState, Due, HookState, Subscriber, Tried};

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::core::event::{Bundle, Item, beyond, cloud_event};
-use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::settings;
 use crate::platform::sql::{Row, Sql};
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::event::{Bundle, Item, beyond, cloud_event};
 
 use super::messages::{Page, Piece, Publish, Viewer};
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::core::filter::Filter;
-use crate::core::json::Fault;
-use crate::core::time::Timestamp;
-use crate::core::usage::{Counts, Key};
-use crate::core::webhook::courier::{Attempt, Disabled};
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::filter::Filter;
+use narthex_core::usage::{Counts, Key};
+use narthex_core::webhooks::delivery_queue::{Attempt, Disabled};
 
 /// Who looks at the stream, as the gateway decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,12 +22,12 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
-use crate::core::fanout::Shards;
-use crate::core::filter::Filter;
-use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::settings;
 use crate::platform::{Failure, clock, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::fanout::Shards;
+use narthex_core::events::filter::Filter;
 
 use audience::Audience;
 use deliveries::Deliveries;

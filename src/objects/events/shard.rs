@@ -1,20 +1,20 @@
 //! `EventShard`: sockets of a tenant that its hub has no room for.
 //!
 //! It has no log: the hub pushes what happens, and it reads from the hub what its sockets ask for of the past. On disk
-//! it has one number, up to where its live sockets have been told. See `core/fanout.rs`.
+//! it has one number, up to where its live sockets have been told. See `narthex_core::events::fanout`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::fanout::{Reach, Taken};
-use crate::core::time::Timestamp;
 use crate::objects::registry::snapshot;
 use crate::objects::reply;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, settings, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::fanout::{Reach, Taken};
 
 use super::audience::{Audience, Fed, MOST_SOCKETS, Stretch, WAIT_MS};
 use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};

@@ -1,12 +1,12 @@
-//! The hub's side of its shards: who takes part, and what each is still to be sent. See `core/fanout.rs`.
+//! The hub's side of its shards: who takes part, and what each is still to be sent. See `narthex_core::events::fanout`.
 
 use std::rc::Rc;
 
 use futures_util::future::try_join_all;
 
-use crate::core::fanout::{Heard, Push};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log, tasks};
+use narthex_core::events::fanout::{Heard, Push};
 
 use super::Hub;
 use super::messages::{Gone, Page, Reply, ShardAsk, ShardReply, shard_name};

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::time::Timestamp;
-use crate::core::usage::point::point;
-use crate::core::usage::{Counts, HOUR_MS, Key, count};
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{dataset, log as line};
+use narthex_core::base::time::Timestamp;
+use narthex_core::usage::data_point::point;
+use narthex_core::usage::{Counts, HOUR_MS, Key, count};
 
 use super::Hub;
 use super::log::Log;

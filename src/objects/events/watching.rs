@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::fanout::Place;
 use crate::objects::registry::snapshot;
 use crate::platform::http::{Headers, answer};
 use crate::platform::{Failure, clock, tasks};
+use narthex_core::events::fanout::Place;
 
 use super::Hub;
 use super::audience::{Fed, Stretch, WAIT_MS};

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::core::event::{Bundle, Item, RegistryEvent, What};
-use crate::core::time::Timestamp;
-use crate::core::webhook::courier::{Hook, Reason};
 use crate::platform::objects;
 use crate::platform::{Failure, clock, log, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::event::{Bundle, Item, RegistryEvent, What};
+use narthex_core::webhooks::delivery_queue::{Hook, Reason};
 
 use super::Hub;
 use super::messages::{Ask, Publish, Reply, Tried};

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::oauth::grant::{Allowed, Grant, Seen};
-use crate::core::oauth::listed::{Entry, Query};
-use crate::core::time::Timestamp;
+use narthex_core::access::oauth::grant::{Allowed, Grant, Seen};
+use narthex_core::access::oauth::grant_list::{Entry, Query};
+use narthex_core::base::time::Timestamp;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,13 +12,13 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::issuer::ACCESS_TOKEN;
-use crate::core::oauth::grant::{Grant, Moment, Outcome, Redemption, Refresh};
-use crate::core::oauth::ring::{self, Pair};
-use crate::core::sealed::Place;
-use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::{Failure, clock, crypto, settings, tasks, vault};
+use narthex_core::access::encrypted_secret::Place;
+use narthex_core::access::issuer::ACCESS_TOKEN;
+use narthex_core::access::oauth::grant::{Grant, Moment, Outcome, Redemption, Refresh};
+use narthex_core::access::oauth::signing_keys::{self, Pair};
+use narthex_core::base::time::Timestamp;
 
 use messages::{Ask, Held, PublicKey, Reply, Taken};
 use tables::{GRANT, PAIRS, Tables};
@@ -179,12 +179,12 @@ impl Inner {
         let mut pairs: Vec<Pair> = self.tables.get(PAIRS)?.unwrap_or_default();
         let now = clock::now();
         let count = pairs.len();
-        ring::forget(&mut pairs, life_ms, now);
-        if ring::wants_another(&pairs, life_ms, now) {
+        signing_keys::forget(&mut pairs, life_ms, now);
+        if signing_keys::wants_another(&pairs, life_ms, now) {
             let made = made(now).await?;
             // Another request may have made one meanwhile.
             pairs = self.tables.get(PAIRS)?.unwrap_or_default();
-            if ring::wants_another(&pairs, life_ms, now) {
+            if signing_keys::wants_another(&pairs, life_ms, now) {
                 pairs.push(made);
             }
             self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
@@ -200,7 +200,8 @@ impl Inner {
 
     async fn sign(&self, claims: &str) -> Result<Reply, Failure> {
         let pairs = self.pairs().await?;
-        let signer = ring::signer(&pairs, self.life_ms, clock::now()).ok_or_else(|| Failure("no key".into()))?;
+        let signer =
+            signing_keys::signer(&pairs, self.life_ms, clock::now()).ok_or_else(|| Failure("no key".into()))?;
         let held = self.signing.borrow().clone().filter(|(kid, _)| *kid == signer.kid);
         let (kid, private) = match held {
             Some(held) => held,

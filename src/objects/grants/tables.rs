@@ -4,11 +4,11 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::oauth::listed::{Entry, Query};
-use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
+use narthex_core::access::oauth::grant_list::{Entry, Query};
+use narthex_core::base::time::Timestamp;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, document TEXT NOT NULL, \
      until INTEGER NOT NULL) STRICT, WITHOUT ROWID";

@@ -5,12 +5,12 @@
 
 use std::rc::Rc;
 
-use crate::core::health::Reason;
-use crate::core::line::PERMIT_LEASE_MS;
-use crate::core::time::Timestamp;
 use crate::objects::registry::messages as registry;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::lane::health::Reason;
+use narthex_core::lane::queue::PERMIT_LEASE_MS;
 
 use super::tables::BUSY_UNTIL;
 use super::{Identity, Inner};

@@ -13,19 +13,19 @@ use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
 use crate::auth::standing;
-use crate::core::id::ulid;
-use crate::core::json::{Fault, Invalid, MAX_DEPTH, check};
-use crate::core::line::Limits;
-use crate::core::measured::HealthStatus;
-use crate::core::repair;
-use crate::core::socket::frame::{self, MAX_FRAME_BYTES, Reason, Said, Told as Saying};
-use crate::core::socket::roster::{Delivery, Roster};
-use crate::core::time::Timestamp;
 use crate::objects::events::messages::{Gone, Viewer};
 use crate::objects::registry::snapshot;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use crate::platform::{Failure, clock, random, tasks};
+use narthex_core::base::id::ulid;
+use narthex_core::base::json::{Fault, Invalid, MAX_DEPTH, check};
+use narthex_core::base::json_repair;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::connection::frame::{self, MAX_FRAME_BYTES, Reason, Said, Told as Saying};
+use narthex_core::calling::connection::pool::{Delivery, Roster};
+use narthex_core::lane::observed::HealthStatus;
+use narthex_core::lane::queue::Limits;
 
 use super::alarm::warn;
 use super::messages::{Ask, Message, ProbeError, Seen};
@@ -216,7 +216,7 @@ impl Inner {
             Some(_) => return self.hang_up(&[slot], TOO_LARGE, "messages have at most 1 MiB"),
             None => return self.hang_up(&[slot], BAD_MESSAGE, "messages are text"),
         };
-        let said = match repair::json(text.as_bytes()) {
+        let said = match json_repair::json(text.as_bytes()) {
             Some(text) => frame::read(&text),
             None => Err(check(text.as_bytes(), MAX_DEPTH).err().iter().map(Invalid::fault).collect()),
         };

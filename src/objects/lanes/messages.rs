@@ -3,17 +3,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::core::credentials::SealedCredentials;
-use crate::core::id::ContextId;
-use crate::core::lane::Entered;
-use crate::core::lifecycle::Priority;
-use crate::core::measured::{HealthStatus, Measured};
-use crate::core::sample::Sample;
-use crate::core::sealed::Sealed;
-use crate::core::service::Retiring;
-use crate::core::socket::roster::Delivery;
-use crate::core::time::Timestamp;
 use crate::objects::events::messages::{Gone, Viewer};
+use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::connection::pool::Delivery;
+use narthex_core::context::status::Priority;
+use narthex_core::lane::Entered;
+use narthex_core::lane::call_outcome::Sample;
+use narthex_core::lane::observed::{HealthStatus, Measured};
+use narthex_core::services::Retiring;
+use narthex_core::services::credentials::SealedCredentials;
 
 /// A question, with the service it is about as the asker knows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ pub struct Target {
     pub interval_ms: Option<u64>,
     /// Only 2xx is good; else whatever is no server error.
     pub strict: bool,
-    /// The address lists models for those whose credentials are good, at most endpoints: see `core/health.rs`.
+    /// The address lists models for those whose credentials are good, at most endpoints: see `narthex_core::lane::health`.
     #[serde(default)]
     pub lists_models: bool,
     #[serde(default)]
@@ -165,7 +165,7 @@ pub struct Seen {
 pub enum ProbeError {
     Unreachable,
     TimedOut,
-    /// Where it is may not be called: see `core/address.rs`.
+    /// Where it is may not be called: see `narthex_core::http::egress_address`.
     AddressRefused,
     /// It is to connect by itself, and has not.
     NotConnected,

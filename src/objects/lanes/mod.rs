@@ -1,6 +1,6 @@
 //! `ServiceLane`: the line, the breaker and the health of one service; one truth for the whole world.
 //!
-//! A shell around `core/lane.rs`. Whatever changes the status or the breaker is on disk and told to the registry
+//! A shell around `narthex_core::lane`. Whatever changes the status or the breaker is on disk and told to the registry
 //! before whoever caused it is answered: a snapshot that is fetched then has it. Permits and counts are in memory;
 //! a lane that restarts gives no permit until those it had given have been renewed or have ended.
 
@@ -20,13 +20,13 @@ use futures_channel::oneshot;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use crate::core::health::Reason;
-use crate::core::lane::{Entered, Kept, Lane};
-use crate::core::line::{Entrant, PERMIT_LEASE_MS};
-use crate::core::socket::frame::Reason as Over;
-use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::{Failure, clock, random, settings, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::connection::frame::Reason as Over;
+use narthex_core::lane::health::Reason;
+use narthex_core::lane::queue::{Entrant, PERMIT_LEASE_MS};
+use narthex_core::lane::{Entered, Kept, Lane};
 
 use connections::Connections;
 use messages::{Ask, Message, Reply, Seen, Target, Told};

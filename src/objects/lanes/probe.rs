@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
-use crate::core::address::Address;
-use crate::core::health::{Finding, Wanted};
-use crate::core::id::ulid;
 use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Looked};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, random, settings};
 use crate::transport;
+use narthex_core::base::id::ulid;
+use narthex_core::http::egress_address::Address;
+use narthex_core::lane::health::{Finding, Wanted};
 
 use super::Inner;
 use super::messages::{ProbeError, Seen, Target};

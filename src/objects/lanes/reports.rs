@@ -4,16 +4,16 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::core::capability::Capability;
-use crate::core::context::Report;
-use crate::core::sample::{Sample, fair_ms};
-use crate::core::socket::frame::Told as Saying;
-use crate::core::socket::roster::Delivery;
-use crate::core::upstream::{self, Answer};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, random, tasks};
+use narthex_core::calling::connection::frame::Told as Saying;
+use narthex_core::calling::connection::pool::Delivery;
+use narthex_core::calling::response::{self, Answer};
+use narthex_core::context::Report;
+use narthex_core::lane::call_outcome::{Sample, fair_ms};
+use narthex_core::services::capability::Capability;
 
 use super::alarm::warn;
 use super::connections::TRY_AGAIN;
@@ -75,7 +75,7 @@ impl Inner {
             Some((entry.output(at), offers.get(at)?.timeout_seconds))
         });
         let (schema, timeout_seconds) = offered.unwrap_or((None, USUAL_SECONDS));
-        let verdict = upstream::read(&service, answer, schema);
+        let verdict = response::read(&service, answer, schema);
         let now = clock::now();
         let report = Report {
             lease: delivery.lease,

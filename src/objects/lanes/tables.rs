@@ -4,11 +4,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsValue;
 
-use crate::core::socket::roster::Delivery;
-use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::connection::pool::Delivery;
 
 /// Whose lane it is, its breaker and health, and what is due.
 pub const STATE: &str = "state";

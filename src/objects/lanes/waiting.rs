@@ -5,10 +5,10 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 
-use crate::core::id::ContextId;
-use crate::core::lane::Entered;
-use crate::core::line::Entrant;
 use crate::platform::{Failure, clock};
+use narthex_core::base::id::ContextId;
+use narthex_core::lane::Entered;
+use narthex_core::lane::queue::Entrant;
 
 use super::Inner;
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::bucket::{Portion, Report, Rule, Standing};
-use crate::core::time::Timestamp;
+use narthex_core::base::time::Timestamp;
+use narthex_core::limits::quota_pool::{Portion, Report, Rule, Standing};
 
 /// A question, with the limit it is about as the asker knows it.
 #[derive(Debug, Serialize, Deserialize)]

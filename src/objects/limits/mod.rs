@@ -1,6 +1,6 @@
 //! `RateLimiter`: the tokens or permits of one limit, for one whom or what it binds; one truth for the whole world.
 //!
-//! A shell around `core/bucket.rs` and `core/permits.rs`. What was given is in memory. On disk is one row that is ahead of
+//! A shell around `narthex_core::limits::quota_pool` and `narthex_core::limits::concurrency`. What was given is in memory. On disk is one row that is ahead of
 //! that by a twentieth of the quota while the bucket is busy, and exact when it rests: what is ahead counts as given after
 //! a restart, so less is let through then for a window, never more. An alarm deletes the row once all has come back.
 
@@ -12,13 +12,13 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use crate::core::bucket::{Bucket, Kept, PORTION_MS, Rule, Standing};
-use crate::core::permits::Permits;
-use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::limits::concurrency::Permits;
+use narthex_core::limits::quota_pool::{Bucket, Kept, PORTION_MS, Rule, Standing};
 
 use messages::{Ask, Message, Reply};
 

@@ -3,13 +3,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::core::audit::{By, Entry, Outcome};
-use crate::core::gathering::{Gathering, Like};
-use crate::core::id::ulid;
-use crate::core::key;
-use crate::core::room::Reach;
-use crate::core::time::Timestamp;
 use crate::platform::{Failure, clock, random};
+use narthex_core::access::api_key;
+use narthex_core::access::audit::{By, Entry, Outcome};
+use narthex_core::access::repeat_suppressor::{Gathering, Like};
+use narthex_core::base::id::ulid;
+use narthex_core::base::time::Timestamp;
+use narthex_core::registry::size::Reach;
 
 use super::Inner;
 use super::messages::{AuditQuery, Key, Refused, Reply};
@@ -134,7 +134,7 @@ impl Inner {
         let Some(key) = self.tables.get::<Key>(KEY, id)? else {
             return absent(id);
         };
-        let secret = key.secrets.iter().find(|secret| key::equal_secrets(&secret.hash, &refused.hash));
+        let secret = key.secrets.iter().find(|secret| api_key::equal_secrets(&secret.hash, &refused.hash));
         let Some(secret) = secret else { return Ok(Some("wrong".into())) };
         let now = clock::now();
         let ended = key.expires_at <= now || secret.until.is_some_and(|until| until <= now);

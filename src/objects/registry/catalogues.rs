@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use crate::core::audit::By;
-use crate::core::event::RegistryEvent;
-use crate::core::mcp::client::catalogue::{Catalogue, Renewed, Seen};
-use crate::core::room::{Reach, TooLarge};
-use crate::core::transport::ChangedTools;
 use crate::platform::{clock, log};
+use narthex_core::access::audit::By;
+use narthex_core::events::event::RegistryEvent;
+use narthex_core::registry::size::{Reach, TooLarge};
+use narthex_core::services::tool_catalogue::{Catalogue, Renewed, Seen};
+use narthex_core::services::transport::ChangedTools;
 
 use super::audit::Change;
 use super::messages::{Registered, Reply};

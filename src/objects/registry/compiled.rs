@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 
 use serde_json::value::RawValue;
 
-use crate::core::schema::Schema;
-use crate::core::service::Service;
+use narthex_core::services::Service;
+use narthex_core::services::schema::Schema;
 
 /// The schemas of one capability, compiled when first needed.
 #[derive(Default)]

@@ -4,11 +4,11 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::auth::FIRST_TENANT;
-use crate::core::audit::{By, changes};
-use crate::core::issuer::{Issuer, Reach};
-use crate::core::jwt::SKEW_SECONDS;
-use crate::core::oauth::token::LIFE_SECONDS;
 use crate::platform::{Failure, clock};
+use narthex_core::access::audit::{By, changes};
+use narthex_core::access::issuer::{Issuer, Reach};
+use narthex_core::access::jose::jwt::SKEW_SECONDS;
+use narthex_core::access::oauth::access_token::LIFE_SECONDS;
 
 use super::audit::Change;
 use super::messages::{Condition, Kept, Kind, Refusal, Reply};
@@ -197,6 +197,6 @@ impl Inner {
     /// Whether keys can have this role.
     pub(super) fn has_role(&self, name: &str) -> Result<bool, Failure> {
         let own = || self.tables.get::<Kept>(Kind::Role.as_str(), name);
-        Ok(crate::core::role::shipped(name).is_some() || own()?.is_some())
+        Ok(narthex_core::access::role::shipped(name).is_some() || own()?.is_some())
     }
 }

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::auth::FIRST_TENANT;
-use crate::core::audit::By;
-use crate::core::issuer::Issuer;
-use crate::core::oauth::client::{SELF_REGISTERED, client_id};
-use crate::core::permission::allows;
-use crate::core::role::{self, Role};
 use crate::objects::events::messages::{Ask, Gone, Reply as Told};
 use crate::objects::lanes::messages::Ask as Lane;
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind as Object};
 use crate::platform::{Failure, clock, log};
+use narthex_core::access::audit::By;
+use narthex_core::access::issuer::Issuer;
+use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id};
+use narthex_core::access::permission::allows;
+use narthex_core::access::role::{self, Role};
 
 use super::messages::{Condition, Kept, Kind, Registered, Reply};
 use super::room::Halted;

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::core::audit::By;
-use crate::core::event::RegistryEvent;
-use crate::core::json::Fault;
-use crate::core::room::Reach;
 use crate::objects::{events, lanes};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{clock, log};
+use narthex_core::access::audit::By;
+use narthex_core::base::json::Fault;
+use narthex_core::events::event::RegistryEvent;
+use narthex_core::registry::size::Reach;
 
 use super::audit::Change;
 use super::messages::{Key, KeySecret, NewKey, Refusal, Reply};
@@ -17,7 +17,7 @@ use super::tables::KEY;
 use super::{Inner, PUSH_PATIENCE_MS};
 
 fn told(members: &Value) -> Map<String, Value> {
-    crate::core::audit::changes(&Value::Null, members)
+    narthex_core::access::audit::changes(&Value::Null, members)
 }
 
 impl Inner {
@@ -80,7 +80,7 @@ impl Inner {
             return Ok(Reply::Absent);
         };
         let known = json!({"name": key.name, "role": key.role, "permissions": key.permissions});
-        let changes = crate::core::audit::changes(&known, &Value::Null);
+        let changes = narthex_core::access::audit::changes(&known, &Value::Null);
         let change = Change { by, action: "key.revoked", object: &object(id), changes };
         self.write(&change, || {
             self.tables.delete(KEY, id)?;

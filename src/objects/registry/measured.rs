@@ -6,15 +6,15 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::core::event::RegistryEvent;
-use crate::core::health::Reason;
-use crate::core::measured::Measured;
-use crate::core::service::Service;
-use crate::core::time::Timestamp;
-use crate::core::transport::Transport;
 use crate::objects::lanes::messages::{self, Target};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log};
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::event::RegistryEvent;
+use narthex_core::lane::health::Reason;
+use narthex_core::lane::observed::Measured;
+use narthex_core::services::Service;
+use narthex_core::services::transport::Transport;
 
 use super::messages::{Registered, Reply};
 use super::tables::SERVICE;

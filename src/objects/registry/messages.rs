@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use serde_json::value::RawValue;
 
-use crate::core::address::Policy;
-use crate::core::audit::By;
-use crate::core::health::Reason;
-use crate::core::id::StoreId;
-use crate::core::json::Fault;
-use crate::core::mcp::client::catalogue::Seen;
-use crate::core::measured::Measured;
-use crate::core::room::TooLarge;
-use crate::core::tenant::Retention;
-use crate::core::time::Timestamp;
+use narthex_core::access::audit::By;
+use narthex_core::access::tenant::Retention;
+use narthex_core::base::id::StoreId;
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::egress_address::Policy;
+use narthex_core::lane::health::Reason;
+use narthex_core::lane::observed::Measured;
+use narthex_core::registry::size::TooLarge;
+use narthex_core::services::tool_catalogue::Seen;
 
 pub use super::stored::{Key, KeySecret, Page, Registered, Room, SnapshotData, Weighed};
 

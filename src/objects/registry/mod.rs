@@ -30,14 +30,14 @@ use std::rc::Rc;
 use futures_util::future::join;
 use wasm_bindgen::prelude::*;
 
-use crate::core::audit::By;
-use crate::core::exact::with_texts;
-use crate::core::gathering::Gathering;
-use crate::core::id::StoreId;
-use crate::core::room::SAFE_BYTES;
-use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::{Failure, clock, log, settings, tasks};
+use narthex_core::access::audit::By;
+use narthex_core::access::repeat_suppressor::Gathering;
+use narthex_core::base::exact_json::with_texts;
+use narthex_core::base::id::StoreId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::registry::size::SAFE_BYTES;
 
 pub use measured::target;
 use messages::{Ask, Condition, Refusal, Reply, SnapshotData};

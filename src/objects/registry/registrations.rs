@@ -4,13 +4,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::auth::FIRST_TENANT;
-use crate::core::audit::{By, Outcome, changes};
-use crate::core::client_address::source;
-use crate::core::oauth::client::SELF_REGISTERED;
-use crate::core::oauth::registrations::{MOST, Terms, displaced};
-use crate::core::room::{MOST_REGISTRATION_BYTES, weight};
-use crate::core::time::Timestamp;
 use crate::platform::{Failure, clock, settings};
+use narthex_core::access::audit::{By, Outcome, changes};
+use narthex_core::access::oauth::client::SELF_REGISTERED;
+use narthex_core::access::oauth::registrations::{MOST, Terms, displaced};
+use narthex_core::base::time::Timestamp;
+use narthex_core::http::client_address::source;
+use narthex_core::registry::size::{MOST_REGISTRATION_BYTES, weight};
 
 use super::Inner;
 use super::audit::Change;

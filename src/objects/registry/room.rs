@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use crate::core::event::RegistryEvent;
-use crate::core::room::{MOST_BYTES, MOST_SENT, Share, TooLarge, Used, cost};
 use crate::platform::{Failure, log};
+use narthex_core::events::event::RegistryEvent;
+use narthex_core::registry::size::{MOST_BYTES, MOST_SENT, Share, TooLarge, Used, cost};
 
 use super::Inner;
 use super::messages::{Kind, Page, Reply, Room, SnapshotData, Weighed};
@@ -140,7 +140,7 @@ impl Inner {
         let (mut room, mut page) = (MOST_SENT, Page::default());
         for (_, kind, id, bytes) in ordered {
             let Some(text) = self.tables.text(&kind, &id)? else { continue };
-            let needed = crate::core::room::weight(&kind, cost(&text));
+            let needed = narthex_core::registry::size::weight(&kind, cost(&text));
             if needed <= room {
                 room -= needed;
                 take(&mut page, &kind, &text)?;

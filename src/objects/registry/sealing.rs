@@ -4,14 +4,14 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::core::audit::fingerprint;
-use crate::core::credentials::MOST;
-use crate::core::sealed::{Place, Sealed};
-use crate::core::service::Retiring;
-use crate::core::signature::Secret;
-use crate::core::time::Timestamp;
 use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, place};
 use crate::platform::{Failure, clock, log, random, vault};
+use narthex_core::access::audit::fingerprint;
+use narthex_core::access::encrypted_secret::{Place, Sealed};
+use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::time::Timestamp;
+use narthex_core::services::Retiring;
+use narthex_core::services::credentials::MOST;
 
 use super::Inner;
 use super::measured::needs_lane;

@@ -3,19 +3,19 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::core::audit::{By, changes};
-use crate::core::credentials::{Credentials, Place, SealedCredential, SealedCredentials};
-use crate::core::event::RegistryEvent;
-use crate::core::json::{Fault, MAX_DEPTH, check};
-use crate::core::measured::Measured;
-use crate::core::merge_patch::merged;
-use crate::core::parts::members;
-use crate::core::room::Reach;
-use crate::core::sealed::Sealed;
-use crate::core::service::{self, Registration, Retiring};
-use crate::core::transport::Rules;
 use crate::platform::{clock, settings};
 use crate::transport::binding::bindings_of;
+use narthex_core::access::audit::{By, changes};
+use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::base::json::{Fault, MAX_DEPTH, check};
+use narthex_core::base::json_parts::members;
+use narthex_core::events::event::RegistryEvent;
+use narthex_core::http::merge_patch::merged;
+use narthex_core::lane::observed::Measured;
+use narthex_core::registry::size::Reach;
+use narthex_core::services::credentials::{Credentials, Place, SealedCredential, SealedCredentials};
+use narthex_core::services::transport::Rules;
+use narthex_core::services::{self, Registration, Retiring};
 
 use super::audit::Change;
 use super::measured::needs_lane;
@@ -105,7 +105,7 @@ impl Inner {
         let bindings = bindings_of(&tenant, &settings);
         let stored = known.as_ref().and_then(|known| known.credentials.as_ref());
         let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings, stored };
-        let read = service::read(id, text, rules);
+        let read = services::read(id, text, rules);
         let Registration { mut service, credentials, signing_secret } = match read {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),

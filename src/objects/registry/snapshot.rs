@@ -10,25 +10,25 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::core::address::{Address, Refusal};
-use crate::core::breaker::BreakerState;
-use crate::core::callback::CallbackKey;
-use crate::core::cursor::CursorKey;
-use crate::core::issuer::Issuer;
-use crate::core::limit::Limit;
-use crate::core::measured::{HealthStatus, Measured};
-use crate::core::oauth::client::Client;
-use crate::core::oauth::grant::GrantKey;
-use crate::core::oauth::seal::SealKey;
-use crate::core::role::{self, Role};
-use crate::core::route::{Offering, Standing};
-use crate::core::schema::{Formats, Schema};
-use crate::core::sealed::Sealed;
-use crate::core::service::Service;
-use crate::core::time::Timestamp;
 use crate::objects::secrets::{Opened, Stored};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, settings, vault};
+use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::issuer::Issuer;
+use narthex_core::access::oauth::client::Client;
+use narthex_core::access::oauth::grant::GrantKey;
+use narthex_core::access::oauth::signed_state::SealKey;
+use narthex_core::access::role::{self, Role};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::callback::CallbackKey;
+use narthex_core::http::egress_address::{Address, Refusal};
+use narthex_core::http::page_cursor::CursorKey;
+use narthex_core::lane::breaker::BreakerState;
+use narthex_core::lane::observed::{HealthStatus, Measured};
+use narthex_core::limits::policy::Limit;
+use narthex_core::services::Service;
+use narthex_core::services::routing::{Offering, Standing};
+use narthex_core::services::schema::{Formats, Schema};
 
 use super::compiled::{Schemas, have_the_same_schemas};
 use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData, Weighed};
@@ -162,7 +162,7 @@ pub struct Snapshot {
     /// Grows with what is measured.
     soft: Cell<u64>,
     pub services: Vec<Entry>,
-    pub stores: Vec<crate::core::id::StoreId>,
+    pub stores: Vec<narthex_core::base::id::StoreId>,
     pub keys: Vec<Key>,
     pub kept: Vec<Kept>,
     /// The tenant's own roles.

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::credentials::SealedCredentials;
-use crate::core::id::StoreId;
-use crate::core::measured::Measured;
-use crate::core::room::Held;
-use crate::core::sealed::Sealed;
-use crate::core::service::{Retiring, Service};
-use crate::core::time::Timestamp;
+use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::base::id::StoreId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::lane::observed::Measured;
+use narthex_core::registry::size::Held;
+use narthex_core::services::credentials::SealedCredentials;
+use narthex_core::services::{Retiring, Service};
 
 use super::messages::Kept;
 

@@ -8,18 +8,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::core::audit::Entry;
-use crate::core::event::Bundle;
-use crate::core::id::StoreId;
-use crate::core::measured::Measured;
-use crate::core::oauth::client::SELF_REGISTERED;
-use crate::core::oauth::registrations::Registration;
-use crate::core::room::{Used, weight};
-use crate::core::sealed::Sealed;
-use crate::core::time::Timestamp;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
+use narthex_core::access::audit::Entry;
+use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::oauth::client::SELF_REGISTERED;
+use narthex_core::access::oauth::registrations::Registration;
+use narthex_core::base::id::StoreId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::event::Bundle;
+use narthex_core::lane::observed::Measured;
+use narthex_core::registry::size::{Used, weight};
 
 use super::documents::object;
 use super::messages::{AuditQuery, Kept, Key, Kind as Document, Registered};
@@ -167,7 +167,7 @@ impl Tables {
         Ok(row.and_then(|row| row.text(0)))
     }
 
-    pub fn set_alarm(&self, at: crate::core::time::Timestamp) {
+    pub fn set_alarm(&self, at: narthex_core::base::time::Timestamp) {
         self.sql.set_alarm(at);
     }
 

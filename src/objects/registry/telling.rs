@@ -3,10 +3,10 @@
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use crate::core::event::{Bundle, Item, RegistryEvent, What};
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log};
+use narthex_core::events::event::{Bundle, Item, RegistryEvent, What};
 
 use super::{Inner, PUSH_PATIENCE_MS};
 

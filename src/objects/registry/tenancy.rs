@@ -3,12 +3,12 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::core::audit::{By, changes};
-use crate::core::tenant::Retention;
 use crate::objects::events::messages::Gone;
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, log};
+use narthex_core::access::audit::{By, changes};
+use narthex_core::access::tenant::Retention;
 
 use super::audit::Change;
 use super::messages::{NewKey, Reply};

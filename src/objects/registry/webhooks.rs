@@ -3,12 +3,12 @@
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
-use crate::core::audit::By;
-use crate::core::room::Reach;
-use crate::core::sealed::Sealed;
-use crate::core::service::Retiring;
-use crate::core::webhook::Webhook;
 use crate::platform::clock;
+use narthex_core::access::audit::By;
+use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::registry::size::Reach;
+use narthex_core::services::Retiring;
+use narthex_core::webhooks::Webhook;
 
 use super::Inner;
 use super::audit::Change;

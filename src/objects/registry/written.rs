@@ -1,6 +1,6 @@
 //! Which writing of a document somebody decides with.
 
-use crate::core::issuer::Written;
+use narthex_core::access::issuer::Written;
 
 use super::messages::{Kept, Kind};
 use super::snapshot::Snapshot;

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::schedule::book::{Claimed, Outcome, Past};
-use crate::core::schedule::plan::{Missed, Plan};
-use crate::core::time::Timestamp;
+use narthex_core::base::time::Timestamp;
+use narthex_core::schedules::next_run::{Missed, Plan};
+use narthex_core::schedules::run_state::{Claimed, Outcome, Past};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,6 +1,6 @@
 //! `Scheduler`: when a tenant's schedules run next, and what became of the last runs.
 //!
-//! A shell around `core/schedule/book.rs`. Its alarm takes up what has come due, on disk, and rings a queue of its own; a
+//! A shell around `narthex_core::schedules::run_state`. Its alarm takes up what has come due, on disk, and rings a queue of its own; a
 //! Worker creates the contexts, each under an idempotency key of its schedule and planned time, and reports.
 
 pub mod messages;
@@ -11,12 +11,12 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::schedule::book::{Book, Claimed};
-use crate::core::time::Timestamp;
 use crate::objects::reply;
 use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log, settings, tasks, zones};
+use narthex_core::base::time::Timestamp;
+use narthex_core::schedules::run_state::{Book, Claimed};
 
 use messages::{Ask, Planned, Ran, Reply, Run};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::core::mcp::session::{Begun, Opener, Reached, Request, Upstream};
+use narthex_core::mcp::session::{Begun, Opener, Reached, Request, Upstream};
 
 /// Everything but opening says who asks: a session is its opener's alone.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! `McpSession`: what a legacy client for MCP needs remembered between two of its requests.
 //!
-//! A shell around `core/mcp/session.rs`: one row is the session, others are what was sent on the streams of its calls. It
+//! A shell around `narthex_core::mcp::session`: one row is the session, others are what was sent on the streams of its calls. It
 //! holds no stream itself: Workers do, and ask here what they need. An alarm ends a session that nobody uses.
 
 pub mod messages;
@@ -10,11 +10,11 @@ use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
 
-use crate::core::mcp::session::{Responded, Session};
 use crate::objects::reply;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, tasks};
+use narthex_core::mcp::session::{Responded, Session};
 
 use messages::{Ask, Message, Reply};
 

@@ -1,13 +1,14 @@
 //! One message sent, and the messages that answer it.
 
-use crate::core::mcp::client::answer::{Broken, Expected, Incoming, Messages, Response};
-use crate::core::mcp::client::request;
-use crate::core::mcp::client::verdict::Came;
-use crate::core::time::Timestamp;
-use crate::core::upstream::{self, Answer};
 use crate::platform::calls::{self, Answered, Method, Pieces, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::context::http_status;
+use narthex_core::mcp::client::request;
+use narthex_core::mcp::client::response::{Broken, Expected, Incoming, Messages, Response};
+use narthex_core::mcp::client::result::Came;
 
 use super::links::Link;
 use super::tokens;
@@ -78,7 +79,9 @@ impl Sent {
         match self {
             Self::Messages { exchange, .. } => Ok(exchange),
             // That it may be asked again is known by these statuses alone.
-            Self::Other { answer, .. } if answer.status().is_some_and(upstream::passes) => Err(Came::Transport(answer)),
+            Self::Other { answer, .. } if answer.status().is_some_and(http_status::passes) => {
+                Err(Came::Transport(answer))
+            }
             Self::Other { response: Some(response), .. } => Err(Came::Answered(response)),
             Self::Other { answer, .. } => Err(Came::Transport(answer)),
         }

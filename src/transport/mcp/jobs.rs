@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use crate::core::mcp::client::answer::Broken;
-use crate::core::mcp::client::asking;
-use crate::core::mcp::client::job::{Job, Stands, unrelated, with_tasks};
-use crate::core::mcp::client::request::Asked;
-use crate::core::mcp::client::verdict::Came;
 use crate::platform::{clock, tasks};
+use narthex_core::mcp::client::elicitation;
+use narthex_core::mcp::client::request::Asked;
+use narthex_core::mcp::client::response::Broken;
+use narthex_core::mcp::client::result::Came;
+use narthex_core::mcp::client::task::{Job, Stands, unrelated, with_tasks};
 
 use super::tools::Calling;
 use super::{NOTICE_MS, Peer, ask};
@@ -106,9 +106,9 @@ impl Calling<'_> {
     async fn asked_by_task(&mut self, peer: &Peer, id: &str, came: &Came) -> Result<(), Came> {
         let broken = strange;
         let Came::Answered(Ok(result)) = came else { return Err(broken()) };
-        let request = asking::of_result(result).ok().and_then(|asked| asked.request).ok_or_else(broken)?;
+        let request = elicitation::of_result(result).ok().and_then(|asked| asked.request).ok_or_else(broken)?;
         let Some(input) = self.put(request).await else { return Err(broken()) };
-        let responses = asking::responses(&input).ok_or_else(broken)?;
+        let responses = elicitation::responses(&input).ok_or_else(broken)?;
         let params = format!(r#"{{"taskId":{},"inputResponses":{responses}}}"#, json!(id));
         match self.once(peer, "tasks/update", &params, &[]).await {
             Came::Answered(Ok(_)) => Ok(()),

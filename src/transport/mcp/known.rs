@@ -9,12 +9,12 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 
-use crate::core::mcp::client::turns::{Step, Turns, makes_room};
-use crate::core::mcp::client::verdict::Came;
-use crate::core::mcp::session::IDLE_MS;
-use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
 use crate::platform::{clock, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::mcp::client::link_turns::{Step, Turns, makes_room};
+use narthex_core::mcp::client::result::Came;
+use narthex_core::mcp::session::IDLE_MS;
 
 use super::exchange::end_session;
 use super::links::{Link, next_id};

@@ -6,15 +6,16 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use crate::core::mcp::LEGACY;
-use crate::core::mcp::client::Spoken;
-use crate::core::mcp::client::answer::{Broken, Expected, Incoming, Response};
-use crate::core::mcp::client::discovery::{Discovered, Server, discovered, initialized, offered, unknown};
-use crate::core::mcp::client::request::{self, Asked};
-use crate::core::mcp::client::verdict::Came;
-use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
 use crate::platform::{clock, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::mcp::LEGACY;
+use narthex_core::mcp::client::Spoken;
+use narthex_core::mcp::client::discovery::{Discovered, discovered, initialized, offered, unknown};
+use narthex_core::mcp::client::request::{self, Asked};
+use narthex_core::mcp::client::response::{Broken, Expected, Incoming, Response};
+use narthex_core::mcp::client::result::Came;
+use narthex_core::services::tool_catalogue::Server;
 
 use super::exchange::{Sent, end_session, left, send};
 use super::known::{self, Turn};

@@ -9,11 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, LocalBoxFuture, select};
 use serde_json::json;
 
-use crate::core::mcp::client::answer::Incoming;
-use crate::core::mcp::client::request::Asked;
-use crate::core::mcp::subscription::Wanted;
-use crate::core::time::Timestamp;
 use crate::platform::{clock, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::mcp::client::request::Asked;
+use narthex_core::mcp::client::response::Incoming;
+use narthex_core::mcp::subscription::Wanted;
 
 use super::exchange::Exchange;
 use super::{Conversation, Peer, Pending, ask, known, links};

@@ -16,19 +16,19 @@ use std::rc::Rc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::core::address::Address;
-use crate::core::mcp::able::Able;
-use crate::core::mcp::client::answer::{Expected, Incoming, Response};
-use crate::core::mcp::client::discovery::is_modern;
-use crate::core::mcp::client::gone::{self, Says};
-use crate::core::mcp::client::request::{self, Asked};
-use crate::core::mcp::client::verdict::Came;
-use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
 use crate::execution::catalogues;
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::secrets::Opened;
 use crate::platform::tasks;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::http::egress_address::Address;
+use narthex_core::mcp::client::discovery::is_modern;
+use narthex_core::mcp::client::request::{self, Asked};
+use narthex_core::mcp::client::response::{Expected, Incoming, Response};
+use narthex_core::mcp::client::result::Came;
+use narthex_core::mcp::client::session_loss::{self, Says};
+use narthex_core::mcp::client_capabilities::Able;
 
 use exchange::{Exchange, Sent, send};
 pub use known::{close_service, close_session, services_of};
@@ -199,7 +199,7 @@ impl Drop for Pending {
 
 /// What a legacy server says of the session it was asked in.
 fn says(link: &Link, sent: &Sent) -> Says {
-    if link.session.is_none() { Says::Nothing } else { sent.said(gone::says) }
+    if link.session.is_none() { Says::Nothing } else { sent.said(session_loss::says) }
 }
 
 /// Whether a server that spoke the modern revision before does not any more.

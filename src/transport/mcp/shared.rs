@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use crate::core::mcp::client::Spoken;
-use crate::core::mcp::session::Upstream;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{Failure, log, tasks};
+use narthex_core::mcp::client::Spoken;
+use narthex_core::mcp::session::Upstream;
 
 use super::Peer;
 use super::exchange::end_session;

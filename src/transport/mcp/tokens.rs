@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use crate::core::mcp::client::token::{self, Token};
-use crate::core::upstream::{Answer, NotCalled};
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
 use crate::platform::{clock, log, settings};
+use narthex_core::calling::response::{Answer, NotCalled};
+use narthex_core::mcp::client::access_token::{self, Token};
 
 use super::Peer;
 
@@ -42,8 +42,8 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
     headers.set("content-type", "application/x-www-form-urlencoded");
     headers.set("accept", "application/json");
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
-    headers.set("authorization", &token::authorization(client, secret));
-    let body = token::body(client, peer.address.as_str());
+    headers.set("authorization", &access_token::authorization(client, secret));
+    let body = access_token::body(client, peer.address.as_str());
     let (url, headers, body) = (&address, &headers, Some(body.as_str()));
     let until = now.plus_ms(PATIENCE_MS);
     let mut pauses = PAUSES_MS.into_iter();
@@ -57,7 +57,7 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
         }
     };
     let token = match &answer {
-        Answer::Http { status: 200, body, .. } => token::read(body, now),
+        Answer::Http { status: 200, body, .. } => access_token::read(body, now),
         _ => None,
     };
     let Some(token) = token else {

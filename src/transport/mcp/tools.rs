@@ -5,27 +5,27 @@ use std::borrow::Cow;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::core::capability::Capability;
-use crate::core::mcp::able::Able;
-use crate::core::mcp::client::answer::Incoming;
-use crate::core::mcp::client::asking;
-use crate::core::mcp::client::catalogue::Seen;
-use crate::core::mcp::client::job;
-use crate::core::mcp::client::listing::Listing;
-use crate::core::mcp::client::paced::Paced;
-use crate::core::mcp::client::progress;
-use crate::core::mcp::client::request::Asked;
-use crate::core::mcp::client::verdict::{self, Came};
-use crate::core::mcp::definition::tidy;
-use crate::core::mcp::mirror;
-use crate::core::time::Timestamp;
-use crate::core::upstream::Answer;
 use crate::execution::held::Held;
 use crate::execution::notices::{self, Notice, Voice};
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::mcp::client::elicitation;
+use narthex_core::mcp::client::progress;
+use narthex_core::mcp::client::request::Asked;
+use narthex_core::mcp::client::response::Incoming;
+use narthex_core::mcp::client::result::{self, Came};
+use narthex_core::mcp::client::task;
+use narthex_core::mcp::client::throttle::Paced;
+use narthex_core::mcp::client::tool_listing::Listing;
+use narthex_core::mcp::client_capabilities::Able;
+use narthex_core::mcp::definitions::tidy;
+use narthex_core::mcp::param_headers;
+use narthex_core::services::capability::Capability;
+use narthex_core::services::tool_catalogue::Seen;
 
 use super::super::Order;
 use super::{Peer, ask, known, links};
@@ -62,20 +62,20 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
     let is_it = |known: &&Capability| known.name == admission.capability;
     let known = entry.service().capabilities.iter().find(is_it);
     let schema = known.and_then(|known| known.input_schema.as_deref());
-    let mut headers = schema.map_or_else(Vec::new, |schema| mirror::headers(schema.get(), arguments));
+    let mut headers = schema.map_or_else(Vec::new, |schema| param_headers::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));
     let able = peer.able();
     let voice = notices::speak(&admission.id);
     let mut calling =
         Calling { order, held, voice, able, asked: 0, progress_at: Timestamp(0), noted: Paced::default() };
-    if job::is_required(known.and_then(|known| known.tool.as_deref())) {
+    if task::is_required(known.and_then(|known| known.tool.as_deref())) {
         match links::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
             Ok(link) if !link.spoken.is_modern() => return calling.as_task(&peer, &name.to_string(), arguments).await,
             Ok(_) => {}
             Err(came) => return came,
         }
     }
-    let responses = order.work.input.as_deref().and_then(asking::responses).map(RawValue::get);
+    let responses = order.work.input.as_deref().and_then(elicitation::responses).map(RawValue::get);
     let responses = responses.map_or_else(String::new, |responses| format!(r#","inputResponses":{responses}"#));
     let mut state = order.work.input_state.clone();
     for again in 0.. {
@@ -85,12 +85,12 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
         let params = format!(r#"{{"name":{name},"arguments":{arguments}{responses}{said}}}"#);
         let came = calling.once(&peer, "tools/call", &params, &headers).await;
         if let Came::Answered(Err(error)) = &came
-            && job::is_wanted(error)
+            && task::is_wanted(error)
         {
             return calling.as_modern_task(&peer, &params, &headers).await;
         }
         let Came::Answered(Ok(result)) = &came else { return came };
-        state = verdict::asks_again(result).filter(|_| again < MOST_AGAIN);
+        state = result::asks_again(result).filter(|_| again < MOST_AGAIN);
         if state.is_none() {
             return came;
         }
@@ -146,15 +146,15 @@ impl Calling<'_> {
         }
         self.asked += 1;
         let name = format!("{}-{}", self.order.work.attempt, self.asked);
-        let params = params.map(job::unrelated);
-        let request = asking::of_request(&name, method, params.as_deref()).ok()?;
+        let params = params.map(task::unrelated);
+        let request = elicitation::of_request(&name, method, params.as_deref()).ok()?;
         let input = self.put(request).await?;
-        asking::response(&input, &name).map(RawValue::to_owned)
+        elicitation::response(&input, &name).map(RawValue::to_owned)
     }
 
     /// Asks whoever called, and gives what they said; nothing where nobody can be asked.
     pub(super) async fn put(&mut self, request: Box<RawValue>) -> Option<Box<RawValue>> {
-        let able = self.able.lacks(&asking::requests(&request)?).is_none();
+        let able = self.able.lacks(&elicitation::requests(&request)?).is_none();
         if !able {
             return None;
         }

@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 
-use crate::core::budget::Budget;
-use crate::core::measured::Measured;
-use crate::core::tally::Tally;
-use crate::core::time::Timestamp;
+use narthex_core::base::time::Timestamp;
+use narthex_core::lane::call_reporter::Tally;
+use narthex_core::lane::observed::Measured;
+use narthex_core::lane::retry_budget::Budget;
 
 /// What changes without a revision, shared by all snapshots that have the service.
 #[derive(Default)]

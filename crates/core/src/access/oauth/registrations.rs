@@ -1,0 +1,144 @@
+//! Clients that registered themselves: how long they stay, and which make room for others.
+
+use crate::base::time::Timestamp;
+
+/// Registrations a deployment keeps.
+pub const MOST: usize = 200;
+/// One that was never given a token ends after this, in milliseconds: 6 hours.
+pub const UNUSED_MS: u64 = 6 * 3_600_000;
+/// One that was, this long after the last one, in milliseconds: 6 weeks. No grant lives that long.
+pub const IDLE_MS: u64 = 42 * 86_400_000;
+
+/// A registration as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    pub id: String,
+    /// What it takes of the room for registrations.
+    pub bytes: u64,
+    pub created_at: Timestamp,
+    /// When it was last given a token, to the hour.
+    pub used_at: Option<Timestamp>,
+    /// Whose address it came from, as a fingerprint.
+    pub source: String,
+}
+
+/// How long registrations stay, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    pub unused_ms: u64,
+    pub idle_ms: u64,
+}
+
+impl Registration {
+    pub fn has_ended(&self, terms: Terms, now: Timestamp) -> bool {
+        match self.used_at {
+            None => now.since(self.created_at) >= terms.unused_ms,
+            // The hour of the last use may have begun before the registration.
+            Some(at) => now.since(at.max(self.created_at)) >= terms.idle_ms,
+        }
+    }
+}
+
+/// Which unused registrations are to go so that another of `bytes` has room: of the address that has the most of them
+/// the oldest first, so that an address that floods the deployment displaces its own. Nothing when too many are in use.
+pub fn displaced(held: &[Registration], bytes: u64, most: usize, most_bytes: u64) -> Option<Vec<String>> {
+    let (mut count, mut taken) = (held.len() + 1, bytes + held.iter().map(|one| one.bytes).sum::<u64>());
+    let mut unused: Vec<&Registration> = held.iter().filter(|one| one.used_at.is_none()).collect();
+    unused.sort_by_key(|one| (one.created_at, one.id.clone()));
+    let mut gone = Vec::new();
+    while count > most || taken > most_bytes {
+        let of = |source: &str| unused.iter().filter(|one| one.source == source).count();
+        // The first of equals is the oldest.
+        let mut chosen: Option<(usize, usize)> = None;
+        for (at, one) in unused.iter().enumerate() {
+            let many = of(&one.source);
+            if chosen.is_none_or(|(most, _)| many > most) {
+                chosen = Some((many, at));
+            }
+        }
+        let (_, at) = chosen?;
+        let one = unused.remove(at);
+        count -= 1;
+        taken = taken.saturating_sub(one.bytes);
+        gone.push(one.id.clone());
+    }
+    Some(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(id: &str, at: u64, used: Option<u64>, source: &str) -> Registration {
+        Registration {
+            id: id.into(),
+            bytes: 100,
+            created_at: Timestamp(at),
+            used_at: used.map(Timestamp),
+            source: source.into(),
+        }
+    }
+
+    const TERMS: Terms = Terms { unused_ms: 10, idle_ms: 100 };
+
+    #[test]
+    fn an_unused_registration_ends_sooner_than_an_idle_one() {
+        assert!(!one("a", 5, None, "").has_ended(TERMS, Timestamp(14)));
+        assert!(one("a", 5, None, "").has_ended(TERMS, Timestamp(15)));
+        assert!(!one("a", 5, Some(0), "").has_ended(TERMS, Timestamp(104)));
+        assert!(one("a", 5, Some(0), "").has_ended(TERMS, Timestamp(105)));
+        assert!(!one("a", 5, Some(50), "").has_ended(TERMS, Timestamp(149)));
+    }
+
+    #[test]
+    fn the_oldest_unused_one_makes_room_and_a_used_one_never() {
+        let held = [one("used", 1, Some(9), "x"), one("b", 3, None, "x"), one("a", 2, None, "y")];
+        assert_eq!(displaced(&held, 100, 4, 1_000), Some(vec![]));
+        assert_eq!(displaced(&held, 100, 3, 1_000), Some(vec!["a".into()]));
+        assert_eq!(displaced(&held, 100, 2, 1_000), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(displaced(&held, 100, 1, 1_000), None);
+        // By bytes as by number.
+        assert_eq!(displaced(&held, 200, 10, 400), Some(vec!["a".into()]));
+        assert_eq!(displaced(&held, 1_001, 10, 1_000), None);
+    }
+
+    #[test]
+    fn an_address_that_floods_displaces_its_own() {
+        let mut held = vec![one("early", 0, None, "quiet")];
+        held.extend((0..199).map(|at| one(&format!("f{at:03}"), 10 + at, None, "loud")));
+        assert_eq!(displaced(&held, 100, 200, 100_000), Some(vec!["f000".into()]));
+    }
+
+    proptest! {
+        /// There is room afterwards, no more goes than has to, and what is in use stays.
+        #[test]
+        fn there_is_room_or_a_refusal(
+            held in prop::collection::vec((0_u64..50, any::<bool>(), 0_u8..3, 1_u64..200), 0..30),
+            bytes in 1_u64..200, most in 1_usize..30, most_bytes in 200_u64..3_000,
+        ) {
+            let held: Vec<Registration> = held.into_iter().enumerate().map(|(at, (created, used, source, bytes))| {
+                let used = used.then_some(60);
+                Registration { bytes, ..one(&format!("r{at}"), created, used, &source.to_string()) }
+            }).collect();
+            let room = |gone: &[String]| {
+                let left = held.iter().filter(|one| !gone.contains(&one.id));
+                let (count, sum) = left.fold((1, bytes), |(count, sum), one| (count + 1, sum + one.bytes));
+                count <= most && sum <= most_bytes
+            };
+            match displaced(&held, bytes, most, most_bytes) {
+                Some(gone) => {
+                    prop_assert!(room(&gone));
+                    prop_assert!(gone.iter().all(|id| held.iter().any(|one| one.id == *id && one.used_at.is_none())));
+                    if let Some((_, fewer)) = gone.split_last() {
+                        prop_assert!(!room(fewer));
+                    }
+                }
+                None => {
+                    let unused = held.iter().filter(|one| one.used_at.is_none()).map(|one| one.id.clone());
+                    prop_assert!(!room(&unused.collect::<Vec<_>>()));
+                }
+            }
+        }
+    }
+}

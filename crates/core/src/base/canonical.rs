@@ -1,0 +1,180 @@
+//! The canonical form of JSON (RFC 8785), for telling whether two bodies say the same.
+//!
+//! One step stricter than the RFC: a number that a double cannot hold keeps its own digits, so two that differ there
+//! are two. However it is written, a number is one: `1.0` is `1`, and `1e2` is `100`.
+
+use std::fmt::Write as _;
+
+use serde_json::{Number, Value};
+use sha2::{Digest, Sha256};
+
+use super::decimal::Decimal;
+use super::exact_json::{self, Known, Lists, Numbers};
+
+/// Writes a text that has passed `json::check` in its canonical form.
+fn canonical(text: &str) -> Option<String> {
+    let (before, mut out) = (Numbers::default(), String::with_capacity(text.len()));
+    let (value, own) = exact_json::tree(text, &before).ok()?;
+    write(&value, Lists { before: &before, own: &own }, &mut out);
+    Some(out)
+}
+
+fn write(value: &Value, numbers: Lists<'_>, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => write_number(number, numbers, out),
+        Value::String(text) => write_string(text, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write(item, numbers, out);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            // RFC 8785 §3.2.3: by UTF-16 code units, which differs from UTF-8 beyond the basic plane.
+            let mut names: Vec<&String> = members.keys().collect();
+            names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+            out.push('{');
+            for (at, name) in names.into_iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write_string(name, out);
+                out.push(':');
+                if let Some(member) = members.get(name) {
+                    write(member, numbers, out);
+                }
+            }
+            out.push('}');
+        }
+    }
+}
+
+fn write_string(text: &str, out: &mut String) {
+    // serde_json escapes what must be, in the short forms, and nothing else: as RFC 8785 §3.2.2.2 has it.
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+/// The largest integer below which every integer is a double.
+const EXACT: u64 = 1 << 53;
+/// What is less than this may have come as an integer of serde_json's.
+const MOST_DIGITS: f64 = 1.8446744073709552e19;
+
+fn write_number(number: &Number, numbers: Lists<'_>, out: &mut String) {
+    // Writing to a string does not fail.
+    let _ = match numbers.known(number) {
+        Known::Listed(decimal) => {
+            let text = decimal.to_string();
+            // One that stands for others, but is what its double is written as.
+            match text.parse::<f64>() {
+                Ok(double) if double.is_finite() && Decimal::of(double) == *decimal => write!(out, "{double:e}"),
+                _ => write!(out, "{text}"),
+            }
+        }
+        Known::Plain(_) if !number.is_f64() => write!(out, "{number}"),
+        Known::Plain(double) if double.fract() == 0.0 && double.abs() < EXACT as f64 => {
+            write!(out, "{}", double as i64)
+        }
+        // As an integer of so many digits is written.
+        Known::Plain(double) if double.fract() == 0.0 && double.abs() < MOST_DIGITS => write!(out, "{double}"),
+        Known::Plain(double) => write!(out, "{double:e}"),
+    };
+}
+
+/// SHA-256 of the canonical form, in lower hex. `text` has passed `json::check`.
+pub fn fingerprint(text: &str) -> Option<String> {
+    canonical(text).map(|canonical| digest(&canonical))
+}
+
+/// SHA-256 in lower hex.
+pub fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn canonical(text: &str) -> String {
+        super::canonical(text).unwrap()
+    }
+
+    #[test]
+    fn what_says_the_same_is_written_the_same() {
+        assert_eq!(canonical(r#"{ "b": 1.0, "a": [true, null, "\u0041\n"] }"#), r#"{"a":[true,null,"A\n"],"b":1}"#);
+        assert_eq!(canonical("1e2"), canonical("100"));
+        assert_eq!(canonical("-0.0"), "0");
+        assert_ne!(canonical("9007199254740993"), canonical("9007199254740992"));
+        assert_ne!(canonical("\"1\""), canonical("1"));
+    }
+
+    /// Two numbers that share a double are two.
+    #[test]
+    fn numbers_are_compared_as_decimals() {
+        for (one, other) in [
+            ("92233720368547758081", "92233720368547758082"),
+            ("18446744073709551615", "18446744073709551616"),
+            ("0.1234567890123456781", "0.1234567890123456782"),
+            ("1e-400", "0"),
+            ("1.7976931348623157e308", "1.7976931348623158e308"),
+            ("0.99999999999999999999", "1"),
+        ] {
+            assert_ne!(
+                canonical(&format!(r#"{{"n":[{one}]}}"#)),
+                canonical(&format!(r#"{{"n":[{other}]}}"#)),
+                "{one} {other}"
+            );
+        }
+        for (one, other) in [
+            ("1e19", "10000000000000000000"),
+            ("-1e18", "-1000000000000000000"),
+            ("12345678901234567000", "1.2345678901234567e19"),
+            ("92233720368547758081", "92233720368547758081.0"),
+            ("0.10", "1e-1"),
+            ("123456789012345678901e-3", "123456789012345678.901"),
+        ] {
+            assert_eq!(canonical(one), canonical(other), "{one} {other}");
+        }
+    }
+
+    /// What is stored for a day is found again by the next version: the forms of numbers that were read exactly before too.
+    #[test]
+    fn the_form_of_usual_numbers_is_pinned() {
+        let text = "[1,1.0,-2.50,0.1,1e22,1.5e300,9007199254740993,123456789.12345679,18446744073709551615]";
+        let form = "[1,1,-2.5e0,1e-1,1e22,1.5e300,9007199254740993,1.2345678912345679e8,18446744073709551615]";
+        assert_eq!(canonical(text), form);
+        // The largest and the smallest double, as schemas of tools have them.
+        assert_eq!(canonical("[1.7976931348623157e308,5e-324,-0]"), "[1.7976931348623157e308,5e-324,0]");
+    }
+
+    /// RFC 8785 §3.2.3.
+    #[test]
+    fn members_sort_by_their_utf_16_code_units() {
+        let text = "{\"\\u20ac\":\"Euro\",\"\\r\":\"CR\",\"\\ufb33\":\"Dalet\",\"1\":\"One\",\"\\ud83d\\ude00\":\"Smiley\",\"\\u0080\":\"Control\",\"\\u00f6\":\"o\"}";
+        let written = canonical(text);
+        let order = ["CR", "One", "Control", "o", "Euro", "Smiley", "Dalet"];
+        let at: Vec<usize> = order.iter().map(|word| written.find(&format!("\"{word}\"")).unwrap()).collect();
+        assert!(at.is_sorted(), "{written}");
+    }
+
+    proptest! {
+        #[test]
+        fn spaces_and_order_do_not_matter(names in prop::collection::hash_set("[a-z]{1,4}", 1..6), n: i32) {
+            let mut members: Vec<String> = names.iter().map(|name| format!(" \"{name}\" : {n}")).collect();
+            let one = format!("{{{}}}", members.join(","));
+            members.reverse();
+            let other = format!("{{{}}} ", members.join(" , "));
+            prop_assert_eq!(fingerprint(&one), fingerprint(&other));
+        }
+    }
+}

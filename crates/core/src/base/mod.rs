@@ -1,0 +1,18 @@
+//! Foundations: time, ids, JSON as text and as numbers, and keys for messages. Imports no other room.
+
+pub mod canonical;
+pub mod decimal;
+pub mod exact_json;
+pub mod id;
+pub mod json;
+pub mod json_parts;
+pub mod json_repair;
+pub mod json_writer;
+pub mod keyed_mac;
+pub mod names;
+pub mod sliding_window;
+pub mod time;
+pub mod tree_size;
+
+#[cfg(test)]
+pub mod any_json;

@@ -1,0 +1,145 @@
+//! Callbacks: the address a service is given to end its work later, and what it may say there.
+//!
+//! The address carries the context and the number of the lease it is for, under an HMAC-SHA256 (RFC 2104) cut to 16
+//! bytes: it opens one attempt of one context and nothing else, and is worth nothing once that attempt is over.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use serde_json::value::RawValue;
+use sha2::Sha256;
+
+use super::response::LEASE_SECONDS;
+use crate::base::id::ContextId;
+use crate::base::json::{Fault, Object};
+use crate::base::keyed_mac::keyed;
+
+const TAG: usize = 16;
+/// The largest report of progress, in bytes.
+pub const MAX_PROGRESS_BYTES: usize = 4096;
+
+/// The key callbacks are signed with. Does not show itself in `Debug`.
+#[derive(Clone)]
+pub struct CallbackKey(Hmac<Sha256>);
+
+impl std::fmt::Debug for CallbackKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallbackKey(…)")
+    }
+}
+
+impl CallbackKey {
+    /// From a secret of the tenant, bound to this use by a label of its own.
+    pub fn new(secret: &[u8]) -> Self {
+        Self(keyed("narthex callback\0", secret))
+    }
+
+    fn tag(&self, tenant: &str, id: &str, lease: &str) -> Hmac<Sha256> {
+        // None of the parts has a dot in it.
+        self.0.clone().chain_update(tenant).chain_update(".").chain_update(id).chain_update(".").chain_update(lease)
+    }
+
+    /// The last segment of a callback's path: `{tenant}.{context id}.{lease}.{tag}`.
+    pub fn token(&self, tenant: &str, id: &ContextId, lease: u64) -> String {
+        let lease = lease.to_string();
+        let tag = self.tag(tenant, id.as_str(), &lease).finalize().into_bytes();
+        let tag = URL_SAFE_NO_PAD.encode(tag.get(..TAG).unwrap_or_default());
+        format!("{tenant}.{id}.{lease}.{tag}")
+    }
+
+    /// What a token opens; nothing when it is not one of ours.
+    pub fn read(&self, tenant: &str, token: &str) -> Option<(ContextId, u64)> {
+        let mut parts = token.strip_prefix(tenant)?.strip_prefix('.')?.split('.');
+        let (Some(id), Some(lease), Some(tag), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return None;
+        };
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok().filter(|tag| tag.len() == TAG)?;
+        self.tag(tenant, id, lease).verify_truncated_left(&tag).ok()?;
+        Some((ContextId::parse(id)?, lease.parse().ok()?))
+    }
+}
+
+/// Whose a token says it is: whose key is to verify it.
+pub fn tenant_of(token: &str) -> Option<&str> {
+    token.split_once('.').map(|(tenant, _)| tenant)
+}
+
+/// What a callback's body says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// A result, an error or a request for input: as in an answer, and read as one.
+    Outcome,
+    /// Still at it.
+    Beat { lease_ms: Option<u64>, progress: Option<&'a str> },
+}
+
+/// Reads a body that has passed `json::check`. All faults are named.
+pub fn read(text: &str) -> Result<Said<'_>, Vec<Fault>> {
+    let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
+    let outcomes = ["result", "error", "input_required"];
+    let given: Vec<&str> = outcomes.into_iter().filter(|name| body.raw_or_null(name).is_some()).collect();
+    let lease_ms = body.integer("lease_seconds", LEASE_SECONDS).map(|seconds| seconds * 1000);
+    let progress = body.raw("progress").map(RawValue::get);
+    if progress.is_some_and(|text| text.len() > MAX_PROGRESS_BYTES) {
+        body.fault("progress", format!("must have at most {MAX_PROGRESS_BYTES} bytes"));
+    }
+    let beats = lease_ms.is_some() || progress.is_some();
+    match given.as_slice() {
+        [] if beats => {}
+        [_] if !beats => {}
+        [] => body.fault("result", "is required, or error, input_required, progress or lease_seconds"),
+        [_] => body.fault("progress", "cannot be reported together with the end"),
+        [_, second, ..] => body.fault(second, "cannot stand beside another outcome"),
+    }
+    let faults = body.finish();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(if beats { Said::Beat { lease_ms, progress } } else { Said::Outcome })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::{Region, StoreId};
+    use crate::base::time::Timestamp;
+
+    fn id() -> ContextId {
+        ContextId::new(StoreId { region: Region::Eu, shard: 0 }, Timestamp(1_000), [7; 10])
+    }
+
+    #[test]
+    fn a_token_opens_one_lease_of_one_context_in_one_tenant() {
+        let key = CallbackKey::new(b"secret");
+        let token = key.token("default", &id(), 3);
+        assert_eq!((tenant_of(&token), key.read("default", &token)), (Some("default"), Some((id(), 3))));
+        assert_eq!(key.read("other", &token.replace("default.", "other.")), None);
+        assert_eq!(key.read("other", &token), None);
+        assert_eq!(CallbackKey::new(b"another").read("default", &token), None);
+        assert_eq!(key.read("default", &token.replace(".3.", ".4.")), None);
+        for bad in ["", "..", "a.b.c", &token[..token.len() - 1], &format!("{token}."), &format!("{token}.x")] {
+            assert_eq!(key.read("default", bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_callback_says_one_thing() {
+        assert_eq!(read(r#"{"result":null}"#), Ok(Said::Outcome));
+        assert_eq!(read(r#"{"error":{"code":"a","message":"b"}}"#), Ok(Said::Outcome));
+        assert_eq!(read(r#"{"lease_seconds":30}"#), Ok(Said::Beat { lease_ms: Some(30_000), progress: None }));
+        let said = read(r#"{"progress": {"percent": 40}}"#);
+        assert_eq!(said, Ok(Said::Beat { lease_ms: None, progress: Some(r#"{"percent": 40}"#) }));
+        for bad in [
+            "{}",
+            "[]",
+            r#"{"result":1,"error":{}}"#,
+            r#"{"result":1,"progress":1}"#,
+            r#"{"lease_seconds":1}"#,
+            r#"{"result":1,"more":2}"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let large = format!(r#"{{"progress":"{}"}}"#, "x".repeat(MAX_PROGRESS_BYTES));
+        assert!(read(&large).is_err());
+    }
+}

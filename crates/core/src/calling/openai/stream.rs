@@ -1,0 +1,190 @@
+//! The answer to a chat that was asked for in pieces, however it comes: as Server-Sent Events, more or less as their
+//! standard has them, or whole after all.
+
+use super::completion::{Completion, NoChunk, Taken};
+use super::fault;
+use crate::base::json::{MARK, without_mark};
+use crate::calling::response::{Answer, MAX_ANSWER_BYTES};
+use crate::http::sse::{Event, Events};
+
+/// The end of a stream.
+const DONE: &str = "[DONE]";
+/// Types of events that only keep a connection open.
+const SIGNS_OF_LIFE: [&str; 5] = ["ping", "keepalive", "keep-alive", "heartbeat", "comment"];
+
+/// How far an answer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    More,
+    /// The completion is whole. What may follow is no part of it but the usage.
+    Whole,
+    /// Nothing that could follow counts.
+    Over,
+}
+
+/// What an answer is, by its first byte.
+#[derive(Debug, Default)]
+enum Form {
+    #[default]
+    Unknown,
+    Events,
+    /// Not a stream: all of it.
+    Document(Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+pub struct Reader {
+    form: Form,
+    /// The first bytes, as long as they could be a byte order mark.
+    start: Vec<u8>,
+    events: Events,
+    completion: Completion,
+    /// How it ended before its end, if it did.
+    ended: Option<Ended>,
+}
+
+#[derive(Debug)]
+enum Ended {
+    /// By its own sign.
+    Done,
+    Words(String),
+    Fault,
+    Invalid,
+    TooLarge,
+}
+
+impl Reader {
+    /// Takes in a piece of any size. Each chunk is given to `each` as it came.
+    pub fn push(&mut self, piece: &[u8], mut each: impl FnMut(&str)) -> Step {
+        let mut start = std::mem::take(&mut self.start);
+        if matches!(self.form, Form::Unknown) {
+            start.extend_from_slice(piece);
+            if MARK.starts_with(&start) {
+                self.start = start;
+                return Step::More;
+            }
+            self.form = match first_of(&start) {
+                None => return Step::More,
+                // What a line of an event stream may begin with.
+                Some(b'd' | b'e' | b'i' | b'r' | b':') => Form::Events,
+                Some(_) => Form::Document(Vec::new()),
+            };
+        }
+        let piece = if start.is_empty() { piece } else { &start };
+        if let Form::Document(bytes) = &mut self.form {
+            bytes.extend_from_slice(piece);
+            if bytes.len() > MAX_ANSWER_BYTES {
+                self.ended = Some(Ended::TooLarge);
+            }
+            return self.step();
+        }
+        for event in self.events.push(piece) {
+            self.take(&event, &mut each);
+            if self.ended.is_some() {
+                return Step::Over;
+            }
+        }
+        if self.events.held() > MAX_ANSWER_BYTES {
+            self.ended = Some(Ended::TooLarge);
+        }
+        self.step()
+    }
+
+    fn step(&self) -> Step {
+        match &self.ended {
+            Some(_) => Step::Over,
+            None if self.completion.is_whole() => Step::Whole,
+            None => Step::More,
+        }
+    }
+
+    fn take(&mut self, event: &Event, each: &mut impl FnMut(&str)) {
+        let data = event.data.trim();
+        if data.is_empty() || SIGNS_OF_LIFE.contains(&event.name.as_str()) {
+            return;
+        }
+        if data.eq_ignore_ascii_case(DONE) {
+            self.ended = Some(Ended::Done);
+            return;
+        }
+        self.ended = match self.completion.push(data) {
+            Ok(Taken::Fault) => Some(Ended::Fault),
+            // An error may have any form.
+            _ if event.name == "error" => Some(Ended::Words(data.into())),
+            Ok(Taken::Chunk) => {
+                each(&event.data);
+                None
+            }
+            Ok(Taken::Nothing) => None,
+            Err(NoChunk::TooLarge) => Some(Ended::TooLarge),
+            Err(NoChunk::Invalid) if data == "null" => None,
+            Err(NoChunk::Invalid) if data.starts_with(['{', '[']) => Some(Ended::Invalid),
+            Err(NoChunk::Invalid) => Some(Ended::Words(data.into())),
+        };
+    }
+
+    /// The answer, when no more of it comes. `broke`: what cut it off, if something did.
+    pub fn end(mut self, broke: Option<Answer>) -> Answer {
+        if let Form::Document(body) = self.form {
+            return match (self.ended, broke) {
+                (Some(_), _) => Answer::TooLarge { status: 200 },
+                (None, None) => document(body),
+                (None, Some(broke)) => broke,
+            };
+        }
+        if self.ended.is_none()
+            && let Some(event) = self.events.take_unfinished()
+        {
+            self.take(&event, &mut |_| {});
+            // Half a chunk is what a connection that broke leaves.
+            self.ended = self.ended.filter(|ended| !matches!(ended, Ended::Invalid));
+        }
+        match self.ended {
+            Some(Ended::Fault) => {
+                let error = self.completion.fault().map_or("null", |error| error.get());
+                http(fault::body(error).into_bytes())
+            }
+            Some(Ended::Words(words)) => http(fault::body_of_words(&words).into_bytes()),
+            Some(Ended::Invalid) => http(Vec::new()),
+            Some(Ended::TooLarge) => Answer::TooLarge { status: 200 },
+            Some(Ended::Done) if self.completion.says_something() => http(self.completion.text().into_bytes()),
+            Some(Ended::Done) => Answer::Broken,
+            // Some endpoints end without saying so.
+            None if self.completion.is_whole() => http(self.completion.text().into_bytes()),
+            None => broke.unwrap_or(Answer::Broken),
+        }
+    }
+}
+
+/// The first byte that says something.
+fn first_of(piece: &[u8]) -> Option<u8> {
+    let piece = piece.strip_prefix(MARK).unwrap_or(piece);
+    piece.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+fn http(body: Vec<u8>) -> Answer {
+    Answer::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body }
+}
+
+/// An answer that came whole and was no stream, whatever its Content-Type said.
+fn document(body: Vec<u8>) -> Answer {
+    http(without_mark(body))
+}
+
+/// What came in answer to a request that did not ask for a stream. Where it is one all the same, it is put together.
+pub fn whole(answer: Answer) -> Answer {
+    let Answer::Http { status: 200, body, .. } = &answer else { return answer };
+    let text = body.strip_prefix(MARK).unwrap_or(body).trim_ascii_start();
+    if [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| text.starts_with(field)) {
+        let mut reader = Reader::default();
+        reader.push(body, |_| {});
+        return reader.end(None);
+    }
+    match answer {
+        Answer::Http { body, .. } if matches!(first_of(&body), Some(b'{' | b'[')) => document(body),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! How often, and after how long, a failed attempt is made again.
+
+use serde::{Deserialize, Serialize};
+
+/// A service's rule for retries: attempts in all, and the exponential backoff between them, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    pub max_attempts: u64,
+    pub base_ms: u64,
+    pub cap_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max_attempts: 3, base_ms: 200, cap_ms: 30_000 }
+    }
+}

@@ -1,0 +1,177 @@
+//! Which events a subscriber sees.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Bundle, Item};
+use crate::access::issuer::LONGEST_PRINCIPAL;
+use crate::base::json::{Fault, Object};
+
+/// The longest subject or service, in bytes.
+const LONGEST_NAME: usize = 200;
+/// At most this many patterns in `types`.
+const MAX_TYPES: usize = 32;
+
+/// All that is set must hold. Two equal filters see the same, so a hub decides once for both.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Filter {
+    /// Exact types, or a prefix ending in `*`; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// A principal whose events alone are seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+fn type_matches(pattern: &str, event_type: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => event_type.starts_with(prefix),
+        None => pattern == event_type,
+    }
+}
+
+fn valid_pattern(text: &str) -> bool {
+    let body = text.strip_suffix('*').unwrap_or(text);
+    text.len() <= 64 && !text.is_empty() && body.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_')
+}
+
+impl Filter {
+    /// From the query's values. `owner=me` is the caller; another name only whoever may see all.
+    pub fn from_query(get: impl Fn(&str) -> Option<String>, me: &str, sees_all: bool) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let types: Vec<String> = get("types")
+            .map(|list| list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect())
+            .unwrap_or_default();
+        if types.len() > MAX_TYPES || !types.iter().all(|pattern| valid_pattern(pattern)) {
+            faults.push(Fault::new("?types", "must be event types such as context.completed or context.*, by commas"));
+        }
+        let owner = match get("owner").as_deref() {
+            None | Some("*") | Some("") => None,
+            Some("me") => Some(me.to_string()),
+            Some(other) => Some(other.to_string()),
+        };
+        let filter = Self { types, subject: get("subject"), service: get("service"), owner };
+        filter.bounded(&mut faults, "?");
+        if faults.is_empty() { Ok(filter.narrowed(me, sees_all)) } else { Err(faults) }
+    }
+
+    /// From `{"subscribe": {…}}`.
+    pub fn from_message(text: &str, me: &str, sees_all: bool) -> Result<Self, Vec<Fault>> {
+        let mut message = Object::new(text, "#").map_err(|fault| vec![fault])?;
+        let subscribe = message.object("subscribe");
+        let subscribe = message.require("subscribe", subscribe);
+        let Some(mut wanted) = subscribe else {
+            return Err(message.finish());
+        };
+        let filter = Self::from_members(&mut wanted, me, sees_all);
+        message.absorb(wanted);
+        let faults = message.finish();
+        if faults.is_empty() { Ok(filter) } else { Err(faults) }
+    }
+
+    /// From the members of a document; what is wrong is noted there.
+    pub fn from_members(wanted: &mut Object<'_>, me: &str, sees_all: bool) -> Self {
+        let types = wanted.strings("types", MAX_TYPES, 64).unwrap_or_default();
+        if !types.iter().all(|pattern| valid_pattern(pattern)) {
+            wanted.fault("types", "must be event types such as context.completed or context.*");
+        }
+        let owner = wanted.string("owner", 1..=LONGEST_PRINCIPAL).filter(|owner| owner != "*");
+        let owner = owner.map(|owner| if owner == "me" { me.to_string() } else { owner });
+        let subject = wanted.string("subject", 1..=LONGEST_NAME);
+        let service = wanted.string("service", 1..=LONGEST_NAME);
+        Self { types, subject, service, owner }.narrowed(me, sees_all)
+    }
+
+    fn bounded(&self, faults: &mut Vec<Fault>, at: &str) {
+        let bounds = [
+            ("subject", &self.subject, LONGEST_NAME),
+            ("service", &self.service, LONGEST_NAME),
+            ("owner", &self.owner, LONGEST_PRINCIPAL),
+        ];
+        for (name, value, most) in bounds {
+            if value.as_ref().is_some_and(|value| value.len() > most) {
+                faults.push(Fault::new(format!("{at}{name}"), format!("must have at most {most} bytes")));
+            }
+        }
+    }
+
+    /// A caller that may not see all sees its own contexts, whatever it asked for.
+    fn narrowed(self, me: &str, sees_all: bool) -> Self {
+        if sees_all { self } else { Self { owner: Some(me.to_string()), ..self } }
+    }
+
+    /// Whether a subscriber sees an event. What has no owner (services, keys) is not hidden by one.
+    pub fn matches(&self, bundle: &Bundle, item: &Item) -> bool {
+        let event_type = item.what.event_type();
+        (self.types.is_empty() || self.types.iter().any(|pattern| type_matches(pattern, event_type)))
+            && self.subject.as_ref().is_none_or(|subject| *subject == bundle.subject)
+            && self.service.as_ref().is_none_or(|service| {
+                bundle.service.as_ref() == Some(service) || (bundle.service.is_none() && bundle.subject == *service)
+            })
+            && self.owner.as_ref().is_none_or(|owner| match &bundle.owner {
+                Some(of) => of == owner,
+                None => event_type.starts_with("service."),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::What;
+    use super::*;
+    use crate::base::time::Timestamp;
+    use crate::context::status::Status;
+
+    fn bundle(owner: Option<&str>) -> Bundle {
+        Bundle {
+            subject: "ctx_1".into(),
+            owner: owner.map(Into::into),
+            owner_name: None,
+            replay_of: None,
+            capability: None,
+            service: Some("llm".into()),
+            trace: None,
+            after: None,
+            items: vec![Item { number: 1, at: Timestamp(0), what: What::Status(Status::Queued) }],
+        }
+    }
+
+    fn query(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<String> {
+        move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_string())
+    }
+
+    fn sees(pairs: &'static [(&'static str, &'static str)], all: bool, owner: &str) -> bool {
+        let bundle = bundle(Some(owner));
+        Filter::from_query(query(pairs), "key:me", all).unwrap().matches(&bundle, &bundle.items[0])
+    }
+
+    #[test]
+    fn all_that_is_set_must_hold() {
+        assert!(sees(&[], true, "key:other"));
+        assert!(sees(&[("types", "context.*, key.created")], true, "key:other"));
+        assert!(!sees(&[("types", "context.completed")], true, "key:other"));
+        assert!(sees(&[("subject", "ctx_1"), ("service", "llm")], true, "key:other"));
+        assert!(!sees(&[("subject", "ctx_2")], true, "key:other"));
+        assert!(!sees(&[("owner", "me")], true, "key:other"));
+    }
+
+    #[test]
+    fn who_may_not_see_all_sees_its_own_whatever_it_asks_for() {
+        assert!(!sees(&[("owner", "*")], false, "key:other"));
+        assert!(!sees(&[("owner", "key:other")], false, "key:other"));
+        assert!(sees(&[("owner", "key:other")], false, "key:me"));
+        let message = r#"{"subscribe":{"owner":"*"}}"#;
+        assert_eq!(Filter::from_message(message, "key:me", false).unwrap().owner.as_deref(), Some("key:me"));
+    }
+
+    #[test]
+    fn a_bad_message_is_told_why() {
+        for bad in ["[]", "{}", r#"{"subscribe":{"types":["A"]}}"#, r#"{"subscribe":{"x":1}}"#, r#"{"unsubscribe":{}}"#]
+        {
+            assert!(!Filter::from_message(bad, "key:me", true).unwrap_err().is_empty(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What the standards of HTTP say of requests and responses, read and written without a platform.
+
+pub mod client_address;
+pub mod egress_address;
+pub mod etag;
+pub mod header_name;
+pub mod media_type;
+pub mod merge_patch;
+pub mod one_line;
+pub mod page_cursor;
+pub mod paging;
+pub mod prefer;
+pub mod problem;
+pub mod query;
+pub mod retry_after;
+pub mod sse;
+pub mod trace_context;

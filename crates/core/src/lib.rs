@@ -1,0 +1,22 @@
+//! The deciding core of Narthex: plain Rust that knows no platform.
+//!
+//! Clock and randomness come in as arguments, so every decision can be replayed in a test. The rooms below are listed
+//! so that each imports only rooms above it; `npm run check` enforces it.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod base;
+pub mod calling;
+pub mod context;
+pub mod context_store;
+pub mod events;
+pub mod http;
+pub mod lane;
+pub mod limits;
+pub mod mcp;
+pub mod registry;
+pub mod schedules;
+pub mod services;
+pub mod usage;
+pub mod webhooks;

@@ -1,0 +1,172 @@
+//! The permits of one limit on what happens at a time. Each is a lease: one whose holder is gone comes back.
+
+use std::collections::BTreeMap;
+
+use crate::base::time::Timestamp;
+
+/// A permit lasts this long; its holder keeps it alive.
+pub const PERMIT_MS: u64 = 10_000;
+
+#[derive(Debug, Clone)]
+pub struct Permits {
+    held: BTreeMap<u64, Timestamp>,
+    /// Permits that may be out from before a restart, and until when.
+    unknown: u64,
+    unknown_until: Timestamp,
+    /// Numbers up to here are from before it.
+    first: u64,
+    next: u64,
+    /// At most so many are out, by what is on disk.
+    kept: u64,
+}
+
+impl Permits {
+    /// `kept` is what [`Permits::to_keep`] gave last.
+    pub fn restore(kept: u64, now: Timestamp) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            unknown: kept,
+            unknown_until: now.plus_ms(PERMIT_MS),
+            // Larger than any number given before: nobody gives a thousand within a millisecond.
+            first: now.0 << 10,
+            next: now.0 << 10,
+            kept,
+        }
+    }
+
+    fn out(&self) -> u64 {
+        self.held.len() as u64 + self.unknown
+    }
+
+    fn drop_ended(&mut self, now: Timestamp) {
+        self.held.retain(|_, until| *until > now);
+        if self.unknown_until <= now {
+            self.unknown = 0;
+        }
+    }
+
+    pub fn left(&mut self, quota: u64, now: Timestamp) -> u64 {
+        self.drop_ended(now);
+        quota.saturating_sub(self.out())
+    }
+
+    /// Gives a permit's number, if one is left.
+    pub fn acquire(&mut self, quota: u64, now: Timestamp) -> Option<u64> {
+        if self.left(quota, now) == 0 {
+            return None;
+        }
+        self.next += 1;
+        self.held.insert(self.next, now.plus_ms(PERMIT_MS));
+        Some(self.next)
+    }
+
+    /// Keeps a permit alive. One that is not known is one from before a restart, or whose holder was thought gone: its
+    /// work goes on, whatever was thought of it.
+    pub fn renew(&mut self, number: u64, now: Timestamp) {
+        self.drop_ended(now);
+        if self.held.insert(number, now.plus_ms(PERMIT_MS)).is_none() {
+            self.know(number);
+        }
+    }
+
+    pub fn release(&mut self, number: u64) {
+        if self.held.remove(&number).is_none() {
+            self.know(number);
+        }
+    }
+
+    /// One of those from before a restart is known by now.
+    fn know(&mut self, number: u64) {
+        if number <= self.first {
+            self.unknown = self.unknown.saturating_sub(1);
+        }
+    }
+
+    /// When the next one ends by itself: there is nothing to hope for before.
+    pub fn next_end_ms(&self, now: Timestamp) -> u64 {
+        let unknown = (self.unknown > 0).then_some(self.unknown_until);
+        let next = self.held.values().copied().chain(unknown).min();
+        next.map_or(0, |at| at.since(now))
+    }
+
+    /// How many are to be on disk as out; nothing when what is there covers it.
+    pub fn to_keep(&mut self, quota: u64) -> Option<u64> {
+        let out = self.out();
+        if out <= self.kept {
+            return None;
+        }
+        // In steps: not every new high is a row.
+        self.kept = out + quota / 20;
+        Some(self.kept)
+    }
+
+    pub fn is_idle(&mut self, now: Timestamp) -> bool {
+        self.drop_ended(now);
+        self.out() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_permit_whose_holder_is_gone_comes_back() {
+        let mut permits = Permits::restore(0, Timestamp(0));
+        let first = permits.acquire(1, Timestamp(0)).unwrap();
+        assert_eq!(permits.acquire(1, Timestamp(9_999)), None);
+        assert_eq!(permits.next_end_ms(Timestamp(9_000)), 1_000);
+        permits.renew(first, Timestamp(9_999));
+        assert_eq!(permits.acquire(1, Timestamp(10_001)), None);
+        assert!(permits.acquire(1, Timestamp(20_000)).is_some());
+    }
+
+    #[test]
+    fn after_a_restart_those_from_before_are_counted_until_they_are_known_or_over() {
+        let mut before = Permits::restore(0, Timestamp(0));
+        let (first, second) = (before.acquire(3, Timestamp(0)).unwrap(), before.acquire(3, Timestamp(0)).unwrap());
+        let kept = before.to_keep(3).unwrap();
+        assert_eq!((kept, before.to_keep(3)), (2, None));
+        let mut after = Permits::restore(kept, Timestamp(5_000));
+        assert_eq!(after.left(3, Timestamp(5_000)), 1);
+        after.renew(first, Timestamp(6_000));
+        assert_eq!(after.left(3, Timestamp(6_000)), 1);
+        after.release(second);
+        assert_eq!(after.left(3, Timestamp(6_000)), 2);
+        assert_eq!(after.left(3, Timestamp(16_000)), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_quota_whatever_restarts(
+            quota in 1u64..6, steps in prop::collection::vec((0u8..4, 0usize..8, 0u64..3_000), 1..80),
+        ) {
+            let mut now = Timestamp(1_000_000);
+            let (mut permits, mut disk) = (Permits::restore(0, now), 0);
+            // What holders believe they have, until when.
+            let mut held: Vec<(u64, Timestamp)> = Vec::new();
+            for (what, which, ms) in steps {
+                now = now.plus_ms(ms);
+                held.retain(|(_, until)| *until > now);
+                match what {
+                    0 | 1 => if let Some(number) = permits.acquire(quota, now) {
+                        disk = permits.to_keep(quota).unwrap_or(disk);
+                        held.push((number, now.plus_ms(PERMIT_MS)));
+                    },
+                    2 if which < held.len() => {
+                        if ms % 2 == 0 {
+                            permits.renew(held[which].0, now);
+                            held[which].1 = now.plus_ms(PERMIT_MS);
+                        } else {
+                            permits.release(held.remove(which).0);
+                        }
+                    }
+                    3 if which == 0 => permits = Permits::restore(disk, now),
+                    _ => {}
+                }
+                prop_assert!(held.len() as u64 <= quota);
+            }
+        }
+    }
+}

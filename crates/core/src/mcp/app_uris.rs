@@ -1,0 +1,285 @@
+//! The addresses of apps (MCP Apps, `ui://…`) at `/mcp`, where those of many services are together.
+//!
+//! A host takes nothing but `ui://` for the address of an app, so an address stays as its service says it, as long as
+//! it is clear whose it is. That is decided by the definitions of tools, as they name the apps they are shown with:
+//!
+//! * an address that the tools of one service alone name is that service's;
+//! * one that no tool names is that of the only service that lists it, as long as all lists could be read to their ends, or
+//!   of the only one that has resources at all;
+//! * any other is `ui://service+rest`, which always says whose it is.
+//!
+//! So none can take the place of another's app: what several claim, or may claim, is nobody's until it is asked for by its
+//! longer form.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::value::RawValue;
+
+use super::names;
+use crate::base::json::Object;
+use crate::services::Service;
+
+/// What all addresses of apps begin with.
+pub const SCHEME: &str = "ui://";
+/// Where a tool's `_meta` has the address of its app: an object's member, and names of old.
+const NESTED: (&str, &str) = ("ui", "resourceUri");
+const FLAT: [&str; 2] = ["ui/resourceUri", "openai/outputTemplate"];
+
+/// Addresses that are proposed for one that is not clear.
+const MOST_FORMS: usize = 20;
+
+/// Whose an address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim<'s> {
+    /// One service's alone.
+    Of(&'s str),
+    /// Several services claim it.
+    Several,
+    /// No tool names it.
+    Open,
+}
+
+/// The addresses that tools name, and whose they are.
+#[derive(Debug, Default)]
+pub struct Apps<'s> {
+    services: Vec<&'s str>,
+    named: BTreeMap<String, BTreeSet<&'s str>>,
+    /// The only service that has resources, where it is one.
+    alone: Option<&'s str>,
+}
+
+fn declares_resources(service: &Service) -> bool {
+    service.catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares("resources"))
+}
+
+/// Whether a tool's definition may name an app: says no to most without reading them.
+pub fn may_name_one(definition: &str) -> bool {
+    definition.contains("resourceUri") || definition.contains("openai/outputTemplate")
+}
+
+fn text(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// The addresses in a `_meta`.
+fn addresses(meta: &RawValue) -> Vec<String> {
+    let Ok(mut meta) = Object::new(meta.get(), "#") else { return Vec::new() };
+    let nested = meta.raw(NESTED.0).and_then(|ui| Object::new(ui.get(), "#").ok()?.raw(NESTED.1));
+    let flat: Vec<&RawValue> = FLAT.into_iter().filter_map(|name| meta.raw(name)).collect();
+    nested.into_iter().chain(flat).filter_map(text).collect()
+}
+
+/// A `_meta` in which each address of an app is what `named` makes of it; nothing where it has none.
+pub fn readdressed(meta: &RawValue, named: impl Fn(&str) -> String) -> Option<String> {
+    type Members<'a> = BTreeMap<String, &'a RawValue>;
+    let replaced = |members: &Members<'_>, name: &str| {
+        let own = text(members.get(name)?)?;
+        serde_json::value::to_raw_value(&named(&own)).ok()
+    };
+    let mut members: Members<'_> = serde_json::from_str(meta.get()).ok()?;
+    let nested: Option<Members<'_>> = members.get(NESTED.0).and_then(|ui| serde_json::from_str(ui.get()).ok());
+    let nested = nested.and_then(|ui| {
+        let address = replaced(&ui, NESTED.1)?;
+        let mut ui = ui;
+        ui.insert(NESTED.1.into(), &address);
+        serde_json::value::to_raw_value(&ui).ok()
+    });
+    let flat: Vec<_> = FLAT.into_iter().filter_map(|name| Some((name, replaced(&members, name)?))).collect();
+    if nested.is_none() && flat.is_empty() {
+        return None;
+    }
+    members.extend(nested.as_deref().map(|ui| (NESTED.0.to_string(), ui)));
+    members.extend(flat.iter().map(|(name, address)| ((*name).to_string(), &**address)));
+    serde_json::to_string(&members).ok()
+}
+
+impl<'s> Apps<'s> {
+    /// Of all services there are.
+    pub fn of(services: impl Iterator<Item = &'s Service>) -> Self {
+        let mut apps = Self::default();
+        let mut with_resources = Vec::new();
+        for service in services {
+            apps.services.push(&service.id);
+            if !declares_resources(service) {
+                continue;
+            }
+            with_resources.push(service.id.as_str());
+            let definitions = service.capabilities.iter().filter_map(|capability| capability.tool.as_deref());
+            for definition in definitions.filter(|definition| may_name_one(definition.get())) {
+                let meta = Object::new(definition.get(), "#").ok().and_then(|mut rest| rest.raw("_meta"));
+                for address in meta.map(addresses).unwrap_or_default() {
+                    apps.named.entry(address).or_default().insert(&service.id);
+                }
+            }
+        }
+        apps.alone = if let [alone] = with_resources.as_slice() { Some(*alone) } else { None };
+        apps
+    }
+
+    /// Whose an address is that no service's id is part of.
+    pub fn claim(&self, address: &str) -> Claim<'s> {
+        let mut claimants = self.claimants(address);
+        match (self.alone, claimants.next(), claimants.next()) {
+            (Some(alone), ..) => Claim::Of(alone),
+            (None, Some(service), None) => Claim::Of(service),
+            (None, Some(_), Some(_)) => Claim::Several,
+            (None, None, _) => Claim::Open,
+        }
+    }
+
+    /// The services whose tools name an address.
+    pub fn claimants(&self, address: &str) -> impl Iterator<Item = &'s str> {
+        self.named.get(address).into_iter().flatten().copied()
+    }
+
+    /// What a service's resource is called: its address, or a template of such. `only`: no other service lists it.
+    pub fn uri(&self, service: &str, own: &str, only: bool) -> String {
+        let Some(rest) = own.strip_prefix(SCHEME) else { return names::uri(service, own) };
+        let is_clear = match self.claim(own) {
+            Claim::Of(owner) => owner == service,
+            Claim::Several => false,
+            Claim::Open => only,
+        };
+        // What looks like another's longer form leads there.
+        if is_clear && !self.services.iter().any(|id| own_rest(id, rest).is_some()) {
+            return own.into();
+        }
+        format!("{SCHEME}{}", names::uri(service, rest))
+    }
+}
+
+/// The service that an address is of, by those that claim it and those whose lists could not be read to their ends; else
+/// what a client is told.
+pub fn decided<'s>(
+    apps: &Apps<'_>,
+    address: &str,
+    claimants: &BTreeSet<&'s str>,
+    unread: &BTreeSet<&'s str>,
+) -> Result<&'s str, String> {
+    let all = claimants.iter().chain(unread.difference(claimants));
+    let forms = || all.clone().take(MOST_FORMS).map(|service| apps.uri(service, address, false)).collect::<Vec<_>>();
+    match (claimants.first(), claimants.len(), unread.is_empty()) {
+        (None, _, true) => Err("Nothing here has this name.".into()),
+        (Some(service), 1, true) => Ok(service),
+        (_, 0 | 1, false) => {
+            let forms = forms().join(", ");
+            Err(format!("Whose this is is not clear, as not all lists could be read. Ask for one of: {forms}"))
+        }
+        _ => Err(format!("Several services have this. Ask for one of: {}", forms().join(", "))),
+    }
+}
+
+/// The rest of an address of this service's, behind `ui://` and the service's id.
+fn own_rest<'t>(service: &str, rest: &'t str) -> Option<&'t str> {
+    names::own_uri(service, rest)
+}
+
+/// Whose resource a URI is, and what that service calls it, as the URI itself says.
+pub fn owner<'i>(uri: &str, services: impl Iterator<Item = &'i str>) -> Option<(&'i str, String)> {
+    let (start, rest) = uri.strip_prefix(SCHEME).map_or(("", uri), |rest| (SCHEME, rest));
+    let found = services.filter_map(|id| Some((id, own_rest(id, rest)?)));
+    let (service, own) = found.max_by_key(|(id, _)| names::scheme(id).len())?;
+    Some((service, format!("{start}{own}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn service(id: &str, addresses: &[&str], has_resources: bool) -> Service {
+        let capability = |(at, address): (usize, &&str)| {
+            json!({"name": format!("t{at}"), "version": "1.0.0", "idempotent": false, "durable": true, "timeout_seconds": 60,
+                "permissions": [], "tool": {"_meta": {"ui": {"resourceUri": address, "x": 1}}}})
+        };
+        let capabilities: Vec<Value> = addresses.iter().enumerate().map(capability).collect();
+        let declared = if has_resources { json!({"resources": {}}) } else { json!({}) };
+        let document = json!({"id": id, "name": id, "type": "tool", "tags": [], "capabilities": capabilities,
+            "transport": {"kind": "mcp", "url": "https://a.example/", "timeout_seconds": 1, "refresh_seconds": 60, "changed_tools": "serve"},
+            "limits": {"max_concurrency": null, "max_queue": 1}, "retry": {"max_attempts": 1, "base_ms": 1, "cap_ms": 1},
+            "weight": 1, "tier": 0, "catalogue": {"server": {"capabilities": declared}}});
+        serde_json::from_str(&document.to_string()).unwrap()
+    }
+
+    #[test]
+    fn an_address_stays_as_long_as_it_is_clear_whose_it_is() {
+        let services = [
+            service("a", &["ui://one", "ui://both"], true),
+            service("b_c", &["ui://both", "ui://a+x"], true),
+            service("silent", &["ui://one"], false),
+        ];
+        let apps = Apps::of(services.iter());
+        assert_eq!(apps.uri("a", "ui://one", false), "ui://one");
+        assert_eq!(apps.uri("b_c", "ui://one", true), "ui://b.c+one");
+        assert_eq!(
+            (apps.uri("a", "ui://both", true), apps.uri("b_c", "ui://both", true)),
+            ("ui://a+both".into(), "ui://b.c+both".into())
+        );
+        assert_eq!(
+            (apps.uri("a", "ui://new", true), apps.uri("a", "ui://new", false)),
+            ("ui://new".into(), "ui://a+new".into())
+        );
+        // It would lead to another.
+        assert_eq!(apps.uri("b_c", "ui://a+x", true), "ui://b.c+a+x");
+        assert_eq!(apps.uri("a", "demo://one", true), "a+demo://one");
+        assert_eq!(
+            [apps.claim("ui://one"), apps.claim("ui://both"), apps.claim("ui://new")],
+            [Claim::Of("a"), Claim::Several, Claim::Open]
+        );
+        let ids = || services.iter().map(|service| service.id.as_str());
+        for (service, own) in
+            [("a", "ui://both"), ("b_c", "ui://both"), ("b_c", "ui://a+x"), ("b_c", "ui://"), ("a", "x://y")]
+        {
+            let uri = if own.starts_with("ui://") { apps.uri(service, own, false) } else { names::uri(service, own) };
+            assert_eq!(owner(&uri, ids()), Some((service, own.into())), "{uri}");
+        }
+        assert_eq!(owner("ui://one", ids()), None);
+    }
+
+    #[test]
+    fn an_address_that_an_unread_list_may_have_is_nobodys() {
+        let services = [service("a", &[], true), service("b", &[], true), service("c", &[], true)];
+        let apps = Apps::of(services.iter());
+        let of = |claimants: &[&'static str], unread: &[&'static str]| {
+            decided(&apps, "ui://app/1", &claimants.iter().copied().collect(), &unread.iter().copied().collect())
+        };
+        assert_eq!(of(&["b"], &[]), Ok("b"));
+        assert_eq!(of(&[], &[]), Err("Nothing here has this name.".into()));
+        let unclear = "Whose this is is not clear, as not all lists could be read. Ask for one of: ";
+        assert_eq!(of(&["b"], &["a"]), Err(format!("{unclear}ui://b+app/1, ui://a+app/1")));
+        assert_eq!(of(&[], &["a", "c"]), Err(format!("{unclear}ui://a+app/1, ui://c+app/1")));
+        let several = "Several services have this. Ask for one of: ui://a+app/1, ui://b+app/1";
+        assert_eq!(of(&["a", "b"], &[]), Err(several.into()));
+        assert_eq!(of(&["a", "b"], &["c"]), Err(format!("{several}, ui://c+app/1")));
+    }
+
+    #[test]
+    fn where_one_service_alone_has_resources_all_addresses_are_its() {
+        let services = [service("a", &["ui://one"], true), service("b", &[], false)];
+        let apps = Apps::of(services.iter());
+        assert_eq!(apps.uri("a", "ui://new/{id}", false), "ui://new/{id}");
+        assert_eq!(apps.claim("ui://new"), Claim::Of("a"));
+    }
+
+    #[test]
+    fn the_address_of_a_tools_app_is_found_wherever_it_is_said() {
+        let named = |meta: Value| {
+            let raw = serde_json::value::to_raw_value(&meta).unwrap();
+            readdressed(&raw, |own| format!("{own}!")).map(|text| serde_json::from_str::<Value>(&text).unwrap())
+        };
+        assert_eq!(
+            named(json!({"ui": {"resourceUri": "ui://a", "v": [1]}, "x": 1})),
+            Some(json!({"ui": {"resourceUri": "ui://a!", "v": [1]}, "x": 1}))
+        );
+        assert_eq!(named(json!({"ui/resourceUri": "ui://a"})), Some(json!({"ui/resourceUri": "ui://a!"})));
+        assert_eq!(
+            named(json!({"openai/outputTemplate": "ui://a"})),
+            Some(json!({"openai/outputTemplate": "ui://a!"}))
+        );
+        for none in
+            [json!({}), json!({"ui": 1}), json!({"ui": {"resourceUri": 1}}), json!([]), json!({"ui/resourceUri": null})]
+        {
+            assert_eq!(named(none.clone()), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A server's list of tools as it is read, page by page: what can be offered of it, and what not, with the reason.
+//!
+//! One tool never costs the others: what does not fit is left out by name, and so is what is more than one service may
+//! have. What comes after a page that cannot be read is missing, and said to be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semver::Version;
+use serde_json::value::RawValue;
+
+use super::super::cursor_trail::Trail;
+use super::super::definitions::Listed;
+use super::super::param_headers;
+use crate::base::canonical;
+use crate::base::json::{Object, kind};
+use crate::base::names::valid_tool_name;
+use crate::services::capability::{Capability, TaskSupport};
+use crate::services::schema::{self, Formats};
+use crate::services::tool_catalogue::{LeftOut, MAX_TOOLS, Offered, Seen, Server};
+
+/// The bytes that the definitions of all tools of one service may have.
+const MOST_BYTES: usize = 1024 * 1024;
+/// Tools that are left out by name.
+const MOST_LEFT_OUT: usize = 500;
+/// The longest name that is shown of one that is left out, in characters.
+const MAX_NAME: usize = 128;
+/// The longest cursor that is sent back, in bytes.
+const MAX_CURSOR_BYTES: usize = 32 * 1024;
+
+/// A list under way.
+#[derive(Debug)]
+pub struct Listing {
+    seen: Seen,
+    timeout_seconds: u64,
+    names: BTreeSet<String>,
+    bytes: usize,
+    trail: Trail,
+    /// The last cursor that was given out was empty, which some servers mean as the end.
+    empty_cursor: bool,
+    /// Those beyond what is left out by name.
+    more: usize,
+}
+
+impl Listing {
+    /// Of a server that is spoken to in this revision; its tools' calls may take so long.
+    pub fn new(protocol_version: String, server: Server, timeout_seconds: u64) -> Self {
+        let seen = Seen { protocol_version, server, ..Seen::default() };
+        let (names, trail) = (BTreeSet::new(), Trail::default());
+        Self { seen, timeout_seconds, names, bytes: 0, trail, empty_cursor: false, more: 0 }
+    }
+
+    /// Reads a page of `tools/list`; gives the cursor of the next.
+    pub fn take(&mut self, result: &RawValue) -> Result<Option<String>, String> {
+        let mut page =
+            Object::new(result.get(), "#").map_err(|_| "its answer to tools/list is not an object".to_string())?;
+        let no_list = |what: &str| format!("its answer to tools/list is no list of tools: tools is {what}");
+        let tools = page.raw_or_null("tools").ok_or_else(|| no_list("missing"))?;
+        // Some languages write a list without items so.
+        let text = if tools.get() == "null" { "[]" } else { tools.get() };
+        let read: Vec<&RawValue> =
+            serde_json::from_str(text).map_err(|_| no_list(&format!("{}, not an array", kind(tools))))?;
+        if !read.is_empty() && self.repeats(tools.get())? {
+            return Ok(None);
+        }
+        for tool in read {
+            self.add(tool);
+        }
+        let Some(cursor) = page.raw("nextCursor") else { return Ok(None) };
+        let Ok(next) = serde_json::from_str::<String>(cursor.get()) else {
+            return Err(format!("its answer to tools/list has a nextCursor that is {}, not a string", kind(cursor)));
+        };
+        if next.len() > MAX_CURSOR_BYTES {
+            let long = next.len();
+            return Err(format!("its nextCursor has {long} bytes, and at most {MAX_CURSOR_BYTES} are sent back"));
+        }
+        self.empty_cursor = next.is_empty();
+        Ok(Some(next))
+    }
+
+    /// Whether a page came before. An empty cursor may have led back to the beginning: then the list was whole.
+    fn repeats(&mut self, tools: &str) -> Result<bool, String> {
+        let known = !self.trail.is_new_page(tools);
+        match known && !self.empty_cursor {
+            true => Err("its list of tools does not end: it gave the same page again".into()),
+            false => Ok(known),
+        }
+    }
+
+    fn add(&mut self, tool: &RawValue) {
+        let bytes = tool.get().len();
+        let full = if self.seen.tools.len() >= MAX_TOOLS {
+            Some(format!("is more than the {MAX_TOOLS} tools that one service may have"))
+        } else if self.bytes + bytes > MOST_BYTES {
+            Some(format!("has no room in the {MOST_BYTES} bytes that the tools of one service may have"))
+        } else {
+            None
+        };
+        if let Some(reason) = full {
+            let name = Object::new(tool.get(), "#").ok().and_then(|mut tool| name_of(&mut tool));
+            return self.leave_out(name.unwrap_or_default(), reason);
+        }
+        match offered(tool, self.timeout_seconds) {
+            Ok(tool) if self.names.contains(&tool.capability.name) => {
+                self.leave_out(tool.capability.name, "is listed twice".into());
+            }
+            Ok(tool) => {
+                self.bytes += bytes;
+                self.names.insert(tool.capability.name.clone());
+                self.seen.tools.push(tool);
+            }
+            Err(LeftOut { name, reason }) => self.leave_out(name, reason),
+        }
+    }
+
+    fn leave_out(&mut self, name: String, reason: String) {
+        if self.seen.left_out.len() >= MOST_LEFT_OUT {
+            self.more += 1;
+            return;
+        }
+        let name = name.chars().take(MAX_NAME).collect();
+        self.seen.left_out.push(LeftOut { name, reason });
+    }
+
+    /// What was read. `broken`: why the list could not be read to its end, which is all there is to say where not even
+    /// its first page could be.
+    pub fn ended(mut self, broken: Option<String>) -> Result<Seen, String> {
+        if let Some(reason) = broken {
+            if self.trail.is_empty() && self.seen.left_out.is_empty() {
+                return Err(reason);
+            }
+            self.seen.unread = Some(format!("{reason}; the tools that it listed before that are offered"));
+        }
+        if self.more > 0 {
+            let reason = format!("{} more tools are left out", self.more);
+            self.seen.left_out.push(LeftOut { name: String::new(), reason });
+        }
+        Ok(self.seen)
+    }
+}
+
+fn name_of(tool: &mut Object<'_>) -> Option<String> {
+    tool.raw("name").and_then(|name| serde_json::from_str::<String>(name.get()).ok())
+}
+
+fn offered(tool: &RawValue, timeout_seconds: u64) -> Result<Offered, LeftOut> {
+    let left_out = |name: &str, reason: String| LeftOut { name: name.into(), reason };
+    let Ok(mut members) = Object::new(tool.get(), "#") else {
+        return Err(left_out("", format!("is {}, not an object", kind(tool))));
+    };
+    let name = name_of(&mut members).unwrap_or_default();
+    if !valid_tool_name(&name) {
+        return Err(left_out(&name, "has a name that no tool may have: 1 to 128 letters, digits, _, - or .".into()));
+    }
+    // Of all of it as it came: what is left out of it is nothing that was said.
+    let Some(digest) = canonical::fingerprint(tool.get()) else {
+        return Err(left_out(&name, "is no acceptable JSON".into()));
+    };
+    let fitted = Listed::Tool.fitted(tool).map_err(|misfit| left_out(&name, misfit.to_string()))?;
+    capability_of(&fitted, &name, timeout_seconds)
+        .map(|capability| Offered { capability, digest })
+        .map_err(|reason| left_out(&name, reason.into()))
+}
+
+/// The capability that a definition is, which fits.
+fn capability_of(definition: &str, name: &str, timeout_seconds: u64) -> Result<Capability, &'static str> {
+    let mut members: BTreeMap<String, &RawValue> =
+        serde_json::from_str(definition).map_err(|_| "is no acceptable JSON")?;
+    members.remove("name");
+    let description = members.remove("description").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    let (input, output) = (members.remove("inputSchema"), members.remove("outputSchema"));
+    if [input, output].into_iter().flatten().any(|schema| schema.get().len() > schema::MAX_BYTES) {
+        return Err("has a schema that is too large");
+    }
+    if input.is_some_and(|input| !param_headers::is_valid(input.get())) {
+        return Err("has an x-mcp-header where none may be");
+    }
+    let hint = |name: &str| {
+        let hints = members.get("annotations").and_then(|raw| Object::new(raw.get(), "#").ok());
+        hints.and_then(|mut hints| hints.boolean(name)).unwrap_or(false)
+    };
+    let idempotent = hint("idempotentHint") || hint("readOnlyHint");
+    let rest = if members.is_empty() { None } else { serde_json::value::to_raw_value(&members).ok() };
+    Ok(Capability {
+        name: name.into(),
+        version: Version::new(1, 0, 0),
+        description: description.unwrap_or_default(),
+        input_schema: input.map(RawValue::to_owned),
+        output_schema: output.map(RawValue::to_owned),
+        format: Formats::Annotate,
+        idempotent,
+        durable: true,
+        timeout_seconds,
+        permissions: Vec::new(),
+        task_support: TaskSupport::Optional,
+        tool: rest,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! `subscriptions/listen`: what a modern client wants to be told of without asking, and how it is told.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::error::Error;
+use crate::base::json::Object;
+
+const ID: &str = "io.modelcontextprotocol/subscriptionId";
+/// The longest name of a notification that is passed on, without what all of them begin with, in bytes.
+const MOST_NAME: usize = 128;
+/// Tasks, and resources, that one subscription is for.
+const MOST: usize = 50;
+
+/// What is wanted, or of that what is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wanted {
+    #[serde(skip_serializing_if = "is_false")]
+    pub tools_list_changed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub prompts_list_changed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub resources_list_changed: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resource_subscriptions: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub task_ids: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Wanted {
+    /// From the request's parameters. What is not known is not told.
+    pub fn read(params: Option<&RawValue>) -> Result<Self, Error> {
+        let wrong = |detail: &str| Error::Params(detail.into());
+        let params = params.ok_or_else(|| wrong("subscriptions/listen needs params"))?;
+        let mut params = Object::new(params.get(), "#").map_err(|_| wrong("params must be an object"))?;
+        let asked = params.raw("notifications").ok_or_else(|| wrong("notifications must be an object"))?;
+        let mut asked = Object::new(asked.get(), "#").map_err(|_| wrong("notifications must be an object"))?;
+        let mut list = |name: &str| -> Result<Vec<String>, Error> {
+            let Some(raw) = asked.raw_or_null(name) else { return Ok(Vec::new()) };
+            let list: Option<Vec<String>> = serde_json::from_str(raw.get()).ok();
+            let list = list.filter(|list| list.len() <= MOST && list.iter().all(|text| text.len() <= 2048));
+            let mut list = list.ok_or_else(|| Error::Params(format!("{name} must be at most {MOST} strings")))?;
+            list.sort_unstable();
+            list.dedup();
+            Ok(list)
+        };
+        let (resource_subscriptions, task_ids) = (list("resourceSubscriptions")?, list("taskIds")?);
+        let mut flag = |name: &str| asked.boolean(name).unwrap_or(false);
+        Ok(Self {
+            tools_list_changed: flag("toolsListChanged"),
+            prompts_list_changed: flag("promptsListChanged"),
+            resources_list_changed: flag("resourcesListChanged"),
+            resource_subscriptions,
+            task_ids,
+        })
+    }
+
+    /// What a server behind the gateway has to tell; nothing where nothing of that is wanted.
+    pub fn of_a_server(&self) -> Option<Self> {
+        let theirs = Self { task_ids: Vec::new(), ..self.clone() };
+        (theirs != Self::default()).then_some(theirs)
+    }
+
+    /// Whether a server's notification is one that is wanted. `uri`: what it is about.
+    pub fn takes(&self, method: &str, uri: Option<&str>) -> bool {
+        match method {
+            "notifications/tools/list_changed" => self.tools_list_changed,
+            "notifications/prompts/list_changed" => self.prompts_list_changed,
+            "notifications/resources/list_changed" => self.resources_list_changed,
+            // A server may say that something below what is watched has changed.
+            "notifications/resources/updated" => uri
+                .is_some_and(|uri| self.resource_subscriptions.iter().any(|watched| uri.starts_with(watched.as_str()))),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a legacy client is passed what a server tells in its session: all that has a method's name but what belongs to
+/// a request, which has names of its own here.
+pub fn passes_in_session(method: &str) -> bool {
+    let is_name = |text: &str| {
+        (1..=MOST_NAME).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/.".contains(&byte))
+    };
+    method.strip_prefix("notifications/").is_some_and(|rest| {
+        is_name(rest) && !matches!(rest, "cancelled" | "progress" | "initialized") && !rest.starts_with("tasks/")
+    })
+}
+
+/// A notification that belongs to no request and no subscription. `params` is an object's text.
+pub fn told(method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, json!(method))
+}
+
+/// A notification of a subscription, whose id is that of its request. `params` is an object's text.
+pub fn notification(id: &RawValue, method: &str, params: &str) -> String {
+    let mut params: BTreeMap<String, &RawValue> = serde_json::from_str(params).unwrap_or_default();
+    let meta = to_raw_value(&json!({ID: id})).ok();
+    params.remove("resultType");
+    if let Some(meta) = &meta {
+        params.insert("_meta".into(), meta);
+    }
+    let params = serde_json::to_string(&params).unwrap_or_else(|_| "{}".into());
+    told(method, &params)
+}
+
+/// The first message: what will be told.
+pub fn acknowledged(id: &RawValue, told: &Wanted) -> String {
+    let params = json!({"notifications": told}).to_string();
+    notification(id, "notifications/subscriptions/acknowledged", &params)
+}
+
+/// The last message, where it is the gateway that ends it.
+pub fn closed(id: &RawValue) -> String {
+    let id = id.get();
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{{"{ID}":{id}}}}}}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.into()).unwrap()
+    }
+
+    fn read(notifications: &Value) -> Result<Wanted, Error> {
+        Wanted::read(Some(&raw(&json!({"notifications": notifications}).to_string())))
+    }
+
+    #[test]
+    fn what_is_wanted_is_read_and_said_again() {
+        let asked = json!({"toolsListChanged": true, "promptsListChanged": false, "taskIds": ["b", "a", "b"],
+            "resourceSubscriptions": ["file:///x"], "unknown": true});
+        let wanted = read(&asked).unwrap();
+        let told: Value = serde_json::from_str(&acknowledged(&raw("7"), &wanted)).unwrap();
+        assert_eq!(told["method"], "notifications/subscriptions/acknowledged");
+        assert_eq!(told["params"]["_meta"][ID], 7);
+        let expected = json!({"toolsListChanged": true, "taskIds": ["a", "b"], "resourceSubscriptions": ["file:///x"]});
+        assert_eq!(told["params"]["notifications"], expected);
+        assert!(wanted.of_a_server().is_some());
+        assert_eq!(read(&json!({"taskIds": ["a"]})).unwrap().of_a_server(), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        let many: Vec<String> = (0..=MOST).map(|number| number.to_string()).collect();
+        for notifications in
+            [json!(null), json!([]), json!({"taskIds": "a"}), json!({"taskIds": [1]}), json!({"taskIds": many})]
+        {
+            assert!(matches!(read(&notifications), Err(Error::Params(_))), "{notifications}");
+        }
+        assert!(Wanted::read(None).is_err() && Wanted::read(Some(&raw("{}"))).is_err());
+    }
+
+    #[test]
+    fn only_what_is_wanted_of_a_server_is_passed_on() {
+        let wanted = read(&json!({"promptsListChanged": true, "resourceSubscriptions": ["a:b"]})).unwrap();
+        assert!(wanted.takes("notifications/prompts/list_changed", None));
+        assert!(wanted.takes("notifications/resources/updated", Some("a:b")));
+        assert!(wanted.takes("notifications/resources/updated", Some("a:b/c")));
+        assert!(!wanted.takes("notifications/resources/updated", Some("a:c")));
+        assert!(!wanted.takes("notifications/resources/list_changed", None));
+        assert!(!wanted.takes("notifications/tools/list_changed", None));
+        assert!(!wanted.takes("notifications/message", None));
+    }
+
+    #[test]
+    fn what_a_server_tells_in_a_session_is_passed_by_a_method_s_name_only() {
+        for method in ["notifications/prompts/list_changed", "notifications/message", "notifications/com.example/new-1"]
+        {
+            assert!(passes_in_session(method), "{method}");
+            let message: Value = serde_json::from_str(&told(method, r#"{"a":1}"#)).unwrap();
+            assert_eq!(message, json!({"jsonrpc": "2.0", "method": method, "params": {"a": 1}}));
+        }
+        let long = format!("notifications/{}", "a".repeat(MOST_NAME + 1));
+        for method in [
+            "notifications/x\",\"id\":5,\"method\":\"sampling/createMessage",
+            "notifications/a b",
+            "notifications/a\n",
+            "notifications/é",
+            "notifications/",
+            "notifications/progress",
+            "notifications/cancelled",
+            "notifications/initialized",
+            "notifications/tasks/status",
+            "sampling/createMessage",
+            "ping",
+            long.as_str(),
+        ] {
+            assert!(!passes_in_session(method), "{method}");
+            // What is written is one notification of this name, whatever the name is.
+            let message: Value = serde_json::from_str(&told(method, "{}")).unwrap();
+            assert_eq!((&message["method"], message.get("id")), (&json!(method), None));
+        }
+    }
+
+    #[test]
+    fn every_message_names_its_subscription() {
+        let text = notification(
+            &raw(r#""s""#),
+            "notifications/tasks",
+            r#"{"resultType":"complete","taskId":"t","_meta":{"x":1}}"#,
+        );
+        let told: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(told["params"], json!({"taskId": "t", "_meta": {ID: "s"}}));
+        let end: Value = serde_json::from_str(&closed(&raw(r#""s""#))).unwrap();
+        assert_eq!((&end["id"], &end["result"]["_meta"][ID]), (&json!("s"), &json!("s")));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(text in "[{}\\[\\]\":,a-zA-Z1]{0,60}") {
+            if let Ok(raw) = RawValue::from_string(text) {
+                let _ = Wanted::read(Some(&raw));
+                let _ = notification(&raw, "a", raw.get());
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What bounds a tenant's registry.
+
+pub mod size;

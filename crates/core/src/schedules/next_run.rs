@@ -1,0 +1,188 @@
+//! When a schedule runs.
+//!
+//! A cron expression is about the clock on the wall of a zone. One that says when (its minutes and hours are single
+//! values) runs once for each of its times: a time that the clock leaves out, as it is put forward, is made up for at the
+//! first moment after; one that it shows twice, as it is put back, counts the first time only. One that says how often
+//! (its minute or hour is `*`, a range or a step) runs in real time: whenever the clock shows a time of its. This is the
+//! rule of Vixie's cron.
+
+use serde::{Deserialize, Serialize};
+
+use super::civil::Civil;
+use super::cron::Cron;
+use crate::base::time::Timestamp;
+
+const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 86_400_000;
+/// What would run later than this after its time was missed, when nothing else is said, in milliseconds.
+pub const LATE_MS: u64 = 60_000;
+/// Nobody makes up for what was missed longer ago than this.
+const LOOKS_BACK_MS: u64 = 7 * DAY_MS;
+/// Missed runs that are made up for at a time: the latest.
+pub const MOST_MISSED: usize = 100;
+
+/// Seconds a zone is ahead of UTC at a time.
+pub type Offsets<'o> = &'o dyn Fn(&str, Timestamp) -> i64;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plan {
+    Cron {
+        cron: String,
+        zone: String,
+    },
+    /// Counted from when it was written.
+    Every {
+        seconds: u64,
+        from: Timestamp,
+    },
+}
+
+/// What becomes of runs whose time went by while nobody was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    #[default]
+    Skip,
+    RunOnce,
+    RunAll,
+}
+
+impl Missed {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "skip" => Missed::Skip,
+            "run_once" => Missed::RunOnce,
+            "run_all" => Missed::RunAll,
+            _ => return None,
+        })
+    }
+}
+
+/// What has come due.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Due {
+    pub run: Vec<Timestamp>,
+    /// Left out, as they were missed; the latest ones.
+    pub missed: Vec<Timestamp>,
+}
+
+/// The moment a wall clock first shows this, or the first one after when it never does.
+fn moment(wall: Civil, zone: &str, offsets: Offsets<'_>) -> Timestamp {
+    let wall_ms = wall.0 * MINUTE_MS;
+    let minus = |offset: i64| Timestamp(wall_ms.saturating_add_signed(-offset * 1000));
+    // No clock is put forward or back twice within two days.
+    let before = offsets(zone, Timestamp(wall_ms.saturating_sub(DAY_MS)));
+    let after = offsets(zone, Timestamp(wall_ms + DAY_MS));
+    let shows = |offset: &i64| offsets(zone, minus(*offset)) == *offset;
+    let times = [before, after].into_iter().filter(shows).map(minus);
+    if let Some(first) = times.min() {
+        return first;
+    }
+    // Left out. The change lies between what both offsets make of it.
+    let (mut low, mut high) = (minus(before.max(after)), minus(before.min(after)));
+    while high.0 - low.0 > 1000 {
+        let middle = Timestamp(low.0 + (high.0 - low.0) / 2000 * 1000);
+        if offsets(zone, middle) == before { low = middle } else { high = middle }
+    }
+    high
+}
+
+/// The first moment at which a zone's clock shows another offset than at `from`, if there is one within a day.
+fn change(from: Timestamp, zone: &str, offsets: Offsets<'_>) -> Option<Timestamp> {
+    // Clocks are changed at whole seconds.
+    let mut low = Timestamp(from.0 / 1000 * 1000);
+    let mut high = low.plus_ms(DAY_MS);
+    let before = offsets(zone, low);
+    if offsets(zone, high) == before {
+        return None;
+    }
+    while high.0 - low.0 > 1000 {
+        let middle = Timestamp(low.0 + (high.0 - low.0) / 2000 * 1000);
+        if offsets(zone, middle) == before { low = middle } else { high = middle }
+    }
+    Some(high)
+}
+
+/// The first moment after this one at which the clock on the wall shows a time of the expression's.
+fn shown_after(cron: &Cron, after: Timestamp, zone: &str, offsets: Offsets<'_>) -> Option<Timestamp> {
+    let mut from = after.plus_ms(1);
+    loop {
+        let ahead = offsets(zone, from) * 1000;
+        let wall = Civil(from.0.saturating_add_signed(ahead).div_ceil(MINUTE_MS));
+        let at = Timestamp((cron.at_or_after(wall)?.0 * MINUTE_MS).saturating_add_signed(-ahead));
+        from = match change(from, zone, offsets) {
+            Some(change) if at >= change => change,
+            Some(_) => return Some(at),
+            None if at <= from.plus_ms(DAY_MS) => return Some(at),
+            // Nothing fits before: what a clock that is put back meanwhile shows again has not fitted either.
+            None => from.plus_ms(DAY_MS).max(Timestamp(at.0.saturating_sub(2 * DAY_MS))),
+        };
+    }
+}
+
+impl Plan {
+    /// The first time after this one; nothing when there is none.
+    pub fn next(&self, after: Timestamp, offsets: Offsets<'_>) -> Option<Timestamp> {
+        match self {
+            Plan::Every { seconds, from } => {
+                let every = (seconds * 1000).max(1);
+                let passed = after.since(*from) / every;
+                let first = from.plus_ms(every);
+                Some(if after < first { first } else { from.plus_ms((passed + 1) * every) })
+            }
+            Plan::Cron { cron, zone } => {
+                let cron = Cron::parse(cron).ok()?;
+                if cron.repeats {
+                    return shown_after(&cron, after, zone, offsets);
+                }
+                let wall = after.0.saturating_add_signed(offsets(zone, after) * 1000);
+                let mut wall = Civil(wall / MINUTE_MS);
+                loop {
+                    wall = cron.at_or_after(wall)?;
+                    let at = moment(wall, zone, offsets);
+                    if at > after {
+                        return Some(at);
+                    }
+                    wall = wall.plus_minutes(1);
+                }
+            }
+        }
+    }
+
+    /// All its times after the first and up to the second, the latest [`MOST_MISSED`] and one more.
+    fn between(&self, after: Timestamp, until: Timestamp, offsets: Offsets<'_>) -> Vec<Timestamp> {
+        let mut from = after.max(Timestamp(until.0.saturating_sub(LOOKS_BACK_MS)));
+        if let Plan::Every { seconds, .. } = self {
+            // So many fit in between, and no more are wanted.
+            from = from.max(Timestamp(until.0.saturating_sub((MOST_MISSED as u64 + 1) * seconds * 1000)));
+        }
+        let mut times = std::collections::VecDeque::new();
+        while let Some(at) = self.next(from, offsets).filter(|at| *at <= until) {
+            times.push_back(at);
+            if times.len() > MOST_MISSED + 1 {
+                times.pop_front();
+            }
+            from = at;
+        }
+        times.into()
+    }
+
+    /// What is to be run of what came due after `done` and up to now. What is later than `late_ms` was missed.
+    pub fn due(&self, missed: Missed, done: Timestamp, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> Due {
+        let times = self.between(done, now, offsets);
+        let (late, mut run): (Vec<_>, Vec<_>) = times.into_iter().partition(|at| now.since(*at) > late_ms);
+        let made_up = match missed {
+            Missed::Skip => 0,
+            // What runs in time counts as the one.
+            Missed::RunOnce => usize::from(run.is_empty()),
+            Missed::RunAll => MOST_MISSED,
+        };
+        let (left_out, made_up) = late.split_at(late.len().saturating_sub(made_up));
+        run.splice(0..0, made_up.iter().copied());
+        Due { run, missed: left_out.to_vec() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+use super::super::read;
+use super::super::transport::{Rules, Transport};
+use super::*;
+use crate::http::egress_address::Policy;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> Service {
+    let document = json!({
+        "name": id, "type": "tool", "transport": {"kind": "http", "url": "https://a.example.com/"},
+        "capabilities": [{"name": "echo", "version": version}, {"name": "other", "version": "9.0.0"}],
+        "tier": tier, "weight": weight, "status": if draining { "draining" } else { "unknown" }
+    });
+    let addresses = Policy { allow_loopback: false };
+    let rules = Rules { addresses, own_hosts: &[], demo: true, bindings: None, stored: None };
+    read(id, &document.to_string(), rules).unwrap().service
+}
+
+fn wanted<'a>(service: Option<&'a str>, version: Option<&'a VersionReq>) -> Wanted<'a> {
+    Wanted { capability: "echo", service, version, pre_releases: false, tags: &[] }
+}
+
+fn ids(services: &[Service], wanted: Wanted<'_>) -> Result<Vec<String>, NoRoute> {
+    candidates(services, wanted, |service| !service.draining, |service, _| service.id != "hidden")
+        .map(|found| found.iter().map(|one| services[one.service].id.clone()).collect())
+}
+
+#[test]
+fn the_reason_that_got_furthest_is_told() {
+    let services = [service("one", "1.0.0", 0, 1, true), service("hidden", "1.0.0", 0, 1, false)];
+    let range = VersionReq::parse("^2").unwrap();
+    assert_eq!(ids(&services, wanted(None, None)), Err(NoRoute::Unavailable));
+    assert_eq!(ids(&services, wanted(Some("hidden"), None)), Err(NoRoute::Forbidden));
+    assert_eq!(ids(&services, wanted(None, Some(&range))), Err(NoRoute::Version));
+    assert_eq!(ids(&services, wanted(Some("nobody"), None)), Err(NoRoute::Unknown));
+    assert_eq!(ids(&[], wanted(None, None)), Err(NoRoute::Unknown));
+}
+
+#[test]
+fn the_lowest_tier_is_chosen_while_it_lives() {
+    let services = [service("fallback", "1.0.0", 1, 1000, false), service("first", "1.0.0", 0, 1, false)];
+    let found = candidates(&services, wanted(None, None), |_| true, |_, _| true).unwrap();
+    for random in 0..50 {
+        assert_eq!(services[choose(&found, random).unwrap().service].id, "first");
+    }
+}
+
+#[test]
+fn the_newest_version_that_fits_is_run() {
+    let mut one = service("one", "1.0.0", 0, 1, false);
+    let newer = service("one", "1.4.0", 0, 1, false).capabilities.remove(0);
+    let newest = service("one", "2.0.0", 0, 1, false).capabilities.remove(0);
+    one.capabilities.extend([newer, newest]);
+    let range = VersionReq::parse("^1").unwrap();
+    let found = candidates([&one], wanted(None, Some(&range)), |_| true, |_, _| true).unwrap();
+    assert_eq!(found[0].version.to_string(), "1.4.0");
+}
+
+#[test]
+fn a_pre_release_is_run_only_where_it_is_asked_for_or_there_is_nothing_else() {
+    let mut both = service("both", "2.1.0-rc.1", 0, 1, false);
+    both.capabilities.push(service("both", "1.4.0", 0, 1, false).capabilities.remove(0));
+    let stable = service("stable", "1.3.0", 1, 1, false);
+    let next = service("next", "3.0.0-beta.2", 0, 9, false);
+    let earlier = service("earlier", "3.0.0-beta.1", 0, 9, false);
+    let all = [&both, &stable, &next, &earlier];
+    let run = |services: &[&Service], wanted: Wanted<'_>| {
+        let found = candidates(services.iter().copied(), wanted, |service| !service.draining, |_, _| true);
+        found.map(|found| found.iter().map(|one| one.version.to_string()).collect::<Vec<_>>().join(" "))
+    };
+    let range = |text: &str| VersionReq::parse(text).unwrap();
+    assert_eq!(run(&all, wanted(None, None)).unwrap(), "1.4.0 1.3.0");
+    assert_eq!(run(&[&both], wanted(None, None)).unwrap(), "1.4.0");
+    // A range has one in it only if it names one.
+    assert_eq!(run(&all, wanted(None, Some(&range("*")))).unwrap(), "1.4.0 1.3.0");
+    assert_eq!(run(&all, wanted(None, Some(&range("^2.1.0-rc.1")))).unwrap(), "2.1.0-rc.1");
+    assert_eq!(run(&all, wanted(None, Some(&range("=3.0.0-beta.1")))).unwrap(), "3.0.0-beta.1");
+    assert_eq!(run(&all, wanted(None, Some(&range(">=2")))), Err(NoRoute::Version));
+    // There is nothing else: by itself, or of the service that is named.
+    assert_eq!(run(&[&next, &earlier], wanted(None, None)).unwrap(), "3.0.0-beta.2 3.0.0-beta.1");
+    assert_eq!(run(&all, wanted(Some("next"), None)).unwrap(), "3.0.0-beta.2");
+    // What was let in with one goes on with one.
+    assert!(
+        run(&all, Wanted { pre_releases: true, ..wanted(None, None) }).unwrap().starts_with("2.1.0-rc.1 3.0.0-beta.2")
+    );
+    // A release that cannot be had now is waited for.
+    let draining = service("stable", "1.3.0", 0, 1, true);
+    assert_eq!(run(&[&next, &draining], wanted(None, None)), Err(NoRoute::Unavailable));
+    assert_eq!(newest(both.capabilities.iter().filter(|one| one.name == "echo")).unwrap().version.to_string(), "1.4.0");
+}
+
+#[test]
+fn one_that_connects_and_is_away_is_waited_for_where_there_is_nobody_else() {
+    struct Measured<'s>(&'s Service, HealthStatus);
+    impl<'s> Offering<'s> for &Measured<'s> {
+        fn service(&self) -> &'s Service {
+            self.0
+        }
+        fn standing(&self) -> Standing {
+            Standing { health: self.1, ..Standing::default() }
+        }
+    }
+    let (mut away, other) = (service("away", "1.0.0", 0, 1, false), service("other", "1.0.0", 5, 1, false));
+    let found = |away: &Service, health: HealthStatus| {
+        let offered = [Measured(away, HealthStatus::Offline), Measured(&other, health)];
+        candidates(&offered, wanted(None, None), |_| true, |_, _| true)
+            .map(|found| found.iter().map(|one| one.service).collect::<Vec<_>>())
+    };
+    assert_eq!(found(&away, HealthStatus::Offline), Err(NoRoute::Unavailable));
+    away.transport = Transport::Socket { grace_seconds: 10 };
+    assert_eq!(found(&away, HealthStatus::Offline), Ok(vec![0]));
+    assert_eq!(found(&away, HealthStatus::Online), Ok(vec![1]));
+}
+
+proptest! {
+    #[test]
+    fn every_weight_gets_its_share(weights in prop::collection::vec(1u64..20, 1..6)) {
+        let services: Vec<Service> = weights.iter().enumerate()
+            .map(|(n, weight)| service(&format!("s{n}"), "1.0.0", 0, *weight, false)).collect();
+        let found = candidates(&services, wanted(None, None), |_| true, |_, _| true).unwrap();
+        let total: u64 = weights.iter().sum();
+        let mut seen = vec![0; weights.len()];
+        for random in 0..total {
+            // Where all stand equal, the first of the two that are drawn decides.
+            seen[choose(&found, random | 7 << 32).unwrap().service] += 1;
+        }
+        prop_assert_eq!(seen, weights);
+    }
+}
+
+fn standing(breaker: BreakerState, health: HealthStatus, latency_ms: Option<u64>) -> Standing {
+    Standing { breaker, health, latency_ms }
+}
+
+/// Candidates of these tiers and standings, and how often each is chosen of 10,000.
+fn shares(of: &[(u64, Standing)]) -> Vec<u64> {
+    let mut found: Vec<Candidate> = of
+        .iter()
+        .enumerate()
+        .map(|(service, (tier, standing))| Candidate {
+            service,
+            capability: 0,
+            tier: *tier,
+            weight: 1,
+            version: Version::new(1, 0, 0),
+            standing: *standing,
+        })
+        .collect();
+    found.sort_by_key(|candidate| candidate.tier);
+    let mut seen = vec![0; of.len()];
+    let mut random = 1u64;
+    for _ in 0..10_000 {
+        // Knuth's MMIX generator; its high bits are the better ones.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seen[choose(&found, random.rotate_left(17)).unwrap().service] += 1;
+    }
+    seen
+}
+
+#[test]
+fn the_better_of_two_is_taken_and_the_worse_still_gets_some() {
+    use BreakerState::*;
+    use HealthStatus::*;
+    let well = standing(Closed, Online, Some(20));
+    for worse in
+        [standing(Closed, Degraded, Some(20)), standing(Closed, Online, Some(41)), standing(Closed, Degraded, None)]
+    {
+        let seen = shares(&[(0, well), (0, worse)]);
+        assert!(seen[0] > 7_000 && seen[1] > 2_000, "{worse:?}: {seen:?}");
+    }
+    for equal in
+        [standing(Closed, Unknown, None), standing(Closed, Online, Some(25)), standing(Closed, Online, Some(29))]
+    {
+        let seen = shares(&[(0, well), (0, equal)]);
+        assert!(seen.iter().all(|share| *share > 4_500), "{equal:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn an_open_breaker_sends_all_to_the_next_tier_and_a_half_open_one_gets_its_probe() {
+    use BreakerState::*;
+    use HealthStatus::*;
+    let with = |breaker| standing(breaker, Unknown, None);
+    assert_eq!(shares(&[(0, with(Open)), (1, with(Closed))]), [0, 10_000]);
+    assert_eq!(shares(&[(0, with(Open)), (1, with(Open))]), [10_000, 0]);
+    assert_eq!(shares(&[(0, with(HalfOpen)), (1, with(Closed))]), [10_000, 0]);
+    let seen = shares(&[(0, with(HalfOpen)), (0, with(Closed))]);
+    assert!(seen[0] > 2_000 && seen[1] > 4_000, "{seen:?}");
+}
+
+#[test]
+fn who_is_offline_takes_no_work_and_all_tags_are_needed() {
+    struct Offline<'s>(&'s Service);
+    impl<'s> Offering<'s> for Offline<'s> {
+        fn service(&self) -> &'s Service {
+            self.0
+        }
+        fn standing(&self) -> Standing {
+            standing(BreakerState::Closed, HealthStatus::Offline, None)
+        }
+    }
+    let mut one = service("one", "1.0.0", 0, 1, false);
+    one.tags = vec!["eu".into(), "fast".into()];
+    let found = candidates([Offline(&one)], wanted(None, None), |_| true, |_, _| true);
+    assert_eq!(found, Err(NoRoute::Unavailable));
+    for (tags, finds) in [(vec!["eu".to_string()], true), (vec!["eu".into(), "us".into()], false)] {
+        let wanted = Wanted { tags: &tags, ..wanted(None, None) };
+        let found = candidates([&one], wanted, |_| true, |_, _| true);
+        assert_eq!(found.map(|found| found.len()), if finds { Ok(1) } else { Err(NoRoute::Tags) });
+    }
+}

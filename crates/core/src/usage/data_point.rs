@@ -1,0 +1,85 @@
+//! A context's end as a data point of Workers Analytics Engine.
+
+use serde::Serialize;
+
+use crate::base::id::ContextId;
+use crate::events::event::{Bundle, Item, What};
+
+/// The longest index, in bytes.
+const MOST_INDEX_BYTES: usize = 96;
+
+/// As the platform takes it. Members of the lists are known by their places, so new ones go to the end.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// The tenant.
+    indexes: [String; 1],
+    /// Service, capability, status, error code (empty without one), principal.
+    blobs: [String; 5],
+    /// Milliseconds of execution and of waiting for it, and attempts.
+    doubles: [f64; 3],
+}
+
+/// The point of an event; nothing when it is not a context's end.
+pub fn point(tenant: &str, bundle: &Bundle, item: &Item) -> Option<Point> {
+    let What::Ended { status, error, execution_time_ms, attempts, .. } = &item.what else { return None };
+    let id = ContextId::parse(&bundle.subject)?;
+    let (latency_ms, whole_ms) = (execution_time_ms.unwrap_or(0), item.at.since(id.created_at()));
+    let mut index = tenant.to_string();
+    index.truncate(index.floor_char_boundary(MOST_INDEX_BYTES));
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    Some(Point {
+        indexes: [index],
+        blobs: [
+            text(&bundle.service),
+            text(&bundle.capability),
+            status.as_str().into(),
+            error.as_ref().map_or("", |error| error.code.as_str()).into(),
+            text(&bundle.owner),
+        ],
+        doubles: [latency_ms as f64, whole_ms.saturating_sub(latency_ms) as f64, *attempts as f64],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::{Region, StoreId};
+    use crate::base::time::Timestamp;
+    use crate::context::ContextError;
+    use crate::context::status::{ErrorCode, Status};
+
+    #[test]
+    fn a_contexts_end_is_a_point_and_nothing_else_is() {
+        let store = StoreId { region: Region::Eu, shard: 0 };
+        let item = |at, what| Item { number: 1, at: Timestamp(at), what };
+        let error =
+            ContextError { code: ErrorCode::UpstreamError, message: String::new(), service: None, details: None };
+        let ended = What::Ended {
+            status: Status::Failed,
+            result: None,
+            linked: false,
+            error: Some(error),
+            execution_time_ms: Some(600),
+            attempts: 3,
+        };
+        let bundle = Bundle {
+            subject: ContextId::new(store, Timestamp(1_000), [0; 10]).to_string(),
+            owner: Some("key:me".into()),
+            owner_name: None,
+            replay_of: None,
+            capability: Some("chat".into()),
+            service: Some("llm".into()),
+            trace: None,
+            after: None,
+            items: Vec::new(),
+        };
+        let made = point("acme", &bundle, &item(2_000, ended.clone())).unwrap();
+        assert_eq!(
+            serde_json::to_string(&made).unwrap(),
+            r#"{"indexes":["acme"],"blobs":["llm","chat","failed","upstream_error","key:me"],"doubles":[600.0,400.0,3.0]}"#
+        );
+        assert_eq!(point("acme", &bundle, &item(1_000, What::Status(Status::Queued))), None);
+        let service = Bundle { subject: "llm".into(), ..bundle };
+        assert_eq!(point("acme", &service, &item(2_000, ended)), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! What was asked for, what became of it, and how long that took: counted from events, added up by hour.
+
+pub mod data_point;
+pub mod histogram;
+pub mod metrics;
+pub mod rejection_counter;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::ContextId;
+use crate::context::AttemptOutcome;
+use crate::context::status::Status;
+use crate::events::event::{Bundle, What};
+use histogram::Histogram;
+
+pub const HOUR_MS: u64 = 3_600_000;
+/// Rows and requests to objects of a context that is waited for, and of each further attempt.
+const ROWS: u64 = 3;
+const REQUESTS: u64 = 2;
+const ROWS_OF_ATTEMPT: u64 = 2;
+const REQUESTS_OF_ATTEMPT: u64 = 1;
+/// Dollars for a million.
+const USD_PER_MILLION_ROWS: f64 = 1.0;
+const USD_PER_MILLION_REQUESTS: f64 = 0.15;
+
+/// Of what something is counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// The hour it began with, in milliseconds.
+    pub hour: u64,
+    pub service: String,
+    pub capability: String,
+    pub principal: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    pub created: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub timed_out: u64,
+    pub attempts: u64,
+    pub failed_attempts: u64,
+    /// Contexts that ended with an error, and attempts that did, by its code: text, so that a version that does not know
+    /// a code yet reads and keeps it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attempt_errors: BTreeMap<String, u64>,
+    /// From the first attempt's begin to the context's end.
+    pub latency: Histogram,
+    /// From its creation to the first attempt's begin.
+    pub queue: Histogram,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        for (to, from) in [
+            (&mut self.created, other.created),
+            (&mut self.completed, other.completed),
+            (&mut self.failed, other.failed),
+            (&mut self.cancelled, other.cancelled),
+            (&mut self.timed_out, other.timed_out),
+            (&mut self.attempts, other.attempts),
+            (&mut self.failed_attempts, other.failed_attempts),
+        ] {
+            *to += from;
+        }
+        for (to, from) in [(&mut self.errors, &other.errors), (&mut self.attempt_errors, &other.attempt_errors)] {
+            for (code, count) in from {
+                *to.entry(code.clone()).or_default() += count;
+            }
+        }
+        self.latency.add(&other.latency);
+        self.queue.add(&other.queue);
+    }
+
+    pub fn ended(&self) -> u64 {
+        self.completed + self.failed + self.cancelled + self.timed_out
+    }
+
+    /// What the first attempt of a context costs is in the context; only further ones come on top.
+    fn further_attempts(&self) -> u64 {
+        self.attempts.saturating_sub(self.ended())
+    }
+
+    pub fn rows_written(&self) -> u64 {
+        ROWS * self.created + ROWS_OF_ATTEMPT * self.further_attempts()
+    }
+
+    pub fn object_requests(&self) -> u64 {
+        REQUESTS * self.created + REQUESTS_OF_ATTEMPT * self.further_attempts()
+    }
+
+    pub fn usd(&self) -> f64 {
+        let (rows, requests) = (self.rows_written() as f64, self.object_requests() as f64);
+        (rows * USD_PER_MILLION_ROWS + requests * USD_PER_MILLION_REQUESTS) / 1_000_000.0
+    }
+}
+
+/// Counts what happened to one context.
+pub fn count(bundle: &Bundle, into: &mut BTreeMap<Key, Counts>) {
+    let Some(id) = ContextId::parse(&bundle.subject) else { return };
+    for item in &bundle.items {
+        let key = Key {
+            hour: item.at.0 / HOUR_MS * HOUR_MS,
+            service: bundle.service.clone().unwrap_or_default(),
+            capability: bundle.capability.clone().unwrap_or_default(),
+            principal: bundle.owner.clone().unwrap_or_default(),
+        };
+        match &item.what {
+            What::Status(Status::Created) => into.entry(key).or_default().created += 1,
+            What::Attempt(attempt) => {
+                let counts = into.entry(key).or_default();
+                counts.attempts += 1;
+                let good = matches!(attempt.outcome, AttemptOutcome::Succeeded | AttemptOutcome::InputRequired);
+                counts.failed_attempts += u64::from(!good);
+                if let Some(code) = attempt.code {
+                    *counts.attempt_errors.entry(code.as_str().into()).or_default() += 1;
+                }
+            }
+            What::Ended { status, error, execution_time_ms, .. } => {
+                let counts = into.entry(key).or_default();
+                match status {
+                    Status::Completed => counts.completed += 1,
+                    Status::Failed => counts.failed += 1,
+                    Status::Cancelled => counts.cancelled += 1,
+                    Status::TimedOut => counts.timed_out += 1,
+                    _ => {}
+                }
+                if let Some(error) = error {
+                    *counts.errors.entry(error.code.as_str().into()).or_default() += 1;
+                }
+                if let Some(ms) = execution_time_ms {
+                    counts.latency.count(*ms);
+                    counts.queue.count(item.at.since(id.created_at()).saturating_sub(*ms));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::{Region, StoreId};
+    use crate::base::time::Timestamp;
+    use crate::events::event::Item;
+
+    #[test]
+    fn a_context_is_counted_once_in_the_hours_in_which_things_happened() {
+        let store = StoreId { region: Region::Eu, shard: 0 };
+        let created = 10 * HOUR_MS - 500;
+        let item = |number, at, what| Item { number, at: Timestamp(at), what };
+        let ended = What::Ended {
+            status: Status::Completed,
+            result: None,
+            linked: false,
+            error: None,
+            execution_time_ms: Some(600),
+            attempts: 1,
+        };
+        let bundle = Bundle {
+            subject: ContextId::new(store, Timestamp(created), [0; 10]).to_string(),
+            owner: Some("key:me".into()),
+            owner_name: None,
+            replay_of: None,
+            capability: Some("chat".into()),
+            service: Some("llm".into()),
+            trace: None,
+            after: None,
+            items: vec![
+                item(1, created, What::Status(Status::Created)),
+                item(2, created, What::Status(Status::Queued)),
+                item(3, created + 1_000, ended),
+            ],
+        };
+        let mut counts = BTreeMap::new();
+        count(&bundle, &mut counts);
+        assert_eq!(counts.keys().map(|key| key.hour).collect::<Vec<_>>(), [9 * HOUR_MS, 10 * HOUR_MS]);
+        let mut sum = Counts::default();
+        counts.values().for_each(|one| sum.add(one));
+        assert_eq!((sum.created, sum.completed, sum.ended()), (1, 1, 1));
+        assert_eq!((sum.latency.sum_ms(), sum.queue.sum_ms()), (600, 400));
+        assert_eq!((sum.rows_written(), sum.object_requests()), (3, 2));
+        let mut none = BTreeMap::new();
+        count(&Bundle { subject: "llm".into(), ..bundle }, &mut none);
+        assert!(none.is_empty(), "services are no contexts");
+    }
+}

@@ -1,0 +1,110 @@
+//! Outgoing webhooks: addresses that are told of events.
+//!
+//! What a webhook is, is here; what is delivered when is the [`courier`]'s to say.
+
+pub mod delivery_queue;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::encrypted_secret::Sealed;
+use crate::access::webhook_signature::Secret;
+use crate::base::json::{Fault, Object};
+use crate::events::filter::Filter;
+use crate::http::egress_address::{self, Policy};
+use crate::services::Retiring;
+
+/// A webhook as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    pub url: String,
+    #[serde(default)]
+    pub description: String,
+    /// Which events it is told of.
+    pub filter: Filter,
+    /// Nothing on its way to the registry: it stays as it is.
+    #[serde(default)]
+    pub secret: Option<Sealed>,
+    /// The secret before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retiring: Option<Retiring>,
+    pub enabled: bool,
+}
+
+/// A webhook as somebody writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub url: String,
+    pub description: String,
+    pub filter: Filter,
+    pub secret: Option<String>,
+    pub enabled: bool,
+}
+
+/// Who writes it, and what the deployment allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'r> {
+    pub addresses: Policy,
+    pub own_hosts: &'r [&'r str],
+    pub me: &'r str,
+    pub sees_all: bool,
+}
+
+/// Reads a document that has passed `json::check`; gives all faults. Who may not see everybody's contexts gets a
+/// webhook for its own.
+pub fn read(text: &str, rules: Rules<'_>) -> Result<Written, Vec<Fault>> {
+    let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
+    let url = body.string("url", 1..=2048);
+    let url = body.require("url", url).unwrap_or_default();
+    let url = match egress_address::check(&url, rules.addresses, rules.own_hosts) {
+        Ok(url) => url.into(),
+        Err(refusal) if !url.is_empty() => {
+            body.fault("url", refusal.to_string());
+            url
+        }
+        Err(_) => url,
+    };
+    let description = body.string("description", 0..=1000).unwrap_or_default();
+    let filter = Filter::from_members(&mut body, rules.me, rules.sees_all);
+    let secret = read_secret(&mut body);
+    let enabled = body.boolean("enabled").unwrap_or(true);
+    let faults = body.finish();
+    if faults.is_empty() { Ok(Written { url, description, filter, secret, enabled }) } else { Err(faults) }
+}
+
+/// A secret in a document, if it has one.
+pub fn read_secret(body: &mut Object<'_>) -> Option<String> {
+    let expected = "whsec_ and base64 of 24 to 64 bytes";
+    body.parsed("secret", expected, |text| Secret::parse(text).map(|secret| secret.text()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules<'static> =
+        Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], me: "key:me", sees_all: true };
+
+    #[test]
+    fn a_webhook_is_read_with_all_its_faults() {
+        let read_all = |text| read(text, RULES);
+        let least = read_all(r#"{"url":"https://example.com/in"}"#).unwrap();
+        assert_eq!((least.url.as_str(), least.enabled, least.secret), ("https://example.com/in", true, None));
+        assert_eq!(least.filter, Filter::default());
+        let more = read_all(r#"{"url":"https://example.com","types":["context.*"],"owner":"me","enabled":false}"#);
+        let more = more.unwrap();
+        assert_eq!((more.filter.owner.as_deref(), more.enabled), (Some("key:me"), false));
+        let pointers = |text| read_all(text).unwrap_err().into_iter().map(|fault| fault.pointer).collect::<Vec<_>>();
+        assert_eq!(pointers("{}"), ["#/url"]);
+        assert_eq!(
+            pointers(r#"{"url":"http://10.0.0.1","types":["A"],"secret":"x","more":1}"#),
+            ["#/url", "#/types", "#/secret", "#/more"]
+        );
+    }
+
+    #[test]
+    fn who_may_not_see_all_is_told_of_its_own_contexts() {
+        let rules = Rules { sees_all: false, ..RULES };
+        let own = read(r#"{"url":"https://example.com/","owner":"key:other"}"#, rules).unwrap();
+        assert_eq!(own.filter.owner.as_deref(), Some("key:me"));
+    }
+}

@@ -1,0 +1,330 @@
+//! Clients: they create contexts, repeat what failed under its key, look, answer, and cancel.
+
+use semver::Version;
+
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::Admission;
+use narthex_core::context::idempotency::Claim;
+use narthex_core::context::retry::Retry;
+use narthex_core::context::status::{Priority, Source, Status};
+use narthex_core::lane::Entered;
+
+use crate::gate::{LANE_PATIENCE_MS, Permit, entrant};
+use crate::lane_actor::LaneAsk;
+use crate::messages::{Actor, Ask, Event, Reply, Work};
+use crate::store::LEASE_MS;
+use crate::worker::Spawned;
+use crate::world::World;
+
+/// Keys that requests share, so that some repeat others.
+const KEYS: u64 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The isolate that admits it runs it too.
+    Here,
+    Queue,
+    /// `durable: false`: run first, recorded after.
+    Unrecorded,
+}
+
+pub struct Request {
+    store: usize,
+    mode: Mode,
+    idempotent: bool,
+    service: usize,
+    priority: Priority,
+    lives_ms: u64,
+    waits_ms: Option<u64>,
+    max_attempts: u64,
+    pub key: Option<(u64, u64)>,
+    /// Every id this was tried under.
+    pub ids: Vec<ContextId>,
+    asked: Option<Ask>,
+    again: bool,
+    repeats: u64,
+    polls: u64,
+    pending: u64,
+    pub acknowledged: Option<ContextId>,
+    ended: Option<Status>,
+    cancels: bool,
+    permit: Option<Permit>,
+    offers: bool,
+    /// It has a place in the line already.
+    in_line: bool,
+    /// The lane is asked before the store.
+    entering: bool,
+}
+
+impl World {
+    pub fn plan_request(&mut self) {
+        let dice = &mut self.dice;
+        let key = dice.chance(400).then(|| (dice.below(KEYS), u64::from(dice.chance(150))));
+        let stores = self.stores.len() as u64;
+        let waits_ms = dice.chance(120).then(|| dice.between(500, 15_000));
+        let mode = match dice.below(10) {
+            _ if waits_ms.is_some() => Mode::Queue,
+            0 if key.is_none() => Mode::Unrecorded,
+            1..=5 => Mode::Here,
+            _ => Mode::Queue,
+        };
+        let lives_ms = if dice.chance(300) { dice.between(500, 8_000) } else { dice.between(8_000, 70_000) };
+        let request = Request {
+            // A key belongs to one store.
+            store: key.map_or_else(|| dice.below(stores), |(key, _)| key % stores) as usize,
+            mode,
+            idempotent: dice.chance(500),
+            service: dice.below(self.services.len() as u64) as usize,
+            priority: dice.pick(&[Priority::Low, Priority::Normal, Priority::High, Priority::Critical]),
+            lives_ms: lives_ms + waits_ms.unwrap_or(0),
+            waits_ms,
+            max_attempts: dice.between(1, 4),
+            key,
+            ids: Vec::new(),
+            asked: None,
+            again: false,
+            repeats: dice.below(4),
+            polls: 0,
+            pending: 0,
+            acknowledged: None,
+            ended: None,
+            cancels: dice.chance(150),
+            permit: None,
+            offers: false,
+            in_line: false,
+            entering: false,
+        };
+        let spread = self.calm_at - self.beginning();
+        let at = self.beginning() + self.dice.below(spread);
+        self.requests.push(request);
+        self.schedule(at, Event::Begin(self.requests.len() - 1));
+    }
+
+    fn admission(&mut self, at: usize) -> Admission {
+        let mut random = [0; 10];
+        for (place, byte) in self.dice.throw().to_le_bytes().into_iter().enumerate() {
+            random[place] = byte;
+        }
+        let request = &self.requests[at];
+        let created_at = Timestamp(self.now);
+        Admission {
+            id: ContextId::new(self.stores[request.store].id, created_at, random),
+            tenant: "default".into(),
+            owner: format!("key:{}", request.service),
+            capability: "echo".into(),
+            owner_name: None,
+            replay_of: None,
+            asked_service: None,
+            asked_version: None,
+            asked_tags: Vec::new(),
+            service: self.services[request.service].name.clone(),
+            version: Version::new(1, 0, 0),
+            idempotent: request.idempotent,
+            retry: Retry { max_attempts: request.max_attempts, ..Retry::default() },
+            priority: request.priority,
+            source: Source::User,
+            metadata: None,
+            idempotency_key: request.key.map(|(key, _)| key.to_string()),
+            created_at,
+            expires_at: created_at.plus_ms(request.lives_ms),
+            run_at: request.waits_ms.map(|ms| created_at.plus_ms(ms)),
+            trace: String::new(),
+            trace_state: None,
+            client: None,
+            session: None,
+            unasked: false,
+            log_level: None,
+            meta: None,
+            origin: String::new(),
+        }
+    }
+
+    /// A request comes in at some gateway: a new id for it, whatever was tried before.
+    pub fn begin(&mut self, at: usize) {
+        let mut admission = self.admission(at);
+        self.last_until(admission.expires_at.0.max(self.calm_at) + 25_000);
+        self.witness.expect(&admission);
+        let request = &mut self.requests[at];
+        request.ids.push(admission.id.clone());
+        request.again = false;
+        if request.mode == Mode::Unrecorded {
+            admission.retry.max_attempts = 1;
+            self.witness.runs_unrecorded(&admission.id);
+            let work = Work { admission, lease: 1, attempt: 1, tried: Vec::new() };
+            return self.run_here(at, work, true);
+        }
+        let claim =
+            request.key.map(|(key, body)| Claim { scope: format!("key {key}"), fingerprint: format!("body {body}") });
+        let (is_here, waits) = (request.mode == Mode::Here, request.waits_ms.is_some());
+        let service = request.service;
+        (request.offers, request.in_line) = (false, false);
+        let lease_ms = is_here.then_some(LEASE_MS);
+        let work = Work { admission: admission.clone(), lease: 0, attempt: 1, tried: Vec::new() };
+        self.requests[at].asked = Some(Ask::Admit { admission: Box::new(admission), lease_ms, offers: false, claim });
+        if self.services[service].lane.is_gated() && !waits {
+            self.requests[at].entering = true;
+            let ask = LaneAsk::Acquire { who: entrant(&work, false), wait_ms: 0 };
+            self.requests[at].pending = self.ask_lane(Actor::Request(at), service, ask, LANE_PATIENCE_MS);
+        } else {
+            self.admit(at);
+        }
+    }
+
+    /// What the service's lane said before there was a context.
+    fn let_in(&mut self, at: usize, reply: Reply) {
+        let request = &mut self.requests[at];
+        request.entering = false;
+        let is_here = request.mode == Mode::Here;
+        match reply {
+            Reply::Entered(Entered::Permit { number, probe }) => {
+                let (service, taken_at) = (request.service, self.now);
+                request.permit = Some(Permit { service, number, is_probe: probe, taken_at });
+            }
+            Reply::Entered(Entered::Free) => {}
+            // `queue_full`
+            Reply::Entered(Entered::Full { .. }) => return,
+            _ => (request.offers, request.in_line) = (is_here, true),
+        }
+        if !is_here {
+            // Whoever takes it from the queue asks again.
+            let permit = self.requests[at].permit.take();
+            self.unused(permit);
+        }
+        if let (true, Some(Ask::Admit { lease_ms, offers, .. })) =
+            (self.requests[at].offers, self.requests[at].asked.as_mut())
+        {
+            (*lease_ms, *offers) = (None, true);
+        }
+        self.admit(at);
+    }
+
+    fn admit(&mut self, at: usize) {
+        if let Some(ask) = self.requests[at].asked.clone() {
+            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, ask);
+        }
+    }
+
+    /// Runs it in the isolate that holds the request, which waits a while for the end.
+    fn run_here(&mut self, at: usize, work: Work, unrecorded: bool) {
+        let (store, permit) = (self.requests[at].store, self.requests[at].permit.take());
+        let waits_until = self.now + self.dice.between(0, 30_000);
+        self.spawn(Spawned { work, store, consumer: None, unrecorded, permit, waits_until });
+    }
+
+    pub fn request_replied(&mut self, at: usize, number: u64, reply: Reply) {
+        if self.requests[at].pending != number {
+            return;
+        }
+        self.requests[at].pending = 0;
+        if self.requests[at].entering {
+            return self.let_in(at, reply);
+        }
+        if !matches!(reply, Reply::Failed) || self.requests[at].again {
+            self.give_place_up(at, &reply);
+            let unused = !matches!(reply, Reply::Admitted { lease: Some(_) });
+            let permit = self.requests[at].permit.take_if(|_| unused);
+            self.unused(permit);
+        }
+        let Some(Ask::Admit { admission, .. }) = self.requests[at].asked.clone() else {
+            return self.looked(at, reply);
+        };
+        match reply {
+            Reply::Admitted { lease } => {
+                self.acknowledge(at, admission.id.clone());
+                let lease = lease.or(self.requests[at].offers.then_some(0));
+                if let Some(lease) = lease.filter(|_| !self.dice.chance(self.faults.die)) {
+                    let work = Work { admission: *admission, lease, attempt: 1, tried: Vec::new() };
+                    self.run_here(at, work, false);
+                }
+            }
+            Reply::Replayed(id) => self.acknowledge(at, id),
+            Reply::Taken => {
+                if self.witness.knows(&admission.id) {
+                    self.violate(format!("{} exists, and its asker was told to make another", admission.id));
+                }
+                self.begin(at);
+            }
+            Reply::Failed if !self.requests[at].again => {
+                // The gateway asks once more with the same id.
+                self.requests[at].again = true;
+                self.admit(at);
+            }
+            Reply::Failed if self.requests[at].key.is_some() && self.requests[at].repeats > 0 => {
+                self.requests[at].repeats -= 1;
+                let pause = self.dice.between(10, 5_000);
+                self.schedule(self.now + pause, Event::Begin(at));
+            }
+            Reply::Failed | Reply::KeyReused => {}
+            other => self.violate(format!("an admission was answered with {other:?}")),
+        }
+    }
+
+    /// A place in the line that no context needs now is given up.
+    fn give_place_up(&mut self, at: usize, reply: &Reply) {
+        let request = &mut self.requests[at];
+        let was_in_line = std::mem::take(&mut request.in_line);
+        if was_in_line
+            && !matches!(reply, Reply::Admitted { .. })
+            && let Some(Ask::Admit { admission, .. }) = &request.asked
+        {
+            let (service, context) = (request.service, admission.id.clone());
+            self.ask_lane(Actor::Nobody, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
+        }
+    }
+
+    /// The client has an answer that names this context: it exists from now on, for ever.
+    fn acknowledge(&mut self, at: usize, id: ContextId) {
+        self.note(|| format!("request {at} is {id}"));
+        if let Some((key, body)) = self.requests[at].key
+            && let Err(violation) = self.witness.stands_for((self.requests[at].store, key), body, &id)
+        {
+            self.violate(violation);
+        }
+        self.witness.acknowledge(&id);
+        let request = &mut self.requests[at];
+        request.asked = None;
+        request.acknowledged = Some(id);
+        if std::mem::take(&mut request.cancels) {
+            let pause = self.dice.between(0, 10_000);
+            self.schedule(self.now + pause, Event::Cancel(at));
+        }
+        let pause = self.dice.between(100, 6_000);
+        self.schedule(self.now + pause, Event::Poll(at));
+    }
+
+    pub fn cancel(&mut self, at: usize) {
+        if let Some(id) = self.requests[at].acknowledged.clone() {
+            self.ask(Actor::Nobody, self.requests[at].store, Ask::Cancel { id });
+        }
+    }
+
+    pub fn poll(&mut self, at: usize) {
+        if let Some(id) = self.requests[at].acknowledged.clone() {
+            self.requests[at].polls += 1;
+            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, Ask::Get { id });
+        }
+    }
+
+    fn looked(&mut self, at: usize, reply: Reply) {
+        let Some(id) = self.requests[at].acknowledged.clone() else { return };
+        match reply {
+            Reply::Context(status) => {
+                if let Some(ended) = self.requests[at].ended.filter(|ended| *ended != status) {
+                    self.violate(format!("{id} had ended as {ended:?} and is {status:?} now"));
+                }
+                self.requests[at].ended = Some(status).filter(|status| status.is_final());
+                if status == Status::InputRequired && self.dice.chance(700) {
+                    self.ask(Actor::Nobody, self.requests[at].store, Ask::Answer { id });
+                }
+            }
+            Reply::Failed => {}
+            other => self.violate(format!("{id} was acknowledged; asked for, it is {other:?}")),
+        }
+        let request = &self.requests[at];
+        if request.polls < 4 || (request.ended.is_none() && request.polls < 12) {
+            let pause = self.dice.between(500, 8_000);
+            self.schedule(self.now + pause, Event::Poll(at));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Consumers: woken by doorbells, each runs what a store has, some at a time, and may die with all of it.
+
+use std::collections::BTreeSet;
+
+use crate::messages::{Actor, Ask, Event, Reply};
+use crate::worker::Spawned;
+use crate::world::World;
+
+/// Contexts a consumer runs at the same time.
+const AT_ONCE: usize = 3;
+const LOOK_AGAIN_MS: u64 = 2_000;
+
+pub struct Consumer {
+    store: usize,
+    tries: u64,
+    pub running: BTreeSet<u64>,
+    pending: u64,
+}
+
+impl World {
+    pub fn kill(&mut self, consumer: u64) -> Option<Consumer> {
+        let dead = self.consumers.remove(&consumer)?;
+        for worker in &dead.running {
+            self.workers.remove(worker);
+        }
+        Some(dead)
+    }
+
+    /// The queue brings a message that names a store.
+    pub fn doorbell(&mut self, store: usize, tries: u64) {
+        let key = self.number();
+        self.consumers.insert(key, Consumer { store, tries, running: BTreeSet::new(), pending: 0 });
+        self.claim(key);
+    }
+
+    pub fn claim(&mut self, key: u64) {
+        let Some(consumer) = self.consumers.get(&key) else { return };
+        if consumer.pending != 0 || consumer.running.len() >= AT_ONCE {
+            return;
+        }
+        let number =
+            self.ask(Actor::Consumer(key), consumer.store, Ask::Claim { gated: Vec::new(), without: Vec::new() });
+        if let Some(consumer) = self.consumers.get_mut(&key) {
+            consumer.pending = number;
+        }
+    }
+
+    pub fn look_again(&mut self, key: u64) {
+        self.claim(key);
+    }
+
+    pub fn consumer_replied(&mut self, key: u64, number: u64, reply: Reply) {
+        let Some(consumer) = self.consumers.get_mut(&key).filter(|consumer| consumer.pending == number) else { return };
+        consumer.pending = 0;
+        if self.dice.chance(self.faults.die) {
+            self.tally.deaths += 1;
+            self.kill(key);
+            return;
+        }
+        let Some(consumer) = self.consumers.get(&key) else { return };
+        match reply {
+            Reply::Leased(work) | Reply::Offered(work) => {
+                let (work, store) = (*work, consumer.store);
+                self.spawn(Spawned {
+                    work,
+                    store,
+                    consumer: Some(key),
+                    unrecorded: false,
+                    permit: None,
+                    waits_until: 0,
+                });
+                self.claim(key);
+            }
+            Reply::Failed if consumer.running.is_empty() => {
+                // The platform brings the message again, some times.
+                if let Some(dead) = self.kill(key).filter(|dead| dead.tries < 3) {
+                    let again = self.now + self.dice.between(500, 5_000);
+                    self.schedule(again, Event::Doorbell { store: dead.store, tries: dead.tries + 1 });
+                }
+            }
+            _ if consumer.running.is_empty() => {
+                self.consumers.remove(&key);
+            }
+            _ => self.schedule(self.now + LOOK_AGAIN_MS, Event::LookAgain { consumer: key }),
+        }
+    }
+}

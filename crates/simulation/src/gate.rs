@@ -1,0 +1,158 @@
+//! The way of a worker to a service that asks for a permit first, as `execution/gate.rs` goes it.
+
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::status::ErrorCode;
+use narthex_core::context::{ContextError, Outcome, Report};
+use narthex_core::lane::Entered;
+use narthex_core::lane::call_outcome::{Sample, Signal};
+use narthex_core::lane::queue::Entrant;
+
+use crate::lane_actor::LaneAsk;
+use crate::messages::{Actor, Ask, Event, Work};
+use crate::worker::State;
+use crate::world::World;
+
+const TURN_MS: u64 = 5_000;
+const LONG_TURN_MS: u64 = 25_000;
+const LANE_AWAY_MS: u64 = 1_000;
+/// How long a lane may take beyond the wait.
+pub const LANE_PATIENCE_MS: u64 = 5_000;
+
+/// The right to make one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit {
+    pub service: usize,
+    pub number: u64,
+    pub is_probe: bool,
+    pub taken_at: u64,
+}
+
+pub fn entrant(work: &Work, admitted: bool) -> Entrant {
+    let admission = &work.admission;
+    Entrant {
+        context: admission.id.clone(),
+        principal: admission.owner.clone(),
+        priority: admission.priority,
+        deadline: admission.expires_at,
+        admitted,
+    }
+}
+
+impl World {
+    pub fn service_called(&self, name: &str) -> usize {
+        self.services.iter().position(|service| service.name == name).unwrap()
+    }
+
+    /// Gives a permit back with which no call was made.
+    pub fn unused(&mut self, permit: Option<Permit>) {
+        let sample = Sample { outcome: Signal::Neither, latency_ms: 0, at: Timestamp(self.now) };
+        self.release(permit, sample);
+    }
+
+    pub fn release(&mut self, permit: Option<Permit>, sample: Sample) {
+        if let Some(Permit { service, number, .. }) = permit {
+            let ask = LaneAsk::Release { permit: number, sample };
+            self.ask_lane(Actor::Nobody, service, ask, LANE_PATIENCE_MS);
+        }
+    }
+
+    /// Stands in line for a permit.
+    pub fn stand_in_line(&mut self, key: u64) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        if worker.work.admission.expires_at.0 <= now {
+            // Its store ends it.
+            return self.finish(key);
+        }
+        worker.state = State::InLine;
+        worker.step += 1;
+        let turn = if worker.waits_until > now { LONG_TURN_MS } else { TURN_MS };
+        let wait_ms = turn.min(worker.work.admission.expires_at.0 - now);
+        let (step, service, who) = (worker.step, worker.target, entrant(&worker.work, true));
+        self.schedule(now + crate::worker::RENEW_MS, Event::Renew { worker: key, step });
+        let ask = LaneAsk::Acquire { who, wait_ms };
+        let number = self.ask_lane(Actor::Worker(key), service, ask, wait_ms + LANE_PATIENCE_MS);
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.pending = number;
+        }
+    }
+
+    /// What the lane said; nothing when it could not be reached.
+    pub fn entered(&mut self, key: u64, entered: Option<Entered>) {
+        let now = self.now;
+        let limited = |world: &World, service: usize| world.services[service].lane.limits.is_some();
+        let Some(worker) = self.workers.get(&key) else { return };
+        let (service, lease, waits) = (worker.target, worker.work.lease, worker.waits_until > now);
+        let expires_at = worker.work.admission.expires_at;
+        match entered {
+            Some(Entered::Permit { number, probe }) => {
+                if let Some(worker) = self.workers.get_mut(&key) {
+                    worker.permit = Some(Permit { service, number, is_probe: probe, taken_at: now });
+                }
+                self.go_on(key);
+            }
+            Some(Entered::Free) => self.go_on(key),
+            Some(Entered::Waiting | Entered::Full { .. }) if waits || lease > 0 => self.stand_in_line(key),
+            Some(Entered::Waiting | Entered::Full { .. }) => self.put_back(key, None),
+            Some(Entered::Open { until }) => {
+                let until = until.plus_ms(self.dice.below(500));
+                if !waits && lease == 0 && until < expires_at {
+                    self.put_back(key, Some(until));
+                } else {
+                    self.refuse(key, ErrorCode::CircuitOpen);
+                }
+            }
+            Some(Entered::TooLate) => self.refuse(key, ErrorCode::DeadlineExceeded),
+            None if !limited(self, service) => self.go_on(key),
+            None => {
+                let Some(worker) = self.workers.get_mut(&key) else { return };
+                worker.step += 1;
+                let step = worker.step;
+                self.schedule(now + LANE_AWAY_MS, Event::Paused { worker: key, step });
+            }
+        }
+    }
+
+    /// Cancelled, ended, or somebody else's while it stood in line.
+    pub fn leave_line(&mut self, key: u64) {
+        if let Some(worker) = self.workers.get(&key) {
+            let (service, context) = (worker.target, worker.work.admission.id.clone());
+            self.ask_lane(Actor::Nobody, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
+        }
+        self.finish(key);
+    }
+
+    fn put_back(&mut self, key: u64, until: Option<Timestamp>) {
+        let Some(worker) = self.workers.get(&key) else { return };
+        let ask = Ask::PutBack { id: worker.work.admission.id.clone(), until };
+        self.part(key, ask);
+    }
+
+    fn refuse(&mut self, key: u64, code: ErrorCode) {
+        let now = Timestamp(self.now);
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let error = ContextError { code, message: "Not now.".into(), service: None, details: None };
+        if worker.work.lease == 0 {
+            let ask = Ask::Refuse { id: worker.work.admission.id.clone(), error };
+            return self.part(key, ask);
+        }
+        let outcome = Outcome::Failed { error, retryable: true, untouched: true, retry_after_ms: None };
+        let (lease, service) = (worker.work.lease, worker.work.admission.service.clone());
+        let report = Report { lease, service, started_at: now, ended_at: now, status_code: None, outcome };
+        worker.report = Some(report);
+        worker.state = State::Reporting;
+        worker.step += 1;
+        worker.tries = 0;
+        self.report(key);
+    }
+
+    /// Says its last word, again and again.
+    fn part(&mut self, key: u64, ask: Ask) {
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        worker.state = State::Parting;
+        worker.step += 1;
+        worker.tries = 0;
+        worker.parting = Some(ask);
+        self.report(key);
+    }
+}

@@ -1,0 +1,193 @@
+//! What the actors of a world say to each other: the shells' messages, without what only travels through.
+
+use serde_json::value::RawValue;
+
+use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::context::idempotency::Claim;
+use narthex_core::context::status::Status;
+use narthex_core::context::{Admission, ContextError, Outcome, Report};
+use narthex_core::lane::Entered;
+
+use crate::lane_actor::LaneAsk;
+
+/// Who asked, and the number of the question: only the reply to the question that is open counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    pub actor: Actor,
+    pub number: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    Request(usize),
+    Worker(u64),
+    Consumer(u64),
+    Job(usize),
+    Nobody,
+}
+
+#[derive(Debug, Clone)]
+pub enum Ask {
+    Admit { admission: Box<Admission>, lease_ms: Option<u64>, offers: bool, claim: Option<Claim> },
+    Record { admission: Box<Admission>, report: Report },
+    Commit { id: ContextId, report: Report, stays_ms: u64 },
+    Lease { id: ContextId },
+    Renew { id: ContextId, lease: u64 },
+    Claim { gated: Vec<String>, without: Vec<String> },
+    PutBack { id: ContextId, until: Option<Timestamp> },
+    Refuse { id: ContextId, error: ContextError },
+    CallBack { id: ContextId, lease: u64, said: Said },
+    Answer { id: ContextId },
+    Cancel { id: ContextId },
+    Get { id: ContextId },
+    Sweep,
+}
+
+#[derive(Debug, Clone)]
+pub enum Said {
+    Outcome(Outcome),
+    Beat { lease_ms: Option<u64>, progress: Option<Box<RawValue>> },
+}
+
+#[derive(Debug, Clone)]
+pub enum Reply {
+    Admitted {
+        lease: Option<u64>,
+    },
+    Taken,
+    Replayed(ContextId),
+    KeyReused,
+    Leased(Box<Work>),
+    Offered(Box<Work>),
+    Nothing,
+    Committed {
+        retry_ms: Option<u64>,
+    },
+    Refused,
+    Renewed {
+        cancel: bool,
+    },
+    CalledBack {
+        counts: bool,
+    },
+    Context(Status),
+    Entered(Entered),
+    Done,
+    /// No reply: it was lost, or the object died.
+    Failed,
+}
+
+/// An attempt to be made, as a worker gets it.
+#[derive(Debug, Clone)]
+pub struct Work {
+    pub admission: Admission,
+    pub lease: u64,
+    pub attempt: u64,
+    pub tried: Vec<String>,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    Begin(usize),
+    Poll(usize),
+    Cancel(usize),
+    ToStore {
+        store: usize,
+        call: Call,
+        ask: Ask,
+    },
+    Replied {
+        call: Call,
+        reply: Reply,
+    },
+    /// The alarm that was set for this time.
+    Alarm {
+        store: usize,
+        at: u64,
+    },
+    /// The same alarm once more.
+    AlarmAgain {
+        store: usize,
+    },
+    Flush {
+        store: usize,
+        life: u64,
+    },
+    ToHub {
+        store: usize,
+        sending: u64,
+        batch: Batch,
+    },
+    HubReplied {
+        store: usize,
+        sending: u64,
+        head: Option<u64>,
+    },
+    Doorbell {
+        store: usize,
+        tries: u64,
+    },
+    LookAgain {
+        consumer: u64,
+    },
+    Renew {
+        worker: u64,
+        step: u64,
+    },
+    Paused {
+        worker: u64,
+        step: u64,
+    },
+    Called {
+        worker: u64,
+        step: u64,
+        work: Box<Work>,
+    },
+    Answered {
+        worker: u64,
+        step: u64,
+        answer: Answer,
+    },
+    CallBack {
+        job: usize,
+    },
+    ToLane {
+        service: usize,
+        call: Call,
+        ask: LaneAsk,
+    },
+    TurnOver {
+        service: usize,
+        life: u64,
+        context: ContextId,
+        call: Call,
+    },
+    LaneTicks {
+        service: usize,
+        life: u64,
+    },
+    LaneRests {
+        service: usize,
+        life: u64,
+    },
+    LaneDies {
+        service: usize,
+    },
+    Sweep,
+    Jump,
+    Die {
+        store: usize,
+    },
+    Calm,
+}
+
+/// A batch as the hub gets it.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub first: u64,
+    pub last: u64,
+    pub count: u64,
+    pub bundles: String,
+}

@@ -1,0 +1,191 @@
+//! Services: some work, some refuse, some break after the work, some take it on and call back.
+
+use narthex_core::base::id::ContextId;
+use narthex_core::calling::response::{self, Answer};
+use narthex_core::context::Outcome;
+
+use crate::lane_actor::LaneObject;
+use crate::messages::{Actor, Ask, Event, Reply, Said, Work};
+use crate::world::{World, raw};
+
+pub struct Service {
+    pub name: String,
+    pub lane: LaneObject,
+}
+
+impl Service {
+    pub fn new(number: u64) -> Self {
+        Self { name: format!("s{number}"), lane: LaneObject::default() }
+    }
+}
+
+/// Work that a service took on.
+pub struct Job {
+    id: ContextId,
+    store: usize,
+    lease: u64,
+    beats: u64,
+    every_ms: u64,
+    promise_ms: Option<u64>,
+    end: Option<Answer>,
+    asks: bool,
+    tries: u64,
+    pending: u64,
+}
+
+const RESULT: &str = r#"{"result":1}"#;
+const ASKS: &str = r#"{"input_required":{"message":"Which?"}}"#;
+const ERROR: &str = r#"{"error":{"code":"a","message":"b"}}"#;
+const PASSING: &str = r#"{"error":{"code":"a","message":"b","retryable":true}}"#;
+
+fn http(status: u16, body: &str) -> Answer {
+    Answer::Http { status, is_json: true, retry_after_ms: None, location: None, body: body.as_bytes().to_vec() }
+}
+
+/// What an answer is to whoever called.
+pub fn read(service: &str, answer: Answer) -> Outcome {
+    response::read(service, answer, None).outcome
+}
+
+enum Behaviour {
+    /// It did the work, or may have.
+    Worked(Answer),
+    /// It did nothing, and says so.
+    Untouched(Answer),
+    Asked,
+    TookOn,
+    Silent,
+}
+
+impl World {
+    fn behaviour(&mut self) -> Behaviour {
+        if !self.dice.chance(self.faults.service) {
+            return Behaviour::Worked(http(200, RESULT));
+        }
+        match self.dice.below(12) {
+            0 => Behaviour::Worked(http(500, "{}")),
+            1 => Behaviour::Worked(http(200, ERROR)),
+            2 => Behaviour::Worked(http(200, PASSING)),
+            3 | 4 => Behaviour::Untouched(http(503, PASSING)),
+            5 => Behaviour::Worked(Answer::Broken),
+            6 => Behaviour::Silent,
+            7..=9 => Behaviour::TookOn,
+            _ => Behaviour::Asked,
+        }
+    }
+
+    /// A call arrives at its service, whoever made it and whatever became of them.
+    pub fn called(&mut self, worker: u64, step: u64, work: &Work) {
+        self.tally.executions += 1;
+        let behaviour = self.behaviour();
+        let slow = self.faults.service > 0 && self.dice.chance(200);
+        let long = if slow { self.dice.between(3_000, 25_000) } else { self.dice.between(5, 800) };
+        let back = if self.dice.chance(self.faults.lose) { None } else { Some(self.dice.between(1, 20)) };
+        let (answer, did) = match behaviour {
+            Behaviour::Worked(answer) => (Some(answer), true),
+            Behaviour::Untouched(answer) => (Some(answer), false),
+            // Whoever does not hear the question must take it for work that was done.
+            Behaviour::Asked => (Some(http(200, ASKS)), back.is_none()),
+            Behaviour::TookOn => (Some(self.take_on(work)), true),
+            Behaviour::Silent => (None, true),
+        };
+        self.note(|| {
+            format!("{} runs {} under lease {}: {answer:?}", work.admission.service, work.admission.id, work.lease)
+        });
+        if let Err(violation) = self.witness.execute(work, did, self.now) {
+            self.violate(violation);
+        }
+        let Some(answer) = answer else { return };
+        let (answer, at) = match back {
+            Some(back) => (answer, self.now + long + back),
+            None => (Answer::Broken, self.now + long),
+        };
+        self.schedule(at, Event::Answered { worker, step, answer });
+    }
+
+    /// Plans a job, and gives the 202 that says so.
+    fn take_on(&mut self, work: &Work) -> Answer {
+        let promise = self.dice.chance(600).then(|| self.dice.between(5, 12));
+        let end = match self.dice.below(8) {
+            0 => None,
+            1 => Some(http(200, ERROR)),
+            2 => Some(http(200, PASSING)),
+            3 => Some(http(200, ASKS)),
+            _ => Some(http(200, RESULT)),
+        };
+        let asks = matches!(&end, Some(Answer::Http { body, .. }) if body == ASKS.as_bytes());
+        let job = Job {
+            id: work.admission.id.clone(),
+            store: self.store_of(&work.admission.id),
+            lease: work.lease,
+            beats: self.dice.below(6),
+            every_ms: self.dice.between(200, 9_000),
+            promise_ms: promise.map(|seconds| seconds * 1000),
+            end,
+            asks,
+            tries: 0,
+            pending: 0,
+        };
+        // It may be through before its 202 has arrived.
+        let first = self.now + self.dice.below(job.every_ms);
+        self.jobs.push(job);
+        self.schedule(first, Event::CallBack { job: self.jobs.len() - 1 });
+        match promise {
+            Some(seconds) => http(202, &format!(r#"{{"lease_seconds":{seconds}}}"#)),
+            None => http(202, "{}"),
+        }
+    }
+
+    pub fn store_of(&self, id: &ContextId) -> usize {
+        let store = id.store().unwrap();
+        self.stores.iter().position(|known| known.id == store).unwrap()
+    }
+
+    pub fn call_back(&mut self, at: usize) {
+        let job = &mut self.jobs[at];
+        let (id, lease, store) = (job.id.clone(), job.lease, job.store);
+        let said = if job.beats > 0 {
+            job.beats -= 1;
+            let (next, lease_ms) = (self.now + job.every_ms, job.promise_ms);
+            let progress = self.dice.chance(500).then(|| raw(r#"{"percent":1}"#));
+            // Some promise only now, or something else than before.
+            let lease_ms = if self.dice.chance(300) { Some(self.dice.between(5, 20) * 1000) } else { lease_ms };
+            self.schedule(next, Event::CallBack { job: at });
+            if lease_ms.is_none() && progress.is_none() {
+                return;
+            }
+            Said::Beat { lease_ms, progress }
+        } else {
+            let Some(end) = job.end.clone() else { return };
+            if job.asks {
+                self.witness.only_asked(&id, lease);
+            }
+            Said::Outcome(read("s", end))
+        };
+        self.jobs[at].pending = self.ask(Actor::Job(at), store, Ask::CallBack { id, lease, said });
+    }
+
+    pub fn job_replied(&mut self, at: usize, number: u64, reply: Reply) {
+        let job = &mut self.jobs[at];
+        if job.pending != number {
+            return;
+        }
+        job.pending = 0;
+        match reply {
+            // What is to be said again: only the end.
+            Reply::Failed if job.beats == 0 && job.tries < 4 => {
+                job.tries += 1;
+                let again = self.now + 500 * job.tries;
+                self.schedule(again, Event::CallBack { job: at });
+            }
+            Reply::CalledBack { counts: false } => {
+                job.beats = 0;
+                job.end = None;
+            }
+            Reply::Nothing if self.witness.was_there_first(&self.jobs[at].id) => {
+                self.violate(format!("{} was acknowledged; its callback finds nothing", self.jobs[at].id));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Workers: each carries one context from its lease to its commit, as `execution/` does, and may die at any step.
+
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::Answer;
+use narthex_core::context::Report;
+use narthex_core::lane::breaker::BreakerState;
+use narthex_core::lane::call_outcome::{Sample, fair_ms};
+
+use crate::gate::{LANE_PATIENCE_MS, Permit};
+use crate::lane_actor::LaneAsk;
+use crate::messages::{Actor, Ask, Event, Reply, Work};
+use crate::service::read;
+use crate::store::LEASE_MS;
+use crate::world::World;
+
+pub const RENEW_MS: u64 = 4_000;
+const STAYS_MS: u64 = 5_000;
+const TRIES: u64 = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It stands in line for a permit.
+    InLine,
+    Leasing,
+    Calling,
+    /// What ran unrecorded and needs more than its call is made to exist.
+    Admitting,
+    Reporting,
+    Pausing,
+    /// It gives the context back, or ends it without an attempt.
+    Parting,
+}
+
+pub struct Worker {
+    pub work: Work,
+    store: usize,
+    consumer: Option<u64>,
+    pub state: State,
+    /// Grows with each step: what was planned for an earlier one is void.
+    pub step: u64,
+    pub pending: u64,
+    /// The renewal that is on its way, beside what is pending.
+    renewing: u64,
+    pub tries: u64,
+    started_at: Timestamp,
+    pub report: Option<Report>,
+    pub parting: Option<Ask>,
+    unrecorded: bool,
+    /// The service it is to call, by its place.
+    pub target: usize,
+    pub permit: Option<Permit>,
+    /// Until then a client waits for the end.
+    pub waits_until: u64,
+}
+
+/// A worker to be.
+pub struct Spawned {
+    pub work: Work,
+    pub store: usize,
+    pub consumer: Option<u64>,
+    pub unrecorded: bool,
+    pub permit: Option<Permit>,
+    pub waits_until: u64,
+}
+
+impl World {
+    pub fn spawn(&mut self, spawned: Spawned) {
+        let Spawned { work, store, consumer, unrecorded, permit, waits_until } = spawned;
+        let key = self.number();
+        let worker = Worker {
+            work,
+            store,
+            consumer,
+            state: State::Leasing,
+            step: 0,
+            pending: 0,
+            renewing: 0,
+            tries: 0,
+            started_at: Timestamp(self.now),
+            report: None,
+            parting: None,
+            unrecorded,
+            target: 0,
+            permit,
+            waits_until,
+        };
+        if let Some(consumer) = consumer.and_then(|consumer| self.consumers.get_mut(&consumer)) {
+            consumer.running.insert(key);
+        }
+        self.workers.insert(key, worker);
+        self.start(key);
+    }
+
+    /// Whether this worker's isolate dies now; whatever else runs in it dies too.
+    fn dies(&mut self, key: u64) -> bool {
+        if !self.dice.chance(self.faults.die) {
+            return false;
+        }
+        self.tally.deaths += 1;
+        self.note(|| format!("worker {key} dies"));
+        if let Some(worker) = self.workers.remove(&key)
+            && let Some(consumer) = worker.consumer
+        {
+            self.kill(consumer);
+        }
+        true
+    }
+
+    /// It is through, one way or the other.
+    pub fn finish(&mut self, key: u64) {
+        let Some(worker) = self.workers.remove(&key) else { return };
+        let Some(consumer) = worker.consumer else { return };
+        if let Some(running) = self.consumers.get_mut(&consumer) {
+            running.running.remove(&key);
+            self.claim(consumer);
+        }
+    }
+
+    /// Chooses a service, first the one it was admitted to, later rather others; then passes its gate.
+    fn start(&mut self, key: u64) {
+        let Some(worker) = self.workers.get(&key) else { return };
+        let (tried, admitted_to) = (&worker.work.tried, &worker.work.admission.service);
+        let others: Vec<usize> =
+            (0..self.services.len()).filter(|at| !tried.contains(&self.services[*at].name)).collect();
+        let again = tried.is_empty() || others.is_empty();
+        let target = if again { self.service_called(admitted_to) } else { self.dice.pick(&others) };
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        worker.step += 1;
+        worker.tries = 0;
+        worker.target = target;
+        let elsewhere = worker.permit.take_if(|permit| permit.service != target);
+        let passes = worker.permit.is_some() || worker.unrecorded;
+        self.unused(elsewhere);
+        if !passes && self.services[target].lane.is_gated() {
+            self.stand_in_line(key);
+        } else {
+            self.go_on(key);
+        }
+    }
+
+    /// The gate is passed: the context is leased, if it is not yet, and the call made.
+    pub fn go_on(&mut self, key: u64) {
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        if worker.work.lease > 0 {
+            return self.call(key);
+        }
+        worker.state = State::Leasing;
+        worker.step += 1;
+        let (store, id) = (worker.store, worker.work.admission.id.clone());
+        self.tell(key, store, Ask::Lease { id });
+    }
+
+    fn tell(&mut self, key: u64, store: usize, ask: Ask) {
+        let number = self.ask(Actor::Worker(key), store, ask);
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.pending = number;
+        }
+    }
+
+    fn call(&mut self, key: u64) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let target = worker.target;
+        worker.work.admission.service.clone_from(&self.services[target].name);
+        worker.state = State::Calling;
+        worker.step += 1;
+        worker.pending = 0;
+        worker.started_at = Timestamp(now);
+        let (step, work) = (worker.step, Box::new(worker.work.clone()));
+        self.check_in_flight(target);
+        let deadline = work.admission.expires_at.0;
+        if deadline <= now {
+            return self.answered(key, step, Answer::TimedOut { deadline: true });
+        }
+        self.schedule(deadline, Event::Answered { worker: key, step, answer: Answer::TimedOut { deadline: true } });
+        // The permit may have been taken a while before its call.
+        let renews = self.workers.get(&key).and_then(|worker| worker.permit).map_or(now, |permit| permit.taken_at);
+        self.schedule(now.max(renews + RENEW_MS), Event::Renew { worker: key, step });
+        if self.dice.chance(self.faults.lose) {
+            self.schedule(now + 5, Event::Answered { worker: key, step, answer: Answer::Refused });
+            return;
+        }
+        let late =
+            if self.dice.chance(self.faults.delay) { self.dice.between(50, 9_000) } else { self.dice.between(1, 20) };
+        self.schedule(now + late, Event::Called { worker: key, step, work });
+    }
+
+    fn is_at(&self, key: u64, step: u64, state: State) -> bool {
+        self.workers.get(&key).is_some_and(|worker| worker.step == step && worker.state == state)
+    }
+
+    /// Keeps the lease or the offer alive, and the permit.
+    pub fn renew(&mut self, key: u64, step: u64) {
+        let holds = self.is_at(key, step, State::Calling) || self.is_at(key, step, State::InLine);
+        if !holds || self.dies(key) {
+            return;
+        }
+        let Some(worker) = self.workers.get(&key).filter(|worker| !worker.unrecorded) else { return };
+        let (store, lease, permit) = (worker.store, worker.work.lease, worker.permit);
+        let (id, principal) = (worker.work.admission.id.clone(), worker.work.admission.owner.clone());
+        let number = self.ask(Actor::Worker(key), store, Ask::Renew { id, lease });
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.renewing = number;
+        }
+        if let Some(Permit { service, number, .. }) = permit {
+            let ask = LaneAsk::Renew { permit: number, principal };
+            self.ask_lane(Actor::Nobody, service, ask, LANE_PATIENCE_MS);
+        }
+        self.schedule(self.now + RENEW_MS, Event::Renew { worker: key, step });
+    }
+
+    /// The service's answer, or that there is none.
+    pub fn answered(&mut self, key: u64, step: u64, answer: Answer) {
+        if !self.is_at(key, step, State::Calling) || self.dies(key) {
+            return;
+        }
+        let now = Timestamp(self.now);
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let service = worker.work.admission.service.clone();
+        let status_code = answer.status();
+        let outcome = read(&service, answer);
+        let ends = outcome.ends();
+        let (lease, started_at) = (worker.work.lease, worker.started_at);
+        let report = Report { lease, service, started_at, ended_at: now, status_code, outcome };
+        let sample = Sample::of(&report, fair_ms(60), false);
+        worker.report = Some(report);
+        worker.step += 1;
+        worker.tries = 0;
+        worker.state = if worker.unrecorded && !ends { State::Admitting } else { State::Reporting };
+        let (target, permit) = (worker.target, worker.permit.take());
+        match permit {
+            Some(_) => self.release(permit, sample),
+            None => self.count(target, sample),
+        }
+        self.report(key);
+    }
+
+    /// After a call without a permit: the lane hears of it now and then.
+    fn count(&mut self, service: usize, sample: Sample) {
+        let lane = &mut self.services[service].lane;
+        if lane.seen.breaker == BreakerState::Closed
+            && let Some(successes) = lane.tally.count(sample, lane.seen.status)
+        {
+            self.ask_lane(Actor::Nobody, service, LaneAsk::Report { successes, last: sample }, LANE_PATIENCE_MS);
+        }
+    }
+
+    /// Says what there is to say, again and again.
+    pub fn report(&mut self, key: u64) {
+        let Some(worker) = self.workers.get(&key) else { return };
+        if let Some(ask) = worker.parting.clone() {
+            return self.tell(key, worker.store, ask);
+        }
+        let Some(report) = worker.report.clone() else { return };
+        let (store, admission) = (worker.store, worker.work.admission.clone());
+        let ask = match (worker.state, worker.unrecorded) {
+            (State::Admitting, _) => {
+                Ask::Admit { admission: Box::new(admission), lease_ms: Some(LEASE_MS), offers: false, claim: None }
+            }
+            (_, true) => Ask::Record { admission: Box::new(admission), report },
+            (_, false) => Ask::Commit { id: admission.id, report, stays_ms: STAYS_MS },
+        };
+        self.tell(key, store, ask);
+    }
+
+    pub fn worker_replied(&mut self, key: u64, number: u64, reply: Reply) {
+        let is_open = |worker: &Worker| worker.pending == number || worker.renewing == number;
+        if !self.workers.get(&key).is_some_and(is_open) || self.dies(key) {
+            return;
+        }
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        if worker.renewing == number {
+            worker.renewing = 0;
+            return self.renewed(key, &reply);
+        }
+        worker.pending = 0;
+        match (worker.state, reply) {
+            (State::InLine, Reply::Entered(entered)) => self.entered(key, Some(entered)),
+            (State::InLine, _) => self.entered(key, None),
+            (State::Leasing, Reply::Leased(work)) => {
+                worker.work = *work;
+                self.call(key);
+            }
+            (State::Leasing, _) => {
+                // Somebody else took it, or it was cancelled meanwhile.
+                let permit = worker.permit.take();
+                self.unused(permit);
+                self.finish(key);
+            }
+            (State::Admitting, Reply::Admitted { lease: Some(1) }) => {
+                worker.unrecorded = false;
+                worker.state = State::Reporting;
+                let id = worker.work.admission.id.clone();
+                self.witness.acknowledge(&id);
+                self.report(key);
+            }
+            (State::Reporting, Reply::Committed { retry_ms: Some(ms) }) => {
+                worker.state = State::Pausing;
+                worker.step += 1;
+                worker.work.tried.push(worker.work.admission.service.clone());
+                worker.work.attempt += 1;
+                worker.work.lease = 0;
+                let step = worker.step;
+                self.schedule(now + ms, Event::Paused { worker: key, step });
+            }
+            (State::Reporting | State::Parting, Reply::Failed) if worker.tries < TRIES => {
+                worker.tries += 1;
+                let (step, pause) = (worker.step, 100 << worker.tries);
+                self.schedule(now + pause, Event::Paused { worker: key, step });
+            }
+            _ => self.finish(key),
+        }
+    }
+
+    fn renewed(&mut self, key: u64, reply: &Reply) {
+        let Some(worker) = self.workers.get(&key) else { return };
+        // Cancelled, or somebody else's: what comes of the call no longer counts.
+        if matches!(reply, Reply::Renewed { cancel: true } | Reply::Nothing) {
+            match worker.state {
+                State::Calling => self.answered(key, worker.step, Answer::Cancelled),
+                State::InLine => self.leave_line(key),
+                _ => {}
+            }
+        }
+    }
+
+    pub fn paused(&mut self, key: u64, step: u64) {
+        let Some(worker) = self.workers.get(&key).filter(|worker| worker.step == step) else { return };
+        match worker.state {
+            State::Pausing => self.start(key),
+            State::InLine => self.stand_in_line(key),
+            State::Reporting | State::Parting => self.report(key),
+            State::Leasing | State::Calling | State::Admitting => {}
+        }
+    }
+}
