@@ -37,7 +37,7 @@ struct Entry {
 }
 
 /// Clients say themselves where their keys are, so no more of these are held.
-const MOST_OF_CLIENTS: usize = 200;
+const MAX_OF_CLIENTS: usize = 200;
 const CLIENTS: &str = "clients/";
 
 thread_local! {
@@ -50,7 +50,7 @@ fn with_entry<T>(owner: Owner<'_>, url: &str, use_it: impl FnOnce(&mut Entry) ->
         let is_new = !sets.contains_key(owner.path);
         if is_new && owner.path.starts_with(CLIENTS) {
             let clients = || sets.keys().filter(|path| path.starts_with(CLIENTS));
-            if clients().count() >= MOST_OF_CLIENTS {
+            if clients().count() >= MAX_OF_CLIENTS {
                 sets.retain(|path, _| !path.starts_with(CLIENTS));
             }
         }

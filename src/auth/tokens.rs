@@ -19,7 +19,7 @@ use super::key_sets::{self, Owner};
 use super::{Age, FIRST_TENANT, Own, Principal, is_tenant, own, taken};
 
 /// More than these are forgotten together: it is rare, and each costs one verification.
-const MOST_REMEMBERED: usize = 2_000;
+const MAX_REMEMBERED: usize = 2_000;
 
 struct Remembered {
     principal: Principal,
@@ -43,7 +43,7 @@ fn remembered(digest: &[u8; 32], revision: u64, now: Timestamp) -> Option<(Princ
 
 fn remember(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until: Timestamp) {
     REMEMBERED.with_borrow_mut(|all| {
-        if all.len() >= MOST_REMEMBERED {
+        if all.len() >= MAX_REMEMBERED {
             all.clear();
         }
         all.insert(digest, Remembered { principal: principal.clone(), revisions, until });

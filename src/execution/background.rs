@@ -42,7 +42,7 @@ const LOOK_AGAIN_MS: u64 = 2_000;
 /// Tenants one sweep looks at: an invocation may ask so many objects and no more.
 const TENANTS_AT_ONCE: usize = 100;
 /// Stores that one sweep works off.
-const MOST_WORKED_OFF: usize = 50;
+const MAX_WORKED_OFF: usize = 50;
 /// How long a deleted tenant is swept, until what it had is deleted, in milliseconds.
 const ENDING_MS: u64 = 3 * 86_400_000;
 
@@ -174,7 +174,7 @@ pub async fn sweep() -> Result<(), Failure> {
         })
     });
     waiting.extend(join_all(sweeps).await.into_iter().flatten());
-    let worked_off = waiting.iter().take(MOST_WORKED_OFF).map(|name| async move {
+    let worked_off = waiting.iter().take(MAX_WORKED_OFF).map(|name| async move {
         if let Err(failure) = work_off(name).await {
             log(&format!(r#"{{"level":"warn","message":"not worked off","store":{name:?},"detail":{:?}}}"#, failure.0));
         }

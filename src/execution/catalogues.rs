@@ -26,7 +26,7 @@ const MINUTE_MS: u64 = 60_000;
 /// A server that says that its tools have changed may say so again at once: they are read this much later, and twice as much
 /// with each time that it goes on.
 const HEED_PAUSE_MS: u64 = 100;
-const MOST_HEED_PAUSE_MS: u64 = 15_000;
+const MAX_HEED_PAUSE_MS: u64 = 15_000;
 /// One that says nothing for so many of its pauses begins with the shortest again.
 const CALM_PAUSES: u64 = 10;
 /// How long who passes that on waits for it, in milliseconds.
@@ -66,7 +66,7 @@ impl Heeded {
 }
 
 fn longer(pause_ms: u64) -> u64 {
-    (pause_ms * 2).min(MOST_HEED_PAUSE_MS)
+    (pause_ms * 2).min(MAX_HEED_PAUSE_MS)
 }
 
 thread_local! {

@@ -20,7 +20,7 @@ use narthex_core::webhooks::Webhook;
 /// Deliveries of one consumer under way at the same time.
 const AT_ONCE: usize = 32;
 /// Deliveries one consumer makes before it leaves the rest to the next: an invocation may only make so many calls.
-const MOST: usize = 400;
+const MAX_DELIVERIES: usize = 400;
 /// A consumer with room looks for more after this, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 1_000;
 /// And how long it goes on, in milliseconds.
@@ -55,7 +55,7 @@ pub async fn deliver(tenant: &str) -> Result<(), Failure> {
     let began = clock::now();
     let (mut running, mut made, mut tried) = (FuturesUnordered::new(), 0, Vec::new());
     loop {
-        let over = made >= MOST || clock::now().since(began) >= SHIFT_MS;
+        let over = made >= MAX_DELIVERIES || clock::now().since(began) >= SHIFT_MS;
         let room = if over { 0 } else { AT_ONCE.saturating_sub(running.len()) };
         if room > 0 || !tried.is_empty() {
             let ask = Ask::Deliver { tried: std::mem::take(&mut tried), most: room };

@@ -9,7 +9,7 @@ use crate::platform::streams::Stream;
 use narthex_core::http::one_line::one_line;
 
 /// Who takes no more than this is told nothing in between any more, in bytes; the end still comes.
-const MOST_QUEUED: usize = 1024 * 1024;
+const MAX_QUEUED: usize = 1024 * 1024;
 
 /// A listener. What is told after it went away is lost, and changes nothing for the work.
 pub struct Live {
@@ -39,7 +39,7 @@ impl Live {
     /// A piece of the result, as the service sent it.
     pub fn delta(&self, data: &str) {
         self.has_pieces.set(true);
-        if self.queued.get() < MOST_QUEUED {
+        if self.queued.get() < MAX_QUEUED {
             self.tell("delta", data);
         }
     }

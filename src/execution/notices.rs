@@ -20,7 +20,7 @@ pub enum Notice {
 }
 
 /// Notices that are kept for who does not listen yet.
-const MOST_KEPT: usize = 64;
+const MAX_KEPT: usize = 64;
 
 /// A call that runs here.
 struct Speaking {
@@ -56,7 +56,7 @@ impl Voice {
             let Some(speaking) = all.get_mut(&self.id) else { return false };
             if speaking.receiver.is_some() {
                 speaking.kept += 1;
-                if speaking.kept > MOST_KEPT {
+                if speaking.kept > MAX_KEPT {
                     return false;
                 }
             }

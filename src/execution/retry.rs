@@ -11,7 +11,7 @@ use super::{Attempted, choice, lanes};
 
 /// A `Retry-After` that one context received counts for other contexts this long at most, in milliseconds: the caller's
 /// parameters may have provoked it.
-const MOST_REST_MS: u64 = 300_000;
+const MAX_REST_MS: u64 = 300_000;
 
 /// Milliseconds an attempt at this service waits for its answer to begin, of those its context has left.
 pub fn patience_ms(work: &Work, snapshot: &Snapshot, entry: &Entry, left_ms: u64) -> u64 {
@@ -34,7 +34,7 @@ pub fn settle(attempted: &mut Attempted, work: &mut Work, snapshot: &Snapshot, e
     }
     let Outcome::Failed { retryable, untouched, error, retry_after_ms } = &mut attempted.report.outcome else { return };
     if let Some(ms) = *retry_after_ms {
-        entry.live.rests_until.set(now.plus_ms(ms.min(MOST_REST_MS)));
+        entry.live.rests_until.set(now.plus_ms(ms.min(MAX_REST_MS)));
     }
     let others = choice::has_others(work, snapshot, id);
     let pause_ms = choice::pause_ms(work, snapshot, id, *retry_after_ms, now);

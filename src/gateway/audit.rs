@@ -13,7 +13,7 @@ use super::lists::{bad_cursor, limit, page, time};
 use super::services::ask_registry;
 
 const DEFAULT_LIMIT: u64 = 50;
-const MOST: u64 = 200;
+const MAX_LIMIT: u64 = 200;
 
 /// More than any action has; the database takes no pattern of more than 50.
 const LONGEST_ACTION: usize = 40;
@@ -31,9 +31,9 @@ fn query(call: &Call) -> Result<AuditQuery, Problem> {
     if action.as_deref().is_some_and(|action| !is_action(action)) {
         faults.push(Fault::new("?action", "must be an action such as key.revoked, or key.* for all that begin so"));
     }
-    let limit = limit(call, DEFAULT_LIMIT, MOST);
+    let limit = limit(call, DEFAULT_LIMIT, MAX_LIMIT);
     if limit.is_none() {
-        faults.push(Fault::new("?limit", format!("must be an integer from 1 to {MOST}")));
+        faults.push(Fault::new("?limit", format!("must be an integer from 1 to {MAX_LIMIT}")));
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));

@@ -15,7 +15,7 @@ const ALLOWED_HEADERS: &str = "Accept, Authorization, Cache-Control, Content-Typ
     X-Request-Id, traceparent, tracestate";
 const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
 /// Names of parameters that a preflight may ask for: a tool has few.
-const MOST_PARAMETERS: usize = 100;
+const MAX_PARAMETERS: usize = 100;
 
 fn allowed(call: &Call) -> Option<&str> {
     let origin = call.request.header("origin")?;
@@ -30,7 +30,7 @@ fn allowed_headers(call: &Call) -> String {
         let family = name.get(..MCP_PARAMETERS.len()).is_some_and(|start| start.eq_ignore_ascii_case(MCP_PARAMETERS));
         family && is_token(name)
     };
-    let parameters = asked.split(',').map(str::trim).filter(is_parameter).take(MOST_PARAMETERS);
+    let parameters = asked.split(',').map(str::trim).filter(is_parameter).take(MAX_PARAMETERS);
     parameters.fold(ALLOWED_HEADERS.to_string(), |all, name| format!("{all}, {name}"))
 }
 

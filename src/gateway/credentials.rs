@@ -23,15 +23,15 @@ use super::limits::logins;
 
 const HOUR_MS: u64 = 3_600_000;
 /// Keys an isolate remembers the last use of.
-const MOST_KEYS: usize = 10_000;
+const MAX_KEYS: usize = 10_000;
 /// The same refusal is told again after this, in milliseconds; and so many different ones in that time.
 const REFUSALS_MS: u64 = 60_000;
-const MOST_REFUSALS: usize = 32;
+const MAX_REFUSALS: usize = 32;
 
 thread_local! {
     /// The hour in which a key's use was told last, by principal.
     static USED: RefCell<HashMap<String, u64>> = RefCell::default();
-    static REFUSED: RefCell<Gathering> = const { RefCell::new(Gathering::new(REFUSALS_MS, MOST_REFUSALS)) };
+    static REFUSED: RefCell<Gathering> = const { RefCell::new(Gathering::new(REFUSALS_MS, MAX_REFUSALS)) };
 }
 
 fn tell(call: &Call, message: Message) {
@@ -50,7 +50,7 @@ fn is_news(principal: &str, hour: u64) -> bool {
         if used.get(principal) == Some(&hour) {
             return false;
         }
-        if used.len() >= MOST_KEYS {
+        if used.len() >= MAX_KEYS {
             used.clear();
         }
         used.insert(principal.into(), hour);

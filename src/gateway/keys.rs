@@ -19,7 +19,7 @@ use super::services::{ask_registry, refusal};
 const DAY_MS: u64 = 86_400_000;
 const DEFAULT_DAYS: u64 = 90;
 /// The longest a rotated secret stays valid, in seconds.
-const MOST_OVERLAP: u64 = 30 * 86_400;
+const MAX_OVERLAP: u64 = 30 * 86_400;
 
 #[derive(Serialize)]
 struct KeyView<'a> {
@@ -111,7 +111,7 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     let bytes = call.optional_json_body().await?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
-    let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(0);
+    let overlap_seconds = body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(0);
     let faults = body.finish();
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));

@@ -18,9 +18,9 @@ use super::call::{Call, Caller};
 
 const DEFAULT_LIMIT: u64 = 50;
 /// What all stores of a tenant read for a page together, and each of them at least and at most, in bytes.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const LEAST_BYTES: u64 = 64 * 1024;
-const MOST_OF_ONE: u64 = 2 * 1024 * 1024;
+const MAX_OF_ONE: u64 = 2 * 1024 * 1024;
 
 fn filters(call: &Call) -> Result<Query, Problem> {
     let mut faults = Vec::new();
@@ -118,7 +118,7 @@ async fn found(
     }
     let limit = query.limit;
     query.limit += 1;
-    query.most_bytes = Some((MOST_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(LEAST_BYTES, MOST_OF_ONE));
+    query.most_bytes = Some((MAX_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(LEAST_BYTES, MAX_OF_ONE));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let Part { mut items, cut } = merged(ask_all(caller, &query).await?, limit.saturating_add(1));
     let more = cut || items.len() > limit;

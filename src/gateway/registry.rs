@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::objects::registry::messages::{Ask, Reply, Weighed};
 use crate::objects::registry::snapshot;
-use narthex_core::access::oauth::registrations::MOST;
+use narthex_core::access::oauth::registrations::MAX_REGISTRATIONS;
 use narthex_core::http::problem::Problem;
-use narthex_core::registry::size::{Held, MOST_BYTES, MOST_DOCUMENT_BYTES, MOST_REGISTRATION_BYTES};
+use narthex_core::registry::size::{Held, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REGISTRATION_BYTES};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -60,14 +60,14 @@ pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let view = View {
         revision: caller.snapshot.revision,
         bytes: room.bytes,
-        limit_bytes: MOST_BYTES,
-        document_limit_bytes: MOST_DOCUMENT_BYTES,
+        limit_bytes: MAX_BYTES,
+        document_limit_bytes: MAX_DOCUMENT_BYTES,
         documents: room.kinds.iter().map(|(kind, held)| (plural(kind), *held)).collect(),
         registrations: Registrations {
             count: room.registrations.count,
-            limit: MOST,
+            limit: MAX_INTEGER,
             bytes: room.registrations.bytes,
-            limit_bytes: MOST_REGISTRATION_BYTES,
+            limit_bytes: MAX_REGISTRATION_BYTES,
         },
         largest: room.largest.iter().map(shown).collect(),
         left_out: caller.snapshot.left_out.iter().map(shown).collect(),

@@ -25,7 +25,7 @@ const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unkno
 pub const WRITE_PATIENCE_MS: u64 = 15_000;
 /// How long an old signing secret signs too when nothing is said: a day, in seconds. And the longest.
 pub const DEFAULT_OVERLAP: u64 = 86_400;
-pub const MOST_OVERLAP: u64 = 30 * 86_400;
+pub const MAX_OVERLAP: u64 = 30 * 86_400;
 
 fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
     let credentials = registered.credentials.as_ref().map(SealedCredentials::names).unwrap_or_default();
@@ -147,7 +147,7 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, id: &str) -> Result<Ans
     let bytes = call.optional_json_body().await?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
-    let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
+    let overlap_seconds = body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
     let signing_secret = services::read_signing_secret(&mut body);
     let faults = body.finish();
     if !faults.is_empty() {

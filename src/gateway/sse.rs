@@ -26,7 +26,7 @@ const STUCK_MS: u64 = 60_000;
 /// It pings the object each time its client has taken so many bytes.
 const PING_BYTES: usize = 64 * 1024;
 /// The Worker's memory is for many: who leaves more than this unread is cut off, and resumes.
-const MOST_UNREAD: usize = 4 * 1024 * 1024;
+const MAX_UNREAD: usize = 4 * 1024 * 1024;
 const COMMENT: &str = ":\n\n";
 
 /// The answer that streams what comes from a socket an object has opened with `response`, for as long as the
@@ -57,7 +57,7 @@ async fn pass_on(socket: Held, mut stream: Stream, watched: Option<Watched>) {
             taken = written - unread;
             moved_at = now;
         }
-        if now.since(moved_at) >= STUCK_MS || unread > MOST_UNREAD {
+        if now.since(moved_at) >= STUCK_MS || unread > MAX_UNREAD {
             return;
         }
         if taken >= pinged + PING_BYTES {

@@ -23,7 +23,7 @@ use super::refusals;
 
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// The longest span, in milliseconds: what is kept.
-const MOST_MS: u64 = 92 * DAY_MS;
+const MAX_MS: u64 = 92 * DAY_MS;
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -106,7 +106,7 @@ fn asked(call: &Call) -> Result<UsageQuery, Problem> {
     let now = clock::now();
     let until = time(call, "before", &mut faults).unwrap_or_else(|| now.plus_ms(HOUR_MS));
     let from = time(call, "after", &mut faults).unwrap_or(Timestamp(until.0.saturating_sub(DAY_MS)));
-    if until.since(from) > MOST_MS + HOUR_MS {
+    if until.since(from) > MAX_MS + HOUR_MS {
         faults.push(Fault::new("?after", "must be at most 92 days before the end"));
     }
     let bucket_ms = match call.query("bucket").as_deref() {

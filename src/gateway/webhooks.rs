@@ -25,10 +25,10 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::lists::{bad_cursor, limit, page};
 use super::roles::etag;
-use super::services::{DEFAULT_OVERLAP, MOST_OVERLAP, ask_registry, checked_id, refusal, require_key, text};
+use super::services::{DEFAULT_OVERLAP, MAX_OVERLAP, ask_registry, checked_id, refusal, require_key, text};
 
 /// Webhooks a tenant may have.
-const MOST: usize = 100;
+const MAX_WEBHOOKS: usize = 100;
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -171,8 +171,11 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     };
     let written = webhooks::read(&document, rules).map_err(Problem::invalid)?;
     let known = find(caller, &id).ok().map(|(_, known)| known);
-    if known.is_none() && caller.snapshot.kept(Kind::Webhook).count() >= MOST {
-        return Err(Problem::new(Code::Conflict, format!("There are {MOST} webhooks already: delete one first.")));
+    if known.is_none() && caller.snapshot.kept(Kind::Webhook).count() >= MAX_WEBHOOKS {
+        return Err(Problem::new(
+            Code::Conflict,
+            format!("There are {MAX_WEBHOOKS} webhooks already: delete one first."),
+        ));
     }
     // A secret that is not sent stays.
     let made = (known.is_none() && written.secret.is_none()).then(|| Secret::from_random(random::bytes()).text());
@@ -213,7 +216,7 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
     let bytes = call.optional_json_body().await?;
     let mut body = Object::new(std::str::from_utf8(&bytes).unwrap_or_default(), "#")
         .map_err(|fault| Problem::invalid(vec![fault]))?;
-    let overlap_seconds = body.integer("overlap_seconds", 0..=MOST_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
+    let overlap_seconds = body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
     let given = webhooks::read_secret(&mut body);
     let faults = body.finish();
     if !faults.is_empty() {

@@ -43,7 +43,7 @@ const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS
 
 /** Object ids by namespace and name; making one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
-const MOST_IDS = 4096;
+const MAX_IDS = 4096;
 
 /** What the objects of this isolate cost so far, by namespace. */
 /** @typedef {{ requests: number, rowsWritten: number, rowsRead: number, alarmsSet: number }} Costs */
@@ -150,7 +150,7 @@ function stub(kind, name, hint) {
   const namespace = env[NAMESPACES[kind]];
   let id = ids[kind].get(name);
   if (id === undefined) {
-    if (ids[kind].size >= MOST_IDS) ids[kind].clear();
+    if (ids[kind].size >= MAX_IDS) ids[kind].clear();
     id = namespace.idFromName(name);
     ids[kind].set(name, id);
   }
@@ -608,7 +608,7 @@ export function ringForSchedules(token, message) {
 
 /** Formats that know a zone's offset; making one costs more than asking it. @type {Map<string, Intl.DateTimeFormat>} */
 const zones = new Map();
-const MOST_ZONES = 64;
+const MAX_ZONES = 64;
 
 /** Seconds a zone is ahead of UTC at a time; NaN when there is no such zone. @param {string} zone @param {number} time */
 export function zoneOffset(zone, time) {
@@ -619,7 +619,7 @@ export function zoneOffset(zone, time) {
     } catch {
       return NaN;
     }
-    if (zones.size >= MOST_ZONES) zones.clear();
+    if (zones.size >= MAX_ZONES) zones.clear();
     zones.set(zone, format);
   }
   const name = format.formatToParts(time).find(({ type }) => type === "timeZoneName")?.value ?? "";

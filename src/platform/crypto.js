@@ -33,7 +33,7 @@ const ALGORITHMS = /** @type {const} */ ({
 
 /** Imported keys, by algorithm and text. @type {Map<string, CryptoKey>} */
 const imported = new Map();
-const MOST_KEYS = 256;
+const MAX_KEYS = 256;
 
 /** @param {Algorithm} algorithm @param {string} jwk @param {"verify" | "sign"} use */
 async function imports(algorithm, jwk, use) {
@@ -41,7 +41,7 @@ async function imports(algorithm, jwk, use) {
   let key = imported.get(name);
   if (key === undefined) {
     key = await crypto.subtle.importKey("jwk", JSON.parse(jwk), ALGORITHMS[algorithm][0], false, [use]);
-    if (imported.size >= MOST_KEYS) imported.clear();
+    if (imported.size >= MAX_KEYS) imported.clear();
     imported.set(name, key);
   }
   return key;

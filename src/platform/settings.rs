@@ -10,7 +10,7 @@ use narthex_core::access::oauth::registrations::{IDLE_MS, UNUSED_MS};
 use narthex_core::access::oauth::signing_keys::LIFE_MS;
 use narthex_core::base::id::{MAX_SHARDS, Region};
 use narthex_core::http::egress_address::{Address, Policy, Refusal, check, host_of};
-use narthex_core::lane::breaker::{MOST_OPEN_MS, OPEN_MS};
+use narthex_core::lane::breaker::{MAX_OPEN_MS, OPEN_MS};
 use narthex_core::schedules::LEAST_SECONDS;
 use narthex_core::schedules::next_run::LATE_MS;
 use narthex_core::webhooks::delivery_queue::PAUSES_MS;
@@ -26,9 +26,9 @@ extern "C" {
 const HOUR_MS: f64 = 3_600_000.0;
 /// How long a body may take when nothing else is said, and at most, in milliseconds.
 const BODY_MS: u64 = 30_000;
-const MOST_BODY_MS: u64 = 300_000;
+const MAX_BODY_MS: u64 = 300_000;
 /// The longest time in which OAuth answers something again, in milliseconds.
-const MOST_RETRY_MS: u64 = 300_000;
+const MAX_RETRY_MS: u64 = 300_000;
 
 #[derive(Debug, Default)]
 pub struct Settings {
@@ -101,7 +101,7 @@ fn read(env: &JsValue) -> Settings {
     };
     let seconds = |name: &str, default_ms: u64| {
         let given = text(name).and_then(|seconds| seconds.parse::<f64>().ok());
-        given.map_or(default_ms, |seconds| (seconds * 1000.0) as u64).min(MOST_RETRY_MS)
+        given.map_or(default_ms, |seconds| (seconds * 1000.0) as u64).min(MAX_RETRY_MS)
     };
     let span = |name: &str, unit_ms: f64| {
         let count = text(name)?.parse::<f64>().ok().filter(|count| *count > 0.0)?;
@@ -149,11 +149,11 @@ fn read(env: &JsValue) -> Settings {
         breaker_open_ms: text("BREAKER_OPEN_MS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(OPEN_MS)
-            .clamp(100, MOST_OPEN_MS),
+            .clamp(100, MAX_OPEN_MS),
         body_timeout_ms: text("BODY_TIMEOUT_MS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(BODY_MS)
-            .clamp(100, MOST_BODY_MS),
+            .clamp(100, MAX_BODY_MS),
         bindings: service_bindings(env),
         count_costs: flag("COUNT_COSTS"),
         more_checks: text("MORE_CHECKS").and_then(|n| n.parse().ok()).unwrap_or(0).min(1_000),

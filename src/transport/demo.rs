@@ -12,7 +12,7 @@ use narthex_core::calling::response::Answer;
 use super::Order;
 
 /// The most that is counted to, a second each.
-const MOST_SECONDS: u64 = 20;
+const MAX_SECONDS: u64 = 20;
 
 /// What a capability of the demonstration does.
 #[derive(Debug, PartialEq)]
@@ -29,7 +29,7 @@ fn refusal(code: &str, message: &str, retryable: bool) -> Act {
 /// `chance` is from 0 to 1, and is held against how often it is to fail.
 fn act(capability: &str, parameters: Value, input: Option<Value>, chance: f64) -> Act {
     match capability {
-        "slow_count" => Act::Count(parameters.get("to").and_then(Value::as_u64).unwrap_or(5).min(MOST_SECONDS)),
+        "slow_count" => Act::Count(parameters.get("to").and_then(Value::as_u64).unwrap_or(5).min(MAX_SECONDS)),
         "fail_sometimes" => {
             let share = parameters.get("share").and_then(Value::as_f64).unwrap_or(0.5);
             if chance < share {
@@ -119,7 +119,7 @@ mod tests {
         let parameters = RawValue::from_string(r#"{"z":1.10,"a":123456789012345678901}"#.into()).unwrap();
         assert_eq!(echoed(&parameters), r#"{"result":{"z":1.10,"a":123456789012345678901}}"#);
         assert_eq!(said("slow_count", json!({}), None), json!({"counts": 5}));
-        assert_eq!(said("slow_count", json!({"to": 1000}), None), json!({"counts": MOST_SECONDS}));
+        assert_eq!(said("slow_count", json!({"to": 1000}), None), json!({"counts": MAX_SECONDS}));
         assert!(said("greet", json!({}), None).pointer("/input_required/schema").is_some());
         assert_eq!(said("greet", json!({}), Some(json!("Ada"))), json!({"result": {"greeting": "Hello, Ada!"}}));
         assert_eq!(said("other", json!({}), None).pointer("/error/retryable"), Some(&json!(false)));

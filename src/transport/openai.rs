@@ -22,7 +22,7 @@ use super::Order;
 /// How long the usage and the end of a stream are waited for when the completion is whole.
 const USAGE_MS: u64 = 5_000;
 /// Endpoints of which it is remembered how they have to be asked.
-const MOST_KNOWN: usize = 1_000;
+const MAX_KNOWN: usize = 1_000;
 
 thread_local! {
     /// How endpoints that refuse to stream are asked, by service, address and model.
@@ -72,7 +72,7 @@ pub async fn call(order: &Order<'_>, secrets: &Opened, endpoint: &Endpoint<'_>, 
     }
     if is_news && answer.status() == Some(200) {
         KNOWN.with_borrow_mut(|known| {
-            if known.len() >= MOST_KNOWN {
+            if known.len() >= MAX_KNOWN {
                 known.clear();
             }
             known.insert(key, asks);

@@ -23,9 +23,9 @@ import { diceOf } from "./options.mjs";
  */
 
 /** The largest body that is passed on, and the most that a flood sends. */
-const MOST_BYTES = 12 * 1024 * 1024;
+const MAX_BYTES = 12 * 1024 * 1024;
 /** The longest that an answer without an end goes on. */
-const MOST_MS = 30_000;
+const MAX_MS = 30_000;
 /** An answer is this much too long or too short. */
 const WRONG_BYTES = 7;
 /** An answer that comes too late comes this long after the deadline. */
@@ -61,7 +61,7 @@ async function readAll(stream) {
   let length = 0;
   for await (const chunk of stream) {
     length += chunk.length;
-    if (length > MOST_BYTES) throw new Error("more than the proxy takes");
+    if (length > MAX_BYTES) throw new Error("more than the proxy takes");
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -107,7 +107,7 @@ export async function startProxy(target, choose) {
   async function answer(response, passage, { status, body }) {
     const { socket } = response;
     const json = { "content-type": "application/json" };
-    const goesOn = () => !response.destroyed && Date.now() - passage.at < MOST_MS;
+    const goesOn = () => !response.destroyed && Date.now() - passage.at < MAX_MS;
     switch (passage.done) {
       case "reset_inside":
         response.writeHead(status, { ...json, "content-length": body.length });
@@ -142,7 +142,7 @@ export async function startProxy(target, choose) {
         const piece = passage.done === "flood" ? Buffer.alloc(64 * 1024, ".") : ".";
         response.writeHead(status, json);
         response.write('{"result":"');
-        for (let sent = 0; goesOn() && sent < MOST_BYTES; sent += piece.length) {
+        for (let sent = 0; goesOn() && sent < MAX_BYTES; sent += piece.length) {
           response.write(piece);
           await pause(passage.done === "flood" ? 1 : 50);
         }
@@ -150,7 +150,7 @@ export async function startProxy(target, choose) {
         return;
       }
       default:
-        if (passage.done === "late") await pause(Math.min(passage.deadline + LATE_MS - Date.now(), MOST_MS));
+        if (passage.done === "late") await pause(Math.min(passage.deadline + LATE_MS - Date.now(), MAX_MS));
         response.writeHead(status, { ...json, "content-length": body.length });
         response.end(body);
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Sets of states that are remembered for one text, and what follows them by characters beyond ASCII.
-const MOST_SETS: usize = 100;
-const MOST_FOLLOWERS: usize = 4_000;
+const MAX_SETS: usize = 100;
+const MAX_FOLLOWERS: usize = 4_000;
 /// What follows a set is not known yet; or it is the end, found.
 pub const UNKNOWN: u32 = u32::MAX;
 pub const FOUND: u32 = u32::MAX - 1;
@@ -34,7 +34,7 @@ impl Known {
         if let Some(number) = self.numbers.get(set) {
             return *number;
         }
-        if self.sets.len() >= MOST_SETS {
+        if self.sets.len() >= MAX_SETS {
             *self = Self::default();
         }
         let (number, set): (u32, Rc<[u32]>) = (self.sets.len() as u32, set.into());
@@ -55,7 +55,7 @@ impl Known {
 
     pub fn learn(&mut self, set: u32, c: u32, follower: u32) {
         if c >= 128 {
-            if self.by_other.len() < MOST_FOLLOWERS {
+            if self.by_other.len() < MAX_FOLLOWERS {
                 self.by_other.insert((set, c), follower);
             }
         } else if let Some(known) = self.by_ascii.get_mut(set as usize).and_then(|by| by.get_mut(c as usize)) {

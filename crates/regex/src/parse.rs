@@ -9,9 +9,9 @@ use crate::node::{Look, Node, Parsed};
 use std::collections::HashMap;
 
 /// Groups inside each other.
-const MOST_NESTED: usize = 100;
+const MAX_NESTED: usize = 100;
 /// The largest count of a repetition; larger ones make no program anyway.
-const MOST_COUNT: u32 = 1_000_000;
+const MAX_COUNT: u32 = 1_000_000;
 
 #[derive(Clone, Copy, Default)]
 struct Flags {
@@ -181,7 +181,7 @@ impl Parser<'_> {
         let Some((counts, after)) = inner.split_once('}') else { return Ok(None) };
         let number = |text: &str| {
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| text.parse().unwrap_or(u32::MAX).min(MOST_COUNT))
+            digits.then(|| text.parse().unwrap_or(u32::MAX).min(MAX_COUNT))
         };
         let counts = match counts.split_once(',') {
             None => number(counts).map(|n| (n, Some(n))),
@@ -217,7 +217,7 @@ impl Parser<'_> {
             }
         }
         self.nested += 1;
-        if self.nested > MOST_NESTED {
+        if self.nested > MAX_NESTED {
             return Err(Error::Syntax("its groups are nested too deeply"));
         }
         let inner = self.either()?;

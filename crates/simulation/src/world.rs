@@ -27,7 +27,7 @@ const BEGINNING: u64 = 1_700_000_000_000;
 /// How long an asker waits for a reply.
 const PATIENCE_MS: u64 = 10_000;
 /// More events than this, and a world does not come to rest.
-const MOST_STEPS: u64 = 20_000;
+const MAX_STEPS: u64 = 20_000;
 
 struct Scheduled {
     at: u64,
@@ -195,7 +195,7 @@ impl World {
             }
             self.now = self.now.max(at);
             self.tally.steps += 1;
-            if self.tally.steps > MOST_STEPS {
+            if self.tally.steps > MAX_STEPS {
                 self.violate("it does not come to rest".into());
             }
             self.happen(event);

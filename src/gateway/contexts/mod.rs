@@ -29,7 +29,7 @@ use narthex_core::services::transport::Transport;
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};
 
-use waiting::{MOST_WAIT, applied, look_again_seconds, whole};
+use waiting::{MAX_WAIT, applied, look_again_seconds, whole};
 
 pub use create::{create, make};
 pub use input::{answer, input};
@@ -65,7 +65,7 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     caller.principal.require("contexts:read")?;
     let preference = prefer::parse(call.request.header("prefer"));
     // A head is answered at once.
-    let seconds = preference.wait_seconds.map(|seconds| seconds.min(MOST_WAIT)).filter(|_| !call.is_head());
+    let seconds = preference.wait_seconds.map(|seconds| seconds.min(MAX_WAIT)).filter(|_| !call.is_head());
     let (id, mut found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     caller.principal.require("contexts:read")?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {

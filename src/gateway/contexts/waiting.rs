@@ -18,7 +18,7 @@ use super::super::call::{Call, Caller};
 /// The wait when none is asked for, in seconds.
 const DEFAULT_WAIT: u32 = 10;
 /// The longest wait a request is given, in seconds.
-pub(super) const MOST_WAIT: u32 = 120;
+pub(super) const MAX_WAIT: u32 = 120;
 
 /// The longest that a client is told to leave a context alone, in seconds: it may be cancelled meanwhile.
 const LONGEST_PAUSE: u64 = 3_600;
@@ -46,7 +46,7 @@ pub(super) fn at_once(preference: &Prefer) -> bool {
 }
 
 pub(super) fn wait_seconds(preference: &Prefer) -> u32 {
-    preference.wait_seconds.unwrap_or(DEFAULT_WAIT).min(MOST_WAIT)
+    preference.wait_seconds.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT)
 }
 
 /// A context as it was when the wait for it was over.

@@ -34,10 +34,10 @@ use super::call::Call;
 pub use policies::{delete, get, list, put};
 
 /// Buckets an isolate knows; more are forgotten together, with what it had of them.
-const MOST_PURSES: usize = 10_000;
+const MAX_PURSES: usize = 10_000;
 /// Who waits for what another asked for looks this often, in milliseconds, and so long in all.
 const LOOK_MS: u64 = 5;
-const MOST_WAIT_MS: u64 = 8_000;
+const MAX_WAIT_MS: u64 = 8_000;
 /// What was not used for this long goes back, in milliseconds.
 const IDLE_MS: u64 = 500;
 /// A permit is renewed this often, in milliseconds.
@@ -52,7 +52,7 @@ fn with_purse<T>(bucket: &str, work: impl FnOnce(&mut Purse) -> T) -> T {
         if let Some(purse) = purses.get_mut(bucket) {
             return work(purse);
         }
-        if purses.len() >= MOST_PURSES {
+        if purses.len() >= MAX_PURSES {
             purses.clear();
         }
         work(purses.entry(bucket.into()).or_default())
@@ -296,7 +296,7 @@ async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
             _ => Err(Failure("the limit answered something else".into())),
         };
     }
-    let until = clock::now().plus_ms(MOST_WAIT_MS);
+    let until = clock::now().plus_ms(MAX_WAIT_MS);
     loop {
         let now = clock::now();
         match with_purse(&due.bucket, |purse| (purse.take(now), purse.standing(now))) {

@@ -18,7 +18,7 @@ use super::session::Session;
 use super::upstream::Client;
 
 /// Servers that the stream of one session listens to.
-const MOST_SERVERS: usize = 5;
+const MAX_SERVERS: usize = 5;
 
 impl Listening {
     /// Listens for what is watched by now, and tells what was noted. False when this stream is over.
@@ -63,7 +63,7 @@ impl Listening {
             }
         };
         let is_known = |id: &String| self.servers.iter().any(|server| server.service == *id);
-        let room = MOST_SERVERS.saturating_sub(self.servers.len());
+        let room = MAX_SERVERS.saturating_sub(self.servers.len());
         all.into_iter().filter(|id| !is_known(id)).take(room).collect()
     }
 

@@ -17,7 +17,7 @@ use super::session::{self, Session};
 use super::{Door, Served, brought_up_to_date, calls, tools, upstream};
 
 /// The longest URI that is watched, in bytes.
-const MOST_URI_BYTES: usize = 2048;
+const MAX_URI_BYTES: usize = 2048;
 /// The severities of RFC 5424, as `logging/setLevel` names them.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
@@ -56,7 +56,7 @@ pub async fn serve(
             legacy_tasks::serve(call, caller, door, request, session, answers).await
         }
         "resources/subscribe" | "resources/unsubscribe" => {
-            let uri = text(request.params, "uri").filter(|uri| uri.len() <= MOST_URI_BYTES);
+            let uri = text(request.params, "uri").filter(|uri| uri.len() <= MAX_URI_BYTES);
             let uri = uri.ok_or_else(|| Error::Params("uri must be a string".into()))?;
             brought_up_to_date(call, caller).await?;
             let unknown = || Error::Method { name: request.method.clone(), legacy: true };

@@ -18,7 +18,7 @@ const LISTEN_MS: u64 = 3_600_000;
 /// One that is heard for less than this was not listening; it is tried again after this, more with each time.
 const BRIEF_MS: u64 = 10_000;
 const AGAIN_MS: u64 = 1_000;
-const MOST_AGAIN_MS: u64 = 30_000;
+const MAX_AGAIN_MS: u64 = 30_000;
 
 /// Notifications: their methods, and their parameters as an object's text.
 pub type News = LocalBoxStream<'static, (String, String)>;
@@ -142,7 +142,7 @@ impl Server {
 
     fn again_later(&mut self) {
         self.failed = self.failed.saturating_add(1);
-        self.again_at = clock::now().plus_ms((AGAIN_MS << self.failed.min(5)).min(MOST_AGAIN_MS));
+        self.again_at = clock::now().plus_ms((AGAIN_MS << self.failed.min(5)).min(MAX_AGAIN_MS));
     }
 
     /// Whether it may be listened to, or to something else, by now.

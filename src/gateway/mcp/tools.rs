@@ -25,7 +25,7 @@ use super::super::call::{Call, Caller};
 use super::{Door, brought_up_to_date, passing, plain};
 
 /// How long the text of a page's tools may get, in bytes: many clients read no other page.
-const MOST_BYTES: usize = 512 * 1024;
+const MAX_BYTES: usize = 512 * 1024;
 /// Between the service and the capability in a cursor; neither has it in its name.
 const BETWEEN: char = ' ';
 
@@ -184,7 +184,7 @@ fn page(caller: &Caller, door: Door<'_>, after: Option<(&str, &str)>, legacy: bo
             let Some(tool) = listed(&named(door, &service.id, name), capability, legacy, links.as_ref()) else {
                 continue;
             };
-            if last.is_some() && text.len() + tool.len() > MOST_BYTES {
+            if last.is_some() && text.len() + tool.len() > MAX_BYTES {
                 return (text, last);
             }
             if !text.is_empty() {

@@ -34,7 +34,7 @@ use super::{Failed, origin};
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// An assertion is good for at most an hour by its client's clock, which may go before ours, and is taken for as long
 /// after its end, in milliseconds.
-const MOST_ASSERTED_MS: u64 = 3_600_000 + 2 * SKEW_SECONDS * 1000;
+const MAX_ASSERTED_MS: u64 = 3_600_000 + 2 * SKEW_SECONDS * 1000;
 
 /// What the gateway's own console calls itself. Without a dot in it, it is nobody's registered client.
 const CONSOLE: &str = "console";
@@ -259,7 +259,7 @@ async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(
         Err(refused) => return Ok(Err(refused.to_string())),
     };
     let Some(jti) = token.text("jti") else { return Ok(Err("the token has no jti".into())) };
-    if token.text("sub") != Some(client_id) || until.since(now) > MOST_ASSERTED_MS {
+    if token.text("sub") != Some(client_id) || until.since(now) > MAX_ASSERTED_MS {
         return Ok(Err("the token is somebody else's, or good for too long".into()));
     }
     let Some(keys) = &client.keys else { return Ok(Err(jwt::Refused::Key.to_string())) };

@@ -23,7 +23,7 @@ use super::clients::{Known, Realm};
 use super::token::{end, object};
 
 const DEFAULT_LIMIT: u64 = 50;
-const MOST: u64 = 200;
+const MAX_LIMIT: u64 = 200;
 const READ: &str = "grants:read";
 const WRITE: &str = "grants:write";
 
@@ -118,8 +118,9 @@ fn speaks_for_themselves(caller: &Caller) -> bool {
 
 fn query(call: &Call, caller: &Caller) -> Result<Query, Problem> {
     call.only_query(&["owner", "client", "limit", "cursor"])?;
-    let limit = limit(call, DEFAULT_LIMIT, MOST)
-        .ok_or_else(|| Problem::invalid(vec![Fault::new("?limit", format!("must be an integer from 1 to {MOST}"))]))?;
+    let limit = limit(call, DEFAULT_LIMIT, MAX_LIMIT).ok_or_else(|| {
+        Problem::invalid(vec![Fault::new("?limit", format!("must be an integer from 1 to {MAX_LIMIT}"))])
+    })?;
     let me = &caller.principal.principal;
     let owner = match call.query("owner").as_deref() {
         None if caller.principal.may(READ) => None,

@@ -29,7 +29,7 @@ use super::services::{ask_registry, checked_id, refusal, text};
 pub use running::run;
 
 /// Schedules a tenant may have.
-const MOST: usize = 200;
+const MAX_SCHEDULES: usize = 200;
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -133,8 +133,11 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         return Err(Problem::new(Code::Conflict, detail));
     }
     creatable(call, caller, &schedule)?;
-    if find(&caller.snapshot, &id).is_err() && caller.snapshot.kept(Kind::Schedule).count() >= MOST {
-        return Err(Problem::new(Code::Conflict, format!("There are {MOST} schedules already: delete one first.")));
+    if find(&caller.snapshot, &id).is_err() && caller.snapshot.kept(Kind::Schedule).count() >= MAX_SCHEDULES {
+        return Err(Problem::new(
+            Code::Conflict,
+            format!("There are {MAX_SCHEDULES} schedules already: delete one first."),
+        ));
     }
     let principal = caller.principal.principal.clone();
     let schedule = Schedule { principal, origin: Coming::by(call).origin, ..schedule };

@@ -12,7 +12,7 @@ use super::messages::Query;
 use super::tables::{Tables, head};
 
 /// What is read of each table when the asker names no bound, in bytes.
-const MOST_BYTES: u64 = 2 * 1024 * 1024;
+const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 macro_rules! listed {
     ($columns:literal, $table:literal, $and:literal) => {
@@ -44,7 +44,7 @@ const STATEMENTS: [[&str; 2]; 2] = [
 impl Tables {
     /// Newest first by their ids, between two row keys (both out).
     pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<Part<Head>, Failure> {
-        let most_bytes = query.most_bytes.unwrap_or(MOST_BYTES);
+        let most_bytes = query.most_bytes.unwrap_or(MAX_BYTES);
         let mut parts = Vec::new();
         for [sizes, heads] in STATEMENTS {
             let values = |limit: u64| -> [Value<'_>; 7] {

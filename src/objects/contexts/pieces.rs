@@ -22,7 +22,7 @@ const INSERT: &str = "INSERT INTO pieces (key, number, text) SELECT CAST(?1 AS I
      WHERE EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER) AND id = ?4) ON CONFLICT DO NOTHING";
 
 /// Pieces deleted at a time: each is as much work as hundreds of small contexts.
-const MOST_FORGOTTEN: u64 = 64;
+const MAX_FORGOTTEN: u64 = 64;
 
 impl Tables {
     /// What `keep` writes and the pieces that belong to it, all or nothing.
@@ -59,7 +59,7 @@ impl Tables {
         let row = self.0.first(
             "SELECT CAST(key AS TEXT) FROM pieces WHERE key < CAST(?1 AS INTEGER) ORDER BY key, number \
              LIMIT 1 OFFSET CAST(?2 AS INTEGER)",
-            &[before.into(), MOST_FORGOTTEN.into()],
+            &[before.into(), MAX_FORGOTTEN.into()],
         )?;
         Ok(row.and_then(|row| row.text(0)).unwrap_or_else(|| before.into()))
     }

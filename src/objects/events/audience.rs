@@ -24,7 +24,7 @@ use super::log::Batch;
 use super::messages::{Form, Gone, Open, Viewer};
 
 /// The platform's bound is 32,768; beyond this a newcomer is turned away with 4429.
-pub const MOST_SOCKETS: usize = 20_000;
+pub const MAX_SOCKETS: usize = 20_000;
 /// How long a reader that is behind is given until more is sent, in milliseconds.
 pub const WAIT_MS: u64 = 250;
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use crate::platform::sql::{Row, Sql};
 use crate::platform::{Failure, random};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::event::{Bundle, Item};
-use narthex_core::webhooks::delivery_queue::{Claim, Courier, Hook, MOST_WAITING, Reason, Reported, Waiting};
+use narthex_core::webhooks::delivery_queue::{Claim, Courier, Hook, MAX_WAITING, Reason, Reported, Waiting};
 
 use super::log::Batch;
 use super::messages::{Delivery, DeliveryState, Due, HookState, Subscriber, Tried};
@@ -178,7 +178,7 @@ impl Deliveries {
         let mut full = Vec::new();
         for (id, number, waiting) in written {
             self.courier.add(&id, number, waiting);
-            if self.courier.count(&id) > MOST_WAITING && !full.contains(&id) {
+            if self.courier.count(&id) > MAX_WAITING && !full.contains(&id) {
                 full.push(id);
             }
         }

@@ -36,7 +36,7 @@ use messages::{Ask, Open, Publish, Reply};
 use usage::{EVERY_MS, Usage};
 
 /// Batches looked through for one page of a list.
-const MOST_BATCHES: u64 = 500;
+const MAX_BATCHES: u64 = 500;
 /// Batches read at a time: each may have half a megabyte and more.
 const BATCHES_AT_ONCE: u64 = 20;
 /// A list of events ends early beyond this, in bytes.
@@ -218,7 +218,7 @@ impl Hub {
                 return Ok(Reply::Events { events, next: None, gap });
             }
             // Where nothing matched for long, the next page goes on from there.
-            if batches_seen >= MOST_BATCHES {
+            if batches_seen >= MAX_BATCHES {
                 return Ok(Reply::Events { events, next: Some(looked_at), gap });
             }
         }

@@ -16,7 +16,7 @@ use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::{Reach, Taken};
 
-use super::audience::{Audience, Fed, MOST_SOCKETS, Stretch, WAIT_MS};
+use super::audience::{Audience, Fed, MAX_SOCKETS, Stretch, WAIT_MS};
 use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS reach (one INTEGER PRIMARY KEY, reached INTEGER NOT NULL) STRICT";
@@ -167,7 +167,7 @@ impl Shard {
         };
         let after = open.after.unwrap_or(reached);
         let response =
-            self.audience.accept(open, (after != reached).then_some(after), self.audience.len() < MOST_SOCKETS);
+            self.audience.accept(open, (after != reached).then_some(after), self.audience.len() < MAX_SOCKETS);
         self.feed_all();
         self.arm();
         Ok(response)

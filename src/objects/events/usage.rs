@@ -29,10 +29,10 @@ pub const EVERY_MS: u64 = 600_000;
 /// Usage is kept for this long, in milliseconds: hours one by one, and all together for ever.
 const KEPT_MS: u64 = 92 * 24 * HOUR_MS;
 /// Groups that are told at most.
-const MOST_GROUPS: usize = 1_000;
+const MAX_GROUPS: usize = 1_000;
 
 /// Data points one invocation may write.
-const MOST_POINTS: usize = 250;
+const MAX_POINTS: usize = 250;
 
 /// The row of all hours together.
 const ALWAYS: u64 = 0;
@@ -122,7 +122,7 @@ impl Usage {
             };
             let counts: Counts = serde_json::from_str(&row.text(4).unwrap_or_default())?;
             groups.entry(key).or_default().add(&counts);
-            if groups.len() > MOST_GROUPS {
+            if groups.len() > MAX_GROUPS {
                 return Ok(None);
             }
         }
@@ -178,8 +178,8 @@ impl Hub {
         for batch in &batches {
             points.extend(batch.events().filter_map(|(_, bundle, item, _)| point(&batch.tenant, bundle, item)));
         }
-        let left_out = points.len().saturating_sub(MOST_POINTS);
-        points.truncate(MOST_POINTS);
+        let left_out = points.len().saturating_sub(MAX_POINTS);
+        points.truncate(MAX_POINTS);
         if points.is_empty() {
             return;
         }

@@ -16,7 +16,7 @@ use super::messages::{Open, Page};
 /// Answers an opening that is to be made elsewhere (RFC 9110 §15.5.20).
 const MISDIRECTED: u16 = 421;
 /// Batches that one message appends at most: it may disable a webhook, which is an event of its own.
-const MOST_APPENDED: u64 = 100;
+const MAX_APPENDED: u64 = 100;
 
 impl Page {
     pub(super) fn stretch(&self) -> Result<Stretch, Failure> {
@@ -74,7 +74,7 @@ impl Hub {
         if !self.audience.is_empty() {
             self.audience.end_until(clock::now());
             let told = self.told.get();
-            self.audience.broadcast(&self.log.borrow().after(told, MOST_APPENDED)?, told);
+            self.audience.broadcast(&self.log.borrow().after(told, MAX_APPENDED)?, told);
             self.check_again();
         }
         self.told.set(self.log.borrow().last());

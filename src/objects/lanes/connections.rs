@@ -33,7 +33,7 @@ use super::tables::Tables;
 use super::{Identity, Inner, ServiceLane};
 
 /// Connections one service may have.
-const MOST_CONNECTIONS: usize = 100;
+const MAX_CONNECTIONS: usize = 100;
 /// How often a service is told to send `ping`, in seconds.
 const PING_SECONDS: u64 = 20;
 /// Connections are looked at this often, in milliseconds.
@@ -180,7 +180,7 @@ impl Inner {
         let attached = Attached { id: id.clone(), viewer, credit: 0, status, joined_at: now };
         let Ok(text) = serde_json::to_string(&attached) else { return answer(500, &headers, None) };
         let (response, slot) = self.connections.sockets.accept(&text, &headers);
-        if self.connections.roster.borrow().connected() >= MOST_CONNECTIONS {
+        if self.connections.roster.borrow().connected() >= MAX_CONNECTIONS {
             self.connections.sockets.close(slot, TOO_MANY, "too many connections of this service");
             return response;
         }

@@ -33,7 +33,7 @@ use messages::{Ask, Message, Reply, Seen, Target, Told};
 use tables::{BUSY_UNTIL, STATE, TARGET, Tables};
 
 /// The longest wait for a permit in one request, in milliseconds.
-const MOST_WAIT_MS: u64 = 30_000;
+const MAX_WAIT_MS: u64 = 30_000;
 
 /// What is on disk of a lane.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -230,7 +230,7 @@ impl Inner {
             }
             Ask::Acquire { context, principal, priority, deadline, admitted, wait_ms } => {
                 let who = Entrant { context, principal, priority, deadline, admitted };
-                Told::Entered(self.wait_for_turn(who, wait_ms.min(MOST_WAIT_MS)).await?)
+                Told::Entered(self.wait_for_turn(who, wait_ms.min(MAX_WAIT_MS)).await?)
             }
             ask => self.answer(ask)?,
         };

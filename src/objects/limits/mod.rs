@@ -23,11 +23,11 @@ use narthex_core::limits::quota_pool::{Bucket, Kept, PORTION_MS, Rule, Standing}
 use messages::{Ask, Message, Reply};
 
 /// Who finds nothing left waits this long for what others have not used, in milliseconds.
-const MOST_WAIT_MS: u64 = PORTION_MS + 1_000;
+const MAX_WAIT_MS: u64 = PORTION_MS + 1_000;
 /// How often it looks.
 const LOOK_MS: u64 = 50;
 /// More do not wait: what comes back is for these.
-const MOST_WAITING: u32 = 64;
+const MAX_WAITING: u32 = 64;
 /// How often it is looked whether a bucket rests, in milliseconds.
 const REST_MS: u64 = 1_000;
 /// The row goes this long after it is needed no more, in milliseconds.
@@ -199,12 +199,12 @@ impl Inner {
     }
 
     fn is_worth_waiting(&self) -> bool {
-        self.waiting.get() < MOST_WAITING && self.bucket.borrow().is_waited_for()
+        self.waiting.get() < MAX_WAITING && self.bucket.borrow().is_waited_for()
     }
 
     /// Waits until somebody has given back what they did not use.
     async fn answer_later(self: &Rc<Self>) -> Result<Reply, Failure> {
-        let until = clock::now().plus_ms(MOST_WAIT_MS);
+        let until = clock::now().plus_ms(MAX_WAIT_MS);
         loop {
             clock::pause(LOOK_MS).await;
             let now = clock::now();

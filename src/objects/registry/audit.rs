@@ -20,10 +20,10 @@ const DAY_MS: u64 = 86_400_000;
 /// The same refusal is written again after this, in milliseconds.
 const REFUSALS_MS: u64 = 600_000;
 /// Different refusals written in that time; further ones are one entry.
-const MOST_REFUSALS: usize = 32;
+const MAX_REFUSALS: usize = 32;
 
 pub(super) fn refusals() -> Gathering {
-    Gathering::new(REFUSALS_MS, MOST_REFUSALS)
+    Gathering::new(REFUSALS_MS, MAX_REFUSALS)
 }
 
 /// What is said of a write.

@@ -25,7 +25,7 @@ use super::{Inner, PUSH_PATIENCE_MS};
 /// Hubs told at a time.
 const AT_ONCE: usize = 50;
 /// Tenants told within one request or alarm: an invocation may ask so many objects and no more.
-const MOST: usize = 100;
+const MAX_TENANTS_NOTIFIED: usize = 100;
 /// The next are told after this, in milliseconds.
 const GO_ON_MS: u64 = 500;
 const ENDINGS: &str = "endings";
@@ -163,7 +163,7 @@ impl Inner {
     /// Tells all tenants: some now, where they are many the others by the alarm.
     async fn tell_all(&self, gone: Gone) -> Result<(), Failure> {
         let ending = Ending { gone, told: String::new() };
-        if self.all_tenants()?.len() > MOST {
+        if self.all_tenants()?.len() > MAX_TENANTS_NOTIFIED {
             let endings: Vec<Ending> = self.endings()?.into_iter().chain([ending.clone()]).collect();
             self.tables.set_meta(ENDINGS, &serde_json::to_string(&endings)?)?;
         }
@@ -171,7 +171,7 @@ impl Inner {
     }
 
     async fn tell_piece(&self, ending: Ending) -> Result<(), Failure> {
-        let (tenants, follow) = piece(self.all_tenants()?, &ending.told, MOST);
+        let (tenants, follow) = piece(self.all_tenants()?, &ending.told, MAX_TENANTS_NOTIFIED);
         self.tell_end(&tenants, ending.gone.clone()).await;
         // Others may have told of something meanwhile.
         let mut endings = self.endings()?;

@@ -7,10 +7,10 @@ use crate::auth::FIRST_TENANT;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::access::audit::{By, Outcome, changes};
 use narthex_core::access::oauth::client::SELF_REGISTERED;
-use narthex_core::access::oauth::registrations::{MOST, Terms, displaced};
+use narthex_core::access::oauth::registrations::{MAX_REGISTRATIONS, Terms, displaced};
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
-use narthex_core::registry::size::{MOST_REGISTRATION_BYTES, weight};
+use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};
 
 use super::Inner;
 use super::audit::Change;
@@ -41,7 +41,7 @@ impl Inner {
         };
         let bytes = weight(kind, serde_json::to_string(&kept)?.len() as u64);
         let held = self.tables.registrations()?;
-        let Some(gone) = displaced(&held, bytes, MOST, MOST_REGISTRATION_BYTES) else {
+        let Some(gone) = displaced(&held, bytes, MAX_REGISTRATIONS, MAX_REGISTRATION_BYTES) else {
             return Ok(Reply::AllInUse);
         };
         let change = Change {

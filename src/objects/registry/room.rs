@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::platform::{Failure, log};
 use narthex_core::events::event::RegistryEvent;
-use narthex_core::registry::size::{MOST_BYTES, MOST_SENT, Share, TooLarge, Used, cost};
+use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, TooLarge, Used, cost};
 
 use super::Inner;
 use super::messages::{Kind, Page, Reply, Room, SnapshotData, Weighed};
@@ -16,9 +16,9 @@ use super::tables::{DocumentKey, KEY, SERVICE, registered_itself};
 /// Set while people have been warned that there is little room left.
 const WARNED: &str = "size_warned";
 /// Documents named as the largest.
-const MOST_LARGEST: u64 = 20;
+const MAX_LARGEST: u64 = 20;
 /// Documents named as left out.
-const MOST_LEFT_OUT: usize = 1_000;
+const MAX_LEFT_OUT: usize = 1_000;
 /// The documents of a page, in bytes: a larger one is a page by itself.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 const PAGE_DOCUMENTS: u64 = 2_000;
@@ -88,16 +88,16 @@ impl Inner {
         }
         let (tenant, bytes) = (self.tenant(), after.of(Share::Documents));
         log(&format!(
-            r#"{{"level":"warn","message":"the registry fills up","tenant":{tenant:?},"bytes":{bytes},"limit_bytes":{MOST_BYTES}}}"#
+            r#"{{"level":"warn","message":"the registry fills up","tenant":{tenant:?},"bytes":{bytes},"limit_bytes":{MAX_BYTES}}}"#
         ));
-        let data = json!({"bytes": bytes, "limit_bytes": MOST_BYTES});
+        let data = json!({"bytes": bytes, "limit_bytes": MAX_BYTES});
         self.queue_event("registry", RegistryEvent::RegistryFilling, &data)
     }
 
     pub(super) fn room(&self) -> Result<Reply, Failure> {
         let used = self.tables.used()?;
         let kinds = used.kinds().map(|(kind, held)| (kind.to_string(), held)).collect();
-        let largest = self.tables.largest(MOST_LARGEST)?.into_iter();
+        let largest = self.tables.largest(MAX_LARGEST)?.into_iter();
         let largest = largest.map(|((kind, id), bytes)| Weighed { kind, id, bytes }).collect();
         let bytes = used.of(Share::Documents);
         Ok(Reply::Room(Box::new(Room { kinds, registrations: used.registrations(), bytes, largest })))
@@ -137,7 +137,7 @@ impl Inner {
             }));
         }
         ordered.sort();
-        let (mut room, mut page) = (MOST_SENT, Page::default());
+        let (mut room, mut page) = (MAX_SENT, Page::default());
         for (_, kind, id, bytes) in ordered {
             let Some(text) = self.tables.text(&kind, &id)? else { continue };
             let needed = narthex_core::registry::size::weight(&kind, cost(&text));
@@ -157,7 +157,7 @@ impl Inner {
                 r#"{{"level":"error","message":"the registry is too large: documents are left out","tenant":{tenant:?},"count":{count},"first":{first:?}}}"#
             ));
         }
-        data.left_out.truncate(MOST_LEFT_OUT);
+        data.left_out.truncate(MAX_LEFT_OUT);
         Ok(())
     }
 }

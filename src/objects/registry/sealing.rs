@@ -11,7 +11,7 @@ use narthex_core::access::encrypted_secret::{Place, Sealed};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
 use narthex_core::services::Retiring;
-use narthex_core::services::credentials::MOST;
+use narthex_core::services::credentials::MAX_FIELDS;
 
 use super::Inner;
 use super::measured::needs_lane;
@@ -120,7 +120,7 @@ impl Inner {
         let given = document.pointer("/credentials");
         let each = given.map(|given| given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice));
         let mut credentials = Vec::new();
-        for one in each.unwrap_or_default().iter().take(MOST) {
+        for one in each.unwrap_or_default().iter().take(MAX_FIELDS) {
             let value = one.get("value").or_else(|| one.get("client_secret")).and_then(Value::as_str);
             credentials.push(match value {
                 Some(value) => Some(self.seal(place(&self.tenant(), id, CREDENTIALS), value).await?),

@@ -43,7 +43,7 @@ pub const FRESH_MS: u64 = 2_000;
 const REFRESH_AHEAD_MS: u64 = 1_000;
 
 /// Tenants an isolate keeps in memory.
-const MOST_TENANTS: usize = 200;
+const MAX_TENANTS: usize = 200;
 
 /// What the rules say of an address, with the gateway's own origin for which they say it.
 struct Found {
@@ -383,7 +383,7 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     SNAPSHOTS.with_borrow_mut(|snapshots| {
         let newer = snapshots.get(tenant).is_some_and(|held| held.revision > snapshot.revision);
         if !newer {
-            if snapshots.len() >= MOST_TENANTS && !snapshots.contains_key(tenant) {
+            if snapshots.len() >= MAX_TENANTS && !snapshots.contains_key(tenant) {
                 let oldest = snapshots.iter().min_by_key(|(_, held)| held.fetched_at.get()).map(|(id, _)| id.clone());
                 oldest.and_then(|id| snapshots.remove(&id));
             }

@@ -38,7 +38,7 @@ const CREATE: [&str; 8] = [
 ];
 
 /// More than any number or time.
-const MOST: u64 = 1 << 53;
+const MAX_INTEGER: u64 = 1 << 53;
 
 pub const SERVICE: &str = "service";
 pub const KEY: &str = "key";
@@ -274,8 +274,8 @@ impl Tables {
                 query.action.as_deref().into(),
                 query.object.as_deref().into(),
                 query.after.map_or(0, |at| at.0).into(),
-                query.before.map_or(MOST, |at| at.0).into(),
-                query.below.unwrap_or(MOST).into(),
+                query.before.map_or(MAX_INTEGER, |at| at.0).into(),
+                query.below.unwrap_or(MAX_INTEGER).into(),
                 query.limit.into(),
             ],
         )?;

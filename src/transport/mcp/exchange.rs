@@ -16,7 +16,7 @@ use super::{NOTICE_MS, Peer};
 
 /// How long to wait before a stream goes on when the server does not say, and at most, in milliseconds.
 const RETRY_MS: u64 = 1_000;
-const MOST_RETRY_MS: u64 = 10_000;
+const MAX_RETRY_MS: u64 = 10_000;
 
 /// The longest session id that is taken, in bytes.
 const MAX_SESSION_BYTES: usize = 1024;
@@ -163,7 +163,7 @@ impl Exchange {
         if link.spoken.is_modern() || link.session.is_none() {
             return false;
         }
-        clock::pause(retry_ms.unwrap_or(RETRY_MS).min(MOST_RETRY_MS).min(left(until))).await;
+        clock::pause(retry_ms.unwrap_or(RETRY_MS).min(MAX_RETRY_MS).min(left(until))).await;
         let Some(pieces) = open_stream(peer, link, Some(&last), until, deadline).await else { return false };
         self.pieces = Some(pieces);
         true

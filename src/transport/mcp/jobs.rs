@@ -16,7 +16,7 @@ use super::{NOTICE_MS, Peer, ask};
 /// How much longer than its context a task is kept, in milliseconds.
 const KEPT_MS: u64 = 60_000;
 /// Times that looking at a task may fail: it goes on all the same.
-const MOST_FAILED: u32 = 10;
+const MAX_FAILED: u32 = 10;
 /// Before that is tried again, doubled each time, in milliseconds.
 const AGAIN_MS: u64 = 200;
 
@@ -73,7 +73,7 @@ impl Calling<'_> {
         loop {
             let stands = match &came {
                 Came::Answered(Ok(result)) => Stands::read(result),
-                Came::Transport(_) if going.is_some() && failed < MOST_FAILED && self.has_time() => {
+                Came::Transport(_) if going.is_some() && failed < MAX_FAILED && self.has_time() => {
                     failed += 1;
                     clock::pause(AGAIN_MS << failed.min(4)).await;
                     None
@@ -122,7 +122,7 @@ impl Calling<'_> {
         loop {
             if job.is_ready {
                 match self.once(peer, "tasks/result", &params, &[]).await {
-                    Came::Transport(_) if failed < MOST_FAILED && self.has_time() => failed += 1,
+                    Came::Transport(_) if failed < MAX_FAILED && self.has_time() => failed += 1,
                     came => return came,
                 }
             }
@@ -132,7 +132,7 @@ impl Calling<'_> {
                     Some(seen) => job = Job { id: job.id, ..seen },
                     None => return strange(),
                 },
-                Came::Transport(_) if failed < MOST_FAILED && self.has_time() => {
+                Came::Transport(_) if failed < MAX_FAILED && self.has_time() => {
                     failed += 1;
                     job.is_ready = false;
                 }

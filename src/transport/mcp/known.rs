@@ -21,10 +21,10 @@ use super::links::{Link, next_id};
 use super::{Peer, shared};
 
 /// Links an isolate remembers.
-const MOST_LINKS: usize = 512;
+const MAX_LINKS: usize = 512;
 /// Whether it is open is looked at so often, in milliseconds: one request cannot wait for what another does.
 const LOOK_MS: u64 = 10;
-const MOST_LOOK_MS: u64 = 100;
+const MAX_LOOK_MS: u64 = 100;
 
 struct Known {
     link: Rc<Link>,
@@ -100,7 +100,7 @@ fn tidy(peer: &Peer, now: Timestamp) {
 
 /// A link that is forgotten because there are too many.
 fn crowded_out(links: &mut HashMap<String, Known>) -> Option<Known> {
-    if links.len() <= MOST_LINKS {
+    if links.len() <= MAX_LINKS {
         return None;
     }
     let all = links.iter().map(|(key, known)| (&*known.peer.tenant, key.as_str(), known.used_at));
@@ -151,7 +151,7 @@ pub async fn close_service(tenant: &str, service: &str) {
 /// A server that has no sessions of 2025 is not asked for one again.
 pub fn note_modern_only(peer: &Peer) {
     MODERN_ONLY.with_borrow_mut(|places| {
-        if places.len() >= MOST_LINKS {
+        if places.len() >= MAX_LINKS {
             places.clear();
         }
         places.insert(peer.place.clone());
@@ -194,6 +194,6 @@ pub async fn turn(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Turn,
             Step::Late => return Err(Came::Transport(Answer::TimedOut { deadline })),
             Step::Wait => clock::pause(pause_ms).await,
         }
-        pause_ms = (pause_ms * 2).min(MOST_LOOK_MS);
+        pause_ms = (pause_ms * 2).min(MAX_LOOK_MS);
     }
 }

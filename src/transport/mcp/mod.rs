@@ -136,13 +136,13 @@ pub struct Conversation {
 const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
 /// Times a stream goes on that ended before its response.
-const MOST_RESUMED: u32 = 20;
+const MAX_RESUMED: u32 = 20;
 
 impl Conversation {
     /// The next thing the server says, until the response, which is the last.
     pub async fn next(&mut self) -> Result<Incoming, Came> {
         let mut came = self.exchange.next().await;
-        while matches!(came, Err(Came::Transport(Answer::Broken))) && self.resumed < MOST_RESUMED {
+        while matches!(came, Err(Came::Transport(Answer::Broken))) && self.resumed < MAX_RESUMED {
             self.resumed += 1;
             let Pending { peer, link, .. } = &self.pending;
             if !self.exchange.resume(peer, link, self.until, self.deadline).await {

@@ -16,7 +16,7 @@ const PATIENCE_MS: u64 = 10_000;
 /// Before a token is asked for again, in milliseconds; more with each time.
 const PAUSES_MS: [u64; 2] = [200, 800];
 /// Tokens an isolate remembers.
-const MOST_TOKENS: usize = 512;
+const MAX_TOKENS: usize = 512;
 
 thread_local! {
     static TOKENS: RefCell<HashMap<String, Token>> = RefCell::new(HashMap::new());
@@ -67,7 +67,7 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
     };
     let shown = format!("Bearer {}", token.value);
     TOKENS.with_borrow_mut(|tokens| {
-        if tokens.len() >= MOST_TOKENS {
+        if tokens.len() >= MAX_TOKENS {
             tokens.clear();
         }
         tokens.insert(peer.place.clone(), token);

@@ -31,10 +31,10 @@ use super::super::Order;
 use super::{Peer, ask, known, links};
 
 /// Pages of a list that are read.
-const MOST_PAGES: usize = 100;
+const MAX_PAGES: usize = 100;
 
 /// Times a server may ask to be asked again with nothing but its state.
-const MOST_AGAIN: u32 = 8;
+const MAX_AGAIN: u32 = 8;
 /// Between two of them, doubled each time, in milliseconds.
 const AGAIN_MS: u64 = 100;
 /// Progress is kept at most so often, in milliseconds: each time is a row.
@@ -90,7 +90,7 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
             return calling.as_modern_task(&peer, &params, &headers).await;
         }
         let Came::Answered(Ok(result)) = &came else { return came };
-        state = result::asks_again(result).filter(|_| again < MOST_AGAIN);
+        state = result::asks_again(result).filter(|_| again < MAX_AGAIN);
         if state.is_none() {
             return came;
         }
@@ -242,7 +242,7 @@ async fn read_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Resu
 async fn read_pages(peer: &Peer, listing: &mut Listing, until: Timestamp) -> Result<(), String> {
     const LIST: &str = "tools/list";
     let mut cursor: Option<String> = None;
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let params = cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor})).to_string();
         let conversation = ask(peer, &Asked::new(LIST, &params), &[], until, false).await;
         let response = match conversation {
@@ -259,5 +259,5 @@ async fn read_pages(peer: &Peer, listing: &mut Listing, until: Timestamp) -> Res
             None => return Ok(()),
         }
     }
-    Err(format!("its list of tools does not end within {MOST_PAGES} pages"))
+    Err(format!("its list of tools does not end within {MAX_PAGES} pages"))
 }

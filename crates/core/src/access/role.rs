@@ -6,7 +6,7 @@ use super::permission;
 use crate::base::json::{Fault, Object};
 
 /// Permissions one role may have.
-const MOST_PERMISSIONS: usize = 200;
+const MAX_PERMISSIONS: usize = 200;
 /// The longest permission, in bytes.
 const LONGEST: usize = super::permission::MAX_BYTES;
 
@@ -75,7 +75,7 @@ pub fn shipped_with(permission: &str) -> Vec<&'static str> {
 pub fn read(text: &str) -> Result<Role, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let description = body.string("description", 0..=1000).unwrap_or_default();
-    let permissions = permissions(&mut body, MOST_PERMISSIONS);
+    let permissions = permissions(&mut body, MAX_PERMISSIONS);
     let permissions = body.require("permissions", permissions).unwrap_or_default();
     let faults = body.finish();
     if faults.is_empty() { Ok(Role { description, permissions }) } else { Err(faults) }

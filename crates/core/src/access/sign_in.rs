@@ -13,12 +13,12 @@ use crate::base::json::{Fault, Object};
 use crate::http::egress_address;
 
 const OPENID: &str = "openid";
-const MOST_SCOPES: usize = 50;
+const MAX_SCOPES: usize = 50;
 const LONGEST_SCOPE: usize = 200;
-const MOST_PARAMETERS: usize = 20;
+const MAX_PARAMETERS: usize = 20;
 const LONGEST_PARAMETER: usize = 1_000;
 /// The largest request for claims, in bytes.
-const MOST_CLAIMS: usize = 4_096;
+const MAX_CLAIMS: usize = 4_096;
 /// What a request says by itself.
 const OWN: [&str; 13] = [
     "response_type",
@@ -112,7 +112,7 @@ fn is_scope(word: &str) -> bool {
 }
 
 fn read_scopes(sign_in: &mut Object<'_>) -> Vec<String> {
-    let scopes = sign_in.strings("scopes", MOST_SCOPES, LONGEST_SCOPE).unwrap_or_default();
+    let scopes = sign_in.strings("scopes", MAX_SCOPES, LONGEST_SCOPE).unwrap_or_default();
     for (at, scope) in scopes.iter().enumerate() {
         if !is_scope(scope) {
             let pointer = format!("{}/{at}", sign_in.pointer_to("scopes"));
@@ -125,9 +125,9 @@ fn read_scopes(sign_in: &mut Object<'_>) -> Vec<String> {
 fn read_claims(sign_in: &mut Object<'_>) -> Option<String> {
     let raw = sign_in.raw("claims")?;
     let claims = serde_json::from_str::<Map<String, Value>>(raw.get()).ok();
-    let text = claims.and_then(|claims| serde_json::to_string(&claims).ok()).filter(|text| text.len() <= MOST_CLAIMS);
+    let text = claims.and_then(|claims| serde_json::to_string(&claims).ok()).filter(|text| text.len() <= MAX_CLAIMS);
     if text.is_none() {
-        let detail = format!("must be an object as of OpenID Connect Core 5.5, of at most {MOST_CLAIMS} bytes");
+        let detail = format!("must be an object as of OpenID Connect Core 5.5, of at most {MAX_CLAIMS} bytes");
         sign_in.fault("claims", detail);
     }
     text
@@ -138,7 +138,7 @@ fn read_parameters(sign_in: &mut Object<'_>) -> BTreeMap<String, String> {
     let short = |text: &String| (1..=LONGEST_PARAMETER).contains(&text.len());
     match serde_json::from_str::<BTreeMap<String, String>>(raw.get()) {
         Ok(parameters)
-            if parameters.len() <= MOST_PARAMETERS
+            if parameters.len() <= MAX_PARAMETERS
                 && parameters.iter().all(|(name, value)| short(name) && short(value)) =>
         {
             for name in parameters.keys().filter(|name| OWN.contains(&name.as_str())) {
@@ -149,7 +149,7 @@ fn read_parameters(sign_in: &mut Object<'_>) -> BTreeMap<String, String> {
         }
         _ => {
             let detail =
-                format!("must be an object of at most {MOST_PARAMETERS} strings of 1 to {LONGEST_PARAMETER} bytes");
+                format!("must be an object of at most {MAX_PARAMETERS} strings of 1 to {LONGEST_PARAMETER} bytes");
             sign_in.fault("parameters", detail);
             BTreeMap::new()
         }

@@ -64,7 +64,7 @@ fn write_string(text: &str, out: &mut String) {
 /// The largest integer below which every integer is a double.
 const EXACT: u64 = 1 << 53;
 /// What is less than this may have come as an integer of serde_json's.
-const MOST_DIGITS: f64 = 1.8446744073709552e19;
+const MAX_DIGITS: f64 = 1.8446744073709552e19;
 
 fn write_number(number: &Number, numbers: Lists<'_>, out: &mut String) {
     // Writing to a string does not fail.
@@ -82,7 +82,7 @@ fn write_number(number: &Number, numbers: Lists<'_>, out: &mut String) {
             write!(out, "{}", double as i64)
         }
         // As an integer of so many digits is written.
-        Known::Plain(double) if double.fract() == 0.0 && double.abs() < MOST_DIGITS => write!(out, "{double}"),
+        Known::Plain(double) if double.fract() == 0.0 && double.abs() < MAX_DIGITS => write!(out, "{double}"),
         Known::Plain(double) => write!(out, "{double:e}"),
     };
 }

@@ -152,7 +152,7 @@ impl PartialOrd for Decimal {
 }
 
 /// Places of zeros that are written before an exponent is.
-const MOST_ZEROS: i64 = 20;
+const MAX_ZEROS: i64 = 20;
 
 /// As a number of JSON, without an exponent where that is not long.
 impl fmt::Display for Decimal {
@@ -163,12 +163,12 @@ impl fmt::Display for Decimal {
         match (self.exponent, usize::try_from(places.abs()).unwrap_or_default()) {
             _ if digits.is_empty() => f.write_str("0"),
             (0, _) => write!(f, "{sign}{digits}"),
-            (1.., width) if places <= MOST_ZEROS => write!(f, "{sign}{digits:0<width$}"),
+            (1.., width) if places <= MAX_ZEROS => write!(f, "{sign}{digits:0<width$}"),
             (..0, whole) if places > 0 => {
                 let (whole, fraction) = digits.split_at_checked(whole).unwrap_or((digits, ""));
                 write!(f, "{sign}{whole}.{fraction}")
             }
-            (..0, zeros) if places >= -MOST_ZEROS => write!(f, "{sign}0.{:0<zeros$}{digits}", ""),
+            (..0, zeros) if places >= -MAX_ZEROS => write!(f, "{sign}0.{:0<zeros$}{digits}", ""),
             (exponent, _) => write!(f, "{sign}{digits}e{exponent}"),
         }
     }

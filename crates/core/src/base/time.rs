@@ -13,7 +13,7 @@ impl Timestamp {
     pub fn text(self) -> String {
         // Ten of these are in every context that is shown: by hand it takes a tenth of the time.
         let (days, in_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
-        let (year, month, day) = date_of(days.min(MOST_DAYS));
+        let (year, month, day) = date_of(days.min(MAX_DAYS));
         let seconds = in_day / 1000;
         let mut text = String::with_capacity(24);
         let mut digits = |value: u64, width: u32, after: char| {
@@ -53,7 +53,7 @@ impl Timestamp {
 }
 
 /// The last day of the year 9999.
-const MOST_DAYS: u64 = 2_932_896;
+const MAX_DAYS: u64 = 2_932_896;
 
 /// Year, month and day from days since 1970 (Howard Hinnant's `civil_from_days`).
 pub fn date_of(days: u64) -> (u64, u64, u64) {

@@ -1,7 +1,7 @@
 //! Attempts: beginning one, taking in how it ended, and what follows from it.
 
 use super::{
-    Attempt, AttemptOutcome, Background, ContextError, Head, Lease, MOST_QUESTIONS, Outcome, Refused, Report, Verdict,
+    Attempt, AttemptOutcome, Background, ContextError, Head, Lease, MAX_QUESTIONS, Outcome, Refused, Report, Verdict,
 };
 use crate::base::time::Timestamp;
 use crate::context::status::{ErrorCode, Status};
@@ -57,10 +57,10 @@ impl Head {
                 let Attempt { service, started_at, status_code, .. } = attempt;
                 Ok(self.take_on(Background { service, started_at, location, status_code }, lease_ms, now))
             }
-            Outcome::InputRequired { .. } if self.questions() >= MOST_QUESTIONS => {
+            Outcome::InputRequired { .. } if self.questions() >= MAX_QUESTIONS => {
                 attempt.outcome = AttemptOutcome::Failed;
                 attempt.code = Some(ErrorCode::UpstreamInvalidResponse);
-                let message = format!("The service asks for input more than {MOST_QUESTIONS} times.");
+                let message = format!("The service asks for input more than {MAX_QUESTIONS} times.");
                 let (code, service) = (ErrorCode::UpstreamInvalidResponse, Some(attempt.service.clone()));
                 self.attempts.push(attempt);
                 let error = ContextError { code, message, service, details: None };

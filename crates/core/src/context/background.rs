@@ -7,7 +7,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{Background, Head, MOST_QUESTIONS, Outcome, Progress, Refused, Report, Verdict};
+use super::{Background, Head, MAX_QUESTIONS, Outcome, Progress, Refused, Report, Verdict};
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 
@@ -54,7 +54,7 @@ impl Head {
     /// The attempt under this lease asks, and stays open for the answer.
     pub fn ask(&mut self, lease: u64, request: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
         self.must_hold(lease)?;
-        let asks_on = self.status == Status::Executing && self.questions() < MOST_QUESTIONS;
+        let asks_on = self.status == Status::Executing && self.questions() < MAX_QUESTIONS;
         if !asks_on || self.background.is_some() || self.cancel_requested {
             return Err(Refused::NotNow);
         }

@@ -20,7 +20,7 @@ pub const MAX_METADATA_BYTES: usize = 8 * 1024;
 const RUN_BEFORE: Timestamp = Timestamp(253_370_764_800_000);
 
 /// Tags a service may be asked to have.
-const MOST_TAGS: usize = 10;
+const MAX_TAGS: usize = 10;
 
 /// Parameters when none were sent.
 const NO_PARAMETERS: &str = "{}";
@@ -58,7 +58,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     let capability = body.require("capability", capability);
     let service = body.parsed("service", "the id of a service", |id| valid_id(id).then(|| id.to_string()));
     let version = body.parsed("version", "a semver range such as ^1.2", |range| VersionReq::parse(range).ok());
-    let tags = body.strings("tags", MOST_TAGS, 100).unwrap_or_default();
+    let tags = body.strings("tags", MAX_TAGS, 100).unwrap_or_default();
     let parameters = body.raw_or_null("parameters").map_or(NO_PARAMETERS, RawValue::get);
     if parameters.len() > MAX_PARAMETERS_BYTES {
         body.fault("parameters", format!("must have at most {MAX_PARAMETERS_BYTES} bytes, has {}", parameters.len()));

@@ -310,7 +310,7 @@ pub enum Cancelled {
 }
 
 /// Times a context may ask for input. All of its history lies in one row, and is to have an end.
-pub const MOST_QUESTIONS: usize = 100;
+pub const MAX_QUESTIONS: usize = 100;
 
 impl Head {
     /// How many times its service has asked for input.

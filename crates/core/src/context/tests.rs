@@ -194,7 +194,7 @@ fn who_asks_without_an_end_comes_to_one_and_the_row_stays_small() {
     long.expires_at = Timestamp(90_000_000);
     let mut head = Head::admit(long, Timestamp(1_000));
     let mut now = Timestamp(2_000);
-    for _ in 0..MOST_QUESTIONS {
+    for _ in 0..MAX_QUESTIONS {
         let lease = head.lease(now, now.plus_ms(10_000)).unwrap();
         let verdict = head.report(report(lease.number, asks(Some("s".repeat(1000)))), now, 0);
         assert_eq!(verdict, Ok(Verdict::LivesOn));

@@ -34,9 +34,9 @@ pub use outbox::{Batch, Outbox};
 pub use storage::{Broken, Due, Ended, Ready, Shelf, Whole};
 
 /// Heads remembered at most.
-const MOST_HELD: usize = 2_000;
+const MAX_HELD: usize = 2_000;
 /// Events of one context at most, between two writes.
-const MOST_EVENTS: u64 = 8;
+const MAX_EVENTS: u64 = 8;
 /// An asker to whom a waiting context was offered has this long to begin with it, or to say that it still would.
 pub const OFFER_MS: u64 = 10_000;
 
@@ -284,7 +284,7 @@ impl<S: Shelf> Ledger<S> {
 
     /// Remembers the head of a leased context, which will be asked for next.
     fn hold(&mut self, head: Rc<Head>) {
-        if self.held.len() >= MOST_HELD {
+        if self.held.len() >= MAX_HELD {
             self.held.clear();
         }
         self.held.insert(head.id().clone(), head);
@@ -534,7 +534,7 @@ impl<S: Shelf> Ledger<S> {
 
     /// Gives numbers to what has to be told, reserving them on the shelf first.
     fn number(&mut self, head: &mut Head) -> Result<(), Broken> {
-        if let Some(bound) = self.outbox.lacks(MOST_EVENTS) {
+        if let Some(bound) = self.outbox.lacks(MAX_EVENTS) {
             self.shelf.reserve(bound)?;
             self.outbox.reserved(bound);
         }

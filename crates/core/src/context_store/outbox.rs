@@ -14,9 +14,9 @@ use crate::events::event::Bundle;
 /// Numbers reserved at a time; one row written for each portion.
 const PORTION: u64 = 10_000;
 /// The largest batch, in items.
-const MOST_ITEMS: u64 = 400;
+const MAX_ITEMS: u64 = 400;
 /// A batch grows no further beyond this; the hub keeps it in one row of at most 2 MB.
-const MOST_BYTES: usize = 512 * 1024;
+const MAX_BYTES: usize = 512 * 1024;
 
 #[derive(Default)]
 pub struct Outbox {
@@ -100,7 +100,7 @@ impl Outbox {
         let first = self.waiting.front()?.first;
         let mut batch = Batch { first, last: first, count: 0, bundles: String::from("[") };
         for bundle in &self.waiting {
-            if batch.count >= MOST_ITEMS || batch.bundles.len() >= MOST_BYTES {
+            if batch.count >= MAX_ITEMS || batch.bundles.len() >= MAX_BYTES {
                 break;
             }
             if batch.count > 0 {

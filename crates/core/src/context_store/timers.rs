@@ -12,7 +12,7 @@ use crate::events::event::last_number;
 /// A doorbell that nobody answered is rung again after this, in milliseconds.
 const RING_AGAIN_MS: u64 = 5_000;
 /// At most this many doorbells at a time; each consumer goes on as long as there is work.
-const MOST_RINGS: u64 = 20;
+const MAX_RINGS: u64 = 20;
 /// After a restart leases are given this long to be renewed before they count as lost.
 const GRACE_MS: u64 = 5_500;
 /// How much sooner an alarm may come than it was set for, as clocks differ, in milliseconds.
@@ -117,7 +117,7 @@ impl<S: Shelf> Ledger<S> {
                     }
                 }
                 if rings > 0 {
-                    self.ring(rings.min(MOST_RINGS), now);
+                    self.ring(rings.min(MAX_RINGS), now);
                 }
             }
             Err(broken) => trouble.push((None, broken)),

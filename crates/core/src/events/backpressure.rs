@@ -2,18 +2,18 @@
 //!
 //! The platform tells nothing of what waits to be read: a send never fails, and what is not read stays in the object's
 //! memory. All there is to see is when a client's `ping` was answered last. So a client pings as it reads; whoever
-//! was sent more than [`MOST_AHEAD`] bytes since its last ping is cut off and resumes.
+//! was sent more than [`MAX_AHEAD`] bytes since its last ping is cut off and resumes.
 
 use std::collections::HashMap;
 
 use crate::base::time::Timestamp;
 
 /// Bytes sent to one socket without a ping.
-pub const MOST_AHEAD: u64 = 8 * 1024 * 1024;
+pub const MAX_AHEAD: u64 = 8 * 1024 * 1024;
 /// Each time so many more were sent it is looked whether the client has pinged; one below it weighs nothing.
 pub const STEP: u64 = 1024 * 1024;
 /// Bytes sent without a ping to all sockets together that are a step behind or more. An object has 128 MB.
-const MOST_TOGETHER: u64 = 48 * 1024 * 1024;
+const MAX_TOGETHER: u64 = 48 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy)]
 struct Pace {
@@ -44,7 +44,7 @@ impl Paces {
                 *pace = Pace { ahead: 0, began: now, looked_at: 0 };
             }
         }
-        let is_far = pace.ahead > MOST_AHEAD;
+        let is_far = pace.ahead > MAX_AHEAD;
         self.together = self.together + weight(pace) - before;
         is_far
     }
@@ -56,7 +56,7 @@ impl Paces {
 
     /// The socket to be cut off when all together are too far behind.
     pub fn one_too_many(&self) -> Option<u32> {
-        if self.together <= MOST_TOGETHER {
+        if self.together <= MAX_TOGETHER {
             return None;
         }
         self.all.iter().max_by_key(|(slot, pace)| (pace.ahead, **slot)).map(|(slot, _)| *slot)
@@ -88,7 +88,7 @@ mod tests {
         while !paces.sent(1, 10 * KIB, Timestamp(sent), || None) {
             sent += 10 * KIB;
         }
-        assert_eq!(sent, MOST_AHEAD / (10 * KIB) * (10 * KIB));
+        assert_eq!(sent, MAX_AHEAD / (10 * KIB) * (10 * KIB));
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
         let mut paces = Paces::default();
         let pinged = Some(Timestamp(5));
         let cut = (10..).find(|time| paces.sent(1, STEP, Timestamp(*time), || pinged));
-        assert_eq!(cut, Some(10 + MOST_AHEAD / STEP));
+        assert_eq!(cut, Some(10 + MAX_AHEAD / STEP));
     }
 
     #[test]

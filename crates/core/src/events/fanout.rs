@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// A tenant's shards at most.
-pub const MOST_SHARDS: u16 = 15;
+pub const MAX_SHARDS: u16 = 15;
 
 /// Where a new socket goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Shards {
             shard.sockets += 1;
             return Place::Shard(*number);
         }
-        match (1..=MOST_SHARDS).find(|number| !self.known.contains_key(number)) {
+        match (1..=MAX_SHARDS).find(|number| !self.known.contains_key(number)) {
             Some(number) => {
                 self.known.insert(number, Shard { sockets: 1, ..Shard::default() });
                 Place::Shard(number)

@@ -17,7 +17,7 @@ pub const FEW_CALLS: u64 = 20;
 /// How long it is open after the first trip, in milliseconds.
 pub const OPEN_MS: u64 = 30_000;
 /// The longest it is open, in milliseconds.
-pub const MOST_OPEN_MS: u64 = 300_000;
+pub const MAX_OPEN_MS: u64 = 300_000;
 /// Closed for this long, earlier trips are forgotten.
 pub const QUIET_MS: u64 = 600_000;
 
@@ -107,9 +107,9 @@ impl Breaker {
     fn trip(&mut self, now: Timestamp, random: u64, open_ms: u64) {
         let quiet = self.state == BreakerState::Closed && now.since(self.changed_at) >= QUIET_MS;
         self.trips = if quiet { 1 } else { self.trips + 1 };
-        let long = open_ms.saturating_mul(self.trips).min(MOST_OPEN_MS);
+        let long = open_ms.saturating_mul(self.trips).min(MAX_OPEN_MS);
         // 80 to 120%: what failed together does not come back together.
-        let long = (long * (80 + random % 41) / 100).min(MOST_OPEN_MS);
+        let long = (long * (80 + random % 41) / 100).min(MAX_OPEN_MS);
         self.enter(BreakerState::Open, now);
         self.until = now.plus_ms(long);
     }

@@ -17,16 +17,16 @@ pub const PERMIT_LEASE_MS: u64 = 10_000;
 pub const AGEING_MS: u64 = 5_000;
 /// Calls before their median is trusted.
 const FEW_LATENCIES: usize = 5;
-const MOST_LATENCIES: usize = 32;
+const MAX_LATENCIES: usize = 32;
 /// Taken for a call's length while nobody knows.
 const GUESS_MS: u64 = 1_000;
 /// A median that no call has confirmed for this long says nothing any more, in milliseconds: else nobody who is in
 /// a hurry would ever be started again.
 const TRUST_MS: u64 = 60_000;
 /// Principals remembered for when they were served last.
-const MOST_SERVED: usize = 1_000;
+const MAX_SERVED: usize = 1_000;
 /// Permits remembered as given back, so that a late renewal does not bring one to life again.
-const MOST_RELEASED: usize = 256;
+const MAX_RELEASED: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -135,7 +135,7 @@ impl Line {
     /// A call took this long.
     pub fn took(&mut self, latency_ms: u64, now: Timestamp) {
         self.took_at = now;
-        if self.latencies.len() >= MOST_LATENCIES {
+        if self.latencies.len() >= MAX_LATENCIES {
             self.latencies.pop_front();
         }
         self.latencies.push_back(latency_ms);
@@ -217,7 +217,7 @@ impl Line {
     pub fn grant(&mut self, context: &ContextId, principal: String, now: Timestamp) -> u64 {
         let permit = self.number();
         self.leave(context);
-        if self.served.len() >= MOST_SERVED && !self.served.contains_key(&principal) {
+        if self.served.len() >= MAX_SERVED && !self.served.contains_key(&principal) {
             // Who is not remembered counts as served long ago.
             self.served.clear();
         }
@@ -248,7 +248,7 @@ impl Line {
 
     /// Gives a permit back; true when it was out.
     pub fn release(&mut self, permit: u64) -> bool {
-        if self.released.len() >= MOST_RELEASED {
+        if self.released.len() >= MAX_RELEASED {
             self.released.pop_front();
         }
         self.released.push_back(permit);

@@ -9,8 +9,8 @@ use crate::base::json::{Fault, Object};
 use crate::base::names::valid_id;
 
 /// The largest quota.
-const MOST: u64 = 1_000_000_000;
-const MOST_CONCURRENT: u64 = 10_000;
+const MAX_QUOTA: u64 = 1_000_000_000;
+const MAX_CONCURRENT: u64 = 10_000;
 /// The longest window, in seconds: 31 days.
 const LONGEST: u64 = 2_678_400;
 /// Stands for each one by itself.
@@ -56,7 +56,7 @@ pub fn read(text: &str) -> Result<Limit, Vec<Fault>> {
         _ => None,
     });
     let kind = body.require("kind", kind).unwrap_or(Kind::Requests);
-    let most = if kind == Kind::Requests { MOST } else { MOST_CONCURRENT };
+    let most = if kind == Kind::Requests { MAX_QUOTA } else { MAX_CONCURRENT };
     let quota = body.integer("quota", 1..=most);
     let quota = body.require("quota", quota).unwrap_or(1);
     let window_seconds = body.integer("window_seconds", 1..=LONGEST);

@@ -10,7 +10,7 @@ use super::quota_pool::{PORTION_MS, Portion, Report, Standing};
 use crate::base::time::Timestamp;
 
 /// The most one portion is asked for.
-const MOST: u64 = 8_192;
+const MAX_REQUESTED: u64 = 8_192;
 /// Who was to ask and did not come back keeps others waiting this long, in milliseconds.
 const PATIENCE_MS: u64 = 1_000;
 /// A refusal is believed for this long at most, in milliseconds: tokens may come back before their time.
@@ -116,7 +116,7 @@ impl Purse {
             true => self.wanted * 2,
             false => self.wanted / 2,
         };
-        self.wanted = self.wanted.clamp(1, MOST);
+        self.wanted = self.wanted.clamp(1, MAX_REQUESTED);
         self.asking_until = now.plus_ms(PATIENCE_MS);
         Step::Ask(Wish { wanted: self.wanted, reports: std::mem::take(&mut self.reports) })
     }

@@ -26,7 +26,7 @@ const FEW: u64 = 10;
 /// One portion is at most this part of what is left beyond those.
 const SHARE: u64 = 4;
 /// Single tokens remembered, so that they can be given back.
-const MOST_SINGLES: usize = 256;
+const MAX_SINGLES: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
@@ -221,7 +221,7 @@ impl Bucket {
         self.unkept += tokens;
         if tokens == 1 {
             let slot = self.book(self.now, 1);
-            if self.singles.len() >= MOST_SINGLES {
+            if self.singles.len() >= MAX_SINGLES {
                 self.singles.pop_front();
             }
             self.singles.push_back((number, slot));

@@ -26,7 +26,7 @@ const NESTED: (&str, &str) = ("ui", "resourceUri");
 const FLAT: [&str; 2] = ["ui/resourceUri", "openai/outputTemplate"];
 
 /// Addresses that are proposed for one that is not clear.
-const MOST_FORMS: usize = 20;
+const MAX_FORMS: usize = 20;
 
 /// Whose an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,7 @@ pub fn decided<'s>(
     unread: &BTreeSet<&'s str>,
 ) -> Result<&'s str, String> {
     let all = claimants.iter().chain(unread.difference(claimants));
-    let forms = || all.clone().take(MOST_FORMS).map(|service| apps.uri(service, address, false)).collect::<Vec<_>>();
+    let forms = || all.clone().take(MAX_FORMS).map(|service| apps.uri(service, address, false)).collect::<Vec<_>>();
     match (claimants.first(), claimants.len(), unread.is_empty()) {
         (None, _, true) => Err("Nothing here has this name.".into()),
         (Some(service), 1, true) => Ok(service),

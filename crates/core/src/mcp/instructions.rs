@@ -1,8 +1,8 @@
 //! What servers tell their clients' models of themselves (`instructions`), where those of many are together.
 
 /// What is said of all servers together, and the longest part of it that is one server's, in bytes.
-const MOST_BYTES: usize = 16 * 1024;
-const MOST_OF_ONE: usize = 4 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
+const MAX_OF_ONE: usize = 4 * 1024;
 /// Less than this of one server's is not worth saying.
 const LEAST_OF_ONE: usize = 200;
 
@@ -25,14 +25,14 @@ fn cut(text: &str, most: usize) -> String {
 /// All of them, each under its service's name. What is too long is cut; where there are too many, the rest is named.
 pub fn combined(all: &[Said<'_>]) -> Option<String> {
     let (mut text, mut silent) = (String::new(), 0);
-    let most_of_one = (MOST_BYTES / all.len().max(1)).clamp(LEAST_OF_ONE, MOST_OF_ONE);
+    let most_of_one = (MAX_BYTES / all.len().max(1)).clamp(LEAST_OF_ONE, MAX_OF_ONE);
     for Said { service, name, text: said } in all {
         let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut part = format!("# {name} (`{service}__…`)\n\n");
         let room = most_of_one.saturating_sub(part.len() + 2).max(LEAST_OF_ONE / 2);
         part.push_str(&cut(said.trim(), room));
         part.push_str("\n\n");
-        if text.len() + part.len() > MOST_BYTES {
+        if text.len() + part.len() > MAX_BYTES {
             silent += 1;
         } else {
             text.push_str(&part);
@@ -67,7 +67,7 @@ mod tests {
             let text = "ü".repeat(length);
             let all: Vec<_> = (0..count).map(|_| Said { service: "a", name: "A", text: &text }).collect();
             let said = combined(&all).unwrap();
-            prop_assert!(said.len() <= MOST_BYTES + 100, "{}", said.len());
+            prop_assert!(said.len() <= MAX_BYTES + 100, "{}", said.len());
             prop_assert_eq!(said.contains("more services"), said.matches("# A").count() < count);
         }
     }

@@ -8,8 +8,8 @@ use super::omissions::LeftOuts;
 use super::passthrough::{Item, Page, Passed, items, merged, next_of, result_without, text};
 
 /// How long a page's text may get, in bytes, and how many of a server's own pages it has.
-pub const MOST_BYTES: usize = 512 * 1024;
-pub const MOST_PAGES: usize = 20;
+pub const MAX_BYTES: usize = 512 * 1024;
+pub const MAX_PAGES: usize = 20;
 /// Between a service and its server's cursor in a cursor of a list of all.
 const BETWEEN: char = ' ';
 /// The longest cursor of a server's that fits into one of the gateway's, in bytes.
@@ -52,7 +52,7 @@ impl<'l> Whole<'l> {
             self.leads_back = Some(next);
             return None;
         }
-        (self.pages.len() < MOST_PAGES && self.bytes < MOST_BYTES).then_some(next)
+        (self.pages.len() < MAX_PAGES && self.bytes < MAX_BYTES).then_some(next)
     }
 
     /// Takes the page of this cursor. False: it has no place here.
@@ -62,7 +62,7 @@ impl<'l> Whole<'l> {
             return false;
         }
         self.bytes += page.get().len();
-        let fits = self.bytes <= MOST_BYTES && merged(self.list, std::slice::from_ref(&page), false).is_some();
+        let fits = self.bytes <= MAX_BYTES && merged(self.list, std::slice::from_ref(&page), false).is_some();
         if fits {
             self.pages.push(page);
         }
@@ -158,7 +158,7 @@ impl<'l> Reading<'l> {
         if !self.trail.is_new_cursor(&next) {
             return Err(self.led_back(&next));
         }
-        if self.read.pages.len() >= MOST_PAGES || self.bytes > MOST_BYTES {
+        if self.read.pages.len() >= MAX_PAGES || self.bytes > MAX_BYTES {
             return Err(Read { next: Some(next), ..self.read });
         }
         self.cursor = Some(next);
@@ -209,7 +209,7 @@ impl<'c> Taken<'c> {
         self.left_out.add(read.left_out);
         for (cursor, items) in read.pages {
             let more = items.iter().map(Item::bytes).sum::<usize>();
-            let fits = self.bytes == 0 || self.bytes + more <= MOST_BYTES;
+            let fits = self.bytes == 0 || self.bytes + more <= MAX_BYTES;
             if !fits && cursor.as_ref().is_none_or(|cursor| cursor.len() <= MAX_CURSOR_BYTES) {
                 self.end(service, cursor.as_deref());
                 return false;

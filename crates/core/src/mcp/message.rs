@@ -10,7 +10,7 @@ const MAX_ID_BYTES: usize = 256;
 /// The longest method name, in bytes.
 const MAX_METHOD_BYTES: usize = 128;
 /// Messages in one batch.
-const MOST_MESSAGES: usize = 32;
+const MAX_MESSAGES: usize = 32;
 
 #[derive(Debug)]
 pub enum Message<'a> {
@@ -63,8 +63,8 @@ pub fn read(bytes: &[u8]) -> Result<Body<'_>, Refusal<'_>> {
     }
     let invalid = |detail: String| Refusal::new(None, Error::Invalid(detail));
     let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| invalid("a batch is an array".into()))?;
-    if !(1..=MOST_MESSAGES).contains(&items.len()) {
-        return Err(invalid(format!("a batch has 1 to {MOST_MESSAGES} messages")));
+    if !(1..=MAX_MESSAGES).contains(&items.len()) {
+        return Err(invalid(format!("a batch has 1 to {MAX_MESSAGES} messages")));
     }
     Ok(Body::Batch(items.into_iter().map(|item| message(item.get())).collect()))
 }
@@ -185,7 +185,7 @@ mod tests {
         let text = format!("[{ping},1]");
         let Ok(Body::Batch(items)) = read(text.as_bytes()) else { panic!("no batch") };
         assert!(items[0].is_ok() && items[1].is_err());
-        assert_eq!(code(&format!("[{}]", vec![ping; MOST_MESSAGES + 1].join(","))), -32600);
+        assert_eq!(code(&format!("[{}]", vec![ping; MAX_MESSAGES + 1].join(","))), -32600);
     }
 
     proptest! {

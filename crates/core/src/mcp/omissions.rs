@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 /// The member of a list's `_meta` that names what is left out of it.
 const MEMBER: &str = "narthex/left_out";
 /// How much is named.
-pub const MOST: usize = 100;
+pub const MAX_NAMED: usize = 100;
 
 /// An item that clients could not read, and would refuse the whole list for; or all of a service's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ impl LeftOuts {
 
     /// All that a service would list, or what follows of it.
     pub fn list(&mut self, service: Option<&str>, reason: impl Into<String>) {
-        if self.lists.len() >= MOST {
+        if self.lists.len() >= MAX_NAMED {
             self.more += 1;
             return;
         }
@@ -46,7 +46,7 @@ impl LeftOuts {
 
     /// One item; what there is to say of it is made only where there is room.
     pub fn item(&mut self, item: impl FnOnce() -> LeftOut) {
-        if self.items.len() >= MOST {
+        if self.items.len() >= MAX_NAMED {
             self.more += 1;
             return;
         }
@@ -62,7 +62,7 @@ impl LeftOuts {
     /// Adds those of another page or list.
     pub fn add(&mut self, other: Self) {
         for (mine, theirs) in [(&mut self.lists, other.lists), (&mut self.items, other.items)] {
-            let room = MOST.saturating_sub(mine.len());
+            let room = MAX_NAMED.saturating_sub(mine.len());
             self.more += theirs.len().saturating_sub(room);
             mine.extend(theirs.into_iter().take(room));
         }
@@ -74,8 +74,8 @@ impl LeftOuts {
         if self.is_empty() {
             return None;
         }
-        let mut named: Vec<&LeftOut> = self.lists.iter().chain(&self.items).take(MOST).collect();
-        let more = self.more + (self.lists.len() + self.items.len()).saturating_sub(MOST);
+        let mut named: Vec<&LeftOut> = self.lists.iter().chain(&self.items).take(MAX_NAMED).collect();
+        let more = self.more + (self.lists.len() + self.items.len()).saturating_sub(MAX_NAMED);
         let rest = LeftOut { service: None, name: None, reason: format!("{more} more are left out") };
         if more > 0 {
             named.push(&rest);
@@ -105,14 +105,14 @@ mod tests {
             all.add(of_page.of("hostile"));
         }
         all.list(Some("down"), "it is not reachable");
-        assert!(all.items.len() <= MOST && all.lists.len() == 1);
+        assert!(all.items.len() <= MAX_NAMED && all.lists.len() == 1);
         let meta: Value = serde_json::from_str(&all.meta(None).unwrap()).unwrap();
         let named = meta[MEMBER].as_array().unwrap();
-        assert_eq!(named.len(), MOST + 1);
+        assert_eq!(named.len(), MAX_NAMED + 1);
         // A list that is missing is named, however many items of another's are.
         assert_eq!(named[0], json!({"service": "down", "reason": "it is not reachable"}));
         assert_eq!(named[1], json!({"service": "hostile", "name": "0", "reason": "is no item"}));
-        assert_eq!(named[MOST], json!({"reason": "999901 more are left out"}));
+        assert_eq!(named[MAX_NAMED], json!({"reason": "999901 more are left out"}));
     }
 
     #[test]

@@ -9,7 +9,7 @@ const MARK: &str = "x-mcp-header";
 /// Properties within properties that are looked into.
 const MAX_DEPTH: usize = 8;
 /// The largest integer a header's number is compared as (2^53 − 1).
-const MOST: f64 = 9_007_199_254_740_991.0;
+const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// A parameter with the header that repeats it.
 #[derive(Debug, PartialEq)]
@@ -43,7 +43,7 @@ fn says(header: &str, value: &Value) -> bool {
         Value::Bool(value) => header == if *value { "true" } else { "false" },
         // A client may write 42 as 42.0.
         Value::Number(number) => {
-            let number = number.as_f64().filter(|number| number.abs() <= MOST);
+            let number = number.as_f64().filter(|number| number.abs() <= MAX_INTEGER);
             number.is_some() && header.parse().ok() == number
         }
         _ => false,

@@ -22,18 +22,18 @@ pub const IDLE_MS: u64 = 86_400_000;
 /// Use is written down at most so often, in milliseconds.
 const TOUCH_MS: u64 = 3_600_000;
 /// Calls that are remembered; the oldest make room.
-const MOST_CALLS: usize = 32;
+const MAX_CALLS: usize = 32;
 /// What is kept of one call's stream.
-const MOST_EVENTS: usize = 100;
-const MOST_BYTES: usize = 512 * 1024;
+const MAX_EVENTS: usize = 100;
+const MAX_BYTES: usize = 512 * 1024;
 /// Responses of all its calls that wait for others. The session is one row.
 const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Resources a session watches.
-const MOST_WATCHED: usize = 50;
+const MAX_WATCHED: usize = 50;
 /// Changes that are remembered to be told.
-const MOST_NOTED: usize = 100;
+const MAX_NOTED: usize = 100;
 /// Sessions at servers that are remembered; of more each isolate has its own.
-const MOST_UPSTREAMS: usize = 100;
+const MAX_UPSTREAMS: usize = 100;
 
 /// Who opened it, and what it can.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -212,7 +212,7 @@ impl Session {
         let call =
             Call { begun, turn: 1, last: 0, reached: Reached::default(), kept: VecDeque::new(), requests: Vec::new() };
         self.calls.insert(self.last_call, call);
-        let forgotten = (self.calls.len() > MOST_CALLS).then(|| self.calls.pop_first().map(|(number, _)| number));
+        let forgotten = (self.calls.len() > MAX_CALLS).then(|| self.calls.pop_first().map(|(number, _)| number));
         (self.last_call, forgotten.flatten())
     }
 
@@ -231,7 +231,7 @@ impl Session {
         }
         call.reached = reached;
         let bytes = |kept: &VecDeque<(u64, usize)>| kept.iter().map(|(_, size)| size).sum::<usize>();
-        while call.kept.len() > MOST_EVENTS || call.kept.len() > 1 && bytes(&call.kept) > MOST_BYTES {
+        while call.kept.len() > MAX_EVENTS || call.kept.len() > 1 && bytes(&call.kept) > MAX_BYTES {
             call.kept.pop_front();
         }
         Some((first, call.kept.front().map_or(call.last + 1, |(number, _)| *number)))
@@ -307,7 +307,7 @@ impl Session {
 
     /// Something of a service has changed, which the stream by GET is to tell. False when that is known.
     pub fn note(&mut self, service: String, method: String) -> bool {
-        self.noted.len() < MOST_NOTED && self.noted.insert((service, method))
+        self.noted.len() < MAX_NOTED && self.noted.insert((service, method))
     }
 
     pub fn take_noted(&mut self) -> Vec<(String, String)> {
@@ -324,7 +324,7 @@ impl Session {
         if let Some(known) = self.upstream(&service, &begun.place) {
             return known;
         }
-        if self.upstreams.len() < MOST_UPSTREAMS || self.upstreams.contains_key(&service) {
+        if self.upstreams.len() < MAX_UPSTREAMS || self.upstreams.contains_key(&service) {
             self.upstreams.insert(service, begun.clone());
         }
         begun
@@ -347,7 +347,7 @@ impl Session {
 
     /// A resource is watched from now on. False when there are too many.
     pub fn watch(&mut self, uri: String) -> bool {
-        let room = self.watched.len() < MOST_WATCHED || self.watched.contains(&uri);
+        let room = self.watched.len() < MAX_WATCHED || self.watched.contains(&uri);
         if room {
             self.watched.insert(uri);
         }

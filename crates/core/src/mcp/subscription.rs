@@ -11,9 +11,9 @@ use crate::base::json::Object;
 
 const ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// The longest name of a notification that is passed on, without what all of them begin with, in bytes.
-const MOST_NAME: usize = 128;
+const MAX_NAME: usize = 128;
 /// Tasks, and resources, that one subscription is for.
-const MOST: usize = 50;
+const MAX_WATCHED: usize = 50;
 
 /// What is wanted, or of that what is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -46,8 +46,9 @@ impl Wanted {
         let mut list = |name: &str| -> Result<Vec<String>, Error> {
             let Some(raw) = asked.raw_or_null(name) else { return Ok(Vec::new()) };
             let list: Option<Vec<String>> = serde_json::from_str(raw.get()).ok();
-            let list = list.filter(|list| list.len() <= MOST && list.iter().all(|text| text.len() <= 2048));
-            let mut list = list.ok_or_else(|| Error::Params(format!("{name} must be at most {MOST} strings")))?;
+            let list = list.filter(|list| list.len() <= MAX_WATCHED && list.iter().all(|text| text.len() <= 2048));
+            let mut list =
+                list.ok_or_else(|| Error::Params(format!("{name} must be at most {MAX_WATCHED} strings")))?;
             list.sort_unstable();
             list.dedup();
             Ok(list)
@@ -87,7 +88,7 @@ impl Wanted {
 /// a request, which has names of its own here.
 pub fn passes_in_session(method: &str) -> bool {
     let is_name = |text: &str| {
-        (1..=MOST_NAME).contains(&text.len())
+        (1..=MAX_NAME).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/.".contains(&byte))
     };
     method.strip_prefix("notifications/").is_some_and(|rest| {
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_refused() {
-        let many: Vec<String> = (0..=MOST).map(|number| number.to_string()).collect();
+        let many: Vec<String> = (0..=MAX_WATCHED).map(|number| number.to_string()).collect();
         for notifications in
             [json!(null), json!([]), json!({"taskIds": "a"}), json!({"taskIds": [1]}), json!({"taskIds": many})]
         {
@@ -183,7 +184,7 @@ mod tests {
             let message: Value = serde_json::from_str(&told(method, r#"{"a":1}"#)).unwrap();
             assert_eq!(message, json!({"jsonrpc": "2.0", "method": method, "params": {"a": 1}}));
         }
-        let long = format!("notifications/{}", "a".repeat(MOST_NAME + 1));
+        let long = format!("notifications/{}", "a".repeat(MAX_NAME + 1));
         for method in [
             "notifications/x\",\"id\":5,\"method\":\"sampling/createMessage",
             "notifications/a b",

@@ -9,17 +9,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The largest document as it is stored, in bytes. A row of the platform's database takes 2 MB.
-pub const MOST_DOCUMENT_BYTES: u64 = 1_536 * 1024;
+pub const MAX_DOCUMENT_BYTES: u64 = 1_536 * 1024;
 /// All documents that the tenant's people write, in bytes.
-pub const MOST_BYTES: u64 = 12 * 1024 * 1024;
+pub const MAX_BYTES: u64 = 12 * 1024 * 1024;
 /// What changes of secrets and notes of the gateway's own may take beyond that: a full registry must not keep a leaked
 /// secret alive.
 pub const RESERVE_BYTES: u64 = 256 * 1024;
 /// All clients that registered themselves: they never take room that people need.
-pub const MOST_REGISTRATION_BYTES: u64 = 1_536 * 1024;
+pub const MAX_REGISTRATION_BYTES: u64 = 1_536 * 1024;
 /// All revocations of tokens that have not expired yet.
-pub const MOST_REVOCATION_BYTES: u64 = 1_536 * 1024;
-/// From here on people are warned, in percent of [`MOST_BYTES`].
+pub const MAX_REVOCATION_BYTES: u64 = 1_536 * 1024;
+/// From here on people are warned, in percent of [`MAX_BYTES`].
 const WARNING_PERCENT: u64 = 80;
 
 /// A message up to this size, in bytes of UTF-8, is within the platform's bound however it is encoded there: a text
@@ -27,7 +27,7 @@ const WARNING_PERCENT: u64 = 80;
 pub const SAFE_BYTES: u64 = 16_000_000;
 /// A larger message has only Latin-1 characters, one byte each, and at most so many of them: 32 MiB, less what is
 /// around the documents.
-pub const MOST_SENT: u64 = 31 * 1024 * 1024;
+pub const MAX_SENT: u64 = 31 * 1024 * 1024;
 
 /// What a document costs in a message beside its own text: a comma, and what is measured of a service.
 const AROUND: u64 = 16;
@@ -45,9 +45,9 @@ pub enum Share {
 impl Share {
     pub fn limit(self) -> u64 {
         match self {
-            Share::Documents => MOST_BYTES,
-            Share::Registrations => MOST_REGISTRATION_BYTES,
-            Share::Revocations => MOST_REVOCATION_BYTES,
+            Share::Documents => MAX_BYTES,
+            Share::Registrations => MAX_REGISTRATION_BYTES,
+            Share::Revocations => MAX_REVOCATION_BYTES,
         }
     }
 }
@@ -71,7 +71,7 @@ pub struct Held {
 pub struct Used {
     kinds: BTreeMap<String, Held>,
     registrations: Held,
-    /// A document that grew beyond [`MOST_DOCUMENT_BYTES`] with the write that is being decided about.
+    /// A document that grew beyond [`MAX_DOCUMENT_BYTES`] with the write that is being decided about.
     grown: Option<u64>,
 }
 
@@ -106,7 +106,7 @@ impl Used {
         if let Some(after) = after {
             held.count += 1;
             held.bytes += weight(kind, after);
-            if after > MOST_DOCUMENT_BYTES && before.is_none_or(|before| after > before) {
+            if after > MAX_DOCUMENT_BYTES && before.is_none_or(|before| after > before) {
                 self.grown = self.grown.max(Some(after));
             }
         }
@@ -147,7 +147,7 @@ impl Used {
 
     /// Whether people should be warned that there is little room left.
     pub fn is_filling(&self) -> bool {
-        self.of(Share::Documents) * 100 >= MOST_BYTES * WARNING_PERCENT
+        self.of(Share::Documents) * 100 >= MAX_BYTES * WARNING_PERCENT
     }
 
     /// Whether a write may leave what `self` says, where it began with `before`.
@@ -177,11 +177,11 @@ impl std::fmt::Display for TooLarge {
         match self {
             TooLarge::Document { bytes } => write!(
                 f,
-                "The document would take {bytes} bytes as it is stored; one may take {MOST_DOCUMENT_BYTES}. Shorten it."
+                "The document would take {bytes} bytes as it is stored; one may take {MAX_DOCUMENT_BYTES}. Shorten it."
             ),
             TooLarge::Share { share: Share::Revocations, used, needed } => write!(
                 f,
-                "Revocations take {used} of {MOST_REVOCATION_BYTES} bytes; this one needs {needed} more. Those of \
+                "Revocations take {used} of {MAX_REVOCATION_BYTES} bytes; this one needs {needed} more. Those of \
                  tokens that have expired are deleted within minutes."
             ),
             TooLarge::Share { share, used, needed } => {

@@ -16,7 +16,7 @@ use next_run::{Missed, Plan};
 
 /// Shorter intervals are not kept when nothing else is said, in seconds.
 pub const LEAST_SECONDS: u64 = 10;
-const MOST_SECONDS: u64 = 31_536_000;
+const MAX_SECONDS: u64 = 31_536_000;
 
 /// Runs that a schedule shows, past and next.
 pub const SHOWN: usize = 5;
@@ -89,9 +89,9 @@ pub fn read(text: &str, least: u64, is_zone: impl Fn(&str) -> bool) -> Result<Sc
     let named = |text: &str| (text.len() <= 64 && is_zone(text)).then(|| text.to_string());
     let time_zone = body.parsed("time_zone", "the name of a time zone, such as Europe/Berlin", named);
     let interval = body.raw("interval_seconds").map(|raw| serde_json::from_str::<u64>(raw.get()).unwrap_or(0));
-    let interval_seconds = interval.filter(|seconds| (least..=MOST_SECONDS).contains(seconds));
+    let interval_seconds = interval.filter(|seconds| (least..=MAX_SECONDS).contains(seconds));
     if interval.is_some() && interval_seconds.is_none() {
-        body.fault("interval_seconds", format!("must be an integer from {least} to {MOST_SECONDS}"));
+        body.fault("interval_seconds", format!("must be an integer from {least} to {MAX_SECONDS}"));
     }
     let description = body.string("description", 0..=1000).unwrap_or_default();
     let missed = body.parsed("missed", "skip, run_once or run_all", Missed::parse).unwrap_or_default();

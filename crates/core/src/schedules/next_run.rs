@@ -19,7 +19,7 @@ pub const LATE_MS: u64 = 60_000;
 /// Nobody makes up for what was missed longer ago than this.
 const LOOKS_BACK_MS: u64 = 7 * DAY_MS;
 /// Missed runs that are made up for at a time: the latest.
-pub const MOST_MISSED: usize = 100;
+pub const MAX_MISSED: usize = 100;
 
 /// Seconds a zone is ahead of UTC at a time.
 pub type Offsets<'o> = &'o dyn Fn(&str, Timestamp) -> i64;
@@ -150,17 +150,17 @@ impl Plan {
         }
     }
 
-    /// All its times after the first and up to the second, the latest [`MOST_MISSED`] and one more.
+    /// All its times after the first and up to the second, the latest [`MAX_MISSED`] and one more.
     fn between(&self, after: Timestamp, until: Timestamp, offsets: Offsets<'_>) -> Vec<Timestamp> {
         let mut from = after.max(Timestamp(until.0.saturating_sub(LOOKS_BACK_MS)));
         if let Plan::Every { seconds, .. } = self {
             // So many fit in between, and no more are wanted.
-            from = from.max(Timestamp(until.0.saturating_sub((MOST_MISSED as u64 + 1) * seconds * 1000)));
+            from = from.max(Timestamp(until.0.saturating_sub((MAX_MISSED as u64 + 1) * seconds * 1000)));
         }
         let mut times = std::collections::VecDeque::new();
         while let Some(at) = self.next(from, offsets).filter(|at| *at <= until) {
             times.push_back(at);
-            if times.len() > MOST_MISSED + 1 {
+            if times.len() > MAX_MISSED + 1 {
                 times.pop_front();
             }
             from = at;
@@ -176,7 +176,7 @@ impl Plan {
             Missed::Skip => 0,
             // What runs in time counts as the one.
             Missed::RunOnce => usize::from(run.is_empty()),
-            Missed::RunAll => MOST_MISSED,
+            Missed::RunAll => MAX_MISSED,
         };
         let (left_out, made_up) = late.split_at(late.len().saturating_sub(made_up));
         run.splice(0..0, made_up.iter().copied());

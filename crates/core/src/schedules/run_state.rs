@@ -9,9 +9,9 @@ use crate::base::time::Timestamp;
 const LEASE_MS: u64 = 60_000;
 /// A run that could not be made now is tried again after this, in milliseconds, and so often.
 const AGAIN_MS: u64 = 30_000;
-const MOST_TRIES: u64 = 10;
+const MAX_TRIES: u64 = 10;
 /// Past runs that are remembered.
-const MOST_PAST: usize = 10;
+const MAX_PAST: usize = 10;
 
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl Book {
 
     fn remember(&mut self, planned_at: Timestamp, outcome: Outcome) {
         self.past.insert(0, Past { planned_at, outcome });
-        self.past.truncate(MOST_PAST);
+        self.past.truncate(MAX_PAST);
     }
 
     /// Takes up what has come due; true when something has. What is later than `late_ms` was missed.
@@ -133,7 +133,7 @@ impl Book {
     /// Takes in what became of a run. With `later` it is tried again, until that was often enough.
     pub fn report(&mut self, planned_at: Timestamp, outcome: Outcome, later: bool, now: Timestamp) {
         let Some(at) = self.waiting.iter().position(|one| one.planned_at == planned_at) else { return };
-        if let Some(one) = self.waiting.get_mut(at).filter(|one| later && one.tries < MOST_TRIES) {
+        if let Some(one) = self.waiting.get_mut(at).filter(|one| later && one.tries < MAX_TRIES) {
             one.tries += 1;
             one.due = now.plus_ms(AGAIN_MS);
             return;

@@ -2,7 +2,7 @@
 //! service that never answers must not use up all of a context's life.
 
 /// A service that is waited for no longer keeps at most this much of the time from those after it, in milliseconds.
-const MOST_KEPT_MS: u64 = 60_000;
+const MAX_KEPT_MS: u64 = 60_000;
 /// A service that is known to take long is waited for at least this many times its usual time.
 const USUAL_TIMES: u64 = 2;
 
@@ -15,7 +15,7 @@ pub fn for_answer(left_ms: u64, others: u64, usual_ms: Option<u64>) -> u64 {
         1 => left_ms / 3,
         _ => left_ms / 2,
     };
-    let waits = left_ms - kept.min(MOST_KEPT_MS * others.min(2));
+    let waits = left_ms - kept.min(MAX_KEPT_MS * others.min(2));
     waits.max(usual_ms.unwrap_or(0).saturating_mul(USUAL_TIMES)).min(left_ms)
 }
 

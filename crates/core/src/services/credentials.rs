@@ -11,7 +11,7 @@ use crate::http::egress_address;
 use crate::http::header_name::may_be_chosen;
 
 /// The most headers and query parameters of one service.
-pub const MOST: usize = 8;
+pub const MAX_FIELDS: usize = 8;
 /// The longest name of a query parameter.
 const MAX_NAME: usize = 100;
 
@@ -179,8 +179,8 @@ pub fn read(document: &mut Object<'_>, transport: Option<&Transport>, rules: Rul
         };
     }
     let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-    if !(1..=MOST).contains(&items.len()) {
-        document.fault("credentials", format!("must have 1 to {MOST} items, has {}", items.len()));
+    if !(1..=MAX_FIELDS).contains(&items.len()) {
+        document.fault("credentials", format!("must have 1 to {MAX_FIELDS} items, has {}", items.len()));
         return None;
     }
     let is_single = items.len() == 1;

@@ -68,7 +68,7 @@ const TOOL_SECONDS: u64 = 300;
 const REFRESH_SECONDS: u64 = 300;
 /// How long a service that connects may be away when nothing is said.
 const GRACE_SECONDS: u64 = 10;
-const MOST_GRACE_SECONDS: u64 = 300;
+const MAX_GRACE_SECONDS: u64 = 300;
 
 /// What reading depends on besides the document.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +160,7 @@ pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
         Some("openai") => read_openai(&mut transport, rules),
         Some("mcp") => read_mcp(&mut transport, rules),
         Some("socket") => {
-            let grace_seconds = transport.integer("grace_seconds", 0..=MOST_GRACE_SECONDS);
+            let grace_seconds = transport.integer("grace_seconds", 0..=MAX_GRACE_SECONDS);
             Some(Transport::Socket { grace_seconds: grace_seconds.unwrap_or(GRACE_SECONDS) })
         }
         Some("binding") => read_binding(&mut transport, rules),

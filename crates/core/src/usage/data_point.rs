@@ -6,7 +6,7 @@ use crate::base::id::ContextId;
 use crate::events::event::{Bundle, Item, What};
 
 /// The longest index, in bytes.
-const MOST_INDEX_BYTES: usize = 96;
+const MAX_INDEX_BYTES: usize = 96;
 
 /// As the platform takes it. Members of the lists are known by their places, so new ones go to the end.
 #[derive(Debug, PartialEq, Serialize)]
@@ -25,7 +25,7 @@ pub fn point(tenant: &str, bundle: &Bundle, item: &Item) -> Option<Point> {
     let id = ContextId::parse(&bundle.subject)?;
     let (latency_ms, whole_ms) = (execution_time_ms.unwrap_or(0), item.at.since(id.created_at()));
     let mut index = tenant.to_string();
-    index.truncate(index.floor_char_boundary(MOST_INDEX_BYTES));
+    index.truncate(index.floor_char_boundary(MAX_INDEX_BYTES));
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Some(Point {
         indexes: [index],

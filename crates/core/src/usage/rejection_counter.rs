@@ -8,7 +8,7 @@ use crate::base::time::Timestamp;
 /// A tenant's hub is told again after this, in milliseconds, when another request is refused.
 pub const EVERY_MS: u64 = 30_000;
 /// Tenants that are counted for; of further ones each refusal is told at once.
-const MOST: usize = 1_000;
+const MAX_TENANTS: usize = 1_000;
 
 /// How many requests were refused with which code.
 pub type Codes = BTreeMap<String, u64>;
@@ -27,9 +27,9 @@ pub struct Refusals {
 impl Refusals {
     /// Counts one; gives what the hub is to be told now.
     pub fn count(&mut self, tenant: &str, code: &str, now: Timestamp) -> Option<Codes> {
-        if !self.tenants.contains_key(tenant) && self.tenants.len() >= MOST {
+        if !self.tenants.contains_key(tenant) && self.tenants.len() >= MAX_TENANTS {
             self.tenants.retain(|_, tally| !tally.codes.is_empty() || now.since(tally.told_at) < EVERY_MS);
-            if self.tenants.len() >= MOST {
+            if self.tenants.len() >= MAX_TENANTS {
                 return Some(Codes::from([(code.into(), 1)]));
             }
         }
@@ -95,7 +95,7 @@ mod tests {
     fn beyond_so_many_tenants_nothing_is_kept_and_nothing_lost() {
         let mut refusals = Refusals::default();
         let at = Timestamp(1_000_000);
-        for tenant in 0..MOST {
+        for tenant in 0..MAX_TENANTS {
             assert!(refusals.count(&tenant.to_string(), "not_found", at).is_some());
         }
         for _ in 0..2 {

@@ -22,14 +22,14 @@ const RING_AGAIN_MS: u64 = 10_000;
 /// Deliveries to one webhook under way at the same time.
 pub const AT_ONCE: usize = 8;
 /// Deliveries that may wait for one webhook.
-pub const MOST_WAITING: usize = 10_000;
+pub const MAX_WAITING: usize = 10_000;
 /// The pauses between attempts, in milliseconds: those of the Standard Webhooks specification, ended after 24 hours.
 pub const PAUSES_MS: [u64; 7] = [5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 23_095_000];
 
 /// The longest pause a receiver can ask for by `Retry-After`, in milliseconds.
-const MOST_WISH_MS: u64 = 86_400_000;
+const MAX_WISH_MS: u64 = 86_400_000;
 /// The longest pause of a webhook that rests, in milliseconds.
-const MOST_REST_MS: u64 = 15 * 60_000;
+const MAX_REST_MS: u64 = 15 * 60_000;
 
 /// Why a webhook gets nothing any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -350,7 +350,7 @@ impl Courier {
         let spread = |pause: u64| {
             let pause = pause + random % (pause / 10 + 1);
             // A receiver may ask for more time, but not for more than an event is tried in all.
-            let wish = attempt.retry_after_ms.unwrap_or(0).min(MOST_WISH_MS);
+            let wish = attempt.retry_after_ms.unwrap_or(0).min(MAX_WISH_MS);
             now.plus_ms(pause.max(wish))
         };
         let due = if waiting.found_nobody {
@@ -361,7 +361,7 @@ impl Courier {
                 known => {
                     let tries = known.map_or(0, |rest| rest.tries + 1);
                     let first = self.pauses_ms.first().copied().unwrap_or(0);
-                    let pause = first.saturating_mul(1 << tries.min(32)).min(MOST_REST_MS.max(first));
+                    let pause = first.saturating_mul(1 << tries.min(32)).min(MAX_REST_MS.max(first));
                     report.hook_changed = true;
                     // The last try is when it would be given up.
                     Rest { until: spread(pause).min(ends.max(now)), tries }

@@ -156,7 +156,7 @@ enum Number {
 }
 
 /// Zeros that may have been left out in front of a number of fixed length: more of them means another number.
-const MOST_MISSING: usize = 2;
+const MAX_MISSING: usize = 2;
 
 impl Number {
     /// Some write a sign's octet in front of a number, or leave zeros out that belong there.
@@ -167,7 +167,7 @@ impl Number {
             Number::Free => digits().collect(),
             Number::Fixed => {
                 let missing = length.saturating_sub(digits().count());
-                if bytes.len() + MOST_MISSING < length {
+                if bytes.len() + MAX_MISSING < length {
                     return bytes;
                 }
                 std::iter::repeat_n(0, missing).chain(digits()).collect()

@@ -171,7 +171,7 @@ fn apps_own(scheme: &str) -> bool {
 
 /// The longest scope, in bytes, and the most redirect addresses of a client.
 pub const LONGEST_SCOPE: usize = 4000;
-pub const MOST_REDIRECTS: usize = 20;
+pub const MAX_REDIRECTS: usize = 20;
 /// The longest redirect address, in bytes.
 pub const LONGEST_REDIRECT: usize = 2048;
 
@@ -207,7 +207,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>
         AuthMethod::parse,
     );
     let auth_method = method.unwrap_or(AuthMethod::ClientSecretBasic);
-    let redirect_uris = body.strings("redirect_uris", MOST_REDIRECTS, LONGEST_REDIRECT).unwrap_or_default();
+    let redirect_uris = body.strings("redirect_uris", MAX_REDIRECTS, LONGEST_REDIRECT).unwrap_or_default();
     for (index, uri) in redirect_uris.iter().enumerate() {
         if !acceptable_redirect(uri) {
             let detail = "must be https, http on loopback, or an app's own scheme such as cursor://done; without #";

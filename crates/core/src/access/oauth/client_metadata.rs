@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::super::issuer::Keys;
 use super::super::permission;
 use super::client::{
-    AuthMethod, Client, GrantType, LONGEST_REDIRECT, LONGEST_SCOPE, MOST_REDIRECTS, acceptable_redirect,
+    AuthMethod, Client, GrantType, LONGEST_REDIRECT, LONGEST_SCOPE, MAX_REDIRECTS, acceptable_redirect,
 };
 use super::{Error, Refused};
 use crate::http::egress_address::{self, Policy};
@@ -17,9 +17,9 @@ use crate::http::egress_address::{self, Policy};
 /// What a client may be given that names no scope: what the role `caller` has.
 const USUAL_SCOPE: &str = "contexts:create:* contexts:read contexts:cancel services:read events:read";
 /// All redirect addresses together, in bytes.
-const MOST_REDIRECT_BYTES: usize = 16 * 1024;
+const MAX_REDIRECT_BYTES: usize = 16 * 1024;
 /// Entries of a list that is read at all.
-const MOST_LISTED: usize = 100;
+const MAX_LISTED: usize = 100;
 /// The longest name of a grant type, and so on, in bytes.
 const LONGEST_WORD: usize = 200;
 const LONGEST_NAME: usize = 200;
@@ -49,11 +49,11 @@ impl Said {
     fn list(&self, name: &str, longest: usize) -> Result<Option<Vec<&str>>, Refused> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::Array(list)) if list.len() <= MOST_LISTED => {
+            Some(Value::Array(list)) if list.len() <= MAX_LISTED => {
                 let words = list.iter().filter_map(Value::as_str).filter(|word| word.len() <= longest);
                 Ok(Some(words.collect()))
             }
-            Some(Value::Array(_)) => Err(wrong(&format!("{name} may have at most {MOST_LISTED} entries"))),
+            Some(Value::Array(_)) => Err(wrong(&format!("{name} may have at most {MAX_LISTED} entries"))),
             Some(_) => Err(wrong(&format!("{name} must be an array"))),
         }
     }
@@ -128,8 +128,8 @@ fn redirects(said: &Said) -> Result<Vec<String>, Refused> {
             "redirect_uris must be https, loopback by http, or an app's own scheme such as cursor://done",
         ));
     }
-    if good.len() > MOST_REDIRECTS || good.iter().map(String::len).sum::<usize>() > MOST_REDIRECT_BYTES {
-        let most = format!("redirect_uris may be at most {MOST_REDIRECTS}, with {MOST_REDIRECT_BYTES} bytes in all");
+    if good.len() > MAX_REDIRECTS || good.iter().map(String::len).sum::<usize>() > MAX_REDIRECT_BYTES {
+        let most = format!("redirect_uris may be at most {MAX_REDIRECTS}, with {MAX_REDIRECT_BYTES} bytes in all");
         return Err(refused(&most));
     }
     Ok(good)

@@ -24,7 +24,7 @@ pub const GRANT_MS: u64 = 30 * 86_400_000;
 /// How long a refresh token is answered again whose answer may have been lost, in milliseconds.
 pub const RETRY_MS: u64 = 30_000;
 /// With so many wrong verifiers or addresses a code ends.
-pub const MOST_TRIES: u8 = 3;
+pub const MAX_TRIES: u8 = 3;
 /// How long what a client's document said serves a grant while the document cannot be read, in milliseconds.
 pub const SEEN_MS: u64 = 86_400_000;
 /// What was seen of a client is kept anew after this, in milliseconds.
@@ -265,7 +265,7 @@ impl Grant {
         if !proven {
             // A mistake costs nothing; guessing does.
             self.tries = self.tries.saturating_add(1);
-            self.ended = self.tries >= MOST_TRIES;
+            self.ended = self.tries >= MAX_TRIES;
             return Outcome::Refused;
         }
         (self.redeemed, self.redeemed_at) = (true, Some(now));

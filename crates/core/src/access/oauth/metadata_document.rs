@@ -10,15 +10,15 @@ const LONGEST_MS: u64 = 86_400_000;
 /// How long a document is used past its time while its server does not answer (RFC 5861 §4), in milliseconds.
 const IF_AWAY_MS: u64 = 86_400_000;
 /// Documents held.
-const MOST_HELD: usize = 200;
+const MAX_HELD: usize = 200;
 /// Fetches under way.
-const MOST_AT_ONCE: usize = 16;
+const MAX_AT_ONCE: usize = 16;
 /// Fetches within a minute: in all, for one caller, from one host; and those of one caller for what was never read
 /// here.
-const MOST_FETCHED: u32 = 600;
-const MOST_FOR_CALLER: u32 = 120;
-const MOST_FROM_HOST: u32 = 120;
-const MOST_NEW_FOR_CALLER: u32 = 30;
+const MAX_FETCHED: u32 = 600;
+const MAX_FOR_CALLER: u32 = 120;
+const MAX_FROM_HOST: u32 = 120;
+const MAX_NEW_FOR_CALLER: u32 = 30;
 const WINDOW_MS: u64 = 60_000;
 /// A request that dies on the way tells nobody that it fetches no more; hence the end, in milliseconds.
 const FETCHING_MS: u64 = 6_000;
@@ -182,14 +182,14 @@ impl<T: Clone> Shelf<T> {
         }
         self.fetching.retain(|_, until| now < *until);
         let mut counters = vec![
-            ("all".to_string(), MOST_FETCHED),
-            (format!("caller {caller}"), MOST_FOR_CALLER),
-            (format!("host {host}"), MOST_FROM_HOST),
+            ("all".to_string(), MAX_FETCHED),
+            (format!("caller {caller}"), MAX_FOR_CALLER),
+            (format!("host {host}"), MAX_FROM_HOST),
         ];
         if !self.held.contains_key(url) {
-            counters.push((format!("new {caller}"), MOST_NEW_FOR_CALLER));
+            counters.push((format!("new {caller}"), MAX_NEW_FOR_CALLER));
         }
-        if self.fetching.len() >= MOST_AT_ONCE {
+        if self.fetching.len() >= MAX_AT_ONCE {
             return Err(Busy(1_000));
         }
         if !counters.iter().all(|(name, most)| self.counts(name, *most)) {
@@ -208,7 +208,7 @@ impl<T: Clone> Shelf<T> {
         self.away.remove(url);
         let found = Found { content, at: now };
         let held = Held { found: found.clone(), policy: said.policy(now), etag: said.etag.clone(), used_at: now };
-        if self.held.len() >= MOST_HELD && !self.held.contains_key(url) {
+        if self.held.len() >= MAX_HELD && !self.held.contains_key(url) {
             let least = self.held.iter().min_by_key(|(_, held)| held.used_at).map(|(url, _)| url.clone());
             least.and_then(|url| self.held.remove(&url));
         }

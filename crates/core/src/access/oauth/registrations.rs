@@ -3,7 +3,7 @@
 use crate::base::time::Timestamp;
 
 /// Registrations a deployment keeps.
-pub const MOST: usize = 200;
+pub const MAX_REGISTRATIONS: usize = 200;
 /// One that was never given a token ends after this, in milliseconds: 6 hours.
 pub const UNUSED_MS: u64 = 6 * 3_600_000;
 /// One that was, this long after the last one, in milliseconds: 6 weeks. No grant lives that long.

@@ -15,9 +15,9 @@ pub const SUBPROTOCOL: &str = "narthex.service.v1";
 /// The largest message a service may send, in bytes.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// The most work one connection takes at once.
-pub const MOST_CREDIT: u64 = 1_000;
+pub const MAX_CREDIT: u64 = 1_000;
 /// Deliveries one connection may take up again.
-const MOST_RESUMED: usize = 1_000;
+const MAX_RESUMED: usize = 1_000;
 /// The longest number of a delivery.
 const LONGEST_DELIVERY: usize = 80;
 
@@ -68,9 +68,9 @@ pub fn read(text: &str) -> Result<Said, Vec<Fault>> {
 }
 
 fn ready(message: &mut Object<'_>) -> Option<Said> {
-    let credit = message.integer("credit", 0..=MOST_CREDIT);
+    let credit = message.integer("credit", 0..=MAX_CREDIT);
     let credit = message.require("credit", credit);
-    let resume = message.strings("resume", MOST_RESUMED, LONGEST_DELIVERY).unwrap_or_default();
+    let resume = message.strings("resume", MAX_RESUMED, LONGEST_DELIVERY).unwrap_or_default();
     Some(Said::Ready { credit: credit?, resume })
 }
 

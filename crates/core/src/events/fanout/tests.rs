@@ -24,7 +24,7 @@ fn shards_are_filled_evenly_and_opened_when_all_are_full() {
 #[test]
 fn when_all_are_full_a_socket_goes_nowhere() {
     let mut shards = Shards::restore(1, []);
-    for number in 1..=MOST_SHARDS {
+    for number in 1..=MAX_SHARDS {
         assert_eq!(shards.place(1), Place::Shard(number));
     }
     assert_eq!(shards.place(1), Place::Nowhere);

@@ -178,7 +178,7 @@ proptest! {
                 }
             }
             if let Some(until) = breaker.until() {
-                prop_assert!(until.since(now) <= MOST_OPEN_MS);
+                prop_assert!(until.since(now) <= MAX_OPEN_MS);
             }
             breaker.tick(now);
             prop_assert!(out.is_none() || breaker.state() == BreakerState::HalfOpen);

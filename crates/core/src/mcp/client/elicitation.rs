@@ -20,7 +20,7 @@ const MAX_STATE_BYTES: usize = 32 * 1024;
 /// The longest message that is shown, in characters.
 const MAX_MESSAGE: usize = 2_000;
 /// Requests of one question.
-const MOST_REQUESTS: usize = 16;
+const MAX_REQUESTS: usize = 16;
 const MAX_NAME_BYTES: usize = 200;
 
 /// A question of a modern upstream.
@@ -90,7 +90,7 @@ fn question(requests: &Requests<'_>) -> Result<Box<RawValue>, &'static str> {
         (name.clone(), request)
     });
     let requests: &Requests<'_> = &as_sent.collect();
-    if requests.is_empty() || requests.len() > MOST_REQUESTS {
+    if requests.is_empty() || requests.len() > MAX_REQUESTS {
         return Err("The server asks for nothing, or for too much at once.");
     }
     let is_request = |request: &&RawValue| {

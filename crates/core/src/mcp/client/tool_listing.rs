@@ -19,9 +19,9 @@ use crate::services::schema::{self, Formats};
 use crate::services::tool_catalogue::{LeftOut, MAX_TOOLS, Offered, Seen, Server};
 
 /// The bytes that the definitions of all tools of one service may have.
-const MOST_BYTES: usize = 1024 * 1024;
+const MAX_DEFINITION_BYTES: usize = 1024 * 1024;
 /// Tools that are left out by name.
-const MOST_LEFT_OUT: usize = 500;
+const MAX_LEFT_OUT: usize = 500;
 /// The longest name that is shown of one that is left out, in characters.
 const MAX_NAME: usize = 128;
 /// The longest cursor that is sent back, in bytes.
@@ -90,8 +90,8 @@ impl Listing {
         let bytes = tool.get().len();
         let full = if self.seen.tools.len() >= MAX_TOOLS {
             Some(format!("is more than the {MAX_TOOLS} tools that one service may have"))
-        } else if self.bytes + bytes > MOST_BYTES {
-            Some(format!("has no room in the {MOST_BYTES} bytes that the tools of one service may have"))
+        } else if self.bytes + bytes > MAX_DEFINITION_BYTES {
+            Some(format!("has no room in the {MAX_DEFINITION_BYTES} bytes that the tools of one service may have"))
         } else {
             None
         };
@@ -113,7 +113,7 @@ impl Listing {
     }
 
     fn leave_out(&mut self, name: String, reason: String) {
-        if self.seen.left_out.len() >= MOST_LEFT_OUT {
+        if self.seen.left_out.len() >= MAX_LEFT_OUT {
             self.more += 1;
             return;
         }

@@ -119,7 +119,7 @@ proptest! {
             prop_assert_eq!(first, at as u64 + 1);
             prop_assert!(kept <= first);
             let held: usize = sizes[kept as usize - 1..=at].iter().sum();
-            prop_assert!(kept == first || held <= MOST_BYTES && first - kept < MOST_EVENTS as u64);
+            prop_assert!(kept == first || held <= MAX_BYTES && first - kept < MAX_EVENTS as u64);
         }
     }
 
@@ -127,8 +127,8 @@ proptest! {
     fn it_remembers_a_bounded_number_of_calls(count in 1u64..100) {
         let mut session = session();
         let forgotten = (0..count).filter_map(|at| session.begin(begun(&at.to_string())).1).count() as u64;
-        prop_assert_eq!(forgotten, count.saturating_sub(MOST_CALLS as u64));
-        prop_assert!(session.calls.len() <= MOST_CALLS);
+        prop_assert_eq!(forgotten, count.saturating_sub(MAX_CALLS as u64));
+        prop_assert!(session.calls.len() <= MAX_CALLS);
         let text = serde_json::to_string(&session).unwrap();
         let again: Session = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(serde_json::to_string(&again).unwrap(), text);
@@ -162,7 +162,7 @@ fn responses_that_could_not_be_kept_or_passed_on_are_a_refusal() {
     assert_eq!(session.respond(&id(call, 1, 1), Some(&large(100_000))), refused);
     // Of many calls, each within its bound, the whole session is bounded too: it is one row.
     let mut refusals = 0;
-    for number in 0..MOST_CALLS as u64 {
+    for number in 0..MAX_CALLS as u64 {
         let (call, _) = session.begin(begun(&format!("{number}")));
         ask(&mut session, call, 1, &["a", "b"]);
         match session.respond(&id(call, 1, 0), Some(&large(250_000))) {
@@ -171,7 +171,7 @@ fn responses_that_could_not_be_kept_or_passed_on_are_a_refusal() {
         }
         assert!(serde_json::to_string(&session).unwrap().len() < 1_500_000);
     }
-    assert!(refusals > 20 && refusals < MOST_CALLS);
+    assert!(refusals > 20 && refusals < MAX_CALLS);
     // What was answered is not kept.
     let (call, _) = session.begin(begun("last"));
     ask(&mut session, call, 1, &["a"]);
@@ -198,10 +198,10 @@ fn one_session_at_a_server_counts_until_it_is_gone() {
     session.keep_upstream("a".into(), of("1", "z"));
     assert_eq!(session.keep_upstream("a".into(), of("2", "w")), of("2", "w"));
     assert_eq!((session.upstream("a", "1"), session.upstream("a", "2")), (None, Some(of("2", "w"))));
-    for number in 0..2 * MOST_UPSTREAMS {
+    for number in 0..2 * MAX_UPSTREAMS {
         session.keep_upstream(number.to_string(), of("1", "x"));
     }
-    assert_eq!(session.take_upstreams().len(), MOST_UPSTREAMS);
+    assert_eq!(session.take_upstreams().len(), MAX_UPSTREAMS);
     assert!(session.take_upstreams().is_empty());
 }
 
@@ -212,8 +212,8 @@ fn what_has_changed_is_noted_once_and_taken_once() {
     assert!(!session.note("a".into(), "m".into()));
     assert_eq!(session.take_noted(), [("a".into(), "m".into()), ("b".into(), "m".into())]);
     assert!(session.take_noted().is_empty());
-    for number in 0..2 * MOST_NOTED {
+    for number in 0..2 * MAX_NOTED {
         session.note(number.to_string(), "m".into());
     }
-    assert_eq!(session.take_noted().len(), MOST_NOTED);
+    assert_eq!(session.take_noted().len(), MAX_NOTED);
 }

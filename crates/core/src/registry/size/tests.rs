@@ -16,26 +16,26 @@ fn after(before: &Used, kind: &str, was: Option<u64>, is: Option<u64>) -> Used {
 
 #[test]
 fn a_write_that_would_cross_the_bound_is_refused_with_its_figures() {
-    let before = used("service", false, 13, MOST_BYTES - 13 * AROUND_SERVICE - 1_000);
+    let before = used("service", false, 13, MAX_BYTES - 13 * AROUND_SERVICE - 1_000);
     assert_eq!(after(&before, "key", None, Some(1_000 - AROUND)).check(&before, Reach::Limit), Ok(()));
     let refused = after(&before, "key", None, Some(1_001 - AROUND)).check(&before, Reach::Limit).unwrap_err();
-    assert_eq!(refused, TooLarge::Share { share: Share::Documents, used: MOST_BYTES - 1_000, needed: 1_001 });
+    assert_eq!(refused, TooLarge::Share { share: Share::Documents, used: MAX_BYTES - 1_000, needed: 1_001 });
     let told = refused.to_string();
-    for figure in [(MOST_BYTES - 1_000).to_string(), MOST_BYTES.to_string(), "1001".into()] {
+    for figure in [(MAX_BYTES - 1_000).to_string(), MAX_BYTES.to_string(), "1001".into()] {
         assert!(told.contains(&figure), "{told}");
     }
 }
 
 #[test]
 fn what_does_not_grow_is_taken_however_much_there_is() {
-    let before = used("service", false, 40, 3 * MOST_BYTES);
+    let before = used("service", false, 40, 3 * MAX_BYTES);
     for (was, is) in [(Some(900_000), Some(900_000)), (Some(900_000), Some(1)), (Some(900_000), None)] {
         assert_eq!(after(&before, "service", was, is).check(&before, Reach::Limit), Ok(()));
     }
     let larger = after(&before, "service", Some(900_000), Some(900_001));
     assert!(larger.check(&before, Reach::Limit).is_err());
     // A document that is too large by itself may stay so, or shrink.
-    let huge = MOST_DOCUMENT_BYTES + 10;
+    let huge = MAX_DOCUMENT_BYTES + 10;
     let before = used("service", false, 1, huge);
     assert_eq!(after(&before, "service", Some(huge), Some(huge)).check(&before, Reach::Limit), Ok(()));
     let grown = after(&before, "service", Some(huge), Some(huge + 1)).check(&before, Reach::Limit);
@@ -44,21 +44,21 @@ fn what_does_not_grow_is_taken_however_much_there_is() {
 
 #[test]
 fn shares_do_not_take_each_others_room() {
-    let mut full = used("client", true, 200, 2 * MOST_REGISTRATION_BYTES);
-    full.add("revocation", false, 10_000, 2 * MOST_REVOCATION_BYTES);
+    let mut full = used("client", true, 200, 2 * MAX_REGISTRATION_BYTES);
+    full.add("revocation", false, 10_000, 2 * MAX_REVOCATION_BYTES);
     assert_eq!(after(&full, "service", None, Some(1_000_000)).check(&full, Reach::Limit), Ok(()));
     assert!(after(&full, "revocation", None, Some(100)).check(&full, Reach::Limit).is_err());
     let mut more = full.clone();
     more.change("client", true, None, Some(100));
     assert!(matches!(more.check(&full, Reach::Limit), Err(TooLarge::Share { share: Share::Registrations, .. })));
     // And people's own documents leave room for revocations.
-    let full = used("service", false, 20, 2 * MOST_BYTES);
+    let full = used("service", false, 20, 2 * MAX_BYTES);
     assert_eq!(after(&full, "revocation", None, Some(100)).check(&full, Reach::Limit), Ok(()));
 }
 
 #[test]
 fn secrets_can_be_changed_in_a_full_registry() {
-    let before = used("key", false, 1, MOST_BYTES);
+    let before = used("key", false, 1, MAX_BYTES);
     let rotated = after(&before, "key", Some(300), Some(450));
     assert!(rotated.check(&before, Reach::Limit).is_err());
     assert_eq!(rotated.check(&before, Reach::Reserve), Ok(()));
@@ -66,16 +66,16 @@ fn secrets_can_be_changed_in_a_full_registry() {
 
 #[test]
 fn all_that_fits_travels_in_one_message() {
-    const { assert!(MOST_BYTES + RESERVE_BYTES + MOST_REGISTRATION_BYTES + MOST_REVOCATION_BYTES <= SAFE_BYTES) };
+    const { assert!(MAX_BYTES + RESERVE_BYTES + MAX_REGISTRATION_BYTES + MAX_REVOCATION_BYTES <= SAFE_BYTES) };
     const { assert!(2 * (SAFE_BYTES + 64 * 1024) <= 32 * 1024 * 1024) };
 }
 
 #[test]
 fn people_are_warned_at_four_fifths() {
     let at = |bytes: u64| used("service", false, 1, bytes - AROUND_SERVICE).is_filling();
-    assert!(!at(MOST_BYTES * 4 / 5));
-    assert!(at(MOST_BYTES * 4 / 5 + 1));
-    assert!(!used("client", true, 1, 2 * MOST_BYTES).is_filling());
+    assert!(!at(MAX_BYTES * 4 / 5));
+    assert!(at(MAX_BYTES * 4 / 5 + 1));
+    assert!(!used("client", true, 1, 2 * MAX_BYTES).is_filling());
 }
 
 proptest! {

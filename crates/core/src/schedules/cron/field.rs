@@ -3,7 +3,7 @@
 use super::Refused;
 
 /// The largest step: what is larger can only be a misunderstanding (`*/90` is not every 90 minutes).
-const MOST_STEP: u64 = 60;
+const MAX_STEP: u64 = 60;
 
 /// A field's name for people, its values, and what these are called from the least on.
 pub struct Field {
@@ -75,8 +75,8 @@ impl Field {
 
     fn step(&self, text: &str) -> Result<u64, Refused> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let step = digits.then(|| text.parse().ok()).flatten().filter(|step| (1..=MOST_STEP).contains(step));
-        step.ok_or_else(|| self.refused(format_args!("has the step {text:?}, which must be from 1 to {MOST_STEP}")))
+        let step = digits.then(|| text.parse().ok()).flatten().filter(|step| (1..=MAX_STEP).contains(step));
+        step.ok_or_else(|| self.refused(format_args!("has the step {text:?}, which must be from 1 to {MAX_STEP}")))
     }
 
     /// The last value of its own: a Sunday's 7 is its 0 again.

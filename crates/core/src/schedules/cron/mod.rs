@@ -11,7 +11,7 @@ use day::{Day, MonthDays, Weekdays};
 /// The longest expression, in bytes: as long as a schedule may hold one, since all minutes and hours may be listed.
 const LONGEST: usize = 1_000;
 /// Looked ahead for the next day that fits: a 29th of February that is the fifth Monday may be 40 years away.
-const MOST_DAYS: u64 = 366 * 41;
+const MAX_DAYS: u64 = 366 * 41;
 
 const MACROS: [(&str, &str); 7] = [
     ("@HOURLY", "0 * * * *"),
@@ -91,7 +91,7 @@ impl Cron {
     /// The first minute that fits, from this one on, by the clock on the wall.
     pub fn at_or_after(&self, from: Civil) -> Option<Civil> {
         let (mut day, mut minute) = (from.day(), from.minute_of_day());
-        let last = day + MOST_DAYS;
+        let last = day + MAX_DAYS;
         while day < last {
             let date = Civil::from_days(day);
             let at = Day::of(date);

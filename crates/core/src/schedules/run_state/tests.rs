@@ -54,7 +54,7 @@ fn what_cannot_be_made_now_is_tried_again_for_a_while() {
     book.turn(Timestamp(60_000), LATE_MS, &utc);
     let refused = || Outcome::Refused { code: "no_service_available".into(), detail: String::new() };
     let mut now = Timestamp(60_000);
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         assert_eq!(planned(&book.claim(now, LATE_MS)), [Timestamp(60_000)]);
         book.report(Timestamp(60_000), refused(), true, now);
         assert!(book.past.is_empty() && !book.is_due(now));

@@ -85,7 +85,7 @@ fn a_mistaken_code_is_not_used_up_and_guesses_are_counted() {
     ];
     for one in wrong {
         let mut grant = grant();
-        for _ in 1..MOST_TRIES {
+        for _ in 1..MAX_TRIES {
             assert_eq!(grant.redeem(&one, strictly(T)), Outcome::Refused);
         }
         assert_eq!(redeem(&mut grant.clone()), Outcome::Taken, "a mistake costs nothing");

@@ -141,7 +141,7 @@ proptest! {
             if shelf.begin(&url, "me", &url, now).is_ok() {
                 shelf.came(&url, 1u8, &said("max-age=60"), now);
             }
-            prop_assert!(shelf.held.len() <= MOST_HELD && shelf.counted.len() <= 4 * MOST_FETCHED as usize);
+            prop_assert!(shelf.held.len() <= MAX_HELD && shelf.counted.len() <= 4 * MAX_FETCHED as usize);
         }
     }
 

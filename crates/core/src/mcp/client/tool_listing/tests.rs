@@ -112,7 +112,7 @@ fn tools_beyond_the_bound_are_named() {
     assert_eq!(left_out(&seen), [("t500", "is more than the 500 tools that one service may have")]);
     let many: Vec<Value> = (0..2 * MAX_TOOLS + 7).map(|n| tool(&format!("t{n}"))).collect();
     let seen = read(&many);
-    assert_eq!((seen.tools.len(), seen.left_out.len()), (MAX_TOOLS, MOST_LEFT_OUT + 1));
+    assert_eq!((seen.tools.len(), seen.left_out.len()), (MAX_TOOLS, MAX_LEFT_OUT + 1));
     assert_eq!(left_out(&seen).last(), Some(&("", "7 more tools are left out")));
     let big = |name: &str| json!({"name": name, "description": "x".repeat(600_000), "inputSchema": {"type": "object"}});
     let seen = read(&[big("a"), big("b"), tool("c")]);

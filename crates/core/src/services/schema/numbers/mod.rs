@@ -20,11 +20,11 @@ use std::fmt;
 use std::sync::Arc;
 
 /// More of anything is in no value: as many as a 32-bit computer counts to.
-const MOST_COUNTED: u64 = u32::MAX as u64;
+const MAX_COUNTED: u64 = u32::MAX as u64;
 const COUNTS: [&str; 8] =
     ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"];
 /// The ranges that patterns given as values (`"format": "regex"`) may have in their classes, in one check.
-const MOST_RANGES: usize = 60_000;
+const MAX_RANGES: usize = 60_000;
 
 /// What is shown of a number, in characters.
 const MAX_SHOWN: usize = 60;
@@ -86,7 +86,7 @@ thread_local! {
 
 /// Works with the numbers of a value that is checked.
 pub(super) fn checked<T>(checks: &Arc<Checks>, own: Numbers, work: impl FnOnce() -> T) -> T {
-    let running = Running { checks: checks.clone(), own, library: Library::new(MOST_RANGES) };
+    let running = Running { checks: checks.clone(), own, library: Library::new(MAX_RANGES) };
     RUNNING.set(Some(running));
     let done = work();
     RUNNING.set(None);
@@ -254,14 +254,14 @@ impl Checks {
     fn count(&self, keywords: &mut Map<String, Value>, keyword: &str) {
         let Some(Value::Number(number)) = keywords.get_mut(keyword) else { return };
         let lists = Lists { before: &self.numbers, own: &self.numbers };
-        if number.as_u64().is_some_and(|count| count <= MOST_COUNTED) {
+        if number.as_u64().is_some_and(|count| count <= MAX_COUNTED) {
             return;
         }
         let decimal = lists.decimal(number);
         if decimal.is_negative() {
             *number = (-1).into();
         } else if decimal.is_integer() {
-            *number = decimal.to_string().parse().unwrap_or(MOST_COUNTED).min(MOST_COUNTED).into();
+            *number = decimal.to_string().parse().unwrap_or(MAX_COUNTED).min(MAX_COUNTED).into();
         }
     }
 
