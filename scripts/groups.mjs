@@ -15,7 +15,7 @@ export const groups = {
 };
 
 /** The crates whose native tests belong to a group. @type {Record<Group, string[]>} */
-export const PACKAGES = { core: ["narthex"], worker: [], conformance: [] };
+export const PACKAGES = { core: ["narthex-core", "narthex-simulation"], worker: ["narthex"], conformance: [] };
 
 /** The files of the group `conformance`, by the beginnings of their names. All others are of the group `worker`. */
 export const CONFORMANCE = [
