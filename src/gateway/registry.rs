@@ -65,7 +65,7 @@ pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         documents: room.kinds.iter().map(|(kind, held)| (plural(kind), *held)).collect(),
         registrations: Registrations {
             count: room.registrations.count,
-            limit: MAX_INTEGER,
+            limit: MAX_REGISTRATIONS,
             bytes: room.registrations.bytes,
             limit_bytes: MAX_REGISTRATION_BYTES,
         },
