@@ -27,10 +27,10 @@ use narthex_core::http::problem::{Code, Problem};
 use narthex_core::http::query::sequence;
 
 use super::answer::{Answer, internal};
+use super::authenticate::authenticated;
 use super::call::{Call, Caller};
 use super::limits::logins;
 use super::lists::{bad_cursor, limit, page};
-use super::routes::authenticated;
 use super::sse;
 
 const TICKET_MS: u64 = 60_000;

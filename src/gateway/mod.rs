@@ -7,6 +7,7 @@
 
 pub mod answer;
 mod audit;
+mod authenticate;
 mod call;
 mod callbacks;
 mod capabilities;

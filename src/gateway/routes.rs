@@ -3,16 +3,15 @@
 //! Assumptions: no path but those of MCP and their metadata ends in a slash, ids contain no slash, and a path that
 //! exists answers an unknown method with 405 and what it allows.
 
-use crate::auth::{self, Age};
-use crate::platform::clock;
-use narthex_core::access::audit::By;
+use crate::auth::Age;
 use narthex_core::http::problem::{Code, Problem};
 
 use super::answer::Answer;
-use super::call::{Call, Caller};
+use super::authenticate::authenticated;
+use super::call::Call;
 use super::{
-    audit, callbacks, capabilities, clients, connections, contexts, credentials, events, issuers, keys, limits, lists,
-    mcp, measured, meta, oauth, registry, roles, schedules, services, tenants, tools, usage, webhooks,
+    audit, callbacks, capabilities, clients, connections, contexts, events, issuers, keys, limits, lists, mcp,
+    measured, meta, oauth, registry, roles, schedules, services, tenants, tools, usage, webhooks,
 };
 
 /// A path, with what it names.
@@ -348,32 +347,4 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::Costs, "GET") => meta::costs(&caller),
         _ => Err(Problem::not_found("path")),
     }
-}
-
-/// Who asks, within the limits that bind them. Timed, as it may have to ask the registry.
-pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
-    if auth::presented(&call.request).is_some() {
-        limits::logins::check(call)?;
-    }
-    let before = clock::now();
-    let (principal, snapshot) = match auth::authenticate(&call.request, &call.settings, age).await {
-        Ok(found) => found,
-        Err(problem) => return Err(credentials::refused(call, problem).await),
-    };
-    call.tenant.borrow_mut().clone_from(&principal.tenant);
-    credentials::used(call, &principal);
-    call.auth_ms.set(clock::now().since(before));
-    limits::asker(call, &principal, &snapshot).await?;
-    for _ in 0..call.settings.more_checks {
-        call.limits.forget();
-        let (again, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
-        limits::asker(call, &again, &snapshot).await?;
-    }
-    let by = By {
-        actor: principal.principal.clone(),
-        name: principal.name.clone(),
-        request_id: call.request_id.clone(),
-        address: call.address().to_string(),
-    };
-    Ok(Caller { principal, snapshot, by })
 }

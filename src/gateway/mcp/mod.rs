@@ -37,9 +37,9 @@ use narthex_core::mcp::responses;
 use narthex_core::mcp::revision::{self, Era};
 
 use super::answer::{Answer, JSON};
+use super::authenticate::authenticated;
 use super::call::{Call, Caller, MAX_BODY_BYTES};
 use super::limits;
-use super::routes::authenticated;
 use calls::Answers;
 use session::Session;
 

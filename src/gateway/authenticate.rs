@@ -1,0 +1,38 @@
+//! The phase between a request's route and its handler: who sends it, and whether their limits allow it.
+
+use crate::auth::{self, Age};
+use crate::platform::clock;
+use narthex_core::access::audit::By;
+use narthex_core::http::problem::Problem;
+
+use super::call::{Call, Caller};
+use super::{credentials, limits};
+
+/// Authenticates a request and counts it against the limits of its sender. Timed, because the registry may have to be
+/// asked.
+pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
+    if auth::presented(&call.request).is_some() {
+        limits::logins::check(call)?;
+    }
+    let before = clock::now();
+    let (principal, snapshot) = match auth::authenticate(&call.request, &call.settings, age).await {
+        Ok(found) => found,
+        Err(problem) => return Err(credentials::refused(call, problem).await),
+    };
+    call.tenant.borrow_mut().clone_from(&principal.tenant);
+    credentials::used(call, &principal);
+    call.auth_ms.set(clock::now().since(before));
+    limits::asker(call, &principal, &snapshot).await?;
+    for _ in 0..call.settings.more_checks {
+        call.limits.forget();
+        let (again, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
+        limits::asker(call, &again, &snapshot).await?;
+    }
+    let by = By {
+        actor: principal.principal.clone(),
+        name: principal.name.clone(),
+        request_id: call.request_id.clone(),
+        address: call.address().to_string(),
+    };
+    Ok(Caller { principal, snapshot, by })
+}
