@@ -29,6 +29,7 @@ const clippy = (packages, ...args) =>
 const steps = {
   core: [
     ["Rust format", () => run("cargo", ["fmt", "--all", "--check"])],
+    ["Rust format, fuzz targets", () => run("cargo", ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])],
     ["clippy, core", () => clippy(PACKAGES.core, "--all-targets")],
   ],
   worker: [
@@ -44,7 +45,7 @@ const steps = {
     ["JavaScript types", () => tsc()],
     ["JavaScript types, console", () => tsc("-p", "tsconfig.console.json")],
     [
-      "bans, licences, sources",
+      "bans, licenses, sources",
       async () => run(await cargoDeny(), ["--locked", "check", "bans", "licenses", "sources"]),
     ],
   ],
