@@ -10,8 +10,6 @@ pub mod watched;
 
 use std::rc::Rc;
 
-use serde::Serialize;
-
 use crate::objects::registry::messages::Key;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::Request;
@@ -20,88 +18,11 @@ use crate::platform::{Failure, clock};
 use narthex_core::access::api_key::{self, Presented};
 use narthex_core::access::jose::jwt::looks_like_token;
 use narthex_core::access::oauth::client::split_client_id;
-use narthex_core::access::permission::allows;
-use narthex_core::access::role;
+use narthex_core::access::principal::Principal;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::names::valid_id;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::services::Service;
-use narthex_core::services::capability::Capability;
-
-/// The tenant a deployment begins with.
-pub const FIRST_TENANT: &str = "default";
-
-/// Who asks, as the gateway sees it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Principal {
-    pub principal: String,
-    /// What people call it: the name of an API key or an OAuth client.
-    pub name: Option<String>,
-    pub tenant: String,
-    pub role: String,
-    pub permissions: Vec<String>,
-    #[serde(skip)]
-    pub until: Option<Timestamp>,
-    /// Of a token: what it came from, by the paths below `/v1`, and the roles that it has by its issuer. With any of them
-    /// what it opened ends.
-    #[serde(skip)]
-    pub from: Vec<String>,
-    #[serde(skip)]
-    pub roles: Vec<String>,
-}
-
-impl Principal {
-    pub fn may(&self, permission: &str) -> bool {
-        allows(&self.permissions, permission)
-    }
-
-    /// A refusal that names what is missing.
-    pub fn require(&self, permission: &str) -> Result<(), Problem> {
-        if self.may(permission) { Ok(()) } else { Err(denied(permission)) }
-    }
-
-    /// The one decision about a capability: lists show what this allows, and calls go through when it does.
-    pub fn may_call(&self, service: &Service, capability: &Capability) -> bool {
-        self.may(&format!("contexts:create:{}.{}", service.id, capability.name))
-            && capability.permissions.iter().all(|asked| self.may(asked))
-    }
-
-    /// Whether there is any capability at all that it could call.
-    pub fn may_create_any(&self) -> bool {
-        self.permissions.iter().any(|granted| {
-            let mut segments = granted.split(':');
-            let area = segments.next();
-            area == Some("*") && segments.next().is_none()
-                || matches!(area, Some("contexts" | "*")) && matches!(granted.split(':').nth(1), Some("create" | "*"))
-        })
-    }
-
-    pub fn sees_all_contexts(&self) -> bool {
-        self.may("contexts:read:*")
-    }
-}
-
-/// RFC 6750 §3.1.
-pub fn denied(permission: &str) -> Problem {
-    let roles = role::shipped_with(permission);
-    let held = match roles.as_slice() {
-        [one] => format!("the shipped role {one} has it"),
-        several => format!("the shipped roles {} have it", listed(several)),
-    };
-    let detail = format!("This needs the permission {permission}; {held}.");
-    let named = [permission].into_iter().chain(roles).map(str::to_string).collect();
-    Problem { named, ..Problem::new(Code::PermissionDenied, detail) }
-        .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
-}
-
-/// `a`, `a and b`, `a, b and c`.
-fn listed(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => (*one).to_string(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
 
 /// Where clients find the gateway, which is what it calls itself as an issuer.
 pub fn origin_of(request: &Request, settings: &Settings) -> String {
@@ -194,19 +115,6 @@ pub fn name_of(principal: &str, snapshot: &Snapshot) -> Option<String> {
     Some(name).filter(|name| !name.is_empty())
 }
 
-fn admin() -> Principal {
-    Principal {
-        principal: "key:admin".into(),
-        name: None,
-        tenant: FIRST_TENANT.into(),
-        role: "admin".into(),
-        permissions: vec!["*".into()],
-        until: None,
-        from: Vec::new(),
-        roles: Vec::new(),
-    }
-}
-
 fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
     let secret = key
         .secrets
@@ -224,26 +132,6 @@ fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timest
         role: key.role.clone(),
         permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
         until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
-        from: Vec::new(),
-        roles: Vec::new(),
-    })
-}
-
-/// What a principal may that is not here itself; nothing when it has ended, or was no key.
-pub fn standing(tenant: &str, principal: &str, snapshot: &Snapshot) -> Option<Principal> {
-    let id = principal.strip_prefix("key:")?;
-    if id == "admin" {
-        return (tenant == FIRST_TENANT).then(admin);
-    }
-    let (key, now) = (snapshot.key(id)?, clock::now());
-    let role = snapshot.role(&key.role).into_iter().flatten();
-    (key.expires_at > now).then(|| Principal {
-        principal: principal.into(),
-        name: Some(key.name.clone()),
-        tenant: tenant.into(),
-        role: key.role.clone(),
-        permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
-        until: Some(key.expires_at),
         from: Vec::new(),
         roles: Vec::new(),
     })
@@ -306,7 +194,7 @@ pub async fn recognize(
     // One comparison for every text that is no key: what is presented decides nothing else.
     let Some(presented) = api_key::parse(presented) else {
         if api_key::equal_secrets(presented, admin_key) {
-            return Ok((admin(), taken(FIRST_TENANT, age).await?));
+            return Ok((Principal::admin(), taken(FIRST_TENANT, age).await?));
         }
         if looks_like_token(presented) {
             return by_token(presented, own, age).await;

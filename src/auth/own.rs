@@ -11,10 +11,11 @@ use narthex_core::access::jose::jwt::{Algorithm, Expected, Refused, Token};
 use narthex_core::access::oauth::access_token::Claims;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
 use narthex_core::access::permission::meet_all;
+use narthex_core::access::principal::Principal;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 
 use super::key_sets;
-use super::{FIRST_TENANT, Principal};
 
 /// A token's claims, once its signature and its time were found good. `audience` is the resource it must be for.
 pub async fn claims(token: &Token<'_>, origin: &str, audience: &str) -> Result<(Claims, Timestamp), Refused> {

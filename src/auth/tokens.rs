@@ -13,10 +13,12 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
 use narthex_core::access::issuer::{Issuer, Mapped};
 use narthex_core::access::jose::jwt::{Refused, Token, parse};
+use narthex_core::access::principal::Principal;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 
 use super::key_sets::{self, Owner};
-use super::{Age, FIRST_TENANT, Own, Principal, is_tenant, own, taken};
+use super::{Age, Own, is_tenant, own, taken};
 
 /// More than these are forgotten together: it is rare, and each costs one verification.
 const MAX_REMEMBERED: usize = 2_000;

@@ -4,10 +4,11 @@
 use crate::platform::clock;
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
+use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::Code;
 
-use super::{Age, Own, Principal, origin_of, presented, recognize, resource_path};
+use super::{Age, Own, origin_of, presented, recognize, resource_path};
 
 /// It is looked after so long, in milliseconds.
 pub const LOOK_MS: u64 = 2_000;

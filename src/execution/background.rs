@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::{join_all, select};
 use futures_util::stream::FuturesUnordered;
 
-use crate::auth::{FIRST_TENANT, key_sets};
+use crate::auth::key_sets;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
@@ -19,6 +19,7 @@ use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log, settings, vault};
 use narthex_core::access::audit::By;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::StoreId;
 
 use super::catalogues;

@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::secrets::Opened;
-use crate::platform::{Failure, clock, log, random};
+use crate::platform::{Failure, clock, log, random, settings};
 use crate::transport::mcp::{Asker, Peer};
 use crate::transport::openai::{Audience, Endpoint};
 use crate::transport::{self, Order};
@@ -176,7 +176,7 @@ pub async fn attempt(
             Err(not_called) => Said::Mcp(Came::Transport(Answer::NotCalled(not_called))),
         },
         Transport::Binding { binding, path } => {
-            let address = transport::binding::address(tenant, binding, path).map(Rc::new);
+            let address = settings::current().binding_address(tenant, binding, path).map(Rc::new);
             match opened(tenant, entry, address).await {
                 Ok((address, secrets)) => {
                     let answer = transport::http::call(&order, &secrets, &address).await;

@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
 use crate::auth::watched::{LOOK_MS, Needed, Watched};
-use crate::auth::{self, Age, FIRST_TENANT, Principal};
+use crate::auth::{self, Age};
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::{self, Snapshot};
@@ -17,6 +17,8 @@ use crate::platform::http::{Request, Unread, keep_running};
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock, log, random};
 use narthex_core::access::audit::By;
+use narthex_core::access::principal::Principal;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{Region, StoreId, ulid};
 use narthex_core::base::json::{self, MAX_DEPTH};
 use narthex_core::base::json_repair;

@@ -68,7 +68,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         }
         for capability in &service.capabilities {
             let wanted = name.as_ref().is_none_or(|name| *name == capability.name);
-            if !wanted || !caller.principal.may_call(service, capability) {
+            if !wanted || !caller.principal.may_call(&service.id, &capability.name, &capability.permissions) {
                 continue;
             }
             let view = found.entry((&capability.name, &capability.version)).or_insert_with(|| shown(capability));

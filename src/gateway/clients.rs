@@ -4,13 +4,13 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
-use crate::auth::FIRST_TENANT;
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::platform::random;
 use narthex_core::access::api_key;
 use narthex_core::access::issuer::{Keys, Rules};
 use narthex_core::access::jose::jwk::Jwk;
 use narthex_core::access::oauth::client::{self, AuthMethod, Client, GrantType, SELF_REGISTERED, client_id};
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use crate::auth::{self, FIRST_TENANT, Principal};
+use crate::auth;
 use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log};
@@ -12,7 +12,9 @@ use narthex_core::access::api_key;
 use narthex_core::access::audit::By;
 use narthex_core::access::jose::jwt;
 use narthex_core::access::oauth::client::{client_id, split_client_id};
+use narthex_core::access::principal::Principal;
 use narthex_core::access::repeat_suppressor::Gathering;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::names::valid_id;
 use narthex_core::base::time::Timestamp;

@@ -3,9 +3,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth::{self, Principal};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, random, settings};
+use narthex_core::access::principal::Principal;
+use narthex_core::access::principal::denied;
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::Timestamp;
@@ -40,9 +41,7 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
         NoRoute::Tags => {
             Problem::invalid(vec![Fault::new("#/tags", format!("no service that offers {name} has all of these tags"))])
         }
-        NoRoute::Forbidden => {
-            auth::denied(&format!("contexts:create:{}.{name}", new.service.as_deref().unwrap_or("*")))
-        }
+        NoRoute::Forbidden => denied(&format!("contexts:create:{}.{name}", new.service.as_deref().unwrap_or("*"))),
         NoRoute::Unavailable => {
             Problem::new(Code::NoServiceAvailable, format!("Every service that offers {name} is draining or offline."))
                 .with_header("Retry-After", "5")
@@ -89,7 +88,7 @@ pub fn decide(
     let takes_work = |service: &Service| !service.draining;
     let more_checks = settings::current().more_checks;
     let candidates = routing::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
-        (0..=more_checks).all(|_| principal.may_call(service, capability))
+        (0..=more_checks).all(|_| principal.may_call(&service.id, &capability.name, &capability.permissions))
     })
     .map_err(|reason| no_route(reason, new))?;
     let chosen = routing::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;

@@ -6,13 +6,14 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
-use crate::auth::{FIRST_TENANT, is_tenant};
+use crate::auth::is_tenant;
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::objects::registry::snapshot;
 use narthex_core::access::issuer::{self, Claims, Issuer, Keys, Reach, Rules};
 use narthex_core::access::jose::jwk::Jwk;
 use narthex_core::access::jose::jwt::Algorithm;
 use narthex_core::access::sign_in::SignIn;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::http::problem::{Code, Problem};

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::auth::Principal;
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, Role, Shipped};
 use narthex_core::base::time::{Timestamp, as_optional_text};
 use narthex_core::http::problem::{Code, Problem};

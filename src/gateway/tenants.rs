@@ -4,11 +4,11 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::auth::FIRST_TENANT;
 use crate::objects::registry::messages::{Ask, Kept, Kind, Message, NewKey, Refusal, Reply};
 use crate::platform::objects::{self, Kind as Object};
 use crate::platform::{clock, random};
 use narthex_core::access::api_key::{self, valid_tenant};
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::access::tenant::{self, Tenant};
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::{Timestamp, as_text};

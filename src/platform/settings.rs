@@ -8,6 +8,7 @@ use wasm_bindgen::prelude::*;
 use narthex_core::access::oauth::grant::RETRY_MS;
 use narthex_core::access::oauth::registrations::{IDLE_MS, UNUSED_MS};
 use narthex_core::access::oauth::signing_keys::LIFE_MS;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{MAX_SHARDS, Region};
 use narthex_core::http::egress_address::{Address, Policy, Refusal, check, host_of};
 use narthex_core::lane::breaker::{MAX_OPEN_MS, OPEN_MS};
@@ -198,5 +199,18 @@ impl Settings {
     pub fn may_call(&self, address: &str, origin: Option<&str>) -> Result<Address, Refusal> {
         let own: Vec<&str> = [origin, self.public_url.as_deref()].into_iter().flatten().map(host_of).collect();
         check(address, self.addresses(), &own)
+    }
+    /// The service bindings that a tenant's services may name. They belong to the deployment, so only its first tenant's
+    /// may.
+    pub fn bindings_of(&self, tenant: &str) -> Option<&[String]> {
+        (tenant == FIRST_TENANT).then_some(self.bindings.as_slice())
+    }
+
+    /// The address of a path behind a service binding, where the tenant may use the binding and the deployment has it.
+    ///
+    /// # Errors
+    /// The rules refuse it.
+    pub fn binding_address(&self, tenant: &str, binding: &str, path: &str) -> Result<Address, Refusal> {
+        Address::bound(binding, path, self.bindings_of(tenant))
     }
 }

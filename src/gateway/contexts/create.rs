@@ -2,7 +2,6 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth::Principal;
 use crate::auth::watched::Needed;
 use crate::execution::lanes::{self, Permit, is_gated};
 use crate::execution::{LEASE_MS, gate, hint, unrecorded, work_on};
@@ -10,6 +9,7 @@ use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{clock, log, random};
+use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
 use narthex_core::context::create_request::{self, NewContext};

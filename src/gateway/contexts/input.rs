@@ -2,9 +2,9 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth;
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
+use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::{Fault, Object};
 use narthex_core::context::create_request::MAX_PARAMETERS_BYTES;
@@ -54,7 +54,7 @@ fn not_asked(found: &Found) -> Problem {
 
 pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
     if !caller.principal.may_create_any() {
-        return Err(auth::denied("contexts:create:*.*"));
+        return Err(denied("contexts:create:*.*"));
     }
     let preference = prefer::parse(call.request.header("prefer"));
     let body = call.json_body().await?;

@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::auth;
 use crate::auth::watched::Needed;
 use crate::execution::{ask_decided, is_store_of, lanes};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
@@ -18,6 +17,7 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, log};
 use crate::transport;
+use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
 use narthex_core::context::Background;
@@ -167,7 +167,7 @@ impl Stopping {
 /// A new context from an ended one: the same work, decided anew.
 pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
     if !caller.principal.may_create_any() {
-        return Err(auth::denied("contexts:create:*.*"));
+        return Err(denied("contexts:create:*.*"));
     }
     let bytes = call.optional_json_body().await?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();

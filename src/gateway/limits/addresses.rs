@@ -1,6 +1,6 @@
 //! Limits of the deployment's own on what one client's address may do without credentials.
 
-use crate::auth::FIRST_TENANT;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
 use narthex_core::http::problem::Problem;

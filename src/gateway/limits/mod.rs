@@ -16,12 +16,12 @@ use std::collections::HashMap;
 use futures_channel::oneshot;
 use futures_util::future::{join_all, select};
 
-use crate::auth::Principal;
 use crate::objects::limits::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{Policy, Snapshot};
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
 use crate::platform::{Failure, clock, log, random};
+use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::limits::policy::{Applied, Kind, headers, retry_after};

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::auth::Principal;
 use crate::auth::watched::Needed;
 use crate::platform::streams::Stream;
+use narthex_core::access::principal::Principal;
 use narthex_core::base::json::Object;
 use narthex_core::context::create_request::{MAX_PARAMETERS_BYTES, NewContext};
 use narthex_core::context::status::{Priority, Source};

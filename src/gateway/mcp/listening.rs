@@ -17,7 +17,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::watched::{Needed, Watched};
-use crate::auth::{Principal, standing};
 use crate::execution::{ask_decided, catalogues};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
@@ -25,6 +24,7 @@ use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionRepl
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
 use crate::platform::{Failure, clock};
+use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
@@ -345,7 +345,7 @@ impl Listening {
         self.looked_at = clock::now();
         self.snapshot = snapshot::refreshed(&self.principal.tenant).await?;
         if self.principal.principal.starts_with("key:") {
-            let Some(principal) = standing(&self.principal.tenant, &self.principal.principal, &self.snapshot) else {
+            let Some(principal) = self.snapshot.principal(&self.principal.tenant, &self.principal.principal) else {
                 return Ok(None);
             };
             self.principal = principal;

@@ -9,10 +9,10 @@ use futures_util::{Stream, StreamExt};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::auth::Principal;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
 use crate::transport::mcp::Peer;
+use narthex_core::access::principal::Principal;
 use narthex_core::base::json::Object;
 use narthex_core::http::page_cursor;
 use narthex_core::mcp::app_uris::{self, Apps, Claim};

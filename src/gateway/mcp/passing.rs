@@ -2,11 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth::Principal;
 use crate::execution::{self, catalogues};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
 use crate::transport::mcp::{Asker, Peer, ask};
+use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::NotCalled;
 use narthex_core::http::problem::{Code, Problem};
@@ -65,7 +65,10 @@ pub(super) fn may_use(principal: &Principal, entry: &Entry) -> bool {
     let service = entry.service();
     let may = |kind: &&str| principal.may(&permission(&service.id, kind));
     ["prompts", "resources"].iter().any(may)
-        || service.capabilities.iter().any(|capability| principal.may_call(service, capability))
+        || service
+            .capabilities
+            .iter()
+            .any(|capability| principal.may_call(&service.id, &capability.name, &capability.permissions))
 }
 
 /// What the servers behind a door declare beside tools, as members of an object, each with a comma before it. What they

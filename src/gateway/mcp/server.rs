@@ -3,10 +3,10 @@
 use futures_util::StreamExt;
 use futures_util::stream::{self, LocalBoxStream};
 
-use crate::auth::Principal;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
 use crate::transport::mcp::{Ear, Heard, Peer, listen, watch_in_time};
+use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::subscription::{Wanted, passes_in_session};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::auth::Principal;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
+use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::json::Object;
 use narthex_core::http::page_cursor;
@@ -67,7 +67,8 @@ pub fn find<'s>(snapshot: &'s Snapshot, door: Door<'_>, name: &str) -> Option<To
 /// Whether a principal may use anything of a service.
 fn may_use(principal: &Principal, service: &Service) -> bool {
     let more = ["prompts", "resources"].into_iter().any(|kind| principal.may(&passing::permission(&service.id, kind)));
-    !service.draining && (more || service.capabilities.iter().any(|one| principal.may_call(service, one)))
+    !service.draining
+        && (more || service.capabilities.iter().any(|one| principal.may_call(&service.id, &one.name, &one.permissions)))
 }
 
 /// What a client may tell its model of what is here: what the server says of itself, else what the service is registered
@@ -153,7 +154,9 @@ pub fn seen(snapshot: &Snapshot, principal: &Principal, door: Door<'_>) -> Strin
             continue;
         }
         let links = links(door, &apps, service);
-        let shown = latest(service).into_iter().filter(|(_, capability)| principal.may_call(service, capability));
+        let shown = latest(service)
+            .into_iter()
+            .filter(|(_, capability)| principal.may_call(&service.id, &capability.name, &capability.permissions));
         for tool in shown
             .filter_map(|(name, capability)| listed(&named(door, &service.id, name), capability, false, links.as_ref()))
         {
@@ -178,7 +181,7 @@ fn page(caller: &Caller, door: Door<'_>, after: Option<(&str, &str)>, legacy: bo
         let links = links(door, &apps, service);
         for (name, capability) in latest(service) {
             let past = after.is_some_and(|after| (service.id.as_str(), name) <= after);
-            if past || !caller.principal.may_call(service, capability) {
+            if past || !caller.principal.may_call(&service.id, &capability.name, &capability.permissions) {
                 continue;
             }
             let Some(tool) = listed(&named(door, &service.id, name), capability, legacy, links.as_ref()) else {

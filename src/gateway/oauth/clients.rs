@@ -5,8 +5,8 @@
 
 use std::rc::Rc;
 
+use crate::auth::is_tenant;
 use crate::auth::key_sets::{self, Owner};
-use crate::auth::{FIRST_TENANT, is_tenant};
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::snapshot::{self, Snapshot};
@@ -20,6 +20,7 @@ use narthex_core::access::oauth::client::{
 use narthex_core::access::oauth::form::{Form, basic};
 use narthex_core::access::oauth::grant::{Seen, tenant_of};
 use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::http::egress_address::host_of;
 

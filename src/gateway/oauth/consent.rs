@@ -5,7 +5,7 @@
 //! allowed something. It needs no token against forgery, as nobody else knows the key in it, and who has signed in is
 //! bound to their browser.
 
-use crate::auth::{self, Age, Principal};
+use crate::auth::{self, Age};
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
@@ -13,6 +13,7 @@ use narthex_core::access::oauth::form::is_challenge;
 use narthex_core::access::oauth::grant::{Allowed, CODE_MS, GRANT_MS, Grant, Use};
 use narthex_core::access::oauth::{Error, Refused};
 use narthex_core::access::permission::meet_all;
+use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ulid;
 use narthex_core::http::problem::{Code, Problem};
 

@@ -3,13 +3,14 @@
 
 use serde::Serialize;
 
-use crate::auth::{FIRST_TENANT, own};
+use crate::auth::own;
 use crate::objects::grants::messages::{Ask, Held, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log};
 use narthex_core::access::oauth::access_token::Claims;
 use narthex_core::access::oauth::grant_list::{Entry, Query};
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::http::page_cursor;

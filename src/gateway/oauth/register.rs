@@ -6,7 +6,6 @@
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
-use crate::auth::FIRST_TENANT;
 use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
@@ -14,6 +13,7 @@ use narthex_core::access::audit::By;
 use narthex_core::access::oauth::Error;
 use narthex_core::access::oauth::client::{Client, SELF_REGISTERED, client_id};
 use narthex_core::access::oauth::client_metadata::read_registration;
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
 use narthex_core::base::json::{MAX_DEPTH, check};

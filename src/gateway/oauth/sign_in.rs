@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use crate::auth::{FIRST_TENANT, own, tokens};
+use crate::auth::{own, tokens};
 use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::{document_place, snapshot};
 use crate::platform::calls::{Method, Request, send};
@@ -23,6 +23,7 @@ use narthex_core::access::oauth::form::Form;
 use narthex_core::access::oauth::signed_state::{SealKey, Use};
 use narthex_core::access::oauth::{Error, Refused};
 use narthex_core::access::sign_in::{SignIn, loggable, meaning};
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::calling::response::Answer as Upstream;
 use narthex_core::http::problem::Problem;

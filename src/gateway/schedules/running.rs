@@ -3,7 +3,6 @@
 
 use futures_util::{StreamExt, stream};
 
-use crate::auth;
 use crate::execution::hint;
 use crate::execution::schedules::{ask_scheduler, configure};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
@@ -79,7 +78,7 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
         if run.is_missed(clock::now()) {
             return made_before(tenant, &snapshot, store, claim).await;
         }
-        let principal = auth::standing(tenant, &schedule.principal, &snapshot).ok_or_else(|| {
+        let principal = snapshot.principal(tenant, &schedule.principal).ok_or_else(|| {
             Problem::new(Code::Unauthenticated, format!("{} is not valid any more.", schedule.principal))
         })?;
         let new = read_context(&schedule.context).map_err(Problem::invalid)?;

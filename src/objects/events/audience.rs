@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use crate::auth::standing;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
@@ -395,7 +394,7 @@ impl Audience {
         self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, bound_to| {
             let is_known = viewer.principal.starts_with("key:");
             is_known
-                && standing(&viewer.tenant, &viewer.principal, snapshot).is_none_or(|principal| {
+                && snapshot.principal(&viewer.tenant, &viewer.principal).is_none_or(|principal| {
                     let may_look = viewer.looks_itself
                         || principal.may("events:read")
                         || bound_to.is_some() && principal.may("contexts:read");

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
-use crate::auth::standing;
 use crate::objects::events::messages::{Gone, Viewer};
 use crate::objects::registry::snapshot;
 use crate::platform::http::{Headers, answer};
@@ -368,7 +367,7 @@ impl Inner {
         let needed = format!("services:connect:{service}");
         self.revoke(|viewer| {
             viewer.principal.starts_with("key:")
-                && standing(&tenant, &viewer.principal, &snapshot).is_none_or(|principal| !principal.may(&needed))
+                && snapshot.principal(&tenant, &viewer.principal).is_none_or(|principal| !principal.may(&needed))
         });
         self.settle_and_tell();
     }

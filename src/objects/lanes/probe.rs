@@ -8,7 +8,6 @@ use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Looked};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, random, settings};
-use crate::transport;
 use narthex_core::base::id::ulid;
 use narthex_core::http::egress_address::Address;
 use narthex_core::lane::health::{Finding, Wanted};
@@ -51,7 +50,7 @@ impl Inner {
     async fn look_at(&self, target: &Target) -> Result<Seen, Failure> {
         let identity = self.identity.borrow().clone().ok_or_else(|| Failure("a lane of no service".into()))?;
         let address = match &target.binding {
-            Some(binding) => transport::binding::address(&identity.tenant, binding, &target.url),
+            Some(binding) => settings::current().binding_address(&identity.tenant, binding, &target.url),
             None => settings::current().may_call(&target.url, None),
         };
         let Ok(address) = address else { return Ok(refused()) };

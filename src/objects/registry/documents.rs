@@ -3,12 +3,12 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::auth::FIRST_TENANT;
 use crate::platform::{Failure, clock};
 use narthex_core::access::audit::{By, changes};
 use narthex_core::access::issuer::{Issuer, Reach};
 use narthex_core::access::jose::jwt::SKEW_SECONDS;
 use narthex_core::access::oauth::access_token::LIFE_SECONDS;
+use narthex_core::access::tenant::FIRST_TENANT;
 
 use super::audit::Change;
 use super::messages::{Condition, Kept, Kind, Refusal, Reply};

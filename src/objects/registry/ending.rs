@@ -6,7 +6,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::auth::FIRST_TENANT;
 use crate::objects::events::messages::{Ask, Gone, Reply as Told};
 use crate::objects::lanes::messages::Ask as Lane;
 use crate::objects::registry::snapshot;
@@ -17,6 +16,7 @@ use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id};
 use narthex_core::access::permission::allows;
 use narthex_core::access::role::{self, Role};
+use narthex_core::access::tenant::FIRST_TENANT;
 
 use super::messages::{Condition, Kept, Kind, Registered, Reply};
 use super::room::Halted;

@@ -3,11 +3,11 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::auth::FIRST_TENANT;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::access::audit::{By, Outcome, changes};
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::{MAX_REGISTRATIONS, Terms, displaced};
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
 use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};

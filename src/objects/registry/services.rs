@@ -4,7 +4,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::platform::{clock, settings};
-use crate::transport::binding::bindings_of;
 use narthex_core::access::audit::{By, changes};
 use narthex_core::access::encrypted_secret::Sealed;
 use narthex_core::base::json::{Fault, MAX_DEPTH, check};
@@ -102,7 +101,7 @@ impl Inner {
         };
         let own_hosts = rules.own_hosts();
         let (settings, tenant) = (settings::current(), self.tenant());
-        let bindings = bindings_of(&tenant, &settings);
+        let bindings = settings.bindings_of(&tenant);
         let stored = known.as_ref().and_then(|known| known.credentials.as_ref());
         let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings, stored };
         let read = services::read(id, text, rules);

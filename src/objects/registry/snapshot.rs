@@ -18,7 +18,9 @@ use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::Client;
 use narthex_core::access::oauth::grant::GrantKey;
 use narthex_core::access::oauth::signed_state::SealKey;
+use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, Role};
+use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::callback::CallbackKey;
 use narthex_core::http::egress_address::{Address, Refusal};
@@ -280,6 +282,27 @@ impl Snapshot {
 
     pub fn key(&self, id: &str) -> Option<&Key> {
         self.by_key.get(id).and_then(|at| self.keys.get(*at))
+    }
+
+    /// A principal that is not here itself, by the key it has. None when the key does not exist, has expired, or is not
+    /// what identifies the principal.
+    pub fn principal(&self, tenant: &str, name: &str) -> Option<Principal> {
+        let id = name.strip_prefix("key:")?;
+        if id == "admin" {
+            return (tenant == FIRST_TENANT).then(Principal::admin);
+        }
+        let (key, now) = (self.key(id)?, clock::now());
+        let role = self.role(&key.role).into_iter().flatten();
+        (key.expires_at > now).then(|| Principal {
+            principal: name.into(),
+            name: Some(key.name.clone()),
+            tenant: tenant.into(),
+            role: key.role.clone(),
+            permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
+            until: Some(key.expires_at),
+            from: Vec::new(),
+            roles: Vec::new(),
+        })
     }
 
     /// The documents of a kind, by id.

@@ -7,6 +7,7 @@ pub mod issuer;
 pub mod jose;
 pub mod oauth;
 pub mod permission;
+pub mod principal;
 pub mod repeat_suppressor;
 pub mod role;
 pub mod sign_in;

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::json::{Fault, Object};
 
+/// The tenant a deployment begins with.
+pub const FIRST_TENANT: &str = "default";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     pub name: String,
