@@ -1,102 +1,135 @@
-// Calls the gateway with the credential in this page's memory, or kept for the tab on request.
-import { refresh } from "./oauth.js";
+// Calls the gateway's API.
+import { bearerToken, currentIdentity, may, signOut } from "./session.js";
 
-const KEPT = "narthex";
 const TIMEOUT_MS = 60_000;
+const listFormat = new Intl.ListFormat("en");
 
-/** @type {any} */
-export const session = {};
+/** @typedef {{ pointer: string, detail: string }} FieldError */
+/** @typedef {{ body?: unknown, headers?: Record<string, string> }} RequestOptions */
+/** @typedef {{ oauth: boolean, demo: boolean }} Deployment */
 
-const names = new Intl.ListFormat("en");
-
-/** Which permission is missing, and which built-in roles have it. */
-function missing(permission, roles) {
-  const [noun, verb] = roles.length === 1 ? ["role", "has"] : ["roles", "have"];
-  return `This needs the permission ${permission}. The built-in ${noun} ${names.format(roles)} ${verb} it.`;
-}
-
-/** What the gateway refused, in words that help. */
-function refusal(status, { detail, errors = [], permission, roles = [] }, retry) {
-  const why = roles.length > 0 ? missing(permission, roles) : (detail ?? `The gateway answered ${status}.`);
-  return Object.assign(new Error(retry ? `${why} Try again in ${retry} s.` : why), { status, errors });
-}
-
-export function keepCredential(credential, kept = session.kept) {
-  Object.assign(session, { credential, kept });
-  if (credential && kept) sessionStorage.setItem(KEPT, JSON.stringify(credential));
-  else sessionStorage.removeItem(KEPT);
-}
-
-export const keptCredential = () => JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
-
-export function signOut(why) {
-  keepCredential(undefined);
-  delete session.who;
-  session.ended(why);
-}
-
-let refreshing;
-
-async function bearer() {
-  const { credential } = session;
-  if (credential?.refresh && (credential.until ?? 0) < Date.now() + 20_000) {
-    // A refresh token is good once: all wait for one answer.
-    const ended = () => signOut("Your sign-in has ended. Sign in again.");
-    refreshing ??= refresh(credential.refresh)
-      .then((fresh) => keepCredential(fresh), ended)
-      .finally(() => {
-        refreshing = undefined;
-      });
-    await refreshing;
+/** A request that the gateway refused, with a message for the user. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {{ detail?: string, errors?: FieldError[], permission?: string, roles?: string[] }} problem
+   * @param {string | null} retryAfter seconds
+   */
+  constructor(status, { detail, errors = [], permission = "", roles = [] }, retryAfter) {
+    const reason =
+      roles.length > 0 ? missingPermission(permission, roles) : (detail ?? `The gateway returned status ${status}.`);
+    super(retryAfter ? `${reason} Try again in ${retryAfter} s.` : reason);
+    this.status = status;
+    this.errors = errors;
   }
-  return session.credential?.bearer;
 }
 
-/** One request: its answer, or an error that says what to do. */
-export async function ask(method, path, { body, headers } = /** @type {any} */ ({})) {
-  const token = await bearer();
-  const sent = {
-    ...headers,
-    ...(token && { authorization: `Bearer ${token}` }),
-    ...(body && { "content-type": "application/json" }),
-  };
-  const signal = AbortSignal.timeout(TIMEOUT_MS);
-  const answer = await fetch(path, { method, headers: sent, body: body && JSON.stringify(body), signal }).catch(() => {
-    throw new Error("The gateway cannot be reached. Look at your connection, then try again.");
+/**
+ * @param {string} permission
+ * @param {string[]} roles the built-in roles that have it
+ * @returns {string}
+ */
+function missingPermission(permission, roles) {
+  const [noun, verb] = roles.length === 1 ? ["role", "has"] : ["roles", "have"];
+  return `This requires the permission ${permission}, which the built-in ${noun} ${listFormat.format(roles)} ${verb}.`;
+}
+
+/**
+ * Sends one request.
+ * @param {string} method
+ * @param {string} path
+ * @param {RequestOptions} [options]
+ * @returns {Promise<{ json: any, headers: Headers }>}
+ * @throws {ApiError} if the gateway refuses it
+ */
+export async function request(method, path, { body, headers } = {}) {
+  const token = await bearerToken();
+  const response = await send(path, {
+    method,
+    headers: {
+      ...headers,
+      ...(token && { authorization: `Bearer ${token}` }),
+      ...(body ? { "content-type": "application/json" } : {}),
+    },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
   });
-  const json = answer.headers.get("content-type")?.includes("json") ? await answer.json() : undefined;
-  if (answer.ok) return { json, headers: answer.headers };
-  if (answer.status === 401 && session.who) signOut("Your key is no longer valid. Sign in again.");
-  throw refusal(answer.status, json ?? {}, answer.headers.get("retry-after"));
+  const isJson = response.headers.get("content-type")?.includes("json");
+  const json = isJson ? await response.json() : undefined;
+  if (response.ok) return { json, headers: response.headers };
+  if (response.status === 401 && currentIdentity()) signOut("Your key is no longer valid. Sign in again.");
+  throw new ApiError(response.status, json ?? {}, response.headers.get("retry-after"));
 }
 
-export const get = async (path) => (await ask("GET", path)).json;
-
-/** As `get`; nothing for 403 and 404. */
-export const maybe = (path) =>
-  get(path).catch((error) => {
-    if (![403, 404].includes(error.status)) throw error;
-  });
-
-/** Whether one permission covers another: `*` is one part, or at the end the rest. */
-function covers(granted, asked) {
-  const [have, need] = [granted.split(":"), asked.split(":")];
-  const fits = (part, at) => part === need[at] || (part === "*" && (at < need.length || at === have.length - 1));
-  return (have.length === need.length || have.at(-1) === "*") && have.every(fits);
+/**
+ * @param {string} path
+ * @param {RequestInit} options
+ * @returns {Promise<Response>}
+ */
+async function send(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch {
+    throw new Error("Cannot reach the gateway. Check your connection and try again.");
+  }
 }
 
-/** Only hides what the gateway would refuse. */
-export const may = (permission) => session.who?.permissions.some((granted) => covers(granted, permission)) ?? false;
+/**
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
+export async function get(path) {
+  const { json } = await request("GET", path);
+  return json;
+}
 
-export const everybodys = () => (may("contexts:read:*") ? "&owner=*" : "");
+/**
+ * Like `get`, but undefined if the resource does not exist or the key may not read it.
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
+export async function getIfAllowed(path) {
+  try {
+    return await get(path);
+  } catch (error) {
+    if (error instanceof ApiError && [403, 404].includes(error.status)) return undefined;
+    throw error;
+  }
+}
 
-let features;
+/**
+ * One page of contexts: everybody's if the key may read them, otherwise its own.
+ * @param {Record<string, string>} filters
+ * @returns {Promise<Page<Context>>}
+ */
+export function getContexts(filters) {
+  const query = new URLSearchParams(filters);
+  if (may("contexts:read:*")) query.set("owner", "*");
+  return get(`/v1/contexts?${query}`);
+}
 
-/** Which parts this deployment has, known before signing in: `oauth`, `demo`. */
-export function deployment() {
-  features ??= get("/console.json").catch((error) => {
-    features = undefined;
+/**
+ * Sends a POST about a context, without waiting for the context to end.
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<Context>}
+ */
+export async function postAsync(path, body) {
+  const { json } = await request("POST", path, { body, headers: { prefer: "respond-async" } });
+  return json;
+}
+
+/** @type {Promise<Deployment> | undefined} */
+let deployment;
+
+/**
+ * Which features this deployment has, known before signing in.
+ * @returns {Promise<Deployment>}
+ */
+export function getDeployment() {
+  deployment ??= get("/console.json").catch((error) => {
+    deployment = undefined;
     throw error;
   });
-  return features;
+  return deployment;
 }

@@ -1,12 +1,28 @@
-// The audit log: who changed what, from where, and which credentials were refused.
+// The audit log: who changed what, from where, and which credentials were rejected.
 import { get } from "./api.js";
-import { badge, button, copyable, fill, h, json, when } from "./dom.js";
-import { fieldsFor, formOf } from "./fields.js";
-import { principal } from "./names.js";
+import { badge, button, copyable, jsonBlock, time } from "./components.js";
+import { fill, h } from "./dom.js";
+import { fieldsFor } from "./fields.js";
+import { buildForm, InputError } from "./form.js";
+import { principalName } from "./principals.js";
+
+/**
+ * @typedef {object} AuditEntry
+ * @property {string} id
+ * @property {string} action
+ * @property {string} object
+ * @property {string} actor
+ * @property {string | null} actor_name
+ * @property {string} outcome
+ * @property {string} at
+ * @property {object | null} changes
+ * @property {string | null} address
+ * @property {string | null} request_id
+ */
 
 const SEARCH = {
   properties: {
-    actor: { title: "Who", type: "string", examples: ["key:admin"] },
+    actor: { title: "Actor", type: "string", examples: ["key:admin"] },
     action: { title: "Action", type: "string", examples: ["key.*"] },
     object: { title: "Object", type: "string", examples: ["services/words"] },
     after: { title: "After", type: "string", examples: ["2026-12-01"] },
@@ -14,47 +30,79 @@ const SEARCH = {
   },
 };
 
-/** A time as people write it, in their own time zone, as the gateway takes it. */
-function time(name, text) {
+/**
+ * Shows the audit log in `body`.
+ * @param {HTMLElement} body
+ * @param {URLSearchParams} query
+ * @returns {Promise<void>}
+ */
+export async function showAudit(body, query) {
+  const list = h("ul.rows.plain");
+  const more = h("div");
+  async function load(cursor = "") {
+    const filters = new URLSearchParams(query);
+    if (cursor) filters.set("cursor", cursor);
+    /** @type {Page<AuditEntry>} */
+    const { data, next_cursor } = await get(`/v1/audit?${filters}`);
+    list.append(...data.map(buildRow));
+    if (list.children.length === 0) {
+      const text = query.size > 0 ? "No matching entries. Remove a filter." : "No entries yet.";
+      list.append(h("li.card.soft", text));
+    }
+    fill(more, next_cursor && button("Load more", () => load(next_cursor)));
+  }
+  const about = h("p.soft", "Who changed what, and which credentials were rejected.");
+  fill(body, about, h("search", buildSearch(query)), list, more);
+  await load();
+}
+
+/**
+ * @param {URLSearchParams} query
+ * @returns {HTMLFormElement}
+ */
+function buildSearch(query) {
+  /** @param {Record<string, string>} values */
+  function search({ after, before, ...filters }) {
+    const period = { ...timeFilter("after", after), ...timeFilter("before", before) };
+    location.hash = `#/access/audit?${new URLSearchParams({ ...filters, ...period })}`;
+  }
+  const fields = fieldsFor(SEARCH, "", Object.fromEntries(query));
+  return buildForm({ fields, submitLabel: "Search", send: search });
+}
+
+/**
+ * Converts a local time, as people type it, to the form that the gateway accepts.
+ * @param {"after" | "before"} name
+ * @param {string | undefined} text
+ * @returns {Record<string, string>}
+ */
+function timeFilter(name, text) {
   if (text === undefined) return {};
-  const at = new Date(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00` : text);
+  const isDate = /^\d{4}-\d{2}-\d{2}$/.test(text);
+  const at = new Date(isDate ? `${text}T00:00` : text);
   if (Number.isNaN(at.getTime())) {
     const detail = "must be a date such as 2026-12-01, or a time such as 2026-12-01T18:00";
-    throw Object.assign(new Error("Not searched."), { errors: [{ pointer: `#/${name}`, detail }] });
+    throw new InputError("The search was not run.", [{ pointer: `#/${name}`, detail }]);
   }
   return { [name]: at.toISOString() };
 }
 
-function row({ id, action, object, actor, actor_name, outcome, at, changes, address, request_id }) {
+/**
+ * @param {AuditEntry} entry
+ * @returns {HTMLElement}
+ */
+function buildRow({ id, action, object, actor, actor_name, outcome, at, changes, address, request_id }) {
+  const hasChanges = Object.keys(changes ?? {}).length > 0;
   return h(
     "li.card",
     { "data-key": id },
     h("strong", action),
     h("code", object),
-    principal(actor, actor_name),
+    principalName(actor, actor_name),
     badge(outcome),
-    when(at),
+    time(at),
     address && h("span.soft.pair", "from ", h("code", address)),
-    request_id && h("span.soft.pair", "request ", copyable(request_id, "request id")),
-    Object.keys(changes ?? {}).length > 0 &&
-      h("details", h("summary", "Changes"), json(`Changes of ${object}`, changes)),
+    request_id && h("span.soft.pair", "request ", copyable(request_id, "request ID")),
+    hasChanges && h("details", h("summary", "Changes"), jsonBlock(`Changes to ${object}`, changes)),
   );
-}
-
-export async function audit({ body, query }) {
-  const [items, more] = [h("ul.rows.plain"), h("div")];
-  async function load(cursor = "") {
-    const filters = new URLSearchParams([...query, ...(cursor ? [["cursor", cursor]] : [])]);
-    const { data, next_cursor } = await get(`/v1/audit?${filters}`);
-    const none = query.size ? "No entry fits. Take a filter away." : "No entry yet.";
-    items.append(...data.map(row));
-    if (items.children.length === 0) items.append(h("li.card.soft", none));
-    fill(more, next_cursor && button("Older ones", () => load(next_cursor)));
-  }
-  const find = ({ after, before, ...filters }) => {
-    location.hash = `#/access/audit?${new URLSearchParams({ ...filters, ...time("after", after), ...time("before", before) })}`;
-  };
-  const form = formOf({ fields: fieldsFor(SEARCH, "", Object.fromEntries(query)), submit: "Search", send: find });
-  fill(body, h("p.soft", "Who changed what, and which credentials were refused."), h("search", form), items, more);
-  await load();
 }

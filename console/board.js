@@ -1,138 +1,154 @@
-// Contexts as cards in columns, by what becomes of them.
-import { everybodys, get } from "./api.js";
-import { badge, brief, duration, fill, h, link, moment, number, when } from "./dom.js";
-import { ENDED, isOver, isScheduled, shownStatus } from "./states.js";
-import { steady } from "./steady.js";
+// Contexts as cards: a column for each stage, and scheduled contexts below.
+import { badge, link, time } from "./components.js";
+import { fill, h } from "./dom.js";
+import { dateAndTime, duration, number, oneLine } from "./format.js";
+import { ENDED_STATUSES, hasEnded, isScheduled, shownStatus } from "./statuses.js";
+import { SteadyList } from "./steady-list.js";
 
-const SHOWN = 6;
-const PAGE = 200;
-/** How many that have ended are remembered for the cards. */
-const MOST_ENDED = 500;
-const LISTED = ["queued", "executing", "input_required"];
+/** @import { ContextFeed } from "./context-feed.js" */
+/** `filter` lists a column's contexts. @typedef {{ name: string, statuses: string[], filter: string }} ColumnOptions */
+/** @typedef {ColumnOptions & { element: HTMLElement, count: HTMLElement, rows: SteadyList }} Column */
 
-/** Columns: the statuses in each, and the filter that lists them. */
-const COLUMNS = {
-  Waiting: [["created", "validated", "queued"], "waiting"],
-  Executing: [["executing"], "executing"],
-  "Input required": [["input_required"], "input_required"],
-  Ended: [ENDED, "ended"],
-};
+const MAX_CARDS = 6;
 
-/** Contexts that are seen: those that live, and the latest that have ended. */
-export function watch() {
-  /** @type {Map<string, any>} */
-  const seen = new Map();
-  let capped = /** @type {Record<string, boolean>} */ ({});
+/** @type {ColumnOptions[]} */
+const COLUMNS = [
+  { name: "Waiting", statuses: ["created", "validated", "queued"], filter: "waiting" },
+  { name: "Executing", statuses: ["executing"], filter: "executing" },
+  { name: "Input required", statuses: ["input_required"], filter: "input_required" },
+  { name: "Ended", statuses: ENDED_STATUSES, filter: "ended" },
+];
 
-  async function read() {
-    const began = new Date().toISOString();
-    const filters = ["", ...LISTED.map((status) => `&status=${status}`)];
-    const lists = await Promise.all(filters.map((filter) => get(`/v1/contexts?limit=${PAGE}${everybodys()}${filter}`)));
-    const listed = new Map(lists.flatMap(({ data }) => data.map((one) => [one.id, one])));
-    capped = Object.fromEntries(LISTED.map((status, at) => [status, Boolean(lists[at + 1].next_cursor)]));
-    for (const [id, one] of listed) {
-      // Events are newer than the lists.
-      if (!(seen.get(id)?.updated_at > one.updated_at)) seen.set(id, one);
-    }
-    for (const [id, one] of seen) {
-      // What is on no whole list has ended unheard.
-      if (!isOver(one) && !capped[one.status] && !listed.has(id) && one.updated_at < began) seen.delete(id);
-    }
-  }
-
-  function hear({ type, subject, time, data }) {
-    if (!type.startsWith("context.") || !data.status) return false;
-    // Events do not say when a context is to run.
-    const { run_at } = seen.get(subject) ?? {};
-    const progress = data.progress && { data: data.progress };
-    seen.set(subject, { execution_time_ms: null, run_at, ...data, progress, id: subject, updated_at: time });
-    return true;
-  }
-
-  /** All, the latest change first. */
-  function all() {
-    const sorted = [...seen.values()].sort((one, other) => (one.updated_at < other.updated_at ? 1 : -1));
-    for (const { id } of sorted.filter(isOver).slice(MOST_ENDED)) seen.delete(id);
-    return sorted;
-  }
-
-  /** How one that is no longer seen stands: it has ended unheard, unless it had ended before. */
-  const left = (one) => (isOver(one) ? one : { ...one, status: "ended", progress: undefined });
-
-  return {
-    read,
-    hear,
-    all,
-    fresh: (one) => seen.get(one.id) ?? left(one),
-    isCapped: (statuses) => statuses.some((status) => capped[status]),
-  };
+/**
+ * @param {Context} context
+ * @returns {HTMLElement}
+ */
+function buildCard(context) {
+  const work = h("span.row", h("strong", context.capability), h("span.soft", context.service));
+  const state = h("span.row", badge(shownStatus(context)), h("span.soft", progressOf(context)));
+  return h("li", { "data-key": context.id }, h("a.card", { href: `#/contexts/${context.id}` }, work, state));
 }
 
-function state(one) {
-  if (isOver(one)) return duration(one.execution_time_ms);
-  if (isScheduled(one)) return `for ${moment(one.run_at)}`;
-  return one.progress ? brief(one.progress.data) : when(one.updated_at);
+/**
+ * How long the context took, when it will run, or how far it has come.
+ * @param {Context} context
+ * @returns {Child}
+ */
+function progressOf(context) {
+  if (hasEnded(context)) return duration(context.execution_time_ms);
+  if (isScheduled(context)) return `for ${dateAndTime(context.run_at ?? "")}`;
+  return context.progress ? oneLine(context.progress.data) : time(context.updated_at);
 }
 
-const card = (one) =>
-  h(
-    "li",
-    { "data-key": one.id },
-    h(
-      "a.card",
-      { href: `#/contexts/${one.id}` },
-      h("span.row", h("strong", one.capability), h("span.soft", one.service)),
-      h("span.row", badge(shownStatus(one)), h("span.soft", state(one))),
-    ),
-  );
+/**
+ * The row below the cards.
+ * @param {Child} content
+ * @returns {HTMLElement}
+ */
+const lastRow = (content) => h("li.soft", { "data-key": "more" }, content);
 
-const more = (what) => (what ? [h("li.soft", { "data-key": "more" }, what)] : []);
+/**
+ * @param {string} filter
+ * @returns {HTMLElement}
+ */
+const viewAll = (filter) => lastRow(link("View all", `#/contexts?status=${filter}`));
 
-/** The columns, each a list that holds still while it is read. */
-export function boardOf(contexts, signal) {
-  const columns = Object.entries(COLUMNS).map(([name, [statuses, filter]]) => {
-    const [count, list] = [h("span.soft"), h("ul.plain")];
-    const rows = steady({ list, name, signal, build: card, fresh: contexts.fresh });
-    const element = h("section", { "aria-label": name }, h("div.title", h("h3", name, " ", count), rows.news), list);
-    return { statuses, filter, count, rows, element };
-  });
-  const list = h("ul.plain.grid");
-  const scheduled = steady({ list, name: "Scheduled", signal, build: card, fresh: contexts.fresh });
-  const later = h(
-    "section",
-    { "aria-label": "Scheduled", hidden: true },
-    h("div.title", h("h3", "Scheduled"), scheduled.news),
-    list,
-  );
+export class Board {
+  #feed;
+  #signal;
+  #columns;
+  #scheduled;
 
-  /** `ended`: how many have ended in the period, where that is counted. */
-  function draw(all, ended) {
-    for (const { statuses, filter, count, rows } of columns) {
-      const here = all.filter((one) => statuses.includes(one.status) && !isScheduled(one));
-      const isCapped = contexts.isCapped(statuses);
-      fill(
-        count,
-        filter === "ended" && ended !== undefined ? number(ended) : `${number(here.length)}${isCapped ? "+" : ""}`,
-      );
-      const isLong = here.length > SHOWN || isCapped || (filter === "ended" && ended > SHOWN);
-      const after = more(here.length === 0 ? "None" : isLong && link("See more", `#/contexts?status=${filter}`));
-      rows.show(here, { limit: SHOWN, after });
-    }
-    const waiting = all.filter(isScheduled).sort((one, other) => (one.run_at > other.run_at ? 1 : -1));
-    later.hidden = waiting.length === 0;
-    scheduled.show(waiting, {
-      limit: SHOWN,
-      after: more(waiting.length > SHOWN && link("See more", "#/contexts?status=queued")),
-    });
-  }
-  return {
-    elements: [
+  /**
+   * @param {ContextFeed} feed
+   * @param {AbortSignal} signal
+   */
+  constructor(feed, signal) {
+    this.#feed = feed;
+    this.#signal = signal;
+    this.#columns = COLUMNS.map((options) => this.#column(options));
+    this.#scheduled = this.#scheduledList();
+    /** The elements to show, in order. */
+    this.elements = [
       h(
         "div.board",
-        columns.map(({ element }) => element),
+        this.#columns.map(({ element }) => element),
       ),
-      later,
-    ],
-    draw,
-  };
+      this.#scheduled.element,
+    ];
+  }
+
+  /**
+   * @param {HTMLElement} element
+   * @param {string} name
+   * @returns {SteadyList}
+   */
+  #steadyList(element, name) {
+    const current = (/** @type {Context} */ context) => this.#feed.current(context);
+    return new SteadyList({ element, name, signal: this.#signal, buildRow: buildCard, current });
+  }
+
+  /**
+   * @param {ColumnOptions} options
+   * @returns {Column}
+   */
+  #column(options) {
+    const { name } = options;
+    const count = h("span.soft");
+    const list = h("ul.plain");
+    const rows = this.#steadyList(list, name);
+    const heading = h("div.title", h("h3", name, " ", count), rows.news);
+    return { ...options, count, rows, element: h("section", { "aria-label": name }, heading, list) };
+  }
+
+  /** @returns {{ element: HTMLElement, rows: SteadyList }} */
+  #scheduledList() {
+    const list = h("ul.plain.grid");
+    const rows = this.#steadyList(list, "Scheduled");
+    const heading = h("div.title", h("h3", "Scheduled"), rows.news);
+    return { rows, element: h("section", { "aria-label": "Scheduled", hidden: true }, heading, list) };
+  }
+
+  /**
+   * @param {Context[]} contexts
+   * @param {number} [endedCount] how many have ended in the period, if that was counted
+   * @returns {void}
+   */
+  draw(contexts, endedCount) {
+    const unscheduled = contexts.filter((context) => !isScheduled(context));
+    for (const column of this.#columns) {
+      const own = unscheduled.filter(({ status }) => column.statuses.includes(status));
+      this.#drawColumn(column, own, column.filter === "ended" ? endedCount : undefined);
+    }
+    this.#drawScheduled(contexts.filter(isScheduled));
+  }
+
+  /**
+   * @param {Column} column
+   * @param {Context[]} contexts
+   * @param {number} [counted]
+   * @returns {void}
+   */
+  #drawColumn({ statuses, filter, count, rows }, contexts, counted) {
+    const isCapped = this.#feed.isCapped(statuses);
+    const known = `${number(contexts.length)}${isCapped ? "+" : ""}`;
+    fill(count, counted === undefined ? known : number(counted));
+    const hasMore = isCapped || Math.max(contexts.length, counted ?? 0) > MAX_CARDS;
+    /** @type {Child[]} */
+    let after = [];
+    if (contexts.length === 0) after = [lastRow("None")];
+    else if (hasMore) after = [viewAll(filter)];
+    rows.show(contexts, { limit: MAX_CARDS, after });
+  }
+
+  /**
+   * @param {Context[]} contexts
+   * @returns {void}
+   */
+  #drawScheduled(contexts) {
+    const { element, rows } = this.#scheduled;
+    const sorted = contexts.toSorted((one, other) => ((one.run_at ?? "") > (other.run_at ?? "") ? 1 : -1));
+    element.hidden = sorted.length === 0;
+    rows.show(sorted, { limit: MAX_CARDS, after: sorted.length > MAX_CARDS ? [viewAll("queued")] : [] });
+  }
 }

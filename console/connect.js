@@ -1,83 +1,92 @@
-// Ready lines to call this gateway from elsewhere.
-import { may, maybe } from "./api.js";
-import { block, fill, h, link } from "./dom.js";
-import { example } from "./schema.js";
+// The screen Connect: how to call this gateway from elsewhere.
+import { getIfAllowed } from "./api.js";
+import { link, textBlock } from "./components.js";
+import { fill, h } from "./dom.js";
+import { exampleOf } from "./schema.js";
+import { may } from "./session.js";
+import { snippetsFor } from "./snippets.js";
 
-/** A text as Python writes it: JSON's strings are strings there, too. */
-const pythonText = (body) => (body.includes("'''") ? JSON.stringify(body) : `r'''${body}'''`);
+/** Shown if there is no capability to choose. */
+const EXAMPLE_NAME = "word_count";
 
-const lines = (url, body) => ({
-  curl: `curl -sS ${url} \\
-  -H "Authorization: Bearer $NARTHEX_KEY" \\
-  -H 'Content-Type: application/json' \\
-  -d '${body.replaceAll("'", "'\\''")}'`,
-  JavaScript: `const answer = await fetch("${url}", {
-  method: "POST",
-  headers: { authorization: \`Bearer \${process.env.NARTHEX_KEY}\`, "content-type": "application/json" },
-  body: JSON.stringify(${body}),
-});
-console.log(await answer.json());`,
-  Python: `import os, urllib.request
-
-request = urllib.request.Request("${url}", ${pythonText(body)}.encode(), {
-    "Authorization": f"Bearer {os.environ['NARTHEX_KEY']}",
-    "Content-Type": "application/json",
-})
-print(urllib.request.urlopen(request).read().decode())`,
-  "Claude Code": `claude mcp add --transport http narthex ${location.origin}/mcp \\
-  --header "Authorization: Bearer $NARTHEX_KEY"`,
-  Agents: JSON.stringify({
-    mcpServers: {
-      narthex: { type: "http", url: `${location.origin}/mcp`, headers: { Authorization: "Bearer ${NARTHEX_KEY}" } },
-    },
-  }),
-});
-
+/**
+ * @param {Visit} visit
+ * @returns {Promise<void>}
+ */
 export async function connect({ view }) {
-  const offers = (may("services:read") && (await maybe("/v1/capabilities"))?.data) || [];
-  // A name may be there in several versions.
-  const isOnly = ({ name }) => offers.filter((one) => one.name === name).length === 1;
-  const nameOf = (offer) => (isOnly(offer) ? offer.name : `${offer.name} ${offer.version}`);
-  const choice = h(
-    "select",
-    { id: "choice", onchange: draw },
-    offers.map((offer, at) => h("option", { value: at }, nameOf(offer))),
-  );
-  const shown = h("div.stack");
+  const capabilities = await readCapabilities();
+  const snippets = h("div.stack");
 
   function draw() {
-    const offer = offers[Number(choice.value)];
-    const { name = "word_count", version, input_schema } = offer ?? {};
-    const body = JSON.stringify({
-      capability: name,
-      ...(offer && !isOnly(offer) && { version: `=${version}` }),
-      parameters: example(input_schema),
-    });
+    const body = exampleBody(capabilities, capabilities[Number(choice.value)]);
+    const blocks = Object.entries(snippetsFor(location.origin, body));
     fill(
-      shown,
-      Object.entries(lines(`${location.origin}/v1/contexts`, body)).map(([title, text]) => block(title, text)),
+      snippets,
+      blocks.map(([title, text]) => textBlock(title, text)),
     );
   }
 
+  const options = capabilities.map((capability, at) => h("option", { value: at }, labelOf(capabilities, capability)));
+  const choice = h("select", { id: "capability", onchange: draw }, options);
   draw();
-  const how = h(
-    "p",
-    "Put ",
-    link("a key", "#/access/keys"),
-    " of the role caller, one for each program, into the environment variable NARTHEX_KEY.",
-  );
   fill(
     view,
     h("h1", "Connect"),
-    how,
-    offers.length > 0 && h("div.field.narrow", h("label", { for: "choice" }, "Capability"), choice),
-    shown,
+    buildAdvice(),
+    options.length > 0 && h("div.field.narrow", h("label", { for: "capability" }, "Capability"), choice),
+    snippets,
     h(
       "p.soft",
-      "The whole contract: ",
+      "API reference: ",
       link("openapi.json", "/openapi.json"),
       ", ",
       link("asyncapi.json", "/asyncapi.json"),
     ),
   );
+}
+
+/** @returns {Promise<Capability[]>} */
+async function readCapabilities() {
+  const page = may("services:read") ? await getIfAllowed("/v1/capabilities") : undefined;
+  return page?.data ?? [];
+}
+
+/** @returns {HTMLElement} */
+const buildAdvice = () =>
+  h(
+    "p",
+    "Set the environment variable NARTHEX_KEY to ",
+    link("a key", "#/access/keys"),
+    " with the role caller. Use one key for each program.",
+  );
+
+/**
+ * Whether a capability exists in one version only.
+ * @param {Capability[]} capabilities
+ * @param {Capability} capability
+ * @returns {boolean}
+ */
+const isOnlyVersion = (capabilities, { name }) => capabilities.filter((other) => other.name === name).length === 1;
+
+/**
+ * @param {Capability[]} capabilities
+ * @param {Capability} capability
+ * @returns {string}
+ */
+function labelOf(capabilities, capability) {
+  const { name, version } = capability;
+  return isOnlyVersion(capabilities, capability) ? name : `${name} ${version}`;
+}
+
+/**
+ * The body of a request that creates a context, with parameters made up from the input schema.
+ * @param {Capability[]} capabilities
+ * @param {Capability | undefined} capability
+ * @returns {string}
+ */
+function exampleBody(capabilities, capability) {
+  if (!capability) return JSON.stringify({ capability: EXAMPLE_NAME, parameters: exampleOf(undefined) });
+  const { name, version, input_schema } = capability;
+  const versionMember = isOnlyVersion(capabilities, capability) ? {} : { version: `=${version}` };
+  return JSON.stringify({ capability: name, ...versionMember, parameters: exampleOf(input_schema) });
 }

@@ -1,142 +1,227 @@
-// One context: its error and what helps, its history, attempts, parameters and result.
-import { ask, get } from "./api.js";
+// The screen of one context: its error with help, its history, attempts, parameters and result.
+import { get, postAsync } from "./api.js";
 import {
   badge,
-  brief,
   button,
+  confirmed,
   copyable,
-  duration,
   facts,
-  fill,
-  h,
-  json,
+  jsonBlock,
   link,
-  moment,
+  screenTitle,
   section,
-  sure,
-  title,
-  when,
-} from "./dom.js";
-import { fieldsFor, formOf } from "./fields.js";
+  time,
+} from "./components.js";
+import { fill, h } from "./dom.js";
+import { fieldsFor } from "./fields.js";
+import { buildForm } from "./form.js";
+import { dateAndTime, duration, durationBetween, oneLine, timeOfDay } from "./format.js";
 import { follow } from "./live.js";
-import { principal } from "./names.js";
+import { leadBack } from "./navigation.js";
 import { patch } from "./patch.js";
-import { markReturn } from "./places.js";
-import { help, isOver, isScheduled, meaning, shownStatus } from "./states.js";
+import { principalName } from "./principals.js";
+import { hasEnded, helpFor, isScheduled, meaningOf, shownStatus } from "./statuses.js";
 
-const after = (at, before) => duration(Date.parse(at) - Date.parse(before));
-const contextLink = (id) => id && link(id, `#/contexts/${id}`);
+const RELOAD_MS = 200;
 
-const step = ({ status, at }, place, [first]) =>
-  h("li", badge(status), when(at, place ? `after ${after(at, first.at)}` : new Date(at).toLocaleTimeString("en")));
+/** @typedef {{ message: string, schema: JsonSchema }} InputRequest */
 
-/** `error`: the context's own, when this was its last attempt. */
-function attempt({ number, service, outcome, code, started_at, ended_at, status_code }, error) {
-  const why = error?.code === code && error?.message ? error.message : meaning(code);
+/**
+ * @param {Visit} visit
+ * @returns {Promise<void>}
+ */
+export async function context({ view, id = "", signal }) {
+  const screen = new ContextScreen(id);
+  const load = () => screen.load();
+  follow({ signal, everyMs: RELOAD_MS, load, onEvent: ({ subject }) => subject === id });
+  await load();
+  fill(view, leadBack(link("← Contexts", "#/contexts")), screen.elements);
+}
+
+class ContextScreen {
+  #path;
+  #top = h("div.stack");
+  #question = h("div");
+  #body = h("div.stack");
+  /** The input request that the form is for, as JSON. */
+  #asked = "";
+  elements = [this.#top, this.#question, this.#body];
+
+  /** @param {string} id */
+  constructor(id) {
+    this.#path = `/v1/contexts/${id}`;
+  }
+
+  /**
+   * Loads the context and shows it.
+   * @returns {Promise<void>}
+   */
+  async load() {
+    /** @type {Context} */
+    const context = await get(this.#path);
+    const { capability, error, progress } = context;
+    patch(this.#top, screenTitle(capability, badge(shownStatus(context))), this.#buildAction(context));
+    patch(
+      this.#body,
+      error && buildError(error),
+      progress && buildProgress(progress),
+      buildFacts(context),
+      buildDetails(context),
+    );
+    this.#ask(context.status === "input_required" ? context.input_request : undefined);
+  }
+
+  /**
+   * @param {Context} context
+   * @returns {HTMLElement}
+   */
+  #buildAction(context) {
+    if (hasEnded(context)) return button("Replay", () => this.#replay());
+    return button("Cancel", () => confirmed("Cancel this context?", () => this.#post("cancel")), { kind: "danger" });
+  }
+
+  /** @returns {Promise<void>} */
+  async #replay() {
+    const { id } = await this.#post("replay");
+    location.hash = `#/contexts/${id}`;
+  }
+
+  /**
+   * @param {"cancel" | "replay" | "input"} action
+   * @param {unknown} [body]
+   * @returns {Promise<Context>}
+   */
+  async #post(action, body) {
+    const context = await postAsync(`${this.#path}/${action}`, body);
+    await this.load();
+    return context;
+  }
+
+  /**
+   * Shows the form for an input request, unless it is already there, perhaps half filled in.
+   * @param {InputRequest | undefined} request
+   * @returns {void}
+   */
+  #ask(request) {
+    const asked = JSON.stringify(request ?? null);
+    if (asked !== this.#asked) fill(this.#question, request && this.#buildQuestion(request));
+    this.#asked = asked;
+  }
+
+  /**
+   * @param {InputRequest} request
+   * @returns {HTMLElement}
+   */
+  #buildQuestion({ message, schema }) {
+    const form = buildForm({
+      // No defaults: the user has to decide.
+      fields: fieldsFor(schema, "Input", undefined, { isBlank: true }),
+      submitLabel: "Send",
+      pointer: "input",
+      send: (input) => this.#post("input", { input }),
+    });
+    return h("div.card", section("Input required", h("p", message), form));
+  }
+}
+
+/**
+ * @param {ContextError} error
+ * @returns {HTMLElement}
+ */
+function buildError({ code, message, details }) {
+  const text = h("p", h("strong", code), `: ${message} ${helpFor(code)}`);
+  return h("div.fault", { "data-key": "error" }, text, Boolean(details) && jsonBlock("Details", details));
+}
+
+/**
+ * @param {{ data: unknown }} progress
+ * @returns {HTMLElement}
+ */
+const buildProgress = ({ data }) => h("p", { role: "status", "data-key": "progress" }, "Progress: ", oneLine(data));
+
+/**
+ * @param {Context} context
+ * @returns {HTMLElement}
+ */
+function buildFacts(context) {
+  const { id, service, execution_time_ms, run_at, replay_of } = context;
+  return facts({
+    ID: copyable(id, "context ID"),
+    Service: link(service, `#/services/${service}`),
+    Version: context.version,
+    Created: time(context.created_at),
+    "Scheduled for": run_at && dateAndTime(run_at),
+    "Execution time": execution_time_ms !== null && duration(execution_time_ms),
+    Deadline: !hasEnded(context) && time(context.expires_at),
+    Owner: principalName(context.owner, context.owner_name),
+    Priority: context.priority,
+    "Replay of": replay_of && link(replay_of, `#/contexts/${replay_of}`),
+    "Idempotency key": context.idempotency_key,
+  });
+}
+
+/**
+ * @param {Context} context
+ * @returns {HTMLElement}
+ */
+function buildDetails(context) {
+  const { history, parameters, status, result, metadata } = context;
+  return h(
+    "div.halves",
+    { "data-key": "details" },
+    section("Timeline", h("ol.steps.plain", history.map(buildStep))),
+    section("Attempts", buildAttempts(context)),
+    jsonBlock("Parameters", parameters),
+    status === "completed" && jsonBlock("Result", result),
+    metadata && jsonBlock("Metadata", metadata),
+  );
+}
+
+/** @typedef {{ status: string, at: string }} Step */
+
+/**
+ * @param {Step} step
+ * @param {number} index
+ * @param {Step[]} steps
+ * @returns {HTMLElement}
+ */
+function buildStep({ status, at }, index, [first]) {
+  const text = index > 0 && first ? `after ${durationBetween(first.at, at)}` : timeOfDay(at);
+  return h("li", badge(status), time(at, text));
+}
+
+/**
+ * The attempts, or why there are none.
+ * @param {Context} context
+ * @returns {HTMLElement}
+ */
+function buildAttempts(context) {
+  const { error, run_at } = context;
+  /** @type {Attempt[]} */
+  const attempts = context.attempts;
+  if (attempts.length > 0) {
+    const rows = attempts.map((attempt, at) => buildAttempt(attempt, at === attempts.length - 1 ? error : undefined));
+    return h("ol.steps.plain", rows);
+  }
+  if (isScheduled(context)) return h("p.soft", `None yet: scheduled for ${dateAndTime(run_at ?? "")}.`);
+  if (!hasEnded(context)) return h("p.soft", "None yet.");
+  const code = error && [" (", h("code", error.code), ")"];
+  return h("p.soft", "None: the context ended before a service was called", code, ".");
+}
+
+/**
+ * @param {Attempt} attempt
+ * @param {ContextError | null} [error] the context's own, if this was its last attempt
+ * @returns {HTMLElement}
+ */
+function buildAttempt({ number, service, outcome, code, started_at, ended_at, status_code }, error) {
+  const figures = [durationBetween(started_at, ended_at), status_code && `HTTP ${status_code}`];
+  const reason = error?.code === code && error?.message ? error.message : meaningOf(code);
   return h(
     "li",
     h("strong", `${number}. ${service}`),
     badge(outcome),
-    h("span.soft", [after(ended_at, started_at), status_code && `HTTP ${status_code}`].filter(Boolean).join(", ")),
-    code && h("p.soft", h("code", code), why && `: ${why}`),
+    h("span.soft", figures.filter(Boolean).join(", ")),
+    code && h("p.soft", h("code", code), reason && `: ${reason}`),
   );
-}
-
-/** The attempts, or why there is none. */
-function attemptsOf(one) {
-  const { attempts, error } = one;
-  if (attempts.length > 0)
-    return h(
-      "ol.steps.plain",
-      attempts.map((each, at) => attempt(each, at === attempts.length - 1 ? error : undefined)),
-    );
-  if (!isOver(one))
-    return h("p.soft", isScheduled(one) ? `None yet: scheduled for ${moment(one.run_at)}.` : "None yet.");
-  return h("p.soft", "None: it ended before a service was called", error && [" (", h("code", error.code), ")"], ".");
-}
-
-const problem = ({ code, message, details }) =>
-  h(
-    "div.fault",
-    { "data-key": "fault" },
-    h("p", h("strong", code), `: ${message} ${help(code)}`),
-    details && json("Details", details),
-  );
-
-const factsOf = (one) =>
-  facts({
-    Id: copyable(one.id, "context id"),
-    Service: link(one.service, `#/services/${one.service}`),
-    Version: one.version,
-    Created: when(one.created_at),
-    "Scheduled for": one.run_at && moment(one.run_at),
-    Execution: one.execution_time_ms !== null && duration(one.execution_time_ms),
-    Deadline: !isOver(one) && when(one.expires_at),
-    Owner: principal(one.owner, one.owner_name),
-    Priority: one.priority,
-    "Replay of": contextLink(one.replay_of),
-    "Idempotency key": one.idempotency_key,
-  });
-
-export async function context({ view, id, signal }) {
-  const [top, question, body] = [h("div.stack"), h("div"), h("div.stack")];
-  let asked = "";
-
-  async function post(what, body) {
-    const { json } = await ask("POST", `/v1/contexts/${id}/${what}`, { body, headers: { prefer: "respond-async" } });
-    await load();
-    return json;
-  }
-  const cancel = () => sure("Cancel this context?", () => post("cancel"));
-  const replay = async () => {
-    location.hash = `#/contexts/${(await post("replay")).id}`;
-  };
-  // Nothing is filled in: an answer is somebody's decision.
-  const answering = ({ message, schema }) =>
-    h(
-      "div.card",
-      section(
-        "Input required",
-        h("p", message),
-        formOf({
-          fields: fieldsFor(schema, "Answer", undefined, { blank: true }),
-          submit: "Send",
-          pointer: "input",
-          send: (input) => post("input", { input }),
-        }),
-      ),
-    );
-
-  async function load() {
-    const one = await get(`/v1/contexts/${id}`);
-    const { error, history, progress, metadata, status } = one;
-    patch(
-      top,
-      title(one.capability, badge(shownStatus(one))),
-      isOver(one) ? button("Replay", replay) : button("Cancel", cancel, "danger"),
-    );
-    patch(
-      body,
-      error && problem(error),
-      progress && h("p", { role: "status", "data-key": "progress" }, "Progress: ", brief(progress.data)),
-      factsOf(one),
-      h(
-        "div.halves",
-        { "data-key": "halves" },
-        section("Timeline", h("ol.steps.plain", history.map(step))),
-        section("Attempts", attemptsOf(one)),
-        json("Parameters", one.parameters),
-        status === "completed" && json("Result", one.result),
-        metadata && json("Metadata", metadata),
-      ),
-    );
-    // A form being filled in stays.
-    const wanted = status === "input_required" && one.input_request;
-    if (JSON.stringify(wanted) !== asked) fill(question, wanted && answering(wanted));
-    asked = JSON.stringify(wanted);
-  }
-
-  follow(signal, 200, load, ({ subject }) => subject === id);
-  await load();
-  fill(view, markReturn(link("← Contexts", "#/contexts")), top, question, body);
 }

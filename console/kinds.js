@@ -1,49 +1,64 @@
-// The kinds of documents under Access: how each is shown in a line, and what its form asks for.
+// The kinds of documents on the screen Access: the summary in a row, and the fields of the form.
 import { get } from "./api.js";
-import { brief } from "./dom.js";
+import { oneLine } from "./format.js";
 
-/** By path. Without a `schema` it is not written here. */
-export const KINDS =
-  /** @type {Record<string, { one: string, schema?: string, about: string, line(item: any): string }>} */ ({
-    keys: {
-      one: "key",
-      schema: "NewKey",
-      about: "Each program and each person has their own.",
-      line: ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · "),
-    },
-    roles: {
-      one: "role",
-      schema: "NewRole",
-      about: "Named sets of permissions.",
-      line: ({ permissions }) => permissions.join(", ") || "nothing by itself",
-    },
-    limits: {
-      one: "limit",
-      schema: "NewRateLimit",
-      about: "How much is let in, and from whom.",
-      line: ({ kind, quota, window_seconds: seconds, binds }) =>
-        `${quota} ${kind}${seconds ? ` in ${seconds} s` : ""} · ${brief(binds)}`,
-    },
-    issuers: {
-      one: "issuer",
-      schema: "NewIssuer",
-      about: "Identity providers whose tokens are accepted.",
-      line: ({ issuer }) => issuer,
-    },
-    clients: {
-      one: "client",
-      schema: "NewClient",
-      about: "Programs and apps that get tokens here.",
-      line: ({ client_id, scope }) => `${client_id} · ${scope}`,
-    },
-    grants: {
-      one: "grant",
-      about: "What people have allowed apps.",
-      line: ({ principal, scope, resource }) => [principal, scope, resource].join(" · "),
-    },
-  });
+/** @typedef {"keys" | "roles" | "limits" | "issuers" | "clients" | "grants"} KindName */
 
-const LIMIT_KINDS = {
+/**
+ * @typedef {object} Kind
+ * @property {string} noun
+ * @property {string} [schema] of the contract, for the form; without one, documents are not written here
+ * @property {string} about
+ * @property {(document: any) => string} summary
+ */
+
+/** By path. @type {Record<KindName, Kind>} */
+export const KINDS = {
+  keys: {
+    noun: "key",
+    schema: "NewKey",
+    about: "Give each program and each person their own key.",
+    summary: ({ role, permissions, last_four }) => [role, ...permissions, `…${last_four}`].join(" · "),
+  },
+  roles: {
+    noun: "role",
+    schema: "NewRole",
+    about: "Named sets of permissions.",
+    summary: ({ permissions }) => permissions.join(", ") || "no permissions",
+  },
+  limits: {
+    noun: "limit",
+    schema: "NewRateLimit",
+    about: "Quotas on requests and concurrency.",
+    summary: ({ kind, quota, window_seconds, binds }) => {
+      const window = window_seconds ? ` in ${window_seconds} s` : "";
+      return `${quota} ${kind}${window} · ${oneLine(binds)}`;
+    },
+  },
+  issuers: {
+    noun: "issuer",
+    schema: "NewIssuer",
+    about: "Identity providers whose tokens are accepted.",
+    summary: ({ issuer }) => issuer,
+  },
+  clients: {
+    noun: "client",
+    schema: "NewClient",
+    about: "Programs and apps that get tokens from this gateway.",
+    summary: ({ client_id, scope }) => `${client_id} · ${scope}`,
+  },
+  grants: {
+    noun: "grant",
+    about: "What people have allowed apps to do.",
+    summary: ({ principal, scope, resource }) => [principal, scope, resource].join(" · "),
+  },
+};
+
+/** The member of the form that becomes part of the path, and not of the document. */
+export const NAME_MEMBER = "path_name";
+
+/** What a limit may bind, by its name in the API. */
+const LIMIT_BINDS = {
   tenant: "the whole tenant",
   role: "a role",
   key: "a key",
@@ -51,76 +66,142 @@ const LIMIT_KINDS = {
   capability: "a capability",
 };
 
-/** A schema of the contract, references resolved. */
-async function schemaOf(name) {
-  const { schemas } = (await get("/openapi.json")).components;
-  const resolve = (_, one) => {
-    if (one?.$ref) return whole(schemas[one.$ref.split("/").pop()]);
-    return one?.allOf?.length === 1 ? { ...one.allOf[0], ...one } : one;
-  };
-  const whole = (schema) => JSON.parse(JSON.stringify(schema), resolve);
-  return whole(schemas[name]);
+/**
+ * A schema of the contract, with its references resolved.
+ * @param {string} name
+ * @returns {Promise<JsonSchema>}
+ */
+async function contractSchema(name) {
+  const { components } = await get("/openapi.json");
+  /** @param {JsonSchema} schema */
+  const withoutReferences = (schema) => JSON.parse(JSON.stringify(schema), resolve);
+  /**
+   * @param {string} _key
+   * @param {any} part
+   * @returns {any}
+   */
+  function resolve(_key, part) {
+    if (part?.$ref) return withoutReferences(components.schemas[part.$ref.split("/").pop()]);
+    return part?.allOf?.length === 1 ? { ...part.allOf[0], ...part } : part;
+  }
+  return withoutReferences(components.schemas[name]);
 }
 
-/** `jwks_url` as a label: `JWKS URL`. */
+/**
+ * `jwks_url` as a label: `JWKS URL`.
+ * @param {string} member
+ * @returns {string}
+ */
 function labelOf(member) {
-  const words = member.replaceAll("_", " ").replace(/\b(jwks|ur[il])(s?)\b/g, (_, word, s) => word.toUpperCase() + s);
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  const label = member
+    .replaceAll("_", " ")
+    .replace(/\b(jwks|ur[il])(s?)\b/g, (_, acronym, plural) => acronym.toUpperCase() + plural);
+  return label.charAt(0).toUpperCase() + label.slice(1);
 }
 
-/** A role by name: one of those that there are, where they may be read. */
-async function roleField(more) {
-  const roles = await get("/v1/roles").then(
-    ({ data }) => data.map(({ name }) => name),
-    () => undefined,
-  );
-  return { title: "Role", ...(roles ? { enum: roles } : { type: "string" }), ...more };
-}
-
-/** The schema of the form that makes one, or changes `item`. */
-export async function schemaFor(kind, item) {
-  const { properties, required = [] } = await schemaOf(KINDS[kind].schema);
+/**
+ * The schema of the form that creates or edits a document.
+ * @param {KindName} kind
+ * @param {any} [document]
+ * @returns {Promise<JsonSchema>}
+ */
+export async function formSchema(kind, document) {
+  const { properties, required = [] } = await contractSchema(KINDS[kind].schema ?? "");
   for (const [member, part] of Object.entries(properties)) {
-    // The contract names what is used without a value apart from JSON Schema's own word, which generators misread.
+    // The contract keeps defaults of optional members in `x-default`, as generators misread `default` there.
     Object.assign(part, { title: labelOf(member), default: part.default ?? part["x-default"] });
   }
   if (kind === "keys") properties.role = await roleField({ default: "caller" });
-  if (kind === "issuers") properties.role = await roleField({ description: properties.role.description, none: "none" });
-  if (kind === "limits") {
-    properties.kind.default = "requests";
-    const choices = Object.keys(LIMIT_KINDS);
-    delete properties.binds;
-    properties.binds = {
-      title: "Binds",
-      description: "Whom or what it limits.",
-      enum: choices,
-      titles: Object.values(LIMIT_KINDS),
-    };
-    const description = "Its id or name; * is each of them by itself. Nothing for the whole tenant.";
-    properties.bound = { title: "Which one", type: "string", description, examples: ["caller"] };
+  if (kind === "issuers") {
+    properties.role = await roleField({ description: properties.role.description, noneLabel: "none" });
   }
-  const isNew = !item && kind !== "keys";
-  const its = {
-    title: kind === "clients" ? "Id" : "Name",
-    type: "string",
-    description: "Lower-case letters, digits, - and _.",
+  if (kind === "limits") useLimitFields(properties);
+  // Keys get their ids from the gateway.
+  const isNamedHere = !document && kind !== "keys";
+  return {
+    properties: { ...(isNamedHere && { [NAME_MEMBER]: nameField(kind) }), ...properties },
+    required: [NAME_MEMBER, ...required],
   };
-  return { properties: { ...(isNew && { its }), ...properties }, required: ["its", ...required] };
 }
 
-/** The field of that form that a place in the document comes from. */
-export const fieldOf = ([first, ...rest]) => (first === "binds" && rest.length > 0 ? ["bound"] : [first, ...rest]);
+/**
+ * @param {KindName} kind
+ * @returns {JsonSchema}
+ */
+const nameField = (kind) => ({
+  title: kind === "clients" ? "ID" : "Name",
+  type: "string",
+  description: "Lowercase letters, digits, - and _.",
+});
 
-/** The values of that form for a document. */
-export function valueOf(kind, item) {
-  if (kind !== "limits") return item;
-  const [[binds, bound]] = Object.entries(item.binds);
-  return { ...item, binds, bound: bound === true ? undefined : bound };
+/**
+ * A role to choose, or to type if the key may not read roles.
+ * @param {JsonSchema} more
+ * @returns {Promise<JsonSchema>}
+ */
+async function roleField(more) {
+  const field = { title: "Role", ...more };
+  try {
+    /** @type {Page<{ name: string }>} */
+    const { data } = await get("/v1/roles");
+    return { enum: data.map(({ name }) => name), ...field };
+  } catch {
+    return { type: "string", ...field };
+  }
 }
 
-/** The document that the form's values make. */
+/**
+ * Replaces `binds`, an object with one member, by two fields.
+ * @param {Record<string, JsonSchema>} properties
+ * @returns {void}
+ */
+function useLimitFields(properties) {
+  properties.kind.default = "requests";
+  // Deleting first moves the two fields to the end.
+  delete properties.binds;
+  properties.binds = {
+    title: "Binds",
+    description: "What the limit applies to.",
+    enum: Object.keys(LIMIT_BINDS),
+    titles: Object.values(LIMIT_BINDS),
+  };
+  properties.bound = {
+    title: "Which one",
+    type: "string",
+    description: "Its ID or name, or * to limit each one separately. Leave it empty for the whole tenant.",
+    examples: ["caller"],
+  };
+}
+
+/**
+ * The form field behind a path in the document.
+ * @param {string[]} path
+ * @returns {string[]}
+ */
+export const fieldPath = ([member = "", ...rest]) =>
+  member === "binds" && rest.length > 0 ? ["bound"] : [member, ...rest];
+
+/**
+ * The form's values for a document.
+ * @param {KindName} kind
+ * @param {any} document
+ * @returns {any}
+ */
+export function formValues(kind, document) {
+  if (kind !== "limits") return document;
+  const [entry = []] = Object.entries(document.binds);
+  const [binds, bound] = entry;
+  return { ...document, binds, bound: bound === true ? undefined : bound };
+}
+
+/**
+ * The document for the form's values.
+ * @param {KindName} kind
+ * @param {any} values
+ * @returns {any}
+ */
 export function documentOf(kind, values) {
   if (kind !== "limits") return values;
-  const { bound, ...given } = values;
-  return { ...given, binds: { [given.binds]: given.binds === "tenant" ? true : (bound ?? "") } };
+  const { bound = "", ...members } = values;
+  return { ...members, binds: { [members.binds]: members.binds === "tenant" ? true : bound } };
 }

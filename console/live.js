@@ -1,158 +1,275 @@
-// The tenant's events as they happen; after a break it resumes, or all is read again. Without the permission, all is read
-// again now and then.
-import { ask, session, signOut } from "./api.js";
+// Follows the tenant's event stream. After a break it resumes where it was; after a gap, everything is loaded again.
+// For keys that may not read events, everything is loaded again periodically.
+import { ApiError, request } from "./api.js";
+import { currentIdentity, signOut } from "./session.js";
 
 const PING_MS = 25_000;
-const PING_EVENTS = 200;
+/** The gateway disconnects readers that do not ping in between. */
+const EVENTS_PER_PING = 200;
 const PONG_MS = 10_000;
-const MOST_PAUSE_MS = 15_000;
-const QUIET_MS = 700;
+const MAX_RECONNECT_MS = 15_000;
 const POLL_MS = 10_000;
+/** The log of past events ends when nothing arrives for this long. */
+const SILENCE_MS = 700;
 
-/** @type {Set<Listener>} */
-const listeners = new Set();
+const CLOSED_ABNORMALLY = 1006;
+const CLOSED_UNAUTHORIZED = 4401;
+const CLOSED_FORBIDDEN = 4403;
+const CLOSED_PAST_RETENTION = 4410;
+
+/** @typedef {"waiting" | "live" | "off"} ConnectionState */
+/** @typedef {{ onEvent(event: StreamEvent): void, onGap(): void }} Follower */
+
+/** @type {Set<Follower>} */
+const followers = new Set();
+/** @type {(state: ConnectionState, text: string) => void} */
+let showState = () => {};
+/** @type {WebSocket | undefined} */
 let socket;
-let last = "";
-let tries = 0;
-// The current connection: older ones are ignored.
-let run = 0;
-let next;
-let polling;
-let show;
+let lastSequence = "";
+let failedAttempts = 0;
+/** Counts connections, so that older ones are ignored. */
+let generation = 0;
+/** @type {number | undefined} */
+let reconnectTimer;
+/** @type {number | undefined} */
+let pollTimer;
 
-/** `hears` each event until the signal and decides whether to `load` again, at most once in `ms`. */
-export function follow(signal, ms, load, hears) {
-  let [timer, isLoading, isStale] = [/** @type {any} */ (undefined), false, false];
+/**
+ * Loads again when events make it necessary, until the signal is aborted.
+ * @param {object} options
+ * @param {AbortSignal} options.signal
+ * @param {number} options.everyMs how often at most
+ * @param {() => unknown} options.load
+ * @param {(event: StreamEvent) => boolean} options.onEvent takes each event; true if it makes loading necessary
+ * @returns {() => void} causes a load soon
+ */
+export function follow({ signal, everyMs, load, onEvent }) {
+  /** @type {number | undefined} */
+  let timer;
+  let isLoading = false;
+  let isStale = false;
+
   async function reload() {
-    [timer, isLoading, isStale] = [undefined, true, false];
+    timer = undefined;
+    isLoading = true;
+    isStale = false;
     try {
       if (!signal.aborted) await load();
     } catch {
       // The next event tries again.
     }
     isLoading = false;
-    if (isStale) again();
+    if (isStale) loadSoon();
   }
-  function again() {
-    // What is being read may be older than this.
+
+  function loadSoon() {
+    // What is being loaded may be older than the event.
     if (isLoading) isStale = true;
-    else timer ??= setTimeout(reload, ms);
+    else timer ??= setTimeout(reload, everyMs);
   }
-  const listener = { event: (event) => hears(event) && again(), again };
-  listeners.add(listener);
-  signal.addEventListener("abort", () => listeners.delete(listener));
-  return again;
+
+  /** @type {Follower} */
+  const follower = {
+    onEvent(event) {
+      if (onEvent(event)) loadSoon();
+    },
+    onGap: loadSoon,
+  };
+  followers.add(follower);
+  signal.addEventListener("abort", () => followers.delete(follower));
+  return loadSoon;
 }
 
-/** Opens the stream. Browsers cannot set headers on a socket, so it takes a ticket. */
-async function open(query) {
-  const { ticket } = (await ask("POST", "/v1/tickets")).json;
-  return new WebSocket(`/v1/events?${new URLSearchParams({ ...query, ticket })}`, "cloudevents.json");
-}
-
-export function start(shown) {
-  show = shown;
-  last = "";
+/**
+ * @param {(state: ConnectionState, text: string) => void} show shows how the connection stands
+ * @returns {void}
+ */
+export function startStream(show) {
+  showState = show;
+  lastSequence = "";
   void connect();
 }
 
-export function stop() {
-  run += 1;
-  clearTimeout(next);
-  clearInterval(polling);
+/** @returns {void} */
+export function stopStream() {
+  generation += 1;
+  clearTimeout(reconnectTimer);
+  clearInterval(pollTimer);
   socket?.close();
   socket = undefined;
 }
 
+/**
+ * Opens the stream. Browsers cannot set headers on a WebSocket, so it takes a ticket.
+ * @param {Record<string, string>} query
+ * @returns {Promise<WebSocket>}
+ */
+async function openSocket(query) {
+  const { json } = await request("POST", "/v1/tickets");
+  return new WebSocket(`/v1/events?${new URLSearchParams({ ...query, ticket: json.ticket })}`, "cloudevents.json");
+}
+
+/** @returns {Promise<void>} */
 async function connect() {
-  stop();
-  const own = run;
-  show("waiting", tries ? "Reconnecting…" : "Connecting…");
-  let current;
+  stopStream();
+  const own = generation;
+  const isCurrent = () => own === generation;
+  showState("waiting", failedAttempts > 0 ? "Reconnecting…" : "Connecting…");
   try {
-    current = await open(last ? { after: last } : {});
+    const opened = await openSocket(lastSequence ? { after: lastSequence } : {});
+    if (!isCurrent()) {
+      opened.close();
+      return;
+    }
+    socket = opened;
+    listen(opened, isCurrent);
   } catch (error) {
-    if (own === run && session.who) later(error.status === 403 ? 4403 : 1006);
+    const isForbidden = error instanceof ApiError && error.status === 403;
+    if (isCurrent() && currentIdentity()) onClosed(isForbidden ? CLOSED_FORBIDDEN : CLOSED_ABNORMALLY);
+  }
+}
+
+/**
+ * @param {WebSocket} opened
+ * @param {() => boolean} isCurrent
+ * @returns {void}
+ */
+function listen(opened, isCurrent) {
+  const pings = keepAlive(opened);
+  opened.onopen = () => {
+    failedAttempts = 0;
+    showState("live", "Live");
+    // There is no event to resume after.
+    if (!lastSequence) loadAll();
+  };
+  opened.onmessage = ({ data }) => {
+    pings.onMessage();
+    if (data !== "pong" && isCurrent()) publish(JSON.parse(data));
+  };
+  opened.onclose = ({ code }) => {
+    pings.stop();
+    if (isCurrent()) onClosed(code);
+  };
+}
+
+/**
+ * Sends pings, and closes a connection that does not respond.
+ * @param {WebSocket} opened
+ * @returns {{ onMessage(): void, stop(): void }}
+ */
+function keepAlive(opened) {
+  /** @type {number | undefined} */
+  let pongTimer;
+  let messages = 0;
+
+  function ping() {
+    opened.send("ping");
+    pongTimer ??= setTimeout(() => opened.close(), PONG_MS);
+  }
+
+  function clearPongTimer() {
+    clearTimeout(pongTimer);
+    pongTimer = undefined;
+  }
+
+  const pingTimer = setInterval(ping, PING_MS);
+  return {
+    onMessage() {
+      clearPongTimer();
+      messages += 1;
+      if (messages % EVENTS_PER_PING === 0) ping();
+    },
+    stop() {
+      clearInterval(pingTimer);
+      clearPongTimer();
+    },
+  };
+}
+
+/**
+ * @param {StreamEvent} event
+ * @returns {void}
+ */
+function publish(event) {
+  const isGap = event.type === "stream.gap";
+  if (event.sequence <= lastSequence && !isGap) return;
+  lastSequence = event.sequence;
+  if (isGap) {
+    loadAll();
     return;
   }
-  if (own !== run) return current.close();
-  socket = current;
-  let patience;
-  let heard = 0;
-  function ping() {
-    current.send("ping");
-    patience ??= setTimeout(() => current.close(), PONG_MS);
+  for (const follower of followers) follower.onEvent(event);
+}
+
+/** @returns {void} */
+function loadAll() {
+  for (const follower of followers) follower.onGap();
+}
+
+/**
+ * Reconnects, if this close code allows it.
+ * @param {number} code
+ * @returns {void}
+ */
+function onClosed(code) {
+  if (code === CLOSED_UNAUTHORIZED) {
+    signOut("Your key was revoked or has expired. Sign in again.");
+  } else if (code === CLOSED_FORBIDDEN) {
+    startPolling();
+  } else {
+    failedAttempts += 1;
+    const pauseMs = code === CLOSED_PAST_RETENTION ? 0 : reconnectPause();
+    showState("waiting", `Connection lost. Reconnecting in ${Math.ceil(pauseMs / 1000)} s`);
+    reconnectTimer = setTimeout(connect, pauseMs);
   }
-  const pinging = setInterval(ping, PING_MS);
-  current.onopen = () => {
-    tries = 0;
-    show("live", "Live");
-    // There is no event to resume after.
-    if (!last) again();
-  };
-  current.onmessage = ({ data }) => {
-    clearTimeout(patience);
-    patience = undefined;
-    // Readers that do not ping are cut off.
-    if (++heard % PING_EVENTS === 0) ping();
-    if (data !== "pong" && own === run) took(JSON.parse(data));
-  };
-  current.onclose = ({ code }) => {
-    clearInterval(pinging);
-    clearTimeout(patience);
-    if (own === run) later(code);
-  };
 }
 
-function took(event) {
-  const isGap = event.type === "stream.gap";
-  if (event.sequence <= last && !isGap) return;
-  last = event.sequence;
-  if (isGap) again();
-  else for (const listener of listeners) listener.event(event);
+/** @returns {number} */
+function reconnectPause() {
+  const longest = Math.min(MAX_RECONNECT_MS, 500 * 2 ** failedAttempts);
+  return longest * (0.5 + Math.random() / 2);
 }
 
-function again() {
-  for (const listener of listeners) listener.again();
+/** @returns {void} */
+function startPolling() {
+  showState("off", `Not live: your key lacks events:read. Refreshed every ${POLL_MS / 1000} s`);
+  clearInterval(pollTimer);
+  pollTimer = setInterval(loadAll, POLL_MS);
 }
 
-/** Reconnects after this close code. */
-function later(code) {
-  if (code === 4401) return signOut("Your key was revoked or has ended. Sign in again.");
-  if (code === 4403) return poll();
-  tries += 1;
-  const pause = code === 4410 ? 0 : Math.min(MOST_PAUSE_MS, 500 * 2 ** tries) * (0.5 + Math.random() / 2);
-  show("waiting", `Connection lost. Reconnecting in ${Math.ceil(pause / 1000)} s`);
-  next = setTimeout(connect, pause);
-}
+addEventListener("online", () => {
+  if (currentIdentity()) void connect();
+});
 
-/** For keys that may not read events. */
-function poll() {
-  show("off", `Not live: your key may not read events. Refreshed every ${POLL_MS / 1000} s`);
-  clearInterval(polling);
-  polling = setInterval(again, POLL_MS);
-}
-
-addEventListener("online", () => session.who && connect());
-
-/** The logged events of these types, oldest first. The log ends where it falls silent. */
-export async function past(types, signal) {
-  const from = await open({ types, after: "0" });
-  signal.addEventListener("abort", () => from.close());
+/**
+ * Reads the logged events of some types, oldest first.
+ * @param {string} types
+ * @param {AbortSignal} signal
+ * @returns {Promise<StreamEvent[]>}
+ */
+export async function pastEvents(types, signal) {
+  const reader = await openSocket({ types, after: "0" });
+  signal.addEventListener("abort", () => reader.close());
+  /** @type {StreamEvent[]} */
   const events = [];
-  await new Promise((resolve) => {
-    let quiet;
-    const wait = () => {
-      clearTimeout(quiet);
-      quiet = setTimeout(resolve, QUIET_MS);
-    };
-    from.onopen = wait;
-    from.onmessage = ({ data }) => {
-      events.push(JSON.parse(data));
-      wait();
-    };
-    from.onclose = resolve;
-  });
-  from.close();
+  await /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      /** @type {number | undefined} */
+      let silenceTimer;
+      // The log does not say where it ends: it falls silent there.
+      function waitForSilence() {
+        clearTimeout(silenceTimer);
+        silenceTimer = setTimeout(resolve, SILENCE_MS);
+      }
+      reader.onopen = waitForSilence;
+      reader.onmessage = ({ data }) => {
+        events.push(JSON.parse(data));
+        waitForSilence();
+      };
+      reader.onclose = () => resolve();
+    })
+  );
+  reader.close();
   return events.filter(({ type }) => type !== "stream.gap");
 }

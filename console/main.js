@@ -1,132 +1,210 @@
-// The console: sign-in and screens.
-import { deployment, get, keepCredential, keptCredential, session, signOut } from "./api.js";
-import { button, fault, fill, h, link } from "./dom.js";
-import { fieldsFor, formOf } from "./fields.js";
-import { start, stop } from "./live.js";
-import { nameOf } from "./names.js";
-import { begin, finish } from "./oauth.js";
-import { arrive, settle } from "./places.js";
+// The console's entry point: signs in, and shows the screen that the address names.
+import { get } from "./api.js";
+import { button, errorAlert, link, messageOf } from "./components.js";
+import { fill, h } from "./dom.js";
+import { startStream, stopStream } from "./live.js";
+import { arrive, restorePlace } from "./navigation.js";
+import { finishSignIn } from "./oauth.js";
+import { nameOf } from "./principals.js";
+import { currentIdentity, onSignOut, setCredential, setIdentity, signOut, storedCredential } from "./session.js";
+import { buildSignInCard, buildSignInForm, offerOAuth } from "./sign-in.js";
 
-/** The screens, each loaded when it is wanted. @type {Record<string, (place: Place) => Promise<any>>} */
+/** The screens, each loaded when it is first opened. @satisfies {Record<string, (visit: Visit) => Promise<void>>} */
 const SCREENS = {
-  Now: async (place) => (await import("./now.js")).now(place),
-  Contexts: async (place) =>
-    place.id ? (await import("./context.js")).context(place) : (await import("./contexts.js")).contexts(place),
-  Services: async (place) => {
-    if (place.id === "new") return (await import("./register.js")).register(place);
-    return place.id ? (await import("./service.js")).service(place) : (await import("./services.js")).services(place);
+  async Now(visit) {
+    const { now } = await import("./now.js");
+    await now(visit);
   },
-  Access: async (place) => (await import("./access.js")).access(place),
-  Connect: async (place) => (await import("./connect.js")).connect(place),
-};
-const SIGN_IN = {
-  required: ["key"],
-  properties: {
-    key: { type: "string", title: "API key", format: "password", description: "It stays in this page's memory." },
-    keep: {
-      type: "boolean",
-      default: false,
-      title: "Keep me signed in",
-      description: "Until you close this tab or sign out.",
-    },
+  async Contexts(visit) {
+    if (visit.id) {
+      const { context } = await import("./context.js");
+      await context(visit);
+    } else {
+      const { contexts } = await import("./contexts.js");
+      await contexts(visit);
+    }
+  },
+  async Services(visit) {
+    if (visit.id === "new") {
+      const { register } = await import("./register.js");
+      await register(visit);
+    } else if (visit.id) {
+      const { service } = await import("./service.js");
+      await service(visit);
+    } else {
+      const { services } = await import("./services.js");
+      await services(visit);
+    }
+  },
+  async Access(visit) {
+    const { access } = await import("./access.js");
+    await access(visit);
+  },
+  async Connect(visit) {
+    const { connect } = await import("./connect.js");
+    await connect(visit);
   },
 };
 
-/** @type {any[]} */
-const [nav, main, who, state] = ["nav", "main", "#who", "#live"].map((one) => document.querySelector(one));
+const SCREEN_NAMES = /** @type {(keyof typeof SCREENS)[]} */ (Object.keys(SCREENS));
+
+/**
+ * An element of index.html.
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+function pageElement(selector) {
+  const element = document.querySelector(selector);
+  if (!(element instanceof HTMLElement)) throw new Error(`index.html has no ${selector}`);
+  return element;
+}
+
+const navigation = pageElement("nav");
+const main = pageElement("main");
+const account = pageElement("#account");
+const connection = pageElement("#connection");
+
+/** Aborted when the user leaves the current screen. */
 let leaving = new AbortController();
 
-async function show() {
-  const place = arrive();
+/** @returns {AbortSignal} of the next screen */
+function leaveScreen() {
   leaving.abort();
   leaving = new AbortController();
-  const { signal } = leaving;
-  const [path, query] = location.hash.slice(2).split("?");
-  // The id stays encoded: it goes into addresses.
-  const [wanted, id] = path.split("/");
-  const name = Object.keys(SCREENS).find((one) => one.toLowerCase() === wanted) ?? "Now";
-  for (const one of nav.querySelectorAll("a")) one.ariaCurrent = one.textContent === name ? "page" : null;
+  return leaving.signal;
+}
+
+/**
+ * Parses the address. The id stays encoded, as it is used in addresses only.
+ * @returns {{ name: keyof typeof SCREENS, id: string | undefined, query: URLSearchParams }}
+ */
+function readAddress() {
+  const [path = "", query] = location.hash.slice(2).split("?");
+  const [screen, id] = path.split("/");
+  const name = SCREEN_NAMES.find((known) => known.toLowerCase() === screen) ?? "Now";
+  return { name, id, query: new URLSearchParams(query) };
+}
+
+/**
+ * Shows the screen that the address names.
+ * @returns {Promise<void>}
+ */
+async function showScreen() {
+  const place = arrive();
+  const signal = leaveScreen();
+  const { name, id, query } = readAddress();
+  markCurrent(name);
   const view = h("div.screen", h("p.soft", "Loading…"));
   fill(main, view);
   try {
-    await SCREENS[name]({ view, id, query: new URLSearchParams(query), signal, isReturn: place !== undefined });
+    await SCREENS[name]({ view, id, query, signal, isReturn: place !== undefined });
   } catch (error) {
-    fill(view, h("h1", name), fault(error), button("Try again", show));
+    fill(view, h("h1", name), errorAlert(error), button("Try again", showScreen));
   }
   if (signal.aborted) return;
   const heading = view.querySelector("h1");
+  if (!heading) return;
   document.title = `${heading.textContent} – Narthex`;
   heading.tabIndex = -1;
-  settle(place, heading);
+  restorePlace(place, heading);
 }
 
-/** Who has signed in: the key's name and its role, and the tenant where there are others. */
-async function showWho() {
-  const { principal, name, role, tenant } = session.who;
-  const known = name ?? (await nameOf(principal)) ?? principal;
-  const where = tenant === "default" ? "" : ` at ${tenant}`;
-  const label = h("span", { title: principal }, h("strong", known), h("span.soft", ` ${role}${where}`));
+/**
+ * @param {string} name
+ * @returns {void}
+ */
+function markCurrent(name) {
+  for (const screenLink of navigation.querySelectorAll("a")) {
+    screenLink.ariaCurrent = screenLink.textContent === name ? "page" : null;
+  }
+}
+
+/** @returns {void} */
+function showNavigation() {
+  const items = SCREEN_NAMES.map((name) => h("li", link(name, `#/${name.toLowerCase()}`)));
+  fill(navigation, h("ul.plain", items));
+}
+
+/**
+ * Shows who is signed in: the key's name and role, and the tenant unless it is the default one.
+ * @returns {Promise<void>}
+ */
+async function showAccount() {
+  const identity = currentIdentity();
+  if (!identity) return;
+  const { principal, name, role, tenant } = identity;
+  const shownName = name ?? (await nameOf(principal)) ?? principal;
+  const shownTenant = tenant === "default" ? "" : ` at ${tenant}`;
   fill(
-    who,
-    label,
-    button("Sign out", () => signOut("You have signed out."), "quiet"),
+    account,
+    h("span", { title: principal }, h("strong", shownName), h("span.soft", ` ${role}${shownTenant}`)),
+    button("Sign out", () => signOut("You have signed out."), { kind: "quiet" }),
   );
 }
 
-async function signedIn() {
-  session.who = await get("/v1/whoami");
-  fill(
-    nav,
-    h(
-      "ul.plain",
-      Object.keys(SCREENS).map((name) => h("li", link(name, `#/${name.toLowerCase()}`))),
-    ),
-  );
-  await showWho();
-  nav.hidden = state.hidden = false;
-  start((kind, text) => Object.assign(state, { className: kind, textContent: text }));
-  addEventListener("hashchange", show);
-  await show();
-}
-
-async function signIn(why = "") {
-  leaving.abort();
-  stop();
-  removeEventListener("hashchange", show);
-  nav.hidden = state.hidden = true;
-  fill(who);
-  document.title = "Sign in – Narthex";
-  const form = formOf({
-    fields: fieldsFor(SIGN_IN, ""),
-    submit: "Sign in",
-    async send({ key, keep }) {
-      keepCredential({ bearer: key.trim() }, keep);
-      await signedIn().catch((error) => {
-        keepCredential(undefined);
-        throw error;
-      });
-    },
+/**
+ * Loads the identity behind the credential and shows the console.
+ * @returns {Promise<void>}
+ */
+async function openConsole() {
+  setIdentity(await get("/v1/whoami"));
+  showNavigation();
+  await showAccount();
+  navigation.hidden = false;
+  connection.hidden = false;
+  startStream((state, text) => {
+    connection.className = state;
+    connection.textContent = text;
   });
-  fill(
-    main,
-    h(
-      "div.card.signin.stack",
-      h("h1", "Sign in"),
-      why && h("p.note", { role: "alert" }, why),
-      form,
-      h("p.soft", "The first key is ADMIN_KEY: npm start prints it; in production you have set it yourself."),
-    ),
-  );
-  form.querySelector("input").focus();
-  const { oauth } = await deployment();
-  if (oauth) form.after(button("Sign in with OAuth", () => begin(form.querySelector("[type=checkbox]").checked)));
+  addEventListener("hashchange", showScreen);
+  await showScreen();
 }
 
-session.ended = signIn;
-try {
-  const { credential, kept } = (await finish()) ?? { credential: keptCredential(), kept: true };
-  if (credential) keepCredential(credential, kept);
-  await (credential ? signedIn() : signIn());
-} catch (error) {
-  await signIn(error.message);
+/**
+ * @param {string} key
+ * @param {boolean} keepForTab
+ * @returns {Promise<void>}
+ */
+async function signInWithKey(key, keepForTab) {
+  setCredential({ bearer: key }, keepForTab);
+  try {
+    await openConsole();
+  } catch (error) {
+    setCredential(undefined);
+    throw error;
+  }
 }
+
+/**
+ * Shows the sign-in form instead of the console.
+ * @param {string} [reason]
+ * @returns {Promise<void>}
+ */
+async function showSignIn(reason = "") {
+  leaveScreen();
+  stopStream();
+  removeEventListener("hashchange", showScreen);
+  navigation.hidden = true;
+  connection.hidden = true;
+  fill(account);
+  document.title = "Sign in – Narthex";
+  const form = buildSignInForm(signInWithKey);
+  fill(main, buildSignInCard(form, reason));
+  form.querySelector("input")?.focus();
+  await offerOAuth(form);
+}
+
+/** @returns {Promise<void>} */
+async function start() {
+  onSignOut(showSignIn);
+  try {
+    const signIn = (await finishSignIn()) ?? { credential: storedCredential(), isKept: true };
+    if (!signIn.credential) return await showSignIn();
+    setCredential(signIn.credential, signIn.isKept);
+    await openConsole();
+  } catch (error) {
+    await showSignIn(messageOf(error));
+  }
+}
+
+await start();

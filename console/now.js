@@ -1,208 +1,258 @@
-// Now: what the gateway has counted (how many, how fast, what fails, by service), and contexts as they move.
-import { get, may, maybe } from "./api.js";
-import { boardOf, watch } from "./board.js";
-import { badge, clock, duration, fault, fill, h, link, number, percent, section } from "./dom.js";
+// The screen Now: what the gateway has counted (how many, how fast, what fails, by service), and contexts as they move.
+import { get, getIfAllowed } from "./api.js";
+import { Board } from "./board.js";
+import { badge, link, messageOf, section } from "./components.js";
+import { ContextFeed } from "./context-feed.js";
+import { fill, h } from "./dom.js";
+import { buildFailure, failuresOf, MAX_FAILURES } from "./failures.js";
+import { clockTime, duration, number, percent } from "./format.js";
 import { follow } from "./live.js";
 import { patch } from "./patch.js";
-import { welcome } from "./services.js";
-import { isOver, isScheduled } from "./states.js";
-import { steady } from "./steady.js";
-import { begin, byHour, ended, figures, readsUsage, tally } from "./usage.js";
+import { PeriodFigures } from "./period-figures.js";
+import { may } from "./session.js";
+import { hasEnded, isScheduled } from "./statuses.js";
+import { SteadyList } from "./steady-list.js";
+import { countContexts, endedCount, mayReadUsage, ofService } from "./usage.js";
+import { welcome } from "./welcome.js";
 
-const DRAW_MS = 250;
+const REDRAW_MS = 250;
 const COUNT_MS = 2000;
 const LISTS_MS = 5000;
-const TICK_MS = 10_000;
-const MOST_FAILURES = 8;
-const HEADS = ["Service", "Status", "In flight", "Ended", "Failed", "p50", "p95"];
+/** How often the screen is redrawn and recounted without events, as time passes. */
+const IDLE_REDRAW_MS = 10_000;
+const IDLE_COUNT_MS = 30_000;
+const TABLE_HEADS = ["Service", "Status", "In flight", "Ended", "Failed", "p50", "p95"];
 
-/** What the reader has chosen, for as long as the page is open. */
-let period = "recent";
-
-const spread = ({ latency_ms: { p50, p95 } }) => [duration(p50), duration(p95)];
-
-const sinceRecent = () => `Since ${clock(begin("recent"))}`;
-
-/** The gateway's figures, and the choice of their period; `draw` shows them, which are of the period they were asked for. */
-function counting(draw) {
-  const wrong = h("div", { hidden: true });
-  async function count() {
-    const asked = period;
-    if (readsUsage()) {
-      const [counted, strip] = await Promise.all([figures(asked), byHour()]);
-      // Another period was chosen meanwhile.
-      if (asked !== period) return;
-      Object.assign(figuring, { counted: { ...counted, period: asked }, strip });
-    }
-    draw();
-  }
-  async function onchange({ currentTarget: select }) {
-    const asked = (period = select.value);
-    wrong.hidden = true;
-    try {
-      await count();
-    } catch (error) {
-      if (asked !== period) return;
-      period = select.value = figuring.counted.period;
-      fill(wrong, fault(error)).hidden = false;
-    }
-  }
-  const names = { recent: sinceRecent(), day: "Last 24 hours", week: "Last 7 days" };
-  const options = Object.entries(names).map(([value, text]) =>
-    h("option", { value, selected: value === period }, text),
-  );
-  const choice = h(
-    "div.row",
-    h("label", { for: "period" }, "Figures"),
-    h("select.short", { id: "period", onchange }, options),
-    wrong,
-  );
-  const figuring = /** @type {any} */ ({ count, choice });
-  return figuring;
-}
-
-/** Whose the figures are, of when, and what is not in them. */
-function about(counted, listed) {
-  const cards = may("contexts:read:*") ? "" : " The cards show your own contexts only.";
-  if (counted) return `Counted by the gateway for the whole tenant since ${clock(counted.from)}.${cards}`;
-  return (
-    `Only the latest ${number(listed)} contexts that have ended and that you may see: the gateway's own count needs the permission` +
-    " usage:read, which the built-in roles operator and viewer have."
-  );
-}
-
-const tile = (name, value, more) => h("div.card", { "data-key": name }, h("p.soft", name), h("p.figure", value), more);
-
-/** What ended with an error, most often first, with the latest of each that is known. */
-function failing(counted, known) {
-  const groups = counted.services.flatMap(({ service, errors }) =>
-    Object.entries(errors).map(([code, count]) => ({ id: `${service} ${code}`, service, code, count })),
-  );
-  return groups
-    .filter(({ code }) => code !== "cancelled")
-    .sort((one, other) => other.count - one.count)
-    .slice(0, MOST_FAILURES)
-    .map((group) => ({
-      ...group,
-      latest: known.find(({ service, error }) => service === group.service && error?.code === group.code),
-    }));
-}
-
-const failure = ({ id, service, code, count, latest, isGone }) =>
-  h(
-    "li",
-    { "data-key": id, class: isGone && "gone" },
-    h("strong", `${number(count)} × ${code}`),
-    ` at ${service}${latest ? `: ${latest.error.message}` : ""} `,
-    latest && link("See the latest", `#/contexts/${latest.id}`),
-    latest && " ",
-    link("See all", `#/contexts?status=${latest?.status ?? "ended"}&service=${encodeURIComponent(service)}`),
-  );
-
-/** Why a screen's contexts are not there. */
-const refusal = () =>
-  get("/v1/contexts?limit=1").then(
-    () => "",
-    (error) => error.message,
-  );
-
+/**
+ * @param {Visit} visit
+ * @returns {Promise<void>}
+ */
 export async function now({ view, signal }) {
-  const lists = may("contexts:read");
-  const contexts = watch();
-  const board = lists ? boardOf(contexts, signal) : { elements: [h("p.note", await refusal())], draw() {} };
-  let [services, empty] = /** @type {any[]} */ ([]);
-  const figuring = counting(draw);
-  const { count, choice } = figuring;
+  const reason = may("contexts:read") ? undefined : await contextsRefusal();
+  await new NowScreen(view, signal, reason).open();
+}
 
-  async function look() {
-    const [known] = await Promise.all([maybe("/v1/services"), lists && contexts.read()]);
-    services = known?.data ?? [];
-    draw();
+/**
+ * Why the key may not read contexts, in the gateway's words.
+ * @returns {Promise<string>}
+ */
+async function contextsRefusal() {
+  try {
+    await get("/v1/contexts?limit=1");
+    return "";
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+class NowScreen {
+  #view;
+  #signal;
+  #mayReadContexts;
+  #feed = new ContextFeed();
+  /** @type {Board | undefined} */
+  #board;
+  #period = new PeriodFigures(() => this.#draw());
+  /** Undefined until they have been read. @type {Service[] | undefined} */
+  #services;
+  #failures;
+
+  /** @type {HTMLElement | undefined} */
+  #welcome;
+  #note = h("p.soft");
+  #tiles = h("div.tiles");
+  #tableRows = h("tbody");
+  #content;
+
+  /**
+   * @param {HTMLElement} view
+   * @param {AbortSignal} signal
+   * @param {string | undefined} contextsRefused why contexts are not shown, if they are not
+   */
+  constructor(view, signal, contextsRefused) {
+    this.#view = view;
+    this.#signal = signal;
+    this.#mayReadContexts = contextsRefused === undefined;
+    if (this.#mayReadContexts) this.#board = new Board(this.#feed, signal);
+    const failureList = h("ul.plain");
+    this.#failures = new SteadyList({ element: failureList, name: "Failures", signal, buildRow: buildFailure });
+    this.#content = [
+      h("div.title", h("h1", "Now"), mayReadUsage() && this.#period.element),
+      this.#note,
+      this.#tiles,
+      section("Contexts", this.#board?.elements ?? h("p.note", contextsRefused)),
+      section("Failures", this.#failures.news, failureList),
+      section("Services", this.#table()),
+    ];
   }
 
-  const [note, tiles, rows, failures] = [h("p.soft"), h("div.tiles"), h("tbody"), h("ul.plain")];
-  const failingRows = steady({ list: failures, name: "What fails", signal, build: failure });
-  const heads = h(
-    "thead",
-    h(
-      "tr",
-      HEADS.map((name) => h("th", { scope: "col" }, name)),
-    ),
-  );
-  const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, h("table", heads, rows));
+  /**
+   * Shows the screen and keeps it up to date.
+   * @returns {Promise<void>}
+   */
+  async open() {
+    const signal = this.#signal;
+    // Events are followed before the first load has ended, so that none is missed.
+    const loaded = Promise.all([this.#loadLists(), this.#period.load()]);
+    const redraw = follow({
+      signal,
+      everyMs: REDRAW_MS,
+      load: () => this.#draw(),
+      onEvent: (event) => this.#mayReadContexts && this.#feed.takeEvent(event),
+    });
+    const recount = follow({
+      signal,
+      everyMs: COUNT_MS,
+      load: () => this.#period.load(),
+      onEvent: ({ type }) => type.startsWith("context."),
+    });
+    follow({
+      signal,
+      everyMs: LISTS_MS,
+      load: () => this.#loadLists(),
+      onEvent: ({ type }) => type.startsWith("context.") || type.startsWith("service."),
+    });
+    const timers = [setInterval(redraw, IDLE_REDRAW_MS), setInterval(recount, IDLE_COUNT_MS)];
+    signal.addEventListener("abort", () => timers.forEach(clearInterval));
+    await loaded;
+  }
 
-  function draw() {
-    const { counted, strip } = figuring;
-    if (!services || (readsUsage() && !counted)) return;
-    const all = contexts.all();
-    const [over, flying] = [all.filter(isOver), all.filter((one) => !isOver(one) && !isScheduled(one))];
-    const shown = counted ?? tally(over);
-    if (services.length + all.length + shown.all.created === 0) {
-      empty ??= welcome();
-      if (!empty.isConnected) fill(view, h("h1", "Now"), empty);
+  /** @returns {Promise<void>} */
+  async #loadLists() {
+    const [services] = await Promise.all([
+      getIfAllowed("/v1/services"),
+      this.#mayReadContexts ? this.#feed.load() : undefined,
+    ]);
+    this.#services = services?.data ?? [];
+    this.#draw();
+  }
+
+  /** @returns {HTMLElement} */
+  #table() {
+    const heads = TABLE_HEADS.map((name) => h("th", { scope: "col" }, name));
+    const table = h("table", h("thead", h("tr", heads)), this.#tableRows);
+    return h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Services" }, table);
+  }
+
+  /** @returns {void} */
+  #draw() {
+    const services = this.#services;
+    const counted = this.#period.figures;
+    const isLoaded = services && (counted || !mayReadUsage());
+    if (!isLoaded) return;
+
+    const contexts = this.#feed.all();
+    const ended = contexts.filter(hasEnded);
+    const inFlight = contexts.filter((context) => !hasEnded(context) && !isScheduled(context));
+    const figures = counted ?? countContexts(ended);
+    if (services.length + contexts.length + figures.total.created === 0) {
+      this.#drawWelcome();
       return;
     }
-    if (!tiles.isConnected) {
-      fill(
-        view,
-        h("div.title", h("h1", "Now"), readsUsage() && choice),
-        note,
-        tiles,
-        section("Contexts", board.elements),
-        section("What fails", failingRows.news, failures),
-        section("Services", table),
-      );
-    }
-    choice.querySelector("option").textContent = sinceRecent();
-    patch(note, about(counted, over.length));
-    const isCapped = contexts.isCapped(["queued", "executing", "input_required"]);
-    const total = ended(shown.all);
+    if (!this.#tiles.isConnected) fill(this.#view, this.#content);
+    this.#period.updateLabel();
+    patch(this.#note, this.#aboutFigures(ended.length));
+    patch(this.#tiles, this.#buildTiles(figures, inFlight.length));
+    this.#board?.draw(contexts, counted && endedCount(counted.total));
     patch(
-      tiles,
-      tile(counted ? `Ended since ${clock(counted.from)}` : "Ended", number(total), strip?.cloneNode(true)),
-      lists && tile("In flight", `${number(flying.length)}${isCapped ? "+" : ""}`),
-      tile(
-        "Completed",
-        percent(shown.all.completed, total),
-        h("p.soft", `${number(shown.all.completed)} of ${number(total)}`),
-      ),
-      tile("p50 / p95", spread(shown.all).join(" / ")),
+      this.#tableRows,
+      services.map((service) => buildServiceRow(service, figures, inFlight)),
     );
-    board.draw(all, counted && total);
-    patch(
-      rows,
-      services.map((one) => {
-        const own = shown.of(one.id);
-        const inFlight = flying.filter(({ service }) => service === one.id).length;
-        const cells = [
-          badge(one.status),
-          inFlight,
-          number(ended(own)),
-          percent(own.failed + own.timed_out, ended(own)),
-          ...spread(own),
-        ];
-        return h(
-          "tr",
-          { "data-key": one.id },
-          h("th", { scope: "row" }, link(one.name, `#/services/${one.id}`)),
-          cells.map((cell) => h("td", cell)),
-        );
-      }),
-    );
-    const groups = failing(shown, over);
-    failingRows.show(groups, {
-      limit: MOST_FAILURES,
-      after: groups.length === 0 ? [h("li.soft", { "data-key": "none" }, "Nothing lately.")] : [],
-    });
+    this.#drawFailures(figures, ended);
   }
 
-  // Listening first misses nothing.
-  const first = Promise.all([look(), count()]);
-  const redraw = follow(signal, DRAW_MS, draw, (event) => lists && contexts.hear(event));
-  const recount = follow(signal, COUNT_MS, count, ({ type }) => type.startsWith("context."));
-  follow(signal, LISTS_MS, look, ({ type }) => type.startsWith("context.") || type.startsWith("service."));
-  // The period and what is scheduled move on by themselves.
-  const ticking = [setInterval(redraw, TICK_MS), setInterval(recount, 3 * TICK_MS)];
-  signal.addEventListener("abort", () => ticking.forEach(clearInterval));
-  await first;
+  /** @returns {void} */
+  #drawWelcome() {
+    this.#welcome ??= welcome();
+    if (!this.#welcome.isConnected) fill(this.#view, h("h1", "Now"), this.#welcome);
+  }
+
+  /**
+   * What the figures cover, and what they leave out.
+   * @param {number} knownCount
+   * @returns {string}
+   */
+  #aboutFigures(knownCount) {
+    const counted = this.#period.figures;
+    if (!counted) {
+      return (
+        `Based on the latest ${number(knownCount)} ended contexts that your key can read. The gateway's own count ` +
+        "requires the permission usage:read, which the built-in roles operator and viewer have."
+      );
+    }
+    const aboutCards = may("contexts:read:*") ? "" : " The cards show your own contexts only.";
+    return `Counted by the gateway for the whole tenant since ${clockTime(counted.from)}.${aboutCards}`;
+  }
+
+  /**
+   * @param {Figures} figures
+   * @param {number} inFlightCount
+   * @returns {Child[]}
+   */
+  #buildTiles({ total }, inFlightCount) {
+    const counted = this.#period.figures;
+    const ended = endedCount(total);
+    const isCapped = this.#feed.isCapped(["queued", "executing", "input_required"]);
+    const share = h("p.soft", `${number(total.completed)} of ${number(ended)}`);
+    return [
+      tile(
+        counted ? `Ended since ${clockTime(counted.from)}` : "Ended",
+        number(ended),
+        this.#period.chart?.cloneNode(true),
+      ),
+      this.#mayReadContexts && tile("In flight", `${number(inFlightCount)}${isCapped ? "+" : ""}`),
+      tile("Completed", percent(total.completed, ended), share),
+      tile("p50 / p95", latencies(total).join(" / ")),
+    ];
+  }
+
+  /**
+   * @param {Figures} figures
+   * @param {Context[]} ended
+   * @returns {void}
+   */
+  #drawFailures(figures, ended) {
+    const failures = failuresOf(figures, ended);
+    const after = failures.length === 0 ? [h("li.soft", { "data-key": "none" }, "No failures.")] : [];
+    this.#failures.show(failures, { limit: MAX_FAILURES, after });
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {string} figure
+ * @param {Child} [more]
+ * @returns {HTMLElement}
+ */
+const tile = (name, figure, more) =>
+  h("div.card", { "data-key": name }, h("p.soft", name), h("p.figure", figure), more);
+
+/**
+ * @param {UsageGroup} group
+ * @returns {string[]}
+ */
+const latencies = ({ latency_ms: { p50, p95 } }) => [duration(p50), duration(p95)];
+
+/**
+ * @param {Service} service
+ * @param {Figures} figures
+ * @param {Context[]} inFlight
+ * @returns {HTMLElement}
+ */
+function buildServiceRow({ id, name, status }, figures, inFlight) {
+  const own = ofService(figures, id);
+  const ended = endedCount(own);
+  const cells = [
+    badge(status),
+    inFlight.filter(({ service }) => service === id).length,
+    number(ended),
+    percent(own.failed + own.timed_out, ended),
+    ...latencies(own),
+  ];
+  return h(
+    "tr",
+    { "data-key": id },
+    h("th", { scope: "row" }, link(name, `#/services/${id}`)),
+    cells.map((cell) => h("td", cell)),
+  );
 }

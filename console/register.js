@@ -1,18 +1,21 @@
-// Registers or changes a service, by a form or its whole document.
-import { ask } from "./api.js";
-import { fill, h, link, say, secretOnce } from "./dom.js";
-import { fieldsFor, formOf } from "./fields.js";
+// The screen that registers a service with a form or a document, or edits a service's document.
+import { request } from "./api.js";
+import { link, secretShownOnce, toast } from "./components.js";
+import { fill, h } from "./dom.js";
+import { fieldsFor } from "./fields.js";
+import { buildForm } from "./form.js";
 
-const text = { type: "string" };
+/** @typedef {{ json: Service, headers: Headers }} Registered a service as it stands, and its headers */
+
 const FORM = {
   required: ["name", "id", "url", "capability"],
   properties: {
-    name: { ...text, title: "Name", examples: ["Word counter"] },
-    id: { ...text, title: "Id", description: "Lower-case letters, digits, - and _.", examples: ["words"] },
+    name: { title: "Name", type: "string", examples: ["Word counter"] },
+    id: { title: "ID", type: "string", description: "Lowercase letters, digits, - and _.", examples: ["words"] },
     url: {
-      ...text,
-      title: "Address",
-      description: "Where the gateway sends the work, by POST.",
+      title: "URL",
+      type: "string",
+      description: "Where the gateway sends calls, by POST.",
       examples: ["https://words.example.com/run"],
     },
     type: {
@@ -20,80 +23,154 @@ const FORM = {
       enum: ["tool", "llm", "database", "external_api", "file_storage", "custom"],
       default: "tool",
     },
-    capability: { ...text, title: "Capability", description: "What it does, in one word.", examples: ["word_count"] },
+    capability: {
+      title: "Capability",
+      type: "string",
+      description: "The name of what it does.",
+      examples: ["word_count"],
+    },
     input_schema: {
       title: "Input schema",
-      description: "JSON Schema of its parameters. Without one, anything goes.",
+      description: "JSON Schema of its parameters. Without one, any parameters are accepted.",
       examples: [{ type: "object", properties: { text: { type: "string" } } }],
     },
-    idempotent: {
-      type: "boolean",
-      default: false,
-      title: "Idempotent",
-      description: "It may be tried again without harm.",
-    },
-    path: { ...text, title: "Health path", description: "Asked every 30 s.", examples: ["/health"] },
+    idempotent: { title: "Idempotent", type: "boolean", default: false, description: "It is safe to retry." },
+    path: { title: "Health path", type: "string", description: "Checked every 30 s.", examples: ["/health"] },
   },
 };
 
-/** The field of the form that a place in the document comes from. */
-function fieldOf([first, ...rest]) {
-  if (first === "transport") return ["url"];
-  if (first === "health") return ["path"];
-  if (first !== "capabilities") return [first];
-  const [, member = "name"] = rest;
-  return [member === "name" ? "capability" : member];
+/**
+ * @param {Visit} visit
+ * @returns {Promise<void>}
+ */
+export async function register({ view, query }) {
+  const editedId = query.get("from");
+  if (editedId) {
+    const edited = await request("GET", `/v1/services/${encodeURIComponent(editedId)}`);
+    showEditor(view, editedId, edited);
+  } else {
+    showRegistration(view);
+  }
 }
 
-/** @param {any} values */
-const documentOf = ({ name, type, url, capability, path, ...offer }) => ({
-  name,
-  type,
-  transport: { kind: "http", url },
-  capabilities: [{ name: capability, ...offer }],
-  ...(path && { health: { path } }),
-});
-
-export async function register({ view, query }) {
-  const from = query.get("from");
-  const known = from && (await ask("GET", `/v1/services/${encodeURIComponent(from)}`));
-
-  async function send(id, body) {
-    const headers = known ? { "if-match": known.headers.get("etag") } : { "if-none-match": "*" };
-    // A patch keeps the credentials, which are never shown, and removes what the document lacks.
-    const gone = known && Object.fromEntries(Object.keys(known.json).map((name) => [name, null]));
-    const { json } = await ask(known ? "PATCH" : "PUT", `/v1/services/${encodeURIComponent(id)}`, {
-      body: { ...gone, ...body },
-      headers,
-    });
-    const open = link(`Open ${json.name}`, `#/services/${json.id}`, "button primary");
-    say("Saved.");
-    if (!json.signing_secret) return void (location.hash = open.hash);
-    fill(
-      view,
-      h("h1", `${json.name} is registered`),
-      h("p", "With this secret it can verify that calls come from the gateway:"),
-      secretOnce("Signing secret", json.signing_secret),
-      h("p", open),
-    );
-  }
-
-  const byForm = formOf({
-    fields: fieldsFor(FORM, ""),
-    submit: "Register",
-    place: fieldOf,
-    send: ({ id, ...rest }) => send(id, documentOf(rest)),
+/**
+ * @param {HTMLElement} view
+ * @param {string} id
+ * @param {Registered} edited
+ * @returns {void}
+ */
+function showEditor(view, id, edited) {
+  const form = buildForm({
+    fields: fieldsFor({}, "Service document", edited.json),
+    submitLabel: "Save",
+    send: (document) => update(view, id, document, edited),
   });
-  const byDocument = formOf({
-    fields: fieldsFor({}, "Service document", known?.json),
-    submit: known ? "Save" : "Register the document",
-    send: (document) => send(from ?? document.id, document),
+  fill(view, backLink(), h("h1", `Edit ${edited.json.name}`), h("div.card", form));
+}
+
+/**
+ * @param {HTMLElement} view
+ * @returns {void}
+ */
+function showRegistration(view) {
+  const form = buildForm({
+    fields: fieldsFor(FORM, ""),
+    submitLabel: "Register",
+    fieldPath,
+    send: ({ id, ...values }) => create(view, id, documentOf(values)),
+  });
+  const documentForm = buildForm({
+    fields: fieldsFor({}, "Service document"),
+    submitLabel: "Register document",
+    send: (document) => create(view, document.id, document),
   });
   fill(
     view,
-    link("← Services", "#/services"),
-    h("h1", known ? `Edit ${known.json.name}` : "Register a service"),
-    h("div.card", known ? byDocument : byForm),
-    !known && h("details.card", h("summary", "Or paste a whole document"), byDocument),
+    backLink(),
+    h("h1", "Register a service"),
+    h("div.card", form),
+    h("details.card", h("summary", "Or paste a service document"), documentForm),
+  );
+}
+
+/** @returns {HTMLElement} */
+const backLink = () => link("← Services", "#/services");
+
+/**
+ * The form field behind a path in the document.
+ * @param {string[]} path
+ * @returns {string[]}
+ */
+function fieldPath([member = "", _index, capabilityMember = "name"]) {
+  if (member === "transport") return ["url"];
+  if (member === "health") return ["path"];
+  if (member !== "capabilities") return [member];
+  return [capabilityMember === "name" ? "capability" : capabilityMember];
+}
+
+/**
+ * The document for the form's values.
+ * @param {Record<string, any>} values
+ * @returns {object}
+ */
+const documentOf = ({ name, type, url, capability, path, ...capabilityMembers }) => ({
+  name,
+  type,
+  transport: { kind: "http", url },
+  capabilities: [{ name: capability, ...capabilityMembers }],
+  ...(path && { health: { path } }),
+});
+
+/**
+ * @param {HTMLElement} view
+ * @param {string} id
+ * @param {object} document
+ * @returns {Promise<void>}
+ */
+async function create(view, id, document) {
+  const { json } = await request("PUT", pathOf(id), { body: document, headers: { "if-none-match": "*" } });
+  showSaved(view, json);
+}
+
+/**
+ * @param {HTMLElement} view
+ * @param {string} id
+ * @param {object} document
+ * @param {Registered} edited as it was read before
+ * @returns {Promise<void>}
+ */
+async function update(view, id, document, edited) {
+  // A PATCH keeps the credentials, which are never shown; members that the document lacks are removed.
+  const removed = Object.fromEntries(Object.keys(edited.json).map((name) => [name, null]));
+  const headers = { "if-match": edited.headers.get("etag") ?? "" };
+  const { json } = await request("PATCH", pathOf(id), { body: { ...removed, ...document }, headers });
+  showSaved(view, json);
+}
+
+/**
+ * @param {string} id
+ * @returns {string}
+ */
+const pathOf = (id) => `/v1/services/${encodeURIComponent(id)}`;
+
+/**
+ * Opens the service, after showing its signing secret if there is one.
+ * @param {HTMLElement} view
+ * @param {{ id: string, name: string, signing_secret?: string }} service
+ * @returns {void}
+ */
+function showSaved(view, { id, name, signing_secret }) {
+  toast("Saved.");
+  const hash = `#/services/${id}`;
+  if (!signing_secret) {
+    location.hash = hash;
+    return;
+  }
+  fill(
+    view,
+    h("h1", `${name} is registered`),
+    h("p", "With this secret, the service can verify that calls come from the gateway:"),
+    secretShownOnce("Signing secret", signing_secret),
+    h("p", link(`Open ${name}`, hash, "button primary")),
   );
 }

@@ -1,155 +1,121 @@
-// One service: its health, what it is allowed, and its capabilities to try.
-import { ask, get, may } from "./api.js";
-import {
-  badge,
-  button,
-  copyable,
-  duration,
-  facts,
-  fill,
-  h,
-  json,
-  link,
-  say,
-  section,
-  sure,
-  title,
-  when,
-} from "./dom.js";
-import { fieldsFor, formOf } from "./fields.js";
-import { healthStrip, watchHealth } from "./health.js";
+// The screen of one service: its health, its settings, and its capabilities to try.
+import { get, request } from "./api.js";
+import { badge, button, confirmed, link, screenTitle, section, time, toast } from "./components.js";
+import { fill, h } from "./dom.js";
+import { duration, words } from "./format.js";
+import { healthChart, watchHealth } from "./health.js";
+import { leadBack } from "./navigation.js";
 import { patch } from "./patch.js";
-import { markReturn } from "./places.js";
-import { spreads } from "./usage.js";
+import { buildCapability, buildCatalogue, buildFacts } from "./service-parts.js";
+import { may } from "./session.js";
+import { readLatencies } from "./usage.js";
 
-const MOST_STEPS = 4;
+const MAX_HEALTH_CHANGES = 4;
+const ANY_VERSION = { "if-match": "*" };
 
-const healthStep = ({ time, data }) =>
-  h("li", badge(data.status), when(time), h("span.soft", `breaker ${data.breaker.replace("_", " ")}`));
-
-/** How long its calls took: counted over the last 24 hours where that may be read, else the latest ones. */
-function speed({ latency_ms }, spread) {
-  if (typeof spread?.p50 !== "number") return { Median: duration(latency_ms) };
-  return { "p50 / p95 in 24 hours": `${duration(spread.p50)} / ${duration(spread.p95)}` };
-}
-
-const factsOf = (one, spread) =>
-  facts({
-    Id: copyable(one.id, "service id"),
-    Address: one.transport.url && h("code", one.transport.url),
-    "Status since": one.status_at && when(one.status_at),
-    Breaker: one.breaker.state.replace("_", " "),
-    "Open until": one.breaker.until && when(one.breaker.until),
-    ...speed(one, spread),
-    Tags: one.tags.join(", "),
-    "Max concurrency": one.limits.max_concurrency ?? "no limit",
-    Tier: one.tier,
-    Weight: one.weight,
-    Retry: `${one.retry.max_attempts} attempts`,
-  });
-
-/** What was read of an MCP server, and what of it was not taken. */
-function catalogueOf({ error, server, instructions, protocol_version, held = [], left_out: leftOut = [] }) {
-  const names = (tools, line) => h("ul.plain.stack", tools.map(line));
-  return section(
-    "MCP server",
-    error && h("p.note", `Its tools could not be read: ${error}`),
-    facts({
-      Server: server && [server.title ?? server.name, server.version].filter(Boolean).join(" "),
-      Protocol: protocol_version,
-    }),
-    instructions &&
-      h("details", { "data-key": "instructions" }, h("summary", "Instructions"), h("p.text", instructions)),
-    held.length > 0 &&
-      h(
-        "div",
-        h("h3", "Tools that wait to be accepted"),
-        names(held, ({ capability }) => h("li", h("code", capability.name))),
-      ),
-    leftOut.length > 0 &&
-      h(
-        "div",
-        h("h3", "Tools that were left out"),
-        names(leftOut, ({ name, reason }) => h("li", h("code", name || "?"), ` ${reason}`)),
-      ),
-  );
-}
-
-function capabilityOf(service, { name, version, description, input_schema, idempotent, durable, timeout_seconds }) {
-  async function send(parameters) {
-    const body = { capability: name, version: `=${version}`, service, parameters };
-    location.hash = `#/contexts/${(await ask("POST", "/v1/contexts", { body, headers: { prefer: "respond-async" } })).json.id}`;
-  }
-  const form = () =>
-    formOf({ fields: fieldsFor(input_schema, "Parameters"), submit: "Run", pointer: "parameters", send });
-  return h(
-    "section.card",
-    h("h3", name, h("span.soft", ` ${version}`)),
-    h(
-      "p.soft",
-      description,
-      idempotent && " Idempotent.",
-      !durable && " Not durable.",
-      ` At most ${duration(timeout_seconds * 1000)}.`,
-    ),
-    h("details", h("summary.button", `Try ${name}`), form()),
-    input_schema && h("details", h("summary", "Input schema"), json(`Input schema of ${name}`, input_schema)),
-  );
-}
-
-export async function service({ view, id, signal }) {
-  const path = `/v1/services/${id}`;
-  const top = h("div.stack");
-  const headers = { "if-match": "*" };
-  const history = watchHealth(signal, load);
-
-  async function drain(isDraining) {
-    await ask("PATCH", path, { body: { status: isDraining ? "unknown" : "draining" }, headers });
-    await load();
-  }
-  async function end() {
-    await ask("DELETE", path, { headers });
-    location.hash = "#/services";
-  }
-  async function check() {
-    const { healthy, error, status_code, latency_ms } = (await ask("POST", `${path}/check`)).json;
-    say(
-      healthy ? `It answers, in ${duration(latency_ms)}.` : `Health check failed: ${error ?? `HTTP ${status_code}`}.`,
-    );
-    await load();
-  }
-  const actions = ({ name, status }) =>
-    h(
-      "div.row",
-      { "data-key": "actions" },
-      button("Check now", check),
-      // One button, by whichever name: pressing it keeps the focus.
-      button(status === "draining" ? "Resume" : "Drain", () => drain(status === "draining"), "", "drain"),
-      link("Edit", `#/services/new?from=${id}`, "button"),
-      button("Delete", () => sure(`Delete ${name}? What runs is finished.`, end), "danger"),
-    );
-
-  async function load() {
-    const [one, medians] = await Promise.all([get(path), spreads().catch(() => new Map())]);
-    const steps = history.filter(({ subject }) => subject === id).slice(-MOST_STEPS);
-    patch(
-      top,
-      title(one.name, badge(one.status)),
-      one.description && h("p", one.description),
-      may("services:write") && actions(one),
-      section("Health", healthStrip(history, one), h("ol.steps.plain", steps.map(healthStep))),
-      factsOf(one, medians.get(id)),
-      one.catalogue && catalogueOf(one.catalogue),
-    );
-    return one;
-  }
-
-  const { capabilities } = await load();
-  const tries = capabilities.map((one) => capabilityOf(id, one));
+/**
+ * @param {Visit} visit
+ * @returns {Promise<void>}
+ */
+export async function service({ view, id = "", signal }) {
+  const screen = new ServiceScreen(id, signal);
+  const { capabilities } = await screen.load();
+  const tries = capabilities.map((capability) => buildCapability(id, capability));
   fill(
     view,
-    markReturn(link("← Services", "#/services")),
-    top,
-    section("Capabilities", tries.length > 0 ? tries : h("p.soft", "None.")),
+    leadBack(link("← Services", "#/services")),
+    screen.element,
+    section("Capabilities", tries.length > 0 ? tries : h("p.soft", "None")),
   );
 }
+
+class ServiceScreen {
+  #id;
+  #path;
+  #history;
+  element = h("div.stack");
+
+  /**
+   * @param {string} id
+   * @param {AbortSignal} signal
+   */
+  constructor(id, signal) {
+    this.#id = id;
+    this.#path = `/v1/services/${id}`;
+    this.#history = watchHealth(signal, () => this.load());
+  }
+
+  /**
+   * Loads the service and shows it.
+   * @returns {Promise<Service>}
+   */
+  async load() {
+    /** @type {[Service, Map<string | undefined, Latency>]} */
+    const [service, latencies] = await Promise.all([get(this.#path), readLatencies().catch(() => new Map())]);
+    const changes = this.#history.filter(({ subject }) => subject === this.#id).slice(-MAX_HEALTH_CHANGES);
+    patch(
+      this.element,
+      screenTitle(service.name, badge(service.status)),
+      service.description && h("p", service.description),
+      may("services:write") && this.#buildActions(service),
+      section("Health", healthChart(this.#history, service), h("ol.steps.plain", changes.map(buildHealthChange))),
+      buildFacts(service, latencies.get(this.#id)),
+      service.catalogue && buildCatalogue(service.catalogue),
+    );
+    return service;
+  }
+
+  /**
+   * @param {Service} service
+   * @returns {HTMLElement}
+   */
+  #buildActions({ name, status }) {
+    const isDraining = status === "draining";
+    const deleteIfConfirmed = () => confirmed(`Delete ${name}? Calls in progress will finish.`, () => this.#delete());
+    return h(
+      "div.row",
+      { "data-key": "actions" },
+      button("Check now", () => this.#check()),
+      // One button under either name, so that it keeps the focus when it is pressed.
+      button(isDraining ? "Resume" : "Drain", () => this.#setStatus(isDraining ? "unknown" : "draining"), {
+        key: "drain",
+      }),
+      link("Edit", `#/services/new?from=${this.#id}`, "button"),
+      button("Delete", deleteIfConfirmed, { kind: "danger" }),
+    );
+  }
+
+  /** @returns {Promise<void>} */
+  async #check() {
+    const { json } = await request("POST", `${this.#path}/check`);
+    const { healthy, error, status_code, latency_ms } = json;
+    toast(
+      healthy
+        ? `Healthy: responded in ${duration(latency_ms)}.`
+        : `Health check failed: ${error ?? `HTTP ${status_code}`}.`,
+    );
+    await this.load();
+  }
+
+  /**
+   * @param {"unknown" | "draining"} status
+   * @returns {Promise<void>}
+   */
+  async #setStatus(status) {
+    await request("PATCH", this.#path, { body: { status }, headers: ANY_VERSION });
+    await this.load();
+  }
+
+  /** @returns {Promise<void>} */
+  async #delete() {
+    await request("DELETE", this.#path, { headers: ANY_VERSION });
+    location.hash = "#/services";
+  }
+}
+
+/**
+ * @param {StreamEvent} event
+ * @returns {HTMLElement}
+ */
+const buildHealthChange = ({ time: at, data }) =>
+  h("li", badge(data.status), time(at), h("span.soft", `breaker ${words(data.breaker)}`));

@@ -1,85 +1,81 @@
-// Services: the list, and first steps where there is none.
-import { ask, deployment, get, may } from "./api.js";
-import { badge, button, duration, fill, h, link, title } from "./dom.js";
-import { healthStrip, watchHealth } from "./health.js";
-import { steady } from "./steady.js";
-import { spreads } from "./usage.js";
+// The screen Services: all services with their health, or first steps if there are none.
+import { get } from "./api.js";
+import { badge, link, screenTitle } from "./components.js";
+import { fill, h } from "./dom.js";
+import { duration, words } from "./format.js";
+import { healthChart, watchHealth } from "./health.js";
+import { may } from "./session.js";
+import { SteadyList } from "./steady-list.js";
+import { readLatencies } from "./usage.js";
+import { welcome } from "./welcome.js";
 
-const writes = () => may("services:write");
+/** @typedef {Map<string | undefined, Latency>} Latencies by service */
 
+/**
+ * @param {Visit} visit
+ * @returns {Promise<void>}
+ */
 export async function services({ view, signal }) {
   const history = watchHealth(signal, load);
   const list = h("ul.grid.plain");
-  let medians = new Map();
-  let empty;
-  const rows = steady({ list, name: "Services", signal, build: (one) => card(one, medians.get(one.id), history) });
+  /** @type {Latencies} */
+  let latencies = new Map();
+  /** @type {HTMLElement | undefined} */
+  let firstSteps;
+  const rows = new SteadyList({
+    element: list,
+    name: "Services",
+    signal,
+    buildRow: (/** @type {Service} */ service) => buildCard(service, latencies.get(service.id), history),
+  });
+
   async function load() {
-    const [{ data }, known] = await Promise.all([get("/v1/services"), spreads().catch(() => medians)]);
-    medians = known;
-    if (data.length === 0) {
-      empty ??= welcome();
-      if (!empty.isConnected) fill(view, heading(), empty);
+    /** @type {[Page<Service>, Latencies]} */
+    const [page, read] = await Promise.all([get("/v1/services"), readLatencies().catch(() => latencies)]);
+    latencies = read;
+    if (page.data.length === 0) {
+      firstSteps ??= welcome();
+      if (!firstSteps.isConnected) fill(view, heading(), firstSteps);
       return;
     }
     if (!list.isConnected) fill(view, heading(), h("div", h("div.floating", rows.news), list));
-    rows.show(data);
+    rows.show(page.data);
   }
+
   await load();
 }
 
-const heading = () => title("Services", writes() && link("Register a service", "#/services/new", "button primary"));
+/** @returns {HTMLElement} */
+function heading() {
+  const register = may("services:write") && link("Register a service", "#/services/new", "button primary");
+  return screenTitle("Services", register);
+}
 
-/** What is known of its speed: the last 24 hours where that may be read, else the latest calls. */
-const median = ({ latency_ms }, spread) =>
-  typeof spread?.p50 === "number" ? `median ${duration(spread.p50)} in 24 hours` : `median ${duration(latency_ms)}`;
-
-function card(one, spread, history) {
-  const { id, name, status, capabilities, breaker, isGone } = one;
-  return h(
-    "li",
-    { "data-key": id, class: isGone && "gone" },
-    h(
-      "a.card.stack",
-      { href: `#/services/${id}` },
-      h("span.title", h("strong", name), badge(isGone ? "gone" : status)),
-      h("span.soft", `${id} · ${capabilities.map((each) => each.name).join(", ")}`),
-      healthStrip(history, one),
-      h("span.soft", `Breaker ${breaker.state.replace("_", " ")} · ${median(one, spread)}`),
-    ),
+/**
+ * @param {Service} service
+ * @param {Latency | undefined} latency over the last 24 hours
+ * @param {StreamEvent[]} history
+ * @returns {HTMLElement}
+ */
+function buildCard(service, latency, history) {
+  const { id, name, status, capabilities, breaker, isGone } = service;
+  const names = capabilities.map((capability) => capability.name).join(", ");
+  const card = h(
+    "a.card.stack",
+    { href: `#/services/${id}` },
+    h("span.title", h("strong", name), badge(isGone ? "gone" : status)),
+    h("span.soft", `${id} · ${names}`),
+    healthChart(history, service),
+    h("span.soft", `Breaker ${words(breaker.state)} · ${medianOf(service, latency)}`),
   );
+  return h("li", { "data-key": id, class: isGone && "gone" }, card);
 }
 
-async function startDemo(body) {
-  await ask("PUT", "/v1/services/demo", { body, headers: { "if-none-match": "*" } });
-  location.hash = "#/services/demo";
-}
-
-/** What to do first. */
-export function welcome() {
-  const demo = h("div.stack");
-  async function offer() {
-    // A deployment may have switched it off.
-    if (!(await deployment()).demo) return;
-    const document = await get("/demo.json");
-    fill(
-      demo,
-      h("p", "Nothing at hand? A demonstration is built in, and can be deleted again."),
-      button("Start the demonstration", () => startDemo(document)),
-    );
-  }
-  if (writes()) void offer().catch(() => {});
-  return h(
-    "div.card.stack.narrow",
-    h("h2", "Nothing here yet"),
-    h(
-      "ol",
-      h("li", h("strong", "Register a service"), ": its address, and what it can do."),
-      h("li", h("strong", "Try it"), " on its page. You see it here, live."),
-      h("li", link("Connect", "#/connect"), " your programs, each with a key of its own."),
-    ),
-    writes()
-      ? h("p", link("Register a service", "#/services/new", "button primary"))
-      : h("p.note", "Your key may not register services. One with the role operator may."),
-    demo,
-  );
-}
+/**
+ * The median latency: over the last 24 hours if the key may read usage, otherwise of the latest calls.
+ * @param {Service} service
+ * @param {Latency | undefined} latency
+ * @returns {string}
+ */
+const medianOf = ({ latency_ms }, latency) =>
+  typeof latency?.p50 === "number" ? `p50 ${duration(latency.p50)} (24 hours)` : `median ${duration(latency_ms)}`;

@@ -1,88 +1,124 @@
-// What the gateway has counted: true figures at any load, from `GET /v1/usage`, in whole hours.
-import { get, may } from "./api.js";
-import { bars, moment, number } from "./dom.js";
-import { ENDED } from "./states.js";
+// The gateway's own figures (`GET /v1/usage`): exact at any load, in whole hours.
+import { get } from "./api.js";
+import { barChart } from "./dom.js";
+import { dateAndTime, number } from "./format.js";
+import { may } from "./session.js";
+import { ENDED_STATUSES } from "./statuses.js";
 
 const HOUR_MS = 3_600_000;
-const STRIP_HOURS = 24;
+const CHART_HOURS = 24;
 
-/** Periods by name: how many whole hours before the present one. */
-export const PERIODS = { recent: 1, day: 23, week: 7 * 24 - 1 };
+/** Periods by name: how many whole hours before the current one. */
+const PERIODS = { recent: 1, day: 23, week: 7 * 24 - 1 };
 
-export const readsUsage = () => may("usage:read");
+/** @typedef {keyof typeof PERIODS} Period */
 
-/** When a period begins. */
-export const begin = (period) => new Date(Math.floor(Date.now() / HOUR_MS - PERIODS[period]) * HOUR_MS).toISOString();
-
-const sum = (groups, count) => groups.reduce((all, group) => all + count(group), 0);
-
-export const ended = ({ completed, failed, cancelled, timed_out }) => completed + failed + cancelled + timed_out;
-
+/** @type {UsageGroup} */
 const NOTHING = { created: 0, completed: 0, failed: 0, cancelled: 0, timed_out: 0, errors: {}, latency_ms: {} };
 
-/** All of a period together, and each service by its id. */
-export async function figures(period) {
-  const from = begin(period);
-  const after = encodeURIComponent(from);
-  const [all, groups] = await Promise.all(
-    ["", "&group_by=service"].map((grouped) => get(`/v1/usage?after=${after}${grouped}`)),
-  );
-  const services = new Map(groups.data.map((group) => [group.service, group]));
+/** @returns {boolean} */
+export const mayReadUsage = () => may("usage:read");
+
+/**
+ * The start of a period.
+ * @param {Period} period
+ * @returns {string}
+ */
+export function beginningOf(period) {
+  const hour = Math.floor(Date.now() / HOUR_MS - PERIODS[period]);
+  return new Date(hour * HOUR_MS).toISOString();
+}
+
+/**
+ * How many contexts of a group have ended.
+ * @param {UsageGroup} group
+ * @returns {number}
+ */
+export const endedCount = ({ completed, failed, cancelled, timed_out }) => completed + failed + cancelled + timed_out;
+
+/**
+ * The figures of one service.
+ * @param {Figures} figures
+ * @param {string} id
+ * @returns {UsageGroup}
+ */
+export const ofService = ({ services }, id) => services.find(({ service }) => service === id) ?? NOTHING;
+
+/**
+ * Reads what the gateway has counted in a period.
+ * @param {Period} period
+ * @returns {Promise<Figures & { from: string }>}
+ */
+export async function readFigures(period) {
+  const from = beginningOf(period);
+  const path = `/v1/usage?after=${encodeURIComponent(from)}`;
+  const [whole, grouped] = await Promise.all([get(path), get(`${path}&group_by=service`)]);
+  return { from, total: whole.data[0] ?? NOTHING, services: grouped.data };
+}
+
+/**
+ * The same figures, counted from known contexts, for keys that may not read usage.
+ * @param {Context[]} contexts that have ended
+ * @returns {Figures}
+ */
+export function countContexts(contexts) {
+  const byService = Object.entries(Object.groupBy(contexts, ({ service }) => service));
+  const services = byService.map(([service, some = []]) => ({ service, ...countGroup(some) }));
+  return { total: countGroup(contexts), services };
+}
+
+/**
+ * @param {Context[]} contexts
+ * @returns {UsageGroup}
+ */
+function countGroup(contexts) {
+  const counts = ENDED_STATUSES.map((ended) => [ended, contexts.filter(({ status }) => status === ended).length]);
+  const times = contexts.map(({ execution_time_ms }) => execution_time_ms).filter((ms) => typeof ms === "number");
+  const sorted = times.sort((a, b) => a - b);
+  const percentile = (/** @type {number} */ part) => sorted[Math.floor(sorted.length * part)];
+  /** @type {{ [code: string]: number }} */
+  const errors = {};
+  for (const { error } of contexts) {
+    if (error) errors[error.code] = (errors[error.code] ?? 0) + 1;
+  }
   return {
-    from,
-    all: all.data[0] ?? NOTHING,
-    of: (service) => services.get(service) ?? NOTHING,
-    services: groups.data,
+    ...NOTHING,
+    ...Object.fromEntries(counts),
+    created: contexts.length,
+    latency_ms: { p50: percentile(0.5), p95: percentile(0.95) },
+    errors,
   };
 }
 
-/** The same of contexts that are known here, where what the gateway has counted may not be read. */
-export function tally(contexts) {
-  const of = (some) => {
-    const sorted = some
-      .map((one) => one.execution_time_ms)
-      .filter((ms) => ms !== null && ms !== undefined)
-      .sort((a, b) => a - b);
-    const counts = Object.fromEntries(
-      ENDED.map((status) => [status, some.filter((one) => one.status === status).length]),
-    );
-    const errors = Object.groupBy(
-      some.filter(({ error }) => error),
-      ({ error }) => error.code,
-    );
-    return {
-      ...NOTHING,
-      ...counts,
-      created: some.length,
-      latency_ms: { p50: sorted[Math.floor(sorted.length * 0.5)], p95: sorted[Math.floor(sorted.length * 0.95)] },
-      errors: Object.fromEntries(Object.entries(errors).map(([code, all]) => [code, all?.length])),
-    };
-  };
-  const groups = Object.groupBy(contexts, ({ service }) => service);
-  const services = Object.entries(groups).map(([service, some]) => ({ service, ...of(some) }));
-  return { all: of(contexts), of: (service) => of(groups[service] ?? []), services };
-}
-
-/** Medians of the last 24 hours, by service; empty where usage may not be read. */
-export async function spreads() {
-  if (!readsUsage()) return new Map();
-  const { services } = await figures("day");
+/**
+ * Latencies over the last 24 hours by service; empty for keys that may not read usage.
+ * @returns {Promise<Map<string | undefined, Latency>>}
+ */
+export async function readLatencies() {
+  if (!mayReadUsage()) return new Map();
+  const { services } = await readFigures("day");
   return new Map(services.map(({ service, latency_ms }) => [service, latency_ms]));
 }
 
-/** How many ended in each of the last 24 hours. */
-export async function byHour() {
-  const { data } = await get(`/v1/usage?bucket=hour&after=${encodeURIComponent(begin("day"))}`);
-  const first = Date.parse(begin("day"));
-  const counts = Array.from({ length: STRIP_HOURS }, (_, at) =>
-    sum(
-      data.filter(({ from }) => Date.parse(from) === first + at * HOUR_MS),
-      ended,
-    ),
-  );
-  const most = Math.max(1, ...counts);
-  const peak = counts.indexOf(Math.max(...counts));
-  const label = `Ended by hour in the last 24 hours: at most ${number(counts[peak])}, in the hour from ${moment(first + peak * HOUR_MS)}`;
-  const bar = (count, at) => ({ x: at * 4, width: 3, y: 19 - (count / most) * 19, height: 1 + (count / most) * 19 });
-  return bars("rate", STRIP_HOURS * 4, label, counts.map(bar));
+/**
+ * A chart of how many contexts ended in each of the last 24 hours.
+ * @returns {Promise<SVGElement>}
+ */
+export async function readHourlyChart() {
+  const from = beginningOf("day");
+  /** @type {{ data: UsageGroup[] }} */
+  const { data } = await get(`/v1/usage?bucket=hour&after=${encodeURIComponent(from)}`);
+  const counts = Array.from({ length: CHART_HOURS }, () => 0);
+  for (const group of data) {
+    const hour = (Date.parse(group.from ?? "") - Date.parse(from)) / HOUR_MS;
+    if (hour in counts) counts[hour] = (counts[hour] ?? 0) + endedCount(group);
+  }
+  const highest = Math.max(...counts);
+  const peakAt = Date.parse(from) + counts.indexOf(highest) * HOUR_MS;
+  const label = `Ended per hour, last 24 hours: at most ${number(highest)}, in the hour from ${dateAndTime(peakAt)}`;
+  const bars = counts.map((count, hour) => {
+    const height = (count / Math.max(1, highest)) * 19;
+    return { x: hour * 4, width: 3, y: 19 - height, height: 1 + height };
+  });
+  return barChart("rate", CHART_HOURS * 4, label, bars);
 }

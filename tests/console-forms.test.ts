@@ -1,4 +1,5 @@
-// The console's forms and what they make: services, answers, keys, roles, limits and issuers; what a key may not do; signing in.
+// The console's forms and what they create: services, input, keys, roles, limits and issuers; and what a key's
+// permissions hide.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
@@ -21,7 +22,7 @@ after(async () => {
   await Promise.all([gateway, own, words].map((one) => one?.stop()));
 });
 
-test("a_service_is_changed_and_keeps_what_is_secret", { skip }, async () => {
+test("an_edited_service_keeps_its_secrets", { skip }, async () => {
   const kept = serviceAt(words.url, [{ name: "kept" }], {
     credentials: { header: "X-Key", value: "a secret of the service" },
     tags: ["old"],
@@ -42,9 +43,9 @@ test("a_service_is_changed_and_keeps_what_is_secret", { skip }, async () => {
   await gateway.request("POST", "/v1/contexts", { body: { capability: "kept", parameters: { text: "x" } } });
   assert.equal((await words.call(calls)).headers["x-key"], "a secret of the service");
 
-  // What was pressed keeps the focus, though the screen is drawn anew.
+  // The button that was pressed keeps the focus when the screen is redrawn.
   await page.getByRole("button", { name: "Check now" }).click();
-  await page.getByText(/^(It answers|Health check failed)/).waitFor();
+  await page.getByText(/^(Healthy: responded in|Health check failed)/).waitFor();
   await eventually(() => page.evaluate(() => document.activeElement?.textContent === "Check now"));
   await page.getByRole("button", { name: "Drain" }).click();
   await page.getByRole("status").getByText("draining").waitFor();
@@ -53,7 +54,7 @@ test("a_service_is_changed_and_keeps_what_is_secret", { skip }, async () => {
   await close(page);
 });
 
-test("keys_roles_and_limits_are_made_changed_and_ended", { skip }, async () => {
+test("keys_roles_and_limits_are_created_edited_and_ended", { skip }, async () => {
   const page = await open(gateway);
   await signIn(page, gateway.adminKey);
   await page.getByRole("link", { name: "Access" }).click();
@@ -73,7 +74,7 @@ test("keys_roles_and_limits_are_made_changed_and_ended", { skip }, async () => {
   await page.getByLabel("Which one").fill("reader");
   await page.getByRole("button", { name: "Create limit" }).click();
   await page.getByText('100 requests in 60 s · role "reader"').waitFor();
-  await page.locator("li", { hasText: "readers" }).getByRole("button", { name: "Change" }).click();
+  await page.locator("li", { hasText: "readers" }).getByRole("button", { name: "Edit" }).click();
   await page.getByLabel("quota").fill("200");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByText("200 requests in 60 s").waitFor();
@@ -88,7 +89,7 @@ test("keys_roles_and_limits_are_made_changed_and_ended", { skip }, async () => {
   await page.getByRole("button", { name: "Copy Secret of a reader" }).click();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
 
-  // What its key may not do is not offered, and it is thrown out when its key ends.
+  // Actions that the key does not permit are hidden, and revoking the key ends the session.
   const theirs = await open(gateway);
   await signIn(theirs, secret);
   await theirs.getByText("Live", { exact: true }).waitFor();
@@ -102,7 +103,7 @@ test("keys_roles_and_limits_are_made_changed_and_ended", { skip }, async () => {
   await close(page);
 });
 
-test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
+test("the_snippets_run_as_they_are", { skip }, async () => {
   const { secret } = await makeKey(own, "caller");
   const page = await open(own);
   await signIn(page, own.adminKey);
@@ -120,7 +121,7 @@ test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
     const [output, code] = await new Promise<[string, unknown]>((resolve) => {
       execFile(program, [...args, lines], { env }, (error, stdout, stderr) => resolve([stdout + stderr, error?.code]));
     });
-    // What the machine does not have says nothing of the lines.
+    // A program that this machine lacks says nothing about the snippet.
     if (code === "ENOENT" || code === 127) continue;
     assert.match(output, /completed/, name);
   }
@@ -137,14 +138,14 @@ test("the_lines_to_connect_run_as_they_are", { skip }, async () => {
   await close(page);
 });
 
-test("who_may_little_sees_little_and_nothing_breaks", { skip }, async () => {
+test("keys_with_few_permissions_see_little_and_nothing_breaks", { skip }, async () => {
   for (const [role, screen, text] of [
     ["caller", "access", "Your key has no access to this page."],
-    ["caller", "contexts", "No context yet."],
+    ["caller", "contexts", "No contexts yet."],
     ["caller", "services", "Demonstration"],
     ["viewer", "access/audit", "key.created"],
     ["viewer", "contexts", "slow_count"],
-    ["bare", "now", "Your key may not register services."],
+    ["bare", "now", "Your key cannot register services."],
     ["bare", "connect", "word_count"],
   ] as const) {
     const { secret } = await makeKey(own, role, role === "bare" ? ["contexts:read"] : []);
@@ -159,12 +160,12 @@ test("who_may_little_sees_little_and_nothing_breaks", { skip }, async () => {
         `${role} ${screen}: ${name}`,
       );
     }
-    if (role === "bare") await page.getByText("Not live: your key may not read events").waitFor();
+    if (role === "bare") await page.getByText("Not live: your key lacks events:read").waitFor();
     await close(page);
   }
 });
 
-test("what_is_wrong_is_said_where_it_is", { skip }, async () => {
+test("errors_are_shown_at_their_fields", { skip }, async () => {
   const page = await open(gateway);
   await page.getByLabel("API key").fill("nonsense");
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
@@ -172,15 +173,15 @@ test("what_is_wrong_is_said_where_it_is", { skip }, async () => {
   await signIn(page, gateway.adminKey);
   await page.goto(`${gateway.url}/#/services/new`);
   await page.getByLabel("Name", { exact: true }).fill("X");
-  await page.getByLabel("Id", { exact: true }).fill("x");
-  await page.getByLabel("Address").fill("ftp://example.com");
+  await page.getByLabel("ID", { exact: true }).fill("x");
+  await page.getByLabel("URL").fill("ftp://example.com");
   await page.getByLabel("Capability").fill("x");
   await page.getByRole("button", { name: "Register", exact: true }).click();
   await page
-    .locator(".field", { has: page.getByLabel("Address") })
+    .locator(".field", { has: page.getByLabel("URL") })
     .getByText(/^This .*https/)
     .waitFor();
-  assert.equal(await page.getByLabel("Address").getAttribute("aria-invalid"), "true");
+  assert.equal(await page.getByLabel("URL").getAttribute("aria-invalid"), "true");
   assert.equal(
     await page.evaluate(() => document.activeElement?.getAttribute("placeholder")),
     "https://words.example.com/run",
@@ -190,7 +191,7 @@ test("what_is_wrong_is_said_where_it_is", { skip }, async () => {
   await close(page);
 });
 
-test("an_answer_is_chosen_by_who_gives_it", { skip }, async () => {
+test("a_form_for_input_begins_empty", { skip }, async () => {
   const asking = await startService(
     json({
       input_required: {
@@ -220,8 +221,8 @@ test("an_answer_is_chosen_by_who_gives_it", { skip }, async () => {
   await signIn(page, own.adminKey);
   await page.goto(`${own.url}/#/contexts/${id}`);
   const choice = page.getByLabel("Decision");
-  assert.equal(await choice.locator("option:checked").innerText(), "choose …");
-  assert.equal(await page.getByLabel("Are you sure").locator("option:checked").innerText(), "choose …");
+  assert.equal(await choice.locator("option:checked").innerText(), "Choose…");
+  assert.equal(await page.getByLabel("Are you sure").locator("option:checked").innerText(), "Choose…");
   assert.equal(await page.getByLabel("Note").inputValue(), "");
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByRole("alert").getByText("Not sent. Still needed: Decision, Are you sure.").waitFor();
@@ -241,7 +242,7 @@ test("an_answer_is_chosen_by_who_gives_it", { skip }, async () => {
   await asking.stop();
 });
 
-/** Schemas of all kinds, with parameters that fit each. */
+/** Schemas of all kinds. */
 const schemas: Record<string, unknown> = {
   none: undefined,
   null: null,
@@ -297,7 +298,7 @@ const schemas: Record<string, unknown> = {
   },
 };
 
-test("the_lines_to_connect_and_the_forms_fit_every_schema", { skip }, async () => {
+test("snippets_and_forms_fit_every_schema", { skip }, async () => {
   const taking = await startService(json({ result: "taken" }));
   const capabilities = Object.entries(schemas).map(([name, input_schema]) => ({
     name: `takes_${name}`,
@@ -331,7 +332,7 @@ test("the_lines_to_connect_and_the_forms_fit_every_schema", { skip }, async () =
   await taking.stop();
 });
 
-test("an_object_that_may_be_left_out_is_left_out_until_something_is_put_in", { skip }, async () => {
+test("an_optional_object_is_left_out_until_something_is_entered", { skip }, async () => {
   const taking = await startService(json({ result: "taken" }));
   const options = {
     type: "object",
@@ -377,7 +378,7 @@ test("an_object_that_may_be_left_out_is_left_out_until_something_is_put_in", { s
   await taking.stop();
 });
 
-test("why_a_context_has_no_attempt_and_what_went_wrong_in_one_is_said", { skip }, async () => {
+test("a_context_shows_why_it_has_no_attempts_and_why_an_attempt_failed", { skip }, async () => {
   const failing = await startService(status(500));
   await register(own, "failing", serviceAt(failing.url, [{ name: "fail" }], { retry: { max_attempts: 1 } }));
   let last: any;
@@ -396,15 +397,15 @@ test("why_a_context_has_no_attempt_and_what_went_wrong_in_one_is_said", { skip }
   const page = await open(own);
   await signIn(page, own.adminKey);
   await page.goto(`${own.url}/#/contexts/${last.id}`);
-  await page.getByText("None: it ended before a service was called (circuit_open).").waitFor();
-  // The median is the gateway's count, not what the lane happens to know.
+  await page.getByText("None: the context ended before a service was called (circuit_open).").waitFor();
+  // The median is the gateway's own count, not that of the lane's few samples.
   await page.goto(`${own.url}/#/services/demo`);
-  await page.getByText("p50 / p95 in 24 hours").waitFor();
+  await page.getByText("p50 / p95 (24 hours)").waitFor();
   await close(page);
   await failing.stop();
 });
 
-test("an_issuer_is_made_without_writing_json", { skip }, async () => {
+test("an_issuer_is_created_without_writing_json", { skip }, async () => {
   const page = await open(own);
   await signIn(page, own.adminKey);
   await page.goto(`${own.url}/#/access/issuers`);
@@ -429,21 +430,21 @@ test("an_issuer_is_made_without_writing_json", { skip }, async () => {
   await close(page);
 });
 
-test("a_screen_that_may_not_be_seen_names_the_roles_that_see_it", { skip }, async () => {
+test("a_screen_without_permission_names_the_roles_that_have_it", { skip }, async () => {
   const { secret } = await makeKey(own, "bare", ["services:read"]);
   const page = await open(own);
   await signIn(page, secret);
   for (const screen of ["now", "contexts"]) {
     await page.goto(`${own.url}/#/${screen}`);
     await page
-      .getByText(/^This needs the permission contexts:read\. The built-in roles .*operator.*viewer have it\.$/)
+      .getByText(/^This requires the permission contexts:read, which the built-in roles .*operator.*viewer have\.$/)
       .waitFor();
   }
   await page.goto(`${own.url}/#/access`);
-  await page.getByText(/^Your key has no access to this page\. The built-in role viewer reads all of it/).waitFor();
+  await page.getByText(/^Your key has no access to this page\. The built-in role viewer can read all of it/).waitFor();
   await close(page);
 
-  // An operator sees what there is to operate.
+  // The role operator can see all of it.
   const { secret: operators } = await makeKey(own, "operator");
   const theirs = await open(own);
   await signIn(theirs, operators);
@@ -454,7 +455,7 @@ test("a_screen_that_may_not_be_seen_names_the_roles_that_see_it", { skip }, asyn
   await close(theirs);
 });
 
-test("a_replay_leads_to_what_it_replays", { skip }, async () => {
+test("a_replay_links_to_its_original", { skip }, async () => {
   const { id } = (
     await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "once" } } })
   ).json;

@@ -1,5 +1,5 @@
-// What moves on the console's screens: the stream and its breaks, true figures at any load, and rows that hold still and keep
-// the focus while they are read.
+// Live updates of the console: breaks of the stream, exact figures at any load, and rows that hold still and keep the
+// focus while they are read.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +22,7 @@ after(() => own?.stop());
 const send = async (text: string): Promise<string> =>
   (await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text } } })).json.id;
 
-test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
+test("after_a_break_the_stream_resumes_where_it_was", { skip }, async () => {
   const page = await open(own);
   const [sockets, sequences]: [string[], number[]] = [[], []];
   page.on("websocket", (socket) => {
@@ -35,16 +35,16 @@ test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
   await signIn(page, own.adminKey);
   await page.getByText("Live", { exact: true }).waitFor();
   await page.evaluate(() => {
-    const line = document.getElementById("live")!;
-    const told: string[] = ((globalThis as any).told = []);
-    new MutationObserver(() => told.push(line.textContent)).observe(line, { childList: true });
+    const line = document.getElementById("connection")!;
+    const shown: string[] = ((globalThis as any).shown = []);
+    new MutationObserver(() => shown.push(line.textContent)).observe(line, { childList: true });
   });
   const ended = page.getByRole("region", { name: "Ended" });
   const before = await send("before");
   await ended.locator(`a[href$="${before}"]`).waitFor();
   const count = Number(await ended.locator("h3 span").innerText());
 
-  // The hub forgets its sockets, as when it is deployed anew.
+  // The hub loses its sockets, as after a deployment.
   await own.evict("EventHub", "default", { webSockets: "close" });
   const meanwhile = await Promise.all(Array.from({ length: 10 }, (_, at) => send(`meanwhile ${at}`)));
   await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + meanwhile.length, 60_000);
@@ -55,15 +55,15 @@ test("after_a_break_the_stream_goes_on_where_it_was", { skip }, async () => {
     sequences.map((_, at) => sequences[0]! + at),
     "no gap and no repeat",
   );
-  const told: string[] = await page.evaluate(() => (globalThis as any).told);
+  const shown: string[] = await page.evaluate(() => (globalThis as any).shown);
   assert.ok(
-    told.some((text) => /^Connection lost\. Reconnecting in \d+ s$/.test(text)),
-    told.join("; "),
+    shown.some((text) => /^Connection lost\. Reconnecting in \d+ s$/.test(text)),
+    shown.join("; "),
   );
   await close(page);
 });
 
-test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
+test("after_a_gap_in_the_stream_everything_is_read_again", { skip }, async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-console-"));
   const vars = { ADMIN_KEY: "a key that outlives the restart" };
   const sendTo = async (at: Gateway) =>
@@ -72,38 +72,39 @@ test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
     const first = await startGateway({ persist, vars });
     await register(first, "demo", demo);
     const page = await open(first);
-    const told: any[] = [];
+    const events: any[] = [];
     page.on("websocket", (socket) =>
-      socket.on("framereceived", ({ payload }) => void (payload !== "pong" && told.push(JSON.parse(String(payload))))),
+      socket.on(
+        "framereceived",
+        ({ payload }) => void (payload !== "pong" && events.push(JSON.parse(String(payload)))),
+      ),
     );
     await signIn(page, vars.ADMIN_KEY);
     await page.getByText("Live", { exact: true }).waitFor();
     const ended = page.getByRole("region", { name: "Ended" });
     await ended.locator(`a[href$="${await sendTo(first)}"]`).waitFor();
     await first.stop();
-    // What happens where the page cannot see it, and is no longer in the log when it can again.
+    // Contexts end while the page is disconnected, and their events leave the log before it reconnects.
     const elsewhere = await startGateway({ persist, vars });
     const missed: string[] = [];
-    const events = await openEvents(elsewhere);
+    const stream = await openEvents(elsewhere);
     for (let at = 0; at < 3; at += 1) {
       const id = await sendTo(elsewhere);
       missed.push(id);
-      await events.next((event) => event.subject === id && event.type === "context.completed");
+      await stream.next((event) => event.subject === id && event.type === "context.completed");
     }
-    events.close();
+    stream.close();
     await elsewhere.stop();
     databases(persist, "EventHub", "log", (log) =>
       log.exec("DELETE FROM log WHERE first < (SELECT max(first) FROM log)"),
     );
     const again = await startGateway({ persist, vars, port: Number(new URL(first.url).port) });
+    // The lists may be loaded before the stream reconnects.
+    await eventually(() => events.some(({ type }) => type === "stream.gap"), 60_000);
     for (const id of missed) await ended.locator(`a[href$="${id}"]`).waitFor();
-    assert.ok(
-      told.some(({ type }) => type === "stream.gap"),
-      JSON.stringify(told),
-    );
     await page.getByText("Live", { exact: true }).waitFor();
     await ended.locator(`a[href$="${await sendTo(again)}"]`).waitFor();
-    // While the gateway was away the browser said so, and of what was cut off when it went.
+    // The browser reports connections that failed or were cut while the gateway was down.
     page.faults = page.faults.filter(
       (text) => !/ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED_ENCODING|WebSocket connection/.test(text),
     );
@@ -114,14 +115,14 @@ test("where_the_stream_has_a_gap_all_is_read_anew", { skip }, async () => {
   }
 });
 
-/** Text of the tile of this name. */
+/** The figure on the tile of this name. */
 const tile = (page: Page, name: string | RegExp) =>
   page.locator(".tiles .card", { has: page.getByText(name) }).locator(".figure");
 
-test("now_shows_what_the_gateway_has_counted_and_says_of_when", { skip, timeout: 240_000 }, async () => {
+test("now_shows_the_gateways_own_count_and_its_period", { skip, timeout: 240_000 }, async () => {
   const busy = await startGateway();
   await register(busy, "demo", demo);
-  // More than one list of contexts holds.
+  // More contexts than one page of the list holds.
   const share = (at: number) => ({
     capability: at % 5 === 0 ? "fail_sometimes" : "echo",
     parameters: at % 5 === 0 ? { share: 1 } : { text: "x" },
@@ -151,13 +152,13 @@ test("now_shows_what_the_gateway_has_counted_and_says_of_when", { skip, timeout:
   await page.getByText(/^60 × /).waitFor();
   const row = page.getByRole("row", { name: /^Demonstration/ });
   assert.deepEqual((await row.getByRole("cell").allInnerTexts()).slice(1, 4), ["0", "300", "20%"]);
-  // It goes on counting, and other periods have what is in them.
+  // Counting continues, and other periods include the same contexts.
   await create(1);
   await tile(page, /^Ended since /)
     .getByText("301", { exact: true })
     .waitFor();
   await page.getByText(/^Counted by the gateway for the whole tenant since (\w+ \d+, )?\d+:\d\d [AP]M\.$/).waitFor();
-  await page.getByLabel("Figures").selectOption("Last 7 days");
+  await page.getByLabel("Period").selectOption("Last 7 days");
   await tile(page, /^Ended since /)
     .getByText("301", { exact: true })
     .waitFor();
@@ -165,20 +166,20 @@ test("now_shows_what_the_gateway_has_counted_and_says_of_when", { skip, timeout:
   await busy.stop();
 });
 
-test("without_the_right_to_read_usage_the_figures_say_what_they_are_of", { skip }, async () => {
+test("without_usage_read_the_screen_states_what_its_figures_cover", { skip }, async () => {
   const { secret } = await makeKey(own, "bare", ["contexts:read", "contexts:read:*", "services:read"]);
   const page = await open(own);
   await signIn(page, secret);
-  await page.getByText(/^Only the latest \d+ contexts that have ended and that you may see/).waitFor();
-  assert.equal(await page.getByLabel("Figures").count(), 0);
+  await page.getByText(/^Based on the latest \d+ ended contexts that your key can read\./).waitFor();
+  assert.equal(await page.getByLabel("Period").count(), 0);
   await close(page);
 });
 
-test("without_the_right_to_read_events_screens_are_read_again_now_and_then", { skip }, async () => {
+test("without_events_read_the_screens_are_refreshed_periodically", { skip }, async () => {
   const { secret } = await makeKey(own, "bare", ["contexts:read", "contexts:read:*"]);
   const page = await open(own);
   await signIn(page, secret);
-  await page.getByText("Not live: your key may not read events. Refreshed every 10 s").waitFor();
+  await page.getByText("Not live: your key lacks events:read. Refreshed every 10 s").waitFor();
   const id = await send("polled");
   await page.locator(`a[href$="${id}"]`).first().waitFor({ timeout: 20_000 });
   await close(page);
@@ -215,7 +216,7 @@ test("the_focus_stays_on_its_row_while_rows_hold_still", { skip }, async () => {
       .getByRole("status")
       .getByText(/^\d new in \w+\. The list holds still while you read it\.$/)
       .waitFor();
-    // By the keyboard the new ones are shown, with the focus on the first of them.
+    // When the button is pressed by keyboard, the first new row gets the focus.
     await region.getByRole("button", { name: "3 new" }).focus();
     await pause(200);
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), "3 new");
@@ -228,7 +229,7 @@ test("the_focus_stays_on_its_row_while_rows_hold_still", { skip }, async () => {
   await close(page);
 });
 
-test("rows_hold_still_below_the_pointer_and_when_they_are_scrolled", { skip }, async () => {
+test("rows_hold_still_under_the_pointer_and_when_scrolled", { skip }, async () => {
   const page = await open(own, { viewport: { width: 1200, height: 500 } });
   await signIn(page, own.adminKey);
   await page.goto(`${own.url}/#/contexts`);
@@ -241,7 +242,7 @@ test("rows_hold_still_below_the_pointer_and_when_they_are_scrolled", { skip }, a
   const id = await send("below the pointer");
   await page.getByRole("button", { name: "1 new" }).waitFor();
   assert.deepEqual(await page.locator(`a[href="${href}"]`).boundingBox(), place);
-  // Away from it, all is shown.
+  // When the pointer leaves, all rows are shown.
   await page.mouse.move(5, 5);
   await page.locator(`.rows a[href$="${id}"]`).waitFor();
 
@@ -256,7 +257,7 @@ test("rows_hold_still_below_the_pointer_and_when_they_are_scrolled", { skip }, a
   await close(page);
 });
 
-test("what_has_the_focus_and_ends_gives_it_to_no_other_action", { skip }, async () => {
+test("an_action_that_disappears_passes_its_focus_to_no_other_action", { skip }, async () => {
   const page = await open(own);
   await signIn(page, own.adminKey);
   const { id } = (
@@ -268,7 +269,7 @@ test("what_has_the_focus_and_ends_gives_it_to_no_other_action", { skip }, async 
   await page.goto(`${own.url}/#/contexts/${id}`);
   await page.getByRole("status").getByText("executing").waitFor();
   await page.getByRole("button", { name: "Cancel" }).focus();
-  // Progress comes each second and redraws the screen.
+  // Progress arrives every second and redraws the screen.
   await page.getByText(/^Progress: counted [2-9]/).waitFor();
   assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
   await own.request("POST", `/v1/contexts/${id}/cancel`);
@@ -277,7 +278,7 @@ test("what_has_the_focus_and_ends_gives_it_to_no_other_action", { skip }, async 
   await close(page);
 });
 
-test("a_context_with_a_time_is_scheduled_and_not_in_flight", { skip }, async () => {
+test("a_context_with_a_future_run_at_is_scheduled_and_not_in_flight", { skip }, async () => {
   const page = await open(own);
   await signIn(page, own.adminKey);
   const scheduled = page.getByRole("region", { name: "Scheduled" });
@@ -289,10 +290,10 @@ test("a_context_with_a_time_is_scheduled_and_not_in_flight", { skip }, async () 
   await close(page);
 });
 
-test("see_more_leads_to_the_contexts_that_there_are_more_of", { skip }, async () => {
+test("view_all_lists_the_contexts_of_its_column", { skip }, async () => {
   const page = await open(own);
   await signIn(page, own.adminKey);
-  await page.getByRole("region", { name: "Ended" }).getByRole("link", { name: "See more" }).click();
+  await page.getByRole("region", { name: "Ended" }).getByRole("link", { name: "View all" }).click();
   await page.locator(".rows a.card").nth(6).waitFor();
   assert.match(page.url(), /#\/contexts\?status=ended$/);
   assert.equal(await page.getByLabel("Status").locator("option:checked").innerText(), "any ended");
@@ -305,7 +306,7 @@ test("see_more_leads_to_the_contexts_that_there_are_more_of", { skip }, async ()
   await close(page);
 });
 
-test("figures_are_labelled_by_the_period_they_were_counted_in", { skip }, async () => {
+test("figures_are_labeled_by_the_period_they_were_counted_in", { skip }, async () => {
   const page = await open(own);
   let answer: "now" | "later" | "never" = "now";
   let release = (): void => {};
@@ -325,9 +326,9 @@ test("figures_are_labelled_by_the_period_they_were_counted_in", { skip }, async 
   });
   await signIn(page, own.adminKey);
   await page.getByText("Live", { exact: true }).waitFor();
-  const [note, choice] = [page.getByText(/^Counted by the gateway/), page.getByLabel("Figures")];
+  const [note, choice] = [page.getByText(/^Counted by the gateway/), page.getByLabel("Period")];
   await note.waitFor();
-  // What is drawn before the answer is of the period before, whatever was chosen, and so is the label.
+  // Until the response arrives, figures and label are those of the previous period.
   answer = "later";
   await choice.selectOption("Last 7 days");
   await eventually(async () => held > 0);

@@ -1,6 +1,5 @@
-// The console in Chromium, against a real gateway with real services: every screen, by what is seen and by the keyboard, in
-// light and dark and at the width of a phone, each with an accessibility check. With UPDATE_DOCS=1 the pictures of
-// docs/console.md are made anew.
+// The console in Chromium, against a real gateway with real services: every screen with mouse and keyboard, in light
+// and dark, on phones too, and checked for accessibility. UPDATE_DOCS=1 recreates the pictures of docs/console.md.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -26,8 +25,13 @@ import {
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
 
-/** The most that all of the console's files take when they are served compressed. */
-const MAX_BYTES = 52 * 1024;
+/**
+ * Limits on what a browser downloads, compressed. The files are served as they are written, comments included, so these
+ * leave room for readable source; they keep out libraries and generated code.
+ */
+const MAX_BYTES = 96 * 1024;
+/** What the first screen needs: the page, its style and every module that `main.js` and `now.js` import. */
+const MAX_FIRST_SCREEN_BYTES = 52 * 1024;
 const phone = { width: 360, height: 740 };
 
 let gateway: Gateway;
@@ -44,11 +48,30 @@ after(async () => {
   await Promise.all([gateway, own, words].map((one) => one?.stop()));
 });
 
-test("the_console_is_small_and_under_a_strict_policy", async () => {
-  const folder = join(root, "console");
+const folder = join(root, "console");
+
+const compressedSize = (files: Iterable<string>) =>
+  [...files].reduce((sum, name) => sum + gzipSync(readFileSync(join(folder, name))).length, 0);
+
+/** These modules and all that they import, other than on demand. */
+function imported(modules: string[]): Set<string> {
+  const found = new Set<string>();
+  const add = (name: string) => {
+    if (found.has(name)) return;
+    found.add(name);
+    const text = readFileSync(join(folder, name), "utf8");
+    for (const [, module] of text.matchAll(/^import .*? from "\.\/([\w-]+\.js)";$/gms)) add(module!);
+  };
+  for (const name of modules) add(name);
+  return found;
+}
+
+test("the_console_is_small_and_has_a_strict_policy", async () => {
   const files = readdirSync(folder).filter((name) => /\.(js|css|html)$/.test(name));
-  const size = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(folder, name))).length, 0);
+  const size = compressedSize(files);
   assert.ok(size <= MAX_BYTES, `${size} bytes`);
+  const firstSize = compressedSize(["index.html", "style.css", ...imported(["main.js", "now.js"])]);
+  assert.ok(firstSize <= MAX_FIRST_SCREEN_BYTES, `${firstSize} bytes for the first screen`);
   for (const name of files) {
     const text = readFileSync(join(folder, name), "utf8");
     assert.doesNotMatch(
@@ -76,8 +99,8 @@ test("a_newcomer_registers_a_service_and_runs_a_context_within_a_minute", { skip
   await signIn(page, gateway.adminKey);
   await page.getByRole("link", { name: "Register a service" }).click();
   await page.getByLabel("Name", { exact: true }).fill("Word counter");
-  await page.getByLabel("Id", { exact: true }).fill("words");
-  await page.getByLabel("Address").fill(words.url);
+  await page.getByLabel("ID", { exact: true }).fill("words");
+  await page.getByLabel("URL").fill(words.url);
   await page.getByLabel("Capability").fill("word_count");
   await page
     .getByLabel("Input schema")
@@ -94,7 +117,7 @@ test("a_newcomer_registers_a_service_and_runs_a_context_within_a_minute", { skip
   await close(page);
 });
 
-/** Every screen, with what has to be there before it is looked at. */
+/** Every screen, with what has to appear before it is checked. */
 const screens: Record<string, (page: Page) => Promise<unknown>> = {
   now: (page) => page.getByRole("region", { name: "Ended" }).getByText("completed").first().waitFor(),
   contexts: (page) => page.getByText("input required").first().waitFor(),
@@ -103,13 +126,13 @@ const screens: Record<string, (page: Page) => Promise<unknown>> = {
     await page.getByText("Try echo").click();
     await page.getByLabel("Text").waitFor();
   },
-  "services/new": (page) => page.getByLabel("Address").waitFor(),
+  "services/new": (page) => page.getByLabel("URL").waitFor(),
   "services/new?from=demo": (page) => page.getByRole("button", { name: "Save" }).waitFor(),
   "access/keys": (page) => page.getByText("a caller").first().waitFor(),
   "access/roles": (page) => page.getByText("built-in").first().waitFor(),
   "access/limits": (page) => page.getByText("1000 requests in 60 s").waitFor(),
-  "access/issuers": (page) => page.getByText("No issuer yet.").waitFor(),
-  "access/clients": (page) => page.getByText("No client yet.").waitFor(),
+  "access/issuers": (page) => page.getByText("No issuers yet.").waitFor(),
+  "access/clients": (page) => page.getByText("No clients yet.").waitFor(),
   "access/audit?action=key.*": (page) => page.getByText("key.created").first().waitFor(),
   "access/audit": (page) => page.getByText("key.created").first().waitFor(),
   connect: (page) => page.getByRole("region", { name: "Agents" }).waitFor(),
@@ -122,7 +145,7 @@ const looks = {
   "phone in the dark": { viewport: phone, colorScheme: "dark", hasTouch: true, isMobile: true },
 } as const;
 
-/** What docs/console.md shows, by look and screen. */
+/** The pictures of docs/console.md, by look and screen. */
 const pictures: Record<string, string> = {
   "light now": "now",
   "light contexts": "contexts",
@@ -189,14 +212,14 @@ test("every_screen_fits_phones_tablets_and_desktops", { skip, timeout: 600_000 }
   await close(page);
 });
 
-test("an_empty_gateway_says_what_to_do_and_starts_its_demonstration", { skip }, async () => {
+test("an_empty_gateway_shows_first_steps_and_starts_its_demonstration", { skip }, async () => {
   const empty = await startGateway();
   const page = await open(empty);
   await signIn(page, empty.adminKey);
   await page.getByRole("heading", { name: "Nothing here yet" }).waitFor();
   await page.getByRole("button", { name: "Start the demonstration" }).waitFor();
   await checked(page, "an empty gateway");
-  // The screen is drawn again each 10 seconds, and what is there stays.
+  // The screen is redrawn every 10 seconds, in place.
   await page.locator("main").getByRole("link", { name: "Register a service" }).focus();
   await pause(11_000);
   assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Register a service");
@@ -220,7 +243,7 @@ test("an_empty_gateway_says_what_to_do_and_starts_its_demonstration", { skip }, 
 
   await page.getByRole("link", { name: "demo" }).click();
   await page.getByRole("button", { name: "Check now" }).click();
-  await page.getByText(/^It answers, in /).waitFor();
+  await page.getByText(/^Healthy: responded in /).waitFor();
   await page.getByRole("button", { name: "Delete" }).click();
   await page.getByRole("heading", { name: "Nothing here yet" }).waitFor();
   await close(page);
@@ -261,13 +284,13 @@ test("contexts_are_seen_live_cancelled_and_replayed", { skip }, async () => {
   await page.getByLabel("Status").selectOption("cancelled");
   await page.getByRole("button", { name: "Search" }).click();
   await eventually(async () => (await page.locator(".rows li").count()) === 1);
-  await page.getByLabel("Context id").fill(id);
+  await page.getByLabel("Context ID").fill(id);
   await page.getByRole("button", { name: "Search" }).click();
   await page.getByRole("status").getByText("cancelled").waitFor();
   await close(page);
 });
 
-test("everything_is_reached_by_the_keyboard", { skip }, async () => {
+test("everything_can_be_reached_by_keyboard", { skip }, async () => {
   const page = await open(own);
   await page.getByLabel("API key").waitFor();
   await page.keyboard.type(own.adminKey);

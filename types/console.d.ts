@@ -1,13 +1,124 @@
-// What the console's modules have in common.
+// Types that the console's modules share: elements, screens, forms, and the documents of the API as far as screens read
+// them.
 
-/** Where a screen is shown, what its address says besides its name, until when it is looked at, and whether it is come back to. */
-type Place = { view: any; id: string; query: URLSearchParams; signal: AbortSignal; isReturn: boolean };
+/** A child of an element; `false`, `null` and `undefined` are left out. */
+type Child = Node | string | number | boolean | null | undefined | Child[];
+
+/** Attributes by name. Those that begin with `on` are handlers; `undefined`, `null` and `false` are left out. */
+type Attributes = { [name: string]: unknown };
+
+type TagOf<Selector extends string> = Selector extends `${infer Tag}.${string}` ? Tag : Selector;
+/** The element that `h` makes for `tag.class.class`. */
+type ElementOf<Selector extends string> =
+  TagOf<Selector> extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[TagOf<Selector>] : HTMLElement;
+
+/** What a screen is opened with. */
+type Visit = {
+  /** The element that the screen fills. */
+  view: HTMLElement;
+  /** The second part of the address, still encoded, as in `#/contexts/{id}`. */
+  id: string | undefined;
+  query: URLSearchParams;
+  /** Aborted when the user leaves the screen. */
+  signal: AbortSignal;
+  /** Whether the user returns to the screen. */
+  isReturn: boolean;
+};
+
+/** Part of a form. */
+type Field = {
+  element: HTMLElement;
+  /** The value, or `undefined` if it was left out. */
+  read(): any;
+  /** Titles of required fields that are empty. */
+  missing(): string[];
+  /** Shows an error at the field that this path leads to; false if there is no such field. */
+  showError(path: string[], text: string): boolean;
+};
+
+/** A JSON Schema, which may say anything. */
+type JsonSchema = any;
+
+/** Something that a list shows; `isGone` is set on a row that keeps its place after the item has gone. */
+type Item = { id: string; isGone?: boolean; [member: string]: any };
+
+type Page<T = any> = { data: T[]; next_cursor: string | null };
 
 /** An event of the stream, a CloudEvent. */
 type StreamEvent = { type: string; subject: string; time: string; sequence: string; data: any };
 
-/** Hears of each event, and when all has to be looked at again. */
-type Listener = { event(event: StreamEvent): unknown; again(): unknown };
+type ContextError = { code: string; message: string; details?: unknown };
 
-/** Part of a form. `missing` gives what is needed and not there; `tell` says what is wrong at a path, if that is in it. */
-type Field = { element: any; read(): any; missing(): string[]; tell(path: string[], text: string): boolean };
+type Attempt = {
+  number: number;
+  service: string;
+  outcome: string;
+  code: string | null;
+  started_at: string;
+  ended_at: string;
+  status_code: number | null;
+};
+
+/** A context, as it is listed and as events change it. */
+type Context = Item & {
+  capability: string;
+  service: string;
+  status: string;
+  created_at: string;
+  updated_at: string;
+  run_at?: string | null;
+  execution_time_ms: number | null;
+  progress?: { data: unknown } | null;
+  error?: ContextError | null;
+};
+
+type Capability = {
+  name: string;
+  version: string;
+  description?: string;
+  input_schema: JsonSchema;
+  idempotent: boolean;
+  durable: boolean;
+  timeout_seconds: number;
+};
+
+type Service = Item & {
+  name: string;
+  description?: string;
+  status: string;
+  status_at: string | null;
+  created_at: string;
+  transport: { kind: string; url?: string };
+  capabilities: Capability[];
+  breaker: { state: string; until: string | null };
+  latency_ms: number | null;
+  catalogue?: Catalogue;
+};
+
+/** What was read of an MCP server. */
+type Catalogue = {
+  error?: string;
+  server?: { name: string; title?: string; version?: string };
+  instructions?: string;
+  protocol_version?: string;
+  held?: { capability: Capability }[];
+  left_out?: { name: string; reason: string }[];
+};
+
+type Latency = { p50?: number | null; p95?: number | null };
+
+/** What the gateway has counted of one group of contexts. */
+type UsageGroup = {
+  from?: string;
+  service?: string;
+  created: number;
+  completed: number;
+  failed: number;
+  cancelled: number;
+  timed_out: number;
+  errors: { [code: string]: number };
+  latency_ms: Latency;
+};
+
+/** What was counted of all contexts together and of each service. */
+type Figures = { total: UsageGroup; services: UsageGroup[] };

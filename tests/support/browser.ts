@@ -1,4 +1,4 @@
-// A Chromium for the tests of the console: CHROME_PATH, else the machine's own, else the one that comes as an npm package.
+// Chromium for the console's tests: CHROME_PATH, the machine's own, or the one from the npm packages, in this order.
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -17,10 +17,10 @@ const FLAGS = [
 ];
 const INSTALLED = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/** The program and what it has to be started with. */
+/** The program and the environment it needs. */
 type Program = { path: string; env: Record<string, string> };
 
-/** Fonts of the machine and the one in the package, which is enough by itself. @param folder the package's fonts are in */
+/** A font configuration with the machine's fonts and those in `folder`, the package's, which suffice by themselves. */
 const fontsOf = (folder: string) => `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <dir>${folder}</dir><dir>/usr/share/fonts</dir><cachedir>${folder}/cache</cachedir>
 ${Object.entries({ "system-ui": "Open Sans", "sans-serif": "Open Sans", monospace: "DejaVu Sans Mono" })
@@ -31,7 +31,7 @@ ${Object.entries({ "system-ui": "Open Sans", "sans-serif": "Open Sans", monospac
   .join("\n")}
 </fontconfig>`;
 
-/** Unpacked once for this machine, with the libraries and fonts that a machine without a browser may lack. */
+/** The package, unpacked once for this machine, with libraries and fonts that a machine without a browser may lack. */
 async function packaged(): Promise<Program> {
   const home = join(root, "node_modules/@sparticuz/chromium");
   const { version } = JSON.parse(readFileSync(join(home, "package.json"), "utf8"));
@@ -43,7 +43,7 @@ async function packaged(): Promise<Program> {
     const fresh = mkdtempSync(join(caches, "unpacking-"));
     const { inflate } = await import("@sparticuz/chromium");
     const { TMPDIR } = process.env;
-    // The package unpacks into the folder for temporary files.
+    // The package always unpacks into the folder for temporary files.
     process.env.TMPDIR = fresh;
     try {
       for (const part of ["chromium.br", "fonts.tar.br", "al2023.tar.br"]) await inflate(join(home, "bin", part));
@@ -52,7 +52,7 @@ async function packaged(): Promise<Program> {
       else process.env.TMPDIR = TMPDIR;
     }
     writeFileSync(join(fresh, "fonts/fonts.conf"), fontsOf(join(folder, "fonts")));
-    // Whole or not at all, also when two do it at once.
+    // Complete or not at all, even if two processes do it at once.
     if (existsSync(folder)) rmSync(fresh, { recursive: true });
     else renameSync(fresh, folder);
   }
@@ -68,7 +68,7 @@ async function program(): Promise<Program> {
   return path ? { path, env: {} } : packaged();
 }
 
-/** Why there is no browser for this machine; nothing when there is one. */
+/** Why there is no browser for this machine; undefined if there is one. */
 export function missing(): string | undefined {
   if (process.env.CHROME_PATH || process.env.CI || INSTALLED.some((one) => existsSync(one))) return undefined;
   if (process.platform === "linux" && process.arch === "x64") return undefined;

@@ -1,4 +1,4 @@
-// The console in Chromium: pages that fail their test when something goes wrong in them, and how a screen is checked.
+// The console in Chromium: pages that fail their test on any error, and checks of a screen.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -32,7 +32,7 @@ export const countWords: Handler = (call, response) =>
 
 export type ConsolePage = Page & { faults: string[] };
 
-/** A page that fails its test when anything goes wrong in it that nobody asked for. */
+/** A page that fails its test on any error that the test does not expect. */
 export async function open(at: Gateway, look: Parameters<Browser["newContext"]>[0] = {}): Promise<ConsolePage> {
   const context: BrowserContext = await browser.newContext({
     viewport: desktop,
@@ -43,7 +43,7 @@ export async function open(at: Gateway, look: Parameters<Browser["newContext"]>[
   page.setDefaultTimeout(60_000);
   page.on("dialog", (dialog) => void dialog.accept());
   page.on("pageerror", (error) => page.faults.push(String(error)));
-  // Refusals of the policy are said here; what the gateway refuses is the screens' own matter.
+  // Violations of the content security policy appear here. What the gateway refuses, the screens show themselves.
   page.on("console", (message) => {
     if (message.type() === "error" && !/status of 4\d\d/.test(message.text())) page.faults.push(message.text());
   });
@@ -54,44 +54,44 @@ export async function open(at: Gateway, look: Parameters<Browser["newContext"]>[
 export const heading = (page: Page, name: string | RegExp) =>
   page.getByRole("heading", { level: 1, name, exact: true });
 
-/** @param to the heading of the screen that is there then */
+/** @param to the heading of the screen that appears then */
 export async function signIn(page: Page, key: string, to: string | RegExp = "Now"): Promise<void> {
   await page.getByLabel("API key").fill(key);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await heading(page, to).waitFor();
 }
 
-/** Ends a page; nothing may have gone wrong in it. */
+/** Closes a page; fails if an error occurred in it. */
 export async function close(page: ConsolePage): Promise<void> {
   assert.deepEqual(page.faults, []);
   await page.context().close();
 }
 
-/** Holds a screen against WCAG 2.2 AA and its good practice, and against its own width. */
-export async function checked(page: Page, told: string): Promise<void> {
+/** Checks a screen against WCAG 2.2 AA and best practice, and that it fits its width. */
+export async function checked(page: Page, what: string): Promise<void> {
   await page.evaluate(axe);
   const found = await page.evaluate(async () => {
     const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-    // What moves in is still half transparent, and counted as pale.
+    // During a transition, text is half transparent and would fail for its contrast.
     await Promise.all(document.getAnimations().map((one) => one.finished));
     const { violations } = await (globalThis as any).axe.run({ runOnly: tags });
     return violations.map(
       (one: any) => `${one.id}: ${one.nodes.map((node: any) => `${node.target} ${node.failureSummary}`).join(" | ")}`,
     );
   });
-  assert.deepEqual(found, [], told);
-  await fits(page, told);
+  assert.deepEqual(found, [], what);
+  await fits(page, what);
 }
 
-/** Holds a screen against its width: no scrolling sideways, nothing outside of its card, no text a letter a line. */
-export async function fits(page: Page, told: string): Promise<void> {
+/** Checks that a screen fits its width: no sideways scrolling, nothing outside its card, no text broken by letters. */
+export async function fits(page: Page, what: string): Promise<void> {
   const found = await page.evaluate(() => {
     const { scrollWidth, clientWidth } = document.documentElement;
     const wide = scrollWidth > clientWidth ? [`${scrollWidth - clientWidth} px too wide`] : [];
     const outside = [...document.querySelectorAll(".card *")].filter((one) => {
       const box = one.getBoundingClientRect();
       const card = one.closest(".card")!.getBoundingClientRect();
-      // What scrolls by itself, or is for screen readers, may be larger.
+      // What scrolls by itself, or is for screen readers only, may be larger.
       return (
         box.width > 1 &&
         !one.closest("pre, .scroll, svg, .hidden") &&
@@ -111,10 +111,10 @@ export async function fits(page: Page, told: string): Promise<void> {
       ...towers.map((one) => `a tower: ${name(one)}`),
     ];
   });
-  assert.deepEqual(found, [], `${told} at ${page.viewportSize()?.width} px`);
+  assert.deepEqual(found, [], `${what} at ${page.viewportSize()?.width} px`);
 }
 
-/** A gateway with something on every screen: contexts of all kinds, services that are well and not. */
+/** A gateway with something on every screen: contexts of all kinds, a healthy service and one that is down. */
 export async function furnished(): Promise<Gateway> {
   const own = await startGateway();
   await register(own, "demo", demo);

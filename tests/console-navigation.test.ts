@@ -1,5 +1,4 @@
-// Signing in to the console and going about in it: by OAuth, with links that lead somewhere, back to where one was; and lists
-// that keep to their filter.
+// Signing in to the console with OAuth, links between screens, going back, and lists with a filter.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -17,7 +16,7 @@ before(async () => {
 });
 after(() => gateway?.stop());
 
-test("people_sign_in_by_oauth_and_stay_for_the_tab", { skip }, async () => {
+test("people_sign_in_with_oauth_and_stay_signed_in_for_the_tab", { skip }, async () => {
   const page = await open(gateway);
   await page.getByLabel("Keep me signed in").check();
   await page.getByRole("button", { name: "Sign in with OAuth" }).click();
@@ -36,7 +35,7 @@ test("people_sign_in_by_oauth_and_stay_for_the_tab", { skip }, async () => {
   await close(page);
 });
 
-test("grants_are_seen_and_ended_beside_the_room_that_is_used", { skip }, async () => {
+test("grants_are_listed_and_revoked_below_the_size_of_the_configuration", { skip }, async () => {
   const person = await open(gateway);
   await person.getByRole("button", { name: "Sign in with OAuth" }).click();
   await person.locator("input[name=api_key]").fill(gateway.adminKey);
@@ -61,7 +60,7 @@ test("grants_are_seen_and_ended_beside_the_room_that_is_used", { skip }, async (
   await close(page);
 });
 
-test("a_link_to_a_screen_survives_signing_in_by_oauth", { skip }, async () => {
+test("a_link_to_a_screen_survives_signing_in_with_oauth", { skip }, async () => {
   const { id } = await accepted(gateway, { capability: "echo", parameters: { text: "linked" } });
   const page = await open(gateway);
   await page.goto(`${gateway.url}/#/contexts/${id}`);
@@ -82,7 +81,7 @@ test("a_link_to_a_screen_survives_signing_in_by_oauth", { skip }, async () => {
   await close(denied);
 });
 
-test("signing_in_asks_for_nothing_that_is_not_there", { skip }, async () => {
+test("signing_in_requests_nothing_that_does_not_exist", { skip }, async () => {
   const plain = await startGateway({ vars: { DEMO: "false" } });
   const missing: string[] = [];
   const page = await open(plain);
@@ -98,14 +97,14 @@ test("signing_in_asks_for_nothing_that_is_not_there", { skip }, async () => {
   assert.equal(await page.getByRole("button", { name: "Sign in with OAuth" }).count(), 0);
   assert.deepEqual(missing, []);
   assert.ok(!plain.logs.some((line) => line.includes("oauth-authorization-server")));
-  // What is of no use without it says so.
+  // The clients' page states that they are of no use without OAuth.
   await page.goto(`${plain.url}/#/access/clients`);
   await page.getByText(/^OAuth is off in this deployment/).waitFor();
   await close(page);
   await plain.stop();
 });
 
-test("going_back_leads_to_the_filter_and_the_place", { skip }, async () => {
+test("going_back_restores_the_filter_and_the_position", { skip }, async () => {
   for (let at = 0; at < 70; at += 10) {
     await Promise.all(
       Array.from({ length: 10 }, () => accepted(gateway, { capability: "echo", parameters: { text: "row" } })),
@@ -115,7 +114,7 @@ test("going_back_leads_to_the_filter_and_the_place", { skip }, async () => {
   await signIn(page, gateway.adminKey);
   await page.goto(`${gateway.url}/#/contexts?capability=echo`);
   const rows = page.locator(".rows a.card");
-  await page.getByRole("button", { name: "Older ones" }).click();
+  await page.getByRole("button", { name: "Load more" }).click();
   await rows.nth(60).waitFor();
   const href = await rows.nth(60).getAttribute("href");
   await rows.nth(60).scrollIntoViewIfNeeded();
@@ -130,7 +129,7 @@ test("going_back_leads_to_the_filter_and_the_place", { skip }, async () => {
     assert.match(page.url(), /#\/contexts\?capability=echo$/);
     await page.waitForFunction((y) => Math.abs(scrollY - y) < 2, place);
   }
-  // By the keyboard the focus is where it was, too.
+  // With the keyboard, the focus returns to the same row, too.
   await page.locator(`.rows a[href="${href}"]`).focus();
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Timeline" }).waitFor();
@@ -139,22 +138,22 @@ test("going_back_leads_to_the_filter_and_the_place", { skip }, async () => {
   await close(page);
 });
 
-test("owners_and_actors_are_named_and_lead_to_their_keys", { skip }, async () => {
+test("owners_and_actors_have_names_that_link_to_their_keys", { skip }, async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const { id: made } = await accepted(gateway, { capability: "echo", parameters: { text: "x" } }, { key: secret });
   const page = await open(gateway);
   await signIn(page, gateway.adminKey);
-  await page.locator("#who").getByText("ADMIN_KEY").waitFor();
+  await page.locator("#account").getByText("ADMIN_KEY").waitFor();
   await page.goto(`${gateway.url}/#/contexts/${made}`);
   await page.getByRole("link", { name: "a caller" }).click();
-  await page.locator(".marked", { hasText: "a caller" }).getByText("used within this hour").waitFor();
+  await page.locator(".marked", { hasText: "a caller" }).getByText("used in the last hour").waitFor();
   assert.match(page.url(), new RegExp(`#/access/keys\\?show=${id}$`));
   const theirs = await open(gateway);
   await signIn(theirs, secret);
-  await theirs.locator("#who").getByText("a caller").waitFor();
+  await theirs.locator("#account").getByText("a caller").waitFor();
   await close(theirs);
 
-  // The audit log: who, from where, by which request, and only what is asked for.
+  // The audit log shows actor, address and request, and only entries that match the search.
   await page.getByRole("link", { name: "audit" }).click();
   await page.getByLabel("Action").fill("key.*");
   await page.getByRole("button", { name: "Search" }).click();
@@ -172,7 +171,7 @@ test("owners_and_actors_are_named_and_lead_to_their_keys", { skip }, async () =>
 });
 
 const MADE = Date.parse("2026-01-01T00:00:00Z");
-/** A context as a list has it, a second after the one before. */
+/** A context as it is listed, created a second after the previous one. */
 const contextAt = (at: number, status: string) => {
   const created_at = new Date(MADE + at * 1000).toISOString();
   return {
@@ -187,7 +186,7 @@ const contextAt = (at: number, status: string) => {
   };
 };
 
-/** Answers the list of contexts from `all`, by status and in pages; gives what it was asked. */
+/** Serves the list of contexts from `all`, by status and in pages; returns the requested URLs. */
 async function listing(page: Page, all: ReturnType<typeof contextAt>[]): Promise<URL[]> {
   const asked: URL[] = [];
   await page.route("**/v1/contexts?*", async (route) => {
@@ -205,7 +204,7 @@ async function listing(page: Page, all: ReturnType<typeof contextAt>[]): Promise
   return asked;
 }
 
-test("what_leaves_a_filtered_list_unheard_is_dropped_and_not_shown_as_it_was", { skip }, async () => {
+test("contexts_that_leave_a_filtered_list_without_an_event_are_dropped", { skip }, async () => {
   const { secret } = await makeKey(gateway, "bare", ["contexts:read", "contexts:read:*"]);
   const page = await open(gateway);
   const all = [1, 2, 3].map((at) => contextAt(at, "executing"));
@@ -218,7 +217,7 @@ test("what_leaves_a_filtered_list_unheard_is_dropped_and_not_shown_as_it_was", {
   await page.mouse.move(5, 5);
   all[0]!.status = "completed";
   await eventually(async () => (await rows.count()) === 2, 25_000);
-  // A row that holds still keeps its place, and does not claim what is no longer so.
+  // A row that holds still keeps its place, but not its outdated status.
   const held = page.locator('.rows a[href$="ctx_2"]');
   const box = (await held.boundingBox())!;
   await page.mouse.move(box.x + 20, box.y + 10);
@@ -230,18 +229,18 @@ test("what_leaves_a_filtered_list_unheard_is_dropped_and_not_shown_as_it_was", {
   await close(page);
 });
 
-test("older_ones_of_a_filtered_list_stay_however_many_pass_through_it", { skip }, async () => {
+test("older_contexts_stay_in_a_filtered_list_however_many_pass_through_it", { skip }, async () => {
   const page = await open(gateway);
   const all = Array.from({ length: 60 }, (_, at) => contextAt(at, "queued"));
   const asked = await listing(page, all);
-  let tell = (_message: string): void => {};
+  let send = (_message: string): void => {};
   await page.routeWebSocket(/\/v1\/events/, (socket) => {
     socket.onMessage((message) => void (message === "ping" && socket.send("pong")));
-    tell = (message) => socket.send(message);
+    send = (message) => socket.send(message);
   });
   let sequence = 0;
   const event = (subject: string, status: string) =>
-    tell(
+    send(
       JSON.stringify({
         type: status === "queued" ? "context.created" : `context.${status}`,
         subject,
@@ -267,7 +266,7 @@ test("older_ones_of_a_filtered_list_stay_however_many_pass_through_it", { skip }
   };
   for (let round = 0; round < 4; round += 1) await pass(140);
   assert.equal(await rows.count(), 50);
-  await page.getByRole("button", { name: "Older ones" }).click();
+  await page.getByRole("button", { name: "Load more" }).click();
   await rows.nth(59).waitFor();
   await page.mouse.move(5, 5);
   await page.evaluate(() => scrollTo(0, 0));
