@@ -30,7 +30,7 @@ import { type Service, startService } from "./support/service.ts";
  * leave room for readable source; they keep out libraries and generated code.
  */
 const MAX_BYTES = 96 * 1024;
-/** What the first screen needs: the page, its style and every module that `main.js` and `now.js` import. */
+/** The first screen: the page, its style sheets and every module that `main.js` and `now.js` import. */
 const MAX_FIRST_SCREEN_BYTES = 52 * 1024;
 const phone = { width: 360, height: 740 };
 
@@ -70,7 +70,8 @@ test("the_console_is_small_and_has_a_strict_policy", async () => {
   const files = readdirSync(folder).filter((name) => /\.(js|css|html)$/.test(name));
   const size = compressedSize(files);
   assert.ok(size <= MAX_BYTES, `${size} bytes`);
-  const firstSize = compressedSize(["index.html", "style.css", ...imported(["main.js", "now.js"])]);
+  const page = files.filter((name) => !name.endsWith(".js"));
+  const firstSize = compressedSize([...page, ...imported(["main.js", "now.js"])]);
   assert.ok(firstSize <= MAX_FIRST_SCREEN_BYTES, `${firstSize} bytes for the first screen`);
   for (const name of files) {
     const text = readFileSync(join(folder, name), "utf8");
