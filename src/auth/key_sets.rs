@@ -86,13 +86,14 @@ pub async fn verify_own(token: &Token<'_>) -> Result<Timestamp, Refused> {
 
 async fn verify_by(token: &Token<'_>, url: &str, owner: Owner<'_>) -> Result<Timestamp, Refused> {
     let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
+    let timing = settings::timing();
     let mut failed = None;
     loop {
         let now = clock::now();
-        match with_entry(owner, url, |entry| entry.held.step(kid, algorithm, failed, now)) {
+        match with_entry(owner, url, |entry| entry.held.step(kid, algorithm, failed, now, &timing)) {
             Step::Try(keys, number) => {
                 if any_verifies(token, keys).await {
-                    return Ok(with_entry(owner, url, |entry| entry.held.holds_until(now)));
+                    return Ok(with_entry(owner, url, |entry| entry.held.holds_until(now, &timing)));
                 }
                 failed = Some(number);
             }

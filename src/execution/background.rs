@@ -27,18 +27,14 @@ use super::choice;
 use super::deliveries;
 use super::lanes::is_gated;
 use super::schedules;
-use super::{LEASE_MS, Waiter, hint, work_on};
+use super::{Waiter, hint, work_on};
 
 /// A consumer stops taking on more after this; the platform gives it 15 minutes in all.
 const SHIFT_MS: u64 = 10 * 60 * 1000;
-/// A retry that comes sooner than this is waited for.
-const STAYS_MS: u64 = 5_000;
 /// Contexts one consumer runs at the same time.
 const AT_ONCE: usize = 8;
 /// Of these, how many may stand in line for one service: its backlog must not keep others' work from being run.
 const IN_LINE: usize = 6;
-/// A consumer with room looks for more after this.
-const LOOK_AGAIN_MS: u64 = 2_000;
 
 /// Tenants one sweep looks at: an invocation may ask so many objects and no more.
 const TENANTS_AT_ONCE: usize = 100;
@@ -83,7 +79,7 @@ async fn work_off(name: &str) -> Result<(), Failure> {
             return Ok(());
         }
         // What comes meanwhile rings too; where consumers are few, it is found here.
-        select(running.next(), std::pin::pin!(clock::pause(LOOK_AGAIN_MS))).await;
+        select(running.next(), std::pin::pin!(clock::pause(settings::timing().look_again_ms))).await;
     }
 }
 
@@ -92,7 +88,9 @@ async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, in_line: InLine) 
     if let Some(service) = &service {
         *in_line.borrow_mut().entry(service.clone()).or_default() += 1;
     }
-    if let Err(failure) = work_on(tenant.into(), work, snapshot, None, STAYS_MS, Waiter::nobody()).await {
+    if let Err(failure) =
+        work_on(tenant.into(), work, snapshot, None, settings::timing().retry_stays_ms, Waiter::nobody()).await
+    {
         // Its lease runs out, and the store sees to it.
         log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
     }
@@ -130,7 +128,7 @@ async fn claim(
             // All that waits for a service that is away would be taken and put back, again and again.
             let (mut without, again_at) = choice::shut(&snapshot, clock::now());
             without.extend(crowded(in_line));
-            let claim = Ask::Claim { lease_ms: LEASE_MS, gated: gated.collect(), without, again_at };
+            let claim = Ask::Claim { lease_ms: settings::timing().lease_ms, gated: gated.collect(), without, again_at };
             let message = Message { revision: snapshot.revision, ask: claim };
             match objects::send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await? {
                 Reply::Leased(work) | Reply::Offered(work) => return Ok(Some((*work, snapshot))),

@@ -5,7 +5,7 @@
 
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::Entry;
-use crate::platform::{Failure, clock, log, random};
+use crate::platform::{Failure, clock, log, random, settings};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
@@ -13,16 +13,6 @@ use narthex_core::lane::call_outcome::{Sample, Signal};
 
 use super::lanes::{self, Asking, Entered, Permit};
 use super::{News, Timings, Waiter, Worked, ask_stubbornly, holding};
-
-/// How long a worker stands in line at a time when nobody waits for its context: others, more urgent, may have come.
-const TURN_MS: u64 = 5_000;
-/// The same when somebody waits.
-const LONG_TURN_MS: u64 = 25_000;
-/// A lane that cannot be reached is asked again after this.
-const LANE_AWAY_MS: u64 = 1_000;
-
-/// What only offline services could do is looked at again after this.
-const OFFLINE_MS: u64 = 3_000;
 
 pub enum Gate {
     Open(Option<Permit>),
@@ -36,8 +26,9 @@ pub enum Gate {
 pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter) -> Result<Gate, Failure> {
     let admission = &work.admission;
     let asking = Asking::about(tenant, entry, admission, true);
+    let timing = settings::timing();
     loop {
-        let turn = if waiter.waits() { LONG_TURN_MS } else { TURN_MS };
+        let turn = if waiter.waits() { timing.long_turn_ms } else { timing.turn_ms };
         let turn = turn.min(admission.expires_at.since(clock::now()));
         let acquiring = lanes::acquire(&asking, turn);
         let Some(entered) = holding(tenant, admission, work.lease, None, waiter, acquiring).await else {
@@ -66,7 +57,7 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter)
             }
             Err(failure) => {
                 log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
-                waiter.pause(LANE_AWAY_MS).await;
+                waiter.pause(timing.lane_away_ms).await;
             }
         }
         if admission.expires_at <= clock::now() {
@@ -98,7 +89,8 @@ async fn closed_off(
 /// Nobody waits, and the only services that could do it are offline: the context is looked at again later, as long as
 /// it has time.
 pub async fn wait_for_service(tenant: &str, work: &Work) -> Result<(), Failure> {
-    put_back(tenant, work, Some(clock::now().plus_ms(OFFLINE_MS + random::number() % 1000))).await
+    let offline_ms = settings::timing().offline_ms;
+    put_back(tenant, work, Some(clock::now().plus_ms(offline_ms + random::number() % (offline_ms / 3 + 1)))).await
 }
 
 fn error(code: ErrorCode, message: &str, entry: &Entry) -> ContextError {

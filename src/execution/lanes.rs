@@ -212,12 +212,12 @@ impl Permit {
         self.is_probe
     }
 
-    /// When it was given: it lasts for [`narthex_core::lane::queue::PERMIT_LEASE_MS`] from then.
+    /// When it was given: it lasts for `permit_ms` from then.
     pub fn taken_at(&self) -> Timestamp {
         self.taken_at
     }
 
-    /// Keeps it alive for another [`narthex_core::lane::queue::PERMIT_LEASE_MS`]; due with each renewal of the lease.
+    /// Keeps it alive for another `permit_ms`; due with each renewal of the lease.
     pub async fn renew(&self) {
         let ask = || Ask::Renew { permit: self.number, principal: self.principal.clone() };
         self.lane.tell(TRIES, ask).await;

@@ -33,6 +33,7 @@ use crate::transport::openai::{Audience, Endpoint};
 use crate::transport::{self, Order};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::calling::response::{self, Answer, NotCalled, Verdict};
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{Admission, ContextError, Outcome, Report};
@@ -52,10 +53,6 @@ use live::Live;
 
 pub use store::{ask, ask_decided, ask_stubbornly, hint, is_store_of};
 pub use waiter::{News, Teller, Waiter};
-
-/// A lease lasts this long; its holder keeps it alive while the service works.
-pub const LEASE_MS: u64 = 10_000;
-const RENEW_MS: u64 = 4_000;
 
 /// What a capability allows that is offered no longer.
 const USUAL_SECONDS: u64 = 60;
@@ -243,8 +240,9 @@ async fn holding<T>(
     doing: impl Future<Output = T>,
 ) -> Option<T> {
     let mut doing = std::pin::pin!(doing);
+    let Timing { lease_ms, renew_ms, .. } = settings::timing();
     // A permit may have been taken a while ago: admitting and leasing come between it and the call.
-    let mut renew_at = permit.map_or_else(clock::now, Permit::taken_at).plus_ms(RENEW_MS);
+    let mut renew_at = permit.map_or_else(clock::now, Permit::taken_at).plus_ms(renew_ms);
     loop {
         let left = renew_at.since(clock::now());
         if let Either::Left((done, _)) = select(doing.as_mut(), std::pin::pin!(waiter.pause(left))).await {
@@ -253,7 +251,7 @@ async fn holding<T>(
         if clock::now() < renew_at {
             continue;
         }
-        let renew = Ask::Renew { id: admission.id.clone(), lease, lease_ms: LEASE_MS };
+        let renew = Ask::Renew { id: admission.id.clone(), lease, lease_ms };
         match ask(tenant, &admission.id, 0, renew).await {
             // Cancelled, or a lost lease: whatever comes of this attempt no longer counts.
             Ok(Reply::Renewed { cancel: true } | Reply::Nothing) => return None,
@@ -265,7 +263,7 @@ async fn holding<T>(
         if let Some(permit) = permit {
             permit.renew().await;
         }
-        renew_at = clock::now().plus_ms(RENEW_MS);
+        renew_at = clock::now().plus_ms(renew_ms);
     }
 }
 
@@ -302,7 +300,7 @@ pub async fn work_on(
             }
         }
         if work.lease == 0 {
-            let lease = Ask::Lease { id: id.clone(), lease_ms: LEASE_MS };
+            let lease = Ask::Lease { id: id.clone(), lease_ms: settings::timing().lease_ms };
             match ask_decided(&tenant, &id, &mut snapshot.clone(), lease).await {
                 Ok(Reply::Leased(leased)) => work = *leased,
                 // Somebody else took it, or it was cancelled meanwhile.

@@ -11,12 +11,11 @@ use serde_json::value::RawValue;
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::contexts::view;
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::{Failure, clock};
+use crate::platform::{Failure, clock, settings};
 use narthex_core::context::{Admission, Head};
 
 use super::{
-    Attempted, LEASE_MS, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, lanes,
-    stopped,
+    Attempted, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, lanes, stopped,
 };
 
 /// The number of the first and only lease.
@@ -79,7 +78,7 @@ async fn admit(tenant: &str, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result
     let admit = Ask::Admit {
         admission: Box::new(work.admission.clone()),
         parameters: work.parameters.clone(),
-        lease_ms: Some(LEASE_MS),
+        lease_ms: Some(settings::timing().lease_ms),
         offers: false,
         show: false,
         claim: None,

@@ -10,8 +10,9 @@ use narthex_core::access::oauth::registrations::{IDLE_MS, UNUSED_MS};
 use narthex_core::access::oauth::signing_keys::LIFE_MS;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{MAX_SHARDS, Region};
+use narthex_core::base::timing::Timing;
 use narthex_core::http::egress_address::{Address, Policy, Refusal, check, host_of};
-use narthex_core::lane::breaker::{MAX_OPEN_MS, OPEN_MS};
+use narthex_core::lane::breaker::MAX_OPEN_MS;
 use narthex_core::schedules::LEAST_SECONDS;
 use narthex_core::schedules::next_run::LATE_MS;
 use narthex_core::webhooks::delivery_queue::PAUSES_MS;
@@ -73,8 +74,8 @@ pub struct Settings {
     pub schedule_least_seconds: u64,
     /// Failed logins let through from one address in a minute.
     pub failed_logins: u64,
-    /// How long a breaker is open after its first trip, in milliseconds.
-    pub breaker_open_ms: u64,
+    /// The pace, with how long a breaker is open after its first trip.
+    pub timing: Timing,
     /// How long a request's body may take to arrive, in milliseconds.
     pub body_timeout_ms: u64,
     /// The Workers that services may be, by the names of their bindings.
@@ -147,10 +148,7 @@ fn read(env: &JsValue) -> Settings {
             .unwrap_or(LEAST_SECONDS)
             .clamp(1, 86_400),
         failed_logins: text("FAILED_LOGINS").and_then(|n| n.parse().ok()).unwrap_or(20).clamp(1, 1_000_000),
-        breaker_open_ms: text("BREAKER_OPEN_MS")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(OPEN_MS)
-            .clamp(100, MAX_OPEN_MS),
+        timing: pace(text("TIME_SCALE"), text("BREAKER_OPEN_MS")),
         body_timeout_ms: text("BODY_TIMEOUT_MS")
             .and_then(|n| n.parse().ok())
             .unwrap_or(BODY_MS)
@@ -160,6 +158,13 @@ fn read(env: &JsValue) -> Settings {
         more_checks: text("MORE_CHECKS").and_then(|n| n.parse().ok()).unwrap_or(0).min(1_000),
         panic_routes: flag("PANIC_ROUTES"),
     }
+}
+
+/// The pace at a fraction of its length. How long a breaker stays open has a setting of its own.
+fn pace(scale: Option<String>, open_ms: Option<String>) -> Timing {
+    let timing = scale.and_then(|scale| scale.parse().ok()).map_or(Timing::DEFAULT, Timing::scaled);
+    let open_ms = open_ms.and_then(|n| n.parse().ok()).unwrap_or(Timing::DEFAULT.breaker_open_ms);
+    Timing { breaker_open_ms: open_ms.clamp(100, MAX_OPEN_MS), ..timing }
 }
 
 /// Seconds, by commas, in milliseconds.
@@ -183,6 +188,11 @@ pub fn of(env: &JsValue) -> Rc<Settings> {
 /// The same where no environment is at hand.
 pub fn current() -> Rc<Settings> {
     SETTINGS.with(|cell| cell.get_or_init(|| Rc::new(read(&environment()))).clone())
+}
+
+/// The pace.
+pub fn timing() -> Timing {
+    current().timing
 }
 
 impl Settings {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use narthex_core::base::timing::Timing;
+
 use crate::messages::{Actor, Ask, Event, Reply};
 use crate::worker::Spawned;
 use crate::world::World;
 
 /// Contexts a consumer runs at the same time.
 const AT_ONCE: usize = 3;
-const LOOK_AGAIN_MS: u64 = 2_000;
+const LOOK_AGAIN_MS: u64 = Timing::DEFAULT.look_again_ms;
 
 pub struct Consumer {
     store: usize,

@@ -1,6 +1,7 @@
 //! The way of a worker to a service that asks for a permit first, as `execution/gate.rs` goes it.
 
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{ContextError, Outcome, Report};
 use narthex_core::lane::Entered;
@@ -12,9 +13,9 @@ use crate::messages::{Actor, Ask, Event, Work};
 use crate::worker::State;
 use crate::world::World;
 
-const TURN_MS: u64 = 5_000;
-const LONG_TURN_MS: u64 = 25_000;
-const LANE_AWAY_MS: u64 = 1_000;
+const TURN_MS: u64 = Timing::DEFAULT.turn_ms;
+const LONG_TURN_MS: u64 = Timing::DEFAULT.long_turn_ms;
+const LANE_AWAY_MS: u64 = Timing::DEFAULT.lane_away_ms;
 /// How long a lane may take beyond the wait.
 pub const LANE_PATIENCE_MS: u64 = 5_000;
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::Sample;
 use narthex_core::lane::call_reporter::Tally;
 use narthex_core::lane::observed::Measured;
-use narthex_core::lane::queue::{Entrant, Limits, PERMIT_LEASE_MS};
+use narthex_core::lane::queue::{Entrant, Limits};
 use narthex_core::lane::{Entered, Kept, Lane};
 
 use crate::messages::{Actor, Call, Event, Reply};
@@ -17,8 +18,9 @@ use crate::mutants::Mutant;
 use crate::world::World;
 
 /// How long the breaker is open the first time: short, so that worlds see it close again.
-const OPEN_MS: u64 = 1_500;
-const BUSY_AHEAD_MS: u64 = 8_000;
+const TIMING: Timing = Timing { breaker_open_ms: 1_500, ..Timing::DEFAULT };
+const PERMIT_LEASE_MS: u64 = TIMING.permit_ms;
+const BUSY_AHEAD_MS: u64 = TIMING.busy_ahead_ms;
 const REST_MS: u64 = 2_000;
 const TICK_MS: u64 = 1_000;
 
@@ -94,7 +96,7 @@ impl World {
         let kept: Kept = serde_json::from_str(&object.disk.kept).unwrap_or_default();
         let closed_until = object.disk.busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
         let closed_until = if self.mutant == Some(Mutant::LaneOpensAtOnce) { Timestamp(0) } else { closed_until };
-        let mut lane = Lane::restore(kept, now, closed_until, OPEN_MS);
+        let mut lane = Lane::restore(kept, now, closed_until, TIMING);
         lane.limit(object.limits);
         object.lane = Some(lane);
     }

@@ -5,6 +5,7 @@
 
 use narthex_core::base::id::{Region, StoreId};
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::context_store::{
     Admitted, Attempting, Broken, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Effects, Ledger,
 };
@@ -16,7 +17,7 @@ use crate::mutants::Mutant;
 use crate::world::{PARAMETERS, World, raw, result};
 use narthex_core::context_store::memory::Memory;
 
-pub const LEASE_MS: u64 = 10_000;
+pub const LEASE_MS: u64 = Timing::DEFAULT.lease_ms;
 const RETENTION_MS: u64 = 30 * 86_400_000;
 /// As the object gathers events, and how often it tries to tell them.
 const GATHER_MS: u64 = 40;
@@ -84,7 +85,7 @@ impl World {
         store.life += 1;
         store.tries = 0;
         store.sending = 0;
-        let mut ledger = Ledger::open(store.shelf.clone(), RETENTION_MS, now)?;
+        let mut ledger = Ledger::open(store.shelf.clone(), RETENTION_MS, Timing::DEFAULT, now)?;
         let Effects { alarm, tells, .. } = ledger.effects();
         store.ledger = Some(ledger);
         if let Some(alarm) = alarm {

@@ -1,6 +1,7 @@
 //! Workers: each carries one context from its lease to its commit, as `execution/` does, and may die at any step.
 
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::calling::response::Answer;
 use narthex_core::context::Report;
 use narthex_core::lane::breaker::BreakerState;
@@ -13,8 +14,8 @@ use crate::service::read;
 use crate::store::LEASE_MS;
 use crate::world::World;
 
-pub const RENEW_MS: u64 = 4_000;
-const STAYS_MS: u64 = 5_000;
+pub const RENEW_MS: u64 = Timing::DEFAULT.renew_ms;
+const STAYS_MS: u64 = Timing::DEFAULT.retry_stays_ms;
 const TRIES: u64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use serde_json::value::RawValue;
 
 use crate::auth::watched::Needed;
 use crate::execution::lanes::{self, Permit, is_gated};
-use crate::execution::{LEASE_MS, gate, hint, unrecorded, work_on};
+use crate::execution::{gate, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
-use crate::platform::{clock, log, random};
+use crate::platform::{clock, log, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
@@ -27,8 +27,6 @@ use super::waiting::{Told, at_once, wait_for, wait_seconds, waited};
 
 /// What may live longer than this does not run behind an answer, but from the queue.
 const SHORT_SECONDS: u64 = 25;
-/// A retry that comes sooner than this is made by the worker that holds the request.
-const STAYS_MS: u64 = 5_000;
 
 /// The key a request comes under, with what it claims.
 fn claimed(call: &Call, principal: &Principal, text: &str) -> Result<Option<(String, Claim)>, Problem> {
@@ -131,7 +129,7 @@ async fn begin(
         let admit = Ask::Admit {
             admission: Box::new(admission.clone()),
             parameters: parameters.clone(),
-            lease_ms: (here && !offers).then_some(LEASE_MS),
+            lease_ms: (here && !offers).then(|| settings::timing().lease_ms),
             offers,
             show: at_once(preference),
             claim: claimed.as_ref().map(|(_, claim)| claim.clone()),
@@ -256,7 +254,7 @@ async fn run_here(
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
     let (waiter, asker) = asker(call, hearing, &work.admission);
     call.keep_running(async move {
-        if let Err(failure) = work_on(tenant, work, snapshot, permit, STAYS_MS, waiter).await {
+        if let Err(failure) = work_on(tenant, work, snapshot, permit, settings::timing().retry_stays_ms, waiter).await {
             // Its lease runs out, and the store sees to it.
             log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
         }

@@ -20,7 +20,7 @@ use crate::objects::limits::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{Policy, Snapshot};
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
-use crate::platform::{Failure, clock, log, random};
+use crate::platform::{Failure, clock, log, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
@@ -40,8 +40,6 @@ const LOOK_MS: u64 = 5;
 const MAX_WAIT_MS: u64 = 8_000;
 /// What was not used for this long goes back, in milliseconds.
 const IDLE_MS: u64 = 500;
-/// A permit is renewed this often, in milliseconds.
-const RENEW_MS: u64 = 4_000;
 
 thread_local! {
     static PURSES: RefCell<HashMap<String, Purse>> = RefCell::default();
@@ -375,7 +373,7 @@ fn keep_permit(call: &Call, due: &Due, permit: u64, granted: bool) {
     let due = due.clone();
     call.keep_running(async move {
         loop {
-            match select(&mut answered, std::pin::pin!(clock::pause(RENEW_MS))).await {
+            match select(&mut answered, std::pin::pin!(clock::pause(settings::timing().renew_ms))).await {
                 futures_util::future::Either::Left(_) => return due.tell(Ask::Release { permit }).await,
                 futures_util::future::Either::Right(_) => due.tell(Ask::Renew { permit }).await,
             }

@@ -106,7 +106,7 @@ impl Store {
         let own_days = tables.meta(RETENTION)?.and_then(|days| days.parse().ok());
         let retention_ms = own_days.unwrap_or(settings.context_retention_days) * DAY_MS;
         Ok(Self {
-            ledger: RefCell::new(Ledger::open(tables.clone(), retention_ms, clock::now())?),
+            ledger: RefCell::new(Ledger::open(tables.clone(), retention_ms, settings::of(env).timing, clock::now())?),
             tables,
             identity: RefCell::new(identity),
             waiters: RefCell::default(),

@@ -10,7 +10,6 @@ use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::health::Reason;
-use narthex_core::lane::queue::PERMIT_LEASE_MS;
 
 use super::tables::BUSY_UNTIL;
 use super::{Identity, Inner};
@@ -25,8 +24,6 @@ const TELL_AGAIN_MS: u64 = 2_000;
 const SLACK_MS: u64 = 50;
 /// What should have happened this long ago was slept through.
 const OVERSLEPT_MS: u64 = 5_000;
-/// How much longer than a lease the lane counts as busy on disk, so that not every permit is a row.
-const BUSY_AHEAD_MS: u64 = 8_000;
 /// An idle lane is no longer busy on disk after this, in milliseconds.
 const REST_MS: u64 = 2_000;
 /// Who waits looks again at least this often, in milliseconds.
@@ -161,9 +158,9 @@ impl Inner {
             (lane.line().in_flight(), lane.is_limited(), lane.line().is_closed(now))
         };
         if in_flight > 0 && is_limited {
-            let ends = now.plus_ms(PERMIT_LEASE_MS);
+            let ends = now.plus_ms(self.timing.permit_ms);
             if self.busy_until.get() < ends {
-                self.write_busy(ends.plus_ms(BUSY_AHEAD_MS));
+                self.write_busy(ends.plus_ms(self.timing.busy_ahead_ms));
             }
         } else if in_flight == 0 && !is_closed && self.busy_until.get() > now && !self.is_resting.replace(true) {
             let inner = self.clone();

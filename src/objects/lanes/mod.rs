@@ -23,9 +23,10 @@ use wasm_bindgen::prelude::*;
 use crate::objects::reply;
 use crate::platform::{Failure, clock, random, settings, tasks};
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::calling::connection::frame::Reason as Over;
 use narthex_core::lane::health::Reason;
-use narthex_core::lane::queue::{Entrant, PERMIT_LEASE_MS};
+use narthex_core::lane::queue::Entrant;
 use narthex_core::lane::{Entered, Kept, Lane};
 
 use connections::Connections;
@@ -90,7 +91,7 @@ struct Inner {
     most: Cell<Option<u64>>,
     max_queue: Cell<u64>,
     alarm_at: Cell<Option<Timestamp>>,
-    open_ms: u64,
+    timing: Timing,
 }
 
 #[wasm_bindgen]
@@ -136,7 +137,7 @@ impl Inner {
     fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
         let now = clock::now();
-        let open_ms = settings::of(env).breaker_open_ms;
+        let timing = settings::of(env).timing;
         let known: Option<State> = tables.get(STATE)?;
         let target: Option<Target> = tables.get(TARGET)?;
         let busy_until: Timestamp = tables.get(BUSY_UNTIL)?.unwrap_or_default();
@@ -147,8 +148,8 @@ impl Inner {
         let State { kept, moved_at, probe_at, untold, grace_ms, is_leaving, .. } = known.unwrap_or_default();
         let connections = Connections::restore(state, &tables, grace_ms.unwrap_or_default(), now)?;
         // Whatever was given before this instance ends within a lease from now.
-        let closed_until = busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
-        let mut lane = Lane::restore(kept, now, closed_until, open_ms);
+        let closed_until = busy_until.min(now.plus_ms(timing.permit_ms));
+        let mut lane = Lane::restore(kept, now, closed_until, timing);
         lane.probe_every(target.as_ref().and_then(|target| target.interval_ms));
         let beat_kept = lane.beats_until().unwrap_or_default();
         let inner = Self {
@@ -174,7 +175,7 @@ impl Inner {
             most: Cell::new(None),
             max_queue: Cell::new(0),
             alarm_at: Cell::new(None),
-            open_ms,
+            timing,
         };
         inner.make_room();
         // The alarm on disk was set for what is due by what is on disk; but not for deliveries whose connections have
@@ -360,7 +361,7 @@ impl Inner {
         self.is_leaving.set(false);
         self.make_room();
         let now = clock::now();
-        *self.lane.borrow_mut() = Lane::restore(Kept::default(), now, Timestamp(0), self.open_ms);
+        *self.lane.borrow_mut() = Lane::restore(Kept::default(), now, Timestamp(0), self.timing);
         self.identity.take();
         self.target.take();
         self.seen.take();

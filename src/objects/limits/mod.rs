@@ -15,7 +15,7 @@ use wasm_bindgen::prelude::*;
 use crate::objects::reply;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
-use crate::platform::{Failure, clock, log, tasks};
+use crate::platform::{Failure, clock, log, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::limits::concurrency::Permits;
 use narthex_core::limits::quota_pool::{Bucket, Kept, PORTION_MS, Rule, Standing};
@@ -112,7 +112,7 @@ impl Inner {
             Some(kept) => Bucket::restore(kept, Rule { quota: 0, window_ms: kept.window_ms.max(1) }, now),
             None => Bucket::new(rule, now),
         };
-        let permits = Permits::restore(state.permits, now);
+        let permits = Permits::restore(state.permits, now, &settings::timing());
         Ok(Self {
             sql,
             rule: Cell::new(rule),
@@ -254,7 +254,7 @@ impl Inner {
             self.armed.set(false);
             *self.state.borrow_mut() = State::default();
             *self.bucket.borrow_mut() = Bucket::new(self.rule.get(), now);
-            *self.permits.borrow_mut() = Permits::restore(0, now);
+            *self.permits.borrow_mut() = Permits::restore(0, now, &settings::timing());
         } else {
             self.sql.set_alarm(all_back.unwrap_or(now).plus_ms(IDLE_MS));
         }

@@ -12,6 +12,7 @@ pub mod keyed_mac;
 pub mod names;
 pub mod sliding_window;
 pub mod time;
+pub mod timing;
 pub mod tree_size;
 
 #[cfg(test)]

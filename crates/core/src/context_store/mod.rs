@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::base::timing::Timing;
 use crate::context::idempotency::{Claim, WINDOW_MS};
 use crate::context::status::Status;
 use crate::context::{Admission, Background, Cancelled, ContextError, Head, Refused, Report, Verdict};
@@ -37,8 +38,6 @@ pub use storage::{Broken, Due, Ended, Ready, Shelf, Whole};
 const MAX_HELD: usize = 2_000;
 /// Events of one context at most, between two writes.
 const MAX_EVENTS: u64 = 8;
-/// An asker to whom a waiting context was offered has this long to begin with it, or to say that it still would.
-pub const OFFER_MS: u64 = 10_000;
 
 /// What the shell has to do now.
 /// What ends a wait for a context before its end.
@@ -147,12 +146,13 @@ pub struct Ledger<S> {
     rang_at: Timestamp,
     looked_at: Timestamp,
     retention_ms: u64,
+    timing: Timing,
     effects: Effects,
 }
 
 impl<S: Shelf> Ledger<S> {
     /// Takes up what the last one left: all that it had not told lies among the live.
-    pub fn open(shelf: S, retention_ms: u64, now: Timestamp) -> Result<Self, Broken> {
+    pub fn open(shelf: S, retention_ms: u64, timing: Timing, now: Timestamp) -> Result<Self, Broken> {
         let mut ledger = Self {
             shelf,
             outbox: Outbox::default(),
@@ -166,6 +166,7 @@ impl<S: Shelf> Ledger<S> {
             rang_at: Timestamp(0),
             looked_at: Timestamp(0),
             retention_ms,
+            timing,
             effects: Effects::default(),
         };
         ledger.outbox.start(ledger.shelf.reserved()?);
@@ -308,7 +309,7 @@ impl<S: Shelf> Ledger<S> {
     }
 
     fn offer(&mut self, id: ContextId, now: Timestamp) {
-        self.offered.insert(id, now.plus_ms(OFFER_MS));
+        self.offered.insert(id, now.plus_ms(self.timing.offer_ms));
     }
 
     fn is_offered(&self, id: &ContextId, now: Timestamp) -> bool {
@@ -412,7 +413,7 @@ impl<S: Shelf> Ledger<S> {
             Verdict::Ended | Verdict::LivesOn | Verdict::Unchanged => None,
         };
         if let Some(ms) = retry_ms {
-            self.offered.insert(id.clone(), now.plus_ms(ms + OFFER_MS));
+            self.offered.insert(id.clone(), now.plus_ms(ms + self.timing.offer_ms));
         } else if matches!(verdict, Verdict::Waits(_)) {
             self.ring_for(&head, now);
         }

@@ -9,12 +9,8 @@ use crate::context::status::Status;
 use crate::context::{Head, Verdict};
 use crate::events::event::last_number;
 
-/// A doorbell that nobody answered is rung again after this, in milliseconds.
-const RING_AGAIN_MS: u64 = 5_000;
 /// At most this many doorbells at a time; each consumer goes on as long as there is work.
 const MAX_RINGS: u64 = 20;
-/// After a restart leases are given this long to be renewed before they count as lost.
-const GRACE_MS: u64 = 5_500;
 /// How much sooner an alarm may come than it was set for, as clocks differ, in milliseconds.
 const EARLY_MS: u64 = 500;
 /// An alarm this close is as good as one set anew.
@@ -40,7 +36,7 @@ impl<S: Shelf> Ledger<S> {
 
     /// Wakes again before long: something is still to be told.
     pub fn wake_soon(&mut self, now: Timestamp) {
-        self.wake_at(now.plus_ms(RING_AGAIN_MS));
+        self.wake_at(now.plus_ms(self.timing.ring_again_ms));
     }
 
     /// After a context was admitted or leased: wakes for it, and rings when nobody runs it.
@@ -56,7 +52,7 @@ impl<S: Shelf> Ledger<S> {
 
     pub(super) fn ring_for(&mut self, head: &Head, now: Timestamp) {
         if head.is_ready(now) {
-            self.wake_at(now.plus_ms(RING_AGAIN_MS).min(head.admission.expires_at));
+            self.wake_at(now.plus_ms(self.timing.ring_again_ms).min(head.admission.expires_at));
             self.ring(1, now);
         } else {
             self.wake_at(head.due());
@@ -71,15 +67,15 @@ impl<S: Shelf> Ledger<S> {
     /// What waits can be begun at this time, and not before: then is when to ring again, if that is sooner.
     pub fn ring_at(&mut self, at: Timestamp, now: Timestamp) {
         let at = at.max(now.plus_ms(SLACK_MS));
-        if at < self.rang_at.plus_ms(RING_AGAIN_MS) {
-            self.rang_at = Timestamp(at.0.saturating_sub(RING_AGAIN_MS));
+        if at < self.rang_at.plus_ms(self.timing.ring_again_ms) {
+            self.rang_at = Timestamp(at.0.saturating_sub(self.timing.ring_again_ms));
             self.wake_at(at);
         }
     }
 
     fn lease_ends(&self, id: &ContextId, on_shelf: Timestamp) -> Timestamp {
         let renewed = self.renewed.get(id).copied();
-        renewed.map_or(on_shelf, |until| until.max(on_shelf)).max(self.woke_at.plus_ms(GRACE_MS))
+        renewed.map_or(on_shelf, |until| until.max(on_shelf)).max(self.woke_at.plus_ms(self.timing.lease_grace_ms))
     }
 
     /// The alarm has come: looks at all that is due, and sets the next one. Gives what went wrong on the way; one
@@ -104,7 +100,7 @@ impl<S: Shelf> Ledger<S> {
             Ok(due) => {
                 // Whoever has become ready since the last look is rung for; who was rung for, only once in a while.
                 let last_look = std::mem::replace(&mut self.looked_at, now);
-                let again = now.since(self.rang_at) >= RING_AGAIN_MS - SLACK_MS;
+                let again = now.since(self.rang_at) >= self.timing.ring_again_ms - SLACK_MS;
                 let mut rings = 0;
                 for row in due.iter().take_while(|row| row.due <= now) {
                     if self.ended.contains(&row.id) {
@@ -179,12 +175,12 @@ impl<S: Shelf> Ledger<S> {
         let next = due.iter().map(|row| {
             if self.ended.contains(&row.id) {
                 // Ended, but not told: soon again.
-                return now.plus_ms(RING_AGAIN_MS);
+                return now.plus_ms(self.timing.ring_again_ms);
             }
             match row.status {
                 Some(Status::Queued) => match self.offered.get(&row.id) {
                     Some(until) => row.due.max(*until).min(row.expires),
-                    None if row.due <= now => self.rang_at.plus_ms(RING_AGAIN_MS).max(now).min(row.expires),
+                    None if row.due <= now => self.rang_at.plus_ms(self.timing.ring_again_ms).max(now).min(row.expires),
                     None => row.due,
                 },
                 Some(Status::Executing | Status::InputRequired) => self.lease_ends(&row.id, row.due).min(row.expires),

@@ -14,8 +14,6 @@ use crate::base::time::Timestamp;
 pub const FAILURES_IN_A_ROW: u64 = 5;
 /// Calls within 30 s before their share of failures counts.
 pub const FEW_CALLS: u64 = 20;
-/// How long it is open after the first trip, in milliseconds.
-pub const OPEN_MS: u64 = 30_000;
 /// The longest it is open, in milliseconds.
 pub const MAX_OPEN_MS: u64 = 300_000;
 /// Closed for this long, earlier trips are forgotten.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::observed::HealthStatus;
 use crate::base::time::Timestamp;
+use crate::base::timing::Timing;
 
 /// Failed probes in a row until a service is offline.
 pub const FAILS_UNTIL_OFFLINE: u64 = 3;
@@ -20,13 +21,9 @@ const FEW_CALLS: u64 = 10;
 pub const STALE_MS: u64 = 300_000;
 /// Probes may be late by this many intervals.
 const LATE_INTERVALS: u64 = 3;
-/// A status is published at most this often, in milliseconds.
-pub const CALM_MS: u64 = 2_000;
 /// What changed more often than this within a minute flaps.
 pub const FLAPS: usize = 5;
 const FLAPPING_MS: u64 = 60_000;
-/// The better status of a service that flaps must hold this long, in milliseconds.
-pub const HOLD_MS: u64 = 10_000;
 
 /// What probes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -237,9 +234,14 @@ pub struct Damper {
     published_at: Timestamp,
     /// The latest changes, published or not.
     changes: VecDeque<Timestamp>,
+    timing: Timing,
 }
 
 impl Damper {
+    pub fn new(timing: Timing) -> Self {
+        Self { timing, ..Self::default() }
+    }
+
     /// Offers the status there is now; `published` is the one that is known.
     pub fn offer(&mut self, status: HealthStatus, published: HealthStatus, now: Timestamp) -> Damped {
         if status != self.raw {
@@ -255,9 +257,9 @@ impl Damper {
         }
         let flaps = self.changes.len() > FLAPS && self.changes.front().is_some_and(|at| now.since(*at) < FLAPPING_MS);
         let is_better = status.rank() < published.rank();
-        let mut from = if self.published_at.0 == 0 { now } else { self.published_at.plus_ms(CALM_MS) };
+        let mut from = if self.published_at.0 == 0 { now } else { self.published_at.plus_ms(self.timing.calm_ms) };
         if flaps && is_better {
-            from = from.max(self.raw_since.plus_ms(HOLD_MS));
+            from = from.max(self.raw_since.plus_ms(self.timing.hold_ms));
         }
         if from > now {
             return Damped::Later(from);

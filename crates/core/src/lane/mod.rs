@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::base::timing::Timing;
 use crate::lane::breaker::{Breaker, BreakerState, Outcomes, Passage, Probe};
 use crate::lane::call_outcome::{Sample, Signal};
 use crate::lane::health::{Damped, Damper, Evidence, Reason, STALE_MS};
 use crate::lane::observed::{HealthStatus, Measured};
-use crate::lane::queue::{Entrant, Entry, Limits, Line, PERMIT_LEASE_MS, Turn};
+use crate::lane::queue::{Entrant, Entry, Limits, Line, Turn};
 
-/// Half open, the probe may be over long before its lease: who is in no hurry looks again after this.
-pub const PROBING_MS: u64 = 1_000;
 /// An object that nobody asks for this long may be thrown out of memory.
 const IDLE_MS: u64 = 10_000;
 /// A new latency is told at most this often, in milliseconds.
@@ -87,20 +86,20 @@ pub struct Lane {
     limits: Option<Limits>,
     /// How often the service is probed, if it is.
     interval_ms: Option<u64>,
-    open_ms: u64,
+    timing: Timing,
 }
 
 impl Lane {
-    /// `open_ms` is how long the breaker is open the first time. No permit is given before `closed_until`.
-    pub fn restore(kept: Kept, now: Timestamp, closed_until: Timestamp, open_ms: u64) -> Self {
+    /// No permit is given before `closed_until`.
+    pub fn restore(kept: Kept, now: Timestamp, closed_until: Timestamp, timing: Timing) -> Self {
         let Kept { breaker, evidence, measured } = kept;
         let marks = (evidence.served_at(), breaker.in_a_row());
         Self {
             // Numbers begin at the time, so they grow over restarts: nobody gives a thousand in a millisecond.
-            line: Line::new(now.0 * 1_000, closed_until),
+            line: Line::new(now.0 * 1_000, closed_until, timing),
             breaker,
             evidence,
-            damper: Damper::default(),
+            damper: Damper::new(timing),
             measured,
             told_at: now,
             look_at: None,
@@ -108,7 +107,7 @@ impl Lane {
             kept_at: Timestamp(0),
             limits: None,
             interval_ms: None,
-            open_ms,
+            timing,
         }
     }
 
@@ -159,7 +158,7 @@ impl Lane {
     pub fn start_anew(&mut self) {
         self.breaker = Breaker::default();
         self.evidence = Evidence::default();
-        self.damper = Damper::default();
+        self.damper = Damper::new(self.timing);
         self.measured.latency_ms = None;
         self.line.forget_latencies();
     }
@@ -174,11 +173,11 @@ impl Lane {
             Passage::AsProbe if self.limits.is_some_and(|limits| !self.line.has_room(limits, now)) => {
                 // Calls from before it opened are still out.
                 self.line.leave(&who.context);
-                Entered::Open { until: now.plus_ms(PROBING_MS) }
+                Entered::Open { until: now.plus_ms(self.timing.probing_ms) }
             }
             Passage::AsProbe => {
                 let number = self.line.grant(&who.context, who.principal, now);
-                self.breaker.begin_probe(Probe { permit: number, until: now.plus_ms(PERMIT_LEASE_MS) });
+                self.breaker.begin_probe(Probe { permit: number, until: now.plus_ms(self.timing.permit_ms) });
                 Entered::Permit { number, probe: true }
             }
             Passage::Free => match self.limits {
@@ -194,7 +193,11 @@ impl Lane {
     }
 
     fn patience(&self, until: Timestamp, now: Timestamp) -> Timestamp {
-        if self.breaker.state() == BreakerState::HalfOpen { until.min(now.plus_ms(PROBING_MS)) } else { until }
+        if self.breaker.state() == BreakerState::HalfOpen {
+            until.min(now.plus_ms(self.timing.probing_ms))
+        } else {
+            until
+        }
     }
 
     pub fn set_present(&mut self, context: &ContextId, present: bool) {
@@ -206,14 +209,14 @@ impl Lane {
     }
 
     pub fn renew(&mut self, permit: u64, principal: &str, now: Timestamp) {
-        let until = now.plus_ms(PERMIT_LEASE_MS);
+        let until = now.plus_ms(self.timing.permit_ms);
         self.line.renew(permit, principal, until);
         self.breaker.renew_probe(permit, until);
     }
 
     /// Takes a permit back, with how its call ended. One that comes twice counts once.
     pub fn release(&mut self, permit: u64, sample: Sample, now: Timestamp, random: u64) {
-        let was_probe = self.breaker.end_probe(permit, sample.outcome, now, random, self.open_ms);
+        let was_probe = self.breaker.end_probe(permit, sample.outcome, now, random, self.timing.breaker_open_ms);
         if !self.line.release(permit) && !was_probe {
             return;
         }
@@ -224,7 +227,7 @@ impl Lane {
                 Signal::Failure => Outcomes { successes: 0, failures: 1 },
                 Signal::Neither => return,
             };
-            self.breaker.record(outcomes, sample.began(), now, random, self.open_ms);
+            self.breaker.record(outcomes, sample.began(), now, random, self.timing.breaker_open_ms);
         }
     }
 
@@ -238,7 +241,7 @@ impl Lane {
             successes: successes + u64::from(last.outcome == Signal::Success),
             failures: u64::from(last.outcome == Signal::Failure),
         };
-        self.breaker.record(outcomes, last.began(), now, random, self.open_ms);
+        self.breaker.record(outcomes, last.began(), now, random, self.timing.breaker_open_ms);
     }
 
     fn learn(&mut self, sample: Sample, now: Timestamp) {

@@ -9,12 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::base::timing::Timing;
 use crate::context::status::Priority;
 
-/// A permit lasts this long; its holder keeps it alive while the service works.
-pub const PERMIT_LEASE_MS: u64 = 10_000;
-/// Waiting this long is worth one step of priority, in milliseconds.
-pub const AGEING_MS: u64 = 5_000;
 /// Calls before their median is trusted.
 const FEW_LATENCIES: usize = 5;
 const MAX_LATENCIES: usize = 32;
@@ -100,12 +97,13 @@ pub struct Line {
     next: u64,
     /// No permit before this: others may still be out that are not known yet.
     closed_until: Timestamp,
+    timing: Timing,
 }
 
 impl Line {
     /// `first` is larger than any number given before; `closed_until` when the last permit given before has ended.
-    pub fn new(first: u64, closed_until: Timestamp) -> Self {
-        Self { next: first, closed_until, ..Self::default() }
+    pub fn new(first: u64, closed_until: Timestamp, timing: Timing) -> Self {
+        Self { next: first, closed_until, timing, ..Self::default() }
     }
 
     /// Permits that are out.
@@ -222,7 +220,7 @@ impl Line {
             self.served.clear();
         }
         self.served.insert(principal.clone(), permit);
-        self.hold(permit, principal, now.plus_ms(PERMIT_LEASE_MS));
+        self.hold(permit, principal, now.plus_ms(self.timing.permit_ms));
         permit
     }
 
@@ -318,7 +316,7 @@ impl Line {
     fn foremost(&self, now: Timestamp) -> Option<u64> {
         let best = self.present.iter().filter_map(|((principal, priority), spots)| {
             let (since, number) = *spots.first()?;
-            let rank = step(*priority) + now.since(since) / AGEING_MS;
+            let rank = step(*priority) + now.since(since) / self.timing.ageing_ms;
             let held = self.held_by.get(principal).copied().unwrap_or(0);
             let served = self.served.get(principal).copied().unwrap_or(0);
             Some((std::cmp::Reverse(rank), held, served, since, number))

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const OPEN_MS: u64 = 1_000;
+const TIMING: Timing = Timing { breaker_open_ms: OPEN_MS, ..Timing::DEFAULT };
 
 fn context(number: u64) -> ContextId {
     let mut bytes = [0; 10];
@@ -19,7 +20,7 @@ fn entrant(number: u64) -> Entrant {
 }
 
 fn lane(max_concurrency: Option<u64>) -> Lane {
-    let mut lane = Lane::restore(Kept::default(), NOW, Timestamp(0), OPEN_MS);
+    let mut lane = Lane::restore(Kept::default(), NOW, Timestamp(0), TIMING);
     lane.limit(max_concurrency.map(|max_concurrency| Limits { max_concurrency, max_queue: 100 }));
     lane
 }
@@ -58,7 +59,7 @@ fn a_breaker_that_opens_is_told_once_with_its_reason_and_so_is_its_recovery() {
     let half = lane.news(now).unwrap();
     assert_eq!((half.measured.status, half.measured.breaker), (HealthStatus::Degraded, BreakerState::HalfOpen));
     let Entered::Permit { number, probe: true } = lane.enter(entrant(1), now, 0) else { panic!("no probe") };
-    assert_eq!(lane.enter(entrant(2), now, 0), Entered::Open { until: now.plus_ms(PROBING_MS) });
+    assert_eq!(lane.enter(entrant(2), now, 0), Entered::Open { until: now.plus_ms(TIMING.probing_ms) });
     lane.release(number, sample(Signal::Success, now), now, 0);
     let closed = lane.news(now).unwrap();
     assert_eq!((closed.measured.status, closed.measured.breaker), (HealthStatus::Online, BreakerState::Closed));
@@ -84,7 +85,7 @@ fn a_probe_counts_as_a_call_in_flight() {
     let Entered::Permit { number, .. } = lane.enter(entrant(1), NOW, 0) else { panic!("no permit") };
     fail(&mut lane, NOW);
     let now = NOW.plus_ms(OPEN_MS);
-    assert_eq!(lane.enter(entrant(2), now, 0), Entered::Open { until: now.plus_ms(PROBING_MS) });
+    assert_eq!(lane.enter(entrant(2), now, 0), Entered::Open { until: now.plus_ms(TIMING.probing_ms) });
     lane.release(number, sample(Signal::Neither, now), now, 0);
     assert!(matches!(lane.enter(entrant(2), now, 0), Entered::Permit { probe: true, .. }));
 }
@@ -133,7 +134,7 @@ fn what_is_kept_is_as_it_was() {
     fail(&mut lane, NOW);
     lane.news(NOW);
     let text = serde_json::to_string(&lane.keep(NOW)).unwrap();
-    let mut again = Lane::restore(serde_json::from_str(&text).unwrap(), NOW, Timestamp(0), OPEN_MS);
+    let mut again = Lane::restore(serde_json::from_str(&text).unwrap(), NOW, Timestamp(0), TIMING);
     assert_eq!(again.measured(), lane.measured());
     assert_eq!(again.news(NOW), None);
     assert_eq!(again.enter(entrant(1), NOW, 0), Entered::Open { until: NOW.plus_ms(OPEN_MS) });
@@ -152,7 +153,7 @@ fn a_lane_that_restarts_between_calls_still_counts_their_failures() {
             kept = lane.keep(now);
         }
         assert_eq!(lane.measured().breaker == BreakerState::Open, failures == 5, "{failures}");
-        lane = Lane::restore(kept.clone(), now, Timestamp(0), OPEN_MS);
+        lane = Lane::restore(kept.clone(), now, Timestamp(0), TIMING);
     }
 }
 
@@ -188,20 +189,20 @@ proptest! {
             now = now.plus_ms(ms);
             // Every holder renews in time, as the Worker does: each 4 s.
             for (permit, _, until) in &mut calls {
-                if until.since(now) < PERMIT_LEASE_MS - 4_000 {
+                if until.since(now) < TIMING.permit_ms - 4_000 {
                     it.renew(*permit, "key:a", now);
-                    *until = now.plus_ms(PERMIT_LEASE_MS);
+                    *until = now.plus_ms(TIMING.permit_ms);
                 }
             }
             // The object writes this down with every message, so it is on disk before it dies.
             if it.line().in_flight() > 0 {
-                busy_until = busy_until.max(now.plus_ms(PERMIT_LEASE_MS + 8_000));
+                busy_until = busy_until.max(now.plus_ms(TIMING.permit_ms + 8_000));
             }
             match step {
                 0..3 => {
                     number += 1;
                     if let Entered::Permit { number: permit, .. } = it.enter(entrant(number), now, 0) {
-                        calls.push((permit, context(number), now.plus_ms(PERMIT_LEASE_MS)));
+                        calls.push((permit, context(number), now.plus_ms(TIMING.permit_ms)));
                     }
                     it.leave(&context(number));
                 }
@@ -210,15 +211,15 @@ proptest! {
                     it.release(permit, sample(Signal::Success, now), now, 0);
                 }
                 4 => {
-                    let closed_until = busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
-                    it = Lane::restore(it.keep(now), now, closed_until, OPEN_MS);
+                    let closed_until = busy_until.min(now.plus_ms(TIMING.permit_ms));
+                    it = Lane::restore(it.keep(now), now, closed_until, TIMING);
                     it.limit(Some(Limits { max_concurrency, max_queue: 100 }));
                 }
                 _ => {}
             }
             it.turns(now);
             if it.line().in_flight() > 0 {
-                busy_until = busy_until.max(now.plus_ms(PERMIT_LEASE_MS + 8_000));
+                busy_until = busy_until.max(now.plus_ms(TIMING.permit_ms + 8_000));
             }
             prop_assert!(calls.len() as u64 <= max_concurrency, "{} in flight", calls.len());
         }

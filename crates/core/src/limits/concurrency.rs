@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::time::Timestamp;
-
-/// A permit lasts this long; its holder keeps it alive.
-pub const PERMIT_MS: u64 = 10_000;
+use crate::base::timing::Timing;
 
 #[derive(Debug, Clone)]
 pub struct Permits {
@@ -18,19 +16,22 @@ pub struct Permits {
     next: u64,
     /// At most so many are out, by what is on disk.
     kept: u64,
+    /// How long a permit lasts; its holder renews it.
+    lasts_ms: u64,
 }
 
 impl Permits {
     /// `kept` is what [`Permits::to_keep`] gave last.
-    pub fn restore(kept: u64, now: Timestamp) -> Self {
+    pub fn restore(kept: u64, now: Timestamp, timing: &Timing) -> Self {
         Self {
             held: BTreeMap::new(),
             unknown: kept,
-            unknown_until: now.plus_ms(PERMIT_MS),
+            unknown_until: now.plus_ms(timing.permit_ms),
             // Larger than any number given before: nobody gives a thousand within a millisecond.
             first: now.0 << 10,
             next: now.0 << 10,
             kept,
+            lasts_ms: timing.permit_ms,
         }
     }
 
@@ -56,7 +57,7 @@ impl Permits {
             return None;
         }
         self.next += 1;
-        self.held.insert(self.next, now.plus_ms(PERMIT_MS));
+        self.held.insert(self.next, now.plus_ms(self.lasts_ms));
         Some(self.next)
     }
 
@@ -64,7 +65,7 @@ impl Permits {
     /// work goes on, whatever was thought of it.
     pub fn renew(&mut self, number: u64, now: Timestamp) {
         self.drop_ended(now);
-        if self.held.insert(number, now.plus_ms(PERMIT_MS)).is_none() {
+        if self.held.insert(number, now.plus_ms(self.lasts_ms)).is_none() {
             self.know(number);
         }
     }
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_permit_whose_holder_is_gone_comes_back() {
-        let mut permits = Permits::restore(0, Timestamp(0));
+        let mut permits = Permits::restore(0, Timestamp(0), &Timing::DEFAULT);
         let first = permits.acquire(1, Timestamp(0)).unwrap();
         assert_eq!(permits.acquire(1, Timestamp(9_999)), None);
         assert_eq!(permits.next_end_ms(Timestamp(9_000)), 1_000);
@@ -124,11 +125,11 @@ mod tests {
 
     #[test]
     fn after_a_restart_those_from_before_are_counted_until_they_are_known_or_over() {
-        let mut before = Permits::restore(0, Timestamp(0));
+        let mut before = Permits::restore(0, Timestamp(0), &Timing::DEFAULT);
         let (first, second) = (before.acquire(3, Timestamp(0)).unwrap(), before.acquire(3, Timestamp(0)).unwrap());
         let kept = before.to_keep(3).unwrap();
         assert_eq!((kept, before.to_keep(3)), (2, None));
-        let mut after = Permits::restore(kept, Timestamp(5_000));
+        let mut after = Permits::restore(kept, Timestamp(5_000), &Timing::DEFAULT);
         assert_eq!(after.left(3, Timestamp(5_000)), 1);
         after.renew(first, Timestamp(6_000));
         assert_eq!(after.left(3, Timestamp(6_000)), 1);
@@ -143,7 +144,7 @@ mod tests {
             quota in 1u64..6, steps in prop::collection::vec((0u8..4, 0usize..8, 0u64..3_000), 1..80),
         ) {
             let mut now = Timestamp(1_000_000);
-            let (mut permits, mut disk) = (Permits::restore(0, now), 0);
+            let (mut permits, mut disk) = (Permits::restore(0, now, &Timing::DEFAULT), 0);
             // What holders believe they have, until when.
             let mut held: Vec<(u64, Timestamp)> = Vec::new();
             for (what, which, ms) in steps {
@@ -152,17 +153,17 @@ mod tests {
                 match what {
                     0 | 1 => if let Some(number) = permits.acquire(quota, now) {
                         disk = permits.to_keep(quota).unwrap_or(disk);
-                        held.push((number, now.plus_ms(PERMIT_MS)));
+                        held.push((number, now.plus_ms(Timing::DEFAULT.permit_ms)));
                     },
                     2 if which < held.len() => {
                         if ms % 2 == 0 {
                             permits.renew(held[which].0, now);
-                            held[which].1 = now.plus_ms(PERMIT_MS);
+                            held[which].1 = now.plus_ms(Timing::DEFAULT.permit_ms);
                         } else {
                             permits.release(held.remove(which).0);
                         }
                     }
-                    3 if which == 0 => permits = Permits::restore(disk, now),
+                    3 if which == 0 => permits = Permits::restore(disk, now, &Timing::DEFAULT),
                     _ => {}
                 }
                 prop_assert!(held.len() as u64 <= quota);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::jwk::{Jwk, choose};
 use super::jwt::{Algorithm, Refused};
 use crate::base::time::Timestamp;
+use crate::base::timing::Timing;
 
 const MINUTE_MS: u64 = 60_000;
 /// How long a set is used without asking again, whatever its server says, in milliseconds.
@@ -13,8 +14,6 @@ const SHORTEST_MS: u64 = 5 * MINUTE_MS;
 const LONGEST_MS: u64 = 24 * 60 * MINUTE_MS;
 /// How long a set may be used while its server does not answer, in milliseconds.
 const STALE_MS: u64 = 24 * 60 * MINUTE_MS;
-/// How long after a request there is none, in milliseconds.
-const BETWEEN_MS: u64 = 30_000;
 /// As long as the very first set is not there, in milliseconds: nobody can be let in without it.
 const BETWEEN_FIRST_MS: u64 = 5_000;
 
@@ -36,8 +35,8 @@ pub enum Decision {
 }
 
 /// `has_key`: whether the set that is held has the key a token names.
-pub fn decide(age: &Age, has_key: bool, now: Timestamp) -> Decision {
-    let between = if age.fetched_at.is_some() { BETWEEN_MS } else { BETWEEN_FIRST_MS };
+pub fn decide(age: &Age, has_key: bool, now: Timestamp, timing: &Timing) -> Decision {
+    let between = if age.fetched_at.is_some() { timing.key_set_pause_ms } else { BETWEEN_FIRST_MS };
     let rests = age.tried_at.is_some_and(|tried| now.since(tried) < between && now >= tried);
     let fresh = age.fetched_at.is_some() && now < age.fresh_until;
     if rests || fresh && has_key { Decision::Use } else { Decision::Fetch }
@@ -87,12 +86,19 @@ pub enum Step {
 impl Held {
     /// `failed`: the number of the set none of whose keys made the signature. A set is fetched by one at a time, and
     /// whoever has a key that may fit does not wait for that.
-    pub fn step(&self, kid: Option<&str>, algorithm: Algorithm, failed: Option<u64>, now: Timestamp) -> Step {
+    pub fn step(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        failed: Option<u64>,
+        now: Timestamp,
+        timing: &Timing,
+    ) -> Step {
         let usable: &[Jwk] = if self.age.usable(now) && !self.renewed { &self.keys } else { &[] };
         let fitting = choose(usable, kid, algorithm);
         let good = !fitting.is_empty() && failed != Some(self.number);
         let is_fetched = self.fetching_until.is_some_and(|until| now < until);
-        match decide(&self.age, good, now) {
+        match decide(&self.age, good, now, timing) {
             Decision::Fetch if !is_fetched => Step::Fetch,
             Decision::Fetch | Decision::Use if good => Step::Try(fitting.into_iter().cloned().collect(), self.number),
             Decision::Fetch => Step::Wait,
@@ -126,8 +132,8 @@ impl Held {
     }
 
     /// How long what was verified may be remembered: as long as nobody would ask for the set again.
-    pub fn holds_until(&self, now: Timestamp) -> Timestamp {
-        self.age.fresh_until.max(now.plus_ms(BETWEEN_MS))
+    pub fn holds_until(&self, now: Timestamp, timing: &Timing) -> Timestamp {
+        self.age.fresh_until.max(now.plus_ms(timing.key_set_pause_ms))
     }
 }
 
@@ -144,16 +150,17 @@ mod tests {
     use super::*;
 
     const T: Timestamp = Timestamp(1_800_000_000_000);
+    const BETWEEN_MS: u64 = Timing::DEFAULT.key_set_pause_ms;
 
     #[test]
     fn a_set_is_used_for_as_long_as_its_server_says_within_bounds() {
         for (said, minutes) in [(None, 5), (Some(1), 5), (Some(3600), 60), (Some(u64::MAX), 24 * 60)] {
             let mut age = Age::default();
-            assert_eq!(decide(&age, false, T), Decision::Fetch);
+            assert_eq!(decide(&age, false, T, &Timing::DEFAULT), Decision::Fetch);
             age.fetched(T, said);
             let end = T.plus_ms(minutes * MINUTE_MS);
-            assert_eq!(decide(&age, true, Timestamp(end.0 - 1)), Decision::Use);
-            assert_eq!(decide(&age, true, end), Decision::Fetch);
+            assert_eq!(decide(&age, true, Timestamp(end.0 - 1), &Timing::DEFAULT), Decision::Use);
+            assert_eq!(decide(&age, true, end, &Timing::DEFAULT), Decision::Fetch);
         }
     }
 
@@ -161,10 +168,10 @@ mod tests {
     fn an_unknown_key_is_looked_for_at_most_every_thirty_seconds() {
         let mut age = Age::default();
         age.fetched(T, Some(3600));
-        assert_eq!(decide(&age, false, T.plus_ms(29_999)), Decision::Use);
-        assert_eq!(decide(&age, false, T.plus_ms(30_000)), Decision::Fetch);
+        assert_eq!(decide(&age, false, T.plus_ms(29_999), &Timing::DEFAULT), Decision::Use);
+        assert_eq!(decide(&age, false, T.plus_ms(30_000), &Timing::DEFAULT), Decision::Fetch);
         age.failed(T.plus_ms(30_000));
-        assert_eq!(decide(&age, false, T.plus_ms(59_999)), Decision::Use);
+        assert_eq!(decide(&age, false, T.plus_ms(59_999), &Timing::DEFAULT), Decision::Use);
     }
 
     #[test]
@@ -172,9 +179,9 @@ mod tests {
         let mut age = Age::default();
         age.fetched(T, None);
         let later = T.plus_ms(10 * MINUTE_MS);
-        assert_eq!(decide(&age, true, later), Decision::Fetch);
+        assert_eq!(decide(&age, true, later, &Timing::DEFAULT), Decision::Fetch);
         age.failed(later);
-        assert_eq!(decide(&age, true, later.plus_ms(1)), Decision::Use);
+        assert_eq!(decide(&age, true, later.plus_ms(1), &Timing::DEFAULT), Decision::Use);
         assert!(age.usable(later));
         assert!(age.usable(Timestamp(age.fresh_until.0 + STALE_MS - 1)));
         assert!(!age.usable(age.fresh_until.plus_ms(STALE_MS)));
@@ -185,8 +192,8 @@ mod tests {
     fn the_first_set_is_asked_for_more_often() {
         let mut age = Age::default();
         age.failed(T);
-        assert_eq!(decide(&age, false, T.plus_ms(4_999)), Decision::Use);
-        assert_eq!(decide(&age, false, T.plus_ms(5_000)), Decision::Fetch);
+        assert_eq!(decide(&age, false, T.plus_ms(4_999), &Timing::DEFAULT), Decision::Use);
+        assert_eq!(decide(&age, false, T.plus_ms(5_000), &Timing::DEFAULT), Decision::Fetch);
     }
 
     #[test]
@@ -202,7 +209,7 @@ mod tests {
     }
 
     fn step(held: &Held, kid: &str, failed: Option<u64>, now: Timestamp) -> Step {
-        held.step(Some(kid), Algorithm::Es256, failed, now)
+        held.step(Some(kid), Algorithm::Es256, failed, now, &Timing::DEFAULT)
     }
 
     #[test]

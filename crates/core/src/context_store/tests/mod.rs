@@ -14,7 +14,7 @@ use crate::context_store::memory::Memory;
 use crate::events::event::Bundle;
 
 const START: u64 = 1_700_000_000_000;
-const LEASE_MS: u64 = 10_000;
+const LEASE_MS: u64 = Timing::DEFAULT.lease_ms;
 const RETENTION_MS: u64 = 86_400_000;
 
 fn at(ms: u64) -> Timestamp {
@@ -37,7 +37,7 @@ impl Kept {
     }
 
     fn on(shelf: Memory, now: Timestamp) -> Self {
-        let ledger = Ledger::open(shelf.clone(), RETENTION_MS, now).unwrap();
+        let ledger = Ledger::open(shelf.clone(), RETENTION_MS, Timing::DEFAULT, now).unwrap();
         Self { shelf, ledger }
     }
 

@@ -1,3 +1,4 @@
+const OPEN_MS: u64 = 30_000;
 use super::*;
 use proptest::prelude::*;
 

@@ -115,16 +115,16 @@ fn what_is_kept_of_a_heartbeat_lasts_one_lease_longer() {
 
 #[test]
 fn the_first_status_is_published_at_once_and_later_ones_not_too_often() {
-    let mut damper = Damper::default();
+    let mut damper = Damper::new(Timing::DEFAULT);
     assert_eq!(damper.offer(Online, Unknown, NOW), Damped::Publish);
-    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(500)), Damped::Later(NOW.plus_ms(CALM_MS)));
+    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(500)), Damped::Later(NOW.plus_ms(Timing::DEFAULT.calm_ms)));
     assert_eq!(damper.offer(Online, Online, NOW.plus_ms(600)), Damped::Same);
-    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(CALM_MS)), Damped::Publish);
+    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(Timing::DEFAULT.calm_ms)), Damped::Publish);
 }
 
 #[test]
 fn what_flaps_is_believed_when_it_is_worse_and_not_at_once_when_it_is_better() {
-    let mut damper = Damper::default();
+    let mut damper = Damper::new(Timing::DEFAULT);
     let mut published = Unknown;
     for second in [0, 3, 6, 9, 12, 15] {
         let status = if second % 2 == 0 { Online } else { Offline };
@@ -143,12 +143,12 @@ proptest! {
     fn a_status_is_published_at_most_every_two_seconds_and_in_the_end_it_is_the_true_one(
         steps in prop::collection::vec((0u64..4_000, 0usize..3), 1..100),
     ) {
-        let mut damper = Damper::default();
+        let mut damper = Damper::new(Timing::DEFAULT);
         let (mut published, mut last, mut now) = (Unknown, None::<Timestamp>, NOW);
         let mut offer = |status, now: Timestamp| {
             let damped = damper.offer(status, published, now);
             if damped == Damped::Publish {
-                assert!(last.is_none_or(|last| now.since(last) >= CALM_MS));
+                assert!(last.is_none_or(|last| now.since(last) >= Timing::DEFAULT.calm_ms));
                 last = Some(now);
                 published = status;
             }
@@ -161,7 +161,7 @@ proptest! {
             offer(status, now);
         }
         while let Damped::Later(at) = offer(status, now) {
-            assert!(at > now && at.since(now) <= HOLD_MS);
+            assert!(at > now && at.since(now) <= Timing::DEFAULT.hold_ms);
             now = at;
         }
         prop_assert_eq!(offer(status, now), Damped::Same);

@@ -2,6 +2,8 @@ use super::*;
 use crate::base::id::{Region, StoreId};
 use proptest::prelude::*;
 
+const PERMIT_MS: u64 = Timing::DEFAULT.permit_ms;
+const AGEING_MS: u64 = Timing::DEFAULT.ageing_ms;
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const LIMITS: Limits = Limits { max_concurrency: 2, max_queue: 4 };
 
@@ -17,7 +19,7 @@ fn entrant(number: u64, principal: &str, priority: Priority) -> Entrant {
 }
 
 fn line() -> Line {
-    Line::new(1, Timestamp(0))
+    Line::new(1, Timestamp(0), Timing::DEFAULT)
 }
 
 /// Asks, and waits when it has to.
@@ -122,10 +124,10 @@ fn a_permit_nobody_keeps_alive_comes_back_and_one_kept_alive_stays() {
     let mut line = line();
     let held = permit(ask(&mut line, entrant(0, "a", Priority::Normal), one, NOW));
     ask(&mut line, entrant(1, "b", Priority::Normal), one, NOW);
-    line.renew(held, "a", NOW.plus_ms(4_000 + PERMIT_LEASE_MS));
-    line.expire(NOW.plus_ms(PERMIT_LEASE_MS));
-    assert_eq!(granted(&mut line, one, NOW.plus_ms(PERMIT_LEASE_MS)), []);
-    let ends = NOW.plus_ms(4_000 + PERMIT_LEASE_MS);
+    line.renew(held, "a", NOW.plus_ms(4_000 + PERMIT_MS));
+    line.expire(NOW.plus_ms(PERMIT_MS));
+    assert_eq!(granted(&mut line, one, NOW.plus_ms(PERMIT_MS)), []);
+    let ends = NOW.plus_ms(4_000 + PERMIT_MS);
     assert_eq!(line.next_change(NOW), Some(ends));
     line.expire(ends);
     assert_eq!(granted(&mut line, one, ends).len(), 1);
@@ -143,7 +145,7 @@ fn who_asks_twice_has_one_place_and_permits_of_its_own() {
     }
     assert_eq!((line.in_flight(), line.waiting()), (1, 1));
     line.release(held);
-    line.renew(held, "a", NOW.plus_ms(PERMIT_LEASE_MS));
+    line.renew(held, "a", NOW.plus_ms(PERMIT_MS));
     assert_eq!(line.in_flight(), 0, "a late renewal brings nothing to life");
     // Two workers with one context: what the one gives back, the other keeps.
     let two = Limits { max_concurrency: 2, ..LIMITS };
@@ -159,7 +161,7 @@ fn a_permit_that_has_ended_keeps_nobody_waiting() {
     let one = Limits { max_concurrency: 1, ..LIMITS };
     let mut line = line();
     permit(ask(&mut line, entrant(0, "a", Priority::Normal), one, NOW));
-    permit(ask(&mut line, entrant(1, "a", Priority::Normal), one, NOW.plus_ms(PERMIT_LEASE_MS)));
+    permit(ask(&mut line, entrant(1, "a", Priority::Normal), one, NOW.plus_ms(PERMIT_MS)));
 }
 
 #[test]
@@ -217,13 +219,13 @@ fn whose_time_is_over_is_told_and_has_no_place_any_more() {
 
 #[test]
 fn after_a_restart_no_permit_is_given_until_the_old_ones_are_known_or_have_ended() {
-    let mut line = Line::new(1_000, NOW.plus_ms(PERMIT_LEASE_MS));
+    let mut line = Line::new(1_000, NOW.plus_ms(PERMIT_MS), Timing::DEFAULT);
     assert_eq!(ask(&mut line, entrant(0, "a", Priority::Normal), LIMITS, NOW), Entry::Waiting);
     line.renew(7, "a", NOW.plus_ms(12_000));
     line.renew(8, "b", NOW.plus_ms(12_000));
     line.renew(9, "b", NOW.plus_ms(12_000));
     assert_eq!(line.in_flight(), 3, "what runs is counted, even beyond the limit");
-    let open = NOW.plus_ms(PERMIT_LEASE_MS);
+    let open = NOW.plus_ms(PERMIT_MS);
     assert_eq!(granted(&mut line, LIMITS, open), []);
     line.release(7);
     assert_eq!(granted(&mut line, LIMITS, open), []);
@@ -290,7 +292,7 @@ proptest! {
                 Step::Leave { context: number } => line.leave(&context(number)),
                 Step::Renew { nth } if !out.is_empty() => {
                     let (permit, _) = out[nth % out.len()];
-                    line.renew(permit, &line.permits[&permit].principal.clone(), now.plus_ms(PERMIT_LEASE_MS));
+                    line.renew(permit, &line.permits[&permit].principal.clone(), now.plus_ms(PERMIT_MS));
                 }
                 Step::Release { nth } if !out.is_empty() => {
                     let (permit, _) = out.remove(nth % out.len());
