@@ -424,7 +424,10 @@ test("a_cancellation_goes_to_the_service_whatever_place_it_named", async () => {
       assert.ok(made < 5, "it was never taken on");
       const { id } = await accepted(gateway, { capability: name });
       await service.call(made);
-      await pause(200 * (made + 1));
+      await eventually(async () => {
+        const { json: context } = await gateway.request("GET", `/v1/contexts/${id}`);
+        return context.updated_at > context.history.at(-1).at;
+      });
       cancelled = (await gateway.request("POST", `/v1/contexts/${id}/cancel`)).status;
     }
     const { method, path: called, headers } = await service.call(made);

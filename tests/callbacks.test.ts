@@ -59,9 +59,16 @@ async function takenOn(body: object = {}, answer = status(202)): Promise<{ id: s
 
 const read = async (id: string): Promise<any> => (await gateway.request("GET", `/v1/contexts/${id}`)).json;
 
+/** Waits until a context's worker has reported that the service took it on: until then the work is the worker's. */
+const recorded = (id: string) =>
+  eventually(async () => {
+    const { updated_at, history } = await read(id);
+    return updated_at > history.at(-1).at;
+  });
+
 test("a_service_that_answers_202_ends_the_context_later", async () => {
   const { id, call } = await takenOn();
-  await pause(100);
+  await recorded(id);
   assert.equal((await read(id)).status, "executing");
   const said = await say(call, { result: { pages: 12 } });
   assert.deepEqual([said.status, said.json], [200, { id, status: "completed" }]);
@@ -78,7 +85,7 @@ test("who_waits_gets_the_result_that_is_called_back", async () => {
   const calls = service.calls.length;
   const answer = create(gateway, {}, { headers: { prefer: "wait=10" } });
   const call = await service.call(calls);
-  await pause(50);
+  await recorded(call.json.context_id);
   assert.equal((await say(call, { result: 1 })).status, 200);
   const { status: code, json: context } = await answer;
   assert.deepEqual([code, context.status, context.result], [200, "completed", 1]);
@@ -159,6 +166,7 @@ describe("a_service_that_promised_to_report", () => {
   test("and_does_keeps_its_work", { timeout: 30_000 }, async () => {
     const { id, call } = await takenOn({}, promise);
     for (let beat = 0; beat < 3; beat++) {
+      // Each time half of what it promised, longer than that in all.
       await pause(2500);
       assert.equal((await say(call, { lease_seconds: 5 })).status, 200);
     }
@@ -226,9 +234,7 @@ for (const [where, path] of [
 ] as const) {
   test(`a_service_is_told_${where}_that_its_work_was_cancelled`, async () => {
     const { id } = await takenOn({}, status(202, undefined, path === "/" ? {} : { location: path }));
-    await eventually(async () => (await read(id)).status === "executing");
-    // Until the worker has said that the service took it on, the work is the worker's to stop.
-    await pause(200);
+    await recorded(id);
     const calls = service.calls.length;
     const cancelled = await gateway.request("POST", `/v1/contexts/${id}/cancel`);
     assert.deepEqual([cancelled.status, cancelled.json.status], [200, "cancelled"]);
@@ -246,7 +252,7 @@ for (const [where, path] of [
 test("another_host_is_not_told_whatever_the_service_says", async () => {
   const other = await startService();
   const { id } = await takenOn({}, status(202, undefined, { location: `${other.url}jobs/1` }));
-  await pause(200);
+  await recorded(id);
   const calls = service.calls.length;
   await gateway.request("POST", `/v1/contexts/${id}/cancel`);
   assert.equal((await service.call(calls)).path, "/");

@@ -9,11 +9,14 @@ import { accepted, create, ended, eventually, makeKey, refused, register, servic
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Handler, type Service, echo, hang, startService } from "./support/service.ts";
 
+/** A permit lasts 2 s. */
+const TIME_SCALE = 0.2;
+
 let gateway: Gateway;
 const services: Service[] = [];
 
 before(async () => {
-  gateway = await startGateway();
+  gateway = await startGateway({ timeScale: TIME_SCALE });
 });
 after(async () => {
   await gateway?.stop();
@@ -43,6 +46,13 @@ const limited = (service: Service, name: string, limits: object, more: object = 
 const order = (service: Service): number[] => service.calls.map(({ json }) => json.parameters.n);
 
 const waits = { headers: { prefer: "wait=60" } };
+
+/** Waits until so many contexts stand in line for a capability: each has its place before it is admitted. */
+const inLine = (capability: string, count: number) =>
+  eventually(async () => {
+    const { json } = await gateway.request("GET", `/v1/contexts?capability=${capability}&status=queued`);
+    return json.data.length === count;
+  }, 15_000);
 
 /** Holds a service of one permit busy until `free` is called. */
 async function busy(
@@ -76,9 +86,9 @@ test("critical_overtakes_and_low_still_ends", async () => {
   const low = Array.from({ length: 5 }, (_, n) =>
     create(gateway, { capability: "urgent", priority: "low", parameters: { n: 10 + n } }, waits),
   );
-  await pause(300);
+  await inLine("urgent", 5);
   const critical = create(gateway, { capability: "urgent", priority: "critical", parameters: { n: 99 } }, waits);
-  await pause(300);
+  await inLine("urgent", 6);
   free();
   const answers = (await Promise.all([held, critical, ...low])) as { json: any }[];
   assert.deepEqual(
@@ -94,10 +104,10 @@ test("one_principal_that_floods_does_not_keep_another_waiting", async () => {
   const flood = Array.from({ length: 10 }, (_, n) =>
     create(gateway, { capability: "shared", parameters: { n: 10 + n } }, waits),
   );
-  await pause(300);
+  await inLine("shared", 10);
   const { secret } = await makeKey(gateway, "caller");
   const other = create(gateway, { capability: "shared", parameters: { n: 50 } }, { ...waits, key: secret });
-  await pause(300);
+  await inLine("shared", 11);
   free();
   await Promise.all([held, other, ...flood]);
   assert.ok(order(service).indexOf(50) <= 2, order(service).join());
@@ -107,18 +117,18 @@ test("a_full_line_says_so_and_sheds_what_matters_least_first", async () => {
   const { free, held } = await busy("small", { max_queue: 2 });
   const ask = (priority: string) => create(gateway, { capability: "small", priority }, waits);
   const fits: Promise<unknown>[] = [ask("low")];
-  await pause(300);
+  await inLine("small", 1);
   const shed = await ask("low");
   const { detail } = refused(shed, 503, "queue_full");
   assert.match(detail, /small/);
   const seconds = Number(shed.headers.get("retry-after"));
   assert.ok(seconds >= 1 && seconds <= 60, String(seconds));
   fits.push(ask("normal"));
-  await pause(300);
+  await inLine("small", 2);
   refused(await ask("normal"), 503, "queue_full");
   refused(await ask("high"), 503, "queue_full");
   fits.push(ask("critical"));
-  await pause(300);
+  await inLine("small", 3);
   refused(await ask("critical"), 503, "queue_full");
   free();
   const answers = (await Promise.all([held, ...fits])) as { json: any }[];
@@ -164,7 +174,7 @@ test("what_nobody_waits_for_stands_in_the_same_line", async () => {
 });
 
 test("a_lane_that_restarts_lets_no_fifth_call_through", async () => {
-  const service = await serve(6_000);
+  const service = await serve(2_000);
   await limited(service, "restarting", { max_concurrency: 4 });
   const ask = (n: number) => create(gateway, { capability: "restarting", parameters: { n } }, waits);
   const running = Array.from({ length: 4 }, (_, n) => ask(n));
@@ -185,7 +195,7 @@ test("the_permit_of_a_worker_that_died_comes_back", async () => {
   const document = serviceAt(service.url, [{ name: "survived", timeout_seconds: 120 }], {
     limits: { max_concurrency: 1 },
   });
-  const before = await startGateway({ persist });
+  const before = await startGateway({ persist, timeScale: TIME_SCALE });
   let after: Gateway | undefined;
   try {
     await register(before, "survived", document);
@@ -195,7 +205,7 @@ test("the_permit_of_a_worker_that_died_comes_back", async () => {
     await service.call(0);
     await before.stop();
     service.handler = handler;
-    after = await startGateway({ persist });
+    after = await startGateway({ persist, timeScale: TIME_SCALE });
     const began = Date.now();
     const { json } = await create(after, { capability: "survived" }, waits);
     assert.equal(json.status, "completed", JSON.stringify(json.error));

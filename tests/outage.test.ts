@@ -30,6 +30,7 @@ test("what_was_accepted_waits_for_a_service_that_is_offline", { timeout: 60_000 
   assert.equal((await beat("sleeper", "offline")).status, 200);
   refused(await create(gateway, { capability: "sleep" }), 503, "no_service_available");
   const calls = service.calls.length;
+  // It waits, and is not called.
   await pause(3000);
   const waiting = await read(id);
   assert.deepEqual([waiting.status, waiting.attempts, service.calls.length], ["queued", [], calls]);
@@ -50,6 +51,7 @@ test("an_open_circuit_is_told_to_who_waits_and_waited_out_for_who_does_not", { t
   // Its own way for what may run long, and for what is short.
   const long = await accepted(gateway, { capability: "break" });
   const short = await accepted(gateway, { capability: "break", timeout_seconds: 20 });
+  // Both wait, and are not refused.
   await pause(500);
   for (const { id } of [long, short]) assert.equal((await read(id)).status, "queued");
   service.handler = echo;

@@ -20,7 +20,7 @@ let gateway: Gateway;
 let service: Service;
 
 before(async () => {
-  gateway = await startGateway({ vars: { PANIC_ROUTES: "true" } });
+  gateway = await startGateway({ vars: { PANIC_ROUTES: "true" }, timeScale: 0.2 });
   service = await startService(obedient);
   await register(gateway, "worker", serviceAt(service.url, [{ idempotent: true, timeout_seconds: 60 }]));
 });

@@ -12,6 +12,9 @@ import { type Gateway, startGateway } from "./support/gateway.ts";
 import { hang, type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
+/** A lease lasts 2 s. */
+const TIME_SCALE = 0.2;
+
 const undo: (() => unknown)[] = [];
 after(async () => {
   for (const step of undo.reverse()) await step();
@@ -28,7 +31,8 @@ async function place(): Promise<Place> {
     () => service.stop(),
   );
   const start = async () => {
-    const gateway = await startGateway({ persist: folder, vars: { ADMIN_KEY: "a key that outlives the restart" } });
+    const vars = { ADMIN_KEY: "a key that outlives the restart" };
+    const gateway = await startGateway({ persist: folder, vars, timeScale: TIME_SCALE });
     let stopped: Promise<void> | undefined;
     const stop = () => (stopped ??= gateway.stop());
     undo.push(stop);
@@ -238,8 +242,8 @@ describe("without a restart", { concurrency: 3 }, () => {
     const gateway = await here.start();
     await withService(gateway, here);
     const contexts = [
-      await accepted(gateway, { capability: "once", parameters: { ms: 25_000 } }),
-      await accepted(gateway, { capability: "safe", parameters: { ms: 15_000 }, timeout_seconds: 24 }),
+      await accepted(gateway, { capability: "once", parameters: { ms: 25_000 * TIME_SCALE } }),
+      await accepted(gateway, { capability: "safe", parameters: { ms: 15_000 * TIME_SCALE }, timeout_seconds: 24 }),
     ];
     for (const { id } of contexts) {
       const context = await ended(gateway, id, 40);

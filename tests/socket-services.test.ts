@@ -67,7 +67,10 @@ test("what_is_asked_before_anybody_connects_waits_in_line", async () => {
   const waited = ask("early", { n: 1 });
   const { id } = await accepted(gateway, { capability: "early", parameters: { n: 2 } });
   await eventually(async () => (await status("early")) === "offline", 20_000);
-  await pause(300);
+  await eventually(async () => {
+    const { json } = await gateway.request("GET", "/v1/contexts?capability=early&status=queued");
+    return json.data.length === 2;
+  });
   const connection = await connect(gateway, "early", key);
   echoes(connection);
   connection.ready(1);

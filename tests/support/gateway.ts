@@ -14,6 +14,8 @@ export type GatewayOptions = {
   persist?: string;
   /** Variables beside or instead of wrangler.toml's `[vars]`. */
   vars?: Record<string, string>;
+  /** Shortens leases, permits and the intervals at which the gateway looks again: a fraction, 1 without it. */
+  timeScale?: number;
   /** Port on 127.0.0.1; without it any free one. */
   port?: number;
   /** False: answers are not held against the contract. */
@@ -93,6 +95,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     KEK_1: sealingKey,
     ALLOW_LOOPBACK: "true",
     FAILED_LOGINS: "1000000",
+    ...(options.timeScale !== undefined && { TIME_SCALE: String(options.timeScale) }),
     ...options.vars,
   };
   const serviceBindings = Object.fromEntries(
