@@ -29,6 +29,16 @@ export const CONFORMANCE = [
   "sdk-clients",
 ];
 
+/**
+ * Files that run alone, after the others: what they measure would be measured wrong beside another file.
+ * @type {Record<string, string>} by the beginnings of their names, each with its reason
+ */
+export const ALONE = {
+  panic: "an answer to a panic must come within a second",
+  readers: "a reader that keeps up must not fall behind because the machine is busy",
+  storms: "counts and times what hundreds of calls at once come to",
+};
+
 /** The word for all native tests, of every group. */
 const RUST = "rust";
 
@@ -49,6 +59,9 @@ const begins = (/** @type {string} */ path, /** @type {string} */ name) =>
 /** The group of a test file. @param {string} path @returns {Group} */
 export const groupOf = (path) => (CONFORMANCE.some((name) => begins(path, name)) ? "conformance" : "worker");
 
+/** Whether a file runs alone. @param {string} path */
+export const isAlone = (path) => Object.keys(ALONE).some((name) => begins(path, name));
+
 /** @param {string} word @returns {word is Group} */
 const isGroup = (word) => Object.hasOwn(groups, word);
 
@@ -56,17 +69,19 @@ const isGroup = (word) => Object.hasOwn(groups, word);
  * What words on the command line select: a group, all native tests (`rust`), or the files whose path contains the word.
  * No word selects everything.
  * @param {string[]} words
- * @returns {{ packages: string[], files: string[], last: string[] }} the crates whose native tests run, the test files,
- *   and those that run after all others
+ * @returns {{ packages: string[], files: string[], alone: string[], last: string[] }} the crates whose native tests run,
+ *   the test files that run side by side, those that run one by one, and those that run after all others
  */
 export function select(words) {
   const all = words.length === 0;
   const has = (/** @type {string} */ word) => all || words.includes(word);
   const fits = (/** @type {string} */ path) =>
     words.some((word) => (isGroup(word) ? word === groupOf(path) : word !== RUST && path.includes(word)));
+  const chosen = testFiles().filter((path) => !isLast(path) && (all || fits(path)));
   return {
     packages: Object.entries(PACKAGES).flatMap(([group, names]) => (has(RUST) || has(group) ? names : [])),
-    files: testFiles().filter((path) => !isLast(path) && (all || fits(path))),
+    files: chosen.filter((path) => !isAlone(path)),
+    alone: chosen.filter(isAlone),
     // A few files see a part of the contract only; the group `worker` sees all of it.
     last: has("worker") ? testFiles().filter(isLast) : [],
   };

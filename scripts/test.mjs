@@ -11,7 +11,11 @@ import { node, prepare, prepareRust, run, say, seconds } from "./tools.mjs";
 
 const words = process.argv.slice(2).filter((arg) => !arg.startsWith("-"));
 const flags = process.argv.slice(2).filter((arg) => arg.startsWith("-"));
-const { packages, files, last } = select(words);
+const { packages, files, alone, last } = select(words);
+const gateway = files.length + alone.length > 0;
+
+/** Files that run side by side: they wait more than they compute, and each has a gateway of its own. */
+const AT_ONCE = 3;
 
 /** @type {string[]} */
 const passed = [];
@@ -36,17 +40,22 @@ async function rustTests() {
   else failed.push(sum(2) === 0 ? "the Rust tests did not run to their end" : `${sum(2)} Rust tests`);
 }
 
-/** @param {string} title @param {string[]} paths @param {string} scratch @param {NodeJS.ProcessEnv} env */
-async function gatewayTests(title, paths, scratch, env) {
+/**
+ * @param {string} title
+ * @param {string[]} paths
+ * @param {number} atOnce
+ * @param {string} scratch
+ * @param {NodeJS.ProcessEnv} env
+ */
+async function gatewayTests(title, paths, atOnce, scratch, env) {
   if (paths.length === 0) return;
   say(`running ${title} (${paths.length} ${paths.length === 1 ? "file" : "files"}) …`);
   const report = join(scratch, "report.tap");
   const code = await run(
     node,
     [
-      // One file at a time: they measure waiting, and each has a workerd of its own.
       "--test",
-      "--test-concurrency=1",
+      `--test-concurrency=${atOnce}`,
       "--test-timeout=120000",
       "--test-force-exit",
       "--test-reporter=spec",
@@ -67,17 +76,18 @@ async function gatewayTests(title, paths, scratch, env) {
 
 const started = Date.now();
 try {
-  if (packages.length + files.length === 0) throw new Error(`no test file fits: ${words.join(" ")}`);
-  await (files.length > 0 ? prepare() : prepareRust());
+  if (packages.length === 0 && !gateway) throw new Error(`no test file fits: ${words.join(" ")}`);
+  await (gateway ? prepare() : prepareRust());
   if (packages.length > 0) await rustTests();
-  if (files.length > 0) {
+  if (gateway) {
     say("building the Worker …");
     await buildWorker();
     const scratch = mkdtempSync(join(tmpdir(), "narthex-run-"));
     const env = { ...process.env, CONTRACT_SEEN: join(scratch, "contract-seen"), NODE_NO_WARNINGS: "1" };
     try {
-      await gatewayTests("gateway tests", files, scratch, env);
-      await gatewayTests("coverage tests", last, scratch, env);
+      await gatewayTests("gateway tests", files, AT_ONCE, scratch, env);
+      await gatewayTests("gateway tests that measure", alone, 1, scratch, env);
+      await gatewayTests("coverage tests", last, 1, scratch, env);
     } finally {
       rmSync(scratch, { recursive: true, force: true });
     }
