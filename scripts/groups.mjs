@@ -25,7 +25,7 @@ export const CONFORMANCE = [
   "examples",
   "generators",
   "groups",
-  "referee",
+  "official-suite",
   "sdk-clients",
 ];
 

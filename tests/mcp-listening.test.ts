@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
+import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";

@@ -1,7 +1,7 @@
 // Prompts, resources and completions of MCP servers, at their own door and among those of others.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
+import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, errorOf, resultOf } from "./support/mcp.ts";

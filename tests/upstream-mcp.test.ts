@@ -1,7 +1,7 @@
 // Services that are MCP servers: their tools as capabilities, called by REST and through the door, in both eras.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
+import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
 import {
   accepted,
   create,

@@ -8,10 +8,10 @@ const NEWS_MS = 300;
 
 /**
  * What became of it, by `service.status` events.
- * @param {import("./stream.mjs").StreamEvent[]} events @returns {import("./witness.mjs").Change[]}
+ * @param {import("./stream.mjs").StreamEvent[]} events @returns {import("./invariants.mjs").Change[]}
  */
 export function changesOf(events) {
-  /** @type {import("./witness.mjs").Change[]} */
+  /** @type {import("./invariants.mjs").Change[]} */
   const changes = [];
   for (const { type, at, data } of events) {
     if (type === "service.status" && data.breaker !== (changes.at(-1)?.state ?? "closed"))
@@ -33,7 +33,7 @@ const mostAtOnce = (calls) =>
     ),
   );
 
-/** How often it came to each state, and the calls that came while it was not closed. @param {import("./witness.mjs").Evidence} evidence */
+/** How often it came to each state, and the calls that came while it was not closed. @param {import("./invariants.mjs").Evidence} evidence */
 export function circuitFigures({ circuit, passages }) {
   const figures = { opened: 0, half: 0, closed: 0, callsWhileOpen: 0, mostProbes: 0 };
   circuit.forEach(({ state, at }, index) => {
@@ -52,7 +52,7 @@ export function circuitFigures({ circuit, passages }) {
   return figures;
 }
 
-/** @param {import("./witness.mjs").Evidence} evidence @param {import("./witness.mjs").Report} report */
+/** @param {import("./invariants.mjs").Evidence} evidence @param {import("./invariants.mjs").Report} report */
 export function checkCircuit(evidence, report) {
   const { circuit, passages, kills } = evidence;
   if (passages === null) return;

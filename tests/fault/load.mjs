@@ -4,7 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { shortened } from "./large.mjs";
 import { diceOf } from "./options.mjs";
 import { AGAIN, ONCE } from "./service.mjs";
-import { FINAL } from "./witness.mjs";
+import { FINAL } from "./invariants.mjs";
 
 /**
  * @typedef {{ id: string, capability: string, status: string, result: unknown, error: any, parameters: any,

@@ -5,7 +5,7 @@
 /**
  * @typedef {import("./load.mjs").Context} Context
  * @typedef {import("./load.mjs").Attempt} Attempt
- * @typedef {import("./witness.mjs").Evidence} Evidence
+ * @typedef {import("./invariants.mjs").Evidence} Evidence
  * @typedef {{ done: string, at: number, until: number | null, status: number | null, waitMs: number }} Seen a call, as proxy or service saw it
  */
 

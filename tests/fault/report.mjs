@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { circuitFigures } from "./circuit.mjs";
 import { callsSeen, endReason } from "./reasons.mjs";
 import { AGAIN, ONCE } from "./service.mjs";
-import { attemptsMade, endedAt, groupBy } from "./witness.mjs";
+import { attemptsMade, endedAt, groupBy } from "./invariants.mjs";
 
 /**
- * @typedef {import("./witness.mjs").Evidence & { part: import("./options.mjs").Part, load: import("./load.mjs").Load,
+ * @typedef {import("./invariants.mjs").Evidence & { part: import("./options.mjs").Part, load: import("./load.mjs").Load,
  *   startsMs: number[], connections: number, tookMs: number, violations: string[] }} Outcome
  * @typedef {[string, string | number][]} Rows
  */

@@ -2,7 +2,7 @@
 // `npm run fault`: kills `npm start` (npm, wrangler, workerd: the whole process group) with SIGKILL again and again under
 // load and restarts it on the same folder; then puts a proxy between gateway and service that does what networks do.
 // In the end three witnesses are compared: what clients were told, what the service saw, what the event stream said.
-// witness.mjs has what is held against them. Then thousands of sockets watch, a service that connects is killed, the
+// invariants.mjs has what is held against them. Then thousands of sockets watch, a service that connects is killed, the
 // core alone is simulated over many seeds, and last Schemathesis asks for everything in openapi.json.
 // `npm run fault -- --help`.
 import { spawn } from "node:child_process";

@@ -10,7 +10,7 @@ import { choiceOf, startProxy } from "./proxy.mjs";
 import { printFigures, say, seconds } from "./report.mjs";
 import { registration, startService } from "./service.mjs";
 import { readStream } from "./stream.mjs";
-import { isFinal, violationsOf } from "./witness.mjs";
+import { isFinal, violationsOf } from "./invariants.mjs";
 
 /** @typedef {import("./load.mjs").Context} Context */
 
@@ -27,7 +27,7 @@ const VARIABLES = { BREAKER_OPEN_MS: "1000" };
 const CLOSE_MS = 120_000;
 /** How often progress is told when nothing is killed. */
 const TELL_MS = 15_000;
-/** After the last restart; witness.mjs says from the history what came in time, this only when to stop waiting. */
+/** After the last restart; invariants.mjs says from the history what came in time, this only when to stop waiting. */
 const SETTLE_MS = 12_000;
 /** How long the event stream may be behind after that. */
 const CATCH_UP_MS = 10_000;

@@ -1,7 +1,7 @@
-// An MCP server made with the official TypeScript SDK: everything the referee's scenarios ask an upstream for. It speaks
-// both eras, or as one that knows only one of them.
+// An MCP server based on the official TypeScript SDK, with everything that the conformance suite requires of a server.
+// It speaks both eras, or only one of them.
 //
-//   node tests/referee/upstream/server.ts [both | legacy | modern]
+//   node tests/official-suite/upstream/server.ts [both | legacy | modern]
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -27,16 +27,16 @@ export type Upstream = {
   url: string;
   /** The headers of every request, in order of arrival. */
   requests: IncomingMessage["headers"][];
-  /** The labels of calls of `take_time` that were not wanted any more. */
+  /** The labels of cancelled calls of `take_time`. */
   cancelled: ReadonlySet<string>;
-  /** Says to who listens that its tools have changed. */
+  /** Notifies listeners that its tools have changed. */
   toolsChanged(): void;
-  /** Says to who watches it that a resource has changed. */
+  /** Notifies subscribers that a resource has changed. */
   resourceUpdated(uri: string): void;
   stop(): Promise<void>;
 };
 
-/** What was sent on each stream, for who lost it. */
+/** The messages sent on each stream, for clients that resume it. */
 function eventStore(): EventStore {
   const sent: { stream: string; message: JSONRPCMessage }[] = [];
   return {
@@ -46,7 +46,7 @@ function eventStore(): EventStore {
     async replayEventsAfter(last, { send }) {
       const stream = sent[Number(last) - 1]?.stream ?? "";
       for (const [at, event] of [...sent.entries()].slice(Number(last))) {
-        // What only opened a stream is no message.
+        // An event that only opened the stream has no message.
         if (event.stream === stream && "jsonrpc" in event.message) await send(String(at + 1), event.message);
       }
       return stream;
@@ -111,7 +111,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
     const session = sessions.get(String(id));
     if (session) return session.transport.handleRequest(request, response, body);
     if (id === undefined && isInitializeRequest(body)) return openSession(request, response, body);
-    const [status, message] = id === undefined ? [400, "There is no session id"] : [404, "There is no such session"];
+    const [status, message] = id === undefined ? [400, "Session id missing"] : [404, "Unknown session"];
     const error = { jsonrpc: "2.0", id: null, error: { code: -32_000, message } };
     response.writeHead(status as number, { "content-type": "application/json" }).end(JSON.stringify(error));
   }
@@ -119,7 +119,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
   const server = createServer(async (request, response) => {
     requests.push(request.headers);
     try {
-      // Whoever was led here by a name that is not this machine's own.
+      // DNS rebinding: the request names another host than this machine.
       if (!/^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/.test(request.headers.host ?? "")) return void response.writeHead(403).end();
       const body = request.method === "POST" ? await json(request) : undefined;
       const header = (name: string) => request.headers[name] as string | undefined;

@@ -1,30 +1,30 @@
-// The official referee of the Model Context Protocol, @modelcontextprotocol/conformance.
+// The official conformance suite of the Model Context Protocol, @modelcontextprotocol/conformance.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { failsAsExpected } from "./referee/expected.ts";
-import { capabilities, startJobs } from "./referee/jobs.ts";
-import { judge, requirements, type Revision, type Verdict } from "./referee/referee.ts";
-import { startUpstream, type Upstream } from "./referee/upstream/server.ts";
+import { failsAsExpected } from "./official-suite/expected.ts";
+import { capabilities, startJobs } from "./official-suite/jobs.ts";
+import { judge, requirements, type Revision, type Verdict } from "./official-suite/suite.ts";
+import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import type { Service } from "./support/service.ts";
 
-/** The SDK has no tasks: those scenarios are for services that are not MCP servers. */
+/** The SDK does not support tasks: these scenarios run against services that are not MCP servers. */
 const isTask = (scenario: string) => scenario.startsWith("tasks-");
 
-test("the_referee_asks_what_is_known", () => {
+test("the_suite_has_the_expected_number_of_requirements", () => {
   const counted = (revision: Revision) => Object.values(requirements(revision)).map(({ length }) => length);
   assert.deepEqual(counted("2025-11-25"), [30, 3]);
   assert.deepEqual(counted("2026-07-28"), [37, 13]);
 });
 
-describe("the fixture by itself", () => {
+describe("the test server alone", () => {
   let upstream: Upstream;
   before(async () => void (upstream = await startUpstream()));
   after(() => upstream?.stop());
 
   for (const revision of ["2025-11-25", "2026-07-28"] as const) {
-    test(`passes_at_${revision}`, async () => {
+    test(`passes_${revision}`, async () => {
       const verdicts = [...(await judge(upstream.url, revision)).values()];
       const failed = verdicts.filter(({ scenario, failed }) => !isTask(scenario) && failed.length > 0);
       assert.deepEqual(failed, []);
@@ -59,7 +59,7 @@ describe("through the gateway, with a key", () => {
 
   for (const upstream of ["both", "legacy", "modern"] as const) {
     for (const client of ["2025-11-25", "2026-07-28"] as const) {
-      test(`${client}_over_a_server_that_speaks_${upstream}`, async () => {
+      test(`${client}_in_front_of_a_server_that_speaks_${upstream}`, async () => {
         const verdicts = [...(await judge(`${gateway.url}/mcp/${upstream}`, client, { authorization })).values()];
         failsAsExpected(
           { client, upstream },
@@ -69,12 +69,12 @@ describe("through the gateway, with a key", () => {
     }
   }
 
-  test("tasks_at_2026-07-28_over_an_http_service", async () => {
+  test("tasks_of_2026-07-28_in_front_of_an_http_service", async () => {
     const client = "2026-07-28";
     const scenarios = requirements(client).unscored.filter(isTask);
     assert.equal(scenarios.length, 10);
     const verdicts: Verdict[] = [];
-    // A few beside each other: most of their time they wait.
+    // A few side by side: they spend most of their time waiting.
     const runs = async () => {
       for (let scenario = scenarios.shift(); scenario; scenario = scenarios.shift()) {
         verdicts.push(...(await judge(`${gateway.url}/mcp/jobs`, client, { scenario, authorization })).values());

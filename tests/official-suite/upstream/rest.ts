@@ -1,4 +1,4 @@
-// What is no tool: resources, prompts, completion.
+// Everything other than tools: resources, prompts, completion.
 import { type McpServer, ResourceTemplate } from "@modelcontextprotocol/server";
 import { embedded, image, png, takes, text } from "./content.ts";
 

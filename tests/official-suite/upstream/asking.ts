@@ -1,5 +1,5 @@
-// The tools that ask: the user by a form, the client's model, the client's roots; once, together and in turn. Each is
-// written once: the SDK asks a modern client by its result, and a legacy one by requests of its own.
+// The tools that request input: from the user by a form, from the client's model, the client's roots; once, together and
+// in turn. Each is written once: the SDK asks a modern client in the result, and a legacy client by requests.
 import { randomUUID } from "node:crypto";
 import {
   acceptedContent,
@@ -14,7 +14,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { form, prompting, question, say, takes } from "./content.ts";
 
-/** Signed, as what comes back from a client may be anything. One key, as each modern request has a server of its own. */
+/** Signed, because a client may return anything. One key for all, because each modern request has a server of its own. */
 export const states = createRequestStateCodec<Record<string, unknown>>({ key: crypto.getRandomValues(new Uint8Array(32)) });
 
 /** A form with a default for each kind of value. */
@@ -31,7 +31,7 @@ const withDefaults = {
 };
 
 const titled = (words: string[], noun: string) => words.map((word, at) => ({ const: `value${at + 1}`, title: `${word} ${noun}` }));
-/** A form with each way of writing a choice. */
+/** A form with every notation for a choice. */
 const withChoices = {
   type: "object",
   properties: {
@@ -44,9 +44,9 @@ const withChoices = {
   required: [],
 };
 
-/** What a user filled in, if that has been said. */
+/** The user's answer to a form, if there is one. */
 const filled = <T extends Record<string, unknown>>({ mcpReq }: ServerContext, key: string) => acceptedContent<T>(mcpReq.inputResponses, key);
-/** What the client's model said. */
+/** The response of the client's model, if there is one. */
 function modelSaid({ mcpReq }: ServerContext, key: string): string | undefined {
   const said = inputResponse(mcpReq.inputResponses, key);
   if (said.kind !== "sampling") return undefined;
@@ -65,7 +65,7 @@ export function addAskingTools(server: McpServer) {
     const said = modelSaid(ctx, "completion");
     return said === undefined ? inputRequired({ inputRequests: { completion: prompting(prompt) } }) : say(`LLM response: ${said}`);
   });
-  /** A tool that asks by one form and repeats what was said. */
+  /** A tool that shows one form and repeats the answer. */
   const repeats = (name: string, begins: string, description: string, asks: (message: string) => ReturnType<typeof question>) =>
     server.registerTool(name, { description, inputSchema: takes<{ message?: string }>({ message: { type: "string" } }, []) }, async ({ message = "Please fill this in" }, ctx) => {
       const said = inputResponse(ctx.mcpReq.inputResponses, "form");
@@ -94,7 +94,7 @@ export function addAskingTools(server: McpServer) {
     if (roots) return say(`Client exposed ${roots.length} root(s): ${roots.map(({ uri }) => uri).join(", ")}`);
     return inputRequired({ inputRequests: { client_roots: inputRequired.listRoots() } });
   });
-  server.registerTool("test_missing_capability", { description: "Asks the model, whoever calls.", inputSchema: nothing }, async (_, ctx) => {
+  server.registerTool("test_missing_capability", { description: "Asks the model, whatever the client can do.", inputSchema: nothing }, async (_, ctx) => {
     const said = modelSaid(ctx, "completion");
     return said === undefined ? inputRequired({ inputRequests: { completion: prompting("Say pong.", 16) } }) : say(said);
   });
@@ -146,7 +146,7 @@ export function addAskingTools(server: McpServer) {
   });
 
   server.registerPrompt("test_input_required_result_prompt", { description: "A prompt that asks first." }, async (given: unknown) => {
-    // Without arguments the context comes first, which the SDK's types do not say.
+    // Without arguments the context is the first parameter, contrary to the SDK's types.
     const context: unknown = filled<{ context: string }>(given as ServerContext, "user_context")?.context;
     if (typeof context === "string") return { messages: [{ role: "user", content: { type: "text", text: `Use this: ${context}` } }] };
     return inputRequired({ inputRequests: { user_context: inputRequired.elicit({ message: "In what context?", requestedSchema: form({ context: { type: "string" } }) as never }) } });

@@ -1,11 +1,11 @@
-// What is known to fail, each with a reason and the day it was found. What is listed and passes fails the test, so that
-// the list only says what is true. `UPDATE_EXPECTED=1 npm test -- referee` takes out of it what passes.
+// Known failures, each with a reason and the day it was found. An entry that passes fails the test, so the list stays
+// true. `UPDATE_EXPECTED=1 npm test -- official-suite` removes entries that pass.
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
-import type { Revision, Verdict } from "./referee.ts";
+import type { Revision, Verdict } from "./suite.ts";
 
 export type Behind = "http" | "both" | "legacy" | "modern";
-/** What a run is between: the client's revision, and the upstream behind the gateway. */
+/** The two ends of a run: the client's revision, and the upstream behind the gateway. */
 export type Between = { client: Revision; upstream: Behind };
 type Entry = {
   client: Revision;
@@ -20,11 +20,12 @@ const file = new URL("expected-failures.json", import.meta.url);
 const read = (): Entry[] => JSON.parse(readFileSync(file, "utf8"));
 
 for (const { scenario, upstreams, checks, reason, since } of read()) {
-  const says = upstreams.length > 0 && checks.length > 0 && reason.length > 20 && /^20\d\d-\d\d-\d\d$/.test(since);
-  assert.ok(says, `${scenario} is listed without an upstream, checks, a reason or a date`);
+  const isComplete =
+    upstreams.length > 0 && checks.length > 0 && reason.length > 20 && /^20\d\d-\d\d-\d\d$/.test(since);
+  assert.ok(isComplete, `${scenario} is listed without an upstream, checks, a reason or a date`);
 }
 
-/** Asserts that of these scenarios exactly what is listed fails. */
+/** Asserts that exactly the listed checks of these scenarios fail. */
 export function failsAsExpected({ client, upstream }: Between, verdicts: Iterable<Verdict>) {
   const seen = [...verdicts];
   const entries = read().filter((entry) => entry.client === client && entry.upstreams.includes(upstream));
@@ -60,6 +61,6 @@ function takeOut({ client, upstream }: Between, stale: string[]) {
   writeList(left);
 }
 
-/** One entry a line, so that a change is one too. */
+/** One entry per line, so that a changed entry is a one-line diff. */
 const writeList = (list: Entry[]) =>
   writeFileSync(file, `[\n${list.map((entry) => `  ${JSON.stringify(entry)}`).join(",\n")}\n]\n`);

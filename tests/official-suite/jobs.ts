@@ -1,5 +1,5 @@
-// A service by plain HTTP that offers the tools of the referee's scenarios for tasks: one that answers at once, some that
-// take longer, some that ask. What takes longer is answered 202 and ended by the callback.
+// A plain HTTP service with the tools of the conformance suite's task scenarios: one that answers at once, some that
+// take longer, some that request input. Longer work is answered with 202 and ended by the callback.
 import { setTimeout as pause } from "node:timers/promises";
 import { json, type Recorded, type Service, startService } from "../support/service.ts";
 
@@ -10,7 +10,7 @@ const form = (properties: Record<string, { type: string }>) => ({
 });
 const object = { type: "object" };
 
-/** As what the tools are registered. */
+/** The capabilities to register. */
 export const capabilities = [
   { name: "greet", input_schema: form({ name: { type: "string" } }), idempotent: true, task_support: "forbidden" },
   {
@@ -28,23 +28,23 @@ export const capabilities = [
   { name: "test_tool_with_task", input_schema: object },
 ];
 
-type Said = { result: unknown } | { error: object } | { input_required: object };
+type Report = { result: unknown } | { error: object } | { input_required: object };
 
-/** The one that promises to report again, and then is not heard of any more. */
+/** The tool that promises to report again and then never does. */
 const dies = "protocol_error_job";
 
 const steps = 4;
 
-/** What a tool has to say once the gateway knows that it takes longer, and until then how far it is. */
+/** The final report of a tool that answered with 202; reports its progress before. */
 async function later(
   { capability, parameters, input }: any,
-  tell: (said: object) => Promise<void>,
+  report: (body: object) => Promise<void>,
   signal: AbortSignal,
-): Promise<Said> {
+): Promise<Report> {
   switch (capability) {
     case "slow_compute":
       for (let step = 0; step < steps; step += 1) {
-        await tell({ progress: { progress: step, total: steps, message: `step ${step} of ${steps}` } });
+        await report({ progress: { progress: step, total: steps, message: `step ${step} of ${steps}` } });
         await pause((parameters.seconds * 1000) / steps, undefined, { signal });
       }
       return { result: { label: parameters.label, seconds: parameters.seconds } };
@@ -65,12 +65,12 @@ async function later(
     case "test_tool_with_task":
       return { result: { greeting: `Hello, ${input.name}!` } };
     default:
-      return { error: { code: "unknown", message: `There is no ${capability}.`, retryable: false } };
+      return { error: { code: "unknown", message: `Unknown capability ${capability}.`, retryable: false } };
   }
 }
 
-/** What a tool says at once; nothing when it takes longer. */
-function now({ capability, parameters, input }: any): Said | undefined {
+/** A tool's immediate response; undefined if it takes longer. */
+function now({ capability, parameters, input }: any): Report | undefined {
   switch (capability) {
     case "greet":
       return { result: `Hello, ${parameters.name}!` };
@@ -92,21 +92,21 @@ function now({ capability, parameters, input }: any): Said | undefined {
 export async function startJobs(): Promise<Service> {
   const running = new Map<string, AbortController>();
 
-  async function goOn(call: Recorded) {
+  async function work(call: Recorded) {
     const stop = new AbortController();
     running.set(call.json.context_id, stop);
     try {
-      // So that the gateway has read the 202 before it hears more.
+      // Lets the gateway read the 202 before the first report.
       await pause(20, undefined, { signal: stop.signal });
-      const tell = async (said: object) => {
-        const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(said) };
+      const report = async (body: object) => {
+        const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
         const { status } = await fetch(call.json.callback_url, request);
-        // 409: nobody wants it any more.
+        // 409: the work is no longer wanted.
         if (status === 409) stop.abort();
       };
-      await tell(await later(call.json, tell, stop.signal));
+      await report(await later(call.json, report, stop.signal));
     } catch {
-      // Not wanted any more, or the gateway has gone: there is nobody to tell.
+      // The work is no longer wanted, or the gateway has stopped.
     } finally {
       running.delete(call.json.context_id);
     }
@@ -121,6 +121,6 @@ export async function startJobs(): Promise<Service> {
     if (said) return json(said)(call, response);
     const isLost = call.json.capability === dies;
     json(isLost ? { lease_seconds: 5 } : {}, 202)(call, response);
-    if (!isLost) void goOn(call);
+    if (!isLost) void work(call);
   });
 }

@@ -1,4 +1,4 @@
-// The tools of `jobs.ts` once more, as an MCP server has them: what clients do there they can do here.
+// The tools of `jobs.ts` on an MCP server, so that clients can be tested in the same way.
 import { setTimeout as pause } from "node:timers/promises";
 import { acceptedContent, inputRequired, type McpServer } from "@modelcontextprotocol/server";
 import { question, say, takes, text } from "./content.ts";

@@ -1,9 +1,9 @@
-// What the tools, resources and prompts of the upstream give: the smallest of each kind.
+// The content that the upstream's tools, resources and prompts return: the smallest of each kind.
 import { fromJsonSchema, inputRequired } from "@modelcontextprotocol/server";
 
 /** One red pixel. */
 export const png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==";
-/** A recording with nothing in it. */
+/** An empty recording. */
 export const wav = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA=";
 
 export const text = (words: string) => ({ type: "text" as const, text: words });
@@ -16,14 +16,14 @@ export const say = (words: string) => ({ content: [text(words)] });
 
 type Property = { type: "string" | "boolean" | "integer"; [more: string]: unknown };
 
-/** The schema of a form: all its members are asked for. */
+/** The schema of a form; all members are required. */
 export const form = (properties: Record<string, Property>) => ({
   type: "object" as const,
   properties,
   required: Object.keys(properties),
 });
 
-/** The arguments of a tool or prompt. Written as JSON, so that what is listed is what is written. */
+/** The arguments of a tool or prompt. Written as JSON, so that lists contain exactly this. */
 export const takes = <T = Record<string, never>>(properties: Record<string, Property> = {}, required = Object.keys(properties)) =>
   fromJsonSchema<T>({ type: "object", properties, ...(required.length > 0 && { required }) });
 

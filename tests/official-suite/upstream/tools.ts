@@ -1,17 +1,17 @@
-// The tools that ask nobody: content of every kind, logging, progress, errors, schemas and headers.
+// The tools that request no input: content of every kind, logging, progress, errors, schemas and headers.
 import { setTimeout as pause } from "node:timers/promises";
 import { fromJsonSchema, type McpServer } from "@modelcontextprotocol/server";
 import { embedded, image, say, takes, text, wav } from "./content.ts";
 
-/** What a tool can do to the server it is part of. */
+/** What a tool can do to its own server. */
 export type Stage = {
   toolsChanged(): void;
   promptsChanged(): void;
-  /** Ends the stream of a running call, as servers do that let their clients poll. */
+  /** Ends the stream of a running call, as servers do whose clients poll. */
   endStream(session: string | undefined, request: string | number): void;
 };
 
-/** All of JSON Schema 2020-12 that a careless intermediary loses. */
+/** The keywords of JSON Schema 2020-12 that a careless intermediary drops. */
 const everyKeyword = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
   type: "object",
@@ -84,7 +84,7 @@ export function addTools(server: McpServer, stage: Stage) {
     await pause(100);
     return say("Reconnection test completed successfully.");
   });
-  server.registerTool("test_streaming_elicitation", { description: "Asks nobody.", inputSchema: nothing }, async () =>
+  server.registerTool("test_streaming_elicitation", { description: "Requests no input.", inputSchema: nothing }, async () =>
     say("nothing but a result"));
 
   server.registerTool("json_schema_2020_12_tool", { description: "Has a schema with every keyword.", inputSchema: fromJsonSchema(everyKeyword) }, async (given) =>
@@ -103,10 +103,10 @@ export function addTools(server: McpServer, stage: Stage) {
 
   server.registerTool("test_trigger_tool_change", { description: "Says that the tools have changed.", inputSchema: nothing }, async () => {
     stage.toolsChanged();
-    return say("told");
+    return say("notified");
   });
   server.registerTool("test_trigger_prompt_change", { description: "Says that the prompts have changed.", inputSchema: nothing }, async () => {
     stage.promptsChanged();
-    return say("told");
+    return say("notified");
   });
 }
