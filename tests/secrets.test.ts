@@ -151,7 +151,9 @@ test("another_key_takes_over_and_the_first_may_go", { timeout: 110_000 }, async 
   const both = await under({ KEK_1: old, KEK_2: next });
   await works(both, at, secrets);
   await both.runCron();
-  await eventually(() => both.logs.some((line) => line.includes('"sealed again"') && line.includes('"left":0')));
+  await eventually(() =>
+    both.logs.some((line) => line.includes('"secrets encrypted again"') && line.includes('"left":0')),
+  );
   await works(both, at, secrets);
   await both.stop();
   assert.equal(/sealed\.1\.1\./.test(stored(persist)), false, "all is under the second key");
@@ -211,7 +213,7 @@ test("one_that_was_put_in_anothers_place_opens_nothing", { timeout: 60_000 }, as
   assert.equal((await create(second, { capability: "theirs" })).json.status, "completed");
   assert.ok(
     second.logs.some(
-      (line) => line.includes("secrets not opened") && line.includes("default|service|mine|credentials|"),
+      (line) => line.includes("secrets not decrypted") && line.includes("default|service|mine|credentials|"),
     ),
   );
   await second.stop();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::objects::grants::messages::{Ask, PublicKey, Reply};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, calls, clock, crypto, log, settings};
+use crate::platform::{Failure, calls, clock, crypto, log_event, settings};
 use narthex_core::access::issuer::{Keys, Written};
 use narthex_core::access::jose::jwk::{self, Jwk, MAX_SET_BYTES, choose};
 use narthex_core::access::jose::jwt::{Algorithm, Refused, Token};
@@ -122,7 +122,7 @@ async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
     });
     let fetched = if url == OWN { own().await } else { published(&url).await };
     let fetched = fetched.inspect_err(|detail| {
-        log(&format!(r#"{{"level":"warn","message":"key set not fetched","url":{url:?},"detail":{detail:?}}}"#));
+        log_event!(KeySetNotFetched, object = owner.path, url = &url, detail = detail);
     });
     SETS.with_borrow_mut(|sets| {
         // What was asked for before a document was written says nothing of what it is now.

@@ -17,7 +17,7 @@ use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock, log, settings, vault};
+use crate::platform::{Failure, clock, log_event, settings, vault};
 use narthex_core::access::audit::By;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::StoreId;
@@ -69,7 +69,7 @@ async fn work_off(name: &str) -> Result<(), Failure> {
                 Ok(None) => break,
                 // What runs goes on: it is not to end because nothing more can be had now.
                 Err(failure) if !running.is_empty() => {
-                    log(&format!(r#"{{"level":"warn","message":"nothing claimed","detail":{:?}}}"#, failure.0));
+                    log_event!(WorkNotClaimed, tenant = tenant, store = store, detail = &failure);
                     break;
                 }
                 Err(failure) => return Err(failure),
@@ -88,11 +88,12 @@ async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, in_line: InLine) 
     if let Some(service) = &service {
         *in_line.borrow_mut().entry(service.clone()).or_default() += 1;
     }
+    let id = work.admission.id.clone();
     if let Err(failure) =
         work_on(tenant.into(), work, snapshot, None, settings::timing().retry_stays_ms, Waiter::nobody()).await
     {
         // Its lease runs out, and the store sees to it.
-        log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
+        log_event!(AttemptNotCommitted, tenant = tenant, context = &id, detail = &failure);
     }
     if let Some(service) = service
         && let Some(count) = in_line.borrow_mut().get_mut(&service)
@@ -167,15 +168,15 @@ pub async fn sweep() -> Result<(), Failure> {
             sweep_tenant(&kept.id).await
         };
         swept.await.unwrap_or_else(|failure| {
-            let tenant = &kept.id;
-            log(&format!(r#"{{"level":"warn","message":"not swept","tenant":{tenant:?},"detail":{:?}}}"#, failure.0));
+            log_event!(TenantNotSwept, tenant = &kept.id, detail = &failure);
             Vec::new()
         })
     });
     waiting.extend(join_all(sweeps).await.into_iter().flatten());
     let worked_off = waiting.iter().take(MAX_WORKED_OFF).map(|name| async move {
         if let Err(failure) = work_off(name).await {
-            log(&format!(r#"{{"level":"warn","message":"not worked off","store":{name:?},"detail":{:?}}}"#, failure.0));
+            let (tenant, store) = name.split_once('/').unzip();
+            log_event!(QueuedWorkNotRun, tenant = tenant, store = store, detail = &failure);
         }
     });
     join_all(worked_off).await;
@@ -200,8 +201,8 @@ async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
             match objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await {
                 Ok(Reply::Waits) => return Some(name),
                 Ok(_) => {}
-                Err(Failure(detail)) => {
-                    log(&format!(r#"{{"level":"warn","message":"not swept","store":{name:?},"detail":{detail:?}}}"#));
+                Err(failure) => {
+                    log_event!(StoreNotSwept, tenant = tenant, store = *store, detail = &failure);
                 }
             }
             None

@@ -12,7 +12,7 @@ use futures_util::stream;
 use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock, log, settings, tasks};
+use crate::platform::{Failure, clock, log_event, settings, tasks};
 use crate::transport::mcp::{Asker, Peer, list_tools};
 use narthex_core::access::audit::By;
 use narthex_core::base::time::Timestamp;
@@ -132,10 +132,7 @@ pub fn heed(tenant: &str, service: &str) -> u64 {
                 && let Some(entry) = snapshot.service(&service)
                 && let Err(failure) = renew(&tenant, entry).await
             {
-                log(&format!(
-                    r#"{{"level":"warn","message":"tools not read","service":{service:?},"detail":{:?}}}"#,
-                    failure.0
-                ));
+                log_event!(ToolsNotRead, tenant = &tenant, service = &service, detail = &failure);
             }
             match end(&name, clock::now()) {
                 Some(next) => pause_ms = next,
@@ -212,8 +209,7 @@ pub async fn sweep(tenant: &str, snapshot: &Snapshot) {
     let due = snapshot.services.iter().filter(|entry| is_due(entry, now));
     let readings = stream::iter(due.map(|entry| async move {
         if let Err(failure) = renew(tenant, entry).await {
-            let (id, detail) = (&entry.service().id, failure.0);
-            log(&format!(r#"{{"level":"warn","message":"tools not read","service":{id:?},"detail":{detail:?}}}"#));
+            log_event!(ToolsNotRead, tenant = tenant, service = &entry.service().id, detail = &failure);
         }
     }));
     readings.buffer_unordered(AT_ONCE).collect::<()>().await;

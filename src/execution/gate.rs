@@ -5,7 +5,7 @@
 
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::Entry;
-use crate::platform::{Failure, clock, log, random, settings};
+use crate::platform::{Failure, clock, log_event, random, settings};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
@@ -24,7 +24,7 @@ pub enum Gate {
 
 /// Passes the gate of a service, or says why not.
 pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter) -> Result<Gate, Failure> {
-    let admission = &work.admission;
+    let (admission, service) = (&work.admission, &entry.service().id);
     let asking = Asking::about(tenant, entry, admission, true);
     let timing = settings::timing();
     loop {
@@ -52,11 +52,23 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter)
             }
             // Without a limit the lane's word is only advice.
             Err(failure) if !lanes::is_limited(entry) => {
-                log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
+                log_event!(
+                    LaneNotReached,
+                    tenant = tenant,
+                    context = &admission.id,
+                    service = service,
+                    detail = &failure
+                );
                 return Ok(Gate::Open(None));
             }
             Err(failure) => {
-                log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
+                log_event!(
+                    LaneNotReached,
+                    tenant = tenant,
+                    context = &admission.id,
+                    service = service,
+                    detail = &failure
+                );
                 waiter.pause(timing.lane_away_ms).await;
             }
         }

@@ -15,7 +15,7 @@ use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind, Opened};
-use crate::platform::{Failure, clock, log};
+use crate::platform::{Failure, clock, log_event};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -156,11 +156,7 @@ impl Lane {
             match self.ask(make(), PATIENCE_MS).await {
                 Ok(_) => return,
                 Err(failure) => {
-                    let service = &self.service;
-                    let detail = &failure.0;
-                    log(&format!(
-                        r#"{{"level":"warn","message":"lane not told","service":{service:?},"detail":{detail:?}}}"#
-                    ));
+                    log_event!(LaneNotNotified, tenant = &self.tenant, service = &self.service, detail = &failure);
                 }
             }
         }

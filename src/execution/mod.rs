@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::secrets::Opened;
-use crate::platform::{Failure, clock, log, random, settings};
+use crate::platform::{Failure, clock, log_event, random, settings};
 use crate::transport::mcp::{Asker, Peer};
 use crate::transport::openai::{Audience, Endpoint};
 use crate::transport::{self, Order};
@@ -223,7 +223,7 @@ async fn opened(
 ) -> Result<(Rc<Address>, Rc<Opened>), NotCalled> {
     let address = address.map_err(NotCalled::Address)?;
     let secrets = entry.secrets(tenant).await.map_err(|failure| {
-        log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
+        log_event!(SecretsNotDecrypted, tenant = tenant, service = &entry.service().id, detail = &failure);
         NotCalled::Secrets
     })?;
     Ok((address, secrets))
@@ -257,7 +257,7 @@ async fn holding<T>(
             Ok(Reply::Renewed { cancel: true } | Reply::Nothing) => return None,
             Ok(_) => {}
             Err(failure) => {
-                log(&format!(r#"{{"level":"warn","message":"lease not renewed","detail":{:?}}}"#, failure.0));
+                log_event!(LeaseNotRenewed, tenant = tenant, context = &admission.id, detail = &failure);
             }
         }
         if let Some(permit) = permit {

@@ -6,6 +6,7 @@ use wasm_bindgen::JsValue;
 use crate::execution::Timings;
 use crate::platform::Failure;
 use crate::platform::http::{self, Headers};
+use narthex_core::base::id::ContextId;
 use narthex_core::http::media_type::EVENT_STREAM;
 use narthex_core::http::problem::Problem;
 
@@ -27,6 +28,8 @@ pub struct Answer {
     /// For the log: why it was refused.
     pub code: Option<&'static str>,
     pub cause: Option<String>,
+    /// For the log: the context it is about, where the path does not name it.
+    pub context: Option<ContextId>,
     /// May be read from any origin, as it tells nothing of anybody.
     pub public: bool,
     /// Goes on while it is read: nothing on the way may hold it back.
@@ -44,6 +47,7 @@ impl Answer {
             timings: Timings::default(),
             code: None,
             cause: None,
+            context: None,
             public: false,
             streams: false,
         }

@@ -20,6 +20,7 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
         Err(problem) => return Err(credentials::refused(call, problem).await),
     };
     call.tenant.borrow_mut().clone_from(&principal.tenant);
+    *call.principal.borrow_mut() = Some(principal.principal.clone());
     credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
     limits::asker(call, &principal, &snapshot).await?;

@@ -15,7 +15,7 @@ use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::{Request, Unread, keep_running};
 use crate::platform::settings::Settings;
-use crate::platform::{Failure, clock, log, random};
+use crate::platform::{Failure, clock, log_event, random};
 use narthex_core::access::audit::By;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -52,6 +52,8 @@ pub struct Call {
     pub began: Timestamp,
     /// Whose caller it is, once that is known; before that the first one's.
     pub tenant: RefCell<String>,
+    /// Who asks, for the log.
+    pub principal: RefCell<Option<String>>,
     /// Milliseconds until it was known who asks.
     pub auth_ms: Cell<u64>,
     pub limits: Held,
@@ -100,8 +102,21 @@ impl Call {
             .header("x-request-id")
             .filter(|id| valid_request_id(id))
             .map_or_else(|| format!("req_{}", ulid(began, random::bytes())), Into::into);
-        let (tenant, auth_ms, limits) = (RefCell::new(FIRST_TENANT.into()), Cell::new(0), Held::default());
-        Self { request, settings, context, path, query, origin, request_id, trace, began, tenant, auth_ms, limits }
+        Self {
+            request,
+            settings,
+            context,
+            path,
+            query,
+            origin,
+            request_id,
+            trace,
+            began,
+            tenant: RefCell::new(FIRST_TENANT.into()),
+            principal: RefCell::default(),
+            auth_ms: Cell::new(0),
+            limits: Held::default(),
+        }
     }
 
     pub fn method(&self) -> &str {
@@ -261,9 +276,13 @@ impl Call {
 
     /// A store for a new context, near the caller.
     pub fn new_store(&self) -> StoreId {
-        let region = Region::parse(self.request.continent()).unwrap_or(self.settings.home_region);
         let shard = (random::number() % u64::from(self.settings.context_shards)) as u16;
-        StoreId { region, shard }
+        StoreId { region: self.region(), shard }
+    }
+
+    /// The region of the caller, as far as its continent is known.
+    pub fn region(&self) -> Region {
+        Region::parse(self.request.continent()).unwrap_or(self.settings.home_region)
     }
 
     /// Whether Server-Sent Events are wanted rather than JSON; `otherwise` where the client leaves it open.
@@ -345,7 +364,7 @@ impl Caller {
             let tenant = self.principal.tenant.clone();
             call.keep_running(async move {
                 if let Err(failure) = snapshot::refreshed(&tenant).await {
-                    log(&format!(r#"{{"level":"warn","message":"snapshot not refreshed","detail":{:?}}}"#, failure.0));
+                    log_event!(SnapshotNotRefreshed, tenant = &tenant, detail = &failure);
                 }
             });
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::auth;
 use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{clock, log};
+use crate::platform::{clock, log_event};
 use narthex_core::access::api_key;
 use narthex_core::access::audit::By;
 use narthex_core::access::jose::jwt;
@@ -41,7 +41,7 @@ fn tell(call: &Call, message: Message) {
         let tenant = message.tenant.clone();
         let told: Result<Reply, _> = objects::send(Kind::Registry, &tenant, "", &message, PATIENCE_MS).await;
         if let Err(failure) = told {
-            log(&format!(r#"{{"level":"warn","message":"credentials not told of","detail":{:?}}}"#, failure.0));
+            log_event!(CredentialUseNotRecorded, tenant = &tenant, detail = &failure);
         }
     });
 }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
 use crate::execution::Timings;
-use crate::platform::{clock, log};
+use crate::platform::clock;
+use crate::platform::log::{self, Field, Level, Message};
+use narthex_core::base::id::ContextId;
 
 use super::answer::Answer;
 use super::call::Call;
@@ -23,42 +23,35 @@ pub fn server_timing(auth_ms: u64, limit_ms: u64, timings: &Timings) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    level: &'a str,
-    message: &'a str,
-    request_id: &'a str,
-    trace_id: String,
-    method: &'a str,
-    path: &'a str,
-    status: u16,
-    duration_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'a str>,
-}
-
 /// Never the query: a ticket may ride in it.
 pub fn write(call: &Call, answer: &Answer) {
     let level = match answer.status {
-        500.. => "error",
-        400.. => "warn",
-        _ => "info",
+        500.. => Level::Error,
+        400.. => Level::Warn,
+        _ => Level::Info,
     };
-    let line = Line {
-        level,
-        message: "request",
-        request_id: &call.request_id,
-        trace_id: call.trace.trace_id_hex(),
-        method: call.method(),
-        path: call.told_path(),
-        status: answer.status,
-        duration_ms: clock::now().since(call.began),
-        code: answer.code,
-        cause: answer.cause.as_deref(),
-    };
-    if let Ok(text) = serde_json::to_string(&line) {
-        log(&text);
-    }
+    let principal = call.principal.borrow();
+    let tenant = call.tenant.borrow();
+    let context = answer.context.as_ref().map(ContextId::as_str).or_else(|| in_path(&call.path));
+    let fields = [
+        (Field::request_id, call.request_id.as_str().into()),
+        (Field::trace_id, call.trace.trace_id_hex().into()),
+        (Field::tenant, principal.as_ref().map(|_| tenant.as_str()).into()),
+        (Field::principal, principal.as_deref().into()),
+        (Field::region, call.region().code().into()),
+        (Field::context, context.into()),
+        (Field::method, call.method().into()),
+        (Field::path, call.told_path().into()),
+        (Field::status, answer.status.into()),
+        (Field::duration_ms, clock::now().since(call.began).into()),
+        (Field::code, answer.code.into()),
+        (Field::cause, answer.cause.as_deref().into()),
+    ];
+    log::write_at(level, Message::Request, &fields);
+}
+
+/// The context that a path names.
+fn in_path(path: &str) -> Option<&str> {
+    let id = path.strip_prefix("/v1/contexts/")?.split('/').next()?;
+    ContextId::parse(id).map(|_| id)
 }

@@ -8,7 +8,7 @@ use crate::execution::deliveries::{ask_hub, configure, read};
 use crate::objects::events::messages::{Ask as HubAsk, Delivery, DeliveryState, HookState, Reply as HubReply};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::objects::registry::snapshot;
-use crate::platform::{clock, log, random};
+use crate::platform::{clock, log_event, random};
 use crate::transport;
 use narthex_core::access::encrypted_secret::Sealed;
 use narthex_core::access::webhook_signature::Secret;
@@ -205,7 +205,7 @@ async fn tell_hub(caller: &Caller) {
     let tenant = &caller.principal.tenant;
     let told = async { configure(tenant, &*snapshot::refreshed(tenant).await?).await };
     if let Err(failure) = told.await {
-        log(&format!(r#"{{"level":"warn","message":"webhooks not told","detail":{:?}}}"#, failure.0));
+        log_event!(HubNotNotified, tenant = tenant, detail = &failure);
     }
 }
 

@@ -196,7 +196,7 @@ impl Pieces {
 }
 
 fn broke(detail: &str) -> Answer {
-    super::log(&format!(r#"{{"level":"warn","message":"call broke","detail":{detail:?}}}"#));
+    super::log_event!(CallFailed, detail = detail);
     Answer::Broken
 }
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod crypto;
 pub mod dataset;
 pub mod http;
+pub mod log;
 pub mod objects;
 pub mod random;
 pub mod settings;
@@ -20,6 +21,8 @@ pub mod vault;
 pub mod zones;
 
 use wasm_bindgen::JsValue;
+
+pub(crate) use log::log_event;
 
 use narthex_core::context_store::Broken;
 
@@ -55,11 +58,6 @@ impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Failure(error.to_string())
     }
-}
-
-/// One line to the log.
-pub fn log(line: &str) {
-    worker::console_log!("{line}");
 }
 
 /// Panics. Only for the tests of the entry guard, which have to see one.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{clock, log, random, settings};
+use crate::platform::{clock, log_event, random, settings};
 use narthex_core::calling::response::Answer;
 
 use super::Order;
@@ -99,7 +99,7 @@ async fn tell(tenant: &str, order: &Order<'_>, counted: u64, to: u64) {
     let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
     let told: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;
     if let Err(failure) = told {
-        log(&format!(r#"{{"level":"warn","message":"progress not told","detail":{:?}}}"#, failure.0));
+        log_event!(ProgressNotReported, tenant = tenant, context = id, detail = &failure);
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::value::to_raw_value;
 
 use crate::execution::lanes;
 use crate::objects::registry::snapshot::Entry;
-use crate::platform::{clock, log};
+use crate::platform::{clock, log_event};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::Answer;
@@ -47,7 +47,14 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> Answer {
             Ok(false) if now >= until => return Answer::Refused,
             Ok(false) => {}
             Err(failure) => {
-                log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
+                let service = &entry.service().id;
+                log_event!(
+                    LaneNotReached,
+                    tenant = tenant,
+                    context = &admission.id,
+                    service = service,
+                    detail = &failure
+                );
                 failures += 1;
                 // It may have been handed over, and the reply be lost.
                 if failures == TRIES {

@@ -5,7 +5,7 @@ use crate::objects::registry::document_place;
 use crate::objects::registry::messages::Kind;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
-use crate::platform::{Failure, clock, log, settings, vault};
+use crate::platform::{Failure, clock, log_event, settings, vault};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::Answer;
@@ -35,7 +35,7 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     let secrets = match opened(tenant, id, webhook, at).await {
         Ok(secrets) => secrets,
         Err(failure) => {
-            log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
+            log_event!(SecretsNotDecrypted, tenant = tenant, object = format!("webhooks/{id}"), detail = &failure);
             return failed(AttemptError::NotSigned);
         }
     };

@@ -8,7 +8,7 @@ use crate::execution::{gate, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::snapshot::{self, Entry};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
-use crate::platform::{clock, log, random, settings};
+use crate::platform::{clock, log_event, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
@@ -253,10 +253,13 @@ async fn run_here(
     let parameters = work.parameters.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
     let (waiter, asker) = asker(call, hearing, &work.admission);
+    let own = id.clone();
     call.keep_running(async move {
-        if let Err(failure) = work_on(tenant, work, snapshot, permit, settings::timing().retry_stays_ms, waiter).await {
+        if let Err(failure) =
+            work_on(tenant.clone(), work, snapshot, permit, settings::timing().retry_stays_ms, waiter).await
+        {
             // Its lease runs out, and the store sees to it.
-            log(&format!(r#"{{"level":"error","message":"attempt not committed","detail":{:?}}}"#, failure.0));
+            log_event!(AttemptNotCommitted, tenant = &tenant, context = &own, detail = &failure);
         }
     });
     if let Some(view) = view.filter(|_| at_once(preference)) {
@@ -277,10 +280,10 @@ async fn run_unrecorded(
     let id = admission.id.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
     let (waiter, asker) = asker(call, hearing, &admission);
-    let sent = parameters.clone();
+    let (sent, own) = (parameters.clone(), id.clone());
     call.keep_running(async move {
-        if let Err(failure) = unrecorded::run(tenant, admission, sent, snapshot, service, waiter).await {
-            log(&format!(r#"{{"level":"error","message":"context not recorded","detail":{:?}}}"#, failure.0));
+        if let Err(failure) = unrecorded::run(tenant.clone(), admission, sent, snapshot, service, waiter).await {
+            log_event!(ContextNotRecorded, tenant = &tenant, context = &own, detail = &failure);
         }
     });
     asker.hears(call, caller, &id, parameters, hearing.preference, 0).await

@@ -3,7 +3,7 @@
 use crate::execution::gate;
 use crate::execution::lanes::{self, Asking, Entered, Permit};
 use crate::objects::registry::snapshot::Entry;
-use crate::platform::log;
+use crate::platform::log_event;
 use narthex_core::context::Admission;
 use narthex_core::http::problem::{Code, Problem};
 
@@ -37,7 +37,13 @@ pub async fn enter(tenant: &str, admission: &Admission, entry: &Entry, here: boo
         }
         Ok(Entered::Waiting | Entered::Open { .. } | Entered::TooLate) => Entrance::Later,
         Err(failure) => {
-            log(&format!(r#"{{"level":"warn","message":"lane not reached","detail":{:?}}}"#, failure.0));
+            log_event!(
+                LaneNotReached,
+                tenant = tenant,
+                context = &admission.id,
+                service = &admission.service,
+                detail = &failure,
+            );
             Entrance::Later
         }
     })

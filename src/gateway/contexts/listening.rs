@@ -131,7 +131,8 @@ pub(super) fn follow(call: &Call, caller: &Caller, id: &ContextId, needed: Neede
 }
 
 fn streamed(response: JsValue, id: &ContextId) -> Answer {
-    Answer::stream(response).with("location", &format!("/v1/contexts/{id}"))
+    let answer = Answer::stream(response).with("location", &format!("/v1/contexts/{id}"));
+    Answer { context: Some(id.clone()), ..answer }
 }
 
 /// News, with a comment in the stream for each while without.

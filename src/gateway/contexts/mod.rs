@@ -15,7 +15,7 @@ use crate::execution::{ask_decided, is_store_of, lanes};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
-use crate::platform::{Failure, log};
+use crate::platform::{Failure, log_event};
 use crate::transport;
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
@@ -129,7 +129,7 @@ impl Stopping {
         if entry.service().transport.connects() {
             return lanes::withdraw(&self.tenant, entry, id, true).await;
         }
-        let location = background.location.as_deref();
+        let (service, location) = (&background.service, background.location.as_deref());
         let address = match &entry.service().transport {
             Transport::Http { url } => {
                 let may_call = |url: &str| self.settings.may_call(url, Some(&self.origin)).ok();
@@ -143,9 +143,24 @@ impl Stopping {
         };
         match (address, entry.secrets(&self.tenant).await) {
             (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, id).await,
-            (None, _) => log(r#"{"level":"warn","message":"cancellation not told","detail":"its address is refused"}"#),
+            (None, _) => {
+                let detail = "the address of the service is not allowed";
+                log_event!(
+                    CancellationNotSent,
+                    tenant = &self.tenant,
+                    context = id,
+                    service = service,
+                    detail = detail
+                );
+            }
             (_, Err(failure)) => {
-                log(&format!(r#"{{"level":"error","message":"secrets not opened","detail":{:?}}}"#, failure.0));
+                log_event!(
+                    SecretsNotDecrypted,
+                    tenant = &self.tenant,
+                    context = id,
+                    service = service,
+                    detail = &failure
+                );
             }
         }
     }

@@ -96,6 +96,7 @@ impl Told {
         if self.replayed {
             answer = answer.with("idempotency-replayed", "true");
         }
+        answer.context = Some(self.id);
         applied(answer, preference, self.waited, !self.ended)
     }
 }

@@ -20,7 +20,7 @@ use crate::objects::limits::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{Policy, Snapshot};
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
-use crate::platform::{Failure, clock, log, random, settings};
+use crate::platform::{Failure, clock, log_event, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
@@ -165,8 +165,7 @@ impl Due {
     /// Tells the object something that nobody waits for. Once: what is lost comes back by itself.
     async fn tell(&self, ask: Ask) {
         if let Err(failure) = self.ask(ask).await {
-            let (bucket, detail) = (&self.bucket, &failure.0);
-            log(&format!(r#"{{"level":"warn","message":"limit not told","bucket":{bucket:?},"detail":{detail:?}}}"#));
+            log_event!(LimitNotNotified, bucket = &self.bucket, detail = &failure);
         }
     }
 }

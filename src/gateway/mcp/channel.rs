@@ -3,7 +3,7 @@
 
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::http::Headers;
-use crate::platform::log;
+use crate::platform::log_event;
 use crate::platform::streams::Stream;
 use narthex_core::http::media_type::EVENT_STREAM;
 use narthex_core::mcp::responses;
@@ -72,7 +72,7 @@ impl Channel {
             Ok(_) => false,
             Err(problem) => {
                 let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
-                log(&format!(r#"{{"level":"error","message":"session not reached","detail":{cause:?}}}"#));
+                log_event!(SessionNotWritten, object = kept.session.name(), detail = cause);
                 false
             }
         }

@@ -16,7 +16,7 @@ use crate::execution::notices::{self, Notice};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::streams::Stream;
-use crate::platform::{clock, log};
+use crate::platform::{clock, log_event};
 use narthex_core::base::id::ContextId;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
@@ -185,7 +185,14 @@ impl Following {
                 Err(error) => {
                     if let Error::Refused(problem) = &error {
                         let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
-                        log(&format!(r#"{{"level":"error","message":"call not followed","detail":{cause:?}}}"#));
+                        let (request_id, tenant) = (&self.request_id, &self.stopping.tenant);
+                        log_event!(
+                            CallNotFollowed,
+                            request_id = request_id,
+                            tenant = tenant,
+                            context = &self.id,
+                            detail = cause,
+                        );
                     }
                     error.response(Some(&self.request), &self.request_id)
                 }
@@ -259,7 +266,7 @@ impl Following {
 
     async fn stop(&mut self) {
         if let Err(failure) = self.stopping.stop(&mut self.snapshot, &self.id).await {
-            log(&format!(r#"{{"level":"warn","message":"call not cancelled","detail":{:?}}}"#, failure.0));
+            log_event!(CallNotCancelled, tenant = &self.stopping.tenant, context = &self.id, detail = &failure);
         }
     }
 }

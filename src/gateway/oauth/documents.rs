@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::platform::{calls, clock, log};
+use crate::platform::{calls, clock, log_event};
 use narthex_core::access::oauth::client::Client;
 use narthex_core::access::oauth::client_metadata::read_metadata;
 use narthex_core::access::oauth::grant::Seen;
@@ -104,7 +104,7 @@ async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) ->
         Ok(answer) => format!("status {}", answer.status),
         Err(failure) => failure.0,
     };
-    log(&format!(r#"{{"level":"warn","message":"client document not read","url":{id:?},"detail":{detail:?}}}"#));
+    log_event!(ClientDocumentNotRead, url = id, detail = detail);
     let held = SHELF.with_borrow_mut(|shelf| shelf.is_away(id, now));
     held.map(|found| Some(seen(&found))).ok_or_else(away)
 }

@@ -7,7 +7,7 @@ use crate::auth::own;
 use crate::objects::grants::messages::{Ask, Held, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock, log};
+use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::oauth::access_token::Claims;
 use narthex_core::access::oauth::grant_list::{Entry, Query};
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -32,11 +32,6 @@ async fn ask(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
     objects::send(Kind::Grants, &format!("{tenant}/index"), "", ask, PATIENCE_MS).await
 }
 
-fn warn(what: &str, grant: &str, failure: &Failure) {
-    let detail = &failure.0;
-    log(&format!(r#"{{"level":"warn","message":{what:?},"grant":{grant:?},"detail":{detail:?}}}"#));
-}
-
 /// Writes down that a grant is in use. Should that fail, the next hour's use does it.
 pub async fn note(known: &Known, realm: &Realm, grant: &str, held: &Held) {
     let now = clock::now();
@@ -49,14 +44,14 @@ pub async fn note(known: &Known, realm: &Realm, grant: &str, held: &Held) {
         until: held.until,
     };
     if let Err(failure) = ask(&realm.tenant, &Ask::List(Box::new(entry.used(now)))).await {
-        warn("grant not listed", grant, &failure);
+        log_event!(GrantNotListed, tenant = &realm.tenant, grant = grant, detail = &failure);
     }
 }
 
 /// One has ended.
 pub async fn forget(tenant: &str, grant: &str) {
     if let Err(failure) = ask(tenant, &Ask::Unlist { grant: grant.into() }).await {
-        warn("grant not taken off the list", grant, &failure);
+        log_event!(GrantNotUnlisted, tenant = tenant, grant = grant, detail = &failure);
     }
 }
 

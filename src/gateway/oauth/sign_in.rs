@@ -14,7 +14,7 @@ use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::{document_place, snapshot};
 use crate::platform::calls::{Method, Request, send};
 use crate::platform::http::Headers;
-use crate::platform::{clock, log, random, vault};
+use crate::platform::{clock, log_event, random, vault};
 use narthex_core::access::api_key::equal_secrets;
 use narthex_core::access::encrypted_secret::Sealed;
 use narthex_core::access::issuer::{Issuer, Mapped};
@@ -237,11 +237,7 @@ async fn person_of(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun
 
 fn note(call: &Call, issuer: &str, fault: &Fault) {
     let Fault { error, detail } = fault;
-    let (id, error) = (&call.request_id, error.as_str());
-    log(&format!(
-        r#"{{"level":"warn","message":"sign-in failed","issuer":{issuer:?},"error":{error:?},"detail":{detail:?},{}}}"#,
-        format_args!(r#""request_id":{id:?}"#)
-    ));
+    log_event!(SignInFailed, request_id = &call.request_id, issuer = issuer, error = error.as_str(), detail = detail,);
 }
 
 /// What the gateway proves itself with to an issuer.

@@ -10,7 +10,7 @@ use crate::execution::schedules::{ask_scheduler, configure, read};
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask as SchedulerAsk, Reply as SchedulerReply};
-use crate::platform::{clock, log, zones};
+use crate::platform::{clock, log_event, zones};
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::context::create_request::NewContext;
 use narthex_core::context::status::Source;
@@ -158,7 +158,7 @@ async fn tell_scheduler(caller: &Caller) {
     let tenant = &caller.principal.tenant;
     let told = async { configure(tenant, &*snapshot::refreshed(tenant).await?).await };
     if let Err(failure) = told.await {
-        log(&format!(r#"{{"level":"warn","message":"schedules not told","detail":{:?}}}"#, failure.0));
+        log_event!(SchedulerNotNotified, tenant = tenant, detail = &failure);
     }
 }
 

@@ -22,7 +22,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::objects::{registry, reply};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, die, log, random, settings, tasks};
+use crate::platform::{Failure, clock, die, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
@@ -162,10 +162,7 @@ impl Store {
             for _ in 0..times {
                 if let Err(failure) = objects::ring_doorbell(&name).await {
                     // The alarm rings again.
-                    log(&format!(
-                        r#"{{"level":"warn","message":"doorbell failed","store":{name:?},"detail":{:?}}}"#,
-                        failure.0
-                    ));
+                    log_event!(QueueMessageNotSent, tenant = &tenant, store = store, queue = "work", detail = &failure,);
                 }
             }
         });
@@ -177,8 +174,9 @@ impl Store {
         let trouble = self
             .decide(|ledger| if woken { ledger.alarm(now, random::number) } else { ledger.sweep(now, random::number) });
         for (id, Broken(detail)) in trouble {
-            let id = id.as_ref().map_or("", ContextId::as_str);
-            log(&format!(r#"{{"level":"error","message":"sweep failed","context":"{id}","detail":{detail:?}}}"#));
+            let identity = self.identity.borrow();
+            let tenant = identity.as_ref().map(|own| &own.tenant);
+            log_event!(SweepFailed, tenant = tenant, context = id.as_ref(), detail = detail);
         }
         self.flush_soon();
     }
@@ -228,7 +226,9 @@ impl Store {
                     return;
                 }
             }
-            log(r#"{"level":"error","message":"a store is not known to its registry"}"#);
+            let identity = store.identity.borrow();
+            let (tenant, own) = identity.as_ref().map(|own| (&own.tenant, own.store)).unzip();
+            log_event!(StoreNotRegistered, tenant = tenant, store = own);
         });
     }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::events;
 use crate::platform::objects::{self, Kind};
-use crate::platform::{clock, log, tasks};
+use crate::platform::{clock, log_event, tasks};
 
 use super::{Identity, Store};
 
@@ -64,19 +64,12 @@ impl Store {
                 Ok(events::messages::Reply::Published { head }) => {
                     if let Err(broken) = self.decide(|ledger| ledger.acknowledged(head)) {
                         // The rows stay, and are told again after the next restart; the hub knows them then.
-                        log(&format!(
-                            r#"{{"level":"warn","message":"told rows not cleaned","detail":{:?}}}"#,
-                            broken.0
-                        ));
+                        log_event!(PublishedEventsNotDeleted, tenant = &tenant, store = store, detail = &broken);
                     }
                 }
                 Ok(_) => return false,
                 Err(failure) => {
-                    log(&format!(
-                        r#"{{"level":"warn","message":"events wait","store":"{}","detail":{:?}}}"#,
-                        store.code(),
-                        failure.0
-                    ));
+                    log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &failure);
                     tries += 1;
                     if tries == TRIES {
                         self.decide(|ledger| ledger.wake_soon(clock::now()));

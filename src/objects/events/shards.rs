@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures_util::future::try_join_all;
 
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock, log, tasks};
+use crate::platform::{Failure, clock, log_event, tasks};
 use narthex_core::events::fanout::{Heard, Push};
 
 use super::Hub;
@@ -48,10 +48,7 @@ impl Hub {
                 Ok(ShardReply::Gone) => Heard::Gone,
                 Ok(ShardReply::Joining | ShardReply::Done) => Heard::Joining,
                 Err(failure) => {
-                    let detail = failure.0;
-                    log(&format!(
-                        r#"{{"level":"warn","message":"shard waits for events","shard":{number},"detail":{detail:?}}}"#
-                    ));
+                    log_event!(ShardNotReached, tenant = &*self.tenant.borrow(), shard = number, detail = &failure);
                     Heard::Joining
                 }
             };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
-use crate::platform::{dataset, log as line};
+use crate::platform::{dataset, log_event};
 use narthex_core::base::time::Timestamp;
 use narthex_core::usage::data_point::point;
 use narthex_core::usage::{Counts, HOUR_MS, Key, count};
@@ -186,7 +186,7 @@ impl Hub {
         let written = serde_json::to_string(&points).map_err(Failure::from).and_then(|text| dataset::write(&text));
         if left_out > 0 || written.is_err() {
             let detail = written.err().map(|failure| failure.0).unwrap_or_default();
-            line(&format!(r#"{{"level":"warn","message":"usage left out","points":{left_out},"detail":{detail:?}}}"#));
+            log_event!(UsageLeftOut, tenant = &*self.tenant.borrow(), count = left_out, detail = detail);
         }
     }
 }

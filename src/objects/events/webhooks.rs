@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::platform::objects;
-use crate::platform::{Failure, clock, log, tasks};
+use crate::platform::{Failure, clock, log_event, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::event::{Bundle, Item, RegistryEvent, What};
 use narthex_core::webhooks::delivery_queue::{Hook, Reason};
@@ -109,10 +109,7 @@ impl Hub {
         tasks::spawn(async move {
             if let Err(failure) = objects::ring_for_webhooks(&tenant).await {
                 // The alarm rings again.
-                let detail = failure.0;
-                log(&format!(
-                    r#"{{"level":"warn","message":"doorbell failed","tenant":{tenant:?},"detail":{detail:?}}}"#
-                ));
+                log_event!(QueueMessageNotSent, tenant = &tenant, queue = "webhooks", detail = &failure);
             }
         });
     }

@@ -6,8 +6,9 @@
 use std::rc::Rc;
 
 use crate::objects::registry::messages as registry;
+use crate::platform::log::{self, Field, Message};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log, random, tasks};
+use crate::platform::{Failure, clock, random, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::health::Reason;
 
@@ -73,7 +74,7 @@ impl Inner {
         if let Some(target) = target {
             let seen = self.see(&target).await.and_then(|_| self.keep());
             if let Err(failure) = seen {
-                warn("probe not kept", &failure);
+                self.log(log::Message::ProbeNotSaved, &failure);
             }
             self.settle();
         }
@@ -92,19 +93,19 @@ impl Inner {
             // The service is no more.
             Ok(registry::Reply::Absent) => {
                 if let Err(failure) = self.forget() {
-                    warn("lane not forgotten", &failure);
+                    self.log(log::Message::LaneNotDeleted, &failure);
                 }
             }
             Ok(_) if self.lane.borrow().measured().version == version => {
                 self.untold.set(None);
                 if let Err(failure) = self.keep() {
-                    warn("lane not kept", &failure);
+                    self.log(log::Message::LaneNotSaved, &failure);
                 }
             }
             // There is newer news by now, and somebody tells it.
             Ok(_) => {}
             Err(failure) => {
-                warn("registry not told", &failure);
+                self.log(log::Message::RegistryNotNotified, &failure);
                 self.arm(clock::now());
             }
         }
@@ -113,7 +114,7 @@ impl Inner {
     /// Tells a new latency, which nobody waits for.
     pub(super) async fn tell_figures(self: Rc<Self>) {
         if let Err(failure) = self.tell_registry(None).await {
-            warn("registry not told", &failure);
+            self.log(log::Message::RegistryNotNotified, &failure);
         }
     }
 
@@ -178,11 +179,18 @@ impl Inner {
     fn write_busy(&self, until: Timestamp) {
         match self.tables.put(BUSY_UNTIL, &until) {
             Ok(()) => self.busy_until.set(until),
-            Err(failure) => warn("lane not kept", &failure),
+            Err(failure) => self.log(log::Message::LaneNotSaved, &failure),
         }
     }
 }
 
-pub(super) fn warn(message: &str, failure: &Failure) {
-    log(&format!(r#"{{"level":"warn","message":"{message}","detail":{:?}}}"#, failure.0));
+impl Inner {
+    pub(super) fn log(&self, message: Message, failure: &Failure) {
+        let identity = self.identity.borrow();
+        let tenant = identity.as_ref().map(|own| &own.tenant);
+        let service = identity.as_ref().map(|own| &own.service);
+        let fields =
+            [(Field::tenant, tenant.into()), (Field::service, service.into()), (Field::detail, failure.into())];
+        log::write(message, &fields);
+    }
 }

@@ -16,7 +16,7 @@ use crate::objects::events::messages::{Gone, Viewer};
 use crate::objects::registry::snapshot;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
-use crate::platform::{Failure, clock, random, tasks};
+use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::base::id::ulid;
 use narthex_core::base::json::{Fault, Invalid, MAX_DEPTH, check};
 use narthex_core::base::json_repair;
@@ -26,7 +26,6 @@ use narthex_core::calling::connection::pool::{Delivery, Roster};
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::queue::Limits;
 
-use super::alarm::warn;
 use super::messages::{Ask, Message, ProbeError, Seen};
 use super::tables::Tables;
 use super::{Identity, Inner, ServiceLane};
@@ -243,7 +242,7 @@ impl Inner {
         let resumed = self.connections.roster.borrow_mut().ready(slot, credit, resume);
         for delivery in &resumed.taken {
             if let Err(failure) = self.tables.put_delivery(delivery) {
-                warn("delivery not kept", &failure);
+                self.log(log::Message::DeliveryNotSaved, &failure);
             }
         }
         for delivery in &resumed.unknown {
@@ -349,7 +348,7 @@ impl Inner {
         for (delivery, slot) in over.past {
             let number = delivery.number();
             if let Err(failure) = self.tables.drop_delivery(&number) {
-                warn("delivery not dropped", &failure);
+                self.log(log::Message::DeliveryNotDeleted, &failure);
             }
             if let Some(slot) = slot {
                 self.connections.tell(slot, &Saying::Cancel { delivery: &number, reason: Reason::Deadline });

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::objects::reply;
-use crate::platform::{Failure, clock, random, settings, tasks};
+use crate::platform::{Failure, clock, log, random, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::calling::connection::frame::Reason as Over;
@@ -295,7 +295,7 @@ impl Inner {
         let now = clock::now();
         if self.is_leaving.get() && self.connections.roster.borrow().in_flight() == 0 {
             if let Err(failure) = self.forget() {
-                alarm::warn("lane not forgotten", &failure);
+                self.log(log::Message::LaneNotDeleted, &failure);
             }
             return false;
         }
@@ -318,7 +318,7 @@ impl Inner {
         }
         let forgets = self.lane.borrow().forgets(now);
         if forgets && let Err(failure) = self.keep() {
-            alarm::warn("lane not kept", &failure);
+            self.log(log::Message::LaneNotSaved, &failure);
         }
         self.arm(now);
         tells

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, random, tasks};
+use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::calling::connection::frame::Told as Saying;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::{self, Answer};
@@ -15,7 +15,6 @@ use narthex_core::context::Report;
 use narthex_core::lane::call_outcome::{Sample, fair_ms};
 use narthex_core::services::capability::Capability;
 
-use super::alarm::warn;
 use super::connections::TRY_AGAIN;
 use super::{Identity, Inner};
 
@@ -42,7 +41,7 @@ impl Inner {
                 Ok(counts) => inner.connections.tell(slot, &Saying::Done { delivery: &number, late: !counts }),
                 // It has it still, and reports it again when it is back.
                 Err(failure) => {
-                    warn("outcome not told", &failure);
+                    inner.log(log::Message::OutcomeNotReported, &failure);
                     inner.hang_up(&[slot], TRY_AGAIN, "what was reported could not be stored: connect again");
                 }
             }
@@ -56,7 +55,7 @@ impl Inner {
         tasks::spawn(async move {
             // What could not be told is given up again.
             if let Err(failure) = inner.end(delivery, Answer::Lost).await {
-                warn("outcome not told", &failure);
+                inner.log(log::Message::OutcomeNotReported, &failure);
             }
             inner.settle_and_tell();
         });
@@ -123,7 +122,7 @@ impl Inner {
             let Ok(progress) = RawValue::from_string(progress) else { return };
             let say = Say::Beat { lease_ms: None, progress: Some(progress) };
             if let Err(failure) = inner.call_back(&tenant, &delivery, say).await {
-                warn("progress not told", &failure);
+                inner.log(log::Message::ProgressNotReported, &failure);
             }
         });
     }

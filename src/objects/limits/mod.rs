@@ -15,7 +15,7 @@ use wasm_bindgen::prelude::*;
 use crate::objects::reply;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
-use crate::platform::{Failure, clock, log, settings, tasks};
+use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::limits::concurrency::Permits;
 use narthex_core::limits::quota_pool::{Bucket, Kept, PORTION_MS, Rule, Standing};
@@ -192,7 +192,7 @@ impl Inner {
             if let Some(kept) = kept {
                 inner.state.borrow_mut().tokens = Some(kept);
                 if let Err(failure) = inner.keep(clock::now()) {
-                    log(&format!(r#"{{"level":"warn","message":"limit not kept","detail":{:?}}}"#, failure.0));
+                    log_event!(LimitNotSaved, detail = &failure);
                 }
             }
         });

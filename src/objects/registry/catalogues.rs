@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::platform::{clock, log};
+use crate::platform::{clock, log_event};
 use narthex_core::access::audit::By;
 use narthex_core::events::event::RegistryEvent;
 use narthex_core::registry::size::{Reach, TooLarge};
@@ -51,10 +51,7 @@ impl Inner {
     /// Tools that do not fit change nothing, and the service says why.
     fn keep_unread(&self, by: &By, registered: Registered, too_large: &TooLarge) -> Result<Reply, Halted> {
         let (tenant, id) = (self.tenant(), &registered.service.id);
-        let detail = too_large.to_string();
-        log(&format!(
-            r#"{{"level":"warn","message":"tools do not fit","tenant":{tenant:?},"service":{id:?},"detail":{detail:?}}}"#
-        ));
+        log_event!(ToolsDoNotFit, tenant = &tenant, service = id, detail = too_large.to_string());
         let reason = match too_large {
             TooLarge::Document { .. } => "its tools need more room than one service may take",
             TooLarge::Share { .. } => "its tools need more room than is left in the registry: see GET /v1/registry",

@@ -10,7 +10,7 @@ use crate::objects::events::messages::{Ask, Gone, Reply as Told};
 use crate::objects::lanes::messages::Ask as Lane;
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind as Object};
-use crate::platform::{Failure, clock, log};
+use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::audit::By;
 use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id};
@@ -195,7 +195,7 @@ impl Inner {
             }
         };
         if let Err(failure) = told.await {
-            log(&format!(r#"{{"level":"error","message":"endings not told","detail":{:?}}}"#, failure.0));
+            log_event!(RemovalNotAnnounced, detail = &failure);
         }
     }
 
@@ -225,10 +225,7 @@ impl Inner {
             join_all(some.iter().map(|tenant| async move {
                 let told: Result<Told, _> = objects::send(Object::Events, tenant, "", ask, PUSH_PATIENCE_MS).await;
                 if let Err(failure) = told {
-                    let detail = failure.0;
-                    log(&format!(
-                        r#"{{"level":"warn","message":"sockets not closed","tenant":{tenant:?},"detail":{detail:?}}}"#
-                    ));
+                    log_event!(SocketsNotClosed, tenant = tenant, detail = &failure);
                 }
             }))
             .await;

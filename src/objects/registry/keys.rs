@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::objects::{events, lanes};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{clock, log};
+use crate::platform::{clock, log_event};
 use narthex_core::access::audit::By;
 use narthex_core::base::json::Fault;
 use narthex_core::events::event::RegistryEvent;
@@ -99,7 +99,7 @@ impl Inner {
         let told: Result<events::messages::Reply, _> =
             objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
         if let Err(failure) = told {
-            log(&format!(r#"{{"level":"warn","message":"sockets not closed","key":{id:?},"detail":{:?}}}"#, failure.0));
+            log_event!(SocketsNotClosed, tenant = self.tenant(), object = object(id), detail = &failure);
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::objects::lanes::messages::{self, Target};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log};
+use crate::platform::{Failure, clock, log_event};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::event::RegistryEvent;
 use narthex_core::lane::health::Reason;
@@ -90,8 +90,7 @@ impl Inner {
         let name = format!("{tenant}/{}", registered.service.id);
         let told: Result<messages::Reply, _> = objects::send(Kind::Lanes, &name, "", &message, PUSH_PATIENCE_MS).await;
         if let Err(failure) = told {
-            let detail = &failure.0;
-            log(&format!(r#"{{"level":"warn","message":"lane not configured","lane":{name:?},"detail":{detail:?}}}"#));
+            log_event!(LaneNotConfigured, tenant = tenant, service = &registered.service.id, detail = &failure);
         }
     }
 

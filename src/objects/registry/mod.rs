@@ -31,7 +31,7 @@ use futures_util::future::join;
 use wasm_bindgen::prelude::*;
 
 use crate::objects::reply;
-use crate::platform::{Failure, clock, log, settings, tasks};
+use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::access::audit::By;
 use narthex_core::access::repeat_suppressor::Gathering;
 use narthex_core::base::exact_json::with_texts;
@@ -163,13 +163,10 @@ impl Inner {
                 self.note_refusals()?;
                 self.forget_audit()?;
                 if let Err(failure) = self.seal_again().await {
-                    log(&format!(r#"{{"level":"error","message":"not sealed again","detail":{:?}}}"#, failure.0));
+                    log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), detail = &failure);
                 }
                 if let Err(failure) = self.end_registrations().await {
-                    log(&format!(
-                        r#"{{"level":"error","message":"registrations not ended","detail":{:?}}}"#,
-                        failure.0
-                    ));
+                    log_event!(RegistrationsNotDeleted, tenant = self.tenant(), detail = &failure);
                 }
                 self.tell().await;
                 self.go_on_ending().await;

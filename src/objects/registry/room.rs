@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use crate::platform::{Failure, log};
+use crate::platform::{Failure, log_event};
 use narthex_core::events::event::RegistryEvent;
 use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, TooLarge, Used, cost};
 
@@ -87,9 +87,7 @@ impl Inner {
             return Ok(());
         }
         let (tenant, bytes) = (self.tenant(), after.of(Share::Documents));
-        log(&format!(
-            r#"{{"level":"warn","message":"the registry fills up","tenant":{tenant:?},"bytes":{bytes},"limit_bytes":{MAX_BYTES}}}"#
-        ));
+        log_event!(RegistryNearlyFull, tenant = &tenant, bytes = bytes, limit_bytes = MAX_BYTES);
         let data = json!({"bytes": bytes, "limit_bytes": MAX_BYTES});
         self.queue_event("registry", RegistryEvent::RegistryFilling, &data)
     }
@@ -153,9 +151,8 @@ impl Inner {
             let (tenant, count) = (self.tenant(), data.left_out.len());
             let first = data.left_out.iter().take(5).map(|one| format!("{}s/{}", one.kind, one.id));
             let first = first.collect::<Vec<_>>().join(" ");
-            log(&format!(
-                r#"{{"level":"error","message":"the registry is too large: documents are left out","tenant":{tenant:?},"count":{count},"first":{first:?}}}"#
-            ));
+            let detail = format!("documents are left out, the first of them {first}");
+            log_event!(RegistryTooLarge, tenant = &tenant, count = count, detail = detail);
         }
         data.left_out.truncate(MAX_LEFT_OUT);
         Ok(())

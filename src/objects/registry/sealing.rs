@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, place};
-use crate::platform::{Failure, clock, log, random, vault};
+use crate::platform::{Failure, clock, log_event, random, vault};
 use narthex_core::access::audit::fingerprint;
 use narthex_core::access::encrypted_secret::{Place, Sealed};
 use narthex_core::access::webhook_signature::Secret;
@@ -188,9 +188,7 @@ impl Inner {
         }
         if all > 0 {
             let (tenant, left) = (self.tenant(), all - done);
-            log(&format!(
-                r#"{{"level":"info","message":"sealed again","tenant":{tenant:?},"key":{newest},"done":{done},"left":{left}}}"#
-            ));
+            log_event!(SecretsEncryptedAgain, tenant = &tenant, key = newest, done = done, left = left);
         }
         Ok(())
     }
@@ -198,10 +196,7 @@ impl Inner {
     /// One that cannot be opened is not to keep the others from being sealed.
     fn noted(&self, id: &str, outcome: Result<(), Failure>) -> usize {
         let Err(failure) = outcome else { return 1 };
-        let (tenant, detail) = (self.tenant(), failure.0);
-        log(&format!(
-            r#"{{"level":"error","message":"not sealed again","tenant":{tenant:?},"id":{id:?},"detail":{detail:?}}}"#
-        ));
+        log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), object = id, detail = &failure);
         0
     }
 

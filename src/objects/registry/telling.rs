@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log};
+use crate::platform::{Failure, clock, log_event};
 use narthex_core::events::event::{Bundle, Item, RegistryEvent, What};
 
 use super::{Inner, PUSH_PATIENCE_MS};
@@ -21,7 +21,7 @@ impl Inner {
         let message =
             contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
         let pushes = stores.iter().map(|store| {
-            let (name, message) = (store.object_name(&tenant), &message);
+            let (name, message, tenant) = (store.object_name(&tenant), &message, &tenant);
             async move {
                 for _ in 0..2 {
                     let pushed = objects::send::<_, contexts::messages::Reply>(
@@ -34,10 +34,7 @@ impl Inner {
                     match pushed.await {
                         Ok(_) => return,
                         Err(failure) => {
-                            log(&format!(
-                                r#"{{"level":"warn","message":"revision not pushed","store":{name:?},"detail":{:?}}}"#,
-                                failure.0
-                            ));
+                            log_event!(RevisionNotPushed, tenant = tenant, store = *store, detail = &failure);
                         }
                     }
                 }

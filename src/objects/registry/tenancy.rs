@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::objects::events::messages::Gone;
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, log};
+use crate::platform::{Failure, log_event};
 use narthex_core::access::audit::{By, changes};
 use narthex_core::access::tenant::Retention;
 
@@ -48,13 +48,12 @@ impl Inner {
         let message = contexts::messages::Message { revision: self.revision.get(), ask };
         let stores = self.tables.stores()?;
         let pushes = stores.iter().map(|store| {
-            let (name, message) = (store.object_name(&tenant), &message);
+            let (name, message, tenant) = (store.object_name(&tenant), &message, &tenant);
             async move {
                 let told: Result<contexts::messages::Reply, _> =
                     objects::send(Kind::Contexts, &name, "", message, PUSH_PATIENCE_MS).await;
                 if let Err(failure) = told {
-                    let detail = failure.0;
-                    log(&format!(r#"{{"level":"warn","message":"retention not told","detail":{detail:?}}}"#));
+                    log_event!(RetentionNotPushed, tenant = tenant, store = *store, detail = &failure);
                 }
             }
         });

@@ -14,7 +14,7 @@ use wasm_bindgen::prelude::*;
 use crate::objects::reply;
 use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
-use crate::platform::{Failure, clock, log, settings, tasks, zones};
+use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
 use narthex_core::base::time::Timestamp;
 use narthex_core::schedules::run_state::{Book, Claimed};
 
@@ -185,14 +185,12 @@ impl Inner {
     }
 
     fn ring(&self) {
-        let message = format!("{}/schedules", self.tenant.borrow());
+        let tenant = self.tenant.borrow().clone();
+        let message = format!("{tenant}/schedules");
         tasks::spawn(async move {
             if let Err(failure) = objects::ring_for_schedules(&message).await {
                 // The alarm rings again.
-                let detail = failure.0;
-                log(&format!(
-                    r#"{{"level":"warn","message":"doorbell failed","for":{message:?},"detail":{detail:?}}}"#
-                ));
+                log_event!(QueueMessageNotSent, tenant = &tenant, queue = "schedules", detail = &failure);
             }
         });
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
-use crate::platform::{Failure, log, tasks};
+use crate::platform::{Failure, log_event, tasks};
 use narthex_core::mcp::client::Spoken;
 use narthex_core::mcp::session::Upstream;
 
@@ -29,7 +29,7 @@ async fn asked(peer: &Peer, ask: Ask) -> Option<Upstream> {
         Ok(Reply::Upstream { known }) => known,
         Ok(_) => None,
         Err(failure) => {
-            log(&format!(r#"{{"level":"warn","message":"session not reached","detail":{:?}}}"#, failure.0));
+            log_event!(SessionNotReached, tenant = &*peer.tenant, service = &*peer.service, detail = &failure);
             None
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
-use crate::platform::{clock, log, settings};
+use crate::platform::{clock, log_event, settings};
 use narthex_core::calling::response::{Answer, NotCalled};
 use narthex_core::mcp::client::access_token::{self, Token};
 
@@ -61,8 +61,7 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
         _ => None,
     };
     let Some(token) = token else {
-        let (place, status) = (&peer.place, answer.status().unwrap_or(0));
-        log(&format!(r#"{{"level":"warn","message":"no token given","service":{place:?},"status":{status}}}"#));
+        log_event!(TokenNotObtained, tenant = &*peer.tenant, service = &*peer.service, status = answer.status());
         return Err(Answer::NotCalled(NotCalled::Token));
     };
     let shown = format!("Bearer {}", token.value);

@@ -10,7 +10,7 @@ use crate::execution::notices::{self, Notice, Voice};
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{clock, log};
+use crate::platform::{clock, log_event};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::Answer;
 use narthex_core::mcp::client::elicitation;
@@ -161,7 +161,7 @@ impl Calling<'_> {
         match self.held.ask(request).await {
             Ok(input) => input,
             Err(failure) => {
-                log(&format!(r#"{{"level":"warn","message":"question not asked","detail":{:?}}}"#, failure.0));
+                log_event!(InputRequestNotMade, context = &self.order.work.admission.id, detail = &failure);
                 None
             }
         }
@@ -209,7 +209,7 @@ impl Calling<'_> {
         let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
         let noted = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
         if let Err(failure) = noted {
-            log(&format!(r#"{{"level":"warn","message":"change not told","detail":{:?}}}"#, failure.0));
+            log_event!(ChangeNotAnnounced, context = &admission.id, service = &admission.service, detail = &failure);
         }
     }
 }
