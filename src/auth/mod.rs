@@ -172,6 +172,7 @@ pub async fn authenticate(
     settings: &Settings,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Problem> {
+    settings.check()?;
     let Some(admin_key) = &settings.admin_key else {
         return Err(Problem::new(
             Code::NotConfigured,

@@ -94,6 +94,7 @@ messages! {
     SecretsNotEncryptedAgain: Error "secrets not encrypted again",
     SessionNotReached: Warn "session not reached",
     SessionNotWritten: Error "session not written",
+    SettingNotValid: Error "setting not valid",
     ShardNotReached: Warn "shard not reached",
     SignInFailed: Warn "sign-in failed",
     SnapshotNotRefreshed: Warn "snapshot not refreshed",
@@ -128,7 +129,7 @@ macro_rules! fields {
 fields! {
     request_id trace_id tenant principal region context store service
     method path status duration_ms code cause detail
-    bucket bytes count done error grant issuer key left limit_bytes object queue shard url
+    bucket bytes count done error grant issuer key left limit_bytes object queue shard url value variable
 }
 
 /// What a field holds. A context's or a store's id brings its region along.

@@ -1,6 +1,8 @@
 //! What the deployment is configured with: the Worker's variables and secrets, read once per isolate.
 
 use std::cell::OnceCell;
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use wasm_bindgen::prelude::*;
@@ -12,10 +14,19 @@ use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{MAX_SHARDS, Region};
 use narthex_core::base::timing::Timing;
 use narthex_core::http::egress_address::{Address, Policy, Refusal, check, host_of};
+use narthex_core::http::problem::{Code, Problem};
 use narthex_core::lane::breaker::MAX_OPEN_MS;
 use narthex_core::schedules::LEAST_SECONDS;
 use narthex_core::schedules::next_run::LATE_MS;
 use narthex_core::webhooks::delivery_queue::PAUSES_MS;
+
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use super::log_event;
+pub use reader::ConfigError;
+use reader::{DAYS, HOURS, Reader, SECONDS};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -24,15 +35,18 @@ extern "C" {
     fn service_bindings(env: &JsValue) -> Vec<String>;
 }
 
-/// An hour, in milliseconds.
-const HOUR_MS: f64 = 3_600_000.0;
+const DAY_MS: u64 = 86_400_000;
+/// The longest that anything is kept, in days.
+const MAX_DAYS: u64 = 3_650;
+/// How long keys and registrations may live, in milliseconds.
+const SPAN_MS: RangeInclusive<u64> = 1_000..=MAX_DAYS * DAY_MS;
 /// How long a body may take when nothing else is said, and at most, in milliseconds.
 const BODY_MS: u64 = 30_000;
 const MAX_BODY_MS: u64 = 300_000;
 /// The longest time in which OAuth answers something again, in milliseconds.
 const MAX_RETRY_MS: u64 = 300_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Settings {
     /// Absent: the gateway refuses to serve.
     pub admin_key: Option<String>,
@@ -87,93 +101,80 @@ pub struct Settings {
     pub more_checks: u32,
     /// Tests only: paths that panic on purpose.
     pub panic_routes: bool,
+    /// Variables that are not valid: requests that need credentials are rejected.
+    pub errors: Vec<ConfigError>,
 }
 
 thread_local! {
     static SETTINGS: OnceCell<Rc<Settings>> = const { OnceCell::new() };
 }
 
-fn read(env: &JsValue) -> Settings {
-    let text =
-        |name: &str| js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().and_then(|value| value.as_string());
-    let flag = |name: &str| text(name).is_some_and(|value| value == "true");
-    let list = |name: &str| {
-        let value = text(name).unwrap_or_default();
-        value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
-    };
-    let seconds = |name: &str, default_ms: u64| {
-        let given = text(name).and_then(|seconds| seconds.parse::<f64>().ok());
-        given.map_or(default_ms, |seconds| (seconds * 1000.0) as u64).min(MAX_RETRY_MS)
-    };
-    let span = |name: &str, unit_ms: f64| {
-        let count = text(name)?.parse::<f64>().ok().filter(|count| *count > 0.0)?;
-        Some(((count * unit_ms) as u64).clamp(1_000, 3650 * 86_400_000))
-    };
-    Settings {
-        admin_key: text("ADMIN_KEY").filter(|key| key.len() >= 16),
-        allow_loopback: flag("ALLOW_LOOPBACK"),
-        context_shards: text("CONTEXT_SHARDS").and_then(|n| n.parse().ok()).unwrap_or(4).clamp(1, MAX_SHARDS),
-        home_region: text("HOME_REGION").and_then(|code| Region::parse(&code)).unwrap_or_default(),
-        cors_origins: list("CORS_ORIGINS"),
-        event_retention_hours: text("EVENT_RETENTION_HOURS").and_then(|n| n.parse().ok()).unwrap_or(24),
-        hub_sockets: text("HUB_SOCKETS").and_then(|n| n.parse().ok()).unwrap_or(2_000).clamp(1, 20_000),
-        socket_check_ms: text("SOCKET_CHECK_MS").and_then(|n| n.parse().ok()).unwrap_or(60_000),
-        context_retention_days: text("CONTEXT_RETENTION_DAYS")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(30)
-            .clamp(1, 3650),
-        audit_retention_days: text("AUDIT_RETENTION_DAYS").and_then(|n| n.parse().ok()).unwrap_or(90).clamp(1, 3650),
-        public_url: text("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_string()).filter(|url| !url.is_empty()),
-        demo: text("DEMO").is_none_or(|value| value != "false"),
-        oauth: flag("OAUTH"),
-        oauth_registration: flag("OAUTH_REGISTRATION"),
-        registrations: text("OAUTH_REGISTRATIONS").and_then(|n| n.parse().ok()).unwrap_or(40).clamp(1, 1_000_000),
-        registration_unused_ms: span("OAUTH_REGISTRATION_UNUSED_HOURS", HOUR_MS).unwrap_or(UNUSED_MS),
-        registration_idle_ms: span("OAUTH_REGISTRATION_IDLE_DAYS", 24.0 * HOUR_MS).unwrap_or(IDLE_MS),
-        oauth_key_ms: text("OAUTH_KEY_DAYS")
-            .and_then(|days| days.parse::<f64>().ok())
-            .map_or(LIFE_MS, |days| (days * 86_400_000.0) as u64)
-            .clamp(1_000, 3650 * 86_400_000),
-        oauth_retry_ms: seconds("OAUTH_RETRY_SECONDS", RETRY_MS),
-        // The standards want none (RFC 6749 §4.1.2): it is there for who prefers it.
-        oauth_code_retry_ms: seconds("OAUTH_CODE_RETRY_SECONDS", 0),
-        webhook_pauses_ms: text("WEBHOOK_RETRY_SECONDS")
-            .and_then(|list| pauses(&list))
-            .unwrap_or_else(|| PAUSES_MS.to_vec()),
-        schedule_late_ms: text("SCHEDULE_LATE_SECONDS")
-            .and_then(|seconds| seconds.parse::<u64>().ok())
-            .map_or(LATE_MS, |seconds| seconds.clamp(1, 86_400) * 1000),
-        schedule_least_seconds: text("SCHEDULE_LEAST_SECONDS")
-            .and_then(|seconds| seconds.parse().ok())
-            .unwrap_or(LEAST_SECONDS)
-            .clamp(1, 86_400),
-        failed_logins: text("FAILED_LOGINS").and_then(|n| n.parse().ok()).unwrap_or(20).clamp(1, 1_000_000),
-        timing: pace(text("TIME_SCALE"), text("BREAKER_OPEN_MS")),
-        body_timeout_ms: text("BODY_TIMEOUT_MS")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(BODY_MS)
-            .clamp(100, MAX_BODY_MS),
-        bindings: service_bindings(env),
-        count_costs: flag("COUNT_COSTS"),
-        more_checks: text("MORE_CHECKS").and_then(|n| n.parse().ok()).unwrap_or(0).min(1_000),
-        panic_routes: flag("PANIC_ROUTES"),
+/// The text of a variable. One that is a number or a flag in the deployment's configuration is read like its text.
+fn variable(env: &JsValue, name: &str) -> Option<String> {
+    let value = js_sys::Reflect::get(env, &JsValue::from_str(name)).ok()?;
+    if value.is_undefined() || value.is_null() {
+        return None;
     }
+    let text = value.as_string().or_else(|| value.as_bool().map(|flag| flag.to_string()));
+    text.or_else(|| js_sys::JSON::stringify(&value).ok()?.as_string()).or_else(|| Some("?".into()))
 }
 
-/// The pace at a fraction of its length. How long a breaker stays open has a setting of its own.
-fn pace(scale: Option<String>, open_ms: Option<String>) -> Timing {
-    let timing = scale.and_then(|scale| scale.parse().ok()).map_or(Timing::DEFAULT, Timing::scaled);
-    let open_ms = open_ms.and_then(|n| n.parse().ok()).unwrap_or(Timing::DEFAULT.breaker_open_ms);
-    Timing { breaker_open_ms: open_ms.clamp(100, MAX_OPEN_MS), ..timing }
+fn read(env: &JsValue) -> Rc<Settings> {
+    let settings = from_variables(&|name| variable(env, name));
+    for error in &settings.errors {
+        let detail = error.to_string();
+        log_event!(SettingNotValid, variable = error.variable, value = &error.value, detail = detail);
+    }
+    Rc::new(Settings { bindings: service_bindings(env), ..settings })
 }
 
-/// Seconds, by commas, in milliseconds.
-fn pauses(list: &str) -> Option<Vec<u64>> {
-    let pause = |text: &str| {
-        let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds))?;
-        Some((seconds * 1000.0) as u64)
+/// The settings that these variables give; those that are not valid are in `errors`.
+fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
+    let read = Reader::new(source);
+    let settings = Settings {
+        // As it is: whoever presents it has the same text.
+        admin_key: source("ADMIN_KEY").filter(|key| key.len() >= 16),
+        allow_loopback: read.flag("ALLOW_LOOPBACK", false),
+        context_shards: read.whole("CONTEXT_SHARDS", 4, 1..=MAX_SHARDS.into()) as u16,
+        home_region: read.region("HOME_REGION"),
+        cors_origins: read.origins("CORS_ORIGINS"),
+        event_retention_hours: read.retention("EVENT_RETENTION_HOURS", 24, 1..=24 * MAX_DAYS),
+        hub_sockets: read.whole("HUB_SOCKETS", 2_000, 1..=20_000) as usize,
+        socket_check_ms: read.whole("SOCKET_CHECK_MS", 60_000, 1..=3_600_000),
+        context_retention_days: read.retention("CONTEXT_RETENTION_DAYS", 30, 1..=MAX_DAYS),
+        audit_retention_days: read.retention("AUDIT_RETENTION_DAYS", 90, 1..=MAX_DAYS),
+        public_url: read.url("PUBLIC_URL"),
+        demo: read.flag("DEMO", true),
+        oauth: read.flag("OAUTH", false),
+        oauth_registration: read.flag("OAUTH_REGISTRATION", false),
+        registrations: read.whole("OAUTH_REGISTRATIONS", 40, 1..=1_000_000),
+        registration_unused_ms: read.span("OAUTH_REGISTRATION_UNUSED_HOURS", HOURS, UNUSED_MS, SPAN_MS),
+        registration_idle_ms: read.span("OAUTH_REGISTRATION_IDLE_DAYS", DAYS, IDLE_MS, SPAN_MS),
+        oauth_key_ms: read.span("OAUTH_KEY_DAYS", DAYS, LIFE_MS, SPAN_MS),
+        oauth_retry_ms: read.span("OAUTH_RETRY_SECONDS", SECONDS, RETRY_MS, 0..=MAX_RETRY_MS),
+        // The standards want none (RFC 6749 §4.1.2): it is there for who prefers it.
+        oauth_code_retry_ms: read.span("OAUTH_CODE_RETRY_SECONDS", SECONDS, 0, 0..=MAX_RETRY_MS),
+        webhook_pauses_ms: read.spans("WEBHOOK_RETRY_SECONDS", SECONDS, &PAUSES_MS, DAY_MS),
+        schedule_late_ms: read.whole("SCHEDULE_LATE_SECONDS", LATE_MS / 1000, 1..=86_400) * 1000,
+        schedule_least_seconds: read.whole("SCHEDULE_LEAST_SECONDS", LEAST_SECONDS, 1..=86_400),
+        failed_logins: read.whole("FAILED_LOGINS", 20, 1..=1_000_000),
+        timing: pace(&read),
+        body_timeout_ms: read.whole("BODY_TIMEOUT_MS", BODY_MS, 100..=MAX_BODY_MS),
+        bindings: Vec::new(),
+        count_costs: read.flag("COUNT_COSTS", false),
+        more_checks: read.whole("MORE_CHECKS", 0, 0..=1_000) as u32,
+        panic_routes: read.flag("PANIC_ROUTES", false),
+        errors: Vec::new(),
     };
-    list.split(',').map(pause).collect()
+    Settings { errors: read.errors(), ..settings }
+}
+
+/// The pace at a fraction of its length. How long a breaker stays open has a variable of its own.
+fn pace(read: &Reader) -> Timing {
+    let scale = read.fraction("TIME_SCALE", Timing::SCALES);
+    let timing = scale.map_or(Timing::DEFAULT, Timing::scaled);
+    let breaker_open_ms = read.whole("BREAKER_OPEN_MS", Timing::DEFAULT.breaker_open_ms, 100..=MAX_OPEN_MS);
+    Timing { breaker_open_ms, ..timing }
 }
 
 /// Whether the built-in demonstration is on; true before this isolate has served anything.
@@ -182,12 +183,18 @@ pub fn demo() -> bool {
 }
 
 pub fn of(env: &JsValue) -> Rc<Settings> {
-    SETTINGS.with(|cell| cell.get_or_init(|| Rc::new(read(env))).clone())
+    SETTINGS.with(|cell| cell.get_or_init(|| read(env)).clone())
 }
 
 /// The same where no environment is at hand.
 pub fn current() -> Rc<Settings> {
-    SETTINGS.with(|cell| cell.get_or_init(|| Rc::new(read(&environment()))).clone())
+    SETTINGS.with(|cell| cell.get_or_init(|| read(&environment())).clone())
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} must be {}", self.variable, self.allowed)
+    }
 }
 
 /// The pace.
@@ -196,6 +203,21 @@ pub fn timing() -> Timing {
 }
 
 impl Settings {
+    /// Nothing is decided with settings that are not as the operator meant them. The values are in the log only: whoever
+    /// asks is not known yet.
+    ///
+    /// # Errors
+    /// Some variables are not valid; the problem names them.
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        let errors: Vec<String> = self.errors.iter().map(ConfigError::to_string).collect();
+        let detail =
+            format!("Variables of this gateway are not valid: {}. Correct them and deploy again.", errors.join("; "));
+        Err(Problem::new(Code::NotConfigured, detail))
+    }
+
     /// Which addresses may be called.
     pub fn addresses(&self) -> Policy {
         Policy { allow_loopback: self.allow_loopback }
