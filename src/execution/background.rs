@@ -22,12 +22,12 @@ use narthex_core::access::audit::By;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::StoreId;
 
-use super::catalogues;
 use super::choice;
 use super::deliveries;
-use super::lanes::is_gated;
 use super::schedules;
 use super::{Waiter, hint, work_on};
+use crate::objects::lanes::client::is_gated;
+use crate::transport::mcp::catalogue_refresh;
 
 /// A consumer stops taking on more after this; the platform gives it 15 minutes in all.
 const SHIFT_MS: u64 = 10 * 60 * 1000;
@@ -211,7 +211,7 @@ async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
     let waiting = join_all(sweeps).await.into_iter().flatten().collect();
     let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
-    catalogues::sweep(tenant, &snapshot).await;
+    catalogue_refresh::sweep(tenant, &snapshot).await;
     if snapshot.kept(Document::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;
     }

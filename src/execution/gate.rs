@@ -11,8 +11,8 @@ use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::lane::call_outcome::{Sample, Signal};
 
-use super::lanes::{self, Asking, Entered, Permit};
 use super::{News, Timings, Waiter, Worked, ask_stubbornly, holding};
+use crate::objects::lanes::client::{self as lanes, Asking, Entered, Permit};
 
 pub enum Gate {
     Open(Option<Permit>),

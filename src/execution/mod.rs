@@ -3,15 +3,14 @@
 //! The object decides and remembers; here the call is made. Whoever holds the lease reports, and only a
 //! report under the lease in force counts, so two workers on one context cannot both end it.
 
+mod attempt;
 pub mod background;
-pub mod catalogues;
 mod choice;
 pub mod deliveries;
 pub mod gate;
-pub mod held;
-pub mod lanes;
 pub mod live;
 pub mod notices;
+mod observer;
 mod retry;
 pub mod schedules;
 mod store;
@@ -25,37 +24,24 @@ use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 
 use crate::objects::contexts::messages::{Ask, Reply, Work};
+use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::objects::secrets::Opened;
-use crate::platform::{Failure, clock, log_event, random, settings};
-use crate::transport::mcp::{Asker, Peer};
-use crate::transport::openai::{Audience, Endpoint};
-use crate::transport::{self, Order};
+use crate::platform::{Failure, clock, log_event, settings};
+use crate::transport::mcp::catalogue_refresh;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
-use narthex_core::calling::response::{self, Answer, NotCalled, Verdict};
-use narthex_core::context::status::ErrorCode;
-use narthex_core::context::{Admission, ContextError, Outcome, Report};
-use narthex_core::http::egress_address::{Address, Refusal};
-use narthex_core::http::trace_context::Trace;
-use narthex_core::lane::call_outcome::fair_ms;
-use narthex_core::mcp::client::result::{self, Came};
+use narthex_core::context::{Admission, ContextError};
 use narthex_core::services::Service;
-use narthex_core::services::schema::Schema;
-use narthex_core::services::transport::Transport;
+use semver::Version;
 
+use attempt::{Attempted, attempt, ended_without_call, nobody, stopped};
 use choice::Choice;
 use gate::Gate;
-use held::Held;
-use lanes::Permit;
-use live::Live;
 
+pub use attempt::prepared;
 pub use store::{ask, ask_decided, ask_stubbornly, hint, is_store_of};
 pub use waiter::{News, Teller, Waiter};
-
-/// What a capability allows that is offered no longer.
-const USUAL_SECONDS: u64 = 60;
 
 /// Where services call back.
 pub const CALLBACK_PATH: &str = "/v1/callbacks/";
@@ -74,159 +60,6 @@ pub struct Timings {
     pub admit: u64,
     pub upstream: u64,
     pub commit: u64,
-}
-
-/// How an attempt ended.
-pub struct Attempted {
-    pub report: Report,
-    pub result: Option<Box<RawValue>>,
-    /// Only another service could do better.
-    pub elsewhere: bool,
-    pub bearing: Bearing,
-}
-
-/// What an attempt's end says of its service beside its outcome: see `narthex_core::lane::call_outcome`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Bearing {
-    pub fair_ms: u64,
-    pub unwell: bool,
-}
-
-/// What a service said, to be read as its kind says it.
-enum Said {
-    Native(Answer),
-    Openai(Answer),
-    Mcp(Came),
-}
-
-impl Said {
-    /// The HTTP status, and what it comes to.
-    fn read(self, service: &str, output: Option<&Schema>) -> (Option<u16>, Verdict) {
-        match self {
-            Said::Native(answer) => (answer.status(), response::read(service, answer, output)),
-            Said::Openai(answer) => (answer.status(), response::read_openai(service, answer, output)),
-            Said::Mcp(came) => (came.status(), result::read(service, came, output)),
-        }
-    }
-}
-
-/// Calls one service once.
-pub async fn attempt(
-    tenant: &str,
-    work: &Work,
-    snapshot: &Snapshot,
-    entry: &Entry,
-    live: Option<Rc<Live>>,
-    teller: Teller,
-) -> Attempted {
-    let started_at = clock::now();
-    let (service, admission) = (entry.service(), &work.admission);
-    lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
-    let trace = Trace::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
-    let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
-    let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
-    let left_ms = admission.expires_at.since(started_at);
-    let patience_ms = retry::patience_ms(work, snapshot, entry, left_ms);
-    let order = Order { work, callback_url, trace, now: started_at, left_ms, patience_ms };
-    let mut shown = None;
-    if let Some(live) = live.as_deref().filter(|_| work.attempt > 1)
-        && (live.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
-    {
-        live.attempt(work.attempt);
-    }
-    let said = match &service.transport {
-        Transport::Http { url } => match prepared(tenant, entry, url, &admission.origin).await {
-            Ok((address, secrets)) => {
-                let answer = transport::http::call(&order, &secrets, &address).await;
-                shown = Some(secrets);
-                Said::Native(answer)
-            }
-            Err(not_called) => Said::Native(Answer::NotCalled(not_called)),
-        },
-        Transport::Openai { url, model, streams } => match prepared(tenant, entry, url, &admission.origin).await {
-            Ok((address, secrets)) => {
-                let endpoint = Endpoint {
-                    tenant,
-                    service: &service.id,
-                    address: &address,
-                    model: model.as_deref(),
-                    streams: *streams,
-                };
-                let audience = Audience { live: live.as_deref(), waits: teller.waits() };
-                let answer = transport::openai::call(&order, &secrets, &endpoint, audience).await;
-                shown = Some(secrets);
-                Said::Openai(answer)
-            }
-            Err(not_called) => Said::Openai(Answer::NotCalled(not_called)),
-        },
-        Transport::Mcp(upstream) => match prepared(tenant, entry, &upstream.url, &admission.origin).await {
-            Ok(place) => {
-                shown = Some(place.1.clone());
-                // Who made the context by REST can fill in a form.
-                let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
-                let client = admission.client.as_deref().or(form.as_deref());
-                let (principal, session) = (&*admission.owner, admission.session.as_deref());
-                let asker = Asker { principal, session, capabilities: client, unasked: admission.unasked };
-                let peer = Peer::new(tenant, entry, place, asker);
-                Said::Mcp(transport::mcp::call_tool(&order, peer, entry, &Held { tenant, work, teller }).await)
-            }
-            Err(not_called) => Said::Mcp(Came::Transport(Answer::NotCalled(not_called))),
-        },
-        Transport::Binding { binding, path } => {
-            let address = settings::current().binding_address(tenant, binding, path).map(Rc::new);
-            match opened(tenant, entry, address).await {
-                Ok((address, secrets)) => {
-                    let answer = transport::http::call(&order, &secrets, &address).await;
-                    shown = Some(secrets);
-                    Said::Native(answer)
-                }
-                Err(not_called) => Said::Native(Answer::NotCalled(not_called)),
-            }
-        }
-        Transport::Socket { .. } => Said::Native(transport::socket::call(tenant, entry, &order).await),
-        Transport::Demo {} => Said::Native(transport::demo::call(tenant, &order).await),
-    };
-    let offered = service
-        .capabilities
-        .iter()
-        .position(|offer| offer.name == admission.capability && offer.version == admission.version);
-    let output = offered.and_then(|at| entry.output(at));
-    let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
-    let (status_code, mut verdict) = said.read(&service.id, output);
-    let bearing = Bearing { fair_ms: fair_ms(allowed.unwrap_or(USUAL_SECONDS)), unwell: verdict.unwell };
-    withheld::withhold(&mut verdict.outcome, shown.as_deref());
-    let report = Report {
-        lease: work.lease,
-        service: service.id.clone(),
-        started_at,
-        ended_at: clock::now(),
-        status_code,
-        outcome: verdict.outcome,
-    };
-    Attempted { report, result: verdict.result, elsewhere: verdict.elsewhere, bearing }
-}
-
-/// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
-pub async fn prepared(
-    tenant: &str,
-    entry: &Entry,
-    url: &str,
-    origin: &str,
-) -> Result<(Rc<Address>, Rc<Opened>), NotCalled> {
-    opened(tenant, entry, entry.address(url, origin)).await
-}
-
-async fn opened(
-    tenant: &str,
-    entry: &Entry,
-    address: Result<Rc<Address>, Refusal>,
-) -> Result<(Rc<Address>, Rc<Opened>), NotCalled> {
-    let address = address.map_err(NotCalled::Address)?;
-    let secrets = entry.secrets(tenant).await.map_err(|failure| {
-        log_event!(SecretsNotDecrypted, tenant = tenant, service = &entry.service().id, detail = &failure);
-        NotCalled::Secrets
-    })?;
-    Ok((address, secrets))
 }
 
 /// Keeps a lease (or with the number 0 an offer) and a permit alive until the work is done; gives nothing when the
@@ -267,101 +100,174 @@ async fn holding<T>(
     }
 }
 
+/// A context in the hands of this worker: leased to it, or offered to it (with the lease 0).
+struct Worker {
+    tenant: String,
+    work: Work,
+    snapshot: Rc<Snapshot>,
+    /// For the service that the context was admitted to.
+    permit: Option<Permit>,
+    stays_ms: u64,
+    waiter: Waiter,
+    timings: Timings,
+}
+
+/// Whether a service may be called now.
+enum Passage {
+    Open,
+    /// The attempt is not made, by this worker or at all; the store knows.
+    Blocked,
+    /// The attempt ends with this.
+    Refused(ContextError),
+}
+
 /// Works on a context until it ends, is another's, or waits longer than `stays_ms`. It is leased to this worker, or
 /// offered to it (with the lease 0). A permit is for the service it was admitted to.
 pub async fn work_on(
     tenant: String,
-    mut work: Work,
-    mut snapshot: Rc<Snapshot>,
-    mut permit: Option<Permit>,
+    work: Work,
+    snapshot: Rc<Snapshot>,
+    permit: Option<Permit>,
     stays_ms: u64,
-    mut waiter: Waiter,
+    waiter: Waiter,
 ) -> Result<(), Failure> {
-    let mut timings = Timings::default();
-    loop {
+    let mut worker = Worker { tenant, work, snapshot, permit, stays_ms, waiter, timings: Timings::default() };
+    while let Some(pause_ms) = worker.make_attempt().await? {
+        worker.waiter.pause_all(pause_ms).await;
+        worker.work.tried.push(worker.work.admission.service.clone());
+        worker.work.attempt += 1;
+        worker.work.lease = 0;
+        worker.snapshot = snapshot::fresh(&worker.tenant).await?;
+    }
+    Ok(())
+}
+
+impl Worker {
+    /// Makes the next attempt. Gives the pause before the one after it, when that is this worker's to make.
+    async fn make_attempt(&mut self) -> Result<Option<u64>, Failure> {
         let before = clock::now();
-        let id = work.admission.id.clone();
-        let chosen = choice::choose(&work, &snapshot);
-        if matches!(chosen, Choice::NotNow) && work.lease == 0 && !waiter.waits() {
-            return gate::wait_for_service(&tenant, &work).await;
+        let snapshot = self.snapshot.clone();
+        let chosen = choice::choose(&self.work, &snapshot);
+        if matches!(chosen, Choice::NotNow) && self.work.lease == 0 && !self.waiter.waits() {
+            gate::wait_for_service(&self.tenant, &self.work).await?;
+            return Ok(None);
         }
         let entry = chosen.entry(&snapshot);
-        let mut refused = None;
-        if let Some(entry) = entry {
-            if entry.service().id != work.admission.service {
-                gate::unused(permit.take()).await;
-            }
-            if permit.is_none() && lanes::is_gated(entry) {
-                match gate::pass(&tenant, &work, entry, &mut waiter).await? {
-                    Gate::Open(passed) => permit = passed,
-                    Gate::Shut => return Ok(()),
-                    Gate::Refused(error) => refused = Some(error),
-                }
-            }
+        let passage = match entry {
+            Some(entry) => self.pass_gate(entry).await?,
+            None => Passage::Open,
+        };
+        let refused = match passage {
+            Passage::Open => None,
+            Passage::Blocked => return Ok(None),
+            Passage::Refused(error) => Some(error),
+        };
+        if self.work.lease == 0 && !self.lease().await? {
+            return Ok(None);
         }
-        if work.lease == 0 {
-            let lease = Ask::Lease { id: id.clone(), lease_ms: settings::timing().lease_ms };
-            match ask_decided(&tenant, &id, &mut snapshot.clone(), lease).await {
-                Ok(Reply::Leased(leased)) => work = *leased,
-                // Somebody else took it, or it was cancelled meanwhile.
-                other => {
-                    gate::unused(permit).await;
-                    waiter.tell(News::GoesOn);
-                    return other.map(drop);
-                }
-            }
-        }
-        let mut attempted = match (entry, refused) {
-            (_, Some(error)) => ended_without_call(&work, before, error, true),
-            (None, None) => nobody(&work, before),
+        let attempted = match (entry, refused) {
+            (_, Some(error)) => ended_without_call(&self.work, before, error, true),
+            (None, None) => nobody(&self.work, before),
             (Some(entry), None) => {
-                work.admission.service.clone_from(&entry.service().id);
-                if let Choice::Service { version, .. } = &chosen {
-                    work.admission.version.clone_from(version);
-                }
-                let doing = attempt(&tenant, &work, &snapshot, entry, waiter.live(), waiter.teller());
-                let held = holding(&tenant, &work.admission, work.lease, permit.as_ref(), &mut waiter, doing).await;
-                if held.is_none() && entry.service().transport.connects() {
-                    // It may have been handed over a moment before.
-                    lanes::withdraw(&tenant, entry, &id, true).await;
-                }
-                held.unwrap_or_else(|| stopped(&work.admission, work.lease, before))
+                let version = if let Choice::Service { version, .. } = &chosen { Some(version) } else { None };
+                self.call(&snapshot, entry, version, before).await
             }
         };
-        let called = clock::now();
-        timings.upstream += called.since(before);
-        let sample = lanes::sample(entry, permit.as_ref(), &attempted);
-        let mut told = None;
-        if let Some(entry) = entry {
-            retry::settle(&mut attempted, &mut work, &snapshot, entry, called);
-            match permit.take() {
-                // Whoever calls next is to know what the probe has found.
-                Some(probe) if probe.is_probe() => probe.release(sample).await,
-                Some(held) => permit = Some(held),
-                None => told = lanes::note(&tenant, entry, sample),
+        self.report(&snapshot, entry, attempted, before).await
+    }
+
+    /// Takes a permit where the service is called by permit only.
+    async fn pass_gate(&mut self, entry: &Entry) -> Result<Passage, Failure> {
+        if entry.service().id != self.work.admission.service {
+            gate::unused(self.permit.take()).await;
+        }
+        if self.permit.is_none() && lanes::is_gated(entry) {
+            match gate::pass(&self.tenant, &self.work, entry, &mut self.waiter).await? {
+                Gate::Open(passed) => self.permit = passed,
+                Gate::Shut => return Ok(Passage::Blocked),
+                Gate::Refused(error) => return Ok(Passage::Refused(error)),
             }
         }
-        let released = permit.take();
+        Ok(Passage::Open)
+    }
+
+    /// Leases a context that is offered. False when another worker took it, or it was cancelled.
+    async fn lease(&mut self) -> Result<bool, Failure> {
+        let id = &self.work.admission.id;
+        let lease = Ask::Lease { id: id.clone(), lease_ms: settings::timing().lease_ms };
+        match ask_decided(&self.tenant, id, &mut self.snapshot.clone(), lease).await {
+            Ok(Reply::Leased(leased)) => {
+                self.work = *leased;
+                Ok(true)
+            }
+            other => {
+                gate::unused(self.permit.take()).await;
+                self.waiter.tell(News::GoesOn);
+                other.map(|_| false)
+            }
+        }
+    }
+
+    /// Calls the service, and keeps the lease and the permit alive until it has answered.
+    async fn call(
+        &mut self,
+        snapshot: &Snapshot,
+        entry: &Entry,
+        version: Option<&Version>,
+        before: Timestamp,
+    ) -> Attempted {
+        let Self { tenant, work, permit, waiter, .. } = self;
+        work.admission.service.clone_from(&entry.service().id);
+        if let Some(version) = version {
+            work.admission.version.clone_from(version);
+        }
+        let doing = attempt(tenant, work, snapshot, entry, waiter.live(), waiter.teller());
+        let held = holding(tenant, &work.admission, work.lease, permit.as_ref(), waiter, doing).await;
+        if held.is_none() && entry.service().transport.connects() {
+            // It may have been handed over a moment before.
+            lanes::withdraw(tenant, entry, &work.admission.id, true).await;
+        }
+        held.unwrap_or_else(|| stopped(&work.admission, work.lease, before))
+    }
+
+    /// Reports an attempt to the store and to the service's lane.
+    async fn report(
+        &mut self,
+        snapshot: &Snapshot,
+        entry: Option<&Entry>,
+        mut attempted: Attempted,
+        before: Timestamp,
+    ) -> Result<Option<u64>, Failure> {
+        let called = clock::now();
+        self.timings.upstream += called.since(before);
+        let sample = attempted.sample(entry, self.permit.as_ref());
+        let mut told = None;
+        if let Some(entry) = entry {
+            retry::settle(&mut attempted, &mut self.work, snapshot, entry, called);
+            match self.permit.take() {
+                // Whoever calls next is to know what the probe has found.
+                Some(probe) if probe.is_probe() => probe.release(sample).await,
+                Some(held) => self.permit = Some(held),
+                None => told = lanes::note(&self.tenant, entry, sample),
+            }
+        }
+        let released = self.permit.take();
         let releasing = async {
             if let Some(permit) = released {
                 permit.release(sample).await;
             }
         };
-        let (pause, ()) = join(commit(&tenant, &id, attempted, stays_ms, timings, &mut waiter), releasing).await;
+        let id = &self.work.admission.id;
+        let committing = commit(&self.tenant, id, attempted, self.stays_ms, self.timings, &mut self.waiter);
+        let (pause, ()) = join(committing, releasing).await;
         if let Some(telling) = told {
             telling.await;
         }
-        match pause? {
-            None => {
-                catalogues::settled().await;
-                return Ok(());
-            }
-            Some(ms) => waiter.pause_all(ms).await,
+        let pause = pause?;
+        if pause.is_none() {
+            catalogue_refresh::settled().await;
         }
-        work.tried.push(work.admission.service.clone());
-        work.attempt += 1;
-        work.lease = 0;
-        snapshot = snapshot::fresh(&tenant).await?;
+        Ok(pause)
     }
 }
 
@@ -387,38 +293,6 @@ async fn commit(
         _ => waiter.tell(News::GoesOn),
     }
     Ok(None)
-}
-
-fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> Attempted {
-    let outcome = Outcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
-    let report = Report {
-        lease: work.lease,
-        service: work.admission.service.clone(),
-        started_at: since,
-        ended_at: clock::now(),
-        status_code: None,
-        outcome,
-    };
-    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
-}
-
-fn nobody(work: &Work, since: Timestamp) -> Attempted {
-    let message = "No registered service takes this work now.".into();
-    let error = ContextError { code: ErrorCode::ServiceUnavailable, message, service: None, details: None };
-    ended_without_call(work, since, error, true)
-}
-
-fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted {
-    let verdict = response::read(&admission.service, Answer::Cancelled, None);
-    let report = Report {
-        lease,
-        service: admission.service.clone(),
-        started_at: since,
-        ended_at: clock::now(),
-        status_code: None,
-        outcome: verdict.outcome,
-    };
-    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
 }
 
 /// Everyone who could run this for the principal who asks.

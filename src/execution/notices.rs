@@ -5,19 +5,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use serde_json::value::RawValue;
 
 use crate::platform::tasks;
+use crate::transport::observer::Notice;
 use narthex_core::base::id::ContextId;
-
-/// A notification of a running call, by its parameters.
-#[derive(Debug)]
-pub enum Notice {
-    Progress(Box<RawValue>),
-    Message(Box<RawValue>),
-    /// Prompts or resources are others than before: its method.
-    Changed(String),
-}
 
 /// Notices that are kept for who does not listen yet.
 const MAX_KEPT: usize = 64;

@@ -1,13 +1,14 @@
 //! What follows from an attempt that failed, as far as it depends on the other services that could do the work.
 
 use crate::objects::contexts::messages::Work;
+use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Outcome;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::services::attempt_timeout;
 
-use super::{Attempted, choice, lanes};
+use super::{Attempted, choice};
 
 /// A `Retry-After` that one context received counts for other contexts this long at most, in milliseconds: the caller's
 /// parameters may have provoked it.

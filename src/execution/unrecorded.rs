@@ -10,13 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::contexts::view;
+use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::context::{Admission, Head};
 
-use super::{
-    Attempted, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, lanes, stopped,
-};
+use super::{Attempted, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, stopped};
 
 /// The number of the first and only lease.
 const LEASE: u64 = 1;
@@ -55,7 +54,7 @@ pub async fn run(
                     None => holding(&tenant, &work.admission, LEASE, None, &mut waiter, doing).await,
                 };
                 let attempted = attempted.unwrap_or_else(|| stopped(&work.admission, LEASE, before));
-                let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted));
+                let told = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
                 let committed =
                     commit(&tenant, &work.admission.id, attempted, 0, Timings::default(), &mut waiter).await;
                 if let Some(telling) = told {
@@ -65,7 +64,7 @@ pub async fn run(
             }
         }
     };
-    let told = lanes::note(&tenant, entry, lanes::sample(Some(entry), None, &attempted));
+    let told = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
     record(&tenant, work, attempted, &mut waiter).await?;
     if let Some(telling) = told {
         telling.await;

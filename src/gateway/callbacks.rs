@@ -7,8 +7,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::execution::{ask, ask_decided, lanes};
+use crate::execution::{ask, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply, Say};
+use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Fault;

@@ -1,6 +1,6 @@
 //! `GET /v1/services/{id}/connect`: a WebSocket on which a service takes its work.
 
-use crate::execution::lanes;
+use crate::objects::lanes::client as lanes;
 use crate::platform::http::Headers;
 use narthex_core::calling::connection::frame::SUBPROTOCOL;
 use narthex_core::http::problem::{Code, Problem};

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::execution::{catalogues, lanes};
+use crate::objects::lanes::client as lanes;
 use crate::objects::lanes::messages::ProbeError;
+use crate::transport::mcp::catalogue_refresh;
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::HealthStatus;
@@ -69,7 +70,7 @@ pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let tenant = &caller.principal.tenant;
     let seen = lanes::check(tenant, entry).await.map_err(internal)?;
-    let read = catalogues::renew(tenant, entry).await.map_err(internal)?;
+    let read = catalogue_refresh::renew(tenant, entry).await.map_err(internal)?;
     Answer::json(
         200,
         &CheckView {

@@ -1,8 +1,8 @@
 //! The tools of services that are MCP servers: read when they are registered and when somebody asks, and accepted.
 
-use crate::execution::catalogues::{self, Read};
 use crate::objects::registry::messages::{Ask, Reply};
 use crate::objects::registry::snapshot;
+use crate::transport::mcp::catalogue_refresh::{self, Read};
 use narthex_core::base::json::{Fault, Object};
 use narthex_core::http::problem::Problem;
 
@@ -19,7 +19,7 @@ pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem
     let tenant = &caller.principal.tenant;
     let snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
     let read = match snapshot.service(&service.service.id) {
-        Some(entry) => catalogues::renew(tenant, entry).await.map_err(internal)?,
+        Some(entry) => catalogue_refresh::renew(tenant, entry).await.map_err(internal)?,
         None => None,
     };
     let service = match read {

@@ -4,6 +4,7 @@ pub mod binding;
 pub mod demo;
 pub mod http;
 pub mod mcp;
+pub mod observer;
 pub mod openai;
 pub mod socket;
 pub mod webhook;

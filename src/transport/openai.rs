@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::execution::live::Live;
 use crate::objects::secrets::Opened;
 use crate::platform::calls::{self, Answered, Method, Pieces, Reading, Request};
 use crate::platform::http::Headers;
@@ -18,6 +17,7 @@ use narthex_core::http::egress_address::Address;
 use narthex_core::services::openai_endpoints;
 
 use super::Order;
+use super::observer::CallObserver;
 
 /// How long the usage and the end of a stream are waited for when the completion is whole.
 const USAGE_MS: u64 = 5_000;
@@ -40,35 +40,32 @@ pub struct Endpoint<'a> {
     pub streams: bool,
 }
 
-/// Who is there while it is asked.
-#[derive(Clone, Copy)]
-pub struct Audience<'a> {
-    pub live: Option<&'a Live>,
-    /// A client waits for the whole answer.
-    pub waits: bool,
-}
-
 /// Asks the endpoint, for as long as the context has time.
-pub async fn call(order: &Order<'_>, secrets: &Opened, endpoint: &Endpoint<'_>, audience: Audience<'_>) -> Answer {
+pub async fn call<O: CallObserver>(
+    order: &Order<'_>,
+    secrets: &Opened,
+    endpoint: &Endpoint<'_>,
+    observer: &O,
+) -> Answer {
     let capability = order.work.admission.capability.as_str();
     let Some(path) = openai_endpoints::path(capability) else { return Answer::Refused };
     let address = endpoint.address.below(path);
-    let may_stream = capability == "chat" && endpoint.streams && (audience.live.is_some() || !audience.waits);
+    let may_stream = capability == "chat" && endpoint.streams && (observer.streams() || !observer.waits());
     if !may_stream {
-        return ask(order, secrets, endpoint, &address, Asks::Whole, None).await;
+        return ask(order, secrets, endpoint, &address, Asks::Whole, None::<&O>).await;
     }
     let parameters = order.work.parameters.get();
     let Endpoint { tenant, service, model, .. } = endpoint;
     let model = openai::model_of(parameters).or_else(|| model.map(Into::into)).unwrap_or_default();
     let key = format!("{tenant}/{service} {} {model}", endpoint.address.as_str());
     let mut asks = KNOWN.with_borrow(|known| known.get(&key).copied()).unwrap_or(Asks::Stream);
-    let mut answer = ask(order, secrets, endpoint, &address, asks, audience.live).await;
+    let mut answer = ask(order, secrets, endpoint, &address, asks, Some(observer)).await;
     let mut is_news = false;
     while let Answer::Http { status, body, .. } = &answer
         && let Some(other) = asks.after_refusal(*status, body, parameters)
     {
         (asks, is_news) = (other, true);
-        answer = ask(order, secrets, endpoint, &address, asks, audience.live).await;
+        answer = ask(order, secrets, endpoint, &address, asks, Some(observer)).await;
     }
     if is_news && answer.status() == Some(200) {
         KNOWN.with_borrow_mut(|known| {
@@ -87,7 +84,7 @@ async fn ask(
     endpoint: &Endpoint<'_>,
     address: &Address,
     asks: Asks,
-    live: Option<&Live>,
+    observer: Option<&impl CallObserver>,
 ) -> Answer {
     let admission = &order.work.admission;
     let capability = admission.capability.as_str();
@@ -122,12 +119,12 @@ async fn ask(
     };
     match calls::send_reading(&request, reading).await {
         Answered::Whole(answer) => whole(answer),
-        Answered::Stream(pieces) => listened(pieces, live).await,
+        Answered::Stream(pieces) => listened(pieces, observer).await,
     }
 }
 
 /// Hands pieces on as they come, and gives what they are together.
-async fn listened(mut pieces: Pieces, live: Option<&Live>) -> Answer {
+async fn listened(mut pieces: Pieces, observer: Option<&impl CallObserver>) -> Answer {
     let mut reader = Reader::default();
     let mut is_whole = false;
     loop {
@@ -137,8 +134,8 @@ async fn listened(mut pieces: Pieces, live: Option<&Live>) -> Answer {
             Err(broke) => return reader.end(Some(broke)),
         };
         let step = reader.push(&piece, |chunk| {
-            if let Some(live) = live {
-                live.delta(chunk);
+            if let Some(observer) = observer {
+                observer.delta(chunk);
             }
         });
         match step {

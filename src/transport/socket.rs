@@ -6,7 +6,7 @@
 
 use serde_json::value::to_raw_value;
 
-use crate::execution::lanes;
+use crate::objects::lanes::client;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, log_event};
 use narthex_core::base::time::Timestamp;
@@ -42,7 +42,7 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> Answer {
         if now >= admission.expires_at {
             return Answer::TimedOut { deadline: true };
         }
-        match lanes::hand(tenant, entry, &delivery, &work).await {
+        match client::hand(tenant, entry, &delivery, &work).await {
             Ok(true) => return Answer::TakenOn,
             Ok(false) if now >= until => return Answer::Refused,
             Ok(false) => {}

@@ -3,9 +3,9 @@
 use serde_json::value::RawValue;
 
 use crate::auth::watched::Needed;
-use crate::execution::lanes::{self, Permit, is_gated};
 use crate::execution::{gate, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
+use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
 use crate::objects::registry::snapshot::{self, Entry};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{clock, log_event, random, settings};

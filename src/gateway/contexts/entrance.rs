@@ -1,7 +1,7 @@
 //! Before a context is admitted to a service that has a lane: whether there is room, and whether it may begin at once.
 
 use crate::execution::gate;
-use crate::execution::lanes::{self, Asking, Entered, Permit};
+use crate::objects::lanes::client::{self as lanes, Asking, Entered, Permit};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::log_event;
 use narthex_core::context::Admission;

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::auth::watched::Needed;
-use crate::execution::{ask_decided, is_store_of, lanes};
+use crate::execution::{ask_decided, is_store_of};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
+use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, log_event};

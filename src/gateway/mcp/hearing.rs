@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use crate::execution::catalogues;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::streams::Stream;
+use crate::transport::mcp::catalogue_refresh;
 use crate::transport::mcp::services_of;
 use narthex_core::base::json::Object;
 use narthex_core::mcp::responses;
@@ -91,7 +91,7 @@ impl Listening {
         }
         if method == "notifications/tools/list_changed" {
             // Whoever looks then is to see them. All that listen here have them read once.
-            catalogues::heed_first(&self.principal.tenant, &server.service).await;
+            catalogue_refresh::heed_first(&self.principal.tenant, &server.service).await;
             let _ = self.look().await;
         }
         let text = match &self.form {

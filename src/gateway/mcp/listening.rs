@@ -17,13 +17,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::watched::{Needed, Watched};
-use crate::execution::{ask_decided, catalogues};
+use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
 use crate::platform::{Failure, clock};
+use crate::transport::mcp::catalogue_refresh;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
@@ -403,7 +404,7 @@ impl Listening {
 /// A stream, and after it the reading of tools that it has begun: others wait for that.
 async fn kept(run: impl Future<Output = ()>) {
     run.await;
-    catalogues::settled().await;
+    catalogue_refresh::settled().await;
 }
 
 /// What the hub tells, as server-sent events.

@@ -2,9 +2,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::{self, catalogues};
+use crate::execution;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
+use crate::transport::mcp::catalogue_refresh;
 use crate::transport::mcp::{Asker, Peer, ask};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
@@ -98,8 +99,8 @@ pub async fn serve(
 ) -> Result<String, Error> {
     let served = passed_on(call, caller, door, request, method, client).await;
     // Whatever was asked, a server may have said meanwhile that its tools have changed.
-    if catalogues::are_read() {
-        call.keep_running(catalogues::settled());
+    if catalogue_refresh::are_read() {
+        call.keep_running(catalogue_refresh::settled());
     }
     served
 }

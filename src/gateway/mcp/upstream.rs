@@ -2,8 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::notices::Notice;
 use crate::objects::registry::snapshot::Entry;
+use crate::transport::observer::Notice;
 use narthex_core::mcp::MODERN;
 use narthex_core::mcp::client::request::passed_on;
 use narthex_core::mcp::client::request_meta;

@@ -5,6 +5,7 @@
 //! a lane that restarts gives no permit until those it had given have been renewed or have ended.
 
 mod alarm;
+pub mod client;
 mod connections;
 pub mod messages;
 mod probe;

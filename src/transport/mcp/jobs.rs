@@ -10,6 +10,7 @@ use narthex_core::mcp::client::response::Broken;
 use narthex_core::mcp::client::result::Came;
 use narthex_core::mcp::client::task::{Job, Stands, unrelated, with_tasks};
 
+use super::super::observer::CallObserver;
 use super::tools::Calling;
 use super::{NOTICE_MS, Peer, ask};
 
@@ -46,7 +47,7 @@ impl Drop for Going {
     }
 }
 
-impl Calling<'_> {
+impl<O: CallObserver> Calling<'_, O> {
     /// Calls a tool as a task. `name` and `arguments` are JSON.
     pub(super) async fn as_task(&mut self, peer: &Peer, name: &str, arguments: &str) -> Came {
         let ttl = self.expires_at().since(clock::now()) + KEPT_MS;

@@ -2,6 +2,7 @@
 //!
 //! What is said is decided in `core/mcp/client`; here it is sent. Nothing of the caller's goes along but what they can.
 
+pub mod catalogue_refresh;
 mod exchange;
 mod jobs;
 mod known;
@@ -16,7 +17,6 @@ use std::rc::Rc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::execution::catalogues;
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::secrets::Opened;
 use crate::platform::tasks;
@@ -156,7 +156,7 @@ impl Conversation {
             && method == TOOLS_CHANGED
         {
             let Peer { tenant, service, .. } = &self.pending.peer;
-            catalogues::heed(tenant, service);
+            catalogue_refresh::heed(tenant, service);
         }
         came
     }

@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::execution::held::Held;
-use crate::execution::notices::{self, Notice, Voice};
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -28,6 +26,7 @@ use narthex_core::services::capability::Capability;
 use narthex_core::services::tool_catalogue::Seen;
 
 use super::super::Order;
+use super::super::observer::{CallObserver, Notice};
 use super::{Peer, ask, known, links};
 
 /// Pages of a list that are read.
@@ -41,10 +40,9 @@ const AGAIN_MS: u64 = 100;
 const PROGRESS_MS: u64 = 1_000;
 
 /// A call of a tool as it goes on.
-pub(super) struct Calling<'a> {
+pub(super) struct Calling<'a, O> {
     order: &'a Order<'a>,
-    held: &'a Held<'a>,
-    voice: Voice,
+    observer: &'a O,
     able: Able,
     asked: u32,
     progress_at: Timestamp,
@@ -53,7 +51,7 @@ pub(super) struct Calling<'a> {
 }
 
 /// Calls a tool, for as long as the context has time.
-pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held<'_>) -> Came {
+pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &impl CallObserver) -> Came {
     let admission = &order.work.admission;
     if admission.expires_at <= order.now {
         return Came::Transport(Answer::TimedOut { deadline: true });
@@ -65,9 +63,7 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
     let mut headers = schema.map_or_else(Vec::new, |schema| param_headers::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));
     let able = peer.able();
-    let voice = notices::speak(&admission.id);
-    let mut calling =
-        Calling { order, held, voice, able, asked: 0, progress_at: Timestamp(0), noted: Paced::default() };
+    let mut calling = Calling { order, observer, able, asked: 0, progress_at: Timestamp(0), noted: Paced::default() };
     if task::is_required(known.and_then(|known| known.tool.as_deref())) {
         match links::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
             Ok(link) if !link.spoken.is_modern() => return calling.as_task(&peer, &name.to_string(), arguments).await,
@@ -99,7 +95,7 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, held: &Held
     Came::Transport(Answer::Broken)
 }
 
-impl Calling<'_> {
+impl<O: CallObserver> Calling<'_, O> {
     pub(super) fn expires_at(&self) -> Timestamp {
         self.order.work.admission.expires_at
     }
@@ -158,7 +154,7 @@ impl Calling<'_> {
         if !able {
             return None;
         }
-        match self.held.ask(request).await {
+        match self.observer.ask(request).await {
             Ok(input) => input,
             Err(failure) => {
                 log_event!(InputRequestNotMade, context = &self.order.work.admission.id, detail = &failure);
@@ -174,16 +170,16 @@ impl Calling<'_> {
         });
         match (method, params) {
             ("notifications/message", Some(params)) => {
-                self.voice.say(Notice::Message(params));
+                self.observer.notify(Notice::Message(params));
             }
             ("notifications/progress", Some(params))
                 if progress::is_of(&params, self.order.work.admission.id.as_str()) =>
             {
                 let data = progress::kept(&params);
                 let now = clock::now();
-                if !self.voice.say(Notice::Progress(params)) && now.since(self.progress_at) >= PROGRESS_MS {
+                if !self.observer.notify(Notice::Progress(params)) && now.since(self.progress_at) >= PROGRESS_MS {
                     self.progress_at = now;
-                    self.held.progress(data).await;
+                    self.observer.progress(data).await;
                 }
             }
             ("notifications/prompts/list_changed" | "notifications/resources/list_changed", _) => {
@@ -196,7 +192,7 @@ impl Calling<'_> {
     /// What the gateway keeps nothing of has changed: the client that called is told, on the stream of its call or else
     /// on that of its session.
     async fn changed(&mut self, method: &str) {
-        let is_heard = self.voice.say(Notice::Changed(method.into()));
+        let is_heard = self.observer.notify(Notice::Changed(method.into()));
         if !is_heard && self.noted.says(method, clock::now()) {
             self.note(method).await;
         }

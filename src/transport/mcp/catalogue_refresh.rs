@@ -13,10 +13,11 @@ use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
-use crate::transport::mcp::{Asker, Peer, list_tools};
 use narthex_core::access::audit::By;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::client_capabilities;
+
+use super::{Asker, Peer, list_tools};
 
 /// How long all of a server's list may take, in milliseconds.
 const READ_MS: u64 = 10_000;

@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::Viewer;
-use crate::objects::lanes::messages::{self, Ask, Message, Reply, Seen};
 use crate::objects::registry::messages::Registered;
 use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
@@ -19,15 +18,14 @@ use crate::platform::{Failure, clock, log_event};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
+use narthex_core::context::Admission;
 use narthex_core::context::status::Priority;
-use narthex_core::context::{Admission, Outcome};
 use narthex_core::lane::Entered as Told;
 use narthex_core::lane::breaker::BreakerState;
+use narthex_core::lane::call_outcome::Sample;
 use narthex_core::lane::observed::HealthStatus;
 
-use super::Attempted;
-
-pub use narthex_core::lane::call_outcome::{Sample, Signal};
+use super::messages::{self, Ask, Message, Reply, Seen};
 
 /// How long a lane may take beyond the wait, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
@@ -278,18 +276,6 @@ pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
         messages::Told::Seen(seen) => Ok(seen),
         _ => Err(Failure("the lane answered something else".into())),
     }
-}
-
-/// What an attempt that called its service says of it. What was handed to a connection is judged by its lane, when it
-/// has ended; unless it was to show whether the service takes anything.
-pub fn sample(entry: Option<&Entry>, permit: Option<&Permit>, attempted: &Attempted) -> Sample {
-    let Attempted { report, bearing, .. } = attempted;
-    let sample = Sample::of(report, bearing.fair_ms, bearing.unwell);
-    let connects = entry.is_some_and(|entry| entry.service().transport.connects());
-    if connects && matches!(report.outcome, Outcome::Accepted { .. }) && !permit.is_some_and(Permit::is_probe) {
-        return Sample { outcome: Signal::Neither, ..sample };
-    }
-    sample
 }
 
 /// After a call without a permit: counts it. When the lane has to be told now, gives that work, to be done after the

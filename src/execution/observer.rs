@@ -1,10 +1,14 @@
-//! An attempt that stays open while its service speaks: it asks under its lease, and tells of progress.
+//! The client's side of an attempt: it receives the pieces, progress and notifications of the call, and answers what
+//! the service asks under the attempt's lease.
 
 use serde_json::value::RawValue;
 
 use crate::objects::contexts::messages::{Ask, Reply, Say, Work};
 use crate::platform::{Failure, clock};
+use crate::transport::observer::{CallObserver, Notice};
 
+use super::live::Live;
+use super::notices::{self, Voice};
 use super::store::{ask, ask_stubbornly};
 use super::{News, Teller};
 
@@ -13,15 +17,45 @@ const WAIT_MS: u64 = 20_000;
 /// A store that cannot be reached is asked again after this, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
 
-pub struct Held<'a> {
-    pub tenant: &'a str,
-    pub work: &'a Work,
-    pub teller: Teller,
+pub struct Observer<'a> {
+    tenant: &'a str,
+    work: &'a Work,
+    live: Option<&'a Live>,
+    teller: Teller,
+    voice: Option<Voice>,
 }
 
-impl Held<'_> {
-    /// Asks whoever made the context, and waits for the answer; nothing when the attempt is over meanwhile.
-    pub async fn ask(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
+impl<'a> Observer<'a> {
+    pub fn new(tenant: &'a str, work: &'a Work, live: Option<&'a Live>, teller: Teller) -> Self {
+        Self { tenant, work, live, teller, voice: None }
+    }
+
+    /// Lets clients of this request receive the notifications of the call.
+    pub fn publishing(self) -> Self {
+        Self { voice: Some(notices::speak(&self.work.admission.id)), ..self }
+    }
+}
+
+impl CallObserver for Observer<'_> {
+    fn waits(&self) -> bool {
+        self.teller.waits()
+    }
+
+    fn streams(&self) -> bool {
+        self.live.is_some()
+    }
+
+    fn delta(&self, data: &str) {
+        if let Some(live) = self.live {
+            live.delta(data);
+        }
+    }
+
+    fn notify(&self, notice: Notice) -> bool {
+        self.voice.as_ref().is_some_and(|voice| voice.say(notice))
+    }
+
+    async fn ask(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
         let (id, lease) = (&self.work.admission.id, self.work.lease);
         let asked = ask_stubbornly(self.tenant, id, Ask::AskFor { id: id.clone(), lease, request }).await?;
         if !matches!(asked, Reply::Changed { .. }) {
@@ -40,8 +74,7 @@ impl Held<'_> {
         }
     }
 
-    /// Keeps what the service says of its work, for who is not here to hear it.
-    pub async fn progress(&self, data: Box<RawValue>) {
+    async fn progress(&self, data: Box<RawValue>) {
         let (id, lease) = (&self.work.admission.id, self.work.lease);
         let say = Say::Beat { lease_ms: None, progress: Some(data) };
         // It is told again with the next.

@@ -1,0 +1,239 @@
+//! One call of one service, and what it comes to.
+
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use crate::objects::contexts::messages::Work;
+use crate::objects::lanes::client::{self as lanes, Permit};
+use crate::objects::registry::snapshot::{Entry, Snapshot};
+use crate::objects::secrets::Opened;
+use crate::platform::{clock, log_event, random, settings};
+use crate::transport::mcp::{Asker, Peer};
+use crate::transport::openai::Endpoint;
+use crate::transport::{self, Order};
+use narthex_core::base::time::Timestamp;
+use narthex_core::calling::response::{self, Answer, NotCalled, Verdict};
+use narthex_core::context::status::ErrorCode;
+use narthex_core::context::{Admission, ContextError, Outcome, Report};
+use narthex_core::http::egress_address::{Address, Refusal};
+use narthex_core::http::trace_context::Trace;
+use narthex_core::lane::call_outcome::{Sample, Signal, fair_ms};
+use narthex_core::mcp::client::result::{self, Came};
+use narthex_core::services::schema::Schema;
+use narthex_core::services::transport::{Transport, Upstream};
+
+use super::live::Live;
+use super::observer::Observer;
+use super::{CALLBACK_PATH, Teller, retry, withheld};
+
+/// The timeout of a capability that is no longer offered, in seconds.
+const USUAL_SECONDS: u64 = 60;
+
+/// How an attempt ended.
+pub struct Attempted {
+    pub report: Report,
+    pub result: Option<Box<RawValue>>,
+    /// Only another service could do better.
+    pub elsewhere: bool,
+    pub bearing: Bearing,
+}
+
+/// What an attempt's end says of its service beside its outcome: see `narthex_core::lane::call_outcome`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bearing {
+    pub fair_ms: u64,
+    pub unwell: bool,
+}
+
+impl Attempted {
+    /// The call's outcome for its lane. The lane judges deliveries to a connection itself when they have ended, except
+    /// for a probe, which shows whether the service accepts any.
+    pub fn sample(&self, entry: Option<&Entry>, permit: Option<&Permit>) -> Sample {
+        let Self { report, bearing, .. } = self;
+        let sample = Sample::of(report, bearing.fair_ms, bearing.unwell);
+        let connects = entry.is_some_and(|entry| entry.service().transport.connects());
+        if connects && matches!(report.outcome, Outcome::Accepted { .. }) && !permit.is_some_and(Permit::is_probe) {
+            return Sample { outcome: Signal::Neither, ..sample };
+        }
+        sample
+    }
+}
+
+/// What a service said, to be read as its kind says it.
+enum Said {
+    Native(Answer),
+    Openai(Answer),
+    Mcp(Came),
+}
+
+impl Said {
+    /// The HTTP status, and what it comes to.
+    fn read(self, service: &str, output: Option<&Schema>) -> (Option<u16>, Verdict) {
+        match self {
+            Said::Native(answer) => (answer.status(), response::read(service, answer, output)),
+            Said::Openai(answer) => (answer.status(), response::read_openai(service, answer, output)),
+            Said::Mcp(came) => (came.status(), result::read(service, came, output)),
+        }
+    }
+}
+
+/// Calls one service once.
+pub async fn attempt(
+    tenant: &str,
+    work: &Work,
+    snapshot: &Snapshot,
+    entry: &Entry,
+    live: Option<Rc<Live>>,
+    teller: Teller,
+) -> Attempted {
+    let started_at = clock::now();
+    let (service, admission) = (entry.service(), &work.admission);
+    lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
+    let trace = Trace::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
+    let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
+    let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
+    let left_ms = admission.expires_at.since(started_at);
+    let patience_ms = retry::patience_ms(work, snapshot, entry, left_ms);
+    let order = Order { work, callback_url, trace, now: started_at, left_ms, patience_ms };
+    if let Some(live) = live.as_deref().filter(|_| work.attempt > 1)
+        && (live.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
+    {
+        live.attempt(work.attempt);
+    }
+    let observer = Observer::new(tenant, work, live.as_deref(), teller);
+    let (said, shown) = call(tenant, entry, &order, observer).await;
+    concluded(work, entry, started_at, said, shown.as_deref())
+}
+
+/// What the service said, and the credentials it was shown.
+type Called = (Said, Option<Rc<Opened>>);
+/// Where a service is called, and with which credentials.
+pub type Place = (Rc<Address>, Rc<Opened>);
+
+/// Calls the service over its transport.
+async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> Called {
+    let origin = &order.work.admission.origin;
+    match &entry.service().transport {
+        Transport::Http { url } => call_http(order, prepared(tenant, entry, url, origin).await).await,
+        Transport::Binding { binding, path } => {
+            let address = settings::current().binding_address(tenant, binding, path).map(Rc::new);
+            call_http(order, opened(tenant, entry, address).await).await
+        }
+        Transport::Openai { url, model, streams } => match prepared(tenant, entry, url, origin).await {
+            Ok((address, secrets)) => {
+                let service = entry.service().id.as_str();
+                let model = model.as_deref();
+                let endpoint = Endpoint { tenant, service, address: &address, model, streams: *streams };
+                let answer = transport::openai::call(order, &secrets, &endpoint, &observer).await;
+                (Said::Openai(answer), Some(secrets))
+            }
+            Err(not_called) => (Said::Openai(Answer::NotCalled(not_called)), None),
+        },
+        Transport::Mcp(upstream) => call_mcp(tenant, entry, upstream, order, observer).await,
+        Transport::Socket { .. } => (Said::Native(transport::socket::call(tenant, entry, order).await), None),
+        Transport::Demo {} => (Said::Native(transport::demo::call(tenant, order).await), None),
+    }
+}
+
+async fn call_http(order: &Order<'_>, place: Result<Place, NotCalled>) -> Called {
+    match place {
+        Ok((address, secrets)) => {
+            let answer = transport::http::call(order, &secrets, &address).await;
+            (Said::Native(answer), Some(secrets))
+        }
+        Err(not_called) => (Said::Native(Answer::NotCalled(not_called)), None),
+    }
+}
+
+async fn call_mcp(
+    tenant: &str,
+    entry: &Entry,
+    upstream: &Upstream,
+    order: &Order<'_>,
+    observer: Observer<'_>,
+) -> Called {
+    let admission = &order.work.admission;
+    let place = match prepared(tenant, entry, &upstream.url, &admission.origin).await {
+        Ok(place) => place,
+        Err(not_called) => return (Said::Mcp(Came::Transport(Answer::NotCalled(not_called))), None),
+    };
+    let secrets = place.1.clone();
+    // A client that created the context by REST can fill in a form.
+    let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
+    let capabilities = admission.client.as_deref().or(form.as_deref());
+    let (principal, session) = (&*admission.owner, admission.session.as_deref());
+    let asker = Asker { principal, session, capabilities, unasked: admission.unasked };
+    let peer = Peer::new(tenant, entry, place, asker);
+    let came = transport::mcp::call_tool(order, peer, entry, &observer.publishing()).await;
+    (Said::Mcp(came), Some(secrets))
+}
+
+/// The attempt, from what the service said.
+fn concluded(work: &Work, entry: &Entry, started_at: Timestamp, said: Said, shown: Option<&Opened>) -> Attempted {
+    let (service, admission) = (entry.service(), &work.admission);
+    let offered = service
+        .capabilities
+        .iter()
+        .position(|offer| offer.name == admission.capability && offer.version == admission.version);
+    let output = offered.and_then(|at| entry.output(at));
+    let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
+    let (status_code, mut verdict) = said.read(&service.id, output);
+    let bearing = Bearing { fair_ms: fair_ms(allowed.unwrap_or(USUAL_SECONDS)), unwell: verdict.unwell };
+    withheld::withhold(&mut verdict.outcome, shown);
+    let report = Report {
+        lease: work.lease,
+        service: service.id.clone(),
+        started_at,
+        ended_at: clock::now(),
+        status_code,
+        outcome: verdict.outcome,
+    };
+    Attempted { report, result: verdict.result, elsewhere: verdict.elsewhere, bearing }
+}
+
+/// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
+pub async fn prepared(tenant: &str, entry: &Entry, url: &str, origin: &str) -> Result<Place, NotCalled> {
+    opened(tenant, entry, entry.address(url, origin)).await
+}
+
+async fn opened(tenant: &str, entry: &Entry, address: Result<Rc<Address>, Refusal>) -> Result<Place, NotCalled> {
+    let address = address.map_err(NotCalled::Address)?;
+    let secrets = entry.secrets(tenant).await.map_err(|failure| {
+        log_event!(SecretsNotDecrypted, tenant = tenant, service = &entry.service().id, detail = &failure);
+        NotCalled::Secrets
+    })?;
+    Ok((address, secrets))
+}
+
+pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> Attempted {
+    let outcome = Outcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
+    let report = Report {
+        lease: work.lease,
+        service: work.admission.service.clone(),
+        started_at: since,
+        ended_at: clock::now(),
+        status_code: None,
+        outcome,
+    };
+    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
+}
+
+pub fn nobody(work: &Work, since: Timestamp) -> Attempted {
+    let message = "No registered service takes this work now.".into();
+    let error = ContextError { code: ErrorCode::ServiceUnavailable, message, service: None, details: None };
+    ended_without_call(work, since, error, true)
+}
+
+pub fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted {
+    let verdict = response::read(&admission.service, Answer::Cancelled, None);
+    let report = Report {
+        lease,
+        service: admission.service.clone(),
+        started_at: since,
+        ended_at: clock::now(),
+        status_code: None,
+        outcome: verdict.outcome,
+    };
+    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
+}
