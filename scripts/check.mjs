@@ -40,6 +40,7 @@ const steps = {
     ["bundle for deployment", () => run(node, [wrangler, "deploy", "--dry-run", "--outdir", scratch], { env: quiet })],
   ],
   sources: [
+    ["layers", () => run(node, [join(root, "scripts/layers.mjs")])],
     ["contract bundled from api/", () => run(node, [join(root, "scripts/api.mjs"), "--check"])],
     ["format of all else", () => run(node, [prettier, "--check", "--log-level", "warn", "."])],
     ["JavaScript types", () => tsc()],

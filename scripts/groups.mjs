@@ -25,6 +25,7 @@ export const CONFORMANCE = [
   "examples",
   "generators",
   "groups",
+  "layers",
   "official-suite",
   "sdk-clients",
 ];
