@@ -10,7 +10,7 @@ use narthex_core::http::problem::Problem;
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::{bad_cursor, limit, page, time};
-use super::services::ask_registry;
+use super::registry_client::ask_registry;
 
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 200;

@@ -1,10 +1,12 @@
 //! The phase between a request's route and its handler: who sends it, and whether their limits allow it.
 
 use crate::auth::{self, Age};
-use crate::platform::clock;
+use crate::objects::registry::snapshot;
+use crate::platform::{clock, log_event};
 use narthex_core::access::audit::By;
 use narthex_core::http::problem::Problem;
 
+use super::answer::internal;
 use super::call::{Call, Caller};
 use super::{credentials, limits};
 
@@ -36,4 +38,33 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
         address: call.address().to_string(),
     };
     Ok(Caller { principal, snapshot, by })
+}
+
+impl Caller {
+    /// The registry, asked now: a write that has answered is seen.
+    pub async fn refresh(&mut self) -> Result<(), Problem> {
+        self.snapshot = snapshot::refreshed(&self.principal.tenant).await.map_err(internal)?;
+        Ok(())
+    }
+
+    /// Looks again who asks, after the registry was found to have changed.
+    pub async fn authenticate_again(&mut self, call: &Call) -> Result<(), Problem> {
+        match auth::authenticate(&call.request, &call.settings, Age::Any).await {
+            Ok((principal, _)) => self.principal = principal,
+            Err(problem) => return Err(credentials::refused(call, problem).await),
+        }
+        limits::asker(call, &self.principal, &self.snapshot).await
+    }
+
+    /// Refreshes the snapshot on the side before it is too old, so that nobody waits for it.
+    pub fn refresh_ahead(&self, call: &Call) {
+        if self.snapshot.wants_refresh() {
+            let tenant = self.principal.tenant.clone();
+            call.keep_running(async move {
+                if let Err(failure) = snapshot::refreshed(&tenant).await {
+                    log_event!(SnapshotNotRefreshed, tenant = &tenant, detail = &failure);
+                }
+            });
+        }
+    }
 }

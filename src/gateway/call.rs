@@ -8,14 +8,14 @@ use std::rc::Rc;
 use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
+use crate::auth;
 use crate::auth::watched::{LOOK_MS, Needed, Watched};
-use crate::auth::{self, Age};
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
-use crate::objects::registry::snapshot::{self, Snapshot};
+use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::{Request, Unread, keep_running};
 use crate::platform::settings::Settings;
-use crate::platform::{Failure, clock, log_event, random};
+use crate::platform::{Failure, clock, random};
 use narthex_core::access::audit::By;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -31,9 +31,8 @@ use narthex_core::http::problem::{Code, Problem};
 use narthex_core::http::query;
 use narthex_core::http::trace_context::Trace;
 
-use super::answer::{JSON, internal};
-use super::credentials;
-use super::limits::{self, Held};
+use super::answer::JSON;
+use super::limits::held::Held;
 
 /// The largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -339,34 +338,5 @@ impl Call {
     /// Work that goes on after the answer.
     pub fn keep_running(&self, work: impl Future<Output = ()> + 'static) {
         keep_running(&self.context, work);
-    }
-}
-
-impl Caller {
-    /// The registry, asked now: a write that has answered is seen.
-    pub async fn refresh(&mut self) -> Result<(), Problem> {
-        self.snapshot = snapshot::refreshed(&self.principal.tenant).await.map_err(internal)?;
-        Ok(())
-    }
-
-    /// Looks again who asks, after the registry was found to have changed.
-    pub async fn authenticate_again(&mut self, call: &Call) -> Result<(), Problem> {
-        match auth::authenticate(&call.request, &call.settings, Age::Any).await {
-            Ok((principal, _)) => self.principal = principal,
-            Err(problem) => return Err(credentials::refused(call, problem).await),
-        }
-        limits::asker(call, &self.principal, &self.snapshot).await
-    }
-
-    /// Refreshes the snapshot on the side before it is too old, so that nobody waits for it.
-    pub fn refresh_ahead(&self, call: &Call) {
-        if self.snapshot.wants_refresh() {
-            let tenant = self.principal.tenant.clone();
-            call.keep_running(async move {
-                if let Err(failure) = snapshot::refreshed(&tenant).await {
-                    log_event!(SnapshotNotRefreshed, tenant = &tenant, detail = &failure);
-                }
-            });
-        }
     }
 }

@@ -13,8 +13,8 @@ use narthex_core::http::problem::Problem;
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
+use super::registry_client::{ask_registry, refusal};
 use super::roles::may_grant;
-use super::services::{ask_registry, refusal};
 
 const DAY_MS: u64 = 86_400_000;
 const DEFAULT_DAYS: u64 = 90;

@@ -12,7 +12,7 @@ use narthex_core::registry::size::{Held, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REGI
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
-use super::services::ask_registry;
+use super::registry_client::ask_registry;
 
 #[derive(Serialize)]
 struct Registrations {

@@ -1,106 +1,28 @@
 //! `/v1/services`: the registry of services.
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::objects::registry::messages::{Ask, Message, Refusal, Registered, Reply};
-use crate::platform::objects::{self, Kind as Family};
+use crate::objects::registry::messages::{Ask, Reply};
 use crate::platform::vault;
 use crate::transport;
 use narthex_core::base::json::{Fault, Object};
 use narthex_core::base::names::valid_id;
 use narthex_core::http::etag;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::lane::observed::Measured;
-use narthex_core::services::credentials::SealedCredentials;
-use narthex_core::services::{self, Kind, View};
+use narthex_core::services::{self, Kind};
 
-use super::answer::{Answer, internal};
+use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
+use super::service_view::{etag, view, written};
 use super::tools;
 
+pub use super::registry_client::{WRITE_PATIENCE_MS, ask_registry, refusal};
+
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
-/// A write waits for every store to know of it.
-pub const WRITE_PATIENCE_MS: u64 = 15_000;
 /// How long an old signing secret signs too when nothing is said: a day, in seconds. And the longest.
 pub const DEFAULT_OVERLAP: u64 = 86_400;
 pub const MAX_OVERLAP: u64 = 30 * 86_400;
-
-fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
-    let credentials = registered.credentials.as_ref().map(SealedCredentials::names).unwrap_or_default();
-    View { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
-}
-
-/// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as
-/// that is shown too.
-fn etag(registered: &Registered, measured: &Measured) -> String {
-    // What is read of its tools is shown too, and only grows newer.
-    let read = registered.service.catalogue.as_ref().map_or(0, |catalogue| catalogue.changed_at.0);
-    match measured.version + read {
-        0 => format!("\"{}\"", registered.version),
-        seen => format!("\"{}.{seen}\"", registered.version),
-    }
-}
-
-/// Asks the registry of the caller's tenant.
-pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
-    let tenant = &caller.principal.tenant;
-    let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
-    objects::send(Family::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
-}
-
-/// What all writes may be refused with.
-pub fn refusal(reply: Reply, what: &str) -> Problem {
-    match reply {
-        Reply::Absent => Problem::not_found(what),
-        Reply::InUse { by } => {
-            let detail = format!("This {what} is in use by {}. Change or delete them first.", by.join(", "));
-            Problem::new(Code::Conflict, detail)
-        }
-        Reply::Faults(faults) => Problem::invalid(faults),
-        Reply::Refused(Refusal::PreconditionRequired) => Problem::new(
-            Code::PreconditionRequired,
-            format!(
-                "This {what} exists. Send its current ETag as If-Match, or If-Match: * to change whatever is there."
-            ),
-        ),
-        Reply::Refused(Refusal::PreconditionFailed) => Problem::new(
-            Code::PreconditionFailed,
-            format!("The {what} is not in the state your precondition names. Read it again."),
-        ),
-        Reply::TooLarge(too_large) => Problem::new(Code::PayloadTooLarge, too_large.to_string()),
-        Reply::Refused(Refusal::Conflict) => Problem::new(Code::Conflict, format!("There is such a {what} already.")),
-        _ => Problem::internal("the registry answered something else"),
-    }
-}
-
-pub fn written(reply: Reply) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Created<'a> {
-        #[serde(flatten)]
-        view: View<'a>,
-        /// Shown now and never again.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        signing_secret: Option<&'a str>,
-        /// Until when the old one signs too.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        overlap_until: Option<String>,
-    }
-    match reply {
-        Reply::Service { service, created, measured, signing_secret, .. } => {
-            let until = service.retiring.as_ref().filter(|_| signing_secret.is_some()).map(|old| old.until.text());
-            let body = Created {
-                view: view(&service, &measured),
-                signing_secret: signing_secret.as_deref(),
-                overlap_until: until,
-            };
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service, &measured));
-            Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
-        }
-        other => Err(refusal(other, "service")),
-    }
-}
 
 pub fn checked_id(id: &str) -> Result<String, Problem> {
     if valid_id(id) {

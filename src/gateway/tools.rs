@@ -8,7 +8,8 @@ use narthex_core::http::problem::Problem;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
-use super::services::{ask_registry, written};
+use super::registry_client::ask_registry;
+use super::service_view::written;
 
 /// Reads the tools of a service that was just written. What the write gave is answered all the same.
 pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem> {

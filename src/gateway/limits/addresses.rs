@@ -9,7 +9,8 @@ use narthex_core::limits::quota_pool::Rule;
 
 use super::super::answer::internal;
 use super::super::call::Call;
-use super::{Due, Outcome, exceeded, take};
+use super::due::Due;
+use super::{Outcome, exceeded, take};
 
 /// What the limit on registrations is called.
 const REGISTRATIONS: &str = "registrations";

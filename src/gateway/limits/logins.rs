@@ -11,7 +11,8 @@ use narthex_core::limits::quota_pool::Rule;
 use super::super::answer::internal;
 use super::super::call::Call;
 use super::addresses::by_address;
-use super::{Due, Outcome, exceeded, take, with_purse};
+use super::due::Due;
+use super::{Outcome, exceeded, take, with_purse};
 
 /// What the limit is called in problems.
 const NAME: &str = "failed-logins";

@@ -7,29 +7,30 @@
 //! of MCP does, takes what is due for each.
 
 pub mod addresses;
+mod due;
+pub mod held;
 pub mod logins;
 mod policies;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use futures_channel::oneshot;
 use futures_util::future::{join_all, select};
 
-use crate::objects::limits::messages::{Ask, Message, Reply};
-use crate::objects::registry::snapshot::{Policy, Snapshot};
-use crate::platform::http::Headers;
-use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
-use crate::platform::{Failure, clock, log_event, random, settings};
+use crate::objects::limits::messages::{Ask, Reply};
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::{Failure, clock, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::limits::policy::{Applied, Kind, headers, retry_after};
+use narthex_core::limits::policy::{Kind, retry_after};
 use narthex_core::limits::quota_lease::{Purse, Step, Wish};
-use narthex_core::limits::quota_pool::{PORTION_MS, Report, Rule, Standing};
+use narthex_core::limits::quota_pool::{PORTION_MS, Report, Standing};
 
 use super::answer::internal;
 use super::call::Call;
+use due::Due;
 
 pub use policies::{delete, get, list, put};
 
@@ -55,119 +56,6 @@ fn with_purse<T>(bucket: &str, work: impl FnOnce(&mut Purse) -> T) -> T {
         }
         work(purses.entry(bucket.into()).or_default())
     })
-}
-
-/// What a request was held against. A request that makes several calls takes what is due once for each of them.
-#[derive(Default)]
-pub struct Held {
-    /// By the name of the bucket, for the headers.
-    applied: RefCell<Vec<(String, Applied)>>,
-    /// The buckets the current call has taken from: it takes nothing of them again.
-    taken: RefCell<Vec<String>>,
-    /// Permits by the name of the bucket: each goes back when its sender is gone.
-    permits: RefCell<Vec<(String, Permit)>>,
-    /// Permits of the call before, which the current one may need as well.
-    spare: RefCell<Vec<(String, Permit)>>,
-    /// Milliseconds waited for limits.
-    pub waited_ms: Cell<u64>,
-}
-
-/// A permit that was given: it goes back when this is dropped.
-pub type Permit = oneshot::Sender<()>;
-
-impl Held {
-    pub fn headers(&self, to: &mut Headers) {
-        let applied = self.applied.borrow();
-        if !applied.is_empty() {
-            let applied: Vec<Applied> = applied.iter().map(|(_, applied)| applied.clone()).collect();
-            let (policies, standing) = headers(&applied);
-            to.set("ratelimit-policy", &policies);
-            to.set("ratelimit", &standing);
-        }
-    }
-
-    /// Its permits, for what goes on after the answer has begun: they go back when these are dropped.
-    pub fn hand_over(&self) -> Vec<Permit> {
-        self.permits.take().into_iter().map(|(_, permit)| permit).collect()
-    }
-
-    /// The next of several calls begins: what the one before has taken does not count for it. A permit that both need
-    /// is kept, as the calls run one after the other; any other goes back.
-    pub fn begin_next(&self) {
-        self.taken.borrow_mut().clear();
-        self.spare.replace(self.permits.take());
-    }
-
-    /// For the benchmark: the next check is made as if it were the first.
-    pub fn forget(&self) {
-        self.applied.borrow_mut().clear();
-        self.taken.borrow_mut().clear();
-    }
-
-    fn note(&self, due: &Due, standing: Standing) {
-        let applied = Applied {
-            name: due.name.clone(),
-            quota: due.rule.quota,
-            window_seconds: (due.kind == Kind::Requests).then_some(due.rule.window_ms / 1000),
-            left: standing.left,
-            reset_ms: standing.reset_ms,
-        };
-        let mut all = self.applied.borrow_mut();
-        match all.iter_mut().find(|(bucket, _)| *bucket == due.bucket) {
-            Some((_, known)) => *known = applied,
-            None => all.push((due.bucket.clone(), applied)),
-        }
-    }
-
-    /// Whether the current call has what this limit asks for already.
-    fn has(&self, bucket: &str) -> bool {
-        if self.taken.borrow().iter().any(|taken| taken == bucket) {
-            return true;
-        }
-        let mut spare = self.spare.borrow_mut();
-        let Some(at) = spare.iter().position(|(of, _)| of == bucket) else { return false };
-        self.permits.borrow_mut().push(spare.swap_remove(at));
-        self.taken.borrow_mut().push(bucket.into());
-        true
-    }
-}
-
-/// A limit that a request is to be held against.
-#[derive(Clone)]
-pub struct Due {
-    /// The object's name.
-    bucket: String,
-    name: String,
-    kind: Kind,
-    rule: Rule,
-    configured_at: Timestamp,
-}
-
-impl Due {
-    fn of(policy: &Policy, tenant: &str, value: &str) -> Self {
-        Self {
-            bucket: format!("{tenant}/{}/{value}", policy.name),
-            name: policy.name.clone(),
-            kind: policy.limit.kind,
-            rule: Rule {
-                quota: policy.limit.quota,
-                window_ms: policy.limit.window_seconds.unwrap_or_default().max(1) * 1000,
-            },
-            configured_at: policy.configured_at,
-        }
-    }
-
-    async fn ask(&self, ask: Ask) -> Result<Reply, Failure> {
-        let message = Message { rule: self.rule, configured_at: self.configured_at, ask };
-        objects::send(Object::Limits, &self.bucket, "", &message, PATIENCE_MS).await
-    }
-
-    /// Tells the object something that nobody waits for. Once: what is lost comes back by itself.
-    async fn tell(&self, ask: Ask) {
-        if let Err(failure) = self.ask(ask).await {
-            log_event!(LimitNotNotified, bucket = &self.bucket, detail = &failure);
-        }
-    }
 }
 
 /// What came of one limit.
@@ -210,7 +98,7 @@ pub async fn work(
         Some(Due::of(policy, &principal.tenant, &value))
     });
     let held = hold(call, dues.collect()).await;
-    call.limits.spare.take();
+    call.limits.end_work();
     held
 }
 
@@ -269,7 +157,7 @@ async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
         }
     }
     if granted {
-        call.limits.taken.borrow_mut().extend(dues.into_iter().map(|due| due.bucket));
+        call.limits.take(dues.into_iter().map(|due| due.bucket));
         return Ok(());
     }
     Err(exceeded(refused))
@@ -367,7 +255,7 @@ fn put_back(call: &Call, due: &Due, number: u64) {
 fn keep_permit(call: &Call, due: &Due, permit: u64, granted: bool) {
     let (sender, mut answered) = oneshot::channel();
     if granted {
-        call.limits.permits.borrow_mut().push((due.bucket.clone(), sender));
+        call.limits.keep(due.bucket.clone(), sender);
     }
     let due = due.clone();
     call.keep_running(async move {

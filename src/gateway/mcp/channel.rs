@@ -6,10 +6,11 @@ use crate::platform::http::Headers;
 use crate::platform::log_event;
 use crate::platform::streams::Stream;
 use narthex_core::http::media_type::EVENT_STREAM;
+use narthex_core::http::problem::Problem;
 use narthex_core::mcp::responses;
-use narthex_core::mcp::session::{Reached, Request, event_id};
+use narthex_core::mcp::session::{Begun, Reached, Request, event_id};
 
-use super::session::Session;
+use super::session::{Session, ended};
 
 /// A client that lost its stream comes back after this, in milliseconds.
 const RETRY_MS: u32 = 1_000;
@@ -92,5 +93,22 @@ impl Channel {
     pub fn end(&self, response: &str) {
         self.identified(None, response);
         self.stream.close();
+    }
+}
+
+impl Session {
+    /// A call that is answered by a stream: what is written there is kept.
+    pub async fn begin(&self, begun: Begun, stream: Stream) -> Result<Channel, Problem> {
+        match self.ask(Ask::Begin(begun)).await? {
+            Reply::Begun { call } => {
+                let channel = Channel::kept(stream, self.clone(), call, 1);
+                if self.opener.version == "2025-11-25" {
+                    // Earlier revisions know no event without a message.
+                    channel.prime();
+                }
+                Ok(channel)
+            }
+            _ => Err(ended()),
+        }
     }
 }

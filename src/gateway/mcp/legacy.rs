@@ -13,8 +13,8 @@ use narthex_core::mcp::revision::negotiated;
 use super::super::call::{Call, Caller};
 use super::calls::{Answers, Client};
 use super::legacy_tasks;
-use super::session::{self, Session};
-use super::{Door, Served, brought_up_to_date, calls, tools, upstream};
+use super::session::Session;
+use super::{Door, Served, brought_up_to_date, calls, sessions, tools, upstream};
 
 /// The longest URI that is watched, in bytes.
 const MAX_URI_BYTES: usize = 2048;
@@ -32,7 +32,7 @@ pub async fn serve(
     match request.method.as_str() {
         "initialize" => {
             brought_up_to_date(call, caller).await?;
-            let session = session::open(caller, door, request.params).await?;
+            let session = sessions::open(caller, door, request.params).await?;
             let result = initialized(door, caller, request.params, session.is_some());
             Ok(match session {
                 Some(session) => Served::Opened(result, session),
@@ -60,8 +60,8 @@ pub async fn serve(
             let uri = uri.ok_or_else(|| Error::Params("uri must be a string".into()))?;
             brought_up_to_date(call, caller).await?;
             let unknown = || Error::Method { name: request.method.clone(), legacy: true };
-            let session = session.filter(|_| super::passing::has_resources(door, caller)).ok_or_else(unknown)?;
-            caller.principal.require(&super::passing::permission(door.0.unwrap_or_default(), "resources"))?;
+            let session = session.filter(|_| super::offered::has_resources(door, caller)).ok_or_else(unknown)?;
+            caller.principal.require(&super::offered::permission(door.0.unwrap_or_default(), "resources"))?;
             session.watch(uri, request.method == "resources/subscribe").await?;
             Ok(Served::Result("{}".into()))
         }
@@ -84,7 +84,7 @@ fn text(params: Option<&RawValue>, name: &str) -> Option<String> {
 fn initialized(door: Door<'_>, caller: &Caller, params: Option<&RawValue>, listens: bool) -> String {
     let version = negotiated(text(params, "protocolVersion").as_deref());
     let tasks = if version == "2025-11-25" { legacy_tasks::CAPABILITY } else { "" };
-    let declared = super::passing::declared(door, caller, true);
+    let declared = super::offered::declared(door, caller, true);
     let changes = if listens { r#""listChanged":true"# } else { "" };
     let capabilities = format!(r#""capabilities":{{"tools":{{{changes}}},"logging":{{}}{declared}{tasks}}}"#);
     let version = format!(r#""protocolVersion":"{version}""#);

@@ -45,7 +45,7 @@ use super::server::Server;
 use super::session::Session;
 use super::tasks::{refused, ttl_ms};
 use super::upstream::Client;
-use super::{Door, Served, brought_up_to_date, joined, passing, tools};
+use super::{Door, Served, brought_up_to_date, joined, offered, tools};
 
 /// What a session watches is looked at so often, in milliseconds.
 const WATCH_MS: u64 = 3_000;
@@ -158,7 +158,7 @@ pub async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, session: Sess
     let (hub, mut listening) = Listening::open(call, caller, door, form, true, Vec::new(), after).await?;
     listening.watches = match door.0 {
         Some(id) => caller.snapshot.service(id).is_some_and(|entry| entry.service().transport.upstream().is_some()),
-        None => passing::has_sessions(door, caller),
+        None => offered::has_sessions(door, caller),
     };
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(SILENCE);

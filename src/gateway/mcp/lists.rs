@@ -25,7 +25,7 @@ use narthex_core::mcp::responses::{private_for_a_while, quoted, result as answer
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
-use super::passing::{Wish, answered, asked, peer, unacceptable};
+use super::relay::{Wish, answered, asked, peer, unacceptable};
 
 /// Servers that are asked at the same time for a list of all, how long each has, and until when they are begun with: twice
 /// as many as that may not answer without keeping the others from being read.

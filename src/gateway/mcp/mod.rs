@@ -14,10 +14,13 @@ mod legacy_tasks;
 mod listening;
 mod lists;
 mod modern;
+mod offered;
 mod passing;
 mod plain;
+mod relay;
 mod server;
 mod session;
+mod sessions;
 mod tasks;
 mod tools;
 mod upstream;
@@ -101,16 +104,16 @@ async fn answer(call: &Call, door: Door<'_>) -> Result<Answer, Error> {
     match message::read(&body) {
         Ok(Body::One(Message::Request(request))) => Ok(one(call, &mut caller, door, &request).await),
         Ok(Body::One(Message::Notification { method, params })) => {
-            if let Some(session) = session::of(call, &caller, door).await?
+            if let Some(session) = sessions::of(call, &caller, door).await?
                 && method == "notifications/cancelled"
             {
-                session::cancel(call, &mut caller, &session, params).await?;
+                sessions::cancel(call, &mut caller, &session, params).await?;
             }
             Ok(Answer::empty(202))
         }
         Ok(Body::One(Message::Response { id, result })) => {
-            if let Some(session) = session::of(call, &caller, door).await? {
-                session::respond(call, &mut caller, &session, id, result).await?;
+            if let Some(session) = sessions::of(call, &caller, door).await? {
+                sessions::respond(call, &mut caller, &session, id, result).await?;
             }
             Ok(Answer::empty(202))
         }
@@ -121,14 +124,14 @@ async fn answer(call: &Call, door: Door<'_>) -> Result<Answer, Error> {
 
 /// What is done with a session as a whole: a stream of it is taken up again, or it is ended.
 async fn operated(call: &Call, caller: &mut Caller, door: Door<'_>) -> Result<Answer, Error> {
-    let Some(session) = session::of(call, caller, door).await? else { return Err(only_post()) };
+    let Some(session) = sessions::of(call, caller, door).await? else { return Err(only_post()) };
     match (call.method(), call.request.header("last-event-id")) {
-        ("DELETE", _) => Ok(session::end(call, caller, &session).await?),
+        ("DELETE", _) => Ok(sessions::end(call, caller, &session).await?),
         ("HEAD", _) if call.accepts_stream() => Ok(Answer::head_of_stream()),
         // Nothing is taken up again for a request that reads no stream.
         ("HEAD", _) => Err(only_post()),
         (_, Some(left_at)) if !left_at.trim().starts_with(listening::BY_GET) => {
-            Ok(session::resume(call, caller, door, session, left_at).await?)
+            Ok(sessions::resume(call, caller, door, session, left_at).await?)
         }
         _ if call.accepts_stream() => listening::get(call, caller, door, session).await,
         _ => Err(only_post()),
@@ -176,7 +179,7 @@ async fn session_of(
     door: Door<'_>,
     request: &Request<'_>,
 ) -> Result<Option<Session>, Problem> {
-    if request.method == "initialize" { Ok(None) } else { session::of(call, caller, door).await }
+    if request.method == "initialize" { Ok(None) } else { sessions::of(call, caller, door).await }
 }
 
 /// Revisions up to 2025-03-26 have batches; those after it refuse one.
@@ -192,7 +195,7 @@ async fn batch(
     if items.iter().any(modern) || headers(call).version.is_some_and(has_none) {
         return Err(Error::Invalid(format!("only revisions {} have batches", BATCHED.join(" and "))));
     }
-    let session = session::of(call, caller, door).await?;
+    let session = sessions::of(call, caller, door).await?;
     let mut responses = Vec::new();
     let mut first = true;
     for item in items {
@@ -219,7 +222,7 @@ async fn batch(
             (_, Err(problem)) => responses.push(Error::from(problem).response(None, &call.request_id)),
             (Ok(Message::Response { id, result }), Ok(())) => {
                 if let Some(session) = &session {
-                    session::respond(call, caller, session, id, result).await?;
+                    sessions::respond(call, caller, session, id, result).await?;
                 }
             }
             (Ok(Message::Notification { .. }) | Err(_), Ok(())) => {}

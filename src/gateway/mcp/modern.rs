@@ -44,7 +44,7 @@ pub async fn serve(
 
 fn discovered(door: Door<'_>, caller: &Caller) -> String {
     let versions = format!(r#""supportedVersions":["{MODERN}"]"#);
-    let declared = super::passing::declared(door, caller, false);
+    let declared = super::offered::declared(door, caller, false);
     let capabilities = format!(
         r#""capabilities":{{"tools":{{"listChanged":true}},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}{declared}}}"#
     );

@@ -10,8 +10,8 @@ use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::subscription::{Wanted, passes_in_session};
 
-use super::passing;
 use super::upstream::Client;
+use super::{offered, relay};
 
 /// It is listened to for so long at a time, in milliseconds.
 const LISTEN_MS: u64 = 3_600_000;
@@ -41,7 +41,7 @@ pub struct Server {
 
 /// What somebody may be told of a service.
 pub fn allowed(principal: &Principal, service: &str) -> Wanted {
-    let may = |kind: &str| principal.may(&passing::permission(service, kind));
+    let may = |kind: &str| principal.may(&offered::permission(service, kind));
     let (prompts_list_changed, resources_list_changed) = (may("prompts"), may("resources"));
     Wanted { tools_list_changed: true, prompts_list_changed, resources_list_changed, ..Wanted::default() }
 }
@@ -58,11 +58,11 @@ impl Server {
     pub async fn of(principal: &Principal, origin: &str, entry: &Entry, client: Client<'_>) -> Option<Self> {
         let service = entry.service();
         service.transport.upstream()?;
-        if client.session.is_some() && !passing::may_use(principal, entry) {
+        if client.session.is_some() && !offered::may_use(principal, entry) {
             return None;
         }
         let may = allowed(principal, &service.id);
-        let (peer, _) = passing::peer_of(principal, origin, entry, client).await.ok()?;
+        let (peer, _) = relay::peer_of(principal, origin, entry, client).await.ok()?;
         let (service, at) = (service.id.clone(), Timestamp::default());
         let (wanted, news) = (Wanted::default(), stream::pending().boxed_local());
         Some(Self { service, peer, may, wanted, news, stays: None, failed: 0, heard_at: at, again_at: at })
@@ -71,7 +71,7 @@ impl Server {
     /// What the caller may be told of is looked at again. False where that is nothing any more.
     pub fn renewed(&mut self, principal: &Principal, entry: Option<&Entry>, in_session: bool) -> bool {
         self.may = allowed(principal, &self.service);
-        entry.is_some_and(|entry| !in_session || passing::may_use(principal, entry))
+        entry.is_some_and(|entry| !in_session || offered::may_use(principal, entry))
     }
 
     /// Listens to it for this from now on; gives what it agreed to tell.

@@ -22,7 +22,8 @@ use narthex_core::services::capability::Capability;
 use narthex_core::services::routing::newest;
 
 use super::super::call::{Call, Caller};
-use super::{Door, brought_up_to_date, passing, plain};
+use super::offered::permission;
+use super::{Door, brought_up_to_date, plain};
 
 /// How long the text of a page's tools may get, in bytes: many clients read no other page.
 const MAX_BYTES: usize = 512 * 1024;
@@ -66,7 +67,7 @@ pub fn find<'s>(snapshot: &'s Snapshot, door: Door<'_>, name: &str) -> Option<To
 
 /// Whether a principal may use anything of a service.
 fn may_use(principal: &Principal, service: &Service) -> bool {
-    let more = ["prompts", "resources"].into_iter().any(|kind| principal.may(&passing::permission(&service.id, kind)));
+    let more = ["prompts", "resources"].into_iter().any(|kind| principal.may(&permission(&service.id, kind)));
     !service.draining
         && (more || service.capabilities.iter().any(|one| principal.may_call(&service.id, &one.name, &one.permissions)))
 }

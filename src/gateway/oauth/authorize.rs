@@ -4,28 +4,21 @@
 //! (RFC 6749 §4.1.2.1), if somebody here has registered it. A client that only says who it is gets no one sent to it
 //! before a person has decided something (RFC 9700 §4.11.2): its refusals stay pages.
 
+use narthex_core::access::oauth::Refused;
 use narthex_core::access::oauth::client::{Client, GrantType};
 use narthex_core::access::oauth::form::Form;
-use narthex_core::access::oauth::{Error, Refused};
 use narthex_core::http::problem::Problem;
 
 use super::super::answer::Answer;
 use super::super::call::Call;
 use super::super::limits::logins;
 use super::clients::{Known, look_up};
-use super::consent;
+use super::consent::{self, Visit};
 use super::documents::is_address;
 use super::page::{failed_sign_in, failure, failure_as};
-use super::sign_in::Signed;
+use super::redirect::{Back, refusal};
+use super::sign_in::{self, SignedIn};
 use super::{Failed, form, origin};
-
-/// A request for consent as it came, and who is known to have signed in for it.
-pub struct Visit {
-    pub request: Form,
-    /// It is the page's form that comes back.
-    pub posted: bool,
-    pub signed: Option<Signed>,
-}
 
 pub async fn serve(call: &Call) -> Result<Answer, Problem> {
     let posted = call.method() == "POST";
@@ -37,8 +30,19 @@ pub async fn serve(call: &Call) -> Result<Answer, Problem> {
     }
 }
 
+/// The issuer sends a person back here: the request that they signed in for is taken up again.
+pub async fn signed_in(call: &Call) -> Result<Answer, Problem> {
+    match sign_in::back(call).await? {
+        SignedIn::Person { request, signed } => {
+            respond(call, Visit { request, posted: false, signed: Some(signed) }).await
+        }
+        SignedIn::Failed { request, refused } => give_up(call, &request, &refused).await,
+        SignedIn::Unknown(page) => Ok(page),
+    }
+}
+
 /// Shows the page, or does what the page was answered.
-pub async fn respond(call: &Call, visit: Visit) -> Result<Answer, Problem> {
+async fn respond(call: &Call, visit: Visit) -> Result<Answer, Problem> {
     let (known, redirect_uri) = match asker(call, &visit.request).await? {
         Ok(found) => found,
         Err(page) => return Ok(page),
@@ -56,7 +60,7 @@ pub async fn respond(call: &Call, visit: Visit) -> Result<Answer, Problem> {
 }
 
 /// Tells the app that nobody has signed in, and why.
-pub async fn give_up(call: &Call, request: &Form, refused: &Refused) -> Result<Answer, Problem> {
+async fn give_up(call: &Call, request: &Form, refused: &Refused) -> Result<Answer, Problem> {
     let (known, redirect_uri) = match asker(call, request).await? {
         Ok(found) => found,
         Err(page) => return Ok(page),
@@ -104,44 +108,5 @@ fn redirect_uri(client: &Client, request: &Form) -> Option<String> {
         (Some(uri), _) => client.redirects_to(uri).then(|| uri.to_string()),
         (None, [only]) => Some(only.clone()),
         (None, _) => None,
-    }
-}
-
-fn refusal(refused: &Refused) -> [(&str, &str); 2] {
-    [("error", refused.error.as_str()), ("error_description", &refused.description)]
-}
-
-/// The way back to the client.
-pub struct Back<'a> {
-    pub uri: &'a str,
-    pub state: Option<&'a str>,
-    pub issuer: &'a str,
-}
-
-impl Back<'_> {
-    /// `iss` is in every answer (RFC 9207).
-    fn location(&self, members: &[(&str, &str)]) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(members);
-        if let Some(state) = self.state {
-            query.append_pair("state", state);
-        }
-        let query = query.append_pair("iss", self.issuer).finish();
-        let joint = if self.uri.contains('?') { '&' } else { '?' };
-        format!("{}{joint}{query}", self.uri)
-    }
-
-    /// 303, so that the form with the key in it is not sent on.
-    pub fn with(&self, members: &[(&str, &str)]) -> Answer {
-        Answer::empty(303).with("location", &self.location(members)).with("referrer-policy", "no-referrer")
-    }
-
-    fn refusal(&self, refused: &Refused) -> Answer {
-        self.with(&refusal(refused))
-    }
-
-    /// The person said no on the gateway's own page, so any client is told.
-    pub fn denied(&self) -> Answer {
-        self.refusal(&Refused::new(Error::AccessDenied, "the person did not allow it"))
     }
 }

@@ -9,7 +9,7 @@ use crate::auth::{self, Age};
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
-use narthex_core::access::oauth::form::is_challenge;
+use narthex_core::access::oauth::form::{Form, is_challenge};
 use narthex_core::access::oauth::grant::{Allowed, CODE_MS, GRANT_MS, Grant, Use};
 use narthex_core::access::oauth::{Error, Refused};
 use narthex_core::access::permission::meet_all;
@@ -22,11 +22,19 @@ use super::super::call::Call;
 use super::super::credentials;
 use super::super::limits::logins;
 use super::Failed;
-use super::authorize::{Back, Visit};
 use super::clients::{Known, Realm};
 use super::page::{self, Asked, failure};
+use super::redirect::Back;
 use super::sign_in::{self, Signed};
 use super::token::{minted, narrowed, object, resource};
+
+/// A request for consent as it came, and who is known to have signed in for it.
+pub struct Visit {
+    pub request: Form,
+    /// It is the page's form that comes back.
+    pub posted: bool,
+    pub signed: Option<Signed>,
+}
 
 /// What of a request comes back with the form.
 const CARRIED: [&str; 8] = [

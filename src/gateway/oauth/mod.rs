@@ -10,6 +10,7 @@ mod documents;
 pub mod listed;
 mod metadata;
 mod page;
+mod redirect;
 mod register;
 mod sign_in;
 mod token;
@@ -98,7 +99,7 @@ pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Probl
         Endpoint::Authorize => return authorize::serve(call).await,
         // A look at the page must not use up a sign-in.
         Endpoint::SignedIn if call.is_head() => return Ok(page::failure("Signing in is a matter of GET.")),
-        Endpoint::SignedIn => return sign_in::back(call).await,
+        Endpoint::SignedIn => return authorize::signed_in(call).await,
         Endpoint::Token => token::serve(call).await,
         Endpoint::Revoke => tokens::revoke(call).await,
         Endpoint::Introspect => tokens::introspect(call).await,

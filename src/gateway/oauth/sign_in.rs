@@ -30,7 +30,6 @@ use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
-use super::authorize::{Visit, give_up, respond};
 use super::clients::{Known, Realm};
 use super::origin;
 use super::page::failure;
@@ -190,9 +189,23 @@ impl Fault {
     }
 }
 
+/// What came of a sign-in, with the client's request that it was begun for.
+pub enum SignedIn {
+    Person {
+        request: Form,
+        signed: Signed,
+    },
+    Failed {
+        request: Form,
+        refused: Refused,
+    },
+    /// No sign-in of this browser; a page says so.
+    Unknown(Answer),
+}
+
 /// A person comes back: shows the consent page with who they are.
-pub async fn back(call: &Call) -> Result<Answer, Problem> {
-    let wrong = || failure("Signing in did not work. Begin again in the app.");
+pub async fn back(call: &Call) -> Result<SignedIn, Problem> {
+    let wrong = || SignedIn::Unknown(failure("Signing in did not work. Begin again in the app."));
     let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
     let Some(begun) = Begun::of(call, &snapshot.seal_key) else { return Ok(wrong()) };
     // Before it is known that the issuer answers this browser, nothing of the answer is believed.
@@ -213,12 +226,12 @@ pub async fn back(call: &Call) -> Result<Answer, Problem> {
         Ok(person) => person,
         Err(fault) => {
             note(call, &begun.issuer, &fault);
-            return give_up(call, &request, &fault.told()).await;
+            return Ok(SignedIn::Failed { request, refused: fault.told() });
         }
     };
     let sealed = snapshot.seal_key.seal(Use::Person, &person, clock::now().plus_ms(SIGN_IN_MS));
     let sealed = sealed.ok_or_else(|| Problem::internal("not sealed"))?;
-    respond(call, Visit { request, posted: false, signed: Some(Signed { person, sealed }) }).await
+    Ok(SignedIn::Person { request, signed: Signed { person, sealed } })
 }
 
 /// Who has signed in, by what the issuer answers.

@@ -6,11 +6,11 @@ use crate::platform::http::Headers;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::Answer;
 use narthex_core::context::http_status;
+use narthex_core::mcp::client::Spoken;
 use narthex_core::mcp::client::request;
 use narthex_core::mcp::client::response::{Broken, Expected, Incoming, Messages, Response};
 use narthex_core::mcp::client::result::Came;
 
-use super::links::Link;
 use super::tokens;
 use super::{NOTICE_MS, Peer};
 
@@ -122,9 +122,15 @@ impl Exchange {
 }
 
 /// Opens the stream by which a legacy server tells what belongs to no request; with an id, from after that event.
-async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timestamp, deadline: bool) -> Option<Pieces> {
+async fn open_stream(
+    peer: &Peer,
+    (spoken, session): (&Spoken, Option<&str>),
+    last: Option<&str>,
+    until: Timestamp,
+    deadline: bool,
+) -> Option<Pieces> {
     let token = tokens::authorization(peer).await.ok()?;
-    let mut headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
+    let mut headers = headers_of(peer, &request::about(spoken, session), token.as_deref());
     headers.set("accept", "text/event-stream");
     if let Some(last) = last {
         headers.set("last-event-id", last);
@@ -139,32 +145,40 @@ async fn open_stream(peer: &Peer, link: &Link, last: Option<&str>, until: Timest
 }
 
 /// Ends a legacy server's session, in good manners: nobody comes back to it.
-pub async fn end_session(peer: &Peer, link: &Link) {
-    if link.session.is_none() {
+pub async fn end_session(peer: &Peer, spoken: &Spoken, session: Option<&str>) {
+    if session.is_none() {
         return;
     }
     let Ok(token) = tokens::authorization(peer).await else { return };
-    let headers = headers_of(peer, &request::about(&link.spoken, link.session.as_deref()), token.as_deref());
+    let headers = headers_of(peer, &request::about(spoken, session), token.as_deref());
     let url = &*peer.secrets.addressed(&peer.address);
     calls::notify(&Request::within(NOTICE_MS, Method::Delete, url, &headers, None)).await;
 }
 
 impl Exchange {
     /// What a legacy server tells in its session.
-    pub async fn listening(peer: &Peer, link: &Link, until: Timestamp) -> Option<Self> {
-        link.session.as_ref()?;
-        let pieces = open_stream(peer, link, None, until, false).await?;
+    pub async fn listening(peer: &Peer, spoken: &Spoken, session: Option<&str>, until: Timestamp) -> Option<Self> {
+        session?;
+        let pieces = open_stream(peer, (spoken, session), None, until, false).await?;
         Some(Self::of(Some(pieces), Messages::new(Expected::small(0))))
     }
 
     /// Goes on with a legacy server's stream that ended before its response, where it said how; at most until then.
-    pub async fn resume(&mut self, peer: &Peer, link: &Link, until: Timestamp, deadline: bool) -> bool {
+    pub async fn resume(
+        &mut self,
+        peer: &Peer,
+        (spoken, session): (&Spoken, Option<&str>),
+        until: Timestamp,
+        deadline: bool,
+    ) -> bool {
         let Some((last, retry_ms)) = self.messages.resumption() else { return false };
-        if link.spoken.is_modern() || link.session.is_none() {
+        if spoken.is_modern() || session.is_none() {
             return false;
         }
         clock::pause(retry_ms.unwrap_or(RETRY_MS).min(MAX_RETRY_MS).min(left(until))).await;
-        let Some(pieces) = open_stream(peer, link, Some(&last), until, deadline).await else { return false };
+        let Some(pieces) = open_stream(peer, (spoken, session), Some(&last), until, deadline).await else {
+            return false;
+        };
         self.pieces = Some(pieces);
         true
     }

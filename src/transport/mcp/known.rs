@@ -17,7 +17,7 @@ use narthex_core::mcp::client::result::Came;
 use narthex_core::mcp::session::IDLE_MS;
 
 use super::exchange::end_session;
-use super::links::{Link, next_id};
+use super::link::{Link, next_id};
 use super::{Peer, shared};
 
 /// Links an isolate remembers.
@@ -115,7 +115,7 @@ fn retire(peer: Peer, link: Rc<Link>) {
 
 async fn end(peer: &Peer, link: Rc<Link>) {
     match Rc::strong_count(&link) {
-        1 => end_session(peer, &link).await,
+        1 => end_session(peer, &link.spoken, link.session.as_deref()).await,
         _ => link.end_when_unused(peer.clone()),
     }
 }
@@ -132,7 +132,11 @@ pub async fn close(peer: &Peer) {
 /// Gives which those were.
 pub async fn close_session(session: &str) -> Vec<String> {
     let theirs = take_where(|known| known.peer.session.as_deref() == Some(session));
-    join_all(theirs.iter().map(|Known { link, peer, .. }| end_session(peer, link))).await;
+    let ending = theirs.iter().map(|Known { link, peer, .. }| {
+        let (spoken, session) = link.seat();
+        end_session(peer, spoken, session)
+    });
+    join_all(ending).await;
     theirs.iter().filter_map(|known| known.link.session.clone()).collect()
 }
 

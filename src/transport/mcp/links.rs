@@ -1,12 +1,11 @@
 //! How an upstream is spoken to: in which era, and in the legacy era in which session. What is known of it is in
 //! `known.rs`; here it is found out.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde_json::json;
 
-use crate::platform::{clock, tasks};
+use crate::platform::clock;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::Answer;
 use narthex_core::mcp::LEGACY;
@@ -19,53 +18,11 @@ use narthex_core::services::tool_catalogue::Server;
 
 use super::exchange::{Sent, end_session, left, send};
 use super::known::{self, Turn};
+use super::link::{Link, next_id};
 use super::{NOTICE_MS, Peer, shared};
 
 /// How long a server of 2026 may take to say whether it has sessions of 2025 as well, in milliseconds.
 const FOLLOW_MS: u64 = 5_000;
-
-/// How an upstream is spoken to.
-pub struct Link {
-    pub spoken: Spoken,
-    pub session: Option<String>,
-    /// What it said of itself; nothing where it did not have to be asked.
-    pub server: Option<Server>,
-    /// The level its session's messages have.
-    level: RefCell<Option<String>>,
-    /// Who ends its session once the last of its requests is over, where it is not to be used any more.
-    ends: RefCell<Option<Peer>>,
-}
-
-thread_local! {
-    static LAST_ID: Cell<u64> = const { Cell::new(0) };
-}
-
-impl Link {
-    pub fn new(spoken: Spoken, session: Option<String>, server: Option<Server>) -> Rc<Self> {
-        Rc::new(Self { spoken, session, server, level: RefCell::default(), ends: RefCell::default() })
-    }
-
-    /// Its session ends when nobody holds this any more.
-    pub fn end_when_unused(self: Rc<Self>, peer: Peer) {
-        self.ends.replace(Some(peer));
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        let Some(peer) = self.ends.take() else { return };
-        let link = Self::new(self.spoken.clone(), self.session.take(), None);
-        tasks::spawn(async move { end_session(&peer, &link).await });
-    }
-}
-
-/// An id no other request of this isolate has.
-pub fn next_id() -> u64 {
-    LAST_ID.with(|last| {
-        last.set(last.get() + 1);
-        last.get()
-    })
-}
 
 /// The link to an upstream; made when there is none, by one at a time. `hint` is a revision it is known to speak.
 pub async fn open(peer: &Peer, hint: Option<&str>, until: Timestamp, deadline: bool) -> Result<Rc<Link>, Came> {
@@ -199,7 +156,7 @@ async fn initialize_in(peer: &Peer, version: &str, until: Timestamp, deadline: b
         }
         Err(came) => {
             // It may have begun one all the same.
-            end_session(peer, &Link::new(Spoken::Legacy(version.into()), session, None)).await;
+            end_session(peer, &Spoken::Legacy(version.into()), session.as_deref()).await;
             Err(came)
         }
     }

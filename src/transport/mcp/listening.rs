@@ -144,7 +144,7 @@ async fn in_session(peer: &Peer, agreed: Wanted, until: Timestamp, stays: bool) 
     let link = links::open(peer, peer.hint.as_deref(), until, false).await.ok()?;
     let peer = peer.clone();
     let opening = async move {
-        let exchange = Exchange::listening(&peer, &link, until).await?;
+        let exchange = Exchange::listening(&peer, &link.spoken, link.session.as_deref(), until).await?;
         let pending = Pending { peer, link, id: 0, over: true };
         Some(Conversation { pending, exchange, until, deadline: false, resumed: 0, heeds: false })
     };

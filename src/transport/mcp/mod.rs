@@ -6,6 +6,7 @@ pub mod catalogue_refresh;
 mod exchange;
 mod jobs;
 mod known;
+mod link;
 mod links;
 mod listening;
 mod shared;
@@ -32,7 +33,7 @@ use narthex_core::mcp::client_capabilities::Able;
 
 use exchange::{Exchange, Sent, send};
 pub use known::{close_service, close_session, services_of};
-use links::Link;
+use link::Link;
 pub use listening::{Ear, Heard, listen, watch_in_time};
 pub use shared::end as end_upstream;
 pub use tools::{call_tool, list_tools};
@@ -97,7 +98,7 @@ impl Peer {
 
     /// The same with links of its own, which nobody else finds and which it has to [`known::close`].
     fn apart(&self) -> Self {
-        Self { key: format!("{} apart {}", self.key, links::next_id()), session: None, is_apart: true, ..self.clone() }
+        Self { key: format!("{} apart {}", self.key, link::next_id()), session: None, is_apart: true, ..self.clone() }
     }
 
     fn is_of(&self, tenant: &str, service: &str) -> bool {
@@ -145,7 +146,7 @@ impl Conversation {
         while matches!(came, Err(Came::Transport(Answer::Broken))) && self.resumed < MAX_RESUMED {
             self.resumed += 1;
             let Pending { peer, link, .. } = &self.pending;
-            if !self.exchange.resume(peer, link, self.until, self.deadline).await {
+            if !self.exchange.resume(peer, link.seat(), self.until, self.deadline).await {
                 break;
             }
             came = self.exchange.next().await;
@@ -221,7 +222,7 @@ pub async fn ask(
     loop {
         let link = links::open_after(peer, hint, gone.as_deref(), until, deadline).await?;
         let asked = Asked { capabilities: &peer.able, ..*asked };
-        let id = links::next_id();
+        let id = link::next_id();
         let Some(body) = asked.body(&link.spoken, id) else {
             return Err(Came::Transport(Answer::Refused));
         };

@@ -10,7 +10,7 @@ use narthex_core::mcp::session::Upstream;
 
 use super::Peer;
 use super::exchange::end_session;
-use super::links::Link;
+use super::link::Link;
 
 /// Asks the session here, of a peer that has one.
 async fn sent(peer: &Peer, session: &str, ask: Ask) -> Result<Reply, Failure> {
@@ -58,7 +58,7 @@ pub async fn end(peer: &Peer, known: Upstream) {
     if known.place == peer.place
         && let Some(link) = link(known)
     {
-        end_session(peer, &link).await;
+        end_session(peer, &link.spoken, link.session.as_deref()).await;
     }
 }
 
@@ -71,7 +71,7 @@ pub async fn settled(peer: &Peer, begun: Rc<Link>) -> Rc<Link> {
         Some(known) if known.session != *session => match link(known) {
             Some(other) => {
                 let peer = peer.clone();
-                tasks::spawn(async move { end_session(&peer, &begun).await });
+                tasks::spawn(async move { end_session(&peer, &begun.spoken, begun.session.as_deref()).await });
                 other
             }
             None => begun,

@@ -1,0 +1,43 @@
+//! Asking the registry of a caller's tenant, and what its refusals are as problems.
+
+use crate::objects::registry::messages::{Ask, Message, Refusal, Reply};
+use crate::platform::objects::{self, Kind as Family};
+use narthex_core::http::problem::{Code, Problem};
+
+use super::answer::internal;
+use super::call::Caller;
+
+/// A write waits for every store to know of it.
+pub const WRITE_PATIENCE_MS: u64 = 15_000;
+
+/// Asks the registry of the caller's tenant.
+pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
+    let tenant = &caller.principal.tenant;
+    let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
+    objects::send(Family::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+}
+
+/// What all writes may be refused with.
+pub fn refusal(reply: Reply, what: &str) -> Problem {
+    match reply {
+        Reply::Absent => Problem::not_found(what),
+        Reply::InUse { by } => {
+            let detail = format!("This {what} is in use by {}. Change or delete them first.", by.join(", "));
+            Problem::new(Code::Conflict, detail)
+        }
+        Reply::Faults(faults) => Problem::invalid(faults),
+        Reply::Refused(Refusal::PreconditionRequired) => Problem::new(
+            Code::PreconditionRequired,
+            format!(
+                "This {what} exists. Send its current ETag as If-Match, or If-Match: * to change whatever is there."
+            ),
+        ),
+        Reply::Refused(Refusal::PreconditionFailed) => Problem::new(
+            Code::PreconditionFailed,
+            format!("The {what} is not in the state your precondition names. Read it again."),
+        ),
+        Reply::TooLarge(too_large) => Problem::new(Code::PayloadTooLarge, too_large.to_string()),
+        Reply::Refused(Refusal::Conflict) => Problem::new(Code::Conflict, format!("There is such a {what} already.")),
+        _ => Problem::internal("the registry answered something else"),
+    }
+}

@@ -1,0 +1,55 @@
+//! A service as responses show it.
+
+use serde::Serialize;
+
+use crate::objects::registry::messages::{Registered, Reply};
+use narthex_core::http::problem::Problem;
+use narthex_core::lane::observed::Measured;
+use narthex_core::services::View;
+use narthex_core::services::credentials::SealedCredentials;
+
+use super::answer::Answer;
+use super::registry_client::refusal;
+
+pub fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
+    let credentials = registered.credentials.as_ref().map(SealedCredentials::names).unwrap_or_default();
+    View { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
+}
+
+/// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as
+/// that is shown too.
+pub fn etag(registered: &Registered, measured: &Measured) -> String {
+    // What is read of its tools is shown too, and only grows newer.
+    let read = registered.service.catalogue.as_ref().map_or(0, |catalogue| catalogue.changed_at.0);
+    match measured.version + read {
+        0 => format!("\"{}\"", registered.version),
+        seen => format!("\"{}.{seen}\"", registered.version),
+    }
+}
+
+pub fn written(reply: Reply) -> Result<Answer, Problem> {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        #[serde(flatten)]
+        view: View<'a>,
+        /// Shown now and never again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signing_secret: Option<&'a str>,
+        /// Until when the old one signs too.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        overlap_until: Option<String>,
+    }
+    match reply {
+        Reply::Service { service, created, measured, signing_secret, .. } => {
+            let until = service.retiring.as_ref().filter(|_| signing_secret.is_some()).map(|old| old.until.text());
+            let body = Created {
+                view: view(&service, &measured),
+                signing_secret: signing_secret.as_deref(),
+                overlap_until: until,
+            };
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service, &measured));
+            Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
+        }
+        other => Err(refusal(other, "service")),
+    }
+}
