@@ -2,16 +2,19 @@
 
 use std::rc::Rc;
 
+use serde_json::value::RawValue;
+
 use crate::platform::{Failure, clock, die, random};
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::{Attempt, Background, Head};
+use narthex_core::context::idempotency::Claim;
+use narthex_core::context::{Attempt, Background, Head, Report};
 use narthex_core::context_store::{
     Admitted, Attempting, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Recalled, Whole,
 };
 use narthex_core::http::paging::Part;
 
-use super::messages::{Ask, CancelOutcome, Found, Listed, Message, Origin, Query, Reply, Say, Work};
+use super::messages::{Ask, CancelOutcome, Fence, Found, Listed, Message, Origin, Query, Reply, Say, Work};
 use super::tables::first_key;
 use super::{Store, view};
 
@@ -22,34 +25,19 @@ impl Store {
     pub(super) fn answer(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
         let Message { revision, ask } = message;
         let now = clock::now();
+        if !self.passes(ask.fence(), revision) {
+            return Ok(Reply::Stale { revision: self.revision.get() });
+        }
         match ask {
-            Ask::Revision => {
-                self.heard(revision);
-                return Ok(Reply::Done);
-            }
+            Ask::Revision => self.heard(revision),
             Ask::Retain { days } => {
                 self.retain(days)?;
-                self.look_at_due(false);
-                let waits = self.ledger.borrow().is_kept_waiting(KEPT_WAITING_MS, now)?;
-                return Ok(if waits { Reply::Waits } else { Reply::Done });
+                return self.sweep(now);
             }
-            // What has been executed is kept whatever the registry says meanwhile.
-            Ask::Commit { id, report, result, stays_ms } => {
-                let committed = self
-                    .decide(|ledger| ledger.commit(&id, report, result.as_deref(), stays_ms, now, random::number()))?;
-                return match committed {
-                    Committed::Taken { head, retry_ms } => {
-                        // Some wait for no more than that its service has taken it on.
-                        self.wake(&id);
-                        let ended = head.status.is_final();
-                        Ok(Reply::Committed { view: view::of(&head)?, ended, retry_ms })
-                    }
-                    Committed::Refused(head) => Ok(Reply::Refused { view: view::of(&head)? }),
-                };
-            }
+            Ask::Sweep => return self.sweep(now),
+            Ask::Commit { id, report, result, stays_ms } => return self.commit(&id, report, result, stays_ms, now),
             Ask::Record { admission, parameters, report, result } => {
                 self.decide(|ledger| ledger.record(*admission, &parameters, report, result.as_deref()))?;
-                return Ok(Reply::Done);
             }
             Ask::Renew { id, lease, lease_ms } => {
                 let held = self.decide(|ledger| ledger.renew(&id, lease, lease_ms, now))?;
@@ -58,71 +46,100 @@ impl Store {
             Ask::CallBack { id, lease, say } => return self.called_back(&id, lease, say),
             Ask::PutBack { id, until } => {
                 self.decide(|ledger| ledger.put_back(&id, until, now))?;
-                return Ok(Reply::Done);
             }
             Ask::Refuse { id, error } => return changed(self.decide(|ledger| ledger.refuse(&id, error, now))?),
-            Ask::Die { in_alarm } if self.may_die => {
-                if !in_alarm {
-                    die();
-                }
-                self.dies_in_alarm.set(true);
-                self.tables.set_alarm(clock::now().plus_ms(100));
-                return Ok(Reply::Done);
-            }
             Ask::AskFor { id, lease, request } => {
                 return changed(self.decide(|ledger| ledger.ask(&id, lease, request, now))?);
             }
-            Ask::Sweep => {
-                self.look_at_due(false);
-                let waits = self.ledger.borrow().is_kept_waiting(KEPT_WAITING_MS, now)?;
-                return Ok(if waits { Reply::Waits } else { Reply::Done });
-            }
-            _ if revision < self.revision.get() => {
-                return Ok(Reply::Stale { revision: self.revision.get() });
-            }
-            _ => self.revision.set(revision.max(self.revision.get())),
-        }
-        match ask {
             Ask::Admit { admission, parameters, lease_ms, offers, show, claim } => {
                 let admitted =
                     self.decide(|ledger| ledger.admit(*admission, &parameters, lease_ms, offers, claim.as_ref(), now))?;
-                Ok(match admitted {
-                    Admitted::Now { head, lease } => {
-                        let shows = show || lease.is_none();
-                        Reply::Admitted { lease, view: shows.then(|| view::of(&head)).transpose()? }
-                    }
-                    Admitted::Taken => Reply::Taken,
-                    Admitted::Replayed(id) => Reply::Replayed { id },
-                    Admitted::KeyReused => Reply::KeyReused,
-                })
+                return admission_reply(admitted, show);
             }
-            Ask::Recall { claim } => Ok(match self.ledger.borrow().recalled(Some(&claim), None, now)? {
-                Recalled::Nothing => Reply::Nothing,
-                Recalled::Context(id) => Reply::Replayed { id },
-                Recalled::AnotherRequest => Reply::KeyReused,
-            }),
+            Ask::Recall { claim } => return self.recall(&claim, now),
             Ask::Lease { id, lease_ms } => {
                 let leased = self.decide(|ledger| ledger.lease(&id, lease_ms, now))?;
-                Ok(leased.map_or(Reply::Nothing, |attempting| Reply::Leased(work(*attempting))))
+                return Ok(leased.map_or(Reply::Nothing, |attempting| Reply::Leased(work(*attempting))));
             }
             Ask::Claim { lease_ms, gated, without, again_at } => {
                 if let Some(at) = again_at {
                     self.decide(|ledger| ledger.ring_at(at, now));
                 }
-                Ok(match self.decide(|ledger| ledger.claim(lease_ms, &gated, &without, now))? {
-                    Claimed::Nothing => Reply::Nothing,
-                    Claimed::Leased(attempting) => Reply::Leased(work(*attempting)),
-                    Claimed::Offered(attempting) => Reply::Offered(work(*attempting)),
-                })
+                return Ok(claim_reply(self.decide(|ledger| ledger.claim(lease_ms, &gated, &without, now))?));
             }
-            Ask::Get { id } => self.get(&id),
-            Ask::Origin { id } => self.origin(&id),
-            Ask::Cancel { id } => self.cancel(&id, now),
-            Ask::Narrow { id, from, to } => changed(self.decide(|ledger| ledger.narrowed(&id, &from, to, now))?),
-            Ask::Answer { id, input } => changed(self.decide(|ledger| ledger.answered(&id, input, now))?),
-            Ask::List(query) => self.list(&query),
-            _ => Ok(Reply::Done),
+            Ask::Get { id } => return self.get(&id),
+            Ask::Origin { id } => return self.origin(&id),
+            Ask::Cancel { id } => return self.cancel(&id, now),
+            Ask::Narrow { id, from, to } => {
+                return changed(self.decide(|ledger| ledger.narrowed(&id, &from, to, now))?);
+            }
+            Ask::Answer { id, input } => return changed(self.decide(|ledger| ledger.answered(&id, input, now))?),
+            Ask::List(query) => return self.list(&query),
+            Ask::Die { in_alarm } => self.crash(in_alarm),
+            Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush => {
+                return Err(Failure("a message that waits was to be answered at once".into()));
+            }
         }
+        Ok(Reply::Done)
+    }
+
+    /// Whether a message of this revision may be answered. A newer one is remembered.
+    fn passes(&self, fence: Fence, revision: u64) -> bool {
+        match fence {
+            Fence::None => true,
+            Fence::Revision if revision < self.revision.get() => false,
+            Fence::Revision => {
+                self.revision.set(revision);
+                true
+            }
+        }
+    }
+
+    fn sweep(self: &Rc<Self>, now: Timestamp) -> Result<Reply, Failure> {
+        self.look_at_due(false);
+        let waits = self.ledger.borrow().is_kept_waiting(KEPT_WAITING_MS, now)?;
+        Ok(if waits { Reply::Waits } else { Reply::Done })
+    }
+
+    /// What has been executed is kept whatever the registry says by now.
+    fn commit(
+        self: &Rc<Self>,
+        id: &ContextId,
+        report: Report,
+        result: Option<Box<RawValue>>,
+        stays_ms: u64,
+        now: Timestamp,
+    ) -> Result<Reply, Failure> {
+        let result = result.as_deref();
+        match self.decide(|ledger| ledger.commit(id, report, result, stays_ms, now, random::number()))? {
+            Committed::Taken { head, retry_ms } => {
+                // Some wait for no more than that its service has taken it on.
+                self.wake(id);
+                let ended = head.status.is_final();
+                Ok(Reply::Committed { view: view::of(&head)?, ended, retry_ms })
+            }
+            Committed::Refused(head) => Ok(Reply::Refused { view: view::of(&head)? }),
+        }
+    }
+
+    fn recall(&self, claim: &Claim, now: Timestamp) -> Result<Reply, Failure> {
+        Ok(match self.ledger.borrow().recalled(Some(claim), None, now)? {
+            Recalled::Nothing => Reply::Nothing,
+            Recalled::Context(id) => Reply::Replayed { id },
+            Recalled::AnotherRequest => Reply::KeyReused,
+        })
+    }
+
+    /// Does nothing but in tests.
+    fn crash(&self, in_alarm: bool) {
+        if !self.may_die {
+            return;
+        }
+        if !in_alarm {
+            die();
+        }
+        self.dies_in_alarm.set(true);
+        self.tables.set_alarm(clock::now().plus_ms(100));
     }
 
     fn called_back(self: &Rc<Self>, id: &ContextId, lease: u64, say: Say) -> Result<Reply, Failure> {
@@ -221,4 +238,25 @@ fn changed(changed: Changed) -> Result<Reply, Failure> {
         Changed::Refused(head, _) => Reply::Refused { view: view::of(&head)? },
         Changed::Absent => Reply::Nothing,
     })
+}
+
+/// `show`: the asker wants to see the context. One that is not leased is shown anyway.
+fn admission_reply(admitted: Admitted, show: bool) -> Result<Reply, Failure> {
+    Ok(match admitted {
+        Admitted::Now { head, lease } => {
+            let shows = show || lease.is_none();
+            Reply::Admitted { lease, view: shows.then(|| view::of(&head)).transpose()? }
+        }
+        Admitted::Taken => Reply::Taken,
+        Admitted::Replayed(id) => Reply::Replayed { id },
+        Admitted::KeyReused => Reply::KeyReused,
+    })
+}
+
+fn claim_reply(claimed: Claimed) -> Reply {
+    match claimed {
+        Claimed::Nothing => Reply::Nothing,
+        Claimed::Leased(attempting) => Reply::Leased(work(*attempting)),
+        Claimed::Offered(attempting) => Reply::Offered(work(*attempting)),
+    }
 }

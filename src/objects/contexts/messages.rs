@@ -170,6 +170,93 @@ pub enum Ask {
     },
 }
 
+/// What must be true of a message's revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// Nothing: it concerns what has happened already, or what a lease permits, whatever the registry says by now.
+    None,
+    /// The store knows no newer one. Else the asker decides again, with a newer snapshot.
+    Revision,
+}
+
+/// How lately a store must have asked the registry for its revision before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It need not have asked.
+    None,
+    /// Lately. It answers all the same when the registry cannot be reached.
+    Wanted,
+    /// Lately. It does not answer when the registry cannot be reached.
+    Needed,
+}
+
+impl Ask {
+    pub fn fence(&self) -> Fence {
+        match self {
+            Self::Revision
+            | Self::Retain { .. }
+            | Self::Commit { .. }
+            | Self::Record { .. }
+            | Self::Renew { .. }
+            | Self::CallBack { .. }
+            | Self::PutBack { .. }
+            | Self::Refuse { .. }
+            | Self::AskFor { .. }
+            | Self::Hear { .. }
+            | Self::Flush
+            | Self::Sweep
+            | Self::Die { .. } => Fence::None,
+            Self::Admit { .. }
+            | Self::Recall { .. }
+            | Self::Lease { .. }
+            | Self::Claim { .. }
+            | Self::Get { .. }
+            | Self::Origin { .. }
+            | Self::Wait { .. }
+            | Self::Follow { .. }
+            | Self::Cancel { .. }
+            | Self::Narrow { .. }
+            | Self::Answer { .. }
+            | Self::List(_) => Fence::Revision,
+        }
+    }
+
+    pub fn freshness(&self) -> Freshness {
+        match self {
+            Self::Revision
+            | Self::Retain { .. }
+            | Self::Commit { .. }
+            | Self::Renew { .. }
+            | Self::AskFor { .. }
+            | Self::Hear { .. }
+            | Self::Die { .. } => Freshness::None,
+            // What has been executed is kept, whether or not the registry can be reached.
+            Self::Record { .. } | Self::CallBack { .. } => Freshness::Wanted,
+            Self::Admit { .. }
+            | Self::Recall { .. }
+            | Self::Lease { .. }
+            | Self::Claim { .. }
+            | Self::PutBack { .. }
+            | Self::Refuse { .. }
+            | Self::Get { .. }
+            | Self::Origin { .. }
+            | Self::Wait { .. }
+            | Self::Follow { .. }
+            | Self::Cancel { .. }
+            | Self::Narrow { .. }
+            | Self::Answer { .. }
+            | Self::List(_)
+            | Self::Flush
+            | Self::Sweep => Freshness::Needed,
+        }
+    }
+
+    /// Whether the reply may take a while.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Wait { .. } | Self::Follow { .. } | Self::Hear { .. } | Self::Flush)
+    }
+}
+
 /// What a service says of a context it works on.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -28,7 +28,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context_store::{Broken, Effects, Ledger, Until};
 
-use messages::{Ask, Message, Reply};
+use messages::{Ask, Freshness, Message, Reply};
 use tables::Tables;
 
 /// A store that has not heard from its registry for this long asks before it admits.
@@ -75,9 +75,7 @@ impl ContextStore {
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
         let store = self.0.clone();
-        if store.is_current(&message)
-            && !matches!(message.ask, Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush)
-        {
+        if store.is_current(&message) && !message.ask.waits() {
             return tasks::turn(|| reply(store.answer(message)));
         }
         let answer = tasks::promise(async move { reply(store.answer_later(message).await) });
@@ -182,16 +180,8 @@ impl Store {
     }
 
     fn is_current(&self, message: &Message) -> bool {
-        matches!(
-            message.ask,
-            Ask::Revision
-                | Ask::Retain { .. }
-                | Ask::Commit { .. }
-                | Ask::Renew { .. }
-                | Ask::AskFor { .. }
-                | Ask::Hear { .. }
-                | Ask::Die { .. }
-        ) || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
+        message.ask.freshness() == Freshness::None
+            || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
     }
 
     fn heard(&self, revision: u64) {
@@ -248,9 +238,8 @@ impl Store {
         }
         if !self.is_current(&message) {
             let asked = self.ask_registry().await;
-            // What has been executed is kept, whether or not the registry can be reached.
-            match (asked, &message.ask) {
-                (Err(_), Ask::Record { .. } | Ask::CallBack { .. }) => self.introduce_later(),
+            match (asked, message.ask.freshness()) {
+                (Err(_), Freshness::Wanted) => self.introduce_later(),
                 (asked, _) => asked?,
             }
         }
