@@ -6,12 +6,13 @@ use crate::auth::watched::Needed;
 use crate::execution::{gate, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
-use crate::objects::registry::snapshot::{self, Entry};
+use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{clock, log_event, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
+use narthex_core::context::Admission;
 use narthex_core::context::create_request::{self, NewContext};
 use narthex_core::context::idempotency::{self, Claim};
 use narthex_core::http::prefer::{self, Prefer};
@@ -77,6 +78,36 @@ pub async fn make(
     }
 }
 
+/// A context on its way into being.
+struct Creation<'a> {
+    call: &'a Call,
+    new: &'a NewContext<'a>,
+    hearing: Hearing<'a>,
+    claimed: Option<(String, Claim)>,
+    parameters: Box<RawValue>,
+    /// What admission has taken, in milliseconds.
+    admit_ms: u64,
+}
+
+/// How a context that was decided on is admitted.
+struct Admitting {
+    admission: Admission,
+    permit: Option<Permit>,
+    /// It stands in its service's line.
+    in_line: bool,
+    /// This worker makes its first attempt.
+    here: bool,
+    /// It is for later.
+    waits: bool,
+}
+
+impl Admitting {
+    /// Whether it is offered to this worker, which stands in line for it.
+    fn offers(&self) -> bool {
+        self.in_line && self.here
+    }
+}
+
 async fn begin(
     call: &Call,
     caller: &mut Caller,
@@ -84,103 +115,138 @@ async fn begin(
     hearing: Hearing<'_>,
     claimed: Option<(String, Claim)>,
 ) -> Result<Made, Problem> {
-    let preference = hearing.preference;
     let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
-    let tenant = caller.principal.tenant.clone();
-    let mut admit_ms = 0;
+    let mut creation = Creation { call, new, hearing, claimed, parameters, admit_ms: 0 };
     for _ in 0..3 {
-        let mut decision = match (decide_surely(call, caller, new).await, &claimed) {
-            (Ok(decision), _) => decision,
-            (Err(problem), None) => return Err(problem),
-            // What was accepted once stays so, whatever has changed since.
-            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, hearing, problem).await,
+        let made = match creation.decide(caller).await {
+            Ok(decision) => creation.make(caller, decision).await?,
+            Err(problem) => return creation.or_recalled(caller, problem).await,
         };
-        caller.refresh_ahead(call);
+        if let Some(made) = made {
+            return Ok(made);
+        }
+    }
+    Err(Problem::internal("the registry changes faster than it can be read"))
+}
+
+impl Creation<'_> {
+    /// Which service it goes to, within the limits on that.
+    async fn decide(&self, caller: &mut Caller) -> Result<Decision, Problem> {
+        let decision = decide_surely(self.call, caller, self.new).await?;
+        caller.refresh_ahead(self.call);
         let (service, capability) = (&decision.admission.service, &decision.admission.capability);
-        match (limits::work(call, &caller.principal, &caller.snapshot, service, capability).await, &claimed) {
-            (Ok(()), _) => {}
-            (Err(problem), None) => return Err(problem),
-            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, hearing, problem).await,
+        limits::work(self.call, &caller.principal, &caller.snapshot, service, capability).await?;
+        Ok(decision)
+    }
+
+    /// What was accepted once under a key stays so, whatever has changed since; without a key the refusal counts.
+    async fn or_recalled(&self, caller: &Caller, problem: Problem) -> Result<Made, Problem> {
+        match &self.claimed {
+            Some((_, claim)) => recalled(self.call, caller, claim, self.hearing, problem).await,
+            None => Err(problem),
         }
-        let waits = new.run_at.is_some_and(|at| at > clock::now());
-        let entry = decided(caller, &decision)?;
+    }
+
+    /// Admits it and follows it up; nothing when it must be decided again.
+    async fn make(&mut self, caller: &mut Caller, mut decision: Decision) -> Result<Option<Made>, Problem> {
+        let (call, preference) = (self.call, self.hearing.preference);
+        let waits = self.new.run_at.is_some_and(|at| at > clock::now());
+        let snapshot = caller.snapshot.clone();
+        let entry = decided(&snapshot, &decision)?;
         let gated = is_gated(entry);
-        if !decision.durable && !waits && !preference.respond_async && claimed.is_none() && !gated {
-            return run_unrecorded(call, caller, decision, parameters, hearing).await;
+        if !decision.durable && !waits && !preference.respond_async && self.claimed.is_none() && !gated {
+            let parameters = std::mem::take(&mut self.parameters);
+            return run_unrecorded(call, caller, decision, parameters, self.hearing).await.map(Some);
         }
-        if let Some((key, claim)) = &claimed {
+        if let Some((key, claim)) = &self.claimed {
             let store = claim.store(call.settings.home_region);
             decision.admission.id = ContextId::new(store, decision.admission.created_at, random::bytes());
             decision.admission.idempotency_key = Some(key.clone());
         }
         // Behind an answer only what surely ends in the time the platform gives; else the queue.
         let here = !waits && (!preference.respond_async || decision.timeout_seconds <= SHORT_SECONDS);
+        let tenant = &caller.principal.tenant;
         let entrance =
-            if waits { Ok(Entrance::Now(None)) } else { enter(&tenant, &decision.admission, entry, here).await };
-        let (mut permit, in_line) = match (entrance, &claimed) {
-            (Ok(Entrance::Now(permit)), _) => (permit, false),
-            (Ok(Entrance::Later), _) => (None, true),
-            (Err(problem), None) => return Err(problem),
-            (Err(problem), Some((_, claim))) => return recalled(call, caller, claim, hearing, problem).await,
+            if waits { Ok(Entrance::Now(None)) } else { enter(tenant, &decision.admission, entry, here).await };
+        let (permit, in_line) = match entrance {
+            Ok(Entrance::Now(permit)) => (permit, false),
+            Ok(Entrance::Later) => (None, true),
+            Err(problem) => return self.or_recalled(caller, problem).await.map(Some),
         };
-        let offers = in_line && here;
+        let mut admitting = Admitting { admission: decision.admission, permit, in_line, here, waits };
+        let reply = self.admit(caller, entry, &mut admitting).await?;
+        self.follow_up(caller, admitting, reply).await
+    }
+
+    /// Asks the store; gives back what was taken for it when it does not begin here.
+    async fn admit(&mut self, caller: &Caller, entry: &Entry, admitting: &mut Admitting) -> Result<Reply, Problem> {
         let before = clock::now();
-        let admission = decision.admission;
         let admit = Ask::Admit {
-            admission: Box::new(admission.clone()),
-            parameters: parameters.clone(),
-            lease_ms: (here && !offers).then(|| settings::timing().lease_ms),
-            offers,
-            show: at_once(preference),
-            claim: claimed.as_ref().map(|(_, claim)| claim.clone()),
+            admission: Box::new(admitting.admission.clone()),
+            parameters: self.parameters.clone(),
+            lease_ms: (admitting.here && !admitting.in_line).then(|| settings::timing().lease_ms),
+            offers: admitting.offers(),
+            show: at_once(self.hearing.preference),
+            claim: self.claimed.as_ref().map(|(_, claim)| claim.clone()),
         };
-        let id = admission.id.clone();
-        let reply = admitted(caller, &id, admit).await;
-        admit_ms += clock::now().since(before);
+        let id = &admitting.admission.id;
+        let reply = admitted(caller, id, admit).await;
+        self.admit_ms += clock::now().since(before);
         if !matches!(reply, Ok(Reply::Admitted { lease: Some(_), .. })) {
             // Nothing runs under it: another may have it.
-            gate::unused(permit.take()).await;
+            gate::unused(admitting.permit.take()).await;
         }
-        if in_line && !matches!(reply, Ok(Reply::Admitted { .. })) {
-            lanes::leave(&tenant, entry, &id).await;
+        if admitting.in_line && !matches!(reply, Ok(Reply::Admitted { .. })) {
+            lanes::leave(&caller.principal.tenant, entry, id).await;
         }
-        match reply? {
+        reply
+    }
+
+    /// What follows from the store's reply; nothing when it must be decided again.
+    async fn follow_up(
+        &mut self,
+        caller: &mut Caller,
+        admitting: Admitting,
+        reply: Reply,
+    ) -> Result<Option<Made>, Problem> {
+        let Self { call, hearing, admit_ms, .. } = *self;
+        let offers = admitting.offers();
+        let Admitting { admission, permit, waits, .. } = admitting;
+        let made = match reply {
             Reply::Stale { .. } => {
                 caller.snapshot = snapshot::refreshed(&caller.principal.tenant).await.map_err(internal)?;
                 caller.authenticate_again(call).await?;
+                return Ok(None);
             }
             Reply::Admitted { lease, view } if lease.is_some() || offers => {
-                let lease = lease.unwrap_or(0);
-                let work = Work {
-                    admission,
-                    parameters,
-                    lease,
-                    attempt: 1,
-                    tried: Vec::new(),
-                    hopeless: Vec::new(),
-                    input: None,
-                    input_state: None,
-                };
-                return run_here(call, caller, work, permit, view, hearing, admit_ms).await;
+                let parameters = std::mem::take(&mut self.parameters);
+                let work = first_attempt(admission, parameters, lease.unwrap_or(0));
+                run_here(call, caller, work, permit, view, hearing, admit_ms).await?
             }
             Reply::Admitted { lease: None, .. } if hearing.listens && !waits => {
-                return Ok(Made::Streamed(follow(call, caller, &id, to_create(&admission))));
+                Made::Streamed(follow(call, caller, &admission.id, to_create(&admission)))
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
-                let told = wait_for(call, caller, id, view, &parameters, preference, admit_ms, waits).await?;
-                return Ok(Made::Told(told.running_at(new.run_at)));
+                let (id, preference) = (admission.id, hearing.preference);
+                let told = wait_for(call, caller, id, view, &self.parameters, preference, admit_ms, waits).await?;
+                Made::Told(told.running_at(self.new.run_at))
             }
-            Reply::Replayed { id } => return replayed(call, caller, &id, hearing).await,
+            Reply::Replayed { id } => replayed(call, caller, &id, hearing).await?,
             Reply::KeyReused => return Err(key_reused()),
-            Reply::Taken => {}
+            Reply::Taken => return Ok(None),
             _ => return Err(Problem::internal("the store answered something else")),
-        }
+        };
+        Ok(Some(made))
     }
-    Err(Problem::internal("the registry changes faster than it can be read"))
 }
 
-fn decided<'c>(caller: &'c Caller, decision: &Decision) -> Result<&'c Entry, Problem> {
-    caller.snapshot.services.get(decision.service).ok_or_else(|| Problem::internal("a service went missing"))
+fn first_attempt(admission: Admission, parameters: Box<RawValue>, lease: u64) -> Work {
+    let (tried, hopeless) = (Vec::new(), Vec::new());
+    Work { admission, parameters, lease, attempt: 1, tried, hopeless, input: None, input_state: None }
+}
+
+fn decided<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry, Problem> {
+    snapshot.services.get(decision.service).ok_or_else(|| Problem::internal("a service went missing"))
 }
 
 fn key_reused() -> Problem {

@@ -11,6 +11,7 @@ use narthex_core::base::json::Object;
 use narthex_core::context::create_request::{MAX_PARAMETERS_BYTES, NewContext};
 use narthex_core::context::status::{Priority, Source};
 use narthex_core::http::prefer::Prefer;
+use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
 use narthex_core::mcp::request_state::Called;
@@ -22,7 +23,7 @@ use narthex_core::services::capability::TaskSupport;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
-use super::super::contexts;
+use super::super::contexts::{self, Told};
 use super::asking::{self, Asking, Standing};
 use super::channel::{Channel, stream_headers};
 use super::following::Following;
@@ -83,6 +84,7 @@ fn as_supported(
 const MAX_STATE_BYTES: usize = 8 * 1024;
 
 /// Who calls, and what can be done with it.
+#[derive(Clone, Copy)]
 pub enum Client<'e> {
     Modern(&'e Envelope),
     Legacy(Option<&'e Session>),
@@ -134,128 +136,199 @@ pub async fn call_tool(
     answers: Answers,
 ) -> Result<Served, Error> {
     let legacy = matches!(client, Client::Legacy(_));
-    let Asked { name, arguments, responses, state, task } = read(request.params, legacy)?;
-    if door.0.is_none() && plain::is_one(&name) {
-        return plain::serve(call, caller, &name, arguments, legacy).await.map(Served::Result);
+    let asked = read(request.params, legacy)?;
+    if door.0.is_none() && plain::is_one(&asked.name) {
+        return plain::serve(call, caller, &asked.name, asked.arguments, legacy).await.map(Served::Result);
     }
-    if tools::find(&caller.snapshot, door, &name).is_none() {
+    if tools::find(&caller.snapshot, door, &asked.name).is_none() {
         brought_up_to_date(call, caller).await?;
         tools::known(caller, door)?;
     }
-    let Some(tool) = tools::find(&caller.snapshot, door, &name) else {
-        return Err(Error::Params(format!("Unknown tool: {name}")));
+    let Some(tool) = tools::find(&caller.snapshot, door, &asked.name) else {
+        return Err(Error::Params(format!("Unknown tool: {}", asked.name)));
     };
     if !legacy && let Some(schema) = &tool.capability.input_schema {
-        param_headers::check(schema.get(), arguments, |name| call.request.header(name))?;
+        param_headers::check(schema.get(), asked.arguments, |name| call.request.header(name))?;
     }
-    if arguments.len() > MAX_PARAMETERS_BYTES {
+    if asked.arguments.len() > MAX_PARAMETERS_BYTES {
         let message = format!("The arguments may have at most {MAX_PARAMETERS_BYTES} bytes.");
         return Ok(Served::Result(responses::failed(legacy, &message, None)));
     }
-    let answers = as_supported(caller, &client, answers, task, tool.capability.task_support)?;
-    let requires = tool.capability.task_support == TaskSupport::Required;
-    let (capability, service) = (tool.capability.name.clone(), tool.entry.service().id.clone());
-    let needed = Needed::one(format!("contexts:create:{service}.{capability}"));
-    let streams = answers == Answers::Stream && call.accepts_stream();
-    let asking = match client {
-        Client::Modern(envelope) => {
-            let Principal { tenant, principal, .. } = &caller.principal;
-            let called = Called::new(tenant, principal, door.0.unwrap_or_default(), &name, arguments);
-            let called = called.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
-            Asking::ByResult { able: envelope.able, called, key: caller.snapshot.seal_key.clone() }
-        }
-        Client::Legacy(Some(session)) if streams => Asking::BySession { able: session.able() },
-        Client::Legacy(_) => Asking::Not,
-    };
-    let token = progress_token(request.params).filter(|_| streams);
-    let wish = match client {
-        Client::Modern(envelope) => Wish::of(tool.entry, envelope),
-        Client::Legacy(session) => Wish::of_legacy(tool.entry, session, streams, answers.is_task()),
-    };
-    let wish = wish.with_meta(tool.entry, request.params)?;
-    // Who asks for progress is told of it from the beginning, as of what an upstream logs.
-    let seconds = match answers {
-        Answers::Task | Answers::TaskOnly => 0,
-        Answers::Stream | Answers::Whole if token.is_some() || streams && wish.messages => 0,
-        Answers::Stream | Answers::Whole => SOON_SECONDS,
-    };
-    let standing = match (&asking, state) {
-        (Asking::ByResult { called, .. }, Some(state)) => {
-            let seconds = if answers == Answers::Task { SOON_SECONDS } else { seconds };
-            asking::answered(call, caller, called, &state, responses, seconds).await?
-        }
-        (Asking::ByResult { .. } | Asking::BySession { .. } | Asking::Not, _) => {
-            let new = NewContext {
-                capability,
-                service: Some(service),
-                version: None,
-                tags: Vec::new(),
-                parameters: arguments,
-                priority: Priority::default(),
-                timeout_seconds: None,
-                source: Source::default(),
-                metadata: None,
-                run_at: None,
-                replay_of: None,
-                client: wish.client,
-                session: wish.session,
-                unasked: wish.unasked,
-                log_level: wish.log_level,
-                meta: wish.meta,
-            };
-            // What is looked at later does not depend on who asked being there.
-            let preference = Prefer { respond_async: answers.is_task(), wait_seconds: Some(seconds) };
-            let made = match contexts::make(call, caller, &new, &preference, None).await {
-                Ok(told) if answers == Answers::Task => asking::taken(caller, told.id, SOON_SECONDS).await?,
-                Ok(told) => Standing::told(told),
-                Err(problem) => return call_result::refused(legacy, problem).map(Served::Result),
-            };
-            match responses {
-                Some(responses) if !made.ended && made.task()?.asks() => {
-                    asking::answered_before(call, caller, made, responses, seconds).await?
+    let tool_call = ToolCall { call, door, request, client, asked, legacy };
+    let mut plan = tool_call.plan(caller, &tool, answers)?;
+    match tool_call.start(caller, &mut plan).await? {
+        Ok(standing) => tool_call.respond(caller, plan, standing).await,
+        Err(refused) => call_result::refused(legacy, refused).map(Served::Result),
+    }
+}
+
+/// A call of a tool, as it came.
+struct ToolCall<'a> {
+    call: &'a Call,
+    door: Door<'a>,
+    request: &'a Request<'a>,
+    client: Client<'a>,
+    asked: Asked<'a>,
+    legacy: bool,
+}
+
+/// How a call is made and answered.
+struct Plan {
+    service: String,
+    capability: String,
+    answers: Answers,
+    /// The tool is called as a task only.
+    requires: bool,
+    /// The answer is a stream, if it takes longer.
+    streams: bool,
+    /// How long the result is waited for before that.
+    seconds: u32,
+    asking: Asking,
+    /// What progress is reported under.
+    token: Option<Box<RawValue>>,
+    wish: Wish,
+}
+
+impl ToolCall<'_> {
+    fn plan(&self, caller: &Caller, tool: &tools::Tool<'_>, answers: Answers) -> Result<Plan, Error> {
+        let Self { call, request, client, asked, .. } = self;
+        let support = tool.capability.task_support;
+        let answers = as_supported(caller, client, answers, asked.task, support)?;
+        let streams = answers == Answers::Stream && call.accepts_stream();
+        let asking = self.asking(caller, streams)?;
+        let token = progress_token(request.params).filter(|_| streams);
+        let wish = match client {
+            Client::Modern(envelope) => Wish::of(tool.entry, envelope),
+            Client::Legacy(session) => Wish::of_legacy(tool.entry, *session, streams, answers.is_task()),
+        };
+        let wish = wish.with_meta(tool.entry, request.params)?;
+        // Who asks for progress is told of it from the beginning, as of what an upstream logs.
+        let seconds = match answers {
+            Answers::Task | Answers::TaskOnly => 0,
+            Answers::Stream | Answers::Whole if token.is_some() || streams && wish.messages => 0,
+            Answers::Stream | Answers::Whole => SOON_SECONDS,
+        };
+        Ok(Plan {
+            service: tool.entry.service().id.clone(),
+            capability: tool.capability.name.clone(),
+            answers,
+            requires: support == TaskSupport::Required,
+            streams,
+            seconds,
+            asking,
+            token: token.map(RawValue::to_owned),
+            wish,
+        })
+    }
+
+    /// How the client is asked what the tool asks for.
+    fn asking(&self, caller: &Caller, streams: bool) -> Result<Asking, Error> {
+        Ok(match self.client {
+            Client::Modern(envelope) => {
+                let Principal { tenant, principal, .. } = &caller.principal;
+                let (door, Asked { name, arguments, .. }) = (self.door.0.unwrap_or_default(), &self.asked);
+                let called = Called::new(tenant, principal, door, name, arguments);
+                let called = called.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
+                Asking::ByResult { able: envelope.able, called, key: caller.snapshot.seal_key.clone() }
+            }
+            Client::Legacy(Some(session)) if streams => Asking::BySession { able: session.able() },
+            Client::Legacy(_) => Asking::Not,
+        })
+    }
+
+    /// Makes the context, or takes it up again where the call has the answer to its question. A refusal of the context
+    /// is the tool's result.
+    async fn start(&self, caller: &mut Caller, plan: &mut Plan) -> Result<Result<Standing, Problem>, Error> {
+        let Asked { responses, state, .. } = &self.asked;
+        match (&plan.asking, state) {
+            (Asking::ByResult { called, .. }, Some(state)) => {
+                let seconds = if plan.answers == Answers::Task { SOON_SECONDS } else { plan.seconds };
+                asking::answered(self.call, caller, called, state, *responses, seconds).await.map(Ok)
+            }
+            (Asking::ByResult { .. } | Asking::BySession { .. } | Asking::Not, _) => {
+                let made = match self.create(caller, plan).await {
+                    Ok(told) if plan.answers == Answers::Task => asking::taken(caller, told.id, SOON_SECONDS).await?,
+                    Ok(told) => Standing::told(told),
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                match *responses {
+                    Some(responses) if !made.ended && made.task()?.asks() => {
+                        asking::answered_before(self.call, caller, made, responses, plan.seconds).await.map(Ok)
+                    }
+                    _ => Ok(Ok(made)),
                 }
-                _ => made,
             }
         }
-    };
-    let Standing { id, view, result, ended, timings } = standing;
-    let task = asking::read(&view)?;
-    let mut following = Following {
-        stopping: contexts::Stopping::of(call, caller),
-        snapshot: caller.snapshot.clone(),
-        id,
-        request: request.id.to_owned(),
-        request_id: call.request_id.clone(),
-        token: token.map(RawValue::to_owned),
-        legacy,
-        related: false,
-        joined: door.joins(),
-        messages: wish.messages,
-        asking,
-        reached: Reached::default(),
-        watched: Rc::new(call.watched(&caller.principal, needed)),
-    };
-    if answers == Answers::TaskOnly && legacy {
-        let task = format!(r#""task":{{{}}}"#, task.of_2025(None, tasks::ttl_ms(call)));
-        return Ok(Served::Called(responses::result(true, &[&task]), timings));
     }
-    if answers == Answers::Task && requires && !task.asks() {
-        return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
+
+    async fn create(&self, caller: &mut Caller, plan: &mut Plan) -> Result<Told, Problem> {
+        let wish = &mut plan.wish;
+        let new = NewContext {
+            capability: plan.capability.clone(),
+            service: Some(plan.service.clone()),
+            version: None,
+            tags: Vec::new(),
+            parameters: self.asked.arguments,
+            priority: Priority::default(),
+            timeout_seconds: None,
+            source: Source::default(),
+            metadata: None,
+            run_at: None,
+            replay_of: None,
+            client: wish.client.take(),
+            session: wish.session.take(),
+            unasked: wish.unasked,
+            log_level: wish.log_level.take(),
+            meta: wish.meta.take(),
+        };
+        // What is looked at later does not depend on who asked being there.
+        let preference = Prefer { respond_async: plan.answers.is_task(), wait_seconds: Some(plan.seconds) };
+        contexts::make(self.call, caller, &new, &preference, None).await
     }
-    if ended || task.asks() && !following.asking.asks_on_the_way(&view)? {
-        return following.result(&view, result.as_deref()).await.map(|result| Served::Called(result, timings));
+
+    async fn respond(&self, caller: &Caller, plan: Plan, standing: Standing) -> Result<Served, Error> {
+        let Self { call, legacy, .. } = *self;
+        let Plan { service, capability, answers, requires, streams, asking, token, wish, .. } = plan;
+        let Standing { id, view, result, ended, timings } = standing;
+        let task = asking::read(&view)?;
+        let needed = Needed::one(format!("contexts:create:{service}.{capability}"));
+        let mut following = Following {
+            stopping: contexts::Stopping::of(call, caller),
+            snapshot: caller.snapshot.clone(),
+            id,
+            request: self.request.id.to_owned(),
+            request_id: call.request_id.clone(),
+            token,
+            legacy,
+            related: false,
+            joined: self.door.joins(),
+            messages: wish.messages,
+            asking,
+            reached: Reached::default(),
+            watched: Rc::new(call.watched(&caller.principal, needed)),
+        };
+        if answers == Answers::TaskOnly && legacy {
+            let task = format!(r#""task":{{{}}}"#, task.of_2025(None, tasks::ttl_ms(call)));
+            return Ok(Served::Called(responses::result(true, &[&task]), timings));
+        }
+        if answers == Answers::Task && requires && !task.asks() {
+            return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
+        }
+        if ended || task.asks() && !following.asking.asks_on_the_way(&view)? {
+            return following.result(&view, result.as_deref()).await.map(|result| Served::Called(result, timings));
+        }
+        if answers == Answers::Task {
+            return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
+        }
+        if !streams {
+            return following.wait_out(call).await.map(Served::Result);
+        }
+        let (response, stream) = Stream::open(200, &stream_headers());
+        let channel = match self.client {
+            Client::Legacy(Some(session)) => session.begin(following.begun(), stream).await?,
+            Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
+        };
+        call.keep_running(following.write_to(channel));
+        Ok(Served::Stream(Answer::stream(response)))
     }
-    if answers == Answers::Task {
-        return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
-    }
-    if !streams {
-        return following.wait_out(call).await.map(Served::Result);
-    }
-    let (response, stream) = Stream::open(200, &stream_headers());
-    let channel = match client {
-        Client::Legacy(Some(session)) => session.begin(following.begun(), stream).await?,
-        Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
-    };
-    call.keep_running(following.write_to(channel));
-    Ok(Served::Stream(Answer::stream(response)))
 }
