@@ -50,6 +50,46 @@ fn event_data(registered: &Registered, measured: &Measured) -> serde_json::Value
     })
 }
 
+/// What is to be stored, and the text of the signing secret that goes with it if it is new. `keeps`: credentials that are
+/// not named stay as they were.
+fn registered(
+    known: Option<&Registered>,
+    registration: Registration,
+    fresh: Fresh,
+    keeps: bool,
+) -> (Registered, String) {
+    let Registration { service, credentials, signing_secret } = registration;
+    let now = clock::now();
+    let (plain, given) = fresh.signing;
+    let (signing_secret, retiring) = match known {
+        Some(known) if signing_secret.is_none() => (known.signing_secret.clone(), known.retiring.clone()),
+        _ => (given, None),
+    };
+    let stored = known.and_then(|known| known.credentials.as_ref());
+    let credentials = match credentials {
+        Some(Credentials { each, client }) => {
+            let each = each.into_iter().zip(fresh.credentials).filter_map(|(one, fresh)| {
+                let value = fresh.or_else(|| stored?.of(&one.place).cloned())?;
+                Some(SealedCredential { place: one.place, value })
+            });
+            SealedCredentials::new(each.collect(), client)
+        }
+        None => stored.filter(|_| keeps).cloned(),
+    };
+    let stays = known.filter(|known| known.service.transport == service.transport);
+    let registered = Registered {
+        moved_at: stays.map_or(now, |known| known.moved_at),
+        credentials,
+        signing_secret,
+        retiring,
+        version: known.map_or(1, |known| known.version + 1),
+        created_at: known.map_or(now, |known| known.created_at),
+        updated_at: now,
+        service,
+    };
+    (registered, plain)
+}
+
 impl Inner {
     pub(super) fn put_service(
         &self,
@@ -94,69 +134,14 @@ impl Inner {
     }
 
     fn keep_service(&self, by: &By, write: Write<'_>, rules: &WriteRules) -> Result<Reply, Halted> {
-        let Write { id, document, fresh, known, keeps } = write;
-        let text = match check(document.as_bytes(), MAX_DEPTH) {
-            Ok(text) => text,
-            Err(invalid) => return Ok(Reply::Faults(vec![invalid.fault()])),
-        };
-        let own_hosts = rules.own_hosts();
-        let (settings, tenant) = (settings::current(), self.tenant());
-        let bindings = settings.bindings_of(&tenant);
-        let stored = known.as_ref().and_then(|known| known.credentials.as_ref());
-        let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings, stored };
-        let read = services::read(id, text, rules);
-        let Registration { mut service, credentials, signing_secret } = match read {
+        let registration = match self.read_service(&write, rules) {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
         };
-        // Tools are read by a Worker, afterwards; what was read at this address stays until then.
-        let known_tools = known.as_ref().map(|known| &known.service).filter(|known| {
-            known.transport.upstream().map(|upstream| &upstream.url)
-                == service.transport.upstream().map(|upstream| &upstream.url)
-        });
-        if let Some(known) = known_tools.filter(|_| service.transport.upstream().is_some()) {
-            service.capabilities.clone_from(&known.capabilities);
-            service.catalogue.clone_from(&known.catalogue);
-        }
-        let moved_away = known.as_ref().is_some_and(|known| !known.service.transport.same_origin(&service.transport));
-        let keeps = keeps && credentials.is_none() && known.as_ref().is_some_and(|known| known.credentials.is_some());
-        let keeps_one = credentials.iter().flat_map(|given| &given.each).any(|one| one.value.is_none());
-        if (keeps || keeps_one) && moved_away {
-            // Or whoever may change an address could read them there.
-            let detail =
-                "must be sent again, or null, as the address is at another origin than what they were given for";
-            return Ok(Reply::Faults(vec![Fault::new("#/credentials", detail)]));
-        }
-        let now = clock::now();
+        let Write { id, fresh, known, keeps, .. } = write;
         // The gateway makes a secret only for a service that has none.
-        let made = known.is_none() && signing_secret.is_none();
-        let (plain, given) = fresh.signing;
-        let (signing_secret, retiring) = match &known {
-            Some(known) if signing_secret.is_none() => (known.signing_secret.clone(), known.retiring.clone()),
-            _ => (given, None),
-        };
-        let stored = known.as_ref().and_then(|known| known.credentials.as_ref());
-        let credentials = match credentials {
-            Some(Credentials { each, client }) => {
-                let each = each.into_iter().zip(fresh.credentials).filter_map(|(one, fresh)| {
-                    let value = fresh.or_else(|| stored?.of(&one.place).cloned())?;
-                    Some(SealedCredential { place: one.place, value })
-                });
-                SealedCredentials::new(each.collect(), client)
-            }
-            None => stored.filter(|_| keeps).cloned(),
-        };
-        let stays = known.as_ref().filter(|known| known.service.transport == service.transport);
-        let registered = Registered {
-            moved_at: stays.map_or(now, |known| known.moved_at),
-            credentials,
-            signing_secret,
-            retiring,
-            version: known.as_ref().map_or(1, |known| known.version + 1),
-            created_at: known.as_ref().map_or(now, |known| known.created_at),
-            updated_at: now,
-            service,
-        };
+        let made = known.is_none() && registration.signing_secret.is_none();
+        let (registered, plain) = registered(known.as_ref(), registration, fresh, keeps);
         let known_measured = self.measured_of(id);
         let moved = known.as_ref().is_some_and(|known| known.moved_at != registered.moved_at);
         let measured = if moved { Measured::default() } else { known_measured };
@@ -180,6 +165,38 @@ impl Inner {
         let signing_secret = made.then_some(plain);
         let service = Box::new(registered);
         Ok(Reply::Service { created: known.is_none(), service, measured, has_lane, signing_secret })
+    }
+
+    /// Reads a service as it is written; gives all faults.
+    fn read_service(&self, write: &Write<'_>, rules: &WriteRules) -> Result<Registration, Vec<Fault>> {
+        let known = write.known.as_ref();
+        let text = check(write.document.as_bytes(), MAX_DEPTH).map_err(|invalid| vec![invalid.fault()])?;
+        let own_hosts = rules.own_hosts();
+        let (settings, tenant) = (settings::current(), self.tenant());
+        let bindings = settings.bindings_of(&tenant);
+        let stored = known.and_then(|known| known.credentials.as_ref());
+        let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings, stored };
+        let mut registration = services::read(write.id, text, rules)?;
+        let Registration { service, credentials, .. } = &mut registration;
+        // Tools are read by a Worker, afterwards; what was read at this address stays until then.
+        let known_tools = known.map(|known| &known.service).filter(|known| {
+            known.transport.upstream().map(|upstream| &upstream.url)
+                == service.transport.upstream().map(|upstream| &upstream.url)
+        });
+        if let Some(known) = known_tools.filter(|_| service.transport.upstream().is_some()) {
+            service.capabilities.clone_from(&known.capabilities);
+            service.catalogue.clone_from(&known.catalogue);
+        }
+        let moved_away = known.is_some_and(|known| !known.service.transport.same_origin(&service.transport));
+        let keeps = write.keeps && credentials.is_none() && stored.is_some();
+        let keeps_one = credentials.iter().flat_map(|given| &given.each).any(|one| one.value.is_none());
+        if (keeps || keeps_one) && moved_away {
+            // Or whoever may change an address could read them there.
+            let detail =
+                "must be sent again, or null, as the address is at another origin than what they were given for";
+            return Err(vec![Fault::new("#/credentials", detail)]);
+        }
+        Ok(registration)
     }
 
     /// A service as the audit log tells of it: with the fingerprints of its secrets.

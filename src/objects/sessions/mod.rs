@@ -14,7 +14,7 @@ use crate::objects::reply;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, tasks};
-use narthex_core::mcp::session::{Responded, Session};
+use narthex_core::mcp::session::{Reached, Request, Responded, Session};
 
 use messages::{Ask, Message, Reply};
 
@@ -77,8 +77,25 @@ impl Inner {
             return Ok(Reply::Gone);
         };
         let used = session.touch(clock::now());
-        let (reply, changed) = match ask {
-            Ask::Open(_) => (Reply::Done, false),
+        if matches!(ask, Ask::End) {
+            let upstreams = session.take_upstreams();
+            *known = None;
+            drop(known);
+            self.forget()?;
+            return Ok(if upstreams.is_empty() { Reply::Done } else { Reply::Ended { upstreams } });
+        }
+        let (reply, changed) = self.apply(session, ask)?;
+        if used || changed {
+            self.keep(session)?;
+        }
+        Ok(reply)
+    }
+
+    /// The reply, and whether the session has changed.
+    fn apply(&self, session: &mut Session, ask: Ask) -> Result<(Reply, bool), Failure> {
+        Ok(match ask {
+            // Both are answered before.
+            Ask::Open(_) | Ask::End => (Reply::Done, false),
             Ask::Use => (Reply::Used { opener: session.opener.clone(), level: session.level.clone() }, false),
             Ask::SetLevel { level } => {
                 session.level = Some(level);
@@ -92,17 +109,7 @@ impl Inner {
                 (Reply::Begun { call }, true)
             }
             Ask::Tell { call, turn, texts, reached, requests } => {
-                let sizes: Vec<usize> = texts.iter().map(String::len).collect();
-                match session.tell(call, turn, &sizes, reached) {
-                    Some((first, kept)) => {
-                        if !requests.is_empty() {
-                            session.ask(call, turn, requests);
-                        }
-                        self.keep_sent(call, first, kept, &texts)?;
-                        (Reply::Told { first }, true)
-                    }
-                    None => (Reply::Replaced, false),
-                }
+                self.tell(session, (call, turn), &texts, reached, requests)?
             }
             Ask::Resume { call, after } => match session.resume(call) {
                 Some((begun, turn, reached)) => {
@@ -111,23 +118,10 @@ impl Inner {
                 }
                 None => (Reply::Replaced, false),
             },
-            Ask::Respond { id, response } => match session.respond(&id, response.as_deref()) {
-                Responded::Nothing => (Reply::Done, false),
-                Responded::Waits => (Reply::Done, true),
-                Responded::Answered { context, question, responses } => {
-                    (Reply::Answered { context, question, responses }, true)
-                }
-                Responded::Refused { context } => (Reply::Refused { context }, true),
-            },
+            Ask::Respond { id, response } => responded(session.respond(&id, response.as_deref())),
             Ask::Find { request } => (Reply::Found { context: session.context_of(&request).map(Into::into) }, false),
             Ask::Listen => (Reply::Listening { number: session.listen() }, true),
-            Ask::Listens { number, takes } if session.listens(number) => {
-                let noted = if takes { session.take_noted() } else { Vec::new() };
-                let changed = !noted.is_empty();
-                let services = session.upstream_services();
-                (Reply::Listens { watched: session.watched(), noted, services }, changed)
-            }
-            Ask::Listens { .. } => (Reply::Replaced, false),
+            Ask::Listens { number, takes } => listens(session, number, takes),
             Ask::Note { service, method } => (Reply::Done, session.note(service, method)),
             Ask::Upstream { service, place, gone } => {
                 let changed = gone.is_some_and(|gone| session.forget_upstream(&service, &gone));
@@ -144,18 +138,27 @@ impl Inner {
                 session.unwatch(&uri);
                 (Reply::Done, true)
             }
-            Ask::End => {
-                let upstreams = session.take_upstreams();
-                *known = None;
-                drop(known);
-                self.forget()?;
-                return Ok(if upstreams.is_empty() { Reply::Done } else { Reply::Ended { upstreams } });
-            }
+        })
+    }
+
+    /// Keeps messages of a call, of whose stream this is the turn.
+    fn tell(
+        &self,
+        session: &mut Session,
+        (call, turn): (u64, u64),
+        texts: &[String],
+        reached: Reached,
+        requests: Vec<Request>,
+    ) -> Result<(Reply, bool), Failure> {
+        let sizes: Vec<usize> = texts.iter().map(String::len).collect();
+        let Some((first, kept)) = session.tell(call, turn, &sizes, reached) else {
+            return Ok((Reply::Replaced, false));
         };
-        if used || changed {
-            self.keep(session)?;
+        if !requests.is_empty() {
+            session.ask(call, turn, requests);
         }
-        Ok(reply)
+        self.keep_sent(call, first, kept, texts)?;
+        Ok((Reply::Told { first }, true))
     }
 
     fn keep(&self, session: &Session) -> Result<(), Failure> {
@@ -206,4 +209,25 @@ impl Inner {
             None => Ok(()),
         }
     }
+}
+
+fn responded(responded: Responded) -> (Reply, bool) {
+    match responded {
+        Responded::Nothing => (Reply::Done, false),
+        Responded::Waits => (Reply::Done, true),
+        Responded::Answered { context, question, responses } => {
+            (Reply::Answered { context, question, responses }, true)
+        }
+        Responded::Refused { context } => (Reply::Refused { context }, true),
+    }
+}
+
+fn listens(session: &mut Session, number: u64, takes: bool) -> (Reply, bool) {
+    if !session.listens(number) {
+        return (Reply::Replaced, false);
+    }
+    let noted = if takes { session.take_noted() } else { Vec::new() };
+    let changed = !noted.is_empty();
+    let services = session.upstream_services();
+    (Reply::Listens { watched: session.watched(), noted, services }, changed)
 }
