@@ -308,6 +308,7 @@ impl World {
 }
 
 /// From a message to the ledger's decision, as the object does it.
+#[expect(clippy::too_many_lines, reason = "one arm for each message")]
 fn answer(ledger: &mut Ledger<Memory>, ask: Ask, now: Timestamp, random: u64) -> Result<Reply, Broken> {
     Ok(match ask {
         Ask::Admit { admission, lease_ms, offers, claim } => {

@@ -350,6 +350,7 @@ struct AttemptData<'a> {
 
 /// One event of a bundle as a CloudEvent. `teller` is who told it: a store's code, or `registry`. `public` is the
 /// gateway's address, where that is configured: what a request was sent to is the sender's to say.
+#[expect(clippy::too_many_lines, reason = "one member after the other of one JSON object")]
 pub fn cloud_event(
     public: Option<&str>,
     tenant: &str,

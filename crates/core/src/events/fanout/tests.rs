@@ -124,6 +124,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each move")]
     fn step(&mut self, shards: &mut Shards, step: &Move) {
         let at = |index: usize, len: usize| (len > 0).then(|| index % len.max(1));
         match *step {

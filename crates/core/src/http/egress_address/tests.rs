@@ -41,6 +41,7 @@ fn good_addresses_are_given_parsed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of addresses")]
 fn hostile_addresses_are_refused_for_the_right_reason() {
     use Refusal::*;
     let table = [

@@ -17,6 +17,7 @@ fn with(base: Value, member: &str, value: Value) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of definitions")]
 fn what_strict_clients_would_refuse_a_list_for_does_not_fit() {
     let tool = || json!({"name": "t", "inputSchema": {"type": "object"}});
     let resource = || json!({"uri": "a:b", "name": "b"});

@@ -281,6 +281,7 @@ fn pointer(at: &[Step]) -> String {
 
 /// What is wrong, for the kinds of error that say it by themselves. Of the value itself
 /// nothing is repeated but numbers of things.
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of error")]
 fn describe(kind: &ErrorKind) -> Option<String> {
     let wanted = |value: &Value| clip(&written(value), MAX_WANTED);
     let items = |n: &usize| count(*n, "item", "items");

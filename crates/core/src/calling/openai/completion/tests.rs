@@ -63,6 +63,7 @@ fn calls_of_tools_are_joined_by_their_index() {
 
 /// Calls of tools as servers send them, and what they come to: id, name and arguments of each.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of streams")]
 fn calls_of_tools_are_told_apart_however_servers_number_them() {
     let call = |index: Value, id: &str, name: &str, arguments: &str| {
         let mut call = json!({"id": id, "function": {"name": name, "arguments": arguments}});
@@ -135,6 +136,7 @@ fn calls_of_tools_are_told_apart_however_servers_number_them() {
 
 /// Deltas as servers send them, and the message they come to.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn a_message_continues_its_texts_and_nothing_else() {
     for (what, deltas, expected) in [
         ("nothing", json!([{}]), json!({"content": null})),
