@@ -7,12 +7,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildWorker } from "./build.mjs";
 import { select } from "./groups.mjs";
-import { node, prepare, prepareRust, run, say, seconds } from "./tools.mjs";
+import { node, prepare, prepareRust, root, run, say, seconds } from "./tools.mjs";
 
 const words = process.argv.slice(2).filter((arg) => !arg.startsWith("-"));
 const flags = process.argv.slice(2).filter((arg) => arg.startsWith("-"));
 const { packages, files, alone, last } = select(words);
 const gateway = files.length + alone.length > 0;
+
+/** What Node has compiled of the tests and their packages, for all files and runs. */
+const NODE_COMPILE_CACHE = join(root, "node_modules/.cache/narthex-tests");
 
 /** Files that run side by side: they wait more than they compute, and each has a gateway of its own. */
 const AT_ONCE = 3;
@@ -83,7 +86,12 @@ try {
     say("building the Worker …");
     await buildWorker();
     const scratch = mkdtempSync(join(tmpdir(), "narthex-run-"));
-    const env = { ...process.env, CONTRACT_SEEN: join(scratch, "contract-seen"), NODE_NO_WARNINGS: "1" };
+    const env = {
+      ...process.env,
+      CONTRACT_SEEN: join(scratch, "contract-seen"),
+      NODE_COMPILE_CACHE,
+      NODE_NO_WARNINGS: "1",
+    };
     try {
       await gatewayTests("gateway tests", files, AT_ONCE, scratch, env);
       await gatewayTests("gateway tests that measure", alone, 1, scratch, env);
