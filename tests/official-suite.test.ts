@@ -18,7 +18,7 @@ test("the_suite_has_the_expected_number_of_requirements", () => {
   assert.deepEqual(counted("2026-07-28"), [37, 13]);
 });
 
-describe("the test server alone", () => {
+describe("the test server alone", { concurrency: 2 }, () => {
   let upstream: Upstream;
   before(async () => void (upstream = await startUpstream()));
   after(() => upstream?.stop());
@@ -32,7 +32,8 @@ describe("the test server alone", () => {
   }
 });
 
-describe("through the gateway, with a key", () => {
+// The servers are beside each other: most of its time the suite waits.
+describe("through the gateway, with a key", { concurrency: 4 }, () => {
   let gateway: Gateway;
   let jobs: Service;
   let authorization: string;
@@ -58,15 +59,17 @@ describe("through the gateway, with a key", () => {
   });
 
   for (const upstream of ["both", "legacy", "modern"] as const) {
-    for (const client of ["2025-11-25", "2026-07-28"] as const) {
-      test(`${client}_in_front_of_a_server_that_speaks_${upstream}`, async () => {
-        const verdicts = [...(await judge(`${gateway.url}/mcp/${upstream}`, client, { authorization })).values()];
-        failsAsExpected(
-          { client, upstream },
-          verdicts.filter(({ scenario }) => !isTask(scenario)),
-        );
-      });
-    }
+    describe(`in front of a server that speaks ${upstream}`, { concurrency: 1 }, () => {
+      for (const client of ["2025-11-25", "2026-07-28"] as const) {
+        test(`${client}_in_front_of_a_server_that_speaks_${upstream}`, async () => {
+          const verdicts = [...(await judge(`${gateway.url}/mcp/${upstream}`, client, { authorization })).values()];
+          failsAsExpected(
+            { client, upstream },
+            verdicts.filter(({ scenario }) => !isTask(scenario)),
+          );
+        });
+      }
+    });
   }
 
   test("tasks_of_2026-07-28_in_front_of_an_http_service", async () => {
