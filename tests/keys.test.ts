@@ -387,6 +387,30 @@ test("secrets_never_reach_the_log", async () => {
   for (const part of [secret, gateway.adminKey]) assert.equal(text.includes(part), false);
 });
 
+test("variables_that_are_not_valid_are_all_named_and_the_health_check_answers", async () => {
+  const vars = { CONTEXT_SHARDS: "four", OAUTH: "yes", KEK_2: "not 32 bytes" };
+  const wrong = await startGateway({ vars });
+  try {
+    for (let time = 0; time < 2; time += 1) {
+      const { detail } = refused(await wrong.request("GET", "/v1/whoami"), 503, "not_configured");
+      assert.match(detail, /CONTEXT_SHARDS must be a whole number from 1 to 1024; OAUTH must be `true` or `false`/);
+      assert.doesNotMatch(detail, /four|yes/);
+    }
+    assert.equal((await wrong.request("GET", "/health", { key: null })).json.status, "ok");
+    const reported = wrong.logs.filter((line) => line.includes('"setting not valid"')).map((line) => JSON.parse(line));
+    const named = reported.map(({ level, variable, value }) => [level, variable, value]);
+    assert.deepEqual(
+      named.filter(([, variable]) => variable !== "KEK_2"),
+      [
+        ["error", "CONTEXT_SHARDS", "four"],
+        ["error", "OAUTH", "yes"],
+      ],
+    );
+  } finally {
+    await wrong.stop();
+  }
+});
+
 test("a_gateway_without_an_admin_key_serves_nobody_and_says_what_to_run", async () => {
   for (const ADMIN_KEY of ["", "short"]) {
     const bare = await startGateway({ vars: { ADMIN_KEY } });

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::objects::contexts::messages::Work;
 use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{Entry, Snapshot};
-use crate::objects::secrets::Opened;
+use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::{clock, log_event, random, settings};
 use crate::transport::mcp::{Asker, Peer};
 use crate::transport::openai::Endpoint;
@@ -107,9 +107,9 @@ pub async fn attempt(
 }
 
 /// What the service said, and the credentials it was shown.
-type Called = (Said, Option<Rc<Opened>>);
+type Called = (Said, Option<Rc<DecryptedSecrets>>);
 /// Where a service is called, and with which credentials.
-pub type Place = (Rc<Address>, Rc<Opened>);
+pub type Place = (Rc<Address>, Rc<DecryptedSecrets>);
 
 /// Calls the service over its transport.
 async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> Called {
@@ -118,7 +118,7 @@ async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer
         Transport::Http { url } => call_http(order, prepared(tenant, entry, url, origin).await).await,
         Transport::Binding { binding, path } => {
             let address = settings::current().binding_address(tenant, binding, path).map(Rc::new);
-            call_http(order, opened(tenant, entry, address).await).await
+            call_http(order, with_secrets(tenant, entry, address).await).await
         }
         Transport::Openai { url, model, streams } => match prepared(tenant, entry, url, origin).await {
             Ok((address, secrets)) => {
@@ -170,7 +170,13 @@ async fn call_mcp(
 }
 
 /// The attempt, from what the service said.
-fn concluded(work: &Work, entry: &Entry, started_at: Timestamp, said: Said, shown: Option<&Opened>) -> Attempted {
+fn concluded(
+    work: &Work,
+    entry: &Entry,
+    started_at: Timestamp,
+    said: Said,
+    shown: Option<&DecryptedSecrets>,
+) -> Attempted {
     let (service, admission) = (entry.service(), &work.admission);
     let offered = service
         .capabilities
@@ -194,10 +200,10 @@ fn concluded(work: &Work, entry: &Entry, started_at: Timestamp, said: Said, show
 
 /// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
 pub async fn prepared(tenant: &str, entry: &Entry, url: &str, origin: &str) -> Result<Place, NotCalled> {
-    opened(tenant, entry, entry.address(url, origin)).await
+    with_secrets(tenant, entry, entry.address(url, origin)).await
 }
 
-async fn opened(tenant: &str, entry: &Entry, address: Result<Rc<Address>, Refusal>) -> Result<Place, NotCalled> {
+async fn with_secrets(tenant: &str, entry: &Entry, address: Result<Rc<Address>, Refusal>) -> Result<Place, NotCalled> {
     let address = address.map_err(NotCalled::Address)?;
     let secrets = entry.secrets(tenant).await.map_err(|failure| {
         log_event!(SecretsNotDecrypted, tenant = tenant, service = &entry.service().id, detail = &failure);

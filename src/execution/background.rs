@@ -17,7 +17,7 @@ use crate::objects::registry::messages::{Kept, Kind as Document};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock, log_event, settings, vault};
+use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::audit::By;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::StoreId;
@@ -147,8 +147,8 @@ async fn claim(
 pub async fn sweep() -> Result<(), Failure> {
     let own = snapshot::refreshed(FIRST_TENANT).await?;
     let mut waiting = sweep_tenant(FIRST_TENANT).await?;
-    if settings::current().oauth && vault::newest().is_some() {
-        // Whoever asks for its keys sees to it that they are sealed under the newest key.
+    if settings::current().oauth && secret_box::newest().is_some() {
+        // Whoever asks for its keys sees to it that they are encrypted under the newest key.
         key_sets::own_keys().await?;
     }
     let now = clock::now();

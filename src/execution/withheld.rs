@@ -1,10 +1,10 @@
 //! What a service says of its failure and is not shown: its own credentials.
 
-use crate::objects::secrets::Opened;
+use crate::objects::secrets::DecryptedSecrets;
 use narthex_core::context::Outcome;
 
 /// Some services repeat what they were shown when they refuse it: that is nothing for their callers.
-pub fn withhold(outcome: &mut Outcome, shown: Option<&Opened>) {
+pub fn withhold(outcome: &mut Outcome, shown: Option<&DecryptedSecrets>) {
     let (Outcome::Failed { error, .. }, Some(secrets)) = (outcome, shown) else { return };
     let details = error.details.as_ref().map_or("", |details| details.get());
     if secrets.shows_in(details) || secrets.shows_in(&error.message) {

@@ -6,13 +6,13 @@ use crate::objects::registry::messages::{Registered, Reply};
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::Measured;
 use narthex_core::services::View;
-use narthex_core::services::credentials::SealedCredentials;
+use narthex_core::services::credentials::EncryptedCredentials;
 
 use super::answer::Answer;
 use super::registry_client::refusal;
 
 pub fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
-    let credentials = registered.credentials.as_ref().map(SealedCredentials::names).unwrap_or_default();
+    let credentials = registered.credentials.as_ref().map(EncryptedCredentials::names).unwrap_or_default();
     View { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::objects::registry::messages::{Ask, Reply};
-use crate::platform::vault;
+use crate::platform::secret_box;
 use crate::transport;
 use narthex_core::base::json::{Fault, Object};
 use narthex_core::base::names::valid_id;
@@ -32,14 +32,14 @@ pub fn checked_id(id: &str) -> Result<String, Problem> {
     Err(Problem::invalid(vec![Fault::new("#/id", detail)]))
 }
 
-/// What is secret is stored sealed or not at all.
+/// What is secret is stored encrypted or not at all.
 pub fn require_key() -> Result<(), Problem> {
-    if vault::newest().is_some() {
+    if secret_box::newest().is_some() {
         return Ok(());
     }
     Err(Problem::new(
         Code::NotConfigured,
-        "No KEK_1 is set to seal secrets with: 32 bytes in base64. Set it with: openssl rand -base64 32 | npx wrangler secret put KEK_1",
+        "No KEK_1 is set to encrypt secrets with: 32 bytes in base64. Set it with: openssl rand -base64 32 | npx wrangler secret put KEK_1",
     ))
 }
 

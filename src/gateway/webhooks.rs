@@ -10,7 +10,7 @@ use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::objects::registry::snapshot;
 use crate::platform::{clock, log_event, random};
 use crate::transport;
-use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::id::ulid;
 use narthex_core::base::json::{Fault, Object};
@@ -184,7 +184,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         url: written.url,
         description: written.description,
         filter: written.filter,
-        secret: secret.map(Sealed::still_open),
+        secret: secret.map(EncryptedSecret::plaintext),
         retiring: None,
         enabled: written.enabled,
     };

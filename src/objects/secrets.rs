@@ -1,15 +1,15 @@
-//! What a service has secret, opened where it is called: in a Worker, and in its lane for probes.
+//! What a service has secret, decrypted where it is called: in a Worker, and in its lane for probes.
 
-use narthex_core::access::encrypted_secret::{Place, Sealed};
+use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
 use std::borrow::Cow;
 
 use crate::platform::http::Headers;
-use crate::platform::{Failure, vault};
+use crate::platform::{Failure, secret_box};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::Address;
 use narthex_core::services::Retiring;
-use narthex_core::services::credentials::{self, OAuthClient, Place as Shown, SealedCredentials};
+use narthex_core::services::credentials::{self, EncryptedCredentials, OAuthClient, Place};
 
 use super::lanes::messages::Target;
 use super::registry::messages::Registered;
@@ -17,16 +17,16 @@ use super::registry::messages::Registered;
 pub const SIGNING_SECRET: &str = "signing_secret";
 pub const CREDENTIALS: &str = "credentials";
 
-/// Where a secret of a service is bound to.
-pub fn place<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> Place<'a> {
-    Place { tenant, kind: "service", id: service, field }
+/// What a secret of a service is bound to.
+pub fn of_service<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> AssociatedData<'a> {
+    AssociatedData { tenant, kind: "service", id: service, field }
 }
 
 /// As it is stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stored<'s> {
-    credentials: Option<&'s SealedCredentials>,
-    signing_secret: &'s Sealed,
+    credentials: Option<&'s EncryptedCredentials>,
+    signing_secret: &'s EncryptedSecret,
     retiring: Option<&'s Retiring>,
 }
 
@@ -45,28 +45,33 @@ impl<'s> From<&'s Target> for Stored<'s> {
 }
 
 /// What a service is called with.
-pub struct Opened {
-    credentials: Vec<(Shown, String)>,
+pub struct DecryptedSecrets {
+    credentials: Vec<(Place, String)>,
     /// Tokens are had for it, by the only one of `credentials`.
     client: Option<OAuthClient>,
     signing: Secret,
     retiring: Option<(Secret, Timestamp)>,
 }
 
-impl Opened {
+impl DecryptedSecrets {
     pub async fn of(tenant: &str, service: &str, stored: Stored<'_>, now: Timestamp) -> Result<Self, Failure> {
-        let signing = place(tenant, service, SIGNING_SECRET);
+        let signing = of_service(tenant, service, SIGNING_SECRET);
         let read = |text: String| Secret::parse(&text).ok_or_else(|| Failure("a signing secret is none".into()));
         let retiring = match stored.retiring.filter(|old| now < old.until) {
-            Some(Retiring { secret, until }) => Some((read(vault::open(signing, secret).await?)?, *until)),
+            Some(Retiring { secret, until }) => Some((read(secret_box::decrypt(signing, secret).await?)?, *until)),
             None => None,
         };
         let mut credentials = Vec::new();
-        for (shown, value) in stored.credentials.iter().flat_map(|known| known.each()) {
-            credentials.push((shown, vault::open(place(tenant, service, CREDENTIALS), value).await?));
+        for (place, value) in stored.credentials.iter().flat_map(|known| known.each()) {
+            credentials.push((place, secret_box::decrypt(of_service(tenant, service, CREDENTIALS), value).await?));
         }
         let client = stored.credentials.and_then(|known| known.client.clone());
-        Ok(Self { credentials, client, signing: read(vault::open(signing, stored.signing_secret).await?)?, retiring })
+        Ok(Self {
+            credentials,
+            client,
+            signing: read(secret_box::decrypt(signing, stored.signing_secret).await?)?,
+            retiring,
+        })
     }
 
     /// Whether one of the service's credentials is in a text of its own: in whole, without the word before it, or as
@@ -97,18 +102,18 @@ impl Opened {
 
     /// The service's own credentials alone; where tokens are had for it, nothing.
     pub fn add_credentials(&self, headers: &mut Headers) {
-        for (shown, value) in &self.credentials {
-            if let (Shown::Header(name), None) = (shown, &self.client) {
+        for (place, value) in &self.credentials {
+            if let (Place::Header(name), None) = (place, &self.client) {
                 headers.set(name, value);
             }
         }
     }
 
-    /// Where the service is called: its address with what it is shown in the query.
+    /// Where the service is called: its address with what it is place in the query.
     pub fn addressed<'a>(&self, address: &'a Address) -> Cow<'a, Address> {
-        let mut pairs = self.credentials.iter().filter_map(|(shown, value)| match shown {
-            Shown::Query(name) => Some((name.as_str(), value.as_str())),
-            Shown::Header(_) => None,
+        let mut pairs = self.credentials.iter().filter_map(|(place, value)| match place {
+            Place::Query(name) => Some((name.as_str(), value.as_str())),
+            Place::Header(_) => None,
         });
         match pairs.clone().next() {
             Some(_) => Cow::Owned(address.with_query(&mut pairs)),

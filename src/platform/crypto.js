@@ -1,6 +1,6 @@
 // @ts-check
-// Signatures and sealing by the platform's Web Cryptography. Its Rust faces are `crypto.rs` and `vault.rs`. Nothing in
-// here decides anything.
+// Signatures and encryption by the platform's Web Cryptography. Its Rust faces are `crypto.rs` and `secret_box.rs`.
+// Nothing in here decides anything.
 
 /** By the names of RFC 7518 and RFC 8037: how a key is imported, and how it verifies. */
 const ALGORITHMS = /** @type {const} */ ({
@@ -77,41 +77,44 @@ export async function signs(jwk, text) {
 const aes = (bytes, use) => crypto.subtle.importKey("raw", bytes, "AES-GCM", false, [use]);
 /** @param {Uint8Array<ArrayBuffer>} iv @param {string} bound */
 const gcm = (iv, bound) => ({ name: "AES-GCM", iv, additionalData: new TextEncoder().encode(bound) });
-// Where the parts of a sealed text end: nonce, wrapped data key, nonce; the rest is the text.
+// Where the parts of an encrypted text end: nonce, wrapped data key, nonce; the rest is the text.
 const WRAPPED_AT = 12;
 const NONCE_AT = WRAPPED_AT + 32 + 16;
 const TEXT_AT = NONCE_AT + 12;
 
 /**
- * Seals a text under a data key, and that under a key of the Worker's.
+ * Encrypts a text under a data key, and that under a key of the Worker's.
  * @param {Uint8Array<ArrayBuffer>} kek @param {Uint8Array<ArrayBuffer>} random a data key and two nonces
  * @param {string} bound @param {string} text
  */
-export async function seals(kek, random, bound, text) {
+export async function encrypts(kek, random, bound, text) {
   const [key, outer, inner] = [random.slice(0, 32), random.slice(32, 44), random.slice(44, 56)];
-  const [wrapping, sealing] = await Promise.all([aes(kek, "encrypt"), aes(key, "encrypt")]);
-  const [wrapped, sealed] = await Promise.all([
+  const [wrapping, encrypting] = await Promise.all([aes(kek, "encrypt"), aes(key, "encrypt")]);
+  const [wrapped, encrypted] = await Promise.all([
     crypto.subtle.encrypt(gcm(outer, bound), wrapping, key),
-    crypto.subtle.encrypt(gcm(inner, bound), sealing, new TextEncoder().encode(text)),
+    crypto.subtle.encrypt(gcm(inner, bound), encrypting, new TextEncoder().encode(text)),
   ]);
-  const whole = new Uint8Array(TEXT_AT + sealed.byteLength);
+  const whole = new Uint8Array(TEXT_AT + encrypted.byteLength);
   whole.set(outer);
   whole.set(new Uint8Array(wrapped), WRAPPED_AT);
   whole.set(inner, NONCE_AT);
-  whole.set(new Uint8Array(sealed), TEXT_AT);
+  whole.set(new Uint8Array(encrypted), TEXT_AT);
   return whole;
 }
 
-/** The text that was sealed. @param {Uint8Array<ArrayBuffer>} kek @param {Uint8Array<ArrayBuffer>} sealed @param {string} bound */
-export async function opens(kek, sealed, bound) {
-  const part = (/** @type {number} */ from, /** @type {number | undefined} */ to) => sealed.slice(from, to);
+/**
+ * The text that was encrypted.
+ * @param {Uint8Array<ArrayBuffer>} kek @param {Uint8Array<ArrayBuffer>} encrypted @param {string} bound
+ */
+export async function decrypts(kek, encrypted, bound) {
+  const part = (/** @type {number} */ from, /** @type {number | undefined} */ to) => encrypted.slice(from, to);
   const key = await crypto.subtle.decrypt(
     gcm(part(0, WRAPPED_AT), bound),
     await aes(kek, "decrypt"),
     part(WRAPPED_AT, NONCE_AT),
   );
-  const opening = await aes(new Uint8Array(key), "decrypt");
+  const decrypting = await aes(new Uint8Array(key), "decrypt");
   return new TextDecoder().decode(
-    await crypto.subtle.decrypt(gcm(part(NONCE_AT, TEXT_AT), bound), opening, part(TEXT_AT, undefined)),
+    await crypto.subtle.decrypt(gcm(part(NONCE_AT, TEXT_AT), bound), decrypting, part(TEXT_AT, undefined)),
   );
 }

@@ -12,12 +12,12 @@ pub mod http;
 pub mod log;
 pub mod objects;
 pub mod random;
+pub mod secret_box;
 pub mod settings;
 pub mod sockets;
 pub mod sql;
 pub mod streams;
 pub mod tasks;
-pub mod vault;
 pub mod zones;
 
 use wasm_bindgen::JsValue;

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use url::Url;
 
-use crate::objects::secrets::Opened;
+use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
@@ -21,7 +21,7 @@ use super::{Envelope, Order};
 const CANCEL_MS: u64 = 5_000;
 
 /// What every request to a service has.
-fn signed(secrets: &Opened, id: &ContextId, now: Timestamp, body: &str) -> Headers {
+fn signed(secrets: &DecryptedSecrets, id: &ContextId, now: Timestamp, body: &str) -> Headers {
     let mut headers = Headers::default();
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json");
@@ -31,7 +31,7 @@ fn signed(secrets: &Opened, id: &ContextId, now: Timestamp, body: &str) -> Heade
 }
 
 /// Calls the service, for as long as the context has time.
-pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer {
+pub async fn call(order: &Order<'_>, secrets: &DecryptedSecrets, url: &Address) -> Answer {
     let admission = &order.work.admission;
     let Ok(body) = serde_json::to_string(&Envelope::of(order)) else {
         return Answer::Refused;
@@ -52,7 +52,7 @@ pub async fn call(order: &Order<'_>, secrets: &Opened, url: &Address) -> Answer 
 
 /// Tells a service that work it does in the background was cancelled: at the address it named for it, else at its own.
 /// It is told once; the context has ended whatever it answers.
-pub async fn cancel(secrets: &Opened, url: &Address, id: &ContextId) {
+pub async fn cancel(secrets: &DecryptedSecrets, url: &Address, id: &ContextId) {
     #[derive(Serialize)]
     struct Notice<'a> {
         context_id: &'a str,

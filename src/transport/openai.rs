@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::objects::secrets::Opened;
+use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::calls::{self, Answered, Method, Pieces, Reading, Request};
 use crate::platform::http::Headers;
 use narthex_core::calling::openai::stream::{Reader, Step, whole};
@@ -43,7 +43,7 @@ pub struct Endpoint<'a> {
 /// Asks the endpoint, for as long as the context has time.
 pub async fn call<O: CallObserver>(
     order: &Order<'_>,
-    secrets: &Opened,
+    secrets: &DecryptedSecrets,
     endpoint: &Endpoint<'_>,
     observer: &O,
 ) -> Answer {
@@ -80,7 +80,7 @@ pub async fn call<O: CallObserver>(
 
 async fn ask(
     order: &Order<'_>,
-    secrets: &Opened,
+    secrets: &DecryptedSecrets,
     endpoint: &Endpoint<'_>,
     address: &Address,
     asks: Asks,

@@ -1,11 +1,11 @@
 //! An event on its way to a webhook: a CloudEvent in structured mode, signed by Standard Webhooks 1.0. Its
 //! `webhook-id` is the event's id, so that a receiver knows one that comes twice.
 
-use crate::objects::registry::document_place;
 use crate::objects::registry::messages::Kind;
+use crate::objects::registry::of_document;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
-use crate::platform::{Failure, clock, log_event, settings, vault};
+use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::Answer;
@@ -16,12 +16,12 @@ use narthex_core::webhooks::delivery_queue::{Attempt, AttemptError};
 const PATIENCE_MS: u64 = 15_000;
 
 /// The secrets it is signed with now, the newest first: while a rotation lasts there are two.
-async fn opened(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, Failure> {
+async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, Failure> {
     let newest = webhook.secret.as_ref().ok_or_else(|| Failure(format!("the webhook {id} has no secret")))?;
     let before = webhook.retiring.iter().filter(|old| now < old.until).map(|old| &old.secret);
     let mut secrets = Vec::new();
     for secret in std::iter::once(newest).chain(before) {
-        let text = vault::open(document_place(tenant, Kind::Webhook, id), secret).await?;
+        let text = secret_box::decrypt(of_document(tenant, Kind::Webhook, id), secret).await?;
         secrets.push(Secret::parse(&text).ok_or_else(|| Failure(format!("a secret of the webhook {id} is none")))?);
     }
     Ok(secrets)
@@ -32,7 +32,7 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     let at = clock::now();
     let failed = |error| Attempt { at, status_code: None, error: Some(error), duration_ms: 0, retry_after_ms: None };
     let Ok(address) = settings::current().may_call(&webhook.url, None) else { return failed(AttemptError::Refused) };
-    let secrets = match opened(tenant, id, webhook, at).await {
+    let secrets = match decrypted(tenant, id, webhook, at).await {
         Ok(secrets) => secrets,
         Err(failure) => {
             log_event!(SecretsNotDecrypted, tenant = tenant, object = format!("webhooks/{id}"), detail = &failure);

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::execution::{Timings, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::platform::clock;
-use narthex_core::access::oauth::signed_state::SealKey;
+use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::base::id::ContextId;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::client_capabilities::Able;
@@ -24,7 +24,7 @@ use super::tasks::refused;
 /// How a call's client is asked.
 pub enum Asking {
     /// By the call's result.
-    ByResult { able: Able, called: Called, key: SealKey },
+    ByResult { able: Able, called: Called, key: StateKey },
     /// By requests on the call's stream.
     BySession { able: Able },
     /// Not at all. It is told where the answer goes, for who can give it there.
@@ -85,7 +85,7 @@ impl Asking {
     }
 }
 
-fn question(task: &Task<'_>, able: Able, called: &Called, key: &SealKey) -> Result<String, Error> {
+fn question(task: &Task<'_>, able: Able, called: &Called, key: &StateKey) -> Result<String, Error> {
     let question = task.question();
     let requests = question.requests();
     let by_name = serde_json::from_str(&requests).map_err(|_| Problem::internal("a question that cannot be read"))?;
@@ -93,8 +93,8 @@ fn question(task: &Task<'_>, able: Able, called: &Called, key: &SealKey) -> Resu
         return Err(Error::Capability { required });
     }
     let until = task.expires_at().ok_or_else(|| Problem::internal("a context without an end"))?;
-    let state = State::new(called, task.id(), question.number).seal(key, until);
-    let state = state.ok_or_else(|| Problem::internal("a state that cannot be sealed"))?;
+    let state = State::new(called, task.id(), question.number).sign(key, until);
+    let state = state.ok_or_else(|| Problem::internal("a state that cannot be signed"))?;
     Ok(responses::input_required(&requests, &state, task.id()))
 }
 
@@ -103,12 +103,12 @@ pub async fn answered(
     call: &Call,
     caller: &mut Caller,
     called: &Called,
-    sealed: &str,
+    signed: &str,
     responses: Option<&RawValue>,
     seconds: u32,
 ) -> Result<Standing, Error> {
-    let key = caller.snapshot.seal_key.clone();
-    let Some(state) = State::open(&key, sealed, called, clock::now()) else {
+    let key = caller.snapshot.state_key.clone();
+    let Some(state) = State::verify(&key, signed, called, clock::now()) else {
         return Err(Error::Params(
             "The requestState is none that was given for this call, or its time is over.".into(),
         ));

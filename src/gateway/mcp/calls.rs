@@ -229,7 +229,7 @@ impl ToolCall<'_> {
                 let (door, Asked { name, arguments, .. }) = (self.door.0.unwrap_or_default(), &self.asked);
                 let called = Called::new(tenant, principal, door, name, arguments);
                 let called = called.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
-                Asking::ByResult { able: envelope.able, called, key: caller.snapshot.seal_key.clone() }
+                Asking::ByResult { able: envelope.able, called, key: caller.snapshot.state_key.clone() }
             }
             Client::Legacy(Some(session)) if streams => Asking::BySession { able: session.able() },
             Client::Legacy(_) => Asking::Not,

@@ -1,6 +1,6 @@
 //! Sessions of legacy clients: only for who can be asked, as all else is said by each request itself.
 //!
-//! A session's id names its object under a seal for one principal at one door, so what was made up costs no look-up.
+//! A session's id names its object under a signature for one principal at one door, so what was made up costs no look-up.
 
 use serde_json::value::RawValue;
 

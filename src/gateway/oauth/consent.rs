@@ -156,7 +156,7 @@ impl View<'_> {
             redirect_uri: back.uri,
             scope,
             fields,
-            person: signed.map(|signed| (signed.person.subject.as_str(), signed.sealed.as_str())),
+            person: signed.map(|signed| (signed.person.subject.as_str(), signed.state.as_str())),
             issuers: &sign_in::offered(known),
             wrong,
         })

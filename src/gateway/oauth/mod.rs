@@ -90,7 +90,7 @@ pub fn is_public(endpoint: &Endpoint<'_>) -> bool {
 }
 
 pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Problem> {
-    // Its own keys are stored sealed.
+    // Its own keys are stored encrypted.
     require_key()?;
     let answered = match endpoint {
         Endpoint::Server => return metadata::server(call),

@@ -117,7 +117,7 @@ pub struct Asked<'a> {
     pub scope: &'a [String],
     /// The request itself, which comes back with the answer.
     pub fields: &'a [(&'static str, String)],
-    /// Who has signed in elsewhere, and the seal that says so.
+    /// Who has signed in elsewhere, and the signed state that says so.
     pub person: Option<(&'a str, &'a str)>,
     /// Where people may sign in, by name.
     pub issuers: &'a [&'a str],
@@ -168,11 +168,11 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
     for (name, value) in asked.fields {
         let _ = write!(body, "<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escaped(value));
     }
-    if let Some((name, sealed)) = asked.person {
-        let (name, sealed) = (escaped(name), escaped(sealed));
+    if let Some((name, state)) = asked.person {
+        let (name, state) = (escaped(name), escaped(state));
         let _ = write!(
             body,
-            "<input type=\"hidden\" name=\"person\" value=\"{sealed}\"><p>You are signed in as <strong>{name}</strong>.</p>"
+            "<input type=\"hidden\" name=\"person\" value=\"{state}\"><p>You are signed in as <strong>{name}</strong>.</p>"
         );
     } else {
         body.push_str(

@@ -1,7 +1,7 @@
 //! Signing in with an outside issuer, for the consent page (OpenID Connect Core §3.1, with PKCE).
 //!
-//! Nothing is kept here meanwhile: the request that was under way travels in a cookie under a seal, and who signed in
-//! comes back to the form the same way. The two belong together: in another browser, who signed in is nobody.
+//! Nothing is kept here in between: the request under way travels in a signed cookie, and who signed in comes back to the
+//! form as signed state too. The two belong together: in another browser, the second is not valid.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -11,16 +11,16 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::auth::{own, tokens};
 use crate::objects::registry::messages::Kind as Document;
-use crate::objects::registry::{document_place, snapshot};
+use crate::objects::registry::{of_document, snapshot};
 use crate::platform::calls::{Method, Request, send};
 use crate::platform::http::Headers;
-use crate::platform::{clock, log_event, random, vault};
+use crate::platform::{clock, log_event, random, secret_box};
 use narthex_core::access::api_key::equal_secrets;
-use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::issuer::{Issuer, Mapped};
 use narthex_core::access::jose::jwt::{self, Expected, parse};
 use narthex_core::access::oauth::form::Form;
-use narthex_core::access::oauth::signed_state::{SealKey, Use};
+use narthex_core::access::oauth::signed_state::{StateKey, Use};
 use narthex_core::access::oauth::{Error, Refused};
 use narthex_core::access::sign_in::{SignIn, loggable, meaning};
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -55,10 +55,10 @@ struct Begun {
 
 impl Begun {
     /// The one of this browser.
-    fn of(call: &Call, key: &SealKey) -> Option<Self> {
+    fn of(call: &Call, key: &StateKey) -> Option<Self> {
         let cookies = call.request.header("cookie")?;
-        let sealed = cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
-        key.open(Use::SignIn, sealed, clock::now())
+        let state = cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
+        key.verify(Use::SignIn, state, clock::now())
     }
 
     /// What says that somebody signed in by it.
@@ -89,23 +89,23 @@ impl Person {
     }
 }
 
-/// Who has signed in, and the seal that says so.
+/// Who has signed in, and the signed state that says so.
 #[derive(Clone)]
 pub struct Signed {
     pub person: Person,
-    pub sealed: String,
+    pub state: String,
 }
 
 /// Who a form says has signed in, if this gateway said so itself a moment ago, to this browser.
 ///
 /// Browsers name the origin of every form they send. A request without any of their marks comes from a program, which
 /// nobody can lead into another's sign-in by a link.
-pub fn read(call: &Call, known: &Known, sealed: &str) -> Option<Signed> {
-    let key = &known.deployment.seal_key;
-    let person: Person = key.open(Use::Person, sealed, clock::now())?;
+pub fn read(call: &Call, known: &Known, state: &str) -> Option<Signed> {
+    let key = &known.deployment.state_key;
+    let person: Person = key.verify(Use::Person, state, clock::now())?;
     let is_browser = ["origin", "sec-fetch-site", "cookie"].iter().any(|name| call.request.header(name).is_some());
     let same = || Begun::of(call, key).is_some_and(|begun| equal_secrets(&begun.mark(), &person.mark));
-    (!is_browser || same()).then(|| Signed { person, sealed: sealed.into() })
+    (!is_browser || same()).then(|| Signed { person, state: state.into() })
 }
 
 /// Whether people of an issuer's may belong to a tenant that the client acts in.
@@ -155,8 +155,8 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
         query.append_pair("claims", claims);
     }
     let joint = if sign_in.authorization_endpoint.contains('?') { '&' } else { '?' };
-    let sealed = known.deployment.seal_key.seal(Use::SignIn, &begun, clock::now().plus_ms(SIGN_IN_MS))?;
-    let cookie = format!("{COOKIE}={sealed}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Lax", SIGN_IN_MS / 1000);
+    let state = known.deployment.state_key.sign(Use::SignIn, &begun, clock::now().plus_ms(SIGN_IN_MS))?;
+    let cookie = format!("{COOKIE}={state}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Lax", SIGN_IN_MS / 1000);
     let location = format!("{}{joint}{}", sign_in.authorization_endpoint, query.finish());
     Some(
         Answer::empty(303)
@@ -207,7 +207,7 @@ pub enum SignedIn {
 pub async fn back(call: &Call) -> Result<SignedIn, Problem> {
     let wrong = || SignedIn::Unknown(failure("Signing in did not work. Begin again in the app."));
     let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
-    let Some(begun) = Begun::of(call, &snapshot.seal_key) else { return Ok(wrong()) };
+    let Some(begun) = Begun::of(call, &snapshot.state_key) else { return Ok(wrong()) };
     // Before it is known that the issuer answers this browser, nothing of the answer is believed.
     if !call.query("state").is_some_and(|state| equal_secrets(&state, &begun.state)) {
         return Ok(wrong());
@@ -229,9 +229,9 @@ pub async fn back(call: &Call) -> Result<SignedIn, Problem> {
             return Ok(SignedIn::Failed { request, refused: fault.told() });
         }
     };
-    let sealed = snapshot.seal_key.seal(Use::Person, &person, clock::now().plus_ms(SIGN_IN_MS));
-    let sealed = sealed.ok_or_else(|| Problem::internal("not sealed"))?;
-    Ok(SignedIn::Person { request, signed: Signed { person, sealed } })
+    let state = snapshot.state_key.sign(Use::Person, &person, clock::now().plus_ms(SIGN_IN_MS));
+    let state = state.ok_or_else(|| Problem::internal("not signed"))?;
+    Ok(SignedIn::Person { request, signed: Signed { person, state } })
 }
 
 /// Who has signed in, by what the issuer answers.
@@ -254,9 +254,9 @@ fn note(call: &Call, issuer: &str, fault: &Fault) {
 }
 
 /// What the gateway proves itself with to an issuer.
-async fn opened(issuer: &str, secret: &Sealed) -> Result<String, Fault> {
-    let opened = vault::open(document_place(FIRST_TENANT, Document::Issuer, issuer), secret).await;
-    opened.map_err(|failure| Fault::ours(format!("its client_secret cannot be opened: {}", failure.0)))
+async fn decrypted(issuer: &str, secret: &EncryptedSecret) -> Result<String, Fault> {
+    let decrypted = secret_box::decrypt(of_document(FIRST_TENANT, Document::Issuer, issuer), secret).await;
+    decrypted.map_err(|failure| Fault::ours(format!("its client_secret cannot be decrypted: {}", failure.0)))
 }
 
 /// Asks the token endpoint for what the code is worth; gives the ID token.
@@ -272,8 +272,8 @@ async fn exchanged(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun
     headers.set("content-type", "application/x-www-form-urlencoded");
     headers.set("accept", "application/json");
     match &sign_in.client_secret {
-        Some(sealed) => {
-            let secret = &opened(&issuer.name, sealed).await?;
+        Some(encrypted) => {
+            let secret = &decrypted(&issuer.name, encrypted).await?;
             let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
             let basic = STANDARD.encode(format!("{}:{}", encoded(&sign_in.client_id), encoded(secret)));
             headers.set("authorization", &format!("Basic {basic}"));

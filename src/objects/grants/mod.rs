@@ -13,8 +13,8 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 use crate::objects::reply;
-use crate::platform::{Failure, clock, crypto, settings, tasks, vault};
-use narthex_core::access::encrypted_secret::Place;
+use crate::platform::{Failure, clock, crypto, secret_box, settings, tasks};
+use narthex_core::access::encrypted_secret::AssociatedData;
 use narthex_core::access::issuer::ACCESS_TOKEN;
 use narthex_core::access::oauth::grant::{Grant, Moment, Outcome, Redemption, Refresh};
 use narthex_core::access::oauth::signing_keys::{self, Pair};
@@ -68,14 +68,14 @@ impl GrantStore {
 }
 
 /// Where a private part is bound to.
-fn place(kid: &str) -> Place<'_> {
-    Place { tenant: TENANT, kind: "oauth_key", id: kid, field: "private" }
+fn of_key(kid: &str) -> AssociatedData<'_> {
+    AssociatedData { tenant: TENANT, kind: "oauth_key", id: kid, field: "private" }
 }
 
 async fn made(now: Timestamp) -> Result<Pair, Failure> {
     let (public, private) = crypto::make_pair().await?;
     let kid = public.kid.unwrap_or_default();
-    let private = vault::seal(place(&kid), now, "", &private).await?;
+    let private = secret_box::encrypt(of_key(&kid), now, "", &private).await?;
     Ok(Pair { kid, public: public.text, private, made_at: now })
 }
 
@@ -188,7 +188,7 @@ impl Inner {
                 pairs.push(made);
             }
             self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
-        } else if self.seal_again(&mut pairs).await? || pairs.len() != count {
+        } else if self.encrypt_again(&mut pairs).await? || pairs.len() != count {
             let known: Vec<Pair> = self.tables.get(PAIRS)?.unwrap_or_default();
             // Whoever made one meanwhile is not undone; what is left here comes next time.
             if known.len() == count {
@@ -205,18 +205,19 @@ impl Inner {
         let held = self.signing.borrow().clone().filter(|(kid, _)| *kid == signer.kid);
         let (kid, private) = match held {
             Some(held) => held,
-            None => (signer.kid.clone(), vault::open(place(&signer.kid), &signer.private).await?),
+            None => (signer.kid.clone(), secret_box::decrypt(of_key(&signer.kid), &signer.private).await?),
         };
         let signed = crypto::sign(&kid, &private, ACCESS_TOKEN, claims).await?;
         *self.signing.borrow_mut() = Some((kid, private));
         Ok(Reply::Signed(signed))
     }
 
-    /// Private parts that are not under the newest key are sealed again.
-    async fn seal_again(&self, pairs: &mut [Pair]) -> Result<bool, Failure> {
+    /// Private parts that are not under the newest key are encrypted again.
+    async fn encrypt_again(&self, pairs: &mut [Pair]) -> Result<bool, Failure> {
         let mut changed = false;
         for pair in pairs {
-            let again = vault::seal_again(place(&pair.kid), &pair.private, pair.made_at, |_| String::new()).await?;
+            let again =
+                secret_box::encrypt_again(of_key(&pair.kid), &pair.private, pair.made_at, |_| String::new()).await?;
             if let Some(again) = again {
                 pair.private = again;
                 changed = true;

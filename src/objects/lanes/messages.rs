@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::objects::events::messages::{Gone, Viewer};
-use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -13,7 +13,7 @@ use narthex_core::lane::Entered;
 use narthex_core::lane::call_outcome::Sample;
 use narthex_core::lane::observed::{HealthStatus, Measured};
 use narthex_core::services::Retiring;
-use narthex_core::services::credentials::SealedCredentials;
+use narthex_core::services::credentials::EncryptedCredentials;
 
 /// A question, with the service it is about as the asker knows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,8 +121,8 @@ pub struct Target {
     #[serde(default)]
     pub lists_models: bool,
     #[serde(default)]
-    pub credentials: Option<SealedCredentials>,
-    pub signing_secret: Sealed,
+    pub credentials: Option<EncryptedCredentials>,
+    pub signing_secret: EncryptedSecret,
     #[serde(default)]
     pub retiring: Option<Retiring>,
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
-use crate::objects::secrets::Opened;
+use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::calls::{self, Looked};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, random, settings};
@@ -54,7 +54,7 @@ impl Inner {
             None => settings::current().may_call(&target.url, None),
         };
         let Ok(address) = address else { return Ok(refused()) };
-        let secrets = Opened::of(&identity.tenant, &identity.service, target.into(), clock::now()).await?;
+        let secrets = DecryptedSecrets::of(&identity.tenant, &identity.service, target.into(), clock::now()).await?;
         Ok(look(target, &address, &secrets).await)
     }
 }
@@ -65,7 +65,7 @@ fn refused() -> Seen {
     Seen { good: false, unmeasured: false, status_code: None, error, latency_ms: 0, at: clock::now() }
 }
 
-async fn look(target: &Target, address: &Address, secrets: &Opened) -> Seen {
+async fn look(target: &Target, address: &Address, secrets: &DecryptedSecrets) -> Seen {
     let began = clock::now();
     let id = format!("probe_{}", ulid(began, random::bytes()));
     let mut headers = Headers::default();

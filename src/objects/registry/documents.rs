@@ -11,9 +11,9 @@ use narthex_core::access::oauth::access_token::LIFE_SECONDS;
 use narthex_core::access::tenant::FIRST_TENANT;
 
 use super::audit::Change;
+use super::encryption::{RETIRING, retiring_of, secret_field, secret_of};
 use super::messages::{Condition, Kept, Kind, Refusal, Reply};
 use super::room::Halted;
-use super::sealing::{RETIRING, retiring_of, secret_field, secret_of};
 use super::{Inner, refused};
 
 pub(super) fn object(kind: Kind, id: &str) -> String {
@@ -53,14 +53,14 @@ impl Inner {
             *secret = self.fingerprint(secret.as_str().unwrap_or_default()).into();
         }
         if let Some(secret) = secret_field(kind).and_then(|field| value.pointer_mut(field.pointer))
-            && let Ok(sealed) = serde_json::from_value(secret.clone())
+            && let Ok(encrypted) = serde_json::from_value(secret.clone())
         {
-            *secret = self.seen(&sealed).into();
+            *secret = self.seen(&encrypted).into();
         }
         if let Some(retiring) = value.pointer_mut("/retiring/secret")
-            && let Ok(sealed) = serde_json::from_value(retiring.clone())
+            && let Ok(encrypted) = serde_json::from_value(retiring.clone())
         {
-            *retiring = self.seen(&sealed).into();
+            *retiring = self.seen(&encrypted).into();
         }
         value
     }

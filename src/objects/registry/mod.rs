@@ -8,13 +8,13 @@ mod audit;
 mod catalogues;
 mod compiled;
 mod documents;
+mod encryption;
 mod ending;
 mod keys;
 mod measured;
 pub mod messages;
 mod registrations;
 mod room;
-mod sealing;
 mod services;
 pub mod snapshot;
 mod stored;
@@ -39,11 +39,11 @@ use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::SAFE_BYTES;
 
+use encryption::OwnSecret;
+pub use encryption::of_document;
 pub use measured::target;
 use messages::{Ask, Condition, Refusal, Reply, SnapshotData};
 use room::Halted;
-use sealing::OwnSecret;
-pub use sealing::document_place;
 use tables::Tables;
 
 /// How long a store may take to hear of a new revision, in milliseconds.
@@ -120,7 +120,7 @@ impl Inner {
         let revision = self.revision.get();
         let stores = self.tables.stores()?;
         let soft = self.soft.get();
-        let own_secret = self.own_secret.borrow().as_ref().map(|own| own.sealed.clone());
+        let own_secret = self.own_secret.borrow().as_ref().map(|own| own.encrypted.clone());
         let own_secret = own_secret.ok_or_else(|| Failure("the tenant's secret is not open yet".into()))?;
         if let Ask::Snapshot { known: Some(known), stores: count, soft: knows } = message.ask
             && known == revision
@@ -162,7 +162,7 @@ impl Inner {
                 self.sweep_lanes().await;
                 self.note_refusals()?;
                 self.forget_audit()?;
-                if let Err(failure) = self.seal_again().await {
+                if let Err(failure) = self.encrypt_again().await {
                     log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), detail = &failure);
                 }
                 if let Err(failure) = self.end_registrations().await {
@@ -217,26 +217,26 @@ impl Inner {
             _ if self.is_closed()? => return Ok(Reply::Absent),
             Ask::Establish { retention, key } => self.establish(by, retention, key).await?,
             Ask::PutService { id, document, condition, rules } => {
-                let fresh = self.seal_fresh(&id, &document).await?;
+                let fresh = self.encrypt_fresh(&id, &document).await?;
                 self.put_service(by, &id, &document, fresh, &condition, &rules)?
             }
             Ask::PatchService { id, patch, condition, rules } => {
-                let fresh = self.seal_fresh(&id, &patch).await?;
+                let fresh = self.encrypt_fresh(&id, &patch).await?;
                 self.patch_service(by, &id, &patch, fresh, &condition, &rules)?
             }
             Ask::RotateSecret { id, overlap_seconds, signing_secret } => {
-                let fresh = self.seal_signing(&id, signing_secret).await?;
+                let fresh = self.encrypt_signing(&id, signing_secret).await?;
                 self.rotate_secret(by, &id, overlap_seconds, fresh)?
             }
             Ask::RenewTools { id, url, read } => self.renew_tools(by, &id, &url, read.map(|seen| *seen))?,
             Ask::AcceptTools { id, names } => self.accept_tools(by, &id, names.as_deref())?,
             Ask::DeleteService { id, condition } => self.delete_service(by, &id, &condition).await?,
             Ask::Put { kind, id, document, condition } => {
-                let document = self.seal_document(kind, &id, document).await?;
+                let document = self.encrypt_document(kind, &id, document).await?;
                 self.put_and_end(by, kind, &id, document, &condition).await?
             }
             Ask::RotateWebhookSecret { id, overlap_seconds, secret } => {
-                let secret = self.seal_webhook(&id, &secret).await?;
+                let secret = self.encrypt_webhook(&id, &secret).await?;
                 self.rotate_webhook_secret(by, &id, overlap_seconds, secret)?
             }
             Ask::Register { id, document } => self.register(by, &id, document)?,

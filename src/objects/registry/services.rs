@@ -5,22 +5,22 @@ use serde_json::json;
 
 use crate::platform::{clock, settings};
 use narthex_core::access::audit::{By, changes};
-use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::json::{Fault, MAX_DEPTH, check};
 use narthex_core::base::json_parts::members;
 use narthex_core::events::event::RegistryEvent;
 use narthex_core::http::merge_patch::merged;
 use narthex_core::lane::observed::Measured;
 use narthex_core::registry::size::Reach;
-use narthex_core::services::credentials::{Credentials, Place, SealedCredential, SealedCredentials};
+use narthex_core::services::credentials::{Credentials, EncryptedCredential, EncryptedCredentials, Place};
 use narthex_core::services::transport::Rules;
 use narthex_core::services::{self, Registration, Retiring};
 
 use super::audit::Change;
+use super::encryption::Fresh;
 use super::measured::needs_lane;
 use super::messages::{Condition, Registered, Reply, WriteRules};
 use super::room::Halted;
-use super::sealing::Fresh;
 use super::tables::SERVICE;
 use super::{Inner, as_value, refused};
 
@@ -70,9 +70,9 @@ fn registered(
         Some(Credentials { each, client }) => {
             let each = each.into_iter().zip(fresh.credentials).filter_map(|(one, fresh)| {
                 let value = fresh.or_else(|| stored?.of(&one.place).cloned())?;
-                Some(SealedCredential { place: one.place, value })
+                Some(EncryptedCredential { place: one.place, value })
             });
-            SealedCredentials::new(each.collect(), client)
+            EncryptedCredentials::new(each.collect(), client)
         }
         None => stored.filter(|_| keeps).cloned(),
     };
@@ -224,7 +224,7 @@ impl Inner {
         by: &By,
         id: &str,
         overlap_seconds: u64,
-        (plain, secret): (String, Sealed),
+        (plain, secret): (String, EncryptedSecret),
     ) -> Result<Reply, Halted> {
         let Some(mut registered) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);

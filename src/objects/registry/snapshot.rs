@@ -10,14 +10,14 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::objects::secrets::{Opened, Stored};
+use crate::objects::secrets::{DecryptedSecrets, Stored};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, settings, vault};
-use narthex_core::access::encrypted_secret::Sealed;
+use crate::platform::{Failure, clock, secret_box, settings};
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::Client;
 use narthex_core::access::oauth::grant::GrantKey;
-use narthex_core::access::oauth::signed_state::SealKey;
+use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, Role};
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -33,8 +33,8 @@ use narthex_core::services::routing::{Offering, Standing};
 use narthex_core::services::schema::{Formats, Schema};
 
 use super::compiled::{Schemas, have_the_same_schemas};
+use super::encryption::of_tenant;
 use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData, Weighed};
-use super::sealing::own_place;
 
 pub use complete::complete;
 pub use live::Live;
@@ -58,8 +58,8 @@ pub struct Entry {
     pub live: Rc<Live>,
     /// Shared by all snapshots in which its capabilities ask for the same.
     schemas: Rc<Vec<Schemas>>,
-    /// Its secrets, opened when it is first called; shared by all snapshots that have the same.
-    opened: Rc<OnceCell<Rc<Opened>>>,
+    /// Its secrets, decrypted when it is first called; shared by all snapshots that have the same.
+    decrypted: Rc<OnceCell<Rc<DecryptedSecrets>>>,
     /// Its address as the rules take it now.
     address: RefCell<Option<Found>>,
 }
@@ -99,13 +99,13 @@ impl Entry {
     }
 
     /// What it is called with.
-    pub async fn secrets(&self, tenant: &str) -> Result<Rc<Opened>, Failure> {
-        if let Some(opened) = self.opened.get() {
-            return Ok(opened.clone());
+    pub async fn secrets(&self, tenant: &str) -> Result<Rc<DecryptedSecrets>, Failure> {
+        if let Some(decrypted) = self.decrypted.get() {
+            return Ok(decrypted.clone());
         }
         let stored = Stored::from(&self.registered);
-        let opened = Rc::new(Opened::of(tenant, &self.service().id, stored, clock::now()).await?);
-        Ok(self.opened.get_or_init(|| opened).clone())
+        let decrypted = Rc::new(DecryptedSecrets::of(tenant, &self.service().id, stored, clock::now()).await?);
+        Ok(self.decrypted.get_or_init(|| decrypted).clone())
     }
 
     /// Whether it was seen to be offline: it is given no work.
@@ -176,11 +176,11 @@ pub struct Snapshot {
     revoked: HashSet<String>,
     /// Documents that are stored and did not fit in here.
     pub left_out: Vec<Weighed>,
-    own_secret: Sealed,
+    own_secret: EncryptedSecret,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     pub grant_key: GrantKey,
-    pub seal_key: SealKey,
+    pub state_key: StateKey,
     by_key: HashMap<String, usize>,
     fetched_at: Cell<Timestamp>,
     refreshing: Cell<bool>,
@@ -191,22 +191,22 @@ thread_local! {
 }
 
 /// Keys from the tenant's own secret, for a use each.
-type OwnKeys = (CursorKey, CallbackKey, GrantKey, SealKey);
+type OwnKeys = (CursorKey, CallbackKey, GrantKey, StateKey);
 
 impl Snapshot {
     /// Opens the tenant's own secret, unless it is the one that is known.
-    async fn own_keys(tenant: &str, secret: &Sealed, known: Option<&Snapshot>) -> Result<OwnKeys, Failure> {
+    async fn own_keys(tenant: &str, secret: &EncryptedSecret, known: Option<&Snapshot>) -> Result<OwnKeys, Failure> {
         if let Some(known) = known.filter(|known| known.own_secret == *secret) {
-            let (grant_key, seal_key) = (known.grant_key.clone(), known.seal_key.clone());
-            return Ok((known.cursor_key.clone(), known.callback_key.clone(), grant_key, seal_key));
+            let (grant_key, state_key) = (known.grant_key.clone(), known.state_key.clone());
+            return Ok((known.cursor_key.clone(), known.callback_key.clone(), grant_key, state_key));
         }
-        let secret = vault::open(own_place(tenant), secret).await?;
+        let secret = secret_box::decrypt(of_tenant(tenant), secret).await?;
         let secret = secret.as_bytes();
-        Ok((CursorKey::new(secret), CallbackKey::new(secret), GrantKey::new(secret), SealKey::new(secret)))
+        Ok((CursorKey::new(secret), CallbackKey::new(secret), GrantKey::new(secret), StateKey::new(secret)))
     }
 
     fn new(data: SnapshotData, own: OwnKeys, known: Option<&Snapshot>) -> Self {
-        let (cursor_key, callback_key, grant_key, seal_key) = own;
+        let (cursor_key, callback_key, grant_key, state_key) = own;
         let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
         let entry = |registered: Registered| {
             let same = known.and_then(|known| known.service(&registered.service.id));
@@ -219,8 +219,8 @@ impl Snapshot {
             let same = same.filter(|entry| since(&entry.registered) == since(&registered));
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
             let secrets = same.filter(|entry| Stored::from(&entry.registered) == Stored::from(&registered));
-            let opened = secrets.map(|entry| entry.opened.clone()).unwrap_or_default();
-            Entry { registered, live, schemas, opened, address: RefCell::default() }
+            let decrypted = secrets.map(|entry| entry.decrypted.clone()).unwrap_or_default();
+            Entry { registered, live, schemas, decrypted, address: RefCell::default() }
         };
         // They were checked when they were written.
         let role = |kept: &Kept| Some((kept.id.clone(), serde_json::from_str(kept.document.get()).ok()?));
@@ -258,7 +258,7 @@ impl Snapshot {
             cursor_key,
             callback_key,
             grant_key,
-            seal_key,
+            state_key,
             by_key,
             fetched_at: Cell::new(clock::now()),
             refreshing: Cell::new(false),

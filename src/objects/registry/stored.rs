@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::observed::Measured;
 use narthex_core::registry::size::Held;
-use narthex_core::services::credentials::SealedCredentials;
+use narthex_core::services::credentials::EncryptedCredentials;
 use narthex_core::services::{Retiring, Service};
 
 use super::messages::Kept;
@@ -22,7 +22,7 @@ pub struct SnapshotData {
     pub kept: Vec<Kept>,
     pub stores: Vec<StoreId>,
     /// What cursors, callbacks and grants are signed with.
-    pub cursor_secret: Sealed,
+    pub cursor_secret: EncryptedSecret,
     #[serde(default)]
     pub soft: u64,
     /// What is measured, by service.
@@ -63,8 +63,8 @@ pub struct Room {
 pub struct Registered {
     pub service: Service,
     #[serde(default)]
-    pub credentials: Option<SealedCredentials>,
-    pub signing_secret: Sealed,
+    pub credentials: Option<EncryptedCredentials>,
+    pub signing_secret: EncryptedSecret,
     /// The one before, while a rotation lasts.
     #[serde(default)]
     pub retiring: Option<Retiring>,

@@ -12,7 +12,7 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
 use narthex_core::access::audit::Entry;
-use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::Registration;
 use narthex_core::base::id::StoreId;
@@ -360,11 +360,11 @@ impl Tables {
         )
     }
 
-    pub fn sealed(&self, name: &str) -> Result<Option<Sealed>, Failure> {
+    pub fn encrypted(&self, name: &str) -> Result<Option<EncryptedSecret>, Failure> {
         Ok(self.meta(name)?.map(|text| serde_json::from_value(text.into())).transpose()?)
     }
 
-    pub fn set_sealed(&self, name: &str, secret: &Sealed) -> Result<(), Failure> {
+    pub fn set_encrypted(&self, name: &str, secret: &EncryptedSecret) -> Result<(), Failure> {
         self.set_meta(name, serde_json::to_value(secret)?.as_str().unwrap_or_default())
     }
 

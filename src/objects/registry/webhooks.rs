@@ -5,7 +5,7 @@ use serde_json::value::to_raw_value;
 
 use crate::platform::clock;
 use narthex_core::access::audit::By;
-use narthex_core::access::encrypted_secret::Sealed;
+use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::registry::size::Reach;
 use narthex_core::services::Retiring;
 use narthex_core::webhooks::Webhook;
@@ -21,7 +21,7 @@ impl Inner {
         by: &By,
         id: &str,
         overlap_seconds: u64,
-        secret: Sealed,
+        secret: EncryptedSecret,
     ) -> Result<Reply, Halted> {
         let kind = Kind::Webhook.as_str();
         let Some(known) = self.tables.get::<Kept>(kind, id)? else { return Ok(Reply::Absent) };

@@ -19,7 +19,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::Entry;
-use crate::objects::secrets::Opened;
+use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::tasks;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::Answer;
@@ -57,7 +57,7 @@ pub struct Asker<'a> {
 #[derive(Clone)]
 pub struct Peer {
     pub address: Rc<Address>,
-    pub secrets: Rc<Opened>,
+    pub secrets: Rc<DecryptedSecrets>,
     tenant: Rc<str>,
     service: Rc<str>,
     /// What its tokens are kept under: tenant, service and configuration.
@@ -78,7 +78,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(tenant: &str, entry: &Entry, (address, secrets): (Rc<Address>, Rc<Opened>), asker: Asker<'_>) -> Self {
+    pub fn new(
+        tenant: &str,
+        entry: &Entry,
+        (address, secrets): (Rc<Address>, Rc<DecryptedSecrets>),
+        asker: Asker<'_>,
+    ) -> Self {
         let Asker { principal, session, capabilities, unasked } = asker;
         let (registered, service) = (&entry.registered, entry.service());
         let capabilities = capabilities.and_then(request::passed_on);

@@ -1,10 +1,10 @@
 //! Secrets as they are stored: under a data key each, which is wrapped by a key that only the Worker has (`KEK_1`, …).
 //!
 //! Both are AES-256-GCM, bound to the place they are for: who can write to a database cannot make one tenant's or one
-//! service's secret into another's. What is in here is the form; the platform seals and opens.
+//! service's secret into another's. What is in here is the form; the platform encrypts and decrypts.
 //!
-//! The text is `sealed.1.{key}.{version}.{fingerprint}.{base64url}`. What was stored before there was a key is open,
-//! and stays readable until it is sealed.
+//! The text is `sealed.1.{key}.{version}.{fingerprint}.{base64url}`. What was stored before there was a key is in
+//! plain text, and stays readable until it is encrypted.
 
 use base64::Engine;
 use base64::alphabet;
@@ -14,24 +14,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::time::Timestamp;
 
-/// What is sealed in whatever form, and in this one: raised with the form, so that another is never misread.
-const SEALED: &str = "sealed.";
+/// How an encrypted secret begins in any form, and in this one. The number rises with the form, so that no other is
+/// misread.
+const ENCRYPTED: &str = "sealed.";
 const PREFIX: &str = "sealed.1.";
 /// What the names of the Worker's secrets begin with; a number follows.
 pub const KEK: &str = "KEK_";
 
 /// What a secret belongs to. None of the parts has a `|` in it.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct AssociatedData<'a> {
     pub tenant: &'a str,
     pub kind: &'a str,
     pub id: &'a str,
     pub field: &'a str,
 }
 
-impl Place<'_> {
-    /// What is sealed along with a secret, and has to be the same when it is opened. `version` is the secret's own: when
-    /// it was given.
+impl AssociatedData<'_> {
+    /// What is authenticated along with a secret, and must be the same when it is decrypted. `version` is the secret's
+    /// own: when it was given.
     pub fn bound(&self, version: Timestamp) -> String {
         let Self { tenant, kind, id, field } = self;
         format!("{tenant}|{kind}|{id}|{field}|{}", version.0)
@@ -41,9 +42,9 @@ impl Place<'_> {
 /// A secret as it is stored. Does not show itself in `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Sealed(String);
+pub struct EncryptedSecret(String);
 
-/// What a sealed text says.
+/// The parts of an encrypted secret.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parts<'s> {
     /// The number of the key it is under.
@@ -51,17 +52,17 @@ pub struct Parts<'s> {
     pub version: Timestamp,
     /// For the audit log; empty where it has nothing to tell.
     pub fingerprint: &'s str,
-    /// Data key and secret, as the platform sealed them.
+    /// Data key and secret, as the platform encrypted them.
     pub bytes: Vec<u8>,
 }
 
-impl Sealed {
+impl EncryptedSecret {
     pub fn new(key: u32, version: Timestamp, fingerprint: &str, bytes: &[u8]) -> Self {
         Self(format!("{PREFIX}{key}.{}.{fingerprint}.{}", version.0, URL_SAFE_NO_PAD.encode(bytes)))
     }
 
     /// A secret for which there is no key yet.
-    pub fn still_open(secret: String) -> Self {
+    pub fn plaintext(secret: String) -> Self {
         Self(secret)
     }
 
@@ -76,9 +77,9 @@ impl Sealed {
         })
     }
 
-    /// The secret itself, when it is not sealed. What cannot be read as sealed is not taken for a secret.
-    pub fn as_open(&self) -> Option<&str> {
-        (!self.0.starts_with(SEALED)).then_some(self.0.as_str())
+    /// The secret itself, when it is not encrypted. What begins like an encrypted one is never taken for the secret.
+    pub fn as_plaintext(&self) -> Option<&str> {
+        (!self.0.starts_with(ENCRYPTED)).then_some(self.0.as_str())
     }
 
     pub fn is_under(&self, key: u32) -> bool {
@@ -86,13 +87,13 @@ impl Sealed {
     }
 }
 
-impl std::fmt::Debug for Sealed {
+impl std::fmt::Debug for EncryptedSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sealed(…)")
+        f.write_str("EncryptedSecret(…)")
     }
 }
 
-/// The Worker's keys: the newest seals, all of them open.
+/// The Worker's keys: the newest encrypts, all of them decrypt.
 #[derive(Default)]
 pub struct KeyRing(Vec<(u32, [u8; 32])>);
 
@@ -130,36 +131,36 @@ mod tests {
 
     #[test]
     fn the_form_stays_as_it_is() {
-        let sealed = Sealed::new(2, Timestamp(1_800), "0123456789ab", &[1, 2, 255]);
-        assert_eq!(serde_json::to_string(&sealed).unwrap(), r#""sealed.1.2.1800.0123456789ab.AQL_""#);
-        let place = Place { tenant: "default", kind: "service", id: "words", field: "signing_secret" };
-        assert_eq!(place.bound(Timestamp(1_800)), "default|service|words|signing_secret|1800");
+        let encrypted = EncryptedSecret::new(2, Timestamp(1_800), "0123456789ab", &[1, 2, 255]);
+        assert_eq!(serde_json::to_string(&encrypted).unwrap(), r#""sealed.1.2.1800.0123456789ab.AQL_""#);
+        let data = AssociatedData { tenant: "default", kind: "service", id: "words", field: "signing_secret" };
+        assert_eq!(data.bound(Timestamp(1_800)), "default|service|words|signing_secret|1800");
     }
 
     #[test]
-    fn what_was_stored_before_there_was_a_key_is_open() {
+    fn what_was_stored_before_there_was_a_key_is_plain_text() {
         for open in ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "", "Bearer sealed"] {
-            let stored: Sealed = serde_json::from_value(open.into()).unwrap();
-            assert_eq!((stored.as_open(), stored.parts()), (Some(open), None));
+            let stored: EncryptedSecret = serde_json::from_value(open.into()).unwrap();
+            assert_eq!((stored.as_plaintext(), stored.parts()), (Some(open), None));
         }
     }
 
     #[test]
-    fn what_cannot_be_read_as_sealed_is_no_secret() {
+    fn what_cannot_be_read_as_encrypted_is_no_secret() {
         for broken in ["sealed.", "sealed.1.x.1..AQ", "sealed.2.1.1..AQ", "sealed.1.1.1.AQ", "sealed.1.1.1..A!"] {
-            let stored: Sealed = serde_json::from_value(broken.into()).unwrap();
-            assert_eq!((stored.as_open(), stored.parts()), (None, None), "{broken}");
+            let stored: EncryptedSecret = serde_json::from_value(broken.into()).unwrap();
+            assert_eq!((stored.as_plaintext(), stored.parts()), (None, None), "{broken}");
             assert!(!stored.is_under(1));
         }
     }
 
     #[test]
     fn a_secret_does_not_show() {
-        assert_eq!(format!("{:?}", Sealed::still_open("a secret".into())), "Sealed(…)");
+        assert_eq!(format!("{:?}", EncryptedSecret::plaintext("a secret".into())), "EncryptedSecret(…)");
     }
 
     #[test]
-    fn the_newest_key_seals_and_what_is_no_key_is_passed_over() {
+    fn the_newest_key_encrypts_and_what_is_no_key_is_passed_over() {
         let (one, ten) = (STANDARD.encode([1; 32]), URL_SAFE_NO_PAD.encode([250; 32]));
         let short = STANDARD.encode([1; 16]);
         let named = [
@@ -181,16 +182,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sealed_says_how(key: u32, version: u64, fingerprint in "[0-9a-f]{0,12}", bytes: Vec<u8>) {
-            let sealed = Sealed::new(key, Timestamp(version), &fingerprint, &bytes);
+        fn an_encrypted_secret_names_its_key(key: u32, version: u64, fingerprint in "[0-9a-f]{0,12}", bytes: Vec<u8>) {
+            let encrypted = EncryptedSecret::new(key, Timestamp(version), &fingerprint, &bytes);
             let parts = Parts { key, version: Timestamp(version), fingerprint: &fingerprint, bytes };
-            prop_assert_eq!(sealed.parts(), Some(parts));
-            prop_assert!(sealed.is_under(key) && sealed.as_open().is_none());
+            prop_assert_eq!(encrypted.parts(), Some(parts));
+            prop_assert!(encrypted.is_under(key) && encrypted.as_plaintext().is_none());
         }
 
         #[test]
         fn any_text_may_be_stored(text in ".*") {
-            let _ = Sealed::still_open(text).parts();
+            let _ = EncryptedSecret::plaintext(text).parts();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::encrypted_secret::Sealed;
+use super::encrypted_secret::EncryptedSecret;
 use super::issuer::Rules;
 use super::oauth::Error;
 use crate::base::json::{Fault, Object};
@@ -41,7 +41,7 @@ pub struct SignIn {
     /// What the gateway is called there.
     pub client_id: String,
     /// Never shown again.
-    pub client_secret: Option<Sealed>,
+    pub client_secret: Option<EncryptedSecret>,
     pub authorization_endpoint: String,
     pub token_endpoint: String,
     /// Asked for beside `openid`.
@@ -98,7 +98,7 @@ pub fn read(body: &mut Object<'_>, rules: Rules<'_>) -> Option<SignIn> {
     let (authorization_endpoint, token_endpoint) = (address("authorization_endpoint"), address("token_endpoint"));
     let client_id = sign_in.string("client_id", 1..=512);
     let client_id = sign_in.require("client_id", client_id).unwrap_or_default();
-    let client_secret = sign_in.string("client_secret", 1..=512).map(Sealed::still_open);
+    let client_secret = sign_in.string("client_secret", 1..=512).map(EncryptedSecret::plaintext);
     let scopes = read_scopes(&mut sign_in);
     let claims = read_claims(&mut sign_in);
     let parameters = read_parameters(&mut sign_in);

@@ -1,10 +1,10 @@
-//! `requestState`: what a client carries from a question to the call that answers it. It is sealed, so that it comes back
-//! as it went, and says whose call it is of, so that nobody else's call is answered by it.
+//! `requestState`: what a client carries from a question to the call that answers it. It is signed, so that it comes
+//! back as it went, and says whose call it is of, so that nobody else's call is answered by it.
 
 use serde::{Deserialize, Serialize};
 
 use super::responses::quoted;
-use crate::access::oauth::signed_state::{SealKey, Use};
+use crate::access::oauth::signed_state::{StateKey, Use};
 use crate::base::canonical::fingerprint;
 use crate::base::time::Timestamp;
 
@@ -39,13 +39,13 @@ impl State {
         Self { called: called.clone(), context: context.into(), question }
     }
 
-    pub fn seal(&self, key: &SealKey, until: Timestamp) -> Option<String> {
-        key.seal(Use::Question, self, until)
+    pub fn sign(&self, key: &StateKey, until: Timestamp) -> Option<String> {
+        key.sign(Use::Question, self, until)
     }
 
-    /// What was sealed for this very call and is still good.
-    pub fn open(key: &SealKey, sealed: &str, called: &Called, now: Timestamp) -> Option<Self> {
-        key.open::<Self>(Use::Question, sealed, now).filter(|state| state.called == *called)
+    /// What was signed for this very call and is still good.
+    pub fn verify(key: &StateKey, signed: &str, called: &Called, now: Timestamp) -> Option<Self> {
+        key.verify::<Self>(Use::Question, signed, now).filter(|state| state.called == *called)
     }
 }
 
@@ -63,33 +63,33 @@ mod tests {
 
     #[test]
     fn it_is_good_for_the_same_call_of_the_same_principal_in_its_time() {
-        let key = SealKey::new(b"secret");
+        let key = StateKey::new(b"secret");
         let mine = called("key:a", "words__ask", r#"{"a":1,"b":[true]}"#);
         let state = State::new(&mine, "ctx_1", 2);
-        let sealed = state.seal(&key, T.plus_ms(60_000)).unwrap();
-        let open = |called: &Called, at| State::open(&key, &sealed, called, at);
-        assert_eq!(open(&called("key:a", "words__ask", r#"{ "b":[true], "a":1.0 }"#), T), Some(state));
-        assert_eq!(open(&mine, T.plus_ms(61_000)), None);
-        assert_eq!(open(&called("key:b", "words__ask", r#"{"a":1,"b":[true]}"#), T), None);
-        assert_eq!(open(&called("key:a", "words__other", r#"{"a":1,"b":[true]}"#), T), None);
-        assert_eq!(open(&called("key:a", "words__ask", r#"{"a":2,"b":[true]}"#), T), None);
+        let signed = state.sign(&key, T.plus_ms(60_000)).unwrap();
+        let verified = |called: &Called, at| State::verify(&key, &signed, called, at);
+        assert_eq!(verified(&called("key:a", "words__ask", r#"{ "b":[true], "a":1.0 }"#), T), Some(state));
+        assert_eq!(verified(&mine, T.plus_ms(61_000)), None);
+        assert_eq!(verified(&called("key:b", "words__ask", r#"{"a":1,"b":[true]}"#), T), None);
+        assert_eq!(verified(&called("key:a", "words__other", r#"{"a":1,"b":[true]}"#), T), None);
+        assert_eq!(verified(&called("key:a", "words__ask", r#"{"a":2,"b":[true]}"#), T), None);
         let elsewhere = Called::new("other", "key:a", "", "words__ask", r#"{"a":1,"b":[true]}"#).unwrap();
-        assert_eq!(open(&elsewhere, T), None);
+        assert_eq!(verified(&elsewhere, T), None);
         let door = Called::new("default", "key:a", "words", "words__ask", r#"{"a":1,"b":[true]}"#).unwrap();
-        assert_eq!(open(&door, T), None);
-        assert_eq!(State::open(&SealKey::new(b"other"), &sealed, &mine, T), None);
+        assert_eq!(verified(&door, T), None);
+        assert_eq!(State::verify(&StateKey::new(b"other"), &signed, &mine, T), None);
     }
 
     proptest! {
         #[test]
         fn what_was_changed_is_nothing(at in 0usize..400, to in "[A-Za-z0-9._=-]") {
-            let key = SealKey::new(b"secret");
+            let key = StateKey::new(b"secret");
             let mine = called("key:a", "words__ask", "{}");
-            let mut text = State::new(&mine, "ctx_1", 1).seal(&key, T.plus_ms(60_000)).unwrap();
+            let mut text = State::new(&mine, "ctx_1", 1).sign(&key, T.plus_ms(60_000)).unwrap();
             let at = at % text.len();
             prop_assume!(text[at..=at] != to);
             text.replace_range(at..=at, &to);
-            prop_assert_eq!(State::open(&key, &text, &mine, T), None);
+            prop_assert_eq!(State::verify(&key, &text, &mine, T), None);
         }
     }
 }

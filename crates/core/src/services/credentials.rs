@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::transport::{Rules, Transport};
-use crate::access::encrypted_secret::Sealed;
+use crate::access::encrypted_secret::EncryptedSecret;
 use crate::base::json::{Object, child};
 use crate::http::egress_address;
 use crate::http::header_name::may_be_chosen;
@@ -66,34 +66,34 @@ pub struct OAuthClient {
 
 /// One of them as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedCredential {
+pub struct EncryptedCredential {
     #[serde(flatten)]
     pub place: Place,
-    pub value: Sealed,
+    pub value: EncryptedSecret,
 }
 
 /// All of them as they are stored. The first stands as the only one there was before there could be several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedCredentials {
+pub struct EncryptedCredentials {
     header: String,
-    value: Sealed,
+    value: EncryptedSecret,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<OAuthClient>,
     /// The first is a query parameter.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     query: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    more: Vec<SealedCredential>,
+    more: Vec<EncryptedCredential>,
 }
 
-impl SealedCredentials {
+impl EncryptedCredentials {
     /// Nothing where there are none. A version that knows one header only uses the first.
-    pub fn new(mut each: Vec<SealedCredential>, client: Option<OAuthClient>) -> Option<Self> {
+    pub fn new(mut each: Vec<EncryptedCredential>, client: Option<OAuthClient>) -> Option<Self> {
         let first = each.iter().position(|one| matches!(one.place, Place::Header(_))).unwrap_or(0);
         if first >= each.len() {
             return None;
         }
-        let SealedCredential { place, value } = each.remove(first);
+        let EncryptedCredential { place, value } = each.remove(first);
         let (header, query) = match place {
             Place::Header(name) => (name, false),
             Place::Query(name) => (name, true),
@@ -101,22 +101,22 @@ impl SealedCredentials {
         Some(Self { header, value, client, query, more: each })
     }
 
-    pub fn each(&self) -> impl Iterator<Item = (Place, &Sealed)> {
+    pub fn each(&self) -> impl Iterator<Item = (Place, &EncryptedSecret)> {
         let name = self.header.clone();
         let first = if self.query { Place::Query(name) } else { Place::Header(name) };
         [(first, &self.value)].into_iter().chain(self.more.iter().map(|one| (one.place.clone(), &one.value)))
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &Sealed> {
+    pub fn values(&self) -> impl Iterator<Item = &EncryptedSecret> {
         [&self.value].into_iter().chain(self.more.iter().map(|one| &one.value))
     }
 
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Sealed> {
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut EncryptedSecret> {
         [&mut self.value].into_iter().chain(self.more.iter_mut().map(|one| &mut one.value))
     }
 
     /// The value that is stored for a place.
-    pub fn of(&self, place: &Place) -> Option<&Sealed> {
+    pub fn of(&self, place: &Place) -> Option<&EncryptedSecret> {
         self.each().find(|(known, _)| known.same(place)).map(|(_, value)| value)
     }
 

@@ -15,7 +15,7 @@ pub mod transport;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::access::encrypted_secret::Sealed;
+use crate::access::encrypted_secret::EncryptedSecret;
 use crate::access::webhook_signature::Secret;
 use crate::base::json::{Fault, Object, child};
 use crate::base::names::valid_id;
@@ -95,7 +95,7 @@ fn yes() -> bool {
 /// A signing secret that another has taken the place of: good until its services have the new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retiring {
-    pub secret: Sealed,
+    pub secret: EncryptedSecret,
     pub until: Timestamp,
 }
 

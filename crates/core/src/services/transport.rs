@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::capability::{self, Capability};
-use super::credentials::SealedCredentials;
+use super::credentials::EncryptedCredentials;
 use crate::base::json::{Fault, Object};
 use crate::context::create_request::MAX_TIMEOUT_SECONDS;
 use crate::http::egress_address::{self, Address, Policy};
@@ -80,7 +80,7 @@ pub struct Rules<'a> {
     /// Service bindings that may be named; nothing where none may be.
     pub bindings: Option<&'a [String]>,
     /// What the service is shown now: values that a document leaves out stay as they are.
-    pub stored: Option<&'a SealedCredentials>,
+    pub stored: Option<&'a EncryptedCredentials>,
 }
 
 impl Transport {

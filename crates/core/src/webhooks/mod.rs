@@ -6,7 +6,7 @@ pub mod delivery_queue;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::encrypted_secret::Sealed;
+use crate::access::encrypted_secret::EncryptedSecret;
 use crate::access::webhook_signature::Secret;
 use crate::base::json::{Fault, Object};
 use crate::events::filter::Filter;
@@ -23,7 +23,7 @@ pub struct Webhook {
     pub filter: Filter,
     /// Nothing on its way to the registry: it stays as it is.
     #[serde(default)]
-    pub secret: Option<Sealed>,
+    pub secret: Option<EncryptedSecret>,
     /// The secret before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retiring: Option<Retiring>,

@@ -1,5 +1,6 @@
-//! What travels through a browser or a client and comes back unchanged, for its use and in its time, or not at all: JWTs by HS256
-//! (RFC 7519, RFC 7518 §3.2) under a key of the gateway's own. They are not hidden from who carries them.
+//! State that travels through a browser or a client and comes back unchanged, for its use and in its time, or not at
+//! all: JWTs by HS256 (RFC 7519, RFC 7518 §3.2) under a key of the gateway. It is signed, not encrypted: whoever
+//! carries it can read it, so it must hold no secret.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hmac::Mac;
@@ -33,11 +34,11 @@ impl Use {
 }
 
 #[derive(Clone)]
-pub struct SealKey(Hs256Key);
+pub struct StateKey(Hs256Key);
 
-impl std::fmt::Debug for SealKey {
+impl std::fmt::Debug for StateKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SealKey(…)")
+        f.write_str("StateKey(…)")
     }
 }
 
@@ -45,21 +46,21 @@ fn time(at: Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(i64::try_from(at.0).ok()?)
 }
 
-impl SealKey {
+impl StateKey {
     pub fn new(secret: &[u8]) -> Self {
         let key: [u8; 32] = keyed("narthex seal\0", secret).finalize().into_bytes().into();
         Self(Hs256Key::new(key))
     }
 
     /// Good before `until`, to the second.
-    pub fn seal<T: Serialize>(&self, used: Use, content: &T, until: Timestamp) -> Option<String> {
+    pub fn sign<T: Serialize>(&self, used: Use, content: &T, until: Timestamp) -> Option<String> {
         let mut claims = Claims::new(content);
         claims.expiration = Some(time(until)?);
         Hs256.token(&Header::empty().with_token_type(used.typ()), &claims, &self.0).ok()
     }
 
-    pub fn open<T: DeserializeOwned>(&self, used: Use, sealed: &str, now: Timestamp) -> Option<T> {
-        let token = UntrustedToken::new(sealed).ok()?;
+    pub fn verify<T: DeserializeOwned>(&self, used: Use, signed: &str, now: Timestamp) -> Option<T> {
+        let token = UntrustedToken::new(signed).ok()?;
         let (header, claims) = Hs256.validator::<T>(&self.0).validate(&token).ok()?.into_parts();
         let now = time(now)?;
         claims.validate_expiration(&TimeOptions::new(TimeDelta::zero(), || now)).ok()?;
@@ -81,32 +82,32 @@ mod tests {
 
     const T: Timestamp = Timestamp(1_800_000_000_000);
 
-    fn sealed(key: &SealKey) -> String {
-        key.seal(Use::Person, &Person { name: "ada".into() }, T.plus_ms(60_000)).unwrap()
+    fn signed(key: &StateKey) -> String {
+        key.sign(Use::Person, &Person { name: "ada".into() }, T.plus_ms(60_000)).unwrap()
     }
 
     #[test]
     fn it_is_good_for_its_own_use_key_and_time() {
-        let key = SealKey::new(b"secret");
-        let sealed = sealed(&key);
-        let open = |key: &SealKey, used, at| key.open::<Person>(used, &sealed, at);
-        assert_eq!(open(&key, Use::Person, T).unwrap().name, "ada");
-        assert_eq!(open(&key, Use::Person, T.plus_ms(59_000)).unwrap().name, "ada");
-        assert_eq!(open(&key, Use::Person, T.plus_ms(60_001)), None);
-        assert_eq!(open(&key, Use::SignIn, T), None);
-        assert_eq!(open(&SealKey::new(b"other"), Use::Person, T), None);
+        let key = StateKey::new(b"secret");
+        let signed = signed(&key);
+        let verified = |key: &StateKey, used, at| key.verify::<Person>(used, &signed, at);
+        assert_eq!(verified(&key, Use::Person, T).unwrap().name, "ada");
+        assert_eq!(verified(&key, Use::Person, T.plus_ms(59_000)).unwrap().name, "ada");
+        assert_eq!(verified(&key, Use::Person, T.plus_ms(60_001)), None);
+        assert_eq!(verified(&key, Use::SignIn, T), None);
+        assert_eq!(verified(&StateKey::new(b"other"), Use::Person, T), None);
     }
 
     #[test]
     fn what_is_not_signed_by_this_algorithm_is_nothing() {
-        let key = SealKey::new(b"secret");
-        let whole = sealed(&key);
+        let key = StateKey::new(b"secret");
+        let whole = signed(&key);
         let claims = whole.split('.').nth(1).unwrap();
         // {"alg":"none"} and {"alg":"HS384"}
         for header in ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJIUzM4NCJ9"] {
             for signature in ["", whole.rsplit('.').next().unwrap()] {
                 let text = format!("{header}.{claims}.{signature}");
-                assert_eq!(key.open::<Person>(Use::Person, &text, T), None, "{text}");
+                assert_eq!(key.verify::<Person>(Use::Person, &text, T), None, "{text}");
             }
         }
         let without_end = Hs256.token(
@@ -114,23 +115,23 @@ mod tests {
             &Claims::new(Person { name: "ada".into() }),
             &key.0,
         );
-        assert_eq!(key.open::<Person>(Use::Person, &without_end.unwrap(), T), None);
+        assert_eq!(key.verify::<Person>(Use::Person, &without_end.unwrap(), T), None);
     }
 
     proptest! {
         #[test]
         fn a_changed_character_is_found(at in 0usize..200, to in "[A-Za-z0-9._=-]") {
-            let key = SealKey::new(b"secret");
-            let mut text = sealed(&key);
+            let key = StateKey::new(b"secret");
+            let mut text = signed(&key);
             let at = at % text.len();
             prop_assume!(text[at..=at] != to);
             text.replace_range(at..=at, &to);
-            prop_assert_eq!(key.open::<Person>(Use::Person, &text, T), None);
+            prop_assert_eq!(key.verify::<Person>(Use::Person, &text, T), None);
         }
 
         #[test]
-        fn any_text_may_be_opened(text in "(ey[A-Za-z0-9_-]{0,40}[.]){0,3}[ -~]{0,60}") {
-            prop_assert_eq!(SealKey::new(b"secret").open::<Person>(Use::Person, &text, T), None);
+        fn any_text_may_be_verified(text in "(ey[A-Za-z0-9_-]{0,40}[.]){0,3}[ -~]{0,60}") {
+            prop_assert_eq!(StateKey::new(b"secret").verify::<Person>(Use::Person, &text, T), None);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::encrypted_secret::Sealed;
+use super::super::encrypted_secret::EncryptedSecret;
 use super::access_token::LIFE_SECONDS;
 use crate::base::time::Timestamp;
 
@@ -21,7 +21,7 @@ pub struct Pair {
     pub kid: String,
     /// The public part, as in `Jwk::text`.
     pub public: String,
-    pub private: Sealed,
+    pub private: EncryptedSecret,
     pub made_at: Timestamp,
 }
 
@@ -61,7 +61,7 @@ mod tests {
         Pair {
             kid: at.to_string(),
             public: String::new(),
-            private: Sealed::still_open(String::new()),
+            private: EncryptedSecret::plaintext(String::new()),
             made_at: Timestamp(T + at),
         }
     }

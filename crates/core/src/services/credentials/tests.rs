@@ -27,10 +27,12 @@ fn query(name: &str) -> Place {
     Place::Query(name.into())
 }
 
-fn stored(places: &[Place]) -> SealedCredentials {
-    let sealed =
-        |place: &Place| SealedCredential { place: place.clone(), value: Sealed::still_open(format!("{place:?}")) };
-    SealedCredentials::new(places.iter().map(sealed).collect(), None).unwrap()
+fn stored(places: &[Place]) -> EncryptedCredentials {
+    let encrypted = |place: &Place| EncryptedCredential {
+        place: place.clone(),
+        value: EncryptedSecret::plaintext(format!("{place:?}")),
+    };
+    EncryptedCredentials::new(places.iter().map(encrypted).collect(), None).unwrap()
 }
 
 #[test]
@@ -79,16 +81,16 @@ fn a_value_may_be_left_out_where_one_is_stored() {
 #[test]
 fn what_is_stored_reads_as_it_did_when_there_was_one_header() {
     let before = r#"{"header":"Authorization","value":"Bearer x"}"#;
-    let read: SealedCredentials = serde_json::from_str(before).unwrap();
+    let read: EncryptedCredentials = serde_json::from_str(before).unwrap();
     assert_eq!(read.each().map(|(place, _)| place).collect::<Vec<_>>(), [header("Authorization")]);
     assert_eq!(serde_json::to_string(&read).unwrap(), before);
     let several = stored(&[query("key"), header("a"), header("b")]);
     let text = serde_json::to_string(&several).unwrap();
     assert!(text.starts_with(r#"{"header":"a","value""#), "{text}");
-    assert_eq!(serde_json::from_str::<SealedCredentials>(&text).unwrap(), several);
+    assert_eq!(serde_json::from_str::<EncryptedCredentials>(&text).unwrap(), several);
     assert_eq!(several.each().map(|(place, _)| place).collect::<Vec<_>>(), [header("a"), query("key"), header("b")]);
     assert_eq!(stored(&[query("key")]).each().map(|(place, _)| place).collect::<Vec<_>>(), [query("key")]);
-    assert!(SealedCredentials::new(Vec::new(), None).is_none());
+    assert!(EncryptedCredentials::new(Vec::new(), None).is_none());
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! What a registry keeps secret, sealed before it is written: sealing takes a moment, in which others may come in
+//! What a registry keeps secret, encrypted before it is written: encrypting takes a moment, in which others may come in
 //! between, so it is done first and what is decided then is decided at once.
 
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, place};
-use crate::platform::{Failure, clock, log_event, random, vault};
+use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, of_service};
+use crate::platform::{Failure, clock, log_event, random, secret_box};
 use narthex_core::access::audit::fingerprint;
-use narthex_core::access::encrypted_secret::{Place, Sealed};
+use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
 use narthex_core::services::Retiring;
@@ -21,12 +21,12 @@ use super::tables::SERVICE;
 const OWN_SECRET: &str = "cursor_secret";
 /// The member of a webhook that has the secret before.
 pub(super) const RETIRING: &str = "retiring";
-/// Secrets that one sweep seals again at most.
+/// Secrets that one sweep encrypts again at most.
 const AT_ONCE: usize = 50;
 
-/// Where the tenant's own secret is bound to.
-pub(super) fn own_place(tenant: &str) -> Place<'_> {
-    Place { tenant, kind: "tenant", id: tenant, field: OWN_SECRET }
+/// What the tenant's own secret is bound to.
+pub(super) fn of_tenant(tenant: &str) -> AssociatedData<'_> {
+    AssociatedData { tenant, kind: "tenant", id: tenant, field: OWN_SECRET }
 }
 
 /// A secret in a document.
@@ -45,61 +45,62 @@ pub(super) fn secret_field(kind: Kind) -> Option<SecretField> {
     }
 }
 
-/// Where the secret of a document is bound to.
-pub fn document_place<'a>(tenant: &'a str, kind: Kind, id: &'a str) -> Place<'a> {
-    Place { tenant, kind: kind.as_str(), id, field: secret_field(kind).map_or("", |field| field.name) }
+/// What the secret of a document is bound to.
+pub fn of_document<'a>(tenant: &'a str, kind: Kind, id: &'a str) -> AssociatedData<'a> {
+    AssociatedData { tenant, kind: kind.as_str(), id, field: secret_field(kind).map_or("", |field| field.name) }
 }
 
 /// The tenant's own secret: as it is kept, and as it is.
 pub(super) struct OwnSecret {
-    pub sealed: Sealed,
-    open: String,
+    pub encrypted: EncryptedSecret,
+    plaintext: String,
 }
 
 /// The secrets that a write of a service brings.
 pub(super) struct Fresh {
     /// The one that was sent, or one for a service that has none: to be shown, and as it is kept.
-    pub signing: (String, Sealed),
+    pub signing: (String, EncryptedSecret),
     /// In the order of the document; nothing for one that is named without its value.
-    pub credentials: Vec<Option<Sealed>>,
+    pub credentials: Vec<Option<EncryptedSecret>>,
 }
 
 impl Inner {
-    /// Opens the tenant's own secret, and makes it before anything else is asked for.
+    /// Decrypts the tenant's own secret, and makes it before anything else is asked for.
     pub(super) async fn know_secret(&self) -> Result<(), Failure> {
         if self.own_secret.borrow().is_some() {
             return Ok(());
         }
         let tenant = self.tenant();
-        let place = own_place(&tenant);
+        let data = of_tenant(&tenant);
         if self.tables.meta(OWN_SECRET)?.is_none() {
             let made = Secret::from_random(random::bytes()).text();
-            // Without a key it is sealed as soon as there is one.
-            let sealed = match vault::newest() {
-                Some(_) => vault::seal(place, clock::now(), "", &made).await?,
-                None => Sealed::still_open(made),
+            // Without a key it is encrypted as soon as there is one.
+            let encrypted = match secret_box::newest() {
+                Some(_) => secret_box::encrypt(data, clock::now(), "", &made).await?,
+                None => EncryptedSecret::plaintext(made),
             };
             // Another request may have made one meanwhile.
             if self.tables.meta(OWN_SECRET)?.is_none() {
-                self.tables.set_sealed(OWN_SECRET, &sealed)?;
+                self.tables.set_encrypted(OWN_SECRET, &encrypted)?;
             }
         }
-        let sealed = self.tables.sealed(OWN_SECRET)?.ok_or_else(|| Failure("the tenant's secret is gone".into()))?;
-        let open = vault::open(place, &sealed).await?;
-        *self.own_secret.borrow_mut() = Some(OwnSecret { sealed, open });
+        let encrypted =
+            self.tables.encrypted(OWN_SECRET)?.ok_or_else(|| Failure("the tenant's secret is gone".into()))?;
+        let plaintext = secret_box::decrypt(data, &encrypted).await?;
+        *self.own_secret.borrow_mut() = Some(OwnSecret { encrypted, plaintext });
         Ok(())
     }
 
     pub(super) fn fingerprint(&self, secret: &str) -> String {
         let own = self.own_secret.borrow();
-        fingerprint(own.as_ref().map_or("", |own| &own.open), secret)
+        fingerprint(own.as_ref().map_or("", |own| &own.plaintext), secret)
     }
 
     /// A secret as the audit log tells of it.
-    pub(super) fn seen(&self, secret: &Sealed) -> String {
-        match (secret.parts(), secret.as_open()) {
+    pub(super) fn seen(&self, secret: &EncryptedSecret) -> String {
+        match (secret.parts(), secret.as_plaintext()) {
             (Some(parts), _) => format!("fingerprint:{}", parts.fingerprint),
-            (None, open) => self.fingerprint(open.unwrap_or_default()),
+            (None, plaintext) => self.fingerprint(plaintext.unwrap_or_default()),
         }
     }
 
@@ -109,12 +110,12 @@ impl Inner {
         fingerprint.strip_prefix("fingerprint:").unwrap_or_default().to_string()
     }
 
-    async fn seal(&self, place: Place<'_>, secret: &str) -> Result<Sealed, Failure> {
-        vault::seal(place, clock::now(), &self.short_fingerprint(secret), secret).await
+    async fn encrypt(&self, data: AssociatedData<'_>, secret: &str) -> Result<EncryptedSecret, Failure> {
+        secret_box::encrypt(data, clock::now(), &self.short_fingerprint(secret), secret).await
     }
 
     /// The secrets in a service's document or patch. Whether they are good is found when it is read.
-    pub(super) async fn seal_fresh(&self, id: &str, document: &str) -> Result<Fresh, Failure> {
+    pub(super) async fn encrypt_fresh(&self, id: &str, document: &str) -> Result<Fresh, Failure> {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
         let given = document.pointer("/credentials");
@@ -123,26 +124,30 @@ impl Inner {
         for one in each.unwrap_or_default().iter().take(MAX_FIELDS) {
             let value = one.get("value").or_else(|| one.get("client_secret")).and_then(Value::as_str);
             credentials.push(match value {
-                Some(value) => Some(self.seal(place(&self.tenant(), id, CREDENTIALS), value).await?),
+                Some(value) => Some(self.encrypt(of_service(&self.tenant(), id, CREDENTIALS), value).await?),
                 None => None,
             });
         }
-        let signing = self.seal_signing(id, text("/signing_secret").map(Into::into)).await?;
+        let signing = self.encrypt_signing(id, text("/signing_secret").map(Into::into)).await?;
         Ok(Fresh { signing, credentials })
     }
 
-    pub(super) async fn seal_signing(&self, id: &str, given: Option<String>) -> Result<(String, Sealed), Failure> {
+    pub(super) async fn encrypt_signing(
+        &self,
+        id: &str,
+        given: Option<String>,
+    ) -> Result<(String, EncryptedSecret), Failure> {
         let plain = given.unwrap_or_else(|| Secret::from_random(random::bytes()).text());
-        let sealed = self.seal(place(&self.tenant(), id, SIGNING_SECRET), &plain).await?;
-        Ok((plain, sealed))
+        let encrypted = self.encrypt(of_service(&self.tenant(), id, SIGNING_SECRET), &plain).await?;
+        Ok((plain, encrypted))
     }
 
-    pub(super) async fn seal_webhook(&self, id: &str, secret: &str) -> Result<Sealed, Failure> {
-        self.seal(document_place(&self.tenant(), Kind::Webhook, id), secret).await
+    pub(super) async fn encrypt_webhook(&self, id: &str, secret: &str) -> Result<EncryptedSecret, Failure> {
+        self.encrypt(of_document(&self.tenant(), Kind::Webhook, id), secret).await
     }
 
-    /// A document with its secret sealed, if it has one.
-    pub(super) async fn seal_document(
+    /// A document with its secret encrypted, if it has one.
+    pub(super) async fn encrypt_document(
         &self,
         kind: Kind,
         id: &str,
@@ -154,19 +159,19 @@ impl Inner {
             return Ok(document);
         };
         let tenant = self.tenant();
-        let place = document_place(&tenant, kind, id);
-        let sealed = self.seal(place, secret.as_str().unwrap_or_default()).await?;
-        *secret = serde_json::to_value(&sealed)?;
+        let data = of_document(&tenant, kind, id);
+        let encrypted = self.encrypt(data, secret.as_str().unwrap_or_default()).await?;
+        *secret = serde_json::to_value(&encrypted)?;
         Ok(to_raw_value(&value)?)
     }
 
-    /// A piece of what is not under the newest key is sealed again under it. It means the same, so it is no revision:
-    /// who holds the old text can open it as long as its key is set.
-    pub(super) async fn seal_again(&self) -> Result<(), Failure> {
-        let Some(newest) = vault::newest() else { return Ok(()) };
-        self.seal_own_again().await?;
+    /// A piece of what is not under the newest key is encrypted again under it. It means the same, so it is no revision:
+    /// who holds the old text can decrypt it as long as its key is set.
+    pub(super) async fn encrypt_again(&self) -> Result<(), Failure> {
+        let Some(newest) = secret_box::newest() else { return Ok(()) };
+        self.encrypt_own_again().await?;
         let now = clock::now();
-        let is_old = |secret: &Sealed| !secret.is_under(newest);
+        let is_old = |secret: &EncryptedSecret| !secret.is_under(newest);
         let is_over = |old: &Retiring| old.until <= now;
         let mut services = self.tables.services()?;
         services.retain(|one| secrets_of(one).any(is_old) || one.retiring.as_ref().is_some_and(is_over));
@@ -181,10 +186,10 @@ impl Inner {
         let (all, mut done) = (services.len() + documents.len(), 0);
         for service in services.into_iter().take(AT_ONCE) {
             let id = service.service.id.clone();
-            done += self.noted(&id, self.seal_service_again(service, now).await);
+            done += self.noted(&id, self.encrypt_service_again(service, now).await);
         }
         for kept in documents.iter().take(AT_ONCE) {
-            done += self.noted(&kept.id, self.seal_document_again(kept, now).await);
+            done += self.noted(&kept.id, self.encrypt_document_again(kept, now).await);
         }
         if all > 0 {
             let (tenant, left) = (self.tenant(), all - done);
@@ -193,38 +198,43 @@ impl Inner {
         Ok(())
     }
 
-    /// One that cannot be opened is not to keep the others from being sealed.
+    /// One that cannot be decrypted does not keep the others from being encrypted.
     fn noted(&self, id: &str, outcome: Result<(), Failure>) -> usize {
         let Err(failure) = outcome else { return 1 };
         log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), object = id, detail = &failure);
         0
     }
 
-    async fn again(&self, place: Place<'_>, secret: &mut Sealed, now: Timestamp) -> Result<(), Failure> {
+    async fn again(
+        &self,
+        data: AssociatedData<'_>,
+        secret: &mut EncryptedSecret,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let fingerprint = |secret: &str| self.short_fingerprint(secret);
-        if let Some(again) = vault::seal_again(place, secret, now, fingerprint).await? {
+        if let Some(again) = secret_box::encrypt_again(data, secret, now, fingerprint).await? {
             *secret = again;
         }
         Ok(())
     }
 
-    async fn seal_own_again(&self) -> Result<(), Failure> {
+    async fn encrypt_own_again(&self) -> Result<(), Failure> {
         let tenant = self.tenant();
-        let Some(sealed) = self.own_secret.borrow().as_ref().map(|own| own.sealed.clone()) else { return Ok(()) };
-        let again = vault::seal_again(own_place(&tenant), &sealed, clock::now(), |_| String::new()).await?;
+        let Some(encrypted) = self.own_secret.borrow().as_ref().map(|own| own.encrypted.clone()) else { return Ok(()) };
+        let again = secret_box::encrypt_again(of_tenant(&tenant), &encrypted, clock::now(), |_| String::new()).await?;
         if let Some(again) = again {
-            self.tables.set_sealed(OWN_SECRET, &again)?;
+            self.tables.set_encrypted(OWN_SECRET, &again)?;
             if let Some(own) = self.own_secret.borrow_mut().as_mut() {
-                own.sealed = again;
+                own.encrypted = again;
             }
         }
         Ok(())
     }
 
-    async fn seal_service_again(&self, before: Registered, now: Timestamp) -> Result<(), Failure> {
+    async fn encrypt_service_again(&self, before: Registered, now: Timestamp) -> Result<(), Failure> {
         let (tenant, id) = (self.tenant(), before.service.id.clone());
         let mut after = before.clone();
-        let signing = place(&tenant, &id, SIGNING_SECRET);
+        let signing = of_service(&tenant, &id, SIGNING_SECRET);
         self.again(signing, &mut after.signing_secret, now).await?;
         // One whose time is over is not kept.
         after.retiring = after.retiring.filter(|old| now < old.until);
@@ -232,9 +242,9 @@ impl Inner {
             self.again(signing, secret, now).await?;
         }
         for value in after.credentials.iter_mut().flat_map(|known| known.values_mut()) {
-            self.again(place(&tenant, &id, CREDENTIALS), value, now).await?;
+            self.again(of_service(&tenant, &id, CREDENTIALS), value, now).await?;
         }
-        // Whoever wrote it meanwhile has sealed it.
+        // Whoever wrote it meanwhile has encrypted it.
         let known: Option<Registered> = self.tables.get(SERVICE, &id)?;
         if known.is_some_and(|known| (known.version, known.created_at) == (before.version, before.created_at)) {
             self.tables.put(SERVICE, &id, &after)?;
@@ -245,10 +255,10 @@ impl Inner {
         Ok(())
     }
 
-    async fn seal_document_again(&self, before: &Kept, now: Timestamp) -> Result<(), Failure> {
+    async fn encrypt_document_again(&self, before: &Kept, now: Timestamp) -> Result<(), Failure> {
         let tenant = self.tenant();
         let Some((field, mut secret)) = secret_field(before.kind).zip(secret_of(before)) else { return Ok(()) };
-        self.again(document_place(&tenant, before.kind, &before.id), &mut secret, now).await?;
+        self.again(of_document(&tenant, before.kind, &before.id), &mut secret, now).await?;
         let mut value: Value = serde_json::from_str(before.document.get())?;
         if let Some(member) = value.pointer_mut(field.pointer) {
             *member = serde_json::to_value(&secret)?;
@@ -256,7 +266,7 @@ impl Inner {
         // One whose time is over is not kept.
         let mut retiring = retiring_of(before).filter(|old| now < old.until);
         if let Some(Retiring { secret, .. }) = &mut retiring {
-            self.again(document_place(&tenant, before.kind, &before.id), secret, now).await?;
+            self.again(of_document(&tenant, before.kind, &before.id), secret, now).await?;
         }
         if let Some(members) = value.as_object_mut() {
             match retiring {
@@ -274,14 +284,14 @@ impl Inner {
     }
 }
 
-fn secrets_of(registered: &Registered) -> impl Iterator<Item = &Sealed> {
+fn secrets_of(registered: &Registered) -> impl Iterator<Item = &EncryptedSecret> {
     let credentials = registered.credentials.iter().flat_map(|known| known.values());
     let retiring = registered.retiring.iter().map(|old| &old.secret);
     [&registered.signing_secret].into_iter().chain(credentials).chain(retiring)
 }
 
 /// A document's secret, where it has one.
-pub(super) fn secret_of(kept: &Kept) -> Option<Sealed> {
+pub(super) fn secret_of(kept: &Kept) -> Option<EncryptedSecret> {
     let field = secret_field(kept.kind)?;
     let value: Value = serde_json::from_str(kept.document.get()).ok()?;
     serde_json::from_value(value.pointer(field.pointer)?.clone()).ok()
