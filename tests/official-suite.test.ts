@@ -33,7 +33,7 @@ describe("the test server alone", { concurrency: 2 }, () => {
 });
 
 // The servers are beside each other: most of its time the suite waits.
-describe("through the gateway, with a key", { concurrency: 4 }, () => {
+describe("through the gateway, with a key", { concurrency: 4, timeout: 600_000 }, () => {
   let gateway: Gateway;
   let jobs: Service;
   let authorization: string;

@@ -86,7 +86,7 @@ async function toldWhole(gateway: Gateway, ids: string[]): Promise<void> {
   }
 }
 
-describe("after a restart", { concurrency: 2 }, () => {
+describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
   for (const [held, timeout_seconds] of [
     ["behind_an_answer", 24],
     ["from_the_queue", 600],
@@ -236,7 +236,7 @@ describe("after a restart", { concurrency: 2 }, () => {
   });
 });
 
-describe("without a restart", { concurrency: 2 }, () => {
+describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
   test("a_service_slower_than_its_lease_keeps_it_and_completes", { timeout: 60_000 }, async () => {
     const here = await place();
     const gateway = await here.start();
