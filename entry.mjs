@@ -1,17 +1,17 @@
 // @ts-check
-// The entry guard. It exports the platform's classes, passes every handler on to the Wasm module, and settles
-// what is in flight when a panic ends the Wasm instance: with `panic = "abort"` those promises would otherwise
-// stay pending for ever, and so would their callers. Nothing is decided here.
+// The entry guard. It exports the platform's classes, passes every handler on to the Wasm module, and rejects
+// promises in flight when a panic ends the Wasm instance: with `panic = "abort"` they would otherwise stay
+// pending forever, and so would their callers. It makes no decisions.
 //
-// It leans on `worker`'s init.rs, which sets `criticalError` when Rust panics, and on wasm-bindgen, which makes a
+// It relies on `worker`'s init.rs, which sets `criticalError` when Rust panics, and on wasm-bindgen, which creates a
 // new instance at the next call. Both are pinned exactly; tests/panic.test.ts panics on purpose.
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 import * as wasm from "./build/index.js";
 
 const state = wasm.initState();
-/** Objects made by an instance that died are made anew. */
+/** Objects created by an instance that died are created again. */
 let generation = 0;
-/** The instance has died, and there is no other yet. */
+/** The instance has died, and has not been replaced yet. */
 let dead = false;
 
 /** @param {string} reason */
@@ -31,31 +31,31 @@ Object.defineProperty(state, "criticalError", {
 addEventListener("error", (event) => {
   if (event.error instanceof WebAssembly.RuntimeError) died("trap");
 });
-// Where a promise's outcome was being passed on.
+// The trap happened while a promise's outcome was passed on.
 addEventListener("unhandledrejection", (event) => {
   if (event.reason instanceof WebAssembly.RuntimeError) died("trap");
 });
 
-/** Before anything is passed to a new instance it has to be there: text is written into the memory there is. */
+/** The new instance must exist before anything is passed to it: text is written into the current memory. */
 function revive() {
   if (!dead) return;
   wasm.initState();
   dead = false;
 }
 
-/** What Rust promised is kept or broken by `died`; what it does at once throws here. @template T @param {() => T} run */
+/** Promises of Rust settle or are rejected through `died`; synchronous failures throw here. @template T @param {() => T} run */
 function guard(run) {
   revive();
   try {
     return run();
   } catch (error) {
-    // A trap that was no panic (stack, memory) told nobody.
+    // A trap other than a panic (stack, memory) sets no `criticalError`.
     if (error instanceof WebAssembly.RuntimeError) died("trap");
     throw error;
   }
 }
 
-/** The one answer that does not come from Rust. @param {Request} request @param {unknown} error */
+/** The only response that does not come from Rust. @param {Request} request @param {unknown} error */
 function failed(request, error) {
   const id = `req_${crypto.randomUUID()}`;
   console.error(JSON.stringify({ level: "error", message: "request died", request_id: id, detail: String(error) }));
@@ -104,7 +104,7 @@ export default class extends WorkerEntrypoint {
 }
 
 class Guarded extends DurableObject {
-  /** The object of the living instance; each class makes its own. @type {any} */
+  /** The object of the current instance; each class creates its own. @type {any} */
   #made;
   #generation = -1;
 
@@ -163,7 +163,7 @@ export class McpSession extends Guarded {
 }
 
 class Watched extends Guarded {
-  /** Of a message that is too long this much is enough to see that. */
+  /** This much of a message is enough to see that it is too long. */
   longest = 65_537;
 
   /** @param {Request} request */
@@ -181,7 +181,7 @@ class Watched extends Guarded {
   webSocketClose(socket, code) {
     return guard(() => {
       this.inner.closed(socket);
-      // Answers the close where the platform did not; 1005 and 1006 may not be sent.
+      // Completes the closing handshake where the platform did not; 1005 and 1006 may not be sent.
       try {
         socket.close(code === 1005 || code === 1006 ? 1000 : code);
       } catch {

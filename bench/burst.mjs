@@ -1,5 +1,5 @@
 // @ts-check
-// Work that nobody waits for: a burst of contexts is accepted, and the burst is over when every one has ended.
+// Asynchronous work: a burst of contexts is accepted, and the burst is over when every one has ended.
 import { Connection, header, requestBytes } from "./client.mjs";
 import { Tally } from "./tally.mjs";
 
@@ -7,7 +7,7 @@ import { Tally } from "./tally.mjs";
 
 /** How long a burst, or a context in it, may take to end. */
 const DRAIN_MS = 30_000;
-/** How many of the last contexts are watched until they have ended; `verify` looks at all of them later. */
+/** How many of the last contexts are watched until they have ended; `verify` checks all of them later. */
 const WATCHED = 20;
 const FINAL = ["completed", "failed", "cancelled", "timed_out"];
 
@@ -79,7 +79,7 @@ export async function burst(job) {
       }),
     );
     const seconds = (performance.now() - started) / 1000;
-    // The service's count costs the measured side nothing; only then are a few contexts asked for.
+    // The service's count costs the measured side nothing; only afterwards are a few contexts requested.
     const until = performance.now() + DRAIN_MS;
     while ((await served(upstream)) - before < ids.length && performance.now() < until) await pause(10);
     const watcher = /** @type {Connection} */ (lanes[0]);

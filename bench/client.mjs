@@ -125,7 +125,7 @@ export class Connection {
     const socket = this.socket;
     this.socket = null;
     socket?.destroy();
-    // A request under way must not wait for ever for a connection that we closed ourselves.
+    // A request under way must not wait forever for a connection that we closed ourselves.
     const pending = this.pending;
     this.pending = null;
     pending?.reject(new Error("the connection was closed by the load"));

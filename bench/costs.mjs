@@ -1,6 +1,6 @@
 // @ts-check
-// What a context costs in what Cloudflare bills: counted by the objects themselves (`COUNT_COSTS`), in a short run
-// of its own, and beside it what lies in their SQLite files afterwards.
+// The billed cost of a context: counted by the objects themselves (`COUNT_COSTS`) in a separate short run, together
+// with the contents of their SQLite files afterwards.
 import { readdirSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { contextRequest, measured } from "./scenarios.mjs";
@@ -20,7 +20,7 @@ import { askCosts, queueMessages, startComparator, startGateway } from "./target
 const SOLITARY = 20;
 const SOLITARY_EVERY_MS = 200;
 const LOAD_SECONDS = 2;
-/** Events are told in batches after the answer; a count taken at once would miss the last of them. */
+/** Events are published in batches after the response; a count taken at once would miss the last of them. */
 const SETTLE_MS = 2000;
 
 /** @param {Record<string, number>} now @param {Record<string, number>} before @param {number} contexts */
@@ -35,7 +35,7 @@ export const sum = (values) => Object.values(values ?? {}).reduce((total, value)
  * @returns {Promise<{ perContext: PerContext | null, made: number }>} no figures where the route is missing
  */
 async function counted(target, work) {
-  // Asking costs requests too: what one question adds is found by asking twice.
+  // Reading the counters costs requests too: two readings in a row show how many.
   const first = await askCosts(target);
   const before = await askCosts(target);
   const messages = await queueMessages(target);
@@ -79,7 +79,7 @@ export function stored(storage) {
     /** @type {Stored} */
     const found = { files: 0, bytes: 0, rows: {} };
     for (const file of readdirSync(`${storage}/${folder.name}`).filter((name) => name.endsWith(".sqlite"))) {
-      // Not only for reading: what the write-ahead log still holds has to be taken in.
+      // Not read-only: the write-ahead log must be merged.
       const database = new DatabaseSync(`${storage}/${folder.name}/${file}`);
       const tables = database
         .prepare(
@@ -91,7 +91,7 @@ export function stored(storage) {
         const count = database.prepare(`SELECT count(*) AS n FROM "${name}"`).get();
         found.rows[String(name)] = (found.rows[String(name)] ?? 0) + Number(count?.n);
       }
-      // Free pages are used again, so what counts is what is in use.
+      // Free pages are reused, so only pages in use count.
       const pages = database
         .prepare(
           "SELECT (page_count - freelist_count) * page_size AS bytes FROM pragma_page_count, pragma_freelist_count, pragma_page_size",

@@ -1,5 +1,5 @@
 // @ts-check
-// How the gateway is deployed, read from wrangler.toml, so that the benchmark runs what production runs.
+// The deployment, read from wrangler.toml, so that the benchmark runs the configuration of production.
 import { readFileSync } from "node:fs";
 
 const source = new URL("../wrangler.toml", import.meta.url);
@@ -10,7 +10,7 @@ const source = new URL("../wrangler.toml", import.meta.url);
  *   consumers: { queue: string, max_batch_size?: number, max_retries?: number }[], assets: string | undefined }} Deployment
  */
 
-/** A line without its comment; a `#` inside quotes is none. @param {string} line */
+/** A line without its comment; a `#` inside quotes does not start one. @param {string} line */
 function uncommented(line) {
   let quoted = false;
   for (let index = 0; index < line.length; index += 1) {

@@ -1,6 +1,6 @@
 // @ts-check
-// The load: a process of its own that is sent one job at a time and answers with its figures. Every job is bounded
-// by a time or a count, and the process ends with its parent.
+// The load generator: a separate process that receives one job at a time and returns its figures. Every job is bounded
+// by a time or a count, and the process exits with its parent.
 import { burst, verify } from "./burst.mjs";
 import { Connection, requestBytes } from "./client.mjs";
 import { closeSockets, openSockets, publish } from "./sockets.mjs";
@@ -23,12 +23,12 @@ import { Tally } from "./tally.mjs";
  * @typedef {SteadyJob | PacedJob | BurstJob | VerifyJob | SocketsJob | PublishJob | UnplugJob} Job
  */
 
-/** How long past its time a job may take before what is under way counts as failed. */
+/** How long past its time a job may take before requests under way count as failed. */
 const GRACE_MS = 20_000;
 
 /**
- * A closed loop: each connection sends its next request when it has its answer. Throughput and latency are of the
- * answers inside the time; `answered` also has the few under way when it ended, since their CPU is counted too.
+ * A closed loop: each connection sends its next request when it has its response. Throughput and latency cover the
+ * responses inside the time; `answered` also counts the few under way when it ended, since their CPU is counted too.
  * @param {SteadyJob} job
  */
 async function steady(job) {
@@ -42,7 +42,7 @@ async function steady(job) {
   const watchdog = setTimeout(() => lanes.forEach((lane) => lane.close()), job.seconds * 1000 + GRACE_MS);
   await Promise.all(
     lanes.map(async (lane) => {
-      // A server that answers nothing but errors is not worth loading further.
+      // No point in loading a server that only returns errors.
       while (tally.errors < 20) {
         const sent = performance.now();
         if (sent >= until) return;
@@ -65,7 +65,7 @@ async function steady(job) {
   return tally.figures(counted, job.seconds);
 }
 
-/** One request at a time, at fixed distances: what a solitary user causes. @param {PacedJob} job */
+/** One request at a time, at fixed intervals: the load of a single user. @param {PacedJob} job */
 async function paced(job) {
   const requests = job.requests.map((spec) => requestBytes(spec, job.port));
   const lane = new Connection(job.port);

@@ -1,5 +1,5 @@
 // @ts-check
-// The door for MCP: the same context as by the API, and the list of many tools.
+// The MCP endpoint: the same context as by the API, and a list of many tools.
 import { contextBody } from "./targets.mjs";
 
 /**
@@ -8,7 +8,7 @@ import { contextBody } from "./targets.mjs";
  */
 
 const REVISION = "2026-07-28";
-/** What the list is of. */
+/** The size of the list. */
 const SERVICES = 100;
 const TOOLS = 20;
 const PAGE = 100;
@@ -35,7 +35,7 @@ function message(target, path, method, params) {
   };
 }
 
-/** What `contextRequest` asks for, as a tool's call. @param {Target} target */
+/** The request of `contextRequest` as a tool call. @param {Target} target */
 export function toolCall(target) {
   const { capability, parameters } = JSON.parse(contextBody("echo"));
   return message(target, "/mcp/bench", "tools/call", { name: capability, arguments: parameters });

@@ -27,7 +27,7 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {Options | null} null when only help was asked for */
+/** @param {string[]} args @returns {Options | null} null if only help was requested */
 export function readOptions(args) {
   const { values } = parseArgs({
     args,
@@ -39,7 +39,7 @@ export function readOptions(args) {
       connections: { type: "string" },
       "no-build": { type: "boolean" },
       help: { type: "boolean" },
-      // For work on the benchmark itself: the comparator plays the gateway's part, so every ratio should be near 1.
+      // For work on the benchmark itself: the comparator stands in for the gateway, so every ratio should be near 1.
       gateway: { type: "string" },
     },
   });

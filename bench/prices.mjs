@@ -11,7 +11,7 @@ const PER_MILLION = {
   queueOperations: 0.4,
 };
 const OBJECT_GB_SECOND = 12.5 / 1e6;
-/** What an object is billed for while it is active, whatever it uses. */
+/** The memory billed for an active object, whatever it uses. */
 const OBJECT_GB = 0.128;
 const ACTIVE_MS_PER_OBJECT_REQUEST = 1;
 /** A message is written, read and deleted. */
@@ -24,7 +24,7 @@ export const ASSUMPTIONS = [
   "list prices beyond what the plan includes; no storage ($0.20 a GB and month), no rows read where they are not counted",
 ];
 
-/** Dollars for a million contexts, by what they are for. @param {import("./costs.mjs").PerContext} one */
+/** Dollars for a million contexts, by item. @param {import("./costs.mjs").PerContext} one */
 export function perMillion(one) {
   const requests = sum(one.objectRequests);
   const parts = {
@@ -32,7 +32,7 @@ export function perMillion(one) {
     workerCpu: (one.cpuMs ?? 0) * PER_MILLION.workerCpuMs,
     objectRequests: requests * PER_MILLION.objectRequests,
     objectTime: requests * ACTIVE_MS_PER_OBJECT_REQUEST * 1000 * OBJECT_GB * OBJECT_GB_SECOND,
-    // Setting an alarm is billed as a row written; the objects count it apart.
+    // Setting an alarm is billed as a row written; the objects count it separately.
     rowsWritten: (sum(one.rowsWritten) + (one.alarmsSet ?? 0)) * PER_MILLION.rowsWritten,
     rowsRead: (one.rowsRead ?? 0) * PER_MILLION.rowsRead,
     queue: one.queueMessages * OPERATIONS_PER_MESSAGE * PER_MILLION.queueOperations,

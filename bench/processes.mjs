@@ -1,5 +1,5 @@
 // @ts-check
-// Starts and ends the processes of a run, each by its own id, also when the run fails or is interrupted.
+// Starts and ends the processes of a run, each by its own id, even if the run fails or is interrupted.
 import { fork, spawn } from "node:child_process";
 import { createRequire } from "node:module";
 
@@ -7,9 +7,9 @@ import { createRequire } from "node:module";
 
 /** @type {Set<ChildProcess>} */
 const running = new Set();
-/** Those that were asked to end. @type {Set<ChildProcess>} */
+/** Those that were asked to exit. @type {Set<ChildProcess>} */
 const ending = new Set();
-/** How long a process may take to end by itself. */
+/** How long a process may take to exit by itself. */
 const END_MS = 3000;
 
 // npm's `bin` entry can be a Node script that starts workerd; this is the program itself, whose CPU is counted.
@@ -29,7 +29,7 @@ function remember(child) {
  * @returns {Promise<{ child: ChildProcess, ports: Record<string, number> }>} the port of each socket by its name
  */
 export async function startWorkerd(folder, sockets) {
-  // The queue stand-in hands messages on through a service binding, which is experimental in workerd.
+  // The queue stand-in passes messages on through a service binding, which is experimental in workerd.
   const child = remember(
     spawn(workerd, ["serve", "--experimental", "--control-fd=3", "config.capnp"], {
       cwd: folder,
@@ -59,7 +59,7 @@ export async function startWorkerd(folder, sockets) {
   });
   child.on("exit", (code, signal) => {
     if (ending.has(child)) return;
-    // Figures taken so far may be of a process that was already ill.
+    // The figures so far may be those of a process that was already failing.
     process.stderr.write(`bench: workerd ended unasked (${signal ?? code}): ${said}\n`);
     process.exit(1);
   });
@@ -86,7 +86,7 @@ export async function end(child) {
 
 export const endAll = () => Promise.all([...running].map(end));
 
-/** Whatever way this process ends, nothing it started stays. @param {() => void} [andThen] */
+/** However this process ends, nothing that it started is left running. @param {() => void} [andThen] */
 export function endAllAtExit(andThen) {
   process.on("exit", () => {
     for (const child of running) child.kill("SIGKILL");
@@ -97,7 +97,7 @@ export function endAllAtExit(andThen) {
       process.stderr.write(`bench: stopped by ${signal}\n`);
       process.exit(130);
     });
-    // A second signal, which a terminal and a parent may both send, changes nothing.
+    // A second signal changes nothing: a terminal and a parent may both send one.
     process.on(signal, () => {});
   }
 }

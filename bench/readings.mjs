@@ -1,5 +1,5 @@
 // @ts-check
-// What a process has cost, read from Linux' /proc. Elsewhere every reading is null and the table says n/a.
+// The cost of a process, read from /proc on Linux. Elsewhere every reading is null and the table says n/a.
 import { execFileSync } from "node:child_process";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 
@@ -24,13 +24,13 @@ const ticksPerSecond = (() => {
 export function cpuMs(pid) {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === null) return null;
-  // The program's name, in brackets, may hold spaces: fields are counted from behind it.
+  // The program's name, in parentheses, may contain spaces: fields are counted after it.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1000) / ticksPerSecond;
 }
 
 /**
- * The same to a microsecond, as the sum over the threads that live; for short times, in which none ends.
+ * The same with microsecond resolution, as the sum over live threads; for short periods in which no thread exits.
  * @param {number} pid @returns {number | null}
  */
 export function preciseCpuMs(pid) {
@@ -55,7 +55,7 @@ export function memoryMib(pid) {
   return { rss: value("VmRSS"), peak: value("VmHWM") };
 }
 
-/** Lets the peak start anew, so that it is a round's own. @param {number} pid */
+/** Resets the peak, so that each round has its own. @param {number} pid */
 export function resetPeak(pid) {
   try {
     writeFileSync(`/proc/${pid}/clear_refs`, "5");
@@ -65,7 +65,7 @@ export function resetPeak(pid) {
 }
 
 /**
- * Waits until a process rests, so that work done after the answers (records, events, garbage) is counted with them.
+ * Waits until a process is idle, so that work after the responses (records, events, garbage) is included.
  * @param {number} pid
  */
 export async function untilQuiet(pid) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The table for people. What it shows and more, every round included, is in results/latest.json.
+// The printed table. results/latest.json has all of it and more, including every round.
 import { ASSUMPTIONS, perMillion } from "./prices.mjs";
 import { sum } from "./costs.mjs";
 import { MORE_CHECKS } from "./targets.mjs";
@@ -52,7 +52,7 @@ function scenarioRows(scenario) {
   ]);
   const { limited, checked } = scenario.sides;
   if (limited && checked) {
-    // The difference is of so many checks; what is without any follows from that.
+    // The difference covers this many checks; the cost without checks follows from it.
     const one = ((checked.median.cpuMs ?? NaN) - (limited.median.cpuMs ?? NaN)) / MORE_CHECKS;
     const none = (limited.median.cpuMs ?? NaN) - one;
     rows.push(["", "one check: who, whether, how much", "", "", "", "", "", fixed(one, 4), "", "", "", ""]);

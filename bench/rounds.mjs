@@ -1,6 +1,6 @@
 // @ts-check
-// Runs a scenario in rounds that alternate between the sides, so that a machine that grows slower meanwhile
-// slows all of them, and takes medians.
+// Runs a scenario in rounds that alternate between the sides, so that a machine that becomes slower affects all of
+// them equally, and computes medians.
 
 /**
  * @typedef {import("./scenarios.mjs").Cell} Cell

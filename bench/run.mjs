@@ -1,10 +1,10 @@
 // @ts-check
-// Measures the gateway against a Worker written by hand that takes the same way: `node bench/run.mjs --help`.
+// Measures the gateway against a hand-written Worker with the same path: `node bench/run.mjs --help`.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-/** The oldest Node this runs on; the project brings one along. */
+/** The oldest Node this runs on; the project includes one. */
 const NODE = 24;
 
 /** Runs this file again under the project's own Node. */

@@ -1,5 +1,5 @@
 // @ts-check
-// What is measured. Each scenario takes one side through one round; the rounds of all sides alternate.
+// The scenarios. Each runs one side for one round; the rounds of all sides alternate.
 import { cpuMs, memoryMib, resetPeak, untilQuiet } from "./readings.mjs";
 import { pages, toolCall } from "./mcp.mjs";
 import { contextBody } from "./targets.mjs";
@@ -21,10 +21,10 @@ import { contextBody } from "./targets.mjs";
  */
 
 const WARM_UP_SECONDS = 1;
-/** Contexts that a burst makes for each of `--seconds`. */
+/** Contexts in a burst for each of `--seconds`. */
 const BURST_PER_SECOND = 300;
 const READ_CONTEXTS = 64;
-/** How many events are timed in a round, by how many listen: a single one costs less than the clock can tell. */
+/** Events timed per round, by number of listeners: a single one costs less than the clock's resolution. */
 const EVENTS = new Map([
   [1, 60],
   [100, 30],
@@ -39,7 +39,7 @@ export const contextRequest = (capability, prefer, target) => ({
   body: contextBody(capability),
 });
 
-/** The envelope that the service is sent, sent by the load itself. @returns {RequestSpec} */
+/** The service's envelope, sent by the load itself. @returns {RequestSpec} */
 const directCall = () => ({
   method: "POST",
   path: "/",
@@ -60,7 +60,7 @@ function insistRight(figures) {
   }
 }
 
-/** Measures CPU and memory around some work, until the process rests again. @template T @param {number} pid @param {() => Promise<T>} work */
+/** Measures CPU and memory of some work, until the process is idle again. @template T @param {number} pid @param {() => Promise<T>} work */
 export async function measured(pid, work) {
   await untilQuiet(pid);
   resetPeak(pid);
@@ -169,7 +169,7 @@ async function reading(bench, target) {
 
 /** @param {number} count @returns {Scenario["run"]} */
 const events = (count) => async (bench, target) => {
-  // Only the last event of a context is asked for, so each socket is sent one for each.
+  // The filter matches only the last event of a context, so each socket receives one per context.
   const path = "/v1/events?types=context.completed";
   const request = { ...contextRequest("echo", "wait=10", target), path: target.tellPath };
   await bench.perform({ kind: "sockets", port: target.port, path, headers: target.headers, count });

@@ -1,6 +1,6 @@
 // @ts-check
-// Events to many: opens WebSockets at `/v1/events`, publishes by creating contexts, and times until the last
-// socket has heard of each. Runs inside the load's process.
+// Events to many: opens WebSockets at `/v1/events`, publishes by creating contexts, and measures the time until
+// the last socket has received each. Runs in the load's process.
 import { WebSocket } from "ws";
 import { Connection, requestBytes } from "./client.mjs";
 import { percentile, wrong } from "./tally.mjs";
@@ -13,9 +13,9 @@ const ARRIVE_MS = 10_000;
 
 /** @type {WebSocket[]} */
 let sockets = [];
-/** Told of every event of the type, with the number of its socket. @type {(index: number) => void} */
+/** Called for every event of the type, with the number of its socket. @type {(index: number) => void} */
 let heard = () => {};
-/** Messages that were not asked for. */
+/** Unexpected messages. */
 let strangers = 0;
 /** @type {string | null} */
 let lost = null;
@@ -74,7 +74,7 @@ export async function publish(job) {
   const watchdog = setTimeout(() => publisher.close(), job.events * ARRIVE_MS);
   try {
     for (let event = 0; event < job.events; event += 1) {
-      /** How often each socket heard this event: once, or the run is wrong. */
+      /** How often each socket received this event: anything but once fails the run. */
       const times = new Uint8Array(sockets.length);
       let missing = sockets.length;
       const sent = performance.now();
@@ -111,7 +111,7 @@ export async function publish(job) {
   return { events: job.events, p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99), strangers };
 }
 
-/** Closes politely, so that the server sees ends and no broken connections. */
+/** Closes with a handshake, so that the server sees no broken connections. */
 export async function closeSockets() {
   const closing = sockets;
   sockets = [];

@@ -1,5 +1,5 @@
 // @ts-check
-// What a cold start costs, and how large the Worker is that has to be fetched for it.
+// The cost of a cold start, and the size of the Worker that must be fetched for it.
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { end, startWorkerd } from "./processes.mjs";
@@ -13,7 +13,7 @@ import { GATEWAY_MODULES, WASM, comparatorSpec, gatewaySpec, here, writeConfig }
 /** @param {import("./workerd.mjs").Module} module */
 const gzipped = ({ path }) => gzipSync(readFileSync(path), { level: 9 }).length / 1024;
 
-/** In KiB, as gzip's best level makes them. */
+/** In KiB, at gzip's best level. */
 export const sizes = () => ({
   wasmKib: readFileSync(WASM.path).length / 1024,
   wasmGzipKib: gzipped(WASM),
@@ -29,7 +29,7 @@ const bare = (entry, wasm) => ({
   assets: false,
 });
 
-/** One start: the CPU that workerd used until it had answered once. @param {string} runFolder @param {string} name @param {WorkerSpec} spec */
+/** One start: the CPU that workerd used until its first response. @param {string} runFolder @param {string} name @param {WorkerSpec} spec */
 async function start(runFolder, name, spec) {
   const folder = ownFolder(runFolder, `start-${name}`);
   const { child, ports } = await startWorkerd(folder, writeConfig(folder, spec));

@@ -13,7 +13,7 @@ import { here } from "./workerd.mjs";
 
 /** @typedef {import("./options.mjs").Options} Options */
 
-/** Progress, away from the table. @param {string} line */
+/** Progress, on standard error. @param {string} line */
 const say = (line) => process.stderr.write(`bench: ${line}\n`);
 
 /** @param {string} name */
@@ -27,7 +27,7 @@ const machine = () => ({
   loadBefore: loadavg(),
 });
 
-/** The process that loads, given one job at a time. */
+/** The load process, which receives one job at a time. */
 function startLoad() {
   const child = startNode("load.mjs");
   /** @param {import("./load.mjs").Job} job @returns {Promise<any>} */
@@ -68,7 +68,7 @@ export async function runSuite(options) {
       say("cold starts");
       results.startup = await startups(runFolder, options.startups, standIn);
     }
-    // The comparator has no checks to be measured, and no door for MCP.
+    // The comparator has no checks to measure, and no MCP endpoint.
     const scenarios = SCENARIOS.filter(
       ({ key }) => wants(key) && !(standIn && ["checks", "mcp", "tools"].includes(key)),
     );

@@ -1,19 +1,19 @@
 // @ts-check
-// What makes an answer right, and the figures of many answers.
+// The criteria of a correct response, and the figures of many responses.
 
 /**
  * @typedef {import("./client.mjs").Answer} Answer
  *
- * What a right answer is: `ok` any 2xx, `completed` a 200 with a context that completed, `result` a 200 with a tool's
- * result, `accepted` a 202.
+ * A correct response: `ok` any 2xx, `completed` a 200 with a completed context, `result` a 200 with a tool's result,
+ * `accepted` a 202.
  * @typedef {"ok" | "completed" | "result" | "accepted"} Expectation
  *
- * Latencies in ms; `answered` may exceed what `perSecond` counts by the few that were under way at the end.
+ * Latencies in ms; `answered` includes the few responses that were under way at the end, `perSecond` does not.
  * @typedef {{ answered: number, perSecond: number, p50: number, p99: number, answerBytes: number,
  *   errors: number, firstError: string | null }} LoadFigures
  */
 
-/** Why the answer is wrong, or null. @param {Answer} answer @param {Expectation} expect */
+/** Why the response is wrong, or null. @param {Answer} answer @param {Expectation} expect */
 export function wrong(answer, expect) {
   const right =
     expect === "ok"
@@ -26,7 +26,7 @@ export function wrong(answer, expect) {
 
 /** @param {Buffer} body */
 function completed(body) {
-  // The cheap look is right unless the JSON is spaced out; a context that did not complete never holds this text.
+  // The quick check is correct for compact JSON; a context that did not complete never contains this text.
   if (body.includes('"status":"completed"')) return true;
   try {
     return JSON.parse(body.toString()).status === "completed";
@@ -39,7 +39,7 @@ function completed(body) {
 export const percentile = (latencies, share) =>
   latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
 
-/** Collects answers, right and wrong ones. */
+/** Collects responses, correct and wrong ones. */
 export class Tally {
   /** @type {number[]} */
   latencies = [];

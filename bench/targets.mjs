@@ -1,5 +1,5 @@
 // @ts-check
-// What is loaded: the gateway and the comparator, each in a workerd of its own, and the service behind both.
+// The targets of the load: the gateway and the comparator, each in its own workerd, and the service behind both.
 import { randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import { furnish } from "./mcp.mjs";
@@ -40,7 +40,7 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
   const folder = ownFolder(runFolder, "comparator");
   const sockets = writeConfig(folder, comparatorSpec({ UPSTREAM: `http://127.0.0.1:${upstreamPort}/`, ...vars }));
   const { child, ports } = await startWorkerd(folder, sockets);
-  // It checks nothing, but it is sent the same bytes.
+  // It checks nothing, but receives the same bytes.
   const headers = { Authorization: `Bearer ${randomBytes(24).toString("base64url")}` };
   return {
     side: "comparator",
@@ -49,7 +49,7 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
     folder,
     headers,
     admin: headers,
-    // The gateway always tells; the comparator only when sockets are measured, or its rows would not be three.
+    // The gateway always publishes; the comparator only when sockets are measured, so that it writes three rows otherwise.
     tellPath: "/v1/contexts?tell",
     queuePort: null,
     end: () => end(child),
@@ -61,12 +61,12 @@ export function startGateway(runFolder, upstreamPort, vars = {}) {
   return startAs("gateway", runFolder, upstreamPort, vars);
 }
 
-/** How many times more the side `checked` makes its checks. */
+/** How many additional times the side `checked` repeats its checks. */
 export const MORE_CHECKS = 20;
 
 /**
- * A gateway where the load's requests are under a rate limit that is far away; as the side `checked` it checks who asks,
- * whether they may and within which limits many times more for each request.
+ * A gateway with a rate limit that the load never reaches; as the side `checked` it repeats authentication,
+ * authorization and rate-limit checks many times for each request.
  * @param {"limited" | "checked"} side @param {string} runFolder @param {number} upstreamPort @returns {Promise<Target>}
  */
 export async function startLimited(side, runFolder, upstreamPort) {
@@ -120,7 +120,7 @@ async function startAs(side, runFolder, upstreamPort, vars) {
   }
 }
 
-/** What a context asks for: about 200 bytes of parameters. @param {"echo" | "lookup"} capability */
+/** The body of a context request: about 200 bytes of parameters. @param {"echo" | "lookup"} capability */
 export const contextBody = (capability) =>
   JSON.stringify({
     capability,
@@ -163,7 +163,7 @@ function insist(answer, what) {
   return answer.text;
 }
 
-/** Registers the service, makes the load's key and tries both capabilities. @param {number} port @param {Record<string, string>} admin @param {number} upstreamPort */
+/** Registers the service, creates the load's key and tries both capabilities. @param {number} port @param {Record<string, string>} admin @param {number} upstreamPort */
 async function prepare(port, admin, upstreamPort) {
   insist(await ask(port, "GET", "/health", {}), "GET /health");
   insist(
@@ -206,7 +206,7 @@ async function prepare(port, admin, upstreamPort) {
   return headers;
 }
 
-/** Calls that touch no store may decide by rules up to two seconds old, so a new capability is given a while. @param {number} port @param {Record<string, string>} headers @param {"echo" | "lookup"} capability */
+/** Calls that touch no store may use a registry state up to two seconds old, so a new capability takes a while. @param {number} port @param {Record<string, string>} headers @param {"echo" | "lookup"} capability */
 async function usable(port, headers, capability) {
   const until = Date.now() + 10_000;
   for (;;) {
@@ -221,7 +221,7 @@ async function usable(port, headers, capability) {
   }
 }
 
-/** The answer of `GET /v1/costs`, or null where there is none. @param {Target} target */
+/** The response of `GET /v1/costs`, or null if there is none. @param {Target} target */
 export async function askCosts(target) {
   const answer = await ask(target.port, "GET", "/v1/costs", target.admin);
   if (answer.status === 404) return null;

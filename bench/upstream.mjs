@@ -1,6 +1,6 @@
 // @ts-check
-// The service behind the gateway: a process of its own that answers every call at once, so that what is
-// measured is the way there and back. `GET /served` tells how many calls it has answered.
+// The service behind the gateway: a separate process that answers every call at once, so that only the way
+// there and back is measured. `GET /served` returns the number of answered calls.
 import { createServer } from "node:http";
 
 const ANSWER = Buffer.from(
@@ -32,7 +32,7 @@ const server = createServer((request, response) => {
     send(ANSWER);
   });
 });
-// Longer than any pause between rounds: a connection closed while it is being reused looks like a failed call.
+// Longer than any pause between rounds: a connection that closes while it is reused looks like a failed call.
 server.keepAliveTimeout = 600_000;
 server.listen(0, "127.0.0.1", 2048, () => {
   const address = /** @type {import("node:net").AddressInfo} */ (server.address());

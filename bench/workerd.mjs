@@ -1,6 +1,6 @@
 // @ts-check
-// Writes the folder that workerd is started in: its configuration, the modules it embeds and its storage. The same
-// for the gateway and the comparator: same date and flags, same storage on disk, same way out.
+// Writes the folder in which workerd is started: its configuration, embedded modules and storage. Gateway and comparator
+// get the same compatibility date and flags, storage on disk and network access.
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { deployment } from "./deployment.mjs";
 
@@ -12,7 +12,7 @@ import { deployment } from "./deployment.mjs";
 
 export const here = (/** @type {string} */ path) => new URL(path, import.meta.url);
 
-/** The module's name is how worker.mjs imports it. @type {Module} */
+/** The module's name, as worker.mjs imports it. @type {Module} */
 export const WASM = { name: "./index_bg.wasm", path: here("../build/index_bg.wasm"), kind: "wasm" };
 /** @type {Module[]} */
 export const GATEWAY_MODULES = [{ name: "worker.mjs", path: here("../build/worker.mjs"), kind: "esModule" }, WASM];
@@ -67,7 +67,7 @@ export function writeConfig(folder, spec) {
     bindings.push(`(name = ${text(name)}, durableObjectNamespace = ${text(class_name)})`);
   }
   const services = [
-    // Without this workerd refuses private addresses, and the service called is on the loopback.
+    // Without this, workerd refuses private addresses, and the service is on the loopback interface.
     `(name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true)))`,
     `(name = "storage", disk = (path = "storage", writable = true))`,
   ];
@@ -80,7 +80,7 @@ export function writeConfig(folder, spec) {
     bindings.push(`(name = ${text(assets)}, service = "assets")`);
   }
   for (const [index, producer] of (spec.queue ? queues : []).entries()) {
-    // The first rings for contexts, and is the one whose messages are counted.
+    // The first queue is for contexts; its messages are counted.
     const name = index === 0 ? "queue" : producer.queue;
     const consumer = consumers.find((one) => one.queue === producer.queue);
     const modules = moduleList(folder, [{ name: "queue.mjs", path: here("stand-ins/queue.mjs"), kind: "esModule" }]);

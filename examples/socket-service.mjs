@@ -147,7 +147,7 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
       own.addEventListener("close", ({ code }) => end(code));
     });
 
-  // What runs is finished; nothing new is taken.
+  // Running work finishes; no new work is accepted.
   process.once("SIGTERM", () => {
     ending = true;
     if (held.size === 0) socket?.close(1000);
@@ -160,7 +160,7 @@ export async function serve({ gateway, service, key, credit = 4, capabilities })
     if (ending && held.size === 0) break;
     if (!worked) console.error(`no connection to ${url}: trying again`);
     failures = worked ? 0 : failures + 1;
-    // Not all in the same moment, when it was the gateway that went.
+    // With jitter, so that not all services reconnect at once after the gateway restarts.
     await pause(Math.random() * Math.min(MAX_PAUSE_MS, 500 * 2 ** failures));
   }
 }
@@ -186,7 +186,7 @@ const words = {
   },
 };
 
-// Not when another module only takes something from this one.
+// Not when another module only imports from this one.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { GATEWAY: gateway = "http://127.0.0.1:8787", SERVICE: service = "words", KEY: key, CREDIT } = process.env;
   if (!key) {

@@ -164,7 +164,7 @@ class Bundler {
     const names = response.headers.flatMap((/** @type {string} */ name) => headerSets.get(name)?.value ?? [name]);
     const members = names.flatMap((/** @type {string} */ name) => {
       const header = headers.get(name)?.value.name;
-      if (!header) this.faults.push(`${place}: there is no header ${name} in api/headers.yaml`);
+      if (!header) this.faults.push(`${place}: header ${name} is missing in api/headers.yaml`);
       return header ? [[header, { $ref: `#/components/headers/${name}` }]] : [];
     });
     const expanded = Object.fromEntries(members);

@@ -1,13 +1,13 @@
 // @ts-check
-// Compiles the crate to Wasm and leaves in `build/`: index.js, its snippets and index_bg.wasm, which `entry.mjs`
-// imports and wrangler bundles; and worker.mjs, the same already bundled, which tests and benchmarks load as it is.
+// Compiles the crate to Wasm and writes to `build/`: index.js, its snippets and index_bg.wasm, which `entry.mjs`
+// imports and wrangler bundles; and worker.mjs, the finished bundle, which tests and benchmarks load.
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { bindgen, prepare, root, run, say, seconds } from "./tools.mjs";
 
-// The features rustc's wasm32-unknown-unknown has by default and wasm-bindgen's catch wrappers need;
-// named one by one, so that a newer binaryen never emits what workerd cannot read yet.
+// The default features of rustc's wasm32-unknown-unknown, and those that wasm-bindgen's catch wrappers need;
+// listed one by one, so that a newer binaryen never emits code that workerd cannot read yet.
 const FEATURES = [
   "mutable-globals",
   "sign-ext",
@@ -21,8 +21,8 @@ const FEATURES = [
 const out = join(root, "build");
 
 /**
- * While one works on it: `NARTHEX_BUILD=quick` compiles what changed and leaves it unoptimized, for a build in seconds;
- * `NARTHEX_BUILD=none` takes what was built last, whatever has changed since.
+ * During development, `NARTHEX_BUILD=quick` compiles only changes and skips optimization, for a build in seconds;
+ * `NARTHEX_BUILD=none` uses the last build, whatever has changed since.
  */
 const profile = process.env.NARTHEX_BUILD === "quick" ? "quick" : "release";
 
@@ -32,7 +32,7 @@ async function must(program, args) {
   if (code !== 0) throw new Error(`${program} ended with ${code}`);
 }
 
-/** Every JavaScript file that becomes part of the bundle, and what makes it. */
+/** Every JavaScript file of the bundle, and the scripts that create it. */
 const sources = () => [
   "entry.mjs",
   "Cargo.lock",
@@ -47,7 +47,7 @@ const sources = () => [
 /** @param {string[]} paths */
 const mark = (paths) => paths.map((path) => `${path} ${statSync(path).mtimeMs} ${statSync(path).size}`).join("\n");
 
-/** Builds the Worker unless what is there is what would come out. Throws when a step fails. */
+/** Builds the Worker unless the build is up to date. Throws if a step fails. */
 export async function buildWorker() {
   const started = Date.now();
   if (process.env.NARTHEX_BUILD === "none" && existsSync(join(out, "worker.mjs"))) return;
@@ -58,7 +58,7 @@ export async function buildWorker() {
   const now = mark([compiled, ...sources().map((path) => join(root, path))]);
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === now) return;
 
-  // Made aside and moved at the end: a running `wrangler dev` never sees half a build.
+  // Written elsewhere and moved at the end, so that a running `wrangler dev` never sees half a build.
   const next = join(out, ".next");
   rmSync(stamp, { force: true });
   rmSync(next, { recursive: true, force: true });
@@ -100,7 +100,7 @@ export async function buildWorker() {
 
   const esbuild = await import("esbuild");
   await esbuild.build({
-    // Configuration of TypeScript is none of the bundle's, least of all one in a folder above.
+    // The bundle ignores TypeScript's configuration, in particular one in a parent folder.
     tsconfigRaw: "{}",
     entryPoints: [join(root, "entry.mjs")],
     outfile: join(out, "worker.mjs"),

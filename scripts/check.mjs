@@ -1,6 +1,6 @@
 // @ts-check
-// `npm run check`: everything about the sources that is not a test. `npm run check -- core` runs the steps of one group:
-// `core`, `worker`, or `sources`, which compiles nothing. Every step runs, whatever became of the ones before.
+// `npm run check`: all checks of the sources other than tests. `npm run check -- core` runs the steps of one group:
+// `core`, `worker`, or `sources`, which compiles nothing. Every step runs, even if earlier ones fail.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

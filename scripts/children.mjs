@@ -1,15 +1,15 @@
 // @ts-check
-// What a process started, to be ended after it: wrangler, killed, leaves its workerd running.
+// Ends the processes that a process started: a killed wrangler leaves its workerd running.
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 
-/** Every process of this machine with the one that started it. @returns {Map<number, number>} */
+/** Every process of this machine with its parent. @returns {Map<number, number>} */
 function processes() {
   const known = new Map();
   if (existsSync("/proc/self/stat")) {
-    for (const name of readdirSync("/proc").filter((one) => /^\d+$/.test(one))) {
+    for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
       try {
-        // The name, in parentheses, may have anything in it.
+        // The name, in parentheses, may contain anything.
         const after = readFileSync(`/proc/${name}/stat`, "latin1").split(") ").at(-1) ?? "";
         known.set(Number(name), Number(after.split(" ")[1]));
       } catch {
@@ -26,8 +26,8 @@ function processes() {
 }
 
 /**
- * Remembers what a process starts, now and then and when asked to `look`; `end`, and the end of this process, ends all
- * of it. A workerd that was left running would go on with the same state beside the next one's.
+ * Records the processes that a process starts, periodically and on `look`. `end`, and the exit of this process, ends all
+ * of them: a workerd left running would use the same state as the next one.
  * @param {() => number | undefined} of
  */
 export function followChildren(of) {
@@ -35,7 +35,7 @@ export function followChildren(of) {
   let children = [];
   function look() {
     let known;
-    // It may fail for a moment, when there are too many processes or open files; this one goes on.
+    // May fail temporarily if there are too many processes or open files, which must not end this one.
     try {
       known = processes();
     } catch {
@@ -46,7 +46,7 @@ export function followChildren(of) {
       return false;
     };
     const found = [...known].flatMap(([pid, parent]) => (isBelow(parent) ? [pid] : []));
-    // None: it has ended, and they belong to another now. Those of before count, and no older ones: ids are used again.
+    // If it has exited, its children have another parent. Only those recorded before count, because ids are reused.
     if (found.length > 0) children = found;
   }
   const watching = setInterval(look, 2000).unref();

@@ -1,28 +1,28 @@
 // @ts-check
-// What stands on the address of `npm start`, before `wrangler dev`. That one ends when a client leaves in the middle of
-// a body, or when the Worker answers without having read all of one (cloudflare/workers-sdk#15203, #15709). So bodies
-// are taken whole here, up to a bound, before wrangler sees anything of a request; and requests that come before it is
-// up, or after it died, wait until it serves. Answers and sockets are passed on as they come.
+// The front: the server at the address of `npm start`, before `wrangler dev`. wrangler exits when a client disconnects
+// in the middle of a body, or when the Worker responds without having read all of it (cloudflare/workers-sdk#15203,
+// #15709). So the front reads bodies whole, up to a bound, before wrangler sees a request; and requests that arrive before
+// it is up, or after it died, wait until it serves. Responses and sockets are passed on as they arrive.
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
 import { connect } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 
-/** More than the gateway takes of any body: what is longer is cut here, and refused there as too large. */
+/** More than the gateway accepts of any body: longer bodies are cut here, and the gateway refuses them as too large. */
 const LARGEST = 16 * 1024 * 1024;
-/** As much of a body is taken from a client at most, so that it reads the refusal. */
+/** The most that is read of a body, so that the client gets to read the refusal. */
 const DRAINED = 64 * 1024 * 1024;
-/** How long a request waits for a gateway that starts; the first start may take that long. */
+/** How long a request waits for a gateway that is starting; the first start may take this long. */
 const PATIENCE_MS = 60_000;
 const RETRY_MS = 100;
 const LINGER_MS = 2000;
-/** The gateway itself bounds headers; this is above its bound. */
+/** Larger than the gateway's own bound on headers. */
 const HEADERS = 128 * 1024;
 
-/** What a change to another protocol is asked for with. */
+/** Headers that request another protocol. */
 const UPGRADE = new Set(["connection", "upgrade", "http2-settings"]);
-/** What belongs to one connection (RFC 9110 §7.6.1), and the length, which is that of the whole body. */
+/** Headers of one connection (RFC 9110 §7.6.1), and the length, which is set to that of the whole body. */
 const OWN = new Set([
   ...UPGRADE,
   "keep-alive",
@@ -33,11 +33,11 @@ const OWN = new Set([
   "expect",
   "content-length",
 ]);
-/** Where the client is. The platform says that, and a client's own word counts for nothing. */
+/** The client's location. Only the platform sets it; the client's own headers are dropped. */
 const ADDRESS = "CF-Connecting-IP";
 const CLAIMED = new Set([ADDRESS.toLowerCase()]);
 
-/** Header lines as they came, without some. @param {string[]} raw @param {Set<string>} without in lower case */
+/** Header lines as received, without some. @param {string[]} raw @param {Set<string>} without in lower case */
 function lines(raw, without) {
   /** @type {string[]} */
   const kept = [];
@@ -48,13 +48,13 @@ function lines(raw, without) {
   return kept;
 }
 
-/** A client's address, as the platform names it to the gateway. @param {import("node:http").IncomingMessage} request */
+/** A client's address, as the platform passes it to the gateway. @param {import("node:http").IncomingMessage} request */
 function addressOf(request) {
   const address = request.socket.remoteAddress?.replace(/^::ffff:/, "").replace(/%.*$/, "");
   return address === undefined ? [] : [ADDRESS, address];
 }
 
-/** A request's head, as it is sent. @param {import("node:http").IncomingMessage} request @param {string[]} headers */
+/** A request's head, as it is sent on. @param {import("node:http").IncomingMessage} request @param {string[]} headers */
 function head(request, headers) {
   let text = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`;
   for (let at = 0; at + 1 < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
@@ -62,8 +62,8 @@ function head(request, headers) {
 }
 
 /**
- * Whether a request opens a WebSocket. Any other with `Upgrade`, as Java's client sends with each (h2c), is answered as if it
- * had none (RFC 9110 §7.8): its body is taken like every other one.
+ * Whether a request opens a WebSocket. Any other `Upgrade` (Java's client sends h2c with each request) is ignored
+ * (RFC 9110 §7.8), and the body is read as usual.
  * @param {import("node:http").IncomingMessage} request
  */
 function opensSocket({ method, headers }) {
@@ -72,7 +72,7 @@ function opensSocket({ method, headers }) {
 }
 
 /**
- * A request's body, at most LARGEST of it. `rest` says that there is more than is taken from the client at all.
+ * A request's body, at most LARGEST of it. `rest` is true if the body is too long to be read to its end.
  * @param {import("node:http").IncomingMessage} request
  * @returns {Promise<{ body: Buffer, rest: boolean }>} fails when the client leaves before its end
  */
@@ -96,13 +96,13 @@ function whole(request) {
   });
 }
 
-/** A client that still sends reads its answer only if the connection stays for a while. @param {import("node:http").IncomingMessage} request */
+/** A client that is still sending reads the response only if the connection stays open for a while. @param {import("node:http").IncomingMessage} request */
 function linger(request) {
   request.resume();
   setTimeout(() => request.socket.destroy(), LINGER_MS).unref();
 }
 
-/** What is answered when there is no gateway: in the form of its own refusals. @param {import("node:http").ServerResponse} response @param {string} path */
+/** The response while the gateway is down, in the form of its own refusals. @param {import("node:http").ServerResponse} response @param {string} path */
 function unserved(response, path) {
   if (response.headersSent || response.destroyed) return response.destroy();
   const id = `req_${randomUUID()}`;
@@ -121,12 +121,12 @@ function unserved(response, path) {
 }
 
 /**
- * Listens on `host` and `port` and passes what comes on to the gateway `to` named last, on this machine.
+ * Listens on `host` and `port` and forwards to the gateway on this machine that `to` named last.
  * @param {string} host @param {number} port
  * @returns {Promise<{ port: number, to(port: number | undefined): void }>} fails when the address is taken
  */
 export function startFront(host, port) {
-  /** The port of the gateway that serves, if one does. @type {number | undefined} */
+  /** The gateway's port while it serves. @type {number | undefined} */
   let gateway;
 
   /** @param {() => boolean} left @returns {Promise<number | undefined>} */
@@ -141,7 +141,7 @@ export function startFront(host, port) {
   /** @param {import("node:http").IncomingMessage} request @param {import("node:http").ServerResponse} response */
   async function pass(request, response) {
     const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
-    // Before the body: it is not known of a client that has left.
+    // Before the body: afterwards a disconnect cannot be detected.
     const headers = [...lines(request.rawHeaders, new Set([...OWN, ...CLAIMED])), ...addressOf(request)];
     const { body, rest } = await whole(request);
     const sends = body.length > 0 || "content-length" in request.headers || "transfer-encoding" in request.headers;
@@ -153,15 +153,15 @@ export function startFront(host, port) {
       if (to === undefined) return unserved(response, path);
       const failure = await asked(to);
       if (failure === undefined) return;
-      // Refused: nothing was sent. Else only what changes nothing is sent again.
+      // Refused: nothing was sent. Otherwise only safe requests are repeated.
       const again = failure.code === "ECONNREFUSED" || ["GET", "HEAD"].includes(request.method ?? "");
       if (response.headersSent || !again || Date.now() > end) return unserved(response, path);
     }
 
-    /** Asks once; gives what went wrong before an answer began. @param {number} to @returns {Promise<NodeJS.ErrnoException | undefined>} */
+    /** Sends the request once; returns the error if it failed before a response began. @param {number} to @returns {Promise<NodeJS.ErrnoException | undefined>} */
     function asked(to) {
       return new Promise((resolve) => {
-        // A connection for each: one that is kept may be about to end.
+        // One connection per request: a reused one may be about to close.
         const call = ask({
           host: "127.0.0.1",
           port: to,
@@ -193,7 +193,7 @@ export function startFront(host, port) {
     }
   }
 
-  /** Connects to the gateway that serves, when it does. @param {() => boolean} left @returns {Promise<import("node:net").Socket | undefined>} */
+  /** Connects to the gateway once it serves. @param {() => boolean} left @returns {Promise<import("node:net").Socket | undefined>} */
   async function reach(left) {
     for (const end = Date.now() + PATIENCE_MS; ; await pause(RETRY_MS)) {
       const to = await serving(left);
@@ -204,12 +204,12 @@ export function startFront(host, port) {
         (error) => error,
       );
       if (failure === undefined) return inner;
-      // It died, and the next one starts.
+      // It died, and the next one is starting.
       if (failure.code !== "ECONNREFUSED" || Date.now() > end) return undefined;
     }
   }
 
-  /** Sockets: the bytes are passed on both ways. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
+  /** WebSockets: bytes are passed on in both directions. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
   async function join(request, client, begun) {
     client.on("error", () => client.destroy());
     const headers = [...lines(request.rawHeaders, CLAIMED), ...addressOf(request)];
@@ -219,29 +219,29 @@ export function startFront(host, port) {
     inner.write(head(request, headers));
     inner.write(begun);
     inner.pipe(client).pipe(inner);
-    for (const [one, other] of /** @type {const} */ ([
+    for (const [from, to] of /** @type {const} */ ([
       [inner, client],
       [client, inner],
     ])) {
-      one.on("error", () => other.destroy());
-      one.on("close", () => {
-        if (!other.writableEnded) return other.destroy();
-        // What was sent last is still on its way.
-        other.resume();
-        const leave = () => void setTimeout(() => other.destroy(), LINGER_MS).unref();
-        if (other.writableFinished) leave();
-        else other.once("finish", leave);
+      from.on("error", () => to.destroy());
+      from.on("close", () => {
+        if (!to.writableEnded) return to.destroy();
+        // The last bytes are still in transit.
+        to.resume();
+        const leave = () => void setTimeout(() => to.destroy(), LINGER_MS).unref();
+        if (to.writableFinished) leave();
+        else to.once("finish", leave);
       });
     }
   }
 
-  /** Takes a request back that Node gave away because of its `Upgrade`, and reads it as if it had none. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
+  /** Takes back a request that Node handed over because of its `Upgrade`, and reads it as if it had none. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
   function takeBack(request, client, begun) {
     client.unshift(Buffer.concat([head(request, lines(request.rawHeaders, UPGRADE)), begun]));
     server.emit("connection", client);
   }
 
-  // Node of before 24.9 and 22.21 does not ask `shouldUpgradeCallback`, and gives all of them away.
+  // Node before 24.9 and 22.21 does not call `shouldUpgradeCallback`, and hands all of them over.
   const options = { maxHeaderSize: HEADERS, keepAliveTimeout: 65_000, shouldUpgradeCallback: opensSocket };
   const server = createServer(options, (request, response) => {
     pass(request, response).catch(() => response.destroy());

@@ -1,10 +1,10 @@
 // @ts-check
 // `npm run fuzz`: builds the fuzz targets in `fuzz/` and runs each of them for a while. `npm run fuzz -- --seconds 60 json
-// cron` runs these two for a minute each; `npm run fuzz -- json FILE` tries one input again, which a run has kept.
+// cron` runs these two for a minute each; `npm run fuzz -- json FILE` repeats one input that a run has saved.
 //
 // The instrumentation is that of `cargo fuzz`, without the sanitizers, which need a nightly toolchain: the core has no
-// unsafe code that they would watch. The corpus begins with the literals of each parser's own tests, so a case that is
-// added there is a seed here.
+// unsafe code for them to check. The corpus starts with the literals of each parser's own tests, so a case added there
+// is a seed here.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import { prepareRust, root, run, say, seconds } from "./tools.mjs";
 const core = "crates/core/src";
 const patterns = "crates/regex/src";
 
-/** Each target, with the modules whose sources and tests have its seeds. @type {Record<string, string[]>} */
+/** Each target, with the modules whose sources and tests contain its seeds. @type {Record<string, string[]>} */
 const TARGETS = {
   canonical: ["base/canonical", "base/json"],
   connection_frame: ["calling/connection/frame"],
@@ -38,9 +38,9 @@ const TARGETS = {
   trace_context: ["http/trace_context"],
 };
 
-/** What stands between the parts of an input, as `fuzz/src/lib.rs` has it. */
+/** The separator between the parts of an input, as in `fuzz/src/lib.rs`. */
 const BETWEEN = Buffer.from([0xff]);
-/** Longer inputs find nothing more and take longer. */
+/** Longer inputs find no more faults and take longer. */
 const MAX_INPUT = 4096;
 
 const FLAGS = [
@@ -51,7 +51,7 @@ const FLAGS = [
   "--cfg=fuzzing",
 ];
 
-/** The string literals of a Rust source, as bytes; comments and what does not decode are left out. @param {string} source */
+/** The string literals of a Rust source, as bytes; comments and undecodable literals are left out. @param {string} source */
 function literals(source) {
   const token = /\/\/[^\n]*|'(?:[^'\\\n]|\\.[^'\n]*)'|b?r(#*)"([\s\S]*?)"\1|b?"((?:[^"\\]|\\[\s\S])*)"/g;
   /** @type {Buffer[]} */
@@ -80,7 +80,7 @@ function unescaped(text) {
   );
 }
 
-/** The sources of a module: its file, and all in its folder. @param {string} folder @param {string} module */
+/** The sources of a module: its file, and all files in its folder. @param {string} folder @param {string} module */
 function sources(folder, module) {
   const at = join(root, folder, module);
   const inside = existsSync(at)
@@ -91,12 +91,12 @@ function sources(folder, module) {
   return files;
 }
 
-/** Writes the seeds of a target, and gives how many there are. @param {string} target @param {string} folder */
+/** Writes the seeds of a target; returns their number. @param {string} target @param {string} folder */
 function seed(target, folder) {
   const files = (TARGETS[target] ?? []).flatMap((module) => sources(core, module));
   if (target === "pattern") files.push(...sources(patterns, "parse"));
   const texts = files.flatMap((path) => literals(readFileSync(path, "utf8")));
-  // Targets that take two texts find what stands side by side in tests: a pattern and what it fits, a document and a patch.
+  // Targets with two texts use neighboring literals of the tests: a pattern and its subject, a document and a patch.
   const pairs = texts.flatMap((text, at) => {
     const next = texts[at + 1];
     return next ? [Buffer.concat([text, BETWEEN, next])] : [];
@@ -113,7 +113,7 @@ const inputs = args.filter((word) => !Object.hasOwn(TARGETS, word));
 const chosen = args.filter((word) => Object.hasOwn(TARGETS, word));
 const targets = chosen.length > 0 ? chosen : Object.keys(TARGETS);
 
-/** Fails where a target has no seeds, or seeds have no target. */
+/** Fails if a target has no seeds, or seeds have no target. */
 function complete() {
   const programs = readdirSync(join(root, "fuzz/src/bin")).map((name) => name.replace(/\.rs$/, ""));
   const odd = [...new Set([...programs, ...Object.keys(TARGETS)])].filter(
@@ -124,12 +124,12 @@ function complete() {
 
 const targetDir = join(root, "target", "fuzz");
 
-/** Builds the chosen targets; gives the folder they are in. */
+/** Builds the chosen targets; returns their folder. */
 async function build() {
   const host = execFileSync("rustc", ["-vV"], { cwd: root, encoding: "utf8" }).match(/^host: (.+)$/m)?.[1] ?? "";
   const env = { ...process.env, CARGO_TARGET_DIR: targetDir, CARGO_ENCODED_RUSTFLAGS: FLAGS.join("\x1f") };
   const bins = targets.flatMap((target) => ["--bin", target]);
-  // A target is named so that build scripts and macros stay as they are.
+  // With an explicit target, build scripts and macros are not instrumented.
   const manifest = join("fuzz", "Cargo.toml");
   const command = ["build", "--release", "--locked", "--manifest-path", manifest, "--target", host, ...bins];
   if ((await run("cargo", command, { env })) !== 0) throw new Error("the fuzz targets were not built");

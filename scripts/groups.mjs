@@ -1,6 +1,6 @@
 // @ts-check
-// The groups of tests: what runs in one job of continuous integration, and by one command on your machine. Every test
-// file belongs to exactly one; tests/groups.test.ts holds that.
+// The groups of tests: each is one job of continuous integration, and one command on your machine. Every test file
+// belongs to exactly one; tests/groups.test.ts verifies that.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./tools.mjs";
@@ -11,7 +11,7 @@ import { root } from "./tools.mjs";
 export const groups = {
   core: "the core and its simulation, natively: no Wasm, no npm packages",
   worker: "the built gateway over HTTP, and the native tests of its own crate",
-  conformance: "what stands outside: console, documents, examples, generated clients, official SDKs and suites",
+  conformance: "the outside: console, documents, examples, generated clients, official SDKs and suites",
 };
 
 /** The crates whose native tests belong to a group. @type {Record<Group, string[]>} */
@@ -50,10 +50,10 @@ export const testFiles = () =>
     .map((name) => join("tests", name))
     .sort();
 
-/** Whether a file checks what all the others have seen, and so runs after them. @param {string} path */
+/** Whether a file checks what all the others have covered, and so runs after them. @param {string} path */
 export const isLast = (path) => path.startsWith(join("tests", "coverage"));
 
-/** Whether a name begins with a word of its own: `console-live.test.ts` does with `console`. */
+/** Whether a file name begins with this whole word, as `console-live.test.ts` begins with `console`. */
 const begins = (/** @type {string} */ path, /** @type {string} */ name) =>
   ["-", "."].some((end) => path.startsWith(join("tests", name) + end));
 
@@ -67,7 +67,7 @@ export const isAlone = (path) => Object.keys(ALONE).some((name) => begins(path, 
 const isGroup = (word) => Object.hasOwn(groups, word);
 
 /**
- * What words on the command line select: a group, all native tests (`rust`), or the files whose path contains the word.
+ * The selection of words on the command line: a group, all native tests (`rust`), or files whose path contains the word.
  * No word selects everything.
  * @param {string[]} words
  * @returns {{ packages: string[], files: string[], alone: string[], last: string[] }} the crates whose native tests run,
@@ -83,7 +83,7 @@ export function select(words) {
     packages: Object.entries(PACKAGES).flatMap(([group, names]) => (has(RUST) || has(group) ? names : [])),
     files: chosen.filter((path) => !isAlone(path)),
     alone: chosen.filter(isAlone),
-    // A few files see a part of the contract only; the group `worker` sees all of it.
+    // A few files cover only a part of the contract; the group `worker` covers all of it.
     last: has("worker") ? testFiles().filter(isLast) : [],
   };
 }

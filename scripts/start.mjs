@@ -1,6 +1,6 @@
 // @ts-check
-// `npm start`: serves the gateway on this machine, and starts it again when it dies. Arguments go to `wrangler dev`:
-// `npm start -- --port 8790`. The address itself is front.mjs's, which passes requests on to wrangler's.
+// `npm start`: serves the gateway on this machine, and restarts it when it dies. Arguments go to `wrangler dev`:
+// `npm start -- --port 8790`. front.mjs listens at the address and passes requests on to wrangler.
 import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, watch, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -11,7 +11,7 @@ import { followChildren } from "./children.mjs";
 import { startFront } from "./front.mjs";
 import { node, prepare, root, run, say, seconds } from "./tools.mjs";
 
-/** Asks nothing, reports nothing, and does without the network. */
+/** No questions, no telemetry, no network. */
 const QUIET = {
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_SEND_ERROR_REPORTS: "false",
@@ -19,12 +19,12 @@ const QUIET = {
   CLOUDFLARE_CF_FETCH_ENABLED: "false",
 };
 
-/** Pauses before wrangler is started again: doubled each time it dies before it served for CALM_MS. */
+/** The pause before wrangler is restarted: doubled each time it dies before it has served for CALM_MS. */
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS, CALM_MS] = [250, 10_000, 60_000];
-/** After so many starts in a row that came to nothing it is given up. */
+/** The number of failed starts in a row after which this gives up. */
 const VAIN_STARTS = 5;
 
-/** Makes the development secrets at the first start; gives the key only then. */
+/** Creates the development secrets at the first start; returns the key only then. */
 function ensureSecrets() {
   const path = join(root, ".dev.vars");
   const there = existsSync(path) ? readFileSync(path, "utf8") : "";
@@ -33,7 +33,7 @@ function ensureSecrets() {
   const lines = [
     ...(there === "" ? ["# Secrets and settings of this machine only, made by `npm start`; never committed."] : []),
     ...(key ? [`ADMIN_KEY=${key}`] : []),
-    // What secrets are stored under.
+    // The key that encrypts stored secrets.
     ...(has("KEK_1") ? [] : [`KEK_1=${randomBytes(32).toString("base64")}`]),
     // Lets services be registered at http://127.0.0.1:…, which production refuses.
     ...(has("ALLOW_LOOPBACK") || !key ? [] : ["ALLOW_LOOPBACK=true"]),
@@ -44,7 +44,7 @@ function ensureSecrets() {
 }
 
 /**
- * What the user gave: the address, which is the front's, and the rest, which goes to wrangler.
+ * The user's arguments: the address, used by the front, and the rest, passed to wrangler.
  * @param {string[]} given
  */
 function split(given) {
@@ -64,8 +64,8 @@ function split(given) {
 }
 
 /**
- * wrangler.toml as it serves here: without the build, which would run twice more and which `rebuildOnChange` does; with
- * the cron trigger left out, which is called from here; and with an entry that reads bodies.
+ * wrangler.toml for this machine: without the build, which `rebuildOnChange` runs; without the cron trigger, which this
+ * script calls; and with an entry that reads bodies.
  */
 async function developmentConfiguration() {
   const { parse } = await import("smol-toml");
@@ -80,7 +80,7 @@ async function developmentConfiguration() {
   mkdirSync(folder, { recursive: true });
   const path = join(folder, "wrangler.json");
   const text = JSON.stringify(configuration, null, 2);
-  // A gateway that runs watches it, and starts again when it is written: only a change is, and as a whole.
+  // A running gateway watches this file and restarts when it is written: so only changes are written, atomically.
   if (existsSync(path) && readFileSync(path, "utf8") === text) return path;
   const aside = `${path}.${process.pid}`;
   writeFileSync(aside, text);
@@ -88,7 +88,7 @@ async function developmentConfiguration() {
   return path;
 }
 
-/** wrangler's arguments but for the port: ours unless the user gave the same one. @param {string[]} given */
+/** wrangler's arguments except the port: ours unless the user gave the same one. @param {string[]} given */
 async function wranglerArguments(given) {
   const has = (/** @type {string[]} */ ...names) =>
     given.some((arg) => names.some((name) => arg === name || arg.startsWith(`${name}=`)));
@@ -119,7 +119,7 @@ function freePort() {
   });
 }
 
-/** Settles when the gateway answers: true, or false when it is over. @param {string} url @param {() => boolean} over */
+/** Settles when the gateway responds: true, or false once `over` is true. @param {string} url @param {() => boolean} over */
 async function answers(url, over) {
   while (!over()) {
     const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(5000) }).catch(() => undefined);
@@ -130,10 +130,10 @@ async function answers(url, over) {
   return false;
 }
 
-/** Runs the cron handler every minute, which `wrangler dev` leaves to others. @param {() => number | undefined} port */
+/** Runs the cron handler every minute, which `wrangler dev` does not do. @param {() => number | undefined} port */
 function runCron(port) {
   setInterval(() => {
-    // While the Worker restarts there is none; the next minute comes.
+    // The Worker may be restarting; the next run is a minute later.
     if (port() === undefined) return;
     fetch(`http://127.0.0.1:${port()}/cdn-cgi/handler/scheduled`)
       .then((response) => response.arrayBuffer())
@@ -141,7 +141,7 @@ function runCron(port) {
   }, 60_000).unref();
 }
 
-/** Builds again what changed in `src` and `crates`; wrangler sees the new build by itself. */
+/** Rebuilds after changes in `src` and `crates`; wrangler notices the new build by itself. */
 function rebuildOnChange() {
   /** @type {NodeJS.Timeout | undefined} */
   let soon;
@@ -160,8 +160,8 @@ function rebuildOnChange() {
 }
 
 /**
- * The Worker's log of what wrangler writes: lines of JSON. The rest are its bindings, once more with each build, and its
- * own address, which is not the one to call. What is wrong it writes to standard error.
+ * Filters wrangler's output for the Worker's log, which are lines of JSON. The rest are the bindings, repeated with each
+ * build, and wrangler's own address, which is not the one to call. Errors are written to standard error.
  */
 function logOnly() {
   if (process.env.WRANGLER_LOG) return (/** @type {string} */ text) => void process.stdout.write(text);
@@ -174,11 +174,11 @@ function logOnly() {
 }
 
 /**
- * Runs `wrangler dev` for as long as this runs; gives its exit code when it cannot be started.
+ * Runs `wrangler dev` as long as this process runs; returns its exit code if it cannot be started.
  * @param {string[]} args @param {(port: number | undefined) => void} onServing what serves now
  */
 async function keepServing(args, onServing) {
-  // Not its launcher, whose end would leave this one running.
+  // Not its launcher, which when killed leaves this one running.
   const program = ["--no-warnings", join(root, "node_modules/wrangler/wrangler-dist/cli.js")];
   let everServed = false;
   for (let [vain, wait] = [0, FIRST_PAUSE_MS]; ; wait = Math.min(wait * 2, LONGEST_PAUSE_MS)) {
@@ -205,7 +205,7 @@ async function keepServing(args, onServing) {
     await serving;
     onServing(undefined);
     vain = served ? 0 : vain + 1;
-    // What does not serve even once has arguments or a configuration that are wrong.
+    // If it never serves, its arguments or configuration are wrong.
     if (!everServed || vain >= VAIN_STARTS) return code || 1;
     if (served && Date.now() - began > CALM_MS) wait = FIRST_PAUSE_MS;
     say(`wrangler ended after ${seconds(began)} and is started again; everything that was stored is kept`);
@@ -213,14 +213,14 @@ async function keepServing(args, onServing) {
   }
 }
 
-/** The address to call: one that stands for all of this machine's addresses is none. @param {string} ip @param {number} port */
+/** The address to call; a wildcard address is replaced by one that can be called. @param {string} ip @param {number} port */
 function urlOf(ip, port) {
   const host = ip === "*" || ip === "0.0.0.0" ? "127.0.0.1" : ip === "::" ? "::1" : ip;
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** What is printed once the gateway serves. @param {string} url @param {string | undefined} key @param {string} secrets */
-function tellHow(url, key, secrets) {
+/** Prints the address and first steps once the gateway serves. @param {string} url @param {string | undefined} key @param {string} secrets */
+function printFirstSteps(url, key, secrets) {
   const line = key ? `export ADMIN_KEY=${key}` : `export ADMIN_KEY=$(sed -n 's/^ADMIN_KEY=//p' ${secrets})`;
   say(`Ready on ${url} – the console too. In another terminal, in this folder:
 
@@ -229,7 +229,7 @@ function tellHow(url, key, secrets) {
 `);
 }
 
-/** What wrangler serves otherwise than by plain HTTP on this machine: nothing can stand before that. */
+/** Options with which wrangler serves other than by plain HTTP on this machine: the front cannot handle them. */
 const APART = ["--local-protocol", "--https-key-path", "--https-cert-path", "--remote", "-r", "--tunnel"];
 
 async function serve() {
@@ -239,10 +239,10 @@ async function serve() {
     throw new Error(
       `\`npm start\` serves plain HTTP from this machine; for ${apart} build (\`npm run build\`) and run \`npx wrangler dev\``,
     );
-  // A file of the user's stands in for .dev.vars.
+  // The user's own file replaces .dev.vars.
   const secrets = argument(rest, "--env-file") ?? ".dev.vars";
   const key = secrets === ".dev.vars" ? ensureSecrets() : undefined;
-  // Before minutes of building: an address that is taken is said at once.
+  // Before minutes of building, so that an address in use is reported at once.
   const front = await startFront(ip === "*" ? "0.0.0.0" : ip, port).catch((error) => {
     throw new Error(
       `cannot listen on ${ip}:${port}: ${error.code === "EADDRINUSE" ? "the address is in use; choose another with `npm start -- --port 8790`" : error.message}`,
@@ -254,15 +254,15 @@ async function serve() {
   say(`starting on ${url} …`);
   /** @type {number | undefined} */
   let serving;
-  let told = false;
+  let isRestart = false;
   runCron(() => serving);
   if (process.env.NARTHEX_BUILD !== "none") rebuildOnChange();
   return keepServing(await wranglerArguments(rest), (inner) => {
     front.to((serving = inner));
     if (inner === undefined) return;
-    if (told) say(`Ready again on ${url}`);
-    else tellHow(url, key, secrets);
-    told = true;
+    if (isRestart) say(`Ready again on ${url}`);
+    else printFirstSteps(url, key, secrets);
+    isRestart = true;
   });
 }
 
@@ -272,5 +272,5 @@ try {
   say(/** @type {Error} */ (error).message);
   process.exitCode = 1;
 }
-// The address is given back, whatever still waits on it.
+// Frees the address even if requests are still waiting.
 process.exit();

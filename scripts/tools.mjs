@@ -1,7 +1,7 @@
 // @ts-check
-// Brings what a fresh clone lacks: npm packages, the Rust toolchain with its Wasm target, and programs that
-// `cargo install` makes, once per machine in the user's cache folder, keyed by version.
-// Imports nothing from npm: this runs before there is anything.
+// Installs what a fresh clone lacks: npm packages, the Rust toolchain with its Wasm target, and programs built by
+// `cargo install`, once per machine in the user's cache folder, keyed by version.
+// Imports nothing from npm, because this runs before packages are installed.
 import { execFileSync, spawn } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
@@ -27,7 +27,7 @@ export const seconds = (since) => `${((Date.now() - since) / 1000).toFixed(1)} s
 const children = new Set();
 let ending = false;
 
-/** Asks every child to end, then ends; what does not end by itself is made to. */
+/** Asks every child to exit, then exits; kills those that do not exit by themselves. */
 function end() {
   ending = true;
   if (children.size === 0) process.exit(130);
@@ -38,7 +38,7 @@ function end() {
 }
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, end);
 
-// npm's shell does not always pass a signal on: its end is ours.
+// npm's shell does not always pass a signal on, so we exit when it does.
 const parent = process.ppid;
 if (process.env.npm_lifecycle_event) {
   const watching = setInterval(() => {
@@ -50,12 +50,12 @@ if (process.env.npm_lifecycle_event) {
 }
 
 /**
- * Runs a program in the project's folder and gives its exit code, or 1 when a signal ended it.
+ * Runs a program in the project's folder; returns its exit code, or 1 if a signal ended it.
  * @param {string} program @param {string[]} args
  * @param {{
  *   env?: NodeJS.ProcessEnv, onPid?: (pid: number) => void,
  *   onStdout?: (text: string) => void, onStderr?: (text: string) => void,
- * }} [options] `onPid` is told the process's id; with it the end is that of the process, whatever it leaves running
+ * }} [options] `onPid` receives the process's id; with it, the run ends when the process exits, even if it leaves others running
  * @returns {Promise<number>}
  */
 export function run(program, args, { env = process.env, onPid, onStdout, onStderr } = {}) {
@@ -74,7 +74,7 @@ export function run(program, args, { env = process.env, onPid, onStdout, onStder
       reject(error);
     });
     if (child.pid !== undefined) onPid?.(child.pid);
-    // Until "close" the output is read to its end, which a process that was left running holds up.
+    // "close" waits for the end of the output, which a process left running would delay.
     child.on(onPid ? "exit" : "close", (code) => {
       children.delete(child);
       if (ending && children.size === 0) process.exit(130);
@@ -84,8 +84,8 @@ export function run(program, args, { env = process.env, onPid, onStdout, onStder
 }
 
 /**
- * Like `run`, for steps that are silent and long: says every half minute that it goes on, shows the program's own
- * words only if it fails.
+ * Like `run`, for long silent steps: prints every half minute that it is still running, and the program's own output
+ * only if it fails.
  * @param {string} what @param {string} program @param {string[]} args @param {NodeJS.ProcessEnv} [env]
  */
 async function patiently(what, program, args, env) {
@@ -127,7 +127,7 @@ function cache() {
 }
 
 /**
- * The path of a program that `cargo install` makes, installed if it is missing.
+ * The path of a program from `cargo install`, installed if it is missing.
  * @param {string} crate @param {string} version @param {string} program
  */
 async function installed(crate, version, program) {
@@ -137,7 +137,7 @@ async function installed(crate, version, program) {
   const what = `installing ${crate} ${version}, once for this machine (a few minutes)`;
   const args = ["install", crate, "--version", version, "--root", folder, "--bin", program];
   const { CARGO_TARGET_DIR: _, ...inherited } = process.env;
-  // These run for a second at a time: compiling them quickly is worth more than their speed.
+  // These run for about a second: compiling them quickly matters more than their speed.
   const env = {
     ...inherited,
     CARGO_PROFILE_RELEASE_OPT_LEVEL: "1",
@@ -147,18 +147,18 @@ async function installed(crate, version, program) {
   try {
     await patiently(what, "cargo", [...args, "--locked"], env);
   } catch {
-    // A tool's lock file can name a version that is no longer to be had: then the newest that fit do.
+    // A tool's lock file may name a version that was removed: then use the newest that match.
     await patiently(`${what}, with newer dependencies`, "cargo", args, env);
   }
   return path;
 }
 
-/** wasm-bindgen's command, which must be the very version of the library. */
+/** wasm-bindgen's command, which must have exactly the library's version. */
 export const bindgen = () => installed("wasm-bindgen-cli", locked("wasm-bindgen"), "wasm-bindgen");
 
 export const cargoDeny = () => installed("cargo-deny", "0.20.2", "cargo-deny");
 
-/** Schemathesis's command, in a Python environment of its own. */
+/** Schemathesis's command, in its own Python environment. */
 export async function schemathesis() {
   const version = "4.32.5";
   const folder = join(cache(), `schemathesis-${version}`);
@@ -176,7 +176,7 @@ export async function ensurePackages() {
   const current =
     existsSync(node) && existsSync(done) && statSync(done).mtimeMs >= statSync(join(root, "package-lock.json")).mtimeMs;
   if (current) return;
-  // The engines warning is about the machine's Node, which is not the one the packages are used with.
+  // The engines warning is about the machine's Node, which does not run these packages.
   await patiently("installing the npm packages", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
 }
 
@@ -188,17 +188,17 @@ async function ensureToolchain() {
   try {
     if (rustup("target", "list", "--installed").includes("wasm32-unknown-unknown")) return;
   } catch {
-    // Not installed: rustup may be set not to do so by itself.
+    // Not installed: rustup may be configured not to install by itself.
     await patiently("installing the Rust toolchain", "rustup", ["toolchain", "install"]);
     if (rustup("target", "list", "--installed").includes("wasm32-unknown-unknown")) return;
   }
   await patiently("adding the target wasm32-unknown-unknown", "rustup", ["target", "add", "wasm32-unknown-unknown"]);
 }
 
-/** What native tests need: no npm packages, no programs. */
+/** The requirements of native tests: no npm packages, no programs. */
 export const prepareRust = ensureToolchain;
 
-/** Everything that building, serving and testing need. Quick when it is all there. */
+/** Everything that building, serving and testing require. Quick if all of it is installed. */
 export async function prepare() {
   await ensurePackages();
   await ensureToolchain();

@@ -1,5 +1,5 @@
-// Addresses that lead inside, in all spellings: refused when they are registered, and again when a call is due, should
-// one have been stored when the rules were others.
+// Internal addresses, in all spellings: refused at registration, and again before a call, in case one was stored under
+// earlier rules.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ import { changeDocuments } from "./support/disk.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
 
-/** All lead to this machine, to a network's inside, to nowhere, or to what only looks like an address. */
+/** All point to this machine, an internal network, no host, or something that only looks like an address. */
 const hostile = (port: number): string[] => [
   ...["http", "https"].flatMap((scheme) =>
     [
@@ -119,7 +119,7 @@ before(async () => {
   service = await startService();
   spellings = hostile(service.port);
   assert.ok(new Set(spellings).size >= 80, "that many spellings");
-  // Registered where that is allowed, then moved on disk to where it is not.
+  // Registered while that is allowed, then changed on disk to a forbidden address.
   const lax = await startGateway({ persist, vars });
   const capability = { idempotent: true, durable: true };
   for (const at of spellings.keys()) {
@@ -202,7 +202,7 @@ test("no_stored_hostile_spelling_is_called", { timeout: 110_000 }, async () => {
   assert.deepEqual([service.calls.length, service.probes.length], [0, 0]);
 });
 
-test("nor_from_the_queue_nor_before_it_is_recorded_nor_by_a_probe", { timeout: 60_000 }, async () => {
+test("no_stored_hostile_spelling_is_called_from_the_queue_unrecorded_or_by_a_probe", { timeout: 60_000 }, async () => {
   for (const at of [0, 18, 36, 46]) {
     const { id } = await accepted(gateway, { capability: `c${at}`, timeout_seconds: 60 });
     assert.equal((await ended(gateway, id, 20)).error.code, "address_refused", spellings[at]);
@@ -214,7 +214,7 @@ test("nor_from_the_queue_nor_before_it_is_recorded_nor_by_a_probe", { timeout: 6
   assert.deepEqual([service.calls.length, service.probes.length], [0, 0]);
 });
 
-test("nor_for_an_issuers_keys_nor_by_a_webhook", async () => {
+test("no_stored_hostile_spelling_is_called_for_an_issuers_keys_or_by_a_webhook", async () => {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
   for (const at of [0, 1]) {
     const now = Math.floor(Date.now() / 1000);
@@ -227,7 +227,7 @@ test("nor_for_an_issuers_keys_nor_by_a_webhook", async () => {
   assert.deepEqual([service.calls.length, service.probes.length], [0, 0]);
 });
 
-test("another_service_does_what_one_that_may_not_be_called_offers", { timeout: 60_000 }, async () => {
+test("another_service_replaces_one_that_may_not_be_called", { timeout: 60_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "narthex-addresses-"));
   try {
     const first = await startGateway({ persist: folder, vars });

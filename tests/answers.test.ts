@@ -1,5 +1,5 @@
-// Answers as services really give them: statuses of edges, waits they ask for, JSON with a blemish, errors in every form.
-// What is theirs to say is kept, what could be tried again is, and one caller's bad luck is no other's.
+// Responses as services really send them: statuses of proxies, Retry-After, blemished JSON, errors in every form. Error
+// details are kept, retryable calls are retried, and one caller's failures do not affect others.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -20,7 +20,7 @@ after(async () => {
 
 let number = 0;
 
-/** A service of its own for each case: whatever failed elsewhere has opened no breaker. Gives its capability's name. */
+/** A new service for each case, so that failures elsewhere have not opened its breaker. Returns its capability's name. */
 async function serve(handler: Handler, capability: Capability = {}, more: object = {}) {
   const service = await startService(handler);
   services.push(service);
@@ -52,7 +52,7 @@ async function run(
 
 const gap = ({ calls: [first, second] }: Service) => second!.at - first!.at;
 
-// What arrived at nobody is called again, whatever it is; what may have arrived only if it is idempotent.
+// A call that did not arrive is retried always; one that may have arrived only if it is idempotent.
 for (const [code, safe, once] of [
   [520, 2, 1],
   [521, 2, 2],
@@ -71,7 +71,7 @@ for (const [code, safe, once] of [
   [413, 1, 1],
   [418, 1, 1],
 ] as const) {
-  test(`a_${code}_is_called_again_${safe === 1 ? "by_nobody" : once === 1 ? "if_idempotent" : "whatever_it_is"}`, async () => {
+  test(`a_${code}_is_${safe === 1 ? "never_retried" : once === 1 ? "retried_if_idempotent" : "always_retried"}`, async () => {
     for (const [idempotent, calls] of [
       [true, safe],
       [false, once],
@@ -83,7 +83,7 @@ for (const [code, safe, once] of [
   });
 }
 
-test("a_503_says_by_its_words_or_by_retry_after_that_nothing_was_done", async () => {
+test("a_503_states_by_its_body_or_retry_after_that_nothing_was_done", async () => {
   const retryable = { error: { code: "busy", message: "Later.", retryable: true } };
   for (const code of [503, 529]) {
     for (const [handler, calls] of [
@@ -117,7 +117,7 @@ test("retry_after_is_read_in_all_its_forms", { timeout: 60_000 }, async () => {
   ];
   const wait = (code: number, headers: () => Record<string, string>): Handler =>
     inTurn((call, response) => status(code, undefined, headers())(call, response), echo);
-  // A date has whole seconds: up to one of the three may have gone with its fraction.
+  // A date has whole seconds: rounding may have shortened the wait by up to one second.
   const cases: [Handler, number][] = [
     ...forms.map((form): [Handler, number] => [wait(503, () => ({ "retry-after": form(ahead(3000)) })), 1900]),
     [wait(429, () => ({ "retry-after": "1.5" })), 1490],
@@ -140,10 +140,10 @@ test("retry_after_is_read_in_all_its_forms", { timeout: 60_000 }, async () => {
   assert.deepEqual([late.context.status, late.calls], ["failed", 1], "too large is very late, not now");
 });
 
-// One service fails in its way; the other is asked, and at once.
+// One service fails; the other is called at once.
 for (const [what, handler, idempotent] of [
   ["402", status(402, { error: { message: "no credit" } }), true],
-  ["404", status(404, { error: { message: "there is no such model" } }), true],
+  ["404", status(404, { error: { message: "unknown model" } }), true],
   ["401", status(401), true],
   ["a_redirect", status(302, undefined, { location: "/elsewhere" }), true],
   ["529", status(529, { error: { message: "too busy" } }), true],
@@ -155,7 +155,7 @@ for (const [what, handler, idempotent] of [
   ["a_web_page", raw("<html>", { "content-type": "text/html" }), true],
   ["broken_json", raw("{"), true],
 ] as [string, Handler, boolean][]) {
-  test(`the_next_service_is_asked_at_once_after_${what}`, async () => {
+  test(`the_next_service_is_called_at_once_after_${what}`, async () => {
     const [first, second] = [await serve(handler, { idempotent }), await startService(echo)];
     services.push(second);
     const capability = { name: first.name, idempotent };
@@ -172,7 +172,7 @@ for (const [what, handler, idempotent] of [
   });
 }
 
-test("a_wait_is_remembered_for_the_service_that_asked_for_it", { timeout: 60_000 }, async () => {
+test("a_retry_after_is_remembered_for_its_service", { timeout: 60_000 }, async () => {
   const first = await serve(inTurn(status(429, undefined, { "retry-after": "4" }), echo), { idempotent: true });
   const second = await startService(status(429, undefined, { "retry-after": "60" }));
   services.push(second);
@@ -191,7 +191,7 @@ test("a_wait_is_remembered_for_the_service_that_asked_for_it", { timeout: 60_000
   assert.ok(gap(first.service) >= 3900, `${gap(first.service)} ms`);
 });
 
-test("a_refusal_of_the_request_is_repeated_by_nobody", async () => {
+test("a_rejected_request_is_never_retried", async () => {
   const first = await serve(status(400, { error: { message: "the temperature is too high" } }), { idempotent: true });
   const second = await startService(echo);
   services.push(second);
@@ -204,7 +204,7 @@ test("a_refusal_of_the_request_is_repeated_by_nobody", async () => {
   assert.deepEqual([context.status, second.calls.length], ["failed", 0]);
 });
 
-test("a_service_that_never_answers_leaves_time_for_another", { timeout: 30_000 }, async () => {
+test("a_service_that_never_responds_leaves_time_for_another", { timeout: 30_000 }, async () => {
   const first = await serve(hang, { idempotent: true });
   const second = await startService(echo);
   services.push(second);
@@ -226,26 +226,26 @@ test("a_service_that_never_answers_leaves_time_for_another", { timeout: 30_000 }
   assert.ok(first.service.calls.length === 1 && second.calls.length === 1);
 });
 
-// Read with patience, as JSON that passes everywhere.
+// Lenient parsing of JSON that most clients accept.
 for (const [what, handler, result] of [
   ["plain_text", raw('{"result":1}', { "content-type": "text/plain; charset=utf-8" }), 1],
-  ["nothing_said_of_its_type", raw('{"result":1}', {}), 1],
-  ["a_type_of_its_own", raw('{"result":1}', { "content-type": "application/vnd.printer.v2+json" }), 1],
+  ["no_media_type", raw('{"result":1}', {}), 1],
+  ["a_vendor_media_type", raw('{"result":1}', { "content-type": "application/vnd.printer.v2+json" }), 1],
   ["problem_json", raw('{"result":1}', { "content-type": "application/problem+json" }), 1],
   ["a_byte_order_mark", raw('\ufeff{"result":1}'), 1],
-  ["a_doubled_member", raw('{"result":{"a":1,"b":2,"a":3},"x":1,"x":2}'), { b: 2, a: 3 }],
+  ["a_duplicate_member", raw('{"result":{"a":1,"b":2,"a":3},"x":1,"x":2}'), { b: 2, a: 3 }],
   ["half_a_character", raw('{"result":"cut \\ud83d"}'), "cut \ufffd"],
   ["bytes_that_are_not_utf_8", raw(Buffer.from('{"result":"caf\xe9"}', "latin1")), "caf\ufffd"],
-  ["a_bare_line_end_in_a_text", raw('{"result":"a\nb"}'), "a\nb"],
+  ["a_raw_newline_in_a_string", raw('{"result":"a\nb"}'), "a\nb"],
 ] as [string, Handler, unknown][]) {
-  test(`${what}_does_not_cost_the_answer`, async () => {
+  test(`${what}_does_not_invalidate_the_response`, async () => {
     const { context } = await run(handler);
     assert.deepEqual([context.status, context.result], ["completed", result], JSON.stringify(context.error));
     assert.deepEqual((await gateway.request("GET", `/v1/contexts/${context.id}`)).json.result, result);
   });
 }
 
-test("a_callback_is_read_as_an_answer_is", async () => {
+test("a_callback_is_parsed_like_a_response", async () => {
   let url = "";
   const { name } = await serve((call, response) => {
     url = call.json.callback_url;
@@ -257,7 +257,7 @@ test("a_callback_is_read_as_an_answer_is", async () => {
   const said = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body });
   assert.equal(said.status, 200, await said.text());
   assert.equal((await ended(gateway, id)).result, "cut \ufffd");
-  // What callers send is held to the letter.
+  // Requests of callers are parsed strictly.
   const headers = { "content-type": "application/json" };
   const asked = await gateway.request("POST", "/v1/contexts", {
     body: `{"capability":"${name}","capability":"${name}"}`,
@@ -266,7 +266,7 @@ test("a_callback_is_read_as_an_answer_is", async () => {
   assert.equal(asked.status, 400, asked.text);
 });
 
-// What a service says of its failure, in whatever form, is in the message and in the details.
+// A service's description of its failure, in any form, is in the message and in the details.
 for (const [what, handler, message, details] of [
   [
     "a_page",
@@ -312,7 +312,7 @@ for (const [what, handler, message, details] of [
     "forged\nline",
   ],
 ] as [string, Handler, string, unknown][]) {
-  test(`what_a_service_says_as_${what}_is_told`, async () => {
+  test(`an_error_as_${what}_is_reported`, async () => {
     const { context } = await run(handler);
     assert.deepEqual([context.status, context.error.code], ["failed", "upstream_error"], JSON.stringify(context.error));
     assert.ok(context.error.message.includes(message), context.error.message);
@@ -320,18 +320,18 @@ for (const [what, handler, message, details] of [
   });
 }
 
-test("an_error_is_kept_up_to_4_kib_and_its_end_is_not_waited_for", { timeout: 30_000 }, async () => {
+test("an_error_is_kept_up_to_4_kib_without_waiting_for_its_end", { timeout: 30_000 }, async () => {
   const large = await run(raw("é".repeat(100_000), { "content-type": "text/plain" }, 400));
   assert.equal(large.context.error.details, "é".repeat(2048));
   const drips: Handler = (_, response) => {
     response.writeHead(422, { "content-type": "text/plain" });
-    response.write("it goes on");
+    response.write("it continues");
     const timer = setInterval(() => response.write("."), 100);
     response.on("close", () => clearInterval(timer));
   };
   const { context, ms } = await run(drips);
   assert.equal(context.error.code, "upstream_error", JSON.stringify(context.error));
-  assert.match(context.error.details, /^it goes on/);
+  assert.match(context.error.details, /^it continues/);
   assert.ok(ms < 8000, `${ms} ms`);
   const breaks: Handler = async (_, response) => {
     response.writeHead(422, { "content-type": "text/plain", "content-length": "1000" });
@@ -342,7 +342,7 @@ test("an_error_is_kept_up_to_4_kib_and_its_end_is_not_waited_for", { timeout: 30
   assert.equal((await run(breaks)).context.attempts[0].status_code, 422, "a status that has come is an answer");
 });
 
-test("credentials_that_a_service_repeats_where_its_words_are_cut_are_withheld", async () => {
+test("credentials_that_an_error_repeats_at_its_truncation_are_withheld", async () => {
   const credentials = { header: "Authorization", value: "Bearer s3cr3t-that-is-shown-again" };
   for (const before of [0, 985, 4070]) {
     const words = `${"x".repeat(before)} ${credentials.value} ${"y".repeat(5000)}`;
@@ -352,8 +352,8 @@ test("credentials_that_a_service_repeats_where_its_words_are_cut_are_withheld", 
   }
 });
 
-// Whoever chooses the parameters may have chosen the answer with them: it closes the service to nobody.
-test("no_answer_that_a_caller_can_bring_about_closes_the_service_to_others", { timeout: 60_000 }, async () => {
+// A caller may influence the response through its parameters, so the response must not block the service for others.
+test("no_response_that_a_caller_can_provoke_blocks_the_service_for_others", { timeout: 60_000 }, async () => {
   const poison: Record<string, Handler> = {
     broken: raw("{"),
     deep: raw(`{"result":${"[".repeat(100)}${"]".repeat(100)}}`),
@@ -396,7 +396,7 @@ test("no_answer_that_a_caller_can_bring_about_closes_the_service_to_others", { t
   assert.ok(service.calls.length > 100);
 });
 
-test("a_web_page_in_the_place_of_answers_speaks_against_the_service", async () => {
+test("web_pages_instead_of_results_count_against_the_service", async () => {
   const { name } = await serve(raw("<html>", { "content-type": "text/html" }), {}, { retry: { max_attempts: 1 } });
   await eventually(async () => {
     const { json: context } = await create(gateway, { capability: name });
@@ -404,7 +404,7 @@ test("a_web_page_in_the_place_of_answers_speaks_against_the_service", async () =
   }, 20_000);
 });
 
-test("a_cancellation_goes_to_the_service_whatever_place_it_named", async () => {
+test("a_cancellation_goes_to_the_service_whatever_location_it_named", async () => {
   for (const [location, path] of [
     ["http://user:pw@HOST/job/1", "/"],
     ["//user@HOST/job/1", "/"],
@@ -418,7 +418,7 @@ test("a_cancellation_goes_to_the_service_whatever_place_it_named", async () => {
       const there = location.replace("HOST", new URL(service.url).host);
       status(call.method === "POST" ? 202 : 204, undefined, { location: there })(call, response);
     });
-    // Until the worker has said that the service took it on, the work is the worker's to stop, and no word is sent.
+    // Until the worker has recorded the 202, it cancels by aborting the call, and no cancellation is sent.
     let made = 0;
     for (let cancelled = 0; cancelled !== 200; made++) {
       assert.ok(made < 5, "it was never taken on");
@@ -436,7 +436,7 @@ test("a_cancellation_goes_to_the_service_whatever_place_it_named", async () => {
   }
 });
 
-test("the_status_of_a_webhooks_receiver_is_its_answer", { timeout: 60_000 }, async () => {
+test("the_status_of_a_webhooks_receiver_decides", { timeout: 60_000 }, async () => {
   const unending: Handler = (_, response) =>
     void response.writeHead(200, { "content-type": "text/plain" }).write("thank you");
   const receiver = await startService(unending);
@@ -525,7 +525,7 @@ for (const [what, first, status_, calls] of [
   ],
   ["plain_text", raw(JSON.stringify(completion), { "content-type": "text/plain" }), "completed", 1],
 ] as [string, Handler, string, number][]) {
-  test(`a_model_server_that_says_${what}_is_asked_${calls === 1 ? "once" : "again"}`, async () => {
+  test(`a_model_server_that_returns_${what}_is_called_${calls === 1 ? "once" : "again"}`, async () => {
     const { context, ...seen } = await chat(inTurn(first, json(completion)));
     assert.deepEqual([context.status, seen.calls], [status_, calls], JSON.stringify(context.error));
   });

@@ -1,5 +1,5 @@
-// The audit log: every change with who, from where and what; refused credentials with the true reason, and never so
-// many that they fill it.
+// The audit log: every change with its actor, origin and content; refused credentials with the actual reason, and never
+// so many that they fill it.
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -24,7 +24,7 @@ const entries = async (query: Record<string, string> = {}): Promise<any[]> => {
 };
 const from = (address: string, more: Record<string, string> = {}) => ({ "cf-connecting-ip": address, ...more });
 
-test("every_change_is_written_with_who_where_and_what", async () => {
+test("every_change_is_logged_with_actor_origin_and_content", async () => {
   const url = "https://service.example.com/run";
   const credentials = { header: "Authorization", value: "Bearer of-a-secret" };
   const headers = from("203.0.113.7", { "x-request-id": "made-by-a-test" });
@@ -56,7 +56,7 @@ test("every_change_is_written_with_who_where_and_what", async () => {
   assert.equal(deleted.address, "127.0.0.1", "as the platform saw it");
   assert.deepEqual(deleted.changes.weight, { from: 7, to: null });
   assert.equal(updated.action, "service.updated");
-  assert.deepEqual(Object.keys(updated.changes).sort(), ["credentials", "weight"], "what did not change is not told");
+  assert.deepEqual(Object.keys(updated.changes).sort(), ["credentials", "weight"], "only changes are logged");
   assert.deepEqual(updated.changes.weight, { from: 1, to: 7 });
   assert.notEqual(updated.changes.credentials.to.value, updated.changes.credentials.from.value);
   const all = JSON.stringify(await entries());
@@ -65,7 +65,7 @@ test("every_change_is_written_with_who_where_and_what", async () => {
   }
 });
 
-test("keys_and_roles_are_in_it_and_filters_find_them", async () => {
+test("keys_and_roles_are_logged_and_filters_find_them", async () => {
   const { id, secret } = await makeKey(gateway, "bare", ["roles:write", "audit:read"]);
   const body = { permissions: ["audit:read"] };
   assert.equal((await gateway.request("PUT", "/v1/roles/watcher", { body, key: secret })).status, 201);
@@ -83,14 +83,14 @@ test("keys_and_roles_are_in_it_and_filters_find_them", async () => {
   assert.deepEqual(await actions({ before: later, object: "roles/watcher" }), ["role.created"]);
 });
 
-test("a_refused_write_changes_nothing_in_the_log", async () => {
+test("a_refused_write_is_not_logged", async () => {
   const count = (await entries()).length;
   refused(await gateway.request("PUT", "/v1/roles/wrong", { body: {} }), 422, "validation_failed");
   refused(await gateway.request("DELETE", "/v1/roles/none", { headers: { "if-match": "*" } }), 404, "not_found");
   assert.equal((await entries()).length, count);
 });
 
-test("pages_go_from_the_newest_to_the_oldest_without_a_gap", async () => {
+test("pages_go_from_newest_to_oldest_without_a_gap", async () => {
   for (let n = 0; n < 7; n++) await gateway.request("PUT", `/v1/roles/page-${n}`, { body: { permissions: [] } });
   const filters = { action: "role.created", limit: "3" };
   const seen: string[] = [];
@@ -116,7 +116,7 @@ test("pages_go_from_the_newest_to_the_oldest_without_a_gap", async () => {
   assert.deepEqual(pointers(refused(values, 422, "validation_failed")), ["?action", "?after", "?before", "?limit"]);
 });
 
-test("it_is_read_with_its_permission_only", async () => {
+test("reading_it_requires_its_permission", async () => {
   const { secret } = await makeKey(gateway, "caller");
   refused(await audit({}, secret), 403, "permission_denied");
   for (const role of ["operator", "viewer"]) {
@@ -124,12 +124,12 @@ test("it_is_read_with_its_permission_only", async () => {
   }
 });
 
-test("refused_credentials_are_told_apart_in_it_and_nowhere_else", async () => {
+test("only_the_audit_log_distinguishes_refused_credentials", async () => {
   const good = await makeKey(gateway, "caller");
   const revoked = await makeKey(gateway, "caller");
   const rotated = await makeKey(gateway, "caller");
   await gateway.request("DELETE", `/v1/keys/${revoked.id}`);
-  // Right in form and checksum, of an id that is there, and wrong: the secret before a rotation.
+  // Well-formed, with a valid checksum and an existing id, but wrong: the secret before a rotation.
   await gateway.request("POST", `/v1/keys/${rotated.id}/rotate`);
   const ask = async (key: string, address: string) => {
     const headers = from(address);
@@ -139,11 +139,11 @@ test("refused_credentials_are_told_apart_in_it_and_nowhere_else", async () => {
   await ask(rotated.secret, "198.51.100.2");
   await ask("no key at all", "198.51.100.3");
   await ask("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.", "198.51.100.4");
-  const told: any[] = await eventually(async () => {
+  const logged: any[] = await eventually(async () => {
     const found = await entries({ action: "credentials.refused" });
     return found.length >= 4 ? found : undefined;
   });
-  const by = (address: string) => told.find((entry) => entry.address === address)!;
+  const by = (address: string) => logged.find((entry) => entry.address === address)!;
   const what = (address: string) => [by(address)?.object, by(address)?.changes.reason, by(address)?.changes.count];
   assert.deepEqual(what("198.51.100.1"), [`keys/${revoked.id}`, "revoked", 1]);
   assert.deepEqual(what("198.51.100.2"), [`keys/${rotated.id}`, "wrong", 1]);
@@ -151,7 +151,7 @@ test("refused_credentials_are_told_apart_in_it_and_nowhere_else", async () => {
   assert.match(by("198.51.100.4").changes.reason, /^the token /);
   assert.equal(by("198.51.100.1").actor, "unknown");
   assert.equal(by("198.51.100.1").outcome, "refused");
-  const text = JSON.stringify(told);
+  const text = JSON.stringify(logged);
   for (const { secret } of [good, revoked, rotated]) assert.equal(text.includes(secret), false);
 });
 
@@ -162,7 +162,7 @@ test("an_attacker_cannot_fill_it", async () => {
     gateway.request("GET", "/v1/whoami", { key: `guess ${n}`, headers: from(`192.0.2.${n % 200}`) }),
   );
   for (const answer of await Promise.all(asks)) assert.equal(answer.status, 401);
-  // They are told after the answers.
+  // They are logged after the responses.
   await eventually(async () => {
     const all = await entries({ action: "credentials.refused" });
     return all.some(({ address }) => address === "various");
@@ -171,7 +171,7 @@ test("an_attacker_cannot_fill_it", async () => {
   assert.ok(added <= 33, `${added} entries of 400 refusals`);
 });
 
-test("a_key_says_when_it_was_used_last_to_the_hour", async () => {
+test("a_key_shows_when_it_was_last_used_to_the_hour", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const read = async () => (await gateway.request("GET", `/v1/keys/${id}`)).json.last_used_at;
   assert.equal(await read(), null);

@@ -1,4 +1,4 @@
-// Services that are other Workers, called by their service bindings.
+// Services that are other Workers, called through their service bindings.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { Webhook } from "standardwebhooks";
 import { accepted, create, ended, eventually, makeKey, pointers, refused, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 
-// It says what it saw: what it answers with is decided by the parameters.
+// It reports its requests; the parameters select its response.
 const words = `
   const kept = new Map();
   export default {
@@ -50,7 +50,7 @@ const document = (name: string, transport: object, more: object = {}) => ({
 
 const ask = (capability: string, parameters: object = {}) => create(gateway, { capability, parameters });
 
-test("another_worker_is_called_by_its_binding_as_over_http", async () => {
+test("another_worker_is_called_through_its_binding_as_over_http", async () => {
   const secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
   const credentials = { header: "Authorization", value: "Bearer what-it-wants" };
   const made = await register(
@@ -75,8 +75,8 @@ test("another_worker_is_called_by_its_binding_as_over_http", async () => {
   );
 });
 
-test("a_binding_there_is_not_is_refused_with_where_it_is_set", async () => {
-  for (const binding of ["NOBODY", "ASSETS", "REGISTRY", "WORK", "ADMIN_KEY"]) {
+test("an_unknown_binding_is_refused_with_a_hint_where_it_is_configured", async () => {
+  for (const binding of ["UNKNOWN", "ASSETS", "REGISTRY", "WORK", "ADMIN_KEY"]) {
     const answer = await gateway.request("PUT", "/v1/services/odd", { body: document("odd", { binding }) });
     const { errors } = refused(answer, 422, "validation_failed");
     assert.deepEqual(
@@ -118,7 +118,7 @@ test("credentials_do_not_move_to_another_worker", async () => {
   assert.equal((await patch({ transport: { binding: "OTHER" }, credentials: null })).status, 200);
 });
 
-test("what_a_bound_worker_throws_is_no_sign_that_it_was_not_reached", async () => {
+test("an_exception_of_a_bound_worker_does_not_mean_that_it_was_not_reached", async () => {
   await register(gateway, "throwing", document("throwing", { binding: "WORDS" }));
   const { json } = await ask("throwing", { throws: true });
   assert.deepEqual([json.status, json.attempts.length], ["failed", 1], JSON.stringify(json));
@@ -126,7 +126,7 @@ test("what_a_bound_worker_throws_is_no_sign_that_it_was_not_reached", async () =
   assert.deepEqual([redirected.status, redirected.error.code], ["failed", "upstream_error"]);
 });
 
-test("work_in_the_background_is_cancelled_behind_the_same_binding", async () => {
+test("work_in_the_background_is_cancelled_through_the_same_binding", async () => {
   await register(
     gateway,
     "later",
@@ -135,8 +135,8 @@ test("work_in_the_background_is_cancelled_behind_the_same_binding", async () => 
   const { id } = await accepted(gateway, { capability: "later", parameters: { later: true } });
   await eventually(async () => (await gateway.request("GET", `/v1/contexts/${id}`)).json.status === "executing");
   await eventually(async () => (await gateway.request("POST", `/v1/contexts/${id}/cancel`)).status !== 202);
-  const told = await eventually(async () => (await ask("later", { kept: id })).json.result);
-  assert.deepEqual(told, { path: "/jobs/7?x=1", body: { context_id: id, reason: "cancelled" } });
+  const cancellation = await eventually(async () => (await ask("later", { kept: id })).json.result);
+  assert.deepEqual(cancellation, { path: "/jobs/7?x=1", body: { context_id: id, reason: "cancelled" } });
   assert.equal((await ended(gateway, id)).status, "cancelled");
 });
 
@@ -157,7 +157,7 @@ test("a_bound_worker_is_probed_like_any_service", async () => {
   assert.deepEqual([ill.json.healthy, ill.json.status_code], [false, 500]);
 });
 
-test("a_binding_that_was_taken_away_is_not_called", async () => {
+test("a_removed_binding_is_not_called", async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-bindings-"));
   let own = await startGateway({ persist, bound: { WORDS: words } });
   try {

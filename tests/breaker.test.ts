@@ -1,4 +1,4 @@
-// The circuit breaker: one truth for each service. When it opens, what is told of it, and how it closes again.
+// The circuit breaker, one state per service: when it opens, how it is reported, and how it closes again.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, eventually, register, serviceAt } from "./support/arrange.ts";
@@ -26,7 +26,7 @@ async function serve(...parameters: Parameters<typeof startService>): Promise<Se
   return service;
 }
 
-/** Fails, on a connection of its own: one that is used again after a pause may have been closed meanwhile. */
+/** Fails, on a new connection: a reused one may have been closed during a pause. */
 const broken = status(500, undefined, { connection: "close" });
 const once = { retry: { max_attempts: 1 } };
 const get = async (id: string) => (await gateway.request("GET", `/v1/services/${id}`)).json;
@@ -36,7 +36,7 @@ const becomes = (id: string, state: string, ms = 10_000) =>
     return seen.breaker.state === state && seen;
   }, ms);
 
-/** Calls a service that fails until its breaker is open; gives it as it is shown then. */
+/** Calls a failing service until its breaker is open; returns the breaker as shown then. */
 async function trip(id: string): Promise<any> {
   for (let call = 0; call < 5; call++) {
     const { json } = await create(gateway, { capability: id });
@@ -45,7 +45,7 @@ async function trip(id: string): Promise<any> {
   return becomes(id, "open");
 }
 
-test("five_failures_in_a_row_open_it_for_all_who_look_and_nobody_calls", async () => {
+test("five_failures_in_a_row_open_it_for_all_isolates_and_stop_all_calls", async () => {
   const service = await serve(broken);
   await register(gateway, "failing", serviceAt(service.url, [{ name: "failing" }], once));
   const events = await openEvents(gateway, { query: { types: "service.status", subject: "failing" } });
@@ -87,12 +87,12 @@ test("half_open_lets_exactly_one_call_through_and_the_next_one_after_it_finds_it
     assert.deepEqual(codes, [...Array(19).fill("circuit_open"), probe].sort());
     if (round === 1) {
       const again = await get("probed-once");
-      assert.equal(again.breaker.state, "open", "it was told before the probe was answered");
+      assert.equal(again.breaker.state, "open", "it was reported before the probe was answered");
       const left = Date.parse(again.breaker.until) - Date.now();
       assert.ok(left > OPEN_MS * 1.2 && left <= 2 * OPEN_MS * 1.2, `twice as long: ${left}`);
     }
   }
-  // At once: whoever got the probe's answer may rely on it.
+  // At once: the client of the probe's context may rely on it.
   const next = await Promise.all([1, 2, 3].map(() => create(gateway, { capability: "probed-once" })));
   assert.deepEqual(
     next.map(({ json }) => json.status),
@@ -102,7 +102,7 @@ test("half_open_lets_exactly_one_call_through_and_the_next_one_after_it_finds_it
   assert.deepEqual([closed.breaker, closed.status], [{ state: "closed", until: null }, "online"]);
 });
 
-test("a_service_that_refuses_properly_works", async () => {
+test("proper_refusals_do_not_count_as_failures", async () => {
   const service = await serve();
   await register(gateway, "strict", serviceAt(service.url, [{ name: "strict" }], once));
   for (const handler of [status(404), status(429), json({ error: { code: "no", message: "No." } })]) {
@@ -125,7 +125,7 @@ test("with_a_dead_service_there_are_few_more_attempts_than_requests", async () =
   assert.ok(service.calls.length <= 1.2 * requests, `${service.calls.length} attempts`);
 });
 
-test("a_higher_tier_takes_over_while_it_is_open_and_gives_back", async () => {
+test("a_higher_tier_takes_over_while_it_is_open_and_then_hands_back", async () => {
   const [first, second] = [await serve(broken), await serve()];
   const both = { name: "tiered", idempotent: true };
   await register(gateway, "tier-zero", serviceAt(first.url, [both]));
@@ -147,7 +147,7 @@ test("a_higher_tier_takes_over_while_it_is_open_and_gives_back", async () => {
   assert.equal((await get("tier-zero")).breaker.state, "closed");
 });
 
-test("what_nobody_waits_for_is_run_when_it_is_closed_again", async () => {
+test("asynchronous_contexts_run_once_it_is_closed_again", async () => {
   const service = await serve(broken);
   await register(gateway, "patient", serviceAt(service.url, [{ name: "patient", timeout_seconds: 120 }], once));
   await trip("patient");
@@ -156,7 +156,7 @@ test("what_nobody_waits_for_is_run_when_it_is_closed_again", async () => {
   for (const id of ids) assert.equal((await ended(gateway, id, 30)).status, "completed");
 });
 
-test("it_stays_open_over_a_restart_of_its_lane_and_of_the_registry", async () => {
+test("it_stays_open_across_a_restart_of_its_lane_and_of_the_registry", async () => {
   const service = await serve(broken);
   await register(gateway, "restarted", serviceAt(service.url, [{ name: "restarted" }], once));
   const seen = await trip("restarted");
@@ -167,7 +167,7 @@ test("it_stays_open_over_a_restart_of_its_lane_and_of_the_registry", async () =>
   await becomes("restarted", "half_open");
 });
 
-test("another_address_begins_with_a_closed_one", async () => {
+test("a_new_address_starts_with_a_closed_one", async () => {
   const [old, fixed] = [await serve(broken), await serve()];
   const document = (url: string) => serviceAt(url, [{ name: "moving" }], once);
   await register(gateway, "moving", document(old.url));

@@ -1,5 +1,5 @@
-// Services that take longer than a call: they answer 202, report how far they are, ask for input, and end their work
-// by the callback.
+// Services that take longer than a call: they answer 202, report their progress, request input, and end their work by
+// the callback.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, before, describe, test } from "node:test";
@@ -40,14 +40,14 @@ after(async () => {
   await service.stop();
 });
 
-/** Says something at a call's callback, as its service would: with nothing but the address. */
+/** Sends a report to a call's callback, as its service would: with the address alone. */
 const say = (call: Recorded, body: unknown): Promise<Answer> => {
   const { origin, pathname } = new URL(call.json.callback_url);
   assert.equal(origin, gateway.url);
   return gateway.request("POST", pathname, { body, key: null });
 };
 
-/** A context that its service has taken on, with the call that it got. */
+/** A context that its service has accepted with 202, and the call it received. */
 async function takenOn(body: object = {}, answer = status(202)): Promise<{ id: string; call: Recorded }> {
   service.handler = answer;
   const calls = service.calls.length;
@@ -59,7 +59,7 @@ async function takenOn(body: object = {}, answer = status(202)): Promise<{ id: s
 
 const read = async (id: string): Promise<any> => (await gateway.request("GET", `/v1/contexts/${id}`)).json;
 
-/** Waits until a context's worker has reported that the service took it on: until then the work is the worker's. */
+/** Waits until a context's worker has recorded the 202: until then it cancels by aborting the call. */
 const recorded = (id: string) =>
   eventually(async () => {
     const { updated_at, history } = await read(id);
@@ -80,7 +80,7 @@ test("a_service_that_answers_202_ends_the_context_later", async () => {
   );
 });
 
-test("who_waits_gets_the_result_that_is_called_back", async () => {
+test("a_waiting_client_gets_the_result_of_the_callback", async () => {
   service.handler = status(202);
   const calls = service.calls.length;
   const answer = create(gateway, {}, { headers: { prefer: "wait=10" } });
@@ -91,7 +91,7 @@ test("who_waits_gets_the_result_that_is_called_back", async () => {
   assert.deepEqual([code, context.status, context.result], [200, "completed", 1]);
 });
 
-test("a_callback_may_come_before_the_202", async () => {
+test("a_callback_may_arrive_before_the_202", async () => {
   let said: Answer | undefined;
   service.handler = async (call, response) => {
     said = await say(call, { result: "early" });
@@ -102,7 +102,7 @@ test("a_callback_may_come_before_the_202", async () => {
   assert.deepEqual([context.status, context.result], ["completed", "early"]);
 });
 
-test("the_same_end_may_be_said_twice_and_no_other", async () => {
+test("the_same_result_may_be_reported_twice_but_no_other", async () => {
   const { id, call } = await takenOn();
   assert.equal((await say(call, { result: 1 })).status, 200);
   const again = await say(call, { result: 2 });
@@ -110,7 +110,7 @@ test("the_same_end_may_be_said_twice_and_no_other", async () => {
   assert.equal((await read(id)).result, 1);
 });
 
-test("an_error_that_is_called_back_ends_or_repeats_it", async () => {
+test("a_reported_error_fails_or_retries_the_context", async () => {
   const error = { code: "broken", message: "Not today.", retryable: true };
   const once = await takenOn();
   assert.equal((await say(once.call, { error })).json.status, "failed");
@@ -121,13 +121,13 @@ test("an_error_that_is_called_back_ends_or_repeats_it", async () => {
   assert.equal((await say(twice.call, { error })).json.status, "queued");
   const second = await service.call(calls + 1);
   assert.deepEqual([second.json.context_id, second.json.attempt], [twice.id, 2]);
-  // The first attempt is over: its address opens nothing any more.
+  // The first attempt is over: its address is no longer valid.
   refused(await say(twice.call, { result: "late" }), 409, "conflict");
   assert.equal((await say(second, { result: "in time" })).status, 200);
   assert.equal((await ended(gateway, twice.id)).result, "in time");
 });
 
-test("progress_is_shown_and_told", async () => {
+test("progress_is_shown_and_published", async () => {
   const events = await openEvents(gateway, { query: { types: "context.progress" } });
   const { id, call } = await takenOn();
   for (const percent of [10, 60]) {
@@ -175,7 +175,7 @@ describe("a_service_that_promised_to_report", () => {
   });
 });
 
-test("a_callback_that_says_nothing_sensible_is_refused_and_changes_nothing", async () => {
+test("an_invalid_callback_is_refused_and_changes_nothing", async () => {
   const { id, call } = await takenOn({ capability: "typed" });
   for (const [body, at] of [
     [{}, ["#/result"]],
@@ -186,7 +186,7 @@ test("a_callback_that_says_nothing_sensible_is_refused_and_changes_nothing", asy
   ] as const) {
     assert.deepEqual(pointers(refused(await say(call, body), 422, "validation_failed")), at, JSON.stringify(body));
   }
-  // Against the capability's output schema: the service is told, and may mend it.
+  // Against the capability's output schema: the service is notified, and may correct its result.
   refused(await say(call, { result: {} }), 422, "validation_failed");
   refused(await say(call, { error: {} }), 422, "validation_failed");
   refused(
@@ -202,7 +202,7 @@ test("a_callback_that_says_nothing_sensible_is_refused_and_changes_nothing", asy
   assert.equal((await say(call, { result: { pages: 1 } })).status, 200);
 });
 
-test("an_address_that_was_altered_opens_nothing", async () => {
+test("an_altered_address_is_refused", async () => {
   const altered = (id: string) => id.slice(0, -1) + (id.endsWith("0") ? "1" : "0");
   const { call } = await takenOn();
   const { pathname } = new URL(call.json.callback_url);
@@ -221,7 +221,7 @@ test("an_address_that_was_altered_opens_nothing", async () => {
   assert.equal((await say(call, { result: 1 })).status, 200);
 });
 
-test("a_deadline_ends_what_is_in_the_background", { timeout: 30_000 }, async () => {
+test("a_deadline_ends_work_in_the_background", { timeout: 30_000 }, async () => {
   const { id, call } = await takenOn({ timeout_seconds: 1 });
   const context = await ended(gateway, id, 10);
   assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
@@ -231,9 +231,9 @@ test("a_deadline_ends_what_is_in_the_background", { timeout: 30_000 }, async () 
 
 for (const [where, path] of [
   ["at_its_own_address", "/"],
-  ["where_it_said_the_work_is", "/jobs/7?a=b"],
+  ["at_the_location_of_the_work", "/jobs/7?a=b"],
 ] as const) {
-  test(`a_service_is_told_${where}_that_its_work_was_cancelled`, async () => {
+  test(`a_service_is_notified_${where}_that_its_work_was_cancelled`, async () => {
     const { id } = await takenOn({}, status(202, undefined, path === "/" ? {} : { location: path }));
     await recorded(id);
     const calls = service.calls.length;
@@ -250,7 +250,7 @@ for (const [where, path] of [
   });
 }
 
-test("another_host_is_not_told_whatever_the_service_says", async () => {
+test("another_host_is_never_notified_whatever_the_service_says", async () => {
   const other = await startService();
   const { id } = await takenOn({}, status(202, undefined, { location: `${other.url}jobs/1` }));
   await recorded(id);
@@ -261,7 +261,7 @@ test("another_host_is_not_told_whatever_the_service_says", async () => {
   await other.stop();
 });
 
-test("a_202_of_a_capability_that_is_not_durable_is_kept_all_the_same", async () => {
+test("a_202_of_a_non_durable_capability_is_stored_nevertheless", async () => {
   const { id, call } = await takenOn({ capability: "quick" });
   await eventually(async () => (await gateway.request("GET", `/v1/contexts/${id}`)).status === 200);
   assert.equal((await say(call, { result: 1 })).status, 200);
@@ -280,7 +280,7 @@ describe("input", () => {
   const answerWith = (id: string, body: unknown, options = {}) =>
     gateway.request("POST", `/v1/contexts/${id}/input`, { body, ...options });
 
-  test("is_asked_for_in_the_answer_and_comes_with_the_next_call", async () => {
+  test("is_requested_in_the_response_and_sent_with_the_next_call", async () => {
     const calls = service.calls.length;
     service.handler = inTurn(json({ input_required: request }), json({ result: "read" }));
     const events = await openEvents(gateway, { query: { types: "context.input_required" } });
@@ -309,7 +309,7 @@ describe("input", () => {
     refused(await answerWith(id, { input: 3 }), 409, "conflict");
   });
 
-  test("is_asked_for_by_a_callback", async () => {
+  test("is_requested_by_a_callback", async () => {
     const { id, call } = await takenOn();
     assert.equal((await say(call, { input_required: { message: "And?" } })).json.status, "input_required");
     refused(await say(call, { result: 1 }), 409, "conflict");
@@ -323,7 +323,7 @@ describe("input", () => {
     assert.equal((await ended(gateway, id)).result, "with it");
   });
 
-  test("is_only_for_who_may_make_such_contexts_and_see_this_one", async () => {
+  test("is_accepted_only_from_callers_who_may_create_and_see_the_context", async () => {
     service.handler = json({ input_required: { message: "Go on?" } });
     const { id } = (await create(gateway)).json;
     const { secret: viewer } = await makeKey(gateway, "viewer");
@@ -342,7 +342,7 @@ describe("input", () => {
     assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
   });
 
-  test("that_cannot_be_asked_for_is_an_invalid_answer", async () => {
+  test("that_is_requested_wrongly_is_an_invalid_response", async () => {
     service.handler = json({ input_required: { schema: {} } });
     const { json: context } = await create(gateway);
     assert.deepEqual([context.status, context.error.code], ["failed", "upstream_invalid_response"]);

@@ -46,8 +46,8 @@ test("after_a_break_the_stream_resumes_where_it_was", { skip }, async () => {
 
   // The hub loses its sockets, as after a deployment.
   await own.evict("EventHub", "default", { webSockets: "close" });
-  const meanwhile = await Promise.all(Array.from({ length: 10 }, (_, at) => send(`meanwhile ${at}`)));
-  await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + meanwhile.length, 60_000);
+  const during = await Promise.all(Array.from({ length: 10 }, (_, at) => send(`during ${at}`)));
+  await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + during.length, 60_000);
   await page.getByText("Live", { exact: true }).waitFor();
   assert.match(sockets.at(-1)!, /after=\d+/);
   assert.deepEqual(

@@ -1,4 +1,4 @@
-// POST, GET and cancel of contexts: preferences, the lifecycle as it is told, deadlines, starts in the future.
+// POST, GET and cancel of contexts: preferences, the reported lifecycle, deadlines, scheduled starts.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
@@ -39,7 +39,7 @@ after(async () => {
 
 const statuses = (context: any) => context.history.map((step: any) => step.status);
 
-test("a_context_is_created_run_and_answered_whole", async () => {
+test("a_context_is_created_run_and_returned_in_full", async () => {
   const metadata = { ticket: "T-1", nested: [1, { a: null }] };
   const answer = await create(gateway, {
     service: "worker",
@@ -77,7 +77,7 @@ test("a_context_is_created_run_and_answered_whole", async () => {
   assert.equal(stored.headers.get("cache-control"), "no-store");
 });
 
-test("the_history_has_every_step_in_order_and_each_attempt_is_told", async () => {
+test("the_history_has_every_step_in_order_and_each_attempt_is_published", async () => {
   service.handler = inTurn(status(503), status(502), slow(60));
   const { json: context } = await create(gateway, { capability: "again" });
   service.handler = obedient;
@@ -122,7 +122,7 @@ for (const [prefer, ms, expected, applied] of [
   ["wait=0", 300, 202, "wait=0"],
   ["respond-async", 300, 202, "respond-async"],
   ["respond-async", 0, 202, "respond-async"],
-  // RFC 7240 §4.3: asynchronously only what takes longer than the wait.
+  // RFC 7240 §4.3: asynchronous only if it takes longer than the wait.
   ["respond-async, wait=5", 300, 200, "wait=5"],
   ["respond-async, wait=1", 2500, 202, "respond-async, wait=1"],
   ["handling=lenient, wait=soon", 0, 200, null],
@@ -142,7 +142,7 @@ for (const [prefer, ms, expected, applied] of [
     assert.ok(Number(answer.headers.get("retry-after")) >= 1);
     const location = answer.headers.get("location");
     assert.equal(location, `/v1/contexts/${answer.json.id}`);
-    // Stored before it was answered, and finished though nobody waits.
+    // Stored before the response, and completed without a waiting client.
     assert.equal((await gateway.request("GET", location)).status, 200);
     const context = await ended(gateway, answer.json.id);
     assert.equal(context.status, "completed");
@@ -159,13 +159,13 @@ test("without_a_preference_the_wait_is_ten_seconds", async () => {
   assert.equal((await ended(gateway, answer.json.id)).status, "completed");
 });
 
-test("a_wait_beyond_the_gateways_own_bound_is_shortened_and_said_so", async () => {
+test("a_wait_beyond_the_gateways_own_bound_is_shortened_and_reported", async () => {
   const answer = await create(gateway, {}, { headers: { prefer: "wait=99999" } });
   const [, seconds] = answer.headers.get("preference-applied")!.match(/^wait=(\d+)$/)!;
   assert.ok(Number(seconds) < 99_999);
 });
 
-test("a_long_poll_ends_when_the_context_does_for_all_who_wait", async () => {
+test("a_long_poll_ends_with_the_context_for_all_waiting_clients", async () => {
   const { id } = await accepted(gateway, { parameters: { ms: 800 } });
   const began = Date.now();
   const seen = await Promise.all(Array.from({ length: 8 }, () => ended(gateway, id, 30)));
@@ -202,7 +202,7 @@ test("changes_of_the_registry_do_not_disturb_a_long_poll", async () => {
   await gateway.request("POST", `/v1/contexts/${id}/cancel`);
 });
 
-test("what_is_not_durable_is_answered_at_once_and_kept_afterwards", async () => {
+test("a_non_durable_context_is_answered_at_once_and_stored_afterwards", async () => {
   const answer = await create(gateway, { capability: "look", parameters: { q: 1 } });
   assert.equal(answer.status, 200);
   assert.deepEqual(answer.json.result, { q: 1 });
@@ -216,7 +216,7 @@ test("what_is_not_durable_is_answered_at_once_and_kept_afterwards", async () => 
   assert.equal(events.json.data.at(-1).type, "context.completed");
 });
 
-test("what_is_not_durable_fails_as_a_context_too_and_is_kept", async () => {
+test("a_failed_non_durable_context_is_stored_too", async () => {
   service.handler = status(500);
   const answer = await create(gateway, { capability: "look" });
   service.handler = obedient;
@@ -227,7 +227,7 @@ test("what_is_not_durable_fails_as_a_context_too_and_is_kept", async () => {
   );
 });
 
-test("what_is_not_durable_is_not_waited_for_longer_than_asked", async () => {
+test("a_non_durable_context_is_not_awaited_longer_than_requested", async () => {
   const began = Date.now();
   const answer = await create(
     gateway,
@@ -239,7 +239,7 @@ test("what_is_not_durable_is_not_waited_for_longer_than_asked", async () => {
   assert.equal((await gateway.request("GET", answer.headers.get("location")!)).status, 200);
 });
 
-test("a_start_in_the_near_future_is_kept", async () => {
+test("a_start_in_the_near_future_is_honored", async () => {
   const calls = service.calls.length;
   const runAt = new Date(Date.now() + 1500);
   const answer = await create(gateway, { run_at: runAt.toISOString(), timeout_seconds: 5 });
@@ -263,7 +263,7 @@ test("a_start_in_the_past_is_a_start_now_and_one_in_the_future_can_be_waited_for
   assert.equal(future.json.status, "completed");
 });
 
-test("every_start_in_the_future_is_kept_however_close_together_they_are", async () => {
+test("every_start_in_the_future_is_honored_however_close_together_they_are", async () => {
   const contexts = await Promise.all(
     Array.from({ length: 12 }, (_, at) =>
       accepted(gateway, { run_at: new Date(Date.now() + 600 + at * 200).toISOString() }),
@@ -314,7 +314,7 @@ test("a_context_lives_no_longer_than_its_capability_allows", async () => {
   assert.equal(Date.parse(context.expires_at) - Date.parse(context.created_at), 5000);
 });
 
-test("every_priority_and_source_is_taken_and_echoed", async () => {
+test("every_priority_and_source_is_accepted_and_echoed", async () => {
   for (const priority of ["low", "normal", "high", "critical"]) {
     assert.equal((await create(gateway, { priority })).json.priority, priority);
   }
@@ -325,7 +325,7 @@ test("every_priority_and_source_is_taken_and_echoed", async () => {
   assert.deepEqual([plain.priority, plain.source, plain.metadata], ["normal", "user", null]);
 });
 
-test("the_newest_version_that_fits_is_chosen", async () => {
+test("the_newest_matching_version_is_chosen", async () => {
   assert.equal((await create(gateway)).json.version, "2.0.0");
   assert.equal((await create(gateway, { version: "^1.1" })).json.version, "1.2.0");
   assert.equal((await create(gateway, { version: "=1.2.0" })).json.version, "1.2.0");
@@ -333,7 +333,7 @@ test("the_newest_version_that_fits_is_chosen", async () => {
   assert.equal(problem.errors[0].pointer, "#/version");
 });
 
-test("what_waits_is_cancelled_at_once_and_never_runs", async () => {
+test("a_waiting_context_is_cancelled_at_once_and_never_runs", async () => {
   const { id } = await accepted(gateway, { run_at: new Date(Date.now() + 1500).toISOString() });
   const answer = await gateway.request("POST", `/v1/contexts/${id}/cancel`);
   assert.equal(answer.status, 200);
@@ -347,7 +347,7 @@ test("what_waits_is_cancelled_at_once_and_never_runs", async () => {
   assert.equal((await ended(gateway, id)).status, "cancelled");
 });
 
-test("what_runs_is_asked_to_stop_and_ends_cancelled", async () => {
+test("a_running_context_is_aborted_and_ends_cancelled", async () => {
   const calls = service.calls.length;
   const { id } = await accepted(gateway, { parameters: { ms: 20_000 }, timeout_seconds: 24 });
   await service.call(calls);
@@ -376,7 +376,7 @@ test("the_first_contexts_of_a_new_deployment_are_served", async () => {
   }
 });
 
-test("what_has_ended_cannot_be_cancelled_and_stays_as_it_is", async () => {
+test("an_ended_context_cannot_be_cancelled_and_does_not_change", async () => {
   const { json: context } = await create(gateway);
   for (let time = 0; time < 2; time++) {
     refused(await gateway.request("POST", `/v1/contexts/${context.id}/cancel`), 409, "conflict");
@@ -384,7 +384,7 @@ test("what_has_ended_cannot_be_cancelled_and_stays_as_it_is", async () => {
   assert.deepEqual((await gateway.request("GET", `/v1/contexts/${context.id}`)).json, context);
 });
 
-test("a_cancel_that_meets_the_end_leaves_exactly_one_final_state", async () => {
+test("a_cancellation_that_races_with_the_end_leaves_exactly_one_final_state", async () => {
   const contexts = await Promise.all(
     Array.from({ length: 20 }, (_, at) => accepted(gateway, { parameters: { ms: at * 10 } })),
   );

@@ -87,7 +87,7 @@ test("the_bundler_reports_each_fault_of_the_source_with_its_file_and_line", () =
   );
   assert.match(dangling.join("\n"), /^api\/webhooks\.yaml:\d+: #\/nowhere does not exist$/);
   const header = "\nstray:\n  post:\n    responses:\n      '200':\n        headers: [Unheard]\n";
-  assert.match(faultsWith("webhooks.yaml", header).join("\n"), /there is no header Unheard in api\/headers\.yaml/);
+  assert.match(faultsWith("webhooks.yaml", header).join("\n"), /header Unheard is missing in api\/headers\.yaml/);
   assert.match(faultsWith("stray.yaml", "{}").join("\n"), /^api\/stray\.yaml: not a part of the contract$/);
 });
 

@@ -1,4 +1,4 @@
-// Browsers: what other origins may send and read, and the paths of MCP as clients write them.
+// Browsers: what other origins may send and read, and the spellings of MCP paths.
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
@@ -21,7 +21,7 @@ after(async () => {
   await service?.stop();
 });
 
-/** A preflight's answer: which headers may be sent, in lower case. */
+/** The response to a preflight: the permitted request headers, in lower case. */
 async function preflight(path: string, origin: string, asked: string, method = "GET") {
   const headers = { origin, "access-control-request-method": method, "access-control-request-headers": asked };
   const answer = await gateway.open("OPTIONS", path, { key: null, headers });
@@ -63,7 +63,7 @@ test("a_public_document_may_be_read_from_anywhere_with_any_header", async () => 
   }
 });
 
-test("everything_else_is_for_the_origins_that_are_named", async () => {
+test("everything_else_is_for_the_configured_origins", async () => {
   for (const path of [
     "/mcp",
     "/mcp/",
@@ -109,8 +109,8 @@ async function headersIn(rooms: string[], pattern: RegExp): Promise<Set<string>>
   return found;
 }
 
-test("every_header_that_is_read_may_be_sent_and_every_header_that_tells_something_may_be_read", async () => {
-  // What browsers send or set by themselves, what only they read, and what has no use in them.
+test("every_relevant_request_header_may_be_sent_and_every_informative_response_header_read", async () => {
+  // Headers that browsers send or set by themselves, that only they read, or that are of no use in them.
   const theirs = new Set([
     "access-control-request-headers",
     "access-control-request-method",
@@ -136,7 +136,7 @@ test("every_header_that_is_read_may_be_sent_and_every_header_that_tells_somethin
       path,
     );
   }
-  // What the gateway sends to others is among them.
+  // Headers that the gateway sends to others are among them.
   const ofBrowsers = new Set([
     "cache-control",
     "content-type",
@@ -153,17 +153,17 @@ test("every_header_that_is_read_may_be_sent_and_every_header_that_tells_somethin
     "accept",
     "authorization",
   ]);
-  const told = await headersIn(["gateway", "auth"], /\b(?:with|with_header|headers\.set)\(\s*"([\w-]+)"/g);
-  assert.ok(told.has("location") && told.has("etag") && told.has("retry-after"), [...told].join());
+  const sent = await headersIn(["gateway", "auth"], /\b(?:with|with_header|headers\.set)\(\s*"([\w-]+)"/g);
+  assert.ok(sent.has("location") && sent.has("etag") && sent.has("retry-after"), [...sent].join());
   const answer = await gateway.request("GET", "/v1/whoami", { headers: { origin: friend } });
   const exposed = answer.headers.get("access-control-expose-headers")!.toLowerCase().split(/, */);
-  const hidden = [...told].filter(
+  const hidden = [...sent].filter(
     (name) => !ofBrowsers.has(name) && !name.startsWith("access-control-") && !exposed.includes(name),
   );
   assert.deepEqual(hidden, []);
 });
 
-test("headers_that_mirror_a_tools_parameters_are_allowed_as_they_are_asked_for", async () => {
+test("headers_that_mirror_a_tools_parameters_are_allowed_on_request", async () => {
   const { headers } = await preflight(
     "/mcp/words",
     friend,
@@ -197,7 +197,7 @@ test("a_browser_reads_the_session_it_was_given", async () => {
   }
 });
 
-test("an_mcp_endpoint_may_have_a_slash_behind_it", async () => {
+test("an_mcp_endpoint_may_have_a_trailing_slash", async () => {
   const { secret: key } = await makeKey(gateway, "caller");
   const body = { jsonrpc: "2.0", id: 1, method: "tools/list" };
   const headers = { accept: "application/json, text/event-stream" };
@@ -207,14 +207,14 @@ test("an_mcp_endpoint_may_have_a_slash_behind_it", async () => {
     assert.ok(listed.json.result.tools.length > 0, path);
     const without = await gateway.request("POST", path, { key: null, body, headers, contract: false });
     assert.equal(without.status, 401);
-    const told = /resource_metadata="([^"]+)"/.exec(without.headers.get("www-authenticate")!)![1]!;
-    const metadata = await gateway.request("GET", new URL(told).pathname, { key: null });
+    const url = /resource_metadata="([^"]+)"/.exec(without.headers.get("www-authenticate")!)![1]!;
+    const metadata = await gateway.request("GET", new URL(url).pathname, { key: null });
     assert.deepEqual([metadata.status, metadata.json.resource], [200, gateway.url + path.replace(/\/$/, "")], path);
   }
   for (const path of ["/mcp/No-Service", "/mcp/No-Service/"]) {
     const without = await gateway.request("POST", path, { key: null, body, headers, contract: false });
-    const told = /resource_metadata="([^"]+)"/.exec(without.headers.get("www-authenticate")!)![1]!;
-    assert.equal((await gateway.request("GET", new URL(told).pathname, { key: null })).status, 200, told);
+    const url = /resource_metadata="([^"]+)"/.exec(without.headers.get("www-authenticate")!)![1]!;
+    assert.equal((await gateway.request("GET", new URL(url).pathname, { key: null })).status, 200, url);
   }
   for (const path of ["/mcp//", "/mcp/words//", "/mcp/words/more"]) {
     assert.ok(
@@ -232,7 +232,7 @@ test("an_mcp_endpoint_may_have_a_slash_behind_it", async () => {
   );
 });
 
-test("credentials_have_a_header_that_is_nobody_elses", async () => {
+test("credentials_have_a_header_of_their_own", async () => {
   const put = (header: string) =>
     gateway.request("PUT", "/v1/services/headers", {
       body: { ...serviceAt(service.url), credentials: { header, value: "v-1" } },

@@ -1,4 +1,4 @@
-// What services are shown by the gateway: one header, or several headers and query parameters.
+// The credentials that the gateway sends to services: one header, or several headers and query parameters.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ after(async () => {
   await service.stop();
 });
 
-/** What a call showed. */
+/** The credentials in a call. */
 const shown = (call: { path: string; headers: NodeJS.Dict<string | string[]> }) => {
   const url = new URL(call.path, "http://service");
   return {
@@ -39,7 +39,7 @@ const shown = (call: { path: string; headers: NodeJS.Dict<string | string[]> }) 
   };
 };
 
-test("each_kind_of_service_is_shown_all_of_them_in_calls_and_probes", async () => {
+test("each_kind_of_service_receives_all_of_them_in_calls_and_probes", async () => {
   service.probe = json({ object: "list", data: [] });
   service.handler = json({ object: "list", data: [], choices: [], result: 1 });
   const openai = await register(gateway, "llm", {
@@ -116,7 +116,7 @@ test("none_of_them_is_ever_shown_again", async () => {
   }
 });
 
-test("a_document_that_was_read_can_be_sent_back_and_keeps_their_values", async () => {
+test("a_document_can_be_sent_back_as_read_and_keeps_their_values", async () => {
   const read = await gateway.request("GET", "/v1/services/llm");
   const put = (body: object) => gateway.request("PUT", "/v1/services/llm", { body, headers: { "if-match": "*" } });
   const call = async () => {
@@ -143,7 +143,7 @@ test("a_document_that_was_read_can_be_sent_back_and_keeps_their_values", async (
   });
   assert.deepEqual(untouched.json.credentials, [{ header: "api-key" }]);
   assert.deepEqual(await call(), { path: "/v1/embeddings", header: secrets.header, query: null, version: null });
-  // Values stay where they were given for.
+  // Values are kept only for the address they were given for.
   const moved = await put({
     ...read.json,
     credentials: [{ header: "api-key" }],
@@ -155,7 +155,7 @@ test("a_document_that_was_read_can_be_sent_back_and_keeps_their_values", async (
   assert.deepEqual(await call(), { path: "/v1/embeddings", header: undefined, query: null, version: null });
 });
 
-test("credentials_that_cannot_be_used_are_refused_with_each_fault", async () => {
+test("unusable_credentials_are_refused_with_each_fault", async () => {
   const at = async (given: unknown) => {
     const document = serviceAt(`${service.url}?taken=1`, [{}], { credentials: given });
     return pointers(
@@ -207,7 +207,7 @@ test("an_endpoint_that_refuses_its_credentials_is_not_healthy_and_one_without_mo
       const expected = healthy === null ? "unknown" : healthy ? "online" : "degraded";
       assert.equal(check.json.status, expected, check.text);
     }
-    // With a path of its own, 2xx alone is good.
+    // With an explicit health path, only 2xx counts as healthy.
     for (const [code, error] of [
       [401, "credentials_refused"],
       [404, null],

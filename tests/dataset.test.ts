@@ -25,12 +25,12 @@ type Point = { indexes: string[]; blobs: string[]; doubles: number[] };
 const points = (): Point[] =>
   gateway.logs.filter((line) => line.startsWith("point: ")).map((line) => JSON.parse(line.slice(7)));
 
-test("each_end_is_one_point_with_what_became_of_the_context", async () => {
+test("each_end_is_one_data_point_with_the_contexts_outcome", async () => {
   for (let count = 0; count < 3; count++) await create(gateway);
   const { json: failed } = await create(gateway, { capability: "break" });
   assert.equal(failed.status, "failed");
   const written = await eventually(() => (points().length >= 4 ? points() : null));
-  // Whatever else would be written is written by now: these are told after all that came before.
+  // Anything else would have been written by now: these points follow all earlier ones.
   const last = await create(gateway);
   await gateway.request("GET", `/v1/contexts/${last.json.id}/events`);
   const all = await eventually(() => (points().length >= 5 ? points() : null));

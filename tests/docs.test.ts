@@ -1,14 +1,13 @@
-// Every example in README.md and docs/*.md is run, in the order in which README names the documents and at last README
-// once more, on one gateway and in one shell: as somebody does who reads on. What a code block is held to follows from
-// its language:
+// Runs every example in README.md and docs/*.md, in README's order of the documents and finally README once more, on one
+// gateway and in one shell, as a reader would. The language of a code block decides what is checked:
 //
-//   console  lines that begin with `$ ` go to that shell; what they print must be what stands below them. Ids, times and
-//            secrets may differ. `UPDATE_DOCS=1 npm test -- docs` writes what was printed.
-//   json     must parse; with `<!-- envelope -->` above it has the members that services are sent. What is sent is a
-//            command: who reads the page as it renders sees where to.
+//   console  lines that begin with `$ ` are run in that shell; their output must match the lines below. Ids, times and
+//            secrets may differ. `UPDATE_DOCS=1 npm test -- docs` writes the actual output.
+//   json     must parse; with `<!-- envelope -->` above, it has the members of a service's envelope. Requests are shown
+//            as commands, so that readers of the rendered page see the address.
 //   sh       only commands that a test cannot run: see `notRun`.
-//   js, ts, python  with `<!-- from FILE -->` above: stands in that file as it is here.
-//   text     nothing.
+//   js, ts, python  with `<!-- from FILE -->` above: must be an excerpt of that file.
+//   text     not checked.
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -27,13 +26,13 @@ const guides = readdirSync(join(root, "docs"))
   .sort();
 const documents = ["README.md", "CHANGELOG.md", ...guides.map((name) => `docs/${name}`)];
 
-/** The ports that documents name: the gateway's, and two for services. */
+/** The ports in the documents: the gateway's, and two for services. */
 const gatewayPort = "8787";
 const servicePorts = ["9000", "9001", "9002"];
 
 const languages = ["console", "json", "sh", "js", "ts", "python", "text"];
 
-/** Commands of `sh` blocks: they install, go on for ever, or need an account. */
+/** Commands of `sh` blocks: they install, run forever, or need an account. */
 const notRun = [
   /^npm (start|test|run [a-z]+)( -- .*)?$/,
   /^git clone /,
@@ -84,7 +83,7 @@ function steps({ lines, at }: Block): Step[] {
   return found;
 }
 
-/** What differs from run to run, with a word in its place. An ellipsis in a document stands for any of it. */
+/** Replaces values that differ from run to run by a word. An ellipsis in a document matches any of them. */
 const volatile: [RegExp, string][] = [
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, "TIME"],
   [/ctx_[0-9a-z…]+/g, "CONTEXT"],
@@ -108,7 +107,7 @@ const volatile: [RegExp, string][] = [
 const normal = (text: string) =>
   volatile.reduce((done, [pattern, word]) => done.replace(pattern, word), text.trimEnd());
 
-/** Secrets are not for documents, not even those of a gateway that is gone. */
+/** Documents contain no secrets, not even those of a gateway that no longer exists. */
 const masked = (text: string) =>
   text
     .replace(/whsec_[A-Za-z0-9+/=]+/g, "whsec_…")
@@ -122,19 +121,19 @@ async function freePort(): Promise<string> {
   return String(port);
 }
 
-/** One bash that commands are given to one by one, as a person would. */
+/** One bash that receives commands one by one, as from a person. */
 class Shell {
   readonly #bash: ChildProcess;
   #output = "";
 
   constructor(environment: Record<string, string>) {
-    // Commands come by a descriptor of their own, so that none of them reads the next one as its input.
+    // Commands arrive on a separate descriptor, so that none reads the next one as its input.
     const loop = 'while IFS= read -r -d "" -u 3 command; do eval "$command"; printf "\\036%s\\036" "$?"; done 2>&1';
     this.#bash = spawn("bash", ["--noprofile", "--norc", "-c", loop], {
       cwd: root,
       env: { ...process.env, NODE_OPTIONS: "", NPM_CONFIG_LOGLEVEL: "error", LC_ALL: "C.UTF-8", ...environment },
       stdio: ["ignore", "pipe", "inherit", "pipe"],
-      // A process group of its own: what runs in the background ends with it.
+      // A separate process group: background processes end with it.
       detached: true,
     });
     this.#bash.stdout!.setEncoding("utf8").on("data", (text: string) => (this.#output += text));
@@ -148,7 +147,7 @@ class Shell {
     }
   }
 
-  /** Runs a command and gives what it printed. One in the background is given time to say what it should say. */
+  /** Runs a command; returns its output. A background command gets time to print its expected output. */
   async run(command: string, expectedLines: number): Promise<string> {
     this.#output = "";
     (this.#bash.stdio[3] as Writable).write(`${command}\0`);
@@ -174,7 +173,7 @@ class Shell {
   }
 }
 
-/** Waits until somebody listens. */
+/** Waits until a server listens. */
 async function listens(port: string): Promise<void> {
   for (let tries = 0; tries < 1000; tries += 1) {
     const open = await new Promise<boolean>((resolve) => {
@@ -185,10 +184,10 @@ async function listens(port: string): Promise<void> {
     if (open) return;
     await pause(10);
   }
-  throw new Error(`nobody listens on port ${port}`);
+  throw new Error(`no server listens on port ${port}`);
 }
 
-/** The members of what a service is sent. */
+/** The members of a service's envelope. */
 async function envelopeMembers(gateway: Gateway): Promise<string[]> {
   const service = await startService();
   const registration = {
@@ -205,7 +204,7 @@ async function envelopeMembers(gateway: Gateway): Promise<string[]> {
   return Object.keys(call.json);
 }
 
-/** As README names them under "Read on"; at last README again. */
+/** In README's order under "Read on"; finally README again. */
 const inOrder = (() => {
   const named = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/\]\((docs\/[a-z]+\.md)\)/g)].map(
     ([, path]) => path!,
@@ -221,7 +220,7 @@ const inOrder = (() => {
 
 let gateway: Gateway;
 let shell: Shell;
-/** The port that stands in for one that documents name. */
+/** The port that replaces a port of the documents. */
 const real = new Map<string, string>();
 const here = (line: string) => line.replace(/(?<=127\.0\.0\.1:|PORT=)\d+\b/g, (port) => real.get(port) ?? port);
 function there(line: string): string {
@@ -283,7 +282,7 @@ for (const name of documents) {
       assert.ok(languages.includes(language), `${where}: a block of ${language || "no language"}`);
       if (language === "sh") {
         const unknown = lines.filter((line) => !notRun.some((pattern) => pattern.test(line)));
-        assert.deepEqual(unknown, [], `${where}: nobody runs these`);
+        assert.deepEqual(unknown, [], `${where}: these are not run`);
       }
       if (["js", "ts", "python"].includes(language)) {
         const file = note?.match(/^from (\S+)$/)?.[1];
@@ -313,7 +312,7 @@ const anchors = (text: string) =>
       .replaceAll(" ", "-"),
   );
 
-test("what_the_documents_name_is_there", () => {
+test("everything_that_the_documents_name_exists", () => {
   const scripts = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).scripts;
   for (const name of documents) {
     const text = readFileSync(join(root, name), "utf8");

@@ -1,4 +1,4 @@
-// What a service's document may say: every fault at once, schemas that must compile, addresses that must be public.
+// Documents of services: all faults at once, schemas that must compile, addresses that must be public.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, pointers, refused, serviceAt } from "./support/arrange.ts";
@@ -7,7 +7,7 @@ import { type Gateway, startGateway } from "./support/gateway.ts";
 let gateway: Gateway;
 
 before(async () => {
-  // As in production: nothing on this machine may be registered.
+  // As in production: addresses on this machine cannot be registered.
   gateway = await startGateway({ vars: { ALLOW_LOOPBACK: "false" } });
 });
 after(() => gateway?.stop());
@@ -15,7 +15,7 @@ after(() => gateway?.stop());
 const put = (id: string, body: unknown) => gateway.request("PUT", `/v1/services/${id}`, { body });
 const publicUrl = "https://service.example.com/run";
 
-test("every_fault_of_a_document_is_named_at_once", async () => {
+test("all_faults_of_a_document_are_reported_at_once", async () => {
   const answer = await put("faulty", {
     name: "",
     type: "robot",
@@ -93,7 +93,7 @@ test("every_fault_of_a_document_is_named_at_once", async () => {
   refused(await gateway.request("GET", "/v1/services/faulty"), 404, "not_found");
 });
 
-test("an_empty_document_names_what_is_required", async () => {
+test("an_empty_document_reports_the_required_members", async () => {
   assert.deepEqual(pointers(refused(await put("empty", {}), 422, "validation_failed")), [
     "#/capabilities",
     "#/name",
@@ -117,7 +117,7 @@ test("an_id_is_a_short_plain_name_and_is_the_one_in_the_path", async () => {
   assert.equal((await put("0-a_b", { ...serviceAt(publicUrl), id: "0-a_b" })).status, 201);
 });
 
-test("a_document_as_it_was_answered_can_be_sent_back", async () => {
+test("a_document_can_be_sent_back_as_returned", async () => {
   const { json: made } = await put(
     "mirror",
     serviceAt(publicUrl, [{ input_schema: { type: "object" }, permissions: ["reports:read"] }]),
@@ -169,7 +169,7 @@ test("schemas_that_do_not_compile_are_refused", async () => {
   }
 });
 
-test("a_pattern_that_would_backtrack_for_ever_is_decided_at_once", async () => {
+test("a_pattern_that_would_backtrack_forever_is_decided_at_once", async () => {
   await put(
     "patterns",
     serviceAt(publicUrl, [{ name: "patterns", input_schema: { type: "string", pattern: "^(a+)+$" } }]),
@@ -275,7 +275,7 @@ test("headers_that_are_not_the_services_to_set_are_refused", async () => {
   }
 });
 
-test("a_signing_secret_of_ones_own_is_taken_and_not_shown", async () => {
+test("a_given_signing_secret_is_accepted_and_not_shown", async () => {
   const signing_secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
   const answer = await put("own-secret", { ...serviceAt(publicUrl), signing_secret });
   assert.equal(answer.status, 201);

@@ -1,5 +1,5 @@
-// What was opened ends with what let it in: sockets are closed with 4401, and tickets are good no more, when an issuer,
-// a client, a grant or a role is gone or another.
+// Sockets and tickets end with their credentials: sockets are closed with 4401, and tickets become invalid, when an
+// issuer, a client, a grant or a role is deleted or changed.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -13,7 +13,7 @@ let gateway: Gateway;
 let service: Service;
 /** The first key of the tenant `beta`. */
 let beta: string;
-/** Makes a token of the issuer `corp`. */
+/** Creates a token of the issuer `corp`. */
 let sign: (claims?: object) => Promise<string>;
 let corp: object;
 const watches = ["events:read", "contexts:read:*", "services:read"];
@@ -62,7 +62,7 @@ const remove = async (path: string, key = gateway.adminKey) => {
   assert.equal(status, 204, text);
 };
 
-/** Opens a socket, and makes a ticket, with each of these credentials. */
+/** Opens a socket and creates a ticket with each of these credentials. */
 async function opened(...keys: string[]): Promise<{ sockets: Events[]; tickets: string[] }> {
   const sockets = await Promise.all(keys.map((key) => openEvents(gateway, { key })));
   const tickets = await Promise.all(
@@ -71,7 +71,7 @@ async function opened(...keys: string[]): Promise<{ sockets: Events[]; tickets: 
   return { sockets, tickets };
 }
 
-/** Asserts that all of it has ended with 4401. */
+/** Asserts that all sockets were closed with 4401 and all tickets are invalid. */
 async function haveEnded({ sockets, tickets }: { sockets: Events[]; tickets: string[] }): Promise<void> {
   for (const { closed } of sockets) assert.equal((await closed).code, 4401);
   for (const ticket of tickets) {
@@ -79,7 +79,7 @@ async function haveEnded({ sockets, tickets }: { sockets: Events[]; tickets: str
   }
 }
 
-/** Asserts that all of it goes on: an event comes, and the ticket opens a socket. */
+/** Asserts that all of them are still valid: an event arrives, and the ticket opens a socket. */
 async function goOn(
   { sockets, tickets }: { sockets: Events[]; tickets: string[] },
   key = gateway.adminKey,
@@ -101,7 +101,7 @@ const form = (path: string, members: Record<string, string>) =>
     headers: { "content-type": "application/x-www-form-urlencoded" },
   });
 
-test("with_an_issuer_end_the_sockets_of_its_people_in_every_tenant_and_no_others", async () => {
+test("deleting_an_issuer_ends_the_sockets_of_its_people_in_every_tenant_and_no_others", async () => {
   await put("/v1/issuers/corp", corp);
   const people = await opened(await sign(), await sign({ org: "beta", sub: "bob" }));
   const [here, there] = [await opened((await makeKey(gateway, "viewer")).secret), await opened(beta)];
@@ -115,17 +115,21 @@ test("with_an_issuer_end_the_sockets_of_its_people_in_every_tenant_and_no_others
   await goOn(there, beta);
 });
 
-test("with_an_issuer_end_the_sockets_of_its_people_however_many_tenants_there_are", { timeout: 180_000 }, async () => {
-  const names = Array.from({ length: 110 }, (_, number) => `many-${String(number).padStart(3, "0")}`);
-  for (const name of names) await gateway.request("PUT", `/v1/tenants/${name}`, { body: { name } });
-  await put("/v1/issuers/corp", corp);
-  // The last in the order in which they are told, which is not within one request.
-  const people = await opened(await sign({ org: names.at(-1) }), await sign({ org: names[0] }), await sign());
-  await remove("/v1/issuers/corp");
-  await haveEnded(people);
-});
+test(
+  "deleting_an_issuer_ends_the_sockets_of_its_people_however_many_tenants_there_are",
+  { timeout: 180_000 },
+  async () => {
+    const names = Array.from({ length: 110 }, (_, number) => `many-${String(number).padStart(3, "0")}`);
+    for (const name of names) await gateway.request("PUT", `/v1/tenants/${name}`, { body: { name } });
+    await put("/v1/issuers/corp", corp);
+    // The last one to be notified, which takes more than one request.
+    const people = await opened(await sign({ org: names.at(-1) }), await sign({ org: names[0] }), await sign());
+    await remove("/v1/issuers/corp");
+    await haveEnded(people);
+  },
+);
 
-test("an_issuer_that_was_changed_has_its_people_come_again", async () => {
+test("changing_an_issuer_makes_its_people_reconnect", async () => {
   await put("/v1/issuers/corp", corp);
   const people = await opened(await sign());
   await put("/v1/issuers/corp", { ...corp, role: "viewer" });
@@ -135,7 +139,7 @@ test("an_issuer_that_was_changed_has_its_people_come_again", async () => {
   await remove("/v1/issuers/corp");
 });
 
-test("with_a_client_end_the_sockets_of_its_tokens", async () => {
+test("deleting_a_client_ends_the_sockets_of_its_tokens", async () => {
   const body = {
     name: "CI",
     grant_types: ["client_credentials"],
@@ -156,7 +160,7 @@ test("with_a_client_end_the_sockets_of_its_tokens", async () => {
   await haveEnded(more);
 });
 
-test("with_a_grant_or_a_client_that_registered_itself_end_the_sockets_opened_for_a_person", async () => {
+test("deleting_a_grant_or_a_registered_client_ends_the_sockets_opened_for_a_person", async () => {
   const redirect_uri = "https://app.example.com/done";
   const registration = {
     redirect_uris: [redirect_uri],
@@ -186,7 +190,7 @@ test("with_a_grant_or_a_client_that_registered_itself_end_the_sockets_opened_for
   await goOn(own, beta);
 });
 
-test("with_a_role_that_lets_nobody_watch_any_more_end_the_sockets_that_it_let_in", async () => {
+test("a_role_that_loses_the_permission_to_watch_ends_its_sockets", async () => {
   await put("/v1/issuers/corp", corp);
   await put("/v1/roles/watcher", { permissions: watches });
   const by = await makeKey(gateway, "watcher");
@@ -197,11 +201,11 @@ test("with_a_role_that_lets_nobody_watch_any_more_end_the_sockets_that_it_let_in
     (await makeKey(gateway, "viewer")).secret,
     await sign({ roles: ["staff"] }),
   );
-  // What it does not take away ends nothing.
+  // Removing other permissions ends nothing.
   await put("/v1/roles/watcher", { permissions: ["events:*", "contexts:read:*", "keys:read"] });
   const { json: context } = await create(gateway);
   for (const socket of withRole.sockets) await socket.next(({ subject }) => subject === context.id);
-  // Who saw everybody's contexts and may not any more comes again, and sees its own.
+  // A viewer that may no longer see all contexts reconnects, and sees its own.
   await put("/v1/roles/watcher", { permissions: ["events:read"] });
   await haveEnded(withRole);
   const again = await opened(by.secret);
@@ -211,7 +215,7 @@ test("with_a_role_that_lets_nobody_watch_any_more_end_the_sockets_that_it_let_in
   await remove("/v1/issuers/corp");
 });
 
-test("a_contexts_own_socket_ends_with_the_role_that_lets_it_be_read", async () => {
+test("a_contexts_own_socket_ends_with_the_role_that_permits_reading_it", async () => {
   await put("/v1/roles/reader", { permissions: ["contexts:read", "contexts:create:*"] });
   const { secret: key } = await makeKey(gateway, "reader");
   const { json: context } = await create(gateway, {}, { key });
@@ -220,7 +224,7 @@ test("a_contexts_own_socket_ends_with_the_role_that_lets_it_be_read", async () =
   assert.equal((await socket.closed).code, 4401);
 });
 
-test("with_a_tenant_ends_all_that_was_opened_there", async () => {
+test("deleting_a_tenant_ends_everything_opened_there", async () => {
   const key = (await gateway.request("PUT", "/v1/tenants/brief", { body: { name: "Brief" } })).json.admin_key;
   await put("/v1/issuers/corp", corp);
   const all = await opened(key, await sign({ org: "brief" }));

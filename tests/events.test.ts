@@ -1,4 +1,4 @@
-// The event stream as clients see it: CloudEvents in order, filters, tickets, whose events, a context's own events.
+// The event stream as clients see it: CloudEvents in order, filters, tickets, visibility, a context's own events.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
@@ -25,7 +25,7 @@ before(async () => {
   service = await startService(obedient);
   await register(gateway, "worker", serviceAt(service.url, [{ idempotent: true }]));
   await register(gateway, "second", serviceAt(service.url, [{ name: "rest" }]));
-  // Measured once and told, so that the first call of a service is no event of its own.
+  // The status is measured and published now, so that the first call of a service causes no event.
   const seen = await open({ query: { types: "service.status" } });
   for (const id of ["worker", "second"]) {
     await gateway.request("POST", `/v1/services/${id}/check`);
@@ -90,9 +90,9 @@ test("events_are_cloudevents_in_one_contiguous_sequence", async () => {
     const own = events.messages.filter(({ subject }) => subject === id);
     own.forEach((event, at) => assert.equal(event.causationid, own[at - 1]?.id, `what caused ${event.type}`));
     const { json: context } = await gateway.request("GET", `/v1/contexts/${id}`);
-    const told = own.filter(({ type }) => type !== "context.attempt").map(({ data }) => data.status);
+    const statuses = own.filter(({ type }) => type !== "context.attempt").map(({ data }) => data.status);
     assert.deepEqual(
-      told,
+      statuses,
       context.history.map((step: any) => step.status),
     );
     assert.equal(own.filter(({ type }) => type === "context.attempt").length, context.attempts.length);
@@ -101,17 +101,17 @@ test("events_are_cloudevents_in_one_contiguous_sequence", async () => {
   events.close();
 });
 
-test("the_registrys_changes_are_told_too", async () => {
+test("the_registrys_changes_are_published_too", async () => {
   const events = await open({ query: { types: "service.*,key.*" } });
-  await register(gateway, "told", serviceAt(service.url, [{ name: "told" }]));
-  await gateway.request("PATCH", "/v1/services/told", { headers: { "if-match": "*" }, body: { weight: 2 } });
-  await gateway.request("DELETE", "/v1/services/told", { headers: { "if-match": "*" } });
+  await register(gateway, "announced", serviceAt(service.url, [{ name: "announced" }]));
+  await gateway.request("PATCH", "/v1/services/announced", { headers: { "if-match": "*" }, body: { weight: 2 } });
+  await gateway.request("DELETE", "/v1/services/announced", { headers: { "if-match": "*" } });
   const key = await makeKey(gateway, "viewer");
   await gateway.request("DELETE", `/v1/keys/${key.id}`);
   for (const [type, subject] of [
-    ["service.registered", "told"],
-    ["service.updated", "told"],
-    ["service.deregistered", "told"],
+    ["service.registered", "announced"],
+    ["service.updated", "announced"],
+    ["service.deregistered", "announced"],
     ["key.created", key.id],
     ["key.revoked", key.id],
   ]) {
@@ -122,7 +122,7 @@ test("the_registrys_changes_are_told_too", async () => {
   events.close();
 });
 
-test("each_filter_lets_through_what_fits_and_nothing_else", async () => {
+test("each_filter_passes_exactly_the_matching_events", async () => {
   const caller = await makeKey(gateway, "caller", ["contexts:read:*"]);
   const { id } = await accepted(gateway, { run_at: new Date(Date.now() + 700).toISOString() });
   const queries: [Record<string, string>, (event: any) => boolean][] = [
@@ -137,9 +137,9 @@ test("each_filter_lets_through_what_fits_and_nothing_else", async () => {
       (event) =>
         event.type === "context.completed" && event.data.service === "worker" && event.data.owner === "key:admin",
     ],
-    [{ subject: "ctx_nobody" }, () => false],
+    [{ subject: "ctx_unknown" }, () => false],
   ];
-  // Told before the first of the sockets opens: they open one after the other.
+  // Published before the first socket opens: they open one after the other.
   const first = await open({ query: { subject: id, after: "0" } });
   await first.next(({ type }) => type === "context.queued");
   first.close();
@@ -149,25 +149,25 @@ test("each_filter_lets_through_what_fits_and_nothing_else", async () => {
   await create(gateway, { capability: "rest" }, { key: caller.secret });
   await create(gateway, {}, { key: caller.secret });
   await all.next((event) => event.subject === id && event.type === "context.completed", 15_000);
-  const told = (events: any[]) => events.map(({ sequence }) => sequence);
+  const sequences = (events: any[]) => events.map(({ sequence }) => sequence);
   for (const [at, [query, fits]] of queries.entries()) {
     const expected = all.messages.filter(fits);
     const { messages } = filtered[at]!;
     await eventually(() => messages.length >= expected.length);
-    assert.deepEqual(told(messages), told(expected), JSON.stringify(query));
+    assert.deepEqual(sequences(messages), sequences(expected), JSON.stringify(query));
     assert.equal(expected.length === 0, "subject" in query && query.subject !== id);
   }
   for (const events of [all, ...filtered]) events.close();
 });
 
-/** The answer to a bad message, which shows that everything sent before it was taken in. */
+/** The response to a bad message, which shows that all messages before it have been processed. */
 async function settled(events: Events): Promise<any> {
   events.send("{}");
   return events.next((message) => message.errors);
 }
 
 test("a_subscribe_message_changes_the_filter", async () => {
-  // A caller sees its own contexts alone: what other tests leave behind is not told here.
+  // A caller sees only its own contexts: leftovers of other tests do not appear here.
   const { secret: key } = await makeKey(gateway, "caller");
   const all = await open({ key });
   const run = async () => {
@@ -187,12 +187,12 @@ test("a_subscribe_message_changes_the_filter", async () => {
   await settled(events);
   const last = await run();
   await events.next((event) => event.subject === last && event.type === "context.completed");
-  const told = events.messages.filter((message) => message.type).map(({ type, subject }) => [type, subject]);
-  assert.deepEqual(told, [["context.completed", completed], ...whole.map((type) => [type, last])]);
+  const received = events.messages.filter((message) => message.type).map(({ type, subject }) => [type, subject]);
+  assert.deepEqual(received, [["context.completed", completed], ...whole.map((type) => [type, last])]);
   for (const socket of [all, events]) socket.close();
 });
 
-test("a_bad_message_is_told_what_is_wrong_and_changes_nothing", async () => {
+test("a_bad_message_is_answered_with_its_fault_and_changes_nothing", async () => {
   const { secret: key } = await makeKey(gateway, "caller");
   const events = await open({ key, query: { types: "context.completed" } });
   for (const [message, pointer] of [
@@ -229,7 +229,7 @@ test("a_message_that_is_too_long_or_binary_closes_the_socket", async () => {
     events.socket.send(message);
     assert.equal((await events.closed).code, code);
   }
-  // The longest there may be is read.
+  // A message of the maximum length is read.
   const events = await open();
   events.send(`{"subscribe":{}}${" ".repeat(64 * 1024 - 16)}`);
   events.send("nothing");
@@ -237,7 +237,7 @@ test("a_message_that_is_too_long_or_binary_closes_the_socket", async () => {
   events.close();
 });
 
-test("who_may_not_look_is_refused_before_the_socket_opens", async () => {
+test("a_caller_without_permission_is_refused_before_the_socket_opens", async () => {
   await refusedUpgrade({ key: null }, 401, "unauthenticated");
   await refusedUpgrade({ key: "wrong" }, 401, "unauthenticated");
   const { secret } = await makeKey(gateway, "bare");
@@ -255,7 +255,7 @@ test("who_may_not_look_is_refused_before_the_socket_opens", async () => {
   refused(await gateway.request("GET", "/v1/events", { key: null }), 401, "unauthenticated");
 });
 
-test("a_ticket_opens_one_socket_for_whoever_it_was_made_for", async () => {
+test("a_ticket_opens_one_socket_for_its_owner", async () => {
   const caller = await makeKey(gateway, "caller");
   const made = await gateway.request("POST", "/v1/tickets", { body: {}, key: caller.secret });
   assert.equal(made.status, 201);
@@ -282,7 +282,7 @@ test("a_ticket_opens_one_socket_for_whoever_it_was_made_for", async () => {
   refused(await gateway.request("POST", "/v1/tickets", { body: { forever: true } }), 422, "validation_failed");
 });
 
-test("of_many_who_use_one_ticket_at_once_one_gets_in", async () => {
+test("only_one_of_many_concurrent_uses_of_a_ticket_succeeds", async () => {
   const { json: made } = await gateway.request("POST", "/v1/tickets");
   const tries = await Promise.allSettled(Array.from({ length: 6 }, () => open({ ticket: made.ticket })));
   const opened = tries.filter((one) => one.status === "fulfilled");
@@ -290,14 +290,14 @@ test("of_many_who_use_one_ticket_at_once_one_gets_in", async () => {
   opened[0]!.value.close();
 });
 
-test("a_ticket_ends_with_the_key_it_was_made_with", async () => {
+test("a_ticket_ends_with_the_key_that_created_it", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const { json: made } = await gateway.request("POST", "/v1/tickets", { key: secret });
   await gateway.request("DELETE", `/v1/keys/${id}`);
   await refusedUpgrade({ ticket: made.ticket }, 401, "unauthenticated");
 });
 
-test("a_caller_sees_its_own_contexts_only_whatever_it_asks_for", async () => {
+test("a_caller_sees_only_its_own_contexts_whatever_its_filter", async () => {
   const [mine, theirs] = [await makeKey(gateway, "caller"), await makeKey(gateway, "caller")];
   const { json: foreign } = await create(gateway, {}, { key: theirs.secret });
   const sockets = await Promise.all(
@@ -343,7 +343,7 @@ test("the_sockets_of_a_revoked_key_are_closed_with_4401", async () => {
   others.close();
 });
 
-test("a_contexts_events_are_a_list_in_pages", async () => {
+test("a_contexts_events_are_a_paged_list", async () => {
   service.handler = inTurn(status(503), json({ result: "x".repeat(40_000) }));
   const { json: context } = await create(gateway);
   service.handler = obedient;
@@ -382,7 +382,7 @@ test("a_contexts_events_are_a_list_in_pages", async () => {
   refused(await gateway.request("GET", `${path}?cursor=nonsense`), 400, "invalid_request");
 });
 
-test("a_cursor_of_the_event_list_is_opaque_and_for_that_list_alone", async () => {
+test("a_cursor_of_the_event_list_is_opaque_and_valid_only_for_that_list", async () => {
   const [{ json: one }, { json: two }] = [await create(gateway), await create(gateway)];
   const { json: page } = await gateway.request("GET", `/v1/contexts/${one.id}/events?limit=2`);
   assert.ok(page.next_cursor);

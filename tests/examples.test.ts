@@ -1,4 +1,4 @@
-// The programs in examples/, run as people run them, against a real gateway.
+// The programs in examples/, run as users run them, against a real gateway.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHmac, randomBytes } from "node:crypto";
@@ -26,7 +26,7 @@ const hasPython = (() => {
 type Example = {
   /** Everything it printed so far, errors too. */
   output(): string;
-  /** Waits until it has printed this, and gives the match. */
+  /** Waits until it has printed this; returns the match. */
   says(pattern: RegExp): Promise<RegExpMatchArray>;
   /** Its exit code. */
   ended: Promise<number | null>;
@@ -64,7 +64,7 @@ const programs: Record<string, [string, string]> = {
   "service.py": ["python3", "examples/service.py"],
 };
 
-/** Of services that connect: how they are started. */
+/** How to start the connected services. */
 const connecting: Record<string, [string, string]> = {
   "socket-service.mjs": [node, "examples/socket-service.mjs"],
   "socket_service.py": ["python3", "examples/socket_service.py"],
@@ -76,7 +76,7 @@ const capabilities = ["word_count", "shout"].map((name) => ({
   input_schema: { type: "object", properties: { text: { type: "string" } }, required: ["text"] },
 }));
 
-/** Starts an example service and registers it. The gateway gets another secret if one is given. */
+/** Starts an example service and registers it, optionally with another secret. */
 async function start(name: string, id: string, options: { gatewaySecret?: string; serviceSecrets?: string } = {}) {
   const [program, file] = programs[name]!;
   const secret = options.gatewaySecret ?? newSecret();
@@ -106,7 +106,7 @@ for (const name of Object.keys(programs)) {
     assert.match(service.output(), new RegExp(`${counted.json.id} word_count, attempt 1`));
   });
 
-  test(`${name}_refuses_a_wrong_secret_and_the_context_says_so`, { skip }, async () => {
+  test(`${name}_refuses_a_wrong_secret_and_the_context_reports_it`, { skip }, async () => {
     const { service } = await start(name, `${id}-wrong`, { serviceSecrets: newSecret() });
     const refused = await ask(`${id}-wrong`, "shout", "let me in");
     assert.equal(refused.status, 200);
@@ -120,7 +120,7 @@ for (const name of Object.keys(programs)) {
     assert.doesNotMatch(service.output(), /shout/);
   });
 
-  test(`${name}_takes_two_secrets_while_one_replaces_the_other`, { skip }, async () => {
+  test(`${name}_accepts_two_secrets_during_a_rotation`, { skip }, async () => {
     const [old, fresh] = [newSecret(), newSecret()];
     await start(name, `${id}-two`, { gatewaySecret: old, serviceSecrets: `${old} ${fresh}` });
     assert.equal((await ask(`${id}-two`, "shout", "a")).json.status, "completed");
@@ -129,7 +129,7 @@ for (const name of Object.keys(programs)) {
     assert.equal((await ask(`${id}-two`, "shout", "a")).json.status, "completed");
   });
 
-  test(`${name}_takes_only_genuine_and_recent_requests`, { skip }, async () => {
+  test(`${name}_accepts_only_genuine_and_recent_requests`, { skip }, async () => {
     const { url, secret } = await start(name, `${id}-strict`);
     const body = JSON.stringify({ context_id: "ctx_1", capability: "shout", attempt: 1, parameters: { text: "a" } });
     const now = Math.floor(Date.now() / 1000);
@@ -170,7 +170,7 @@ for (const [name, [program, file]] of Object.entries(connecting)) {
   const skip = name.endsWith(".py") && !hasPython && "python3 is not installed";
   const id = name.replace(".", "-");
 
-  /** Registers a service that connects; gives what the example is started with. */
+  /** Registers a connected service; returns the environment of the example. */
   async function registered(id: string): Promise<Record<string, string>> {
     const registration = { name: id, type: "tool", transport: { kind: "socket", grace_seconds: 30 }, capabilities };
     const made = await gateway.request("PUT", `/v1/services/${id}`, { body: registration });
@@ -193,12 +193,12 @@ for (const [name, [program, file]] of Object.entries(connecting)) {
       shouted.map(({ json }) => json.result?.text),
       texts.map((text) => `${text.toUpperCase()}!`),
     );
-    // It ends by itself when it is told to.
+    // It exits by itself on a signal.
     service.child.kill("SIGTERM");
     assert.equal(await service.ended, 0, service.output());
   });
 
-  test(`${name}_comes_back_when_its_connection_breaks`, { skip }, async () => {
+  test(`${name}_reconnects_when_its_connection_breaks`, { skip }, async () => {
     const service = run(program, [file], await registered(`${id}-broken`));
     assert.equal((await ask(`${id}-broken`, "shout", "before")).json.status, "completed");
     await gateway.evict("ServiceLane", `default/${id}-broken`, { webSockets: "close" });
@@ -217,10 +217,10 @@ for (const [name, [program, file]] of Object.entries(connecting)) {
 const watch = (args: string[], key = gateway.adminKey) =>
   run(node, ["examples/watch.mjs", "--url", gateway.url, ...args], { ADMIN_KEY: key });
 
-test("watch_shows_what_happens_from_now_on", async () => {
+test("watch_shows_new_events_by_default", async () => {
   const { id } = await start("service.mjs", "watched");
   const watching = watch(["--types", "context.*", "--json"]);
-  // It tells nobody when its socket is open; so something happens until it has seen something.
+  // It does not report that its socket is open, so events are created until it has seen one.
   for (let tries = 0; watching.output() === "" && tries < 50; tries += 1) {
     await ask(id, "shout", "anybody?");
     await pause(100);
@@ -243,14 +243,14 @@ test("watch_shows_what_happens_from_now_on", async () => {
   await watching.ended;
 });
 
-test("watch_begins_where_it_is_told_to_and_ends_after_a_count", async () => {
+test("watch_begins_at_the_given_position_and_exits_after_a_count", async () => {
   await start("service.mjs", "listed");
   const watching = watch(["--after", "0", "--types", "service.registered", "--subject", "listed", "--count", "1"]);
   assert.equal(await watching.ended, 0, watching.output());
   assert.match(watching.output(), /^\d+ \d{4}-\d\d-\d\dT\S+Z service.registered listed\n$/);
 });
 
-test("watch_goes_on_without_a_gap_when_its_socket_breaks", async () => {
+test("watch_resumes_without_a_gap_when_its_socket_breaks", async () => {
   const { id } = await start("service.mjs", "broken");
   const watching = watch(["--after", "0", "--types", "context.completed", "--json"]);
   const first = await ask(id, "shout", "before");
@@ -268,8 +268,8 @@ test("watch_goes_on_without_a_gap_when_its_socket_breaks", async () => {
   await watching.ended;
 });
 
-test("watch_gives_up_when_its_key_has_ended", async () => {
-  const refused = watch([], "nx_nobody");
+test("watch_gives_up_when_its_key_is_invalid", async () => {
+  const refused = watch([], "nx_unknown");
   assert.equal(await refused.ended, 1);
   assert.match(refused.output(), /no ticket: The credentials are not valid/);
 
@@ -281,7 +281,7 @@ test("watch_gives_up_when_its_key_has_ended", async () => {
   assert.match(watching.output(), /the key has ended/);
 });
 
-test("webhook_mjs_takes_what_the_gateway_signed_and_nothing_else", async () => {
+test("webhook_mjs_accepts_only_events_signed_by_the_gateway", async () => {
   const secret = newSecret();
   const example = run(node, ["examples/webhook.mjs"], { WEBHOOK_SECRET: secret, PORT: "0" });
   const [, url = ""] = await example.says(/listening on (http:\S+)/);

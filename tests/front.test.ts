@@ -1,5 +1,5 @@
-// What stands before `wrangler dev` under `npm start`, against a plain server: bodies are taken whole and cut, requests
-// wait for a server, and what was sent is not sent twice.
+// The front before `wrangler dev` in `npm start`, against a plain server: bodies are read whole and cut, requests wait
+// for a server, and unsafe requests are not repeated.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request as ask, type Server, type ServerResponse } from "node:http";
@@ -16,7 +16,7 @@ type Seen = { method: string; url: string; raw: string[]; length: number };
 let front: Awaited<ReturnType<typeof startFront>>;
 let server: Server;
 let seen: Seen[] = [];
-/** The header lines with which sockets were opened. */
+/** The header lines of WebSocket upgrades. */
 const opened: string[][] = [];
 let behave: (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -43,7 +43,7 @@ before(async () => {
 });
 after(() => {
   server.close();
-  // The front has no end of its own: the process's is its.
+  // The front cannot be stopped; it ends with the process.
   setTimeout(() => process.exit(), 500).unref();
 });
 
@@ -54,7 +54,7 @@ function fresh(
   behave = answer;
 }
 
-test("a_request_and_its_answer_are_passed_on_as_they_are", async () => {
+test("a_request_and_its_response_are_passed_on_unchanged", async () => {
   fresh((_, response) => {
     response
       .writeHead(207, "As It Is", [
@@ -88,7 +88,7 @@ test("a_request_and_its_answer_are_passed_on_as_they_are", async () => {
   assert.equal((await fetch(url(), { method: "HEAD" })).status, 207);
 });
 
-test("a_body_is_cut_at_more_than_the_gateway_takes_and_one_without_an_end_is_answered_too", async () => {
+test("a_body_is_cut_above_the_gateways_limit_and_an_endless_one_is_answered_too", async () => {
   fresh((_, response) => response.writeHead(413).end("too large"));
   const long = await fetch(url(), { method: "POST", body: Buffer.alloc(20 * MIB) });
   assert.deepEqual([long.status, await long.text(), seen[0]!.length], [413, "too large", 16 * MIB]);
@@ -106,7 +106,7 @@ test("a_body_is_cut_at_more_than_the_gateway_takes_and_one_without_an_end_is_ans
   socket.destroy();
 });
 
-test("a_client_that_leaves_before_the_end_of_its_body_is_never_seen_behind_the_front", async () => {
+test("a_client_that_disconnects_within_its_body_never_reaches_the_server", async () => {
   fresh();
   for (const framing of ["Content-Length: 1000", "Transfer-Encoding: chunked"]) {
     const socket = connect(front.port, "127.0.0.1");
@@ -119,7 +119,7 @@ test("a_client_that_leaves_before_the_end_of_its_body_is_never_seen_behind_the_f
   assert.equal(await (await fetch(url())).text(), "ok");
 });
 
-test("a_request_waits_for_a_server_and_is_not_sent_twice_unless_it_changes_nothing", async () => {
+test("a_request_waits_for_a_server_and_is_repeated_only_if_it_is_safe", async () => {
   fresh();
   front.to(undefined);
   const waiting = fetch(`${url()}/early`, { method: "POST", body: "{}" });
@@ -149,7 +149,7 @@ test("a_request_waits_for_a_server_and_is_not_sent_twice_unless_it_changes_nothi
   assert.equal(seen.length, 1, "a POST may have done its work");
 });
 
-test("pieces_of_an_answer_come_as_they_are_sent_and_a_client_that_leaves_ends_it", async () => {
+test("a_response_is_streamed_and_ends_when_the_client_disconnects", async () => {
   let left = false;
   fresh((_, response) => {
     response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
@@ -176,11 +176,11 @@ test("a_socket_is_joined_both_ways_and_its_loss_ends_only_itself", async () => {
   assert.equal((await fetch(url())).status, 200);
 });
 
-/** The values of a header, as it came. */
+/** The values of a header, as received. */
 const values = (raw: string[], name: string) =>
   raw.filter((_, at) => at % 2 === 1 && raw[at - 1]!.toLowerCase() === name);
 
-test("a_request_that_offers_another_protocol_is_taken_whole_as_any_other", async () => {
+test("a_request_that_offers_another_protocol_is_read_whole_like_any_other", async () => {
   const offer =
     "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n";
   const send = (text: string) => {
@@ -188,7 +188,7 @@ test("a_request_that_offers_another_protocol_is_taken_whole_as_any_other", async
     socket.write(text);
     return socket;
   };
-  /** Sends a request and gives what is answered up to `ok`. */
+  /** Sends a request; returns the response up to `ok`. */
   const answered = async (text: string, body = Buffer.alloc(0)) => {
     const socket = send(text);
     socket.write(body);
@@ -223,7 +223,7 @@ test("a_request_that_offers_another_protocol_is_taken_whole_as_any_other", async
   assert.deepEqual(seen, []);
 });
 
-test("the_address_of_a_client_is_passed_on_and_what_it_claims_is_not", async () => {
+test("the_address_of_a_client_is_passed_on_and_its_claims_are_not", async () => {
   fresh();
   const claim = { "cf-CONNECTING-ip": "192.0.2.1" };
   await fetch(url());
@@ -238,7 +238,7 @@ test("the_address_of_a_client_is_passed_on_and_what_it_claims_is_not", async () 
   assert.deepEqual(values(opened.at(-1)!, "cf-connecting-ip"), ["127.0.0.1"]);
 });
 
-test("a_socket_waits_for_a_server_that_refuses_and_gets_all_that_one_sent_before_it_ended", async () => {
+test("a_socket_waits_for_a_server_and_receives_everything_sent_before_the_end", async () => {
   const long = Buffer.alloc(8 * MIB, "x");
   const ends = listenFor((socket) => {
     socket
@@ -257,7 +257,7 @@ test("a_socket_waits_for_a_server_that_refuses_and_gets_all_that_one_sent_before
   await pause(300);
   front.to((ends.address() as { port: number }).port);
   await once(client, "readable");
-  // It reads late: the rest has to be kept for it.
+  // It reads late: the rest must be buffered.
   await pause(300);
   let length = 0;
   for await (const data of client) length += (data as Buffer).length;
@@ -266,6 +266,6 @@ test("a_socket_waits_for_a_server_that_refuses_and_gets_all_that_one_sent_before
   front.to(port(server));
 });
 
-test("an_address_that_is_taken_is_an_error", async () => {
+test("an_address_in_use_is_an_error", async () => {
   await assert.rejects(startFront("127.0.0.1", front.port), { code: "EADDRINUSE" });
 });

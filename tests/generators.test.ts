@@ -1,5 +1,5 @@
-// Clients that generators make from the contract: each is generated as its documentation says, checked or imported whole,
-// and runs its program of examples/generated against a gateway.
+// Clients generated from the contract: each is generated as documented by its generator, checked or imported in full, and
+// runs its program of examples/generated against a gateway.
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ import { type Gateway, startGateway } from "./support/gateway.ts";
 import { json, startService, type Service } from "./support/service.ts";
 
 const run = promisify(execFile);
-/** What still ends may write for a moment. */
+/** Processes that are exiting may still write for a moment. */
 const gone = { recursive: true, force: true, maxRetries: 5, retryDelay: 100 };
 const contract = join(root, "console/openapi.json");
 const workspace = join(root, "tests/clients/generators");
@@ -47,19 +47,19 @@ const environment = () => ({
   NO_COLOR: "1",
 });
 
-/** What every program prints of a context's life, with what it adds to an attempt. */
+/** What every program prints of a context, with its own additions to an attempt. */
 const life = ["created", "validated", "queued", "executing", "attempt", "completed"].map(
   (status) => `context.${status}`,
 );
 
-/** Generates into `name`, checks all of it with the example as strictly as can be, and runs that. */
+/** Generates into `name`, checks everything together with the example in the strictest mode, and runs the example. */
 async function typescript(name: string, generate: (into: string) => Promise<unknown>): Promise<string[]> {
   const into = join(folder, name);
   mkdirSync(into);
   await generate(into);
   cpSync(join(root, "examples/generated", `${name}.ts`), join(into, "program.ts"));
   writeFileSync(join(into, "package.json"), '{"type": "module"}');
-  // `Bundler`: generated files name each other without an ending.
+  // `Bundler`: generated files import each other without an extension.
   const options = {
     strict: true,
     noEmit: true,
@@ -109,12 +109,12 @@ test("hey_api_with_its_defaults", async () => {
 });
 
 const version = "0.29.1";
-/** Making the generator's environment takes so long at most, all in all; then it counts as missing. */
+/** The time limit for creating the generator's environment; after that it counts as missing. */
 const MAKING_MS = 150_000;
-/** That, and what the test itself does on a busy machine. */
+/** The same, plus the test itself on a busy machine. */
 const PYTHON_MS = 300_000;
 
-/** Runs a command until `end`: then it is ended with all that it started, which would go on in the folder. */
+/** Runs a command until `end`, then kills it with all its children, which would continue in the folder. */
 function within(end: number, command: string, args: string[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"], detached: true });
@@ -144,15 +144,15 @@ function within(end: number, command: string, args: string[]): Promise<void> {
 }
 
 /**
- * The Python that has openapi-python-client, in an environment of its own, kept for the next run; or why there is none. The
- * programs of an environment name the folder that it was made in, so they are called by that Python.
+ * The Python with openapi-python-client, in a separate environment that is kept for the next run; or why there is none.
+ * Programs of an environment contain the path of its original folder, so they are run by that Python.
  */
 async function pythonGenerator(): Promise<{ python: string } | { missing: string }> {
   const caches = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex");
   const cache = join(caches, `openapi-python-client-${version}`);
   const end = Date.now() + MAKING_MS;
   const pythonOf = (environment: string) => join(environment, "bin/python");
-  // Not that it is there, but that it works: its Python may have been replaced by a newer one, or be gone.
+  // Checks that it works, not only that it exists: its Python may have been upgraded or removed.
   const works = (environment: string) => within(end, pythonOf(environment), ["-c", "import openapi_python_client.cli"]);
   if (
     await works(cache).then(
@@ -162,7 +162,7 @@ async function pythonGenerator(): Promise<{ python: string } | { missing: string
   )
     return { python: pythonOf(cache) };
   mkdirSync(caches, { recursive: true });
-  // Made aside: half an environment is none.
+  // Created elsewhere and moved: a partial environment is useless.
   const aside = mkdtempSync(`${cache}.`);
   try {
     await within(end, "python3", ["-m", "venv", aside]);
@@ -191,7 +191,7 @@ test("openapi_python_client_with_its_defaults", { timeout: PYTHON_MS }, async (c
   const { stdout, stderr } = await run(python, ["-m", "openapi_python_client", ...args], {
     env: { ...process.env, PATH: path },
   });
-  // It tells what it leaves out, and goes on.
+  // It reports what it leaves out, and continues.
   assert.doesNotMatch(stdout + stderr, /WARNING|Cannot parse|omitted|duplicate|skipped|Unable/i);
 
   const all = `

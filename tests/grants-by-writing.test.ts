@@ -1,4 +1,4 @@
-// Who writes may give no more than they have, in the tenant it is for; nor take from others what they do not have.
+// Writers may grant no more than they have in the target tenant, and may not take from others what they do not have.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, pointers, refused } from "./support/arrange.ts";
@@ -37,7 +37,7 @@ const token = (name: string, claims: Claims = {}) =>
   sign({ iss: `https://${name}.example.com`, aud: "us", sub: "ada", ...claims }, es);
 const whoami = async (key: string) => (await gateway.request("GET", "/v1/whoami", { key })).json;
 
-test("an_issuer_for_another_tenant_gives_what_its_roles_are_there", async () => {
+test("an_issuer_for_another_tenant_grants_what_its_roles_mean_there", async () => {
   const writer = (await makeKey(gateway, "caller", ["issuers:write"])).secret;
   const signIn = {
     client_id: "x",
@@ -49,7 +49,7 @@ test("an_issuer_for_another_tenant_gives_what_its_roles_are_there", async () => 
     { role: "caller", tenant: "t" },
     { role: "viewer", tenant: "default" },
     { role: "ops", tenant: "no-such-tenant" },
-    { role: "nobody-knows", tenant: "t" },
+    { role: "unknown", tenant: "t" },
     { role: "caller", claims: { tenant: "org" } },
     { claims: { role: "roles" }, roles: { a: "ops" }, tenant: "t" },
     { role: "ops", tenant: "t", sign_in: signIn },
@@ -68,7 +68,7 @@ test("an_issuer_for_another_tenant_gives_what_its_roles_are_there", async () => 
   );
 });
 
-test("who_makes_tenants_gives_there_what_they_have_and_no_more", async () => {
+test("creators_of_tenants_grant_there_no_more_than_they_have", async () => {
   const writer = (await makeKey(gateway, "caller", ["issuers:write", "tenants:write"])).secret;
   refused(await put(writer, "theirs", { role: "ops", tenant: "t" }), 403, "permission_denied");
   refused(
@@ -94,16 +94,16 @@ test("who_makes_tenants_gives_there_what_they_have_and_no_more", async () => {
   );
 });
 
-test("the_admin_names_roles_that_only_the_other_tenant_has", async () => {
+test("the_admin_may_name_roles_that_only_the_other_tenant_has", async () => {
   const made = await put(gateway.adminKey, "admins", { role: "schedulers", tenant: "t" });
   assert.equal(made.status, 201, made.text);
   assert.deepEqual((await whoami(await token("admins"))).permissions, ["schedules:read"]);
   assert.equal((await put(gateway.adminKey, "every", { role: "schedulers", claims: { tenant: "org" } })).status, 201);
   assert.equal((await whoami(await token("every", { org: "t" }))).role, "schedulers");
-  assert.deepEqual((await whoami(await token("every", { org: "default" }))).permissions, [], "there is no such role");
+  assert.deepEqual((await whoami(await token("every", { org: "default" }))).permissions, [], "the role does not exist");
 });
 
-test("an_issuer_that_gives_more_is_not_changed_or_deleted_by_who_has_less", async () => {
+test("an_issuer_that_grants_more_is_not_changed_or_deleted_by_a_caller_with_less", async () => {
   const writer = (await makeKey(gateway, "caller", ["issuers:write"])).secret;
   assert.equal((await put(gateway.adminKey, "boss", { role: "admin" })).status, 201);
   refused(await put(writer, "boss", { role: "caller" }, always), 403, "permission_denied");
@@ -119,7 +119,7 @@ test("an_issuer_that_gives_more_is_not_changed_or_deleted_by_who_has_less", asyn
   assert.equal((await gateway.request("DELETE", "/v1/issuers/own", { key: writer, headers: always })).status, 204);
 });
 
-test("a_role_that_grows_where_it_is_grows_by_who_has_that_there", async () => {
+test("a_role_is_extended_only_by_a_caller_with_the_permissions_in_its_tenant", async () => {
   assert.equal((await put(gateway.adminKey, "grows", { role: "readers", tenant: "t" })).status, 201);
   const body = { name: "there", role: "caller", permissions: ["roles:write"] };
   const there = (await gateway.request("POST", "/v1/keys", { key: t, body })).json.secret;
@@ -130,14 +130,14 @@ test("a_role_that_grows_where_it_is_grows_by_who_has_that_there", async () => {
   assert.ok((await whoami(await token("grows"))).permissions.includes("keys:read"), "as its tenant has decided");
 });
 
-test("a_role_of_another_tenant_holds_up_nobodys_role_of_that_name", async () => {
+test("a_role_of_another_tenant_does_not_block_a_role_of_the_same_name", async () => {
   assert.equal((await gateway.request("PUT", "/v1/roles/lonely", { body: { permissions: [] } })).status, 201);
   assert.equal((await gateway.request("PUT", "/v1/roles/lonely", { key: t, body: { permissions: [] } })).status, 201);
   assert.equal((await put(gateway.adminKey, "lonely", { role: "lonely", tenant: "t" })).status, 201);
   assert.equal((await gateway.request("DELETE", "/v1/roles/lonely", { headers: always })).status, 204);
 });
 
-test("who_has_less_ends_no_key_and_shrinks_no_role_of_who_has_more", async () => {
+test("a_caller_with_less_revokes_no_key_and_shrinks_no_role_of_one_with_more", async () => {
   const writer = await makeKey(gateway, "caller", ["keys:write", "roles:write"]);
   const { secret: key } = writer;
   const boss = await makeKey(gateway, "admin");

@@ -40,7 +40,7 @@ test("the_groups_together_run_the_native_tests_of_every_crate_once", () => {
   assert.deepEqual([...files, ...alone], []);
 });
 
-test("each_name_in_a_list_is_of_a_file_that_is_there", () => {
+test("each_name_in_a_list_is_that_of_an_existing_file", () => {
   for (const name of [...CONFORMANCE, ...Object.keys(ALONE)])
     assert.ok(
       all.some((path) => path.startsWith(join("tests", name))),
@@ -48,7 +48,7 @@ test("each_name_in_a_list_is_of_a_file_that_is_there", () => {
     );
 });
 
-test("a_word_that_names_a_group_is_part_of_no_path", () => {
+test("the_name_of_a_group_is_part_of_no_path", () => {
   for (const group of Object.keys(groups))
     assert.deepEqual(
       all.filter((path) => path.includes(group)),

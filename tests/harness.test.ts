@@ -1,4 +1,4 @@
-// The fixture service does to its callers what it is told to: other tests lean on that.
+// The test service behaves as configured: other tests rely on that.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { echo, half, hang, html, huge, inTurn, reset, slow, startService, status } from "./support/service.ts";
@@ -33,14 +33,14 @@ test("handlers_take_turns_and_the_last_one_stays", async () => {
   assert.deepEqual(await (await post()).json(), { late: true });
 });
 
-test("half_an_answer_and_a_reset_are_errors_to_the_caller", async () => {
+test("half_a_response_and_a_reset_are_errors_to_the_caller", async () => {
   service.handler = half;
   await assert.rejects(post().then((response) => response.text()));
   service.handler = reset;
   await assert.rejects(post());
 });
 
-test("a_hanging_service_notices_that_its_caller_left", async () => {
+test("a_hanging_service_notices_that_its_caller_disconnected", async () => {
   service.handler = hang;
   const next = service.calls.length;
   await assert.rejects(post(AbortSignal.timeout(50)), { name: "TimeoutError" });
@@ -48,7 +48,7 @@ test("a_hanging_service_notices_that_its_caller_left", async () => {
   while (!call.abandoned) await new Promise(setImmediate);
 });
 
-test("a_huge_answer_has_exactly_the_size_asked_for", async () => {
+test("a_huge_response_has_exactly_the_requested_size", async () => {
   service.handler = huge(1_000_003);
   assert.equal((await (await post()).arrayBuffer()).byteLength, 1_000_003);
 });

@@ -1,4 +1,4 @@
-// Request ids and traces: taken up when they are well-formed, replaced when they are not, passed on to services.
+// Request ids and traces: adopted if they are well-formed, replaced otherwise, passed on to services.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, register, serviceAt } from "./support/arrange.ts";
@@ -18,7 +18,7 @@ after(async () => {
   await service?.stop();
 });
 
-test("a_valid_request_id_is_taken_up_and_any_other_is_replaced", async () => {
+test("a_valid_request_id_is_adopted_and_any_other_is_replaced", async () => {
   for (const id of ["abc-123", "7f3c1b9e-3b1f-4a55-9d59-4b7c1d6f8a10", "A_b.c:9"]) {
     for (const path of ["/v1/whoami", "/v1/nothing"]) {
       const answer = await gateway.request("GET", path, { headers: { "x-request-id": id } });
@@ -39,18 +39,18 @@ test("a_valid_request_id_is_taken_up_and_any_other_is_replaced", async () => {
 const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
 const parentId = "00f067aa0ba902b7";
 
-test("a_trace_is_taken_up_and_goes_on_to_the_service_under_new_parents", async () => {
+test("a_trace_is_adopted_and_passed_to_the_service_with_new_parents", async () => {
   const calls = service.calls.length;
   const answer = await create(gateway, {}, { headers: { traceparent: `00-${traceId}-${parentId}-01` } });
   const call = await service.call(calls);
   const sent = String(call.headers.traceparent).match(/^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/)!;
-  const told = answer.headers.get("traceparent")!.match(/^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/)!;
+  const returned = answer.headers.get("traceparent")!.match(/^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/)!;
   assert.equal(sent[1], traceId);
-  assert.equal(told[1], traceId);
-  assert.equal(new Set([parentId, sent[2], told[2]]).size, 3);
+  assert.equal(returned[1], traceId);
+  assert.equal(new Set([parentId, sent[2], returned[2]]).size, 3);
 });
 
-test("a_tracestate_goes_on_to_the_service_with_its_trace", async () => {
+test("a_tracestate_is_passed_to_the_service_with_its_trace", async () => {
   const calls = service.calls.length;
   await create(
     gateway,

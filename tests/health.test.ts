@@ -1,4 +1,4 @@
-// What is measured of a service's health: probes, heartbeats, checks, calls; and that nothing else is claimed.
+// Measurements of a service's health: probes, heartbeats, checks and calls; and that nothing else is claimed.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -18,7 +18,7 @@ after(async () => {
   for (const service of services) await service.stop();
 });
 
-/** A service of its own for a test. */
+/** A separate service for a test. */
 async function serve(probe: Handler = json({ status: "ok" })): Promise<Service> {
   const service = await startService(echo, { probe });
   services.push(service);
@@ -46,7 +46,7 @@ test("a_service_that_is_probed_comes_online_by_itself_and_the_probe_is_signed", 
       credentials: { header: "X-Its-Key", value: "known to it" },
     }),
   );
-  assert.equal((await get("probed")).status, "unknown", "nobody has measured it yet");
+  assert.equal((await get("probed")).status, "unknown", "not measured yet");
   const seen = await becomes("probed", "online");
   assert.ok(Date.now() - Date.parse(seen.status_at) < 10_000, seen.status_at);
 
@@ -64,7 +64,7 @@ test("a_service_that_is_probed_comes_online_by_itself_and_the_probe_is_signed", 
   events.close();
 });
 
-test("three_failed_probes_take_it_offline_and_nobody_is_sent_there_until_two_good_ones", async () => {
+test("three_failed_probes_take_it_offline_and_it_gets_no_calls_until_two_successful_ones", async () => {
   const service = await serve();
   await register(
     gateway,
@@ -75,7 +75,7 @@ test("three_failed_probes_take_it_offline_and_nobody_is_sent_there_until_two_goo
   service.probe = status(500);
   const statuses: string[] = [];
   const look = async () => {
-    // A check within a second of the last probe gives what that one saw.
+    // A check within a second of the last probe returns its result.
     await eventually(async () => {
       const before = service.probes.length;
       const { json } = await check("shaky");
@@ -101,7 +101,7 @@ test("three_failed_probes_take_it_offline_and_nobody_is_sent_there_until_two_goo
   assert.equal((await create(gateway, { capability: "shaky" })).json.status, "completed");
 });
 
-test("a_check_says_what_was_seen_and_there_is_one_probe_at_a_time", async () => {
+test("a_check_reports_the_result_and_there_is_one_probe_at_a_time", async () => {
   const service = await serve();
   await register(gateway, "checked", serviceAt(service.url, [{ name: "checked" }]));
   service.probe = async (_, response) => {
@@ -120,10 +120,10 @@ test("a_check_says_what_was_seen_and_there_is_one_probe_at_a_time", async () => 
     "without a health path its address is asked",
   );
   assert.equal((await get("checked")).status, "online");
-  refused(await check("nobody"), 404, "not_found");
+  refused(await check("unknown"), 404, "not_found");
 });
 
-test("a_check_tells_a_refused_connection_from_an_answer_that_does_not_come", async () => {
+test("a_check_distinguishes_a_refused_connection_from_a_missing_response", async () => {
   const gone = await startService();
   await gone.stop();
   await register(gateway, "gone", serviceAt(gone.url, [{ name: "gone" }]));
@@ -153,7 +153,7 @@ test("a_redirect_of_the_health_path_is_not_followed", async () => {
   assert.equal(elsewhere.probes.length, 0);
 });
 
-test("a_heartbeat_holds_for_its_lease_and_its_end_is_offline", async () => {
+test("a_heartbeat_is_valid_for_its_lease_and_then_the_service_is_offline", async () => {
   const service = await serve();
   await register(gateway, "beating", serviceAt(service.url, [{ name: "beating" }]));
   const { secret } = await makeKey(gateway, "service", ["services:heartbeat:beating"]);
@@ -176,10 +176,10 @@ test("a_heartbeat_holds_for_its_lease_and_its_end_is_offline", async () => {
   refused(await beat("other", {}, secret), 403, "permission_denied");
   const wrong = await beat("beating", { status: "fine", lease_seconds: 4, more: 1 }, secret);
   assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["#/lease_seconds", "#/more", "#/status"]);
-  refused(await beat("nobody"), 404, "not_found");
+  refused(await beat("unknown"), 404, "not_found");
 });
 
-test("a_call_that_goes_well_is_a_measurement_too", async () => {
+test("a_successful_call_is_a_measurement_too", async () => {
   const service = await serve();
   await register(gateway, "called", serviceAt(service.url, [{ name: "called" }]));
   assert.equal((await get("called")).status, "unknown");
@@ -188,7 +188,7 @@ test("a_call_that_goes_well_is_a_measurement_too", async () => {
   assert.deepEqual(seen.breaker, { state: "closed", until: null });
 });
 
-test("what_was_measured_is_kept_over_a_restart_and_goes_with_the_service", async () => {
+test("measurements_survive_a_restart_and_are_deleted_with_the_service", async () => {
   const service = await serve();
   await register(gateway, "kept", serviceAt(service.url, [{ name: "kept" }]));
   await beat("kept", { status: "degraded", lease_seconds: 600 });
@@ -204,7 +204,7 @@ test("what_was_measured_is_kept_over_a_restart_and_goes_with_the_service", async
   assert.deepEqual([anew.status, anew.status_at], ["unknown", null]);
 });
 
-test("what_was_measured_changes_the_entity_tag_but_not_what_a_write_asks_for", async () => {
+test("measurements_change_the_entity_tag_but_not_the_precondition_of_writes", async () => {
   const service = await serve();
   await register(gateway, "tagged", serviceAt(service.url, [{ name: "tagged" }]));
   const before = await gateway.request("GET", "/v1/services/tagged");
@@ -219,7 +219,7 @@ test("what_was_measured_changes_the_entity_tag_but_not_what_a_write_asks_for", a
   assert.deepEqual([patched.status, patched.json.status, patched.json.weight], [200, "online", 2]);
 });
 
-test("tags_that_are_asked_for_narrow_the_choice", async () => {
+test("requested_tags_narrow_the_choice", async () => {
   const [europe, asia] = [await serve(), await serve()];
   await register(gateway, "in-eu", serviceAt(europe.url, [{ name: "placed" }], { tags: ["eu", "gpu"], tier: 1 }));
   await register(gateway, "in-as", serviceAt(asia.url, [{ name: "placed" }], { tags: ["as"] }));

@@ -1,5 +1,5 @@
-// HTTP as intermediaries and plain clients speak it: tags that a proxy has changed, bodies in another coding, heads,
-// repeated parameters, streams that nothing on the way may hold back (RFC 9110).
+// HTTP as intermediaries and plain clients speak it: tags changed by a proxy, bodies in another coding, HEAD, repeated
+// parameters, streams that intermediaries must not buffer (RFC 9110).
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
@@ -44,7 +44,7 @@ const client = {
 const documents = (): [string, object][] => [
   ["/v1/services/tagged", serviceAt(service.url)],
   ["/v1/roles/tagged", { permissions: [] }],
-  ["/v1/limits/tagged", { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "nobody" } }],
+  ["/v1/limits/tagged", { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "unknown" } }],
   ["/v1/issuers/tagged", issuer],
   ["/v1/clients/tagged", client],
   ["/v1/webhooks/tagged", { url: service.url, enabled: false }],
@@ -52,7 +52,7 @@ const documents = (): [string, object][] => [
   ["/v1/tenants/tagged", { name: "Tagged" }],
 ];
 
-test("a_tag_that_compression_has_changed_is_taken_for_every_document", async () => {
+test("a_tag_changed_by_compression_is_accepted_for_every_document", async () => {
   for (const [path, document] of documents()) {
     const made = await gateway.request("PUT", path, { body: document });
     assert.equal(made.status, 201, made.text);
@@ -60,7 +60,7 @@ test("a_tag_that_compression_has_changed_is_taken_for_every_document", async () 
     let number = Number(made.headers.get("etag")!.match(/^"(\d+)/)![1]);
     const next = (tag: string) => Number(tag.match(/^"(\d+)/)![1]);
     for (const changed of [`W/"${number}"`, `"${number}-gzip"`, `W/"${number};br"`, `"99", W/"${number}.5"`]) {
-      // Of a list any may fit; an older one never does.
+      // Any tag of a list may match; an older one never does.
       const at = changed.replace(/(?<=")\d+(?=["\-.;])/g, (one) => (one === "99" ? one : String(number)));
       refused(await put(`W/"${number + 5}", "abc"`), 412, "precondition_failed");
       const answer = await put(at);
@@ -88,7 +88,7 @@ test("a_tag_that_compression_has_changed_is_taken_for_every_document", async () 
   assert.equal(patched.status, 200, patched.text);
 });
 
-test("nothing_on_the_way_may_change_or_hold_back_a_stream", async () => {
+test("intermediaries_may_not_change_or_buffer_a_stream", async () => {
   const sse = { accept: "text/event-stream" };
   const { json: context } = await create(gateway);
   const mcp = { accept: "application/json, text/event-stream" };
@@ -134,15 +134,15 @@ test("nothing_on_the_way_may_change_or_hold_back_a_stream", async () => {
   assert.equal((await gateway.request("GET", "/v1/whoami")).headers.get("cache-control"), "no-store");
 });
 
-/** Every operation that reads a JSON body, with a path that is filled in. */
+/** Every operation that reads a JSON body, with its path parameters filled in. */
 const reading = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
   ["post", "put", "patch"]
     .filter((method) => item[method]?.requestBody)
     .map((method) => ({ path, method: method.toUpperCase() })),
 );
-const filled = (path: string) => path.replace("{token}", "nobody").replace(/\{\w+\}/g, "tagged");
+const filled = (path: string) => path.replace("{token}", "unknown").replace(/\{\w+\}/g, "tagged");
 
-test("a_body_in_another_coding_or_charset_is_refused_as_such_wherever_one_is_read", async () => {
+test("a_body_in_another_coding_or_charset_is_refused_wherever_one_is_read", async () => {
   const isForm = (path: string) => path.startsWith("/oauth/") && path !== "/oauth/register";
   for (const { path, method } of reading.filter(
     ({ path }) => path !== "/oauth/register" && !path.includes("{token}"),
@@ -205,7 +205,7 @@ test("a_patch_is_a_merge_patch_and_no_other", async () => {
   }
 });
 
-/** Sends a body in chunks, of which there may be none; gives the status. */
+/** Sends a body in chunks, possibly none; returns the status. */
 const chunked = (method: string, path: string, chunks: string[], headers: Record<string, string> = {}) =>
   new Promise<number>((resolve, reject) => {
     const all = { authorization: `Bearer ${gateway.adminKey}`, "transfer-encoding": "chunked", ...headers };
@@ -217,7 +217,7 @@ const chunked = (method: string, path: string, chunks: string[], headers: Record
     sent.end();
   });
 
-test("an_empty_body_in_chunks_is_no_body", async () => {
+test("an_empty_chunked_body_counts_as_no_body", async () => {
   const { id } = await makeKey(gateway, "caller");
   const { json: context } = await create(gateway);
   const paths = [
@@ -235,13 +235,13 @@ test("an_empty_body_in_chunks_is_no_body", async () => {
       statuses.every((status) => status === 200 || status === 201),
       `${path}: ${statuses}`,
     );
-    // One that is there is read all the same.
+    // A non-empty one is read.
     assert.equal(await chunked("POST", path, ["{", "]"], { "content-type": "application/json" }), 400, path);
     assert.equal(await chunked("POST", path, ["{}"]), 415, path);
   }
 });
 
-test("a_head_is_what_a_get_is_without_the_body", async () => {
+test("a_head_equals_a_get_without_the_body", async () => {
   const { json: context } = await create(gateway);
   const { id } = await makeKey(gateway, "caller");
   const ids: Record<string, string> = {
@@ -273,7 +273,7 @@ test("a_head_is_what_a_get_is_without_the_body", async () => {
   assert.equal((await gateway.request("HEAD", "/v1/contexts/ctx_1/cancel")).status, 405);
 });
 
-test("a_head_waits_for_nothing_opens_nothing_and_uses_up_nothing", async () => {
+test("a_head_does_not_wait_open_a_stream_or_use_up_a_ticket", async () => {
   const later = await accepted(gateway, { run_at: new Date(Date.now() + 60_000).toISOString() });
   const began = Date.now();
   const head = (path: string, headers: Record<string, string> = {}, key?: string | null) =>
@@ -304,7 +304,7 @@ test("a_head_waits_for_nothing_opens_nothing_and_uses_up_nothing", async () => {
   await gateway.request("POST", `/v1/contexts/${later.id}/cancel`);
 });
 
-test("a_parameter_that_comes_twice_is_refused_by_its_name_everywhere", async () => {
+test("a_repeated_parameter_is_refused_by_name_everywhere", async () => {
   for (const [template, item] of Object.entries<Json>(openapi.paths)) {
     if (!template.startsWith("/v1/") && template !== "/metrics") continue;
     const path = filled(template);
@@ -331,7 +331,7 @@ test("a_parameter_that_comes_twice_is_refused_by_its_name_everywhere", async () 
   }
 });
 
-test("a_cursor_goes_on_with_pages_of_another_length", async () => {
+test("a_cursor_works_with_pages_of_another_length", async () => {
   for (let n = 0; n < 4; n++) await create(gateway);
   for (const list of ["/v1/contexts?owner=*", "/v1/audit?"]) {
     const all = (await gateway.request("GET", `${list}&limit=6`.replace("?&", "?"))).json.data.map(
@@ -352,7 +352,7 @@ test("a_cursor_goes_on_with_pages_of_another_length", async () => {
   }
 });
 
-test("events_are_a_stream_by_themselves_and_a_page_for_who_wants_json", async () => {
+test("events_are_a_stream_by_default_and_a_page_as_json", async () => {
   const { json: context } = await create(gateway);
   for (const headers of [
     {},
@@ -372,7 +372,7 @@ test("events_are_a_stream_by_themselves_and_a_page_for_who_wants_json", async ()
   }
   const page = (query: string, key = gateway.adminKey) =>
     gateway.request("GET", `/v1/events?${query}`, { key, headers: { accept: "application/json" } });
-  // A context's own are a list, unless a stream is asked for by its name.
+  // A context's own events are a list, unless a stream is requested explicitly.
   const list = (await gateway.request("GET", `/v1/contexts/${context.id}/events`)).json.data;
   assert.deepEqual((await page(`subject=${context.id}`)).json.data, list);
   const seen: Json[] = [];
@@ -392,7 +392,7 @@ test("events_are_a_stream_by_themselves_and_a_page_for_who_wants_json", async ()
     rest.map(({ sequence }: Json) => sequence),
     sequences.slice(-1),
   );
-  // Who sees only their own, sees no more here.
+  // Callers who see only their own contexts see no more here.
   const mine = await makeKey(gateway, "caller");
   const { json: own } = await create(gateway, {}, { key: mine.secret });
   await ended(gateway, own.id, 10, { key: mine.secret });
@@ -424,7 +424,7 @@ test("an_idempotency_key_is_refused_where_it_would_be_ignored", async () => {
   assert.equal(await keys(), before);
 });
 
-test("what_runs_later_says_when_to_look_again", async () => {
+test("a_scheduled_context_states_when_to_poll_again", async () => {
   const seconds = (answer: { headers: Headers }) => Number(answer.headers.get("retry-after"));
   const made = await create(gateway, { run_at: "2100-01-01T00:00:00Z" });
   assert.deepEqual([made.status, seconds(made)], [202, 3600]);

@@ -48,7 +48,7 @@ test("a_repeat_gets_the_context_of_the_first_request", async () => {
   assert.equal(first.status, 200);
   assert.equal(first.headers.get("idempotency-replayed"), null);
   assert.equal(first.json.idempotency_key, key);
-  // Bare, in other spaces and another order, it is the same request.
+  // Unquoted, with other whitespace and order, it is the same request.
   const second = await gateway.request("POST", "/v1/contexts", {
     body: `{ "parameters" : {"n":1.0},\n "capability":"echo" }`,
     headers: { "idempotency-key": key, "content-type": "application/json" },
@@ -86,7 +86,7 @@ test("many_requests_at_once_under_one_key_are_one_context_and_one_call", async (
   assert.equal(callsFor([...ids][0]), 1);
 });
 
-test("a_key_belongs_to_who_sent_it", async () => {
+test("an_idempotency_key_belongs_to_its_sender", async () => {
   const key = randomUUID();
   const mine = await create(key, { n: 1 });
   const { json: other } = await gateway.request("POST", "/v1/keys", { body: { name: "other", role: "caller" } });
@@ -117,7 +117,7 @@ test("a_repeat_waits_for_a_context_that_still_runs", async () => {
   assert.equal(callsFor(first.json.id), 1);
 });
 
-test("under_a_key_even_what_is_not_durable_is_stored_first", async () => {
+test("under_a_key_even_a_non_durable_context_is_stored_first", async () => {
   const key = randomUUID();
   const first = await create(key, { q: 1 }, { capability: "look" });
   const second = await create(key, { q: 1 }, { capability: "look" });

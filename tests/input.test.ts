@@ -1,4 +1,4 @@
-// What clients may send and what they are told when they may not: bodies, sizes, headers, paths.
+// Requests of clients, and the errors for invalid ones: bodies, sizes, headers, paths.
 import assert from "node:assert/strict";
 import { request as open } from "node:http";
 import { after, before, test } from "node:test";
@@ -30,11 +30,11 @@ after(async () => {
   await service?.stop();
 });
 
-/** Sends a body as it is written. */
+/** Sends a raw body. */
 const raw = (body: string | Uint8Array, contentType = "application/json"): Promise<Answer> =>
   gateway.request("POST", "/v1/contexts", { body, headers: { "content-type": contentType } });
 
-/** `{"capability":"work","parameters":…}` with the parameters as they are written. */
+/** `{"capability":"work","parameters":…}` with raw parameters. */
 const withParameters = (text: string) => raw(`{"capability":"work","parameters":${text}}`);
 
 for (const [what, body, pointer] of [
@@ -79,7 +79,7 @@ for (const [what, body, pointer] of [
   });
 }
 
-test("every_fault_of_a_body_is_named_and_unknown_members_by_name", async () => {
+test("every_fault_of_a_body_is_reported_and_unknown_members_by_name", async () => {
   const answer = await create(gateway, {
     capability: "",
     service: "No Such",
@@ -111,7 +111,7 @@ test("every_fault_of_a_body_is_named_and_unknown_members_by_name", async () => {
 
 for (const [member, values] of Object.entries({
   capability: [1, null, [], {}, "no such", "a".repeat(65), "../etc", "a\u0000", "work\n"],
-  service: [1, {}, "A", "a".repeat(65), "nobody"],
+  service: [1, {}, "A", "a".repeat(65), "unknown"],
   version: [1, "latest", "1.2.3.4", {}],
   priority: [0, "HIGH", []],
   source: [true, "cron"],
@@ -119,7 +119,7 @@ for (const [member, values] of Object.entries({
   metadata: ["text", 1, []],
   run_at: [1_700_000_000, "2026-12-01", "2026-02-30T00:00:00Z", "2026-12-01T00:00:00"],
 })) {
-  test(`a_wrong_${member}_is_told_where_it_is`, async () => {
+  test(`a_wrong_${member}_is_reported_with_its_pointer`, async () => {
     for (const value of values) {
       const problem = refused(await create(gateway, { [member]: value }), 422, "validation_failed");
       assert.deepEqual(pointers(problem), [`#/${member}`], JSON.stringify(value));
@@ -127,14 +127,14 @@ for (const [member, values] of Object.entries({
   });
 }
 
-test("a_body_that_is_no_object_is_told_so", async () => {
+test("a_body_that_is_not_an_object_is_reported", async () => {
   for (const body of ["[]", '"work"', "1", "null", "true"]) {
     assert.deepEqual(pointers(refused(await raw(body), 422, "validation_failed")), ["#"], body);
   }
   assert.deepEqual(pointers(refused(await raw("{}"), 422, "validation_failed")), ["#/capability"]);
 });
 
-test("parameters_that_fail_their_schema_are_told_all_faults_where_they_are", async () => {
+test("all_schema_faults_of_parameters_are_reported_with_their_pointers", async () => {
   const parameters = { options: [{ n: 1 }, { n: 10 }, 3], "a/b~c": "yes", extra: 1 };
   const problem = refused(await create(gateway, { capability: "strict", parameters }), 422, "validation_failed");
   const found = pointers(problem);
@@ -175,7 +175,7 @@ for (const [what, text] of [
   });
 }
 
-test("parameters_and_metadata_have_a_bound_each_and_everything_up_to_it_is_taken", async () => {
+test("parameters_and_metadata_are_accepted_up_to_their_size_limits", async () => {
   const text = (bytes: number) => "x".repeat(bytes - 2);
   assert.equal((await create(gateway, { parameters: text(256 * 1024) })).json.status, "completed");
   const large = refused(await create(gateway, { parameters: text(256 * 1024 + 1) }), 422, "validation_failed");
@@ -186,7 +186,7 @@ test("parameters_and_metadata_have_a_bound_each_and_everything_up_to_it_is_taken
   assert.deepEqual(pointers(long), ["#/metadata"]);
 });
 
-/** Sends a body as fast as it is taken; gives the answer, which may come before the body's end. */
+/** Sends a body as fast as possible; returns the response, which may arrive before the body's end. */
 async function send(
   headers: Record<string, string>,
   pieces: () => Iterable<Buffer>,
@@ -195,7 +195,7 @@ async function send(
     try {
       return await sendOnce(headers, pieces());
     } catch (error) {
-      // The platform hangs up on a body it does not want: who is still writing then may not come to read the answer.
+      // The platform closes the connection of an unwanted body: a client that is still writing may not read the response.
       if (tries === 10) throw error;
     }
   }
@@ -230,7 +230,7 @@ function sendOnce(headers: Record<string, string>, pieces: Iterable<Buffer>): Pr
 
 const mebibyte = Buffer.alloc(1024 * 1024, " ");
 
-test("a_body_of_two_mebibytes_is_refused_quickly_whether_its_length_is_told_or_not", { timeout: 10_000 }, async () => {
+test("a_body_of_two_mebibytes_is_refused_quickly_with_and_without_a_length", { timeout: 10_000 }, async () => {
   for (const headers of [{ "content-length": String(2 * mebibyte.length) }, {}] as Record<string, string>[]) {
     const { status, body } = await send(headers, () => [mebibyte, mebibyte]);
     assert.equal(status, 413);
@@ -244,7 +244,7 @@ test("a_body_without_end_is_refused_without_waiting_for_it", { timeout: 10_000 }
     for (;;) yield mebibyte.subarray(0, 64 * 1024);
   };
   assert.equal((await send({}, endless)).status, 413);
-  // Told, but never sent.
+  // Announced, but never sent.
   assert.equal((await send({ "content-length": String(1024 ** 4) }, () => [mebibyte.subarray(0, 1024)])).status, 413);
 });
 
@@ -274,7 +274,7 @@ test("only_json_is_a_body", async () => {
   }
 });
 
-test("paths_that_are_not_there_are_404_as_problems", async () => {
+test("unknown_paths_are_404_problems", async () => {
   const id = (await create(gateway)).json.id as string;
   for (const path of [
     "/v1",
@@ -302,7 +302,7 @@ test("paths_that_are_not_there_are_404_as_problems", async () => {
   }
 });
 
-test("a_path_that_is_there_names_its_methods", async () => {
+test("a_known_path_lists_its_methods", async () => {
   for (const [method, path, allowed] of [
     ["PUT", "/v1/contexts", ["GET", "HEAD", "POST"]],
     ["DELETE", "/v1/contexts", ["GET", "HEAD", "POST"]],
@@ -336,7 +336,7 @@ test("headers_beyond_32_KiB_are_refused", async () => {
   );
 });
 
-test("query_members_nobody_reads_are_refused_by_name", async () => {
+test("unknown_query_parameters_are_refused_by_name", async () => {
   for (const path of ["/v1/contexts", "/v1/services", "/v1/capabilities", "/v1/keys"]) {
     const problem = refused(await gateway.request("GET", `${path}?colour=red&%00=1`), 422, "validation_failed");
     assert.deepEqual(pointers(problem), ["?\u0000", "?colour"], path);

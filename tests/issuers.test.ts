@@ -1,4 +1,4 @@
-// Tokens of outside issuers: what a good one comes to, every reason for a refusal, and where the keys come from.
+// Tokens of external issuers: the permissions of a valid one, every reason for a refusal, and the sources of the keys.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
@@ -52,7 +52,7 @@ const put = (name: string, body: object, headers: Record<string, string> = {}) =
 const replace = (name: string, body: object) => put(name, body, { "if-match": "*" });
 
 let number = 0;
-/** Trusts an issuer of its own for one test; gives what it says as `iss`. */
+/** Trusts a separate issuer for one test; returns its `iss`. */
 async function trust(more: object = {}): Promise<string> {
   const name = `issuer${(number += 1)}`;
   const issuer = `https://${name}.example.com`;
@@ -89,7 +89,7 @@ function sign(claims: Claims, by: Pair = pairs.es, header: Record<string, unknow
 
 const whoami = (key: string) => gateway.request("GET", "/v1/whoami", { key });
 
-test("a_token_of_every_algorithm_is_taken_for_what_its_claims_say", async () => {
+test("a_token_of_every_algorithm_is_accepted_with_its_claims", async () => {
   const issuer = await trust();
   for (const by of [pairs.es, pairs.ed, pairs.rs, pairs.ps]) {
     const { status, json } = await whoami(await sign(good(issuer), by));
@@ -101,7 +101,7 @@ test("a_token_of_every_algorithm_is_taken_for_what_its_claims_say", async () => 
   assert.deepEqual([boss.json.role, boss.json.permissions[0]], ["admin", "*"]);
 });
 
-test("a_token_does_what_a_key_of_its_role_does", async () => {
+test("a_token_permits_what_a_key_of_its_role_permits", async () => {
   const issuer = await trust();
   const [ada, bob] = [await sign(good(issuer)), await sign({ ...good(issuer), sub: "bob" })];
   assert.equal((await create(gateway, {}, { key: ada })).status, 200);
@@ -125,7 +125,7 @@ test("a_scope_narrows_a_role", async () => {
   assert.deepEqual(await of(), []);
 });
 
-/** What is refused: a change of the claims, of the header, of the text; each the reason of its own. */
+/** Refused tokens: changes of the claims, the header or the text, each with its own reason. */
 const refusals: [name: string, make: (issuer: string) => Promise<string>][] = [
   ["another issuer", (issuer) => sign({ ...good(issuer), iss: `${issuer}/` })],
   ["no issuer", (issuer) => sign({ ...good(issuer), iss: undefined })],
@@ -212,7 +212,7 @@ const refusals: [name: string, make: (issuer: string) => Promise<string>][] = [
   ["nothing of it", async () => "eyJ.eyJ.x"],
 ];
 
-test("every_other_token_is_refused_in_the_same_words", async () => {
+test("every_other_token_gets_the_same_refusal", async () => {
   const issuer = await trust();
   const plain = await whoami(await sign(good(issuer)));
   assert.equal(plain.status, 200);
@@ -226,7 +226,7 @@ test("every_other_token_is_refused_in_the_same_words", async () => {
   }
 });
 
-test("the_signatures_of_the_standards_verify_and_nothing_beside_them", async () => {
+test("the_signatures_of_the_standards_verify_and_altered_ones_do_not", async () => {
   // RFC 7515 A.2 (RS256) and A.3 (ES256), RFC 8037 A.4 (Ed25519).
   const claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
   const n =
@@ -270,7 +270,7 @@ test("the_signatures_of_the_standards_verify_and_nothing_beside_them", async () 
   }
 });
 
-/** A server that publishes keys; says how often it was asked. */
+/** A server that publishes keys and counts requests. */
 async function keyServer(keys: () => jose.JWK[]) {
   const server = await startService();
   const serve: Service["probe"] = (call, response) => json({ keys: keys() })(call, response);
@@ -301,7 +301,7 @@ test("published_keys_are_fetched_once_and_again_for_a_new_one_at_most_every_thir
   }
 });
 
-test("a_set_is_asked_for_again_where_an_edge_answers_for_its_server", async () => {
+test("a_set_is_requested_again_if_a_cache_answers_for_its_server", async () => {
   for (const code of [502, 521, 530]) {
     const { server, serve, url, asked } = await keyServer(() => [pairs.es.jwk]);
     server.probe = inTurn(status(code), status(code), serve);
@@ -315,7 +315,7 @@ test("a_set_is_asked_for_again_where_an_edge_answers_for_its_server", async () =
   }
 });
 
-test("a_set_that_cannot_be_had_or_trusted_lets_nobody_in", async () => {
+test("an_unavailable_or_untrusted_key_set_admits_no_token", async () => {
   const { server, url, asked } = await keyServer(() => []);
   try {
     const key = { ...(await jose.exportJWK(pairs.es.privateKey)), kid: "es" };
@@ -340,7 +340,7 @@ test("a_set_that_cannot_be_had_or_trusted_lets_nobody_in", async () => {
   }
 });
 
-test("what_was_verified_goes_on_without_its_server_and_ends_with_its_issuer", async () => {
+test("verified_tokens_stay_valid_without_the_server_and_end_with_the_issuer", async () => {
   const { server, url } = await keyServer(() => [pairs.es.jwk]);
   const issuer = await trust({ jwks_url: url });
   const name = `issuer${number}`;
@@ -381,7 +381,7 @@ test("an_issuer_is_a_document_with_versions", async () => {
   refused(await gateway.request("DELETE", "/v1/issuers/documents"), 428, "precondition_required");
 });
 
-test("a_wrong_document_has_all_its_faults_named", async () => {
+test("all_faults_of_a_wrong_document_are_reported", async () => {
   const problem = refused(
     await put("wrong", {
       issuer: "https://10.0.0.1",
@@ -411,7 +411,7 @@ test("a_wrong_document_has_all_its_faults_named", async () => {
   assert.deepEqual(pointers(refused(await put("roles", unknown), 422, "validation_failed")), ["#/roles"]);
 });
 
-test("nobody_trusts_an_issuer_with_more_than_they_have", async () => {
+test("an_issuer_is_trusted_with_no_more_than_its_writer_has", async () => {
   const body = { name: "half", role: "caller", permissions: ["issuers:*"] };
   const { secret } = (await gateway.request("POST", "/v1/keys", { body })).json;
   const by = (more: object) =>
@@ -447,7 +447,7 @@ test("a_token_may_be_for_another_tenant_and_sees_that_one_only", async () => {
     );
     assert.equal((await create(gateway, { capability: `work-of-${org}` }, { key })).json.tenant, org);
   }
-  refused(await whoami(await of("nobody")), 401, "unauthenticated");
+  refused(await whoami(await of("unknown")), 401, "unauthenticated");
   const key = await of("acme");
   assert.equal((await create(gateway, { capability: "work-of-acme" }, { key })).status, 200);
   const name = `issuer${number}`;

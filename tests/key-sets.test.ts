@@ -1,4 +1,4 @@
-// Key sets of issuers: a key that is withdrawn, one that takes another's name, and who may have them fetched.
+// Key sets of issuers: a withdrawn key, a key that reuses another's name, and the limits on fetching them.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type * as jose from "jose";
@@ -20,7 +20,7 @@ before(async () => {
 });
 after(async () => gateway?.stop());
 
-/** An issuer with a key set of its own, kept for a day by what its server says. */
+/** An issuer with its own key set, which its server allows to be cached for a day. */
 async function trust(name: string, first: jose.JWK[]) {
   published = first;
   server = await startService();
@@ -51,7 +51,7 @@ test("writing_an_issuer_forgets_its_keys_in_every_isolate", async () => {
   assert.equal(await gateway.askElsewhere("GET", "/v1/whoami", old), 200);
   published = [other!.jwk];
   assert.equal((await write(always)).status, 200);
-  assert.equal(await status(old), 401, "what was verified before is not good any more");
+  assert.equal(await status(old), 401, "tokens verified before are no longer valid");
   assert.equal(await status(await token(one!)), 401);
   assert.equal(await gateway.askElsewhere("GET", "/v1/whoami", old), 401);
   assert.equal(await status(await token(other!)), 200);
@@ -59,7 +59,7 @@ test("writing_an_issuer_forgets_its_keys_in_every_isolate", async () => {
   await server.stop();
 });
 
-test("an_issuer_made_anew_has_nothing_of_the_one_before", async () => {
+test("a_recreated_issuer_has_nothing_of_the_previous_one", async () => {
   const { write, token } = await trust("again", [one!.jwk]);
   assert.equal(await status(await token(one!)), 200);
   assert.equal((await gateway.request("DELETE", "/v1/issuers/again", { headers: always })).status, 204);
@@ -76,7 +76,7 @@ test("all_keys_of_one_name_are_tried", async () => {
   await server.stop();
 });
 
-test("a_new_key_under_an_old_name_is_found_and_junk_has_nothing_fetched_meanwhile", { timeout: 90_000 }, async () => {
+test("a_new_key_under_an_old_name_is_found_and_junk_causes_no_fetch", { timeout: 90_000 }, async () => {
   const { token, asked } = await trust("renamed", [one!.jwk]);
   assert.equal(await status(await token(one!)), 200);
   assert.equal(asked(), 1);

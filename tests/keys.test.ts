@@ -1,4 +1,4 @@
-// API keys: secrets shown once and kept as hashes, roles, rotation, revocation, and refusals that tell nothing.
+// API keys: secrets shown once and stored as hashes, roles, rotation, revocation, and refusals that reveal nothing.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -34,7 +34,7 @@ const onDisk = () =>
     .map((entry) => readFileSync(join(entry.parentPath, entry.name), "latin1"))
     .join("\n");
 
-test("a_key_is_made_and_its_secret_shown_once", async () => {
+test("a_key_is_created_and_its_secret_shown_once", async () => {
   const answer = await post({ name: "ci", role: "caller", permissions: ["usage:read"], expires_in_days: 7 });
   assert.equal(answer.status, 201);
   const { id, secret, name, role, permissions, expires_at, created_at } = answer.json;
@@ -83,7 +83,7 @@ test("a_ninety_day_key_with_no_extra_permissions_is_the_default", async () => {
   assert.ok(Math.abs(Date.parse(json.expires_at) - Date.now() - 90 * 86_400_000) < 60_000);
 });
 
-test("a_wrong_request_for_a_key_names_every_fault", async () => {
+test("an_invalid_request_for_a_key_reports_every_fault", async () => {
   const problem = refused(
     await post({
       name: "",
@@ -115,7 +115,7 @@ test("a_wrong_request_for_a_key_names_every_fault", async () => {
   refused(await rotate("default-000000000000"), 404, "not_found");
 });
 
-// The contract's table: what a path asks for, by the strings of permissions. Ids that are not there keep it harmless.
+// The contract's table of paths and required permissions. Unknown ids keep the calls harmless.
 const asked: [method: string, path: string, permission: string, body?: unknown][] = [
   ["POST", "/v1/contexts", "contexts:create:worker.work", { capability: "work", service: "worker" }],
   ["GET", "/v1/contexts", "contexts:read"],
@@ -157,7 +157,7 @@ const roles: Record<string, string[]> = {
   service: ["services:heartbeat:worker"],
 };
 
-/** Whether a granted permission covers one asked for: `*` is one whole segment, or at the end the rest. */
+/** Whether a granted permission covers a required one: `*` is one whole segment, or at the end the rest. */
 function covers(granted: string, wanted: string): boolean {
   const [have, need] = [granted.split(":"), wanted.split(":")];
   for (let at = 0; ; at++) {
@@ -169,23 +169,23 @@ function covers(granted: string, wanted: string): boolean {
 }
 
 for (const [role, permissions] of Object.entries(roles)) {
-  test(`a_key_of_the_role_${role}_may_do_what_its_permissions_say_and_nothing_else`, async () => {
+  test(`a_key_of_the_role_${role}_may_do_exactly_what_its_permissions_grant`, async () => {
     const { secret } = await makeKey(gateway, role, role === "service" ? permissions : []);
     assert.deepEqual((await whoami(secret)).json.permissions, permissions);
     for (const [method, path, permission, body] of asked) {
-      // By itself the tenant's stream of events would go on.
+      // Otherwise the tenant's event stream would not end.
       const headers = { accept: "application/json" };
       const answer = await gateway.request(method, path, { key: secret, headers, ...(body !== undefined && { body }) });
-      const told = `${role}: ${method} ${path} → ${answer.text}`;
+      const label = `${role}: ${method} ${path} → ${answer.text}`;
       if (permissions.some((granted) => covers(granted, permission))) {
-        assert.ok(![401, 403].includes(answer.status) && answer.status < 500, told);
+        assert.ok(![401, 403].includes(answer.status) && answer.status < 500, label);
       } else {
-        assert.equal(answer.status, 403, told);
+        assert.equal(answer.status, 403, label);
         refused(answer, 403, "permission_denied");
         assert.equal(
           answer.headers.get("www-authenticate"),
           `Bearer error="insufficient_scope", scope="${permission}"`,
-          told,
+          label,
         );
       }
     }
@@ -201,7 +201,7 @@ test("extra_permissions_add_to_the_role", async () => {
   refused(await create(gateway, {}, { key: elsewhere.secret }), 403, "permission_denied");
 });
 
-test("a_key_for_a_service_names_one_service_and_is_for_nothing_else", async () => {
+test("a_key_for_a_service_names_one_service_and_permits_nothing_else", async () => {
   for (const permissions of [
     [],
     ["services:heartbeat:*"],
@@ -221,7 +221,7 @@ test("a_key_for_a_service_names_one_service_and_is_for_nothing_else", async () =
   refused(await create(gateway, {}, { key: secret }), 403, "permission_denied");
 });
 
-test("nobody_grants_more_than_they_have", async () => {
+test("a_key_grants_no_more_than_its_creator_has", async () => {
   const { secret } = await makeKey(gateway, "operator", ["keys:write"]);
   for (const body of [
     { role: "admin" },
@@ -295,7 +295,7 @@ for (const [name, ask] of Object.entries(asks)) {
   });
 }
 
-test("a_revoked_key_cannot_read_a_context_any_more", async () => {
+test("a_revoked_key_can_no_longer_read_a_context", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const { json: context } = await create(gateway, {}, { key: secret });
   await revoke(id);
@@ -317,19 +317,19 @@ test("a_revoked_key_ends_within_five_seconds_even_where_nothing_else_happens", {
   assert.equal(status, 401);
 });
 
-test("all_wrong_credentials_get_the_same_answer", async () => {
+test("all_wrong_credentials_get_the_same_response", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const revoked = await makeKey(gateway, "caller");
   await revoke(revoked.id);
   const last = secret.at(-1) === "0" ? "1" : "0";
   const [, , random] = secret.split("_");
-  // A right form needs a right checksum: another key's secret under this id has none.
+  // A well-formed key needs a valid checksum, which another key's secret under this id does not have.
   const bodies = [];
   for (const [what, key] of Object.entries({
     "a revoked key": revoked.secret,
     "a typing error": secret.slice(0, -1) + last,
     "another's random part": `nx_${revoked.id}_${random}`,
-    "of a tenant that is not there": secret.replace("nx_default", "nx_nobody"),
+    "of a tenant that is not there": secret.replace("nx_default", "nx_unknown"),
     "an id alone": id,
     "the wrong admin key": `${gateway.adminKey.slice(0, -1)}~`,
     "the admin key in another case": gateway.adminKey.toUpperCase(),
@@ -362,7 +362,7 @@ test("without_credentials_the_challenge_is_bare", async () => {
   }
 });
 
-test("a_key_may_come_as_x_api_key_and_authorization_goes_first", async () => {
+test("a_key_may_be_sent_as_x_api_key_and_authorization_takes_precedence", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const by = (headers: Record<string, string>) => whoami(null, headers);
   assert.equal((await by({ "x-api-key": secret })).json.principal, `key:${id}`);
@@ -411,7 +411,7 @@ test("variables_that_are_not_valid_are_all_named_and_the_health_check_answers", 
   }
 });
 
-test("a_gateway_without_an_admin_key_serves_nobody_and_says_what_to_run", async () => {
+test("a_gateway_without_an_admin_key_serves_no_requests_and_states_what_to_run", async () => {
   for (const ADMIN_KEY of ["", "short"]) {
     const bare = await startGateway({ vars: { ADMIN_KEY } });
     try {

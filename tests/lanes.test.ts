@@ -1,4 +1,4 @@
-// Services with a limit: never too many calls at once, nobody lost, the urgent first, everybody in the end.
+// Services with a concurrency limit: never too many calls, none lost, urgent ones first, all of them eventually.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,7 +25,7 @@ after(async () => {
 
 type Counted = Service & { most: number; inFlight: number };
 
-/** A service that takes `ms` for a call, or until its test says so, and knows how many it had at once. */
+/** A service that takes `ms` for a call, or until its test releases it, and records its maximum concurrency. */
 async function serve(ms: number | Promise<unknown>): Promise<Counted> {
   const handler: Handler = async (call, response) => {
     service.inFlight += 1;
@@ -42,12 +42,12 @@ async function serve(ms: number | Promise<unknown>): Promise<Counted> {
 const limited = (service: Service, name: string, limits: object, more: object = {}) =>
   register(gateway, name, serviceAt(service.url, [{ name, timeout_seconds: 120, ...more }], { limits }));
 
-/** The `n` each call was made with, in the order they came to the service. */
+/** The `n` of each call, in order of arrival. */
 const order = (service: Service): number[] => service.calls.map(({ json }) => json.parameters.n);
 
 const waits = { headers: { prefer: "wait=60" } };
 
-/** Waits until so many contexts of a key stand in line for a capability: each has its place before it is admitted. */
+/** Waits until this many contexts of a key are queued for a capability: each has its place before it is admitted. */
 const inLine = (capability: string, count: number, key = gateway.adminKey) =>
   eventually(async () => {
     const { json } = await gateway.request("GET", `/v1/contexts?capability=${capability}&status=queued`, { key });
@@ -67,7 +67,7 @@ async function busy(
   return { service, free, held };
 }
 
-test("two_hundred_at_once_are_never_more_than_four_and_none_is_lost", async () => {
+test("of_two_hundred_contexts_at_most_four_run_at_once_and_none_is_lost", async () => {
   const service = await serve(20);
   await limited(service, "four", { max_concurrency: 4 });
   const answers = await Promise.all(
@@ -99,7 +99,7 @@ test("critical_overtakes_and_low_still_ends", async () => {
   assert.equal(service.most, 1);
 });
 
-test("one_principal_that_floods_does_not_keep_another_waiting", async () => {
+test("a_flooding_principal_does_not_delay_another", async () => {
   const { service, free, held } = await busy("shared", {});
   const flood = Array.from({ length: 10 }, (_, n) =>
     create(gateway, { capability: "shared", parameters: { n: 10 + n } }, waits),
@@ -113,7 +113,7 @@ test("one_principal_that_floods_does_not_keep_another_waiting", async () => {
   assert.ok(order(service).indexOf(50) <= 2, order(service).join());
 });
 
-test("a_full_line_says_so_and_sheds_what_matters_least_first", async () => {
+test("a_full_queue_is_reported_and_sheds_the_least_important_first", async () => {
   const { free, held } = await busy("small", { max_queue: 2 });
   const ask = (priority: string) => create(gateway, { capability: "small", priority }, waits);
   const fits: Promise<unknown>[] = [ask("low")];
@@ -138,7 +138,7 @@ test("a_full_line_says_so_and_sheds_what_matters_least_first", async () => {
   );
 });
 
-test("who_is_cancelled_in_the_line_leaves_it_without_a_call", async () => {
+test("a_context_cancelled_in_the_queue_leaves_it_without_a_call", async () => {
   const { service, free, held } = await busy("left", { max_queue: 1 });
   const { id } = await accepted(gateway, { capability: "left", parameters: { n: 1 } });
   refused(await create(gateway, { capability: "left" }), 503, "queue_full");
@@ -160,7 +160,7 @@ test("who_is_cancelled_in_the_line_leaves_it_without_a_call", async () => {
   assert.deepEqual(order(service), [0, 2]);
 });
 
-test("what_nobody_waits_for_stands_in_the_same_line", async () => {
+test("asynchronous_contexts_wait_in_the_same_queue", async () => {
   const service = await serve(20);
   await limited(service, "background", { max_concurrency: 2 });
   const ids = await Promise.all(
@@ -173,7 +173,7 @@ test("what_nobody_waits_for_stands_in_the_same_line", async () => {
   assert.deepEqual([service.most <= 2, service.calls.length], [true, 30], String(service.most));
 });
 
-test("a_lane_that_restarts_lets_no_fifth_call_through", async () => {
+test("a_restarted_lane_admits_no_fifth_call", async () => {
   const service = await serve(2_000);
   await limited(service, "restarting", { max_concurrency: 4 });
   const ask = (n: number) => create(gateway, { capability: "restarting", parameters: { n } }, waits);
@@ -189,7 +189,7 @@ test("a_lane_that_restarts_lets_no_fifth_call_through", async () => {
   assert.equal(service.most, 4);
 });
 
-test("the_permit_of_a_worker_that_died_comes_back", async () => {
+test("the_permit_of_a_dead_worker_is_returned", async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-lanes-"));
   const service = await serve(0);
   const document = serviceAt(service.url, [{ name: "survived", timeout_seconds: 120 }], {

@@ -1,4 +1,4 @@
-// Rate limits: exact over isolates, cheap while there is enough, told in the standard's words; failed logins.
+// Rate limits: exact across isolates, cheap while quota is left, reported in the standard's headers; failed logins.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
@@ -46,7 +46,7 @@ async function limited(name: string, limit: object, work: () => Promise<void>): 
 }
 
 const whoami = (key: string) => gateway.request("GET", "/v1/whoami", { key });
-/** Everything at once, some from each isolate; gives how often each status came. */
+/** Concurrent requests, some from each isolate; returns the number of responses by status. */
 async function storm(count: number, key: string): Promise<Record<number, number>> {
   const asked = Array.from({ length: count }, async (_, at) =>
     at % 2 ? (await whoami(key)).status : gateway.askElsewhere("GET", "/v1/whoami", key),
@@ -56,8 +56,8 @@ async function storm(count: number, key: string): Promise<Record<number, number>
   return seen;
 }
 
-test("a_limit_is_made_replaced_and_deleted_under_its_entity_tag", async () => {
-  const body = { kind: "requests", quota: 100, window_seconds: 60, binds: { role: "nobody" } };
+test("a_limit_is_created_replaced_and_deleted_under_its_entity_tag", async () => {
+  const body = { kind: "requests", quota: 100, window_seconds: 60, binds: { role: "unknown" } };
   const made = await put("calls", body);
   assert.equal(made.status, 201, made.text);
   assert.equal(made.headers.get("location"), "/v1/limits/calls");
@@ -85,7 +85,7 @@ test("a_limit_is_made_replaced_and_deleted_under_its_entity_tag", async () => {
   );
 });
 
-test("a_wrong_limit_names_every_fault", async () => {
+test("a_wrong_limit_reports_every_fault", async () => {
   const answer = await put("wrong", { kind: "some", quota: 0, binds: { role: "A", user: "b" }, more: 1 });
   assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), [
     "#/binds/role",
@@ -103,7 +103,7 @@ test("a_wrong_limit_names_every_fault", async () => {
   refused(await put("No-Name", two), 422, "validation_failed");
 });
 
-test("exactly_the_quota_is_let_through_over_two_isolates", async () => {
+test("exactly_the_quota_is_admitted_across_two_isolates", async () => {
   for (const quota of [1, 7, 40, 150]) {
     const { id, secret } = await makeKey(gateway, "caller");
     await limited("exact", { quota, binds: { key: id } }, async () => {
@@ -112,7 +112,7 @@ test("exactly_the_quota_is_let_through_over_two_isolates", async () => {
   }
 });
 
-test("what_one_isolate_has_and_does_not_use_comes_back_for_another", async () => {
+test("quota_that_one_isolate_does_not_use_returns_to_the_others", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   await limited("shared", { quota: 60, binds: { key: id } }, async () => {
     for (let turn = 0; turn < 20; turn++) assert.equal((await whoami(secret)).status, 200);
@@ -123,7 +123,7 @@ test("what_one_isolate_has_and_does_not_use_comes_back_for_another", async () =>
   });
 });
 
-test("a_limit_that_is_far_away_asks_for_less_than_one_request_in_ten", async () => {
+test("a_distant_limit_costs_less_than_one_request_in_ten", async () => {
   const asked = async () =>
     (await gateway.request("GET", "/v1/costs", { contract: false })).json.object_requests.limiter;
   const { id, secret } = await makeKey(gateway, "caller");
@@ -137,7 +137,7 @@ test("a_limit_that_is_far_away_asks_for_less_than_one_request_in_ten", async () 
   });
 });
 
-test("answers_carry_the_limits_that_applied_in_the_standards_words", async () => {
+test("responses_carry_the_applied_limits_in_the_standard_headers", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   await limited("few", { quota: 2, binds: { key: id } }, async () => {
     await limited("many", { quota: 1_000, window_seconds: 60, binds: { key: `key:${id}` } }, async () => {
@@ -158,7 +158,7 @@ test("answers_carry_the_limits_that_applied_in_the_standards_words", async () =>
   assert.equal((await whoami(secret)).headers.get("ratelimit"), null, "no limit, no header");
 });
 
-test("a_request_that_one_limit_refuses_takes_nothing_of_another", async () => {
+test("a_request_refused_by_one_limit_uses_no_quota_of_another", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const other = await makeKey(gateway, "caller");
   await limited("one", { quota: 3, binds: { key: id } }, async () => {
@@ -174,7 +174,7 @@ test("a_request_that_one_limit_refuses_takes_nothing_of_another", async () => {
   });
 });
 
-test("limits_of_a_service_or_capability_count_what_creates_contexts", async () => {
+test("limits_of_a_service_or_capability_count_requests_that_create_contexts", async () => {
   await limited("work", { quota: 3, binds: { capability: "work" } }, async () => {
     await limited("any", { quota: 5, binds: { service: "*" } }, async () => {
       for (let turn = 0; turn < 5; turn++) assert.equal((await gateway.request("GET", "/v1/contexts")).status, 200);
@@ -197,7 +197,7 @@ test("limits_of_a_service_or_capability_count_what_creates_contexts", async () =
   });
 });
 
-test("a_repeat_of_what_was_accepted_is_answered_when_the_limit_is_reached", async () => {
+test("a_repeated_request_is_answered_even_when_the_limit_is_reached", async () => {
   await limited("once", { quota: 1, binds: { capability: "work" } }, async () => {
     const headers = { "idempotency-key": '"first"' };
     const first = await create(gateway, {}, { headers });
@@ -208,7 +208,7 @@ test("a_repeat_of_what_was_accepted_is_answered_when_the_limit_is_reached", asyn
   });
 });
 
-test("what_schedules_create_counts_too", { timeout: 60_000 }, async () => {
+test("contexts_of_schedules_count_too", { timeout: 60_000 }, async () => {
   await limited("plan", { quota: 1, binds: { capability: "work" } }, async () => {
     assert.equal((await create(gateway)).status, 200);
     const schedule = { interval_seconds: 10, context: { capability: "work" } };
@@ -222,7 +222,7 @@ test("what_schedules_create_counts_too", { timeout: 60_000 }, async () => {
   });
 });
 
-test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
+test("a_concurrency_limit_is_held_while_waiting_for_a_context", async () => {
   await limited(
     "two",
     { kind: "concurrent", quota: 2, window_seconds: undefined, binds: { service: "worker" } },
@@ -237,14 +237,14 @@ test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
       assert.ok(Number(third.headers.get("retry-after")) >= 1);
       for (const answer of await Promise.all(slow)) assert.equal(answer.status, 200, answer.text);
       await eventually(async () => (await create(gateway)).status === 200 || null);
-      // Who listens holds it until the stream's end.
+      // Listeners hold it until the stream's end.
       const listening = Array.from({ length: 2 }, () =>
         create(gateway, { parameters: { ms: 5_000 } }, { headers: { accept: "text/event-stream" }, contract: false }),
       );
       await eventually(() => service.calls.length >= before + 5 || null);
       refused(await create(gateway), 429, "rate_limited");
       for (const answer of await Promise.all(listening)) assert.match(answer.text, /event: end/);
-      // What nobody waits for holds none.
+      // Asynchronous contexts hold none.
       const later: string[] = [];
       for (let turn = 0; turn < 5; turn++) {
         await eventually(async () => {
@@ -258,13 +258,13 @@ test("a_limit_at_a_time_is_held_by_what_waits_for_a_context", async () => {
   );
 });
 
-test("a_changed_limit_holds_with_the_next_request", async () => {
+test("a_changed_limit_applies_to_the_next_request", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const limit = (quota: number) => ({ kind: "requests", quota, window_seconds: 3600, binds: { key: id } });
   await limited("moving", limit(3), async () => {
     assert.deepEqual(await storm(10, secret), { 200: 3, 429: 7 });
     assert.equal((await put("moving", limit(5), { "if-match": "*" })).status, 200);
-    // A refusal is believed for a second.
+    // A refusal is cached for a second.
     await eventually(async () => (await whoami(secret)).status === 200 || null);
     await eventually(async () => (await gateway.askElsewhere("GET", "/v1/whoami", secret)) === 200 || null);
     refused(await whoami(secret), 429, "rate_limited");
@@ -272,7 +272,7 @@ test("a_changed_limit_holds_with_the_next_request", async () => {
   assert.equal((await whoami(secret)).status, 200);
 });
 
-test("who_may_change_limits_is_never_shut_out_of_them", async () => {
+test("callers_who_may_change_limits_are_never_locked_out", async () => {
   await limited("low", { quota: 2, binds: { tenant: true } }, async () => {
     for (let turn = 0; turn < 2; turn++) assert.equal((await whoami(gateway.adminKey)).status, 200);
     refused(await whoami(gateway.adminKey), 429, "rate_limited");
@@ -281,7 +281,7 @@ test("who_may_change_limits_is_never_shut_out_of_them", async () => {
   assert.equal((await whoami(gateway.adminKey)).status, 200);
 });
 
-test("a_limiter_that_was_thrown_out_of_memory_gives_nothing_twice", async () => {
+test("an_evicted_limiter_grants_no_quota_twice", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   await limited("kept", { quota: 30, binds: { key: id } }, async () => {
     let through = 0;
@@ -293,7 +293,7 @@ test("a_limiter_that_was_thrown_out_of_memory_gives_nothing_twice", async () => 
   });
 });
 
-test("failed_logins_are_limited_by_address_before_any_look_up", async () => {
+test("failed_logins_are_limited_by_address_before_any_lookup", async () => {
   const from = (address: string, key: string) =>
     gateway.request("GET", "/v1/whoami", { key, headers: { "cf-connecting-ip": address } });
   const { secret } = await makeKey(gateway, "caller");

@@ -1,4 +1,4 @@
-// Streams of one context end with the credentials they were opened with; the work goes on.
+// Streams of one context end with the credentials they were opened with; the work continues.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, makeKey, register, serviceAt } from "./support/arrange.ts";
@@ -19,7 +19,7 @@ after(async () => {
   await service?.stop();
 });
 
-/** Makes a context and listens to it; gives its id and all that was heard once the stream has ended. */
+/** Creates a context and listens to it; returns its id, and the text of the stream once it has ended. */
 async function listen(
   key: string,
   headers: Record<string, string> = {},
@@ -52,9 +52,9 @@ for (const [how, end] of ways) {
     other.close();
   });
 
-  test(`who_listens_to_what_they_asked_for_hears_no_more_when_their_key_${how}`, { timeout: 120_000 }, async () => {
+  test(`a_stream_opened_with_the_context_ends_when_its_key_${how}`, { timeout: 120_000 }, async () => {
     const { id, secret: key } = await makeKey(gateway, "caller");
-    // A rotation ends what is opened with the old secret from then on.
+    // A rotation ends streams opened with the old secret.
     if (how === "expires") await end(id);
     const [first, second] = [await listen(key), await listen(key, { "idempotency-key": `of-${how}` })];
     const replayed = await listen(key, { "idempotency-key": `of-${how}` });
@@ -65,9 +65,9 @@ for (const [how, end] of ways) {
       assert.match(text, /event: context\n/);
       assert.ok(!text.includes("event: end"), text);
       const { json } = await gateway.request("GET", `/v1/contexts/${context}`);
-      assert.ok(["executing", "queued"].includes(json.status), `the work goes on: ${json.status}`);
+      assert.ok(["executing", "queued"].includes(json.status), `the work continues: ${json.status}`);
     }
-    // Two of them are of one context.
+    // Two of them belong to one context.
     for (const { id: context } of [first, second, others])
       await gateway.request("POST", `/v1/contexts/${context}/cancel`);
     assert.match(await others.heard, /event: end\n/);

@@ -1,4 +1,4 @@
-// GET /v1/contexts: filters, pages, and whose contexts are seen.
+// GET /v1/contexts: filters, pages, and visibility.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
@@ -80,7 +80,7 @@ test("more_than_two_hundred_contexts_are_paged_without_gap_or_repeat_while_new_o
   assert.equal((await page({}, caller.secret)).ids.length, 50);
 });
 
-test("each_filter_shows_what_fits_and_nothing_else", async () => {
+test("each_filter_shows_exactly_the_matching_contexts", async () => {
   const began = new Date().toISOString();
   const one = (await create(gateway, { service: "first" })).json;
   service.handler = inTurn(status(404), echo);
@@ -98,7 +98,7 @@ test("each_filter_shows_what_fits_and_nothing_else", async () => {
   assert.deepEqual(await sees({ service: "second" }), new Set([failed.id]));
   assert.deepEqual(await sees({ capability: "rest" }), new Set([rest.id]));
   assert.deepEqual(await sees({ capability: "work", service: "first", status: "completed" }), new Set([one.id]));
-  assert.deepEqual(await sees({ service: "nobody" }), new Set());
+  assert.deepEqual(await sees({ service: "unknown" }), new Set());
   const before = { created_before: failed.created_at };
   assert.ok((await sees(before)).has(one.id) && !(await sees(before)).has(rest.id));
   const since = await sees({ created_after: rest.created_at });
@@ -116,7 +116,7 @@ test("a_listed_context_is_the_context_without_its_large_parts", async () => {
   assert.deepEqual(listed, expected);
 });
 
-test("filters_that_mean_nothing_are_all_named", async () => {
+test("all_invalid_filters_are_reported", async () => {
   const query = "status=done&limit=0&created_after=yesterday&created_before=2026-13-01T00:00:00Z";
   const problem = refused(await gateway.request("GET", `/v1/contexts?${query}`), 422, "validation_failed");
   assert.deepEqual(pointers(problem), ["?created_after", "?created_before", "?limit", "?status"]);
@@ -161,7 +161,7 @@ test("a_cursor_survives_a_new_key_and_a_change_of_the_registry", async () => {
   );
 });
 
-test("all_owners_are_seen_only_with_the_permission", async () => {
+test("contexts_of_all_owners_are_listed_only_with_the_permission", async () => {
   const mine = (await create(gateway, {}, { key: caller.secret })).json;
   const theirs = (await create(gateway, {}, { key: other.secret })).json;
   assert.equal(mine.owner, `key:${caller.id}`);
@@ -185,10 +185,10 @@ test("all_owners_are_seen_only_with_the_permission", async () => {
   assert.deepEqual(await seen({}, viewer.secret), []);
 });
 
-test("what_is_another_owners_looks_exactly_like_what_is_not_there", async () => {
+test("another_owners_context_looks_exactly_like_an_unknown_one", async () => {
   const { id } = (await create(gateway, {}, { key: caller.secret })).json;
   const last = id.at(-1) === "0" ? "1" : "0";
-  const nobodys = id.slice(0, -1) + last;
+  const unknown = id.slice(0, -1) + last;
   const asked = [
     ["GET", ""],
     ["POST", "/cancel"],
@@ -196,7 +196,7 @@ test("what_is_another_owners_looks_exactly_like_what_is_not_there", async () => 
   ] as const;
   for (const [method, rest] of asked) {
     const bodies = [];
-    for (const target of [id, nobodys, "ctx_eu00", "nonsense"]) {
+    for (const target of [id, unknown, "ctx_eu00", "nonsense"]) {
       const answer = await gateway.request(method, `/v1/contexts/${target}${rest}`, { key: other.secret });
       const { request_id: _, instance: __, ...body } = refused(answer, 404, "not_found");
       bodies.push(body);

@@ -1,4 +1,4 @@
-// Ids that were made up, or are another's: they are answered as what is not there, and make no object.
+// Invented ids, or those of others: they are answered as unknown, and create no object.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, makeKey, refused, register, serviceAt } from "./support/arrange.ts";
@@ -16,7 +16,7 @@ before(async () => {
   service = await startService(echo);
   await register(gateway, "worker", serviceAt(service.url, [{ input_schema: { required: ["n"] } }]));
   ({ secret: key } = await makeKey(gateway, "caller"));
-  // What the caller's tenant has by itself.
+  // The objects that the caller's tenant has anyway.
   const made = await create(gateway, { parameters: { n: 1 } }, { key });
   assert.equal(made.status, 200, made.text);
   await gateway.request("GET", `/v1/contexts/${made.json.id}/events`, { key });
@@ -28,7 +28,7 @@ after(async () => {
 
 const regions = ["na", "sa", "eu", "as", "af", "oc"];
 const ulid = "01m8hs0000abcdefghjkmnpqrs";
-/** Ids of stores that have nothing: a new one each time. */
+/** Ids of empty stores, a new one each time. */
 let last = 64;
 const madeUp = () => {
   last += 1;
@@ -36,14 +36,14 @@ const madeUp = () => {
   return `ctx_${regions[last % 6]}${letters[last >> 5]}${letters[last & 31]}${ulid}`;
 };
 
-/** No object is made meanwhile, of any class. */
+/** Asserts that no object of any class is created during `work`. */
 async function makingNone(work: () => Promise<unknown>): Promise<void> {
   const before = countObjects(gateway.persist);
   await work();
   assert.deepEqual(countObjects(gateway.persist), before);
 }
 
-test("no_route_of_contexts_makes_a_store_for_an_id_that_was_made_up", async () => {
+test("no_route_of_contexts_creates_a_store_for_an_invented_id", async () => {
   await makingNone(async () => {
     const unknown = async (method: string, path: string, body?: unknown) =>
       refused(await gateway.request(method, path, { key, ...(body !== undefined && { body }) }), 404, "not_found");
@@ -69,7 +69,7 @@ test("no_route_of_contexts_makes_a_store_for_an_id_that_was_made_up", async () =
   });
 });
 
-test("nor_does_one_of_another_tenants_region", async () => {
+test("no_store_is_created_for_an_id_of_another_tenants_region", async () => {
   const made = await gateway.request("PUT", "/v1/tenants/other", { body: { name: "Other" } });
   assert.equal(made.status, 201, made.text);
   const own = made.json.admin_key;
@@ -81,7 +81,7 @@ test("nor_does_one_of_another_tenants_region", async () => {
   });
 });
 
-test("nor_do_tasks_and_plain_tools_of_mcp", async () => {
+test("no_object_is_created_by_tasks_and_plain_tools_of_mcp", async () => {
   await makingNone(async () => {
     const meta = {
       "io.modelcontextprotocol/clientCapabilities": { extensions: { "io.modelcontextprotocol/tasks": {} } },
@@ -105,8 +105,8 @@ test("nor_do_tasks_and_plain_tools_of_mcp", async () => {
   });
 });
 
-test("nor_do_keys_tickets_tokens_codes_and_names_that_were_made_up", async () => {
-  // Failed logins of this address are counted by one object, which is made now.
+test("no_object_is_created_for_invented_keys_tickets_tokens_codes_and_names", async () => {
+  // Failed logins of this address are counted by one object, which is created now.
   await gateway.request("GET", "/v1/whoami", { key: "nonsense-nonsense" });
   await gateway.request("GET", "/v1/events?ticket=tkt_other1_x", {
     key: null,
@@ -114,7 +114,7 @@ test("nor_do_keys_tickets_tokens_codes_and_names_that_were_made_up", async () =>
   });
   const foreign = key.replace(/_.*/, "");
   await makingNone(async () => {
-    for (const tenant of ["nobody1", "nobody2", "nobody3"]) {
+    for (const tenant of ["unknown1", "unknown2", "unknown3"]) {
       const spoof = key.replace(/^([^_]+_)[^_]*_/, `$1${tenant}.abcdefgh_`);
       for (const text of [spoof, `${foreign}_${tenant}_x`, key.slice(0, -1)]) {
         refused(await gateway.request("GET", "/v1/whoami", { key: text }), 401, "unauthenticated");
@@ -161,7 +161,7 @@ test("nor_do_keys_tickets_tokens_codes_and_names_that_were_made_up", async () =>
   });
 });
 
-test("nor_does_a_key_for_repeats_with_a_request_that_is_refused", async () => {
+test("no_object_is_created_for_an_idempotency_key_with_a_refused_request", async () => {
   await makingNone(async () => {
     for (let turn = 0; turn < 24; turn++) {
       const headers = { "idempotency-key": `made-up-${turn}` };
@@ -170,7 +170,7 @@ test("nor_does_a_key_for_repeats_with_a_request_that_is_refused", async () => {
   });
 });
 
-test("what_was_accepted_a_moment_ago_is_found_whatever_its_store", async () => {
+test("a_context_accepted_a_moment_ago_is_found_in_any_store", async () => {
   for (let turn = 0; turn < 12; turn++) {
     const headers = { "idempotency-key": `accepted-${turn}` };
     const { id } = await accepted(gateway, { parameters: { n: turn } }, { headers });

@@ -1,6 +1,6 @@
-// The matrix: every route × every shipped role × an object of one's own, another's, and another tenant's. It is made
-// from the contract: what openapi.json says a route needs (`x-permission`) and what `/v1/roles` says a role grants decide
-// what must be answered. Nothing here knows a route but by its path.
+// The matrix: every route × every shipped role × an object of one's own, another's, and another tenant's. It is derived
+// from the contract: the permission that openapi.json requires (`x-permission`) and the permissions that `/v1/roles` lists
+// for a role decide the expected response. This file knows routes only by their paths.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -19,7 +19,7 @@ const openapi: Json = JSON.parse(readFileSync(join(root, "console/openapi.json")
 const operations = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
   ["get", "post", "put", "patch", "delete"]
     .filter((method) => item[method] && item[method].security?.length !== 0 && path.startsWith("/v1/"))
-    // A callback's token is all the authority there is: it is nobody's by role.
+    // A callback is authorized by its token alone, not by a role.
     .filter(() => !path.startsWith("/v1/callbacks/"))
     .map((method) => ({
       path,
@@ -28,7 +28,7 @@ const operations = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
     })),
 );
 
-/** Whether a granted permission covers one asked for; as the contract describes it. */
+/** Whether a granted permission covers a required one, as the contract describes it. */
 function covers(granted: string, wanted: string): boolean {
   const [have, need] = [granted.split(":"), wanted.split(":")];
   for (let at = 0; ; at++) {
@@ -47,7 +47,7 @@ const grants: Record<string, string[]> = {};
 const as =
   (key: string) =>
   (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> =>
-    // By itself the tenant's stream of events would go on.
+    // Otherwise the tenant's event stream would not end.
     gateway.request(method, path, {
       key,
       headers: { accept: "application/json", ...headers },
@@ -77,11 +77,11 @@ const client = {
   scope: "contexts:read",
 };
 
-// Paused: then there is nothing to be delivered again, whoever asks.
+// Paused, so that there is nothing to redeliver for any role.
 const webhook = () => ({ url: service.url, enabled: false });
 
-// Binds nobody of the matrix.
-const limit = { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "nobody" } };
+// Binds no key of the matrix.
+const limit = { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "unknown" } };
 const schedule = { cron: "0 0 1 1 *", context: { capability: "work", service: "alpha" }, enabled: false };
 
 async function newContext(key: string): Promise<string> {
@@ -96,7 +96,7 @@ before(async () => {
   const made = await gateway.request("PUT", "/v1/tenants/acme", { body: { name: "Acme" } });
   for (const [tenant, admin] of Object.entries({ default: gateway.adminKey, acme: made.json.admin_key as string })) {
     const ask = as(admin);
-    // Of one name in both tenants, and of a name that only one has.
+    // One name exists in both tenants, the other in only one.
     for (const id of ["alpha", "beta", `only-${tenant}`]) {
       assert.equal((await ask("PUT", `/v1/services/${id}`, serviceAt(service.url))).status, 201);
       assert.equal((await ask("PUT", `/v1/roles/${id}`, { permissions: [] })).status, 201);
@@ -119,7 +119,7 @@ after(async () => {
   await service?.stop();
 });
 
-/** What an admin of the tenant allows an app of it; gives the grant's id. */
+/** A grant of the tenant's admin for an app; returns its id. */
 async function newGrant(tenant: string): Promise<string> {
   const { admin } = tenants[tenant]!;
   const callback = "https://app.example.com/done";
@@ -149,7 +149,7 @@ async function newGrant(tenant: string): Promise<string> {
   return (await as(admin)("GET", "/v1/grants?limit=1")).json.data[0].id;
 }
 
-/** The id of an object for a path's `{…}`. A fresh one where the call would end it. */
+/** The id of an object for a path's `{…}`: a fresh one if the call would delete it. */
 async function object(
   path: string,
   tenant: string,
@@ -160,7 +160,7 @@ async function object(
   const home = relation === "another tenant's" ? (tenant === "default" ? "acme" : "default") : tenant;
   const there = tenants[home]!;
   if (path.startsWith("/v1/contexts/")) {
-    // Who cannot create has none of their own.
+    // A role that cannot create has no object of its own.
     return relation === "own" && mayCreate ? newContext(key) : there.callersContext;
   }
   if (path.startsWith("/v1/keys/")) return (await newKey(there.admin, "viewer")).id;
@@ -170,7 +170,7 @@ async function object(
   return relation === "own" ? "alpha" : "beta";
 }
 
-/** What is sent: something that is understood and, where there is a way, changes nothing. */
+/** The request: valid and, where possible, without effect. */
 function sent(path: string, method: string): { body?: unknown; headers: Record<string, string> } {
   const headers = { "if-match": '"99999999"' };
   if (path === "/v1/contexts" && method === "POST") return { body: { capability: "work", service: "alpha" }, headers };
@@ -191,7 +191,7 @@ function sent(path: string, method: string): { body?: unknown; headers: Record<s
 
 type Expected = "refused" | "hidden" | "done";
 
-/** What must become of a call, by the contract alone. */
+/** The expected outcome of a call, from the contract alone. */
 function expected(
   granted: string[],
   path: string,
@@ -206,12 +206,12 @@ function expected(
     .replace("{capability}", "work");
   const may = (wanted: string) => granted.some((one) => covers(one, wanted));
   if (!may(asked)) return "refused";
-  // What belongs to the deployment is there for its own tenant only.
+  // Resources of the deployment exist for its own tenant only.
   if (path.startsWith("/v1/tenants")) return tenant === "default" ? "done" : "hidden";
   if (path.startsWith("/v1/issuers/") && tenant !== "default") return "hidden";
   if (!path.includes("{")) return "done";
   if (relation === "another tenant's") return "hidden";
-  // A context is its creator's, and of who reads everybody's; all else is the tenant's.
+  // A context belongs to its creator, and to roles that read all contexts; everything else belongs to the tenant.
   if (path.startsWith("/v1/contexts/") && relation === "another's") return may("contexts:read:*") ? "done" : "hidden";
   return "done";
 }
@@ -225,7 +225,7 @@ test("the_matrix_has_every_route", () => {
   assert.ok(operations.length >= 33, `${operations.length} routes`);
   for (const { path, permission } of operations) {
     assert.ok(permission !== undefined, path);
-    // Who they are, and what they have allowed apps, everybody may know of themselves.
+    // Every caller may read its own identity and grants.
     assert.ok(permission !== null || ["/v1/whoami", "/v1/grants"].includes(path), `${path} asks for nothing`);
   }
 });
@@ -233,7 +233,7 @@ test("the_matrix_has_every_route", () => {
 let cells = 0;
 for (const tenant of ["default", "acme"]) {
   for (const role of ["admin", "operator", "caller", "viewer", "service"]) {
-    test(`${role}_of_${tenant}_may_do_exactly_what_the_permissions_say`, { timeout: 120_000 }, async () => {
+    test(`${role}_of_${tenant}_may_do_exactly_what_its_permissions_grant`, { timeout: 120_000 }, async () => {
       const { id: keyId, secret } = await newKey(tenants[tenant]!.admin, role);
       const granted = role === "service" ? ["services:heartbeat:alpha"] : grants[role]!;
       const ask = as(secret);
@@ -243,7 +243,7 @@ for (const tenant of ["default", "acme"]) {
       for (const { path, method, permission } of operations) {
         for (const relation of path.includes("{") ? relations : relations.slice(0, 1)) {
           const id = path.includes("{") ? await object(path, tenant, relation, secret, mayCreate) : "";
-          // Nobody plans what they may not create.
+          // A schedule requires the permission to create the context.
           const plansInVain = path.startsWith("/v1/schedules/") && method === "PUT" && !mayCreate;
           const byPermission = expected(
             granted,
@@ -256,11 +256,11 @@ for (const tenant of ["default", "acme"]) {
           const wanted = plansInVain ? "refused" : byPermission;
           const { body, headers } = sent(path, method);
           const answer = await ask(method, path.replace(/\{\w+\}/, id), body, headers);
-          const told = `${role} of ${tenant}: ${method} ${path}, ${relation}: ${answer.status} ${answer.text.slice(0, 300)}`;
-          assert.ok(answer.status < 500 && answer.status !== 401, told);
-          // A precondition looks first at what is there, and there nothing is: 412 says no more than 404.
+          const label = `${role} of ${tenant}: ${method} ${path}, ${relation}: ${answer.status} ${answer.text.slice(0, 300)}`;
+          assert.ok(answer.status < 500 && answer.status !== 401, label);
+          // A precondition is evaluated first, on a resource that does not exist: 412 reveals no more than 404.
           const asIfAbsent = wanted === "hidden" && answer.status === 412;
-          if (!asIfAbsent) assert.equal(became(answer), wanted, told);
+          if (!asIfAbsent) assert.equal(became(answer), wanted, label);
           cells += 1;
         }
       }
@@ -268,7 +268,7 @@ for (const tenant of ["default", "acme"]) {
   }
 }
 
-test("what_is_another_tenants_was_not_touched", async () => {
+test("objects_of_the_other_tenant_were_not_changed", async () => {
   assert.ok(cells > 400, `${cells} cells`);
   console.log(`matrix: ${operations.length} routes, ${cells} cells`);
   for (const [tenant, { admin, callersContext }] of Object.entries(tenants)) {
@@ -316,7 +316,7 @@ test("lists_show_exactly_what_calls_allow", { timeout: 120_000 }, async () => {
         if (list.status !== 200) assert.equal(status, 403, `${role}: ${kind}/${id}`);
       }
     }
-    // Capabilities are listed to who reads services; each that is listed can be called, and no other.
+    // Capabilities are listed for roles that read services; exactly the listed ones can be called.
     const listed = await ask("GET", "/v1/capabilities");
     if (listed.status !== 200) continue;
     const offers = listed.json.data.flatMap(({ name, services }: Json) =>

@@ -1,4 +1,4 @@
-// The things of many services at /mcp: each has a name of its own, and what is named there can be read there.
+// Items of many services at /mcp: each has a unique name, and items named there can be read there.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
@@ -42,7 +42,7 @@ async function serve(id: string, script: Script, more: object = {}): Promise<Scr
   return server;
 }
 
-/** A server with resources at these addresses, each of which says whose it is. */
+/** A server with resources at these addresses, each of which names its server. */
 const withResources = (id: string, uris: string[], more: Script = {}): Script => ({
   capabilities: { tools: {}, resources: {}, prompts: {} },
   ...more,
@@ -87,7 +87,7 @@ test("two_tools_never_have_one_name_and_each_call_reaches_its_own", async () => 
   for (const name of names) reached.set((await called(name)).content[0].text, name);
   assert.equal(reached.size, names.length);
   for (const one of expected) assert.ok(reached.has(one), one);
-  // What a tool is called does not depend on what else there is.
+  // A tool's name does not depend on other tools.
   const ofOthers = [...reached].filter(([own]) => !own.startsWith("a__b/")).map(([, name]) => name);
   assert.equal((await remove("a__b")).status, 204);
   const left = (await listed()).map(({ name }: any) => name);
@@ -95,7 +95,7 @@ test("two_tools_never_have_one_name_and_each_call_reaches_its_own", async () => 
   assert.ok(left.includes("a__b__c"));
 });
 
-test("a_tool_that_calls_itself_what_anothers_was_changed_to_does_not_take_its_place", async () => {
+test("a_tool_with_the_changed_name_of_another_does_not_replace_it", async () => {
   await serve("a__b", {
     tools: [tool("c")],
     answers: { "tools/call": () => ({ content: [{ type: "text", text: "right" }] }) },
@@ -125,21 +125,21 @@ for (const [era, ask] of [
     await serve("a__b", prompts("a__b", "c"));
     await serve("1a", prompts("1a", "c"));
     const { prompts: listed } = resultOf(await ask(gateway, "prompts/list"));
-    const told = new Set<string>();
-    for (const { name } of listed)
-      told.add(resultOf(await ask(gateway, "prompts/get", { name })).messages[0].content.text);
-    assert.deepEqual([...told].sort(), ["b__c of a", "c of 1a", "c of a__b"]);
-    const { resources } = resultOf(await ask(gateway, "resources/list"));
     const texts = new Set<string>();
+    for (const { name } of listed)
+      texts.add(resultOf(await ask(gateway, "prompts/get", { name })).messages[0].content.text);
+    assert.deepEqual([...texts].sort(), ["b__c of a", "c of 1a", "c of a__b"]);
+    const { resources } = resultOf(await ask(gateway, "resources/list"));
+    const contents = new Set<string>();
     for (const { uri } of resources) {
       assert.equal(new URL(uri).href, uri);
-      texts.add(resultOf(await ask(gateway, "resources/read", { uri })).contents[0].text);
+      contents.add(resultOf(await ask(gateway, "resources/read", { uri })).contents[0].text);
     }
-    assert.deepEqual([...texts].sort(), ["demo://x of 1a", "demo://x of a", "demo://x of a__b"]);
+    assert.deepEqual([...contents].sort(), ["demo://x of 1a", "demo://x of a", "demo://x of a__b"]);
   });
 }
 
-test("what_is_linked_to_at_mcp_can_be_read_there", async () => {
+test("resources_linked_at_mcp_can_be_read_there", async () => {
   const link = { type: "resource_link", uri: "demo://thing/1", name: "thing" };
   const embedded = { type: "resource", resource: { uri: "demo://thing/2", text: "two" } };
   const script = withResources("shop", ["demo://thing/1"], {
@@ -166,7 +166,7 @@ test("what_is_linked_to_at_mcp_can_be_read_there", async () => {
       const { contents } = resultOf(await ask(gateway, "resources/read", { uri }));
       assert.deepEqual(contents, [{ uri, text: `${uri.slice("shop+".length)} of shop` }]);
     }
-    // At its own door all is as it came.
+    // At its own endpoint everything is unchanged.
     const own = resultOf(await ask(gateway, "tools/call", { name: "t", arguments: {} }, { path: "/mcp/shop" }));
     assert.deepEqual(own.content.slice(0, 2), [link, embedded]);
     const there = resultOf(await ask(gateway, "resources/read", { uri: "demo://thing/1" }, { path: "/mcp/shop" }));
@@ -174,7 +174,7 @@ test("what_is_linked_to_at_mcp_can_be_read_there", async () => {
   }
 });
 
-test("what_a_task_gave_and_a_call_that_is_looked_at_later_link_so_too", async () => {
+test("links_in_results_of_tasks_and_polled_calls_can_be_read_too", async () => {
   const content = [{ type: "resource_link", uri: "demo://thing/1", name: "thing" }];
   await serve("shop", withResources("shop", [], { answers: { "tools/call": () => ({ content }) } }));
   const made = await gateway.request("POST", "/v1/contexts", { body: { capability: "t", service: "shop" } });
@@ -232,7 +232,7 @@ test("an_app_that_two_services_have_is_read_from_each", async () => {
     texts.add((await read(uri)).text);
   }
   assert.equal(texts.size, 4);
-  // None of them takes the place of the other.
+  // Neither replaces the other.
   for (const uri of ["ui://app/1", "ui://app/free"]) {
     const { message } = errorOf(await askModern(gateway, "resources/read", { uri }), 200, -32602);
     assert.match(message, /ui:\/\/one\+app.*ui:\/\/two\+app/);
@@ -240,7 +240,7 @@ test("an_app_that_two_services_have_is_read_from_each", async () => {
   assert.equal((await read("ui://app/1", { path: "/mcp/two" })).text, "ui://app/1 of two");
 });
 
-test("an_app_is_read_by_who_may_read_resources", async () => {
+test("reading_an_app_requires_permission_to_read_resources", async () => {
   await serve("shop", withResources("shop", ["ui://app/1"], { tools: [app("ui://app/1")] }));
   await serve("other", withResources("other", ["ui://app/2"]));
   const { secret: key } = await makeKey(gateway, "bare", ["contexts:create:other.resources"]);
@@ -248,7 +248,7 @@ test("an_app_is_read_by_who_may_read_resources", async () => {
   assert.equal((await read("ui://app/2", { key })).text, "ui://app/2 of other");
 });
 
-/** Pages of a server: `of` items in each, with cursors of its own. */
+/** Pages of a server: `of` items in each, with the server's own cursors. */
 const pages =
   (list: string, count: number, of: number, item: (at: number) => object) =>
   ({ cursor }: any = {}) => {
@@ -265,7 +265,7 @@ for (const [era, ask] of [
   ["modern", askModern],
   ["legacy", askLegacy],
 ] as const) {
-  test(`what_fits_is_one_page_for_a_${era}_client`, async () => {
+  test(`a_short_list_is_one_page_for_a_${era}_client`, async () => {
     const script: Script = {
       capabilities: { tools: {}, resources: {}, prompts: {} },
       tools: Array.from({ length: 117 }, (_, at) => tool(`tool_${at}`)),
@@ -293,7 +293,7 @@ for (const [era, ask] of [
     }
   });
 
-  test(`what_does_not_fit_is_read_to_its_end_by_a_${era}_client`, async () => {
+  test(`a_long_list_is_read_to_its_end_by_a_${era}_client`, async () => {
     const big = "x".repeat(20_000);
     const script = (id: string): Script => ({
       capabilities: { tools: {}, resources: {} },
@@ -328,7 +328,7 @@ for (const [era, ask] of [
   });
 }
 
-test("what_a_server_says_of_itself_is_said_to_its_clients", async () => {
+test("a_servers_description_of_itself_is_passed_on_to_clients", async () => {
   await serve("files", { instructions: "Read before you write.\n\n* always" }, { description: "Ours." });
   await serve("plain", {}, { description: "Described." });
   await serve("search", { instructions: "Search first." });

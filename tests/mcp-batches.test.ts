@@ -1,4 +1,4 @@
-// Batches of the revision that has them: each message is held against limits as if it had come alone.
+// Batches, in the revision that has them: limits apply to each message as if it had been sent alone.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
@@ -38,7 +38,7 @@ const made = (answers: Answer[]) => answers.flatMap(({ json }) => json as Respon
 const passed = (responses: Response[]) => responses.filter(({ result }) => result);
 
 let limits = 0;
-/** With a limit of its own name: what one has counted is not the next one's. */
+/** Uses a limit with a separate name, so that counts do not carry over. */
 async function limited(limit: object, work: (name: string) => Promise<void>): Promise<void> {
   const name = `x${++limits}`;
   const body = { kind: "requests", ...(!("kind" in limit) && { window_seconds: 3600 }), ...limit };
@@ -51,7 +51,7 @@ async function limited(limit: object, work: (name: string) => Promise<void>): Pr
   }
 }
 
-test("a_batch_within_a_batch_is_no_message", async () => {
+test("a_batch_within_a_batch_is_refused", async () => {
   const before = service.calls.length;
   const answer = await send([calls(3), call()]);
   assert.deepEqual(
@@ -61,7 +61,7 @@ test("a_batch_within_a_batch_is_no_message", async () => {
   assert.equal(service.calls.length - before, 1);
 });
 
-test("each_call_of_a_batch_takes_its_own_of_a_limit", async () => {
+test("each_call_of_a_batch_counts_towards_a_limit", async () => {
   for (const binds of [{ capability: "work" }, { service: "worker" }, { capability: "*" }]) {
     await limited({ quota: 40, binds }, async (name) => {
       const before = service.calls.length;
@@ -88,11 +88,11 @@ test("each_call_of_a_batch_takes_its_own_of_a_limit", async () => {
   }
 });
 
-test("so_it_is_with_limits_of_who_asks", async () => {
+test("each_request_of_a_batch_counts_towards_limits_of_the_caller", async () => {
   for (const bind of [(id: string) => ({ key: id }), () => ({ role: "bare" })]) {
     const { id, secret } = await makeKey(gateway, "bare", ["contexts:create:*", "contexts:read"]);
     await limited({ quota: 10, binds: bind(id) }, async (name) => {
-      // Seven requests; a notification asks for nothing, and what is no message is not served.
+      // Seven requests; notifications do not count, and invalid messages are not served.
       const notification = { jsonrpc: "2.0", method: "notifications/initialized" };
       const batch = [...calls(3), message("ping"), notification, message("tools/list"), 7, ...calls(2, "other")];
       const answer = await send(batch, secret);
@@ -110,7 +110,7 @@ test("so_it_is_with_limits_of_who_asks", async () => {
   }
 });
 
-test("a_call_alone_takes_one", async () => {
+test("a_single_call_counts_once", async () => {
   const { id, secret } = await makeKey(gateway, "bare", ["contexts:create:*"]);
   await limited({ quota: 3, binds: { key: id } }, async () => {
     const statuses = [];
@@ -119,7 +119,7 @@ test("a_call_alone_takes_one", async () => {
   });
 });
 
-test("the_calls_of_a_batch_hold_one_permit_after_the_other", async () => {
+test("the_calls_of_a_batch_use_one_permit_in_turn", async () => {
   await limited({ kind: "concurrent", quota: 1, binds: { capability: "work" } }, async () => {
     mostRunning = 0;
     const batch = [...calls(2, "work", { ms: 30 }), call("other"), ...calls(2, "work", { ms: 30 })];
@@ -129,7 +129,7 @@ test("the_calls_of_a_batch_hold_one_permit_after_the_other", async () => {
   });
 });
 
-test("nor_do_several_batches_at_once_exceed_what_may_run_at_a_time", async () => {
+test("concurrent_batches_do_not_exceed_a_concurrency_limit", async () => {
   await limited({ kind: "concurrent", quota: 2, binds: { service: "*" } }, async () => {
     mostRunning = 0;
     const answers = await Promise.all(Array.from({ length: 6 }, () => send(calls(4, "work", { ms: 20 }))));
@@ -139,8 +139,8 @@ test("nor_do_several_batches_at_once_exceed_what_may_run_at_a_time", async () =>
   });
 });
 
-test("mixed_limits_hold_over_isolates_and_batches", async () => {
-  // The other is not durable, so another isolate may hear of a limit on it two seconds later.
+test("mixed_limits_apply_across_isolates_and_batches", async () => {
+  // The other is not durable, so another isolate may learn of a limit on it two seconds later.
   await limited({ quota: 25, binds: { capability: "work" } }, async () => {
     const before = service.calls.length;
     const mixed = () => Array.from({ length: 30 }, (_, at) => call(at % 2 ? "work" : "other"));

@@ -1,4 +1,4 @@
-// Multi round trips of the modern era: a question is a result, and its answer the same call again.
+// Multi-round trips of the modern era: a request for input is a result, and the answer is the same call again.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ended, makeKey, register, serviceAt } from "./support/arrange.ts";
@@ -9,7 +9,7 @@ import { json, type Service, startService } from "./support/service.ts";
 let gateway: Gateway;
 let service: Service;
 
-/** Asks twice: for a form, then for a yes or no. */
+/** Requests input twice: a form, then a yes or no. */
 const asks: Service["handler"] = (one, response) => {
   const { input, attempt } = one.json;
   if (attempt === 1) {
@@ -58,13 +58,13 @@ test("a_question_is_a_result_and_the_same_call_again_answers_it", async () => {
   );
   assert.equal(last.resultType, "complete");
   assert.deepEqual(last.structuredContent, { hello: "Ada", sure: true });
-  // All of it was one context.
+  // All calls were one context.
   const ids = [first, second, last].map((result) => result._meta["narthex/context"]);
   assert.equal(new Set(ids).size, 1);
   assert.equal(service.calls.length, before + 3);
 });
 
-test("what_does_not_answer_the_question_is_asked_again_and_what_cannot_is_refused", async () => {
+test("an_incomplete_answer_is_asked_for_again_and_an_invalid_one_is_refused", async () => {
   const { requestState, _meta } = resultOf(await call());
   for (const inputResponses of [undefined, {}, { other: accept({ name: "Ada" }) }]) {
     const again = resultOf(await call({ requestState, ...(inputResponses && { inputResponses }) }));
@@ -79,7 +79,7 @@ test("what_does_not_answer_the_question_is_asked_again_and_what_cannot_is_refuse
   await gateway.request("POST", `/v1/contexts/${_meta["narthex/context"]}/cancel`);
 });
 
-test("a_state_is_good_for_the_call_and_the_caller_it_was_given_to_and_once", async () => {
+test("a_state_is_valid_once_for_its_call_and_caller", async () => {
   const { requestState, _meta } = resultOf(await call());
   const inputResponses = { "input-1": accept({ name: "Ada" }) };
   const changed = `${requestState.slice(0, -2)}${requestState.endsWith("AA") ? "BB" : "AA"}`;
@@ -96,14 +96,14 @@ test("a_state_is_good_for_the_call_and_the_caller_it_was_given_to_and_once", asy
   await gateway.request("POST", `/v1/contexts/${_meta["narthex/context"]}/cancel`);
 });
 
-test("who_declines_ends_the_call", async () => {
+test("declining_ends_the_call", async () => {
   const { requestState, _meta } = resultOf(await call());
   const result = resultOf(await call({ requestState, inputResponses: { "input-1": { action: "decline" } } }));
   assert.deepEqual([result.resultType, result.isError], ["complete", true]);
   assert.equal((await ended(gateway, _meta["narthex/context"])).status, "cancelled");
 });
 
-test("who_cannot_be_asked_is_told_what_it_has_to_declare_and_the_call_ends", async () => {
+test("a_client_without_elicitation_is_informed_of_the_required_capability_and_the_call_ends", async () => {
   const before = service.calls.length;
   const error = errorOf(
     await call({}, { meta: { [capabilities]: { elicitation: { url: {} }, sampling: {} } } }),
@@ -115,14 +115,14 @@ test("who_cannot_be_asked_is_told_what_it_has_to_declare_and_the_call_ends", asy
   assert.equal((await ended(gateway, context_id)).status, "cancelled");
 });
 
-test("an_answer_that_comes_with_the_first_call_is_taken_for_the_first_question", async () => {
+test("an_answer_in_the_first_call_answers_the_first_question", async () => {
   const inputResponses = { "input-1": accept({ name: "Ada" }), other: accept({}) };
   const result = resultOf(await call({ inputResponses }));
   assert.ok("input-2" in result.inputRequests);
   await gateway.request("POST", `/v1/contexts/${result._meta["narthex/context"]}/cancel`);
 });
 
-test("a_question_that_comes_late_is_the_end_of_the_stream", async () => {
+test("a_late_question_ends_the_stream", async () => {
   service.handler = (one, response) => void setTimeout(() => void asks(one, response), 4_000);
   try {
     const answer = await call();
@@ -135,7 +135,7 @@ test("a_question_that_comes_late_is_the_end_of_the_stream", async () => {
   }
 });
 
-test("a_question_comes_before_a_task", async () => {
+test("a_question_precedes_a_task", async () => {
   const extensions = { "io.modelcontextprotocol/tasks": {} };
   const meta = { [capabilities]: { elicitation: {}, extensions } };
   const first = resultOf(await call({}, { meta }));

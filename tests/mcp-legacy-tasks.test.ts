@@ -1,4 +1,4 @@
-// Tasks of revision 2025-11-25: a client asks for one by params.task, and looks for its result itself.
+// Tasks of revision 2025-11-25: a client requests one by params.task, and polls for its result.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
@@ -43,7 +43,7 @@ test("tasks_are_declared_where_the_revision_has_them", async () => {
   assert.deepEqual(support, { always: "required", never: "forbidden", slow: "optional" });
 });
 
-test("a_call_as_a_task_is_answered_at_once_and_its_result_is_had_later", async () => {
+test("a_call_as_a_task_is_answered_at_once_and_its_result_is_read_later", async () => {
   const { task } = resultOf(await call("slow", undefined, 1_500));
   assert.ok(task.ttl > 0 && task.pollInterval > 0 && Date.parse(task.createdAt) > 0);
   assert.equal(task.status, "working");
@@ -71,7 +71,7 @@ test("a_task_is_cancelled_and_listed", async () => {
   }
 });
 
-test("what_fails_by_itself_is_a_failed_task_with_a_result", async () => {
+test("a_failing_call_is_a_failed_task_with_a_result", async () => {
   service.handler = json({ error: { code: "odd", message: "It is odd.", retryable: false } });
   try {
     const { task } = resultOf(await call("always"));
@@ -83,7 +83,7 @@ test("what_fails_by_itself_is_a_failed_task_with_a_result", async () => {
   }
 });
 
-test("a_tool_says_whether_its_calls_are_tasks", async () => {
+test("a_tool_declares_whether_its_calls_are_tasks", async () => {
   errorOf(await call("always", {}), 200, -32601);
   errorOf(await call("never"), 200, -32601);
   assert.equal(resultOf(await call("never", {})).isError, false);

@@ -1,4 +1,4 @@
-// subscriptions/listen: what a modern client is told without asking again.
+// subscriptions/listen: the notifications of a modern client.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -35,7 +35,7 @@ after(async () => {
   await legacy?.stop();
 });
 
-/** Opens a subscription; gives what it was acknowledged, and its further messages. */
+/** Opens a subscription; returns the acknowledged part, and its further messages. */
 async function listen(notifications: object, { key = gateway.adminKey, path = "/mcp", meta = able as object } = {}) {
   const body = message(method, { notifications, _meta: { ...claim, ...meta } });
   const leaving = new AbortController();
@@ -51,7 +51,7 @@ async function listen(notifications: object, { key = gateway.adminKey, path = "/
   assert.equal(first.method, "notifications/subscriptions/acknowledged");
   assert.equal(first.params._meta[idOf], body.id);
   return {
-    told: first.params.notifications,
+    acknowledged: first.params.notifications,
     async next(): Promise<any> {
       const { message } = await next(events);
       assert.equal((message.params ?? message.result)._meta[idOf], body.id);
@@ -61,7 +61,7 @@ async function listen(notifications: object, { key = gateway.adminKey, path = "/
   };
 }
 
-test("who_may_call_a_new_tool_is_told_and_nobody_else", async () => {
+test("only_clients_that_may_call_a_new_tool_are_notified", async () => {
   assert.equal(
     (
       await gateway.request("PUT", "/v1/roles/narrow", {
@@ -75,10 +75,10 @@ test("who_may_call_a_new_tool_is_told_and_nobody_else", async () => {
     await listen({ toolsListChanged: true, unheardOf: true }),
     await listen({ toolsListChanged: true }, { key }),
   ];
-  assert.deepEqual([all.told, narrow.told], [{ toolsListChanged: true }, { toolsListChanged: true }]);
+  assert.deepEqual([all.acknowledged, narrow.acknowledged], [{ toolsListChanged: true }, { toolsListChanged: true }]);
   await register(gateway, "other", serviceAt(service.url, [{ name: "other" }]));
   assert.equal((await all.next()).method, "notifications/tools/list_changed");
-  // The first that it hears of is its own.
+  // The first tool it is notified of is its own.
   const changed = serviceAt(service.url, [{ name: "slow", timeout_seconds: 20, description: "Takes its time." }]);
   const put = await gateway.request("PUT", "/v1/services/words", { body: changed, headers: { "if-match": "*" } });
   assert.equal(put.status, 200, put.text);
@@ -89,7 +89,7 @@ test("who_may_call_a_new_tool_is_told_and_nobody_else", async () => {
   narrow.close();
 });
 
-test("a_task_is_told_of_until_its_end_with_its_result", async () => {
+test("a_task_is_reported_until_its_end_with_its_result", async () => {
   const made = await askModern(
     gateway,
     "tools/call",
@@ -98,7 +98,7 @@ test("a_task_is_told_of_until_its_end_with_its_result", async () => {
   );
   const { taskId } = resultOf(made);
   const listening = await listen({ taskIds: [taskId, "ctx_nothing"] });
-  assert.deepEqual(listening.told, { taskIds: [taskId] });
+  assert.deepEqual(listening.acknowledged, { taskIds: [taskId] });
   const { method, params } = await listening.next();
   assert.deepEqual([method, params.taskId, params.status], ["notifications/tasks", taskId, "completed"]);
   assert.deepEqual(params.result.structuredContent, { ms: 5_000 });
@@ -106,7 +106,7 @@ test("a_task_is_told_of_until_its_end_with_its_result", async () => {
   listening.close();
 });
 
-test("a_task_that_asks_is_told_with_what_it_asks", async () => {
+test("a_task_that_requests_input_is_reported_with_its_request", async () => {
   const { promise: callback, resolve: called } = Promise.withResolvers<string>();
   service.handler = async (call, response) => {
     json({}, 202)(call, response);
@@ -122,13 +122,13 @@ test("a_task_that_asks_is_told_with_what_it_asks", async () => {
     await askModern(gateway, "tools/call", { name: "words__slow", arguments: {} }, { meta }),
   );
   assert.equal(resultType, "task");
-  // The task may be answered before its service is called.
+  // The task may be reported before its service is called.
   const url = await callback;
   service.handler = obedient;
   const listening = await listen({ taskIds: [taskId] }, { meta });
   const body = JSON.stringify({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
   const asked = () => fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body });
-  // Nor is it certain that the 202 has been taken note of.
+  // Nor is it certain that the 202 has been recorded.
   while (!(await asked()).ok) await pause(100);
   let { params } = await listening.next();
   // It may have begun only after it was listened to.
@@ -140,13 +140,13 @@ test("a_task_that_asks_is_told_with_what_it_asks", async () => {
   listening.close();
 });
 
-test("tasks_of_others_and_without_the_extension_are_not_told", async () => {
+test("tasks_of_others_and_without_the_extension_are_not_reported", async () => {
   const { taskId } = resultOf(
     await askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } }, { meta: able }),
   );
   const { secret: key } = await makeKey(gateway, "caller");
   const others = await listen({ taskIds: [taskId] }, { key });
-  assert.deepEqual(others.told, {});
+  assert.deepEqual(others.acknowledged, {});
   others.close();
   const answer = await askModern(gateway, method, { notifications: { taskIds: [taskId] } });
   assert.deepEqual(
@@ -160,10 +160,10 @@ for (const era of ["modern", "legacy"] as const) {
   const uri = "test://watched-resource";
   const server = () => (era === "modern" ? upstream : legacy);
 
-  test(`a_modern_client_is_told_what_a_${era}_server_tells`, async () => {
+  test(`a_modern_client_receives_the_notifications_of_a_${era}_server`, async () => {
     const wanted = { resourceSubscriptions: [uri], promptsListChanged: true };
     const listening = await listen(wanted, { path });
-    assert.deepEqual(listening.told, { promptsListChanged: true, resourceSubscriptions: [uri] });
+    assert.deepEqual(listening.acknowledged, { promptsListChanged: true, resourceSubscriptions: [uri] });
     server().resourceUpdated("test://another");
     server().resourceUpdated(uri);
     const { method, params } = await listening.next();
@@ -171,7 +171,7 @@ for (const era of ["modern", "legacy"] as const) {
     listening.close();
   });
 
-  test(`a_legacy_client_that_subscribes_is_told_what_a_${era}_server_tells`, async () => {
+  test(`a_subscribed_legacy_client_receives_the_notifications_of_a_${era}_server`, async () => {
     const params = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "test", version: "1" } };
     const begun = await askLegacy(gateway, "initialize", params, { path });
     assert.equal(resultOf(begun).capabilities.resources.subscribe, true);
@@ -184,7 +184,7 @@ for (const era of ["modern", "legacy"] as const) {
     Contract.load()?.checkAnswer("GET", path, response.status, response.headers, "");
     assert.equal(response.status, 200);
     resultOf(await askLegacy(gateway, "resources/subscribe", { uri }, { path, headers }));
-    // It is taken up a moment later.
+    // The subscription takes effect a moment later.
     const again = setInterval(() => server().resourceUpdated(uri), 300);
     const events = streamed(response);
     const { message } = await next(events);
@@ -208,7 +208,7 @@ test("a_subscription_ends_in_good_order_when_its_key_is_revoked", async () => {
   assert.equal(result.resultType, "complete");
 });
 
-test("what_is_no_subscription_is_refused", async () => {
+test("an_invalid_subscription_is_refused", async () => {
   errorOf(await askModern(gateway, method, {}), 200, -32602);
   errorOf(await askModern(gateway, method, { notifications: { taskIds: "a" } }), 200, -32602);
   errorOf(

@@ -1,4 +1,4 @@
-// Servers whose lists are none that end, are large with what is no item, or cannot be read: what clients get all the same.
+// Servers with endless lists, many invalid items, or unreadable lists: clients still get the valid part.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { register } from "./support/arrange.ts";
@@ -56,9 +56,9 @@ for (const [era, ask] of [
   const list = async (path: string, params: object = {}) =>
     resultOf(await ask(gateway, "resources/list", params, { path }));
 
-  test(`a_list_that_leads_back_ends_for_a_${era}_client`, async () => {
+  test(`a_circular_list_ends_for_a_${era}_client`, async () => {
     const lists: Record<string, [List, number, boolean]> = {
-      // From the second page to the first, and from the only one to itself: some servers mean an empty cursor as the end.
+      // From the second page to the first, and from the only one to itself: for some servers an empty cursor means the end.
       two: [(cursor) => (cursor === "c" ? page(["demo://2"], "") : page(["demo://1"], "c")), 2, false],
       one: [() => page(["demo://1"], ""), 1, false],
       same: [(cursor) => page([cursor === undefined ? "demo://1" : "demo://2"], "c"), 2, true],
@@ -80,7 +80,7 @@ for (const [era, ask] of [
     }
   });
 
-  test(`a_cursor_that_is_no_text_is_said_to_a_${era}_client`, async () => {
+  test(`an_invalid_cursor_is_reported_to_a_${era}_client`, async () => {
     await serve("odd", () => page(["demo://1"], 5));
     for (const path of ["/mcp", "/mcp/odd"]) {
       const result = await list(path);
@@ -90,7 +90,7 @@ for (const [era, ask] of [
     }
   });
 
-  test(`what_is_no_item_is_bounded_for_a_${era}_client`, async () => {
+  test(`reports_of_invalid_items_are_bounded_for_a_${era}_client`, async () => {
     const server = await serve("hostile", (cursor) => {
       const at = Number(cursor ?? 0);
       return { resources: Array.from({ length: 200_000 }, () => at), nextCursor: String(at + 1) };
@@ -108,7 +108,7 @@ for (const [era, ask] of [
   });
 }
 
-test("an_address_that_an_unread_list_may_have_is_not_anothers", async () => {
+test("an_address_that_an_unread_list_may_contain_is_not_taken_by_another_service", async () => {
   const down = await serve("a", () => undefined);
   await serve("b", all(["ui://app/1"]));
   const uris = async () => resultOf(await askModern(gateway, "resources/list")).resources.map(({ uri }: any) => uri);
@@ -116,7 +116,7 @@ test("an_address_that_an_unread_list_may_have_is_not_anothers", async () => {
   assert.deepEqual(await uris(), ["ui://b+app/1"]);
   assert.match(errorOf(await read("ui://app/1"), 200, -32602).message, /ui:\/\/b\+app\/1.*ui:\/\/a\+app\/1/);
   assert.equal(resultOf(await read("ui://b+app/1")).contents[0].text, "ui://app/1");
-  // Nor while it goes on where it was not read.
+  // Nor while its list continues beyond the part that was read.
   down.script = script((cursor) => page([`demo://${cursor ?? ""}`], `${cursor ?? ""}x`));
   assert.ok((await uris()).every((uri: string) => uri !== "ui://app/1"));
   errorOf(await read("ui://app/1"), 200, -32602);
@@ -125,7 +125,7 @@ test("an_address_that_an_unread_list_may_have_is_not_anothers", async () => {
   assert.equal(resultOf(await read("ui://app/1")).contents[0].text, "ui://app/1");
 });
 
-test("a_service_over_a_limit_is_said_to_be_missing", async () => {
+test("a_service_over_a_limit_is_reported_as_missing", async () => {
   await serve("held", all(["demo://1"]));
   await serve("free", all(["demo://2"]));
   const limit = { kind: "requests", quota: 1, window_seconds: 3600, binds: { service: "held" } };
@@ -146,7 +146,7 @@ test("a_service_over_a_limit_is_said_to_be_missing", async () => {
   }
 });
 
-test("servers_that_do_not_answer_keep_no_client_waiting", async () => {
+test("unresponsive_servers_do_not_delay_clients", async () => {
   for (let at = 10; at < 23; at += 1) await serve(`s${at}`, () => new Promise(() => {}));
   await serve("z", all(["demo://1"]));
   const began = Date.now();

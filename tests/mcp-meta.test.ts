@@ -1,4 +1,4 @@
-// What goes on to an MCP server as its client says it: `_meta`, and arguments that the server checks itself.
+// Data that is passed on to an MCP server unchanged: `_meta`, and arguments that the server validates itself.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { create, ended, pointers, refused, register, serviceAt } from "./support/arrange.ts";
@@ -52,7 +52,7 @@ for (const [era, ask, meta] of [
   ["modern", askModern, { ...claim, ...said, ...own }],
   ["legacy", askLegacy, { ...said, ...own }],
 ] as const) {
-  test(`what_a_${era}_client_says_of_its_request_reaches_the_server`, async () => {
+  test(`the_meta_of_a_${era}_client_reaches_the_server`, async () => {
     for (const [path, prefix, uri] of [
       ["/mcp/shop", "", "demo://x"],
       ["/mcp", "shop__", "shop+demo://x"],
@@ -72,7 +72,7 @@ for (const [era, ask, meta] of [
     }
   });
 
-  test(`what_the_server_says_of_its_things_reaches_a_${era}_client`, async () => {
+  test(`the_meta_of_a_server_reaches_a_${era}_client`, async () => {
     const of = ({ _meta }: any) => _meta["com.example/of"];
     const result = resultOf(await ask(gateway, "tools/call", { name: "shop__t", arguments: {} }));
     assert.deepEqual([of(result), of(result.content[0])], ["result", "content"]);
@@ -84,7 +84,7 @@ for (const [era, ask, meta] of [
     assert.equal(of(resultOf(await ask(gateway, "prompts/list", {}, { path: "/mcp/shop" }))), "list");
   });
 
-  test(`what_a_${era}_client_says_is_bounded`, async () => {
+  test(`the_meta_of_a_${era}_client_is_bounded`, async () => {
     const large = { ...meta, "com.example/large": "x".repeat(9000) };
     const { message } = errorOf(
       await ask(gateway, "tools/call", { name: "shop__t", arguments: {} }, { meta: large }),
@@ -97,7 +97,7 @@ for (const [era, ask, meta] of [
   });
 }
 
-test("a_call_that_is_replayed_says_the_same_of_itself", async () => {
+test("a_replayed_call_has_the_same_meta", async () => {
   const result = resultOf(await askModern(gateway, "tools/call", { name: "shop__t", arguments: {} }, { meta: said }));
   const again = await gateway.request("POST", `/v1/contexts/${result._meta["narthex/context"]}/replay`);
   assert.equal((await ended(gateway, again.json.id)).status, "completed");
@@ -108,7 +108,7 @@ test("a_call_that_is_replayed_says_the_same_of_itself", async () => {
   );
 });
 
-test("a_service_may_check_arguments_itself", async () => {
+test("a_service_may_validate_arguments_itself", async () => {
   const { n } = { n: "5" };
   const refusal = resultOf(await askModern(gateway, "tools/call", { name: "shop__t", arguments: { n } }));
   assert.deepEqual([refusal.isError, server.messages.length], [true, 0]);
@@ -131,11 +131,11 @@ test("a_service_may_check_arguments_itself", async () => {
   }
   const made = await create(gateway, { capability: "t", service: "lenient", parameters: { n } });
   assert.equal(made.json.status, "completed", made.text);
-  // The schema is shown as it is, and what is not JSON is no call.
+  // The schema is shown unchanged, and a call that is not JSON is refused.
   const { tools } = resultOf(await askModern(gateway, "tools/list", {}, { path: "/mcp/lenient" }));
   assert.deepEqual(tools[0].inputSchema, counting.inputSchema);
   errorOf(await askModern(gateway, "tools/call", { name: "lenient__t", arguments: [] }), 200, -32602);
-  // Checked again when it is not said any more.
+  // Validated by the gateway again once the setting is removed.
   const patch = (body: object) =>
     gateway.request("PATCH", "/v1/services/lenient", {
       body,
@@ -154,7 +154,7 @@ test("a_service_may_check_arguments_itself", async () => {
   ]);
 });
 
-test("a_service_of_any_kind_may_check_arguments_itself", async () => {
+test("a_service_of_any_kind_may_validate_arguments_itself", async () => {
   const input_schema = { type: "object", properties: { n: { type: "integer" } } };
   await register(
     gateway,

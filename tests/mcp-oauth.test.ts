@@ -1,4 +1,4 @@
-// Authorization of MCP endpoints: where a client learns how to get a token, and which token is for which endpoint.
+// Authorization of MCP endpoints: how a client discovers where to get a token, and which token is valid at which endpoint.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { register, serviceAt } from "./support/arrange.ts";
@@ -22,7 +22,7 @@ before(async () => {
 });
 after(() => gateway?.stop());
 
-/** A token for what is at this path; for the API without one. */
+/** A token for the endpoint at this path. Default: the API. */
 async function token(path?: string): Promise<string> {
   const form = new URLSearchParams({ grant_type: "client_credentials", ...(path && { resource: gateway.url + path }) });
   const basic = Buffer.from(`${encodeURIComponent(client.client_id)}:${encodeURIComponent(client.secret)}`).toString(
@@ -47,7 +47,7 @@ test("a_challenge_leads_to_the_metadata_of_the_very_endpoint", async () => {
 
 test("a_token_is_for_one_endpoint", async () => {
   const tokens = { "/mcp": await token("/mcp"), "/mcp/words": await token("/mcp/words"), "": await token() };
-  // Twice, as what was verified is remembered.
+  // Twice, because verified tokens are cached.
   for (const _ of [1, 2]) {
     for (const [made, key] of Object.entries(tokens)) {
       for (const path of ["/mcp", "/mcp/words"]) {
@@ -61,7 +61,7 @@ test("a_token_is_for_one_endpoint", async () => {
   }
 });
 
-test("what_a_token_does_not_permit_is_a_step_up_challenge", async () => {
+test("a_missing_permission_of_a_token_is_a_step_up_challenge", async () => {
   const answer = await askModern(
     gateway,
     "tools/call",

@@ -1,4 +1,4 @@
-// Prompts, resources and completions of MCP servers, at their own door and among those of others.
+// Prompts, resources and completions of MCP servers, at their own endpoint and among those of others.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
@@ -83,7 +83,7 @@ for (const [client, ask] of eras) {
       await ask(gateway, "completion/complete", { ref, argument: { name: "arg1", value: "" } }),
     );
     assert.ok(Array.isArray(completed.completion.values));
-    errorOf(await ask(gateway, "prompts/get", { name: "nobody__prompt" }), 200, -32602);
+    errorOf(await ask(gateway, "prompts/get", { name: "unknown__prompt" }), 200, -32602);
   });
 
   test(`to_a_${client}_client_a_server_that_is_gone_is_unavailable_and_one_without_prompts_has_none`, async () => {
@@ -113,7 +113,7 @@ for (const [client, ask] of eras) {
   });
 }
 
-test("what_a_door_has_is_declared", async () => {
+test("an_endpoint_declares_what_it_has", async () => {
   const declared = async (path: string) => {
     const modern = resultOf(await askModern(gateway, "server/discover", {}, { path })).capabilities;
     const params = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "test", version: "1" } };

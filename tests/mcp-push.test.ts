@@ -1,4 +1,4 @@
-// What MCP clients are told without asking: changed tools and tasks, by subscriptions/listen and by the GET of a session.
+// Notifications to MCP clients about changed tools and tasks, by subscriptions/listen and by the GET stream of a session.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
@@ -46,7 +46,7 @@ async function offer(id: string, ...capabilities: Record<string, unknown>[]) {
   assert.equal(answer.status, known ? 200 : 201, answer.text);
 }
 
-test("a_subscription_is_acknowledged_as_far_as_it_can_be_had", async () => {
+test("a_subscription_is_acknowledged_as_far_as_it_is_available", async () => {
   const all = {
     toolsListChanged: true,
     promptsListChanged: true,
@@ -62,15 +62,15 @@ test("a_subscription_is_acknowledged_as_far_as_it_can_be_had", async () => {
   assert.equal(resultOf(await askModern(gateway, "server/discover")).capabilities.tools.listChanged, true);
 });
 
-test("who_subscribes_is_told_when_the_tools_it_sees_have_changed_and_only_then", async () => {
+test("a_subscriber_is_notified_only_when_the_tools_it_sees_change", async () => {
   const key = (await makeKey(gateway, "bare", ["contexts:create:seen.one"])).secret;
   const one = await listen({ toolsListChanged: true }, { key });
   const all = await listen({ toolsListChanged: true });
   const elsewhere = await listen({ toolsListChanged: true }, { path: "/mcp/words" });
-  // Seen by one of them, then by all at /mcp.
+  // Visible to one of them, then to all at /mcp.
   await offer("other", { name: "two" });
-  const told = (await next(all.events)).message;
-  assert.deepEqual([told.method, told.params._meta[subscription]], ["notifications/tools/list_changed", all.id]);
+  const message = (await next(all.events)).message;
+  assert.deepEqual([message.method, message.params._meta[subscription]], ["notifications/tools/list_changed", all.id]);
   await offer("seen", { name: "one" });
   assert.equal((await next(one.events)).message.method, "notifications/tools/list_changed");
   await offer("words", { name: "slow", timeout_seconds: 20, description: "Takes its time." });
@@ -79,7 +79,7 @@ test("who_subscribes_is_told_when_the_tools_it_sees_have_changed_and_only_then",
   for (const { events } of [one, all, elsewhere]) await events.return(undefined);
 });
 
-test("a_task_is_told_of_as_it_moves", async () => {
+test("a_task_is_reported_with_each_change", async () => {
   const params = { name: "words__slow", arguments: { ms: 5_000 } };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: tasks }));
   const { id, agreed, events } = await listen({ taskIds: [taskId] });
@@ -93,13 +93,13 @@ test("a_task_is_told_of_as_it_moves", async () => {
   assert.equal(task.status, "completed");
   assert.deepEqual(task.result.structuredContent, { ms: 5_000 });
   await events.return(undefined);
-  // What has ended already is told at once.
+  // An ended task is reported at once.
   const late = await listen({ taskIds: [taskId] });
   assert.equal((await next(late.events)).message.params.status, "completed");
   await late.events.return(undefined);
 });
 
-test("a_subscription_ends_well_when_its_credentials_do", async () => {
+test("a_subscription_ends_in_good_order_with_its_credentials", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const listening = await listen({ toolsListChanged: true }, { key: secret });
   assert.equal((await gateway.request("DELETE", `/v1/keys/${id}`)).status, 204);
@@ -112,7 +112,7 @@ test("a_subscription_ends_well_when_its_credentials_do", async () => {
   assert.equal((await listening.events.next()).done, true);
 });
 
-test("a_legacy_session_is_told_by_its_get_stream", async () => {
+test("a_legacy_session_is_notified_on_its_get_stream", async () => {
   const params = {
     protocolVersion: "2025-11-25",
     capabilities: { roots: {} },
@@ -128,18 +128,18 @@ test("a_legacy_session_is_told_by_its_get_stream", async () => {
   };
   const first = await get();
   await offer("third", { name: "two" });
-  const told = await next(first);
-  assert.equal(told.message.method, "notifications/tools/list_changed");
-  assert.ok(told.id);
-  // Another takes its place: each message goes to one stream.
+  const event = await next(first);
+  assert.equal(event.message.method, "notifications/tools/list_changed");
+  assert.ok(event.id);
+  // Another stream takes its place: each message is sent on one stream only.
   const second = await get();
   await offer("third", { name: "two" }, { name: "three" });
   assert.equal((await next(second)).message.method, "notifications/tools/list_changed");
   assert.equal((await first.next()).done, true);
   await second.return(undefined);
-  // What came meanwhile is told on coming back.
+  // Messages sent in the meantime arrive on resuming.
   await offer("third", { name: "four" });
-  const back = await get({ "last-event-id": told.id! });
+  const back = await get({ "last-event-id": event.id! });
   assert.equal((await next(back)).message.method, "notifications/tools/list_changed");
   await back.return(undefined);
   assert.equal(

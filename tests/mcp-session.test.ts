@@ -1,4 +1,4 @@
-// Sessions of legacy clients that can be asked: questions on the stream of a call, streams that are resumed, the end.
+// Sessions of legacy clients with elicitation: questions on the stream of a call, resumed streams, the end.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
@@ -37,7 +37,7 @@ const initialize = (capabilities: object, options: McpOptions = {}, protocolVers
     options,
   );
 
-/** Begins a session; gives the headers of its further requests. */
+/** Begins a session; returns the headers of its further requests. */
 async function begin(options: McpOptions = {}, version?: string) {
   const answer = await initialize({ elicitation: {} }, options, version);
   resultOf(answer);
@@ -53,7 +53,7 @@ const respond = (headers: Record<string, string>, id: string, more: object) =>
   post(headers, { jsonrpc: "2.0", id, ...more });
 const accepted = { result: { action: "accept", content: { name: "Ada" } } };
 
-test("a_client_that_can_be_asked_has_a_session_and_no_other", async () => {
+test("only_a_client_with_elicitation_has_a_session", async () => {
   assert.equal((await initialize({})).headers.get("mcp-session-id"), null);
   assert.equal((await initialize({ experimental: {} })).headers.get("mcp-session-id"), null);
   for (const capabilities of [{ elicitation: {} }, { sampling: {} }, { roots: { listChanged: true } }]) {
@@ -61,7 +61,7 @@ test("a_client_that_can_be_asked_has_a_session_and_no_other", async () => {
   }
 });
 
-test("a_question_is_asked_on_the_stream_of_the_call_and_answered_apart", async () => {
+test("a_question_is_asked_on_the_stream_of_the_call_and_answered_separately", async () => {
   const headers = await begin();
   const events = streamed(await call(headers));
   const primed = await next(events);
@@ -75,12 +75,12 @@ test("a_question_is_asked_on_the_stream_of_the_call_and_answered_apart", async (
   assert.deepEqual(message.result.structuredContent, { hello: "Ada" });
   assert.ok(id!.endsWith(".end"));
   assert.equal((await events.next()).done, true);
-  // What comes late is taken in, and changes nothing.
+  // A late answer is accepted, and changes nothing.
   assert.equal((await respond(headers, asked.id, accepted)).status, 202);
   assert.equal((await respond(headers, "q9.9.9", accepted)).status, 202);
 });
 
-test("who_declines_or_fails_ends_the_call", async () => {
+test("declining_or_failing_ends_the_call", async () => {
   const headers = await begin();
   for (const response of [{ result: { action: "decline" } }, { error: { code: -32601, message: "no" } }]) {
     const events = streamed(await call(headers));
@@ -97,7 +97,7 @@ test("who_declines_or_fails_ends_the_call", async () => {
   assert.equal((await next(events)).message.result.isError, true);
 });
 
-test("a_stream_that_broke_off_is_resumed_where_it_was", async () => {
+test("a_broken_stream_is_resumed_where_it_ended", async () => {
   const headers = await begin();
   const broken = await call(headers);
   const events = streamed(broken);
@@ -106,21 +106,21 @@ test("a_stream_that_broke_off_is_resumed_where_it_was", async () => {
   await events.return(undefined);
   const resume = async (lastEvent: string) =>
     streamed(await gateway.open("GET", "/mcp", { headers: { ...headers, "last-event-id": lastEvent } }));
-  // From the beginning: what was asked comes again, as it was.
+  // From the beginning: the question is sent again, unchanged.
   const again = await resume(primed.id!);
   assert.deepEqual(await next(again), asked);
-  // From there: it does not. Who took it up before is told no more.
+  // From there: it does not. The earlier reader receives nothing more.
   const further = await resume(asked.id!);
-  // A HEAD takes up nothing: the stream stays with its reader.
+  // A HEAD resumes nothing: the stream stays with its reader.
   for (const accept of ["text/event-stream", "*/*", "application/json"]) {
     await gateway.request("HEAD", "/mcp", { headers: { ...headers, accept, "last-event-id": primed.id! } });
   }
   assert.equal((await respond(headers, asked.message.id, accepted)).status, 202);
   const last = await next(further);
   assert.deepEqual(last.message.result.structuredContent, { hello: "Ada" });
-  // The response has been had.
+  // The response has been delivered.
   assert.equal((await (await resume(last.id!)).next()).done, true);
-  // Another call's stream is not this one's.
+  // The stream of another call is a different one.
   const other = streamed(await call(headers));
   const theirs = await next(other);
   assert.notEqual(theirs.id!.split(".")[0], primed.id!.split(".")[0]);
@@ -132,7 +132,7 @@ test("a_stream_that_broke_off_is_resumed_where_it_was", async () => {
   }
 });
 
-test("a_session_is_its_openers_at_its_door_until_it_ends", async () => {
+test("a_session_belongs_to_its_opener_and_endpoint_until_it_ends", async () => {
   const headers = await begin();
   const ping = message("ping");
   assert.equal((await post(headers, ping)).status, 200);
@@ -151,7 +151,7 @@ test("a_session_is_its_openers_at_its_door_until_it_ends", async () => {
   assert.equal((await gateway.request("DELETE", "/mcp/words", { headers: own })).status, 204);
 });
 
-test("earlier_revisions_know_no_event_without_a_message", async () => {
+test("earlier_revisions_get_no_event_without_a_message", async () => {
   const headers = { ...(await begin({}, "2025-06-18")), "mcp-protocol-version": "2025-06-18" };
   const events = streamed(await call(headers));
   const asked = (await next(events)).message;

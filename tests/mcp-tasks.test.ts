@@ -21,7 +21,7 @@ after(async () => {
 
 const capabilities = "io.modelcontextprotocol/clientCapabilities";
 const tasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
-/** Asks as a client that knows tasks and can ask its user. */
+/** Sends a request as a client with tasks and elicitation. */
 const ask = (method: string, params: object, options: McpOptions = {}) =>
   askModern(gateway, method, params, { meta: { [capabilities]: { ...tasks, elicitation: {} } }, ...options });
 const call = (options: McpOptions = {}, ms = 15_000) =>
@@ -38,7 +38,7 @@ test("a_call_that_ends_soon_makes_no_task", async () => {
   assert.deepEqual([result.resultType, result.isError], ["complete", false]);
 });
 
-test("a_call_that_goes_on_is_a_task_that_can_be_looked_at_and_cancelled", async () => {
+test("a_long_call_is_a_task_that_can_be_polled_and_cancelled", async () => {
   const task = resultOf(await call());
   assert.equal(task.resultType, "task");
   assert.equal(task.status, "working");
@@ -50,7 +50,7 @@ test("a_call_that_goes_on_is_a_task_that_can_be_looked_at_and_cancelled", async 
   assert.equal(cancelled.resultType, "complete");
   await ended(gateway, task.taskId, 20);
   assert.equal((await get(task.taskId)).status, "cancelled");
-  // After the end it is acknowledged all the same.
+  // It is acknowledged after the end, too.
   resultOf(await ask("tasks/cancel", { taskId: task.taskId }));
 });
 
@@ -64,9 +64,9 @@ test("the_result_of_a_task_is_inlined", async () => {
   assert.equal(done.result.isError, false);
 });
 
-test("a_task_that_asks_is_answered_by_an_update", async () => {
+test("a_task_that_requests_input_is_answered_by_an_update", async () => {
   const before = service.calls.length;
-  // What is asked at once is asked before there is a task.
+  // A request for input in the first response precedes the task.
   const question = json({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
   service.handler = (one, response) =>
     one.json.input === undefined
@@ -96,7 +96,7 @@ test("a_task_that_asks_is_answered_by_an_update", async () => {
   }
 });
 
-test("what_a_service_takes_on_is_a_task_at_once", async () => {
+test("work_accepted_with_202_is_a_task_at_once", async () => {
   service.handler = json({}, 202);
   try {
     const before = service.calls.length;
@@ -104,7 +104,7 @@ test("what_a_service_takes_on_is_a_task_at_once", async () => {
     assert.equal(task.resultType, "task");
     const callback = (await service.call(before)).json.callback_url.replace(/^.*\/v1/, "/v1");
     const say = (body: object) => gateway.request("POST", callback, { body, key: null });
-    // Two things at once, which are answered one after the other.
+    // Two requests at once, answered one after the other.
     const asked = (message: string) => ({
       method: "elicitation/create",
       params: { mode: "form", message, requestedSchema: { type: "object" } },
@@ -157,7 +157,7 @@ test("a_task_is_its_owners", async () => {
   await ask("tasks/cancel", { taskId });
 });
 
-test("who_does_not_declare_tasks_or_may_not_look_at_them_is_given_none", async () => {
+test("clients_without_tasks_or_without_permission_to_read_them_get_none", async () => {
   const streamed = askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } });
   const key = (await makeKey(gateway, "bare", ["contexts:create:words.slow"])).secret;
   const waited = call({ key, headers: { accept: "application/json" } }, 4_000);

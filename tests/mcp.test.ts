@@ -1,4 +1,4 @@
-// The Model Context Protocol at /mcp and /mcp/{service}: both eras, asked by raw HTTP and by the official client.
+// The Model Context Protocol at /mcp and /mcp/{service}: both eras, by raw HTTP and by the official client.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
@@ -57,7 +57,7 @@ test("a_modern_client_discovers_the_gateway", async () => {
   assert.equal(one.instructions, "Works on words.");
 });
 
-test("tools_are_the_capabilities_with_their_schemas_untouched", async () => {
+test("tools_are_the_capabilities_with_unchanged_schemas", async () => {
   const result = resultOf(await askModern(gateway, "tools/list"));
   assert.deepEqual(names(result), [
     "context_status",
@@ -84,7 +84,7 @@ test("tools_are_the_capabilities_with_their_schemas_untouched", async () => {
   assert.deepEqual(own.tools[1].outputSchema, { type: "array" });
 });
 
-test("a_list_shows_what_a_call_allows", async () => {
+test("a_list_shows_exactly_the_callable_tools", async () => {
   const key = (await makeKey(gateway, "bare", ["contexts:create:words.echo"])).secret;
   assert.deepEqual(names(resultOf(await askModern(gateway, "tools/list", {}, { key }))), ["words__echo"]);
   const called = await askModern(gateway, "tools/call", { name: "words__echo", arguments: { text: "a" } }, { key });
@@ -107,7 +107,7 @@ test("a_call_is_a_context", async () => {
   assert.deepEqual(context.parameters, { text: "a" });
 });
 
-test("what_fails_is_a_result_that_says_so", async () => {
+test("a_failure_is_a_result_with_an_error", async () => {
   service.handler = json({ error: { code: "too_odd", message: "It is odd.", retryable: false } });
   const failed = resultOf(await askModern(gateway, "tools/call", { name: "words__slow", arguments: {} }));
   assert.equal(failed.isError, true);
@@ -128,7 +128,7 @@ test("an_unknown_tool_and_wrong_parameters_are_errors_of_the_call", async () => 
   errorOf(await askModern(gateway, "tools/list", { cursor: "mine" }), 200, -32602);
 });
 
-test("modern_requests_are_refused_as_the_protocol_says", async () => {
+test("modern_requests_are_refused_as_the_protocol_specifies", async () => {
   errorOf(await askModern(gateway, "ping"), 404, -32601);
   errorOf(await askModern(gateway, "initialize"), 404, -32601);
   errorOf(await askModern(gateway, "tools/list", {}, { headers: { "mcp-method": "TOOLS/LIST" } }), 400, -32020);
@@ -156,7 +156,7 @@ test("modern_requests_are_refused_as_the_protocol_says", async () => {
   errorOf(await gateway.request("POST", "/mcp", { body: { jsonrpc: "2.0", id: null, method: "ping" } }), 400, -32600);
 });
 
-test("arguments_that_a_schema_mirrors_are_held_against_their_headers", async () => {
+test("arguments_that_a_schema_mirrors_are_checked_against_their_headers", async () => {
   const params = { name: "words__regional", arguments: { region: "Grün" } };
   const encoded = `=?base64?${Buffer.from("Grün").toString("base64")}?=`;
   const good = await askModern(gateway, "tools/call", params, { headers: { "mcp-param-region": encoded } });
@@ -166,7 +166,7 @@ test("arguments_that_a_schema_mirrors_are_held_against_their_headers", async () 
   }
 });
 
-test("a_notification_is_taken_in_and_not_answered", async () => {
+test("a_notification_is_accepted_and_not_answered", async () => {
   const body = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 1 } };
   const answer = await gateway.request("POST", "/mcp", { body });
   assert.deepEqual([answer.status, answer.text], [202, ""]);
@@ -188,7 +188,7 @@ test("a_foreign_origin_is_refused_before_anything_else", async () => {
   assert.deepEqual(resultOf(own), {});
 });
 
-test("without_credentials_there_is_a_challenge_and_no_metadata_without_an_authorization_server", async () => {
+test("without_credentials_there_is_a_challenge_but_no_metadata_without_an_authorization_server", async () => {
   const none = await askModern(gateway, "tools/list", {}, { key: null });
   errorOf(none, 401, 401);
   assert.equal(none.headers.get("www-authenticate"), "Bearer");
@@ -197,7 +197,7 @@ test("without_credentials_there_is_a_challenge_and_no_metadata_without_an_author
   assert.equal(wrong.headers.get("www-authenticate"), 'Bearer error="invalid_token"');
 });
 
-test("a_service_that_is_not_there_has_no_door", async () => {
+test("an_unknown_service_has_no_endpoint", async () => {
   errorOf(await askModern(gateway, "tools/list", {}, { path: "/mcp/nothing" }), 404, 404);
   errorOf(await askModern(gateway, "tools/call", { name: "a" }, { path: "/mcp/nothing" }), 404, 404);
 });
@@ -210,7 +210,7 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
   const callback = (await service.call(before)).json.callback_url.replace(/^.*\/v1/, "/v1");
   const context = (await service.call(before)).json.context_id;
   const say = async (body: object) => {
-    // A callback may come before the gateway has taken in that the service works in the background.
+    // A callback may arrive before the gateway has recorded that the service works in the background.
     await eventually(async () => (await gateway.request("POST", callback, { body, key: null })).status === 200);
   };
   for (const percent of [10, 60]) {
@@ -223,8 +223,8 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
   const answer = await asked;
   assert.equal(answer.headers.get("content-type"), "text/event-stream");
   assert.equal(answer.headers.get("x-accel-buffering"), "no");
-  const told = events(answer.text);
-  const progress = told.slice(0, -1);
+  const messages = events(answer.text);
+  const progress = messages.slice(0, -1);
   assert.ok(progress.length >= 1, answer.text);
   assert.ok(
     progress.every(({ method, params }) => method === "notifications/progress" && params.progressToken === "p1"),
@@ -235,10 +235,10 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
     total: 100,
     message: '{"percent":60}',
   });
-  assert.deepEqual(told.at(-1).result.content, [{ type: "text", text: "done" }]);
+  assert.deepEqual(messages.at(-1).result.content, [{ type: "text", text: "done" }]);
 });
 
-test("a_call_that_takes_a_while_is_answered_with_a_stream_or_waited_for", async () => {
+test("a_long_call_is_answered_with_a_stream_or_waited_for", async () => {
   service.handler = obedient;
   const params = { name: "words__slow", arguments: { ms: 4000 } };
   const [streamed, whole] = await Promise.all([
@@ -250,7 +250,7 @@ test("a_call_that_takes_a_while_is_answered_with_a_stream_or_waited_for", async 
   for (const answer of [streamed, whole]) assert.equal(resultOf(answer).isError, false);
 });
 
-/** Begins a call that streams and goes away from it; gives its context's id. */
+/** Begins a streaming call and disconnects; returns the context's id. */
 async function abandoned(headers: Record<string, string>, meta: object): Promise<string> {
   const before = service.calls.length;
   const body = message("tools/call", {
@@ -265,18 +265,18 @@ async function abandoned(headers: Record<string, string>, meta: object): Promise
   return context_id;
 }
 
-test("who_closes_the_stream_of_a_modern_call_cancels_it", async () => {
+test("closing_the_stream_of_a_modern_call_cancels_it", async () => {
   service.handler = obedient;
   const id = await abandoned(modernHeaders("tools/call", { name: "words__slow" }), claim);
   assert.equal((await ended(gateway, id, 20)).status, "cancelled");
 });
 
-test("a_list_is_given_in_pages", async () => {
+test("a_list_is_paged", async () => {
   const description = "x".repeat(4000);
   const many = Array.from({ length: 200 }, (_, at) => ({ name: `tool_${String(at).padStart(3, "0")}`, description }));
   await register(gateway, "shelf-a", serviceAt(service.url, many.slice(0, 100)));
   try {
-    // What fits is one page, as many clients read no other.
+    // A short list is one page, because many clients read only the first.
     const one = resultOf(await askModern(gateway, "tools/list"));
     assert.equal(names(one).filter((name) => name.startsWith("shelf-")).length, 100);
     assert.equal(one.nextCursor, undefined);
@@ -302,7 +302,7 @@ test("a_list_is_given_in_pages", async () => {
   }
 });
 
-test("the_three_plain_tools_look_at_a_call_and_end_it", async () => {
+test("the_three_plain_tools_inspect_and_cancel_a_call", async () => {
   service.handler = obedient;
   const before = service.calls.length;
   const made = await gateway.request("POST", "/v1/contexts", {
@@ -324,7 +324,7 @@ test("the_three_plain_tools_look_at_a_call_and_end_it", async () => {
   assert.equal(resultOf(wrong).isError, true);
 });
 
-test("over_the_limit_a_call_is_refused_as_by_the_api", async () => {
+test("over_the_limit_a_call_is_refused_as_in_the_api", async () => {
   const { id, secret: key } = await makeKey(gateway, "caller");
   const limit = { kind: "requests", quota: 1, window_seconds: 3600, binds: { key: id } };
   assert.equal((await gateway.request("PUT", "/v1/limits/mcp", { body: limit })).status, 201);
@@ -380,14 +380,14 @@ test("a_legacy_result_has_nothing_of_the_modern_era", async () => {
   assert.ok(!("structuredContent" in result) && !("resultType" in result));
 });
 
-test("without_a_session_there_is_no_stream_by_get_and_nothing_to_delete", async () => {
+test("without_a_session_get_has_no_stream_and_delete_nothing_to_delete", async () => {
   for (const method of ["GET", "DELETE"]) {
     const answer = await gateway.request(method, "/mcp");
     assert.deepEqual([answer.status, answer.headers.get("allow")], [405, "POST"]);
   }
 });
 
-test("a_client_of_2024_speaks_its_revision", async () => {
+test("a_client_of_2024_is_answered_in_its_revision", async () => {
   const params = {
     protocolVersion: "2024-11-05",
     capabilities: { sampling: {} },
@@ -397,7 +397,7 @@ test("a_client_of_2024_speaks_its_revision", async () => {
   assert.equal(resultOf(begun).protocolVersion, "2024-11-05");
   const session = { "mcp-session-id": begun.headers.get("mcp-session-id")! };
   const accept = "application/json, text/event-stream";
-  // It names its revision nowhere else, or does.
+  // With and without a header for its revision.
   for (const more of [{}, { "mcp-protocol-version": "2024-11-05" }]) {
     const send = (body: object) => gateway.request("POST", "/mcp", { body, headers: { accept, ...session, ...more } });
     assert.equal((await send({ jsonrpc: "2.0", method: "notifications/initialized" })).status, 202);
@@ -432,7 +432,7 @@ test("only_the_revisions_that_have_batches_may_send_one", async () => {
   errorOf(await gateway.request("POST", "/mcp", { body: claiming }), 400, -32600);
 });
 
-test("a_legacy_client_that_goes_away_does_not_cancel", async () => {
+test("a_legacy_client_that_disconnects_does_not_cancel", async () => {
   service.handler = obedient;
   const id = await abandoned({ accept: "application/json, text/event-stream" }, {});
   const still = await gateway.request("GET", `/v1/contexts/${id}`, { headers: { prefer: "wait=6" } });
@@ -440,7 +440,7 @@ test("a_legacy_client_that_goes_away_does_not_cancel", async () => {
   await gateway.request("POST", `/v1/contexts/${id}/cancel`);
 });
 
-test("the_official_client_lists_calls_and_is_told_of_progress", async () => {
+test("the_official_client_lists_calls_and_receives_progress", async () => {
   const client = new Client({ name: "tests", version: "1" });
   const headers = { authorization: `Bearer ${gateway.adminKey}` };
   await client.connect(
@@ -456,18 +456,18 @@ test("the_official_client_lists_calls_and_is_told_of_progress", async () => {
     assert.deepEqual(result.structuredContent, { said: "hello" });
     const before = service.calls.length;
     service.handler = json({}, 202);
-    const told: number[] = [];
+    const values: number[] = [];
     const asked = client.callTool({ name: "slow", arguments: {} }, undefined, {
-      onprogress: ({ progress }) => void told.push(progress),
+      onprogress: ({ progress }) => void values.push(progress),
     });
     const callback = (await service.call(before)).json.callback_url.replace(/^.*\/v1/, "/v1");
     const say = (body: object) =>
       eventually(async () => (await gateway.request("POST", callback, { body, key: null })).status === 200);
     await say({ progress: { progress: 5, total: 10 } });
-    await eventually(() => told.length > 0);
+    await eventually(() => values.length > 0);
     await say({ result: { done: true } });
     assert.deepEqual((await asked).structuredContent, { done: true });
-    assert.deepEqual(told, [5]);
+    assert.deepEqual(values, [5]);
   } finally {
     await client.close();
   }

@@ -1,4 +1,4 @@
-// Planned times that pass while the gateway is stopped: left out, or made up for, as each schedule says.
+// Runs missed while the gateway is stopped: skipped or made up for, as each schedule specifies.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +18,7 @@ const folder = mkdtempSync(join(tmpdir(), "narthex-missed-"));
 undo.push(() => rmSync(folder, { recursive: true, force: true }));
 
 async function start(): Promise<Gateway> {
-  // Shorter intervals than the contract promises: what is planned each second can be waited for.
+  // Shorter intervals than the contract allows, so that the test need not wait for minutes.
   const vars = {
     ADMIN_KEY: "a key that outlives the restart",
     SCHEDULE_LATE_SECONDS: "1",
@@ -34,7 +34,7 @@ async function start(): Promise<Gateway> {
 type Run = { planned_at: string; outcome: string; context_id: string | null };
 const kinds = ["skip", "run_once", "run_all"] as const;
 
-/** The runs of each schedule, the first first. */
+/** The runs of each schedule, oldest first. */
 async function runs(gateway: Gateway): Promise<Record<string, Run[]>> {
   const all = kinds.map(async (kind) => {
     const { json } = await gateway.request("GET", `/v1/schedules/${kind.replace("_", "-")}`);
@@ -43,7 +43,7 @@ async function runs(gateway: Gateway): Promise<Record<string, Run[]>> {
   return Object.fromEntries(await Promise.all(all));
 }
 
-test("what_was_planned_while_the_gateway_was_stopped_is_made_up_for_as_configured", { timeout: 180_000 }, async () => {
+test("runs_missed_while_the_gateway_was_stopped_are_made_up_for_as_configured", { timeout: 180_000 }, async () => {
   const service = await startService(echo);
   undo.push(() => service.stop());
   const first = await start();
@@ -60,7 +60,7 @@ test("what_was_planned_while_the_gateway_was_stopped_is_made_up_for_as_configure
   const startedAt = Date.now();
 
   const second = await start();
-  // The first word to it, not only its alarm, has it look at what is due.
+  // The first message to it, like its alarm, makes it check for due runs.
   const passed = await eventually(async () => {
     const seen = await runs(second);
     return Object.values(seen).every((some) => some.some(({ planned_at }) => Date.parse(planned_at) > startedAt))
@@ -83,7 +83,7 @@ test("what_was_planned_while_the_gateway_was_stopped_is_made_up_for_as_configure
   assert.ok(created("run_once").length <= 1, JSON.stringify(passed.run_once));
   assert.ok(away("run_all").length >= 3, JSON.stringify(passed.run_all));
   assert.equal(created("run_all").length, away("run_all").length, JSON.stringify(passed.run_all));
-  // Each planned time made one context at most.
+  // Each planned time created at most one context.
   for (const kind of kinds) {
     const planned = passed[kind]!.map(({ planned_at }) => planned_at);
     assert.equal(new Set(planned).size, planned.length);

@@ -1,4 +1,4 @@
-// JSON as people write it: numbers as decimals, documents byte for byte, schemas of each draft, formats.
+// JSON as it is written: numbers as decimals, documents byte for byte, schemas of each draft, formats.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -34,7 +34,7 @@ const SCHEMA =
   '{"type":"object","properties":{"zulu":{"type":"integer","maximum":123456789012345678901},"alpha":{"type":"string","examples":["\\u0061"]}},"required":["zulu"]}';
 const METADATA = '{"order":["z"],"z":1,"a":12345678901234567890123,"price":1.10,"e":1e2}';
 
-test("a_patch_leaves_what_it_does_not_name_byte_for_byte", async () => {
+test("a_patch_preserves_unnamed_members_byte_for_byte", async () => {
   await registered(
     "kept-bytes",
     `{"name":"bytes","input_schema":${SCHEMA},"output_schema":${SCHEMA}}`,
@@ -64,7 +64,7 @@ test("a_patch_leaves_what_it_does_not_name_byte_for_byte", async () => {
     },
   });
   assert.ok(tools.text.includes(`"inputSchema":${SCHEMA}`), tools.text);
-  // The audit log tells two such numbers apart.
+  // The audit log distinguishes two such numbers.
   await patch('{"metadata":{"a":12345678901234567890124}}');
   const { changes } = (await gateway.request("GET", "/v1/audit?limit=1")).json.data[0];
   assert.deepEqual(
@@ -72,7 +72,7 @@ test("a_patch_leaves_what_it_does_not_name_byte_for_byte", async () => {
     ["12345678901234567890123", "12345678901234567890124"],
   );
   await patch('{"metadata":{"a":12345678901234567890123}}');
-  // Inside of what is named, too.
+  // Within a named member, too.
   const inner = await patch('{"metadata":{"z":null,"new":{"b":1.0,"a":2}}}');
   assert.ok(
     inner.text.includes(
@@ -99,7 +99,7 @@ test("a_number_that_is_not_named_again_reaches_the_service_as_it_was_sent", asyn
 });
 
 test("bodies_differ_where_their_decimals_do", async () => {
-  await registered("told-apart", '{"name":"apart"}');
+  await registered("decimals", '{"name":"apart"}');
   const body = (n: string) => `{"capability":"apart","parameters":{"n":${n}}}`;
   for (const [one, other, same] of [
     ["92233720368547758081", "92233720368547758082", false],
@@ -201,7 +201,7 @@ test("formats_are_checked_where_a_capability_says_so", async () => {
   assert.equal(wrong.json.errors[0].pointer, "#/capabilities/0/format");
 });
 
-test("a_schema_of_six_thousand_texts_is_taken_and_asked", async () => {
+test("a_schema_of_six_thousand_strings_is_accepted_and_applied", async () => {
   const texts = Array.from({ length: 6000 }, (_, n) => `choice ${String(n).padStart(6, "0")}`);
   await registered(
     "choices",

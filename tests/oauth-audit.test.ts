@@ -1,4 +1,4 @@
-// What the audit log says of OAuth clients and tokens that were refused, and the answers do not.
+// The audit log about refused OAuth clients and tokens, with reasons that the responses do not reveal.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import * as jose from "jose";
@@ -22,7 +22,7 @@ before(async () => {
 after(() => gateway?.stop());
 
 let last = 0;
-/** An address nobody else has, so that each refusal is of a kind of its own. */
+/** A unique address, so that each refusal is logged separately. */
 const address = () => `198.51.100.${(last += 1)}`;
 
 const token = (members: Record<string, string>, from: string, headers: Record<string, string> = {}): Promise<Answer> =>
@@ -44,14 +44,14 @@ async function registered(
 const remove = (key: string, id: string) =>
   gateway.request("DELETE", `/v1/clients/${id}`, { key, headers: { "if-match": "*" } });
 
-/** The entry of what was refused from this address, once it is there. */
-const told = (from: string, key: string): Promise<any> =>
+/** The entry about a refusal from this address, once it exists. */
+const entryFrom = (from: string, key: string): Promise<any> =>
   eventually(async () => {
     const { json } = await gateway.request("GET", "/v1/audit?action=credentials.refused&limit=200", { key });
     return json.data.find((entry: any) => entry.address === from);
   }, 20_000);
 
-test("refused_clients_are_told_apart_in_their_tenants_log_and_nowhere_else", async () => {
+test("only_their_tenants_log_distinguishes_refused_clients", async () => {
   const good = await registered(beta, "good");
   const gone = await registered(beta, "gone");
   const { publicKey, privateKey } = await jose.generateKeyPair("ES256", { extractable: true });
@@ -78,8 +78,8 @@ test("refused_clients_are_told_apart_in_their_tenants_log_and_nowhere_else", asy
     [{ client_id: good.client_id }, "clients/good", "not its way to authenticate"],
     [await asserted({}), "clients/signer", "the token was used before"],
     [await asserted({ iss: "somebody" }), "clients/signer", "the token's issuer is not known"],
-    // Where no tenant is named it is for who runs the deployment to know.
-    [{ ...good, client_id: "nobody.good" }, "clients/good", "unknown", gateway.adminKey],
+    // Refusals without a tenant are logged in the deployment's own tenant.
+    [{ ...good, client_id: "unknown.good" }, "clients/good", "unknown", gateway.adminKey],
     [{ ...good, client_id: "good" }, "credentials", "unknown", gateway.adminKey],
     [{ ...good, client_id: "beta.<script>" }, "credentials", "unknown", gateway.adminKey],
     [{ client_id: "https://127.0.0.1:1/app", client_secret: "x" }, "credentials", "unknown", gateway.adminKey],
@@ -91,7 +91,7 @@ test("refused_clients_are_told_apart_in_their_tenants_log_and_nowhere_else", asy
     const answer = await token(members, from, headers);
     assert.equal(answer.status, 401, answer.text);
     texts.add(answer.text);
-    const entry = await told(from, key);
+    const entry = await entryFrom(from, key);
     assert.deepEqual(
       [entry.object, entry.changes.reason, entry.actor, entry.outcome, entry.changes.count],
       [object, reason, "unknown", "refused", 1],
@@ -103,7 +103,7 @@ test("refused_clients_are_told_apart_in_their_tenants_log_and_nowhere_else", asy
   for (const { client_secret } of [good, gone]) assert.equal(log.text.includes(client_secret), false);
 });
 
-test("refused_access_tokens_are_told_with_the_reason_in_the_tenant_they_are_for", async () => {
+test("refused_access_tokens_are_logged_with_the_reason_in_their_tenant", async () => {
   const client = await registered(beta, "brief");
   const { access_token: key } = (await token(client, address())).json;
   const refusedFrom = async (shown: string, log: string) => {
@@ -113,7 +113,7 @@ test("refused_access_tokens_are_told_with_the_reason_in_the_tenant_they_are_for"
       401,
       "unauthenticated",
     );
-    const { object, changes } = await told(from, log);
+    const { object, changes } = await entryFrom(from, log);
     return [object, changes.reason];
   };
   const [head, claims] = key.split(".");
@@ -135,7 +135,7 @@ test("refused_access_tokens_are_told_with_the_reason_in_the_tenant_they_are_for"
     "credentials",
     "the token, or the grant it came from, was revoked",
   ]);
-  // Who says itself whose it is, and is nobody's, is for who runs the deployment to know.
+  // Tokens that name an unknown tenant are logged in the deployment's own tenant.
   const claimed = Buffer.from(JSON.stringify({ iss: "https://elsewhere.example.com", tenant: "beta" })).toString(
     "base64url",
   );
@@ -145,7 +145,7 @@ test("refused_access_tokens_are_told_with_the_reason_in_the_tenant_they_are_for"
   ]);
 });
 
-test("who_tries_many_clients_cannot_fill_the_log", async () => {
+test("trying_many_clients_cannot_fill_the_log", async () => {
   const count = async () =>
     (await gateway.request("GET", "/v1/audit?action=credentials.refused&limit=200")).json.data.length;
   const before = await count();
@@ -153,7 +153,7 @@ test("who_tries_many_clients_cannot_fill_the_log", async () => {
     token({ client_id: `default.guess-${at}`, client_secret: "x" }, `192.0.2.${at % 100}`),
   );
   for (const answer of await Promise.all(tries)) assert.equal(answer.status, 401);
-  await told("various", gateway.adminKey);
+  await entryFrom("various", gateway.adminKey);
   const added = (await count()) - before;
   assert.ok(added <= 33, `${added} entries of 300 refusals`);
 });

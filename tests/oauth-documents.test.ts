@@ -1,5 +1,5 @@
-// Clients that publish a document about themselves: how often it is read, what happens while it cannot be, and what a
-// client that nobody here has registered is trusted with.
+// Clients that publish a metadata document: how often it is read, what happens while it is unavailable, and how far an
+// unregistered client is trusted.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -21,7 +21,7 @@ after(async () => {
 });
 
 let number = 0;
-/** Publishes a document with these headers; gives its address, by which the client is called. */
+/** Publishes a document with these headers; returns its address, which is the client's id. */
 function publish(headers: Record<string, string> = {}, more: object = {}): string {
   const id = `${server.url}app-${(number += 1)}/client.json`;
   server.probe = json({ client_id: id, client_name: "Elsewhere", redirect_uris: [callback], ...more }, 200, headers);
@@ -51,7 +51,7 @@ const post = (path: string, members: Record<string, string>, headers: Record<str
     headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
   });
 
-/** A person allows the client something; gives its tokens. */
+/** A person allows the client something; returns its tokens. */
 async function allowed(client_id: string): Promise<any> {
   const { asked, verifier } = question(client_id);
   const sent = await post("/oauth/authorize", { ...asked, decision: "allow", api_key: gateway.adminKey });
@@ -68,10 +68,10 @@ async function allowed(client_id: string): Promise<any> {
 }
 const refresh = (client_id: string, refresh_token: string) =>
   post("/oauth/token", { grant_type: "refresh_token", refresh_token, client_id });
-/** How often a document was asked for. */
+/** The number of requests for a document. */
 const fetches = (id: string) => server.probes.filter(({ path }) => id.endsWith(path)).length;
 
-test("a_document_is_read_as_often_as_its_server_says", async () => {
+test("a_document_is_read_as_often_as_its_server_specifies", async () => {
   for (const [headers, most] of [
     [{ "cache-control": "max-age=3600" }, 1],
     [{ "cache-control": "public, s-maxage=60, max-age=0" }, 1],
@@ -102,7 +102,7 @@ test("a_document_that_has_not_changed_is_not_sent_again", async () => {
   assert.deepEqual(asked, [undefined, '"v1"', '"v1"']);
 });
 
-test("many_at_once_are_served_by_one_look", async () => {
+test("many_concurrent_requests_are_served_by_one_fetch", async () => {
   const id = publish({ "cache-control": "max-age=60" });
   const whole = server.probe;
   let release = () => {};
@@ -120,7 +120,7 @@ test("many_at_once_are_served_by_one_look", async () => {
   assert.equal(fetches(id), 1);
 });
 
-test("while_its_server_is_away_an_app_goes_on_with_what_is_known_of_it", async () => {
+test("while_its_server_is_down_an_app_continues_with_its_known_document", async () => {
   for (const headers of [{ "cache-control": "max-age=3600" }, {}, { "cache-control": "no-store" }] as Record<
     string,
     string
@@ -139,7 +139,7 @@ test("while_its_server_is_away_an_app_goes_on_with_what_is_known_of_it", async (
   }
 });
 
-test("what_is_not_known_while_its_server_is_away_may_be_known_later", async () => {
+test("a_document_that_was_unavailable_may_be_read_later", async () => {
   const id = publish();
   const whole = server.probe;
   server.probe = status(503);
@@ -157,7 +157,7 @@ test("what_is_not_known_while_its_server_is_away_may_be_known_later", async () =
   }
   server.probe = whole;
   assert.ok((await allowed(id)).refresh_token);
-  // A server that says there is no such document is believed.
+  // A 404 of the server is trusted.
   for (const gone of [404, 410, 302]) {
     server.probe = status(gone);
     assert.equal((await view(question(id).asked)).status, 400);
@@ -168,7 +168,7 @@ test("what_is_not_known_while_its_server_is_away_may_be_known_later", async () =
   }
 });
 
-test("made_up_clients_are_looked_for_so_often_and_no_more", async () => {
+test("invented_clients_are_looked_up_only_so_often", async () => {
   server.probe = status(404);
   const before = server.probes.length;
   const headers = { "cf-connecting-ip": "203.0.113.77" };
@@ -178,12 +178,12 @@ test("made_up_clients_are_looked_for_so_often_and_no_more", async () => {
   assert.ok(server.probes.length - before <= 30, `${server.probes.length - before} looks`);
   refused(answers.at(-1)!, 429, "rate_limited");
   assert.ok(Number(answers.at(-1)!.headers.get("retry-after")) > 0);
-  // Others are not held up by it.
+  // Others are not delayed by it.
   const id = publish();
   assert.equal((await view(question(id).asked, { "cf-connecting-ip": "203.0.113.78" })).status, 200);
 });
 
-test("failed_looks_count_as_failed_logins", async () => {
+test("failed_lookups_count_as_failed_logins", async () => {
   const strict = await startGateway({ vars: { OAUTH: "true", FAILED_LOGINS: "5" } });
   try {
     server.probe = status(404);
@@ -210,7 +210,7 @@ test("failed_looks_count_as_failed_logins", async () => {
   }
 });
 
-test("a_client_that_nobody_registered_sends_nobody_anywhere_before_they_have_decided", async () => {
+test("an_unregistered_client_redirects_no_person_before_their_decision", async () => {
   const { json: itself } = await gateway.request("POST", "/oauth/register", {
     key: null,
     body: { client_name: "Itself", redirect_uris: [callback], token_endpoint_auth_method: "none" },
@@ -262,7 +262,7 @@ test("a_client_that_nobody_registered_sends_nobody_anywhere_before_they_have_dec
   }
 });
 
-test("the_page_says_what_vouches_for_an_apps_name_and_where_its_answer_goes", async () => {
+test("the_page_shows_who_vouches_for_an_apps_name_and_where_it_redirects", async () => {
   const host = new URL(server.url).host;
   const id = publish({}, { redirect_uris: [callback, "http://127.0.0.1/cb", "com.example.app:/done"] });
   const page = await view(question(id).asked);
@@ -282,7 +282,7 @@ test("the_page_says_what_vouches_for_an_apps_name_and_where_its_answer_goes", as
   assert.ok((await view(question(itself.client_id).asked)).text.includes("registered itself"));
 });
 
-test("addresses_that_may_not_be_called_are_no_clients", async () => {
+test("addresses_that_may_not_be_called_are_not_accepted_as_clients", async () => {
   const before = server.probes.length;
   for (const id of [
     "http://169.254.169.254/latest/meta-data/",
@@ -305,7 +305,7 @@ test("addresses_that_may_not_be_called_are_no_clients", async () => {
     const answer = await post("/oauth/token", { grant_type: "refresh_token", refresh_token: "x", client_id: id });
     assert.equal(answer.json.error, "invalid_client", id);
   }
-  // Nor is anything read for who shows a secret, which such a client never has.
+  // Nor is it read for a client with a secret, which such clients never have.
   const secretive = await post("/oauth/token", {
     grant_type: "client_credentials",
     client_id: `${server.url}app/client.json`,

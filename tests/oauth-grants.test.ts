@@ -1,4 +1,4 @@
-// Grants: who sees which, and that one that is ended is good for nothing at once.
+// Grants: their visibility, and that an ended one is invalid at once.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -37,7 +37,7 @@ const form = (path: string, members: Record<string, string>): Promise<Answer> =>
     body: new URLSearchParams(members).toString(),
     headers: { "content-type": "application/x-www-form-urlencoded" },
   });
-/** Who has this key allows a client something; gives the tokens. */
+/** The owner of this key allows a client something; returns the tokens. */
 async function allow(key: string, client_id = "default.reader", more: Record<string, string> = {}): Promise<any> {
   const verifier = randomBytes(32).toString("base64url");
   const code_challenge = createHash("sha256").update(verifier).digest("base64url");
@@ -67,7 +67,7 @@ const whoami = (key: string) => gateway.request("GET", "/v1/whoami", { key });
 const refresh = (refresh_token: string, client_id = "default.reader") =>
   form("/oauth/token", { grant_type: "refresh_token", refresh_token, client_id });
 
-test("people_see_their_own_grants_and_who_may_all_of_the_tenant", async () => {
+test("people_see_their_own_grants_and_with_permission_all_of_the_tenant", async () => {
   const [ada, bob] = [await makeKey(gateway, "caller"), await makeKey(gateway, "caller")];
   const before = (await list(gateway.adminKey)).json.data.length;
   await allow(ada.secret, "default.reader", { scope: "contexts:read", resource: `${gateway.url}/mcp` });
@@ -115,7 +115,7 @@ test("people_see_their_own_grants_and_who_may_all_of_the_tenant", async () => {
     refused(await list(gateway.adminKey, query), 422, "validation_failed");
 });
 
-test("an_ended_grant_is_good_for_nothing_at_once", async () => {
+test("an_ended_grant_is_invalid_at_once", async () => {
   const [ada, bob] = [await makeKey(gateway, "caller"), await makeKey(gateway, "caller")];
   const tokens = await allow(ada.secret);
   const kept = await allow(bob.secret);
@@ -144,14 +144,14 @@ test("an_ended_grant_is_good_for_nothing_at_once", async () => {
     [entry.action, entry.actor, entry.changes.client],
     ["revocation.created", `key:${ada.id}`, { from: null, to: "default.reader" }],
   );
-  // By who may end all.
+  // By a caller who may end all grants.
   const operator = await makeKey(gateway, "operator");
   const { id: others } = (await list(operator.secret, `?owner=key:${bob.id}`)).json.data[0];
   assert.equal((await remove(operator.secret, others)).status, 204);
   refused(await whoami(kept.access_token), 401, "unauthenticated");
 });
 
-test("what_ends_by_itself_is_not_listed_any_more", async () => {
+test("expired_grants_are_no_longer_listed", async () => {
   const ada = await makeKey(gateway, "caller");
   const mine = async () => (await list(gateway.adminKey, `?owner=key:${ada.id}`)).json.data.length;
   const revoked = await allow(ada.secret);
@@ -172,7 +172,7 @@ test("what_ends_by_itself_is_not_listed_any_more", async () => {
   assert.equal(await mine(), 0, "the key is gone");
 });
 
-test("an_app_sees_and_ends_no_grants_but_by_the_permission", async () => {
+test("an_app_sees_and_ends_grants_only_with_the_permission", async () => {
   const ada = await makeKey(gateway, "caller");
   const tokens = await allow(ada.secret);
   const { id } = (await list(ada.secret)).json.data[0];
@@ -185,7 +185,7 @@ test("an_app_sees_and_ends_no_grants_but_by_the_permission", async () => {
   refused(await whoami(tokens.access_token), 401, "unauthenticated");
 });
 
-test("grants_of_another_tenant_are_not_there", async () => {
+test("grants_of_another_tenant_are_invisible", async () => {
   const here = await makeKey(gateway, "caller");
   await allow(here.secret);
   const { id } = (await list(here.secret)).json.data[0];

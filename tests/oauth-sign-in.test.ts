@@ -1,5 +1,5 @@
-// Signing in with an outside issuer on the consent page: what it is worth, what it asks for, whose browser it is for, and
-// what an app is told when it comes to nothing.
+// Signing in with an external issuer on the consent page: its permissions, its parameters, its browser, and the error that
+// an app receives if it fails.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -85,7 +85,7 @@ function question(client = client_id) {
 }
 type Asked = ReturnType<typeof question>["asked"];
 
-/** Begins a sign-in; gives the browser's cookie, and what the issuer is asked. */
+/** Begins a sign-in; returns the browser's cookie, and the parameters for the issuer. */
 async function begin(asked: Asked): Promise<{ cookie: string; query: URLSearchParams }> {
   const sent = await form("/oauth/authorize", { ...asked, sign_in: "corp" });
   assert.equal(sent.status, 303, sent.text);
@@ -100,7 +100,7 @@ const back = (query: URLSearchParams, cookie: string, members: Record<string, st
     headers: { cookie },
   });
 
-/** Signs in; gives the page, who it says that is, and the browser's cookie. */
+/** Signs in; returns the page, the name shown on it, and the browser's cookie. */
 async function signIn(asked: Asked, claims: object) {
   const { cookie, query } = await begin(asked);
   const id_token = await signed({ aud: "narthex", nonce: query.get("nonce"), ...claims });
@@ -108,14 +108,14 @@ async function signIn(asked: Asked, claims: object) {
   const page = await back(query, cookie, { code: "c1" });
   return { page, cookie, person: page.text.match(/name="person" value="([^"]+)"/)?.[1] ?? "" };
 }
-/** How a browser sends the page's own form. */
+/** The headers of a browser that submits the page's own form. */
 const browser = (cookie?: string) => ({
   origin: gateway.url,
   "sec-fetch-site": "same-origin",
   ...(cookie && { cookie }),
 });
 
-test("who_signs_in_may_do_what_a_token_of_theirs_with_the_same_claims_may", async () => {
+test("a_sign_in_grants_what_a_token_with_the_same_claims_grants", async () => {
   for (const claims of [
     { roles: ["boss"], scope: "contexts:read" },
     { roles: ["boss"], scope: "contexts:read services:*" },
@@ -154,7 +154,7 @@ test("who_signs_in_may_do_what_a_token_of_theirs_with_the_same_claims_may", asyn
     });
     assert.deepEqual((await gateway.request("GET", "/v1/whoami", { key: next.json.access_token })).json, bearer.json);
   }
-  // A scope with nothing in it narrows to nothing.
+  // An empty scope grants nothing.
   const { asked } = question();
   const { page, cookie, person } = await signIn(asked, { roles: ["boss"] });
   assert.equal(page.status, 200);
@@ -162,15 +162,15 @@ test("who_signs_in_may_do_what_a_token_of_theirs_with_the_same_claims_may", asyn
   assert.ok(nothing.status === 403 && nothing.text.includes("You may do nothing of this yourself."), nothing.text);
 });
 
-test("an_app_is_told_that_nobody_has_signed_in_and_the_log_why", async () => {
+test("a_failed_sign_in_is_reported_to_the_app_and_its_reason_logged", async () => {
   const tell = async (members: Record<string, string>, handler = provider.handler) => {
     const { asked } = question();
     const { cookie, query } = await begin(asked);
     provider.handler = handler;
     const before = gateway.logs.length;
-    const told = await back(query, cookie, members);
-    assert.equal(told.status, 303, told.text);
-    const to = new URL(told.headers.get("location")!);
+    const response = await back(query, cookie, members);
+    assert.equal(response.status, 303, response.text);
+    const to = new URL(response.headers.get("location")!);
     assert.equal(to.origin + to.pathname, callback);
     assert.deepEqual(
       [to.searchParams.get("state"), to.searchParams.get("iss"), to.searchParams.get("code")],
@@ -190,8 +190,8 @@ test("an_app_is_told_that_nobody_has_signed_in_and_the_log_why", async () => {
     ["unauthorized_client", "server_error"],
     ['a"b\nc', "server_error"],
   ] as const) {
-    const [told, line] = await tell({ error: said, error_description: "because\nof <this>" });
-    assert.equal(told, error, said);
+    const [code, line] = await tell({ error: said, error_description: "because\nof <this>" });
+    assert.equal(code, error, said);
     assert.ok(line.includes("because?of <this>"), line);
     JSON.parse(line);
   }
@@ -202,13 +202,13 @@ test("an_app_is_told_that_nobody_has_signed_in_and_the_log_why", async () => {
     [json({ id_token: "x" }), "the ID token is refused"],
     [json({ id_token: await signed({ aud: "narthex", nonce: "x" }) }), "nonce"],
   ] as const) {
-    const [told, line] = await tell({ code: "c1" }, handler);
-    assert.equal(told, "server_error", cause);
+    const [code, line] = await tell({ code: "c1" }, handler);
+    assert.equal(code, "server_error", cause);
     assert.ok(line.includes(cause), line);
   }
   const [none] = await tell({});
   assert.equal(none, "server_error");
-  // An error for another browser is not believed.
+  // An error for another browser is ignored.
   const { cookie, query } = await begin(question().asked);
   const other = await gateway.request("GET", `/oauth/signed-in?error=access_denied&state=${query.get("state")}`, {
     key: null,
@@ -222,7 +222,7 @@ test("an_app_is_told_that_nobody_has_signed_in_and_the_log_why", async () => {
   provider.handler = hang;
 });
 
-test("an_app_that_nobody_registered_gets_nobody_sent_back_by_a_failed_sign_in", async () => {
+test("a_failed_sign_in_does_not_redirect_to_an_unregistered_app", async () => {
   const server = await startService();
   try {
     const id = `${server.url}client.json`;
@@ -231,7 +231,7 @@ test("an_app_that_nobody_registered_gets_nobody_sent_back_by_a_failed_sign_in", 
     const { cookie, query } = await begin(asked);
     const page = await back(query, cookie, { error: "access_denied" });
     assert.deepEqual([page.status, page.headers.get("location")], [400, null]);
-    // The person may go back themselves.
+    // The person may follow the link themselves.
     assert.ok(
       page.text.includes(`href="${callback}?error=access_denied`) &&
         page.text.includes("<strong>app.example.com</strong>"),
@@ -242,7 +242,7 @@ test("an_app_that_nobody_registered_gets_nobody_sent_back_by_a_failed_sign_in", 
   }
 });
 
-test("who_has_signed_in_is_nobody_in_another_browser", async () => {
+test("a_sign_in_is_not_valid_in_another_browser", async () => {
   const { asked } = question();
   const { person, cookie } = await signIn(asked, { roles: ["boss"], scope: "*" });
   const link = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams({ ...asked, person })}`, {
@@ -266,7 +266,7 @@ test("who_has_signed_in_is_nobody_in_another_browser", async () => {
   assert.ok(new URL(sent.headers.get("location")!).searchParams.get("code"));
 });
 
-test("what_a_sign_in_asks_for_is_configured", async () => {
+test("the_scope_of_a_sign_in_is_configured", async () => {
   const put = (signIn: object) =>
     gateway.request("PUT", "/v1/issuers/corp", { body: issuer({}, signIn), headers: { "if-match": "*" } });
   const asksFor = {

@@ -1,4 +1,4 @@
-// OAuth in every tenant: a client acts in the tenant its id names, and sees nothing of another.
+// OAuth in every tenant: a client acts in the tenant of its id, and sees nothing of others.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -36,7 +36,7 @@ after(async () => {
   await service?.stop();
 });
 
-/** Makes a tenant; gives its first key. */
+/** Creates a tenant; returns its first key. */
 async function tenant(id: string): Promise<string> {
   const made = await gateway.request("PUT", `/v1/tenants/${id}`, { body: { name: id } });
   assert.equal(made.status, 201, made.text);
@@ -69,7 +69,7 @@ const byCredentials = async (client: Client): Promise<string> => {
   return answer.json.access_token;
 };
 
-/** What an app asks a person, and what proves that it did. */
+/** An app's authorization request, and its code verifier. */
 function question(client: Client) {
   const verifier = randomBytes(32).toString("base64url");
   const code_challenge = createHash("sha256").update(verifier).digest("base64url");
@@ -83,7 +83,7 @@ function question(client: Client) {
   return { asked, verifier };
 }
 
-/** Redeems what the person was sent back with. */
+/** Redeems the code of a redirect. */
 async function redeemed(client: Client, sent: Answer, verifier: string): Promise<any> {
   assert.equal(sent.status, 303, sent.text);
   const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
@@ -100,7 +100,7 @@ async function redeemed(client: Client, sent: Answer, verifier: string): Promise
   return answer.json;
 }
 
-/** A person allows an app something by their key; gives its tokens. */
+/** A person allows an app something with their key; returns its tokens. */
 async function allowed(client: Client, key: string): Promise<any> {
   const { asked, verifier } = question(client);
   return redeemed(client, await form("authorize", { ...asked, decision: "allow", api_key: key }), verifier);
@@ -125,7 +125,7 @@ test("a_clients_token_acts_in_its_own_tenant_and_sees_no_other", async () => {
   refused(await gateway.request("GET", `/v1/contexts/${own.id}`), 404, "not_found");
   const elsewhere = (await create(gateway)).json;
   refused(await gateway.request("GET", `/v1/contexts/${elsewhere.id}`, { key }), 404, "not_found");
-  // The deployment's tenant has no such client, in no way.
+  // The client does not exist in the deployment's tenant.
   refused(await gateway.request("GET", "/v1/clients/ci"), 404, "not_found");
   refused(await gateway.request("GET", "/v1/tenants", { key }), 403, "permission_denied");
 });
@@ -146,7 +146,7 @@ test("clients_of_the_same_name_in_two_tenants_are_two_clients", async () => {
       await form("token", { grant_type: "client_credentials", ...one, client_secret: other.client_secret }),
       "invalid_client",
     );
-    // What another tenant's tokens are worth is not said, and they are not ended.
+    // Tokens of another tenant are not described, and not revoked.
     const token = await byCredentials(one);
     assert.deepEqual((await form("introspect", { token, ...other })).json, { active: false });
     assert.equal((await form("introspect", { token, ...one })).json.active, true);
@@ -155,13 +155,13 @@ test("clients_of_the_same_name_in_two_tenants_are_two_clients", async () => {
     assert.equal((await form("revoke", { token, ...one })).status, 200);
     refused(await whoami(token), 401, "unauthenticated");
   }
-  for (const client_id of ["nobody.twin", "beta.", ".twin", "beta.twin.more", "beta"]) {
+  for (const client_id of ["unknown.twin", "beta.", ".twin", "beta.twin.more", "beta"]) {
     refusedAs(
       await form("token", { grant_type: "client_credentials", client_id, client_secret: here.client_secret }),
       "invalid_client",
     );
   }
-  // Without the client its tokens end, and the other's stay.
+  // Deleting the client ends its tokens, and the other's stay.
   const [token, others] = [await byCredentials(there), await byCredentials(here)];
   await gateway.request("DELETE", "/v1/clients/twin", { key: beta, headers: { "if-match": "*" } });
   refused(await whoami(token), 401, "unauthenticated");
@@ -240,7 +240,7 @@ test("a_person_who_signed_in_acts_in_the_tenant_their_issuer_names", async () =>
     assert.equal((await put({})).status, 201);
     const client = await registered(beta, "people", app);
     const { asked, verifier } = question(client);
-    /** Signs in as somebody of this tenant; gives what they see then. */
+    /** Signs in as a person of this tenant; returns the page they see then. */
     const signIn = async (org: string) => {
       const sent = await form("authorize", { ...asked, sign_in: "corp" });
       assert.equal(sent.status, 303, sent.text);
@@ -276,7 +276,7 @@ test("a_person_who_signed_in_acts_in_the_tenant_their_issuer_names", async () =>
   }
 });
 
-test("with_a_tenant_its_clients_and_their_tokens_end", async () => {
+test("deleting_a_tenant_ends_its_clients_and_their_tokens", async () => {
   const key = await tenant("brief");
   const client = await registered(key, "ci", machine);
   const token = await byCredentials(client);

@@ -30,7 +30,7 @@ const callback = "https://app.example.com/done";
 type Registered = { client: oauth.Client; secret: string; id: string };
 
 let number = 0;
-/** Registers a client; gives what it needs to know of itself. */
+/** Registers a client; returns its configuration. */
 async function registered(body: object): Promise<Registered> {
   const id = `client${(number += 1)}`;
   const answer = await gateway.request("PUT", `/v1/clients/${id}`, {
@@ -69,7 +69,7 @@ async function byCredentials(
   return oauth.processClientCredentialsResponse(as, client, response);
 }
 
-/** Sends a form as it is. */
+/** Sends a raw form. */
 const form = (path: string, body: string | Record<string, string>, headers: Record<string, string> = {}) =>
   gateway.request("POST", path, {
     key: null,
@@ -77,7 +77,7 @@ const form = (path: string, body: string | Record<string, string>, headers: Reco
     headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
   });
 
-/** Asks for consent and gives it; gives where the person is sent. */
+/** Requests and gives consent; returns the redirect. */
 async function consented(parameters: Record<string, string>, key: string, decision = "allow") {
   const page = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(parameters)}`, { key: null });
   assert.equal(page.status, 200, page.text);
@@ -112,7 +112,7 @@ const asks = async (client: oauth.Client, more: Record<string, string> = {}) => 
   return { asked, verifier, state };
 };
 
-/** The whole code flow, by the library. */
+/** The whole code flow, with the library. */
 async function flow({ client, secret }: Registered, key: string, more: Record<string, string> = {}): Promise<Flow> {
   const { asked, verifier, state } = await asks(client, more);
   const sent = await consented(asked, key);
@@ -140,7 +140,7 @@ async function refreshed({ client }: Registered, token: string) {
 
 const isError = (code: string) => (error: unknown) => error instanceof oauth.ResponseBodyError && error.error === code;
 
-test("metadata_says_what_there_is_and_is_for_everybody", async () => {
+test("metadata_is_complete_and_public", async () => {
   assert.equal(as.issuer, gateway.url);
   assert.deepEqual(as.code_challenge_methods_supported, ["S256"]);
   for (const path of ["", "/mcp", "/mcp/worker"]) {
@@ -161,7 +161,7 @@ test("metadata_says_what_there_is_and_is_for_everybody", async () => {
   assert.equal((await whoami("wrong")).headers.get("www-authenticate"), `Bearer error="invalid_token", ${where}`);
 });
 
-test("its_keys_are_for_everybody_and_have_nothing_private", async () => {
+test("its_keys_are_public_and_have_no_private_parts", async () => {
   const { status, json: jwks } = await gateway.request("GET", "/oauth/jwks", { key: null });
   assert.equal(status, 200);
   assert.ok(jwks.keys.length > 0);
@@ -172,7 +172,7 @@ test("its_keys_are_for_everybody_and_have_nothing_private", async () => {
   assert.equal((await gateway.request("HEAD", "/oauth/jwks", { key: null })).status, 200);
 });
 
-test("while_it_is_off_there_is_nothing_of_it", async () => {
+test("while_it_is_disabled_nothing_of_it_exists", async () => {
   const off = await startGateway();
   try {
     for (const path of [
@@ -211,7 +211,7 @@ test("a_client_gets_a_token_for_itself_and_calls_with_it", async () => {
   }
 });
 
-test("a_token_has_the_scope_that_was_asked_for_and_no_more_than_its_client", async () => {
+test("a_token_has_the_requested_scope_and_no_more_than_its_client", async () => {
   const known = await machine();
   const narrow = await byCredentials(known, { scope: "contexts:read keys:write" });
   assert.equal(narrow.scope, "contexts:read");
@@ -223,7 +223,7 @@ test("a_token_has_the_scope_that_was_asked_for_and_no_more_than_its_client", asy
   refused(await whoami(mcp.access_token), 401, "unauthenticated");
 });
 
-test("a_client_that_does_not_prove_itself_is_refused_in_the_same_words", async () => {
+test("all_failed_client_authentications_get_the_same_response", async () => {
   const known = await machine();
   const publicly = await app();
   const basic = (id: string, secret: string) => ({
@@ -251,7 +251,7 @@ test("a_client_that_does_not_prove_itself_is_refused_in_the_same_words", async (
   assert.equal(words.size, 1, "unknown and wrong look the same");
 });
 
-test("a_request_that_is_not_one_is_refused_as_the_standard_says", async () => {
+test("a_malformed_request_is_refused_as_the_standard_specifies", async () => {
   const known = await machine();
   const headers = {
     authorization: `Basic ${Buffer.from(`${known.client.client_id}:${known.secret}`).toString("base64")}`,
@@ -287,19 +287,19 @@ test("a_person_allows_an_app_by_code_and_proof_key", async () => {
   assert.deepEqual(me.permissions, ["contexts:create:*", "contexts:read"]);
   assert.equal((await create(gateway, {}, { key: tokens.access_token })).status, 200);
   refused(await gateway.request("GET", "/v1/services", { key: tokens.access_token }), 403, "permission_denied");
-  // A loopback address may differ in its port.
+  // The port of a loopback address may differ.
   const native = await flow(known, ada.secret, { redirect_uri: "http://127.0.0.1:53123/cb" });
   assert.ok(native.tokens.access_token);
   const secretive = await app({ auth_method: "client_secret_post" });
   assert.ok((await flow(secretive, ada.secret)).tokens.refresh_token);
 });
 
-test("the_page_says_who_asks_for_what_and_runs_nothing", async () => {
+test("the_page_shows_who_requests_what_and_runs_no_scripts", async () => {
   const known = await app();
   const { asked } = await asks(known.client, { state: '"><script>alert(1)</script>' });
   const page = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(asked)}`, { key: null });
   const policy = page.headers.get("content-security-policy")!;
-  // Browsers would hold every hop behind the app's address against a form-action.
+  // Browsers would apply a form-action to every redirect after the app's address.
   assert.match(policy, /^default-src 'none'; style-src 'sha256-[^']+'; frame-ancestors 'none'; base-uri 'none'$/);
   assert.equal(page.headers.get("x-frame-options"), "DENY");
   assert.ok(page.text.includes("A client &lt;b&gt;of&lt;/b&gt; the tests asks to act for you"));
@@ -310,7 +310,7 @@ test("the_page_says_who_asks_for_what_and_runs_nothing", async () => {
   assert.equal(page.text.includes("http://"), false, "nothing from elsewhere");
 });
 
-test("what_is_wrong_with_a_request_goes_back_only_to_an_address_that_is_known", async () => {
+test("errors_of_a_request_are_redirected_only_to_a_known_address", async () => {
   const known = await app();
   const { asked } = await asks(known.client);
   const get = (change: Record<string, string>) => {
@@ -353,7 +353,7 @@ test("what_is_wrong_with_a_request_goes_back_only_to_an_address_that_is_known", 
   assert.equal(new URL(denied.headers.get("location")!).searchParams.get("error"), "access_denied");
 });
 
-test("only_a_key_that_may_do_it_allows_it", async () => {
+test("only_a_key_with_the_permissions_can_grant_them", async () => {
   const known = await app();
   const { asked } = await asks(known.client);
   const viewer = await makeKey(gateway, "service", ["services:heartbeat:worker"]);
@@ -374,7 +374,7 @@ test("only_a_key_that_may_do_it_allows_it", async () => {
   }
 });
 
-test("a_code_is_good_once_and_its_replay_ends_what_came_of_it", async () => {
+test("a_code_is_valid_once_and_its_replay_revokes_its_tokens", async () => {
   const known = await app();
   const { secret } = await makeKey(gateway, "caller");
   const { tokens, back, asked, verifier } = await flow(known, secret);
@@ -414,7 +414,7 @@ test("a_code_is_good_once_and_its_replay_ends_what_came_of_it", async () => {
   }
 });
 
-test("twenty_tries_of_one_code_at_once_give_tokens_once", async () => {
+test("twenty_concurrent_uses_of_one_code_yield_tokens_once", async () => {
   const known = await app();
   const { secret } = await makeKey(gateway, "caller");
   const { asked, verifier } = await asks(known.client);
@@ -431,7 +431,7 @@ test("twenty_tries_of_one_code_at_once_give_tokens_once", async () => {
   assert.equal(all.filter(({ json }) => json.error === "invalid_grant").length >= 19, true);
 });
 
-test("refresh_tokens_take_turns_and_a_used_one_ends_the_grant", async () => {
+test("refresh_tokens_rotate_and_a_used_one_ends_the_grant", async () => {
   const known = await app();
   const { secret } = await makeKey(gateway, "caller");
   const { tokens: first } = await flow(known, secret);
@@ -458,7 +458,7 @@ test("of_twenty_refreshes_at_once_all_are_answered_alike_and_later_reuse_ends_th
   const next = new Set(all.map(({ json }) => json.refresh_token));
   assert.equal(next.size, 1, "one refresh token takes its place");
   for (const { json } of all.slice(0, 3)) assert.equal((await whoami(json.access_token)).status, 200);
-  // The new one in use, the old one is a copy in somebody's hands.
+  // Once the new one is in use, the old one must be a stolen copy.
   const last = await refreshed(known, [...next][0]!);
   assert.equal((await whoami(last.access_token)).status, 200);
   assert.equal((await form("/oauth/token", body)).json.error, "invalid_grant");
@@ -466,7 +466,7 @@ test("of_twenty_refreshes_at_once_all_are_answered_alike_and_later_reuse_ends_th
   for (const { json } of all.slice(0, 3)) refused(await whoami(json.access_token), 401, "unauthenticated");
 });
 
-test("where_nothing_is_answered_twice_one_of_twenty_refreshes_wins_and_the_grant_ends", async () => {
+test("without_repeated_answers_one_of_twenty_refreshes_wins_and_the_grant_ends", async () => {
   const strict = await startGateway({ vars: { OAUTH: "true", OAUTH_RETRY_SECONDS: "0" } });
   try {
     const post = (path: string, members: Record<string, string>) =>
@@ -512,7 +512,7 @@ test("where_nothing_is_answered_twice_one_of_twenty_refreshes_wins_and_the_grant
   }
 });
 
-test("a_refusal_costs_neither_the_refresh_token_nor_the_code", async () => {
+test("a_refusal_uses_up_neither_the_refresh_token_nor_the_code", async () => {
   const known = await app({ auth_method: "client_secret_post" });
   const { id, secret } = await makeKey(gateway, "caller");
   const { asked, verifier } = await asks(known.client, { resource: `${gateway.url}/mcp` });
@@ -560,12 +560,12 @@ test("a_refusal_costs_neither_the_refresh_token_nor_the_code", async () => {
   const second = await ask(refresh, { resource: `${gateway.url}/mcp` });
   assert.equal(second.status, 200, second.text);
   assert.notEqual(second.json.refresh_token, first.json.refresh_token);
-  // The person has nothing to give for now: that changes nothing either.
+  // The person temporarily has no permissions to give: that changes nothing either.
   await gateway.request("DELETE", `/v1/keys/${id}`);
   assert.equal((await ask(refresh, { refresh_token: second.json.refresh_token })).json.error, "invalid_grant");
 });
 
-test("a_verifier_is_guessed_at_three_times_and_no_more", async () => {
+test("a_verifier_can_be_guessed_only_three_times", async () => {
   const known = await app();
   const { secret } = await makeKey(gateway, "caller");
   const { asked, verifier } = await asks(known.client);
@@ -586,7 +586,7 @@ test("a_verifier_is_guessed_at_three_times_and_no_more", async () => {
   assert.equal((await redeem(verifier)).json.error, "invalid_grant");
 });
 
-test("a_code_is_answered_again_where_that_is_switched_on_to_who_proves_themselves", async () => {
+test("a_code_is_answered_again_to_an_authenticated_client_if_enabled", async () => {
   const kind = await startGateway({ vars: { OAUTH: "true", OAUTH_CODE_RETRY_SECONDS: "30" } });
   try {
     const post = (path: string, members: Record<string, string>) =>
@@ -618,7 +618,7 @@ test("a_code_is_answered_again_where_that_is_switched_on_to_who_proves_themselve
       [200, 200],
     );
     assert.equal(twice[0]!.json.refresh_token, twice[1]!.json.refresh_token);
-    // In use, it is no answer that was lost.
+    // Once the token is in use, the response was not lost.
     const next = await post("/oauth/token", {
       grant_type: "refresh_token",
       refresh_token: twice[0]!.json.refresh_token,
@@ -627,7 +627,7 @@ test("a_code_is_answered_again_where_that_is_switched_on_to_who_proves_themselve
     assert.equal(next.status, 200, next.text);
     assert.equal((await post("/oauth/token", body)).json.error, "invalid_grant");
     refused(await kind.request("GET", "/v1/whoami", { key: next.json.access_token }), 401, "unauthenticated");
-    // Without the verifier it is a copy in somebody's hands.
+    // Without the verifier it must be a stolen copy.
     const stolen = await allowed();
     const good = await post("/oauth/token", stolen);
     assert.equal(
@@ -640,7 +640,7 @@ test("a_code_is_answered_again_where_that_is_switched_on_to_who_proves_themselve
   }
 });
 
-test("words_of_other_servers_in_a_scope_are_no_permissions", async () => {
+test("unknown_words_in_a_scope_grant_nothing", async () => {
   const known = await app();
   const { secret } = await makeKey(gateway, "caller");
   const { tokens } = await flow(known, secret, { scope: "openid profile email offline_access contexts:read" });
@@ -716,7 +716,7 @@ test("a_refresh_may_narrow_the_scope_and_never_widen_it", async () => {
   );
 });
 
-test("tokens_end_with_the_key_or_the_client_they_came_from", async () => {
+test("tokens_end_with_their_key_or_client", async () => {
   const [known, other] = [await app(), await app()];
   const [ada, bob] = [await makeKey(gateway, "caller"), await makeKey(gateway, "caller")];
   const [byAda, byBob] = [(await flow(known, ada.secret)).tokens, (await flow(other, bob.secret)).tokens];
@@ -729,7 +729,7 @@ test("tokens_end_with_the_key_or_the_client_they_came_from", async () => {
   refused(await whoami(byBob.access_token), 401, "unauthenticated");
 });
 
-test("a_client_gives_up_its_own_tokens_and_nobody_elses", async () => {
+test("a_client_revokes_only_its_own_tokens", async () => {
   const known = await app();
   const other = await app();
   const { secret } = await makeKey(gateway, "caller");
@@ -755,7 +755,7 @@ test("a_client_gives_up_its_own_tokens_and_nobody_elses", async () => {
   assert.equal((await whoami(another.access_token)).status, 200);
 });
 
-test("introspection_says_what_a_token_is_worth_and_nothing_of_others", async () => {
+test("introspection_describes_a_clients_own_tokens_and_no_others", async () => {
   const asker = await machine();
   const known = await app({ auth_method: "client_secret_post" });
   const { id, secret } = await makeKey(gateway, "caller");
@@ -767,9 +767,9 @@ test("introspection_says_what_a_token_is_worth_and_nothing_of_others", async () 
       by.client,
       await oauth.introspectionRequest(as, by.client, how, token, insecure),
     );
-  const told = await ask(tokens.access_token);
+  const introspected = await ask(tokens.access_token);
   assert.deepEqual(
-    [told.active, told.sub, told.client_id, told.scope, told.aud],
+    [introspected.active, introspected.sub, introspected.client_id, introspected.scope, introspected.aud],
     [true, `key:${id}`, known.client.client_id, tokens.scope, gateway.url],
   );
   assert.deepEqual(await ask(tokens.refresh_token!), { active: false }, "another client's refresh token");
@@ -787,7 +787,7 @@ test("introspection_says_what_a_token_is_worth_and_nothing_of_others", async () 
   assert.deepEqual([answer.status, answer.json.error], [401, "invalid_client"]);
 });
 
-test("a_client_signs_that_it_is_the_one_once_each_time", async () => {
+test("a_client_assertion_is_valid_once", async () => {
   const { publicKey, privateKey } = await jose.generateKeyPair("ES256", { extractable: true });
   const known = await machine({
     auth_method: "private_key_jwt",
@@ -895,7 +895,7 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
       "the form may lead there",
     );
 
-    /** Begins a sign-in; gives what the issuer is asked, and the browser's cookie. */
+    /** Begins a sign-in; returns the request to the issuer, and the browser's cookie. */
     const begin = async () => {
       const sent = await form("/oauth/authorize", { ...asked, sign_in: "corp" });
       assert.equal(sent.status, 303, sent.text);
@@ -903,7 +903,7 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
       assert.match(cookie, /^__Host-narthex-sign-in=\S+; Path=\/; Max-Age=600; HttpOnly; Secure; SameSite=Lax$/);
       return { cookie: cookie.split(";")[0]!, query: new URL(sent.headers.get("location")!).searchParams };
     };
-    /** Lets the issuer answer with an ID token of these claims; gives what the person sees when they come back. */
+    /** Lets the issuer respond with an ID token of these claims; returns the page after the redirect. */
     const comeBack = async (change: object = {}, more: Record<string, string> = {}, withCookie = true) => {
       const { cookie, query } = await begin();
       const now = Math.floor(Date.now() / 1000);
@@ -963,7 +963,7 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
 
     const forged = person.replace(/^./, (first) => (first === "e" ? "f" : "e"));
     assert.equal((await form("/oauth/authorize", { ...asked, decision: "allow", person: forged })).status, 403);
-    // What is not for this browser is not believed; of all else the app is told.
+    // Responses for another browser are ignored; all other failures are reported to the app.
     const bad: [object, Record<string, string>?, boolean?][] = [
       [{}, { state: "another" }],
       [{}, { iss: "https://evil.example.com" }],
@@ -980,15 +980,15 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
       ["server_error", {}, { code: "" }],
     ];
     for (const [error, ...one] of failed) {
-      const told = await comeBack(...one);
-      assert.equal(told.status, 303, JSON.stringify(one));
-      const back = new URL(told.headers.get("location")!);
+      const response = await comeBack(...one);
+      assert.equal(response.status, 303, JSON.stringify(one));
+      const back = new URL(response.headers.get("location")!);
       assert.equal(back.origin + back.pathname, callback);
       const said = ["error", "state", "iss", "code"].map((name) => back.searchParams.get(name));
       assert.deepEqual(said, [error, state, gateway.url, null], JSON.stringify(one));
     }
     assert.equal((await form("/oauth/authorize", { ...asked, sign_in: "none" })).status, 303);
-    // Without the issuer nothing is left of it.
+    // Deleting the issuer ends everything.
     const gone = await gateway.request("DELETE", "/v1/issuers/corp", { headers: { "if-match": "*" } });
     assert.equal(gone.status, 204);
     refused(await whoami(tokens.access_token), 401, "unauthenticated");
@@ -997,7 +997,7 @@ test("a_person_signs_in_with_an_outside_issuer_instead_of_a_key", async () => {
   }
 });
 
-test("a_client_registers_itself_where_that_is_switched_on", async () => {
+test("a_client_registers_itself_if_enabled", async () => {
   refused(
     await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris: [callback] } }),
     404,
@@ -1054,8 +1054,8 @@ test("a_client_registers_itself_where_that_is_switched_on", async () => {
   }
 });
 
-test("keys_take_turns_and_tokens_of_the_last_one_stay_good", async () => {
-  // A key signs for four seconds and is known for one before.
+test("keys_rotate_and_tokens_of_the_previous_one_stay_valid", async () => {
+  // A key signs for four seconds, and is published one second before.
   const quick = await startGateway({ vars: { OAUTH: "true", OAUTH_KEY_DAYS: String(8 / 86_400) } });
   try {
     const body = {

@@ -1,5 +1,5 @@
-// Streams of services of `transport.kind: "openai"`, as servers in use send them: what is kept, what ends them, and when
-// they are asked for.
+// Streams of services of `transport.kind: "openai"`, as real servers send them: what is kept, what ends them, and when
+// they are requested.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, eventually, register } from "./support/arrange.ts";
@@ -30,7 +30,7 @@ after(async () => {
   await endpoint.stop();
 });
 
-/** An answer of these pieces, the last of which may tear the connection down. */
+/** A response of these pieces, the last of which may cut the connection. */
 const pieces =
   (
     texts: (string | Buffer | "destroy")[],
@@ -52,9 +52,9 @@ const delta = (delta: object, finish: string | null = null, more: object = {}) =
   event({ id: "c", object: "chat.completion.chunk", choices: [{ index: 0, delta, finish_reason: finish }], ...more });
 const done = "data: [DONE]\n\n";
 
-type Told = { event: string; data: any };
+type StreamEvent = { event: string; data: any };
 
-async function listen(body: object = {}): Promise<Told[]> {
+async function listen(body: object = {}): Promise<StreamEvent[]> {
   const response = await gateway.open("POST", "/v1/contexts", {
     body: { capability: "chat", service: "llm", parameters: { messages }, ...body },
     headers: { accept: "text/event-stream" },
@@ -72,16 +72,16 @@ async function listen(body: object = {}): Promise<Told[]> {
     });
 }
 
-/** The context that a stream of these pieces comes to, with what was told of it. */
+/** The context that results from a stream of these pieces, with its events. */
 async function streamed(texts: Parameters<typeof pieces>[0], headers?: Record<string, string>, service = "llm") {
   endpoint.handler = pieces(texts, headers);
   const from = endpoint.calls.length;
-  const told = await listen({ service });
-  const context = told.at(-1)!.data;
-  return { context, told, calls: endpoint.calls.length - from, message: context.result?.choices[0]?.message };
+  const events = await listen({ service });
+  const context = events.at(-1)!.data;
+  return { context, events, calls: endpoint.calls.length - from, message: context.result?.choices[0]?.message };
 }
 
-test("padding_and_framing_do_not_count_against_the_bound_of_an_answer", async () => {
+test("padding_and_framing_do_not_count_towards_the_size_limit", async () => {
   const padded = delta({ content: "ab" }, null, { obfuscation: "x".repeat(2000) });
   const texts = Array.from({ length: 3000 }, () => `: ${"c".repeat(500)}\n${padded}`);
   const { message, calls } = await streamed([...texts, delta({}, "stop"), done]);
@@ -89,7 +89,7 @@ test("padding_and_framing_do_not_count_against_the_bound_of_an_answer", async ()
   assert.equal(calls, 1);
 });
 
-test("what_is_kept_of_an_answer_and_a_single_event_are_bounded", async () => {
+test("the_result_and_a_single_event_are_bounded", async () => {
   const large = "x".repeat(1024 * 1024);
   const kept = await streamed([...Array(12).fill(delta({ content: large })), delta({}, "stop"), done]);
   assert.equal(kept.context.error?.code, "upstream_invalid_response", JSON.stringify(kept.context).slice(0, 300));
@@ -97,7 +97,7 @@ test("what_is_kept_of_an_answer_and_a_single_event_are_bounded", async () => {
   assert.equal(single.context.error?.code, "upstream_invalid_response");
 });
 
-test("a_stream_that_says_nothing_ends_with_the_contexts_time", async () => {
+test("a_silent_stream_ends_at_the_contexts_deadline", async () => {
   endpoint.handler = async (_, response) => {
     response.writeHead(200, { "content-type": "text/event-stream" });
     response.on("error", () => {});
@@ -111,7 +111,7 @@ test("a_stream_that_says_nothing_ends_with_the_contexts_time", async () => {
   assert.equal(end.error.code, "deadline_exceeded");
 });
 
-test("a_stream_that_never_lets_up_ends_with_the_contexts_time_too", async () => {
+test("an_endless_stream_ends_at_the_contexts_deadline_too", async () => {
   const padding = event({ choices: [], obfuscation: "x".repeat(60_000) });
   let last = 0;
   endpoint.handler = async (_, response) => {
@@ -131,12 +131,12 @@ test("a_stream_that_never_lets_up_ends_with_the_contexts_time_too", async () => 
     timeout_seconds: 2,
   });
   assert.equal((await ended(gateway, id, 60)).status, "timed_out");
-  // It is not read any longer either.
+  // Reading it has stopped, too.
   await eventually(() => Date.now() - last > 2_000, 60_000);
   assert.ok(last - began < 45_000, `read for ${last - began} ms`);
 });
 
-test("an_answer_that_is_whole_does_not_wait_for_a_connection_that_stays_open", async () => {
+test("a_complete_response_does_not_wait_for_an_open_connection", async () => {
   endpoint.handler = (_, response) => {
     response.writeHead(200, { "content-type": "text/event-stream" });
     response.write(delta({ content: "Hi" }) + delta({}, "stop"));
@@ -147,7 +147,7 @@ test("an_answer_that_is_whole_does_not_wait_for_a_connection_that_stays_open", a
   assert.ok(Date.now() - began < 60_000);
 });
 
-test("errors_in_a_stream_end_as_failures_and_are_repeated_only_where_that_helps", async () => {
+test("errors_in_a_stream_are_failures_and_are_retried_only_where_that_helps", async () => {
   const begun = delta({ role: "assistant", content: "Hi" });
   for (const [what, texts, code, calls, detail] of [
     ["plain text", [begun, "event: error\ndata: too busy now\n\n"], "upstream_error", 2, "too busy now"],
@@ -197,7 +197,7 @@ test("errors_in_a_stream_end_as_failures_and_are_repeated_only_where_that_helps"
     ],
     ["torn", [begun, "destroy"], "service_unavailable", 2, ""],
   ] as const) {
-    // Each has a service of its own: one that fails all the time is not asked so often.
+    // Each has a separate service: one that keeps failing is called less often.
     const id = what.replaceAll(/\W+/g, "-");
     await register(gateway, id, {
       name: what,
@@ -213,16 +213,16 @@ test("errors_in_a_stream_end_as_failures_and_are_repeated_only_where_that_helps"
       JSON.stringify(seen.context.error.details ?? null).includes(detail) || detail === "",
       `${what}: ${JSON.stringify(seen.context.error)}`,
     );
-    // A listener hears that another attempt begins, and of errors only at the end.
-    assert.equal(seen.told.filter(({ event }) => event === "attempt").length, calls - 1, what);
+    // A listener is notified of another attempt, and of errors only at the end.
+    assert.equal(seen.events.filter(({ event }) => event === "attempt").length, calls - 1, what);
     assert.ok(
-      seen.told.filter(({ event }) => event === "delta").every(({ data }) => data.choices),
+      seen.events.filter(({ event }) => event === "delta").every(({ data }) => data.choices),
       what,
     );
   }
 });
 
-test("what_is_no_error_is_taken_for_none", async () => {
+test("members_that_look_like_errors_are_not_mistaken_for_errors", async () => {
   for (const error of ["", null, {}, { message: "", code: 0 }, false, []]) {
     const seen = await streamed([delta({ content: "Hi" }, null, { error }), delta({}, "stop", { error }), done]);
     assert.equal(seen.message?.content, "Hi", JSON.stringify([error, seen.context.error]));
@@ -264,7 +264,7 @@ test("a_stream_is_read_however_it_is_framed", async () => {
   }
 });
 
-test("a_stream_where_a_whole_answer_was_asked_for_is_put_together", async () => {
+test("an_unrequested_stream_is_assembled", async () => {
   for (const type of ["text/event-stream", "application/json", "text/plain"]) {
     endpoint.handler = pieces([delta({ content: "Hi" }), delta({}, "stop"), done], { "content-type": type });
     const { json: context } = await create(gateway, { capability: "chat", service: "llm", parameters: { messages } });
@@ -272,7 +272,7 @@ test("a_stream_where_a_whole_answer_was_asked_for_is_put_together", async () => 
   }
 });
 
-test("the_result_is_what_the_endpoint_would_have_said_in_one_piece", async () => {
+test("the_result_equals_the_endpoints_response_in_one_piece", async () => {
   const call = (index: number, id: string, name: string, args: string) =>
     delta({ tool_calls: [{ index, id, type: "function", function: { name, arguments: args } }] });
   const { context } = await streamed([
@@ -311,7 +311,7 @@ test("the_result_is_what_the_endpoint_would_have_said_in_one_piece", async () =>
   });
 });
 
-test("what_no_client_waits_for_is_asked_for_in_pieces_and_what_one_waits_for_is_not", async () => {
+test("asynchronous_contexts_are_streamed_and_awaited_ones_are_not", async () => {
   endpoint.handler = (call, response) =>
     call.json.stream
       ? pieces([delta({ content: "Hi" }), delta({}, "stop"), done])(call, response)
@@ -334,7 +334,7 @@ test("what_no_client_waits_for_is_asked_for_in_pieces_and_what_one_waits_for_is_
   assert.deepEqual(endpoint.calls.at(-1)!.json, { messages, model: "m" });
 });
 
-test("an_endpoint_that_refuses_to_stream_is_asked_otherwise_and_that_is_remembered", async () => {
+test("an_endpoint_that_refuses_to_stream_is_called_without_and_that_is_remembered", async () => {
   const asked = async (model: string, parameters: object = {}, service = "llm") => {
     const from = endpoint.calls.length;
     const { id } = await accepted(gateway, {
@@ -356,7 +356,7 @@ test("an_endpoint_that_refuses_to_stream_is_asked_otherwise_and_that_is_remember
       : hi(call, response);
   assert.deepEqual(await asked("no-options"), ["completed", [true, usage], [true, undefined]]);
   assert.deepEqual(await asked("no-options"), ["completed", [true, undefined]]);
-  // What the caller asks of the stream is not left out on its behalf.
+  // Stream options of the caller are not dropped.
   const own = { include_usage: false };
   assert.deepEqual(await asked("others", { stream_options: own }), ["failed", [true, own]]);
 
@@ -392,7 +392,7 @@ test("a_bare_list_of_models_is_a_result", async () => {
   }
 });
 
-test("a_capability_that_is_named_keeps_what_it_does_not_say", async () => {
+test("a_declared_capability_keeps_defaults_it_does_not_override", async () => {
   const transport = { kind: "openai", url: `${endpoint.url}v1`, model: "m" };
   const document = {
     name: "Named",

@@ -20,7 +20,7 @@ const completion = (content: string, model: string) => ({
   choices: [{ index: 0, message: { role: "assistant", content }, finish_reason: "stop" }],
 });
 
-/** A chunk for each word, as an event with a pause before it. */
+/** One chunk per word, each as an event after a pause. */
 const streamed =
   (words: string[], { ms = 0, done = true, stop = true } = {}): Handler =>
   async (call, response) => {
@@ -65,21 +65,21 @@ after(async () => {
 
 const messages = [{ role: "user", content: "Say hello." }];
 
-type Told = { event: string; data: any };
+type StreamEvent = { event: string; data: any };
 
-/** Asks for a context and reads the stream of it to its end. */
+/** Creates a context and reads its stream to the end. */
 async function listen(
   body: object,
   headers: Record<string, string> = {},
-): Promise<{ told: Told[]; response: Response }> {
+): Promise<{ events: StreamEvent[]; response: Response }> {
   const response = await gateway.open("POST", "/v1/contexts", {
     body: { capability: "chat", ...body },
     headers: { accept: "text/event-stream", ...headers },
   });
-  return { response, told: read(await response.text()) };
+  return { response, events: read(await response.text()) };
 }
 
-const read = (text: string): Told[] =>
+const read = (text: string): StreamEvent[] =>
   text
     .split("\n\n")
     .filter((block) => block.startsWith("event:"))
@@ -96,7 +96,7 @@ const read = (text: string): Told[] =>
       };
     });
 
-test("it_offers_chat_embeddings_and_models_by_itself", async () => {
+test("it_offers_chat_embeddings_and_models_by_default", async () => {
   const { json } = await gateway.request("GET", "/v1/services/llm");
   assert.deepEqual(
     json.capabilities.map(({ name }: { name: string }) => name),
@@ -106,7 +106,7 @@ test("it_offers_chat_embeddings_and_models_by_itself", async () => {
   assert.ok(json.capabilities.every((one: any) => one.input_schema));
 });
 
-test("a_chat_goes_to_the_endpoint_as_it_is_and_its_answer_is_the_result", async () => {
+test("a_chat_is_passed_on_unchanged_and_its_response_is_the_result", async () => {
   endpoint.handler = talks;
   const from = endpoint.calls.length;
   const answer = await create(gateway, {
@@ -145,15 +145,17 @@ test("parameters_are_checked_before_they_are_sent", async () => {
   assert.deepEqual(pointers(problem), ["#/parameters/messages"]);
 });
 
-test("who_listens_gets_each_piece_as_it_comes_and_the_whole_at_the_end", async () => {
+test("a_listener_gets_each_chunk_as_it_arrives_and_the_whole_at_the_end", async () => {
   endpoint.handler = streamed(["Hel", "lo"]);
-  const { told, response } = await listen({ parameters: { messages } });
+  const { events, response } = await listen({ parameters: { messages } });
   assert.equal(response.status, 200);
   assert.match(response.headers.get("content-type")!, /^text\/event-stream/);
-  assert.equal(told[0]!.event, "context");
-  const deltas = told.filter(({ event }) => event === "delta").map(({ data }) => data.choices[0]?.delta.content ?? "");
+  assert.equal(events[0]!.event, "context");
+  const deltas = events
+    .filter(({ event }) => event === "delta")
+    .map(({ data }) => data.choices[0]?.delta.content ?? "");
   assert.equal(deltas.join(""), "Hello");
-  const end = told.at(-1)!;
+  const end = events.at(-1)!;
   assert.equal(end.event, "end");
   assert.equal(end.data.status, "completed");
   assert.deepEqual(end.data.result, completion("Hello", "small"));
@@ -168,7 +170,7 @@ test("who_listens_gets_each_piece_as_it_comes_and_the_whole_at_the_end", async (
   assert.deepEqual(again.json.result, end.data.result);
 });
 
-test("pieces_arrive_while_the_endpoint_is_still_at_it", async () => {
+test("chunks_arrive_while_the_endpoint_is_still_generating", async () => {
   let free = () => {};
   const held = new Promise<void>((resolve) => (free = resolve));
   endpoint.handler = async (_, response) => {
@@ -200,18 +202,18 @@ test("a_stream_that_breaks_is_begun_again", async () => {
     endpoint.calls.length === from + 1
       ? streamed(["Hal"], { stop: false, done: false })(call, response)
       : streamed(["Hello"])(call, response);
-  const { told } = await listen({ parameters: { messages } });
-  const again = told.findIndex(({ event }) => event === "attempt");
-  assert.ok(again > 0, JSON.stringify(told));
-  assert.equal(told[again]!.data.number, 2);
-  const after = told.slice(again).filter(({ event }) => event === "delta");
+  const { events } = await listen({ parameters: { messages } });
+  const again = events.findIndex(({ event }) => event === "attempt");
+  assert.ok(again > 0, JSON.stringify(events));
+  assert.equal(events[again]!.data.number, 2);
+  const after = events.slice(again).filter(({ event }) => event === "delta");
   assert.equal(after.map(({ data }) => data.choices[0]?.delta.content ?? "").join(""), "Hello");
-  const end = told.at(-1)!.data;
+  const end = events.at(-1)!.data;
   assert.equal(end.result.choices[0].message.content, "Hello");
   assert.equal(end.attempts.length, 2);
 });
 
-test("what_an_endpoint_says_of_its_failure_is_in_the_details", async () => {
+test("an_endpoints_error_is_in_the_details", async () => {
   const error = { message: "No such model.", type: "invalid_request_error", code: "model_not_found" };
   endpoint.handler = json({ error }, 404);
   const refusedThere = await create(gateway, { capability: "chat", parameters: { messages } });
@@ -221,34 +223,34 @@ test("what_an_endpoint_says_of_its_failure_is_in_the_details", async () => {
     response.writeHead(200, { "content-type": "text/event-stream" });
     response.end(`data: ${JSON.stringify({ error: { message: "overloaded" } })}\n\ndata: [DONE]\n\n`);
   };
-  const { told } = await listen({ parameters: { messages } });
-  assert.equal(told.at(-1)!.data.error.code, "upstream_error");
-  assert.deepEqual(told.at(-1)!.data.error.details, { message: "overloaded" });
+  const { events } = await listen({ parameters: { messages } });
+  assert.equal(events.at(-1)!.data.error.code, "upstream_error");
+  assert.deepEqual(events.at(-1)!.data.error.details, { message: "overloaded" });
 });
 
-test("answers_that_are_none_are_refused", async () => {
+test("invalid_responses_are_refused", async () => {
   for (const handler of [
     json({ no: "choices" }),
     json([1]),
     streamed(["x"].concat(Array(1200).fill("y".repeat(10_000)))),
   ]) {
     endpoint.handler = handler;
-    const { told } = await listen({ parameters: { messages } });
-    assert.equal(told.at(-1)!.data.error?.code, "upstream_invalid_response", JSON.stringify(told.at(-1)));
+    const { events } = await listen({ parameters: { messages } });
+    assert.equal(events.at(-1)!.data.error?.code, "upstream_invalid_response", JSON.stringify(events.at(-1)));
   }
 });
 
-test("an_endpoint_that_does_not_stream_is_listened_to_all_the_same", async () => {
+test("an_endpoint_that_does_not_stream_can_be_listened_to", async () => {
   endpoint.handler = (call, response) => json(completion("Whole", call.json.model))(call, response);
-  const { told } = await listen({ parameters: { messages } });
+  const { events } = await listen({ parameters: { messages } });
   assert.deepEqual(
-    told.map(({ event }) => event),
+    events.map(({ event }) => event),
     ["context", "end"],
   );
-  assert.equal(told.at(-1)!.data.result.choices[0].message.content, "Whole");
+  assert.equal(events.at(-1)!.data.result.choices[0].message.content, "Whole");
 });
 
-test("a_listener_who_leaves_does_not_take_the_work_along", async () => {
+test("the_work_continues_when_a_listener_disconnects", async () => {
   endpoint.handler = streamed(Array(20).fill("word "), { ms: 50 });
   const leaving = new AbortController();
   const response = await gateway.open("POST", "/v1/contexts", {
@@ -261,7 +263,7 @@ test("a_listener_who_leaves_does_not_take_the_work_along", async () => {
   assert.equal((await ended(gateway, id)).result.choices[0].message.content, "word ".repeat(20));
 });
 
-test("a_cancelled_chat_is_broken_off_at_the_endpoint", async () => {
+test("a_cancelled_chat_is_aborted_at_the_endpoint", async () => {
   endpoint.handler = streamed(Array(400).fill("word "), { ms: 50 });
   const response = await gateway.open("POST", "/v1/contexts", {
     body: { capability: "chat", parameters: { messages } },
@@ -270,8 +272,8 @@ test("a_cancelled_chat_is_broken_off_at_the_endpoint", async () => {
   const id = response.headers.get("location")!.split("/").at(-1)!;
   const cancelled = await gateway.request("POST", `/v1/contexts/${id}/cancel`);
   assert.ok([200, 202].includes(cancelled.status), cancelled.text);
-  const told = read(await response.text());
-  assert.equal(told.at(-1)!.data.status, "cancelled");
+  const events = read(await response.text());
+  assert.equal(events.at(-1)!.data.status, "cancelled");
   await eventually(() => endpoint.calls.at(-1)!.abandoned, 10_000);
 });
 
@@ -281,12 +283,12 @@ test("a_repeat_with_the_same_key_streams_the_same_context", async () => {
   const first = await listen({ parameters: { messages } }, headers);
   const calls = endpoint.calls.length;
   const second = await listen({ parameters: { messages } }, headers);
-  assert.equal(second.told.at(-1)!.data.id, first.told.at(-1)!.data.id);
-  assert.equal(second.told.at(-1)!.event, "end");
+  assert.equal(second.events.at(-1)!.data.id, first.events.at(-1)!.data.id);
+  assert.equal(second.events.at(-1)!.event, "end");
   assert.equal(endpoint.calls.length, calls);
 });
 
-test("who_listens_holds_their_place_in_a_limit_until_the_end", async () => {
+test("a_listener_holds_its_place_in_a_limit_until_the_end", async () => {
   let free = () => {};
   const held = new Promise<void>((resolve) => (free = resolve));
   endpoint.handler = async (call, response) => {
@@ -319,13 +321,13 @@ test("any_context_can_be_listened_to", async () => {
       capabilities: [{ name: "echo" }, { name: "quick", durable: false }],
     });
     for (const capability of ["echo", "quick"]) {
-      const { told } = await listen({ capability, parameters: { a: 1 } });
+      const { events } = await listen({ capability, parameters: { a: 1 } });
       assert.deepEqual(
-        told.map(({ event }) => event),
+        events.map(({ event }) => event),
         ["context", "end"],
-        JSON.stringify(told),
+        JSON.stringify(events),
       );
-      assert.deepEqual(told.at(-1)!.data.result, { a: 1 });
+      assert.deepEqual(events.at(-1)!.data.result, { a: 1 });
     }
   } finally {
     await echo.stop();

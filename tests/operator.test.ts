@@ -1,4 +1,4 @@
-// Who looks after others' work: the role `operator`, names of owners, replays that name what they replay.
+// Operating others' work: the role `operator`, names of owners, replays that link to their originals.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, eventually, makeKey, refused, register, serviceAt } from "./support/arrange.ts";
@@ -37,7 +37,7 @@ test("an_operator_sees_cancels_and_replays_the_work_of_all", async () => {
   });
   assert.ok(events.json.data.length > 0);
   assert.equal((await gateway.request("GET", "/v1/usage?group_by=principal", { key })).status, 200);
-  // It runs as who replays it.
+  // It runs as the caller who replays it.
   const replayed = await gateway.request("POST", `/v1/contexts/${theirs.id}/replay`, { key });
   assert.equal(replayed.status, 200, replayed.text);
   assert.deepEqual(
@@ -51,7 +51,7 @@ test("an_operator_sees_cancels_and_replays_the_work_of_all", async () => {
     { key: caller.secret },
   );
   assert.equal((await gateway.request("POST", `/v1/contexts/${later.id}/cancel`, { key })).status, 200);
-  // What they may not do themselves, they may not have done again.
+  // Callers may not replay what they may not do themselves.
   const { json: guarded } = await create(gateway, { capability: "guarded" });
   refused(await gateway.request("POST", `/v1/contexts/${guarded.id}/replay`, { key }), 403, "permission_denied");
   for (const [method, path] of [
@@ -71,7 +71,7 @@ test("an_operator_sees_cancels_and_replays_the_work_of_all", async () => {
   }
 });
 
-test("who_sees_all_and_may_create_nothing_replays_nothing", async () => {
+test("a_caller_who_may_only_read_replays_nothing", async () => {
   const { json: theirs } = await create(gateway);
   const { secret: key } = await makeKey(gateway, "viewer");
   refused(await gateway.request("POST", `/v1/contexts/${theirs.id}/replay`, { key }), 403, "permission_denied");
@@ -83,7 +83,7 @@ test("who_sees_all_and_may_create_nothing_replays_nothing", async () => {
   );
 });
 
-test("a_refusal_says_which_permission_is_missing_and_which_shipped_roles_have_it", async () => {
+test("a_refusal_names_the_missing_permission_and_the_shipped_roles_that_have_it", async () => {
   const { secret: key } = await makeKey(gateway, "bare");
   const problem = refused(await gateway.request("GET", "/v1/contexts", { key }), 403, "permission_denied");
   assert.deepEqual([problem.permission, problem.roles], ["contexts:read", ["admin", "operator", "caller", "viewer"]]);
@@ -109,20 +109,20 @@ test("owners_and_actors_are_named", async () => {
   assert.ok(events.length > 3 && events.every((event: Json) => event.data.owner_name === "a operator"));
   await gateway.request("PUT", "/v1/limits/named", {
     key,
-    body: { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "nobody" } },
+    body: { kind: "requests", quota: 5, window_seconds: 60, binds: { key: "unknown" } },
   });
   const [entry] = (await gateway.request("GET", `/v1/audit?actor=${owner}`)).json.data;
   assert.deepEqual([entry.action, entry.actor_name], ["limit.created", "a operator"]);
   const usage = () => gateway.request("GET", "/v1/usage?group_by=principal");
   const group = await eventually(async () => (await usage()).json.data.find((one: Json) => one.principal === owner));
   assert.equal(group.principal_name, "a operator");
-  // A name outlives its key where it was written down.
+  // A recorded name outlives its key.
   await gateway.request("DELETE", `/v1/keys/${id}`);
   assert.equal((await gateway.request("GET", `/v1/contexts/${made.id}`)).json.owner_name, "a operator");
   assert.equal((await usage()).json.data.find((one: Json) => one.principal === owner).principal_name, null);
 });
 
-test("a_replay_names_what_it_replays", async () => {
+test("a_replay_links_to_its_original", async () => {
   const { json: first } = await create(gateway);
   assert.ok(!("replay_of" in first));
   const { json: again } = await gateway.request("POST", `/v1/contexts/${first.id}/replay`);
@@ -137,7 +137,7 @@ test("a_replay_names_what_it_replays", async () => {
   assert.equal(third.replay_of, again.id);
 });
 
-test("an_event_links_to_a_large_result_where_the_gateway_is", async () => {
+test("an_event_links_to_a_large_result_at_the_gateways_address", async () => {
   const { json: large } = await create(gateway, { parameters: { text: "x".repeat(20_000) } });
   const events = (await gateway.request("GET", `/v1/contexts/${large.id}/events`)).json.data;
   assert.equal(events.at(-1).data.result_url, `https://gateway.example.com/v1/contexts/${large.id}`);

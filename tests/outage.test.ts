@@ -1,4 +1,4 @@
-// A service is away for a while: who waits is told so at once, what nobody waits for is done when it is back.
+// A service is down for a while: waiting clients are notified at once, asynchronous contexts run when it is back.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -23,7 +23,7 @@ const read = async (id: string): Promise<any> => (await gateway.request("GET", `
 const beat = (id: string, health: string) =>
   gateway.request("POST", `/v1/services/${id}/heartbeat`, { body: { status: health, lease_seconds: 60 } });
 
-test("what_was_accepted_waits_for_a_service_that_is_offline", { timeout: 60_000 }, async () => {
+test("accepted_contexts_wait_for_a_service_that_is_offline", { timeout: 60_000 }, async () => {
   await register(gateway, "sleeper", serviceAt(service.url, [{ name: "sleep" }]));
   const run_at = new Date(Date.now() + 1500).toISOString();
   const { id } = await accepted(gateway, { capability: "sleep", run_at });
@@ -39,15 +39,15 @@ test("what_was_accepted_waits_for_a_service_that_is_offline", { timeout: 60_000 
   assert.deepEqual([context.status, context.attempts.length], ["completed", 1]);
 });
 
-test("an_open_circuit_is_told_to_who_waits_and_waited_out_for_who_does_not", { timeout: 60_000 }, async () => {
+test("an_open_circuit_fails_awaited_contexts_and_delays_asynchronous_ones", { timeout: 60_000 }, async () => {
   await register(gateway, "broken", serviceAt(service.url, [{ name: "break", idempotent: true }]));
   service.handler = status(500);
   for (let call = 0; call < 5; call++)
     assert.equal((await create(gateway, { capability: "break" })).json.status, "failed");
   const calls = service.calls.length;
-  const told = await create(gateway, { capability: "break" });
-  assert.deepEqual([told.status, told.json.status, told.json.error.code], [200, "failed", "circuit_open"]);
-  assert.deepEqual([told.json.attempts, service.calls.length], [[], calls]);
+  const response = await create(gateway, { capability: "break" });
+  assert.deepEqual([response.status, response.json.status, response.json.error.code], [200, "failed", "circuit_open"]);
+  assert.deepEqual([response.json.attempts, service.calls.length], [[], calls]);
   // Its own way for what may run long, and for what is short.
   const long = await accepted(gateway, { capability: "break" });
   const short = await accepted(gateway, { capability: "break", timeout_seconds: 20 });

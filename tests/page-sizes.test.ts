@@ -1,4 +1,4 @@
-// A page is bounded by what it holds, not by its limit alone: where contexts are large it ends early, and its cursor goes on.
+// A page is bounded by its size as well as its limit: with large contexts it ends early, and its cursor continues.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, register, serviceAt } from "./support/arrange.ts";
@@ -19,7 +19,7 @@ after(async () => {
   await service?.stop();
 });
 
-test("a_list_of_large_contexts_ends_early_and_page_by_page_names_each_once", { timeout: 120_000 }, async () => {
+test("pages_of_large_contexts_end_early_and_list_each_context_once", { timeout: 120_000 }, async () => {
   const metadata = { note: "y".repeat(8000) };
   const made = new Set<string>();
   for (let batch = 0; batch < 20; batch += 1) {
@@ -43,6 +43,6 @@ test("a_list_of_large_contexts_ends_early_and_page_by_page_names_each_once", { t
   assert.deepEqual(new Set(seen), made);
   const times = seen.map((id) => id.slice(8));
   assert.deepEqual(times, [...times].sort().reverse());
-  // Both stores together would have given two hundred.
+  // Both stores together would have returned two hundred.
   assert.ok(sizes.some((size) => size > 100) && sizes.length <= 5, sizes.join());
 });

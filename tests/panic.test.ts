@@ -1,4 +1,4 @@
-// A panic on purpose, in every place: its caller learns of it soon, nobody hangs, and what comes after works.
+// Deliberate panics in every component: the caller gets an error soon, no request hangs, and later requests work.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import {
@@ -29,7 +29,7 @@ after(async () => {
   await service?.stop();
 });
 
-// The contract does not have these paths: they are there in tests only.
+// These paths are not in the contract: they exist only in tests.
 const panic = (place: string, signal = AbortSignal.timeout(10_000)): Promise<Answer> =>
   gateway.request("POST", `/panic/${place}`, { contract: false, signal });
 
@@ -40,7 +40,7 @@ async function works(): Promise<void> {
   assert.equal((await gateway.request("GET", `/v1/contexts/${context.id}`)).status, 200);
 }
 
-// Whatever died: the gateway serves, and a socket opened anew is told.
+// Whatever crashed: the gateway serves, and a new socket receives events.
 afterEach(async () => {
   await works();
   const events = await openEvents(gateway, { query: { types: "context.completed" } });
@@ -71,7 +71,7 @@ for (const place of ["worker", "object"]) {
       gateway.request("GET", "/v1/contexts", { signal: AbortSignal.timeout(10_000) }),
     );
     const died = panic(place);
-    // Each is answered: with its result, or with a problem that says that it was not served.
+    // Each is answered: with its result, or with a problem stating that it was not served.
     for (const answer of await Promise.all([...slow, ...quick])) {
       assert.ok([200, 202, 500].includes(answer.status), answer.text);
       if (answer.status === 500) refused(answer, 500, "internal");
@@ -87,7 +87,7 @@ for (const place of ["worker", "object"]) {
     const events = await openEvents(gateway);
     for (const { id } of contexts) {
       const context = await ended(gateway, id, 30);
-      // Idempotent: whoever ran it is gone, and it runs again.
+      // Idempotent: its worker is gone, so it runs again.
       assert.equal(context.status, "completed", JSON.stringify(context.error));
       assert.equal(context.history.filter(({ status }: any) => finalStates.includes(status)).length, 1);
     }
@@ -138,13 +138,13 @@ test("a_message_that_kills_the_hub_leaves_the_stream_whole", { timeout: 60_000 }
   for (const events of [watching, killer, resumed]) events.socket.terminate();
 });
 
-test("a_socket_that_was_open_during_a_panic_goes_on_or_is_closed", { timeout: 60_000 }, async () => {
+test("a_socket_that_was_open_during_a_panic_continues_or_is_closed", { timeout: 60_000 }, async () => {
   const events = await openEvents(gateway, { query: { types: "context.completed" } });
   let closed = false;
   void events.closed.then(() => (closed = true));
   refused(await panic("object"), 500, "internal");
   const { json: context } = await create(gateway);
-  // Silence would be the one wrong thing: a client could not tell it from a quiet gateway.
+  // It must not become silent: a client could not distinguish that from a quiet gateway.
   await eventually(() => closed || events.messages.some((event) => event.subject === context.id), 10_000);
   events.socket.terminate();
 });

@@ -1,4 +1,4 @@
-// Patterns of schemas: what they mean, and what they may cost, as a caller sees it.
+// Patterns of schemas: their semantics and their limits, as a caller sees them.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, pointers, refused, register, serviceAt } from "./support/arrange.ts";
@@ -40,7 +40,7 @@ test("patterns_are_those_of_ecma_262", async () => {
   assert.deepEqual(pointers(problem), ["#/parameters/ampersands", "#/parameters/brackets", "#/parameters/dashes"]);
 });
 
-test("common_patterns_are_taken_however_often_they_are_used", async () => {
+test("common_patterns_are_accepted_however_often_they_are_used", async () => {
   const schemas = [
     properties(40, () => ({ pattern: "^.{1,255}$" })),
     properties(60, () => ({ pattern: "^[\\w+=,.@-]{1,128}$" })),
@@ -54,7 +54,7 @@ test("common_patterns_are_taken_however_often_they_are_used", async () => {
   }
 });
 
-test("a_pattern_with_too_many_states_is_named_when_it_is_registered", async () => {
+test("a_pattern_with_too_many_states_is_reported_at_registration", async () => {
   const input_schema = properties(2, (n) => ({ pattern: n === 0 ? "^a$" : "((a{100}){100}){100}" }));
   const body = serviceAt(service.url, [{ input_schema }]);
   const problem = refused(await gateway.request("PUT", "/v1/services/heavy", { body }), 422, "validation_failed");
@@ -62,34 +62,38 @@ test("a_pattern_with_too_many_states_is_named_when_it_is_registered", async () =
   assert.match(problem.errors[0].detail, /it becomes 1000001 states, and one pattern may have 20000/);
 });
 
-test("a_text_that_is_too_long_for_a_pattern_is_refused_by_name_and_length", { timeout: 60_000 }, async () => {
-  const input_schema = properties(1, () => ({ allOf: [{ pattern: "a[ab]{200}c" }, { pattern: "\\w{0,200}0" }] }));
-  const bounded = properties(1, () => ({ maxLength: 100, pattern: "a[ab]{200}c" }));
-  await register(
-    gateway,
-    "long",
-    serviceAt(service.url, [
-      { name: "long", input_schema },
-      { name: "bounded", input_schema: bounded },
-    ]),
-  );
-  const parameters = { p0: letters(200_000) };
-  const answers = await Promise.all(
-    Array.from({ length: 4 }, () => create(gateway, { capability: "long", parameters })),
-  );
-  for (const answer of answers) {
-    const problem = refused(answer, 422, "validation_failed");
-    assert.deepEqual(pointers(problem), ["#/parameters/p0"]);
-    assert.match(problem.errors[0].detail, /the pattern a\[ab\]\{200\}c with a text of 200000 characters/);
-  }
-  const problem = refused(await create(gateway, { capability: "bounded", parameters }), 422, "validation_failed");
-  assert.deepEqual(
-    problem.errors.map(({ detail }: any) => detail),
-    ["must have at most 100 characters, has 200000"],
-  );
-});
+test(
+  "a_string_that_is_too_long_for_a_pattern_is_refused_with_its_pointer_and_length",
+  { timeout: 60_000 },
+  async () => {
+    const input_schema = properties(1, () => ({ allOf: [{ pattern: "a[ab]{200}c" }, { pattern: "\\w{0,200}0" }] }));
+    const bounded = properties(1, () => ({ maxLength: 100, pattern: "a[ab]{200}c" }));
+    await register(
+      gateway,
+      "long",
+      serviceAt(service.url, [
+        { name: "long", input_schema },
+        { name: "bounded", input_schema: bounded },
+      ]),
+    );
+    const parameters = { p0: letters(200_000) };
+    const answers = await Promise.all(
+      Array.from({ length: 4 }, () => create(gateway, { capability: "long", parameters })),
+    );
+    for (const answer of answers) {
+      const problem = refused(answer, 422, "validation_failed");
+      assert.deepEqual(pointers(problem), ["#/parameters/p0"]);
+      assert.match(problem.errors[0].detail, /the pattern a\[ab\]\{200\}c with a text of 200000 characters/);
+    }
+    const problem = refused(await create(gateway, { capability: "bounded", parameters }), 422, "validation_failed");
+    assert.deepEqual(
+      problem.errors.map(({ detail }: any) => detail),
+      ["must have at most 100 characters, has 200000"],
+    );
+  },
+);
 
-test("so_it_is_with_a_result", { timeout: 60_000 }, async () => {
+test("a_result_that_is_too_long_for_a_pattern_is_refused_too", { timeout: 60_000 }, async () => {
   const other = await startService(json({ result: letters(200_000) }));
   await register(
     gateway,

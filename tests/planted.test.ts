@@ -1,5 +1,5 @@
-// Secrets that can be told from anything else are planted wherever one can be, everything is used once, errors and
-// panics too; then they are looked for in all that was logged, answered, told and written.
+// Distinguishable secrets are planted wherever there can be one, and everything is used once, including errors and
+// panics; then all logs, responses, events and files are searched for them.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -16,7 +16,7 @@ const persist = mkdtempSync(join(tmpdir(), "narthex-planted-"));
 const planted = (what: string) => `planted-${what}-${randomBytes(12).toString("hex")}`;
 const signing = () => `whsec_${randomBytes(32).toString("base64")}`;
 
-/** Every secret by what it is, and how many answers show it. */
+/** Every secret by its kind, and how many responses show it. */
 const secrets = new Map<string, { value: string; shown: number }>();
 function keep(what: string, value: string, shown = 0): string {
   assert.ok(value.length >= 16, what);
@@ -28,9 +28,9 @@ let service: Service;
 let gateway: Gateway;
 let stopped: Promise<void> | undefined;
 const stop = () => (stopped ??= gateway?.stop());
-/** Every answer, with its headers. */
+/** Every response, with its headers. */
 const answers: string[] = [];
-let told: string[] = [];
+let published: string[] = [];
 
 async function ask(method: string, path: string, options: RequestOptions = {}) {
   const answer = await gateway.request(method, path, options);
@@ -65,7 +65,7 @@ after(async () => {
 
 test("everything_that_has_a_secret_is_used", { timeout: 110_000 }, async () => {
   const events = await openEvents(gateway, { query: { after: "0" } });
-  // Services: registered, called, probed, rotated, refused, failing with their credentials in their words.
+  // Services: registered, called, probed, rotated, refused, failing with their credentials in their errors.
   const credential = keep("a service's credentials", planted("credential"));
   const credentials = { header: "X-Service-Key", value: `Bearer ${credential}` };
   const document = {
@@ -241,14 +241,14 @@ test("everything_that_has_a_secret_is_used", { timeout: 110_000 }, async () => {
   await eventually(async () => (await create(gateway, { capability: "other" })).json.status === "completed", 30_000);
   await gateway.runCron();
   await eventually(() => events.messages.length > 20, 30_000);
-  told = events.messages.map((event) => JSON.stringify(event));
+  published = events.messages.map((event) => JSON.stringify(event));
   events.close();
 });
 
-test("nobody_was_told_what_is_only_for_others", () => {
+test("no_secret_was_logged_returned_or_published", () => {
   const logs = gateway.logs.join("\n");
   assert.ok(
-    logs.includes('"message":"request"') && answers.length > 50 && told.length > 20,
+    logs.includes('"message":"request"') && answers.length > 50 && published.length > 20,
     "there is something to look in",
   );
   const calls = [...service.calls, ...service.probes].map(
@@ -257,7 +257,7 @@ test("nobody_was_told_what_is_only_for_others", () => {
   for (const [what, { value, shown }] of secrets) {
     assert.equal(logs.includes(value), false, `${what} is in the log`);
     assert.equal(
-      told.some((event) => event.includes(value)),
+      published.some((event) => event.includes(value)),
       false,
       `${what} is in an event`,
     );
@@ -272,7 +272,7 @@ test("nobody_was_told_what_is_only_for_others", () => {
   }
 });
 
-test("nothing_that_is_written_has_one_in_the_open", async () => {
+test("nothing_on_disk_has_an_unencrypted_secret", async () => {
   await stop();
   const files = filesOf(persist).filter(([name]) => /\.sqlite/.test(name));
   assert.ok(
@@ -295,7 +295,7 @@ test("nothing_that_is_written_has_one_in_the_open", async () => {
       if (what === "the key of the keys") forms.push(Buffer.from(value, "base64"));
       for (const form of forms) assert.equal(bytes.includes(form), false, `${what} is in ${name}`);
     }
-    // Those that nobody outside has ever seen: the tenant's own, and the private part of what signs tokens.
+    // Secrets never shown outside: the tenant's own, and the private keys that sign tokens.
     assert.equal(
       /whsec_|"d":|\\"d\\":/.test(bytes.toString("latin1")),
       false,

@@ -1,4 +1,4 @@
-// Identity providers as people have them: what their tokens, keys and names look like.
+// Real identity providers: the forms of their tokens, keys and names.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { after, before, test } from "node:test";
@@ -28,7 +28,7 @@ const put = (name: string, body: object) => gateway.request("PUT", `/v1/issuers/
 const whoami = (key: string) => gateway.request("GET", "/v1/whoami", { key });
 
 let number = 0;
-/** Trusts an issuer; gives its document's name, and a way to sign its tokens. */
+/** Trusts an issuer; returns its document's name, and a function that signs its tokens. */
 async function trust(more: Claims = {}) {
   const name = `provider${(number += 1)}`;
   const iss = (more.issuer as string) ?? `https://${name}.example.com`;
@@ -48,7 +48,7 @@ test("one_of_several_audiences_is_enough", async () => {
   for (const aud of ["x", [], "a b", ["a", 1]]) refused(await whoami(await token({ aud })), 401, "unauthenticated");
 });
 
-test("several_documents_for_one_issuer_are_told_apart_by_audience", async () => {
+test("several_documents_for_one_issuer_are_distinguished_by_audience", async () => {
   const first = await trust({ audience: ["api", "app"], role: "caller" });
   const second = await trust({ issuer: first.iss, audience: "admin", role: "viewer", claims: { subject: "azp" } });
   const who = async (claims: Claims) => (await whoami(await first.token(claims))).json;
@@ -66,7 +66,7 @@ test("several_documents_for_one_issuer_are_told_apart_by_audience", async () => 
   refused(await put("twin", twin), 409, "conflict");
 });
 
-test("a_token_without_aud_is_for_who_its_client_id_names", async () => {
+test("a_token_without_aud_is_for_its_client_id", async () => {
   const { token } = await trust({ audience: ["client-1", "client-2"], audience_claim: "client_id", type: "JWT" });
   const cognito = (claims: Claims) => token({ aud: undefined, token_use: "access", ...claims }, es, { typ: undefined });
   assert.equal((await whoami(await cognito({ client_id: "client-2" }))).status, 200);
@@ -78,7 +78,7 @@ test("a_token_without_aud_is_for_who_its_client_id_names", async () => {
   refused(await whoami(await azp.token({ aud: "us", azp: "them" })), 401, "unauthenticated");
 });
 
-test("a_token_of_two_hundred_groups_is_taken_wherever_a_credential_is", async () => {
+test("a_token_with_two_hundred_groups_is_accepted_everywhere", async () => {
   const group = (at: number) => `CN=Department ${at},OU=Groups,DC=corp,DC=example,DC=com`;
   const { token } = await trust({ claims: { role: "groups" }, roles: { [group(199)]: "caller" }, role: null });
   const key = await token({ groups: Array.from({ length: 200 }, (_, at) => group(at)) });
@@ -103,7 +103,7 @@ test("a_token_of_two_hundred_groups_is_taken_wherever_a_credential_is", async ()
   );
 });
 
-test("a_subject_is_whatever_can_be_seen_and_stays_who_it_is", async () => {
+test("a_subject_may_have_any_visible_characters_and_stays_the_same", async () => {
   const { name, token } = await trust();
   const subjects = [
     "repo:acme/app:environment:Prod EU",
@@ -139,7 +139,7 @@ test("a_subject_is_whatever_can_be_seen_and_stays_who_it_is", async () => {
   }
 });
 
-test("another_claim_may_say_who_it_is", async () => {
+test("another_claim_may_name_the_subject", async () => {
   const { name, token } = await trust({ claims: { subject: "azp" } });
   assert.equal((await whoami(await token({ azp: "pipeline" }))).json.principal, `issuer:${name}:pipeline`);
   assert.equal((await whoami(await token({ azp: "pipeline", sub: undefined }))).status, 200);
@@ -167,7 +167,7 @@ test("an_issuer_may_have_a_port_or_an_internal_host_where_its_keys_are_given", a
   }
 });
 
-test("words_of_a_scope_stand_for_permissions_and_never_for_more_than_the_role_has", async () => {
+test("scopes_map_to_permissions_and_never_exceed_the_role", async () => {
   const scopes = { "mcp:tools": ["contexts:create:*", "services:read"], root: ["*"] };
   const { name, token, document } = await trust({ claims: { scope: "scope" }, scopes });
   assert.deepEqual(document.scopes, scopes);
@@ -194,14 +194,14 @@ test("words_of_a_scope_stand_for_permissions_and_never_for_more_than_the_role_ha
   assert.deepEqual(pointers(refused(await put("wrong", unfit), 422, "validation_failed")), ["#/scopes/a/0"]);
 });
 
-test("claims_that_are_null_say_nothing", async () => {
+test("null_claims_count_as_absent", async () => {
   const { token } = await trust();
   assert.equal((await whoami(await token({ iat: null, nbf: null }))).status, 200);
   refused(await whoami(await token({ exp: null })), 401, "unauthenticated");
   refused(await whoami(await token({ nbf: seconds() + 120 })), 401, "unauthenticated");
 });
 
-test("tokens_by_every_algorithm_that_providers_use_are_taken", async () => {
+test("tokens_of_every_common_algorithm_are_accepted", async () => {
   const algorithms = ["ES384", "RS384", "RS512", "PS384", "PS512"];
   const pairs = await Promise.all(algorithms.map((alg) => pair(alg, alg)));
   const { token } = await trust({ algorithms, keys: pairs.map(({ jwk }) => jwk) });
@@ -217,7 +217,7 @@ test("tokens_by_every_algorithm_that_providers_use_are_taken", async () => {
   refused(await whoami(await narrow.token({}, es384!)), 401, "unauthenticated");
 });
 
-test("keys_are_taken_as_people_write_them", async () => {
+test("keys_are_accepted_in_all_common_notations", async () => {
   const rs = await pair("RS256", "rs");
   const bytes = (text: string) => Buffer.from(text, "base64url");
   const zero = (text: string) => Buffer.concat([Buffer.alloc(1), bytes(text)]).toString("base64url");

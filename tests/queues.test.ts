@@ -1,5 +1,5 @@
-// What waits behind a context that is slow: the platform here, like a deployed one with a single consumer, begins no batch
-// of a queue before the one before has ended.
+// Contexts behind a slow one: the platform here, like a deployed one with a single consumer, does not begin a batch of a
+// queue before the previous one has ended.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, ended, eventually, register, serviceAt } from "./support/arrange.ts";
@@ -29,14 +29,14 @@ after(async () => {
   await quick?.stop();
 });
 
-test("a_slow_context_holds_up_no_schedule_and_the_cron_runs_what_waits_behind_it", { timeout: 120_000 }, async () => {
+test("a_slow_context_delays_no_schedule_and_the_cron_runs_contexts_behind_it", { timeout: 120_000 }, async () => {
   const tenant = await gateway.request("PUT", "/v1/tenants/other", { body: { name: "Other" } });
   assert.equal(tenant.status, 201, tenant.text);
   const key = tenant.json.admin_key;
   const service = await gateway.request("PUT", "/v1/services/quick", { body: serviceAt(quick.url), key });
   assert.equal(service.status, 201, service.text);
 
-  // It has the one consumer, until it is released.
+  // It occupies the only consumer until it is released.
   const held = await accepted(gateway, { capability: "dawdle" });
   await slow.call(0, 20_000);
   const waiting = await accepted(gateway, { capability: "work", parameters: { n: 1 } }, { key });

@@ -1,5 +1,5 @@
-// The gateway is stopped in the middle of its work and started again on the same folder: nothing admitted is lost,
-// nothing that is not idempotent runs twice, and the events tell all of it.
+// The gateway is stopped in the middle of its work and restarted on the same folder: no admitted context is lost, work
+// that is not idempotent never runs twice, and the events are complete.
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +22,7 @@ after(async () => {
 
 type Place = { service: Service; folder: string; start(): Promise<Gateway> };
 
-/** A service, and a gateway that can be stopped and started again on its folder. */
+/** A service, and a gateway that can be stopped and restarted on its folder. */
 async function place(): Promise<Place> {
   const folder = mkdtempSync(join(tmpdir(), "narthex-recovery-"));
   const service = await startService(obedient);
@@ -55,8 +55,8 @@ async function withService(gateway: Gateway, { service }: Place): Promise<void> 
 const inFuture = (ms: number) => new Date(Date.now() + ms).toISOString();
 const callsOf = (service: Service, id: string) => service.calls.filter((call) => call.json.context_id === id).length;
 
-/** Every event there is, once these contexts have ended: in one sequence, each context's whole history once. */
-async function toldWhole(gateway: Gateway, ids: string[]): Promise<void> {
+/** Asserts, once these contexts have ended, that the events are one sequence with each context's whole history once. */
+async function assertWholeHistory(gateway: Gateway, ids: string[]): Promise<void> {
   const events = await openEvents(gateway, { query: { after: "0" } });
   const left = new Set(ids);
   const isFinal = ({ type }: any) => finalStates.includes(type.replace("context.", ""));
@@ -88,10 +88,10 @@ async function toldWhole(gateway: Gateway, ids: string[]): Promise<void> {
 
 describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
   for (const [held, timeout_seconds] of [
-    ["behind_an_answer", 24],
+    ["in_the_request", 24],
     ["from_the_queue", 600],
   ] as const) {
-    test(`what_was_executing_${held}_runs_again_when_it_is_idempotent`, { timeout: 90_000 }, async () => {
+    test(`a_context_executing_${held}_runs_again_if_it_is_idempotent`, { timeout: 90_000 }, async () => {
       const here = await place();
       const first = await here.start();
       await withService(first, here);
@@ -108,10 +108,10 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
         ["lost", "succeeded"],
       );
       assert.equal(callsOf(here.service, id), 2);
-      await toldWhole(second, [id]);
+      await assertWholeHistory(second, [id]);
     });
 
-    test(`what_was_executing_${held}_ends_as_unknown_when_it_is_not_idempotent`, { timeout: 90_000 }, async () => {
+    test(`a_context_executing_${held}_ends_as_unknown_if_it_is_not_idempotent`, { timeout: 90_000 }, async () => {
       const here = await place();
       const first = await here.start();
       await withService(first, here);
@@ -128,11 +128,11 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
         ["lost"],
       );
       assert.equal(callsOf(here.service, id), 1);
-      await toldWhole(second, [id]);
+      await assertWholeHistory(second, [id]);
     });
   }
 
-  test("whatever_was_accepted_just_before_the_stop_ends", { timeout: 90_000 }, async () => {
+  test("contexts_accepted_just_before_the_stop_end", { timeout: 90_000 }, async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -147,13 +147,13 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       const context = await ended(second, id, 60);
       assert.equal(context.status, "completed", JSON.stringify(context));
     }
-    await toldWhole(
+    await assertWholeHistory(
       second,
       contexts.map(({ id }) => id),
     );
   });
 
-  test("starts_that_came_due_while_it_was_down_and_those_still_to_come_are_kept", { timeout: 60_000 }, async () => {
+  test("starts_that_came_due_while_it_was_down_and_future_ones_are_honored", { timeout: 60_000 }, async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -169,7 +169,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       assert.ok(Date.parse(began) >= Date.parse(run_at));
       assert.equal(callsOf(here.service, id), 1);
     }
-    await toldWhole(second, [due.id, later.id]);
+    await assertWholeHistory(second, [due.id, later.id]);
   });
 
   test("a_deadline_that_passed_while_it_was_down_ends_the_context", { timeout: 60_000 }, async () => {
@@ -189,13 +189,13 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       const context = await ended(second, id, 30);
       assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
     }
-    await toldWhole(
+    await assertWholeHistory(
       second,
       contexts.map(({ id }) => id),
     );
   });
 
-  test("what_has_ended_is_as_it_was_and_lists_and_cursors_go_on", { timeout: 60_000 }, async () => {
+  test("ended_contexts_are_unchanged_and_lists_and_cursors_continue", { timeout: 60_000 }, async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -212,7 +212,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       [...page.data, ...rest.data].map(({ id }: any) => id),
       contexts.map(({ id }) => id).reverse(),
     );
-    await toldWhole(
+    await assertWholeHistory(
       second,
       contexts.map(({ id }) => id),
     );
@@ -232,7 +232,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     }
     const last = await here.start();
     for (const id of ids) assert.equal((await ended(last, id, 60)).status, "completed");
-    await toldWhole(last, ids);
+    await assertWholeHistory(last, ids);
   });
 });
 
@@ -251,13 +251,13 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
       assert.equal(context.attempts.length, 1);
       assert.equal(callsOf(here.service, id), 1);
     }
-    await toldWhole(
+    await assertWholeHistory(
       gateway,
       contexts.map(({ id }) => id),
     );
   });
 
-  test("a_slow_context_of_the_queue_does_not_hold_up_the_others", { timeout: 60_000 }, async () => {
+  test("a_slow_context_of_the_queue_does_not_delay_the_others", { timeout: 60_000 }, async () => {
     const here = await place();
     const gateway = await here.start();
     await withService(gateway, here);
@@ -272,7 +272,7 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
     await Promise.all(slow.map(({ id }) => gateway.request("POST", `/v1/contexts/${id}/cancel`)));
   });
 
-  test("the_cron_wakes_what_a_dead_alarm_left_asleep", { timeout: 60_000 }, async () => {
+  test("the_cron_runs_contexts_whose_alarm_was_lost", { timeout: 60_000 }, async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -295,7 +295,7 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
     for (const { id } of contexts) assert.equal((await ended(second, id, 20)).status, "completed");
     await second.runCron();
     for (const { id } of contexts) assert.equal(callsOf(here.service, id), 1);
-    await toldWhole(
+    await assertWholeHistory(
       second,
       contexts.map(({ id }) => id),
     );

@@ -1,4 +1,4 @@
-// Clients that register themselves: as editors do it, at a rate, in a number, for as long as they are used.
+// Clients that register themselves: as editors do, limited in rate and number, for as long as they are used.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -62,7 +62,7 @@ async function allowed(client_id: string, redirect_uri: string, from: Gateway = 
 }
 const clients = async (from: Gateway = gateway): Promise<any[]> => (await from.request("GET", "/v1/clients")).json.data;
 
-test("editors_register_as_they_do_and_are_answered_what_was_registered", async () => {
+test("registrations_of_editors_are_accepted_and_returned_as_stored", async () => {
   const code = await registered({
     client_name: "Visual Studio Code",
     client_uri: "https://code.visualstudio.com",
@@ -94,7 +94,7 @@ test("editors_register_as_they_do_and_are_answered_what_was_registered", async (
   assert.equal(claude.scope, "services:read");
 });
 
-test("what_no_answer_may_go_to_stays_refused_wherever_it_is_registered", async () => {
+test("forbidden_redirect_addresses_are_refused_wherever_they_are_registered", async () => {
   const bad = [
     "javascript:alert(1)",
     "JavaScript:x",
@@ -135,7 +135,7 @@ test("what_no_answer_may_go_to_stays_refused_wherever_it_is_registered", async (
   );
 });
 
-test("what_is_too_large_or_no_json_is_refused_in_oauths_own_form", async () => {
+test("bodies_that_are_too_large_or_not_json_are_refused_as_oauth_errors", async () => {
   const words = Array.from({ length: 6100 }, () => `${"a".repeat(140)}:read`).join(" ");
   const redirect_uris = ["http://127.0.0.1/cb"];
   const raw = (body: string | Buffer, type = "application/json") =>
@@ -154,7 +154,7 @@ test("what_is_too_large_or_no_json_is_refused_in_oauths_own_form", async () => {
   assert.equal(long.client_name.length, 200);
 });
 
-test("one_address_registers_so_many_and_others_are_not_held_up", async () => {
+test("registrations_per_address_are_limited_without_delaying_others", async () => {
   const limited = await startGateway({ vars: { ...vars, OAUTH_REGISTRATIONS: "5" } });
   try {
     const body = { redirect_uris: [callback], token_endpoint_auth_method: "none" };
@@ -164,7 +164,7 @@ test("one_address_registers_so_many_and_others_are_not_held_up", async () => {
     assert.ok(Number(refusal.headers.get("retry-after")) >= 1);
     assert.equal((await post(body, limited, "2001:db8:1:3::1")).status, 201);
     assert.equal((await post(body, limited, "192.0.2.1")).status, 201);
-    // What is refused for its content counts against nobody.
+    // Registrations refused for their content do not count.
     for (let at = 0; at < 10; at += 1) assert.equal((await post({}, limited, "192.0.2.2")).status, 400);
     assert.equal((await post(body, limited, "192.0.2.2")).status, 201);
   } finally {
@@ -188,7 +188,7 @@ test("the_oldest_unused_registrations_make_room_and_used_ones_stay", async () =>
     const there = await clients(own);
     const ids = new Set(there.map(({ client_id }) => client_id));
     assert.equal(ids.size, 200);
-    // Who floods displaces its own, the oldest first.
+    // A flood displaces its own registrations, the oldest first.
     assert.ok(ids.has(used.client_id) && ids.has(quiet.client_id) && !ids.has(made[0]!) && ids.has(made.at(-1)!));
     const shown = there.find(({ client_id }) => client_id === used.client_id);
     assert.match(shown.last_used_at, /:00:00/);
@@ -242,7 +242,7 @@ test("when_all_are_in_use_a_registration_is_refused_clearly", async () => {
   }
 });
 
-test("registrations_end_when_nobody_uses_them_and_with_them_what_came_of_them", async () => {
+test("unused_registrations_are_deleted_with_their_grants", async () => {
   const hour = 3_600_000;
   const persist = mkdtempSync(join(tmpdir(), "narthex-registration-"));
   const more = { ...vars, ADMIN_KEY: "a key that outlives the restart" };
@@ -299,7 +299,7 @@ test("registrations_end_when_nobody_uses_them_and_with_them_what_came_of_them", 
   }
 });
 
-test("nobody_takes_away_more_than_they_have", async () => {
+test("callers_take_away_no_more_than_they_have", async () => {
   const keeper = await makeKey(gateway, "bare", ["keys:write", "clients:write", "roles:write", "contexts:read"]);
   const stronger = await makeKey(gateway, "operator");
   const weaker = await makeKey(gateway, "bare", ["contexts:read"]);
@@ -331,6 +331,6 @@ test("nobody_takes_away_more_than_they_have", async () => {
     403,
     "permission_denied",
   );
-  // And a key may always be given up by who has it.
+  // And a key may always be revoked by its owner.
   assert.equal((await gateway.request("DELETE", `/v1/keys/${keeper.id}`, as)).status, 204);
 });

@@ -1,4 +1,4 @@
-// The registry of services: conditional writes, whole-document validation, and that a write which has answered holds.
+// The registry of services: conditional writes, whole-document validation, and that a confirmed write is in effect.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -62,7 +62,7 @@ test("a_service_is_registered_read_replaced_and_deregistered", async () => {
   assert.deepEqual(read.json.transport, { kind: "http", url: service.url });
   assert.deepEqual(read.json.capabilities[0].input_schema, { type: "object" });
   assert.equal(read.json.id, "whole");
-  assert.equal(read.json.status, "unknown", "nobody measured its health");
+  assert.equal(read.json.status, "unknown", "its health was not measured");
   assert.equal(read.json.status_at, null);
 
   const replaced = await put("whole", serviceAt(service.url), { "if-match": made.headers.get("etag")! });
@@ -78,7 +78,7 @@ test("a_service_is_registered_read_replaced_and_deregistered", async () => {
   refused(await remove("whole"), 404, "not_found");
 });
 
-test("what_exists_is_changed_only_under_a_precondition_that_holds", async () => {
+test("an_existing_service_is_changed_only_under_a_valid_precondition", async () => {
   const document = serviceAt(service.url);
   const { headers } = await put("guarded", document);
   const current = headers.get("etag")!;
@@ -103,10 +103,10 @@ test("what_exists_is_changed_only_under_a_precondition_that_holds", async () => 
   refused(await put("absent", document, { "if-match": "*" }), 412, "precondition_failed");
   refused(await put("absent", document, { "if-none-match": "*", "if-match": "nonsense" }), 400, "invalid_request");
   assert.equal((await put("absent", document, { "if-none-match": "*" })).status, 201);
-  refused(await patch("nobody", { weight: 2 }), 404, "not_found");
+  refused(await patch("unknown", { weight: 2 }), 404, "not_found");
 });
 
-test("of_many_who_create_or_change_at_once_one_wins", async () => {
+test("one_of_many_concurrent_writes_wins", async () => {
   const document = serviceAt(service.url);
   const creates = await Promise.all(
     Array.from({ length: 8 }, () => put("contested", document, { "if-none-match": "*" })),
@@ -121,7 +121,7 @@ test("of_many_who_create_or_change_at_once_one_wins", async () => {
   assert.equal((await get("contested")).json.weight, winner.json.weight);
 });
 
-test("a_patch_merges_as_rfc_7396_says", async () => {
+test("a_patch_merges_as_rfc_7396_specifies", async () => {
   await register(
     gateway,
     "merged",
@@ -157,7 +157,7 @@ test("a_patch_merges_as_rfc_7396_says", async () => {
   );
 });
 
-test("a_patch_with_null_takes_the_credentials_away", async () => {
+test("a_patch_with_null_removes_the_credentials", async () => {
   await register(
     gateway,
     "secretive",
@@ -170,7 +170,7 @@ test("a_patch_with_null_takes_the_credentials_away", async () => {
   assert.equal(service.calls.at(-1)!.headers["x-key"], undefined);
 });
 
-test("a_draining_service_takes_no_new_work_finishes_what_it_has_and_comes_back", async () => {
+test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async () => {
   await register(gateway, "drained", serviceAt(service.url, [{ name: "drained" }]));
   const calls = service.calls.length;
   const running = await accepted(gateway, { capability: "drained", parameters: { ms: 1500 } });
@@ -193,7 +193,7 @@ test("a_draining_service_takes_no_new_work_finishes_what_it_has_and_comes_back",
   assert.equal((await create(gateway, { capability: "drained" })).json.status, "completed");
 });
 
-test("a_deregistered_service_finishes_what_runs", async () => {
+test("a_deregistered_service_finishes_its_running_work", async () => {
   await register(gateway, "leaving", serviceAt(service.url, [{ name: "leaving" }]));
   const calls = service.calls.length;
   const { id } = await accepted(gateway, { capability: "leaving", parameters: { ms: 1000 } });
@@ -204,7 +204,7 @@ test("a_deregistered_service_finishes_what_runs", async () => {
   assert.equal((await ended(gateway, id)).status, "completed");
 });
 
-test("the_list_shows_what_fits_its_filters", async () => {
+test("the_list_shows_exactly_the_matching_services", async () => {
   const own = await startGateway();
   try {
     await register(own, "a", serviceAt(service.url, [{ name: "chat" }], { type: "llm", tags: ["eu"] }));
@@ -274,7 +274,7 @@ test("capabilities_are_those_the_caller_may_call", async () => {
     [seen[0].version, seen[0].input_schema, seen[0].idempotent, seen[0].available],
     ["1.0.0", { type: "object" }, true, true],
   );
-  // What a list shows and what a call allows are one decision.
+  // Lists and calls share one decision.
   assert.equal((await create(gateway, { capability: "seen" }, { key: narrow.secret })).json.service, "open");
   for (const body of [
     { capability: "unseen" },
@@ -292,7 +292,7 @@ test("capabilities_are_those_the_caller_may_call", async () => {
   assert.equal((await list(narrow.secret))[0].available, false);
 });
 
-test("a_write_that_has_answered_is_seen_by_the_next_call", async () => {
+test("a_confirmed_write_is_in_effect_for_the_next_call", async () => {
   const withSchema = (n: number) =>
     serviceAt(service.url, [{ name: "fast", input_schema: { type: "object", required: [`k${n}`] } }]);
   await register(gateway, "fast", withSchema(0));

@@ -20,7 +20,7 @@ after(async () => {
 
 const replay = (id: string, options = {}) => gateway.request("POST", `/v1/contexts/${id}/replay`, options);
 
-test("a_failed_context_is_made_again_from_what_it_was_made_from", async () => {
+test("a_failed_context_is_recreated_from_its_original_request", async () => {
   service.handler = inTurn(status(400), echo);
   const body = {
     parameters: { n: 1.5 },
@@ -43,7 +43,7 @@ test("a_failed_context_is_made_again_from_what_it_was_made_from", async () => {
   assert.equal(Date.parse(again.expires_at) - Date.parse(again.created_at), 9000);
 });
 
-test("a_replay_is_answered_as_it_is_preferred_and_takes_a_key", async () => {
+test("a_replay_honors_prefer_and_accepts_an_idempotency_key", async () => {
   service.handler = echo;
   const { json: first } = await create(gateway, { parameters: { n: 2 } });
   const answer = await replay(first.id, { headers: { prefer: "respond-async", "idempotency-key": "again-1" } });
@@ -54,14 +54,14 @@ test("a_replay_is_answered_as_it_is_preferred_and_takes_a_key", async () => {
   assert.equal(repeat.json.id, done.id);
 });
 
-test("what_still_lives_cannot_be_replayed", async () => {
+test("a_context_that_has_not_ended_cannot_be_replayed", async () => {
   const context = await accepted(gateway, { run_at: new Date(Date.now() + 60_000).toISOString() });
   refused(await replay(context.id), 409, "conflict");
   await gateway.request("POST", `/v1/contexts/${context.id}/cancel`);
   assert.equal((await replay(context.id)).status, 200);
 });
 
-test("only_who_may_see_and_create_it_can_replay_it", async () => {
+test("a_replay_requires_permission_to_see_and_create_the_context", async () => {
   const { json: first } = await create(gateway, {});
   const { secret } = await makeKey(gateway, "caller");
   refused(await replay(first.id, { key: secret }), 404, "not_found");

@@ -1,4 +1,4 @@
-// Webhooks where nobody is rest as a whole, and their secrets change without a break.
+// Webhooks back off as a whole while their receiver is down, and their secrets rotate without interruption.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Webhook } from "standardwebhooks";
@@ -53,7 +53,7 @@ for (const [name, away] of [
       return seen.resting_until !== null && seen.waiting === 12 ? seen : null;
     }, 20_000);
     assert.deepEqual([resting.status, resting.reason], ["active", null]);
-    // Those that were under way when it began have ended; from now on it is always the same one.
+    // Deliveries under way at the beginning have ended; from now on it is always the same event.
     const before = here.calls.length;
     assert.ok(before <= 8, `${before} calls`);
     await gateway.evict("EventHub", "default");
@@ -90,11 +90,11 @@ test("while_a_secret_is_rotated_both_sign", { timeout: 60_000 }, async () => {
   assert.equal(String(both.headers["webhook-signature"]).split(" ").length, 2);
   verify(secret, both);
   verify(old, both);
-  // A write that brings no secret leaves both as they are.
+  // A write without a secret keeps both.
   const put = { url: here.url, types: ["context.completed"] };
   await gateway.request("PUT", "/v1/webhooks/rotated", { body: put, headers: { "if-match": "*" } });
   assert.equal((await get("rotated")).overlap_until, overlap_until);
-  // Without an overlap, and with a secret of one's own, the old ones are done with.
+  // Without an overlap, and with a given secret, the old ones become invalid.
   const own = `whsec_${Buffer.alloc(32, 9).toString("base64")}`;
   const again = await rotate("rotated", { overlap_seconds: 0, secret: own });
   assert.deepEqual([again.json.secret, again.json.overlap_until], [undefined, null]);
@@ -110,7 +110,7 @@ test("while_a_secret_is_rotated_both_sign", { timeout: 60_000 }, async () => {
   for (const kept of [old, secret, own]) assert.ok(!audit.text.includes(kept));
 });
 
-test("only_who_writes_webhooks_rotates_and_faults_are_named", async () => {
+test("rotation_requires_the_permission_to_write_webhooks_and_faults_are_reported", async () => {
   refused(await rotate("none"), 404, "not_found");
   await subscribe("faults", "https://hooks.example.com/");
   assert.deepEqual(

@@ -1,5 +1,5 @@
-// Results of up to ten mebibytes: kept whole whatever way they come, given whole whatever way they are asked for, and gone
-// with their context. A row takes two megabytes, so a large one lies in pieces.
+// Results of up to ten mebibytes: stored and returned in full by every route, and deleted with their context. A row holds
+// two megabytes, so a large one is stored in pieces.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -64,7 +64,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A text of exactly so many bytes as JSON, with characters of one to four bytes and with escapes. */
+/** A string of exactly `bytes` bytes as JSON, with characters of one to four bytes and with escapes. */
 function textOf(bytes: number): string {
   const units = ["plain ", "\\n", "é", "€", "🌊", '\\"', "x"];
   let text = "";
@@ -74,7 +74,7 @@ function textOf(bytes: number): string {
   return `"${whole}${"x".repeat(bytes - 2 - Buffer.byteLength(whole))}"`;
 }
 
-/** Answers with this text as its result, byte for byte. */
+/** Responds with this text as its result, byte for byte. */
 const gives =
   (result: string): Handler =>
   (_, response) => {
@@ -98,7 +98,7 @@ function has(text: string, result: string, what = "the result"): void {
 const waiting = { prefer: "wait=60" };
 const asked = { timeout_seconds: 60 };
 
-test("a_result_of_the_largest_size_is_given_byte_for_byte_wherever_it_is_asked_for", { timeout: 120_000 }, async () => {
+test("a_result_of_the_maximum_size_is_returned_byte_for_byte_everywhere", { timeout: 120_000 }, async () => {
   service.handler = gives(largest);
   const headers = { ...waiting, "idempotency-key": "once" };
   const made = await create(gateway, asked, { headers });
@@ -115,7 +115,7 @@ test("a_result_of_the_largest_size_is_given_byte_for_byte_wherever_it_is_asked_f
   has(again.text, largest, "the repeat");
   assert.equal(service.calls.length, 1);
 
-  // Lists and events name it, and do not carry it.
+  // Lists and events link to it, and do not contain it.
   const list = await gateway.request("GET", "/v1/contexts?limit=200");
   assert.ok(list.text.length < 100_000 && list.text.includes(made.json.id));
   const events = await gateway.request("GET", `${path}/events`);
@@ -123,7 +123,7 @@ test("a_result_of_the_largest_size_is_given_byte_for_byte_wherever_it_is_asked_f
   const last = events.json.data.at(-1);
   assert.deepEqual([last.type, last.data.result, last.data.result_url], ["context.completed", undefined, path]);
 
-  // From disk alone.
+  // From disk only.
   await gateway.stop();
   gateway = await startGateway(settings);
   has((await gateway.request("GET", path)).text, largest, "what is read after a restart");
@@ -134,7 +134,7 @@ test("a_result_of_the_largest_size_is_given_byte_for_byte_wherever_it_is_asked_f
   assert.ok(resultOf(tool).structuredContent === JSON.parse(largest), "the tool's result differs");
 });
 
-test("a_result_that_is_a_byte_too_large_fails_and_says_so", { timeout: 60_000 }, async () => {
+test("a_result_that_is_a_byte_too_large_fails_and_is_reported", { timeout: 60_000 }, async () => {
   service.handler = gives(textOf(MOST - AROUND + 1));
   const { json: context } = await create(gateway, asked, { headers: waiting });
   assert.equal(context.error?.code, "upstream_invalid_response");
@@ -142,7 +142,7 @@ test("a_result_that_is_a_byte_too_large_fails_and_says_so", { timeout: 60_000 },
   assert.equal(context.attempts.length, 1);
 });
 
-test("what_a_result_costs_in_rows_is_what_it_has_in_pieces", { timeout: 60_000 }, async () => {
+test("a_result_costs_one_row_per_piece", { timeout: 60_000 }, async () => {
   const rows = async () => (await gateway.request("GET", "/v1/costs", { contract: false })).json.rows_written.store;
   const settled = async () => {
     let before = await rows();
@@ -157,7 +157,7 @@ test("what_a_result_costs_in_rows_is_what_it_has_in_pieces", { timeout: 60_000 }
   };
   service.handler = gives("1");
   await create(gateway, asked, { headers: waiting });
-  // A portion of numbers is reserved now and then, and costs a row of its own: all of these lie within one.
+  // Reserving sequence numbers sometimes costs an extra row: all of these fit in one reservation.
   for (const [bytes, pieces] of [
     [100, 0],
     [MIB, 0],
@@ -174,14 +174,14 @@ test("what_a_result_costs_in_rows_is_what_it_has_in_pieces", { timeout: 60_000 }
   }
 });
 
-test("a_large_result_comes_through_the_queue_as_well", { timeout: 60_000 }, async () => {
+test("a_large_result_passes_through_the_queue_too", { timeout: 60_000 }, async () => {
   service.handler = gives(largest);
   const { id } = await accepted(gateway, { timeout_seconds: 120 });
   await ended(gateway, id, 60);
   has((await gateway.request("GET", `/v1/contexts/${id}`)).text, largest);
 });
 
-test("a_large_result_that_is_not_durable_is_kept_whole", { timeout: 60_000 }, async () => {
+test("a_large_result_of_a_non_durable_context_is_stored_in_full", { timeout: 60_000 }, async () => {
   const result = textOf(4 * MIB);
   service.handler = gives(result);
   const made = await create(gateway, { capability: "quick", ...asked }, { headers: waiting });
@@ -205,7 +205,7 @@ test("a_stream_of_one_context_ends_with_its_large_result", { timeout: 60_000 }, 
   has(end.slice("event: end\ndata: ".length), largest);
 });
 
-test("a_callback_brings_a_large_result_and_none_that_is_too_large", { timeout: 60_000 }, async () => {
+test("a_callback_may_have_a_large_result_but_not_one_that_is_too_large", { timeout: 60_000 }, async () => {
   service.handler = status(202);
   const calls = service.calls.length;
   const { id } = await accepted(gateway, asked);
@@ -219,7 +219,7 @@ test("a_callback_brings_a_large_result_and_none_that_is_too_large", { timeout: 6
   has((await gateway.request("GET", `/v1/contexts/${id}`)).text, largest);
 });
 
-test("a_tool_of_an_mcp_server_gives_a_large_picture", { timeout: 60_000 }, async () => {
+test("a_tool_of_an_mcp_server_returns_a_large_image", { timeout: 60_000 }, async () => {
   const called = await askModern(gateway, "tools/call", { name: "tools__picture", arguments: {} });
   const result = resultOf(called);
   assert.ok(result.content[0].data === picture.content[0]!.data, "the picture differs");
@@ -240,7 +240,7 @@ test("a_large_result_is_checked_against_its_schema_unless_it_has_too_many_parts"
     ["#"],
   );
   service.handler = gives(`{"text":"a","all":[${'{"a":1},'.repeat(MIB)}1]}`);
-  // A schema that looks no deeper than the members needs no tree of them.
+  // A schema that checks only the top level needs no tree of the members.
   const shallow = await create(gateway, { capability: "typed", ...asked }, { headers: waiting });
   assert.equal(shallow.json.status, "completed");
   const many = await create(gateway, { capability: "deep", ...asked }, { headers: waiting });
@@ -248,7 +248,7 @@ test("a_large_result_is_checked_against_its_schema_unless_it_has_too_many_parts"
   assert.match(many.json.error.message, /too many parts/);
 });
 
-test("json_that_its_service_laid_out_in_lines_is_one_event", { timeout: 30_000 }, async () => {
+test("json_that_its_service_formatted_in_lines_is_one_event", { timeout: 30_000 }, async () => {
   const laid = '{\n  "text": "a\\nb",\r\n  "more": [\r    1\n  ]\n}';
   service.handler = gives(laid);
   const stream = await openEvents(gateway);
@@ -284,11 +284,11 @@ test("eight_of_the_largest_at_once_are_all_kept", { timeout: 180_000 }, async ()
   for (const answer of read) has(answer.text, largest);
 });
 
-test("pieces_go_with_their_context_and_no_others_do", { timeout: 120_000 }, async () => {
+test("only_the_pieces_of_a_deleted_context_are_deleted", { timeout: 120_000 }, async () => {
   const result = textOf(2 * MIB + 7);
   service.handler = gives(result);
   const { id } = (await create(gateway, asked, { headers: waiting })).json;
-  // All is told to the hub: whatever is still to be told is not deleted.
+  // All events have been published: contexts with unpublished events are not deleted.
   await eventually(() => {
     let live = 0;
     databases(folder, "ContextStore", "live", (database) => {
@@ -316,7 +316,7 @@ test("pieces_go_with_their_context_and_no_others_do", { timeout: 120_000 }, asyn
     });
     return `${contexts} ${pieces}`;
   };
-  // Not all at a time: so many pieces are much work. The ids are not of those days, so no alarm is set for what is left.
+  // In several rounds, because so many pieces are much work. The ids have other dates, so no alarm is set for the rest.
   await eventually(async () => {
     await gateway.runCron();
     return left() === "1 3";

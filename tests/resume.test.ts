@@ -1,4 +1,4 @@
-// What the event stream keeps: nothing is missed or told twice over disconnects, hibernation, evictions and restarts.
+// Resuming the event stream: no event is lost or repeated across disconnects, hibernation, evictions and restarts.
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -42,7 +42,7 @@ function dice(seed: number): (below: number) => number {
   };
 }
 
-test("a_client_that_resumes_at_random_misses_nothing_and_sees_nothing_twice", { timeout: 60_000 }, async () => {
+test("a_client_that_resumes_at_random_receives_every_event_once", { timeout: 60_000 }, async () => {
   const roll = dice(20261122);
   let producing = true;
   const made: string[] = [];
@@ -55,7 +55,7 @@ test("a_client_that_resumes_at_random_misses_nothing_and_sees_nothing_twice", { 
     const events = await openEvents(gateway, { query });
     const wanted = roll(60);
     for (let at = 0; at < wanted; at++) await events.next();
-    // What arrived counts, whether or not it was waited for; what is under way is lost with the socket.
+    // Events that arrived count, awaited or not; those in transit are lost with the socket.
     if (roll(2)) events.socket.terminate();
     else events.close();
     const { length } = events.messages;
@@ -75,7 +75,7 @@ test("a_client_that_resumes_at_random_misses_nothing_and_sees_nothing_twice", { 
   assert.ok(made.length > 20, `${made.length} contexts`);
 });
 
-test("a_client_far_behind_catches_up_while_events_go_on", async () => {
+test("a_client_far_behind_catches_up_while_events_continue", async () => {
   for (let round = 0; round < 6; round++) await Promise.all(Array.from({ length: 25 }, () => create(gateway)));
   const clients = await Promise.all(Array.from({ length: 5 }, () => openEvents(gateway, { query: { after: "0" } })));
   await Promise.all(Array.from({ length: 25 }, () => create(gateway)));
@@ -89,7 +89,7 @@ test("a_client_far_behind_catches_up_while_events_go_on", async () => {
   }
 });
 
-test("a_filter_holds_while_a_client_catches_up_and_can_be_changed_meanwhile", async () => {
+test("a_filter_applies_while_a_client_catches_up_and_can_be_changed_then", async () => {
   const events = await openEvents(gateway, { query: { after: "0", types: "key.*" } });
   events.send({ subscribe: { types: ["context.completed"] } });
   const { json: context } = await create(gateway);
@@ -141,7 +141,7 @@ test("sockets_and_their_filters_outlive_hibernation", async () => {
   for (const events of [all, completed, changed]) events.close();
 });
 
-test("a_client_that_was_catching_up_goes_on_after_hibernation", async () => {
+test("a_client_that_was_catching_up_continues_after_hibernation", async () => {
   const events = await openEvents(gateway, { query: { after: "0" } });
   await gateway.evict("EventHub", "default");
   const { json: context } = await create(gateway);
@@ -163,8 +163,8 @@ test("a_store_evicted_between_admit_and_completion_loses_no_event", async () => 
   while (left.size > 0) left.delete((await events.next((event) => event.type === "context.completed", 15_000)).subject);
   contiguous(events.messages.map(({ sequence }) => sequence));
   for (const { id } of contexts) {
-    const told = events.messages.filter(({ subject }) => subject === id).map(({ type }) => type);
-    assert.deepEqual(told, [
+    const types = events.messages.filter(({ subject }) => subject === id).map(({ type }) => type);
+    assert.deepEqual(types, [
       "context.created",
       "context.validated",
       "context.queued",
@@ -188,7 +188,7 @@ function databaseWith(table: string, folder: string): DatabaseSync {
   throw new Error(`no database has a table ${table}`);
 }
 
-test("who_resumes_before_what_is_kept_is_told_of_the_gap_and_where_to_go_on", async () => {
+test("resuming_before_the_retained_events_reports_the_gap_and_where_to_continue", async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-gap-"));
   const vars = { ADMIN_KEY: "a key that outlives the restart" };
   try {

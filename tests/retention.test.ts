@@ -1,4 +1,4 @@
-// Contexts that have ended are deleted when their time is over, in pieces, and nothing else is.
+// Ended contexts are deleted after their retention time, in batches, and nothing else is.
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,7 +31,7 @@ function store(): DatabaseSync {
     if (isStore && database.prepare("SELECT 1 FROM done LIMIT 1").get()) return database;
     database.close();
   }
-  return assert.fail("there is no store with a context");
+  return assert.fail("no store has a context");
 }
 
 function count(): number {
@@ -41,7 +41,7 @@ function count(): number {
   return n;
 }
 
-test("what_is_past_its_time_is_deleted_in_pieces_and_the_rest_stays", { timeout: 60_000 }, async () => {
+test("expired_contexts_are_deleted_in_batches_and_the_rest_stays", { timeout: 60_000 }, async () => {
   const first = await start();
   await register(first, "one", serviceAt(service.url));
   const kept = (await create(first)).json.id;

@@ -1,5 +1,5 @@
-// How long a revoked key goes on being taken, measured from the answer that says it is revoked: here and in another
-// isolate, which learns of it only by what stores and the registry say.
+// How long a revoked key is still accepted, measured from the response to the revocation: in this and in another isolate,
+// which learns of it only from stores and the registry.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
@@ -46,7 +46,7 @@ for (const [name, { ask, withinMs }] of Object.entries(ways)) {
       assert.equal(await ask(secret), 200);
       assert.equal((await gateway.request("DELETE", `/v1/keys/${id}`)).status, 204);
       const answered = performance.now();
-      // What begins after the answer counts; what it takes to be answered does not.
+      // Requests that begin after the response count; their duration does not.
       let began = performance.now();
       while ((await ask(secret)) !== 401) {
         assert.ok(performance.now() - answered < 5_000, "revocation holds everywhere within 5 s");

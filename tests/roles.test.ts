@@ -1,4 +1,4 @@
-// Roles of a tenant's own: what they grant holds at once, nobody grants what they do not have, and none that is in use goes.
+// A tenant's own roles: they take effect at once, grant no more than their writer has, and are not deleted while in use.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
@@ -24,7 +24,7 @@ const remove = (name: string, headers: Record<string, string> = { "if-match": "*
   gateway.request("DELETE", `/v1/roles/${name}`, { headers, key });
 const get = (name: string) => gateway.request("GET", `/v1/roles/${name}`);
 
-test("a_role_is_made_replaced_and_deleted_under_its_entity_tag", async () => {
+test("a_role_is_created_replaced_and_deleted_under_its_entity_tag", async () => {
   const made = await put("auditor", { description: "Reads.", permissions: ["audit:read"] });
   assert.equal(made.status, 201, made.text);
   assert.equal(made.headers.get("location"), "/v1/roles/auditor");
@@ -58,14 +58,14 @@ test("shipped_roles_are_listed_first_and_never_change", async () => {
   }
 });
 
-test("a_wrong_role_names_every_fault", async () => {
+test("a_wrong_role_reports_every_fault", async () => {
   const answer = await put("wrong", { description: 1, permissions: ["ok:read", "no spaces"], more: 1 });
   assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), ["#/description", "#/more", "#/permissions/1"]);
   assert.deepEqual(pointers(refused(await put("none", {}), 422, "validation_failed")), ["#/permissions"]);
   refused(await put("No-Name", { permissions: [] }), 422, "validation_failed");
 });
 
-test("what_a_role_grants_holds_with_the_next_call_of_its_keys", async () => {
+test("a_changed_role_applies_to_the_next_call_of_its_keys", async () => {
   const role = async (permissions: string[]) => {
     const answer = await put("worker", { permissions }, { "if-match": "*" });
     assert.equal(answer.status, 200, answer.text);
@@ -89,7 +89,7 @@ test("what_a_role_grants_holds_with_the_next_call_of_its_keys", async () => {
   assert.deepEqual([me.json.role, me.json.permissions], ["worker", ["contexts:create:worker.work"]]);
 });
 
-test("a_role_that_keys_have_is_not_deleted", async () => {
+test("a_role_in_use_by_keys_is_not_deleted", async () => {
   await put("busy", { permissions: ["contexts:read"] });
   const { id } = await makeKey(gateway, "busy");
   const { detail } = refused(await remove("busy"), 409, "conflict");
@@ -100,7 +100,7 @@ test("a_role_that_keys_have_is_not_deleted", async () => {
   refused(await gateway.request("POST", "/v1/keys", { body }), 422, "validation_failed");
 });
 
-test("nobody_grants_by_a_role_what_they_do_not_have", async () => {
+test("a_role_grants_no_more_than_its_writer_has", async () => {
   const { secret } = await makeKey(gateway, "bare", ["roles:write", "keys:write", "contexts:create:worker.*"]);
   for (const permissions of [["*"], ["roles:*"], ["contexts:create:*"], ["contexts:create:worker.work", "keys:read"]]) {
     refused(await put("more", { permissions }, {}, secret), 403, "permission_denied");
@@ -111,7 +111,7 @@ test("nobody_grants_by_a_role_what_they_do_not_have", async () => {
   assert.equal((await key("less")).status, 201);
   await put("strong", { permissions: ["audit:read"] });
   refused(await key("strong"), 403, "permission_denied");
-  // Nor is one that grants more changed in favour of keys that have it.
+  // Nor may a caller extend a role of existing keys beyond its own permissions.
   const raised = await put("less", { permissions: ["audit:read"] }, { "if-match": "*" }, secret);
   refused(raised, 403, "permission_denied");
 });

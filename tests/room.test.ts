@@ -1,5 +1,5 @@
-// How much a tenant's registry may hold: what does not fit is refused with its figures, nobody else notices, and a registry
-// that a version without limits has overfilled recovers.
+// The size limits of a tenant's registry: writes that do not fit are refused with their figures and do not affect others,
+// and a registry that an earlier version has overfilled recovers.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -35,7 +35,7 @@ const room = async (gateway: Gateway, key?: string) => {
 const put = (gateway: Gateway, id: string, body: object, key?: string, headers = {}) =>
   gateway.request("PUT", `/v1/services/${id}`, { body, headers, ...(key !== undefined && { key }) });
 
-test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_notices", async () => {
+test("a_write_that_does_not_fit_is_refused_with_its_figures_and_affects_no_one_else", async () => {
   const gateway = await startGateway();
   try {
     const stream = await openStream(gateway, { query: { types: "registry.*" } });
@@ -60,7 +60,7 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_noti
     );
     assert.match(full.largest[0].object, /^services\/s\d+$/);
     assert.deepEqual(full.left_out, []);
-    // The same kind of refusal whoever writes, once the last of the room is taken.
+    // Every kind of write gets the same refusal once the room is used up.
     for (let at = 0; (await put(gateway, `small${at}`, large(1))).status === 201; at += 1) assert.ok(at < 20);
     refused(
       await gateway.request("PATCH", "/v1/services/s0", {
@@ -70,7 +70,7 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_noti
       413,
       "payload_too_large",
     );
-    // What does not grow is taken, and everything else goes on.
+    // Writes that do not grow are accepted, and everything else continues.
     assert.equal((await put(gateway, "s0", large(15), undefined, match)).status, 200);
     assert.equal(
       (await gateway.request("POST", `/v1/keys/${caller.id}/rotate`, { body: { overlap_seconds: 60 } })).status,
@@ -89,7 +89,7 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_noti
     for (const id of ["again2", "again3"]) assert.equal((await put(gateway, id, large(15))).status, 201);
     await eventually(() => stream.events.filter(({ type }) => type === "registry.filling").length === 2);
     stream.close();
-    // Who may read everything may see it, and who may not does not.
+    // Only callers who may read everything see it.
     assert.equal((await room(gateway, (await makeKey(gateway, "viewer")).secret)).limit_bytes, 12 * MiB);
     assert.equal((await room(gateway, (await makeKey(gateway, "operator")).secret)).limit_bytes, 12 * MiB);
     refused(
@@ -103,7 +103,7 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_nobody_else_noti
   }
 });
 
-test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_the_service_says_so", async () => {
+test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_are_reported", async () => {
   const gateway = await startGateway();
   const tool = () => ({ input: schema(60_000) });
   const upstream = await startSmallUpstream({ small: {} });
@@ -124,7 +124,7 @@ test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_the_service_says_s
       ["small"],
     );
     assert.match(written.json.catalogue.error, /more room than is left in the registry/);
-    // With room for them they are there.
+    // Once there is room, they are offered.
     assert.equal((await gateway.request("DELETE", "/v1/services/s0", { headers: match })).status, 204);
     const read = await put(gateway, "grows", body, undefined, match);
     assert.equal(read.json.capabilities.length, 16, read.text.slice(0, 300));
@@ -136,7 +136,7 @@ test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_the_service_says_s
 });
 
 test(
-  "a_registry_that_is_too_large_already_goes_on_with_what_fits_and_recovers_by_deleting",
+  "an_overfilled_registry_works_with_the_part_that_fits_and_recovers_by_deleting",
   { timeout: 300_000 },
   async () => {
     const persist = mkdtempSync(join(tmpdir(), "narthex-room-"));
@@ -178,7 +178,7 @@ test(
       assert.equal(found.documents.services.count, 47);
       assert.equal(found.registrations.count, 21);
       const left: string[] = found.left_out.map(({ object }: any) => object);
-      // Unused registrations stay out first, and what is small fits.
+      // Unused registrations are left out first, and small documents fit.
       assert.ok(
         left.length > 20 && left.filter((object) => object.startsWith("clients/")).length >= 20,
         left.join(" "),
@@ -193,7 +193,7 @@ test(
       assert.equal((await gateway.request("GET", "/v1/clients", { contract: false })).json.data.length, 21);
       assert.equal((await gateway.request("GET", "/v1/services", { key: caller.secret, contract: false })).status, 200);
       refused(await put(gateway, "more", large(1)), 413, "payload_too_large");
-      // A registration displaces what was never used, at once.
+      // A registration displaces unused ones at once.
       const registered = await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris } });
       assert.equal(registered.status, 201, registered.text);
       assert.ok((await room(gateway)).registrations.bytes < 1.5 * MiB);

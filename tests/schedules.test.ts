@@ -1,4 +1,4 @@
-// Schedules: contexts that are created by themselves, in the name of who wrote it, once for each planned time.
+// Schedules: contexts created automatically, in the name of the schedule's writer, once for each planned time.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
@@ -25,7 +25,7 @@ const put = (id: string, body: unknown, headers: Record<string, string> = {}, ke
 const get = async (id: string) => (await gateway.request("GET", `/v1/schedules/${id}`)).json;
 const remove = (id: string) => gateway.request("DELETE", `/v1/schedules/${id}`, { headers: { "if-match": "*" } });
 
-/** Makes one with the shortest interval; gives its first run once there is something to say of it. */
+/** Creates one with the shortest interval; returns its first run once it is recorded. */
 async function firstRun(id: string, key = gateway.adminKey): Promise<any> {
   const answer = await put(id, { interval_seconds: 10, context }, {}, key);
   assert.equal(answer.status, 201, answer.text);
@@ -39,7 +39,7 @@ async function firstRun(id: string, key = gateway.adminKey): Promise<any> {
   return run;
 }
 
-test("a_schedule_is_made_replaced_and_deleted_under_its_entity_tag", async () => {
+test("a_schedule_is_created_replaced_and_deleted_under_its_entity_tag", async () => {
   const made = await put("weekdays", { cron: "0 8 * * 1-5", time_zone: "Europe/Berlin", context, missed: "run_once" });
   assert.equal(made.status, 201, made.text);
   assert.equal(made.headers.get("location"), "/v1/schedules/weekdays");
@@ -73,7 +73,7 @@ test("a_schedule_is_made_replaced_and_deleted_under_its_entity_tag", async () =>
   refused(await remove("weekdays"), 404, "not_found");
 });
 
-test("a_wrong_schedule_names_every_fault", async () => {
+test("a_wrong_schedule_reports_every_fault", async () => {
   const wrong = {
     cron: "0 0 30 2 *",
     time_zone: "Mars/Olympus",
@@ -89,7 +89,7 @@ test("a_wrong_schedule_names_every_fault", async () => {
   assert.deepEqual(pointers(refused(await put("wrong", unknown), 422, "validation_failed")), ["#/context/capability"]);
 });
 
-test("who_may_not_create_such_a_context_plans_none", async () => {
+test("a_schedule_requires_permission_to_create_the_context", async () => {
   const { secret } = await makeKey(gateway, "bare", ["schedules:write"]);
   refused(await put("mine", { interval_seconds: 60, context }, {}, secret), 403, "permission_denied");
 });
@@ -103,7 +103,7 @@ test("a_run_creates_one_context_with_the_source_scheduled", { timeout: 60_000 },
   assert.deepEqual(made.result, { n: 1 });
 });
 
-test("what_the_writer_may_is_asked_at_each_run", { timeout: 60_000 }, async () => {
+test("the_writers_permissions_are_checked_at_each_run", { timeout: 60_000 }, async () => {
   const { id, secret } = await makeKey(gateway, "bare", ["schedules:write", "contexts:create:*"]);
   const made = put("revoked", { interval_seconds: 10, context }, {}, secret);
   assert.equal((await made).status, 201);

@@ -1,4 +1,4 @@
-// The official clients of the Model Context Protocol against the gateway, as programs use them: by a key, and signed in.
+// The official clients of the Model Context Protocol against the gateway, as programs use them: with a key, and signed in.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
@@ -71,14 +71,14 @@ for (const mode of ["legacy", "auto"] as const) {
   });
 }
 
-/** What is done at a service, and whether it was told that a call is not wanted any more. */
+/** The endpoints, with their tools, and whether the service has received the cancellation of a call. */
 type Place = {
   name: string;
   url(): string;
   slow: string;
   tools: string[];
   by: string[];
-  takenBack(label: string): boolean;
+  isCancelled(label: string): boolean;
 };
 
 const places: Place[] = [
@@ -88,7 +88,7 @@ const places: Place[] = [
     slow: "slow_compute",
     tools: capabilities.map(({ name }) => name),
     by: ["key", "oauth"],
-    takenBack(label) {
+    isCancelled(label) {
       const made = jobs.calls.find(({ json }) => json.parameters?.label === label);
       return jobs.calls.some(({ method, json }) => method === "DELETE" && json.context_id === made?.json.context_id);
     },
@@ -99,11 +99,11 @@ const places: Place[] = [
     slow: "take_time",
     tools: ["confirm_delete", "greet", "take_time"],
     by: ["key"],
-    takenBack: (label: string) => upstreams[eras]!.cancelled.has(label),
+    isCancelled: (label: string) => upstreams[eras]!.cancelled.has(label),
   })),
 ];
 
-// Beside each other: most of the time they wait.
+// Concurrently: they spend most of the time waiting.
 describe("official clients", { concurrency: 4 }, () => {
   for (const place of places) {
     for (const kind of [...typescript, ...python] as Kind[]) {
@@ -123,15 +123,15 @@ describe("official clients", { concurrency: 4 }, () => {
           });
 
           test("streams_progress", async () => {
-            const { told, result } = await does("progress");
-            // In order; who is slow is told the latest.
-            assert.match(told.join(), /^(?=.)(step 0 of 4,?)?(step 1 of 4,?)?(step 2 of 4,?)?(step 3 of 4)?$/);
+            const { messages, result } = await does("progress");
+            // In order; a slow client may receive only the latest.
+            assert.match(messages.join(), /^(?=.)(step 0 of 4,?)?(step 1 of 4,?)?(step 2 of 4,?)?(step 3 of 4)?$/);
             assert.deepEqual(result, { seconds: 2 });
           });
 
           test("cancels", async () => {
             assert.deepEqual(await does("cancel"), { cancelled: true });
-            await eventually(() => place.takenBack(label), 20_000);
+            await eventually(() => place.isCancelled(label), 20_000);
           });
 
           test("elicits", async () => {
@@ -141,7 +141,9 @@ describe("official clients", { concurrency: 4 }, () => {
           test(
             "runs_a_task",
             {
-              skip: kind.tasks ? place.slow === "take_time" && "what ends soon is no task" : "this client has no tasks",
+              skip: kind.tasks
+                ? place.slow === "take_time" && "short calls do not become tasks"
+                : "this client does not support tasks",
             },
             async () => {
               const { seen, result } = await does("task");

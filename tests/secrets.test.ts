@@ -1,5 +1,5 @@
-// Secrets at rest: sealed under the Worker's own key, under the next one after it was set, and not stored at all without
-// one. And how a signing secret is changed while services go on.
+// Secrets at rest: encrypted with the Worker's key, re-encrypted with its next one, and not stored at all without one. And
+// the rotation of a signing secret while services keep working.
 import assert from "node:assert/strict";
 import { createHmac, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -24,7 +24,7 @@ function folder(): string {
   return made;
 }
 
-/** A gateway that is stopped in the end, if not before. */
+/** A gateway that is stopped at the end, if not before. */
 async function start(options: Parameters<typeof startGateway>[0]): Promise<Gateway> {
   const gateway = await startGateway(options);
   let stopped: Promise<void> | undefined;
@@ -42,16 +42,16 @@ async function service(): Promise<Service> {
 const secret = () => `whsec_${randomBytes(32).toString("base64")}`;
 const match = { headers: { "if-match": "*" } };
 
-/** The signatures a call brought. */
+/** The signatures of a call. */
 const signatures = ({ headers }: Recorded) => String(headers["webhook-signature"]).split(" ");
-/** The signature a call has to have under a secret. */
+/** The expected signature of a call with a secret. */
 function signature(secret: string, { headers, raw }: Recorded): string {
   const hmac = createHmac("sha256", Buffer.from(secret.slice("whsec_".length), "base64"));
   hmac.update(`${headers["webhook-id"]}.${headers["webhook-timestamp"]}.`).update(raw);
   return `v1,${hmac.digest("base64")}`;
 }
 
-/** What the registry's documents of a kind say of their secrets. */
+/** The stored secrets in the registry's documents of a kind. */
 function stored(persist: string): string {
   const rows: string[] = [];
   databases(persist, "Registry", "documents", (database) => {
@@ -87,7 +87,7 @@ function stored(persist: string): string {
   return rows.join("\n");
 }
 
-/** One of everything that has a secret; gives the values. */
+/** Creates one of everything that has a secret; returns the values. */
 async function furnish(
   gateway: Gateway,
   url: string,
@@ -113,7 +113,7 @@ async function furnish(
   return { signing, credential, webhook, client };
 }
 
-/** That everything works with its secret. */
+/** Asserts that everything works with its secret. */
 async function works(
   gateway: Gateway,
   at: Service,
@@ -128,11 +128,11 @@ async function works(
   const probe = at.probes.at(-1)!;
   assert.deepEqual([signatures(probe), probe.headers["x-service-key"]], [[signature(signing, probe)], credential]);
   assert.equal((await gateway.request("POST", "/v1/webhooks/hook/test")).json.delivered, true);
-  const told = at.calls.at(-1)!;
-  new Webhook(webhook).verify(told.raw.toString(), told.headers as Record<string, string>);
+  const delivery = at.calls.at(-1)!;
+  new Webhook(webhook).verify(delivery.raw.toString(), delivery.headers as Record<string, string>);
 }
 
-test("another_key_takes_over_and_the_first_may_go", { timeout: 110_000 }, async () => {
+test("another_key_takes_over_and_the_first_may_be_removed", { timeout: 110_000 }, async () => {
   const persist = folder();
   const at = await service();
   const [old, next] = [sealingKey, randomBytes(32).toString("base64")];
@@ -165,14 +165,14 @@ test("another_key_takes_over_and_the_first_may_go", { timeout: 110_000 }, async 
   await second.stop();
 });
 
-test("what_was_stored_before_there_was_a_key_goes_on_and_is_sealed", { timeout: 90_000 }, async () => {
+test("secrets_stored_before_there_was_a_key_keep_working_and_are_encrypted", { timeout: 90_000 }, async () => {
   const persist = folder();
   const at = await service();
   const options = { persist, vars: { ...vars, OAUTH: "true" } };
   const first = await start(options);
   const secrets = await furnish(first, at.url);
   await first.stop();
-  // As versions before this one wrote it.
+  // As earlier versions wrote it.
   changeDocuments(persist, "service", (document) => {
     document.signing_secret = secrets.signing;
     document.credentials.value = secrets.credential;
@@ -185,12 +185,12 @@ test("what_was_stored_before_there_was_a_key_goes_on_and_is_sealed", { timeout: 
   await works(second, at, secrets);
   await second.request("PATCH", "/v1/services/worker", { body: { weight: 2 }, ...match });
   const { json: log } = await second.request("GET", "/v1/audit?object=services/worker&limit=1");
-  assert.deepEqual(Object.keys(log.data[0].changes), ["weight"], "a secret that is sealed is no other");
+  assert.deepEqual(Object.keys(log.data[0].changes), ["weight"], "encrypting a secret does not change it");
   await second.stop();
   for (const value of Object.values(secrets)) assert.equal(stored(persist).includes(value), false);
 });
 
-test("one_that_was_put_in_anothers_place_opens_nothing", { timeout: 60_000 }, async () => {
+test("an_encrypted_secret_moved_to_another_place_cannot_be_decrypted", { timeout: 60_000 }, async () => {
   const persist = folder();
   const at = await service();
   const first = await start({ persist, vars });
@@ -219,7 +219,7 @@ test("one_that_was_put_in_anothers_place_opens_nothing", { timeout: 60_000 }, as
   await second.stop();
 });
 
-test("without_a_key_nothing_secret_is_taken", { timeout: 60_000 }, async () => {
+test("without_a_key_no_secret_is_accepted", { timeout: 60_000 }, async () => {
   for (const KEK_1 of ["", "not 32 bytes in base64", randomBytes(16).toString("base64")]) {
     const gateway = await startGateway({ vars: { KEK_1, OAUTH: "true" } });
     try {
@@ -248,7 +248,7 @@ test("without_a_key_nothing_secret_is_taken", { timeout: 60_000 }, async () => {
   }
 });
 
-test("a_signing_secret_is_rotated_while_its_service_goes_on", { timeout: 60_000 }, async () => {
+test("a_signing_secret_is_rotated_while_its_service_keeps_working", { timeout: 60_000 }, async () => {
   const persist = folder();
   const at = await service();
   const gateway = await start({ persist, vars });
@@ -310,7 +310,7 @@ test("a_signing_secret_is_rotated_while_its_service_goes_on", { timeout: 60_000 
   for (const known of [first, second, third, fourth, fifth]) assert.equal(disk.includes(known), false);
 });
 
-test("an_old_secret_is_not_kept_after_its_time", { timeout: 60_000 }, async () => {
+test("an_old_secret_is_deleted_after_its_overlap", { timeout: 60_000 }, async () => {
   const persist = folder();
   const gateway = await start({ persist, vars });
   await register(gateway, "worker", serviceAt("https://service.example.com/"));

@@ -1,4 +1,4 @@
-// A tenant's sockets over several objects: each gets every event once and in order, wherever it is held.
+// A tenant's sockets on several objects: each receives every event once and in order, on any object.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, eventually, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
@@ -10,7 +10,7 @@ import { openStream } from "./support/stream.ts";
 let gateway: Gateway;
 let service: Service;
 
-/** With room for three at the hub, and three at each shard. */
+/** A gateway with room for three sockets at the hub, and three at each shard. */
 const ROOM = 3;
 
 before(async () => {
@@ -26,7 +26,7 @@ after(async () => {
 const open = (options: EventsOptions = {}) => openEvents(gateway, options);
 const completed = (id: string) => (event: any) => event.subject === id && event.type === "context.completed";
 
-/** Opens so many, one after the other, so that the first fill the hub. */
+/** Opens `count` sockets, one after the other, so that the first ones fill the hub. */
 async function openMany(count: number, options: EventsOptions = {}): Promise<Events[]> {
   const all: Events[] = [];
   for (let at = 0; at < count; at++) all.push(await open(options));
@@ -47,7 +47,7 @@ function contiguous(events: { sequence: string }[]): void {
   );
 }
 
-test("every_socket_gets_every_event_once_wherever_it_is_held", async () => {
+test("every_socket_gets_every_event_once_on_any_object", async () => {
   const sockets = await openMany(3 * ROOM + 1);
   const made = await Promise.all(Array.from({ length: 20 }, () => create(gateway)));
   for (const socket of sockets) {
@@ -58,7 +58,7 @@ test("every_socket_gets_every_event_once_wherever_it_is_held", async () => {
   await closeAll(sockets);
 });
 
-test("who_resumes_at_a_shard_misses_nothing_and_sees_nothing_twice", async () => {
+test("a_client_that_resumes_at_a_shard_receives_every_event_once", async () => {
   const fill = await openMany(ROOM);
   for (let round = 0; round < 4; round++) {
     await Promise.all(Array.from({ length: 10 }, () => create(gateway)));
@@ -86,7 +86,7 @@ test("who_resumes_at_a_shard_misses_nothing_and_sees_nothing_twice", async () =>
   await closeAll(fill);
 });
 
-test("hub_and_shards_sleep_and_no_socket_notices", async () => {
+test("hub_and_shards_hibernate_without_any_effect_on_sockets", async () => {
   const sockets = await openMany(2 * ROOM + 1);
   for (let time = 0; time < 4; time++) {
     await gateway.evict("EventHub", "default");
@@ -99,14 +99,14 @@ test("hub_and_shards_sleep_and_no_socket_notices", async () => {
   await closeAll(sockets);
 });
 
-test("a_shard_that_was_empty_takes_sockets_again", async () => {
+test("an_empty_shard_accepts_sockets_again", async () => {
   for (let round = 0; round < 3; round++) {
     const sockets = await openMany(2 * ROOM);
     const { json: one } = await create(gateway);
     for (const socket of sockets) await socket.next(completed(one.id), 15_000);
     for (const socket of sockets) contiguous(socket.messages);
     await closeAll(sockets);
-    // The shards are pushed something, and say that they have nobody.
+    // The shards receive an event, and report that they have no sockets.
     await create(gateway);
   }
 });
@@ -152,7 +152,7 @@ test("credentials_that_end_close_their_sockets_in_time_without_any_event", async
   await closeAll([fresh, ...sockets]);
 });
 
-test("what_a_role_grants_no_more_closes_sockets_at_every_object", async () => {
+test("a_permission_removed_from_a_role_closes_sockets_at_every_object", async () => {
   const permissions = ["events:read", "contexts:read:*"];
   const put = (list: string[], condition: Record<string, string>) =>
     gateway.request("PUT", "/v1/roles/watcher", { body: { permissions: list }, headers: condition });
@@ -163,7 +163,7 @@ test("what_a_role_grants_no_more_closes_sockets_at_every_object", async () => {
   for (const { closed } of sockets) assert.equal((await closed).code, 4401);
 });
 
-test("a_hub_that_did_not_hear_of_a_revocation_finds_out_by_itself", async () => {
+test("a_hub_that_missed_a_revocation_detects_it_by_itself", async () => {
   const { id, secret: key } = await makeKey(gateway, "caller");
   const steady = await openMany(ROOM + 1, { key });
   // As if the message had been lost: viewers of a key that is gone, and of one that may not see everybody's contexts.
@@ -174,7 +174,7 @@ test("a_hub_that_did_not_hear_of_a_revocation_finds_out_by_itself", async () => 
     ].map((viewer) => openPastTheGate({ tenant: "default", ...viewer })),
   );
   await eventually(async () => {
-    // Looked at beside an event, not before it.
+    // Checked together with an event, not before it.
     await create(gateway, {}, { key });
     return lost.every(({ code }) => code !== undefined);
   }, 15_000);
@@ -184,9 +184,9 @@ test("a_hub_that_did_not_hear_of_a_revocation_finds_out_by_itself", async () => 
   await closeAll(steady);
 });
 
-/** Opens a socket at the hub's first shard, for a viewer as the Worker might once have seen one. */
+/** Opens a socket at the hub's first shard, for a viewer that the Worker authorized earlier. */
 async function openPastTheGate(viewer: object): Promise<{ code?: number }> {
-  // miniflare's types lean on a package that is not here.
+  // miniflare's types depend on a package that is not installed.
   const shards = (await gateway.mf.getDurableObjectNamespace("SHARDS")) as any;
   const open = { viewer, filter: {}, shard: 1, headers: "" };
   const answer = await shards

@@ -1,4 +1,4 @@
-// Clients that stop in the middle, on sockets of their own: each is refused in the end, and nobody else waits for it.
+// Clients that stop in the middle, on separate sockets: each is eventually refused, without delaying others.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -40,7 +40,7 @@ async function begin(gateway: Gateway, text: string): Promise<Slow> {
   const socket = connect(Number(port), hostname);
   let [received, closed] = ["", false];
   socket.on("data", (data) => void (received += data));
-  // A gateway that hangs up while something is being written is an error here and a close in the end.
+  // A gateway that closes during a write causes an error here, then a close.
   socket.on("error", () => {});
   socket.on("close", () => void (closed = true));
   await new Promise<void>((resolve) => socket.write(text, () => resolve()));
@@ -51,7 +51,7 @@ const head = (gateway: Gateway, method: string, path: string, type: string, leng
   `${method} ${path} HTTP/1.1\r\nHost: ${new URL(gateway.url).host}\r\nAuthorization: Bearer ${gateway.adminKey}\r\n` +
   `Content-Type: ${type}\r\nIf-Match: *\r\n${length}\r\n\r\n`;
 
-/** The answer on a socket once it is whole. */
+/** The response on a socket once it is complete. */
 async function answerOn(slow: Slow): Promise<{ status: number; headers: Headers; body: string }> {
   return await eventually(() => {
     const [top, body] = slow.text().split("\r\n\r\n", 2);
@@ -63,7 +63,7 @@ async function answerOn(slow: Slow): Promise<{ status: number; headers: Headers;
   }, 20_000);
 }
 
-/** A byte each 50 ms until the connection is closed. */
+/** Sends a byte every 50 ms until the connection is closed. */
 function drip({ socket, closed }: Slow, byte: string): void {
   const timer = setInterval(() => (closed() ? clearInterval(timer) : socket.write(byte)), 50);
   timer.unref();
@@ -92,13 +92,13 @@ test("a_body_that_stops_coming_is_refused_with_408_wherever_one_is_read", async 
       else if (path.startsWith("/oauth/")) assert.equal(code.error, "request_timeout");
       else if (path.startsWith("/mcp")) assert.equal(code.error.data.code, "request_timeout", body);
       else assert.equal(code.code, "request_timeout");
-      // What would still come of it belongs to no other request.
+      // The rest of the body must not become part of another request.
       await eventually(slow.closed, 20_000);
     }),
   );
 });
 
-test("a_body_that_drips_without_end_is_refused_as_one_that_stops", async () => {
+test("a_body_that_drips_endlessly_is_refused_like_one_that_stops", async () => {
   for (const [length, byte] of [
     ["Content-Length: 100000", " "],
     ["Transfer-Encoding: chunked", "1\r\n \r\n"],
@@ -122,7 +122,7 @@ test("a_body_that_comes_slowly_but_in_time_is_served", async () => {
   slow.socket.destroy();
 });
 
-test("a_hundred_clients_that_have_stopped_delay_nobody", async () => {
+test("a_hundred_stalled_clients_delay_no_others", async () => {
   const starts = [
     "POST /v1/contexts HT",
     `POST /v1/contexts HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bear`,
@@ -136,7 +136,7 @@ test("a_hundred_clients_that_have_stopped_delay_nobody", async () => {
     assert.equal((await create(patient)).json.status, "completed");
     assert.equal((await patient.request("GET", "/v1/whoami")).status, 200);
   }
-  // They are waited for all that time.
+  // The gateway waits for them all that time.
   const waiting = slow.filter((one, at) => at % starts.length > 1 && one.text() === "" && !one.closed());
   assert.equal(waiting.length, 60);
   for (const { socket } of slow) socket.destroy();

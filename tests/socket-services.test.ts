@@ -1,4 +1,4 @@
-// Services that connect: a WebSocket on which a service takes its work, whatever becomes of it and of the gateway.
+// Connected services: a service receives its work on a WebSocket, across failures of either side.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -17,7 +17,7 @@ after(async () => {
 
 const waits = { headers: { prefer: "wait=30" } };
 
-/** Registers a service that connects, with one capability of its own name; gives a key for it. */
+/** Registers a connected service with one capability of the same name; returns its key. */
 async function made(id: string, capability: object = {}, more: object = {}): Promise<string> {
   await register(gateway, id, connecting([{ name: id, ...capability }], more));
   return (await makeKey(gateway, "service", [`services:connect:${id}`])).secret;
@@ -28,12 +28,12 @@ const ask = (capability: string, parameters: object = {}, more: object = {}) =>
 
 const status = async (id: string) => (await gateway.request("GET", `/v1/services/${id}`)).json.status;
 
-/** Answers work with its parameters until told otherwise. */
+/** Answers work with its parameters by default. */
 function echoes(connection: Connection) {
   connection.onWork = ({ delivery, work }) => connection.send({ type: "result", delivery, result: work.parameters });
 }
 
-test("a_service_takes_its_work_over_the_connection_it_opened", async () => {
+test("a_service_receives_its_work_over_its_own_connection", async () => {
   const key = await made("taken");
   const connection = await connect(gateway, "taken", key);
   const welcome = await connection.next("welcome");
@@ -56,13 +56,13 @@ test("a_service_takes_its_work_over_the_connection_it_opened", async () => {
     [["taken", "succeeded", null]],
   );
   assert.deepEqual(await connection.next("done"), { type: "done", delivery, late: false });
-  // Said once more, because the first word of it was lost.
+  // Reported again, because the first report was lost.
   connection.send({ type: "result", delivery, result: { done: true } });
   assert.deepEqual(await connection.next("done"), { type: "done", delivery, late: true });
   connection.close();
 });
 
-test("what_is_asked_before_anybody_connects_waits_in_line", async () => {
+test("contexts_created_before_a_connection_wait_in_the_queue", async () => {
   const key = await made("early", { timeout_seconds: 60 });
   const waited = ask("early", { n: 1 });
   const { id } = await accepted(gateway, { capability: "early", parameters: { n: 2 } });
@@ -81,13 +81,13 @@ test("what_is_asked_before_anybody_connects_waits_in_line", async () => {
   await eventually(async () => (await status("early")) === "offline", 20_000);
 });
 
-test("who_waits_for_nobody_ends_at_its_deadline", async () => {
-  await made("nobody");
-  const { json } = await ask("nobody", {}, { timeout_seconds: 2 });
+test("a_context_without_a_connection_ends_at_its_deadline", async () => {
+  await made("absent");
+  const { json } = await ask("absent", {}, { timeout_seconds: 2 });
   assert.deepEqual([json.status, json.error.code], ["timed_out", "deadline_exceeded"]);
 });
 
-test("work_goes_to_who_has_room_and_never_beyond_a_credit", async () => {
+test("work_goes_to_connections_with_room_and_never_beyond_their_credit", async () => {
   const key = await made("shared", { timeout_seconds: 60 });
   const connections = await Promise.all([connect(gateway, "shared", key), connect(gateway, "shared", key)]);
   const most = [0, 0];
@@ -145,7 +145,7 @@ test("an_error_is_retried_only_where_that_is_safe", async () => {
   other.close();
 });
 
-test("a_result_is_held_against_the_schema_it_was_promised_by", async () => {
+test("a_result_is_validated_against_its_output_schema", async () => {
   const key = await made("typed", { output_schema: { type: "object", required: ["words"] } });
   const connection = await connect(gateway, "typed", key);
   connection.onWork = ({ delivery }) => connection.send({ type: "result", delivery, result: { letters: 1 } });
@@ -155,18 +155,18 @@ test("a_result_is_held_against_the_schema_it_was_promised_by", async () => {
   connection.close();
 });
 
-test("progress_is_told_and_input_is_asked_for", async () => {
+test("progress_is_published_and_input_is_requested", async () => {
   const key = await made("asking", { timeout_seconds: 60 });
   const connection = await connect(gateway, "asking", key);
   connection.ready(1);
   const { id } = await accepted(gateway, { capability: "asking" });
   const first = await connection.next("work");
   connection.send({ type: "progress", delivery: first.delivery, progress: { percent: 40 } });
-  const told = await eventually(async () => {
+  const context = await eventually(async () => {
     const { json } = await gateway.request("GET", `/v1/contexts/${id}`);
     return json.progress && json;
   });
-  assert.deepEqual([told.status, told.progress.data], ["executing", { percent: 40 }]);
+  assert.deepEqual([context.status, context.progress.data], ["executing", { percent: 40 }]);
   connection.send({
     type: "ask",
     delivery: first.delivery,
@@ -186,7 +186,7 @@ test("progress_is_told_and_input_is_asked_for", async () => {
   connection.close();
 });
 
-test("cancelling_a_context_reaches_who_works_on_it", async () => {
+test("cancelling_a_context_reaches_its_connection", async () => {
   const key = await made("stopped", { timeout_seconds: 60 });
   const connection = await connect(gateway, "stopped", key);
   connection.ready(1);
@@ -203,7 +203,7 @@ test("cancelling_a_context_reaches_who_works_on_it", async () => {
   connection.close();
 });
 
-test("an_end_by_the_callback_url_makes_room_too", async () => {
+test("a_result_by_the_callback_url_frees_credit_too", async () => {
   const key = await made("calling");
   const connection = await connect(gateway, "calling", key);
   connection.ready(1);
@@ -217,7 +217,7 @@ test("an_end_by_the_callback_url_makes_room_too", async () => {
   connection.close();
 });
 
-test("a_connection_that_comes_back_in_time_loses_nothing", async () => {
+test("a_connection_that_resumes_in_time_loses_nothing", async () => {
   const key = await made("resumed", { timeout_seconds: 60 }, { transport: { kind: "socket", grace_seconds: 30 } });
   const first = await connect(gateway, "resumed", key);
   first.ready(2);
@@ -238,7 +238,7 @@ test("a_connection_that_comes_back_in_time_loses_nothing", async () => {
   second.close();
 });
 
-test("what_a_connection_took_with_it_is_unknown_unless_it_may_be_tried_again", async () => {
+test("work_lost_with_a_connection_is_unknown_unless_it_is_idempotent", async () => {
   const retry = { max_attempts: 5, base_ms: 1, cap_ms: 10 };
   const key = await made("lost", { timeout_seconds: 60 }, { retry });
   const safe = await made("lost-safe", { timeout_seconds: 60, idempotent: true }, { retry });
@@ -268,7 +268,7 @@ test("connections_outlive_the_lane_that_holds_them", async () => {
   const asked = ask("asleep", { n: 1 });
   const { delivery } = await connection.next("work");
   await gateway.evict("ServiceLane", "default/asleep");
-  // It knows its connection, the credit, and what is out.
+  // It knows its connection, the credit, and the deliveries under way.
   const second = ask("asleep", { n: 2 });
   const next = await connection.next("work");
   connection.send({ type: "result", delivery, result: 1 });
@@ -280,7 +280,7 @@ test("connections_outlive_the_lane_that_holds_them", async () => {
   connection.close();
 });
 
-test("a_lane_that_loses_its_connections_with_all_it_knew_takes_up_what_was_out", async () => {
+test("a_lane_that_loses_its_connections_and_state_resumes_deliveries", async () => {
   const key = await made("redeployed", { timeout_seconds: 60 }, { transport: { kind: "socket", grace_seconds: 30 } });
   const connection = await connect(gateway, "redeployed", key);
   connection.ready(1);
@@ -296,7 +296,7 @@ test("a_lane_that_loses_its_connections_with_all_it_knew_takes_up_what_was_out",
   again.close();
 });
 
-test("what_nobody_came_back_with_is_given_up_by_a_lane_that_lost_its_connections", async () => {
+test("a_lane_that_lost_its_connections_gives_up_deliveries_that_are_not_resumed", async () => {
   const key = await made("forsaken", { timeout_seconds: 120 });
   const connection = await connect(gateway, "forsaken", key);
   connection.ready(1);
@@ -339,7 +339,7 @@ test("a_role_that_loses_the_permission_ends_connections_too", async () => {
   assert.equal((await connection.closed).code, 4401);
 });
 
-test("a_service_that_is_deleted_finishes_what_it_has", async () => {
+test("a_deleted_service_finishes_its_work", async () => {
   const key = await made("deleted", { timeout_seconds: 60 });
   const connection = await connect(gateway, "deleted", key);
   connection.ready(1);
@@ -351,7 +351,7 @@ test("a_service_that_is_deleted_finishes_what_it_has", async () => {
   assert.equal((await connection.closed).code, 4404);
 });
 
-test("who_may_not_connect_is_told_so", async () => {
+test("a_refused_connection_reports_the_reason", async () => {
   const key = await made("guarded");
   const other = await made("guarded-other");
   const refusal = async (service: string, secret: string | null, protocols?: string[]) => {
@@ -378,7 +378,7 @@ test("who_may_not_connect_is_told_so", async () => {
   refused(await gateway.request("GET", "/v1/services/called/connect"), 409, "conflict");
 });
 
-test("what_has_no_use_for_a_service_that_connects_is_refused", async () => {
+test("settings_without_meaning_for_a_connected_service_are_refused", async () => {
   const document = connecting([{ name: "odd" }], {
     credentials: { header: "Authorization", value: "x" },
     health: { path: "/" },
@@ -389,7 +389,7 @@ test("what_has_no_use_for_a_service_that_connects_is_refused", async () => {
   assert.deepEqual(found, ["#/credentials", "#/health", "#/transport/grace_seconds", "#/transport/url"]);
 });
 
-test("a_message_that_cannot_be_read_is_told_and_one_that_is_too_large_ends_the_connection", async () => {
+test("an_unreadable_message_is_reported_and_one_that_is_too_large_ends_the_connection", async () => {
   const key = await made("garbled");
   const connection = await connect(gateway, "garbled", key);
   connection.send("{");
@@ -405,7 +405,7 @@ test("a_message_that_cannot_be_read_is_told_and_one_that_is_too_large_ends_the_c
   assert.equal((await connection.closed).code, 1009);
 });
 
-test("a_connection_says_how_it_is_and_a_check_sees_whether_there_is_one", async () => {
+test("a_connection_reports_its_health_and_a_check_sees_whether_there_is_one", async () => {
   const key = await made("checked");
   const check = async () => (await gateway.request("POST", "/v1/services/checked/check")).json;
   assert.deepEqual([(await check()).healthy, (await check()).error], [false, "not_connected"]);

@@ -45,7 +45,7 @@ test("a_stream_has_the_same_events_as_a_socket_with_sequences_as_ids", async () 
   stream.close();
 });
 
-test("a_stream_resumes_where_last_event_id_says_whatever_its_query_says", async () => {
+test("a_stream_resumes_at_last_event_id_whatever_its_query", async () => {
   const first = await openStream(gateway, { query: { after: "0" } });
   const { json: one } = await create(gateway);
   await first.next(completed(one.id));
@@ -62,7 +62,7 @@ test("a_stream_resumes_where_last_event_id_says_whatever_its_query_says", async 
   resumed.close();
 });
 
-test("filters_and_whose_events_are_as_for_a_socket", async () => {
+test("filters_and_visibility_are_as_for_a_socket", async () => {
   const { secret: key } = await makeKey(gateway, "caller");
   const own = await openStream(gateway, { key, query: { types: "context.completed", owner: "*" } });
   await create(gateway);
@@ -87,7 +87,7 @@ test("a_ticket_opens_a_stream_once", async () => {
   );
 });
 
-test("a_contexts_events_are_a_stream_when_that_is_asked_for", async () => {
+test("a_contexts_events_are_a_stream_on_request", async () => {
   const context = await accepted(gateway, { parameters: { ms: 300 } });
   const path = `/v1/contexts/${context.id}/events`;
   const stream = await openStream(gateway, { path, query: { after: "0" } });
@@ -103,7 +103,7 @@ test("a_contexts_events_are_a_stream_when_that_is_asked_for", async () => {
   await assert.rejects(openStream(gateway, { path, key }), (refused: StreamRefused) => refused.status === 404);
 });
 
-test("what_cannot_be_streamed_is_a_problem", async () => {
+test("an_impossible_stream_is_a_problem", async () => {
   const asked = (path: string, headers: Record<string, string> = {}, key?: string | null) =>
     gateway.request("GET", path, {
       headers: { accept: "text/event-stream", ...headers },
@@ -120,7 +120,7 @@ test("what_cannot_be_streamed_is_a_problem", async () => {
   refused(await asked("/v1/events", { "last-event-id": "x" }), 400, "invalid_request");
 });
 
-test("a_stream_ends_when_its_key_is_revoked_and_says_what_came_before", async () => {
+test("a_stream_ends_when_its_key_is_revoked_after_all_earlier_events", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
   const stream = await openStream(gateway, { key: secret });
   const { json: context } = await create(gateway, {}, { key: secret });

@@ -1,4 +1,4 @@
-// `npm start` as people use it: what it prints, and that it serves on whatever a client does and whatever dies.
+// `npm start` as users run it: its output, and that it keeps serving whatever a client does and whichever process dies.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -36,7 +36,7 @@ async function printed(pattern: RegExp, since = 0): Promise<RegExpMatchArray> {
 }
 
 before(async () => {
-  // What the tests before have built is served as it is.
+  // Serves the build of the earlier tests.
   child = spawn(
     process.execPath,
     ["scripts/start.mjs", "--port", "0", "--persist-to", join(folder, "state"), "--env-file", secrets],
@@ -56,7 +56,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
 });
 
-/** Two requests, one on a connection that may have been broken, one a while later: nothing has died. */
+/** Asserts that nothing has died: one request on a connection that may be broken, one a while later. */
 async function serves(after: string, since = 0): Promise<void> {
   for (const wait of [0, 400]) {
     await pause(wait);
@@ -67,7 +67,7 @@ async function serves(after: string, since = 0): Promise<void> {
   assert.doesNotMatch(said.slice(since), /started again/, after);
 }
 
-test("what_it_prints_works_when_it_is_pasted_and_has_no_warnings", async () => {
+test("its_output_can_be_pasted_and_has_no_warnings", async () => {
   const lines = said.slice(said.indexOf("Ready on"));
   const [, exported, curl] = lines.match(/^ {2}(export ADMIN_KEY=.*)\n {2}(curl .*)$/m)!;
   const answer = execFileSync("sh", ["-c", `${exported}\n${curl}`], { cwd: root, encoding: "utf8" });
@@ -87,7 +87,7 @@ test("bodies_that_are_refused_unread_end_nothing", async () => {
     assert.equal(await post("/v1/contexts", OVER_A_MIB), 413);
     await serves("a body over 1 MiB");
   }
-  assert.equal(await post("/v1/contexts", OVER_A_MIB, { authorization: "Bearer nobody" }), 401);
+  assert.equal(await post("/v1/contexts", OVER_A_MIB, { authorization: "Bearer unknown" }), 401);
   await serves("one without credentials");
   assert.equal(await post("/health", OVER_A_MIB.repeat(20)), 405);
   await serves("20 MiB for a path that takes none");
@@ -126,7 +126,7 @@ test("clients_that_leave_in_the_middle_end_nothing", async () => {
   await serves("a socket that was lost");
 });
 
-test("wrangler_is_started_again_when_it_is_killed_on_the_same_address_and_state", async () => {
+test("a_killed_wrangler_is_restarted_with_the_same_address_and_state", async () => {
   const service = await startService();
   try {
     const registered = await fetch(`${url}/v1/services/kept`, {
@@ -159,14 +159,14 @@ test("wrangler_is_started_again_when_it_is_killed_on_the_same_address_and_state"
   }
 });
 
-test("a_second_one_leaves_the_first_one_alone_and_prints_an_address_to_call", async () => {
+test("a_second_one_does_not_affect_the_first_and_prints_its_own_address", async () => {
   const configuration = join(root, ".wrangler/development/wrangler.json");
   const written = () => {
     const { ino, mtimeMs } = statSync(configuration);
     return { ino, mtimeMs };
   };
   const [before, since] = [written(), said.length];
-  // It comes as far as wrangler, which does not know the last argument.
+  // It gets as far as wrangler, which rejects the last argument.
   const args = [
     "--ip",
     "*",
@@ -194,7 +194,7 @@ test("a_second_one_leaves_the_first_one_alone_and_prints_an_address_to_call", as
   await serves("a second one", since);
 });
 
-test("an_address_that_is_taken_is_said_and_it_ends_with_all_that_it_started", async () => {
+test("an_address_in_use_is_reported_and_all_its_processes_exit", async () => {
   const second = spawn(process.execPath, ["scripts/start.mjs", "--port", new URL(url).port, "--env-file", secrets], {
     cwd: root,
     env: { ...process.env, NARTHEX_BUILD: "none" },
@@ -212,7 +212,7 @@ test("an_address_that_is_taken_is_said_and_it_ends_with_all_that_it_started", as
   await ended(everything);
 });
 
-/** Waits until none of these runs; a dead one that nobody collects does not. */
+/** Waits until none of these runs; zombies do not count. */
 async function ended(pids: number[]): Promise<void> {
   const runs = (pid: number) => {
     try {
@@ -226,7 +226,7 @@ async function ended(pids: number[]): Promise<void> {
     assert.ok(Date.now() < end, `left running: ${pids.filter(runs)}`);
 }
 
-/** The processes that one started. */
+/** The child processes of a process. */
 function children(pid: number): number[] {
   if (process.platform === "linux") {
     const parentOf = (name: string) => {
@@ -247,7 +247,7 @@ function children(pid: number): number[] {
     .map(([one]) => one!);
 }
 
-/** Them, what they started, and so on. */
+/** The processes and all their descendants. */
 function below(pid: number): number[] {
   return children(pid).flatMap((one) => [one, ...below(one)]);
 }

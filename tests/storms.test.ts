@@ -1,5 +1,5 @@
-// Under pressure: a thousand repeats at once, a primary that dies, services that ask for pauses, deadlines that pass
-// while nobody asks, hundreds that wait for a service that is away.
+// Under pressure: a thousand concurrent repeats, a failing primary, services that request pauses, deadlines that pass
+// without traffic, hundreds of contexts waiting for a service that is down.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -73,7 +73,7 @@ for (const [when, handler] of [
   });
 }
 
-test("a_retry_comes_no_sooner_than_it_was_told_to_and_none_after_the_deadline", { timeout: 30_000 }, async () => {
+test("a_retry_honors_retry_after_and_never_follows_the_deadline", { timeout: 30_000 }, async () => {
   const service = await serve(status(429, undefined, { "retry-after": "1" }));
   const retry = { max_attempts: 10, base_ms: 1, cap_ms: 1 };
   await register(gateway, "busy", serviceAt(service.url, [{ name: "busy" }], { retry }));
@@ -86,14 +86,14 @@ test("a_retry_comes_no_sooner_than_it_was_told_to_and_none_after_the_deadline", 
   assert.ok(Date.parse(context.updated_at) < Date.parse(context.expires_at));
 });
 
-test("deadlines_end_contexts_within_two_seconds_while_nobody_asks", { timeout: 60_000 }, async () => {
+test("deadlines_end_contexts_within_two_seconds_without_any_traffic", { timeout: 60_000 }, async () => {
   const service = await serve();
   const asks = json({ input_required: { message: "Which one?" } });
   service.handler = (call, response) => (call.json.capability === "asked" ? asks : hang)(call, response);
   await register(gateway, "silent", serviceAt(service.url, [{ name: "hung" }, { name: "asked" }]));
   const limits = { max_concurrency: 1 };
   await register(gateway, "narrow", serviceAt(service.url, [{ name: "line", timeout_seconds: 600 }], { limits }));
-  // It takes the only place there is, for longer than this test.
+  // It occupies the only permit for longer than this test.
   await accepted(gateway, { capability: "line", timeout_seconds: 600 });
   await service.call(0);
   const soon = (ms: number) => new Date(Date.now() + ms).toISOString();
@@ -107,18 +107,18 @@ test("deadlines_end_contexts_within_two_seconds_while_nobody_asks", { timeout: 6
   const contexts: any[] = [];
   for (const [, body] of states) contexts.push(await accepted(gateway, body));
   const latest = Math.max(...contexts.map((context) => Date.parse(context.expires_at)));
-  // Nothing is asked meanwhile, of anybody.
+  // There are no requests in the meantime.
   await pause(latest + 2500 - Date.now());
   for (const [at, { id }] of contexts.entries()) {
     const context = await read(id);
-    const told = JSON.stringify(context);
-    assert.deepEqual([context.status, context.error?.code], ["timed_out", "deadline_exceeded"], told);
+    const label = JSON.stringify(context);
+    assert.deepEqual([context.status, context.error?.code], ["timed_out", "deadline_exceeded"], label);
     const [before] = context.history.slice(-2);
-    assert.equal(before.status, states[at]![0], told);
+    assert.equal(before.status, states[at]![0], label);
     const late = Date.parse(context.updated_at) - Date.parse(context.expires_at);
-    assert.ok(late >= 0 && late <= 2000, `${late} ms: ${told}`);
+    assert.ok(late >= 0 && late <= 2000, `${late} ms: ${label}`);
   }
-  // Whoever hung is let go as well; the one with time left is still at it.
+  // Hanging calls are aborted as well; the one with time left is still running.
   await eventually(() =>
     service.calls.filter((call) => call.json.capability === "hung").every((call) => call.abandoned),
   );
@@ -136,7 +136,7 @@ test("a_service_that_refuses_in_a_storm_is_called_again_when_it_is_over", { time
   );
 });
 
-test("what_waits_behind_an_open_circuit_costs_little_and_is_done_afterwards", { timeout: 90_000 }, async () => {
+test("contexts_behind_an_open_circuit_cost_little_and_run_afterwards", { timeout: 90_000 }, async () => {
   const own = await startGateway({ vars: { BREAKER_OPEN_MS: "2000", COUNT_COSTS: "true" } });
   undo.push(() => own.stop());
   const service = await serve(status(500));
@@ -181,7 +181,7 @@ test("what_waits_behind_an_open_circuit_costs_little_and_is_done_afterwards", { 
     number,
   ];
   assert.equal(done + late + tried, many, JSON.stringify(ends.map(({ status, error }) => error?.code ?? status)));
-  // Those that found out that it was still dead.
+  // The probes that found it still down.
   assert.ok(tried < 10, `${tried} were tried`);
   assert.ok(done > many / 3, `${done} are done`);
 });

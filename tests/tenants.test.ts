@@ -1,4 +1,4 @@
-// Tenants: made and deleted by the deployment's own tenant alone, and nothing of one is seen by another.
+// Tenants: created and deleted only by the deployment's own tenant, and invisible to each other.
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -37,7 +37,7 @@ const put = (id: string, body: unknown, headers: Record<string, string> = {}, ke
   gateway.request("PUT", `/v1/tenants/${id}`, { body, headers, key });
 const remove = (id: string, query = "", headers: Record<string, string> = { "if-match": "*" }) =>
   gateway.request("DELETE", `/v1/tenants/${id}${query}`, { headers });
-/** Makes a tenant; gives its first key. */
+/** Creates a tenant; returns its first key. */
 async function make(id: string, body: object = {}): Promise<string> {
   const answer = await put(id, { name: id, ...body });
   assert.equal(answer.status, 201, answer.text);
@@ -48,7 +48,7 @@ const as =
   (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
     gateway.request(method, path, { key, headers, ...(body !== undefined && { body }) });
 
-test("a_tenant_is_made_with_its_first_key_read_and_changed_under_its_entity_tag", async () => {
+test("a_tenant_is_created_with_its_first_key_read_and_changed_under_its_entity_tag", async () => {
   const made = await put("acme", { name: "Acme", context_retention_days: 7 });
   assert.equal(made.status, 201, made.text);
   assert.equal(made.headers.get("location"), "/v1/tenants/acme");
@@ -124,7 +124,7 @@ test("tenants_cannot_see_each_other", async () => {
   assert.equal((await one("GET", "/v1/services/same-name")).status, 200);
 });
 
-test("a_tenants_events_are_its_own_and_its_work_goes_on_when_nobody_waits", async () => {
+test("a_tenants_events_are_its_own_and_its_asynchronous_contexts_run", async () => {
   const secret = await make("busy");
   const socket = await openEvents(gateway, { key: secret, query: { types: "context.*" } });
   const mine = { key: secret };
@@ -136,11 +136,11 @@ test("a_tenants_events_are_its_own_and_its_work_goes_on_when_nobody_waits", asyn
   await socket.next(({ type }) => type === "context.completed");
   assert.ok(socket.messages.every(({ subject, source }: any) => subject === here.id && source === "/tenants/busy"));
   socket.close();
-  // What a dead alarm left asleep is found by the sweep, which comes by here too.
+  // The sweep, which covers this tenant too, finds contexts whose alarm was lost.
   await gateway.runCron();
 });
 
-test("a_tenant_that_is_not_there_is_refused_as_a_wrong_key_is_and_makes_no_object", async () => {
+test("an_unknown_tenant_is_refused_like_a_wrong_key_and_creates_no_object", async () => {
   const secret = await make("leaving");
   assert.equal((await as(secret)("GET", "/v1/whoami")).status, 200);
   const { json: ticket } = await as(secret)("POST", "/v1/tickets", {});
@@ -157,7 +157,7 @@ test("a_tenant_that_is_not_there_is_refused_as_a_wrong_key_is_and_makes_no_objec
   for (const ask of [
     () => as(secret)("POST", "/v1/contexts", { capability: "work" }),
     () => as(secret)("GET", `/v1/contexts/${here.id}`),
-    () => as(secret.replace("nx_leaving", "nx_nobody"))("GET", "/v1/whoami"),
+    () => as(secret.replace("nx_leaving", "nx_unknown"))("GET", "/v1/whoami"),
   ]) {
     assert.equal(refused(await ask(), 401, "unauthenticated").detail, body.detail);
   }
@@ -180,7 +180,7 @@ test("an_empty_tenant_is_deleted_without_force_and_one_without_keys_gets_a_first
   assert.equal((await remove("empty")).status, 204);
 });
 
-test("a_tenant_keeps_its_contexts_for_as_long_as_it_says", { timeout: 60_000 }, async () => {
+test("a_tenant_keeps_its_contexts_for_its_configured_time", { timeout: 60_000 }, async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-tenants-"));
   const start = () =>
     startGateway({ persist, vars: { ADMIN_KEY: "a key that outlives the restart", CONTEXT_SHARDS: "1" } });

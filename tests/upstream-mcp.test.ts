@@ -1,4 +1,4 @@
-// Services that are MCP servers: their tools as capabilities, called by REST and through the door, in both eras.
+// Services that are MCP servers: their tools as capabilities, called by REST and through the MCP endpoint, in both eras.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
@@ -60,7 +60,7 @@ for (const eras of ["modern", "legacy", "both"]) {
     assert.deepEqual(Object.keys(registered.catalogue.digests).sort(), names(registered));
   });
 
-  test(`a_tool_of_an_upstream_that_speaks_${eras}_is_called_by_rest_and_through_the_door`, async () => {
+  test(`a_tool_of_an_upstream_that_speaks_${eras}_is_called_by_rest_and_through_the_endpoint`, async () => {
     const text = "This is a simple text response for testing.";
     const answer = await create(gateway, { capability: "test_simple_text", service: eras });
     assert.equal(answer.status, 200, answer.text);
@@ -83,7 +83,7 @@ for (const eras of ["modern", "legacy", "both"]) {
     }
   });
 
-  test(`definitions_of_an_upstream_that_speaks_${eras}_pass_untouched`, async () => {
+  test(`definitions_of_an_upstream_that_speaks_${eras}_pass_unchanged`, async () => {
     for (const ask of [askModern, askLegacy]) {
       const { tools } = resultOf(await ask(gateway, "tools/list", {}, { path: `/mcp/${eras}` }));
       const tool = tools.find(({ name }: any) => name === "json_schema_2020_12_tool");
@@ -107,7 +107,7 @@ test("arguments_are_repeated_as_headers_where_a_tool_asks_for_it", async () => {
   }
 });
 
-test("a_session_that_ended_is_opened_anew", async () => {
+test("an_ended_session_is_opened_again", async () => {
   const upstream = await startUpstream({ eras: "legacy" });
   await register(gateway, "restarted", mcpAt(upstream.url));
   const call = { capability: "test_simple_text", service: "restarted" };
@@ -150,13 +150,13 @@ test("a_context_that_is_cancelled_cancels_the_call", async () => {
     await eventually(() => signals.length > 0, 10_000);
     await gateway.request("POST", `/v1/contexts/${context.id}/cancel`);
     assert.equal((await ended(gateway, context.id, 15)).status, "cancelled");
-    // A legacy server without sessions hears of it, and can do nothing about it.
-    const told = () => upstream.requests.some(({ body }) => body?.method === "notifications/cancelled");
-    await eventually(() => (legacy ? told() : signals[0]!.aborted), 10_000);
+    // A legacy server without sessions is notified, but cannot stop the call.
+    const wasCancelled = () => upstream.requests.some(({ body }) => body?.method === "notifications/cancelled");
+    await eventually(() => (legacy ? wasCancelled() : signals[0]!.aborted), 10_000);
   }
 });
 
-test("a_time_that_is_over_ends_the_call", async () => {
+test("a_deadline_ends_the_call", async () => {
   const upstream = await small({
     hang: { run: (_, { mcpReq }) => new Promise((resolve) => mcpReq.signal.addEventListener("abort", resolve)) },
   });
@@ -165,7 +165,7 @@ test("a_time_that_is_over_ends_the_call", async () => {
   assert.equal(answer.json.status, "timed_out", answer.text);
 });
 
-test("what_a_tool_promises_is_checked", async () => {
+test("a_tools_output_is_checked_against_its_schema", async () => {
   const output = { type: "object", properties: { n: { type: "integer" } }, required: ["n"] };
   const upstream = await small({
     good: { output, run: () => ({ content: [], structuredContent: { n: 1 } }) },
@@ -181,7 +181,7 @@ test("what_a_tool_promises_is_checked", async () => {
   assert.deepEqual(tools.find(({ name }: any) => name === "good").outputSchema.required, ["n"]);
 });
 
-test("static_credentials_are_shown_and_the_callers_are_not", async () => {
+test("static_credentials_are_sent_and_the_callers_are_not", async () => {
   const upstream = await small({ echo: {} });
   upstream.authorization = "Bearer of-the-upstream";
   const credentials = { header: "Authorization", value: "Bearer of-the-upstream" };
@@ -210,7 +210,7 @@ test("one_dead_upstream_never_empties_a_list", async () => {
   assert.equal((await service("dying")).catalogue.error, null);
 });
 
-test("an_upstream_that_is_away_is_registered_and_read_when_it_comes", async () => {
+test("an_upstream_that_is_down_is_registered_and_read_once_it_is_up", async () => {
   const upstream = await small({ a: {} });
   upstream.refuse = 500;
   const registered = await register(gateway, "late", mcpAt(upstream.url));
@@ -220,7 +220,7 @@ test("an_upstream_that_is_away_is_registered_and_read_when_it_comes", async () =
   await eventually(async () => names(await service("late")).length === 1, 10_000);
 });
 
-test("a_changed_tool_is_told_and_served", async () => {
+test("a_changed_tool_is_published_and_served", async () => {
   const upstream = await small({ a: { description: "One." }, gone: {} });
   await register(gateway, "changing", mcpAt(upstream.url));
   const stream = await openStream(gateway, { query: { types: "service.tool_changed", subject: "changing" } });
@@ -278,10 +278,10 @@ test("a_document_that_was_read_can_be_sent_back", async () => {
   assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), expected);
 });
 
-// Asking, streaming, and what is no tool.
+// Elicitation, streaming, and everything other than tools.
 
 for (const eras of ["modern", "legacy"]) {
-  test(`what_an_upstream_that_speaks_${eras}_asks_is_answered_by_rest`, async () => {
+  test(`elicitations_of_an_upstream_that_speaks_${eras}_are_answered_by_rest`, async () => {
     const call = { capability: "test_input_required_result_elicitation", service: eras };
     for (const input of [{ name: "Ada" }, undefined]) {
       const asked = await create(gateway, call, { headers: { prefer: "wait=20" } });
@@ -297,17 +297,17 @@ for (const eras of ["modern", "legacy"]) {
       await gateway.request("POST", path, { body: { input: answer } });
       const context = await ended(gateway, asked.json.id);
       assert.deepEqual(context.result?.content, [{ type: "text", text: "Hello, Ada!" }], JSON.stringify(context));
-      // A server of 2025 asks while its call runs.
+      // A server of 2025 requests input while its call runs.
       assert.equal(context.attempts.length, eras === "legacy" ? 1 : 2);
     }
   });
 
   test(`progress_and_messages_of_an_upstream_that_speaks_${eras}_go_straight_to_the_caller`, async () => {
     const path = `/mcp/${eras}`;
-    const told = async (ask: typeof askModern, name: string, meta: object) =>
+    const notificationsOf = async (ask: typeof askModern, name: string, meta: object) =>
       events((await ask(gateway, "tools/call", { name, arguments: {} }, { path, meta })).text);
     for (const ask of [askModern, askLegacy]) {
-      const progress = await told(ask, "test_tool_with_progress", { progressToken: "mine" });
+      const progress = await notificationsOf(ask, "test_tool_with_progress", { progressToken: "mine" });
       assert.deepEqual(
         progress.slice(0, -1).map(({ params }) => [params.progressToken, params.progress]),
         [
@@ -317,7 +317,7 @@ for (const eras of ["modern", "legacy"]) {
         ],
       );
       const level = { "io.modelcontextprotocol/logLevel": "info" };
-      const lines = await told(ask, "test_tool_with_logging", ask === askModern ? level : {});
+      const lines = await notificationsOf(ask, "test_tool_with_logging", ask === askModern ? level : {});
       assert.deepEqual(
         lines.slice(0, -1).map(({ method }) => method),
         Array(3).fill("notifications/message"),
@@ -327,7 +327,7 @@ for (const eras of ["modern", "legacy"]) {
     assert.equal(silent.text.includes("notifications/message"), false);
   });
 
-  test(`progress_of_an_upstream_that_speaks_${eras}_is_kept_for_who_is_not_there`, async () => {
+  test(`progress_of_an_upstream_that_speaks_${eras}_is_kept_for_absent_callers`, async () => {
     const { id } = await accepted(gateway, { capability: "test_tool_with_progress", service: eras });
     const { progress } = await ended(gateway, id);
     assert.equal(progress.data.total, 100);
@@ -356,14 +356,14 @@ for (const eras of ["modern", "legacy"]) {
   });
 }
 
-test("what_is_no_tool_needs_a_permission_of_its_own", async () => {
+test("resources_and_prompts_need_a_separate_permission", async () => {
   const { secret: key } = await makeKey(gateway, "bare", ["contexts:create:modern.resources"]);
   const path = "/mcp/modern";
   resultOf(await askModern(gateway, "resources/list", {}, { path, key }));
   errorOf(await askModern(gateway, "prompts/list", {}, { path, key }), 403, 403);
 });
 
-test("an_upstream_declares_what_it_has_through_its_door_and_nobody_else_does", async () => {
+test("only_an_upstreams_own_endpoint_declares_what_it_has", async () => {
   const { capabilities } = resultOf(await askModern(gateway, "server/discover", {}, { path: "/mcp/modern" }));
   assert.deepEqual(Object.keys(capabilities).sort(), [
     "completions",
@@ -393,7 +393,7 @@ test("an_error_of_the_protocol_passes_as_it_is", async () => {
   );
 });
 
-test("a_stream_that_a_legacy_upstream_ends_is_taken_up_again", async () => {
+test("a_stream_that_a_legacy_upstream_ends_is_resumed", async () => {
   const answer = await create(
     gateway,
     { capability: "test_reconnection", service: "legacy" },
@@ -404,7 +404,7 @@ test("a_stream_that_a_legacy_upstream_ends_is_taken_up_again", async () => {
 
 // Tokens.
 
-test("a_token_is_had_as_a_client_and_had_anew_when_it_is_refused", async () => {
+test("a_token_is_requested_as_a_client_and_renewed_when_it_is_refused", async () => {
   const upstream = await small({ echo: {} });
   const asked: { headers: any; form: URLSearchParams }[] = [];
   let given = {

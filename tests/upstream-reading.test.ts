@@ -1,5 +1,5 @@
-// What MCP servers send, well or badly: one odd item, event, character or refusal costs nothing but itself, and what cannot
-// be read is told by what is wrong with it.
+// Messages of MCP servers, valid or not: one odd item, event, character or refusal invalidates only itself, and unreadable
+// messages are reported with their fault.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { connects } from "./clients/typescript.ts";
@@ -22,7 +22,7 @@ after(async () => {
 
 let last = 0;
 type Options = Parameters<typeof startScripted>[1];
-/** Registers a server of this script; gives its id and what the registration was answered. */
+/** Registers a server with this script; returns its id and the response of the registration. */
 async function server(script: Script, options?: Options, more: object = {}) {
   const started = await startScripted(script, options);
   servers.push(started);
@@ -39,7 +39,7 @@ const called = async (said: Script["x"]) => {
 const rpc = (result: object) => JSON.stringify({ jsonrpc: "2.0", id: "ID", result }).replace('"ID"', "ID");
 
 describe("lists", () => {
-  test("one_tool_that_does_not_fit_never_costs_strict_clients_the_others", async () => {
+  test("one_invalid_tool_never_hides_the_others_from_strict_clients", async () => {
     const odd = {
       nulls: {
         title: null,
@@ -81,7 +81,7 @@ describe("lists", () => {
     }
   });
 
-  test("one_resource_or_prompt_that_does_not_fit_never_costs_the_others", async () => {
+  test("one_invalid_resource_or_prompt_never_hides_the_others", async () => {
     const resources = [
       { uri: "demo://a", name: "a", title: null, mimeType: null, size: null },
       { uri: "demo://b", name: "b", size: "large" },
@@ -135,7 +135,7 @@ describe("lists", () => {
     }
   });
 
-  test("names_that_the_specification_allows_are_called_by_rest_and_at_both_doors", async () => {
+  test("names_that_the_specification_allows_work_by_rest_and_at_both_endpoints", async () => {
     const all = ["_private", "-dash", ".dot", "n".repeat(128)];
     const { id, registered } = await server({
       "tools/list": { tools: all.map((name) => tool(name)) },
@@ -163,7 +163,7 @@ describe("lists", () => {
     assert.deepEqual([...shown].sort(), [...all].sort());
   });
 
-  test("what_is_more_than_one_service_may_have_is_named_and_the_rest_is_offered", async () => {
+  test("items_beyond_the_limit_of_a_service_are_reported_and_the_rest_is_offered", async () => {
     const tools = Array.from({ length: 501 }, (_, at) => tool(`t${at}`));
     const { registered } = await server({ "tools/list": { tools } });
     assert.equal(registered.capabilities.length, 500);
@@ -174,7 +174,7 @@ describe("lists", () => {
     assert.ok(whole.capabilities.length > 10 && whole.catalogue.error === null);
   });
 
-  test("a_list_goes_on_by_whatever_cursor_it_has", async () => {
+  test("a_list_is_continued_with_any_cursor", async () => {
     for (const cursor of ["", "c".repeat(5_000)]) {
       const list = ({ json }: any) =>
         json.params?.cursor === undefined
@@ -183,7 +183,7 @@ describe("lists", () => {
       const { registered } = await server({ "tools/list": list });
       assert.deepEqual([names(registered), registered.catalogue.error], [["one", "two"], null]);
     }
-    // Some begin again with an empty one.
+    // Some restart with an empty cursor.
     const { registered } = await server({ "tools/list": { tools: [tool("one")], nextCursor: "" } });
     assert.deepEqual(
       [names(registered), registered.catalogue.error, registered.catalogue.left_out],
@@ -191,7 +191,7 @@ describe("lists", () => {
     );
   });
 
-  test("what_was_read_of_a_list_that_breaks_off_is_offered_and_the_rest_is_said_to_be_missing", async () => {
+  test("an_incomplete_list_is_offered_as_far_as_it_was_read_and_reported_as_incomplete", async () => {
     for (const [second, error] of [
       [{ tools: [tool("two")], nextCursor: "c".repeat(40_000) }, /^its nextCursor has 40000 bytes/],
       [raw("it broke", { status: 500, type: "text/plain" }), /^it answered with status 500: it broke/],
@@ -230,10 +230,10 @@ describe("eras", () => {
     ["answers_nonsense", raw("nonsense")],
     ["answers_an_empty_stream", sse("")],
     ["closes_the_connection", (_: any, response: any) => void response.socket.destroy()],
-    ["gives_something_else", { hello: "world" }],
-    ["names_an_error_of_its_own", refuses({ code: -32099, message: "What?" }, 400)],
+    ["returns_something_else", { hello: "world" }],
+    ["returns_its_own_error_code", refuses({ code: -32099, message: "What?" }, 400)],
   ] as [string, Script["x"]][]) {
-    test(`a_server_that_${how}_when_asked_for_its_era_is_asked_to_initialize`, async () => {
+    test(`a_server_that_${how}_on_discovery_is_initialized`, async () => {
       const { id, registered } = await server({ "server/discover": said!, "tools/call": text("done") });
       const { protocol_version, error } = registered.catalogue;
       assert.deepEqual([protocol_version, error, names(registered)], ["2025-11-25", null, ["t"]]);
@@ -241,7 +241,7 @@ describe("eras", () => {
     });
   }
 
-  test("a_server_that_refuses_a_revision_is_asked_in_one_it_names", async () => {
+  test("a_server_that_refuses_a_revision_is_called_in_one_it_supports", async () => {
     for (const [status, code] of [
       [200, -32602],
       [400, -32602],
@@ -266,7 +266,7 @@ describe("eras", () => {
     }
   });
 
-  test("what_cannot_be_read_is_told_by_what_is_wrong_with_it", async () => {
+  test("unreadable_messages_are_reported_with_their_fault", async () => {
     const spoken = "spoken here are 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05";
     for (const [script, expected] of [
       [
@@ -325,12 +325,12 @@ describe("messages", () => {
       "an_event_of_another_type_that_looks_like_a_response",
       sse(`event: trace\ndata: ${rpc(text("not this"))}\n\nevent: message\n${response}`),
     ],
-    ["an_event_that_is_no_message", sse(`data: keep-alive\n\n${response}`)],
+    ["an_event_that_is_not_a_message", sse(`data: keep-alive\n\n${response}`)],
     ["a_byte_order_mark_before_a_stream", sse(`\ufeff${response}`)],
     ["a_byte_order_mark_before_json", message(`\ufeff${rpc(text("done"))}`)],
-    ["an_id_as_a_text", message(rpc(text("done")).replace("ID", '"ID"'))],
+    ["an_id_as_a_string", message(rpc(text("done")).replace("ID", '"ID"'))],
     ["an_id_as_a_decimal", message(rpc(text("done")).replace("ID", "ID.0"))],
-    ["an_id_as_a_text_in_a_stream", sse(response.replace("ID", '"ID"'))],
+    ["an_id_as_a_string_in_a_stream", sse(response.replace("ID", '"ID"'))],
     [
       "a_batch",
       message(
@@ -344,7 +344,7 @@ describe("messages", () => {
       ),
     ],
   ] as [string, Script["x"]][]) {
-    test(`a_result_comes_through_${what}`, async () => {
+    test(`a_result_is_read_despite_${what}`, async () => {
       const { id, context } = await called(said);
       assert.deepEqual([context.status, context.result], ["completed", text("done")], JSON.stringify(context.error));
       for (const ask of [askModern, askLegacy]) {
@@ -354,7 +354,7 @@ describe("messages", () => {
     });
   }
 
-  test("half_a_character_costs_nothing_but_itself", async () => {
+  test("half_a_character_invalidates_only_itself", async () => {
     const cut = '{"content":[{"type":"text","text":"cut \\ud83d here"}]}';
     for (const said of [
       message(`{"jsonrpc":"2.0","id":ID,"result":${cut}}`),
@@ -375,7 +375,7 @@ describe("messages", () => {
     assert.equal(listed.resources[0].name, "\ufffd");
   });
 
-  test("what_a_server_says_of_its_failure_is_kept", async () => {
+  test("a_servers_error_message_is_kept", async () => {
     for (const [status, words] of [
       [200, "out of paper"],
       [400, "out of paper"],
@@ -416,7 +416,7 @@ describe("messages", () => {
     );
   });
 
-  test("what_a_server_says_of_a_prompt_it_cannot_give_is_kept_whatever_the_status", async () => {
+  test("a_servers_error_about_a_prompt_is_kept_whatever_the_status", async () => {
     for (const status of [200, 404, 500, 503]) {
       const script = { "prompts/get": refuses({ code: -32001, message: "out of paper" }, status) };
       const { id } = await server(script, { capabilities: { tools: {}, prompts: {} } });
@@ -425,17 +425,17 @@ describe("messages", () => {
     }
   });
 
-  test("progress_of_another_call_is_not_the_callers", async () => {
-    const told = (token: unknown, progress: number) =>
+  test("progress_of_another_call_is_not_passed_to_the_caller", async () => {
+    const progressMessage = (token: unknown, progress: number) =>
       `data: ${JSON.stringify({ jsonrpc: "2.0", method: "notifications/progress", params: { progressToken: token, progress, total: null } })}\n\n`;
     const said: Script["x"] = (call, response) => {
       const { progressToken } = call.json.params._meta;
       const stream = [
-        told(progressToken, 1),
-        told("another", 7),
-        told(7, 8),
-        told(undefined, 9),
-        told(progressToken, 2),
+        progressMessage(progressToken, 1),
+        progressMessage("another", 7),
+        progressMessage(7, 8),
+        progressMessage(undefined, 9),
+        progressMessage(progressToken, 2),
       ].join("");
       return (sse(stream + response_) as any)(call, response);
     };
@@ -461,7 +461,7 @@ describe("messages", () => {
     ["1.2_MB", 1_200_000],
     ["7_MB", 7_000_000],
   ] as const) {
-    test(`an_image_of_${how}_comes_through_everywhere`, { timeout: 60_000 }, async () => {
+    test(`an_image_of_${how}_is_passed_on_everywhere`, { timeout: 60_000 }, async () => {
       const image = {
         content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc((bytes * 3) / 4, 7).toString("base64") }],
       };
@@ -479,7 +479,7 @@ describe("messages", () => {
     });
   }
 
-  test("a_result_over_the_bound_says_so", { timeout: 60_000 }, async () => {
+  test("a_result_over_the_size_limit_is_reported", { timeout: 60_000 }, async () => {
     const image = {
       content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc(8_400_000, 7).toString("base64") }],
     };
@@ -494,7 +494,7 @@ describe("messages", () => {
   });
 });
 
-test("a_client_that_is_asked_is_asked_without_members_that_are_null", async () => {
+test("elicitations_are_passed_on_without_members_that_are_null", async () => {
   const requestedSchema = { type: "object", properties: { name: { type: "string", title: null } }, required: null };
   const inputRequests = {
     who: { method: "elicitation/create", params: { mode: null, message: "Who?", requestedSchema } },

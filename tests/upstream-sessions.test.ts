@@ -1,12 +1,12 @@
-// The gateway as a client of servers that keep sessions: who has which, how they are begun, renewed and ended, and what is
-// heard in them.
+// The gateway as a client of servers with sessions: their owners, how they are begun, renewed and ended, and their
+// messages.
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, eventually, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, events, message, type McpOptions, resultOf } from "./support/mcp.ts";
-import { type Keeper, startKeeper, text, told } from "./support/sessions.ts";
+import { type Keeper, notification, startKeeper, text } from "./support/sessions.ts";
 import { next, streamed } from "./support/sse.ts";
 
 let gateway: Gateway;
@@ -43,7 +43,7 @@ const makes = {
   },
 };
 
-/** Begins a session at the gateway; gives how its requests are sent. */
+/** Begins a session at the gateway; returns the path and headers of its requests. */
 async function begin(path: string, capabilities: object = { elicitation: {} }) {
   const opened = await askLegacy(
     gateway,
@@ -70,7 +70,7 @@ test("a_session_for_looking_at_tools_is_ended", async () => {
 
 test("a_session_whose_list_cannot_be_read_is_ended", async () => {
   const keeper = await keeperAt("unreadable", counts);
-  keeper.listless = true;
+  keeper.hasBadList = true;
   assert.notEqual((await gateway.request("POST", "/v1/services/unreadable/check")).json.tools_error, null);
   assert.deepEqual([keeper.count("initialize"), keeper.count("DELETE"), keeper.sessions.size], [2, 2, 0]);
 });
@@ -100,7 +100,7 @@ test("the_sessions_of_a_service_end_when_it_is_changed_or_deleted", async () => 
 
 // F4b
 
-test("calls_that_come_at_once_open_one_session", async () => {
+test("concurrent_calls_open_one_session", async () => {
   const keeper = await keeperAt("crowded", counts, { opensMs: 200 });
   const before = keeper.count("initialize");
   const counted = await Promise.all(Array.from({ length: 8 }, () => called("count", { path: "/mcp/crowded" })));
@@ -119,7 +119,7 @@ for (const [name, refuse] of Object.entries({
     "application/json",
     '{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Server not initialized"}}',
   ),
-  "401_in_words": said(401, "text/plain", "no such session any more"),
+  "401_in_words": said(401, "text/plain", "no such session"),
   "403_in_words": said(403, "application/json", '{"detail":"Session expired"}'),
   "410": said(410, "text/plain", ""),
   "500_in_words": said(500, "text/html", "<h1>Unknown session</h1>"),
@@ -130,7 +130,7 @@ for (const [name, refuse] of Object.entries({
     '{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}',
   ),
 })) {
-  test(`a_session_that_is_gone_is_begun_anew_when_its_server_says_${name}`, async () => {
+  test(`a_lost_session_is_begun_again_when_its_server_returns_${name}`, async () => {
     const id = `gone-${name.replaceAll("_", "-")}`;
     const keeper = await keeperAt(id, counts);
     for (const expected of ["1", "2"]) assert.equal(await called("count", { path: `/mcp/${id}` }), expected);
@@ -143,7 +143,7 @@ for (const [name, refuse] of Object.entries({
   });
 }
 
-test("a_refusal_of_another_kind_is_told_and_repeats_nothing", async () => {
+test("a_refusal_of_another_kind_is_reported_and_repeats_nothing", async () => {
   const keeper = await keeperAt("refusing", counts);
   for (const [status, body, begins] of [
     [403, "You may not do that.", 0],
@@ -206,7 +206,7 @@ test("a_session_is_begun_with_all_that_its_client_can_be_asked_whatever_its_firs
   const keeper = await keeperAt("first-call", { ask: { run }, ...counts });
   const client = await begin("/mcp/first-call");
   const body = () => message("tools/call", { name: "ask", arguments: {} });
-  // Nothing is there to ask it on.
+  // There is no stream for a request.
   const whole = await gateway.request("POST", client.path, {
     body: body(),
     headers: { ...client.headers, accept: "application/json" },
@@ -228,7 +228,7 @@ test("a_session_is_begun_with_all_that_its_client_can_be_asked_whatever_its_firs
 // F4d and G12
 
 for (const capabilities of [{ elicitation: {} }, { sampling: {}, roots: { listChanged: true } }, {}]) {
-  test(`what_a_tool_made_is_read_in_its_session_with_${Object.keys(capabilities).join("_") || "nothing"}`, async () => {
+  test(`resources_created_by_a_tool_are_read_in_its_session_with_${Object.keys(capabilities).join("_") || "nothing"}`, async () => {
     const id = `making-${Object.keys(capabilities).length}-${"elicitation" in capabilities}`;
     await keeperAt(id, { ...makes, ...counts });
     const client = await begin(`/mcp/${id}`, capabilities);
@@ -246,7 +246,7 @@ for (const capabilities of [{ elicitation: {} }, { sampling: {}, roots: { listCh
   });
 }
 
-test("what_a_tool_made_is_read_in_its_session_where_all_services_are", async () => {
+test("resources_created_by_a_tool_are_read_in_its_session_at_the_endpoint_of_all_services", async () => {
   const keeper = await keeperAt("making-all", makes);
   const client = await begin("/mcp");
   assert.equal(await called("making-all__make", client), "made");
@@ -256,7 +256,7 @@ test("what_a_tool_made_is_read_in_its_session_where_all_services_are", async () 
   assert.equal(keeper.sessions.size, 1);
 });
 
-test("a_modern_client_reads_what_it_made", async () => {
+test("a_modern_client_reads_what_it_created", async () => {
   await keeperAt("making-modern", makes);
   const meta = { ...claim, "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } };
   const options = { path: "/mcp/making-modern", meta };
@@ -298,62 +298,65 @@ test("a_client_has_one_session_at_a_server_wherever_its_requests_arrive", async 
 
 // F4e
 
-test("what_is_told_in_the_session_of_a_call_reaches_its_client", async () => {
-  const told_ = [
-    told("notifications/resources/list_changed"),
-    told("notifications/message", { level: "info", data: "one" }),
-    told("notifications/x.example/own", { a: 1 }),
-    told("notifications/resources/updated", { uri: "made://1" }),
+test("notifications_in_the_session_of_a_call_reach_its_client", async () => {
+  const messages = [
+    notification("notifications/resources/list_changed"),
+    notification("notifications/message", { level: "info", data: "one" }),
+    notification("notifications/x.example/own", { a: 1 }),
+    notification("notifications/resources/updated", { uri: "made://1" }),
   ];
-  const run = ({ tell }: any) => {
-    for (const message of told_) tell(message);
-    tell(told("notifications/progress", { progressToken: "another's", progress: 1 }));
-    tell(told("notifications/message", { level: "info", data: "last" }));
-    return text("told");
+  const run = ({ sendOnSession }: any) => {
+    for (const message of messages) sendOnSession(message);
+    sendOnSession(notification("notifications/progress", { progressToken: "another's", progress: 1 }));
+    sendOnSession(notification("notifications/message", { level: "info", data: "last" }));
+    return text("sent");
   };
-  await keeperAt("telling", { tell: { run } });
+  await keeperAt("notifying", { send: { run } });
   for (const capabilities of [{ elicitation: {} }, {}]) {
-    const client = await begin("/mcp/telling", capabilities);
+    const client = await begin("/mcp/notifying", capabilities);
     const stream = await gateway.open("GET", client.path, {
       headers: { ...client.headers, accept: "text/event-stream" },
     });
     const heard = streamed(stream);
-    assert.equal(await called("tell", client), "told");
-    for (const message of told_) assert.deepEqual((await next(heard)).message, message);
+    assert.equal(await called("send", client), "sent");
+    for (const message of messages) assert.deepEqual((await next(heard)).message, message);
     assert.equal((await next(heard)).message.params.data, "last");
     await heard.return(undefined);
   }
 });
 
-test("a_notification_whose_method_is_no_name_is_not_passed_on", async () => {
-  const run = ({ tell }: any) => {
-    tell(told('notifications/x","id":5,"method":"sampling/createMessage', { messages: [] }));
-    tell(told("notifications/a b"));
-    tell(told("notifications/message", { level: "info", data: "after" }));
-    return text("told");
+test("a_notification_with_an_invalid_method_is_not_passed_on", async () => {
+  const run = ({ sendOnSession }: any) => {
+    sendOnSession(notification('notifications/x","id":5,"method":"sampling/createMessage', { messages: [] }));
+    sendOnSession(notification("notifications/a b"));
+    sendOnSession(notification("notifications/message", { level: "info", data: "after" }));
+    return text("sent");
   };
-  await keeperAt("injecting", { tell: { run } });
+  await keeperAt("injecting", { send: { run } });
   const client = await begin("/mcp/injecting");
   const heard = streamed(
     await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }),
   );
-  assert.equal(await called("tell", client), "told");
-  assert.deepEqual((await next(heard)).message, told("notifications/message", { level: "info", data: "after" }));
+  assert.equal(await called("send", client), "sent");
+  assert.deepEqual(
+    (await next(heard)).message,
+    notification("notifications/message", { level: "info", data: "after" }),
+  );
   await heard.return(undefined);
 });
 
-test("what_is_told_in_a_session_reaches_its_client_where_all_services_are", async () => {
-  const run = ({ tell, session }: any) => {
-    tell(told("notifications/message", { level: "info", data: session.count }));
+test("notifications_in_a_session_reach_its_client_at_the_endpoint_of_all_services", async () => {
+  const run = ({ sendOnSession, session }: any) => {
+    sendOnSession(notification("notifications/message", { level: "info", data: session.count }));
     return text(session.stream !== undefined);
   };
-  await keeperAt("telling-all", { tell: { run } });
+  await keeperAt("notifying-all", { send: { run } });
   const client = await begin("/mcp");
   const heard = streamed(
     await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }),
   );
-  // It is listened to once it was called.
-  await eventually(async () => (await called("telling-all__tell", client)) === "true", 10_000);
+  // The gateway listens after the first call.
+  await eventually(async () => (await called("notifying-all__send", client)) === "true", 10_000);
   for (;;) {
     const { message } = await next(heard);
     if (message.method === "notifications/message") break;
@@ -425,13 +428,13 @@ test("a_server_of_2026_without_sessions_of_2025_is_asked_once_for_one", async ()
 
 // G10
 
-test("that_tools_have_changed_is_heeded_on_the_stream_of_a_call", async () => {
+test("changed_tools_are_noticed_on_the_stream_of_a_call", async () => {
   const keeper = await keeperAt("growing", {});
   keeper.tools = {
     grow: {
-      run: ({ say }: any) => {
+      run: ({ sendOnCall }: any) => {
         keeper.tools = { ...keeper.tools, more: {} };
-        say(told("notifications/tools/list_changed"));
+        sendOnCall(notification("notifications/tools/list_changed"));
         return text("grown");
       },
     },
@@ -444,10 +447,10 @@ test("that_tools_have_changed_is_heeded_on_the_stream_of_a_call", async () => {
   assert.equal(await called("more", { path: "/mcp/growing" }), "more");
 });
 
-test("that_prompts_and_resources_have_changed_reaches_the_client_of_the_call", async () => {
+test("changed_prompts_and_resources_are_reported_to_the_client_of_the_call", async () => {
   const changes = ["notifications/prompts/list_changed", "notifications/resources/list_changed"];
-  const run = ({ say }: any) => {
-    for (const method of changes) say(told(method));
+  const run = ({ sendOnCall }: any) => {
+    for (const method of changes) sendOnCall(notification(method));
     return text("changed");
   };
   await keeperAt("shifting", { shift: { run } });
@@ -461,13 +464,13 @@ test("that_prompts_and_resources_have_changed_reaches_the_client_of_the_call", a
   );
 });
 
-test("that_tools_have_changed_is_heeded_on_the_stream_of_a_session", async () => {
+test("changed_tools_are_noticed_on_the_stream_of_a_session", async () => {
   const keeper = await keeperAt("growing-aside", {});
   keeper.tools = {
     grow: {
-      run: ({ tell }: any) => {
+      run: ({ sendOnSession }: any) => {
         keeper.tools = { ...keeper.tools, more: {} };
-        tell(told("notifications/tools/list_changed"));
+        sendOnSession(notification("notifications/tools/list_changed"));
         return text("grown");
       },
     },
@@ -487,9 +490,9 @@ test("that_tools_have_changed_is_heeded_on_the_stream_of_a_session", async () =>
   await heard.return(undefined);
 });
 
-test("what_a_call_says_that_has_changed_is_told_later_to_a_client_that_takes_no_stream_for_it", async () => {
-  const run = ({ say }: any) => {
-    say(told("notifications/prompts/list_changed"));
+test("list_changes_on_a_call_are_reported_later_to_a_client_without_a_stream", async () => {
+  const run = ({ sendOnCall }: any) => {
+    sendOnCall(notification("notifications/prompts/list_changed"));
     return text("changed");
   };
   await keeperAt("shifting-aside", { shift: { run } });
@@ -541,7 +544,9 @@ test("a_tool_that_is_called_as_a_task_only_is_called_plainly_and_as_a_task_here"
   assert.deepEqual([failed.json.status, failed.json.error.message], ["failed", "it broke"]);
   const said = await create(gateway, { capability: "says", service: "tasking" });
   assert.deepEqual([said.json.status, said.json.result.isError], ["completed", true]);
-  assert.ok(keeper.heard.filter(({ method }) => method === "tools/call").every(({ body }) => body.params.task.ttl > 0));
+  assert.ok(
+    keeper.requests.filter(({ method }) => method === "tools/call").every(({ body }) => body.params.task.ttl > 0),
+  );
 });
 
 test("a_task_at_a_server_asks_its_caller", async () => {

@@ -1,5 +1,5 @@
-// Services that misbehave, each in its own way: every one has a clear code, none hangs, and what is not idempotent
-// is begun again only when the service itself said that it did nothing.
+// Misbehaving services: every failure has a clear code, none hangs, and a call that is not idempotent is retried only if
+// the service itself stated that it did nothing.
 import assert from "node:assert/strict";
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:net";
@@ -47,9 +47,9 @@ after(async () => {
 
 let address = 0;
 
-/** What a handler makes of a context: how often the service was called, and how it ended. */
+/** Runs a context with a handler: returns the number of calls, and how the context ended. */
 async function run(handler: Handler, capability: string, body: object = {}) {
-  // At another address it is another service: whatever failed before has opened no breaker.
+  // At a new address it is another service, so earlier failures have not opened its breaker.
   const registered = await gateway.request("PUT", "/v1/services/worker", {
     headers: { "if-match": "*" },
     body: serviceAt(`${service.url}?${++address}`, capabilities),
@@ -95,12 +95,12 @@ const drip: Handler = (_, response) => {
 const error = (retryable?: boolean) =>
   json({ error: { code: "no_stock", message: "Nothing left.", ...(retryable !== undefined && { retryable }) } });
 
-// How it ends for what is idempotent and for what is not: the code, and how often the service was called.
+// The error code, and the number of calls if idempotent and if not.
 for (const [what, handler, code, safe, once, statusCode] of [
   ["a_web_page", html, "upstream_invalid_response", 1, 1, 200],
   ["204", status(204), "upstream_invalid_response", 1, 1, 204],
   [
-    "text_that_is_no_json",
+    "text_that_is_not_json",
     (_, r) => void r.writeHead(200, { "content-type": "application/json" }).end("{'a'"),
     "upstream_invalid_response",
     1,
@@ -121,7 +121,7 @@ for (const [what, handler, code, safe, once, statusCode] of [
     200,
   ],
   ["50_MB", huge(), "upstream_invalid_response", 1, 1, 200],
-  ["50_MB_that_are_only_told", declaredHuge, "upstream_invalid_response", 1, 1, 200],
+  ["50_MB_that_are_only_announced", declaredHuge, "upstream_invalid_response", 1, 1, 200],
   ["a_gzip_bomb", gzipBomb, "upstream_invalid_response", 1, 1, 200],
   ["a_redirect", status(302, undefined, { location: "http://127.0.0.1:1/" }), "upstream_error", 1, 1, 302],
   ["a_permanent_redirect", status(308, undefined, { location: "/elsewhere" }), "upstream_error", 1, 1, 308],
@@ -153,7 +153,7 @@ for (const [what, handler, code, safe, once, statusCode] of [
       assert.equal(context.error.code, code, capability);
       assert.equal(context.error.service, "worker");
       assert.equal(calls, attempts, `calls of ${capability}`);
-      const told = context.attempts.map((attempt: any) => [
+      const outcomes = context.attempts.map((attempt: any) => [
         attempt.number,
         attempt.outcome,
         attempt.code,
@@ -161,14 +161,14 @@ for (const [what, handler, code, safe, once, statusCode] of [
       ]);
       const outcome = code === "upstream_timeout" ? "timed_out" : "failed";
       assert.deepEqual(
-        told,
+        outcomes,
         Array.from({ length: attempts }, (_, at) => [at + 1, outcome, code, statusCode]),
       );
     }
   });
 }
 
-test("a_service_that_never_answers_is_left_at_the_deadline", { timeout: 20_000 }, async () => {
+test("a_service_that_never_responds_is_abandoned_at_the_deadline", { timeout: 20_000 }, async () => {
   for (const [capability, handler] of [
     ["safe", hang],
     ["once", hang],
@@ -203,14 +203,14 @@ test("a_service_asks_for_a_pause_and_gets_it", async () => {
   }
 });
 
-test("a_pause_longer_than_the_context_lives_is_not_begun", async () => {
+test("a_pause_beyond_the_deadline_is_not_begun", async () => {
   const began = Date.now();
   const { context, calls } = await run(status(503, undefined, { "retry-after": "3600" }), "safe");
   assert.deepEqual([context.status, context.error.code, calls], ["failed", "service_unavailable", 1]);
   assert.ok(Date.now() - began < 4000);
 });
 
-test("a_pause_beyond_what_a_request_stays_for_is_kept_by_the_store", { timeout: 30_000 }, async () => {
+test("a_pause_too_long_for_the_request_is_kept_by_the_store", { timeout: 30_000 }, async () => {
   const { context, calls } = await run(inTurn(status(503, undefined, { "retry-after": "6" }), echo), "once", {
     timeout_seconds: 20,
   });
@@ -220,12 +220,12 @@ test("a_pause_beyond_what_a_request_stays_for_is_kept_by_the_store", { timeout: 
   assert.ok(second!.at - first!.at >= 5990, `${second!.at - first!.at} ms`);
 });
 
-test("a_failure_that_passes_is_not_the_contexts_end", async () => {
+test("a_transient_failure_does_not_end_the_context", async () => {
   const { context, calls } = await run(inTurn(status(500), reset, echo), "safe");
   assert.deepEqual([context.status, context.error, calls], ["completed", null, 3]);
 });
 
-test("a_result_that_does_not_match_its_schema_is_told_where", async () => {
+test("schema_faults_of_a_result_are_reported_with_their_pointers", async () => {
   const { context, calls } = await run(json({ result: { text: 7 } }), "shaped");
   assert.deepEqual([context.status, context.error.code, calls], ["failed", "upstream_invalid_response", 1]);
   assert.equal(context.error.details[0].pointer, "#/text");
@@ -233,7 +233,7 @@ test("a_result_that_does_not_match_its_schema_is_told_where", async () => {
   assert.equal((await run(json({ result: { text: "7" } }), "shaped")).context.status, "completed");
 });
 
-test("what_a_service_said_of_its_failure_is_in_the_details", async () => {
+test("a_services_error_is_in_the_details", async () => {
   const { context } = await run(error(false), "once");
   assert.equal(context.error.details.code, "no_stock");
   const { context: refused } = await run(status(422, { why: ["because"] }), "once");
@@ -333,10 +333,10 @@ test("nothing_of_the_callers_reaches_the_service", async () => {
   const seen = JSON.stringify(call.headers) + call.raw;
   for (const secret of [caller.secret, gateway.adminKey, "mine"]) assert.equal(seen.includes(secret), false);
   // The platform itself tells which Worker's zone calls.
-  const told = Object.keys(call.headers).filter(
+  const revealing = Object.keys(call.headers).filter(
     (name) => /^(cf-|x-forwarded|x-real)/.test(name) && name !== "cf-worker",
   );
-  assert.deepEqual(told, []);
+  assert.deepEqual(revealing, []);
 });
 
 test("a_services_credentials_are_sent_and_shown_nowhere", async () => {

@@ -1,4 +1,4 @@
-// Usage: counted once from what happened, whoever dies on the way; grouped as asked; readable by Prometheus.
+// Usage: counted exactly once, whichever component fails; grouped as requested; readable by Prometheus.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { after, before, test } from "node:test";
@@ -25,7 +25,7 @@ before(async () => {
   for (let count = 0; count < 3; count++) ids.push((await create(gateway)).json.id);
   ids.push((await create(gateway, {}, { key: secret })).json.id);
   ids.push((await create(gateway, { capability: "break" })).json.id);
-  // Reading a context's events has them told to the log.
+  // Reading a context's events publishes them to the log.
   for (const id of ids) await gateway.request("GET", `/v1/contexts/${id}/events`);
 });
 after(async () => {
@@ -39,7 +39,7 @@ const usage = async (query = "") => {
   return answer.json.data;
 };
 
-test("all_that_happened_is_counted_once", async () => {
+test("everything_is_counted_once", async () => {
   for (let turn = 0; turn < 2; turn++) {
     const [all, ...more] = await usage();
     assert.equal(more.length, 0);
@@ -51,12 +51,12 @@ test("all_that_happened_is_counted_once", async () => {
       JSON.stringify(latency_ms),
     );
     assert.deepEqual(cost, { rows_written: 19, object_requests: 12, usd: (19 + 12 * 0.15) / 1e6 });
-    // What is counted, and how far, outlives the hub.
+    // The counts and their position outlive the hub.
     await gateway.evict("EventHub", "default");
   }
 });
 
-test("usage_is_grouped_as_asked", async () => {
+test("usage_is_grouped_as_requested", async () => {
   const services = await usage("?group_by=service");
   assert.deepEqual(
     services.map(({ service, created }: any) => [service, created]),
@@ -80,7 +80,7 @@ test("usage_is_grouped_as_asked", async () => {
   assert.match(hour.from, /:00:00\.000Z$/);
 });
 
-test("a_wrong_question_names_every_fault", async () => {
+test("a_wrong_question_reports_every_fault", async () => {
   const ask = (query: string) => gateway.request("GET", `/v1/usage?${query}`);
   const wrong = await ask("group_by=colour&bucket=week&after=x");
   assert.deepEqual(pointers(refused(wrong, 422, "validation_failed")), ["?after", "?bucket", "?group_by"]);
@@ -88,7 +88,7 @@ test("a_wrong_question_names_every_fault", async () => {
   refused(await ask("colour=red"), 422, "validation_failed");
 });
 
-test("what_goes_on_is_counted_when_it_ends", async () => {
+test("a_running_context_is_counted_when_it_ends", async () => {
   const before = (await usage())[0];
   const { id } = await accepted(gateway);
   await ended(gateway, id);
@@ -107,7 +107,7 @@ test("requests_that_were_refused_are_counted_by_the_code_of_the_answer", async (
   for (let turn = 0; turn < 3; turn++) refused(await gateway.request("GET", "/v1/contexts/none"), 404, "not_found");
   refused(await gateway.request("GET", "/v1/usage", { key: null }), 401, "unauthenticated");
   const after = await read();
-  // Told by the request after the one that was told, and by who looks.
+  // Reported with the next request, and on reading.
   assert.equal(after.get("not_found")! - (before.get("not_found") ?? 0), 3);
   assert.equal(after.get("unauthenticated")! - (before.get("unauthenticated") ?? 0), 1);
   await gateway.evict("EventHub", "default");

@@ -1,4 +1,4 @@
-// Whatever stays open ends with what let it in: every kind of stream and wait, by every way that credentials end.
+// Everything that stays open ends with its credentials: every kind of stream and wait, and every way that credentials end.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -35,14 +35,14 @@ const ask = (
 ) => gateway.request(method, path, { key, headers, ...(body && { body }) });
 const stream = { accept: "text/event-stream" };
 
-/** How something is opened: settles once it is open, and then with the status it ended with. */
+/** Opens something: settles once it is open, and then with the status it ended with. */
 type Opening = (key: string, context: string) => Promise<{ ended: Promise<number> }>;
 const opening =
   (method: string, path: (context: string) => string, headers: Record<string, string>, body?: object): Opening =>
   async (key, context) => {
     const response = await gateway.open(method, path(context), { key, headers, ...(body && { body }) });
     assert.equal(response.status, 200, `${path(context)}: ${response.status}`);
-    // One that is broken off has ended too.
+    // An aborted one has ended too.
     return {
       ended: response.text().then(
         () => 200,
@@ -50,7 +50,7 @@ const opening =
       ),
     };
   };
-/** A wait has no answer before it has ended, and must then be refused. */
+/** A wait has no response before it ends, and must then be refused. */
 const waiting =
   (method: string, path: (context: string) => string, headers: Record<string, string>, body?: object): Opening =>
   async (key, context) => {
@@ -93,7 +93,7 @@ const kinds: Record<string, Opening> = {
   ),
 };
 
-/** Opens the stream of a legacy session by GET. */
+/** Opens the GET stream of a legacy session. */
 async function session(key: string): Promise<{ ended: Promise<number> }> {
   const params = {
     protocolVersion: "2025-06-18",
@@ -117,7 +117,7 @@ const form = (path: string, members: Record<string, string>) =>
     headers: { "content-type": "application/x-www-form-urlencoded" },
   });
 
-/** Credentials for the API and for each door of MCP, and what ends them. */
+/** Credentials for the API and for each MCP endpoint, and how they end. */
 type Way = { key: (path: string) => Promise<string>; end: () => Promise<unknown> };
 const same = (key: string, end: () => Promise<unknown>): Way => ({ key: async () => key, end });
 
@@ -224,7 +224,7 @@ const ways: Record<string, () => Promise<Way>> = {
   },
   "its token expires": async () => {
     const { document } = await issued("expires");
-    // A minute after its end it is not taken any more: in twenty seconds.
+    // It is accepted until a minute after its expiry: for another twenty seconds.
     const { issuer: iss } = document as { issuer: string };
     return same(await sign({ iss, aud: "us", sub: "ada", exp: seconds() - 40 }, es), async () => {});
   },
@@ -282,7 +282,7 @@ const ways: Record<string, () => Promise<Way>> = {
   },
 };
 
-/** What is loaded may take longer; it is promised within five seconds. */
+/** The promise is five seconds; a busy machine may take longer. */
 const LIMIT_MS = 30_000;
 let worst = 0;
 
@@ -318,7 +318,7 @@ for (const [how, way] of Object.entries(ways)) {
     }
     worst = Math.max(worst, performance.now() - began);
     context.diagnostic(`all of ${opened.length} ended after ${(performance.now() - began).toFixed(0)} ms`);
-    // Others' are not touched.
+    // Those of others are not affected.
     const other = await kinds["all events"]!(gateway.adminKey, "");
     assert.equal(await Promise.race([other.ended, new Promise((resolve) => setTimeout(resolve, 100, "open"))]), "open");
   });

@@ -1,4 +1,4 @@
-// Webhooks: events are delivered signed, tried again, given up, delivered once more, and cost nobody else anything.
+// Webhooks: events are signed, delivered, retried, given up, redelivered, and do not delay others.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { after, before, test } from "node:test";
@@ -20,7 +20,7 @@ import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
 let service: Service;
-/** Every receiver of a test has its own; all are stopped in the end. */
+/** The receivers of each test; all are stopped at the end. */
 const receivers: Service[] = [];
 
 before(async () => {
@@ -47,14 +47,14 @@ const deliveries = async (id: string, query = "") =>
 const redeliver = (id: string, event_id: string) =>
   gateway.request("POST", `/v1/webhooks/${id}/redeliver`, { body: { event_id } });
 
-/** Makes a webhook for what ends; gives its secret. */
+/** Creates a webhook for final events; returns its secret. */
 async function subscribe(id: string, url: string, more: object = {}): Promise<string> {
   const answer = await put(id, { url, types: ["context.completed"], ...more });
   assert.equal(answer.status, 201, answer.text);
   return answer.json.secret;
 }
 
-/** The event a call brought, once its signature has been checked by the standard's own library. */
+/** The event in a call, after its signature was verified by the standard's own library. */
 function verified(secret: string, { raw, headers }: Recorded): any {
   const event = new Webhook(secret).verify(raw.toString(), headers as Record<string, string>) as any;
   assert.equal(headers["content-type"], "application/cloudevents+json");
@@ -68,7 +68,7 @@ async function run(): Promise<string> {
   return answer.json.id;
 }
 
-test("a_webhook_is_made_replaced_and_deleted_under_its_entity_tag", async () => {
+test("a_webhook_is_created_replaced_and_deleted_under_its_entity_tag", async () => {
   const made = await put("first", { url: "https://hooks.example.com/in", types: ["key.*"], description: "d" });
   assert.equal(made.status, 201, made.text);
   assert.equal(made.headers.get("location"), "/v1/webhooks/first");
@@ -96,7 +96,7 @@ test("a_webhook_is_made_replaced_and_deleted_under_its_entity_tag", async () => 
   refused(await redeliver("first", "registry-1"), 404, "not_found");
 });
 
-test("a_wrong_webhook_names_every_fault", async () => {
+test("a_wrong_webhook_reports_every_fault", async () => {
   const wrong = { url: "https://10.0.0.1/", types: ["No"], secret: "s", enabled: 1, more: true };
   const faults = ["#/enabled", "#/more", "#/secret", "#/types", "#/url"];
   assert.deepEqual(pointers(refused(await put("wrong", wrong), 422, "validation_failed")), faults);
@@ -138,7 +138,7 @@ const python = process.env.PYTHON ?? "python3";
 const hasLibrary = spawnSync(python, ["-c", "import standardwebhooks"]).status === 0;
 
 test(
-  "the_standards_library_for_python_takes_them_too",
+  "the_standards_library_for_python_accepts_them_too",
   { skip: !hasLibrary && "pip install standardwebhooks" },
   async () => {
     const here = await receiver();
@@ -155,7 +155,7 @@ test(
   },
 );
 
-test("a_secret_of_ones_own_signs_and_is_never_shown", async () => {
+test("a_given_secret_signs_and_is_never_shown", async () => {
   const here = await receiver();
   const own = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
   assert.equal(await subscribe("own", here.url, { secret: own }), undefined);
@@ -171,7 +171,7 @@ test("a_secret_of_ones_own_signs_and_is_never_shown", async () => {
   assert.ok(!audit.text.includes(own) && !audit.text.includes(other) && audit.text.includes("fingerprint:"));
 });
 
-test("what_fails_is_tried_again_with_the_same_id_until_it_is_taken", async () => {
+test("a_failed_delivery_is_retried_with_the_same_id_until_it_is_accepted", async () => {
   const here = await receiver(inTurn(status(500), status(302, undefined, { location: "/" }), status(200)));
   const secret = await subscribe("again", here.url);
   const id = await run();
@@ -194,7 +194,7 @@ test("what_fails_is_tried_again_with_the_same_id_until_it_is_taken", async () =>
   assert.equal(here.calls.length, 3, "a redirect is not followed");
 });
 
-test("after_lasting_failure_a_webhook_is_disabled_and_an_event_says_so", async () => {
+test("after_lasting_failure_a_webhook_is_disabled_and_an_event_reports_it", async () => {
   const here = await receiver(status(500));
   await subscribe("failing", here.url);
   const socket = await openEvents(gateway, { query: { types: "webhook.*" } });
@@ -210,10 +210,10 @@ test("after_lasting_failure_a_webhook_is_disabled_and_an_event_says_so", async (
   assert.deepEqual([shown.status, shown.reason, shown.waiting, shown.enabled], ["disabled", "failing", 0, true]);
   const { data } = await deliveries("failing");
   assert.deepEqual([data[0].status, data[0].attempts, data[0].last_attempt.status_code], ["failed", 4, 500]);
-  // Its events are in the log before the webhook is written again: reading them has them told.
+  // Reading its events publishes them to the log before the webhook is written again.
   await gateway.request("GET", `/v1/contexts/${await run()}/events`);
   refused(await redeliver("failing", data[0].event_id), 409, "conflict");
-  // Written again it begins anew; what happened meanwhile can be had.
+  // Writing it enables it again; events from the meantime can be redelivered.
   here.handler = status(204);
   await put("failing", { url: here.url, types: ["context.completed"] }, { "if-match": "*" });
   assert.equal((await get("failing")).status, "active");
@@ -233,7 +233,7 @@ test("an_address_that_is_gone_disables_at_once", async () => {
   assert.equal(here.calls.length, 1);
 });
 
-test("a_paused_webhook_gets_nothing_but_a_test", async () => {
+test("a_paused_webhook_receives_only_tests", async () => {
   const here = await receiver();
   const secret = await subscribe("paused", here.url, { enabled: false });
   await run();
@@ -248,7 +248,7 @@ test("a_paused_webhook_gets_nothing_but_a_test", async () => {
   assert.ok(["unreachable", "broken"].includes(again.json.attempt.error), again.text);
 });
 
-test("a_slow_webhook_holds_up_no_other", async () => {
+test("a_slow_webhook_delays_no_other", async () => {
   const slow = await receiver(hang);
   const quick = await receiver();
   await subscribe("slow", slow.url);
@@ -259,7 +259,7 @@ test("a_slow_webhook_holds_up_no_other", async () => {
   await gateway.request("DELETE", "/v1/webhooks/slow", { headers: { "if-match": "*" } });
 });
 
-test("what_waits_outlives_the_hub", async () => {
+test("queued_events_outlive_the_hub", async () => {
   const here = await receiver(inTurn(status(500), status(204)));
   await put("outlives", { url: here.url, types: ["context.completed"] });
   const id = await run();
@@ -269,7 +269,7 @@ test("what_waits_outlives_the_hub", async () => {
   assert.equal((await here.call(1, 20_000)).json.subject, id);
 });
 
-test("an_event_is_delivered_again_only_to_whom_it_is_for", async () => {
+test("an_event_is_redelivered_only_to_a_matching_webhook", async () => {
   const here = await receiver();
   await subscribe("picky", here.url);
   const id = await run();
@@ -280,11 +280,11 @@ test("an_event_is_delivered_again_only_to_whom_it_is_for", async () => {
   assert.deepEqual((await here.call(1)).json, first);
   const { json } = await gateway.request("GET", `/v1/contexts/${id}/events`);
   const created = json.data.find(({ type }: any) => type === "context.created");
-  for (const other of [created.id, "eu00-99999999", "nobody-1", "x"])
+  for (const other of [created.id, "eu00-99999999", "unknown-1", "x"])
     refused(await redeliver("picky", other), 404, "not_found");
 });
 
-test("who_may_not_see_all_makes_webhooks_for_its_own_contexts", async () => {
+test("a_caller_who_may_not_see_all_contexts_gets_webhooks_for_its_own", async () => {
   const { secret: key, id } = await makeKey(gateway, "bare", [
     "webhooks:write",
     "webhooks:read",

@@ -1,7 +1,7 @@
 // @ts-check
-// What the gateway is measured against: a Worker written by hand in plain JavaScript that takes the
-// same way (the same object hops, rows and call to the service) and checks nothing: no credentials,
-// no schema, no limits, no leases, no deadlines. What the gateway costs beyond it is what it adds.
+// The baseline of the benchmark: a hand-written Worker in plain JavaScript with the same path (the same
+// object hops, rows and call to the service) and no checks: no credentials, schema, limits, leases or
+// deadlines. The gateway's additional cost is the cost of its features.
 import { DurableObject } from "cloudflare:workers";
 
 /**
@@ -13,7 +13,7 @@ import { DurableObject } from "cloudflare:workers";
 const STORES = 4;
 const LIFE_MS = 60_000;
 
-/** Ids are hashes of names: worked out once per isolate, as the gateway does. @type {Map<string, DurableObjectId>} */
+/** Ids are hashes of names: computed once per isolate, as the gateway does. @type {Map<string, DurableObjectId>} */
 const objectIds = new Map();
 
 /** @template {Rpc.DurableObjectBranded} T @param {DurableObjectNamespace<T>} namespace @param {string} name */

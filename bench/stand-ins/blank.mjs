@@ -1,5 +1,5 @@
 // @ts-check
-// The floor under a cold start: a Worker that has nothing to load.
+// The minimum of a cold start: a Worker with nothing to load.
 export default {
   fetch() {
     return new Response("{}");

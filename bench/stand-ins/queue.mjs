@@ -1,14 +1,14 @@
 // @ts-check
 // Stands in for Cloudflare Queues: raw workerd turns `send` and `sendBatch` into requests to this service.
-// A message is acknowledged at once and then given to the consumer, as `max_batch_timeout = 0` does, because a
-// context that is rung in through the queue would else never end. Messages are counted for the price.
+// A message is acknowledged at once and then delivered to the consumer, as with `max_batch_timeout = 0`: otherwise
+// contexts that are started through the queue would never end. Messages are counted for the price.
 
 /**
  * @typedef {{ id: string, timestamp: Date, attempts: number, serializedBody?: ArrayBuffer, body?: unknown }} Message
  * @typedef {{ QUEUE: string, BATCH: string, RETRIES: string, CONSUMER: { queue(name: string, messages: Message[]): Promise<any> } }} Env
  */
 
-/** Plain data, so it may outlive the request that brought it. @type {Message[]} */
+/** Plain data, so it may outlive its request. @type {Message[]} */
 const waiting = [];
 let counted = 0;
 
@@ -27,13 +27,15 @@ const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => characte
 
 /** @param {Env} env */
 async function deliver(env) {
-  // What arrives in the same turn travels in one batch.
+  // Messages of the same event-loop turn form one batch.
   await new Promise((resolve) => setTimeout(resolve, 0));
   while (waiting.length > 0) {
     const batch = waiting.splice(0, Number(env.BATCH));
     const outcome = await env.CONSUMER.queue(env.QUEUE, batch).catch(() => ({ outcome: "exception" }));
     const all = outcome.outcome !== "ok" || outcome.retryBatch?.retry;
-    const again = new Set((outcome.retryMessages ?? []).map((/** @type {{ msgId: string }} */ one) => one.msgId));
+    const again = new Set(
+      (outcome.retryMessages ?? []).map((/** @type {{ msgId: string }} */ message) => message.msgId),
+    );
     for (const one of batch) {
       if ((all || again.has(one.id)) && one.attempts <= Number(env.RETRIES))
         waiting.push({ ...one, attempts: one.attempts + 1 });

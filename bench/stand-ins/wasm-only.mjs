@@ -1,6 +1,6 @@
 // @ts-check
-// A cold start with the gateway's Wasm and nothing else of it: compiled and instantiated with imports that do
-// nothing, and never called. Its start minus the blank one's is what the Wasm itself costs.
+// A cold start with only the gateway's Wasm: compiled and instantiated with empty imports, and never called. Its
+// start minus that of the blank Worker is the cost of the Wasm itself.
 import program from "./index_bg.wasm";
 
 /** @type {Record<string, Record<string, any>>} */
@@ -15,7 +15,7 @@ for (const { module, name, kind } of WebAssembly.Module.imports(program)) {
   }[/** @type {string} */ (kind)];
   (imports[module] ??= {})[name] = provided?.();
 }
-// A plain global so that the instance is not collected before the first answer.
+// A global, so that the instance is not collected before the first response.
 Object.assign(globalThis, { kept: new WebAssembly.Instance(program, imports) });
 
 export default {

@@ -1,25 +1,25 @@
 // @ts-check
-// The thin boundary: one function for each platform operation of the hot path, strings and numbers across.
-// Its Rust face is `mod.rs`. Nothing in here decides anything.
+// The thin boundary: one function for each platform operation of the hot path; only strings and numbers cross it.
+// Its Rust side is `mod.rs`. It makes no decisions.
 import { env } from "cloudflare:workers";
 
-/** What the Worker is bound to. */
+/** The Worker's bindings. */
 export function environment() {
   return env;
 }
 
-/** The Workers it is bound to, but for its own files. @param {Record<string, unknown>} bound */
+/** The service bindings to other Workers, without its own files. @param {Record<string, unknown>} bound */
 export function serviceBindings(bound) {
   const isService = (/** @type {unknown} */ value) => Object.prototype.toString.call(value) === "[object Fetcher]";
   return Object.keys(bound).filter((name) => name !== "ASSETS" && isService(bound[name]));
 }
 
-/** What is called: a Worker, or the Internet. @param {string | undefined} binding @returns {{ fetch: typeof fetch }} */
+/** The target of a call: a bound Worker, or the Internet. @param {string | undefined} binding @returns {{ fetch: typeof fetch }} */
 function reached(binding) {
   return binding === undefined ? globalThis : /** @type {any} */ (env)[binding];
 }
 
-/** The Worker's secrets whose names begin so: [name, value, …]. @param {string} prefix */
+/** The Worker's secrets whose names begin with `prefix`: [name, value, …]. @param {string} prefix */
 export function secretsNamed(prefix) {
   return Object.entries(env).flatMap(([name, value]) =>
     name.startsWith(prefix) && typeof value === "string" ? [name, value] : [],
@@ -41,11 +41,11 @@ export function writePoints(points) {
 /** @type {["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS", "SESSIONS"]} */
 const NAMESPACES = ["REGISTRY", "CONTEXTS", "EVENTS", "LANES", "GRANTS", "LIMITS", "SCHEDULES", "SHARDS", "SESSIONS"];
 
-/** Object ids by namespace and name; making one costs a hash. */
+/** Object ids by namespace and name; creating one costs a hash. */
 const ids = /** @type {ByKind<Map<string, DurableObjectId>>} */ (NAMESPACES.map(() => new Map()));
 const MAX_IDS = 4096;
 
-/** What the objects of this isolate cost so far, by namespace. */
+/** The costs of this isolate's objects so far, by namespace. */
 /** @typedef {{ requests: number, rowsWritten: number, rowsRead: number, alarmsSet: number }} Costs */
 const costs = /** @type {ByKind<Costs>} */ (
   NAMESPACES.map(() => ({ requests: 0, rowsWritten: 0, rowsRead: 0, alarmsSet: 0 }))
@@ -68,18 +68,18 @@ export function costsText() {
   });
 }
 
-// Operations that take time are started with a token; `resume` is called with it when there is an outcome.
+// Asynchronous operations are started with a token; `resume` is called with it and the outcome.
 
 /** @type {(token: number, ok: boolean, value: unknown) => void} */
 let resume;
-/** Tokens of an instance that died mean nothing to the next. */
+/** Tokens of an instance that died are invalid in the next one. */
 let generation = 0;
 
 /** @param {(token: number, ok: boolean, value: unknown) => void} callback */
 export function install(callback) {
   resume = callback;
   generation += 1;
-  // It numbers its families from the beginning again.
+  // The new instance numbers its families from the beginning.
   asked.clear();
 }
 
@@ -96,7 +96,7 @@ export function watch(token, promise) {
   );
 }
 
-/** What Rust has promised and not settled yet. @type {Map<number, { resolve: (value: any) => void, reject: (error: any) => void }>} */
+/** Promises of Rust that are pending. @type {Map<number, { resolve: (value: any) => void, reject: (error: any) => void }>} */
 let promises = new Map();
 
 /** @param {number} token */
@@ -112,7 +112,7 @@ export function settle(token, ok, value) {
   else promise?.reject(value);
 }
 
-// For the entry guard: an instance that died keeps none of its promises, and hears of nothing any more.
+// For the entry guard: rejects the promises of an instance that died, and delivers no more outcomes to it.
 globalThis.__narthex_abandon = (error) => {
   generation += 1;
   const broken = promises;
@@ -134,8 +134,8 @@ export function stopTick(timer) {
 }
 
 /**
- * The stub a family of tasks asked last. Most ask one object twice, and making a stub costs a third of asking; a
- * stub belongs to the request it was made in, as a family does.
+ * The last stub that a family of tasks used. Most call one object twice, and creating a stub costs a third of a call; a
+ * stub belongs to the request that created it, as a family does.
  * @type {Map<number, { kind: Kind, name: string, stub: any }>}
  */
 const asked = new Map();
@@ -158,7 +158,7 @@ function stub(kind, name, hint) {
 }
 
 /**
- * Asks an object for its reply.
+ * Calls an object; the outcome is its reply.
  * @param {number} token @param {number} family @param {Kind} kind @param {string} name
  * @param {DurableObjectLocationHint | ""} hint @param {string} message
  */
@@ -173,7 +173,7 @@ export function ask(token, family, kind, name, hint, message) {
       if (born === generation) resume(token, true, reply);
     },
     (/** @type {unknown} */ error) => {
-      // A stub may be of no more use after a failure.
+      // A stub may be broken after a failure.
       asked.delete(family);
       if (born === generation) resume(token, false, error);
     },
@@ -181,7 +181,7 @@ export function ask(token, family, kind, name, hint, message) {
 }
 
 /**
- * Hands a WebSocket's opening to an object; gives its answer, or as text where it is to be opened instead.
+ * Passes a WebSocket upgrade to an object; returns its response, or as text the place where it must be opened instead.
  * @param {number} token @param {Kind} kind @param {string} name @param {string} message
  */
 export function connect(token, kind, name, message) {
@@ -194,7 +194,7 @@ export function connect(token, kind, name, message) {
   );
 }
 
-/** `name\nvalue\n…` as an object: the platform reads one twice as fast as a list of pairs. @param {string} flat */
+/** `name\nvalue\n…` as an object, which the platform reads twice as fast as a list of pairs. @param {string} flat */
 function headersOf(flat) {
   const parts = flat.split("\n");
   /** @type {Record<string, string>} */
@@ -204,7 +204,7 @@ function headersOf(flat) {
   return headers;
 }
 
-/** Method, URL, continent, then each header, a line each. @param {Request} request */
+/** Method, URL, continent, then the headers, one per line. @param {Request} request */
 export function describe(request) {
   const continent = /** @type {{continent?: string} | undefined} */ (request.cf)?.continent ?? "";
   let text = `${request.method}\n${request.url}\n${continent}\n`;
@@ -215,7 +215,7 @@ export function describe(request) {
 }
 
 /**
- * A stream's bytes, or nothing when there are more than `limit`.
+ * A stream's bytes, or undefined if there are more than `limit`.
  * @param {ReadableStream<Uint8Array>} stream @param {number} limit
  */
 async function readAtMost(stream, limit) {
@@ -227,7 +227,7 @@ async function readAtMost(stream, limit) {
     if (done) break;
     length += value.length;
     if (length > limit) {
-      // Not waited for: who sends too much may never stop.
+      // Not awaited: the sender may never stop.
       reader.cancel().catch(() => {});
       return undefined;
     }
@@ -272,22 +272,22 @@ export function respond(status, headers, body) {
   return new Response(body ?? null, { status, headers: headersOf(headers) });
 }
 
-/** A response made elsewhere, with headers added. @param {Response} response @param {string} headers */
+/** A response created elsewhere, with headers added. @param {Response} response @param {string} headers */
 export function addHeaders(response, headers) {
   const copy = new Response(response.body, response);
   for (const [name, value] of Object.entries(headersOf(headers))) copy.headers.set(name, value);
   return copy;
 }
 
-// Answers that are written piece by piece.
+// Responses that are written piece by piece.
 
 /** @type {Map<number, { writer: WritableStreamDefaultWriter<Uint8Array>, queued: number }>} */
 const streams = new Map();
 const encoder = new TextEncoder();
 
 /**
- * A response whose body is written later; `resume` is called with the token when nobody reads it any more. That is
- * noticed by a write: an answer that is silent for long wants a comment now and then.
+ * A response whose body is written later; `resume` is called with the token when the reader is gone. Only a write
+ * detects that: a silent response needs a comment from time to time.
  * @param {number} token @param {number} status @param {string} headers
  */
 export function openStream(token, status, headers) {
@@ -301,13 +301,13 @@ export function openStream(token, status, headers) {
   return new Response(readable, { status, headers: headersOf(headers) });
 }
 
-/** Gives how many bytes have not been taken yet. @param {number} token @param {string} text */
+/** Returns the number of bytes that have not been read yet. @param {number} token @param {string} text */
 export function writeStream(token, text) {
   const stream = streams.get(token);
   if (!stream) return 0;
   const bytes = encoder.encode(text);
   stream.queued += bytes.length;
-  // That it cannot be written is heard from `closed`.
+  // `closed` reports a failed write.
   stream.writer.write(bytes).then(
     () => {
       stream.queued -= bytes.length;
@@ -317,12 +317,12 @@ export function writeStream(token, text) {
   return stream.queued;
 }
 
-/** How many bytes have not been taken yet. @param {number} token */
+/** The number of bytes that have not been read yet. @param {number} token */
 export function unreadOf(token) {
   return streams.get(token)?.queued ?? 0;
 }
 
-/** The end, after what was written; `whole` is false when the answer is broken off. @param {number} token @param {boolean} whole */
+/** Ends the body after everything written; `whole` is false if the response is incomplete. @param {number} token @param {boolean} whole */
 export function closeStream(token, whole) {
   const stream = streams.get(token);
   streams.delete(token);
@@ -334,26 +334,26 @@ export function asset(token, request) {
   watch(token, env.ASSETS.fetch(request));
 }
 
-// How a call to a service ended: the numbers are known to `mod.rs`.
+// How a call to a service ended; `mod.rs` has the same numbers.
 const ANSWERED = 0;
 const TOO_LARGE = 1;
 const REFUSED = 2;
 const BROKEN = 3;
 const STREAMS = 4;
 
-// What is read of an answer: the numbers are known to `calls.rs`.
+// How a response is read; `calls.rs` has the same numbers.
 const READS_STREAMS = 1;
 const READS_STATUS = 2;
-/** In pieces, whatever the type of a 200 says. */
+/** In pieces, whatever the media type of a 200 is. */
 const READS_PIECES = 3;
-/** In pieces, unless the type of a 200 says that it is JSON. */
+/** In pieces, unless the media type of a 200 is JSON. */
 const READS_UNLESS_JSON = 4;
 
-/** Of an answer that is no result the beginning says enough: so many bytes, and for so long. */
+/** How much of a response that is not a result is read, in bytes and milliseconds. */
 const BEGINNING = { bytes: 64 * 1024, milliseconds: 2_000 };
 
 /**
- * The beginning of a body: what has arrived by then.
+ * The beginning of a body, as far as it arrives in time.
  * @param {ReadableStream<Uint8Array> | null} body @param {number} limit
  */
 async function readBeginning(body, limit) {
@@ -378,7 +378,7 @@ async function readBeginning(body, limit) {
       length += next.value.length;
     }
   } catch {
-    /* It broke off: the status is there all the same. */
+    /* The body is incomplete, but the status is known. */
   }
   clearTimeout(timer ?? null);
   reader.cancel().catch(() => {});
@@ -386,7 +386,7 @@ async function readBeginning(body, limit) {
 }
 
 /**
- * Asks a service. `reading` says what is read of the answer: with READS_STREAMS one of Server-Sent Events is left to
+ * Calls a service. `reading` selects how the response is read: with READS_STREAMS, Server-Sent Events are left to
  * `readPiece`.
  * @param {number} token @param {string | undefined} binding @param {string} method @param {string} url
  * @param {string} headers @param {string | undefined} body @param {number} limit @param {number} reading
@@ -407,13 +407,13 @@ export function callService(token, binding, method, url, headers, body, limit, r
 /** Calls under way. @type {Map<number, Call>} */
 const calls = new Map();
 
-/** Ends a call nobody waits for any more. @param {number} token */
+/** Aborts a call that is no longer needed. @param {number} token */
 export function abort(token) {
   calls.get(token)?.controller.abort();
   calls.delete(token);
 }
 
-/** The next bytes of an answer that streams; nothing at its end. @param {number} token @param {number} call */
+/** The next bytes of a streaming response; undefined at its end. @param {number} token @param {number} call */
 export function readPiece(token, call) {
   const reader = calls.get(call)?.reader;
   watch(token, reader ? reader.read().then(({ value }) => value) : Promise.resolve());
@@ -425,7 +425,7 @@ export function readPiece(token, call) {
  * @param {string} headers @param {string | undefined} body @param {number} limit @param {number} reading
  */
 async function called(call, binding, method, url, headers, body, limit, reading) {
-  /** @typedef {{ retryAfter: string, retryAfterMs: string, location: string, session: string }} Said what an answer's headers say */
+  /** @typedef {{ retryAfter: string, retryAfterMs: string, location: string, session: string }} Said the values of a response's headers */
   /** @type {{ kind: number, status: number, media: string, body: Uint8Array, detail: string } & Said} */
   const answer = {
     kind: ANSWERED,
@@ -473,10 +473,10 @@ async function called(call, binding, method, url, headers, body, limit, reading)
     else answer.body = bytes;
   } catch (error) {
     const { name, message } = /** @type {Error} */ (error);
-    // An address may have credentials in its query, and goes into a log with what the platform says of it.
+    // An address may have credentials in its query, and the platform's message about it is logged.
     answer.detail = `${name}: ${message}`.replaceAll(url, url.split("?", 1)[0] ?? "");
-    // Only before an answer began, and only when the platform says so: in doubt the service may have acted. What is
-    // thrown by a Worker that is called by its binding are its own words.
+    // Only before the response began, and only if the platform says so: otherwise the service may have acted. Errors
+    // thrown by a bound Worker are its own.
     answer.kind =
       binding === undefined && answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message)
         ? REFUSED
@@ -486,8 +486,8 @@ async function called(call, binding, method, url, headers, body, limit, reading)
 }
 
 /**
- * Looks whether a service answers, without reading what it says: gives the status, 0 when it cannot be reached, -1
- * when there is no answer in time. Redirects are not followed.
+ * Checks whether a service responds, without reading the body: returns the status, 0 if it cannot be reached, -1 if
+ * there is no response in time. Redirects are not followed.
  * @param {number} token @param {string | undefined} binding @param {string} url @param {string} headers @param {number} milliseconds
  */
 export function probe(token, binding, url, headers, milliseconds) {
@@ -507,8 +507,8 @@ export function probe(token, binding, url, headers, milliseconds) {
 }
 
 /**
- * Reads a small document: gives its bytes, what is said of how long it holds, and the status, of which only 200 has
- * bytes. Redirects are not followed; what is longer than `limit` gives nothing.
+ * Reads a small document: returns its bytes, its caching headers and the status; only a 200 has bytes. Redirects are
+ * not followed; a document longer than `limit` has no bytes.
  * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit
  */
 export function readDocument(token, url, milliseconds, limit) {
@@ -528,8 +528,8 @@ export function readDocument(token, url, milliseconds, limit) {
 }
 
 /**
- * The same for one that may be held: on the condition of its tag, with what its server says of how long it holds. Gives
- * the status, the bytes (nothing but for 200, or when there are too many), and headers.
+ * The same for a cached document: conditional on its entity tag. Returns the status, the bytes (only of a 200 that is
+ * not too long), and the caching headers.
  * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit @param {string | undefined} etag
  */
 export function readHeld(token, url, milliseconds, limit, etag) {
@@ -546,7 +546,7 @@ export function readHeld(token, url, milliseconds, limit, etag) {
   );
 }
 
-/** Keeps work going after the answer. @param {ExecutionContext} context @param {Promise<unknown>} promise */
+/** Keeps work running after the response. @param {ExecutionContext} context @param {Promise<unknown>} promise */
 export function keep(context, promise) {
   context.waitUntil(promise);
 }
@@ -564,7 +564,7 @@ export function sql(storage, kind, statement, parameters) {
 }
 
 /**
- * As `sql`, for statements that give no rows.
+ * As `sql`, for statements that return no rows.
  * @param {DurableObjectStorage} storage @param {Kind} kind @param {string} statement @param {any[]} parameters
  */
 export function run(storage, kind, statement, parameters) {
@@ -572,7 +572,7 @@ export function run(storage, kind, statement, parameters) {
   costs[kind].rowsWritten += cursor.rowsWritten;
 }
 
-/** All or nothing: `work` answers whether to keep what it wrote. @param {DurableObjectStorage} storage @param {() => boolean} work */
+/** A transaction: `work` returns whether to commit. @param {DurableObjectStorage} storage @param {() => boolean} work */
 export function transaction(storage, work) {
   storage.transactionSync(() => {
     if (!work()) throw new Error("rolled back");
@@ -582,7 +582,7 @@ export function transaction(storage, work) {
 /** @param {DurableObjectStorage} storage @param {Kind} kind @param {number} time */
 export function setAlarm(storage, kind, time) {
   costs[kind].alarmsSet += 1;
-  // The output gate holds back every answer until this is on disk; a failure resets the object.
+  // The output gate holds back every response until this is on disk; a failure resets the object.
   storage.setAlarm(time).catch(() => {});
 }
 
@@ -591,26 +591,26 @@ export function deleteAlarm(storage) {
   storage.deleteAlarm().catch(() => {});
 }
 
-/** Rings for background work. @param {number} token @param {string} message */
+/** Sends a wake-up message for background work. @param {number} token @param {string} message */
 export function ring(token, message) {
   watch(token, env.WORK.send(message, { contentType: "text" }));
 }
 
-/** Rings for deliveries to webhooks. @param {number} token @param {string} message */
+/** Sends a wake-up message for webhook deliveries. @param {number} token @param {string} message */
 export function ringForWebhooks(token, message) {
   watch(token, env.WEBHOOKS.send(message, { contentType: "text" }));
 }
 
-/** Rings for runs of schedules. @param {number} token @param {string} message */
+/** Sends a wake-up message for schedules. @param {number} token @param {string} message */
 export function ringForSchedules(token, message) {
   watch(token, env.RUNS.send(message, { contentType: "text" }));
 }
 
-/** Formats that know a zone's offset; making one costs more than asking it. @type {Map<string, Intl.DateTimeFormat>} */
+/** Formatters that know a zone's offset; creating one costs more than using it. @type {Map<string, Intl.DateTimeFormat>} */
 const zones = new Map();
 const MAX_ZONES = 64;
 
-/** Seconds a zone is ahead of UTC at a time; NaN when there is no such zone. @param {string} zone @param {number} time */
+/** Seconds a zone is ahead of UTC at a time; NaN for an unknown zone. @param {string} zone @param {number} time */
 export function zoneOffset(zone, time) {
   let format = zones.get(zone);
   if (!format) {
@@ -628,7 +628,7 @@ export function zoneOffset(zone, time) {
   return (sign === "-" ? -1 : 1) * (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds));
 }
 
-// Hibernating sockets of an object, by a number that lives as long as this instance.
+// Hibernating sockets of an object, by a number that is valid as long as this instance.
 
 /** @type {WeakMap<DurableObjectState, { next: number, sockets: Map<number, WebSocket>, slots: WeakMap<WebSocket, number> }>} */
 const held = new WeakMap();
@@ -643,7 +643,7 @@ function hold(state, socket) {
   return slot;
 }
 
-/** Takes up the sockets that outlived the instance. Gives [slot, attachment, …]. @param {DurableObjectState} state */
+/** Resumes the sockets that outlived the instance. Returns [slot, attachment, …]. @param {DurableObjectState} state */
 export function restoreSockets(state) {
   held.set(state, { next: 0, sockets: new Map(), slots: new WeakMap() });
   state.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
@@ -652,7 +652,7 @@ export function restoreSockets(state) {
   return list;
 }
 
-/** Opens a socket; gives [response, slot]. @param {DurableObjectState} state @param {string} attachment @param {string} headers */
+/** Opens a socket; returns [response, slot]. @param {DurableObjectState} state @param {string} attachment @param {string} headers */
 export function acceptSocket(state, attachment, headers) {
   const { 0: client, 1: server } = new WebSocketPair();
   state.acceptWebSocket(server);
@@ -665,7 +665,7 @@ export function slotOf(state, socket) {
   return held.get(state)?.slots.get(socket) ?? -1;
 }
 
-/** When a socket's ping was answered last; 0: never. @param {DurableObjectState} state @param {number} slot */
+/** When a socket's ping was last answered; 0: never. @param {DurableObjectState} state @param {number} slot */
 export function pingedAt(state, slot) {
   const socket = held.get(state)?.sockets.get(slot);
   return (socket && state.getWebSocketAutoResponseTimestamp(socket)?.getTime()) ?? 0;
@@ -673,7 +673,7 @@ export function pingedAt(state, slot) {
 
 // The Worker's end of an object's socket.
 
-/** @typedef {{ socket: WebSocket, text: string, ended: boolean, waiting: number }} End what came, and the token of who waits for it; 0: nobody */
+/** @typedef {{ socket: WebSocket, text: string, ended: boolean, waiting: number }} End received text, and the token of the waiting task; 0: none */
 
 /** @param {Response} response */
 export function takeSocket(response) {
@@ -687,7 +687,7 @@ export function takeSocket(response) {
     if (token !== 0 && born === generation) give(token, end);
   };
   socket.addEventListener("message", ({ data }) => {
-    // Other than answers to pings it sends nothing that is not wanted.
+    // Everything it sends is relevant, except responses to pings.
     if (data !== "pong") end.text += data;
     if (end.text !== "") came();
   });
@@ -708,7 +708,7 @@ function give(token, end) {
   resume(token, true, text === "" ? undefined : text);
 }
 
-/** What came, or nothing when that is all. @param {number} token @param {End} end */
+/** The received text, or undefined at the end. @param {number} token @param {End} end */
 export function nextText(token, end) {
   if (end.text === "" && !end.ended) end.waiting = token;
   else
@@ -727,7 +727,7 @@ export function pingSocket({ socket }) {
   try {
     socket.send("ping");
   } catch {
-    /* it closed meanwhile */
+    /* It closed in the meantime. */
   }
 }
 
@@ -736,7 +736,7 @@ export function dropSocket({ socket }) {
   try {
     socket.close(1000);
   } catch {
-    /* it closed meanwhile */
+    /* It closed in the meantime. */
   }
 }
 
@@ -745,7 +745,7 @@ export function attach(state, slot, attachment) {
   held.get(state)?.sockets.get(slot)?.serializeAttachment(attachment);
 }
 
-/** One text to many sockets in one crossing. A socket that is gone is left to its close event. @param {DurableObjectState} state @param {Uint32Array} slots @param {string} text */
+/** Sends one text to many sockets in one crossing. A socket that is gone is left to its close event. @param {DurableObjectState} state @param {Uint32Array} slots @param {string} text */
 export function send(state, slots, text) {
   const sockets = held.get(state)?.sockets;
   if (!sockets) return;
@@ -764,10 +764,10 @@ export function closeSocket(state, slot, code, reason) {
   const socket = table?.sockets.get(slot);
   table?.sockets.delete(slot);
   try {
-    // An instance that comes meanwhile finds it among the others, and must not take it for one that is open.
+    // A new instance finds it among the others, and must not mistake it for an open one.
     socket?.serializeAttachment("");
     socket?.close(code, reason);
   } catch {
-    // It closed meanwhile.
+    // It closed in the meantime.
   }
 }

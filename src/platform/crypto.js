@@ -48,7 +48,7 @@ async function imports(algorithm, jwk, use) {
 }
 
 /**
- * Whether `signature` is of `text`, by a public key.
+ * Whether `signature` is a valid signature of `text`, by a public key.
  * @param {Algorithm} algorithm @param {string} jwk @param {Uint8Array<ArrayBuffer>} signature @param {string} text
  * @returns {Promise<boolean>}
  */
@@ -57,7 +57,7 @@ export async function verifies(algorithm, jwk, signature, text) {
   return crypto.subtle.verify(ALGORITHMS[algorithm][1], key, signature, new TextEncoder().encode(text));
 }
 
-/** Makes a pair of keys for ES256: [public, private], each as a JWK with its members in the order of RFC 7638. */
+/** Creates a key pair for ES256: [public, private], each as a JWK with its members in the order of RFC 7638. */
 export async function makesPair() {
   const pair = /** @type {CryptoKeyPair} */ (
     await crypto.subtle.generateKey(ALGORITHMS.ES256[0], true, ["sign", "verify"])

@@ -1,5 +1,5 @@
-"""The official Python client against a gateway, told by one line of JSON what to do, one after the other: prints what came
-of each as JSON."""
+"""Runs the official Python client against a gateway. One line of JSON lists the actions, run one after the other; prints their
+results as JSON."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ GIVEN = json.load(sys.stdin)
 
 
 class Storage:
-    """Keeps tokens for as long as this runs."""
+    """Keeps tokens as long as this process runs."""
 
     tokens = client = None
 
@@ -52,7 +52,7 @@ class Task(Result):
 
 
 class Tasks(ClientExtension):
-    """The extension for tasks, as far as it is needed: a call that became a task is looked at until it has ended."""
+    """The part of the tasks extension that is needed: polls a task until it has ended."""
 
     identifier = "io.modelcontextprotocol/tasks"
 
@@ -87,7 +87,7 @@ def credentials():
 
 
 async def connected(use, **options):
-    # Each request by a connection of its own: workerd closes one whose request it has refused unread.
+    # One connection per request: workerd closes a connection whose request it has refused unread.
     limits = httpx2.Limits(max_keepalive_connections=0)
     async with httpx2.AsyncClient(timeout=httpx2.Timeout(30, read=300), limits=limits, **credentials()) as http:
         transport = streamable_http_client(GIVEN["url"], http_client=http)
@@ -106,13 +106,13 @@ async def list_and_call(client: Client):
 
 
 async def progress(client: Client):
-    told = []
+    messages = []
 
     async def on_progress(progress, total, message):
-        told.append(message)
+        messages.append(message)
 
     result = await client.call_tool(GIVEN["slow"], {"seconds": 2}, progress_callback=on_progress)
-    return {"told": told, "result": result.structured_content}
+    return {"messages": messages, "result": result.structured_content}
 
 
 async def cancel():
@@ -123,15 +123,15 @@ async def cancel():
                 scope.cancel()
 
             await client.call_tool(GIVEN["slow"], {"seconds": 60, "label": GIVEN["label"]}, progress_callback=on_progress)
-        # Who closes at once takes back the word that takes the call back.
+        # Closing at once would also abort the request that cancels the call.
         await client.list_tools(cache_mode="bypass")
         return {"cancelled": scope.cancelled_caught}
 
-    # In the older revision a request is taken back by its id, which only a session knows: who can be asked has one.
-    return await connected(use, elicitation_callback=nobody)
+    # In the older revision a request is cancelled by its id within a session, and only clients that support elicitation have one.
+    return await connected(use, elicitation_callback=decline)
 
 
-async def nobody(context, params):
+async def decline(context, params):
     return ElicitResult(action="decline")
 
 
@@ -160,7 +160,7 @@ async def task():
 
 
 async def tried(do):
-    """What came of one thing, or why nothing did."""
+    """The result of one action, or its exception."""
     try:
         if do in ("list", "progress"):
             return {"done": await connected({"list": list_and_call, "progress": progress}[do])}

@@ -1,31 +1,31 @@
-// The official clients, each in its own words, doing what programs do with them.
+// The official clients, each performing typical actions of programs through its own API.
 
-/** What a client shows: a key, or what it signs in with. */
+/** A client's credentials: a key, or those of an OAuth client. */
 export type Credentials = { key: string } | { client_id: string; client_secret: string; issuer: string };
 
-/** What a client is to do, and what it gives when it did. */
+/** The actions of a client, and their results. */
 export type Doings = {
   /** Lists the tools and calls one. */
   list: { revision: string; tools: string[]; said: string };
-  /** Calls what reports how far it is. */
-  progress: { told: string[]; result: unknown };
-  /** Calls what takes a minute, and does not want it any more once it runs. */
+  /** Calls a tool that reports progress. */
+  progress: { messages: string[]; result: unknown };
+  /** Calls a tool that takes a minute, and cancels the call once it runs. */
   cancel: { cancelled: boolean };
-  /** Calls what asks the user, who fills in the form. */
+  /** Calls a tool that asks the user, who fills in the form. */
   elicit: { asked: string[]; result: unknown };
-  /** Calls what becomes a task, and follows it. */
+  /** Calls a tool whose call becomes a task, and follows it. */
   task: { seen: string[]; result: unknown };
 };
 
-/** Where it is done, what the tool is called there that takes its time, and what its cancelled call is known by. */
+/** The endpoint, its name of the slow tool, and the label that identifies the cancelled call. */
 export type Where = { url: string; slow: string; label: string };
 
 export type Kind = {
   name: string;
   revision: "2025-11-25" | "2026-07-28";
-  /** Why it cannot be asked, if it cannot. */
+  /** Why this client cannot be tested, if it cannot. */
   skip?: string | false;
-  /** False: this client has no tasks. */
+  /** Whether this client supports tasks. */
   tasks: boolean;
   does<What extends keyof Doings>(what: What, where: Where, credentials: Credentials): Promise<Doings[What]>;
 };

@@ -1,11 +1,11 @@
-// A person who signs in: what a client's library does is the library's own, what a browser does is done here.
+// A person who signs in: the client's library does its own part, and this file that of the browser.
 import assert from "node:assert/strict";
 import { type OAuthClientProvider, StreamableHTTPClientTransport, Client } from "@modelcontextprotocol/client";
 import type { Gateway } from "../support/gateway.ts";
 
 const callback = "http://127.0.0.1:8090/callback";
 
-/** Keeps what the library gives it, as an app keeps it for its user. */
+/** Stores the library's data, as an app stores it for its user. */
 class Keeper implements OAuthClientProvider {
   readonly redirectUrl = callback;
   readonly clientMetadata = {
@@ -18,7 +18,7 @@ class Keeper implements OAuthClientProvider {
   #of<T>(name: string): T | undefined {
     return this.#kept.get(name) as T | undefined;
   }
-  /** Where the person was sent. */
+  /** The address that the person was redirected to. */
   sentTo: URL | undefined;
 
   redirectToAuthorization(url: URL) {
@@ -34,7 +34,7 @@ class Keeper implements OAuthClientProvider {
   discoveryState = () => this.#of<never>("discovery");
 }
 
-/** What a person does on the page they are sent to: they allow it with their own key. Gives where that leads. */
+/** The person's part on the consent page: allows the app with their own key. Returns the parameters of the redirect. */
 async function allows(gateway: Gateway, page: URL, key: string): Promise<URLSearchParams> {
   const shown = await gateway.request("GET", page.pathname + page.search, { key: null });
   assert.equal(shown.status, 200, shown.text);
@@ -50,13 +50,13 @@ async function allows(gateway: Gateway, page: URL, key: string): Promise<URLSear
   return new URL(sent.headers.get("location")!).searchParams;
 }
 
-/** An app that knows nothing but the address: connects once the person has allowed it. */
+/** An app that knows only the address: connects once the person has allowed it. */
 export async function signsIn(gateway: Gateway, url: string, key: string, mode: "legacy" | "auto"): Promise<Client> {
   const authProvider = new Keeper();
   const client = () => new Client({ name: "an-app", version: "1.0.0" }, { versionNegotiation: { mode } });
   const first = new StreamableHTTPClientTransport(new URL(url), { authProvider });
   await assert.rejects(client().connect(first), { name: "UnauthorizedError" });
-  assert.ok(authProvider.sentTo, "nobody was sent anywhere");
+  assert.ok(authProvider.sentTo, "the person was not redirected");
   assert.equal(authProvider.sentTo.searchParams.get("resource"), url);
   await first.finishAuth(await allows(gateway, authProvider.sentTo, key));
   const signedIn = client();

@@ -1,4 +1,4 @@
-// The official Python client, as a process of its own.
+// The official Python client, in its own process.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
@@ -9,23 +9,23 @@ import type { Credentials, Doings, Kind, Where } from "./kinds.ts";
 const version = "2.3.0";
 const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "narthex", `mcp-${version}`);
 const own = join(folder, "bin/python");
-/** The Python that has it, or the one that there is. */
+/** The Python with the client, or else the default one. */
 export const interpreter = existsSync(own) ? own : (process.env.PYTHON ?? "python3");
 const check = `import importlib.metadata as m; assert m.version("mcp").startswith("2.")`;
 const hasClient = spawnSync(interpreter, ["-c", check]).status === 0;
 const script = fileURLToPath(new URL("client.py", import.meta.url));
 
-type Came = Record<keyof Doings, { done: any } | { failed: string }>;
+type Results = Record<keyof Doings, { done: any } | { failed: string }>;
 
-/** All that a client does somewhere, by one process: starting it takes longer than what it does. */
-function run(mode: string, where: Where, credentials: Credentials, what: (keyof Doings)[]): Promise<Came> {
+/** Runs all actions at one endpoint in one process, because starting it takes longest. */
+function run(mode: string, where: Where, credentials: Credentials, what: (keyof Doings)[]): Promise<Results> {
   return new Promise((resolve, reject) => {
     const child = spawn(interpreter, [script], { env: { ...process.env, PYTHONWARNINGS: "ignore" } });
-    const said = { stdout: "", stderr: "" };
+    const output = { stdout: "", stderr: "" };
     for (const stream of ["stdout", "stderr"] as const)
-      child[stream].setEncoding("utf8").on("data", (text) => (said[stream] += text));
+      child[stream].setEncoding("utf8").on("data", (text) => (output[stream] += text));
     child.on("error", reject);
-    child.on("close", (code) => (code === 0 ? resolve(JSON.parse(said.stdout)) : reject(new Error(said.stderr))));
+    child.on("close", (code) => (code === 0 ? resolve(JSON.parse(output.stdout)) : reject(new Error(output.stderr))));
     child.stdin.end(JSON.stringify({ do: what, mode, ...where, ...credentials }));
   });
 }
@@ -33,7 +33,7 @@ function run(mode: string, where: Where, credentials: Credentials, what: (keyof 
 function kind(mode: "auto" | "legacy", revision: Kind["revision"]): Kind {
   const tasks = mode === "auto";
   const all: (keyof Doings)[] = ["list", "progress", "cancel", "elicit", ...(tasks ? ["task" as const] : [])];
-  const runs = new Map<string, Promise<Came>>();
+  const runs = new Map<string, Promise<Results>>();
   return {
     name: `mcp for Python, ${mode}`,
     revision,
@@ -42,12 +42,12 @@ function kind(mode: "auto" | "legacy", revision: Kind["revision"]): Kind {
     async does(what, where, credentials) {
       const key = JSON.stringify([where, credentials]);
       if (!runs.has(key)) runs.set(key, run(mode, where, credentials, all));
-      const came = (await runs.get(key)!)[what];
-      if ("failed" in came) throw new Error(came.failed);
-      return came.done;
+      const result = (await runs.get(key)!)[what];
+      if ("failed" in result) throw new Error(result.failed);
+      return result.done;
     },
   };
 }
 
-/** As it comes it finds out what the server speaks; the other one is how it was until then. */
+/** By default it detects the server's revision; `legacy` is its earlier behavior. */
 export const kinds = [kind("auto", "2026-07-28"), kind("legacy", "2025-11-25")];

@@ -1,4 +1,4 @@
-// The official TypeScript clients: the one most programs have (1.x), and the newer one (2.x) as it comes and in its
+// The official TypeScript clients: the most widely used one (1.x), and the newer one (2.x) with its defaults and in its
 // newest modes.
 import {
   Client,
@@ -12,7 +12,7 @@ import { StreamableHTTPClientTransport as FirstTransport } from "@modelcontextpr
 import { CallToolResultSchema, ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js";
 import type { Credentials, Doings, Kind, Where } from "./kinds.ts";
 
-/** Each request by a connection of its own: workerd closes one whose request it has refused unread. */
+/** One connection per request: workerd closes a connection whose request it has refused unread. */
 const apart: typeof fetch = (url, init) => {
   const headers = new Headers(init?.headers);
   headers.set("connection", "close");
@@ -21,8 +21,8 @@ const apart: typeof fetch = (url, init) => {
 
 const info = { name: "tests", version: "1.0.0" };
 type Call = { name: string; arguments: Record<string, unknown> };
-type CallOptions = { signal?: AbortSignal; onprogress?: (told: { message?: string | undefined }) => void };
-/** What both clients can do, in one form. */
+type CallOptions = { signal?: AbortSignal; onprogress?: (progress: { message?: string | undefined }) => void };
+/** A common interface to both clients. */
 type Connected = {
   revision: string | undefined;
   tools(): Promise<{ name: string }[]>;
@@ -109,23 +109,23 @@ const doings: {
   },
   async progress(connect, { slow }) {
     const client = await connect();
-    const told: string[] = [];
-    const onprogress: CallOptions["onprogress"] = ({ message }) => void told.push(message ?? "");
+    const messages: string[] = [];
+    const onprogress: CallOptions["onprogress"] = ({ message }) => void messages.push(message ?? "");
     const result = await client.call({ name: slow, arguments: { seconds: 2 } }, { onprogress });
     await client.close();
-    return { told, result: result.structuredContent };
+    return { messages, result: result.structuredContent };
   },
   async cancel(connect, { slow, label }) {
-    // In the older revision a request is taken back by its id, which only a session knows: who can be asked has one.
+    // In the older revision a request is cancelled by its id within a session, and only clients that support elicitation have one.
     const client = await connect(() => ({}));
     const stop = new AbortController();
-    const onprogress = () => stop.abort("not wanted any more");
+    const onprogress = () => stop.abort("no longer needed");
     const call = client.call({ name: slow, arguments: { seconds: 60, label } }, { signal: stop.signal, onprogress });
     const cancelled = await call.then(
       () => false,
       () => stop.signal.aborted,
     );
-    // Who closes at once takes back the word that takes the call back.
+    // Closing at once would also abort the request that cancels the call.
     await client.tools();
     await client.close();
     return { cancelled };
@@ -152,7 +152,7 @@ const kind = (name: string, revision: Kind["revision"], connect: Connect, tasks 
   does: (what, where, credentials) => doings[what]((user) => connect(where.url, credentials, user), where),
 });
 
-/** Each connected as it is, for what no other client does. */
+/** The plain clients, for tests that only some of them support. */
 export const connects: Record<string, Connect> = {
   "1.x": first,
   "2.x": second(),

@@ -1,4 +1,4 @@
-// Runs last: what the contract says was really seen in this run. An exception that was seen is none any more.
+// Runs last: checks that this run covered the contract. An exception that was covered must be removed.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,33 +8,33 @@ import { Contract, seenInThisRun } from "../support/contract.ts";
 
 const read = (name: string) => JSON.parse(readFileSync(join(root, "console", name), "utf8"));
 const seen = seenInThisRun();
-// Whatever runs all files waits for contexts; what only some of them saw says nothing of the contract.
+// Only a full run covers the contract; a partial one proves nothing.
 const skip = !seen.has("POST /v1/contexts 200") && "only some of the tests ran";
 
 const events = {};
 const codes = {};
 
-/** Asserts that everything was seen but the exceptions, and none of those. */
+/** Asserts that everything except the exceptions was covered. */
 function covered(all: string[], wasSeen: (one: string) => boolean, exceptions: Record<string, string> = {}): void {
-  const missing = all.filter((one) => !wasSeen(one) && !(one in exceptions));
+  const missing = all.filter((entry) => !wasSeen(entry) && !(entry in exceptions));
   assert.deepEqual(missing, [], "never seen");
-  const stale = Object.keys(exceptions).filter((one) => wasSeen(one) || !all.includes(one));
-  assert.deepEqual(stale, [], "no exceptions any more");
+  const stale = Object.keys(exceptions).filter((entry) => wasSeen(entry) || !all.includes(entry));
+  assert.deepEqual(stale, [], "exceptions to remove");
 }
 
-test("every_operation_was_seen_with_every_success_it_has", { skip }, () => {
-  // A 101 is no answer with a body to hold against a schema: its events are.
+test("every_operation_was_covered_with_all_its_success_statuses", { skip }, () => {
+  // A 101 has no body to check against a schema; its events are checked instead.
   covered(
     Contract.load()!
       .documented()
-      .filter((one) => / [23]\d\d$/.test(one)),
-    (one) => seen.has(one),
+      .filter((entry) => / [23]\d\d$/.test(entry)),
+    (entry) => seen.has(entry),
   );
 });
 
-test("every_problem_code_was_seen", { skip }, () => {
+test("every_problem_code_was_covered", { skip }, () => {
   const all: string[] = read("openapi.json").components.schemas.ProblemCode.enum;
-  // "internal" is a fault of the gateway's own: a run may do without.
+  // "internal" is a fault of the gateway: a run need not contain one.
   covered(
     all.filter((code) => code !== "internal"),
     (code) => seen.has(`PROBLEM ${code}`),
@@ -42,7 +42,7 @@ test("every_problem_code_was_seen", { skip }, () => {
   );
 });
 
-test("every_event_type_was_seen", { skip }, () => {
+test("every_event_type_was_covered", { skip }, () => {
   const types = Object.keys(read("asyncapi.json").components.messages).filter((name) => name.includes("."));
   covered(types, (type) => seen.has(`EVENT ${type}`), events);
 });

@@ -1,5 +1,5 @@
 // @ts-check
-// Nobody is at a webhook while 10,000 events happen; then somebody is: each comes, once and signed.
+// A webhook's receiver is down while 10,000 events occur. Once it is back, each event is delivered once and signed.
 import { createServer } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import { Webhook } from "standardwebhooks";
@@ -9,10 +9,10 @@ import { keepFigures, say, seconds } from "./report.mjs";
 
 /** Events of a context that completes: created, validated, queued, executing, attempt, completed. */
 const EVENTS = 6;
-/** Almost as many as may wait for one webhook. */
+/** Almost as many events as may be queued for one webhook. */
 const CONTEXTS = Math.floor(10_000 / EVENTS);
 const CLIENTS = 12;
-/** How long anything may take. */
+/** The time limit of each step. */
 const ARRIVE_MS = 600_000;
 
 /** @param {import("node:http").RequestListener} listener */
@@ -23,7 +23,7 @@ async function serve(listener) {
   return { url: `http://127.0.0.1:${port}`, stop: () => void server.close().closeAllConnections() };
 }
 
-/** Hangs up while it is away; then takes events, and keeps how often each came. */
+/** Closes connections while it is away; then accepts events and counts deliveries of each. */
 async function startReceiver() {
   const receiver = {
     away: true,
@@ -69,13 +69,13 @@ async function eventually(look) {
   for (const until = Date.now() + ARRIVE_MS; ;) {
     const seen = await look();
     if (seen !== null) return seen;
-    if (Date.now() > until) throw new Error(`still nothing after ${seconds(ARRIVE_MS)}`);
+    if (Date.now() > until) throw new Error(`no result after ${seconds(ARRIVE_MS)}`);
     await pause(250);
   }
 }
 
 /**
- * True when nothing was violated.
+ * True if nothing was violated.
  * @param {import("./options.mjs").Backlog} part @param {(undo: () => void) => void} atExit
  * @returns {Promise<boolean>}
  */
@@ -86,7 +86,7 @@ export async function runBacklog({ seed }, atExit) {
     request.resume().on("end", () => response.setHeader("content-type", "application/json").end('{"result":"done"}'));
   });
   const receiver = await startReceiver();
-  // It rests as it would, only shorter: 1 s, 2 s, 4 s and so on.
+  // The usual back-off, only shorter: 1 s, 2 s, 4 s and so on.
   const gateway = await startGateway({ contract: false, vars: { WEBHOOK_RETRY_SECONDS: "1,86399" } });
   atExit(() => void gateway.mf.dispose());
   /** @type {string[]} */
@@ -123,23 +123,24 @@ export async function runBacklog({ seed }, atExit) {
       const seen = await state();
       return seen.waiting >= ids.length * EVENTS ? seen : null;
     });
-    rows.push(["events that wait", full.waiting], ["calls while nobody was there", receiver.calls]);
+    rows.push(["queued events", full.waiting], ["calls while the receiver was away", receiver.calls]);
     if (full.status !== "active" || full.resting_until === null)
-      violations.push(`the webhook does not rest: ${JSON.stringify(full)}`);
-    say(`${full.waiting} events wait; now somebody is there`);
+      violations.push(`the webhook does not back off: ${JSON.stringify(full)}`);
+    say(`${full.waiting} events are queued; the receiver is back`);
 
     receiver.away = false;
     await eventually(async () => ((await state()).waiting === 0 ? true : null));
     const tookMs = Date.now() - receiver.firstAt;
     rows.push(["delivered in", seconds(tookMs)], ["… each second", Math.round((1000 * receiver.seen.size) / tookMs)]);
     const repeated = [...receiver.seen.values()].filter((times) => times > 1).length;
-    rows.push(["events", receiver.seen.size], ["… that came more than once", repeated]);
-    if (receiver.wrong > 0) violations.push(`${receiver.wrong} events were not signed as they should be`);
-    if (receiver.seen.size !== full.waiting) violations.push(`${receiver.seen.size} events came of ${full.waiting}`);
-    if (repeated > 0) violations.push(`${repeated} events came more than once, though nobody died`);
+    rows.push(["events", receiver.seen.size], ["… delivered more than once", repeated]);
+    if (receiver.wrong > 0) violations.push(`${receiver.wrong} events had a wrong signature`);
+    if (receiver.seen.size !== full.waiting)
+      violations.push(`${receiver.seen.size} of ${full.waiting} events were delivered`);
+    if (repeated > 0) violations.push(`${repeated} events were delivered more than once, though nothing crashed`);
     for (const id of ids) {
       const types = receiver.subjects.get(id)?.size ?? 0;
-      if (types !== EVENTS) violations.push(`of ${id} came ${types} events`);
+      if (types !== EVENTS) violations.push(`${types} events of ${id} were delivered`);
     }
   } finally {
     await gateway.stop();

@@ -1,13 +1,13 @@
 // @ts-check
-// The service's circuit, as the event stream tells of it, held against the calls that the proxy saw.
+// Checks the service's circuit, as the event stream reports it, against the calls that the proxy saw.
 
 /** A call that was decided while the circuit was closed may come this much later. */
 const UNDER_WAY_MS = 300;
-/** Whoever comes after the probe may be let through this much before the news of it is out. */
+/** A call after the probe may be let through this long before the change is published. */
 const NEWS_MS = 300;
 
 /**
- * What became of it, by `service.status` events.
+ * The changes of the circuit, from `service.status` events.
  * @param {import("./stream.mjs").StreamEvent[]} events @returns {import("./invariants.mjs").Change[]}
  */
 export function changesOf(events) {
@@ -21,8 +21,8 @@ export function changesOf(events) {
 }
 
 /**
- * The most calls that were under way at a time. One that says nothing (a 429, a deadline too soon) may be followed by
- * another, as long as the circuit is still half open.
+ * The maximum number of concurrent calls. An inconclusive call (a 429, a deadline too soon) may be followed by another
+ * while the circuit is still half open.
  * @param {import("./proxy.mjs").Passage[]} calls in the order they came
  */
 const mostAtOnce = (calls) =>
@@ -33,7 +33,7 @@ const mostAtOnce = (calls) =>
     ),
   );
 
-/** How often it came to each state, and the calls that came while it was not closed. @param {import("./invariants.mjs").Evidence} evidence */
+/** How often the circuit entered each state, and the calls while it was not closed. @param {import("./invariants.mjs").Evidence} evidence */
 export function circuitFigures({ circuit, passages }) {
   const figures = { opened: 0, half: 0, closed: 0, callsWhileOpen: 0, mostProbes: 0 };
   circuit.forEach(({ state, at }, index) => {
@@ -59,7 +59,7 @@ export function checkCircuit(evidence, report) {
   const { opened, callsWhileOpen, mostProbes } = circuitFigures(evidence);
   const last = circuit.at(-1)?.state ?? "closed";
   if (last !== "closed") report(`the circuit stayed ${last}`);
-  // Kills come between cause and news.
+  // A kill may separate a change from its event.
   if (kills.length > 0) return;
   if (opened === 0) report("the circuit never opened");
   if (callsWhileOpen > 0) report(`${callsWhileOpen} calls came while the circuit was open`);

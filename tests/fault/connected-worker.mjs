@@ -1,6 +1,6 @@
 // @ts-check
-// The service that is killed: it connects, and writes down in a file what it begins and what it has done. A line that
-// was written stays, whatever kills the process.
+// The connected service that is killed. It records in a file the work that it begins and completes; lines that were
+// written survive the process.
 import { appendFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { serve } from "../../examples/socket-service.mjs";

@@ -1,16 +1,16 @@
 // @ts-check
-// A crowd of watchers by WebSocket, each with what it has to see and what it saw.
+// Many WebSocket watchers, each with the events it must receive and those it received.
 import { setTimeout as pause } from "node:timers/promises";
 import WebSocket from "ws";
 
 /** @typedef {import("../support/gateway.ts").Gateway} Gateway */
-/** @typedef {{ type: string, service: string | undefined, sequence: number }} Told */
+/** @typedef {{ type: string, service: string | undefined, sequence: number }} LoggedEvent */
 
 const OPEN_MS = 60_000;
-/** A ping after so many messages shows that they were read. */
+/** A ping after this many messages shows that they were read. */
 const PING_AFTER = 200;
 
-/** What watchers ask for, and what fits. @type {{ query: Record<string, string>, fits: (told: Told) => boolean }[]} */
+/** The watchers' filters, and the events that match. @type {{ query: Record<string, string>, fits: (event: LoggedEvent) => boolean }[]} */
 const WISHES = [
   { query: { types: "context.completed" }, fits: ({ type }) => type === "context.completed" },
   {
@@ -27,7 +27,7 @@ const WISHES = [
 /** @param {Gateway} gateway @param {Record<string, string>} query */
 function connect(gateway, query) {
   const url = new URL(`/v1/events?${new URLSearchParams(query)}`, gateway.url.replace("http", "ws"));
-  // A closing handshake that lingers would keep the object from sleeping.
+  // A lingering closing handshake would keep the object from hibernating.
   /** @type {WebSocket.ClientOptions & { closeTimeout: number }} */
   const settings = {
     headers: { authorization: `Bearer ${gateway.adminKey}` },
@@ -40,8 +40,8 @@ function connect(gateway, query) {
 let opening = Promise.resolve();
 
 /**
- * Opens sockets one after the other: in this workerd an object at which several are opened in the same moment never
- * sleeps again (cloudflare/workerd#6862, mended since).
+ * Opens sockets one at a time: in this workerd, an object never hibernates again after several sockets were opened at
+ * the same moment (cloudflare/workerd#6862, fixed since).
  * @param {() => Promise<unknown>} open
  */
 function inTurn(open) {
@@ -54,16 +54,16 @@ function inTurn(open) {
 }
 
 /**
- * The log after a sequence up to another, as one that sees everything is told it.
+ * The log between two sequences, as a watcher without a filter receives it.
  * @param {Gateway} gateway @param {number} after @param {number} end @param {number} timeoutMs
  */
 async function readLog(gateway, after, end, timeoutMs) {
-  /** @type {Told[]} */
+  /** @type {LoggedEvent[]} */
   const log = [];
   let unread = 0;
   /** @type {WebSocket | undefined} */
   let socket;
-  const hear = (/** @type {WebSocket.RawData} */ data) => {
+  const onMessage = (/** @type {WebSocket.RawData} */ data) => {
     if (String(data) === "pong") return;
     const event = JSON.parse(String(data));
     log.push({ type: event.type, service: event.data.service, sequence: Number(event.sequence) });
@@ -73,7 +73,7 @@ async function readLog(gateway, after, end, timeoutMs) {
     () =>
       new Promise((resolve, reject) => {
         socket = connect(gateway, { after: String(after) });
-        socket.on("message", hear).on("open", resolve).on("error", reject);
+        socket.on("message", onMessage).on("open", resolve).on("error", reject);
       }),
   );
   const until = Date.now() + timeoutMs;
@@ -83,8 +83,8 @@ async function readLog(gateway, after, end, timeoutMs) {
 }
 
 /**
- * Opens so many. What is wrong with what they see goes into `violations`. `logEnd` gives the log's last sequence when
- * nothing is published.
+ * Opens `count` watchers. Missing, repeated or misplaced events are added to `violations`. `logEnd` returns the log's last
+ * sequence while nothing is published.
  * @param {Gateway} gateway @param {number} count @param {string[]} violations @param {() => Promise<number>} logEnd
  * @param {{ service?: string }} [only]
  */
@@ -95,7 +95,7 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
       : [
           {
             query: { types: "context.completed", service },
-            fits: (/** @type {Told} */ told) => told.type === "context.completed" && told.service === service,
+            fits: (/** @type {LoggedEvent} */ event) => event.type === "context.completed" && event.service === service,
           },
         ];
   /** @type {number[]} */
@@ -128,7 +128,7 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
       this.socket = socket;
       this.wanted = true;
       socket.on("message", (/** @type {Buffer} */ data) => {
-        // What is still in the pipe of a connection that was given up comes again on the next.
+        // Events still in transit on an abandoned connection are sent again on the next one.
         if (socket !== this.socket || !this.wanted || data.length === 4) return;
         const event = JSON.parse(data.toString("latin1"));
         this.seen.push(Number(event.sequence));
@@ -156,7 +156,7 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
     }
   }
 
-  /** Where the log ends now. */
+  /** The end of the log now. */
   const begin = await logEnd();
   const watchers = Array.from({ length: count }, (_, number) => new Watcher(number));
   for (const watcher of watchers) {
@@ -165,7 +165,7 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
   }
 
   return {
-    /** Waits until everybody has what fits, and looks whether that was all, once and in order. @param {number} timeoutMs */
+    /** Waits until every watcher has its matching events; checks that it received all of them once and in order. @param {number} timeoutMs */
     async complete(timeoutMs) {
       const last = await logEnd();
       const log = await readLog(gateway, begin, last, timeoutMs);
@@ -187,7 +187,7 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
         }
       }
     },
-    /** So many times one leaves and comes back where it was. @param {number} times @param {import("./options.mjs").Dice} roll */
+    /** Disconnects a random watcher and resumes it, `times` times. @param {number} times @param {import("./options.mjs").Dice} roll */
     async disconnect(times, roll) {
       let left = times;
       const busy = new Set();
@@ -205,7 +205,7 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
         }),
       );
     },
-    /** Delays of events since this was asked last, in milliseconds. */
+    /** Delays of events since the last call, in milliseconds. */
     delays() {
       const sorted = Float64Array.from(delays).sort();
       delays = [];
@@ -220,12 +220,12 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
         watcher.socket?.pause();
       }
     },
-    /** Reads again, to find that it was cut off; gives the code, and resumes. @param {number} timeoutMs */
+    /** Reads again and finds the connection closed; returns the close code, and resumes. @param {number} timeoutMs */
     async readAgain(timeoutMs) {
       const [watcher] = watchers;
       if (!watcher) return 0;
       watcher.wanted = true;
-      // What it was sent before it was cut off counts; that it is cut off is no violation.
+      // Events sent before the close count; the close itself is not a violation.
       const { socket } = watcher;
       const code = await new Promise((resolve) => {
         watcher.socket = undefined;

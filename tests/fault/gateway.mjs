@@ -1,5 +1,5 @@
 // @ts-check
-// `npm start` in a process group of its own, on a port and a folder of its own, to be killed and started again.
+// `npm start` in its own process group, with its own port and folder, to be killed and restarted.
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -11,15 +11,15 @@ import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-/** The first start may compile the crate; others wait at most for a build that goes on beside them. */
+/** The first start may compile the crate; later ones wait at most for a concurrent build. */
 const FIRST_START_MS = 600_000;
 const START_MS = 180_000;
-/** How long to wait until nothing of a killed group is left. */
+/** How long to wait until no process of a killed group is left. */
 const EMPTY_MS = 2000;
 
 /**
  * @typedef {{ url: string, key: string, starts: number, lastWords: string | null, start(): Promise<number>, kill(): Promise<void>,
- *   remove(): void }} Gateway `lastWords` is what it said when it ended without having been killed
+ *   remove(): void }} Gateway `lastWords` is its output if it exited without being killed
  */
 
 async function freePort() {
@@ -32,8 +32,8 @@ async function freePort() {
 }
 
 /**
- * A gateway that is not started yet. `start` gives the milliseconds until it answered; `starts` counts them; `kill`
- * settles when the group is gone; `remove` kills too, at once, and deletes the folder.
+ * A gateway that has not been started. `start` returns the milliseconds until it responded; `starts` counts the starts;
+ * `kill` settles when the group is gone; `remove` kills without waiting and deletes the folder.
  * @param {Record<string, string>} [variables] of the Worker, beside its secrets
  * @returns {Promise<Gateway>}
  */
@@ -52,7 +52,7 @@ export async function prepareGateway(variables = {}) {
     ...variables,
   });
   writeFileSync(secrets, lines.map(([name, value]) => `${name}=${value}\n`).join(""), { mode: 0o600 });
-  // The secrets file stands in for .dev.vars; what killed processes leave behind goes with the folder.
+  // The secrets file replaces .dev.vars; files that killed processes leave behind are deleted with the folder.
   const args = ["start", "--", "--port", String(port), "--persist-to", join(folder, "state"), "--env-file", secrets];
   const env = { ...process.env, TMPDIR: temporary, WRANGLER_REGISTRY_PATH: join(folder, "registry") };
 
@@ -63,7 +63,7 @@ export async function prepareGateway(variables = {}) {
     try {
       return process.kill(-which, "SIGKILL");
     } catch {
-      // Nobody is left in it.
+      // The group is empty.
       return false;
     }
   };
@@ -79,22 +79,22 @@ export async function prepareGateway(variables = {}) {
       const limit = gateway.starts === 0 ? FIRST_START_MS : START_MS;
       const child = spawn("npm", args, { cwd: ROOT, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
       group = child.pid;
-      let said = "";
+      let output = "";
       for (const stream of [child.stdout, child.stderr])
-        stream.on("data", (chunk) => (said = (said + chunk).slice(-4000)));
+        stream.on("data", (chunk) => (output = (output + chunk).slice(-4000)));
       /** @type {Error | undefined} */
       let failure;
       child.on("error", (error) => (failure = error));
       child.on("exit", (code, signal) => {
-        failure = new Error(`it ended with ${code ?? signal}`);
-        if (group === child.pid) gateway.lastWords = `${failure.message}: ${said}`;
+        failure = new Error(`it exited with ${code ?? signal}`);
+        if (group === child.pid) gateway.lastWords = `${failure.message}: ${output}`;
       });
       for (;;) {
         const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
         await response?.arrayBuffer().catch(() => undefined);
         if (response?.ok) break;
         if (Date.now() - started > limit) failure = new Error(`no answer in ${limit / 1000} s`);
-        if (failure) throw new Error(`npm start: ${failure.message}\n${said}`);
+        if (failure) throw new Error(`npm start: ${failure.message}\n${output}`);
         await pause(50);
       }
       gateway.starts++;
@@ -103,7 +103,7 @@ export async function prepareGateway(variables = {}) {
     async kill() {
       const killed = group;
       group = undefined;
-      // Where nobody collects the dead, a group never gets empty.
+      // Where zombies are not reaped, a group never becomes empty.
       for (const end = Date.now() + EMPTY_MS; killGroup(killed) && Date.now() < end;) await pause(20);
     },
     remove() {

@@ -1,16 +1,17 @@
 // @ts-check
-// What is held against the three witnesses and the gateway's own list in the end:
+// The invariants that the records of clients, service and event stream and the gateway's own list must satisfy at the end:
 //
-// * no acknowledged context is lost, and no service was called for one that is not there;
-// * each ends in exactly one final state: within 10 s of the last restart where all have time enough, within 2 s of its
-//   deadline where not, and never before it by the deadline;
-// * what completes has its own result; what does not is explained by what was done here (reasons.mjs), each attempt too;
-// * a final state that a client was told never changes;
-// * nothing that is not idempotent is called again, unless it had been refused with 425, 429 or 503;
-// * no call comes sooner than the one before it was told to, and repeats stay within the retry budget;
-// * while a circuit is open nobody calls, and half open only one does; it opens and closes by itself;
-// * the same Idempotency-Key is one context;
-// * event sequences have no gap and no repeat, over all reconnects, and what was read is there again, unchanged;
+// * no acknowledged context is lost, and the service is called for no unknown context;
+// * each context ends in exactly one final state: within 10 s of the last restart where deadlines are far away, otherwise
+//   within 2 s of its deadline, and it never times out before its deadline;
+// * a completed context has its own result; every other one, and each attempt, is explained by an injected fault
+//   (reasons.mjs);
+// * a final state that a client has received never changes;
+// * a call that is not idempotent is repeated only after a 425, 429 or 503;
+// * no retry comes earlier than its Retry-After, and retries stay within the retry budget;
+// * there are no calls while the circuit is open, and only one while it is half open; it opens and closes by itself;
+// * one Idempotency-Key means one context;
+// * event sequences have no gap and no repeat across reconnects, and a second read returns the same events;
 // * each context has exactly one final event, which agrees with its state.
 import { checkCircuit } from "./circuit.mjs";
 import { resultOf, shortened } from "./large.mjs";
@@ -19,41 +20,41 @@ import { ONCE } from "./service.mjs";
 
 /**
  * @typedef {import("./load.mjs").Context} Context
- * @typedef {{ state: "closed" | "open" | "half_open", at: number }} Change what became of the service's circuit, and when
- * @typedef {{ contexts: Map<string, Context>, told: import("./load.mjs").Told[], calls: import("./service.mjs").Call[],
+ * @typedef {{ state: "closed" | "open" | "half_open", at: number }} Change a new state of the service's circuit, and when
+ * @typedef {{ contexts: Map<string, Context>, responses: import("./load.mjs").Acknowledged[], calls: import("./service.mjs").Call[],
  *   passages: import("./proxy.mjs").Passage[] | null, periods: import("./proxy.mjs").Period[], kills: number[], circuit: Change[],
  *   events: import("./stream.mjs").StreamEvent[], readAgain: import("./stream.mjs").StreamEvent[], began: number, lastStart: number }} Evidence
- *   `contexts` is what GET says in the end; `passages` and `periods` are the proxy's, where there is one; `lastStart` is when
- *   the gateway answered after the last kill
+ *   `contexts` as GET returns them at the end; `passages` and `periods` are the proxy's, if there is one; `lastStart` is
+ *   when the gateway responded after the last kill
  * @typedef {(text: string) => void} Report
  */
 
 export const FINAL = ["completed", "failed", "cancelled", "timed_out"];
-/** How long after the last restart everything has ended, where the deadlines are far. */
+/** The time after the last restart within which everything ends, where the deadlines are far away. */
 const END_MS = 10_000;
-/** How long after its deadline a context has ended, or after the restart when the gateway was away then. */
+/** The time after its deadline within which a context ends, or after the restart if the gateway was down then. */
 const DEADLINE_MS = 2000;
-/** A call may come this much sooner than it was told to: timers and clocks are no finer. */
+/** A retry may come this much too early: the resolution of timers and clocks. */
 const EARLY_MS = 10;
-/** Repeats that the budget always allows in ten seconds, and one for so many first attempts. */
+/** The retries that the budget always allows within ten seconds, plus one for this many first attempts. */
 const BUDGET = { least: 3, oneIn: 5, windowMs: 10_000 };
 
-/** Whether this event says that a context ended. @param {{ type: string }} event */
+/** Whether this event reports the end of a context. @param {{ type: string }} event */
 export const isFinal = ({ type }) => FINAL.some((status) => type === `context.${status}`);
 
 /** @template T @param {Iterable<T>} items @param {(item: T) => string} of @returns {Map<string, T[]>} */
 export const groupBy = (items, of) => Map.groupBy(items, of);
 
-/** What of a context never changes once it is final. @param {Context} context */
+/** The part of a context that never changes once it is final. @param {Context} context */
 const verdict = ({ status, result, error }) => JSON.stringify({ status, result, error });
 
-/** When it reached its final state. @param {Context} context */
+/** When a context reached its final state. @param {Context} context */
 export const endedAt = (context) =>
   Date.parse(context.history.findLast(({ status }) => FINAL.includes(status))?.at ?? "");
 
 /**
- * By when it has to have ended: counted from the last restart, or from its own creation after that; where deadlines are
- * near, from its own.
+ * The time by which a context must have ended: counted from the last restart, or from its creation after that; where
+ * deadlines are near, from its deadline.
  * @param {Context} context @param {Evidence} evidence
  */
 function dueBy({ created_at, expires_at }, { lastStart, passages }) {
@@ -62,18 +63,18 @@ function dueBy({ created_at, expires_at }, { lastStart, passages }) {
 }
 
 /** @param {Evidence} evidence @param {Report} report */
-function checkTold({ contexts, told }, report) {
-  for (const [id, answers] of groupBy(told, ({ context }) => context.id)) {
+function checkResponses({ contexts, responses }, report) {
+  for (const [id, answers] of groupBy(responses, ({ context }) => context.id)) {
     const now = contexts.get(id);
     if (!now) {
       report(`${id} was acknowledged and is lost`);
       continue;
     }
     const changed = answers.find(({ context }) => FINAL.includes(context.status) && verdict(context) !== verdict(now));
-    if (changed) report(`${id} was told as ${verdict(changed.context)} and is ${verdict(now)}`);
+    if (changed) report(`${id} was reported as ${verdict(changed.context)} and is ${verdict(now)}`);
   }
   for (const [key, answers] of groupBy(
-    told.filter(({ key }) => key !== null),
+    responses.filter(({ key }) => key !== null),
     ({ key }) => String(key),
   )) {
     const ids = new Set(answers.map(({ context }) => context.id));
@@ -118,8 +119,8 @@ function checkCalls({ contexts, calls, passages }, report) {
   const seen = passages ?? calls;
   for (const [id, made] of groupBy(seen, (call) => call.context)) {
     const context = contexts.get(id);
-    if (!context) report(`the service was called for ${id}, which is not there`);
-    // What the proxy cut short the gateway has to take for done.
+    if (!context) report(`the service was called for ${id}, which does not exist`);
+    // The gateway must assume that a call whose response was cut short was executed.
     const done = made.filter(({ status }) => !REFUSALS.includes(status ?? 0));
     if (made[0]?.capability === ONCE && done.length > 1) {
       report(`${id} is not idempotent and was called ${made.length} times: ${JSON.stringify(made)}`);
@@ -145,10 +146,10 @@ function checkRetries({ contexts, passages, kills, began }, report) {
     made.forEach((call, index) => {
       const before = made[index - 1];
       const early = before ? (before.until ?? 0) + before.waitMs - call.at : 0;
-      if (before && before.waitMs > 0 && early > EARLY_MS) report(`${id} came ${early} ms before the time it was told`);
+      if (before && before.waitMs > 0 && early > EARLY_MS) report(`${id} came ${early} ms before its Retry-After`);
     });
   }
-  // A Worker that is killed takes its budget along; what lost its lease is not counted there.
+  // A killed Worker loses its budget, and attempts whose lease was lost are not counted.
   if (passages === null || kills.length > 0) return;
   const { firsts, repeats } = attemptsMade(contexts.values());
   const windows = Math.ceil((Date.now() - began) / BUDGET.windowMs) + 1;
@@ -156,7 +157,7 @@ function checkRetries({ contexts, passages, kills, began }, report) {
   if (repeats > most) report(`${repeats} repeats for ${firsts} first attempts, ${most} are allowed`);
 }
 
-/** First attempts that were made, and repeats. @param {Iterable<Context>} contexts */
+/** Counts the first attempts and the retries. @param {Iterable<Context>} contexts */
 export function attemptsMade(contexts) {
   let [firsts, repeats] = [0, 0];
   for (const { attempts } of contexts) {
@@ -177,11 +178,11 @@ function checkEvents({ contexts, events, readAgain }, report) {
   });
   const again = new Map(readAgain.map((event) => [event.sequence, event]));
   /** @param {import("./stream.mjs").StreamEvent | undefined} event */
-  const inWords = (event) => (event ? `${event.id}, ${event.type} of ${event.subject}` : "gone");
+  const describe = (event) => (event ? `${event.id}, ${event.type} of ${event.subject}` : "gone");
   for (const event of events) {
     const now = again.get(event.sequence);
-    if (inWords(now) !== inWords(event))
-      report(`event ${event.sequence} was ${inWords(event)}; read again it is ${inWords(now)}`);
+    if (describe(now) !== describe(event))
+      report(`event ${event.sequence} was ${describe(event)}; read again it is ${describe(now)}`);
   }
   const finals = groupBy(events.filter(isFinal), ({ subject }) => subject);
   for (const { id, status } of contexts.values()) {
@@ -192,17 +193,17 @@ function checkEvents({ contexts, events, readAgain }, report) {
     else if (types[0] !== `context.${status}`) report(`${id} is ${status}, its event says ${types[0]}`);
   }
   for (const id of new Set(events.filter(({ type }) => type.startsWith("context.")).map(({ subject }) => subject))) {
-    if (!contexts.has(id)) report(`events tell of ${id}, which is not there`);
+    if (!contexts.has(id)) report(`there are events of ${id}, which does not exist`);
   }
 }
 
-/** What was violated, in words. @param {Evidence} evidence @returns {string[]} */
+/** The violations, as text. @param {Evidence} evidence @returns {string[]} */
 export function violationsOf(evidence) {
   /** @type {string[]} */
   const violations = [];
   /** @param {string} text */
   const report = (text) => void violations.push(text);
-  for (const check of [checkTold, checkContexts, checkCalls, checkRetries, checkCircuit, checkEvents])
+  for (const check of [checkResponses, checkContexts, checkCalls, checkRetries, checkCircuit, checkEvents])
     check(evidence, report);
   return violations;
 }

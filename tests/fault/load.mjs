@@ -1,5 +1,5 @@
 // @ts-check
-// Clients that create contexts, wait for some, and write down everything they were told.
+// Clients that create contexts, wait for some, and record every response.
 import { setTimeout as pause } from "node:timers/promises";
 import { shortened } from "./large.mjs";
 import { diceOf } from "./options.mjs";
@@ -12,36 +12,36 @@ import { FINAL } from "./invariants.mjs";
  *   attempts: Attempt[] }} Context
  * @typedef {{ number: number, service: string, outcome: string, code?: string, started_at: string, ended_at: string,
  *   status_code: number | null }} Attempt
- * @typedef {{ context: Context, key: string | null }} Told what a client was told in a 200 or 202; `key` it sent along
- * @typedef {{ told: Told[], acknowledged: Set<string>, refused: Map<string, number>, broken: number, repeats: number, faults: string[],
+ * @typedef {{ context: Context, key: string | null }} Acknowledged the context of a 200 or 202, and the `key` of the request
+ * @typedef {{ responses: Acknowledged[], acknowledged: Set<string>, refused: Map<string, number>, broken: number, repeats: number, faults: string[],
  *   unanswered: Set<string>, underWay: number, stop(): Promise<void> }} Load
- *   `refused` counts other answers by status and code, `broken` requests without one, `unanswered` keys nobody got an answer for
- * @typedef {{ key: string | null, body: string }} Order a request that may be sent again
+ *   `refused` counts other responses by status and code, `broken` requests without one, `unanswered` keys without a response
+ * @typedef {{ key: string | null, body: string }} Order a request that may be repeated
  */
 
-/** How long a client waits for an answer; it asks the gateway for less. */
+/** How long a client waits for a response; the wait it requests from the gateway is shorter. */
 const ANSWER_MS = 8000;
-/** Time enough for every kill: a deadline of its own must not end a context before it is taken up again. */
+/** Long enough for every kill: a context must not reach its deadline before it is resumed. */
 const LONG_SECONDS = 3600;
-/** Where the deadline is to be met: mostly enough for some attempts, behind an answer and by the queue. */
+/** For runs that test deadlines: mostly enough for a few attempts, in the request and from the queue. */
 const SHORT_SECONDS = [20, 30, 20, 30, 2, 3, 4];
-/** After the end clients still repeat what had no answer, for so long. */
+/** After the end, clients repeat requests without a response for this long. */
 const END_MS = 15_000;
 
 /**
- * Starts them. Where nothing is killed, a request without a good answer is a fault.
+ * Starts the clients. Where nothing is killed, a request without a good response is a fault.
  * @param {import("./gateway.mjs").Gateway} gateway @param {import("./options.mjs").Part} part @returns {Load}
  */
 export function startLoad(gateway, { clients, seed, kills, proxied }) {
   let running = true;
   let endBy = Infinity;
-  /** @type {Told[]} */
-  const told = [];
+  /** @type {Acknowledged[]} */
+  const responses = [];
   /** @type {Map<string, number>} */
   const refused = new Map();
   /** @type {Load} */
   const load = {
-    told,
+    responses,
     acknowledged: new Set(),
     refused,
     broken: 0,
@@ -57,8 +57,8 @@ export function startLoad(gateway, { clients, seed, kills, proxied }) {
   };
 
   /**
-   * Sends a request and writes the answer down; nothing when there was none that names a context.
-   * @param {string} path @param {Record<string, string>} headers @param {Order | null} order null: it is a GET
+   * Sends a request and records the response; undefined unless it has a context.
+   * @param {string} path @param {Record<string, string>} headers @param {Order | null} order null for a GET
    * @returns {Promise<Context | undefined>}
    */
   async function ask(path, headers, order) {
@@ -80,7 +80,7 @@ export function startLoad(gateway, { clients, seed, kills, proxied }) {
       if (response.status === 200 || response.status === 202) {
         /** @type {Context} */
         const context = shortened(JSON.parse(text));
-        told.push({ context, key: order?.key ?? null });
+        responses.push({ context, key: order?.key ?? null });
         load.acknowledged.add(context.id);
         return context;
       }
@@ -126,7 +126,7 @@ export function startLoad(gateway, { clients, seed, kills, proxied }) {
       else if (running && !FINAL.includes(context.status) && roll(2)) {
         await ask(`/v1/contexts/${context.id}`, { prefer: "wait=2" }, null);
       }
-      // What was answered before a kill is asked for again after it.
+      // A request answered before a kill is repeated after it.
       if (keyed && last && gateway.starts !== lastStart && running) {
         load.repeats++;
         await ask("/v1/contexts", { prefer: preference() }, last);

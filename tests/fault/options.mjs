@@ -3,47 +3,47 @@ import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 
 /**
- * What one part does: with `kills`, and with `proxied` through the proxy, for `minutes` where nothing is killed.
+ * One part: with `kills`, with `proxied` through the proxy, for `minutes` if nothing is killed.
  * @typedef {{ name: string, kills: number, contexts: number, proxied: boolean, minutes: number, clients: number, seed: number }} Part
  * Many sockets.
  * @typedef {{ sockets: number, seed: number }} Sockets
- * A service that connects, killed so often.
+ * A connected service, killed this many times.
  * @typedef {{ serviceKills: number, seed: number }} ServiceKills
- * A webhook that many events wait for.
+ * A webhook with a long delivery queue.
  * @typedef {{ backlog: true, seed: number }} Backlog
- * The simulation of the core, over so many seeds.
+ * The simulation of the core, with this many seeds.
  * @typedef {{ seeds: number }} Simulated
  * Schemathesis over openapi.json.
  * @typedef {{ examples: number, seed: number }} Checked
  */
 
-export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, many sockets, kills of a service that connects, the
-                                     simulation, Schemathesis
+export const USAGE = `npm run fault                        50 kills, then 3 minutes through the proxy, many sockets, kills of a connected
+                                     service, the simulation, Schemathesis
 npm run fault -- --kills 6           only kills
 npm run fault -- --proxy             only the proxy
 npm run fault -- --sockets           only many sockets
-npm run fault -- --backlog           only a webhook that 10,000 events wait for
-npm run fault -- --service-kills 20  only kills of a service that connects
+npm run fault -- --backlog           only a webhook with 10,000 queued events
+npm run fault -- --service-kills 20  only kills of a connected service
 npm run fault -- --seeds 100000      only the simulation of the core
 npm run fault -- --schemathesis      only Schemathesis over openapi.json (needs python3)
 npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and service
 
   --kills N     how often the gateway is killed
-  --contexts N  at least so many are acknowledged under kills (100 for each kill)
+  --contexts N  acknowledged contexts under kills, at least (100 for each kill)
   --proxy       between gateway and service: a closed port, resets, drips, storms of 429 and 503, wrong lengths,
                 answers that never end or come too late
-  --minutes N   how long the proxy is at it when nothing is killed (3)
-  --sockets     5,000 sockets over hub and shards, of which 1,000 break; sleep; one of 1,000 that does not read
-  --crowd N     as many instead of 5,000, the rest in proportion
-  --service-kills N  how often a service that connects is killed (20)
-  --backlog     10,000 events while nobody is at a webhook, and then somebody
-  --seeds N     worlds the simulation of the core runs, one for each seed (1000000)
-  --examples N  requests Schemathesis makes up for each operation and each of its phases (200)
-  --clients N   clients at a time; every other one sends an Idempotency-Key and repeats what failed (24)
+  --minutes N   duration of the proxy part when nothing is killed (3)
+  --sockets     5,000 sockets over hub and shards, of which 1,000 break; hibernation; one reader in 1,000 that stops reading
+  --crowd N     this many sockets instead of 5,000, the rest in proportion
+  --service-kills N  how often a connected service is killed (20)
+  --backlog     10,000 events while a webhook's receiver is down, then deliveries once it is back
+  --seeds N     runs of the core's simulation, one for each seed (1000000)
+  --examples N  requests that Schemathesis generates for each operation and phase (200)
+  --clients N   concurrent clients; every other one sends an Idempotency-Key and repeats failed requests (24)
   --seed N      for the choices of clients, service, killer, proxy and Schemathesis; times still differ from run to run
                 (random, printed)
 
-The figures are printed, and kept as JSON in tests/fault/results/. Ends with 1 when anything was violated.
+The figures are printed and written as JSON to tests/fault/results/. The exit code is 1 if anything was violated.
 `;
 
 /** @param {string | undefined} text @param {number} otherwise @param {string} name @param {number} most */
@@ -55,7 +55,7 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {(Part | Sockets | Backlog | ServiceKills | Simulated | Checked)[] | null} null when only help was asked for */
+/** @param {string[]} args @returns {(Part | Sockets | Backlog | ServiceKills | Simulated | Checked)[] | null} null if only help was requested */
 export function readOptions(args) {
   const text = /** @type {const} */ ({ type: "string" });
   const { values } = parseArgs({
@@ -123,7 +123,7 @@ export function readOptions(args) {
 
 /** @typedef {(below: number) => number} Dice a whole number from 0 to below `below` */
 
-/** The same choices for the same seed and player, whatever the others do. @param {number} seed @param {string} player @returns {Dice} */
+/** The same choices for the same seed and player, independently of the others. @param {number} seed @param {string} player @returns {Dice} */
 export function diceOf(seed, player) {
   let state = seed >>> 0;
   for (const letter of player) state = Math.imul(state ^ letter.charCodeAt(0), 0x01000193) >>> 0;

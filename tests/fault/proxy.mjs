@@ -1,38 +1,38 @@
 // @ts-check
-// A proxy between gateway and service that forwards, and does to some calls what networks, proxies and overloaded
-// services do. It never forges: a service hears of a call at most once, and only what the gateway sent. Each call that
-// came is written down with what was done to it. Whatever has no end has one here, so that nothing is left behind.
+// A proxy between gateway and service that forwards calls, and treats some as networks, proxies and overloaded services
+// do. It never forges: a service receives a call at most once, exactly as the gateway sent it. Each call is recorded with
+// the fault that was injected. Endless responses are bounded here, so that nothing is left behind.
 import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import { diceOf } from "./options.mjs";
 
 /**
- * What is done to one call. Without the service having heard of it: `reset_before`. After it has answered, and perhaps
- * done the work: all others. `drip` brings its answer whole, in pieces.
+ * A fault of one call. `reset_before` happens before the service receives it; all others after it has responded, and
+ * perhaps done the work. `drip` delivers the whole response, in pieces.
  * @typedef {"reset_before" | "reset_inside" | "drip" | "too_long" | "too_short" | "endless" | "flood" | "late"} Fault
- * What is done to all calls for a while; the service hears of none of them.
+ * A fault of all calls for a while; the service receives none of them.
  * @typedef {"refuse" | "429" | "429_wait" | "503"} Storm
  * @typedef {{ context: string, capability: string, attempt: number, deadline: number, parameters: any }} Heard
  * @typedef {Heard & { done: Fault | Storm | "none", at: number, until: number | null, status: number | null, waitMs: number, closed: number | null }} Passage
- *   a call: when it came, when the last byte of its answer left (null: never), the status it was answered with, how long
- *   the gateway was asked to stay away, and when the connection had ended
+ *   a call: when it arrived, when the last byte of its response was sent (null: never), the response's status, the
+ *   requested Retry-After, and when the connection ended
  * @typedef {{ storm: Storm, from: number, to: number }} Period
  * @typedef {(call: Heard) => Fault | null} Choose
  * @typedef {{ url: string, passages: Passage[], periods: Period[], storm(kind: Storm, ms: number): Promise<void>, stop(): void }} Proxy
  */
 
-/** The largest body that is passed on, and the most that a flood sends. */
+/** The largest body that is passed on, and the size limit of a flood. */
 const MAX_BYTES = 12 * 1024 * 1024;
-/** The longest that an answer without an end goes on. */
+/** The time limit of an endless response. */
 const MAX_MS = 30_000;
-/** An answer is this much too long or too short. */
+/** How much a response is too long or too short. */
 const WRONG_BYTES = 7;
-/** An answer that comes too late comes this long after the deadline. */
+/** How long after the deadline a late response is sent. */
 const LATE_MS = 300;
-/** What takes all of a context's time is done only to those that have little. */
+/** Faults that use up all of a context's time are injected only if it has less than this left. */
 const SHORT_MS = 5000;
-/** What a 429 that names a time asks for, in seconds. */
+/** The Retry-After of `429_wait`, in seconds. */
 const WAIT_SECONDS = 1;
 const STATUSES = { 429: 429, "429_wait": 429, 503: 503 };
 
@@ -42,8 +42,8 @@ const QUICK = ["reset_before", "reset_inside", "drip", "drip", "too_long", "too_
 const SLOW = ["endless", "late"];
 
 /**
- * The same choice for the same call, whatever comes beside it.
- * @param {number} seed @param {number} oneIn every so manieth call is done something to @returns {Choose}
+ * The same choice for the same call, independently of other calls.
+ * @param {number} seed @param {number} oneIn one call in this many gets a fault @returns {Choose}
  */
 export function choiceOf(seed, oneIn) {
   return ({ attempt, deadline, parameters }) => {
@@ -61,7 +61,7 @@ async function readAll(stream) {
   let length = 0;
   for await (const chunk of stream) {
     length += chunk.length;
-    if (length > MAX_BYTES) throw new Error("more than the proxy takes");
+    if (length > MAX_BYTES) throw new Error("the body is too large for the proxy");
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -77,7 +77,7 @@ export async function startProxy(target, choose) {
   let storm = null;
 
   /**
-   * Passes a call on; gives what the service answered, nothing when the gateway went away meanwhile.
+   * Forwards a call; returns the service's response, or undefined if the gateway disconnected in the meantime.
    * @param {import("node:http").IncomingMessage} request @param {Buffer} body @param {import("node:http").ServerResponse} response
    */
   async function forward(request, body, response) {
@@ -101,13 +101,13 @@ export async function startProxy(target, choose) {
   }
 
   /**
-   * Answers a call with what its service said, or with less, more or something else.
+   * Responds to a call with the service's response, or with the injected fault.
    * @param {import("node:http").ServerResponse} response @param {Passage} passage @param {{ status: number, body: Buffer }} answer
    */
   async function answer(response, passage, { status, body }) {
     const { socket } = response;
     const json = { "content-type": "application/json" };
-    const goesOn = () => !response.destroyed && Date.now() - passage.at < MAX_MS;
+    const isOpen = () => !response.destroyed && Date.now() - passage.at < MAX_MS;
     switch (passage.done) {
       case "reset_inside":
         response.writeHead(status, { ...json, "content-length": body.length });
@@ -117,14 +117,14 @@ export async function startProxy(target, choose) {
         return;
       case "drip":
         response.writeHead(status, json);
-        for (let at = 0; at < 8 && goesOn(); at++) {
+        for (let at = 0; at < 8 && isOpen(); at++) {
           response.write(body.subarray((at * body.length) >> 3, ((at + 1) * body.length) >> 3));
           await pause(100);
         }
         response.end();
         break;
       case "too_long":
-        // It promises more than comes.
+        // Content-Length exceeds the body.
         response.writeHead(status, { ...json, "content-length": body.length + WRONG_BYTES });
         response.write(body);
         await pause(20);
@@ -142,7 +142,7 @@ export async function startProxy(target, choose) {
         const piece = passage.done === "flood" ? Buffer.alloc(64 * 1024, ".") : ".";
         response.writeHead(status, json);
         response.write('{"result":"');
-        for (let sent = 0; goesOn() && sent < MAX_BYTES; sent += piece.length) {
+        for (let sent = 0; isOpen() && sent < MAX_BYTES; sent += piece.length) {
           response.write(piece);
           await pause(passage.done === "flood" ? 1 : 50);
         }
@@ -160,14 +160,14 @@ export async function startProxy(target, choose) {
 
   /** @param {import("node:http").IncomingMessage} request @param {import("node:http").ServerResponse} response */
   async function pass(request, response) {
-    // A connection for each call: then a closed port is one at once, and a reset hits no other call.
+    // One connection per call: a closed port takes effect at once, and a reset affects no other call.
     response.setHeader("connection", "close");
     response.on("error", () => {});
     let body;
     try {
       body = await readAll(request);
     } catch {
-      // The gateway was killed while it sent: nothing came to be called.
+      // The gateway was killed while sending: this was not a call.
       return;
     }
     if (request.method !== "POST") {
@@ -175,7 +175,7 @@ export async function startProxy(target, choose) {
       return void response.writeHead(answered?.status ?? 502).end();
     }
     const { context_id, capability, attempt, deadline, parameters } = JSON.parse(body.toString());
-    // What had its connection before the port was closed is served.
+    // Connections opened before the port was closed are served.
     const weather = storm === "refuse" ? null : storm;
     /** @type {Heard} */
     const heard = { context: context_id, capability, attempt, deadline: Date.parse(deadline), parameters };
@@ -196,7 +196,7 @@ export async function startProxy(target, choose) {
       passage.status = status;
       const wait = passage.done === "429_wait";
       if (wait) passage.waitMs = WAIT_SECONDS * 1000;
-      // A 503 without it does not say that nothing was done.
+      // A 503 without Retry-After does not promise that nothing was done.
       const seconds = wait ? WAIT_SECONDS : status === 503 ? 0 : null;
       response.writeHead(status, seconds === null ? {} : { "retry-after": String(seconds) }).end();
       passage.until = Date.now();
@@ -219,14 +219,14 @@ export async function startProxy(target, choose) {
   }
   let server = await open(0);
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-  /** Servers that were closed and may still answer. @type {Set<import("node:http").Server>} */
+  /** Closed servers that may still send responses. @type {Set<import("node:http").Server>} */
   const closed = new Set();
 
   return {
     url: `http://127.0.0.1:${port}/`,
     passages,
     periods,
-    /** One at a time; what is under way goes on. */
+    /** One storm at a time; calls under way continue. */
     async storm(kind, ms) {
       const period = { storm: kind, from: Date.now(), to: Infinity };
       periods.push(period);

@@ -1,33 +1,33 @@
 // @ts-check
-// Why a context ended as it did. What does not complete has to be explained by what was done to it here: by the service,
-// by the proxy, by a kill, by its deadline, or by what the gateway promises to give up for (retry budget, open circuit).
+// Why a context ended as it did. Each context that does not complete must be explained: by the service, the proxy, a kill,
+// its deadline, or a documented reason for the gateway to give up (retry budget, open circuit).
 
 /**
  * @typedef {import("./load.mjs").Context} Context
  * @typedef {import("./load.mjs").Attempt} Attempt
  * @typedef {import("./invariants.mjs").Evidence} Evidence
- * @typedef {{ done: string, at: number, until: number | null, status: number | null, waitMs: number }} Seen a call, as proxy or service saw it
+ * @typedef {{ done: string, at: number, until: number | null, status: number | null, waitMs: number }} Seen a call, as the proxy or the service saw it
  */
 
 /** Statuses that allow another attempt. */
 const PASSING = [408, 425, 429, 500, 502, 503, 504];
-/** A refusal says that nothing was done, so even what is not idempotent may be called again. */
+/** Refusals promise that nothing was done, so even a call that is not idempotent may be repeated. */
 export const REFUSALS = [425, 429, 503];
-/** What the proxy does that leaves no whole answer, and what leaves a wrong one. */
+/** Faults of the proxy that leave an incomplete response, and those that leave a wrong one. */
 const CUT = ["reset_before", "reset_inside", "too_long"];
 const WRONG = ["too_short", "flood"];
 /** The service's retry policy: attempts in all, and the longest backoff. */
 export const RETRY = { max_attempts: 10, base_ms: 100, cap_ms: 1000 };
-/** Clocks are one; what is told of a moment may be a little off. */
+/** All processes share one clock; recorded times may still differ by this much. */
 const NEAR_MS = 100;
-/** How long after a change of its circuit a worker may still act by the old one, or news of it be on the way. */
+/** How long after a change of the circuit a worker may still use the old state, or the event may be delayed. */
 export const CIRCUIT_NEWS_MS = 2000;
 const BUDGET = "It is not tried again: too many retries at this service already.";
 
 /** @param {string} time */
 const at = (time) => Date.parse(time);
 
-/** Who was called for an attempt, as the proxy saw it, or the service where there is none. @param {Evidence} evidence */
+/** The call of each attempt, as the proxy saw it, or the service if there is no proxy. @param {Evidence} evidence */
 export function callsSeen({ calls, passages }) {
   /** @type {Map<string, Seen>} */
   const seen = new Map();
@@ -37,7 +37,7 @@ export function callsSeen({ calls, passages }) {
   return seen;
 }
 
-/** Whether the circuit was other than closed at some time from `from` to `to`. @param {Evidence} evidence @param {number} from @param {number} to */
+/** Whether the circuit was not closed at some time from `from` to `to`. @param {Evidence} evidence @param {number} from @param {number} to */
 export function wasOpen({ circuit }, from, to) {
   return circuit.some(({ state, at: since }, index) => {
     const next = circuit[index + 1]?.at ?? Infinity;
@@ -49,14 +49,14 @@ export function wasOpen({ circuit }, from, to) {
 const wasKilled = ({ kills }, from, to) => kills.some((kill) => from - NEAR_MS <= kill && kill <= to + NEAR_MS);
 
 /**
- * What was done that explains how an attempt ended; null when nothing does.
+ * The fault that explains how an attempt ended; null if nothing does.
  * @param {Context} context @param {Attempt} attempt @param {Seen | undefined} seen @param {Evidence} evidence @returns {string | null}
  */
 function attemptReason(context, attempt, seen, evidence) {
   const { outcome, code, status_code } = attempt;
   const [from, to] = [at(attempt.started_at), at(attempt.ended_at)];
   if (outcome === "lost") return wasKilled(evidence, from, to) ? "its worker was killed" : null;
-  if (outcome === "timed_out") return to >= at(context.expires_at) - NEAR_MS ? "its time was over" : null;
+  if (outcome === "timed_out") return to >= at(context.expires_at) - NEAR_MS ? "its deadline passed" : null;
   if (code === "circuit_open") return !seen && wasOpen(evidence, from, to) ? "its circuit was open" : null;
   if (!seen) {
     const closed = evidence.periods.some(
@@ -75,20 +75,20 @@ function attemptReason(context, attempt, seen, evidence) {
 }
 
 /**
- * Why the failure of the last attempt was the end; null when there should have been another.
+ * Why there was no attempt after the last failed one; null if there should have been one.
  * @param {Context} context @param {Attempt} last @param {Seen | undefined} seen
  */
 function whyNoMore(context, last, seen) {
   const { error, attempts, expires_at } = context;
   const idempotent = context.capability === "again";
   const passes = last.status_code === null || PASSING.includes(last.status_code);
-  if (!passes || last.code === "upstream_invalid_response") return "not to be tried again";
+  if (!passes || last.code === "upstream_invalid_response") return "not retryable";
   const untouched = REFUSALS.includes(last.status_code ?? 0) || last.code === "circuit_open";
   if (!idempotent && !untouched) return "not idempotent";
   if (attempts.length >= RETRY.max_attempts) return "all attempts made";
   if (error.message.endsWith(BUDGET)) return "retry budget spent";
   const earliest = at(last.ended_at) + Math.max(seen?.waitMs ?? 0, RETRY.cap_ms);
-  return earliest >= at(expires_at) - NEAR_MS ? "no time for another" : null;
+  return earliest >= at(expires_at) - NEAR_MS ? "no time for another attempt" : null;
 }
 
 /** @param {Context} context @param {Evidence} evidence @param {Map<string, Seen>} seen @param {number} ended */
@@ -99,13 +99,13 @@ function timedOutReason(context, evidence, seen, ended) {
   if (wasKilled(evidence, at(context.created_at), ended)) return "its worker was killed";
   if (call && call.until === null) return `${call.done} until the deadline`;
   if (wasOpen(evidence, at(context.created_at), ended)) return "its circuit was open";
-  // It had been refused, or its service was at it, and there was no time left.
+  // It had been refused, or its service was working on it, and no time was left.
   if (last && context.attempts.length > 1) return "its attempts took all its time";
   return call?.until && call.until > at(context.expires_at) - NEAR_MS ? `${call.done} until the deadline` : null;
 }
 
 /**
- * Why a context ended as it did, in words; null when nothing explains it.
+ * Why a context ended as it did, as text; null if nothing explains it.
  * @param {Context} context @param {Evidence} evidence @param {Map<string, Seen>} seen @param {number} ended @returns {string | null}
  */
 export function endReason(context, evidence, seen, ended) {

@@ -1,5 +1,5 @@
 // @ts-check
-// What people read.
+// The report that is printed.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { circuitFigures } from "./circuit.mjs";
@@ -23,13 +23,14 @@ export const say = (text) => void process.stdout.write(`fault: ${text}\n`);
 /** @param {number} ms */
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
-/** How many there are of each kind, sorted. @template T @param {Iterable<T>} items @param {(item: T) => string} kind @returns {Rows} */
+/** The number of items of each kind, sorted. @template T @param {Iterable<T>} items @param {(item: T) => string} kind @returns {Rows} */
 const counted = (items, kind) =>
   [...groupBy(items, kind)].sort().map(([name, { length }]) => /** @type {[string, number]} */ ([`… ${name}`, length]));
 
 /** @param {Outcome} outcome @returns {Rows} */
 function figures(outcome) {
-  const { part, contexts, told, calls, events, load, startsMs, connections, tookMs, lastStart, violations } = outcome;
+  const { part, contexts, responses, calls, events, load, startsMs, connections, tookMs, lastStart, violations } =
+    outcome;
   const all = [...contexts.values()];
   const seen = callsSeen(outcome);
   const ended = (/** @type {import("./load.mjs").Context} */ context) => {
@@ -44,18 +45,20 @@ function figures(outcome) {
   /** @param {string} capability */
   const calledAgain = (capability) =>
     callsOf.filter((made) => made.length > 1 && made[0]?.capability === capability).length;
-  const keys = new Set(told.flatMap(({ key }) => (key === null ? [] : [key])));
+  const keys = new Set(responses.flatMap(({ key }) => (key === null ? [] : [key])));
   return [
     ...(part.kills > 0 ? killFigures(startsMs, all, lastStart) : []),
     ["contexts", all.length],
     ["… acknowledged", load.acknowledged.size],
     ...counted(all, ended),
-    ["answers with a context", told.length],
-    ["requests without an answer", load.broken],
-    ...[...load.refused].map(([status, count]) => /** @type {[string, number]} */ ([`answers with ${status}`, count])),
+    ["responses with a context", responses.length],
+    ["requests without a response", load.broken],
+    ...[...load.refused].map(
+      ([status, count]) => /** @type {[string, number]} */ ([`responses with ${status}`, count]),
+    ),
     ["idempotency keys, repeats of them", `${keys.size}, ${load.repeats}`],
     ["calls of the service", calls.length],
-    ["… without an answer, the caller was gone", calls.filter(({ status }) => status === null).length],
+    ["… without a response, the caller was gone", calls.filter(({ status }) => status === null).length],
     ["… refused by the service", calls.filter(({ status }) => status !== null && status !== 200).length],
     [`contexts called again, ${AGAIN}`, calledAgain(AGAIN)],
     [`contexts called again, ${ONCE} (after a refusal)`, calledAgain(ONCE)],
@@ -103,15 +106,15 @@ function proxyFigures(outcome, all) {
   ];
 }
 
-/** Prints a table and the first violations, and keeps all of it as JSON. @param {string} name @param {object} part @param {Rows} rows @param {string[]} violations @param {object} [more] */
+/** Prints a table and the first violations, and writes all of it as JSON. @param {string} name @param {object} part @param {Rows} rows @param {string[]} violations @param {object} [more] */
 export function keepFigures(name, part, rows, violations, more = {}) {
   const width = Math.max(...rows.map(([name]) => name.length));
   process.stdout.write(`\n${rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")}\n\n`);
   mkdirSync(RESULTS, { recursive: true });
   const path = join(RESULTS, `${name}.json`);
-  const kept = { at: new Date().toISOString(), part, figures: Object.fromEntries(rows), violations, ...more };
-  writeFileSync(path, `${JSON.stringify(kept, null, 2)}\n`);
-  say(`kept in ${path}`);
+  const report = { at: new Date().toISOString(), part, figures: Object.fromEntries(rows), violations, ...more };
+  writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`);
+  say(`written to ${path}`);
   for (const violation of violations.slice(0, LISTED)) process.stdout.write(`  ${violation}\n`);
   if (violations.length > LISTED) process.stdout.write(`  … and ${violations.length - LISTED} more\n`);
   say(violations.length === 0 ? "nothing was violated" : "FAILED");

@@ -1,15 +1,15 @@
 // @ts-check
 // `npm run fault`: kills `npm start` (npm, wrangler, workerd: the whole process group) with SIGKILL again and again under
 // load and restarts it on the same folder; then puts a proxy between gateway and service that does what networks do.
-// In the end three witnesses are compared: what clients were told, what the service saw, what the event stream said.
-// invariants.mjs has what is held against them. Then thousands of sockets watch, a service that connects is killed, the
-// core alone is simulated over many seeds, and last Schemathesis asks for everything in openapi.json.
+// At the end the responses to clients, the calls to the service and the event stream are compared; invariants.mjs has
+// the invariants. Then thousands of sockets watch, a connected service is killed, the core alone is simulated over many
+// seeds, and finally Schemathesis requests everything in openapi.json.
 // `npm run fault -- --help`.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-/** The oldest Node this runs on; the project brings one along. */
+/** The oldest Node this runs on; the project includes one. */
 const NODE = 24;
 
 /** Runs this file again under the project's own Node. */
@@ -25,7 +25,7 @@ function underOwnNode() {
   child.on("exit", (code) => process.exit(code ?? 1));
 }
 
-/** Whatever way this process ends, nothing it started stays. @param {Set<() => void>} undo */
+/** However this process ends, nothing that it started is left running. @param {Set<() => void>} undo */
 function cleanUp(undo) {
   process.on("exit", () => undo.forEach((one) => one()));
   for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"])) {
@@ -33,7 +33,7 @@ function cleanUp(undo) {
       process.stderr.write(`fault: stopped by ${signal}\n`);
       process.exit(130);
     });
-    // A second signal, which a terminal and a parent may both send, changes nothing.
+    // A second signal changes nothing: a terminal and a parent may both send one.
     process.on(signal, () => {});
   }
 }
@@ -66,7 +66,7 @@ async function main() {
     return "sockets" in part ? runSockets(part, atExit) : runTrial(part, atExit);
   };
   for (const part of parts) good = (await runPart(part)) && good;
-  // Exits by itself: sockets to a killed gateway and the service's may still be open.
+  // An explicit exit: sockets of the service and to a killed gateway may still be open.
   process.exit(good ? 0 : 1);
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
-// Schemathesis against the whole of openapi.json: requests that fit it and requests that do not, at a gateway and a
-// folder of their own. What it is told is in schemathesis.toml and schemathesis_hooks.py.
+// Schemathesis against the whole of openapi.json: valid and invalid requests, with a separate gateway and folder. Its
+// configuration is in schemathesis.toml and schemathesis_hooks.py.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +14,7 @@ import { registration, startService } from "./service.mjs";
 const here = (/** @type {string} */ name) => fileURLToPath(new URL(name, import.meta.url));
 
 /**
- * True when no check failed.
+ * True if no check failed.
  * @param {import("./options.mjs").Checked} part @param {(undo: () => void) => void} atExit
  * @returns {Promise<boolean>}
  */
@@ -26,7 +26,7 @@ export async function runSchemathesis({ examples, seed }, atExit) {
     OAUTH: "true",
     OAUTH_REGISTRATION: "true",
     COUNT_COSTS: "true",
-    // Bad credentials and registrations are part of what is tried, thousands of times from one address.
+    // It tries bad credentials and registrations, thousands of times from one address.
     FAILED_LOGINS: "1000000",
     OAUTH_REGISTRATIONS: "1000000",
   });
@@ -49,7 +49,7 @@ export async function runSchemathesis({ examples, seed }, atExit) {
     "--seed",
     String(seed),
   ];
-  // What it keeps for itself belongs to nobody afterwards.
+  // Its own files are not needed afterwards.
   const folder = mkdtempSync(join(tmpdir(), "narthex-schemathesis-"));
   atExit(() => rmSync(folder, { recursive: true, force: true }));
   const child = spawn(program, args, {

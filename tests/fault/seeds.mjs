@@ -1,11 +1,11 @@
 // @ts-check
-// The simulation of the core (crates/simulation/), over more seeds than `npm test` has time for.
+// The simulation of the core (crates/simulation/), with more seeds than `npm test` has time for.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { say, seconds } from "./report.mjs";
 
 /**
- * True when no seed violated anything. The program itself prints how far it is, and how a seed is replayed.
+ * True if no seed violated an invariant. The program prints its progress, and how to replay a seed.
  * @param {import("./options.mjs").Simulated} part @param {(undo: () => void) => void} atExit
  * @returns {Promise<boolean>}
  */

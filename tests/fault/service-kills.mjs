@@ -1,6 +1,6 @@
 // @ts-check
-// A service that connects is killed with SIGKILL again and again under load, and started again. Nothing that was
-// acknowledged is lost, and nothing that is not idempotent is run twice.
+// A connected service is killed with SIGKILL and restarted again and again under load. No acknowledged context is lost,
+// and work that is not idempotent never runs twice.
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,10 +13,10 @@ import { diceOf } from "./options.mjs";
 
 const SERVICE = "killed";
 const WORKER = join(import.meta.dirname, "connected-worker.mjs");
-/** How many of the service run side by side. */
+/** Concurrent processes of the service. */
 const PROCESSES = 2;
 const CLIENTS = 12;
-/** How long anything may take to end. */
+/** The time limit for everything to end. */
 const END_MS = 120_000;
 
 const document = {
@@ -37,7 +37,7 @@ function start(environment) {
 }
 
 /**
- * Kills it so often under load; gives the figures and what was violated.
+ * Kills it `kills` times under load; returns the figures and the violations.
  * @param {Gateway} gateway @param {{ kills: number, seed: number }} part @param {(undo: () => void) => void} atExit
  */
 export async function killServices(gateway, { kills, seed }, atExit) {
@@ -79,7 +79,7 @@ export async function killServices(gateway, { kills, seed }, atExit) {
     const at = roll(PROCESSES);
     processes[at]?.kill();
     await processes[at]?.gone;
-    // Sometimes it is away for longer than the gateway keeps what it had.
+    // Sometimes it is away for longer than the gateway waits for it to resume its work.
     if (roll(4) === 0) await pause(1_500);
     processes[at] = start(environment);
   }
@@ -134,7 +134,7 @@ export async function killServices(gateway, { kills, seed }, atExit) {
     if (capability === "again" && runs > 1) again += 1;
     if (status === "completed") {
       completed += 1;
-      if (!done.has(id)) violations.push(`${id} completed, and nobody did it`);
+      if (!done.has(id)) violations.push(`${id} completed, but no process did it`);
       if (JSON.stringify(result) !== JSON.stringify(parameters)) violations.push(`${id} has the result of another`);
     } else if (capability === "once" && error?.code === "outcome_unknown") {
       unknown += 1;
@@ -160,7 +160,7 @@ export async function killServices(gateway, { kills, seed }, atExit) {
 }
 
 /**
- * True when nothing was violated.
+ * True if nothing was violated.
  * @param {import("./options.mjs").ServiceKills} part @param {(undo: () => void) => void} atExit
  */
 export async function runServiceKills(part, atExit) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The service: remembers every call, answers late, now and then refuses, or answers with a large result.
+// The service: records every call, responds late, sometimes refuses, or returns a large result.
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { resultOf } from "./large.mjs";
@@ -8,19 +8,19 @@ import { REFUSALS, RETRY } from "./reasons.mjs";
 
 /**
  * @typedef {{ context: string, capability: string, attempt: number, at: number, until: number | null, status: number | null }} Call
- *   `status` and `until`, when it was answered, are null while it was not
+ *   `status` and `until`, the time of the response, are null until there is one
  * @typedef {{ url: string, calls: Call[], stop(): void }} Service
  */
 
 export const ONCE = "once";
 export const AGAIN = "again";
 
-/** What is registered. @param {string} url */
+/** The registered document. @param {string} url */
 export const registration = (url) => ({
   name: "fault",
   type: "tool",
   transport: { kind: "http", url },
-  // Enough attempts and time that only what happens here can keep an idempotent one from completing.
+  // Enough attempts and time that only injected faults can keep an idempotent context from completing.
   capabilities: [
     { name: ONCE, timeout_seconds: 3600 },
     { name: AGAIN, idempotent: true, timeout_seconds: 3600 },
@@ -38,7 +38,7 @@ export async function startService(seed) {
     try {
       for await (const chunk of request) body += chunk;
     } catch {
-      // The gateway was killed while it sent: nothing came to be called.
+      // The gateway was killed while sending: this was not a call.
       return;
     }
     if (request.method !== "POST") return response.end();
@@ -46,7 +46,7 @@ export async function startService(seed) {
     /** @type {Call} */
     const call = { context: context_id, capability, attempt, at: Date.now(), until: null, status: null };
     calls.push(call);
-    // Only first attempts are slow or refused: repeats after the last kill have little time.
+    // Only first attempts are slow or refused: retries after the last kill have little time.
     const first = attempt === 1;
     const ms = first && roll(10) === 0 ? 500 + roll(1000) : roll(400);
     const status = first && roll(20) === 0 ? /** @type {number} */ (REFUSALS[roll(REFUSALS.length)]) : 200;
@@ -54,7 +54,7 @@ export async function startService(seed) {
       if (response.destroyed) return;
       call.status = status;
       call.until = Date.now();
-      // A 503 without it does not say that nothing was done.
+      // A 503 without Retry-After does not promise that nothing was done.
       response.writeHead(status, { "content-type": "application/json", ...(status === 503 && { "retry-after": "0" }) });
       response.end(
         JSON.stringify(

@@ -1,6 +1,6 @@
 // @ts-check
-// Many sockets over the hub and its shards: every event that fits reaches each once and in order, over disconnects,
-// sleep and a reader that does not read.
+// Many sockets over the hub and its shards: every matching event reaches each socket once and in order, across
+// disconnects, hibernation and a reader that stops reading.
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
@@ -12,22 +12,22 @@ import { keepFigures, say, seconds } from "./report.mjs";
 
 /** @typedef {import("../support/gateway.ts").Gateway} Gateway */
 
-/** The share of all sockets that leave and come back; as many watch beside one that does not read. */
+/** The share of all sockets that reconnect; as many watch beside one that does not read. */
 const SHARE = 1 / 5;
-/** The share that one object holds: the rest fills a shard and half of another. */
+/** The share that one object holds: the others fill a shard and half of another. */
 const HELD = 2 / 5;
-/** How long an object may take to fall asleep: the platform says 10 s after the last thing it did. */
+/** How long an object may take to hibernate: the platform promises 10 s after its last activity. */
 const ASLEEP_MS = 12_000;
-/** How long anything may take to arrive. */
+/** The time limit for events to arrive. */
 const ARRIVE_MS = 120_000;
-/** What a reader that does not read may add to the delay of the others. */
-const DELAYS_NOBODY_MS = 2000;
-/** A result almost as large as an event carries. */
+/** The delay that a reader which does not read may add for the others. */
+const ADDED_DELAY_MS = 2000;
+/** A result almost as large as an event can carry. */
 const LARGE = "x".repeat(15_000);
-/** Large results that are too many for who does not read. */
+/** More large results than a socket may leave unread. */
 const TOO_MUCH = 800;
 
-/** A service that says `small` or `large`, as it is asked. */
+/** A service that returns a `small` or `large` result, as requested. */
 async function startService() {
   const server = createServer((request, response) => {
     request.resume().on("end", () => {
@@ -50,7 +50,7 @@ async function create(gateway, capability) {
   lastOf.set(json.id.slice(0, 8), json.id);
 }
 
-/** Where the log ends while nothing is published: a store tells all it has before it lists a context's events. @param {Gateway} gateway */
+/** The end of the log while nothing is published: a store publishes its events before it lists a context's. @param {Gateway} gateway */
 async function logEnd(gateway) {
   const ends = [...lastOf.values()].map(async (id) => {
     const { json } = await gateway.request("GET", `/v1/contexts/${id}/events`);
@@ -59,7 +59,7 @@ async function logEnd(gateway) {
   return Math.max(...(await Promise.all(ends)));
 }
 
-/** So many contexts, one after the other, `ms` apart. @param {Gateway} gateway @param {number} count @param {number} ms @param {string} [capability] */
+/** Creates `count` contexts, one after the other, `ms` apart. @param {Gateway} gateway @param {number} count @param {number} ms @param {string} [capability] */
 async function publish(gateway, count, ms, capability = "small") {
   for (let at = 0; at < count; at++) {
     await create(gateway, capability);
@@ -67,7 +67,7 @@ async function publish(gateway, count, ms, capability = "small") {
   }
 }
 
-/** How often each object was made, which after the first time means that it had left memory. @param {Gateway} gateway */
+/** How often each object was constructed: more than once means that it had been evicted. @param {Gateway} gateway */
 function awakings({ logs }) {
   /** @type {Map<string, number>} */
   const times = new Map();
@@ -79,19 +79,19 @@ function awakings({ logs }) {
 }
 
 /** @param {{ p50: number, p99: number }} delays */
-const told = ({ p50, p99 }) => `${p50} ms, ${p99} ms`;
+const label = ({ p50, p99 }) => `${p50} ms, ${p99} ms`;
 
 /** How many files one process may have open. */
 const openFiles = () =>
   Number(execFileSync("sh", ["-c", "ulimit -Hn"], { encoding: "utf8" }).replace("unlimited", "Infinity"));
 
 /**
- * True when nothing was violated.
+ * True if nothing was violated.
  * @param {import("./options.mjs").Sockets} part @param {(undo: () => void) => void} atExit
  * @returns {Promise<boolean>}
  */
 export async function runSockets({ sockets, seed }, atExit) {
-  // Node takes as many as it may, and hands them on to workerd.
+  // Node raises its own limit to the maximum, and workerd inherits it.
   if (openFiles() < sockets + 1000) throw new Error(`${sockets} sockets need ${sockets + 1000} open files: ulimit -Hn`);
   const [disconnects, among] = [Math.ceil(sockets * SHARE), Math.ceil(sockets * SHARE)];
   const began = Date.now();
@@ -130,12 +130,15 @@ export async function runSockets({ sockets, seed }, atExit) {
 
     await publish(gateway, 40, 250);
     await crowd.complete(ARRIVE_MS);
-    rows.push(["delay at rest, p50 and p99", told(crowd.delays())]);
+    rows.push(["delay at rest, p50 and p99", label(crowd.delays())]);
     say("each had every event; now some leave and come back");
 
     await Promise.all([publish(gateway, 60, 250), crowd.disconnect(disconnects, roll)]);
     await crowd.complete(ARRIVE_MS);
-    rows.push(["disconnects with resume", disconnects], ["delay meanwhile, p50 and p99", told(crowd.delays())]);
+    rows.push(
+      ["disconnects with resume", disconnects],
+      ["delay during disconnects, p50 and p99", label(crowd.delays())],
+    );
 
     say("nothing happens for a while, and objects sleep");
     const before = awakings(gateway);
@@ -147,7 +150,7 @@ export async function runSockets({ sockets, seed }, atExit) {
       rows.push([`${name}: made before the rest, and after`, `${times}, ${after.get(name)}`]);
       if (after.get(name) === times) violations.push(`${name} did not leave memory`);
     }
-    rows.push(["delay after sleep, p50 and p99", told(crowd.delays())], ["events a socket, at most", crowd.most()]);
+    rows.push(["delay after sleep, p50 and p99", label(crowd.delays())], ["events a socket, at most", crowd.most()]);
     await crowd.close();
 
     say(`one of ${among} does not read`);
@@ -160,15 +163,15 @@ export async function runSockets({ sockets, seed }, atExit) {
       await Promise.all([flood, publish(gateway, 40, 250)]);
       await others.complete(ARRIVE_MS);
       const delays = others.delays();
-      rows.push([`delay of the others while it ${reads ? "reads" : "does not"}, p50 and p99`, told(delays)]);
+      rows.push([`delay of the others while it ${reads ? "reads" : "does not"}, p50 and p99`, label(delays)]);
       if (reads) whileRead = delays.p99;
       else {
-        if (delays.p99 > 2 * whileRead + DELAYS_NOBODY_MS) violations.push(`the others waited ${delays.p99} ms for it`);
+        if (delays.p99 > 2 * whileRead + ADDED_DELAY_MS) violations.push(`the others waited ${delays.p99} ms for it`);
         const code = await slow.readAgain(ARRIVE_MS);
         rows.push(["it was closed with", code]);
         if (code !== 1013) violations.push(`who did not read was closed with ${code}`);
       }
-      // It resumes and has everything, once.
+      // It resumes and receives everything, once.
       await slow.complete(ARRIVE_MS);
       await slow.close();
     }

@@ -1,11 +1,11 @@
 // @ts-check
-// A client of the event stream that resumes after the last sequence it has, whenever its connection breaks.
+// A client of the event stream that resumes after its last sequence whenever its connection breaks.
 import { setTimeout as pause } from "node:timers/promises";
 import WebSocket from "ws";
 
 /**
  * @typedef {{ id: string, sequence: string, type: string, subject: string, at: number, data: any, connection: number }} StreamEvent
- *   `at` is the event's own time, `data` kept only of services, `connection` the number of the connection it came by
+ *   `at` is the event's own time, `data` is kept only for services, `connection` is the number of its connection
  * @typedef {{ events: StreamEvent[], connections: number, faults: string[], stop(): void }} Stream
  */
 
@@ -42,14 +42,14 @@ export function readStream(gateway) {
       socket = opened;
       opened.on("open", () => stream.connections++);
       opened.on("message", (text) => {
-        // What is still in the pipe of a connection that was given up comes again on the next.
+        // Events still in transit on an abandoned connection are sent again on the next one.
         if (opened !== socket || stopped) return;
         if (String(text) === "pong") return;
         const message = JSON.parse(text.toString());
         if (message.specversion === undefined) return;
         const { id, sequence, type, subject, time } = message;
         if (type === "stream.gap") faults.push(`the stream has a gap: ${JSON.stringify(message.data)}`);
-        // Shows that it reads.
+        // Shows that messages are read.
         if (events.length % 200 === 199) opened.send("ping");
         events.push({
           id,
@@ -64,7 +64,7 @@ export function readStream(gateway) {
       // An error is followed by a close.
       opened.on("error", () => {});
       opened.on("close", (code, reason) => {
-        // 4401 … 4429 are the gateway's verdicts on this client, which did nothing wrong.
+        // With 4401 … 4429 the gateway rejects this client, which did nothing wrong.
         if (code >= 4400 && !stopped) faults.push(`the stream was closed with ${code} ${reason}`);
         resolve();
       });

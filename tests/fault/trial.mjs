@@ -1,5 +1,5 @@
 // @ts-check
-// One part: load, kills or the proxy's weather, the time to recover, the evidence, the verdict.
+// One part: load, kills or the proxy's storms, recovery, evidence, verdict.
 import { setTimeout as pause } from "node:timers/promises";
 import { changesOf } from "./circuit.mjs";
 import { prepareGateway } from "./gateway.mjs";
@@ -14,26 +14,26 @@ import { isFinal, violationsOf } from "./invariants.mjs";
 
 /** @typedef {import("./load.mjs").Context} Context */
 
-/** A part may take so long: the first start, so much for each kill, the time through the proxy, the end. */
+/** The time limit of a part: the first start, each kill, the time through the proxy, the end. */
 const limitMs = (/** @type {import("./options.mjs").Part} */ part) =>
   600_000 + part.kills * 45_000 + part.minutes * 60_000 + 300_000;
-/** A life lasts until its share of contexts is acknowledged, but no longer than this. */
+/** The gateway is killed once its share of contexts is acknowledged, but no later than this. */
 const SHARE_MS = 20_000;
-/** One call in so many is done something to by the proxy. */
+/** One call in this many gets a fault from the proxy. */
 const ONE_IN = 8;
-/** Behind the proxy circuits are soon tried again, so that many open and close in a run. */
+/** Behind the proxy, circuits are probed early, so that many open and close in a run. */
 const VARIABLES = { BREAKER_OPEN_MS: "1000" };
-/** After the last storm the circuit has to close within this: it opens for longer with each time. */
+/** After the last storm the circuit must close within this time: each time it opens for longer. */
 const CLOSE_MS = 120_000;
-/** How often progress is told when nothing is killed. */
-const TELL_MS = 15_000;
-/** After the last restart; invariants.mjs says from the history what came in time, this only when to stop waiting. */
+/** How often progress is printed when nothing is killed. */
+const PROGRESS_MS = 15_000;
+/** When to stop waiting after the last restart; invariants.mjs decides from the history what ended in time. */
 const SETTLE_MS = 12_000;
-/** How long the event stream may be behind after that. */
+/** How far the event stream may lag after that. */
 const CATCH_UP_MS = 10_000;
 
 /**
- * Milliseconds until the next kill: mostly few, now and then enough for what was lost to be taken up again.
+ * Milliseconds until the next kill: mostly few, sometimes enough for lost work to be resumed.
  * @param {import("./options.mjs").Dice} roll
  */
 const lifetime = (roll) => (roll(10) === 0 ? 8500 + roll(2000) : 300 + roll(2500));
@@ -45,7 +45,7 @@ async function ask(gateway, path, init) {
   return { status: response.status, json: shortened(/** @type {any} */ (await response.json())) };
 }
 
-/** Every id the list has. @param {import("./gateway.mjs").Gateway} gateway */
+/** Every id in the list of contexts. @param {import("./gateway.mjs").Gateway} gateway */
 async function listedIds(gateway) {
   /** @type {Set<string>} */
   const ids = new Set();
@@ -60,7 +60,7 @@ async function listedIds(gateway) {
 }
 
 /**
- * Each of these contexts as GET gives it; those it does not know are left out.
+ * Each of these contexts as GET returns it; unknown ones are left out.
  * @param {import("./gateway.mjs").Gateway} gateway @param {Iterable<string>} ids
  */
 async function readContexts(gateway, ids) {
@@ -78,13 +78,13 @@ async function readContexts(gateway, ids) {
   return contexts;
 }
 
-/** Waits until `done` or `ms` are over. @param {() => boolean} done @param {number} ms */
+/** Waits until `done()`, at most `ms`. @param {() => boolean} done @param {number} ms */
 async function until(done, ms) {
   for (const end = Date.now() + ms; Date.now() < end && !done();) await pause(50);
 }
 
 /**
- * Storms, one after the other with calm between, until stopped. The first opens the circuit, whatever the dice say.
+ * Storms, one after the other with pauses between, until stopped. The first one always opens the circuit.
  * @param {import("./proxy.mjs").Proxy} proxy @param {import("./options.mjs").Dice} roll
  */
 function startWeather(proxy, roll) {
@@ -108,7 +108,7 @@ function startWeather(proxy, roll) {
 }
 
 /**
- * Kills and restarts, so often; gives how long the restarts took and when each kill was.
+ * Kills and restarts the gateway `kills` times; returns the durations of the restarts and the times of the kills.
  * @param {import("./options.mjs").Part} part @param {import("./gateway.mjs").Gateway} gateway @param {import("./load.mjs").Load} load
  * @param {() => string} soFar
  */
@@ -123,7 +123,7 @@ async function killAgainAndAgain({ kills, contexts, seed }, gateway, load, soFar
     const began = Date.now();
     await pause(lifetime(roll));
     await until(() => load.acknowledged.size >= (contexts * kill) / kills, SHARE_MS);
-    if (gateway.lastWords !== null) throw new Error(`the gateway ended by itself: ${gateway.lastWords}`);
+    if (gateway.lastWords !== null) throw new Error(`the gateway exited by itself: ${gateway.lastWords}`);
     const { underWay } = load;
     times.push(Date.now());
     const lived = Date.now() - began;
@@ -139,7 +139,7 @@ async function killAgainAndAgain({ kills, contexts, seed }, gateway, load, soFar
 }
 
 /**
- * Runs it and prints what came of it; true when nothing was violated.
+ * Runs a part and prints its figures; true if nothing was violated.
  * @param {import("./options.mjs").Part} part @param {(undo: () => void) => void} atExit @returns {Promise<boolean>}
  */
 export async function runTrial(part, atExit) {
@@ -168,23 +168,23 @@ export async function runTrial(part, atExit) {
     `so far ${load.acknowledged.size} contexts, ${service.calls.length} calls, ${stream.events.length} events`;
   const killed = await killAgainAndAgain(part, gateway, load, soFar);
   for (const end = Date.now() + minutes * 60_000; Date.now() < end;) {
-    await pause(Math.min(TELL_MS, end - Date.now()));
-    if (gateway.lastWords !== null) throw new Error(`the gateway ended by itself: ${gateway.lastWords}`);
+    await pause(Math.min(PROGRESS_MS, end - Date.now()));
+    if (gateway.lastWords !== null) throw new Error(`the gateway exited by itself: ${gateway.lastWords}`);
     say(`${soFar()}, ${proxy?.periods.length} storms, circuit ${changesOf(stream.events).at(-1)?.state ?? "closed"}`);
   }
   await weather?.stop();
   if (proxied) await until(() => (changesOf(stream.events).at(-1)?.state ?? "closed") === "closed", CLOSE_MS);
   await load.stop();
-  // What a repeat created last is given a moment too.
+  // Contexts created by the last repeats need a moment too.
   await pause(Math.max(2000, killed.lastStart + SETTLE_MS - Date.now()));
 
   const ids = await listedIds(gateway);
   for (const id of load.acknowledged) ids.add(id);
-  const lastDeadline = Math.max(...load.told.map(({ context }) => Date.parse(context.expires_at)));
-  const told = () => new Set(stream.events.filter(isFinal).map(({ subject }) => subject));
-  // Where deadlines are near, some may still run towards theirs.
+  const lastDeadline = Math.max(...load.responses.map(({ context }) => Date.parse(context.expires_at)));
+  const ended = () => new Set(stream.events.filter(isFinal).map(({ subject }) => subject));
+  // Where deadlines are near, some contexts may not have reached theirs yet.
   await until(
-    () => told().size >= ids.size,
+    () => ended().size >= ids.size,
     proxied ? Math.max(0, lastDeadline - Date.now()) + CATCH_UP_MS : CATCH_UP_MS,
   );
   const contexts = await readContexts(gateway, ids);
@@ -200,7 +200,7 @@ export async function runTrial(part, atExit) {
 
   const evidence = {
     contexts,
-    told: load.told,
+    responses: load.responses,
     calls: service.calls,
     passages: proxy?.passages ?? null,
     periods: proxy?.periods ?? [],
@@ -211,7 +211,7 @@ export async function runTrial(part, atExit) {
     began,
     lastStart: killed.lastStart,
   };
-  const unanswered = [...load.unanswered].map((key) => `the key ${key} got no answer, even after the last restart`);
+  const unanswered = [...load.unanswered].map((key) => `the key ${key} got no response, even after the last restart`);
   const few =
     load.acknowledged.size < part.contexts
       ? [`only ${load.acknowledged.size} of ${part.contexts} contexts were acknowledged`]

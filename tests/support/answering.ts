@@ -1,20 +1,20 @@
-// An MCP server of 2025-11-25 that answers exactly what a test has it answer, without a library in between.
+// An MCP server of 2025-11-25 that responds exactly as a test specifies, without a library in between.
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
 export type Script = {
-  /** What `initialize` says beside the revision. */
+  /** The result of `initialize`, without the revision. */
   capabilities?: object;
   instructions?: string;
   tools?: object[];
-  /** The result of a method, or a promise of it; undefined: there is no such method. */
+  /** The result of a method, or a promise of it; undefined for an unknown method. */
   answers?: Record<string, (params: any) => any>;
 };
 
 export type Scripted = {
   url: string;
   script: Script;
-  /** Each message that came. */
+  /** Every message received. */
   messages: any[];
   stop(): Promise<void>;
 };

@@ -1,13 +1,13 @@
-// What most tests begin with (a registered service, a key, a context) and what many end with (a refusal, a final state).
+// The setup of most tests (a registered service, a key, a context) and common assertions (a refusal, a final state).
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Answer, Gateway, RequestOptions } from "./gateway.ts";
 import { type Handler, slow } from "./service.ts";
 
-/** The states that never change. */
+/** The final states. */
 export const finalStates = ["completed", "failed", "cancelled", "timed_out"];
 
-/** A capability as tests want it: retried at once, so that nobody waits for a backoff. */
+/** A capability for tests: retried at once, without a backoff. */
 export type Capability = { name?: string } & Record<string, unknown>;
 
 /** The document of a service at this address with these capabilities; `work` where none has a name. */
@@ -22,14 +22,14 @@ export function serviceAt(url: string, capabilities: Capability[] = [{}], more: 
   };
 }
 
-/** Registers a service that is not there yet; gives the answer's body. */
+/** Registers a new service; returns the response's body. */
 export async function register(gateway: Gateway, id: string, document: object): Promise<any> {
   const answer = await gateway.request("PUT", `/v1/services/${id}`, { body: document });
   assert.equal(answer.status, 201, answer.text);
   return answer.json;
 }
 
-/** Makes a key; gives its id and its secret. The role `bare` grants nothing by itself and is made when it is needed. */
+/** Creates a key; returns its id and its secret. The role `bare` grants nothing by itself and is created when needed. */
 export async function makeKey(
   gateway: Gateway,
   role: string,
@@ -47,12 +47,12 @@ export async function makeKey(
   return answer.json;
 }
 
-/** Asks for a context of `work`, or of what `body` says. */
+/** Creates a context of `work`, or of the capability in `body`. */
 export function create(gateway: Gateway, body: object = {}, options: RequestOptions = {}): Promise<Answer> {
   return gateway.request("POST", "/v1/contexts", { ...options, body: { capability: "work", ...body } });
 }
 
-/** Asks for a context that nobody waits for; gives it as it was accepted. */
+/** Creates a context without waiting for it; returns the accepted context. */
 export async function accepted(gateway: Gateway, body: object = {}, options: RequestOptions = {}): Promise<any> {
   const headers = { prefer: "respond-async", ...options.headers };
   const answer = await create(gateway, body, { ...options, headers });
@@ -60,7 +60,7 @@ export async function accepted(gateway: Gateway, body: object = {}, options: Req
   return answer.json;
 }
 
-/** The context once it has ended; fails when it has not within `seconds`. */
+/** The context once it has ended; fails if that takes longer than `seconds`. */
 export async function ended(gateway: Gateway, id: string, seconds = 10, options: RequestOptions = {}): Promise<any> {
   const headers = { prefer: `wait=${seconds}`, ...options.headers };
   const answer = await gateway.request("GET", `/v1/contexts/${id}`, { ...options, headers });
@@ -69,7 +69,7 @@ export async function ended(gateway: Gateway, id: string, seconds = 10, options:
   return answer.json;
 }
 
-/** Looks until there is something to see; gives it. */
+/** Polls until there is a result; returns it. */
 export async function eventually<T>(look: () => T | Promise<T>, timeoutMs = 5000): Promise<NonNullable<T>> {
   const until = Date.now() + timeoutMs;
   for (;;) {
@@ -80,7 +80,7 @@ export async function eventually<T>(look: () => T | Promise<T>, timeoutMs = 5000
   }
 }
 
-/** Asserts that an answer is a problem (RFC 9457) with this status and code; gives its body. */
+/** Asserts that a response is a problem (RFC 9457) with this status and code; returns its body. */
 export function refused(answer: Answer, status: number, code: string): any {
   const { json, headers } = answer;
   assert.equal(answer.status, status, answer.text);
@@ -96,9 +96,9 @@ export function refused(answer: Answer, status: number, code: string): any {
   return json;
 }
 
-/** The pointers of all faults a problem names, sorted. */
+/** The pointers of all faults in a problem, sorted. */
 export const pointers = (problem: { errors?: { pointer: string }[] }): string[] =>
   (problem.errors ?? []).map(({ pointer }) => pointer).sort();
 
-/** A service that takes as long as a call's parameters say (`ms`) and echoes them. */
+/** A service that takes as long as the parameters of a call require (`ms`) and echoes them. */
 export const obedient: Handler = (call, response) => slow(call.json?.parameters?.ms ?? 0)(call, response);

@@ -17,7 +17,7 @@ const FLAGS = [
 ];
 const INSTALLED = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/** The program and the environment it needs. */
+/** The program and its environment. */
 type Program = { path: string; env: Record<string, string> };
 
 /** A font configuration with the machine's fonts and those in `folder`, the package's, which suffice by themselves. */
@@ -68,7 +68,7 @@ async function program(): Promise<Program> {
   return path ? { path, env: {} } : packaged();
 }
 
-/** Why there is no browser for this machine; undefined if there is one. */
+/** Why this machine has no browser; undefined if it has one. */
 export function missing(): string | undefined {
   if (process.env.CHROME_PATH || process.env.CI || INSTALLED.some((one) => existsSync(one))) return undefined;
   if (process.platform === "linux" && process.arch === "x64") return undefined;

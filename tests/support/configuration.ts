@@ -1,4 +1,4 @@
-// wrangler.toml as the tests see it: read, never repeated, so that what is tested is what is deployed.
+// wrangler.toml for the tests: read, never repeated, so that the tested configuration is the deployed one.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "smol-toml";
@@ -28,7 +28,7 @@ export type Configuration = {
   };
 };
 
-// What says nothing about the running Worker, or what the tests do themselves: building, cron, log collection.
+// Sections irrelevant to the running Worker, or handled by the tests themselves: building, cron, log collection.
 const elsewhere = [
   "$schema",
   "main",
@@ -53,7 +53,7 @@ const known = [
   "queues",
 ];
 
-/** Reads wrangler.toml; throws on a section the harness would silently leave out. */
+/** Reads wrangler.toml; throws on a section that the harness would silently ignore. */
 export function readConfiguration(): Configuration {
   const configuration = parse(readFileSync(join(root, "wrangler.toml"), "utf8"));
   for (const key of Object.keys(configuration)) {

@@ -1,4 +1,4 @@
-// A service that connects, as tests steer it: it says what it is told to, and remembers what it heard.
+// A connected service controlled by a test: it sends the messages of the test, and records those it receives.
 import WebSocket from "ws";
 import type { Capability } from "./arrange.ts";
 import { Contract } from "./contract.ts";
@@ -8,27 +8,27 @@ import { UpgradeRefused } from "./socket.ts";
 export const SUBPROTOCOL = "narthex.service.v1";
 
 export type Connection = {
-  /** Everything heard so far, parsed. */
+  /** All messages received so far, parsed. */
   messages: any[];
-  /** The first message of this type after the one this gave last, waited for. */
+  /** Waits for the next message of this type. */
   next(type: string, timeoutMs?: number): Promise<any>;
   count(type: string): number;
-  /** What is done with work from now on, and with what came before. */
+  /** The handler for work from now on, and for work received before. */
   onWork: (message: { delivery: string; work: any }) => unknown;
   ready(credit: number, resume?: string[]): void;
-  /** A string goes out as it is. */
+  /** A string is sent unchanged. */
   send(message: unknown): void;
   close(): void;
-  /** As when the process is killed: without a word. */
+  /** Ends without a closing handshake, as when the process is killed. */
   terminate(): void;
   closed: Promise<{ code: number; reason: string }>;
   /** A `ping` was answered. */
   ponged: Promise<void>;
 };
 
-/** The document of a service that connects. */
+/** The document of a connected service. */
 export const connecting = (capabilities: Capability[], more: object = {}) => ({
-  name: "A service that connects",
+  name: "A connected service",
   type: "tool",
   transport: { kind: "socket", grace_seconds: 2 },
   capabilities,
@@ -36,7 +36,7 @@ export const connecting = (capabilities: Capability[], more: object = {}) => ({
   ...more,
 });
 
-/** Opens a connection; rejects with `UpgradeRefused` when the gateway does not want it. */
+/** Opens a connection; rejects with `UpgradeRefused` if the gateway refuses it. */
 export async function connect(
   gateway: Pick<Gateway, "url">,
   service: string,

@@ -1,4 +1,4 @@
-// Holds the gateway's answers and events against its own contract, and remembers what was seen of it.
+// Checks the gateway's responses and events against its own contract, and records its coverage.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Ajv2020, type AnySchema, type ValidateFunction } from "ajv/dist/2020.js";
@@ -10,7 +10,7 @@ type Json = any;
 const folder = join(root, "console");
 const methods = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/** An answer or event that is not what the contract says. */
+/** A response or event that does not match the contract. */
 export class ContractViolation extends Error {}
 
 /** One path template of the contract, e.g. `/v1/contexts/{id}`. */
@@ -24,9 +24,9 @@ export class Contract {
   readonly #paths: Path[];
   readonly #checks = new Map<string, ValidateFunction>();
   readonly #strict = validator(false);
-  // Header values are strings: an integer's schema is meant for what the string says.
+  // Header values are strings: the schema of an integer applies to the parsed value.
   readonly #lenient = validator(true);
-  /** `METHOD template status` of every answer this process checked, as the contract spells them. */
+  /** `METHOD template status` of every response that this process checked, as spelled in the contract. */
   readonly seen = new Set<string>();
 
   constructor(openapi: Json, asyncapi?: Json) {
@@ -45,7 +45,7 @@ export class Contract {
       .sort((a, b) => a.parameters - b.parameters);
   }
 
-  /** The contract in `console`, read once; undefined while there is none. */
+  /** The contract in `console`, read once; undefined if there is none. */
   static load(): Contract | undefined {
     const read = (name: string) => JSON.parse(readFileSync(join(folder, name), "utf8"));
     if (!Contract.#loaded && existsSync(join(folder, "openapi.json"))) {
@@ -56,8 +56,8 @@ export class Contract {
   }
 
   /**
-   * Throws a `ContractViolation` unless the contract has this answer: its status, its required headers, its media
-   * type and a body its schema accepts. What the contract does not know at all must be refused with a 4xx problem.
+   * Throws a `ContractViolation` unless the contract has this response: its status, its required headers, its media
+   * type and a body its schema accepts. Unknown operations must be refused with a 4xx problem.
    */
   checkAnswer(method: string, path: string, status: number, headers: Headers, body: string): void {
     if (headers.get("content-type") === "application/problem+json" && body !== "") {
@@ -68,50 +68,51 @@ export class Contract {
     const item = found && this.#resolve(this.#openapi.paths[found.template]);
     const lower = method.toLowerCase();
     const operation = item?.[lower] ?? (lower === "head" ? item?.get : undefined);
-    const told = `${method} ${path} answered ${status}`;
+    const label = `${method} ${path} answered ${status}`;
     if (!found || !operation) {
       if (lower === "options" && status < 300) return;
-      if (status < 400 || status >= 500) throw new ContractViolation(`${told}, but the contract has no such operation`);
+      if (status < 400 || status >= 500)
+        throw new ContractViolation(`${label}, but the contract has no such operation`);
       if (this.#openapi.components?.schemas?.Problem && body !== "") {
-        this.#check(told, "openapi.json#/components/schemas/Problem", json(told, body));
+        this.#check(label, "openapi.json#/components/schemas/Problem", json(label, body));
       }
       return;
     }
     const at = pointer("paths", found.template, operation === item[lower] ? lower : "get", "responses");
     const responses = operation.responses ?? {};
     const name = [String(status), `${Math.floor(status / 100)}XX`, "default"].find((key) => key in responses);
-    if (!name) throw new ContractViolation(`${told}; the contract has only ${Object.keys(responses).join(", ")}`);
+    if (!name) throw new ContractViolation(`${label}; the contract has only ${Object.keys(responses).join(", ")}`);
     this.#remember(`${method.toUpperCase()} ${found.template} ${status}`);
 
     const [response, where] = this.#follow(responses[name], `${at}/${escape(name)}`);
     for (const [header, described] of Object.entries<Json>(response.headers ?? {})) {
       const [{ required, schema }, place] = this.#follow(described, `${where}/headers/${escape(header)}`);
       const value = headers.get(header);
-      if (value === null && required) throw new ContractViolation(`${told} without the header ${header}`);
+      if (value === null && required) throw new ContractViolation(`${label} without the header ${header}`);
       if (value !== null && schema) {
-        this.#check(`${told}: header ${header}: ${value}`, `openapi.json#${place}/schema`, value, this.#lenient);
+        this.#check(`${label}: header ${header}: ${value}`, `openapi.json#${place}/schema`, value, this.#lenient);
       }
     }
     if (lower === "head") return;
     if (!response.content) {
-      if (body !== "") throw new ContractViolation(`${told} with a body, the contract has none there: ${clip(body)}`);
+      if (body !== "") throw new ContractViolation(`${label} with a body, but the contract has none: ${clip(body)}`);
       return;
     }
     const type = headers.get("content-type")?.split(";", 1)[0]?.trim().toLowerCase() ?? "no content type";
     const media = response.content[type];
     if (!media) {
       const only = Object.keys(response.content).join(", ");
-      throw new ContractViolation(`${told} as ${type}; the contract has ${only}: ${clip(body)}`);
+      throw new ContractViolation(`${label} as ${type}; the contract has ${only}: ${clip(body)}`);
     }
     if (media.schema && (type === "application/json" || type.endsWith("+json"))) {
-      this.#check(told, `openapi.json#${where}/content/${escape(type)}/schema`, json(told, body));
+      this.#check(label, `openapi.json#${where}/content/${escape(type)}/schema`, json(label, body));
     }
   }
 
   /** Throws a `ContractViolation` unless asyncapi.json has a message for this event. */
   checkEvent(event: Json): void {
     if (!this.#asyncapi) return;
-    const told = `event ${event?.type} ${event?.sequence ?? ""}`;
+    const label = `event ${event?.type} ${event?.sequence ?? ""}`;
     const all = Object.entries<Json>(this.#asyncapi.components?.messages ?? {}).map(([key, message]) => ({
       names: [key, message.name],
       schema: `asyncapi.json#${pointer("components", "messages", key, "payload")}${message.payload?.schema ? "/schema" : ""}`,
@@ -120,14 +121,14 @@ export class Contract {
     let first: unknown;
     for (const { schema } of named.length > 0 ? named : all) {
       try {
-        this.#check(told, schema, event);
+        this.#check(label, schema, event);
         this.#remember(`EVENT ${event.type}`);
         return;
       } catch (error) {
         first ??= error;
       }
     }
-    throw first ?? new ContractViolation(`${told} is not in the contract`);
+    throw first ?? new ContractViolation(`${label} is not in the contract`);
   }
 
   /** Throws a `ContractViolation` unless asyncapi.json has this message, e.g. of a service's `connection`. */
@@ -138,7 +139,7 @@ export class Contract {
     this.#check(`message ${key}`, `asyncapi.json#${pointer("components", "messages", key, "payload")}`, message);
   }
 
-  /** Every answer the contract names, spelled as in `seen`; ranges and defaults are left out. */
+  /** Every response of the contract, spelled as in `seen`; ranges and defaults are left out. */
   documented(): string[] {
     return Object.entries<Json>(this.#openapi.paths ?? {}).flatMap(([template, item]) =>
       Object.entries<Json>(this.#resolve(item))
@@ -154,15 +155,15 @@ export class Contract {
   #remember(what: string): void {
     if (this.seen.has(what)) return;
     this.seen.add(what);
-    // Test files are processes of their own: `npm test` gives them one file to write to.
+    // Each test file is a process: `npm test` gives all of them one file to write to.
     if (process.env.CONTRACT_SEEN) appendFileSync(process.env.CONTRACT_SEEN, `${what}\n`);
   }
 
-  #check(told: string, schema: string, value: unknown, ajv = this.#strict): void {
+  #check(label: string, schema: string, value: unknown, ajv = this.#strict): void {
     const name = `${ajv === this.#strict} ${schema}`;
     let check = this.#checks.get(name);
     if (!check) {
-      // Coercion changes a value in place, which needs something around it.
+      // Coercion changes a value in place, so it must be a member of an object.
       const wrapped: AnySchema = { type: "object", properties: { value: { $ref: schema } } };
       check = ajv.compile(wrapped);
       this.#checks.set(name, check);
@@ -172,11 +173,11 @@ export class Contract {
       return `  ${instancePath.replace(/^\/value/, "") || "/"} ${message} ${JSON.stringify(params)}`;
     });
     throw new ContractViolation(
-      `${told}, not as ${schema} says:\n${faults.join("\n")}\n  ${clip(JSON.stringify(value))}`,
+      `${label}, not as ${schema} says:\n${faults.join("\n")}\n  ${clip(JSON.stringify(value))}`,
     );
   }
 
-  /** An object and its JSON pointer, after its `$ref` within openapi.json. */
+  /** An object and its JSON pointer, with its `$ref` within openapi.json resolved. */
   #follow(value: Json, place: string): [Json, string] {
     if (typeof value?.$ref !== "string") return [value, place];
     const target = value.$ref.replace(/^#/, "");
@@ -184,7 +185,7 @@ export class Contract {
       .split("/")
       .slice(1)
       .reduce((at: Json, part: string) => at?.[unescape(part)], this.#openapi);
-    if (found === undefined) throw new Error(`openapi.json refers to ${value.$ref}, which is not there`);
+    if (found === undefined) throw new Error(`openapi.json refers to ${value.$ref}, which does not exist`);
     return this.#follow(found, target);
   }
 
@@ -193,7 +194,7 @@ export class Contract {
   }
 }
 
-/** What all processes of this `npm test` saw, or this process alone outside of it. */
+/** The coverage of all processes of this `npm test`, or of this process alone outside of it. */
 export function seenInThisRun(): Set<string> {
   const file = process.env.CONTRACT_SEEN;
   if (!file || !existsSync(file)) return new Set(Contract.load()?.seen);
@@ -206,11 +207,11 @@ function validator(coerceTypes: boolean): Ajv2020 {
   return ajv;
 }
 
-function json(told: string, body: string): unknown {
+function json(label: string, body: string): unknown {
   try {
     return JSON.parse(body);
   } catch {
-    throw new ContractViolation(`${told} with something that is no JSON: ${clip(body)}`);
+    throw new ContractViolation(`${label} with a body that is not JSON: ${clip(body)}`);
   }
 }
 

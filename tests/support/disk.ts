@@ -1,4 +1,4 @@
-// What a gateway has written: read and changed behind its back, while it is stopped.
+// A gateway's files: read and changed directly, while it is stopped.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -11,7 +11,7 @@ export function filesOf(folder: string): [name: string, bytes: Buffer][] {
     .map((path) => [path.slice(folder.length + 1), readFileSync(path)]);
 }
 
-/** How many objects of each class there are. */
+/** The number of objects of each class. */
 export function countObjects(folder: string): Record<string, number> {
   const count: Record<string, number> = {};
   for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
@@ -21,7 +21,7 @@ export function countObjects(folder: string): Record<string, number> {
   return count;
 }
 
-/** Each database of a class of objects that has this table. */
+/** Each database of an object class that has this table. */
 export function databases(
   folder: string,
   className: string,
@@ -30,14 +30,14 @@ export function databases(
 ): void {
   for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
     if (!entry.endsWith(".sqlite") || !entry.includes(className)) continue;
-    // A gateway that runs may be writing.
+    // A running gateway may be writing.
     const database = new DatabaseSync(join(folder, entry), { timeout: 10_000 });
     if (database.prepare("SELECT 1 FROM sqlite_master WHERE name = ?").get(table)) use(database);
     database.close();
   }
 }
 
-/** The registry's documents of a kind, each as `change` leaves it. */
+/** Changes the registry's documents of a kind with `change`. */
 export function changeDocuments(folder: string, kind: string, change: (document: any, id: string) => void): void {
   databases(folder, "Registry", "documents", (database) => {
     const write = database.prepare("UPDATE documents SET document = ? WHERE kind = ? AND id = ?");

@@ -1,4 +1,4 @@
-// The built gateway in miniflare, asked by real HTTP on a loopback port.
+// The built gateway in miniflare, reached by real HTTP on a loopback port.
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { request, type RequestOptions as HttpOptions } from "node:http";
@@ -10,43 +10,43 @@ import { type Configuration, readConfiguration, root } from "./configuration.ts"
 import { Contract } from "./contract.ts";
 
 export type GatewayOptions = {
-  /** Folder to keep the state in, left as it is at the end. Without it: a temporary folder, removed by `stop()`. */
+  /** Folder for the state, kept at the end. Default: a temporary folder, removed by `stop()`. */
   persist?: string;
-  /** Variables beside or instead of wrangler.toml's `[vars]`. */
+  /** Variables in addition to, or instead of, wrangler.toml's `[vars]`. */
   vars?: Record<string, string>;
   /** Shortens leases, permits and the intervals at which the gateway looks again: a fraction, 1 without it. */
   timeScale?: number;
-  /** Port on 127.0.0.1; without it any free one. */
+  /** Port on 127.0.0.1. Default: any free one. */
   port?: number;
-  /** False: answers are not held against the contract. */
+  /** False: responses are not checked against the contract. */
   contract?: boolean;
-  /** True: beside it runs a second isolate of the Worker on the same objects, as elsewhere in the world. */
+  /** True: a second isolate of the Worker runs on the same objects, as in another location. */
   elsewhere?: boolean;
-  /** True: an object that watchers are held at writes `awake: <class> <name>` into `logs` whenever it is made. */
+  /** True: an object that holds watchers writes `awake: <class> <name>` to `logs` whenever it is constructed. */
   tellsAwaking?: boolean;
-  /** True: a dataset is bound as `USAGE`, whose data points go into `logs` as `point: {…}`. */
+  /** True: a dataset is bound as `USAGE`; its data points are written to `logs` as `point: {…}`. */
   dataset?: boolean;
-  /** Other Workers, as modules, by the names of the service bindings they are bound by. */
+  /** Other Workers, as modules, by the names of their service bindings. */
   bound?: Record<string, string>;
 };
 
 export type RequestOptions = {
-  /** A string or bytes go out as they are; anything else as JSON with `Content-Type: application/json`. */
+  /** A string or bytes are sent unchanged; anything else as JSON with `Content-Type: application/json`. */
   body?: unknown;
   headers?: Record<string, string>;
-  /** Bearer to show; the admin key without it; null: none. */
+  /** Bearer token. Default: the admin key; null: none. */
   key?: string | null;
-  /** False: this one answer is not held against the contract. */
+  /** False: this response is not checked against the contract. */
   contract?: boolean;
   signal?: AbortSignal;
 };
 
-// `any`: tests say what they expect of an answer by asserting it.
+// `any`: tests assert what they expect of a response.
 export type Answer = {
   status: number;
   headers: Headers;
   text: string;
-  /** The body as JSON; undefined if it is none. */
+  /** The body as JSON; undefined if it is not JSON. */
   json: any;
 };
 
@@ -54,13 +54,13 @@ export type Gateway = {
   /** `http://127.0.0.1:port`, without a slash at the end. */
   url: string;
   adminKey: string;
-  /** The folder the state is in. */
+  /** The folder of the state. */
   persist: string;
-  /** Asks and reads the whole answer; never follows redirects. */
+  /** Sends a request and reads the whole response; never follows redirects. */
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>;
-  /** The same with the body left to be read: for streams. Not held against the contract. */
+  /** The same with an unread body: for streams. Not checked against the contract. */
   open(method: string, path: string, options?: RequestOptions): Promise<Response>;
-  /** Asks the second isolate, with this bearer; gives the status. */
+  /** Sends a request to the second isolate, with this bearer token; returns the status. */
   askElsewhere(
     method: string,
     path: string,
@@ -69,16 +69,16 @@ export type Gateway = {
     headers?: Record<string, string>,
   ): Promise<number>;
   mf: Miniflare;
-  /** Throws an object out of memory; its sockets hibernate (default) or are closed. */
+  /** Evicts an object from memory; its sockets hibernate (default) or are closed. */
   evict(className: string, name: string, options?: { webSockets?: "hibernate" | "close" }): Promise<void>;
   /** Runs the cron handler now. */
   runCron(): Promise<void>;
-  /** What the Worker wrote to its console so far, an entry a call. */
+  /** The Worker's console output so far, one entry per call. */
   logs: string[];
   stop(): Promise<void>;
 };
 
-/** The key that secrets are stored under; the same for all gateways of a test file, so that one reads what another wrote. */
+/** The key that encrypts stored secrets; the same for all gateways of a test file, so that one can read another's state. */
 export const sealingKey = randomBytes(32).toString("base64");
 
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
@@ -86,10 +86,10 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const adminKey = options.vars?.ADMIN_KEY ?? randomBytes(32).toString("base64url");
   const persist = options.persist ?? mkdtempSync(join(tmpdir(), "narthex-test-"));
   const forget = () => rmSync(persist, { recursive: true, force: true });
-  // Also when a test fails before it stops its gateway.
+  // Even if a test fails before it stops its gateway.
   if (options.persist === undefined) process.once("exit", forget);
   const logs: string[] = [];
-  // Tests show bad credentials by the dozen, all from one address.
+  // Tests send bad credentials by the dozen, all from one address.
   const vars = {
     ADMIN_KEY: adminKey,
     KEK_1: sealingKey,
@@ -152,7 +152,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
       return answer;
     },
     async askElsewhere(method, path, key, body, more) {
-      // miniflare's types lean on a package that is not here.
+      // miniflare's types depend on a package that is not installed.
       const worker = (await mf.getWorker("elsewhere")) as unknown as { fetch: typeof fetch };
       const headers = { ...more, authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) };
       const answer = await worker.fetch(url + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
@@ -162,12 +162,12 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     async evict(className, name, { webSockets = "hibernate" } = {}) {
       const evicting = mf.unsafeEvictDurableObject(configuration.name, className, { name, webSockets });
       await evicting.catch((error: Error) => {
-        // It sleeps already, which is what was wanted.
+        // It hibernates already, as intended.
         if (!error.message.includes("it is not currently running")) throw error;
       });
     },
     async runCron() {
-      // miniflare's types lean on a package that is not here.
+      // miniflare's types depend on a package that is not installed.
       const worker = (await mf.getWorker()) as unknown as { scheduled(event: { cron: string }): Promise<unknown> };
       await worker.scheduled({ cron: "* * * * *" });
     },
@@ -182,12 +182,12 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
 }
 
 /**
- * One exchange by Node's own client: unlike `fetch` it sends a `Host` as given and adds nothing that was not asked for.
- * Cancelling the answer's body closes the connection.
+ * One exchange by Node's own client: unlike `fetch` it sends `Host` as given and adds no other headers. Cancelling the
+ * response's body closes the connection.
  */
 function exchange(url: string, options: HttpOptions, body: Buffer | undefined): Promise<Response> {
   return new Promise((resolve, reject) => {
-    // Each on its own connection: workerd hangs up on one whose request body the Worker did not read.
+    // One connection per request: workerd closes a connection whose request body the Worker did not read.
     const outgoing = request(url, { ...options, agent: false }, (incoming) => {
       const status = incoming.statusCode ?? 0;
       const headers = new Headers();
@@ -211,7 +211,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The same Worker once more, on the first one's objects. */
+/** A second isolate of the Worker, on the first one's objects. */
 function elsewhere({ durableObjects, queueConsumers: _, assets: __, ...worker }: ReturnType<typeof workerOptions>) {
   const theirs = Object.entries(durableObjects).map(([binding, one]) => [
     binding,
@@ -220,7 +220,7 @@ function elsewhere({ durableObjects, queueConsumers: _, assets: __, ...worker }:
   return { ...worker, name: "elsewhere", durableObjects: Object.fromEntries(theirs) };
 }
 
-/** Goes before the built Worker: an object that was thrown out of memory is made anew, which nothing else shows. */
+/** Wraps the built Worker: reports when an evicted object is constructed again, which nothing else shows. */
 const AWAKING = `
 import { EventHub as Hub, EventShard as Shard } from "./worker.mjs";
 export * from "./worker.mjs";
@@ -235,14 +235,14 @@ export const EventHub = telling("EventHub", Hub);
 export const EventShard = telling("EventShard", Shard);
 `;
 
-/** Workers Analytics Engine, as far as it is used: miniflare's own forgets what it is told. */
+/** Workers Analytics Engine, as far as it is used: miniflare's own discards the data. */
 const DATASET = {
   name: "dataset",
   modules: true,
   script: "export default () => ({ writeDataPoint: (point) => console.log(`point: ${JSON.stringify(point)}`) });",
 };
 
-/** wrangler.toml in miniflare's words. */
+/** wrangler.toml as miniflare's options. */
 function workerOptions(from: Configuration, extra: Record<string, string>, tellsAwaking = false) {
   const script = join(root, "build/worker.mjs");
   if (!existsSync(script)) throw new Error("build/worker.mjs is missing: run `npm run build` first");

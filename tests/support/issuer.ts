@@ -1,4 +1,4 @@
-// An identity provider: pairs of keys, and the tokens it signs with them.
+// An identity provider: key pairs, and tokens signed with them.
 import * as jose from "jose";
 
 export type Pair = { kid: string; alg: string; privateKey: jose.CryptoKey; jwk: jose.JWK };
@@ -11,7 +11,7 @@ export async function pair(alg: string, kid: string): Promise<Pair> {
 
 export const seconds = () => Math.floor(Date.now() / 1000);
 
-/** A token with these claims, good for five minutes unless they say otherwise; null takes one out of the usual ones. */
+/** A token with these claims, valid for five minutes by default; null removes a default claim. */
 export function sign(claims: Claims, by: Pair, header: Claims = {}): Promise<string> {
   const all = { exp: seconds() + 300, iat: seconds(), ...claims };
   const protectedHeader = { alg: by.alg, typ: "at+jwt", kid: by.kid, ...header };

@@ -1,4 +1,4 @@
-// A client of the Model Context Protocol that sends exactly what it is told, in either era.
+// A client of the Model Context Protocol that sends exactly the given requests, in either era.
 import assert from "node:assert/strict";
 import type { Answer, Gateway, RequestOptions } from "./gateway.ts";
 
@@ -9,7 +9,7 @@ export const claim = {
   "io.modelcontextprotocol/clientCapabilities": {},
 };
 
-/** What a modern request is sent with: the headers repeat the body. */
+/** The headers of a modern request, which repeat the body. */
 export function modernHeaders(method: string, params: any = {}): Record<string, string> {
   const name = params.name ?? params.uri ?? params.taskId;
   return {
@@ -30,7 +30,7 @@ export const message = (method: string, params?: object) => ({
 
 export type McpOptions = RequestOptions & { path?: string; meta?: object };
 
-/** Asks in the modern era; the answer as it came. */
+/** Sends a request of the modern era; returns the raw response. */
 export function askModern(
   gateway: Gateway,
   method: string,
@@ -46,7 +46,7 @@ export function askModern(
   });
 }
 
-/** Asks in the legacy era; the answer as it came. */
+/** Sends a request of the legacy era; returns the raw response. */
 export function askLegacy(
   gateway: Gateway,
   method: string,
@@ -63,14 +63,14 @@ export function askLegacy(
   return gateway.request("POST", path, { ...more, body, headers });
 }
 
-/** The messages of a stream that has ended; an event without one begins those that can be resumed. */
+/** The messages of a stream that has ended; resumable streams begin with an event without a message. */
 export const events = (text: string): any[] =>
   text
     .split("\n")
     .filter((line) => line.startsWith("data: {"))
     .map((line) => JSON.parse(line.slice(6)));
 
-/** The result of an answer, by JSON or by stream. */
+/** The result in a response, as JSON or as a stream. */
 export function resultOf(answer: Answer): any {
   assert.equal(answer.status, 200, answer.text);
   const streamed = answer.headers.get("content-type") === "text/event-stream";
@@ -79,7 +79,7 @@ export function resultOf(answer: Answer): any {
   return response.result;
 }
 
-/** Asserts that an answer is this error; gives it. */
+/** Asserts that a response is this error; returns it. */
 export function errorOf(answer: Answer, status: number, code: number): any {
   assert.equal(answer.status, status, answer.text);
   assert.equal(answer.json.error?.code, code, answer.text);

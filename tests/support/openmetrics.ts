@@ -1,13 +1,13 @@
-// A strict reader of OpenMetrics 1.0 text: what the specification forbids is thrown, so that a scraper that is less
-// forgiving than the usual ones reads it too.
+// A strict parser of OpenMetrics 1.0 text: it throws on anything that the specification forbids, so that scrapers which
+// are less forgiving than the usual ones can read it too.
 
 export type Sample = { name: string; labels: Map<string, string>; value: number };
 export type Family = { name: string; type: string; unit: string; help: string; samples: Sample[] };
 
 const NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
-/** Numbers as they may be written; `le` has to be in the shortest form that is still a float. */
+/** Permitted numbers; `le` must have the shortest form that is still a float. */
 const NUMBER = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/;
-/** Which samples a family of a type has, by what follows its name. */
+/** The samples of each type of family, by the suffix of their names. */
 const SUFFIXES: Record<string, string[]> = {
   counter: ["_total", "_created"],
   histogram: ["_bucket", "_count", "_sum", "_created"],
@@ -20,7 +20,7 @@ class Malformed extends Error {
   }
 }
 
-/** Reads `a="b",c="d"}` and gives the labels and what follows them. */
+/** Parses `a="b",c="d"}`; returns the labels and the rest. */
 function labelsOf(text: string, line: number): [Map<string, string>, string] {
   const labels = new Map<string, string>();
   let rest = text;
@@ -51,7 +51,7 @@ function sampleOf(text: string, line: number): Sample {
 /** A sample's labels without `le`: those of its metric. */
 const metricOf = ({ labels }: Sample) => JSON.stringify([...labels].filter(([name]) => name !== "le").sort());
 
-/** What has to hold of a histogram's or counter's samples with the same labels. */
+/** Checks the samples of a histogram or counter with the same labels. */
 function checkMetric({ name, type }: Family, samples: Sample[]): void {
   const of = (suffix: string) => samples.filter((sample) => sample.name === name + suffix);
   const fail = (what: string): never => {
@@ -92,7 +92,7 @@ function checkFamily(family: Family): void {
   for (const samples of metrics.values()) checkMetric(family, samples);
 }
 
-/** Reads all families; throws when anything is not as OpenMetrics wants it. */
+/** Parses all families; throws on any violation of OpenMetrics. */
 export function readOpenMetrics(text: string): Map<string, Family> {
   if (!text.endsWith("\n# EOF\n")) throw new Error("it does not end with # EOF and a line feed");
   if (text.includes("\r")) throw new Error("it has a carriage return");
@@ -103,7 +103,7 @@ export function readOpenMetrics(text: string): Map<string, Family> {
       [string, "TYPE" | "UNIT" | "HELP", string, string] | null;
     if (head) {
       const [, kind, name, value] = head;
-      if (!NAME.test(name)) throw new Malformed(at + 1, `${name} is no name`);
+      if (!NAME.test(name)) throw new Malformed(at + 1, `${name} is not a valid name`);
       if (open?.name !== name) {
         if (families.has(name)) throw new Malformed(at + 1, `${name} begins again`);
         open = { name, type: "", unit: "", help: "", samples: [] };
@@ -125,7 +125,7 @@ export function readOpenMetrics(text: string): Map<string, Family> {
   const names = [...families.keys()];
   for (const family of families.values()) {
     checkFamily(family);
-    // Names with a suffix may not meet another family's.
+    // Names with a suffix must not collide with another family's.
     const own = (SUFFIXES[family.type] ?? []).filter((suffix) => suffix !== "").map((suffix) => family.name + suffix);
     if (names.some((name) => own.includes(name))) throw new Error(`${family.name} meets another family`);
   }

@@ -1,17 +1,17 @@
-// An MCP server that says exactly what it is told to, well or badly: JSON-RPC by hand, in the legacy era where nothing
-// else is scripted.
+// An MCP server that responds exactly as scripted, correctly or not: hand-written JSON-RPC, of the legacy era unless
+// scripted otherwise.
 import type { ServerResponse } from "node:http";
 import { type Recorded, type Service, startService } from "./service.ts";
 
-/** A result, or whatever the function answers by itself; it gives nothing then. */
+/** A result, or a function; a function that writes the response itself returns undefined. */
 export type Scripted = object | ((call: Recorded, response: ServerResponse) => unknown);
 export type Script = Record<string, Scripted>;
-/** Bytes as they are. */
+/** Sends raw bytes. */
 export const raw =
   (body: string | Buffer, { status = 200, type = "application/json" } = {}): Scripted =>
   (_, response) =>
     void response.writeHead(status, { "content-type": type }).end(body);
-/** An answer with the id of its request written into it where `ID` stands. */
+/** A response in which `ID` is replaced by the request's id. */
 export const message =
   (body: string, options: { status?: number; type?: string } = {}): Scripted =>
   (call, response) =>
@@ -39,7 +39,7 @@ const initialized = (protocolVersion: string, capabilities: object) => ({
   serverInfo: { name: "scripted", version: "1" },
 });
 
-/** Starts one that has these methods beside those every server has. */
+/** Starts a server with these methods in addition to those of every server. */
 export async function startScripted(
   script: Script,
   { revision = "2025-11-25", capabilities = { tools: {} } as object } = {},
@@ -60,7 +60,7 @@ export async function startScripted(
   });
 }
 
-/** The document of a service at it. */
+/** The document of a service at this server. */
 export const mcpAt = ({ url }: { url: string }, more: object = {}) => ({
   name: "Scripted",
   type: "tool",

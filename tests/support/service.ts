@@ -1,47 +1,46 @@
-// A service as the gateway meets it: a real HTTP server on a loopback port that remembers each call, and that
-// misbehaves in the ways services do.
+// A service: a real HTTP server on a loopback port that records each call, and misbehaves in the ways that services do.
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as pause } from "node:timers/promises";
 
-/** A call the service received, its body read to the end. */
+/** A received call, its body read to the end. */
 export type Recorded = {
   method: string;
   path: string;
   headers: IncomingHttpHeaders;
-  /** The body byte for byte: what a signature is made over. */
+  /** The body byte for byte, as it was signed. */
   raw: Buffer;
-  /** The body as JSON; undefined if it is none. */
+  /** The body as JSON; undefined if it is not JSON. */
   json: any;
   /** `Date.now()` when the body was complete. */
   at: number;
-  /** True once the caller went away before it was answered. */
+  /** True once the caller has disconnected before the response. */
   abandoned: boolean;
 };
 
-/** What the service does with a call. */
+/** Handles a call. */
 export type Handler = (call: Recorded, response: ServerResponse) => void | Promise<void>;
 
 export type Service = {
   /** `http://127.0.0.1:port/`. */
   url: string;
   port: number;
-  /** Every call but GET and HEAD, in order of arrival. */
+  /** Every call except GET and HEAD, in order of arrival. */
   calls: Recorded[];
   /** Every GET and HEAD: health probes. */
   probes: Recorded[];
-  /** What calls get from now on. */
+  /** The handler of calls from now on. */
   handler: Handler;
-  /** What probes get from now on. */
+  /** The handler of probes from now on. */
   probe: Handler;
-  /** The call with this index (0 is the first), waited for. */
+  /** Waits for the call with this index (0 is the first). */
   call(index: number, timeoutMs?: number): Promise<Recorded>;
-  /** Ends at once; open connections are cut. */
+  /** Stops at once and cuts open connections. */
   stop(): Promise<void>;
 };
 
-/** Answers with a value as JSON. */
+/** Responds with a value as JSON. */
 export const json =
   (value: unknown, status = 200, headers: Record<string, string> = {}): Handler =>
   (_, response) => {
@@ -56,15 +55,15 @@ export const echo: Handler = (call, response) => json({ result: call.json?.param
 export const status = (code: number, body?: unknown, headers: Record<string, string> = {}): Handler =>
   body === undefined ? (_, response) => void response.writeHead(code, headers).end() : json(body, code, headers);
 
-/** A web page with status 200, as a proxy in between would send. */
+/** A web page with status 200, as an intermediate proxy might send. */
 export const html: Handler = (_, response) => {
   response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>Welcome</title>");
 };
 
-/** Reads the call and never answers. */
+/** Reads the call and never responds. */
 export const hang: Handler = () => {};
 
-/** Promises more than it sends, then cuts the connection. */
+/** Announces more than it sends, then cuts the connection. */
 export const half: Handler = async (_, response) => {
   response.writeHead(200, { "content-type": "application/json", "content-length": "1000" });
   response.write('{"result": "');
@@ -72,7 +71,7 @@ export const half: Handler = async (_, response) => {
   response.destroy();
 };
 
-/** Cuts the connection without a byte of answer. */
+/** Cuts the connection without sending anything. */
 export const reset: Handler = (_, response) => {
   (response.socket as Socket).resetAndDestroy();
 };
@@ -90,11 +89,11 @@ export const huge =
       yield Buffer.from(end);
     };
     response.writeHead(200, { "content-type": "application/json" });
-    // A caller that has had enough cuts the connection, which is as good an end.
+    // A caller that rejects the size cuts the connection, which ends the response too.
     await pipeline(pieces, response).catch(() => {});
   };
 
-/** Waits before it does what `then` does. */
+/** Waits, then calls `then`. */
 export const slow =
   (ms: number, then: Handler = echo): Handler =>
   async (call, response) => {
@@ -102,7 +101,7 @@ export const slow =
     if (!response.destroyed) await then(call, response);
   };
 
-/** One handler a call, in this order; the last one stays. */
+/** One handler per call, in this order; the last one remains. */
 export const inTurn = (...handlers: [Handler, ...Handler[]]): Handler => {
   let served = 0;
   return (call, response) => handlers[Math.min(served++, handlers.length - 1)]!(call, response);
@@ -118,7 +117,7 @@ export async function startService(
     try {
       for await (const chunk of request) chunks.push(chunk);
     } catch {
-      return; // The caller went away while it was still talking: that was no call.
+      return; // The caller disconnected while sending: this was not a call.
     }
     const call: Recorded = {
       method: request.method ?? "",
@@ -146,7 +145,7 @@ export async function startService(
       response.destroy(error as Error);
     }
   });
-  // Never closed for being idle: a call sent at that moment is broken, and what is not idempotent fails by it.
+  // Idle connections stay open: closing one could break a call sent at that moment, and fail it if it is not idempotent.
   server.keepAliveTimeout = 600_000;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject).listen(options.port ?? 0, "127.0.0.1", resolve);

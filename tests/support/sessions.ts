@@ -1,5 +1,5 @@
-// An MCP server of 2025-11-25 written by hand that keeps sessions, strictly: what is made in one is nowhere else, and what
-// names none, or one that is not there, is refused. It can have tasks, and the modern era beside its own.
+// A hand-written MCP server of 2025-11-25 with strict sessions: resources exist only in the session that created them, and
+// requests without a known session are refused. It can support tasks, and the modern era too.
 import { randomUUID } from "node:crypto";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -9,25 +9,25 @@ export type Session = {
   capabilities: any;
   /** Calls so far. */
   count: number;
-  /** Addresses of resources that were made in it. */
+  /** Addresses of resources created in it. */
   made: Set<string>;
-  /** Its stream by GET. */
+  /** Its GET stream. */
   stream: ServerResponse | undefined;
 };
 
-/** A call as its tool meets it. In the modern era there is no session. */
+/** A running call, as its tool sees it. In the modern era, its session has no id. */
 export type Running = {
   session: Session;
   params: any;
-  /** Says something on the stream of the call. */
-  say(message: object): void;
-  /** Says something on the stream of the session. */
-  tell(message: object): void;
-  /** Asks the client on the stream of the call; gives what it responded. */
+  /** Sends a message on the stream of the call. */
+  sendOnCall(message: object): void;
+  /** Sends a message on the stream of the session. */
+  sendOnSession(message: object): void;
+  /** Sends a request to the client on the stream of the call; returns the response. */
   ask(method: string, params: object): Promise<any>;
 };
 
-/** `needs`: it is listed to clients with that alone. `tasked`: in the modern era it is run as a task only. */
+/** `needs`: it is listed only to clients with this capability. `tasked`: in the modern era it runs only as a task. */
 export type Tool = {
   run?: (running: Running) => Promise<any> | any;
   definition?: object;
@@ -37,23 +37,23 @@ export type Tool = {
 
 export type Keeper = {
   url: string;
-  /** What came: the method of HTTP, that of JSON-RPC, and the session it named. */
-  heard: { http: string; method: string | undefined; session: string | undefined; body: any }[];
-  /** How often that came. */
+  /** The received requests: HTTP method, JSON-RPC method, and session id. */
+  requests: { http: string; method: string | undefined; session: string | undefined; body: any }[];
+  /** The number of requests with this HTTP or JSON-RPC method. */
   count(what: string): number;
   sessions: Map<string, Session>;
   tools: Record<string, Tool>;
-  /** Its list of tools is none. */
-  listless: boolean;
-  /** What is said of a session that is not there. */
+  /** True: it returns an invalid list of tools. */
+  hasBadList: boolean;
+  /** The response to an unknown session. */
   refuse: (response: ServerResponse) => void;
   stop(): Promise<void>;
 };
 
 const taskExtension = "io.modelcontextprotocol/tasks";
 const modernMeta = "io.modelcontextprotocol/protocolVersion";
-export const told = (method: string, params: object = {}) => ({ jsonrpc: "2.0", method, params });
-export const text = (said: unknown) => ({ content: [{ type: "text", text: String(said) }] });
+export const notification = (method: string, params: object = {}) => ({ jsonrpc: "2.0", method, params });
+export const text = (value: unknown) => ({ content: [{ type: "text", text: String(value) }] });
 
 export async function startKeeper(
   tools: Record<string, Tool>,
@@ -97,8 +97,8 @@ export async function startKeeper(
     const running = (stream: ServerResponse): Running => ({
       session,
       params,
-      say: (message) => write(stream, message),
-      tell: (message) => session.stream && write(session.stream, message),
+      sendOnCall: (message) => write(stream, message),
+      sendOnSession: (message) => session.stream && write(session.stream, message),
       ask: (method, params) =>
         new Promise((resolve) => {
           const id = `s${++asked}`;
@@ -114,7 +114,7 @@ export async function startKeeper(
     response.end(`data: ${JSON.stringify({ jsonrpc: "2.0", id, result })}\n\n`);
   }
 
-  /** A task: what it asks, it asks on the stream of `tasks/result`. */
+  /** A task of 2025: it sends its requests on the stream of `tasks/result`. */
   function begin(
     session: Session,
     { id, params }: any,
@@ -131,7 +131,7 @@ export async function startKeeper(
       task.status = "working";
       return answer;
     };
-    const run = { ...running(response), say: () => {}, ask };
+    const run = { ...running(response), sendOnCall: () => {}, ask };
     const related = { _meta: { "io.modelcontextprotocol/related-task": { taskId } } };
     const ran = (async () => keeper.tools[params.name]!.run?.(run) ?? text(params.name))();
     const ended = ran.then(
@@ -149,7 +149,7 @@ export async function startKeeper(
     });
   }
 
-  /** A task of 2026: what it asks and what it gives is in what is said of it. */
+  /** A task of 2026: its requests and its result are part of its state. */
   function beginModern(id: unknown, tool: Tool, response: ServerResponse) {
     const taskId = randomUUID();
     const state: any = { status: "working" };
@@ -179,8 +179,8 @@ export async function startKeeper(
     if (!state) return send(response, { jsonrpc: "2.0", id, error: { code: -32602, message: "No such task" } });
     if (method === "tasks/cancel") state.status = "cancelled";
     if (method === "tasks/update") answers.get(params.taskId)?.(params.inputResponses);
-    const said = method === "tasks/get" ? { taskId: params.taskId, pollIntervalMs: 50, ...state } : {};
-    send(response, { jsonrpc: "2.0", id, result: { resultType: "complete", ...said } });
+    const task = method === "tasks/get" ? { taskId: params.taskId, pollIntervalMs: 50, ...state } : {};
+    send(response, { jsonrpc: "2.0", id, result: { resultType: "complete", ...task } });
   }
 
   async function ofTask({ id, method, params }: any, session: Session, response: ServerResponse) {
@@ -208,7 +208,7 @@ export async function startKeeper(
         answers.get(id)?.(body);
         return response.writeHead(202).end();
       case "tools/list": {
-        if (keeper.listless) return result({ tools: "none" });
+        if (keeper.hasBadList) return result({ tools: "none" });
         const may = ([, { needs }]: [string, Tool]) => needs === undefined || session.capabilities?.[needs];
         const shown = Object.entries(keeper.tools).filter(may);
         return result({
@@ -250,7 +250,7 @@ export async function startKeeper(
     const raw = Buffer.concat(chunks).toString();
     const body = raw === "" ? undefined : JSON.parse(raw);
     const named = request.headers["mcp-session-id"] as string | undefined;
-    keeper.heard.push({ http: request.method!, method: body?.method, session: named, body });
+    keeper.requests.push({ http: request.method!, method: body?.method, session: named, body });
     const { id, method, params } = body ?? {};
     if (params?._meta?.[modernMeta]) {
       if (!modern) return send(response, { jsonrpc: "2.0", id, error: { code: -32601, message: "Method not found" } });
@@ -309,11 +309,11 @@ export async function startKeeper(
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   const keeper: Keeper = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
-    heard: [],
-    count: (what) => keeper.heard.filter(({ http, method }) => method === what || http === what).length,
+    requests: [],
+    count: (what) => keeper.requests.filter(({ http, method }) => method === what || http === what).length,
     sessions: new Map(),
     tools,
-    listless: false,
+    hasBadList: false,
     refuse: (response) => void response.writeHead(404).end(),
     async stop() {
       server.closeAllConnections();

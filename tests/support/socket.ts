@@ -1,21 +1,21 @@
-// A client of the event stream by WebSocket.
+// A WebSocket client of the event stream.
 import { setTimeout as later } from "node:timers";
 import WebSocket from "ws";
 import { Contract } from "./contract.ts";
 import type { Gateway } from "./gateway.ts";
 
 export type EventsOptions = {
-  /** `/v1/events` without it. */
+  /** Default: `/v1/events`. */
   path?: string;
   query?: Record<string, string>;
-  /** Bearer to show; the admin key without it; null: none. */
+  /** Bearer token. Default: the admin key; null: none. */
   key?: string | null;
-  /** A single-use ticket, shown in the query instead of a key. */
+  /** A single-use ticket, sent in the query instead of a key. */
   ticket?: string;
-  /** `["cloudevents.json"]` without it. */
+  /** Default: `["cloudevents.json"]`. */
   protocols?: string[];
   headers?: Record<string, string>;
-  /** False: messages are not held against asyncapi.json. */
+  /** False: messages are not checked against asyncapi.json. */
   contract?: boolean;
 };
 
@@ -23,20 +23,20 @@ export type Events = {
   /** Every message so far, parsed. */
   messages: any[];
   /**
-   * The first message after the one this gave last that fits, waited for; those passed over stay in `messages`.
-   * Rejects after `timeoutMs` (5,000) or when the socket closes before.
+   * Waits for the next message that matches; skipped ones stay in `messages`. Rejects after `timeoutMs` (5,000), or when
+   * the socket closes first.
    */
   next(predicate?: (message: any) => boolean, timeoutMs?: number): Promise<any>;
-  /** Settles with the close frame; 1006 when there was none. */
+  /** Settles with the close frame; 1006 if there was none. */
   closed: Promise<{ code: number; reason: string }>;
-  /** A string goes out as it is, anything else as JSON. */
+  /** A string is sent unchanged, anything else as JSON. */
   send(message: unknown): void;
   close(code?: number, reason?: string): void;
   /** The socket itself, e.g. to `pause()` reading. */
   socket: WebSocket;
 };
 
-/** The gateway answered the upgrade with plain HTTP. */
+/** The gateway responded to the upgrade with plain HTTP. */
 export class UpgradeRefused extends Error {
   readonly status: number;
   readonly text: string;
@@ -54,7 +54,7 @@ export class UpgradeRefused extends Error {
   }
 }
 
-/** Opens a socket; rejects with `UpgradeRefused` when the gateway does not want it. */
+/** Opens a socket; rejects with `UpgradeRefused` if the gateway refuses it. */
 export async function openEvents(
   gateway: Pick<Gateway, "url" | "adminKey">,
   options: EventsOptions = {},
@@ -65,7 +65,7 @@ export async function openEvents(
   const key = options.key !== undefined ? options.key : options.ticket !== undefined ? null : gateway.adminKey;
   target.protocol = "ws:";
   const settings: WebSocket.ClientOptions & { closeTimeout: number } = {
-    // After a closing frame the platform may keep the connection until the object sleeps; nobody waits for that here.
+    // After a close frame the platform may keep the connection until the object hibernates; tests do not wait for that.
     closeTimeout: 500,
     headers: { ...(key !== null && { authorization: `Bearer ${key}` }), ...options.headers },
   };
@@ -86,7 +86,7 @@ export async function openEvents(
     try {
       message = JSON.parse(text);
     } catch {
-      // A message that is no JSON is kept as text, for the test to see.
+      // A message that is not JSON is kept as text, for the test to inspect.
     }
     messages.push(message);
     try {
@@ -112,7 +112,7 @@ export async function openEvents(
       reject(new UpgradeRefused(response.statusCode ?? 0, Buffer.concat(chunks).toString()));
       socket.terminate();
     });
-    // Kept after opening: an error is followed by a close, which is what tests look at.
+    // Needed after opening, too: an error is followed by a close, which tests check.
     socket.on("error", reject);
   });
 

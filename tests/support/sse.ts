@@ -1,9 +1,9 @@
-// Server-Sent Events of JSON-RPC messages, read one by one.
+// Server-Sent Events with JSON-RPC messages, read one by one.
 import assert from "node:assert/strict";
 
 export type Event = { id?: string | undefined; retry?: string | undefined; message?: any };
 
-/** Reads a stream event by event; comments are passed over. */
+/** Reads a stream event by event; comments are skipped. */
 export async function* streamed(response: Response): AsyncGenerator<Event> {
   assert.equal(response.headers.get("content-type"), "text/event-stream");
   let rest = "";
@@ -24,7 +24,7 @@ export async function* streamed(response: Response): AsyncGenerator<Event> {
   }
 }
 
-/** The next event, which has to come. */
+/** The next event; fails if the stream ends. */
 export async function next(events: AsyncGenerator<Event>): Promise<Event> {
   const { value } = await events.next();
   assert.ok(value, "the stream has ended");

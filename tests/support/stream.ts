@@ -1,34 +1,34 @@
-// A client of the event stream by Server-Sent Events.
+// A client of the event stream, for Server-Sent Events.
 import { setTimeout as later } from "node:timers";
 import { Contract } from "./contract.ts";
 import type { Gateway } from "./gateway.ts";
 
 export type StreamOptions = {
-  /** `/v1/events` without it. */
+  /** Default: `/v1/events`. */
   path?: string;
   query?: Record<string, string>;
-  /** Bearer to show; the admin key without it; null: none. */
+  /** Bearer token. Default: the admin key; null: none. */
   key?: string | null;
-  /** A single-use ticket, shown in the query instead of a key. */
+  /** A single-use ticket, sent in the query instead of a key. */
   ticket?: string;
   headers?: Record<string, string>;
 };
 
 export type Stream = {
   headers: Headers;
-  /** Every event so far, parsed, and the id each came with. */
+  /** Every event so far, parsed, with its id. */
   events: any[];
   ids: string[];
-  /** The first event after the one this gave last that fits, waited for. */
+  /** Waits for the next event that matches. */
   next(predicate: (event: any) => boolean, timeoutMs?: number): Promise<any>;
-  /** Settles when there were so many comments. */
+  /** Settles after this many comments. */
   comment(count: number, timeoutMs: number): Promise<void>;
-  /** Settles when the gateway has ended the stream. */
+  /** Settles once the gateway has ended the stream. */
   ended: Promise<void>;
   close(): void;
 };
 
-/** The gateway answered with something else. */
+/** The gateway responded with something other than a stream. */
 export class StreamRefused extends Error {
   readonly status: number;
 
@@ -38,7 +38,7 @@ export class StreamRefused extends Error {
   }
 }
 
-/** Opens a stream; rejects with `StreamRefused` when the gateway does not want it. */
+/** Opens a stream; rejects with `StreamRefused` if the gateway refuses it. */
 export async function openStream(gateway: Gateway, options: StreamOptions = {}): Promise<Stream> {
   const query = new URLSearchParams(options.query);
   if (options.ticket !== undefined) query.set("ticket", options.ticket);
@@ -89,7 +89,7 @@ export async function openStream(gateway: Gateway, options: StreamOptions = {}):
       for (const look of [...waiting]) look();
     }
   })();
-  // Whoever waits for it hears of a failure; nobody else has to.
+  // Callers of `next` and `ended` receive the failure; it must not become an unhandled rejection.
   ended.catch(() => {});
 
   const until = <T>(find: () => T | undefined, timeoutMs: number) =>

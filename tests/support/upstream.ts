@@ -1,4 +1,4 @@
-// A small MCP server by the official SDK whose tools a test changes as it likes; with a bearer it asks for, if one is given.
+// A small MCP server based on the official SDK, with tools that a test can change, and with an optional bearer token.
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { toNodeHandler } from "@modelcontextprotocol/node";
@@ -9,18 +9,18 @@ export type Tool = {
   input?: object;
   output?: object;
   annotations?: object;
-  /** What a call gives; a text without it. */
+  /** The result of a call. Default: a text. */
   run?: (given: any, context: any) => Promise<any> | any;
 };
 
 export type SmallUpstream = {
   url: string;
   tools: Record<string, Tool>;
-  /** Each request: its headers, and its body where it has one. */
+  /** Each request: its headers, and its body if it has one. */
   requests: { headers: IncomingMessage["headers"]; body: any }[];
-  /** The status every request is answered with instead; 0: none. */
+  /** The status of every response instead of a result; 0: none. */
   refuse: number;
-  /** What Authorization must be. */
+  /** The required Authorization header. */
   authorization: string | undefined;
   stop(): Promise<void>;
 };
@@ -54,7 +54,7 @@ export async function startSmallUpstream(tools: Record<string, Tool>, { legacy =
     if (upstream.refuse !== 0) return void response.writeHead(upstream.refuse).end();
     const wanted = upstream.authorization;
     if (wanted !== undefined && request.headers.authorization !== wanted) return void response.writeHead(401).end();
-    // One that knows nothing newer.
+    // A server that knows no newer revision.
     if (legacy && body?.params?._meta?.["io.modelcontextprotocol/protocolVersion"])
       return void response.writeHead(400).end();
     await serve(request as never, response, body);
