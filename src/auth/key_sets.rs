@@ -1,4 +1,5 @@
-//! Key sets that issuers publish, held in each isolate. When one is fetched is decided in `narthex_core::access::jose::key_set_cache`.
+//! Key sets that issuers publish, held in each isolate. When one is fetched is decided in
+//! `narthex_core::access::jose::key_set_cache`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

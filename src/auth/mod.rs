@@ -1,7 +1,7 @@
 //! From credentials to a principal, and what that principal may do.
 //!
-//! The order of looking: `Authorization: Bearer` (an API key by its form, else a token), then `X-API-Key`. A refusal is the same whatever was wrong
-//! with the credentials.
+//! The order of looking: `Authorization: Bearer` (an API key by its form, else a token), then `X-API-Key`. A refusal is
+//! the same whatever was wrong with the credentials.
 
 pub mod key_sets;
 pub mod own;
@@ -219,7 +219,8 @@ pub async fn recognize(
 async fn by_token(text: &str, own: Option<Own<'_>>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
     let mut issuers = taken(FIRST_TENANT, age).await?;
     let mut found = tokens::principal(text, &issuers, own, age).await;
-    // One made a moment ago elsewhere is good here too. And a tenant's stores confirm the tenant's revision, not this one.
+    // One made a moment ago elsewhere is good here too. And a tenant's stores confirm the tenant's revision, not this
+    // one.
     let unsure = found.as_ref().map_or(true, |(found, _)| found.tenant != FIRST_TENANT && !issuers.is_fresh());
     if unsure && age == Age::Any {
         let known = issuers.revision;

@@ -203,8 +203,8 @@ pub fn timing() -> Timing {
 }
 
 impl Settings {
-    /// Nothing is decided with settings that are not as the operator meant them. The values are in the log only: whoever
-    /// asks is not known yet.
+    /// Nothing is decided with settings that are not as the operator meant them. The values are in the log only:
+    /// whoever asks is not known yet.
     ///
     /// # Errors
     /// Some variables are not valid; the problem names them.
@@ -232,8 +232,8 @@ impl Settings {
         let own: Vec<&str> = [origin, self.public_url.as_deref()].into_iter().flatten().map(host_of).collect();
         check(address, self.addresses(), &own)
     }
-    /// The service bindings that a tenant's services may name. They belong to the deployment, so only its first tenant's
-    /// may.
+    /// The service bindings that a tenant's services may name. They belong to the deployment, so only its first
+    /// tenant's may.
     pub fn bindings_of(&self, tenant: &str) -> Option<&[String]> {
         (tenant == FIRST_TENANT).then_some(self.bindings.as_slice())
     }

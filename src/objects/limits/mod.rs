@@ -1,8 +1,9 @@
 //! `RateLimiter`: the tokens or permits of one limit, for one whom or what it binds; one truth for the whole world.
 //!
-//! A shell around `narthex_core::limits::quota_pool` and `narthex_core::limits::concurrency`. What was given is in memory. On disk is one row that is ahead of
-//! that by a twentieth of the quota while the bucket is busy, and exact when it rests: what is ahead counts as given after
-//! a restart, so less is let through then for a window, never more. An alarm deletes the row once all has come back.
+//! A shell around `narthex_core::limits::quota_pool` and `narthex_core::limits::concurrency`. What was given is in
+//! memory. On disk is one row that is ahead of that by a twentieth of the quota while the bucket is busy, and exact
+//! when it rests: what is ahead counts as given after a restart, so less is let through then for a window, never more.
+//! An alarm deletes the row once all has come back.
 
 pub mod messages;
 

@@ -1,7 +1,8 @@
 //! `Scheduler`: when a tenant's schedules run next, and what became of the last runs.
 //!
-//! A shell around `narthex_core::schedules::run_state`. Its alarm takes up what has come due, on disk, and rings a queue of its own; a
-//! Worker creates the contexts, each under an idempotency key of its schedule and planned time, and reports.
+//! A shell around `narthex_core::schedules::run_state`. Its alarm takes up what has come due, on disk, and rings a
+//! queue of its own; a Worker creates the contexts, each under an idempotency key of its schedule and planned time, and
+//! reports.
 
 pub mod messages;
 

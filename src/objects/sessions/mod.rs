@@ -1,7 +1,7 @@
 //! `McpSession`: what a legacy client for MCP needs remembered between two of its requests.
 //!
-//! A shell around `narthex_core::mcp::session`: one row is the session, others are what was sent on the streams of its calls. It
-//! holds no stream itself: Workers do, and ask here what they need. An alarm ends a session that nobody uses.
+//! A shell around `narthex_core::mcp::session`: one row is the session, others are what was sent on the streams of its
+//! calls. It holds no stream itself: Workers do, and ask here what they need. An alarm ends a session that nobody uses.
 
 pub mod messages;
 

@@ -39,7 +39,6 @@ const MAX_HELD: usize = 2_000;
 /// Events of one context at most, between two writes.
 const MAX_EVENTS: u64 = 8;
 
-/// What the shell has to do now.
 /// What ends a wait for a context before its end.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Until {
@@ -51,6 +50,7 @@ pub struct Until {
     pub taken: bool,
 }
 
+/// What the store's object must do now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Wake by then, in place of any later alarm.

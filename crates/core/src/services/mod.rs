@@ -191,8 +191,9 @@ impl Service {
         if self.draining { "draining" } else { measured.status.as_str() }
     }
 
-    /// Where health is asked for: the path behind a service binding, or at the origin of the service's own address, so what was checked of the
-    /// one holds for the other. Without a configured path, the address itself. Nothing where nothing is called.
+    /// Where health is asked for: the path behind a service binding, or at the origin of the service's own address, so
+    /// what was checked of the one holds for the other. Without a configured path, the address itself. Nothing where
+    /// nothing is called.
     pub fn probe_url(&self) -> Option<String> {
         let own = self.transport.probe_url()?;
         let Some(health) = &self.health else { return Some(own) };

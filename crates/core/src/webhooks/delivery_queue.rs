@@ -1,10 +1,11 @@
 //! What waits to be delivered, to whom, and when it is tried again.
 //!
 //! An event waits for each webhook it is for until it was delivered or given up. A delivery that was refused is tried
-//! again after growing pauses, each delivery by itself. Where nobody is there to refuse it, the webhook rests as a whole:
-//! after growing pauses one delivery tries for all, and when it meets somebody the others follow at once. When a delivery
-//! is given up and none was delivered since it was first tried, its webhook is disabled. Who delivers claims some at a time and reports; a claim lasts [`LEASE_MS`] and is in
-//! memory only, so that after a restart something may be delivered twice, but nothing is forgotten.
+//! again after growing pauses, each delivery by itself. Where nobody is there to refuse it, the webhook rests as a
+//! whole: after growing pauses one delivery tries for all, and when it meets somebody the others follow at once. When a
+//! delivery is given up and none was delivered since it was first tried, its webhook is disabled. Who delivers claims
+//! some at a time and reports; a claim lasts [`LEASE_MS`] and is in memory only, so that after a restart something may
+//! be delivered twice, but nothing is forgotten.
 
 use std::collections::BTreeMap;
 
