@@ -2,7 +2,6 @@
 // The printed table. results/latest.json has all of it and more, including every round.
 import { ASSUMPTIONS, perMillion } from "./prices.mjs";
 import { sum } from "./costs.mjs";
-import { MORE_CHECKS } from "./targets.mjs";
 
 /**
  * @typedef {import("./rounds.mjs").ScenarioFigures} ScenarioFigures
@@ -50,13 +49,10 @@ function scenarioRows(scenario) {
     fixed(median.peak),
     median.answerBytes === undefined ? "" : fixed(median.answerBytes),
   ]);
-  const { limited, checked } = scenario.sides;
-  if (limited && checked) {
-    // The difference covers this many checks; the cost without checks follows from it.
-    const one = ((checked.median.cpuMs ?? NaN) - (limited.median.cpuMs ?? NaN)) / MORE_CHECKS;
-    const none = (limited.median.cpuMs ?? NaN) - one;
-    rows.push(["", "one check: who, whether, how much", "", "", "", "", "", fixed(one, 4), "", "", "", ""]);
-    rows.push(["", "on top of no checks", "", "", "", "", "", `+${((100 * one) / none).toFixed(1)}%`, "", "", "", ""]);
+  const { limited, open } = scenario.sides;
+  if (limited && open) {
+    const checks = (limited.median.cpuMs ?? NaN) - (open.median.cpuMs ?? NaN);
+    rows.push(["", "authentication and limits", "", "", "", "", "", fixed(checks, 4), "", "", "", ""]);
     return rows;
   }
   const times = (/** @type {number | null} */ value) => (value === null ? "" : `×${value.toFixed(2)}`);

@@ -227,9 +227,12 @@ export const SCENARIOS = [
   },
   {
     key: "checks",
-    title: "as b, with a rate limit",
-    sides: ["limited", "checked"],
-    run: (bench, target) => steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
+    title: "GET /v1/whoami with a rate limit, GET /health",
+    sides: ["limited", "open"],
+    run: (bench, target) => {
+      const checked = { method: "GET", path: "/v1/whoami", headers: target.headers };
+      return steady(bench, target, [target.side === "limited" ? checked : { method: "GET", path: "/health" }], "ok");
+    },
   },
   {
     key: "mcp",

@@ -75,6 +75,7 @@ export async function runSuite(options) {
     const has = (/** @type {string} */ wanted) => scenarios.some(({ key }) => key === wanted);
     if (scenarios.length > 0) {
       const gateway = await (standIn ? startComparator : startGateway)(runFolder, upstream.port);
+      const limited = has("checks") ? await startLimited(runFolder, upstream.port) : undefined;
       const targets = {
         upstream,
         gateway,
@@ -82,16 +83,11 @@ export async function runSuite(options) {
         mcp: { ...gateway, side: /** @type {const} */ ("mcp") },
         comparator: await startComparator(runFolder, upstream.port),
         ...(has("tools") && { many: await startMany(runFolder, upstream.port) }),
-        ...(has("checks") && {
-          limited: await startLimited("limited", runFolder, upstream.port),
-          checked: await startLimited("checked", runFolder, upstream.port),
-        }),
+        ...(limited && { limited, open: { ...limited, side: /** @type {const} */ ("open") } }),
       };
       for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench, targets, say));
       await Promise.all(
-        [targets.gateway, targets.comparator, targets.limited, targets.checked, targets.many].map((target) =>
-          target?.end(),
-        ),
+        [targets.gateway, targets.comparator, targets.limited, targets.many].map((target) => target?.end()),
       );
     }
     if (wants("costs")) {

@@ -7,7 +7,7 @@ import { end, startNode, startWorkerd } from "./processes.mjs";
 import { comparatorSpec, gatewaySpec, writeConfig } from "./workerd.mjs";
 
 /**
- * @typedef {"gateway" | "comparator" | "upstream" | "limited" | "checked" | "api" | "mcp" | "many"} Side
+ * @typedef {"gateway" | "comparator" | "upstream" | "limited" | "open" | "api" | "mcp" | "many"} Side
  * @typedef {{ side: Side, pid: number, port: number, folder: string | null, headers: Record<string, string>,
  *   admin: Record<string, string>, tellPath: string, queuePort: number | null, end(): Promise<void> }} Target
  */
@@ -61,18 +61,12 @@ export function startGateway(runFolder, upstreamPort, vars = {}) {
   return startAs("gateway", runFolder, upstreamPort, vars);
 }
 
-/** How many additional times the side `checked` repeats its checks. */
-export const MORE_CHECKS = 20;
-
 /**
- * A gateway with a rate limit that the load never reaches; as the side `checked` it repeats authentication,
- * authorization and rate-limit checks many times for each request.
- * @param {"limited" | "checked"} side @param {string} runFolder @param {number} upstreamPort @returns {Promise<Target>}
+ * A gateway where the load's requests are under a rate limit that they never reach.
+ * @param {string} runFolder @param {number} upstreamPort @returns {Promise<Target>}
  */
-export async function startLimited(side, runFolder, upstreamPort) {
-  /** @type {Record<string, string>} */
-  const vars = side === "checked" ? { MORE_CHECKS: String(MORE_CHECKS) } : {};
-  const target = await startAs(side, runFolder, upstreamPort, vars);
+export async function startLimited(runFolder, upstreamPort) {
+  const target = await startAs("limited", runFolder, upstreamPort, {});
   const limit = { kind: "requests", quota: 1_000_000_000, window_seconds: 60, binds: { role: "caller" } };
   insist(await ask(target.port, "PUT", "/v1/limits/load", target.admin, JSON.stringify(limit)), "PUT /v1/limits/load");
   return target;

@@ -48,6 +48,14 @@ pub fn sweep() -> JsValue {
     platform::tasks::promise(async { ended(execution::background::sweep().await) })
 }
 
+/// Panics. The entry guard never calls it, so nothing that reaches a deployment does: tests of the guard put a module
+/// before it that does (docs/adr/0015-crashes-from-outside.md).
+#[wasm_bindgen(js_name = panicOnPurpose)]
+#[allow(clippy::panic, reason = "it is what this is for")]
+pub fn panic_on_purpose() {
+    panic!("on purpose");
+}
+
 fn ended(outcome: Result<(), platform::Failure>) -> Result<JsValue, JsValue> {
     outcome.map(|()| JsValue::UNDEFINED).map_err(|failure| js_sys::Error::new(&failure.0).into())
 }

@@ -1,5 +1,7 @@
 // Deliberate panics in every component: the caller gets an error soon, no request hangs, and later requests work.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import {
   accepted,
@@ -12,6 +14,7 @@ import {
   register,
   serviceAt,
 } from "./support/arrange.ts";
+import { root } from "./support/configuration.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
@@ -20,7 +23,7 @@ let gateway: Gateway;
 let service: Service;
 
 before(async () => {
-  gateway = await startGateway({ vars: { PANIC_ROUTES: "true" }, timeScale: 0.2 });
+  gateway = await startGateway({ crashes: true, timeScale: 0.2, vars: { CONTEXT_SHARDS: "1" } });
   service = await startService(obedient);
   await register(gateway, "worker", serviceAt(service.url, [{ idempotent: true, timeout_seconds: 60 }]));
 });
@@ -94,6 +97,13 @@ for (const place of ["worker", "object"]) {
     events.close();
   });
 }
+
+test("the_deployed_worker_has_no_way_to_panic_on_purpose", async () => {
+  // The bundle of the tests has it, so the name is the right one.
+  const deployed = readFileSync(join(root, "build/worker.mjs"), "utf8");
+  assert.doesNotMatch(deployed, /panicOnPurpose/);
+  assert.match(readFileSync(join(root, "build/index.js"), "utf8"), /panicOnPurpose/);
+});
 
 test("a_panic_in_an_alarm_is_retried_and_its_object_works", { timeout: 60_000 }, async () => {
   const panics = () => gateway.logs.filter((line) => line.startsWith("panicked at")).length;

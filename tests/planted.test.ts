@@ -52,10 +52,9 @@ before(async () => {
     KEK_1,
     OAUTH: "true",
     OAUTH_REGISTRATION: "true",
-    PANIC_ROUTES: "true",
     CONTEXT_SHARDS: "1",
   };
-  gateway = await startGateway({ persist, vars });
+  gateway = await startGateway({ persist, vars, crashes: true });
 });
 after(async () => {
   await stop();

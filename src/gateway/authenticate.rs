@@ -26,11 +26,6 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
     limits::asker(call, &principal, &snapshot).await?;
-    for _ in 0..call.settings.more_checks {
-        call.limits.forget();
-        let (again, snapshot) = auth::authenticate(&call.request, &call.settings, age).await?;
-        limits::asker(call, &again, &snapshot).await?;
-    }
     let by = By {
         actor: principal.principal.clone(),
         name: principal.name.clone(),

@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::{clock, random, settings};
+use crate::platform::{clock, random};
 use narthex_core::access::principal::Principal;
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::{ContextId, StoreId};
@@ -86,9 +86,8 @@ pub fn decide(
         tags: &new.tags,
     };
     let takes_work = |service: &Service| !service.draining;
-    let more_checks = settings::current().more_checks;
     let candidates = routing::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
-        (0..=more_checks).all(|_| principal.may_call(&service.id, &capability.name, &capability.permissions))
+        principal.may_call(&service.id, &capability.name, &capability.permissions)
     })
     .map_err(|reason| no_route(reason, new))?;
     let chosen = routing::choose(&candidates, random::number()).ok_or_else(|| no_route(NoRoute::Unknown, new))?;

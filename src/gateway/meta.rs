@@ -3,8 +3,7 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, Message, Reply};
-use crate::platform::objects::{self, Kind, PATIENCE_MS, send};
+use crate::platform::objects;
 use narthex_core::http::problem::Problem;
 
 use super::answer::{Answer, JSON, internal};
@@ -44,14 +43,4 @@ pub fn costs(caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("usage:read")?;
     let costs = RawValue::from_string(objects::costs()).map_err(|error| Problem::internal(error.to_string()))?;
     Answer::json(200, &costs)
-}
-
-/// Dies on purpose, in a deployment that tests the entry guard.
-pub async fn panic(place: &str) -> Result<Answer, Problem> {
-    if place == "worker" {
-        crate::platform::die();
-    }
-    let message = Message { revision: 0, ask: Ask::Die { in_alarm: place == "alarm" } };
-    let reply: Reply = send(Kind::Contexts, "default/eu00", "", &message, PATIENCE_MS).await.map_err(internal)?;
-    Answer::json(200, &reply)
 }

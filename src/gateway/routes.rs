@@ -70,7 +70,6 @@ enum Route<'p> {
     Costs,
     Mcp,
     McpService(&'p str),
-    Panic(&'p str),
 }
 
 fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
@@ -127,14 +126,13 @@ fn find<'p>(path: &'p str, call: &Call) -> Option<Route<'p>> {
         ["v1", "tickets"] => Route::Tickets,
         ["v1", "whoami"] => Route::WhoAmI,
         ["v1", "costs"] if call.settings.count_costs => Route::Costs,
-        ["panic", place] if call.settings.panic_routes => Route::Panic(place),
         [".well-known" | "oauth", ..] if call.settings.oauth => Route::OAuth(oauth::find(&segments)?),
         ["console.json"] => Route::ConsoleFeatures,
         // What registers the demonstration, which a deployment may not want.
         ["demo.json"] if !call.settings.demo => return None,
         ["mcp"] => Route::Mcp,
         ["mcp", service] => Route::McpService(service),
-        ["v1", ..] | ["panic", ..] | ["mcp", ..] => return None,
+        ["v1", ..] | ["mcp", ..] => return None,
         _ => Route::Console,
     })
 }
@@ -156,7 +154,7 @@ fn methods(route: &Route<'_>) -> &'static str {
         Route::WebhookTest(_) | Route::WebhookRedeliver(_) | Route::WebhookRotateSecret(_) => "POST",
         Route::Events | Route::Registry | Route::WhoAmI | Route::Costs | Route::ServiceConnect(_) => "GET",
         Route::ContextCancel(_) | Route::ContextReplay(_) | Route::ContextInput(_) | Route::Callback(_) => "POST",
-        Route::KeyRotate(_) | Route::Tickets | Route::Panic(_) => "POST",
+        Route::KeyRotate(_) | Route::Tickets => "POST",
         Route::Mcp | Route::McpService(_) => "GET, POST, DELETE",
         Route::ServiceHeartbeat(_) | Route::ServiceCheck(_) | Route::ServiceRotateSecret(_) => "POST",
         Route::ServiceAcceptTools(_) => "POST",
@@ -269,7 +267,6 @@ pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
         (Route::OAuth(endpoint), _) => return oauth::serve(call, endpoint).await,
         (Route::Mcp, "GET" | "POST" | "DELETE") => return Ok(mcp::serve(call, None).await),
         (Route::McpService(id), "GET" | "POST" | "DELETE") => return Ok(mcp::serve(call, Some(id)).await),
-        (Route::Panic(place), _) => return meta::panic(place).await,
         _ => {}
     }
     let confirmed = matches!(

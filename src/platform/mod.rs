@@ -59,9 +59,3 @@ impl From<serde_json::Error> for Failure {
         Failure(error.to_string())
     }
 }
-
-/// Panics. Only for the tests of the entry guard, which have to see one.
-#[allow(clippy::panic, reason = "it is what this is for")]
-pub fn die() {
-    panic!("on purpose");
-}

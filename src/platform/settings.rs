@@ -96,11 +96,6 @@ pub struct Settings {
     pub bindings: Vec<String>,
     /// Shows what the objects cost at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
-    /// Benchmarks only: so many times more is it checked who asks, whether they may and within which limits, to tell
-    /// what that costs.
-    pub more_checks: u32,
-    /// Tests only: paths that panic on purpose.
-    pub panic_routes: bool,
     /// Variables that are not valid: requests that need credentials are rejected.
     pub errors: Vec<ConfigError>,
 }
@@ -162,8 +157,6 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
         body_timeout_ms: read.whole("BODY_TIMEOUT_MS", BODY_MS, 100..=MAX_BODY_MS),
         bindings: Vec::new(),
         count_costs: read.flag("COUNT_COSTS", false),
-        more_checks: read.whole("MORE_CHECKS", 0, 0..=1_000) as u32,
-        panic_routes: read.flag("PANIC_ROUTES", false),
         errors: Vec::new(),
     };
     Settings { errors: read.errors(), ..settings }

@@ -5,6 +5,7 @@ import { request, type RequestOptions as HttpOptions } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { build } from "esbuild";
 import { Log, LogLevel, Miniflare, type MiniflareOptions } from "miniflare";
 import { type Configuration, readConfiguration, root } from "./configuration.ts";
 import { Contract } from "./contract.ts";
@@ -24,6 +25,8 @@ export type GatewayOptions = {
   elsewhere?: boolean;
   /** True: an object that holds watchers writes `awake: <class> <name>` to `logs` whenever it is constructed. */
   tellsAwaking?: boolean;
+  /** True: `POST /panic/worker|object|alarm` and the socket message `die` panic there (tests/support/crashing.mjs). */
+  crashes?: boolean;
   /** True: a dataset is bound as `USAGE`; its data points are written to `logs` as `point: {…}`. */
   dataset?: boolean;
   /** Other Workers, as modules, by the names of their service bindings. */
@@ -102,7 +105,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     Object.keys(options.bound ?? {}).map((name) => [name, name.toLowerCase()]),
   );
   const worker = {
-    ...workerOptions(configuration, vars, options.tellsAwaking),
+    ...workerOptions(configuration, vars, await before(options)),
     serviceBindings,
     ...(options.dataset && { wrappedBindings: { USAGE: { scriptName: DATASET.name } } }),
   };
@@ -242,8 +245,25 @@ const DATASET = {
   script: "export default () => ({ writeDataPoint: (point) => console.log(`point: ${JSON.stringify(point)}`) });",
 };
 
-/** wrangler.toml as miniflare's options. */
-function workerOptions(from: Configuration, extra: Record<string, string>, tellsAwaking = false) {
+/** The module that goes before the built Worker, or stands in its place. */
+async function before({ tellsAwaking, crashes }: GatewayOptions): Promise<string | undefined> {
+  if (tellsAwaking) return AWAKING;
+  if (!crashes) return undefined;
+  const { outputFiles } = await build({
+    tsconfigRaw: "{}",
+    entryPoints: [join(root, "tests/support/crashing.mjs")],
+    bundle: true,
+    write: false,
+    format: "esm",
+    target: "es2024",
+    external: ["cloudflare:*", "*.wasm"],
+    logLevel: "warning",
+  });
+  return outputFiles[0]!.text;
+}
+
+/** wrangler.toml in miniflare's words. */
+function workerOptions(from: Configuration, extra: Record<string, string>, first: string | undefined) {
   const script = join(root, "build/worker.mjs");
   if (!existsSync(script)) throw new Error("build/worker.mjs is missing: run `npm run build` first");
   const withSql = new Set(from.migrations?.flatMap((migration) => migration.new_sqlite_classes ?? []));
@@ -251,9 +271,7 @@ function workerOptions(from: Configuration, extra: Record<string, string>, tells
     name: from.name,
     modulesRoot: join(root, "build"),
     modules: [
-      ...(tellsAwaking
-        ? [{ type: "ESModule" as const, path: join(root, "build/awaking.mjs"), contents: AWAKING }]
-        : []),
+      ...(first ? [{ type: "ESModule" as const, path: join(root, "build/first.mjs"), contents: first }] : []),
       { type: "ESModule", path: script },
       { type: "CompiledWasm", path: join(root, "build/index_bg.wasm") },
     ],

@@ -51,12 +51,6 @@ impl Held {
         self.spare.replace(self.permits.take());
     }
 
-    /// For the benchmark: the next check is made as if it were the first.
-    pub fn forget(&self) {
-        self.applied.borrow_mut().clear();
-        self.taken.borrow_mut().clear();
-    }
-
     pub fn note(&self, due: &Due, standing: Standing) {
         let applied = Applied {
             name: due.name.clone(),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::platform::{Failure, clock, die, random};
+use crate::platform::{Failure, clock, random};
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
@@ -75,7 +75,6 @@ impl Store {
             }
             Ask::Answer { id, input } => return changed(self.decide(|ledger| ledger.answered(&id, input, now))?),
             Ask::List(query) => return self.list(&query),
-            Ask::Die { in_alarm } => self.crash(in_alarm),
             Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush => {
                 return Err(Failure("a message that waits was to be answered at once".into()));
             }
@@ -128,18 +127,6 @@ impl Store {
             Recalled::Context(id) => Reply::Replayed { id },
             Recalled::AnotherRequest => Reply::KeyReused,
         })
-    }
-
-    /// Does nothing but in tests.
-    fn crash(&self, in_alarm: bool) {
-        if !self.may_die {
-            return;
-        }
-        if !in_alarm {
-            die();
-        }
-        self.dies_in_alarm.set(true);
-        self.tables.set_alarm(clock::now().plus_ms(100));
     }
 
     fn called_back(self: &Rc<Self>, id: &ContextId, lease: u64, say: Say) -> Result<Reply, Failure> {

@@ -164,10 +164,6 @@ pub enum Ask {
     Flush,
     /// Looks at all that is due and sets the alarm again.
     Sweep,
-    /// Panics, now or in the next alarm: for the tests of the entry guard alone.
-    Die {
-        in_alarm: bool,
-    },
 }
 
 /// What must be true of a message's revision.
@@ -204,8 +200,7 @@ impl Ask {
             | Self::AskFor { .. }
             | Self::Hear { .. }
             | Self::Flush
-            | Self::Sweep
-            | Self::Die { .. } => Fence::None,
+            | Self::Sweep => Fence::None,
             Self::Admit { .. }
             | Self::Recall { .. }
             | Self::Lease { .. }
@@ -228,8 +223,7 @@ impl Ask {
             | Self::Commit { .. }
             | Self::Renew { .. }
             | Self::AskFor { .. }
-            | Self::Hear { .. }
-            | Self::Die { .. } => Freshness::None,
+            | Self::Hear { .. } => Freshness::None,
             // What has been executed is kept, whether or not the registry can be reached.
             Self::Record { .. } | Self::CallBack { .. } => Freshness::Wanted,
             Self::Admit { .. }

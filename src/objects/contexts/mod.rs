@@ -22,7 +22,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::objects::{registry, reply};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, die, log_event, random, settings, tasks};
+use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
@@ -54,8 +54,6 @@ struct Store {
     /// How many days the tenant wants ended contexts to be kept; and how many the deployment does.
     own_days: Cell<Option<u64>>,
     usual_days: u64,
-    may_die: bool,
-    dies_in_alarm: Cell<bool>,
 }
 
 #[wasm_bindgen]
@@ -84,12 +82,7 @@ impl ContextStore {
 
     /// Waits for nothing: whatever holds up the telling must not hold up the next alarm.
     pub fn alarm(&self) {
-        tasks::turn(|| {
-            if self.0.dies_in_alarm.get() {
-                die();
-            }
-            self.0.look_at_due(true);
-        });
+        tasks::turn(|| self.0.look_at_due(true));
     }
 }
 
@@ -112,8 +105,6 @@ impl Store {
             heard_at: Cell::new(Timestamp(0)),
             own_days: Cell::new(own_days),
             usual_days: settings.context_retention_days,
-            may_die: settings.panic_routes,
-            dies_in_alarm: Cell::new(false),
         })
     }
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::clock;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
-use crate::platform::{clock, die};
 use narthex_core::base::json::{MAX_DEPTH, check};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::backpressure::Paces;
@@ -99,12 +99,11 @@ pub struct Audience {
     /// Those somebody is feeding.
     feeding: RefCell<HashSet<u32>>,
     paces: RefCell<Paces>,
-    may_die: bool,
 }
 
 impl Audience {
     /// Takes up the sockets that outlived the last instance.
-    pub fn restore(state: &JsValue, may_die: bool) -> Self {
+    pub fn restore(state: &JsValue) -> Self {
         let (sockets, found) = Sockets::restore(state);
         let audience = Self {
             sockets,
@@ -112,7 +111,6 @@ impl Audience {
             live: RefCell::default(),
             feeding: RefCell::default(),
             paces: RefCell::default(),
-            may_die,
         };
         for (slot, attachment) in found {
             if let Ok(subscription) = serde_json::from_str::<Subscription>(&attachment) {
@@ -305,9 +303,6 @@ impl Audience {
             Some(_) => return self.close(slot, TOO_LARGE, "messages have at most 64 KiB"),
             None => return self.close(slot, BAD_MESSAGE, "messages are text"),
         };
-        if self.may_die && text == "die" {
-            die();
-        }
         let viewer = &subscription.viewer;
         let filter = match check(text.as_bytes(), MAX_DEPTH) {
             Ok(text) => Filter::from_message(text, &viewer.principal, viewer.sees_all),

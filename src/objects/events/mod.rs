@@ -87,7 +87,7 @@ impl EventHub {
         let hub = Rc::new(Hub {
             told: Cell::new(log.last()),
             log: RefCell::new(log),
-            audience: Audience::restore(state, settings.panic_routes),
+            audience: Audience::restore(state),
             shards: RefCell::new(Shards::restore(settings.hub_sockets, joined)),
             tenant: RefCell::new(tenant),
             retention_ms: Cell::new(own_ms.unwrap_or(usual_ms)),

@@ -47,7 +47,7 @@ impl EventShard {
         let settings = settings::of(env);
         let shard = Rc::new(Shard {
             sql,
-            audience: Audience::restore(state, settings.panic_routes),
+            audience: Audience::restore(state),
             reach: RefCell::new(Reach::restore(reached)),
             alarm_at: Cell::new(None),
             checked_at: Cell::new(clock::now()),
