@@ -205,7 +205,7 @@ test("both_use_the_words_of_the_code", () => {
   assert.deepEqual(follow(context.priority).enum, variants("crates/core/src/context/status.rs", "Priority"));
   assert.deepEqual(follow(context.source).enum, variants("crates/core/src/context/status.rs", "Source"));
   assert.deepEqual(schema("AttemptOutcome"), variants("crates/core/src/context/mod.rs", "AttemptOutcome"));
-  assert.deepEqual(schema("ServiceType"), variants("crates/core/src/services/mod.rs", "Kind"));
+  assert.deepEqual(schema("ServiceType"), variants("crates/core/src/services/mod.rs", "ServiceKind"));
   assert.deepEqual(schema("BreakerState"), variants("crates/core/src/lane/breaker.rs", "BreakerState"));
   const measured = variants("crates/core/src/lane/observed.rs", "HealthStatus");
   assert.deepEqual([...schema("ServiceStatus")].sort(), [...measured, "draining"].sort());
@@ -239,7 +239,7 @@ test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
   const types = [
     ...new Set(
       all(
-        read("crates/core/src/events/event.rs"),
+        ["bundle", "cloud_event"].map((name) => read(`crates/core/src/events/${name}.rs`)).join(""),
         /"((?:context|service|key|registry|stream)\.[a-z_]+|webhook\.disabled)"/g,
       ),
     ),

@@ -86,7 +86,7 @@ for (const [era, ask] of [
       const result = await list(path);
       assert.equal(result.resources.length, 1, path);
       assert.ok(!("nextCursor" in result), path);
-      assert.match(leftOut(result)[0].reason, /cursor is no text/);
+      assert.match(leftOut(result)[0].reason, /cursor is not a string/);
     }
   });
 

@@ -201,9 +201,9 @@ test("one_dead_upstream_never_empties_a_list", async () => {
   await register(gateway, "dying", mcpAt(upstream.url));
   upstream.refuse = 503;
   const checked = await gateway.request("POST", "/v1/services/dying/check");
-  assert.equal(checked.json.tools_error, "it answered with status 503");
+  assert.equal(checked.json.tools_error, "it responded with status 503");
   const known = await service("dying");
-  assert.deepEqual([names(known), known.catalogue.error], [["a", "b"], "it answered with status 503"]);
+  assert.deepEqual([names(known), known.catalogue.error], [["a", "b"], "it responded with status 503"]);
   assert.ok(resultOf(await askModern(gateway, "tools/list", {}, { path: "/mcp/dying" })).tools.length === 2);
   upstream.refuse = 0;
   assert.equal((await gateway.request("POST", "/v1/services/dying/check")).json.tools_error, null);

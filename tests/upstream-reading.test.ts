@@ -167,7 +167,7 @@ describe("lists", () => {
     const tools = Array.from({ length: 501 }, (_, at) => tool(`t${at}`));
     const { registered } = await server({ "tools/list": { tools } });
     assert.equal(registered.capabilities.length, 500);
-    assert.deepEqual(leftOut(registered), { t500: "is more than the 500 tools that one service may have" });
+    assert.deepEqual(leftOut(registered), { t500: "is beyond the 500 tools that one service may have" });
     const large = Array.from({ length: 30 }, (_, at) => tool(`l${at}`, { description: "x".repeat(60_000) }));
     const whole = (await server({ "tools/list": { tools: large } })).registered;
     assert.equal(whole.capabilities.length + whole.catalogue.left_out.length, 30);
@@ -194,10 +194,10 @@ describe("lists", () => {
   test("an_incomplete_list_is_offered_as_far_as_it_was_read_and_reported_as_incomplete", async () => {
     for (const [second, error] of [
       [{ tools: [tool("two")], nextCursor: "c".repeat(40_000) }, /^its nextCursor has 40000 bytes/],
-      [raw("it broke", { status: 500, type: "text/plain" }), /^it answered with status 500: it broke/],
+      [raw("it broke", { status: 500, type: "text/plain" }), /^it responded with status 500: it broke/],
       [
         refuses({ code: -32000, message: "out of paper" }),
-        /^it answered tools\/list with the error -32000: out of paper/,
+        /^it responded to tools\/list with the error -32000: out of paper/,
       ],
     ] as const) {
       let broken = false;
@@ -267,47 +267,47 @@ describe("eras", () => {
   });
 
   test("unreadable_messages_are_reported_with_their_fault", async () => {
-    const spoken = "spoken here are 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05";
+    const spoken = "supported here are 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05";
     for (const [script, expected] of [
       [
         { initialize: { protocolVersion: "2099-01-01", capabilities: {} } },
-        new RegExp(`it speaks 2099-01-01; ${spoken}$`),
+        new RegExp(`it supports 2099-01-01; ${spoken}$`),
       ],
       [
         { initialize: { capabilities: {} } },
-        /answer to initialize is no message .*: its result has no protocolVersion$/,
+        /response to initialize is not a message .*: its result has no protocolVersion$/,
       ],
       [
         { initialize: refuses({ code: -32000, message: "no licence" }) },
-        /^it answered initialize with the error -32000: no licence$/,
+        /^it responded to initialize with the error -32000: no licence$/,
       ],
       [
         { initialize: raw('{"detail":"no seat left"}', { status: 403 }) },
-        /^it answered with status 403: no seat left$/,
+        /^it responded with status 403: no seat left$/,
       ],
       [
         { initialize: raw("<title>Sign in</title>", { type: "text/html" }) },
-        /^it answered with status 200 and neither application\/json nor text\/event-stream$/,
+        /^it responded with status 200 and neither application\/json nor text\/event-stream$/,
       ],
       [
         { "server/discover": { supportedVersions: ["2031-01-01"], capabilities: {} } },
-        new RegExp(`it speaks 2031-01-01; ${spoken}$`),
+        new RegExp(`it supports 2031-01-01; ${spoken}$`),
       ],
       [
         { "tools/list": message('{"jsonrpc":"1.0","id":ID,"result":{}}') },
-        /answer to tools\/list is no message .*: its jsonrpc is "1.0", not "2.0"$/,
+        /response to tools\/list is not a message .*: its jsonrpc is "1.0", not "2.0"$/,
       ],
       [
         { "tools/list": message('{"jsonrpc":"2.0","id":"other","result":{}}') },
-        /it answers a request with the id "other", which was not asked$/,
+        /it responds to a request with the id "other", which was not sent$/,
       ],
       [
         { "tools/list": { tools: {} } },
-        /^its answer to tools\/list is no list of tools: tools is an object, not an array$/,
+        /^its response to tools\/list is not a list of tools: tools is an object, not an array$/,
       ],
       [
         { "tools/list": refuses({ code: -32603, message: "out of paper" }, 500) },
-        /^it answered with status 500: out of paper$/,
+        /^it responded with status 500: out of paper$/,
       ],
     ] as [Script, RegExp][]) {
       const { registered } = await server(script);
@@ -379,7 +379,7 @@ describe("messages", () => {
     for (const [status, words] of [
       [200, "out of paper"],
       [400, "out of paper"],
-      [500, "The service answered with status 500: out of paper"],
+      [500, "The service responded with status 500: out of paper"],
     ] as const) {
       const { id, context } = await called(
         refuses({ code: -32001, message: "out of paper", data: { tray: 2 } }, status),
@@ -412,7 +412,7 @@ describe("messages", () => {
     const wrong = (await called(message('{"jsonrpc":"2.0","id":ID,"result":[]}'))).context;
     assert.equal(
       wrong.error.message,
-      "The server's answer is no message of the protocol: its result is an array, not an object.",
+      "The server's response is not a message of the protocol: its result is an array, not an object.",
     );
   });
 
@@ -488,7 +488,7 @@ describe("messages", () => {
       const { code, message } = context.error;
       assert.deepEqual(
         [code, message],
-        ["upstream_invalid_response", "The service's answer is larger than 10485760 bytes."],
+        ["upstream_invalid_response", "The service's response is larger than 10485760 bytes."],
       );
     }
   });

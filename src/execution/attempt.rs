@@ -13,13 +13,13 @@ use crate::transport::mcp::{Asker, Peer};
 use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::{self, Answer, NotCalled, Verdict};
+use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{Admission, ContextError, Outcome, Report};
 use narthex_core::http::egress_address::{Address, Refusal};
 use narthex_core::http::trace_context::Trace;
-use narthex_core::lane::call_outcome::{Sample, Signal, fair_ms};
-use narthex_core::mcp::client::result::{self, Came};
+use narthex_core::lane::call_outcome::{CallOutcome, Signal, fair_ms};
+use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::services::schema::Schema;
 use narthex_core::services::transport::{Transport, Upstream};
 
@@ -49,12 +49,12 @@ pub struct Bearing {
 impl Attempted {
     /// The call's outcome for its lane. The lane judges deliveries to a connection itself when they have ended, except
     /// for a probe, which shows whether the service accepts any.
-    pub fn sample(&self, entry: Option<&Entry>, permit: Option<&Permit>) -> Sample {
+    pub fn sample(&self, entry: Option<&Entry>, permit: Option<&Permit>) -> CallOutcome {
         let Self { report, bearing, .. } = self;
-        let sample = Sample::of(report, bearing.fair_ms, bearing.unwell);
+        let sample = CallOutcome::of(report, bearing.fair_ms, bearing.unwell);
         let connects = entry.is_some_and(|entry| entry.service().transport.connects());
         if connects && matches!(report.outcome, Outcome::Accepted { .. }) && !permit.is_some_and(Permit::is_probe) {
-            return Sample { outcome: Signal::Neither, ..sample };
+            return CallOutcome { outcome: Signal::Ignored, ..sample };
         }
         sample
     }
@@ -62,9 +62,9 @@ impl Attempted {
 
 /// What a service said, to be read as its kind says it.
 enum Said {
-    Native(Answer),
-    Openai(Answer),
-    Mcp(Came),
+    Native(CallResult),
+    Openai(CallResult),
+    Mcp(RequestOutcome),
 }
 
 impl Said {
@@ -128,7 +128,7 @@ async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer
                 let answer = transport::openai::call(order, &secrets, &endpoint, &observer).await;
                 (Said::Openai(answer), Some(secrets))
             }
-            Err(not_called) => (Said::Openai(Answer::NotCalled(not_called)), None),
+            Err(not_called) => (Said::Openai(CallResult::NotCalled(not_called)), None),
         },
         Transport::Mcp(upstream) => call_mcp(tenant, entry, upstream, order, observer).await,
         Transport::Socket { .. } => (Said::Native(transport::socket::call(tenant, entry, order).await), None),
@@ -142,7 +142,7 @@ async fn call_http(order: &Order<'_>, place: Result<Place, NotCalled>) -> Called
             let answer = transport::http::call(order, &secrets, &address).await;
             (Said::Native(answer), Some(secrets))
         }
-        Err(not_called) => (Said::Native(Answer::NotCalled(not_called)), None),
+        Err(not_called) => (Said::Native(CallResult::NotCalled(not_called)), None),
     }
 }
 
@@ -156,7 +156,7 @@ async fn call_mcp(
     let admission = &order.work.admission;
     let place = match prepared(tenant, entry, &upstream.url, &admission.origin).await {
         Ok(place) => place,
-        Err(not_called) => return (Said::Mcp(Came::Transport(Answer::NotCalled(not_called))), None),
+        Err(not_called) => return (Said::Mcp(RequestOutcome::Transport(CallResult::NotCalled(not_called))), None),
     };
     let secrets = place.1.clone();
     // A client that created the context by REST can fill in a form.
@@ -185,7 +185,7 @@ fn concluded(
     let output = offered.and_then(|at| entry.output(at));
     let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
     let (status_code, mut verdict) = said.read(&service.id, output);
-    let bearing = Bearing { fair_ms: fair_ms(allowed.unwrap_or(USUAL_SECONDS)), unwell: verdict.unwell };
+    let bearing = Bearing { fair_ms: fair_ms(allowed.unwrap_or(USUAL_SECONDS)), unwell: verdict.unhealthy };
     withheld::withhold(&mut verdict.outcome, shown);
     let report = Report {
         lease: work.lease,
@@ -195,7 +195,7 @@ fn concluded(
         status_code,
         outcome: verdict.outcome,
     };
-    Attempted { report, result: verdict.result, elsewhere: verdict.elsewhere, bearing }
+    Attempted { report, result: verdict.result, elsewhere: verdict.try_elsewhere, bearing }
 }
 
 /// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
@@ -232,7 +232,7 @@ pub fn nobody(work: &Work, since: Timestamp) -> Attempted {
 }
 
 pub fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted {
-    let verdict = response::read(&admission.service, Answer::Cancelled, None);
+    let verdict = response::read(&admission.service, CallResult::Cancelled, None);
     let report = Report {
         lease,
         service: admission.service.clone(),

@@ -7,7 +7,7 @@ use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::platform::{clock, random};
 use narthex_core::base::time::Timestamp;
 use narthex_core::services::Service;
-use narthex_core::services::routing::{self, Candidate, NoRoute, Wanted};
+use narthex_core::services::routing::{self, Candidate, NoRoute, RouteRequest};
 
 pub enum Choice {
     /// Its place in the snapshot, and the version it offers.
@@ -30,7 +30,7 @@ impl Choice {
 fn candidates(work: &Work, snapshot: &Snapshot) -> Result<Vec<Candidate>, NoRoute> {
     let admission = &work.admission;
     let range = admission.asked_version.as_deref().and_then(|range| VersionReq::parse(range).ok());
-    let wanted = Wanted {
+    let wanted = RouteRequest {
         capability: &admission.capability,
         service: admission.asked_service.as_deref(),
         version: range.as_ref(),
@@ -68,7 +68,7 @@ pub fn has_others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
 
 /// How many others could be called now.
 pub fn callable_others(work: &Work, snapshot: &Snapshot, than: &str) -> u64 {
-    untried_others(work, snapshot, than).iter().filter(|other| !other.standing.is_open()).count() as u64
+    untried_others(work, snapshot, than).iter().filter(|other| !other.condition.is_open()).count() as u64
 }
 
 /// How long until the next attempt may be made after one at `than`, as far as services said by `Retry-After` when they
@@ -114,7 +114,7 @@ pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
         Err(NoRoute::Unknown | NoRoute::Version | NoRoute::Tags | NoRoute::Forbidden) => return Choice::Nobody,
     };
     let is_first = |candidate: &&Candidate| {
-        id_of(snapshot, candidate) == Some(work.admission.service.as_str()) && !candidate.standing.is_open()
+        id_of(snapshot, candidate) == Some(work.admission.service.as_str()) && !candidate.condition.is_open()
     };
     let first = candidates.iter().find(is_first).filter(|_| work.tried.is_empty());
     let pool: Vec<Candidate>;

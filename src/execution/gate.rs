@@ -9,7 +9,7 @@ use crate::platform::{Failure, clock, log_event, random, settings};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
-use narthex_core::lane::call_outcome::{Sample, Signal};
+use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
 use super::{News, Timings, Waiter, Worked, ask_stubbornly, holding};
 use crate::objects::lanes::client::{self as lanes, Asking, Entered, Permit};
@@ -131,6 +131,6 @@ async fn refuse(tenant: &str, work: &Work, error: ContextError, waiter: &mut Wai
 /// Gives a permit back with which no call was made.
 pub async fn unused(permit: Option<Permit>) {
     if let Some(permit) = permit {
-        permit.release(Sample { outcome: Signal::Neither, latency_ms: 0, at: clock::now() }).await;
+        permit.release(CallOutcome { outcome: Signal::Ignored, latency_ms: 0, at: clock::now() }).await;
     }
 }

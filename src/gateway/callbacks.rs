@@ -13,8 +13,8 @@ use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Fault;
-use narthex_core::calling::callback::{self, Said};
-use narthex_core::calling::response::{self, Answer as Upstream, MAX_ANSWER_BYTES};
+use narthex_core::calling::callback::{self, CallbackMessage};
+use narthex_core::calling::response::{self, CallResult, MAX_ANSWER_BYTES};
 use narthex_core::context::Outcome;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::http::problem::{Code, Problem};
@@ -37,14 +37,14 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     let said = callback::read(&body).map_err(Problem::invalid)?;
     let mut connected = None;
     let say = match said {
-        Said::Beat { lease_ms, progress } => Say::Beat {
+        CallbackMessage::Heartbeat { lease_ms, progress } => Say::Beat {
             lease_ms,
             progress: progress
                 .map(|text| RawValue::from_string(text.into()))
                 .transpose()
                 .map_err(|error| Problem::internal(error.to_string()))?,
         },
-        Said::Outcome => {
+        CallbackMessage::Outcome => {
             let found = found(tenant, &id, snapshot.clone()).await?;
             connected = snapshot.service(&found.service).filter(|entry| entry.service().transport.connects());
             outcome(&snapshot, &found, body.into_bytes())?
@@ -80,10 +80,10 @@ fn outcome(snapshot: &Snapshot, found: &Found, body: Vec<u8>) -> Result<Say, Pro
         let at = offers.iter().position(|offer| offer.name == found.capability && offer.version == found.version)?;
         entry.output(at)
     });
-    let answer = Upstream::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body };
+    let answer = CallResult::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body };
     let verdict = response::read(&found.service, answer, schema);
     match verdict.outcome {
-        // Said to who can mend it: the context goes on until its time is over.
+        // Reported to the service, which can correct it: the context continues until its time is over.
         Outcome::Failed { error, .. } if error.code == ErrorCode::UpstreamInvalidResponse => {
             let faults = error.details.and_then(|details| serde_json::from_str::<Vec<Fault>>(details.get()).ok());
             let inside = |fault: Fault| Fault { pointer: fault.pointer.replacen('#', "#/result", 1), ..fault };

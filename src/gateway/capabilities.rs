@@ -72,9 +72,9 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
                 continue;
             }
             let view = found.entry((&capability.name, &capability.version)).or_insert_with(|| shown(capability));
-            let (measured, standing) = (entry.measured(), entry.standing());
-            let is_offline = standing.health == HealthStatus::Offline;
-            view.available |= !service.draining && !is_offline && !standing.is_open();
+            let (measured, condition) = (entry.measured(), entry.condition());
+            let is_offline = condition.health == HealthStatus::Offline;
+            view.available |= !service.draining && !is_offline && !condition.is_open();
             view.services.push(Offer { service: &service.id, status: service.status(&measured), tier: service.tier });
         }
     }

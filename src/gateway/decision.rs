@@ -14,7 +14,7 @@ use narthex_core::context::Admission;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::services::capability::Capability;
-use narthex_core::services::routing::{self, Candidate, NoRoute, Wanted};
+use narthex_core::services::routing::{self, Candidate, NoRoute, RouteRequest};
 use narthex_core::services::{Service, at_parameters};
 
 use super::call::{Call, Caller};
@@ -78,7 +78,7 @@ pub fn decide(
     snapshot: &Snapshot,
     new: &NewContext<'_>,
 ) -> Result<Decision, Problem> {
-    let wanted = Wanted {
+    let wanted = RouteRequest {
         capability: &new.capability,
         service: new.service.as_deref(),
         version: new.version.as_ref(),

@@ -20,7 +20,7 @@ use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::{Timestamp, as_text};
-use narthex_core::events::event::gap_event;
+use narthex_core::events::cloud_event::gap_event;
 use narthex_core::events::filter::Filter;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::{Code, Problem};

@@ -6,12 +6,12 @@ use std::cell::RefCell;
 use crate::execution::deliveries::ask_hub;
 use crate::objects::events::messages::Ask;
 use crate::platform::{clock, log_event};
-use narthex_core::usage::rejection_counter::{Codes, Refusals};
+use narthex_core::usage::rejection_counter::{Codes, RejectionCounter};
 
 use super::call::Call;
 
 thread_local! {
-    static REFUSALS: RefCell<Refusals> = RefCell::default();
+    static REFUSALS: RefCell<RejectionCounter> = RefCell::default();
 }
 
 async fn tell(tenant: &str, codes: Codes) {

@@ -8,7 +8,7 @@ use crate::objects::registry::messages::{Ask, Reply, Weighed};
 use crate::objects::registry::snapshot;
 use narthex_core::access::oauth::registrations::MAX_REGISTRATIONS;
 use narthex_core::http::problem::Problem;
-use narthex_core::registry::size::{Held, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REGISTRATION_BYTES};
+use narthex_core::registry::size::{KindSize, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REGISTRATION_BYTES};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -35,7 +35,7 @@ struct View<'a> {
     bytes: u64,
     limit_bytes: u64,
     document_limit_bytes: u64,
-    documents: BTreeMap<String, Held>,
+    documents: BTreeMap<String, KindSize>,
     registrations: Registrations,
     largest: Vec<Shown<'a>>,
     /// What requests do not see until there is room for it.

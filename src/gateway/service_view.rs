@@ -4,21 +4,21 @@ use serde::Serialize;
 
 use crate::objects::registry::messages::{Registered, Reply};
 use narthex_core::http::problem::Problem;
-use narthex_core::lane::observed::Measured;
-use narthex_core::services::View;
+use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::services::ServiceView;
 use narthex_core::services::credentials::EncryptedCredentials;
 
 use super::answer::Answer;
 use super::registry_client::refusal;
 
-pub fn view<'r>(registered: &'r Registered, measured: &Measured) -> View<'r> {
+pub fn view<'r>(registered: &'r Registered, measured: &ObservedStatus) -> ServiceView<'r> {
     let credentials = registered.credentials.as_ref().map(EncryptedCredentials::names).unwrap_or_default();
-    View { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
+    ServiceView { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
 }
 
 /// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as
 /// that is shown too.
-pub fn etag(registered: &Registered, measured: &Measured) -> String {
+pub fn etag(registered: &Registered, measured: &ObservedStatus) -> String {
     // What is read of its tools is shown too, and only grows newer.
     let read = registered.service.catalogue.as_ref().map_or(0, |catalogue| catalogue.changed_at.0);
     match measured.version + read {
@@ -31,7 +31,7 @@ pub fn written(reply: Reply) -> Result<Answer, Problem> {
     #[derive(Serialize)]
     struct Created<'a> {
         #[serde(flatten)]
-        view: View<'a>,
+        view: ServiceView<'a>,
         /// Shown now and never again.
         #[serde(skip_serializing_if = "Option::is_none")]
         signing_secret: Option<&'a str>,

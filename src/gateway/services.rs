@@ -9,7 +9,7 @@ use narthex_core::base::json::{Fault, Object};
 use narthex_core::base::names::valid_id;
 use narthex_core::http::etag;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::services::{self, Kind};
+use narthex_core::services::{self, ServiceKind};
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
@@ -115,7 +115,7 @@ pub fn unchanged(call: &Call, tag: &str) -> bool {
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("services:read")?;
     call.only_query(&["type", "capability", "status", "tag"])?;
-    let kind = call.query("type").map(|text| Kind::parse(&text));
+    let kind = call.query("type").map(|text| ServiceKind::parse(&text));
     if kind == Some(None) {
         let detail = "must be llm, tool, database, external_api, file_storage or custom";
         return Err(Problem::invalid(vec![Fault::new("?type", detail)]));

@@ -14,7 +14,7 @@ use narthex_core::base::time::{Timestamp, as_optional_text};
 use narthex_core::http::problem::Problem;
 use narthex_core::usage::histogram::Histogram;
 use narthex_core::usage::metrics::{Format, Totals};
-use narthex_core::usage::{Counts, HOUR_MS, Key, metrics};
+use narthex_core::usage::{HOUR_MS, UsageCounts, UsageKey, metrics};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -75,7 +75,7 @@ struct Cost {
     usd: f64,
 }
 
-fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a Key, counts: &'a Counts) -> View<'a> {
+fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a UsageKey, counts: &'a UsageCounts) -> View<'a> {
     let principal = query.by_principal.then_some(key.principal.as_str());
     View {
         service: query.by_service.then_some(key.service.as_str()),

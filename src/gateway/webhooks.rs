@@ -15,10 +15,10 @@ use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::id::ulid;
 use narthex_core::base::json::{Fault, Object};
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
-use narthex_core::events::event::test_event;
+use narthex_core::events::cloud_event::test_event;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::webhooks::delivery_queue::{Attempt, AttemptError, Reason};
+use narthex_core::webhooks::delivery::{DeliveryAttempt, DeliveryError, DisableReason};
 use narthex_core::webhooks::{self, Rules, Webhook};
 
 use super::answer::{Answer, internal};
@@ -42,7 +42,7 @@ struct View<'a> {
     enabled: bool,
     /// `active`, `paused` by whoever wrote it, or `disabled` by the gateway.
     status: &'static str,
-    reason: Option<Reason>,
+    reason: Option<DisableReason>,
     #[serde(serialize_with = "as_optional_text")]
     disabled_at: Option<Timestamp>,
     #[serde(serialize_with = "as_optional_text")]
@@ -99,13 +99,13 @@ struct AttemptView {
     #[serde(serialize_with = "as_text")]
     at: Timestamp,
     status_code: Option<u16>,
-    error: Option<AttemptError>,
+    error: Option<DeliveryError>,
     duration_ms: u64,
 }
 
-impl From<&Attempt> for AttemptView {
-    fn from(attempt: &Attempt) -> Self {
-        let Attempt { at, status_code, error, duration_ms, .. } = *attempt;
+impl From<&DeliveryAttempt> for AttemptView {
+    fn from(attempt: &DeliveryAttempt) -> Self {
+        let DeliveryAttempt { at, status_code, error, duration_ms, .. } = *attempt;
         Self { at, status_code, error, duration_ms }
     }
 }
@@ -130,7 +130,7 @@ fn delivery_view(delivery: &Delivery) -> DeliveryView<'_> {
         event_id: &delivery.event_id,
         r#type: &delivery.event_type,
         subject: &delivery.subject,
-        sequence: narthex_core::events::event::sequence_text(delivery.sequence),
+        sequence: narthex_core::events::cloud_event::sequence_text(delivery.sequence),
         status: delivery.state,
         attempts: delivery.attempts,
         last_attempt: delivery.last.as_ref().map(Into::into),

@@ -8,8 +8,8 @@ use crate::platform::{Failure, secret_box};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::Address;
-use narthex_core::services::Retiring;
-use narthex_core::services::credentials::{self, EncryptedCredentials, OAuthClient, Place};
+use narthex_core::services::RetiringSecret;
+use narthex_core::services::credentials::{self, CredentialPlace, EncryptedCredentials, OAuthClient};
 
 use super::lanes::messages::Target;
 use super::registry::messages::Registered;
@@ -27,7 +27,7 @@ pub fn of_service<'a>(tenant: &'a str, service: &'a str, field: &'static str) ->
 pub struct Stored<'s> {
     credentials: Option<&'s EncryptedCredentials>,
     signing_secret: &'s EncryptedSecret,
-    retiring: Option<&'s Retiring>,
+    retiring: Option<&'s RetiringSecret>,
 }
 
 impl<'s> From<&'s Registered> for Stored<'s> {
@@ -46,7 +46,7 @@ impl<'s> From<&'s Target> for Stored<'s> {
 
 /// What a service is called with.
 pub struct DecryptedSecrets {
-    credentials: Vec<(Place, String)>,
+    credentials: Vec<(CredentialPlace, String)>,
     /// Tokens are had for it, by the only one of `credentials`.
     client: Option<OAuthClient>,
     signing: Secret,
@@ -58,7 +58,9 @@ impl DecryptedSecrets {
         let signing = of_service(tenant, service, SIGNING_SECRET);
         let read = |text: String| Secret::parse(&text).ok_or_else(|| Failure("a signing secret is none".into()));
         let retiring = match stored.retiring.filter(|old| now < old.until) {
-            Some(Retiring { secret, until }) => Some((read(secret_box::decrypt(signing, secret).await?)?, *until)),
+            Some(RetiringSecret { secret, until }) => {
+                Some((read(secret_box::decrypt(signing, secret).await?)?, *until))
+            }
             None => None,
         };
         let mut credentials = Vec::new();
@@ -103,7 +105,7 @@ impl DecryptedSecrets {
     /// The service's own credentials alone; where tokens are had for it, nothing.
     pub fn add_credentials(&self, headers: &mut Headers) {
         for (place, value) in &self.credentials {
-            if let (Place::Header(name), None) = (place, &self.client) {
+            if let (CredentialPlace::Header(name), None) = (place, &self.client) {
                 headers.set(name, value);
             }
         }
@@ -112,8 +114,8 @@ impl DecryptedSecrets {
     /// Where the service is called: its address with what it is place in the query.
     pub fn addressed<'a>(&self, address: &'a Address) -> Cow<'a, Address> {
         let mut pairs = self.credentials.iter().filter_map(|(place, value)| match place {
-            Place::Query(name) => Some((name.as_str(), value.as_str())),
-            Place::Header(_) => None,
+            CredentialPlace::Query(name) => Some((name.as_str(), value.as_str())),
+            CredentialPlace::Header(_) => None,
         });
         match pairs.clone().next() {
             Some(_) => Cow::Owned(address.with_query(&mut pairs)),

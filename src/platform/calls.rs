@@ -7,7 +7,7 @@ use super::http::Headers;
 use super::tasks::Awaited;
 use super::{Failure, clock};
 use narthex_core::access::oauth::metadata_document::Said;
-use narthex_core::calling::response::{Answer, MAX_ASIDE_BYTES};
+use narthex_core::calling::response::{CallResult, MAX_ASIDE_BYTES};
 use narthex_core::context::http_status;
 use narthex_core::http::egress_address::Address;
 use narthex_core::http::{media_type, retry_after};
@@ -142,7 +142,7 @@ pub enum Reading {
 
 /// What came of a request that may be answered by a stream.
 pub enum Answered {
-    Whole(Answer),
+    Whole(CallResult),
     Stream(Pieces),
 }
 
@@ -169,7 +169,7 @@ impl Pieces {
     }
 
     /// The next piece; nothing at the end.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Answer> {
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, CallResult> {
         if self.unpaused >= TURN_BYTES {
             self.unpaused = 0;
             clock::pause(0).await;
@@ -179,7 +179,7 @@ impl Pieces {
         let is_over = self.has_begun && left <= 0.0;
         let timed_out = self.deadline && (self.has_begun || self.begins_by >= self.until);
         if is_over {
-            return Err(Answer::TimedOut { deadline: timed_out });
+            return Err(CallResult::TimedOut { deadline: timed_out });
         }
         match Awaited::within(left.max(1.0), |token| read_piece(token, self.call.token)).await {
             Ok(piece) if piece.is_undefined() => Ok(None),
@@ -189,32 +189,32 @@ impl Pieces {
                 self.unpaused += piece.len();
                 Ok(Some(piece))
             }
-            Err(error) if error.is_undefined() => Err(Answer::TimedOut { deadline: timed_out }),
+            Err(error) if error.is_undefined() => Err(CallResult::TimedOut { deadline: timed_out }),
             Err(error) => Err(broke(&Failure::from(error).0)),
         }
     }
 }
 
-fn broke(detail: &str) -> Answer {
+fn broke(detail: &str) -> CallResult {
     super::log_event!(CallFailed, detail = detail);
-    Answer::Broken
+    CallResult::Broken
 }
 
 /// Sends a request and reads the whole answer.
-pub async fn send(request: &Request<'_>) -> Answer {
+pub async fn send(request: &Request<'_>) -> CallResult {
     whole(begin(request, Reading::Whole).await.0)
 }
 
 /// Sends a request to which the status is all the answer: a body is neither waited for nor read.
-pub async fn notify(request: &Request<'_>) -> Answer {
+pub async fn notify(request: &Request<'_>) -> CallResult {
     whole(begin(request, Reading::Status).await.0)
 }
 
-fn whole(answered: Answered) -> Answer {
+fn whole(answered: Answered) -> CallResult {
     match answered {
         Answered::Whole(answer) => answer,
         // None was asked for.
-        Answered::Stream(_) => Answer::Broken,
+        Answered::Stream(_) => CallResult::Broken,
     }
 }
 
@@ -245,15 +245,15 @@ async fn begin(request: &Request<'_>, reading: Reading) -> (Answered, Option<Str
     let mut call = Call { token: call.token(), answered: false, call };
     // It fails by its time alone; however it ends in time is in the reply.
     let Ok(reply) = call.answer().await else {
-        return (Answered::Whole(Answer::TimedOut { deadline: deadline && more_ms == 0 }), None);
+        return (Answered::Whole(CallResult::TimedOut { deadline: deadline && more_ms == 0 }), None);
     };
     let reply: Reply = reply.unchecked_into();
     let streams = reading == Reading::Streams;
     let session = if streams { Some(reply.session()).filter(|session| !session.is_empty()) } else { None };
     let whole = Answered::Whole(match reply.kind() {
         0 => answered(&reply),
-        1 => Answer::TooLarge { status: reply.status() },
-        2 => Answer::Refused,
+        1 => CallResult::TooLarge { status: reply.status() },
+        2 => CallResult::Refused,
         4 => {
             call.answered = false;
             let until = begins_by + more_ms as f64;
@@ -267,7 +267,7 @@ async fn begin(request: &Request<'_>, reading: Reading) -> (Answered, Option<Str
     (whole, session)
 }
 
-fn answered(reply: &Reply) -> Answer {
+fn answered(reply: &Reply) -> CallResult {
     let (status, body) = (reply.status(), reply.body().to_vec());
     let is_said = |header: String| Some(header).filter(|header| !header.is_empty());
     let retry_after_ms = if status == 200 {
@@ -275,7 +275,7 @@ fn answered(reply: &Reply) -> Answer {
     } else {
         retry_after::read(&reply.retry_after(), &reply.retry_after_ms(), clock::now())
     };
-    Answer::Http {
+    CallResult::Http {
         status,
         is_json: media_type::is_json(&reply.media(), &body),
         retry_after_ms,

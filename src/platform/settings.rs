@@ -16,7 +16,7 @@ use narthex_core::base::timing::Timing;
 use narthex_core::http::egress_address::{Address, Policy, Refusal, check, host_of};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::lane::breaker::MAX_OPEN_MS;
-use narthex_core::schedules::LEAST_SECONDS;
+use narthex_core::schedules::MIN_INTERVAL_SECONDS;
 use narthex_core::schedules::next_run::LATE_MS;
 use narthex_core::webhooks::delivery_queue::PAUSES_MS;
 
@@ -151,7 +151,7 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
         oauth_code_retry_ms: read.span("OAUTH_CODE_RETRY_SECONDS", SECONDS, 0, 0..=MAX_RETRY_MS),
         webhook_pauses_ms: read.spans("WEBHOOK_RETRY_SECONDS", SECONDS, &PAUSES_MS, DAY_MS),
         schedule_late_ms: read.whole("SCHEDULE_LATE_SECONDS", LATE_MS / 1000, 1..=86_400) * 1000,
-        schedule_least_seconds: read.whole("SCHEDULE_LEAST_SECONDS", LEAST_SECONDS, 1..=86_400),
+        schedule_least_seconds: read.whole("SCHEDULE_LEAST_SECONDS", MIN_INTERVAL_SECONDS, 1..=86_400),
         failed_logins: read.whole("FAILED_LOGINS", 20, 1..=1_000_000),
         timing: pace(&read),
         body_timeout_ms: read.whole("BODY_TIMEOUT_MS", BODY_MS, 100..=MAX_BODY_MS),

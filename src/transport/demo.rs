@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log_event, random, settings};
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 
 use super::Order;
 
@@ -57,15 +57,15 @@ fn echoed(parameters: &RawValue) -> String {
     format!(r#"{{"result":{}}}"#, parameters.get())
 }
 
-fn answer(body: String) -> Answer {
+fn answer(body: String) -> CallResult {
     let body = body.into_bytes();
-    Answer::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body }
+    CallResult::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body }
 }
 
 /// Does what a service would do.
-pub async fn call(tenant: &str, order: &Order<'_>) -> Answer {
+pub async fn call(tenant: &str, order: &Order<'_>) -> CallResult {
     if !settings::demo() {
-        return Answer::Refused;
+        return CallResult::Refused;
     }
     if order.work.admission.capability == "echo" {
         return answer(echoed(&order.work.parameters));
@@ -80,7 +80,7 @@ pub async fn call(tenant: &str, order: &Order<'_>) -> Answer {
             for counted in 1..=to {
                 clock::pause(1_000).await;
                 if clock::now() >= order.work.admission.expires_at {
-                    return Answer::TimedOut { deadline: true };
+                    return CallResult::TimedOut { deadline: true };
                 }
                 tell(tenant, order, counted, to).await;
             }

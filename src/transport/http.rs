@@ -12,7 +12,7 @@ use crate::platform::clock;
 use crate::platform::http::Headers;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::http::egress_address::Address;
 
 use super::{Envelope, Order};
@@ -31,10 +31,10 @@ fn signed(secrets: &DecryptedSecrets, id: &ContextId, now: Timestamp, body: &str
 }
 
 /// Calls the service, for as long as the context has time.
-pub async fn call(order: &Order<'_>, secrets: &DecryptedSecrets, url: &Address) -> Answer {
+pub async fn call(order: &Order<'_>, secrets: &DecryptedSecrets, url: &Address) -> CallResult {
     let admission = &order.work.admission;
     let Ok(body) = serde_json::to_string(&Envelope::of(order)) else {
-        return Answer::Refused;
+        return CallResult::Refused;
     };
     let mut headers = signed(secrets, &admission.id, order.now, &body);
     headers.set("idempotency-key", admission.id.as_str());
@@ -43,7 +43,7 @@ pub async fn call(order: &Order<'_>, secrets: &DecryptedSecrets, url: &Address) 
         headers.set("tracestate", state);
     }
     if order.left_ms == 0 {
-        return Answer::TimedOut { deadline: true };
+        return CallResult::TimedOut { deadline: true };
     }
     let url = &*secrets.addressed(url);
     let (headers, body) = (&headers, Some(body.as_str()));

@@ -11,8 +11,8 @@ use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::calls::{self, Answered, Method, Pieces, Reading, Request};
 use crate::platform::http::Headers;
 use narthex_core::calling::openai::stream::{Reader, Step, whole};
-use narthex_core::calling::openai::{self, Asks};
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::openai::{self, StreamRequest};
+use narthex_core::calling::response::CallResult;
 use narthex_core::http::egress_address::Address;
 use narthex_core::services::openai_endpoints;
 
@@ -26,7 +26,7 @@ const MAX_KNOWN: usize = 1_000;
 
 thread_local! {
     /// How endpoints that refuse to stream are asked, by service, address and model.
-    static KNOWN: RefCell<BTreeMap<String, Asks>> = const { RefCell::new(BTreeMap::new()) };
+    static KNOWN: RefCell<BTreeMap<String, StreamRequest>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// An endpoint, as it is registered.
@@ -40,28 +40,28 @@ pub struct Endpoint<'a> {
     pub streams: bool,
 }
 
-/// Asks the endpoint, for as long as the context has time.
+/// StreamRequest the endpoint, for as long as the context has time.
 pub async fn call<O: CallObserver>(
     order: &Order<'_>,
     secrets: &DecryptedSecrets,
     endpoint: &Endpoint<'_>,
     observer: &O,
-) -> Answer {
+) -> CallResult {
     let capability = order.work.admission.capability.as_str();
-    let Some(path) = openai_endpoints::path(capability) else { return Answer::Refused };
+    let Some(path) = openai_endpoints::path(capability) else { return CallResult::Refused };
     let address = endpoint.address.below(path);
     let may_stream = capability == "chat" && endpoint.streams && (observer.streams() || !observer.waits());
     if !may_stream {
-        return ask(order, secrets, endpoint, &address, Asks::Whole, None::<&O>).await;
+        return ask(order, secrets, endpoint, &address, StreamRequest::Whole, None::<&O>).await;
     }
     let parameters = order.work.parameters.get();
     let Endpoint { tenant, service, model, .. } = endpoint;
     let model = openai::model_of(parameters).or_else(|| model.map(Into::into)).unwrap_or_default();
     let key = format!("{tenant}/{service} {} {model}", endpoint.address.as_str());
-    let mut asks = KNOWN.with_borrow(|known| known.get(&key).copied()).unwrap_or(Asks::Stream);
+    let mut asks = KNOWN.with_borrow(|known| known.get(&key).copied()).unwrap_or(StreamRequest::Stream);
     let mut answer = ask(order, secrets, endpoint, &address, asks, Some(observer)).await;
     let mut is_news = false;
-    while let Answer::Http { status, body, .. } = &answer
+    while let CallResult::Http { status, body, .. } = &answer
         && let Some(other) = asks.after_refusal(*status, body, parameters)
     {
         (asks, is_news) = (other, true);
@@ -83,9 +83,9 @@ async fn ask(
     secrets: &DecryptedSecrets,
     endpoint: &Endpoint<'_>,
     address: &Address,
-    asks: Asks,
+    asks: StreamRequest,
     observer: Option<&impl CallObserver>,
-) -> Answer {
+) -> CallResult {
     let admission = &order.work.admission;
     let capability = admission.capability.as_str();
     let body = if openai_endpoints::reads_only(capability) {
@@ -93,10 +93,10 @@ async fn ask(
     } else {
         // Parameters that are no object never came past the schema.
         let body = openai::body(capability, order.work.parameters.get(), endpoint.model, asks);
-        let Some(body) = body else { return Answer::Refused };
+        let Some(body) = body else { return CallResult::Refused };
         Some(body)
     };
-    let streams = asks != Asks::Whole;
+    let streams = asks != StreamRequest::Whole;
     let mut headers = Headers::default();
     headers.set("accept", if streams { "text/event-stream, application/json" } else { "application/json" });
     if body.is_some() {
@@ -107,7 +107,7 @@ async fn ask(
     headers.set("traceparent", &order.trace.header());
     secrets.add_credentials(&mut headers);
     if order.left_ms == 0 {
-        return Answer::TimedOut { deadline: true };
+        return CallResult::TimedOut { deadline: true };
     }
     let method = if body.is_some() { Method::Post } else { Method::Get };
     let url = &*secrets.addressed(address);
@@ -124,7 +124,7 @@ async fn ask(
 }
 
 /// Hands pieces on as they come, and gives what they are together.
-async fn listened(mut pieces: Pieces, observer: Option<&impl CallObserver>) -> Answer {
+async fn listened(mut pieces: Pieces, observer: Option<&impl CallObserver>) -> CallResult {
     let mut reader = Reader::default();
     let mut is_whole = false;
     loop {

@@ -11,7 +11,7 @@ use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, log_event};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 
 use super::{Envelope, Order};
 
@@ -22,10 +22,10 @@ const PAUSE_MS: u64 = 250;
 const TRIES: u32 = 4;
 
 /// Hands the work over, to whoever has room for it.
-pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> Answer {
+pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> CallResult {
     let admission = &order.work.admission;
     let work = Envelope { traceparent: Some(order.trace.header()), ..Envelope::of(order) };
-    let Ok(work) = to_raw_value(&work) else { return Answer::Refused };
+    let Ok(work) = to_raw_value(&work) else { return CallResult::Refused };
     let delivery = Delivery {
         context: admission.id.clone(),
         lease: order.work.lease,
@@ -40,11 +40,11 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> Answer {
     loop {
         let now = clock::now();
         if now >= admission.expires_at {
-            return Answer::TimedOut { deadline: true };
+            return CallResult::TimedOut { deadline: true };
         }
         match client::hand(tenant, entry, &delivery, &work).await {
-            Ok(true) => return Answer::TakenOn,
-            Ok(false) if now >= until => return Answer::Refused,
+            Ok(true) => return CallResult::Accepted,
+            Ok(false) if now >= until => return CallResult::Refused,
             Ok(false) => {}
             Err(failure) => {
                 let service = &entry.service().id;
@@ -58,7 +58,7 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> Answer {
                 failures += 1;
                 // It may have been handed over, and the reply be lost.
                 if failures == TRIES {
-                    return Answer::Lost;
+                    return CallResult::Lost;
                 }
             }
         }

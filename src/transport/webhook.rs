@@ -8,9 +8,9 @@ use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::webhooks::Webhook;
-use narthex_core::webhooks::delivery_queue::{Attempt, AttemptError};
+use narthex_core::webhooks::delivery::{DeliveryAttempt, DeliveryError};
 
 /// How long a receiver may take to answer, in milliseconds.
 const PATIENCE_MS: u64 = 15_000;
@@ -28,15 +28,16 @@ async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) ->
 }
 
 /// Sends an event once. `tenant` and `id` are the webhook's.
-pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, event: &str) -> Attempt {
+pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, event: &str) -> DeliveryAttempt {
     let at = clock::now();
-    let failed = |error| Attempt { at, status_code: None, error: Some(error), duration_ms: 0, retry_after_ms: None };
-    let Ok(address) = settings::current().may_call(&webhook.url, None) else { return failed(AttemptError::Refused) };
+    let failed =
+        |error| DeliveryAttempt { at, status_code: None, error: Some(error), duration_ms: 0, retry_after_ms: None };
+    let Ok(address) = settings::current().may_call(&webhook.url, None) else { return failed(DeliveryError::Refused) };
     let secrets = match decrypted(tenant, id, webhook, at).await {
         Ok(secrets) => secrets,
         Err(failure) => {
             log_event!(SecretsNotDecrypted, tenant = tenant, object = format!("webhooks/{id}"), detail = &failure);
-            return failed(AttemptError::NotSigned);
+            return failed(DeliveryError::NotSigned);
         }
     };
     let mut headers = Headers::default();
@@ -50,15 +51,17 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     // The status is the answer; whatever comes after it is not waited for.
     let answer = calls::notify(&Request::within(PATIENCE_MS, Method::Post, url, headers, body)).await;
     let error = match &answer {
-        Answer::Http { .. } | Answer::TooLarge { .. } | Answer::TakenOn => None,
-        Answer::Refused => Some(AttemptError::Unreachable),
-        Answer::TimedOut { .. } => Some(AttemptError::TimedOut),
-        Answer::Broken | Answer::Lost | Answer::Cancelled | Answer::NotCalled(_) => Some(AttemptError::Broken),
+        CallResult::Http { .. } | CallResult::TooLarge { .. } | CallResult::Accepted => None,
+        CallResult::Refused => Some(DeliveryError::Unreachable),
+        CallResult::TimedOut { .. } => Some(DeliveryError::TimedOut),
+        CallResult::Broken | CallResult::Lost | CallResult::Cancelled | CallResult::NotCalled(_) => {
+            Some(DeliveryError::Broken)
+        }
     };
     let retry_after_ms = match &answer {
-        Answer::Http { retry_after_ms, .. } => *retry_after_ms,
+        CallResult::Http { retry_after_ms, .. } => *retry_after_ms,
         _ => None,
     };
     let duration_ms = clock::now().since(at);
-    Attempt { at, status_code: answer.status(), error, duration_ms, retry_after_ms }
+    DeliveryAttempt { at, status_code: answer.status(), error, duration_ms, retry_after_ms }
 }

@@ -8,7 +8,7 @@ use narthex_core::context::Admission;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::retry::Retry;
 use narthex_core::context::status::{Priority, Source, Status};
-use narthex_core::lane::Entered;
+use narthex_core::lane::PermitDecision;
 
 use crate::gate::{LANE_PATIENCE_MS, Permit, entrant};
 use crate::lane_actor::LaneAsk;
@@ -177,13 +177,13 @@ impl World {
         request.entering = false;
         let is_here = request.mode == Mode::Here;
         match reply {
-            Reply::Entered(Entered::Permit { number, probe }) => {
+            Reply::Entered(PermitDecision::Permit { number, probe }) => {
                 let (service, taken_at) = (request.service, self.now);
                 request.permit = Some(Permit { service, number, is_probe: probe, taken_at });
             }
-            Reply::Entered(Entered::Free) => {}
+            Reply::Entered(PermitDecision::Free) => {}
             // `queue_full`
-            Reply::Entered(Entered::Full { .. }) => return,
+            Reply::Entered(PermitDecision::Full { .. }) => return,
             _ => (request.offers, request.in_line) = (is_here, true),
         }
         if !is_here {

@@ -4,9 +4,9 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{ContextError, Outcome, Report};
-use narthex_core::lane::Entered;
-use narthex_core::lane::call_outcome::{Sample, Signal};
-use narthex_core::lane::queue::Entrant;
+use narthex_core::lane::PermitDecision;
+use narthex_core::lane::call_outcome::{CallOutcome, Signal};
+use narthex_core::lane::queue::Waiter;
 
 use crate::lane_actor::LaneAsk;
 use crate::messages::{Actor, Ask, Event, Work};
@@ -28,9 +28,9 @@ pub struct Permit {
     pub taken_at: u64,
 }
 
-pub fn entrant(work: &Work, admitted: bool) -> Entrant {
+pub fn entrant(work: &Work, admitted: bool) -> Waiter {
     let admission = &work.admission;
-    Entrant {
+    Waiter {
         context: admission.id.clone(),
         principal: admission.owner.clone(),
         priority: admission.priority,
@@ -46,11 +46,11 @@ impl World {
 
     /// Gives a permit back with which no call was made.
     pub fn unused(&mut self, permit: Option<Permit>) {
-        let sample = Sample { outcome: Signal::Neither, latency_ms: 0, at: Timestamp(self.now) };
+        let sample = CallOutcome { outcome: Signal::Ignored, latency_ms: 0, at: Timestamp(self.now) };
         self.release(permit, sample);
     }
 
-    pub fn release(&mut self, permit: Option<Permit>, sample: Sample) {
+    pub fn release(&mut self, permit: Option<Permit>, sample: CallOutcome) {
         if let Some(Permit { service, number, .. }) = permit {
             let ask = LaneAsk::Release { permit: number, sample };
             self.ask_lane(Actor::Nobody, service, ask, LANE_PATIENCE_MS);
@@ -79,23 +79,25 @@ impl World {
     }
 
     /// What the lane said; nothing when it could not be reached.
-    pub fn entered(&mut self, key: u64, entered: Option<Entered>) {
+    pub fn entered(&mut self, key: u64, entered: Option<PermitDecision>) {
         let now = self.now;
         let limited = |world: &World, service: usize| world.services[service].lane.limits.is_some();
         let Some(worker) = self.workers.get(&key) else { return };
         let (service, lease, waits) = (worker.target, worker.work.lease, worker.waits_until > now);
         let expires_at = worker.work.admission.expires_at;
         match entered {
-            Some(Entered::Permit { number, probe }) => {
+            Some(PermitDecision::Permit { number, probe }) => {
                 if let Some(worker) = self.workers.get_mut(&key) {
                     worker.permit = Some(Permit { service, number, is_probe: probe, taken_at: now });
                 }
                 self.go_on(key);
             }
-            Some(Entered::Free) => self.go_on(key),
-            Some(Entered::Waiting | Entered::Full { .. }) if waits || lease > 0 => self.stand_in_line(key),
-            Some(Entered::Waiting | Entered::Full { .. }) => self.put_back(key, None),
-            Some(Entered::Open { until }) => {
+            Some(PermitDecision::Free) => self.go_on(key),
+            Some(PermitDecision::Waiting | PermitDecision::Full { .. }) if waits || lease > 0 => {
+                self.stand_in_line(key)
+            }
+            Some(PermitDecision::Waiting | PermitDecision::Full { .. }) => self.put_back(key, None),
+            Some(PermitDecision::Open { until }) => {
                 let until = until.plus_ms(self.dice.below(500));
                 if !waits && lease == 0 && until < expires_at {
                     self.put_back(key, Some(until));
@@ -103,7 +105,7 @@ impl World {
                     self.refuse(key, ErrorCode::CircuitOpen);
                 }
             }
-            Some(Entered::TooLate) => self.refuse(key, ErrorCode::DeadlineExceeded),
+            Some(PermitDecision::TooLate) => self.refuse(key, ErrorCode::DeadlineExceeded),
             None if !limited(self, service) => self.go_on(key),
             None => {
                 let Some(worker) = self.workers.get_mut(&key) else { return };

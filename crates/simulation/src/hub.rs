@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use narthex_core::events::event::{Bundle, What, beyond};
+use narthex_core::events::bundle::{Bundle, EventKind, newer_than};
 
 use crate::messages::Batch;
 
@@ -42,12 +42,12 @@ impl Hub {
             return Err(format!("a batch does not hold what it says: {numbers:?}"));
         }
         let log = self.log.entry(teller).or_default();
-        for bundle in beyond(told, known) {
+        for bundle in newer_than(told, known) {
             for item in bundle.items {
                 if log.last().is_some_and(|last| last.number >= item.number) {
                     return Err(format!("event {} of store {teller} comes after a larger number", item.number));
                 }
-                let is_progress = matches!(item.what, What::Progress { .. });
+                let is_progress = matches!(item.kind, EventKind::Progress { .. });
                 log.push(Logged { number: item.number, subject: bundle.subject.clone(), is_progress });
             }
         }

@@ -7,11 +7,11 @@ use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::lane::breaker::BreakerState;
-use narthex_core::lane::call_outcome::Sample;
-use narthex_core::lane::call_reporter::Tally;
-use narthex_core::lane::observed::Measured;
-use narthex_core::lane::queue::{Entrant, Limits};
-use narthex_core::lane::{Entered, Kept, Lane};
+use narthex_core::lane::call_outcome::CallOutcome;
+use narthex_core::lane::call_reporter::CallReporter;
+use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::lane::queue::{QueueLimits, Waiter};
+use narthex_core::lane::{Lane, LaneRecord, PermitDecision};
 
 use crate::messages::{Actor, Call, Event, Reply};
 use crate::mutants::Mutant;
@@ -26,10 +26,10 @@ const TICK_MS: u64 = 1_000;
 
 #[derive(Debug, Clone)]
 pub enum LaneAsk {
-    Acquire { who: Entrant, wait_ms: u64 },
+    Acquire { who: Waiter, wait_ms: u64 },
     Renew { permit: u64, principal: String },
-    Release { permit: u64, sample: Sample },
-    Report { successes: u64, last: Sample },
+    Release { permit: u64, sample: CallOutcome },
+    Report { successes: u64, last: CallOutcome },
     Leave { context: ContextId },
 }
 
@@ -41,7 +41,7 @@ struct Disk {
 
 #[derive(Default)]
 pub struct LaneObject {
-    pub limits: Option<Limits>,
+    pub limits: Option<QueueLimits>,
     disk: Disk,
     lane: Option<Lane>,
     life: u64,
@@ -50,8 +50,8 @@ pub struct LaneObject {
     is_ticking: bool,
     is_resting: bool,
     /// What everybody knows of the service.
-    pub seen: Measured,
-    pub tally: Tally,
+    pub seen: ObservedStatus,
+    pub tally: CallReporter,
     /// When each permit ends, as the lane said last.
     pub permits: BTreeMap<u64, u64>,
     /// Permits that ended before they were renewed: their holders were too late, and the lane could not know of them.
@@ -93,11 +93,11 @@ impl World {
         object.life += 1;
         object.is_ticking = false;
         object.is_resting = false;
-        let kept: Kept = serde_json::from_str(&object.disk.kept).unwrap_or_default();
+        let kept: LaneRecord = serde_json::from_str(&object.disk.kept).unwrap_or_default();
         let closed_until = object.disk.busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
         let closed_until = if self.mutant == Some(Mutant::LaneOpensAtOnce) { Timestamp(0) } else { closed_until };
         let mut lane = Lane::restore(kept, now, closed_until, TIMING);
-        lane.limit(object.limits);
+        lane.set_limits(object.limits);
         object.lane = Some(lane);
     }
 
@@ -120,12 +120,12 @@ impl World {
         let before = object.disk.clone();
         let lane = object.lane.as_mut()?;
         let (decided, keeps) = decide(lane, now, random);
-        let turns = lane.turns(now);
-        let changed = lane.news(now).is_some_and(|news| news.changed);
-        if changed || keeps || lane.forgets(now) {
-            object.disk.kept = serde_json::to_string(&lane.keep(now)).ok()?;
+        let turns = lane.grant_permits(now);
+        let changed = lane.status_update(now).is_some_and(|news| news.changed);
+        if changed || keeps || lane.should_persist(now) {
+            object.disk.kept = serde_json::to_string(&lane.to_record(now)).ok()?;
         }
-        let (in_flight, is_closed) = (lane.line().in_flight(), lane.line().is_closed(now));
+        let (in_flight, is_closed) = (lane.queue().in_flight(), lane.queue().is_closed(now));
         let ends = now.plus_ms(PERMIT_LEASE_MS);
         let life = object.life;
         let mut rests = false;
@@ -136,7 +136,7 @@ impl World {
         } else if in_flight == 0 && !is_closed && object.disk.busy_until > now {
             rests = !std::mem::replace(&mut object.is_resting, true);
         }
-        let measured = lane.measured();
+        let measured = lane.observed();
         if unwritten {
             object.disk = before;
             self.tally.crashes += 1;
@@ -157,8 +157,8 @@ impl World {
             let newest = waiting.last().copied();
             for call in waiting {
                 // One is given the permit; the others ask again.
-                let is_told = !matches!(entered, Entered::Permit { .. }) || newest == Some(call);
-                let told = if is_told { entered } else { Entered::Waiting };
+                let is_told = !matches!(entered, PermitDecision::Permit { .. }) || newest == Some(call);
+                let told = if is_told { entered } else { PermitDecision::Waiting };
                 self.note(|| format!("the lane of s{at} tells {context}: {told:?}"));
                 self.reply(call, Reply::Entered(told));
             }
@@ -173,8 +173,8 @@ impl World {
         Some(decided)
     }
 
-    fn granted(&mut self, at: usize, entered: Entered) {
-        if let Entered::Permit { number, .. } = entered {
+    fn granted(&mut self, at: usize, entered: PermitDecision) {
+        if let PermitDecision::Permit { number, .. } = entered {
             self.services[at].lane.permits.insert(number, self.now + PERMIT_LEASE_MS);
         }
     }
@@ -208,7 +208,7 @@ impl World {
         self.reply(call, reply.map_or(Reply::Failed, |()| Reply::Done));
     }
 
-    fn acquire(&mut self, at: usize, call: Call, who: Entrant, wait_ms: u64) {
+    fn acquire(&mut self, at: usize, call: Call, who: Waiter, wait_ms: u64) {
         let context = who.context.clone();
         let greedy = self.mutant == Some(Mutant::OnePermitTooMany);
         // Who waits is known before anybody's turn comes.
@@ -216,29 +216,29 @@ impl World {
             self.services[at].lane.waiters.entry(context.clone()).or_default().push(call);
         }
         let entered = self.lane_turn(at, |lane, now, random| {
-            let entered = lane.enter(who, now, random);
-            if entered == Entered::Waiting && wait_ms > 0 {
+            let entered = lane.acquire(who, now, random);
+            if entered == PermitDecision::Waiting && wait_ms > 0 {
                 lane.set_present(&context, true);
             }
             // There is one probe, over a restart too.
-            (entered, matches!(entered, Entered::Permit { probe: true, .. }))
+            (entered, matches!(entered, PermitDecision::Permit { probe: true, .. }))
         });
         self.note(|| format!("the lane of s{at} tells {context}: {entered:?}"));
         if self.services[at].lane.lane.is_none() {
             // Who waited was told so.
             if wait_ms == 0 {
-                self.granted(at, entered.unwrap_or(Entered::Waiting));
+                self.granted(at, entered.unwrap_or(PermitDecision::Waiting));
                 self.reply(call, entered.map_or(Reply::Failed, Reply::Entered));
             }
             return;
         }
         let entered = match entered {
-            Some(Entered::Waiting) if greedy => Entered::Permit { number: self.number(), probe: false },
+            Some(PermitDecision::Waiting) if greedy => PermitDecision::Permit { number: self.number(), probe: false },
             Some(entered) => entered,
             None => return,
         };
         self.granted(at, entered);
-        if entered == Entered::Waiting && wait_ms > 0 {
+        if entered == PermitDecision::Waiting && wait_ms > 0 {
             let life = self.services[at].lane.life;
             self.schedule(self.now + wait_ms, Event::TurnOver { service: at, life, context, call });
             self.tick_soon(at);
@@ -267,7 +267,7 @@ impl World {
     /// The wait for a permit is over.
     pub fn turn_over(&mut self, at: usize, life: u64, context: &ContextId, call: Call) {
         if self.services[at].lane.life == life && self.stop_waiting(at, context, call) {
-            self.reply(call, Reply::Entered(Entered::Waiting));
+            self.reply(call, Reply::Entered(PermitDecision::Waiting));
         }
     }
 
@@ -278,7 +278,7 @@ impl World {
         if object.waiters.is_empty() || std::mem::replace(&mut object.is_ticking, true) {
             return;
         }
-        let pause = lane.next_turn(now).map_or(TICK_MS, |next| next.since(now)).clamp(10, TICK_MS);
+        let pause = lane.next_grant_at(now).map_or(TICK_MS, |next| next.since(now)).clamp(10, TICK_MS);
         let life = object.life;
         self.schedule(self.now + pause, Event::LaneTicks { service: at, life });
     }
@@ -301,7 +301,7 @@ impl World {
         let object = &mut self.services[at].lane;
         let Some(lane) = object.lane.as_ref().filter(|_| object.life == life) else { return };
         object.is_resting = false;
-        if lane.line().in_flight() == 0 && object.disk.busy_until > now {
+        if lane.queue().in_flight() == 0 && object.disk.busy_until > now {
             object.disk.busy_until = Timestamp(0);
         }
     }

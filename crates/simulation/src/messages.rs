@@ -4,11 +4,11 @@ use serde_json::value::RawValue;
 
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, ContextError, Outcome, Report};
-use narthex_core::lane::Entered;
+use narthex_core::lane::PermitDecision;
 
 use crate::lane_actor::LaneAsk;
 
@@ -73,7 +73,7 @@ pub enum Reply {
         counts: bool,
     },
     Context(Status),
-    Entered(Entered),
+    Entered(PermitDecision),
     Done,
     /// No reply: it was lost, or the object died.
     Failed,
@@ -148,7 +148,7 @@ pub enum Event {
     Answered {
         worker: u64,
         step: u64,
-        answer: Answer,
+        answer: CallResult,
     },
     CallBack {
         job: usize,

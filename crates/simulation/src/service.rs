@@ -1,7 +1,7 @@
 //! Services: some work, some refuse, some break after the work, some take it on and call back.
 
 use narthex_core::base::id::ContextId;
-use narthex_core::calling::response::{self, Answer};
+use narthex_core::calling::response::{self, CallResult};
 use narthex_core::context::Outcome;
 
 use crate::lane_actor::LaneObject;
@@ -27,7 +27,7 @@ pub struct Job {
     beats: u64,
     every_ms: u64,
     promise_ms: Option<u64>,
-    end: Option<Answer>,
+    end: Option<CallResult>,
     asks: bool,
     tries: u64,
     pending: u64,
@@ -38,20 +38,20 @@ const ASKS: &str = r#"{"input_required":{"message":"Which?"}}"#;
 const ERROR: &str = r#"{"error":{"code":"a","message":"b"}}"#;
 const PASSING: &str = r#"{"error":{"code":"a","message":"b","retryable":true}}"#;
 
-fn http(status: u16, body: &str) -> Answer {
-    Answer::Http { status, is_json: true, retry_after_ms: None, location: None, body: body.as_bytes().to_vec() }
+fn http(status: u16, body: &str) -> CallResult {
+    CallResult::Http { status, is_json: true, retry_after_ms: None, location: None, body: body.as_bytes().to_vec() }
 }
 
 /// What an answer is to whoever called.
-pub fn read(service: &str, answer: Answer) -> Outcome {
+pub fn read(service: &str, answer: CallResult) -> Outcome {
     response::read(service, answer, None).outcome
 }
 
 enum Behaviour {
     /// It did the work, or may have.
-    Worked(Answer),
+    Worked(CallResult),
     /// It did nothing, and says so.
-    Untouched(Answer),
+    Untouched(CallResult),
     Asked,
     TookOn,
     Silent,
@@ -67,7 +67,7 @@ impl World {
             1 => Behaviour::Worked(http(200, ERROR)),
             2 => Behaviour::Worked(http(200, PASSING)),
             3 | 4 => Behaviour::Untouched(http(503, PASSING)),
-            5 => Behaviour::Worked(Answer::Broken),
+            5 => Behaviour::Worked(CallResult::Broken),
             6 => Behaviour::Silent,
             7..=9 => Behaviour::TookOn,
             _ => Behaviour::Asked,
@@ -98,13 +98,13 @@ impl World {
         let Some(answer) = answer else { return };
         let (answer, at) = match back {
             Some(back) => (answer, self.now + long + back),
-            None => (Answer::Broken, self.now + long),
+            None => (CallResult::Broken, self.now + long),
         };
         self.schedule(at, Event::Answered { worker, step, answer });
     }
 
     /// Plans a job, and gives the 202 that says so.
-    fn take_on(&mut self, work: &Work) -> Answer {
+    fn take_on(&mut self, work: &Work) -> CallResult {
         let promise = self.dice.chance(600).then(|| self.dice.between(5, 12));
         let end = match self.dice.below(8) {
             0 => None,
@@ -113,7 +113,7 @@ impl World {
             3 => Some(http(200, ASKS)),
             _ => Some(http(200, RESULT)),
         };
-        let asks = matches!(&end, Some(Answer::Http { body, .. }) if body == ASKS.as_bytes());
+        let asks = matches!(&end, Some(CallResult::Http { body, .. }) if body == ASKS.as_bytes());
         let job = Job {
             id: work.admission.id.clone(),
             store: self.store_of(&work.admission.id),

@@ -9,7 +9,7 @@ use narthex_core::base::timing::Timing;
 use narthex_core::context_store::{
     Admitted, Attempting, Broken, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Effects, Ledger,
 };
-use narthex_core::events::event::last_number;
+use narthex_core::events::bundle::last_number;
 
 use crate::dice::Dice;
 use crate::messages::{Ask, Batch, Call, Event, Reply, Said, Work};

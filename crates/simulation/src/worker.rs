@@ -2,10 +2,10 @@
 
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::context::Report;
 use narthex_core::lane::breaker::BreakerState;
-use narthex_core::lane::call_outcome::{Sample, fair_ms};
+use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 
 use crate::gate::{LANE_PATIENCE_MS, Permit};
 use crate::lane_actor::LaneAsk;
@@ -171,14 +171,14 @@ impl World {
         self.check_in_flight(target);
         let deadline = work.admission.expires_at.0;
         if deadline <= now {
-            return self.answered(key, step, Answer::TimedOut { deadline: true });
+            return self.answered(key, step, CallResult::TimedOut { deadline: true });
         }
-        self.schedule(deadline, Event::Answered { worker: key, step, answer: Answer::TimedOut { deadline: true } });
+        self.schedule(deadline, Event::Answered { worker: key, step, answer: CallResult::TimedOut { deadline: true } });
         // The permit may have been taken a while before its call.
         let renews = self.workers.get(&key).and_then(|worker| worker.permit).map_or(now, |permit| permit.taken_at);
         self.schedule(now.max(renews + RENEW_MS), Event::Renew { worker: key, step });
         if self.dice.chance(self.faults.lose) {
-            self.schedule(now + 5, Event::Answered { worker: key, step, answer: Answer::Refused });
+            self.schedule(now + 5, Event::Answered { worker: key, step, answer: CallResult::Refused });
             return;
         }
         let late =
@@ -211,7 +211,7 @@ impl World {
     }
 
     /// The service's answer, or that there is none.
-    pub fn answered(&mut self, key: u64, step: u64, answer: Answer) {
+    pub fn answered(&mut self, key: u64, step: u64, answer: CallResult) {
         if !self.is_at(key, step, State::Calling) || self.dies(key) {
             return;
         }
@@ -223,7 +223,7 @@ impl World {
         let ends = outcome.ends();
         let (lease, started_at) = (worker.work.lease, worker.started_at);
         let report = Report { lease, service, started_at, ended_at: now, status_code, outcome };
-        let sample = Sample::of(&report, fair_ms(60), false);
+        let sample = CallOutcome::of(&report, fair_ms(60), false);
         worker.report = Some(report);
         worker.step += 1;
         worker.tries = 0;
@@ -237,7 +237,7 @@ impl World {
     }
 
     /// After a call without a permit: the lane hears of it now and then.
-    fn count(&mut self, service: usize, sample: Sample) {
+    fn count(&mut self, service: usize, sample: CallOutcome) {
         let lane = &mut self.services[service].lane;
         if lane.seen.breaker == BreakerState::Closed
             && let Some(successes) = lane.tally.count(sample, lane.seen.status)
@@ -319,7 +319,7 @@ impl World {
         // Cancelled, or somebody else's: what comes of the call no longer counts.
         if matches!(reply, Reply::Renewed { cancel: true } | Reply::Nothing) {
             match worker.state {
-                State::Calling => self.answered(key, worker.step, Answer::Cancelled),
+                State::Calling => self.answered(key, worker.step, CallResult::Cancelled),
                 State::InLine => self.leave_line(key),
                 _ => {}
             }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use serde_json::value::RawValue;
 
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::context::Outcome;
-use narthex_core::lane::queue::Limits;
+use narthex_core::lane::queue::QueueLimits;
 
 use crate::client::Request;
 use crate::consumer::Consumer;
@@ -131,7 +131,7 @@ impl World {
         for service in 0..self.services.len() {
             if self.dice.chance(400) {
                 let (max_concurrency, max_queue) = (self.dice.between(1, 2), self.dice.below(6));
-                self.services[service].lane.limits = Some(Limits { max_concurrency, max_queue });
+                self.services[service].lane.limits = Some(QueueLimits { max_concurrency, max_queue });
             }
         }
         for _ in 0..self.dice.between(3, 10) {
@@ -256,7 +256,7 @@ impl World {
                 // What hangs would hang until its deadline, and keep a limited service from all others.
                 for (worker, step) in self.steps() {
                     let at = self.now + 1_000;
-                    self.schedule(at, Event::Answered { worker, step, answer: Answer::Broken });
+                    self.schedule(at, Event::Answered { worker, step, answer: CallResult::Broken });
                 }
                 for store in 0..self.stores.len() {
                     self.stores[store].offset = 0;

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use narthex_core::base::time::Timestamp;
 use narthex_core::schedules::next_run::Plan;
-use narthex_core::schedules::{LEAST_SECONDS, read};
+use narthex_core::schedules::{MIN_INTERVAL_SECONDS, read};
 use narthex_fuzz::{text, three_parts};
 
 const MINUTE_MS: u64 = 60_000;
@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
     let from = Timestamp(u64::from(seconds) * 1000);
     let quoted = serde_json::Value::from(cron).to_string();
     let document = format!(r#"{{"cron":{quoted},"context":{{"capability":"a"}}}}"#);
-    let Ok(schedule) = read(&document, LEAST_SECONDS, |_| true) else { return };
+    let Ok(schedule) = read(&document, MIN_INTERVAL_SECONDS, |_| true) else { return };
     let utc = |_: &str, _: Timestamp| 0;
     let plan = schedule.plan(from);
     assert_eq!(plan, Plan::Cron { cron: cron.into(), zone: "UTC".into() });

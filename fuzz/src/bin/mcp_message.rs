@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use narthex_core::mcp::message::{Body, Message, Refusal, read};
+use narthex_core::mcp::message::{Body, Message, Rejection, read};
 use narthex_fuzz::tree;
 use serde_json::value::RawValue;
 
@@ -12,7 +12,7 @@ fn is_id(id: &RawValue) {
     assert!(id.get().len() <= 256);
 }
 
-fn holds(input: &[u8], message: &Result<Message<'_>, Refusal<'_>>) {
+fn holds(input: &[u8], message: &Result<Message<'_>, Rejection<'_>>) {
     let inside = |raw: &RawValue| input.as_ptr_range().contains(&raw.get().as_ptr());
     match message {
         Ok(Message::Request(request)) => {

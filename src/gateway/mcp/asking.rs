@@ -9,10 +9,10 @@ use crate::platform::clock;
 use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::base::id::ContextId;
 use narthex_core::http::problem::Problem;
-use narthex_core::mcp::client_capabilities::Able;
-use narthex_core::mcp::elicitation::Answered;
+use narthex_core::mcp::client_capabilities::ClientCapabilities;
+use narthex_core::mcp::elicitation::ElicitationResponse;
 use narthex_core::mcp::error::Error;
-use narthex_core::mcp::request_state::{Called, State};
+use narthex_core::mcp::request_state::{CallIdentity, State};
 use narthex_core::mcp::task::Task;
 use narthex_core::mcp::{call_result, responses};
 
@@ -24,9 +24,9 @@ use super::tasks::refused;
 /// How a call's client is asked.
 pub enum Asking {
     /// By the call's result.
-    ByResult { able: Able, called: Called, key: StateKey },
+    ByResult { able: ClientCapabilities, called: CallIdentity, key: StateKey },
     /// By requests on the call's stream.
-    BySession { able: Able },
+    BySession { able: ClientCapabilities },
     /// Not at all. It is told where the answer goes, for who can give it there.
     Not,
 }
@@ -67,7 +67,7 @@ impl Asking {
         let requests = read(view)?.question().requests();
         let by_name =
             serde_json::from_str(&requests).map_err(|_| Problem::internal("a question that cannot be read"))?;
-        Ok(able.lacks(&by_name).is_none())
+        Ok(able.missing(&by_name).is_none())
     }
 
     /// The result of a context that has ended or asks for input.
@@ -77,7 +77,7 @@ impl Asking {
             Self::ByResult { able, called, key } if task.asks() => question(&task, *able, called, key),
             Self::ByResult { .. } | Self::BySession { .. } | Self::Not => {
                 if let Some(refusal) = call_result::refusal_of(legacy, view.get()) {
-                    return Err(Error::Passed(refusal));
+                    return Err(Error::Forwarded(refusal));
                 }
                 Ok(call_result::of(legacy, task.id(), view.get(), result))
             }
@@ -85,11 +85,11 @@ impl Asking {
     }
 }
 
-fn question(task: &Task<'_>, able: Able, called: &Called, key: &StateKey) -> Result<String, Error> {
+fn question(task: &Task<'_>, able: ClientCapabilities, called: &CallIdentity, key: &StateKey) -> Result<String, Error> {
     let question = task.question();
     let requests = question.requests();
     let by_name = serde_json::from_str(&requests).map_err(|_| Problem::internal("a question that cannot be read"))?;
-    if let Some(required) = able.lacks(&by_name) {
+    if let Some(required) = able.missing(&by_name) {
         return Err(Error::Capability { required });
     }
     let until = task.expires_at().ok_or_else(|| Problem::internal("a context without an end"))?;
@@ -102,7 +102,7 @@ fn question(task: &Task<'_>, able: Able, called: &Called, key: &StateKey) -> Res
 pub async fn answered(
     call: &Call,
     caller: &mut Caller,
-    called: &Called,
+    called: &CallIdentity,
     signed: &str,
     responses: Option<&RawValue>,
     seconds: u32,
@@ -188,17 +188,17 @@ async fn take(
     responses: &RawValue,
 ) -> Result<bool, Error> {
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
-    match read(&found.view)?.question().answered(responses.get()) {
-        Answered::With(input) => {
+    match read(&found.view)?.question().evaluate(responses.get()) {
+        ElicitationResponse::Input(input) => {
             let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
             contexts::answer(caller, id, found, &input).await.map_err(refused)?;
         }
-        Answered::Declined => {
+        ElicitationResponse::Declined => {
             // Nobody else is asked: it would wait until its time is over.
             contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, id).await.map_err(internal)?;
         }
-        Answered::Wrong(detail) => return Err(Error::Params(detail)),
-        Answered::Part(_) | Answered::Not => return Ok(false),
+        ElicitationResponse::Invalid(detail) => return Err(Error::Params(detail)),
+        ElicitationResponse::Partial(_) | ElicitationResponse::Unanswered => return Ok(false),
     }
     Ok(true)
 }

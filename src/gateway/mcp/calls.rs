@@ -14,9 +14,9 @@ use narthex_core::http::prefer::Prefer;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
-use narthex_core::mcp::request_state::Called;
+use narthex_core::mcp::request_state::CallIdentity;
 use narthex_core::mcp::revision::{Envelope, progress_token};
-use narthex_core::mcp::session::Reached;
+use narthex_core::mcp::session::StreamPosition;
 use narthex_core::mcp::task::extension;
 use narthex_core::mcp::{call_result, param_headers, responses};
 use narthex_core::services::capability::TaskSupport;
@@ -152,13 +152,13 @@ pub async fn call_tool(
     }
     if asked.arguments.len() > MAX_PARAMETERS_BYTES {
         let message = format!("The arguments may have at most {MAX_PARAMETERS_BYTES} bytes.");
-        return Ok(Served::Result(responses::failed(legacy, &message, None)));
+        return Ok(Served::Result(responses::tool_error(legacy, &message, None)));
     }
     let tool_call = ToolCall { call, door, request, client, asked, legacy };
     let mut plan = tool_call.plan(caller, &tool, answers)?;
     match tool_call.start(caller, &mut plan).await? {
         Ok(standing) => tool_call.respond(caller, plan, standing).await,
-        Err(refused) => call_result::refused(legacy, refused).map(Served::Result),
+        Err(refused) => call_result::rejection(legacy, refused).map(Served::Result),
     }
 }
 
@@ -227,7 +227,7 @@ impl ToolCall<'_> {
             Client::Modern(envelope) => {
                 let Principal { tenant, principal, .. } = &caller.principal;
                 let (door, Asked { name, arguments, .. }) = (self.door.0.unwrap_or_default(), &self.asked);
-                let called = Called::new(tenant, principal, door, name, arguments);
+                let called = CallIdentity::new(tenant, principal, door, name, arguments);
                 let called = called.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
                 Asking::ByResult { able: envelope.able, called, key: caller.snapshot.state_key.clone() }
             }
@@ -304,7 +304,7 @@ impl ToolCall<'_> {
             joined: self.door.joins(),
             messages: wish.messages,
             asking,
-            reached: Reached::default(),
+            reached: StreamPosition::default(),
             watched: Rc::new(call.watched(&caller.principal, needed)),
         };
         if answers == Answers::TaskOnly && legacy {

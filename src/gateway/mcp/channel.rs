@@ -8,7 +8,7 @@ use crate::platform::streams::Stream;
 use narthex_core::http::media_type::EVENT_STREAM;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::responses;
-use narthex_core::mcp::session::{Begun, Reached, Request, event_id};
+use narthex_core::mcp::session::{CallInfo, Request, StreamPosition, event_id};
 
 use super::session::{Session, ended};
 
@@ -55,7 +55,7 @@ impl Channel {
     }
 
     /// Says messages; `requests` are those of them that ask the client. False when somebody else says the rest.
-    pub async fn tell(&self, texts: Vec<String>, reached: Reached, requests: Vec<Request>) -> bool {
+    pub async fn tell(&self, texts: Vec<String>, reached: StreamPosition, requests: Vec<Request>) -> bool {
         let Some(kept) = &self.kept else {
             for text in texts {
                 self.stream.write(&responses::event(&text));
@@ -98,7 +98,7 @@ impl Channel {
 
 impl Session {
     /// A call that is answered by a stream: what is written there is kept.
-    pub async fn begin(&self, begun: Begun, stream: Stream) -> Result<Channel, Problem> {
+    pub async fn begin(&self, begun: CallInfo, stream: Stream) -> Result<Channel, Problem> {
         match self.ask(Ask::Begin(begun)).await? {
             Reply::Begun { call } => {
                 let channel = Channel::kept(stream, self.clone(), call, 1);

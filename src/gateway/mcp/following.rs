@@ -22,7 +22,7 @@ use narthex_core::base::id::ContextId;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::responses;
-use narthex_core::mcp::session::{Begun, Reached, request_id};
+use narthex_core::mcp::session::{CallInfo, StreamPosition, request_id};
 
 use super::super::answer::internal;
 use super::super::call::Call;
@@ -55,7 +55,7 @@ pub struct Following {
     /// What an upstream logs is shown.
     pub messages: bool,
     pub asking: Asking,
-    pub reached: Reached,
+    pub reached: StreamPosition,
     /// By what it was called.
     pub watched: Rc<Watched>,
 }
@@ -81,7 +81,7 @@ enum Heard {
 impl Following {
     /// The context when it has ended, asks for more than was asked, or has progress that was not told; or after a while.
     async fn news(&mut self) -> Result<Box<Found>, Problem> {
-        let Reached { event, asked, .. } = self.reached;
+        let StreamPosition { event, asked, .. } = self.reached;
         let (id, news_after) = (self.id.clone(), self.token.is_some().then_some(event));
         let follow = Ask::Follow { id, milliseconds: WAIT_MS, asked, news_after, taken: false };
         match ask_decided(&self.stopping.tenant, &self.id, &mut self.snapshot, follow).await.map_err(internal)? {
@@ -100,8 +100,8 @@ impl Following {
     }
 
     /// What a session has to remember of it.
-    pub fn begun(&self) -> Begun {
-        Begun {
+    pub fn begun(&self) -> CallInfo {
+        CallInfo {
             request: self.request.get().into(),
             context: self.id.to_string(),
             token: self.token.as_ref().map(|token| token.get().into()),
@@ -184,7 +184,7 @@ impl Following {
                 Ok(Taken::Replaced) => return,
                 Ok(Taken::Over(result)) => responses::response(&self.request, &result),
                 Err(error) => {
-                    if let Error::Refused(problem) = &error {
+                    if let Error::Rejected(problem) = &error {
                         let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
                         let (request_id, tenant) = (&self.request_id, &self.stopping.tenant);
                         log_event!(
@@ -285,6 +285,6 @@ async fn heard<T>(stream: &mut Stream, news: impl Future<Output = T>) -> Option<
         if gone {
             return None;
         }
-        stream.write(responses::SILENCE);
+        stream.write(responses::KEEP_ALIVE);
     }
 }

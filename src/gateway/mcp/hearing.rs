@@ -10,7 +10,7 @@ use crate::transport::mcp::catalogue_refresh;
 use crate::transport::mcp::services_of;
 use narthex_core::base::json::Object;
 use narthex_core::mcp::responses;
-use narthex_core::mcp::subscription::{Wanted, notification, told};
+use narthex_core::mcp::subscription::{SubscriptionFilter, notification, notification_outside};
 
 use super::listening::{Kind, Listening};
 use super::server::{self, Server};
@@ -38,7 +38,7 @@ impl Listening {
             self.tell_noted(stream, &service, &method);
         }
         let resource_subscriptions = if self.door.is_some() { watched } else { Vec::new() };
-        let wanted = Wanted {
+        let wanted = SubscriptionFilter {
             tools_list_changed: true,
             prompts_list_changed: true,
             resources_list_changed: true,
@@ -67,12 +67,12 @@ impl Listening {
         all.into_iter().filter(|id| !is_known(id)).take(room).collect()
     }
 
-    /// What a server said during a call, where its client may be told of it.
+    /// What a server said during a call, where its client may be informed of it.
     fn tell_noted(&self, stream: &Stream, service: &str, method: &str) {
         let is_here = self.door.as_deref().is_none_or(|door| door == service);
         let may = server::allowed(&self.principal, service);
         if is_here && self.snapshot.service(service).is_some() && server::may_tell(&may, method) {
-            stream.write(&responses::event(&told(method, "{}")));
+            stream.write(&responses::event(&notification_outside(method, "{}")));
         }
     }
 
@@ -82,7 +82,7 @@ impl Listening {
         let params = if params.starts_with('{') { params } else { "{}" };
         let Some(server) = self.servers.get(at) else { return };
         let is_told = match &self.form {
-            Kind::Subscription(_) => server.wanted.takes(method, uri.as_deref()) && server.may_tell(method),
+            Kind::Subscription(_) => server.wanted.matches(method, uri.as_deref()) && server.may_tell(method),
             // Where all services are, none of their resources is watched.
             Kind::Get(..) => server.may_tell(method) && (self.door.is_some() || uri.is_none()),
         };
@@ -96,7 +96,7 @@ impl Listening {
         }
         let text = match &self.form {
             Kind::Subscription(id) => notification(id, method, params),
-            Kind::Get(..) => told(method, params),
+            Kind::Get(..) => notification_outside(method, params),
         };
         stream.write(&responses::event(&text));
     }

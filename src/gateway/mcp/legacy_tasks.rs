@@ -13,7 +13,7 @@ use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
 use narthex_core::mcp::responses::{quoted, result};
-use narthex_core::mcp::session::Reached;
+use narthex_core::mcp::session::StreamPosition;
 use narthex_core::mcp::task::Task;
 
 use super::super::answer::{Answer, internal};
@@ -111,7 +111,7 @@ async fn outcome(
         joined: door.joins(),
         messages: false,
         asking,
-        reached: Reached::default(),
+        reached: StreamPosition::default(),
         watched: Rc::new(call.watched(&caller.principal, Needed::one("contexts:read"))),
     };
     if found.ended {

@@ -32,9 +32,9 @@ use narthex_core::events::filter::Filter;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
-use narthex_core::mcp::responses::{self, SILENCE};
+use narthex_core::mcp::responses::{self, KEEP_ALIVE};
 use narthex_core::mcp::revision::Envelope;
-use narthex_core::mcp::subscription::{Wanted, acknowledged, closed};
+use narthex_core::mcp::subscription::{SubscriptionFilter, acknowledged, closed};
 use narthex_core::mcp::task::{Task, extension};
 
 use super::super::answer::Answer;
@@ -90,8 +90,8 @@ async fn wanted(
     caller: &mut Caller,
     request: &Request<'_>,
     envelope: &Envelope,
-) -> Result<(Wanted, Vec<ContextId>), Error> {
-    let mut wanted = Wanted::read(request.params)?;
+) -> Result<(SubscriptionFilter, Vec<ContextId>), Error> {
+    let mut wanted = SubscriptionFilter::read(request.params)?;
     if !wanted.task_ids.is_empty() && !envelope.able.tasks {
         return Err(Error::Capability { required: extension() });
     }
@@ -138,9 +138,9 @@ pub async fn subscribe(
     }
     let theirs = match listening.servers.first_mut() {
         Some(server) => server.hear(&wanted).await,
-        None => Wanted::default(),
+        None => SubscriptionFilter::default(),
     };
-    wanted = Wanted { tools_list_changed: wanted.tools_list_changed, task_ids: wanted.task_ids, ..theirs };
+    wanted = SubscriptionFilter { tools_list_changed: wanted.tools_list_changed, task_ids: wanted.task_ids, ..theirs };
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(&responses::event(&acknowledged(request.id, &wanted)));
     call.keep_running(kept(listening.run(hub, stream, watched(call, caller))));
@@ -161,7 +161,7 @@ pub async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, session: Sess
         None => offered::has_sessions(door, caller),
     };
     let (response, stream) = Stream::open(200, &stream_headers());
-    stream.write(SILENCE);
+    stream.write(KEEP_ALIVE);
     if listening.watches {
         // What is told from the time on that this is answered is not lost.
         listening.watch(&stream).await;
@@ -250,7 +250,7 @@ impl Listening {
             }
             if clock::now().since(said_at) >= SILENT_MS {
                 said_at = clock::now();
-                stream.write(SILENCE);
+                stream.write(KEEP_ALIVE);
             }
             // Whatever it waits for, the end of the credentials ends it.
             let goes_on = match select(pin!(self.heed(next, &stream)), ended.as_mut()).await {

@@ -17,10 +17,10 @@ use narthex_core::base::json::Object;
 use narthex_core::http::page_cursor;
 use narthex_core::mcp::app_uris::{self, Apps, Claim};
 use narthex_core::mcp::error::Error;
-use narthex_core::mcp::list_pages::{Read, Reading, Taken, Whole, placed};
+use narthex_core::mcp::list_pages::{CombinedList, CombinedPage, ListRead, ListReader, placed};
 use narthex_core::mcp::names;
-use narthex_core::mcp::omissions::LeftOuts;
-use narthex_core::mcp::passthrough::{Item, Passed, method};
+use narthex_core::mcp::omissions::Omissions;
+use narthex_core::mcp::passthrough::{ForwardedMethod, Item, method};
 use narthex_core::mcp::responses::{private_for_a_while, quoted, result as answer};
 
 use super::super::call::{Call, Caller};
@@ -46,13 +46,13 @@ pub async fn of_one(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
-    (method, list): (Passed, &str),
+    (method, list): (ForwardedMethod, &str),
     params: &str,
     wish: Wish<'_>,
 ) -> Result<String, Error> {
     let began = clock::now();
     let (peer, until, first) = answered(call, caller, entry, method, params, wish).await?;
-    let mut whole = Whole::new(list, cursor_of(params).as_deref(), first);
+    let mut whole = CombinedList::new(list, cursor_of(params).as_deref(), first);
     // What there is more is worth a moment; the client asks for the rest by its cursor.
     let until = until.min(began.plus_ms(LIST_MS));
     while let Some(next) = whole.cursor() {
@@ -68,10 +68,16 @@ pub async fn of_one(
 }
 
 /// Reads one server's list from a cursor on, until it ends, there is enough, or the time is over.
-async fn read(peer: &Peer, service: &str, listed: (Passed, &str), from: Option<String>, wish: Wish<'_>) -> Read {
+async fn read(
+    peer: &Peer,
+    service: &str,
+    listed: (ForwardedMethod, &str),
+    from: Option<String>,
+    wish: Wish<'_>,
+) -> ListRead {
     let until = clock::now().plus_ms(LIST_MS);
     let (method, _) = listed;
-    let mut reading = Reading::new(service, listed, from);
+    let mut reading = ListReader::new(service, listed, from);
     loop {
         let page = match asked(peer, method, &at(reading.cursor.as_deref()), until, wish).await {
             Ok(page) => page,
@@ -95,11 +101,11 @@ fn read_all<'c>(
     call: &'c Call,
     caller: &'c Caller,
     entries: Vec<&'c Entry>,
-    listed: (Passed, &'c str),
+    listed: (ForwardedMethod, &'c str),
     from: Option<String>,
     wish: Wish<'c>,
     is_over: &'c Cell<bool>,
-) -> impl Stream<Item = (&'c str, Option<Read>)> {
+) -> impl Stream<Item = (&'c str, Option<ListRead>)> {
     let mut from = from;
     let with_cursor: Vec<_> = entries.into_iter().map(|entry| (entry, from.take())).collect();
     let latest = clock::now().plus_ms(BEGIN_MS);
@@ -122,7 +128,7 @@ fn read_all<'c>(
         };
         let read = match peer {
             Ok((peer, _)) => read(&peer, id, listed, from, wish).await,
-            Err(problem) => Read::nothing(id, problem.detail),
+            Err(problem) => ListRead::nothing(id, problem.detail),
         };
         (id, Some(read))
     });
@@ -131,9 +137,9 @@ fn read_all<'c>(
 
 /// As much of several servers' lists as a page has: when it is full, no more are asked. What is under way then comes to its
 /// end, as sessions are begun and limits asked there.
-async fn taken<'c>(lists: impl Stream<Item = (&'c str, Option<Read>)>, is_over: &Cell<bool>) -> Taken<'c> {
+async fn taken<'c>(lists: impl Stream<Item = (&'c str, Option<ListRead>)>, is_over: &Cell<bool>) -> CombinedPage<'c> {
     let mut lists = std::pin::pin!(lists);
-    let mut taken = Taken::default();
+    let mut taken = CombinedPage::default();
     while let Some((service, read)) = lists.next().await {
         let is_full = match read {
             _ if is_over.get() => continue,
@@ -153,7 +159,7 @@ pub async fn of_all(
     call: &Call,
     caller: &Caller,
     mut entries: Vec<&Entry>,
-    listed: (Passed, &str),
+    listed: (ForwardedMethod, &str),
     params: Option<&RawValue>,
     wish: Wish<'_>,
 ) -> Result<String, Error> {
@@ -180,7 +186,7 @@ pub async fn of_all(
     let taken = taken(read_all(call, caller, entries, listed, from, wish, &is_over), &is_over).await;
     // Whose an address is that one service alone lists is clear only where all lists are known.
     let is_clear = is_single || after.is_none() && taken.is_all();
-    let Taken { items, left_out, next, .. } = taken;
+    let CombinedPage { items, left_out, next, .. } = taken;
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     let listers = listers(&items);
     let named = |(service, item): (&str, Item)| {
@@ -201,7 +207,7 @@ pub async fn of_all(
 }
 
 /// A result that names what is missing in it, where something is.
-fn with_left_out(plain: &str, left_out: &LeftOuts) -> Option<String> {
+fn with_left_out(plain: &str, left_out: &Omissions) -> Option<String> {
     // Almost always: all of it, which may be long, is then not read again.
     if left_out.is_empty() {
         return None;
@@ -229,7 +235,7 @@ pub async fn whose_app(
     wish: Wish<'_>,
     uri: &str,
 ) -> Result<String, Error> {
-    let nothing = || Error::Params("Nothing here has this name.".into());
+    let nothing = || Error::Params("No item here has this name.".into());
     let is_over = Cell::new(false);
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     if let Claim::Of(service) = apps.claim(uri) {
@@ -255,5 +261,5 @@ pub async fn whose_app(
             }
         }
     }
-    app_uris::decided(&apps, uri, &claimants, &unread).map(Into::into).map_err(Error::Params)
+    app_uris::resolve(&apps, uri, &claimants, &unread).map(Into::into).map_err(Error::Params)
 }

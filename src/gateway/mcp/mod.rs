@@ -32,12 +32,12 @@ use crate::execution::Timings;
 use narthex_core::base::names::valid_id;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::BATCHED;
-use narthex_core::mcp::allowed_origin::{Own, is_welcome};
+use narthex_core::mcp::allowed_origin::{OwnOrigins, is_allowed};
 use narthex_core::mcp::error::Error;
-use narthex_core::mcp::message::{self, Body, Message, Refusal, Request};
+use narthex_core::mcp::message::{self, Body, Message, Rejection, Request};
 use narthex_core::mcp::request_headers::Headers;
 use narthex_core::mcp::responses;
-use narthex_core::mcp::revision::{self, Era};
+use narthex_core::mcp::revision::{self, Revision};
 
 use super::answer::{Answer, JSON};
 use super::authenticate::authenticated;
@@ -79,13 +79,13 @@ pub async fn serve(call: &Call, service: Option<&str>) -> Answer {
 /// Refuses what a browser sends from where it may not. That comes before anything else.
 pub fn foreign(call: &Call) -> Option<Answer> {
     let settings = &call.settings;
-    let own = Own {
+    let own = OwnOrigins {
         asked: &call.origin,
         public: settings.public_url.as_deref(),
         allowed: &settings.cors_origins,
         on_loopback: settings.allow_loopback,
     };
-    if is_welcome(&own, call.request.header("origin")) {
+    if is_allowed(&own, call.request.header("origin")) {
         return None;
     }
     let detail = "This origin or host may not be used here. See CORS_ORIGINS and PUBLIC_URL.";
@@ -150,8 +150,8 @@ fn headers(call: &Call) -> Headers<'_> {
 
 async fn one(call: &Call, caller: &mut Caller, door: Door<'_>, request: &Request<'_>) -> Answer {
     let served = match revision::of(request, headers(call)) {
-        Ok(Era::Modern(envelope)) => modern::serve(call, caller, door, request, &envelope).await,
-        Ok(Era::Legacy(_)) => match session_of(call, caller, door, request).await {
+        Ok(Revision::Modern(envelope)) => modern::serve(call, caller, door, request, &envelope).await,
+        Ok(Revision::Legacy(_)) => match session_of(call, caller, door, request).await {
             Ok(session) => legacy::serve(call, caller, door, request, session.as_ref(), Answers::Stream).await,
             Err(problem) => Err(problem.into()),
         },
@@ -187,7 +187,7 @@ async fn batch(
     call: &Call,
     caller: &mut Caller,
     door: Door<'_>,
-    items: Vec<Result<Message<'_>, Refusal<'_>>>,
+    items: Vec<Result<Message<'_>, Rejection<'_>>>,
 ) -> Result<Answer, Error> {
     let modern =
         |item: &Result<Message<'_>, _>| matches!(item, Ok(Message::Request(one)) if revision::claims_modern(one));
@@ -259,7 +259,7 @@ async fn in_batch(
 /// What is refused, in JSON-RPC's form, with the headers the refusal has anywhere.
 fn refused(call: &Call, id: Option<&RawValue>, error: &Error) -> Answer {
     let mut answer = Answer::text(error.status(), JSON, error.response(id, &call.request_id));
-    if let Error::Refused(problem) = error {
+    if let Error::Rejected(problem) = error {
         for (name, value) in &problem.headers {
             // Where a client learns how to get a token that is enough (RFC 9728 §5.1).
             let step_up = *name == "WWW-Authenticate" && problem.code == Code::PermissionDenied && call.settings.oauth;

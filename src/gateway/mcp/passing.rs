@@ -9,7 +9,7 @@ use narthex_core::mcp::client::request_meta;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
 use narthex_core::mcp::names;
-use narthex_core::mcp::passthrough::{About, Passed, about, in_own_words};
+use narthex_core::mcp::passthrough::{ForwardedMethod, Subject, about, in_own_words};
 use narthex_core::mcp::resource_links::Links;
 
 use super::super::call::{Call, Caller};
@@ -25,7 +25,7 @@ pub async fn serve(
     caller: &mut Caller,
     door: Door<'_>,
     request: &Request<'_>,
-    method: Passed,
+    method: ForwardedMethod,
     client: Client<'_>,
 ) -> Result<String, Error> {
     let served = passed_on(call, caller, door, request, method, client).await;
@@ -41,7 +41,7 @@ async fn passed_on(
     caller: &mut Caller,
     door: Door<'_>,
     request: &Request<'_>,
-    method: Passed,
+    method: ForwardedMethod,
     client: Client<'_>,
 ) -> Result<String, Error> {
     brought_up_to_date(call, caller).await?;
@@ -77,8 +77,8 @@ async fn passed_on(
     let answer = one(call, caller, entry, method, &params, wish).await?;
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     let asked = match &asked {
-        About::Resource(uri) => Some((own.as_str(), uri.as_str())),
-        About::Prompt(_) => None,
+        Subject::Resource(uri) => Some((own.as_str(), uri.as_str())),
+        Subject::Prompt(_) => None,
     };
     let links = Links { service: &entry.service().id, apps: &apps, asked };
     Ok(links.result(&answer).into_owned())
@@ -90,15 +90,15 @@ async fn whose<'c>(
     caller: &Caller,
     theirs: &[&'c Entry],
     wish: Wish<'_>,
-    asked: &About,
+    asked: &Subject,
 ) -> Result<(&'c Entry, String), Error> {
     let nothing = || Error::Params(NOTHING.into());
     let ids = || theirs.iter().map(|entry| entry.service().id.as_str());
     let (id, own) = match asked {
-        About::Prompt(name) => {
+        Subject::Prompt(name) => {
             ids().find_map(|id| Some((id, names::own_prompt(id, name)?.to_string()))).ok_or_else(nothing)?
         }
-        About::Resource(uri) => match app_uris::owner(uri, ids()) {
+        Subject::Resource(uri) => match app_uris::owner(uri, ids()) {
             Some(found) => found,
             None if uri.starts_with(app_uris::SCHEME) => {
                 let id = lists::whose_app(call, caller, theirs, wish, uri).await?;

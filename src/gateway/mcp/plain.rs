@@ -6,7 +6,7 @@ use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::call_result;
 use narthex_core::mcp::error::Error;
-use narthex_core::mcp::responses::{failed, given};
+use narthex_core::mcp::responses::{tool_error, tool_result};
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
@@ -69,15 +69,15 @@ pub async fn serve(
     legacy: bool,
 ) -> Result<String, Error> {
     let Some(id) = asked_for(arguments) else {
-        return Ok(failed(
+        return Ok(tool_error(
             legacy,
-            "The arguments do not fit: context_id must be a string, and nothing else is known.",
+            "Invalid arguments: context_id must be a string, and nothing else is known.",
             None,
         ));
     };
     match answered(call, caller, name, &id, legacy).await {
         Ok(result) => Ok(result),
-        Err(problem) if problem.code == Code::NotFound => Ok(failed(legacy, &problem.detail, None)),
+        Err(problem) if problem.code == Code::NotFound => Ok(tool_error(legacy, &problem.detail, None)),
         Err(problem) => Err(problem.into()),
     }
 }
@@ -93,10 +93,10 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
             let stopped =
                 contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map_err(internal)?;
             Ok(match stopped {
-                Some(CancelOutcome::Now) => given(legacy, Some(r#"{"cancelled":true}"#), id.as_str()),
-                Some(CancelOutcome::Asked) => given(legacy, Some(r#"{"cancelled":"asked for"}"#), id.as_str()),
+                Some(CancelOutcome::Now) => tool_result(legacy, Some(r#"{"cancelled":true}"#), id.as_str()),
+                Some(CancelOutcome::Asked) => tool_result(legacy, Some(r#"{"cancelled":"asked for"}"#), id.as_str()),
                 Some(CancelOutcome::Ended) | None => {
-                    failed(legacy, "The context has already ended.", Some(id.as_str()))
+                    tool_error(legacy, "The context has already ended.", Some(id.as_str()))
                 }
             })
         }
@@ -110,7 +110,7 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
             caller.principal.require("contexts:read")?;
             let (id, found) = contexts::visible(call, caller, id, get).await?;
             caller.principal.require("contexts:read")?;
-            Ok(given(legacy, Some(found.view.get()), id.as_str()))
+            Ok(tool_result(legacy, Some(found.view.get()), id.as_str()))
         }
     }
 }
@@ -118,7 +118,7 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
 fn result_of(caller: &Caller, legacy: bool, id: &ContextId, found: &Found) -> String {
     if !found.ended && found.input_request.is_none() {
         let message = format!("The call goes on: it is {}. Ask again later.", found.status.as_str());
-        return failed(legacy, &message, Some(id.as_str()));
+        return tool_error(legacy, &message, Some(id.as_str()));
     }
     let result = joined::result(&caller.snapshot, true, &found.view, found.result.as_deref());
     call_result::of(legacy, id.as_str(), found.view.get(), result.as_deref())

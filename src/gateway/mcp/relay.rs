@@ -10,10 +10,10 @@ use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::NotCalled;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::mcp::client::request::Asked;
-use narthex_core::mcp::client::result::Came;
+use narthex_core::mcp::client::request::UpstreamRequest;
+use narthex_core::mcp::client::result::RequestOutcome;
 use narthex_core::mcp::error::Error;
-use narthex_core::mcp::passthrough::{Passed, error, result};
+use narthex_core::mcp::passthrough::{ForwardedMethod, error, result};
 use narthex_core::services::transport::Upstream;
 
 use super::super::call::{Call, Caller};
@@ -68,7 +68,7 @@ pub(super) async fn answered(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
-    method: Passed,
+    method: ForwardedMethod,
     params: &str,
     wish: Wish<'_>,
 ) -> Result<(Peer, Timestamp, Box<RawValue>), Error> {
@@ -86,7 +86,7 @@ pub(super) async fn one(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
-    method: Passed,
+    method: ForwardedMethod,
     params: &str,
     wish: Wish<'_>,
 ) -> Result<String, Error> {
@@ -101,28 +101,28 @@ pub(super) fn unacceptable() -> Problem {
 /// What a server answers to one request, or what came instead: its refusal too.
 pub(super) async fn asked(
     peer: &Peer,
-    method: Passed,
+    method: ForwardedMethod,
     params: &str,
     until: Timestamp,
     wish: Wish<'_>,
-) -> Result<Box<RawValue>, Came> {
-    let asked = Asked { meta: wish.meta.map(RawValue::get), ..Asked::new(method.name, params) };
+) -> Result<Box<RawValue>, RequestOutcome> {
+    let asked = UpstreamRequest { meta: wish.meta.map(RawValue::get), ..UpstreamRequest::new(method.name, params) };
     match ask(peer, &asked, &[], until, false).await {
         Ok(conversation) => conversation.response().await?,
-        Err(Came::Answered(response)) => response,
+        Err(RequestOutcome::Answered(response)) => response,
         Err(came) => return Err(came),
     }
-    .map_err(|error| Came::Answered(Err(error)))
+    .map_err(|error| RequestOutcome::Answered(Err(error)))
 }
 
 /// What the client is told of a request that got no result.
-fn told(peer: &Peer, method: Passed, came: &Came, legacy: bool) -> Error {
+fn told(peer: &Peer, method: ForwardedMethod, came: &RequestOutcome, legacy: bool) -> Error {
     // An error of its own may come with any status.
     let refused = came.error().and_then(|refused| error(&refused.whole, legacy));
     if let Some(told) = refused.filter(|told| !peer.secrets.shows_in(told)) {
-        return Error::Passed(told);
+        return Error::Forwarded(told);
     }
-    if matches!(came, Came::Answered(_)) {
+    if matches!(came, RequestOutcome::Answered(_)) {
         return unacceptable().into();
     }
     let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));

@@ -8,7 +8,7 @@ use crate::platform::clock;
 use crate::transport::mcp::{Ear, Heard, Peer, listen, watch_in_time};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
-use narthex_core::mcp::subscription::{Wanted, passes_in_session};
+use narthex_core::mcp::subscription::{SubscriptionFilter, passes_in_session};
 
 use super::upstream::Client;
 use super::{offered, relay};
@@ -27,9 +27,9 @@ pub struct Server {
     pub service: String,
     peer: Peer,
     /// What the caller may be told of.
-    may: Wanted,
+    may: SubscriptionFilter,
     /// What was asked for last.
-    pub wanted: Wanted,
+    pub wanted: SubscriptionFilter,
     pub news: News,
     /// What is watched there by a stream that stays when something else is watched.
     stays: Option<Vec<String>>,
@@ -40,14 +40,19 @@ pub struct Server {
 }
 
 /// What somebody may be told of a service.
-pub fn allowed(principal: &Principal, service: &str) -> Wanted {
+pub fn allowed(principal: &Principal, service: &str) -> SubscriptionFilter {
     let may = |kind: &str| principal.may(&offered::permission(service, kind));
     let (prompts_list_changed, resources_list_changed) = (may("prompts"), may("resources"));
-    Wanted { tools_list_changed: true, prompts_list_changed, resources_list_changed, ..Wanted::default() }
+    SubscriptionFilter {
+        tools_list_changed: true,
+        prompts_list_changed,
+        resources_list_changed,
+        ..SubscriptionFilter::default()
+    }
 }
 
 /// Whether a notification of a server may be told to somebody who may be told of this.
-pub fn may_tell(may: &Wanted, method: &str) -> bool {
+pub fn may_tell(may: &SubscriptionFilter, method: &str) -> bool {
     passes_in_session(method)
         && (may.prompts_list_changed || !method.starts_with("notifications/prompts/"))
         && (may.resources_list_changed || !method.starts_with("notifications/resources/"))
@@ -64,7 +69,7 @@ impl Server {
         let may = allowed(principal, &service.id);
         let (peer, _) = relay::peer_of(principal, origin, entry, client).await.ok()?;
         let (service, at) = (service.id.clone(), Timestamp::default());
-        let (wanted, news) = (Wanted::default(), stream::pending().boxed_local());
+        let (wanted, news) = (SubscriptionFilter::default(), stream::pending().boxed_local());
         Some(Self { service, peer, may, wanted, news, stays: None, failed: 0, heard_at: at, again_at: at })
     }
 
@@ -75,7 +80,7 @@ impl Server {
     }
 
     /// Listens to it for this from now on; gives what it agreed to tell.
-    pub async fn hear(&mut self, wanted: &Wanted) -> Wanted {
+    pub async fn hear(&mut self, wanted: &SubscriptionFilter) -> SubscriptionFilter {
         let theirs = self.allowed(wanted);
         let until = clock::now().plus_ms(LISTEN_MS);
         if let Some(before) = self.stays.take() {
@@ -94,7 +99,7 @@ impl Server {
         }
         self.news = stream::pending().boxed_local();
         self.wanted = wanted.clone();
-        let Some(theirs) = theirs else { return Wanted::default() };
+        let Some(theirs) = theirs else { return SubscriptionFilter::default() };
         match listen(&self.peer, &theirs, until).await {
             Some(Heard { ear, agreed, stays }) => {
                 self.news = said(ear);
@@ -104,24 +109,24 @@ impl Server {
             }
             None => {
                 self.deaf();
-                Wanted::default()
+                SubscriptionFilter::default()
             }
         }
     }
 
     /// What of that the caller may be told of, if it is anything.
-    fn allowed(&self, wanted: &Wanted) -> Option<Wanted> {
-        let Wanted { tools_list_changed, prompts_list_changed, resources_list_changed, .. } = self.may;
+    fn allowed(&self, wanted: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let SubscriptionFilter { tools_list_changed, prompts_list_changed, resources_list_changed, .. } = self.may;
         let resource_subscriptions =
             if resources_list_changed { wanted.resource_subscriptions.clone() } else { Vec::new() };
-        let theirs = Wanted {
+        let theirs = SubscriptionFilter {
             tools_list_changed: wanted.tools_list_changed && tools_list_changed,
             prompts_list_changed: wanted.prompts_list_changed && prompts_list_changed,
             resources_list_changed: wanted.resources_list_changed && resources_list_changed,
             resource_subscriptions,
             task_ids: Vec::new(),
         };
-        theirs.of_a_server()
+        theirs.upstream_part()
     }
 
     /// Whether this may be told on the stream of a session, where everything comes that the server tells.
@@ -131,11 +136,11 @@ impl Server {
 
     /// Nothing more is heard of it, for a while that grows where it is never heard for long.
     pub fn deaf(&mut self) {
-        if clock::now().since(self.heard_at) >= BRIEF_MS && self.wanted != Wanted::default() {
+        if clock::now().since(self.heard_at) >= BRIEF_MS && self.wanted != SubscriptionFilter::default() {
             self.failed = 0;
         }
         self.again_later();
-        self.wanted = Wanted::default();
+        self.wanted = SubscriptionFilter::default();
         self.stays = None;
         self.news = stream::pending().boxed_local();
     }
@@ -146,7 +151,7 @@ impl Server {
     }
 
     /// Whether it may be listened to, or to something else, by now.
-    pub fn is_due(&self, wanted: &Wanted) -> bool {
+    pub fn is_due(&self, wanted: &SubscriptionFilter) -> bool {
         self.wanted != *wanted && clock::now() >= self.again_at
     }
 }
@@ -162,8 +167,12 @@ mod tests {
 
     #[test]
     fn what_may_not_be_used_is_not_told_of() {
-        let both = Wanted { prompts_list_changed: true, resources_list_changed: true, ..Wanted::default() };
-        let prompts = Wanted { resources_list_changed: false, ..both.clone() };
+        let both = SubscriptionFilter {
+            prompts_list_changed: true,
+            resources_list_changed: true,
+            ..SubscriptionFilter::default()
+        };
+        let prompts = SubscriptionFilter { resources_list_changed: false, ..both.clone() };
         for (method, with_both, with_prompts) in [
             ("notifications/prompts/list_changed", true, true),
             ("notifications/resources/list_changed", true, false),
@@ -171,7 +180,8 @@ mod tests {
             ("notifications/message", true, true),
             ("notifications/progress", false, false),
         ] {
-            let told = (may_tell(&both, method), may_tell(&prompts, method), may_tell(&Wanted::default(), method));
+            let told =
+                (may_tell(&both, method), may_tell(&prompts, method), may_tell(&SubscriptionFilter::default(), method));
             assert_eq!(told, (with_both, with_prompts, method == "notifications/message"), "{method}");
         }
     }

@@ -8,7 +8,7 @@ use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::mcp::client_capabilities::Able;
+use narthex_core::mcp::client_capabilities::ClientCapabilities;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::session::{Opener, Request};
 
@@ -31,8 +31,8 @@ impl Session {
         &self.object
     }
 
-    pub fn able(&self) -> Able {
-        Able::read(&self.opener.client)
+    pub fn able(&self) -> ClientCapabilities {
+        ClientCapabilities::read(&self.opener.client)
     }
 
     pub async fn ask(&self, ask: Ask) -> Result<Reply, Problem> {

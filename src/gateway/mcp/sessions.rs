@@ -14,7 +14,7 @@ use crate::transport::mcp::{close_session, end_upstream};
 use narthex_core::base::json::Object;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::mcp::client_capabilities::Able;
+use narthex_core::mcp::client_capabilities::ClientCapabilities;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::revision::negotiated;
 use narthex_core::mcp::session::{Opener, name, read_event_id};
@@ -41,14 +41,17 @@ pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) ->
     let client = params.as_mut().and_then(|params| params.raw("capabilities"));
     // What it watches has to be remembered, too, and which session it has at a server that keeps some.
     let needs_one = offered::has_resources(door, caller) || offered::has_sessions(door, caller);
-    let Some(client) = client.filter(|client| needs_one || Able::read(client).is_asked()) else { return Ok(None) };
+    let Some(client) = client.filter(|client| needs_one || ClientCapabilities::read(client).can_be_asked()) else {
+        return Ok(None);
+    };
     let version = params.as_mut().and_then(|params| params.string("protocolVersion", 1..=32));
     let name = name(random::bytes());
     let principal = caller.principal.principal.clone();
     let opener = Opener {
         principal: principal.clone(),
         version: negotiated(version.as_deref()).into(),
-        client: Able::remembered(client).ok_or_else(|| Problem::internal("capabilities that cannot be written"))?,
+        client: ClientCapabilities::storable(client)
+            .ok_or_else(|| Problem::internal("capabilities that cannot be written"))?,
     };
     ask_object(&format!("{}/{name}", caller.principal.tenant), &principal, Ask::Open(opener)).await?;
     Ok(Some(page_cursor::write(&caller.snapshot.cursor_key, &name, &bound(caller, door))))

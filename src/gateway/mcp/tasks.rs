@@ -7,7 +7,7 @@ use crate::objects::contexts::messages::{Ask, Found};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::mcp::elicitation::Answered;
+use narthex_core::mcp::elicitation::ElicitationResponse;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
 use narthex_core::mcp::responses::result;
@@ -84,7 +84,7 @@ async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, id: &str, envelop
     if task.asks() {
         let requests = task.question().requests();
         let by_name = serde_json::from_str(&requests).map_err(|_| unreadable())?;
-        if let Some(required) = envelope.able.lacks(&by_name) {
+        if let Some(required) = envelope.able.missing(&by_name) {
             return Err(Error::Capability { required });
         }
     }
@@ -116,17 +116,17 @@ async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue
     if !task.asks() {
         return Ok(());
     }
-    match task.question().answered(responses.get()) {
-        Answered::With(input) => {
+    match task.question().evaluate(responses.get()) {
+        ElicitationResponse::Input(input) => {
             let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
             contexts::answer(caller, &id, &found, &input).await.map(drop)
         }
         // Nobody else is asked: it would wait until its time is over.
-        Answered::Declined => {
+        ElicitationResponse::Declined => {
             contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
         }
-        Answered::Wrong(detail) => Err(Problem::new(Code::ValidationFailed, detail)),
-        Answered::Part(rest) => narrow(caller, &id, &found, rest).await,
-        Answered::Not => Ok(()),
+        ElicitationResponse::Invalid(detail) => Err(Problem::new(Code::ValidationFailed, detail)),
+        ElicitationResponse::Partial(rest) => narrow(caller, &id, &found, rest).await,
+        ElicitationResponse::Unanswered => Ok(()),
     }
 }

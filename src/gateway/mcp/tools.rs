@@ -12,11 +12,11 @@ use narthex_core::http::page_cursor;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::app_uris::Apps;
 use narthex_core::mcp::error::Error;
-use narthex_core::mcp::instructions::{Said, combined};
+use narthex_core::mcp::instructions::{ServiceInstructions, combined};
 use narthex_core::mcp::names;
 use narthex_core::mcp::resource_links::Links;
 use narthex_core::mcp::responses::{private_for_a_while, quoted, result};
-use narthex_core::mcp::tool::listed;
+use narthex_core::mcp::tool::definition;
 use narthex_core::services::Service;
 use narthex_core::services::capability::Capability;
 use narthex_core::services::routing::newest;
@@ -78,8 +78,8 @@ pub fn instructions(door: Door<'_>, caller: &Caller) -> String {
     fn said(service: &Service) -> Option<&str> {
         service.catalogue.as_ref()?.server.instructions.as_deref()
     }
-    fn of_many(service: &Service) -> Option<Said<'_>> {
-        Some(Said { service: &service.id, name: &service.name, text: said(service)? })
+    fn of_many(service: &Service) -> Option<ServiceInstructions<'_>> {
+        Some(ServiceInstructions { service: &service.id, name: &service.name, text: said(service)? })
     }
     let may = |service: &&Service| may_use(&caller.principal, service);
     let text = match door.0 {
@@ -158,9 +158,9 @@ pub fn seen(snapshot: &Snapshot, principal: &Principal, door: Door<'_>) -> Strin
         let shown = latest(service)
             .into_iter()
             .filter(|(_, capability)| principal.may_call(&service.id, &capability.name, &capability.permissions));
-        for tool in shown
-            .filter_map(|(name, capability)| listed(&named(door, &service.id, name), capability, false, links.as_ref()))
-        {
+        for tool in shown.filter_map(|(name, capability)| {
+            definition(&named(door, &service.id, name), capability, false, links.as_ref())
+        }) {
             all.push_str(&tool);
         }
     }
@@ -185,7 +185,7 @@ fn page(caller: &Caller, door: Door<'_>, after: Option<(&str, &str)>, legacy: bo
             if past || !caller.principal.may_call(&service.id, &capability.name, &capability.permissions) {
                 continue;
             }
-            let Some(tool) = listed(&named(door, &service.id, name), capability, legacy, links.as_ref()) else {
+            let Some(tool) = definition(&named(door, &service.id, name), capability, legacy, links.as_ref()) else {
                 continue;
             };
             if last.is_some() && text.len() + tool.len() > MAX_BYTES {

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::objects::registry::snapshot::Entry;
 use crate::transport::observer::Notice;
 use narthex_core::mcp::MODERN;
-use narthex_core::mcp::client::request::passed_on;
+use narthex_core::mcp::client::request::forwarded_capabilities;
 use narthex_core::mcp::client::request_meta;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::responses;
@@ -92,7 +92,7 @@ impl Wish {
         let none = RawValue::from_string("{}".into()).ok();
         let logs = service.catalogue.as_ref().is_some_and(|known| known.server.declares("logging"));
         let messages = messages && logs;
-        let client = client.and_then(passed_on).or(none);
+        let client = client.and_then(forwarded_capabilities).or(none);
         Self { client, session: None, unasked: false, log_level: level.filter(|_| logs), meta: None, messages }
     }
 }
@@ -101,7 +101,7 @@ impl Wish {
 /// its subscriptions only.
 pub fn notification(notice: &Notice, token: Option<&RawValue>, messages: bool, legacy: bool) -> Option<String> {
     match notice {
-        Notice::Progress(params) => responses::passed_progress(token?, params),
+        Notice::Progress(params) => responses::forwarded_progress(token?, params),
         Notice::Message(params) => {
             let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{}}}"#, params.get());
             messages.then_some(text)

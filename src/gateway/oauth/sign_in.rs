@@ -25,7 +25,7 @@ use narthex_core::access::oauth::{Error, Refused};
 use narthex_core::access::sign_in::{SignIn, loggable, meaning};
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
-use narthex_core::calling::response::Answer as Upstream;
+use narthex_core::calling::response::CallResult;
 use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
@@ -294,13 +294,13 @@ async fn exchanged(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun
         answer = send(&request).await;
     }
     let body = match answer {
-        Upstream::Http { status: 200, is_json: true, body, .. } => body,
-        Upstream::Http { status, body, .. } => {
+        CallResult::Http { status: 200, is_json: true, body, .. } => body,
+        CallResult::Http { status, body, .. } => {
             let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
             let said = said.get("error").and_then(|error| error.as_str()).map(loggable).unwrap_or_default();
             return Err(Fault::ours(format!("its token endpoint answered {status} {said}")));
         }
-        Upstream::TimedOut { .. } => return Err(Fault::ours("its token endpoint does not answer in time")),
+        CallResult::TimedOut { .. } => return Err(Fault::ours("its token endpoint does not answer in time")),
         _ => return Err(Fault::ours("its token endpoint cannot be reached")),
     };
     #[derive(Deserialize)]

@@ -16,8 +16,8 @@ use narthex_core::context::create_request::NewContext;
 use narthex_core::context::status::Source;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::schedules::next_run::Missed;
-use narthex_core::schedules::run_state::{Outcome, Past};
-use narthex_core::schedules::{self, SHOWN, Schedule, read_context, within_context};
+use narthex_core::schedules::run_state::{PastRun, RunOutcome};
+use narthex_core::schedules::{self, RUNS_SHOWN, Schedule, read_context, within_context};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -61,15 +61,15 @@ struct PastView<'a> {
     detail: Option<&'a str>,
 }
 
-fn past_view(past: &Past) -> PastView<'_> {
+fn past_view(past: &PastRun) -> PastView<'_> {
     let nothing =
         PastView { planned_at: past.planned_at, outcome: "missed", context_id: None, code: None, detail: None };
     match &past.outcome {
-        Outcome::Created { context } => PastView { outcome: "created", context_id: Some(context), ..nothing },
-        Outcome::Refused { code, detail } => {
+        RunOutcome::Created { context } => PastView { outcome: "created", context_id: Some(context), ..nothing },
+        RunOutcome::Refused { code, detail } => {
             PastView { outcome: "refused", code: Some(code), detail: Some(detail), ..nothing }
         }
-        Outcome::Missed => nothing,
+        RunOutcome::Missed => nothing,
     }
 }
 
@@ -78,7 +78,7 @@ fn view<'a>(kept: &'a Kept, schedule: &'a Schedule) -> View<'a> {
     let plan = schedule.plan(kept.updated_at);
     let mut next_runs = Vec::new();
     let mut at = clock::now();
-    while let Some(next) = plan.next(at, &offsets).filter(|_| schedule.enabled && next_runs.len() < SHOWN) {
+    while let Some(next) = plan.next(at, &offsets).filter(|_| schedule.enabled && next_runs.len() < RUNS_SHOWN) {
         next_runs.push(next.text());
         at = next;
     }

@@ -17,7 +17,7 @@ use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Source;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::http::trace_context::Trace;
-use narthex_core::schedules::run_state::Outcome;
+use narthex_core::schedules::run_state::RunOutcome;
 use narthex_core::schedules::{Schedule, read_context};
 
 use super::super::answer::internal;
@@ -44,16 +44,16 @@ pub async fn run(tenant: &str) -> Result<(), Failure> {
 
 async fn make(tenant: &str, run: Run) -> Ran {
     match create(tenant, &run).await {
-        Ok(Some(context)) => Ran { run, outcome: Outcome::Created { context: context.to_string() }, later: false },
+        Ok(Some(context)) => Ran { run, outcome: RunOutcome::Created { context: context.to_string() }, later: false },
         // Missed, or deleted meanwhile.
-        Ok(None) => Ran { run, outcome: Outcome::Missed, later: false },
+        Ok(None) => Ran { run, outcome: RunOutcome::Missed, later: false },
         Err(problem) => {
             // What is wrong with the gateway or with services now may be right soon.
             let later = problem.code.status() >= 500;
             let faults: Vec<String> =
                 problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
             let detail = if faults.is_empty() { problem.detail.to_string() } else { faults.join("; ") };
-            Ran { run, outcome: Outcome::Refused { code: problem.code.as_str().into(), detail }, later }
+            Ran { run, outcome: RunOutcome::Refused { code: problem.code.as_str().into(), detail }, later }
         }
     }
 }

@@ -21,7 +21,7 @@ use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
 use narthex_core::context_store::result_pieces::{Layout, ROW_BYTES};
 use narthex_core::context_store::{Broken, Due, Ended, Ready, Shelf, Whole};
-use narthex_core::events::event::MAX_RESULT_BYTES;
+use narthex_core::events::bundle::MAX_RESULT_BYTES;
 
 const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \

@@ -15,8 +15,9 @@ use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use narthex_core::base::json::{MAX_DEPTH, check};
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::backpressure::Paces;
-use narthex_core::events::event::{RegistryEvent, What, frame, gap_event, sequence_text};
+use narthex_core::events::backpressure::Backpressure;
+use narthex_core::events::bundle::{EventKind, RegistryEvent};
+use narthex_core::events::cloud_event::{frame, gap_event, sequence_text};
 use narthex_core::events::filter::Filter;
 
 use super::log::Batch;
@@ -98,7 +99,7 @@ pub struct Audience {
     live: RefCell<HashMap<Filter, Watching>>,
     /// Those somebody is feeding.
     feeding: RefCell<HashSet<u32>>,
-    paces: RefCell<Paces>,
+    backpressure: RefCell<Backpressure>,
 }
 
 impl Audience {
@@ -110,7 +111,7 @@ impl Audience {
             subscriptions: RefCell::default(),
             live: RefCell::default(),
             feeding: RefCell::default(),
-            paces: RefCell::default(),
+            backpressure: RefCell::default(),
         };
         for (slot, attachment) in found {
             if let Ok(subscription) = serde_json::from_str::<Subscription>(&attachment) {
@@ -223,7 +224,7 @@ impl Audience {
             self.sockets.attach(slot, &attachment);
         }
         self.take_up(slot, subscription);
-        match (is_live || reached > end, self.paces.borrow().is_behind(slot)) {
+        match (is_live || reached > end, self.backpressure.borrow().is_behind(slot)) {
             (true, _) => Fed::Done,
             (false, true) => Fed::Wait,
             (false, false) => Fed::More,
@@ -253,7 +254,7 @@ impl Audience {
         for batch in batches {
             for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > after) {
                 // The message that closes a revoked key's sockets may have been lost: this one is not.
-                if let What::Registry { kind: RegistryEvent::KeyRevoked, .. } = item.what {
+                if let EventKind::Registry { kind: RegistryEvent::KeyRevoked, .. } = item.kind {
                     self.end(&format!("key:{}", bundle.subject));
                 }
                 let (messages, frames) = {
@@ -283,11 +284,11 @@ impl Audience {
         }
         self.sockets.send(slots, text);
         let (now, bytes) = (clock::now(), text.len() as u64);
-        let mut paces = self.paces.borrow_mut();
-        let is_far = |slot: &&u32| paces.sent(**slot, bytes, now, || self.sockets.pinged_at(**slot));
+        let mut backpressure = self.backpressure.borrow_mut();
+        let is_far = |slot: &&u32| backpressure.record_sent(**slot, bytes, now, || self.sockets.pinged_at(**slot));
         let mut slow: Vec<u32> = slots.iter().filter(is_far).copied().collect();
-        slow.extend(paces.one_too_many());
-        drop(paces);
+        slow.extend(backpressure.furthest_behind());
+        drop(backpressure);
         for slot in slow {
             self.close(slot, TOO_SLOW, SLOW_REASON);
         }
@@ -343,7 +344,7 @@ impl Audience {
     pub fn closed(&self, slot: u32) {
         self.leave(slot);
         self.subscriptions.borrow_mut().remove(&slot);
-        self.paces.borrow_mut().forget(slot);
+        self.backpressure.borrow_mut().forget(slot);
     }
 
     fn close(&self, slot: u32, code: u16, reason: &str) {

@@ -1,5 +1,5 @@
 //! What webhooks are to be told: a row for each delivery that waits, written with the event itself, and one for each
-//! that is over. What is decided is the courier's (`narthex_core::webhooks::delivery_queue`).
+//! that is over. What is decided is the queue's (`narthex_core::webhooks::delivery_queue`).
 
 use serde_json::value::RawValue;
 
@@ -7,8 +7,9 @@ use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql};
 use crate::platform::{Failure, random};
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::event::{Bundle, Item};
-use narthex_core::webhooks::delivery_queue::{Claim, Courier, Hook, MAX_WAITING, Reason, Reported, Waiting};
+use narthex_core::events::bundle::{Bundle, Item};
+use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
+use narthex_core::webhooks::delivery_queue::{Claim, DeliveryQueue, Disposition, MAX_WAITING, PendingDelivery};
 
 use super::log::Batch;
 use super::messages::{Delivery, DeliveryState, Due, HookState, Subscriber, Tried};
@@ -27,7 +28,7 @@ const PIECE: u64 = 500;
 
 pub struct Deliveries {
     sql: Sql,
-    pub courier: Courier,
+    pub queue: DeliveryQueue,
     /// The number the next delivery gets.
     next: u64,
     pub tenant: String,
@@ -36,7 +37,7 @@ pub struct Deliveries {
 }
 
 /// Deliveries that were written and do not wait yet.
-pub type Written = Vec<(String, u64, Waiting)>;
+pub type Written = Vec<(String, u64, PendingDelivery)>;
 
 fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Failure> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
@@ -46,7 +47,7 @@ fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Fai
 fn fresh(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timestamp) -> Delivery {
     Delivery {
         event_id: format!("{}-{}", batch.teller, item.number),
-        event_type: item.what.event_type().into(),
+        event_type: item.kind.event_type().into(),
         subject: bundle.subject.clone(),
         sequence,
         created_at: now,
@@ -65,27 +66,27 @@ impl Deliveries {
         for statement in CREATE {
             sql.run(statement, &[])?;
         }
-        let mut courier = Courier::new(pauses_ms.to_vec());
+        let mut queue = DeliveryQueue::new(pauses_ms.to_vec());
         let mut tenant = String::new();
         for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
             tenant = row.text(1).unwrap_or_default();
-            courier.restore(row.text(0).unwrap_or_default(), document(&row, 2)?);
+            queue.restore(row.text(0).unwrap_or_default(), document(&row, 2)?);
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
             let one: Delivery = document(&row, 2)?;
-            let mut waiting = Waiting::new(one.attempts, one.first_at, one.due.unwrap_or_default());
-            waiting.refused = one.refused.unwrap_or(one.attempts);
-            waiting.found_nobody = one.last.is_some_and(|last| last.found_nobody());
-            courier.add(&row.text(1).unwrap_or_default(), row.integer(0).unwrap_or_default(), waiting);
+            let mut waiting = PendingDelivery::new(one.attempts, one.first_at, one.due.unwrap_or_default());
+            waiting.rejected = one.refused.unwrap_or(one.attempts);
+            waiting.unreachable = one.last.is_some_and(|last| last.unreachable());
+            queue.add(&row.text(1).unwrap_or_default(), row.integer(0).unwrap_or_default(), waiting);
         }
         let last = "SELECT max((SELECT coalesce(max(number), 0) FROM waiting), \
                     (SELECT coalesce(max(number), 0) FROM delivered))";
         let next = sql.first(last, &[])?.and_then(|row| row.integer(0)).unwrap_or(0) + 1;
-        Ok(Self { sql, courier, next, tenant, revision: 0 })
+        Ok(Self { sql, queue, next, tenant, revision: 0 })
     }
 
     fn keep(&self, id: &str) -> Result<(), Failure> {
-        let Some(hook) = self.courier.hook(id) else { return Ok(()) };
+        let Some(hook) = self.queue.hook(id) else { return Ok(()) };
         self.sql.run(
             "INSERT INTO webhooks (id, tenant, document) VALUES (?, ?, ?) \
              ON CONFLICT (id) DO UPDATE SET document = excluded.document",
@@ -106,16 +107,16 @@ impl Deliveries {
         }
         self.revision = revision;
         self.tenant = tenant;
-        for id in self.courier.ids() {
+        for id in self.queue.ids() {
             if !all.iter().any(|one| one.id == id) {
-                self.courier.remove(&id);
+                self.queue.remove(&id);
                 self.sql.run("DELETE FROM webhooks WHERE id = ?", &[(&id).into()])?;
                 self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[(&id).into()])?;
                 self.sql.run("DELETE FROM delivered WHERE webhook = ?", &[(&id).into()])?;
             }
         }
         for Subscriber { id, version, filter, enabled, owner } in all {
-            if self.courier.configure(&id, version, filter, enabled, owner) {
+            if self.queue.configure(&id, version, filter, enabled, owner) {
                 self.keep(&id)?;
                 if !enabled {
                     self.give_up(&id, now)?;
@@ -125,15 +126,15 @@ impl Deliveries {
         Ok(())
     }
 
-    pub fn disable(&mut self, id: &str, now: Timestamp, reason: Reason) -> Result<(), Failure> {
-        self.courier.disable(id, now, reason);
+    pub fn disable(&mut self, id: &str, now: Timestamp, reason: DisableReason) -> Result<(), Failure> {
+        self.queue.disable(id, now, reason);
         self.keep(id)?;
         self.give_up(id, now)
     }
 
     /// Nothing waits for it any more.
     fn give_up(&mut self, id: &str, now: Timestamp) -> Result<(), Failure> {
-        if self.courier.give_up(id).is_empty() {
+        if self.queue.give_up(id).is_empty() {
             return Ok(());
         }
         self.sql.run(
@@ -149,7 +150,7 @@ impl Deliveries {
         let mut written = Written::new();
         for batch in batches {
             for (sequence, bundle, item, before) in batch.events() {
-                let wanted: Vec<String> = self.courier.wanted(bundle, item).map(Into::into).collect();
+                let wanted: Vec<String> = self.queue.subscribers(bundle, item).map(Into::into).collect();
                 if wanted.is_empty() {
                     continue;
                 }
@@ -163,22 +164,27 @@ impl Deliveries {
         Ok(written)
     }
 
-    fn insert(&mut self, id: String, delivery: &Delivery, event: &str) -> Result<(String, u64, Waiting), Failure> {
+    fn insert(
+        &mut self,
+        id: String,
+        delivery: &Delivery,
+        event: &str,
+    ) -> Result<(String, u64, PendingDelivery), Failure> {
         let number = self.next;
         self.next += 1;
         self.sql.run(
             "INSERT INTO waiting (number, webhook, document, event) VALUES (CAST(? AS INTEGER), ?, ?, ?)",
             &[number.into(), (&id).into(), (&serde_json::to_string(delivery)?).into(), event.into()],
         )?;
-        Ok((id, number, Waiting::new(0, None, delivery.due.unwrap_or_default())))
+        Ok((id, number, PendingDelivery::new(0, None, delivery.due.unwrap_or_default())))
     }
 
     /// What was written waits from now on. Gives webhooks for which too much waits.
     pub fn take_up(&mut self, written: Written) -> Vec<String> {
         let mut full = Vec::new();
         for (id, number, waiting) in written {
-            self.courier.add(&id, number, waiting);
-            if self.courier.count(&id) > MAX_WAITING && !full.contains(&id) {
+            self.queue.add(&id, number, waiting);
+            if self.queue.count(&id) > MAX_WAITING && !full.contains(&id) {
                 full.push(id);
             }
         }
@@ -186,17 +192,17 @@ impl Deliveries {
     }
 
     /// Takes in how an attempt went; gives why its webhook is to be disabled, if it is.
-    pub fn report(&mut self, tried: Tried, now: Timestamp) -> Result<Option<Reason>, Failure> {
+    pub fn report(&mut self, tried: Tried, now: Timestamp) -> Result<Option<DisableReason>, Failure> {
         let Tried { webhook, number, attempt } = tried;
         let id = webhook.as_str();
-        let report = self.courier.report(id, number, &attempt, now, random::number());
+        let report = self.queue.report(id, number, &attempt, now, random::number());
         let row = self.sql.first("SELECT document FROM waiting WHERE number = CAST(? AS INTEGER)", &[number.into()])?;
-        let Some(row) = row.filter(|_| report.reported != Reported::Unknown) else { return Ok(None) };
+        let Some(row) = row.filter(|_| report.disposition != Disposition::Unknown) else { return Ok(None) };
         let mut delivery: Delivery = document(&row, 0)?;
-        delivery.refused = Some(delivery.refused.unwrap_or(delivery.attempts) + usize::from(!attempt.found_nobody()));
+        delivery.refused = Some(delivery.refused.unwrap_or(delivery.attempts) + usize::from(!attempt.unreachable()));
         delivery.attempts += 1;
         delivery.last = Some(attempt);
-        if let Reported::Again { due, first_at } = report.reported {
+        if let Disposition::Retry { due, first_at } = report.disposition {
             (delivery.due, delivery.first_at) = (Some(due), Some(first_at));
             self.sql.run(
                 "UPDATE waiting SET document = ? WHERE number = CAST(? AS INTEGER)",
@@ -204,8 +210,8 @@ impl Deliveries {
             )?;
         } else {
             delivery.due = None;
-            delivery.state = match report.reported {
-                Reported::Delivered => DeliveryState::Delivered,
+            delivery.state = match report.disposition {
+                Disposition::Delivered => DeliveryState::Delivered,
                 _ => DeliveryState::Failed,
             };
             self.sql.run("DELETE FROM waiting WHERE number = CAST(? AS INTEGER)", &[number.into()])?;
@@ -223,7 +229,7 @@ impl Deliveries {
 
     /// The next deliveries.
     pub fn claim(&mut self, most: usize, now: Timestamp) -> Result<Vec<Due>, Failure> {
-        let claimed = self.courier.claim(most, now);
+        let claimed = self.queue.claim(most, now);
         let due = claimed.into_iter().map(|Claim { webhook, number, attempt }| {
             let statement = "SELECT document, event FROM waiting WHERE number = CAST(? AS INTEGER)";
             let Some(row) = self.sql.first(statement, &[number.into()])? else { return Ok(None) };
@@ -242,7 +248,7 @@ impl Deliveries {
         event_id: &str,
         now: Timestamp,
     ) -> Result<Option<Delivery>, Failure> {
-        let hook: Option<&Hook> = self.courier.hook(id);
+        let hook: Option<&WebhookState> = self.queue.hook(id);
         for batch in found {
             for (sequence, bundle, item, before) in batch.events() {
                 let is_it = format!("{}-{}", batch.teller, item.number) == event_id;
@@ -261,12 +267,12 @@ impl Deliveries {
 
     pub fn states(&self) -> Vec<(String, HookState)> {
         let state = |id: String| {
-            let hook = self.courier.hook(&id)?;
+            let hook = self.queue.hook(&id)?;
             let (version, disabled, failing_since) = (hook.version, hook.disabled, hook.failing_since);
-            let (waiting, resting_until) = (self.courier.count(&id) as u64, hook.resting.map(|rest| rest.until));
+            let (waiting, resting_until) = (self.queue.count(&id) as u64, hook.cool_down.map(|rest| rest.until));
             Some((id, HookState { version, disabled, failing_since, resting_until, waiting }))
         };
-        self.courier.ids().into_iter().filter_map(state).collect()
+        self.queue.ids().into_iter().filter_map(state).collect()
     }
 
     /// The deliveries of a webhook, the newest first.

@@ -13,7 +13,8 @@ use crate::platform::objects::Kind;
 use crate::platform::settings;
 use crate::platform::sql::{Row, Sql};
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::event::{Bundle, Item, beyond, cloud_event};
+use narthex_core::events::bundle::{Bundle, Item, newer_than};
+use narthex_core::events::cloud_event::cloud_event;
 
 use super::messages::{Page, Piece, Publish, Viewer};
 
@@ -54,7 +55,7 @@ impl Batch {
         self.bundles
             .iter()
             .flat_map(|bundle| {
-                let mut before = bundle.after;
+                let mut before = bundle.previous_number;
                 bundle.items.iter().map(move |item| {
                     let earlier = before.replace(item.number);
                     (bundle, item, earlier)
@@ -171,7 +172,7 @@ impl Log {
             return self.write(now, publish, publish.count, publish.bundles.get());
         }
         // A part of it came before: its reply was lost on the way.
-        let bundles = beyond(serde_json::from_str(publish.bundles.get())?, known);
+        let bundles = newer_than(serde_json::from_str(publish.bundles.get())?, known);
         let count: usize = bundles.iter().map(|bundle| bundle.items.len()).sum();
         self.write(now, publish, count as u64, &serde_json::to_string(&bundles)?)
     }

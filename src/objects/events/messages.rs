@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
-use narthex_core::usage::{Counts, Key};
-use narthex_core::webhooks::delivery_queue::{Attempt, Disabled};
+use narthex_core::usage::{UsageCounts, UsageKey};
+use narthex_core::webhooks::delivery::{DeliveryAttempt, Disablement};
 
 /// Who looks at the stream, as the gateway decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ pub struct Subscriber {
 pub struct Tried {
     pub webhook: String,
     pub number: u64,
-    pub attempt: Attempt,
+    pub attempt: DeliveryAttempt,
 }
 
 /// A delivery to be made now.
@@ -174,7 +174,7 @@ pub struct Delivery {
     #[serde(default)]
     pub first_at: Option<Timestamp>,
     #[serde(default)]
-    pub last: Option<Attempt>,
+    pub last: Option<DeliveryAttempt>,
     pub state: DeliveryState,
     /// When it is tried next.
     #[serde(default)]
@@ -185,7 +185,7 @@ pub struct Delivery {
 pub struct HookState {
     pub version: u64,
     #[serde(default)]
-    pub disabled: Option<Disabled>,
+    pub disabled: Option<Disablement>,
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
     #[serde(default)]
@@ -305,10 +305,10 @@ pub enum Reply {
     Faults(Vec<Fault>),
     Done,
     /// Nothing when there are too many groups.
-    Usage(Option<Vec<(Key, Counts)>>),
+    Usage(Option<Vec<(UsageKey, UsageCounts)>>),
     /// What was counted since the tenant began: by service and capability, and refused requests by code.
     Totals {
-        rows: Vec<(Key, Counts)>,
+        rows: Vec<(UsageKey, UsageCounts)>,
         #[serde(default)]
         refused: BTreeMap<String, u64>,
     },

@@ -228,7 +228,7 @@ impl Hub {
     fn publish(self: &Rc<Self>, publish: &Publish) -> Result<(), Failure> {
         let now = clock::now();
         let from = self.log.borrow().next();
-        let nobody_waits = self.deliveries.borrow().courier.is_idle();
+        let nobody_waits = self.deliveries.borrow().queue.is_idle();
         let appended = match nobody_waits {
             true => self.log.borrow_mut().append(now, publish)?,
             false => self.append_for_webhooks(now, publish)?,
@@ -288,7 +288,7 @@ impl Hub {
             let kept_ms = self.retention_ms.get();
             self.sweep_at.set(Some(oldest.plus_ms(kept_ms).max(now.plus_ms(kept_ms / 24))));
         }
-        let delivers_at = self.deliveries.borrow().courier.wakes_at(now);
+        let delivers_at = self.deliveries.borrow().queue.next_wakeup(now);
         let due = [self.sweep_at.get(), delivers_at, self.audience.next_end(), self.push_at.get()];
         let due = due.into_iter().flatten().min();
         if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {

@@ -14,7 +14,7 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::fanout::{Reach, Taken};
+use narthex_core::events::fanout::{PushDecision, ShardPosition};
 
 use super::audience::{Audience, Fed, MAX_SOCKETS, Stretch, WAIT_MS};
 use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};
@@ -24,7 +24,7 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS reach (one INTEGER PRIMARY KEY,
 struct Shard {
     sql: Sql,
     audience: Audience,
-    reach: RefCell<Reach>,
+    reach: RefCell<ShardPosition>,
     alarm_at: Cell<Option<Timestamp>>,
     checked_at: Cell<Timestamp>,
     check_ms: u64,
@@ -48,7 +48,7 @@ impl EventShard {
         let shard = Rc::new(Shard {
             sql,
             audience: Audience::restore(state),
-            reach: RefCell::new(Reach::restore(reached)),
+            reach: RefCell::new(ShardPosition::restore(reached)),
             alarm_at: Cell::new(None),
             checked_at: Cell::new(clock::now()),
             check_ms: settings.socket_check_ms,
@@ -116,9 +116,9 @@ impl Shard {
         let taken = self.reach.borrow_mut().take(after, page.last, !self.audience.is_empty());
         let sockets = self.audience.len();
         match taken {
-            Taken::After(from) => {
+            PushDecision::SendAfter(from) => {
                 if let Err(failure) = self.keep() {
-                    self.reach.borrow_mut().take_back(from);
+                    self.reach.borrow_mut().revert_to(from);
                     return Err(failure);
                 }
                 if page.last > from {
@@ -129,9 +129,9 @@ impl Shard {
                 }
                 Ok(ShardReply::Reached { reached: from.max(page.last), sockets })
             }
-            Taken::Lacks(reached) => Ok(ShardReply::Reached { reached, sockets }),
-            Taken::Joining => Ok(ShardReply::Joining),
-            Taken::Gone => {
+            PushDecision::Missing(reached) => Ok(ShardReply::Reached { reached, sockets }),
+            PushDecision::Joining => Ok(ShardReply::Joining),
+            PushDecision::Gone => {
                 self.keep()?;
                 Ok(ShardReply::Gone)
             }
@@ -152,14 +152,14 @@ impl Shard {
 
     async fn open(self: Rc<Self>, open: Open) -> Result<JsValue, Failure> {
         if self.reach.borrow().reached().is_none() {
-            self.reach.borrow_mut().begin_to_join();
+            self.reach.borrow_mut().begin_joining();
             let ask = Ask::Join { shard: open.shard, tenant: open.viewer.tenant.clone() };
             let joined = objects::send(Kind::Events, &open.viewer.tenant, "", &ask, PATIENCE_MS).await;
             let last = match joined {
                 Ok(Reply::Joined { last }) => Some(last),
                 _ => None,
             };
-            self.reach.borrow_mut().end_to_join(last);
+            self.reach.borrow_mut().end_joining(last);
             self.keep()?;
         }
         let Some(reached) = self.reach.borrow().reached() else {

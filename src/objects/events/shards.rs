@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, tasks};
-use narthex_core::events::fanout::{Heard, Push};
+use narthex_core::events::fanout::{Push, PushReply};
 
 use super::Hub;
 use super::messages::{Gone, Page, Reply, ShardAsk, ShardReply, shard_name};
@@ -32,7 +32,7 @@ impl Hub {
     /// Sends every shard what it lacks, unless somebody is at it.
     pub(super) fn push_out(self: &Rc<Self>) {
         let last = self.log.borrow().last();
-        for number in self.shards.borrow_mut().lacking(last) {
+        for number in self.shards.borrow_mut().shards_behind(last) {
             let hub = self.clone();
             tasks::spawn(async move { hub.push_to(number).await });
         }
@@ -44,21 +44,21 @@ impl Hub {
             let last = self.log.borrow().last();
             let Some(push) = self.shards.borrow_mut().next(number, last) else { return };
             let heard = match self.push(number, push).await {
-                Ok(ShardReply::Reached { reached, sockets }) => Heard::Reached { reached, sockets },
-                Ok(ShardReply::Gone) => Heard::Gone,
-                Ok(ShardReply::Joining | ShardReply::Done) => Heard::Joining,
+                Ok(ShardReply::Reached { reached, sockets }) => PushReply::Reached { reached, sockets },
+                Ok(ShardReply::Gone) => PushReply::Gone,
+                Ok(ShardReply::Joining | ShardReply::Done) => PushReply::Joining,
                 Err(failure) => {
                     log_event!(ShardNotReached, tenant = &*self.tenant.borrow(), shard = number, detail = &failure);
-                    Heard::Joining
+                    PushReply::Joining
                 }
             };
-            if self.shards.borrow_mut().heard(number, push.era, heard) {
+            if self.shards.borrow_mut().handle_reply(number, push.generation, heard) {
                 // Should it stay, the shard says again that it is gone.
                 let _ = self.log.borrow().remove_shard(number);
             }
-            failures = if heard == Heard::Joining { failures + 1 } else { 0 };
+            failures = if heard == PushReply::Joining { failures + 1 } else { 0 };
             if failures == TRIES {
-                self.shards.borrow_mut().rest(number);
+                self.shards.borrow_mut().pause(number);
                 self.push_at.set(Some(clock::now().plus_ms(TRY_AGAIN_MS)));
                 self.arm();
                 return;

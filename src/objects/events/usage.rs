@@ -8,8 +8,8 @@ use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{dataset, log_event};
 use narthex_core::base::time::Timestamp;
-use narthex_core::usage::data_point::point;
-use narthex_core::usage::{Counts, HOUR_MS, Key, count};
+use narthex_core::usage::data_point::data_point;
+use narthex_core::usage::{HOUR_MS, UsageCounts, UsageKey, count};
 
 use super::Hub;
 use super::log::Log;
@@ -54,7 +54,7 @@ impl Usage {
         let mut counted = self.0.first(upto, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
         while counted + 1 < log.next() {
             let batches = log.after(counted, PIECE)?;
-            let mut counts: BTreeMap<Key, Counts> = BTreeMap::new();
+            let mut counts: BTreeMap<UsageKey, UsageCounts> = BTreeMap::new();
             let Some(last) = batches.last().and_then(|batch| batch.events().last().map(|(at, ..)| at)) else { break };
             for batch in &batches {
                 let mut sequence = batch.first;
@@ -69,7 +69,7 @@ impl Usage {
             self.0.transaction(|| {
                 for (key, one) in &counts {
                     self.add(key, one)?;
-                    self.add(&Key { hour: ALWAYS, principal: String::new(), ..key.clone() }, one)?;
+                    self.add(&UsageKey { hour: ALWAYS, principal: String::new(), ..key.clone() }, one)?;
                 }
                 self.0.run(
                     "INSERT INTO counted (one, upto) VALUES (1, CAST(? AS INTEGER)) \
@@ -82,16 +82,16 @@ impl Usage {
         Ok(())
     }
 
-    fn add(&self, key: &Key, more: &Counts) -> Result<(), Failure> {
+    fn add(&self, key: &UsageKey, more: &UsageCounts) -> Result<(), Failure> {
         let place = [key.hour.into(), (&key.service).into(), (&key.capability).into(), (&key.principal).into()];
         let known = self.0.first(
             "SELECT counts FROM usage WHERE hour = CAST(? AS INTEGER) AND service = ? AND capability = ? \
              AND principal = ?",
             &place,
         )?;
-        let mut counts: Counts = match known.and_then(|row| row.text(0)) {
+        let mut counts: UsageCounts = match known.and_then(|row| row.text(0)) {
             Some(text) => serde_json::from_str(&text)?,
-            None => Counts::default(),
+            None => UsageCounts::default(),
         };
         counts.add(more);
         let [hour, service, capability, principal] = place;
@@ -104,23 +104,23 @@ impl Usage {
     }
 
     /// What was counted in a span, in the groups that are asked for; nothing when there are too many.
-    pub fn grouped(&self, query: &UsageQuery) -> Result<Option<Vec<(Key, Counts)>>, Failure> {
+    pub fn grouped(&self, query: &UsageQuery) -> Result<Option<Vec<(UsageKey, UsageCounts)>>, Failure> {
         let rows = self.0.rows(
             "SELECT hour, service, capability, principal, counts FROM usage \
              WHERE hour >= CAST(? AS INTEGER) AND hour < CAST(? AS INTEGER)",
             &[query.from.0.max(1).into(), query.until.0.into()],
         )?;
-        let mut groups: BTreeMap<Key, Counts> = BTreeMap::new();
+        let mut groups: BTreeMap<UsageKey, UsageCounts> = BTreeMap::new();
         for row in rows {
             let text = |at, wanted: bool| if wanted { row.text(at).unwrap_or_default() } else { String::new() };
             let hour = row.integer(0).unwrap_or_default();
-            let key = Key {
+            let key = UsageKey {
                 hour: query.bucket_ms.map_or(0, |bucket| hour / bucket.max(1) * bucket),
                 service: text(1, query.by_service),
                 capability: text(2, query.by_capability),
                 principal: text(3, query.by_principal),
             };
-            let counts: Counts = serde_json::from_str(&row.text(4).unwrap_or_default())?;
+            let counts: UsageCounts = serde_json::from_str(&row.text(4).unwrap_or_default())?;
             groups.entry(key).or_default().add(&counts);
             if groups.len() > MAX_GROUPS {
                 return Ok(None);
@@ -130,12 +130,12 @@ impl Usage {
     }
 
     /// What was counted since the tenant began, by service and capability.
-    pub fn totals(&self) -> Result<Vec<(Key, Counts)>, Failure> {
+    pub fn totals(&self) -> Result<Vec<(UsageKey, UsageCounts)>, Failure> {
         let rows = self.0.rows("SELECT service, capability, counts FROM usage WHERE hour = 0", &[])?;
         let total = |row: &crate::platform::sql::Row| {
             let (service, capability) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default());
             let counts = serde_json::from_str(&row.text(2).unwrap_or_default())?;
-            Ok((Key { service, capability, ..Key::default() }, counts))
+            Ok((UsageKey { service, capability, ..UsageKey::default() }, counts))
         };
         rows.iter().map(total).collect()
     }
@@ -176,7 +176,7 @@ impl Hub {
         let Ok(batches) = self.log.borrow().after(from - 1, 1) else { return };
         let mut points = Vec::new();
         for batch in &batches {
-            points.extend(batch.events().filter_map(|(_, bundle, item, _)| point(&batch.tenant, bundle, item)));
+            points.extend(batch.events().filter_map(|(_, bundle, item, _)| data_point(&batch.tenant, bundle, item)));
         }
         let left_out = points.len().saturating_sub(MAX_POINTS);
         points.truncate(MAX_POINTS);

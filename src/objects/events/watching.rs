@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use crate::objects::registry::snapshot;
 use crate::platform::http::{Headers, answer};
 use crate::platform::{Failure, clock, tasks};
-use narthex_core::events::fanout::Place;
+use narthex_core::events::fanout::Placement;
 
 use super::Hub;
 use super::audience::{Fed, Stretch, WAIT_MS};
@@ -29,14 +29,14 @@ impl Hub {
     pub(super) fn open(self: &Rc<Self>, open: Open) -> JsValue {
         let last = self.told.get();
         let place = self.shards.borrow_mut().place(self.audience.len());
-        if let Place::Shard(number) = place {
+        if let Placement::Shard(number) = place {
             let mut headers = Headers::default();
             headers.set("x-elsewhere", &format!("{number} {last}"));
             return answer(MISDIRECTED, &headers, None);
         }
         // From the future there is nothing to resume: such a client starts at the end.
         let sent = open.after.filter(|after| *after < last);
-        let response = self.audience.accept(open, sent, place == Place::Hub);
+        let response = self.audience.accept(open, sent, place == Placement::Hub);
         self.feed_all();
         self.arm();
         response

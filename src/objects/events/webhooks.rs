@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use crate::platform::objects;
 use crate::platform::{Failure, clock, log_event, tasks};
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::event::{Bundle, Item, RegistryEvent, What};
-use narthex_core::webhooks::delivery_queue::{Hook, Reason};
+use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
+use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 
 use super::Hub;
 use super::messages::{Ask, Publish, Reply, Tried};
@@ -57,7 +57,7 @@ impl Hub {
         let Some(written) = written else { return Ok(false) };
         let full = self.deliveries.borrow_mut().take_up(written);
         for id in full {
-            self.disable(&id, now, Reason::Backlog)?;
+            self.disable(&id, now, DisableReason::Backlog)?;
         }
         Ok(true)
     }
@@ -66,7 +66,7 @@ impl Hub {
         for one in tried {
             let webhook = one.webhook.clone();
             let disables = self.deliveries.borrow_mut().report(one, now)?;
-            let live = self.deliveries.borrow().courier.hook(&webhook).is_some_and(Hook::is_live);
+            let live = self.deliveries.borrow().queue.hook(&webhook).is_some_and(WebhookState::is_live);
             if let Some(reason) = disables.filter(|_| live) {
                 self.disable(&webhook, now, reason)?;
             }
@@ -74,23 +74,23 @@ impl Hub {
         Ok(())
     }
 
-    fn disable(self: &Rc<Self>, id: &str, now: Timestamp, reason: Reason) -> Result<(), Failure> {
+    fn disable(self: &Rc<Self>, id: &str, now: Timestamp, reason: DisableReason) -> Result<(), Failure> {
         self.deliveries.borrow_mut().disable(id, now, reason)?;
         let (tenant, owner) = {
             let deliveries = self.deliveries.borrow();
-            (deliveries.tenant.clone(), deliveries.courier.hook(id).and_then(|hook| hook.owner.clone()))
+            (deliveries.tenant.clone(), deliveries.queue.hook(id).and_then(|hook| hook.owner.clone()))
         };
         let number = self.log.borrow().head(HUB) + 1;
         let data = RawValue::from_string(json!({"id": id, "reason": reason}).to_string())?;
-        let what = What::Registry { kind: RegistryEvent::WebhookDisabled, data };
-        let items = vec![Item { number, at: now, what }];
+        let kind = EventKind::Registry { kind: RegistryEvent::WebhookDisabled, data };
+        let items = vec![Item { number, at: now, kind }];
         let bundle = Bundle { subject: id.into(), owner, items, ..Bundle::default() };
         let bundles = serde_json::value::to_raw_value(&[bundle])?;
         self.publish(&Publish { tenant, teller: HUB.into(), first: number, last: number, count: 1, bundles })
     }
 
     fn redeliver(self: &Rc<Self>, webhook: &str, event_id: &str, now: Timestamp) -> Result<Reply, Failure> {
-        if !self.deliveries.borrow().courier.hook(webhook).is_some_and(Hook::is_live) {
+        if !self.deliveries.borrow().queue.hook(webhook).is_some_and(WebhookState::is_live) {
             return Ok(Reply::Idle);
         }
         let named = event_id.rsplit_once('-').and_then(|(teller, number)| Some((teller, number.parse().ok()?)));
@@ -102,7 +102,7 @@ impl Hub {
     }
 
     pub(super) fn ring_for_deliveries(&self) {
-        if !self.deliveries.borrow_mut().courier.to_ring(clock::now()) {
+        if !self.deliveries.borrow_mut().queue.take_notification(clock::now()) {
             return;
         }
         let tenant = self.deliveries.borrow().tenant.clone();

@@ -10,7 +10,7 @@ use crate::platform::log::{self, Field, Message};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, random, tasks};
 use narthex_core::base::time::Timestamp;
-use narthex_core::lane::health::Reason;
+use narthex_core::lane::health::StatusReason;
 
 use super::tables::BUSY_UNTIL;
 use super::{Identity, Inner};
@@ -34,7 +34,7 @@ impl Inner {
     /// When something is due that nobody may ask for.
     pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let again = self.untold.get().map(|_| now.plus_ms(TELL_AGAIN_MS));
-        let news = self.lane.borrow().next_news(now);
+        let news = self.lane.borrow().next_update_at(now);
         [again, news, self.probe_at.get(), self.connections.due()].into_iter().flatten().min()
     }
 
@@ -88,7 +88,7 @@ impl Inner {
     /// by the alarm.
     pub(super) async fn tell(self: &Rc<Self>) {
         let Some(reason) = self.untold.get() else { return };
-        let version = self.lane.borrow().measured().version;
+        let version = self.lane.borrow().observed().version;
         match self.tell_registry(Some(reason)).await {
             // The service is no more.
             Ok(registry::Reply::Absent) => {
@@ -96,7 +96,7 @@ impl Inner {
                     self.log(log::Message::LaneNotDeleted, &failure);
                 }
             }
-            Ok(_) if self.lane.borrow().measured().version == version => {
+            Ok(_) if self.lane.borrow().observed().version == version => {
                 self.untold.set(None);
                 if let Err(failure) = self.keep() {
                     self.log(log::Message::LaneNotSaved, &failure);
@@ -118,11 +118,11 @@ impl Inner {
         }
     }
 
-    async fn tell_registry(&self, reason: Option<Reason>) -> Result<registry::Reply, Failure> {
+    async fn tell_registry(&self, reason: Option<StatusReason>) -> Result<registry::Reply, Failure> {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
             return Ok(registry::Reply::Done);
         };
-        let measured = self.lane.borrow().measured();
+        let measured = self.lane.borrow().observed();
         let ask = registry::Ask::Measured { service, measured, reason };
         let message = registry::Message::new(tenant.clone(), ask);
         objects::send(Kind::Registry, &tenant, "", &message, TELL_PATIENCE_MS).await
@@ -137,7 +137,7 @@ impl Inner {
         tasks::spawn(async move {
             while !inner.waiters.borrow().is_empty() {
                 let now = clock::now();
-                let next = inner.lane.borrow().next_turn(now);
+                let next = inner.lane.borrow().next_grant_at(now);
                 clock::pause(next.map_or(TICK_MS, |at| at.since(now)).clamp(10, TICK_MS)).await;
                 if inner.settle() {
                     inner.tell().await;
@@ -156,7 +156,7 @@ impl Inner {
         }
         let (in_flight, is_limited, is_closed) = {
             let lane = self.lane.borrow();
-            (lane.line().in_flight(), lane.is_limited(), lane.line().is_closed(now))
+            (lane.queue().in_flight(), lane.is_limited(), lane.queue().is_closed(now))
         };
         if in_flight > 0 && is_limited {
             let ends = now.plus_ms(self.timing.permit_ms);
@@ -168,7 +168,7 @@ impl Inner {
             tasks::spawn(async move {
                 clock::pause(REST_MS).await;
                 inner.is_resting.set(false);
-                let is_idle = inner.lane.borrow().line().in_flight() == 0;
+                let is_idle = inner.lane.borrow().queue().in_flight() == 0;
                 if is_idle && inner.busy_until.get() > clock::now() {
                     inner.write_busy(Timestamp(0));
                 }

@@ -20,9 +20,9 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::context::Admission;
 use narthex_core::context::status::Priority;
-use narthex_core::lane::Entered as Told;
+use narthex_core::lane::PermitDecision;
 use narthex_core::lane::breaker::BreakerState;
-use narthex_core::lane::call_outcome::Sample;
+use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::HealthStatus;
 
 use super::messages::{self, Ask, Message, Reply, Seen};
@@ -184,18 +184,18 @@ pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failu
         return Err(Failure("the lane answered something else".into()));
     };
     Ok(match told {
-        Told::Free => Entered::Free,
-        Told::Permit { number, probe } => {
+        PermitDecision::Free => Entered::Free,
+        PermitDecision::Permit { number, probe } => {
             let principal = asking.principal.to_string();
             Entered::Permit(Permit { lane, number, is_probe: probe, taken_at: clock::now(), principal })
         }
-        Told::Waiting => Entered::Waiting,
-        Told::Full { retry_after_ms } => Entered::Full { retry_after_ms },
-        Told::Open { until } => {
+        PermitDecision::Waiting => Entered::Waiting,
+        PermitDecision::Full { retry_after_ms } => Entered::Full { retry_after_ms },
+        PermitDecision::Open { until } => {
             asking.entry.live.shut_until.set(until);
             Entered::Open { until }
         }
-        Told::TooLate => Entered::TooLate,
+        PermitDecision::TooLate => Entered::TooLate,
     })
 }
 
@@ -218,7 +218,7 @@ impl Permit {
     }
 
     /// Gives it back with how the call ended.
-    pub async fn release(self, sample: Sample) {
+    pub async fn release(self, sample: CallOutcome) {
         self.lane.tell(TRIES, || Ask::Release { permit: self.number, sample }).await;
     }
 }
@@ -280,7 +280,7 @@ pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
 
 /// After a call without a permit: counts it. When the lane has to be told now, gives that work, to be done after the
 /// answer.
-pub fn note(tenant: &str, entry: &Entry, sample: Sample) -> Option<impl Future<Output = ()> + 'static> {
+pub fn note(tenant: &str, entry: &Entry, sample: CallOutcome) -> Option<impl Future<Output = ()> + 'static> {
     let measured = entry.measured();
     if measured.breaker != BreakerState::Closed {
         // It is open already: what was under way then says nothing new.

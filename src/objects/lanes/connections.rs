@@ -21,10 +21,12 @@ use narthex_core::base::id::ulid;
 use narthex_core::base::json::{Fault, Invalid, MAX_DEPTH, check};
 use narthex_core::base::json_repair;
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::connection::frame::{self, MAX_FRAME_BYTES, Reason, Said, Told as Saying};
-use narthex_core::calling::connection::pool::{Delivery, Roster};
+use narthex_core::calling::connection::frame::{
+    self, GatewayMessage, MAX_FRAME_BYTES, ServiceMessage, WithdrawalReason,
+};
+use narthex_core::calling::connection::pool::{ConnectionPool, Delivery};
 use narthex_core::lane::observed::HealthStatus;
-use narthex_core::lane::queue::Limits;
+use narthex_core::lane::queue::QueueLimits;
 
 use super::messages::{Ask, Message, ProbeError, Seen};
 use super::tables::Tables;
@@ -61,7 +63,7 @@ struct Attached {
 pub(super) struct Connections {
     sockets: Sockets,
     attached: RefCell<HashMap<u32, Attached>>,
-    pub(super) roster: RefCell<Roster>,
+    pub(super) pool: RefCell<ConnectionPool>,
     /// When each last said something, as far as this instance knows.
     heard_at: RefCell<HashMap<u32, Timestamp>>,
     look_at: Cell<Option<Timestamp>>,
@@ -78,12 +80,12 @@ impl Connections {
             }
         }
         let living = attached.iter().map(|(slot, one)| (*slot, one.id.clone(), one.credit, one.status));
-        let roster = Roster::restore(living, tables.deliveries()?, grace_ms, now);
+        let pool = ConnectionPool::restore(living, tables.deliveries()?, grace_ms, now);
         let look_at = (!attached.is_empty()).then(|| now.plus_ms(LOOK_MS));
         Ok(Self {
             sockets,
             attached: RefCell::new(attached),
-            roster: RefCell::new(roster),
+            pool: RefCell::new(pool),
             heard_at: RefCell::default(),
             look_at: Cell::new(look_at),
         })
@@ -93,7 +95,7 @@ impl Connections {
         self.sockets.slot(socket)
     }
 
-    pub(super) fn tell(&self, slot: u32, saying: &Saying<'_>) {
+    pub(super) fn tell(&self, slot: u32, saying: &GatewayMessage<'_>) {
         self.sockets.send(&[slot], &saying.text());
     }
 
@@ -108,7 +110,7 @@ impl Connections {
     /// When a connection or what one had is to be looked at.
     pub(super) fn due(&self) -> Option<Timestamp> {
         let ends = self.attached.borrow().values().filter_map(|one| one.viewer.until).min();
-        [self.look_at.get(), self.roster.borrow().next_over(), ends].into_iter().flatten().min()
+        [self.look_at.get(), self.pool.borrow().next_expiry(), ends].into_iter().flatten().min()
     }
 
     fn who(&self, whose: impl Fn(u32, &Attached) -> bool) -> Vec<u32> {
@@ -151,16 +153,16 @@ impl Inner {
     /// The limit there is now: that of the service, or of a service that connects what its connections have room for.
     pub(super) fn make_room(&self) {
         let (most, max_queue) = (self.most.get(), self.max_queue.get());
-        let roster = self.connections.roster.borrow();
+        let pool = self.connections.pool.borrow();
         let connects = self.grace_ms.get().is_some();
-        let max_concurrency = if connects { Some(roster.room(most)) } else { most };
+        let max_concurrency = if connects { Some(pool.room(most)) } else { most };
         let mut lane = self.lane.borrow_mut();
-        lane.limit(max_concurrency.map(|max_concurrency| Limits { max_concurrency, max_queue }));
-        lane.connected(connects.then(|| roster.health()));
+        lane.set_limits(max_concurrency.map(|max_concurrency| QueueLimits { max_concurrency, max_queue }));
+        lane.set_connection_status(connects.then(|| pool.health()));
     }
 
     pub(super) fn is_connected(&self, at: Timestamp) -> Seen {
-        let good = self.connections.roster.borrow().connected() > 0;
+        let good = self.connections.pool.borrow().connection_count() > 0;
         let error = (!good).then_some(ProbeError::NotConnected);
         Seen { good, unmeasured: false, status_code: None, error, latency_ms: 0, at }
     }
@@ -178,18 +180,19 @@ impl Inner {
         let attached = Attached { id: id.clone(), viewer, credit: 0, status, joined_at: now };
         let Ok(text) = serde_json::to_string(&attached) else { return answer(500, &headers, None) };
         let (response, slot) = self.connections.sockets.accept(&text, &headers);
-        if self.connections.roster.borrow().connected() >= MAX_CONNECTIONS {
+        if self.connections.pool.borrow().connection_count() >= MAX_CONNECTIONS {
             self.connections.sockets.close(slot, TOO_MANY, "too many connections of this service");
             return response;
         }
         self.connections.attached.borrow_mut().insert(slot, attached);
-        self.connections.roster.borrow_mut().join(slot, id.clone());
+        self.connections.pool.borrow_mut().join(slot, id.clone());
         if self.connections.look_at.get().is_none() {
             self.connections.look_at.set(Some(now.plus_ms(LOOK_MS)));
         }
         let service = self.identity.borrow().as_ref().map(|identity| identity.service.clone()).unwrap_or_default();
         let grace_seconds = self.grace_ms.get().unwrap_or_default() / 1000;
-        let welcome = Saying::Welcome { connection: &id, service: &service, grace_seconds, ping_seconds: PING_SECONDS };
+        let welcome =
+            GatewayMessage::Welcome { connection: &id, service: &service, grace_seconds, ping_seconds: PING_SECONDS };
         self.connections.tell(slot, &welcome);
         self.settle_and_tell();
         response
@@ -219,34 +222,34 @@ impl Inner {
             None => Err(check(text.as_bytes(), MAX_DEPTH).err().iter().map(Invalid::fault).collect()),
         };
         match said {
-            Ok(Said::Ready { credit, resume }) => self.take_ready(slot, credit, &resume),
-            Ok(Said::Status(status)) => {
-                self.connections.roster.borrow_mut().says(slot, status);
+            Ok(ServiceMessage::Ready { credit, resume }) => self.take_ready(slot, credit, &resume),
+            Ok(ServiceMessage::Status(status)) => {
+                self.connections.pool.borrow_mut().set_status(slot, status);
                 if let Some(attached) = self.connections.attached.borrow_mut().get_mut(&slot) {
                     attached.status = status;
                 }
                 self.connections.keep(slot);
             }
-            Ok(Said::Outcome { delivery, body }) => self.take_outcome(slot, &delivery, body),
-            Ok(Said::Progress { delivery, progress }) => self.take_progress(&delivery, progress),
+            Ok(ServiceMessage::Outcome { delivery, body }) => self.take_outcome(slot, &delivery, body),
+            Ok(ServiceMessage::Progress { delivery, progress }) => self.take_progress(&delivery, progress),
             Err(errors) => self.fault(slot, &errors),
         }
         self.settle_and_tell();
     }
 
     fn fault(&self, slot: u32, errors: &[Fault]) {
-        self.connections.tell(slot, &Saying::Fault { errors });
+        self.connections.tell(slot, &GatewayMessage::Fault { errors });
     }
 
     fn take_ready(&self, slot: u32, credit: u64, resume: &[String]) {
-        let resumed = self.connections.roster.borrow_mut().ready(slot, credit, resume);
-        for delivery in &resumed.taken {
+        let resumed = self.connections.pool.borrow_mut().ready(slot, credit, resume);
+        for delivery in &resumed.resumed {
             if let Err(failure) = self.tables.put_delivery(delivery) {
                 self.log(log::Message::DeliveryNotSaved, &failure);
             }
         }
         for delivery in &resumed.unknown {
-            self.connections.tell(slot, &Saying::Cancel { delivery, reason: Reason::Over });
+            self.connections.tell(slot, &GatewayMessage::Cancel { delivery, reason: WithdrawalReason::Over });
         }
         if let Some(attached) = self.connections.attached.borrow_mut().get_mut(&slot) {
             attached.credit = credit;
@@ -258,31 +261,31 @@ impl Inner {
     /// until what was written before is.
     pub(super) fn hand(self: &Rc<Self>, delivery: Delivery, work: &RawValue) -> Result<bool, Failure> {
         let number = delivery.number();
-        if self.connections.roster.borrow().find(&number).is_some() {
+        if self.connections.pool.borrow().find(&number).is_some() {
             // Asked twice, because the first reply was lost.
             return Ok(true);
         }
         // Another attempt of the same context: whoever still works on one before is late.
-        let before = self.connections.roster.borrow().of_context(&delivery.context);
-        self.withdraw(&before, Some(Reason::Over))?;
+        let before = self.connections.pool.borrow().of_context(&delivery.context);
+        self.withdraw(&before, Some(WithdrawalReason::Over))?;
         let most = self.most.get();
-        let handed = self.connections.roster.borrow_mut().hand(delivery, most, clock::now());
+        let handed = self.connections.pool.borrow_mut().dispatch(delivery, most, clock::now());
         let Some((slot, delivery)) = handed else { return Ok(false) };
         if let Err(failure) = self.tables.put_delivery(&delivery) {
-            self.connections.roster.borrow_mut().end(&number);
+            self.connections.pool.borrow_mut().remove(&number);
             return Err(failure);
         }
-        self.connections.tell(slot, &Saying::Work { delivery: &number, work });
+        self.connections.tell(slot, &GatewayMessage::Work { delivery: &number, work });
         Ok(true)
     }
 
     /// Takes deliveries back: their attempts are over. With a reason, who works on them is told.
-    pub(super) fn withdraw(&self, numbers: &[String], reason: Option<Reason>) -> Result<(), Failure> {
+    pub(super) fn withdraw(&self, numbers: &[String], reason: Option<WithdrawalReason>) -> Result<(), Failure> {
         for number in numbers {
-            let ended = self.connections.roster.borrow_mut().end(number);
+            let ended = self.connections.pool.borrow_mut().remove(number);
             self.tables.drop_delivery(number)?;
             if let (Some((_, Some(slot))), Some(reason)) = (ended, reason) {
-                self.connections.tell(slot, &Saying::Cancel { delivery: number, reason });
+                self.connections.tell(slot, &GatewayMessage::Cancel { delivery: number, reason });
             }
         }
         Ok(())
@@ -294,7 +297,7 @@ impl Inner {
             return;
         }
         self.connections.heard_at.borrow_mut().remove(&slot);
-        self.connections.roster.borrow_mut().leave(slot, clock::now());
+        self.connections.pool.borrow_mut().leave(slot, clock::now());
         if self.connections.attached.borrow().is_empty() {
             self.connections.look_at.set(None);
         }
@@ -314,7 +317,7 @@ impl Inner {
 
     /// The service is no more: who has nothing to do goes; what runs is finished.
     pub(super) fn let_go(&self) {
-        if self.connections.roster.borrow().in_flight() == 0 {
+        if self.connections.pool.borrow().in_flight() == 0 {
             self.hang_up(&self.connections.who(|_, _| true), GONE, "there is no such service any more");
         }
     }
@@ -344,14 +347,15 @@ impl Inner {
             let inner = self.clone();
             tasks::spawn(async move { inner.check_standing().await });
         }
-        let over = self.connections.roster.borrow_mut().overdue(now);
+        let over = self.connections.pool.borrow_mut().expire(now);
         for (delivery, slot) in over.past {
             let number = delivery.number();
             if let Err(failure) = self.tables.drop_delivery(&number) {
                 self.log(log::Message::DeliveryNotDeleted, &failure);
             }
             if let Some(slot) = slot {
-                self.connections.tell(slot, &Saying::Cancel { delivery: &number, reason: Reason::Deadline });
+                self.connections
+                    .tell(slot, &GatewayMessage::Cancel { delivery: &number, reason: WithdrawalReason::Deadline });
             }
         }
         for delivery in over.given_up {

@@ -9,10 +9,10 @@ use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::context::status::Priority;
-use narthex_core::lane::Entered;
-use narthex_core::lane::call_outcome::Sample;
-use narthex_core::lane::observed::{HealthStatus, Measured};
-use narthex_core::services::Retiring;
+use narthex_core::lane::PermitDecision;
+use narthex_core::lane::call_outcome::CallOutcome;
+use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
+use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::EncryptedCredentials;
 
 /// A question, with the service it is about as the asker knows it.
@@ -61,12 +61,12 @@ pub enum Ask {
     /// Gives a permit back.
     Release {
         permit: u64,
-        sample: Sample,
+        sample: CallOutcome,
     },
     /// How calls without a permit ended: so many went well, then this one ended.
     Report {
         successes: u64,
-        last: Sample,
+        last: CallOutcome,
     },
     /// Gives a place in the line up.
     Leave {
@@ -124,13 +124,13 @@ pub struct Target {
     pub credentials: Option<EncryptedCredentials>,
     pub signing_secret: EncryptedSecret,
     #[serde(default)]
-    pub retiring: Option<Retiring>,
+    pub retiring: Option<RetiringSecret>,
 }
 
 /// What is told, and what is measured now.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reply {
-    pub measured: Measured,
+    pub measured: ObservedStatus,
     pub told: Told,
 }
 
@@ -138,7 +138,7 @@ pub struct Reply {
 #[serde(rename_all = "snake_case")]
 pub enum Told {
     Done,
-    Entered(Entered),
+    Entered(PermitDecision),
     Beats { until: Timestamp },
     Handed(bool),
     Seen(Seen),

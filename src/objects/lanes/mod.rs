@@ -25,10 +25,10 @@ use crate::objects::reply;
 use crate::platform::{Failure, clock, log, random, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
-use narthex_core::calling::connection::frame::Reason as Over;
-use narthex_core::lane::health::Reason;
-use narthex_core::lane::queue::Entrant;
-use narthex_core::lane::{Entered, Kept, Lane};
+use narthex_core::calling::connection::frame::WithdrawalReason;
+use narthex_core::lane::health::StatusReason;
+use narthex_core::lane::queue::Waiter;
+use narthex_core::lane::{Lane, LaneRecord, PermitDecision};
 
 use connections::Connections;
 use messages::{Ask, Message, Reply, Seen, Target, Told};
@@ -44,13 +44,13 @@ struct State {
     service: String,
     #[serde(default)]
     moved_at: Timestamp,
-    kept: Kept,
+    kept: LaneRecord,
     /// When the service is probed next.
     #[serde(default)]
     probe_at: Option<Timestamp>,
     /// What the registry was not told yet.
     #[serde(default)]
-    untold: Option<Reason>,
+    untold: Option<StatusReason>,
     /// The service connects, and may be away so long.
     #[serde(default)]
     grace_ms: Option<u64>,
@@ -74,7 +74,7 @@ struct Inner {
     moved_at: Cell<Timestamp>,
     target: RefCell<Option<Target>>,
     /// Who waits for a permit, by context: after a store's restart two workers may stand in line for one.
-    waiters: RefCell<HashMap<String, Vec<oneshot::Sender<Entered>>>>,
+    waiters: RefCell<HashMap<String, Vec<oneshot::Sender<PermitDecision>>>>,
     is_ticking: Cell<bool>,
     /// As it is on disk.
     busy_until: Cell<Timestamp>,
@@ -84,7 +84,7 @@ struct Inner {
     is_probing: Cell<bool>,
     watchers: RefCell<Vec<oneshot::Sender<Seen>>>,
     seen: RefCell<Option<Seen>>,
-    untold: Cell<Option<Reason>>,
+    untold: Cell<Option<StatusReason>>,
     connections: Connections,
     grace_ms: Cell<Option<u64>>,
     is_leaving: Cell<bool>,
@@ -151,8 +151,8 @@ impl Inner {
         // Whatever was given before this instance ends within a lease from now.
         let closed_until = busy_until.min(now.plus_ms(timing.permit_ms));
         let mut lane = Lane::restore(kept, now, closed_until, timing);
-        lane.probe_every(target.as_ref().and_then(|target| target.interval_ms));
-        let beat_kept = lane.beats_until().unwrap_or_default();
+        lane.set_probe_interval(target.as_ref().and_then(|target| target.interval_ms));
+        let beat_kept = lane.heartbeat_until().unwrap_or_default();
         let inner = Self {
             tables,
             lane: RefCell::new(lane),
@@ -181,13 +181,13 @@ impl Inner {
         inner.make_room();
         // The alarm on disk was set for what is due by what is on disk; but not for deliveries whose connections have
         // gone with the last instance.
-        let is_idle = inner.connections.roster.borrow().in_flight() == 0;
+        let is_idle = inner.connections.pool.borrow().in_flight() == 0;
         inner.alarm_at.set(inner.due(now).filter(|_| is_idle));
         Ok(inner)
     }
 
     fn reply(&self, told: Told) -> Reply {
-        Reply { measured: self.lane.borrow().measured(), told }
+        Reply { measured: self.lane.borrow().observed(), told }
     }
 
     /// Takes in whose lane it is, and the limits as the asker knows them, if nobody knew newer ones.
@@ -201,13 +201,13 @@ impl Inner {
         }
         if message.moved_at > self.moved_at.get() {
             self.moved_at.set(message.moved_at);
-            self.lane.borrow_mut().start_anew();
+            self.lane.borrow_mut().reset();
             self.seen.take();
             self.is_leaving.set(false);
             if message.grace_ms != self.grace_ms.get() {
                 self.disconnect_all();
                 self.grace_ms.set(message.grace_ms);
-                self.connections.roster.borrow_mut().keep_for(message.grace_ms.unwrap_or_default());
+                self.connections.pool.borrow_mut().set_grace(message.grace_ms.unwrap_or_default());
                 self.keep()?;
             }
         }
@@ -231,7 +231,7 @@ impl Inner {
                 Told::Seen(seen)
             }
             Ask::Acquire { context, principal, priority, deadline, admitted, wait_ms } => {
-                let who = Entrant { context, principal, priority, deadline, admitted };
+                let who = Waiter { context, principal, priority, deadline, admitted };
                 Told::Entered(self.wait_for_turn(who, wait_ms.min(MAX_WAIT_MS)).await?)
             }
             ask => self.answer(ask)?,
@@ -246,7 +246,7 @@ impl Inner {
         let now = clock::now();
         match ask {
             Ask::Acquire { context, principal, priority, deadline, admitted, .. } => {
-                return Ok(Told::Entered(self.enter(Entrant { context, principal, priority, deadline, admitted })?));
+                return Ok(Told::Entered(self.enter(Waiter { context, principal, priority, deadline, admitted })?));
             }
             Ask::Renew { permit, principal } => self.lane.borrow_mut().renew(permit, &principal, now),
             Ask::Release { permit, sample } => self.lane.borrow_mut().release(permit, sample, now, random::number()),
@@ -256,7 +256,7 @@ impl Inner {
                 self.lane.borrow_mut().leave(&context);
             }
             Ask::Heartbeat { status, lease_ms } => {
-                self.lane.borrow_mut().beat(status, lease_ms, now);
+                self.lane.borrow_mut().heartbeat(status, lease_ms, now);
                 let until = now.plus_ms(lease_ms);
                 if until > self.beat_kept.get() {
                     self.keep()?;
@@ -267,8 +267,8 @@ impl Inner {
             Ask::Connects => self.catch_up(now),
             Ask::Hand { delivery, work } => return Ok(Told::Handed(self.hand(delivery, &work)?)),
             Ask::Withdraw { context, cancelled } => {
-                let numbers = self.connections.roster.borrow().of_context(&context);
-                self.withdraw(&numbers, cancelled.then_some(Over::Cancelled))?;
+                let numbers = self.connections.pool.borrow().of_context(&context);
+                self.withdraw(&numbers, cancelled.then_some(WithdrawalReason::Cancelled))?;
             }
             Ask::Look => return Ok(Told::Seen(self.is_connected(now))),
             Ask::Revoke { principal } => self.revoke(|viewer| viewer.principal == principal),
@@ -280,10 +280,10 @@ impl Inner {
         Ok(Told::Done)
     }
 
-    fn enter(&self, who: Entrant) -> Result<Entered, Failure> {
+    fn enter(&self, who: Waiter) -> Result<PermitDecision, Failure> {
         self.make_room();
-        let entered = self.lane.borrow_mut().enter(who, clock::now(), random::number());
-        if matches!(entered, Entered::Permit { probe: true, .. }) {
+        let entered = self.lane.borrow_mut().acquire(who, clock::now(), random::number());
+        if matches!(entered, PermitDecision::Permit { probe: true, .. }) {
             // There is one probe, over a restart too.
             self.keep()?;
         }
@@ -294,19 +294,19 @@ impl Inner {
     /// registry is to be told before anybody is answered.
     fn settle(self: &Rc<Self>) -> bool {
         let now = clock::now();
-        if self.is_leaving.get() && self.connections.roster.borrow().in_flight() == 0 {
+        if self.is_leaving.get() && self.connections.pool.borrow().in_flight() == 0 {
             if let Err(failure) = self.forget() {
                 self.log(log::Message::LaneNotDeleted, &failure);
             }
             return false;
         }
         self.make_room();
-        let turns = self.lane.borrow_mut().turns(now);
+        let turns = self.lane.borrow_mut().grant_permits(now);
         for (context, entered) in turns {
             self.take_turn(&context, entered);
         }
         self.stay_busy(now);
-        let news = self.lane.borrow_mut().news(now);
+        let news = self.lane.borrow_mut().status_update(now);
         let mut tells = false;
         if let Some(news) = news {
             if news.changed {
@@ -317,7 +317,7 @@ impl Inner {
                 tasks::spawn(async move { inner.tell_figures().await });
             }
         }
-        let forgets = self.lane.borrow().forgets(now);
+        let forgets = self.lane.borrow().should_persist(now);
         if forgets && let Err(failure) = self.keep() {
             self.log(log::Message::LaneNotSaved, &failure);
         }
@@ -330,8 +330,8 @@ impl Inner {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
             return Ok(());
         };
-        let kept = self.lane.borrow_mut().keep(clock::now());
-        self.beat_kept.set(kept.evidence.beats_until().unwrap_or_default());
+        let kept = self.lane.borrow_mut().to_record(clock::now());
+        self.beat_kept.set(kept.evidence.heartbeat_until().unwrap_or_default());
         let (moved_at, probe_at, untold) = (self.moved_at.get(), self.probe_at.get(), self.untold.get());
         let (grace_ms, is_leaving) = (self.grace_ms.get(), self.is_leaving.get());
         self.tables.put(STATE, &State { tenant, service, moved_at, kept, probe_at, untold, grace_ms, is_leaving })
@@ -343,7 +343,7 @@ impl Inner {
             self.catch_up(now);
             return Ok(());
         }
-        self.lane.borrow_mut().probe_every(target.interval_ms);
+        self.lane.borrow_mut().set_probe_interval(target.interval_ms);
         // The first look is soon: until then nobody knows anything.
         self.probe_at.set(target.interval_ms.map(|_| now.plus_ms(alarm::FIRST_PROBE_MS)));
         self.tables.put(TARGET, &target)?;
@@ -353,7 +353,7 @@ impl Inner {
 
     /// The service is no more; nor is anything that was known of it, once what it was given is finished.
     fn forget(&self) -> Result<(), Failure> {
-        if self.connections.roster.borrow().in_flight() > 0 {
+        if self.connections.pool.borrow().in_flight() > 0 {
             self.is_leaving.set(true);
             return self.keep();
         }
@@ -362,7 +362,7 @@ impl Inner {
         self.is_leaving.set(false);
         self.make_room();
         let now = clock::now();
-        *self.lane.borrow_mut() = Lane::restore(Kept::default(), now, Timestamp(0), self.timing);
+        *self.lane.borrow_mut() = Lane::restore(LaneRecord::default(), now, Timestamp(0), self.timing);
         self.identity.take();
         self.target.take();
         self.seen.take();

@@ -10,7 +10,7 @@ use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::id::ulid;
 use narthex_core::http::egress_address::Address;
-use narthex_core::lane::health::{Finding, Wanted};
+use narthex_core::lane::health::{ProbeExpectation, ProbeResult};
 
 use super::Inner;
 use super::messages::{ProbeError, Seen, Target};
@@ -36,7 +36,7 @@ impl Inner {
         self.is_probing.set(false);
         let seen = seen.inspect_err(|_| self.watchers.borrow_mut().clear())?;
         if !seen.unmeasured {
-            self.lane.borrow_mut().probed(seen.good, seen.at);
+            self.lane.borrow_mut().record_probe(seen.good, seen.at);
         }
         *self.seen.borrow_mut() = Some(seen.clone());
         for watcher in self.watchers.take() {
@@ -75,19 +75,19 @@ async fn look(target: &Target, address: &Address, secrets: &DecryptedSecrets) ->
     let looked = calls::look(&secrets.addressed(address), &headers, PROBE_MS).await;
     let at = clock::now();
     let wanted = match (target.strict, target.lists_models) {
-        (true, _) => Wanted::Success,
-        (false, true) => Wanted::Models,
-        (false, false) => Wanted::Answer,
+        (true, _) => ProbeExpectation::Success,
+        (false, true) => ProbeExpectation::Models,
+        (false, false) => ProbeExpectation::Answer,
     };
     let (good, status_code, error) = match looked {
         Looked::Answered(status) => {
-            let finding = wanted.finding(status);
+            let finding = wanted.evaluate(status);
             let error = match finding {
-                Finding::Good | Finding::Bad => None,
-                Finding::CredentialsRefused => Some(ProbeError::CredentialsRefused),
-                Finding::NotMeasured => Some(ProbeError::NotMeasured),
+                ProbeResult::Good | ProbeResult::Bad => None,
+                ProbeResult::CredentialsRefused => Some(ProbeError::CredentialsRefused),
+                ProbeResult::NotMeasured => Some(ProbeError::NotMeasured),
             };
-            (finding == Finding::Good, Some(status), error)
+            (finding == ProbeResult::Good, Some(status), error)
         }
         Looked::Unreachable => (false, None, Some(ProbeError::Unreachable)),
         Looked::TimedOut => (false, None, Some(ProbeError::TimedOut)),

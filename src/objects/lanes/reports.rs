@@ -8,11 +8,11 @@ use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
-use narthex_core::calling::connection::frame::Told as Saying;
+use narthex_core::calling::connection::frame::GatewayMessage;
 use narthex_core::calling::connection::pool::Delivery;
-use narthex_core::calling::response::{self, Answer};
+use narthex_core::calling::response::{self, CallResult};
 use narthex_core::context::Report;
-use narthex_core::lane::call_outcome::{Sample, fair_ms};
+use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 use narthex_core::services::capability::Capability;
 
 use super::connections::TRY_AGAIN;
@@ -29,16 +29,16 @@ const FIRST_PAUSE_MS: u64 = 200;
 impl Inner {
     /// How an attempt ended, or what it needs to go on.
     pub(super) fn take_outcome(self: &Rc<Self>, slot: u32, number: &str, body: String) {
-        let Some(delivery) = self.connections.roster.borrow().find(number).cloned() else {
-            return self.connections.tell(slot, &Saying::Done { delivery: number, late: true });
+        let Some(delivery) = self.connections.pool.borrow().find(number).cloned() else {
+            return self.connections.tell(slot, &GatewayMessage::Done { delivery: number, late: true });
         };
         let answer =
-            Answer::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body: body.into() };
+            CallResult::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body: body.into() };
         let inner = self.clone();
         tasks::spawn(async move {
             let number = delivery.number();
             match inner.end(delivery, answer).await {
-                Ok(counts) => inner.connections.tell(slot, &Saying::Done { delivery: &number, late: !counts }),
+                Ok(counts) => inner.connections.tell(slot, &GatewayMessage::Done { delivery: &number, late: !counts }),
                 // It has it still, and reports it again when it is back.
                 Err(failure) => {
                     inner.log(log::Message::OutcomeNotReported, &failure);
@@ -54,7 +54,7 @@ impl Inner {
         let inner = self.clone();
         tasks::spawn(async move {
             // What could not be told is given up again.
-            if let Err(failure) = inner.end(delivery, Answer::Lost).await {
+            if let Err(failure) = inner.end(delivery, CallResult::Lost).await {
                 inner.log(log::Message::OutcomeNotReported, &failure);
             }
             inner.settle_and_tell();
@@ -62,7 +62,7 @@ impl Inner {
     }
 
     /// Tells the context's store how an attempt ended, and takes it off the list; false when it was over already.
-    async fn end(&self, delivery: Delivery, answer: Answer) -> Result<bool, Failure> {
+    async fn end(&self, delivery: Delivery, answer: CallResult) -> Result<bool, Failure> {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
             return Err(Failure("a lane of no service".into()));
         };
@@ -84,7 +84,7 @@ impl Inner {
             status_code: None,
             outcome: verdict.outcome,
         };
-        let sample = Sample::of(&report, fair_ms(timeout_seconds), verdict.unwell);
+        let sample = CallOutcome::of(&report, fair_ms(timeout_seconds), verdict.unhealthy);
         let say = Say::Outcome { outcome: report.outcome, result: verdict.result };
         let counts = self.call_back(&tenant, &delivery, say).await?;
         self.withdraw(&[delivery.number()], None)?;
@@ -115,7 +115,7 @@ impl Inner {
 
     /// How far it is. What is lost of it is no loss.
     pub(super) fn take_progress(self: &Rc<Self>, number: &str, progress: String) {
-        let Some(delivery) = self.connections.roster.borrow().find(number).cloned() else { return };
+        let Some(delivery) = self.connections.pool.borrow().find(number).cloned() else { return };
         let inner = self.clone();
         tasks::spawn(async move {
             let Some(Identity { tenant, .. }) = inner.identity.borrow().clone() else { return };

@@ -7,17 +7,17 @@ use futures_util::future::{Either, select};
 
 use crate::platform::{Failure, clock};
 use narthex_core::base::id::ContextId;
-use narthex_core::lane::Entered;
-use narthex_core::lane::queue::Entrant;
+use narthex_core::lane::PermitDecision;
+use narthex_core::lane::queue::Waiter;
 
 use super::Inner;
 
 impl Inner {
     /// Asks for a permit and waits until there is one, or the wait is over.
-    pub(super) async fn wait_for_turn(self: &Rc<Self>, who: Entrant, wait_ms: u64) -> Result<Entered, Failure> {
+    pub(super) async fn wait_for_turn(self: &Rc<Self>, who: Waiter, wait_ms: u64) -> Result<PermitDecision, Failure> {
         let context = who.context.clone();
         let entered = self.enter(who)?;
-        if entered != Entered::Waiting {
+        if entered != PermitDecision::Waiting {
             return Ok(entered);
         }
         let (sender, receiver) = oneshot::channel();
@@ -29,7 +29,7 @@ impl Inner {
         self.tick_soon();
         match select(receiver, std::pin::pin!(clock::pause(wait_ms))).await {
             Either::Left((Ok(entered), _)) => Ok(entered),
-            Either::Left((Err(_), _)) => Ok(Entered::Waiting),
+            Either::Left((Err(_), _)) => Ok(PermitDecision::Waiting),
             Either::Right((_, mut receiver)) => {
                 // In the same turn as the end of the wait its turn may have come.
                 if let Ok(Some(entered)) = receiver.try_recv() {
@@ -37,7 +37,7 @@ impl Inner {
                 }
                 drop(receiver);
                 self.stop_waiting(&context);
-                Ok(Entered::Waiting)
+                Ok(PermitDecision::Waiting)
             }
         }
     }
@@ -54,9 +54,9 @@ impl Inner {
         }
     }
 
-    pub(super) fn take_turn(&self, context: &ContextId, entered: Entered) {
+    pub(super) fn take_turn(&self, context: &ContextId, entered: PermitDecision) {
         let Some(mut waiters) = self.waiters.borrow_mut().remove(context.as_str()) else { return };
-        if !matches!(entered, Entered::Permit { .. }) {
+        if !matches!(entered, PermitDecision::Permit { .. }) {
             for waiter in waiters {
                 // Who went away needs no word.
                 let _ = waiter.send(entered);

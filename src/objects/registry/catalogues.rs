@@ -4,9 +4,9 @@ use serde_json::json;
 
 use crate::platform::{clock, log_event};
 use narthex_core::access::audit::By;
-use narthex_core::events::event::RegistryEvent;
+use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{Reach, TooLarge};
-use narthex_core::services::tool_catalogue::{Catalogue, Renewed, Seen};
+use narthex_core::services::tool_catalogue::{Catalogue, CatalogueUpdate, ToolsRead};
 use narthex_core::services::transport::ChangedTools;
 
 use super::audit::Change;
@@ -22,7 +22,7 @@ impl Inner {
         by: &By,
         id: &str,
         url: &str,
-        read: Result<Seen, String>,
+        read: Result<ToolsRead, String>,
     ) -> Result<Reply, Halted> {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
@@ -34,8 +34,8 @@ impl Inner {
         let now = clock::now();
         let offered = &registered.service.capabilities;
         let renewed = match read {
-            Ok(seen) => known.renewed(offered, seen, holds, now),
-            Err(reason) => known.unread(&reason, now).map(|catalogue| Renewed {
+            Ok(seen) => known.update(offered, seen, holds, now),
+            Err(reason) => known.record_failure(&reason, now).map(|catalogue| CatalogueUpdate {
                 catalogue,
                 offered: offered.clone(),
                 changes: Vec::new(),
@@ -57,9 +57,9 @@ impl Inner {
             TooLarge::Share { .. } => "its tools need more room than is left in the registry: see GET /v1/registry",
         };
         let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
-        let Some(catalogue) = known.unread(reason, clock::now()) else { return Ok(Reply::Unchanged) };
+        let Some(catalogue) = known.record_failure(reason, clock::now()) else { return Ok(Reply::Unchanged) };
         let offered = registered.service.capabilities.clone();
-        let renewed = Renewed { catalogue, offered, changes: Vec::new() };
+        let renewed = CatalogueUpdate { catalogue, offered, changes: Vec::new() };
         self.keep_tools(by, registered, renewed, "service.tools_read", Reach::Reserve)
     }
 
@@ -68,7 +68,7 @@ impl Inner {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
-        match catalogue.and_then(|catalogue| catalogue.accepted(offered, names, clock::now())) {
+        match catalogue.and_then(|catalogue| catalogue.accept(offered, names, clock::now())) {
             Some(renewed) => self.keep_tools(by, registered, renewed, "service.tools_accepted", Reach::Limit),
             None => Ok(Reply::Unchanged),
         }
@@ -78,11 +78,11 @@ impl Inner {
         &self,
         by: &By,
         mut registered: Registered,
-        renewed: Renewed,
+        renewed: CatalogueUpdate,
         action: &'static str,
         reach: Reach,
     ) -> Result<Reply, Halted> {
-        let Renewed { catalogue, offered, changes } = renewed;
+        let CatalogueUpdate { catalogue, offered, changes } = renewed;
         let service = &mut registered.service;
         let before = service.catalogue.take().map(|known| *known).unwrap_or_default();
         let told = [

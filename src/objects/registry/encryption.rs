@@ -10,7 +10,7 @@ use narthex_core::access::audit::fingerprint;
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
-use narthex_core::services::Retiring;
+use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::MAX_FIELDS;
 
 use super::Inner;
@@ -172,7 +172,7 @@ impl Inner {
         self.encrypt_own_again().await?;
         let now = clock::now();
         let is_old = |secret: &EncryptedSecret| !secret.is_under(newest);
-        let is_over = |old: &Retiring| old.until <= now;
+        let is_over = |old: &RetiringSecret| old.until <= now;
         let mut services = self.tables.services()?;
         services.retain(|one| secrets_of(one).any(is_old) || one.retiring.as_ref().is_some_and(is_over));
         let mut documents = Vec::new();
@@ -238,7 +238,7 @@ impl Inner {
         self.again(signing, &mut after.signing_secret, now).await?;
         // One whose time is over is not kept.
         after.retiring = after.retiring.filter(|old| now < old.until);
-        if let Some(Retiring { secret, .. }) = &mut after.retiring {
+        if let Some(RetiringSecret { secret, .. }) = &mut after.retiring {
             self.again(signing, secret, now).await?;
         }
         for value in after.credentials.iter_mut().flat_map(|known| known.values_mut()) {
@@ -265,7 +265,7 @@ impl Inner {
         }
         // One whose time is over is not kept.
         let mut retiring = retiring_of(before).filter(|old| now < old.until);
-        if let Some(Retiring { secret, .. }) = &mut retiring {
+        if let Some(RetiringSecret { secret, .. }) = &mut retiring {
             self.again(of_document(&tenant, before.kind, &before.id), secret, now).await?;
         }
         if let Some(members) = value.as_object_mut() {
@@ -298,7 +298,7 @@ pub(super) fn secret_of(kept: &Kept) -> Option<EncryptedSecret> {
 }
 
 /// The secret that a webhook had before, as long as it is kept.
-pub(super) fn retiring_of(kept: &Kept) -> Option<Retiring> {
+pub(super) fn retiring_of(kept: &Kept) -> Option<RetiringSecret> {
     let value: Value = serde_json::from_str(kept.document.get()).ok().filter(|_| kept.kind == Kind::Webhook)?;
     serde_json::from_value(value.get(RETIRING)?.clone()).ok()
 }

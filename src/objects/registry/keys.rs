@@ -7,7 +7,7 @@ use crate::platform::objects::{self, Kind};
 use crate::platform::{clock, log_event};
 use narthex_core::access::audit::By;
 use narthex_core::base::json::Fault;
-use narthex_core::events::event::RegistryEvent;
+use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::Reach;
 
 use super::audit::Change;

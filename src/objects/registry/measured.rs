@@ -10,9 +10,9 @@ use crate::objects::lanes::messages::{self, Target};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::event::RegistryEvent;
-use narthex_core::lane::health::Reason;
-use narthex_core::lane::observed::Measured;
+use narthex_core::events::bundle::RegistryEvent;
+use narthex_core::lane::health::StatusReason;
+use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::services::Service;
 use narthex_core::services::transport::Transport;
 
@@ -41,12 +41,17 @@ fn message(tenant: &str, registered: &Registered, ask: messages::Ask) -> message
 }
 
 impl Inner {
-    pub(super) fn measured_of(&self, id: &str) -> Measured {
+    pub(super) fn measured_of(&self, id: &str) -> ObservedStatus {
         self.tables.measured(id).ok().flatten().unwrap_or_default()
     }
 
     /// Keeps what a lane measured, and the event that tells of it, in one write.
-    pub(super) fn measure(&self, id: &str, measured: Measured, reason: Option<Reason>) -> Result<Reply, Failure> {
+    pub(super) fn measure(
+        &self,
+        id: &str,
+        measured: ObservedStatus,
+        reason: Option<StatusReason>,
+    ) -> Result<Reply, Failure> {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };

@@ -10,10 +10,10 @@ use narthex_core::base::id::StoreId;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::Policy;
-use narthex_core::lane::health::Reason;
-use narthex_core::lane::observed::Measured;
+use narthex_core::lane::health::StatusReason;
+use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::size::TooLarge;
-use narthex_core::services::tool_catalogue::Seen;
+use narthex_core::services::tool_catalogue::ToolsRead;
 
 pub use super::stored::{Key, KeySecret, Page, Registered, Room, SnapshotData, Weighed};
 
@@ -75,7 +75,7 @@ pub enum Ask {
     RenewTools {
         id: String,
         url: String,
-        read: Result<Box<Seen>, String>,
+        read: Result<Box<ToolsRead>, String>,
     },
     /// Serves tools that are held back: these, or all.
     AcceptTools {
@@ -154,9 +154,9 @@ pub enum Ask {
     /// From a lane: what it measures now.
     Measured {
         service: String,
-        measured: Measured,
+        measured: ObservedStatus,
         /// What decided; nothing when only a figure changed.
-        reason: Option<Reason>,
+        reason: Option<StatusReason>,
     },
     /// Once in a while: pushes the revision to the stores again.
     Sweep,
@@ -324,14 +324,14 @@ pub enum Reply {
     /// Only what is measured has changed.
     Measured {
         soft: u64,
-        measured: Vec<(String, Measured)>,
+        measured: Vec<(String, ObservedStatus)>,
     },
     Snapshot(Box<SnapshotData>),
     Service {
         service: Box<Registered>,
         created: bool,
         #[serde(default)]
-        measured: Measured,
+        measured: ObservedStatus,
         /// Its lane is to be told.
         #[serde(default)]
         has_lane: bool,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use crate::platform::{Failure, log_event};
-use narthex_core::events::event::RegistryEvent;
+use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, TooLarge, Used, cost};
 
 use super::Inner;

@@ -8,13 +8,13 @@ use narthex_core::access::audit::{By, changes};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::json::{Fault, MAX_DEPTH, check};
 use narthex_core::base::json_parts::members;
-use narthex_core::events::event::RegistryEvent;
+use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::http::merge_patch::merged;
-use narthex_core::lane::observed::Measured;
+use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::size::Reach;
-use narthex_core::services::credentials::{Credentials, EncryptedCredential, EncryptedCredentials, Place};
+use narthex_core::services::credentials::{CredentialPlace, Credentials, EncryptedCredential, EncryptedCredentials};
 use narthex_core::services::transport::Rules;
-use narthex_core::services::{self, Registration, Retiring};
+use narthex_core::services::{self, Registration, RetiringSecret};
 
 use super::audit::Change;
 use super::encryption::Fresh;
@@ -38,11 +38,11 @@ struct Write<'a> {
 #[derive(Serialize)]
 struct Told {
     #[serde(flatten)]
-    place: Place,
+    place: CredentialPlace,
     value: String,
 }
 
-fn event_data(registered: &Registered, measured: &Measured) -> serde_json::Value {
+fn event_data(registered: &Registered, measured: &ObservedStatus) -> serde_json::Value {
     let service = &registered.service;
     json!({
         "id": service.id, "name": service.name, "type": service.kind,
@@ -144,7 +144,7 @@ impl Inner {
         let (registered, plain) = registered(known.as_ref(), registration, fresh, keeps);
         let known_measured = self.measured_of(id);
         let moved = known.as_ref().is_some_and(|known| known.moved_at != registered.moved_at);
-        let measured = if moved { Measured::default() } else { known_measured };
+        let measured = if moved { ObservedStatus::default() } else { known_measured };
         let had_lane = known_measured.version > 0 || known.as_ref().is_some_and(|known| needs_lane(&known.service));
         let has_lane = had_lane || needs_lane(&registered.service);
         let kind = if known.is_none() { RegistryEvent::ServiceRegistered } else { RegistryEvent::ServiceUpdated };
@@ -233,7 +233,7 @@ impl Inner {
         let old = std::mem::replace(&mut registered.signing_secret, secret);
         let from_to = json!({"from": self.seen(&old), "to": self.seen(&registered.signing_secret)});
         let overlap = json!({"from": null, "to": overlap_seconds});
-        let retiring = Retiring { secret: old, until: now.plus_ms(overlap_seconds * 1000) };
+        let retiring = RetiringSecret { secret: old, until: now.plus_ms(overlap_seconds * 1000) };
         registered.retiring = (overlap_seconds > 0).then_some(retiring);
         registered.version += 1;
         registered.updated_at = now;

@@ -26,10 +26,10 @@ use narthex_core::calling::callback::CallbackKey;
 use narthex_core::http::egress_address::{Address, Refusal};
 use narthex_core::http::page_cursor::CursorKey;
 use narthex_core::lane::breaker::BreakerState;
-use narthex_core::lane::observed::{HealthStatus, Measured};
+use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
 use narthex_core::limits::policy::Limit;
 use narthex_core::services::Service;
-use narthex_core::services::routing::{Offering, Standing};
+use narthex_core::services::routing::{Condition, Offering};
 use narthex_core::services::schema::{Formats, Schema};
 
 use super::compiled::{Schemas, have_the_same_schemas};
@@ -69,17 +69,17 @@ impl<'s> Offering<'s> for &'s Entry {
         &self.registered.service
     }
 
-    fn standing(&self) -> Standing {
+    fn condition(&self) -> Condition {
         let measured = self.measured();
         // The time matters only to a breaker that is open; asking for it costs more than all the rest.
         let now = if measured.breaker_until.is_some() { clock::now() } else { Timestamp::default() };
-        Standing::of(&measured, now)
+        Condition::of(&measured, now)
     }
 }
 
 impl Entry {
     /// What is measured, as far as this isolate has heard.
-    pub fn measured(&self) -> Measured {
+    pub fn measured(&self) -> ObservedStatus {
         self.live.measured.get()
     }
 
@@ -267,7 +267,7 @@ impl Snapshot {
         snapshot
     }
 
-    fn hear(&self, soft: u64, measured: &[(String, Measured)]) {
+    fn hear(&self, soft: u64, measured: &[(String, ObservedStatus)]) {
         self.soft.set(soft);
         for (id, measured) in measured {
             if let Some(entry) = self.service(id) {

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::lane::observed::Measured;
-use narthex_core::registry::size::Held;
+use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::registry::size::KindSize;
 use narthex_core::services::credentials::EncryptedCredentials;
-use narthex_core::services::{Retiring, Service};
+use narthex_core::services::{RetiringSecret, Service};
 
 use super::messages::Kept;
 
@@ -27,7 +27,7 @@ pub struct SnapshotData {
     pub soft: u64,
     /// What is measured, by service.
     #[serde(default)]
-    pub measured: Vec<(String, Measured)>,
+    pub measured: Vec<(String, ObservedStatus)>,
     /// What is stored and does not fit into this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<Weighed>,
@@ -52,8 +52,8 @@ pub struct Page {
 /// How much room a registry's documents take.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Room {
-    pub kinds: Vec<(String, Held)>,
-    pub registrations: Held,
+    pub kinds: Vec<(String, KindSize)>,
+    pub registrations: KindSize,
     /// What counts against the tenant's own limit.
     pub bytes: u64,
     pub largest: Vec<Weighed>,
@@ -67,7 +67,7 @@ pub struct Registered {
     pub signing_secret: EncryptedSecret,
     /// The one before, while a rotation lasts.
     #[serde(default)]
-    pub retiring: Option<Retiring>,
+    pub retiring: Option<RetiringSecret>,
     /// Grows with every change; the entity tag.
     pub version: u64,
     pub created_at: Timestamp,

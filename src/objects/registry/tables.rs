@@ -17,8 +17,8 @@ use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::Registration;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::event::Bundle;
-use narthex_core::lane::observed::Measured;
+use narthex_core::events::bundle::Bundle;
+use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::size::{Used, weight};
 
 use super::documents::object;
@@ -223,7 +223,7 @@ impl Tables {
     }
 
     /// What is measured of every service.
-    pub fn all_measured(&self) -> Result<Vec<(String, Measured)>, Failure> {
+    pub fn all_measured(&self) -> Result<Vec<(String, ObservedStatus)>, Failure> {
         let rows = self.sql.rows("SELECT service, document FROM measured ORDER BY service", &[])?;
         rows.iter()
             .map(|row| {
@@ -233,12 +233,12 @@ impl Tables {
             .collect()
     }
 
-    pub fn measured(&self, service: &str) -> Result<Option<Measured>, Failure> {
+    pub fn measured(&self, service: &str) -> Result<Option<ObservedStatus>, Failure> {
         let row = self.sql.first("SELECT document FROM measured WHERE service = ?", &[service.into()])?;
         Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
-    pub fn put_measured(&self, service: &str, measured: &Measured) -> Result<(), Failure> {
+    pub fn put_measured(&self, service: &str, measured: &ObservedStatus) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO measured (service, document) VALUES (?, ?) \
              ON CONFLICT (service) DO UPDATE SET document = excluded.document",

@@ -1,4 +1,4 @@
-//! What the registry tells others: stores of its revision, and the hub of what happened.
+//! EventKind the registry tells others: stores of its revision, and the hub of what happened.
 
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event};
-use narthex_core::events::event::{Bundle, Item, RegistryEvent, What};
+use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
 use super::{Inner, PUSH_PATIENCE_MS};
 
@@ -49,8 +49,8 @@ impl Inner {
         kind: RegistryEvent,
         data: &serde_json::Value,
     ) -> Result<(), Failure> {
-        let what = What::Registry { kind, data: RawValue::from_string(data.to_string())? };
-        let item = Item { number: 0, at: clock::now(), what };
+        let kind = EventKind::Registry { kind, data: RawValue::from_string(data.to_string())? };
+        let item = Item { number: 0, at: clock::now(), kind };
         let bundle = Bundle {
             subject: subject.into(),
             owner: None,
@@ -59,7 +59,7 @@ impl Inner {
             capability: None,
             service: None,
             trace: None,
-            after: None,
+            previous_number: None,
             items: vec![item],
         };
         self.tables.queue_event(&bundle)

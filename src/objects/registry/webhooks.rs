@@ -7,7 +7,7 @@ use crate::platform::clock;
 use narthex_core::access::audit::By;
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::registry::size::Reach;
-use narthex_core::services::Retiring;
+use narthex_core::services::RetiringSecret;
 use narthex_core::webhooks::Webhook;
 
 use super::Inner;
@@ -30,7 +30,7 @@ impl Inner {
         let to = json!(self.seen(&secret));
         let old = webhook.secret.replace(secret);
         let from = old.as_ref().map(|old| self.seen(old));
-        let retiring = |secret| Retiring { secret, until: now.plus_ms(overlap_seconds * 1000) };
+        let retiring = |secret| RetiringSecret { secret, until: now.plus_ms(overlap_seconds * 1000) };
         webhook.retiring = old.filter(|_| overlap_seconds > 0).map(retiring);
         let document = to_raw_value(&webhook)?;
         let kept = Kept { document, version: known.version + 1, updated_at: now, ..known };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use narthex_core::base::time::Timestamp;
 use narthex_core::schedules::next_run::{Missed, Plan};
-use narthex_core::schedules::run_state::{Claimed, Outcome, Past};
+use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,7 +39,7 @@ pub struct Run {
 impl Run {
     /// Whether it is too late to make it.
     pub fn is_missed(&self, now: Timestamp) -> bool {
-        Claimed { planned_at: self.planned_at, late_ms: self.late_ms }.is_missed(now)
+        ClaimedRun { planned_at: self.planned_at, late_ms: self.late_ms }.is_missed(now)
     }
 }
 
@@ -47,7 +47,7 @@ impl Run {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ran {
     pub run: Run,
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// It could not be made now, but may be later.
     #[serde(default)]
     pub later: bool,
@@ -58,5 +58,5 @@ pub struct Ran {
 pub enum Reply {
     Done,
     Runs(Vec<Run>),
-    Past(Vec<Past>),
+    Past(Vec<PastRun>),
 }

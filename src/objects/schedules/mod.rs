@@ -17,7 +17,7 @@ use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
 use narthex_core::base::time::Timestamp;
-use narthex_core::schedules::run_state::{Book, Claimed};
+use narthex_core::schedules::run_state::{ClaimedRun, RunState};
 
 use messages::{Ask, Planned, Ran, Reply, Run};
 
@@ -28,7 +28,7 @@ const RING_AGAIN_MS: u64 = 10_000;
 
 struct Inner {
     sql: Sql,
-    books: RefCell<BTreeMap<String, Book>>,
+    books: RefCell<BTreeMap<String, RunState>>,
     tenant: RefCell<String>,
     revision: Cell<u64>,
     alarm_at: Cell<Option<Timestamp>>,
@@ -99,7 +99,7 @@ impl Inner {
         }
     }
 
-    fn keep(&self, id: &str, book: &Book) -> Result<(), Failure> {
+    fn keep(&self, id: &str, book: &RunState) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO schedules (id, tenant, book) VALUES (?, ?, ?) \
              ON CONFLICT (id) DO UPDATE SET book = excluded.book",
@@ -120,7 +120,7 @@ impl Inner {
             let book = match known {
                 Some(known) if known.version == version => known,
                 known => {
-                    let book = Book::new(version, plan, missed, enabled, clock::now(), known);
+                    let book = RunState::new(version, plan, missed, enabled, clock::now(), known);
                     self.keep(&id, &book)?;
                     book
                 }
@@ -146,7 +146,11 @@ impl Inner {
         let (mut runs, late_ms) = (Vec::new(), settings::current().schedule_late_ms);
         for (id, book) in self.books.borrow_mut().iter_mut() {
             let due = book.claim(clock::now(), late_ms).into_iter();
-            runs.extend(due.map(|Claimed { planned_at, late_ms }| Run { schedule: id.clone(), planned_at, late_ms }));
+            runs.extend(due.map(|ClaimedRun { planned_at, late_ms }| Run {
+                schedule: id.clone(),
+                planned_at,
+                late_ms,
+            }));
         }
         Ok(runs)
     }
@@ -166,12 +170,12 @@ impl Inner {
         let late_ms = settings::current().schedule_late_ms;
         let mut books = self.books.borrow_mut();
         for (id, book) in books.iter_mut() {
-            if book.turn(now, late_ms, &offsets) {
+            if book.advance(now, late_ms, &offsets) {
                 self.keep(id, book)?;
             }
         }
         let rings = books.values().any(|book| book.is_due(now));
-        let next = books.values().filter_map(|book| book.wakes_at(&offsets)).filter(|at| *at > now).min();
+        let next = books.values().filter_map(|book| book.next_wakeup(&offsets)).filter(|at| *at > now).min();
         let again = rings.then(|| now.plus_ms(RING_AGAIN_MS));
         drop(books);
         if rings {

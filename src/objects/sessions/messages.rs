@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use narthex_core::mcp::session::{Begun, Opener, Reached, Request, Upstream};
+use narthex_core::mcp::session::{CallInfo, Opener, Request, StreamPosition, UpstreamSession};
 
 /// Everything but opening says who asks: a session is its opener's alone.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,13 +22,13 @@ pub enum Ask {
         level: String,
     },
     /// A call is answered by a stream.
-    Begin(Begun),
+    Begin(CallInfo),
     /// Messages are sent on a call's stream; `requests` are those among them that ask the client.
     Tell {
         call: u64,
         turn: u64,
         texts: Vec<String>,
-        reached: Reached,
+        reached: StreamPosition,
         #[serde(default)]
         requests: Vec<Request>,
     },
@@ -71,7 +71,7 @@ pub enum Ask {
     /// A session was begun there; the reply has the one that counts.
     Begun {
         service: String,
-        upstream: Upstream,
+        upstream: UpstreamSession,
     },
     /// A resource is watched, or no more.
     Watch {
@@ -102,9 +102,9 @@ pub enum Reply {
     /// Somebody else has taken up that stream, or there is none.
     Replaced,
     Resumed {
-        begun: Begun,
+        begun: CallInfo,
         turn: u64,
-        reached: Reached,
+        reached: StreamPosition,
         /// Numbers and messages.
         events: Vec<(u64, String)>,
     },
@@ -134,11 +134,11 @@ pub enum Reply {
     },
     Upstream {
         #[serde(default)]
-        known: Option<Upstream>,
+        known: Option<UpstreamSession>,
     },
     /// It has ended, and these sessions at servers are nobody's any more, by their services.
     Ended {
-        upstreams: Vec<(String, Upstream)>,
+        upstreams: Vec<(String, UpstreamSession)>,
     },
     /// There are as many already as there may be.
     Full,

@@ -14,7 +14,7 @@ use crate::objects::reply;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, tasks};
-use narthex_core::mcp::session::{Reached, Request, Responded, Session};
+use narthex_core::mcp::session::{Request, ResponseEffect, Session, StreamPosition};
 
 use messages::{Ask, Message, Reply};
 
@@ -122,7 +122,7 @@ impl Inner {
             Ask::Find { request } => (Reply::Found { context: session.context_of(&request).map(Into::into) }, false),
             Ask::Listen => (Reply::Listening { number: session.listen() }, true),
             Ask::Listens { number, takes } => listens(session, number, takes),
-            Ask::Note { service, method } => (Reply::Done, session.note(service, method)),
+            Ask::Note { service, method } => (Reply::Done, session.note_change(service, method)),
             Ask::Upstream { service, place, gone } => {
                 let changed = gone.is_some_and(|gone| session.forget_upstream(&service, &gone));
                 (Reply::Upstream { known: session.upstream(&service, &place) }, changed)
@@ -147,11 +147,11 @@ impl Inner {
         session: &mut Session,
         (call, turn): (u64, u64),
         texts: &[String],
-        reached: Reached,
+        reached: StreamPosition,
         requests: Vec<Request>,
     ) -> Result<(Reply, bool), Failure> {
         let sizes: Vec<usize> = texts.iter().map(String::len).collect();
-        let Some((first, kept)) = session.tell(call, turn, &sizes, reached) else {
+        let Some((first, kept)) = session.publish(call, turn, &sizes, reached) else {
             return Ok((Reply::Replaced, false));
         };
         if !requests.is_empty() {
@@ -211,14 +211,14 @@ impl Inner {
     }
 }
 
-fn responded(responded: Responded) -> (Reply, bool) {
+fn responded(responded: ResponseEffect) -> (Reply, bool) {
     match responded {
-        Responded::Nothing => (Reply::Done, false),
-        Responded::Waits => (Reply::Done, true),
-        Responded::Answered { context, question, responses } => {
+        ResponseEffect::Nothing => (Reply::Done, false),
+        ResponseEffect::Waits => (Reply::Done, true),
+        ResponseEffect::Answered { context, question, responses } => {
             (Reply::Answered { context, question, responses }, true)
         }
-        Responded::Refused { context } => (Reply::Refused { context }, true),
+        ResponseEffect::Refused { context } => (Reply::Refused { context }, true),
     }
 }
 
@@ -226,7 +226,7 @@ fn listens(session: &mut Session, number: u64, takes: bool) -> (Reply, bool) {
     if !session.listens(number) {
         return (Reply::Replaced, false);
     }
-    let noted = if takes { session.take_noted() } else { Vec::new() };
+    let noted = if takes { session.take_changes() } else { Vec::new() };
     let changed = !noted.is_empty();
     let services = session.upstream_services();
     (Reply::Listens { watched: session.watched(), noted, services }, changed)

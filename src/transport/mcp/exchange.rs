@@ -4,12 +4,12 @@ use crate::platform::calls::{self, Answered, Method, Pieces, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::context::http_status;
-use narthex_core::mcp::client::Spoken;
+use narthex_core::mcp::client::UpstreamRevision;
 use narthex_core::mcp::client::request;
-use narthex_core::mcp::client::response::{Broken, Expected, Incoming, Messages, Response};
-use narthex_core::mcp::client::result::Came;
+use narthex_core::mcp::client::response::{Expected, Incoming, Messages, Response, ResponseError};
+use narthex_core::mcp::client::result::RequestOutcome;
 
 use super::tokens;
 use super::{NOTICE_MS, Peer};
@@ -26,7 +26,7 @@ pub enum Sent {
     /// An answer of the protocol's, whole or in pieces.
     Messages { exchange: Exchange, session: Option<String> },
     /// None; an error status may have a response all the same.
-    Other { answer: Answer, response: Option<Response> },
+    Other { answer: CallResult, response: Option<Response> },
 }
 
 /// The messages of an answer.
@@ -34,7 +34,7 @@ pub struct Exchange {
     pieces: Option<Pieces>,
     messages: Messages,
     /// What was read of it already.
-    first: Option<Box<Result<Incoming, Broken>>>,
+    first: Option<Box<Result<Incoming, ResponseError>>>,
 }
 
 /// Milliseconds until then, at least one.
@@ -68,22 +68,22 @@ impl Sent {
     pub fn said<T>(&self, read: impl Fn(u16, &[u8], Option<&Response>) -> T) -> T {
         match self {
             Self::Messages { exchange, .. } => read(200, &[], exchange.whole()),
-            Self::Other { answer: Answer::Http { status, body, .. }, response } => {
+            Self::Other { answer: CallResult::Http { status, body, .. }, response } => {
                 read(*status, body, response.as_ref())
             }
             Self::Other { answer, .. } => read(answer.status().unwrap_or_default(), &[], None),
         }
     }
 
-    pub fn exchange(self) -> Result<Exchange, Came> {
+    pub fn exchange(self) -> Result<Exchange, RequestOutcome> {
         match self {
             Self::Messages { exchange, .. } => Ok(exchange),
             // That it may be asked again is known by these statuses alone.
             Self::Other { answer, .. } if answer.status().is_some_and(http_status::passes) => {
-                Err(Came::Transport(answer))
+                Err(RequestOutcome::Transport(answer))
             }
-            Self::Other { response: Some(response), .. } => Err(Came::Answered(response)),
-            Self::Other { answer, .. } => Err(Came::Transport(answer)),
+            Self::Other { response: Some(response), .. } => Err(RequestOutcome::Answered(response)),
+            Self::Other { answer, .. } => Err(RequestOutcome::Transport(answer)),
         }
     }
 }
@@ -101,21 +101,26 @@ impl Exchange {
         }
     }
 
-    pub async fn next(&mut self) -> Result<Incoming, Came> {
+    pub async fn next(&mut self) -> Result<Incoming, RequestOutcome> {
         if let Some(first) = self.first.take() {
-            return first.map_err(Came::Broken);
+            return first.map_err(RequestOutcome::Invalid);
         }
         loop {
-            if let Some(message) = self.messages.take().map_err(Came::Broken)? {
+            if let Some(message) = self.messages.take().map_err(RequestOutcome::Invalid)? {
                 return Ok(message);
             }
             let piece = match &mut self.pieces {
-                Some(pieces) => pieces.next().await.map_err(Came::Transport)?,
+                Some(pieces) => pieces.next().await.map_err(RequestOutcome::Transport)?,
                 None => None,
             };
             match piece {
-                Some(piece) => self.messages.push(&piece).map_err(Came::Broken)?,
-                None => return Err(self.messages.ended().map_or(Came::Transport(Answer::Broken), Came::Broken)),
+                Some(piece) => self.messages.push(&piece).map_err(RequestOutcome::Invalid)?,
+                None => {
+                    return Err(self
+                        .messages
+                        .ended()
+                        .map_or(RequestOutcome::Transport(CallResult::Broken), RequestOutcome::Invalid));
+                }
             }
         }
     }
@@ -124,7 +129,7 @@ impl Exchange {
 /// Opens the stream by which a legacy server tells what belongs to no request; with an id, from after that event.
 async fn open_stream(
     peer: &Peer,
-    (spoken, session): (&Spoken, Option<&str>),
+    (spoken, session): (&UpstreamRevision, Option<&str>),
     last: Option<&str>,
     until: Timestamp,
     deadline: bool,
@@ -145,7 +150,7 @@ async fn open_stream(
 }
 
 /// Ends a legacy server's session, in good manners: nobody comes back to it.
-pub async fn end_session(peer: &Peer, spoken: &Spoken, session: Option<&str>) {
+pub async fn end_session(peer: &Peer, spoken: &UpstreamRevision, session: Option<&str>) {
     if session.is_none() {
         return;
     }
@@ -157,7 +162,12 @@ pub async fn end_session(peer: &Peer, spoken: &Spoken, session: Option<&str>) {
 
 impl Exchange {
     /// What a legacy server tells in its session.
-    pub async fn listening(peer: &Peer, spoken: &Spoken, session: Option<&str>, until: Timestamp) -> Option<Self> {
+    pub async fn listening(
+        peer: &Peer,
+        spoken: &UpstreamRevision,
+        session: Option<&str>,
+        until: Timestamp,
+    ) -> Option<Self> {
         session?;
         let pieces = open_stream(peer, (spoken, session), None, until, false).await?;
         Some(Self::of(Some(pieces), Messages::new(Expected::small(0))))
@@ -167,7 +177,7 @@ impl Exchange {
     pub async fn resume(
         &mut self,
         peer: &Peer,
-        (spoken, session): (&Spoken, Option<&str>),
+        (spoken, session): (&UpstreamRevision, Option<&str>),
         until: Timestamp,
         deadline: bool,
     ) -> bool {
@@ -218,7 +228,7 @@ pub async fn send(
         }
         tokens::forget(peer);
     }
-    Sent::Other { answer: Answer::Broken, response: None }
+    Sent::Other { answer: CallResult::Broken, response: None }
 }
 
 async fn send_with(
@@ -241,7 +251,7 @@ async fn send_with(
         (Answered::Stream(pieces), session) => {
             Sent::Messages { exchange: Exchange::of(Some(pieces), messages), session }
         }
-        (Answered::Whole(Answer::Http { status: 200, is_json: true, body, .. }), session) => {
+        (Answered::Whole(CallResult::Http { status: 200, is_json: true, body, .. }), session) => {
             messages.push_whole(&body);
             let mut exchange = Exchange::of(None, messages);
             exchange.first = exchange.messages.take().transpose().map(Box::new);
@@ -249,7 +259,7 @@ async fn send_with(
         }
         (Answered::Whole(answer), _) => {
             let response = match &answer {
-                Answer::Http { is_json: true, body, .. } => {
+                CallResult::Http { is_json: true, body, .. } => {
                     messages.push_whole(body);
                     match messages.take() {
                         Ok(Some(Incoming::Response(response))) => Some(response),

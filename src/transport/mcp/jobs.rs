@@ -5,10 +5,10 @@ use serde_json::json;
 
 use crate::platform::{clock, tasks};
 use narthex_core::mcp::client::elicitation;
-use narthex_core::mcp::client::request::Asked;
-use narthex_core::mcp::client::response::Broken;
-use narthex_core::mcp::client::result::Came;
-use narthex_core::mcp::client::task::{Job, Stands, unrelated, with_tasks};
+use narthex_core::mcp::client::request::UpstreamRequest;
+use narthex_core::mcp::client::response::ResponseError;
+use narthex_core::mcp::client::result::RequestOutcome;
+use narthex_core::mcp::client::task::{Job, TaskState, unrelated, with_tasks};
 
 use super::super::observer::CallObserver;
 use super::tools::Calling;
@@ -21,8 +21,8 @@ const MAX_FAILED: u32 = 10;
 /// Before that is tried again, doubled each time, in milliseconds.
 const AGAIN_MS: u64 = 200;
 
-fn strange() -> Came {
-    Came::Broken(Broken::NoMessage("what it says of a task cannot be read".into()))
+fn strange() -> RequestOutcome {
+    RequestOutcome::Invalid(ResponseError::NoMessage("what it says of a task cannot be read".into()))
 }
 
 /// A task that goes on at its server, and is cancelled with this.
@@ -40,7 +40,7 @@ impl Drop for Going {
         let (peer, params) = (self.peer.clone(), json!({"taskId": self.id}).to_string());
         tasks::spawn(async move {
             let until = clock::now().plus_ms(NOTICE_MS);
-            if let Ok(asked) = ask(&peer, &Asked::new("tasks/cancel", &params), &[], until, false).await {
+            if let Ok(asked) = ask(&peer, &UpstreamRequest::new("tasks/cancel", &params), &[], until, false).await {
                 let _ = asked.response().await;
             }
         });
@@ -49,32 +49,37 @@ impl Drop for Going {
 
 impl<O: CallObserver> Calling<'_, O> {
     /// Calls a tool as a task. `name` and `arguments` are JSON.
-    pub(super) async fn as_task(&mut self, peer: &Peer, name: &str, arguments: &str) -> Came {
+    pub(super) async fn as_task(&mut self, peer: &Peer, name: &str, arguments: &str) -> RequestOutcome {
         let ttl = self.expires_at().since(clock::now()) + KEPT_MS;
         let params = format!(r#"{{"name":{name},"arguments":{arguments},"task":{{"ttl":{ttl}}}}}"#);
         let came = self.once(peer, "tools/call", &params, &[]).await;
-        let Came::Answered(Ok(result)) = &came else { return came };
+        let RequestOutcome::Answered(Ok(result)) = &came else { return came };
         // It may be over already.
         let Some(job) = Job::begun(result) else { return came };
         let mut going = Going { peer: peer.clone(), id: job.id.clone(), is_over: false };
         let came = self.see_through(peer, job).await;
-        going.is_over = matches!(came, Came::Answered(_));
+        going.is_over = matches!(came, RequestOutcome::Answered(_));
         match came {
-            Came::Answered(Ok(result)) => Came::Answered(Ok(unrelated(&result))),
+            RequestOutcome::Answered(Ok(result)) => RequestOutcome::Answered(Ok(unrelated(&result))),
             other => other,
         }
     }
 
     /// Calls a tool of a modern server that has said that it runs it as a task only. `params` are those of the call.
-    pub(super) async fn as_modern_task(&mut self, peer: &Peer, params: &str, headers: &[(String, String)]) -> Came {
+    pub(super) async fn as_modern_task(
+        &mut self,
+        peer: &Peer,
+        params: &str,
+        headers: &[(String, String)],
+    ) -> RequestOutcome {
         let peer = &Peer { able: with_tasks(&peer.able), ..peer.clone() };
         let mut came = self.once(peer, "tools/call", params, headers).await;
         let mut going: Option<Going> = None;
         let mut failed = 0;
         loop {
             let stands = match &came {
-                Came::Answered(Ok(result)) => Stands::read(result),
-                Came::Transport(_) if going.is_some() && failed < MAX_FAILED && self.has_time() => {
+                RequestOutcome::Answered(Ok(result)) => TaskState::read(result),
+                RequestOutcome::Transport(_) if going.is_some() && failed < MAX_FAILED && self.has_time() => {
                     failed += 1;
                     clock::pause(AGAIN_MS << failed.min(4)).await;
                     None
@@ -82,12 +87,12 @@ impl<O: CallObserver> Calling<'_, O> {
                 _ => return came,
             };
             let (job, asks) = match stands {
-                Some(Stands::Ended(response)) => {
+                Some(TaskState::Ended(response)) => {
                     going.iter_mut().for_each(|going| going.is_over = true);
-                    return Came::Answered(response);
+                    return RequestOutcome::Answered(response);
                 }
-                Some(Stands::Goes(job)) => (Some(job), false),
-                Some(Stands::Asks(job)) => (Some(job), true),
+                Some(TaskState::Goes(job)) => (Some(job), false),
+                Some(TaskState::Asks(job)) => (Some(job), true),
                 None if going.is_none() => return came,
                 None => (None, false),
             };
@@ -104,36 +109,36 @@ impl<O: CallObserver> Calling<'_, O> {
     }
 
     /// A task asks for what `came` has: whoever called is asked, and the task is told.
-    async fn asked_by_task(&mut self, peer: &Peer, id: &str, came: &Came) -> Result<(), Came> {
+    async fn asked_by_task(&mut self, peer: &Peer, id: &str, came: &RequestOutcome) -> Result<(), RequestOutcome> {
         let broken = strange;
-        let Came::Answered(Ok(result)) = came else { return Err(broken()) };
+        let RequestOutcome::Answered(Ok(result)) = came else { return Err(broken()) };
         let request = elicitation::of_result(result).ok().and_then(|asked| asked.request).ok_or_else(broken)?;
         let Some(input) = self.put(request).await else { return Err(broken()) };
         let responses = elicitation::responses(&input).ok_or_else(broken)?;
         let params = format!(r#"{{"taskId":{},"inputResponses":{responses}}}"#, json!(id));
         match self.once(peer, "tasks/update", &params, &[]).await {
-            Came::Answered(Ok(_)) => Ok(()),
+            RequestOutcome::Answered(Ok(_)) => Ok(()),
             came => Err(came),
         }
     }
 
-    async fn see_through(&mut self, peer: &Peer, mut job: Job) -> Came {
+    async fn see_through(&mut self, peer: &Peer, mut job: Job) -> RequestOutcome {
         let params = json!({"taskId": job.id}).to_string();
         let mut failed = 0;
         loop {
             if job.is_ready {
                 match self.once(peer, "tasks/result", &params, &[]).await {
-                    Came::Transport(_) if failed < MAX_FAILED && self.has_time() => failed += 1,
+                    RequestOutcome::Transport(_) if failed < MAX_FAILED && self.has_time() => failed += 1,
                     came => return came,
                 }
             }
             clock::pause(job.poll_ms << failed.min(4)).await;
             match self.once(peer, "tasks/get", &params, &[]).await {
-                Came::Answered(Ok(result)) => match Job::read(&result) {
+                RequestOutcome::Answered(Ok(result)) => match Job::read(&result) {
                     Some(seen) => job = Job { id: job.id, ..seen },
                     None => return strange(),
                 },
-                Came::Transport(_) if failed < MAX_FAILED && self.has_time() => {
+                RequestOutcome::Transport(_) if failed < MAX_FAILED && self.has_time() => {
                     failed += 1;
                     job.is_ready = false;
                 }

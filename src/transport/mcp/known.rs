@@ -11,9 +11,9 @@ use futures_util::future::join_all;
 
 use crate::platform::{clock, tasks};
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::Answer;
-use narthex_core::mcp::client::link_turns::{Step, Turns, makes_room};
-use narthex_core::mcp::client::result::Came;
+use narthex_core::calling::response::CallResult;
+use narthex_core::mcp::client::link_turns::{TurnDecision, Turns, link_to_close};
+use narthex_core::mcp::client::result::RequestOutcome;
 use narthex_core::mcp::session::IDLE_MS;
 
 use super::exchange::end_session;
@@ -104,7 +104,7 @@ fn crowded_out(links: &mut HashMap<String, Known>) -> Option<Known> {
         return None;
     }
     let all = links.iter().map(|(key, known)| (&*known.peer.tenant, key.as_str(), known.used_at));
-    let key = makes_room(all)?.to_string();
+    let key = link_to_close(all)?.to_string();
     links.remove(&key)
 }
 
@@ -187,16 +187,16 @@ impl Drop for Guard {
 
 /// The link, once another has opened it; or the turn to do so. Another that takes too long may have died on the way: the
 /// turn passes to one of those that wait.
-pub async fn turn(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Turn, Came> {
+pub async fn turn(peer: &Peer, until: Timestamp, deadline: bool) -> Result<Turn, RequestOutcome> {
     let (number, mut pause_ms) = (next_id(), LOOK_MS);
     loop {
         if let Some(link) = get(peer) {
             return Ok(Turn::Known(link));
         }
         match OPENING.with_borrow_mut(|all| all.step(&peer.key, number, clock::now(), until)) {
-            Step::Take => return Ok(Turn::Mine(Guard { key: peer.key.clone(), number })),
-            Step::Late => return Err(Came::Transport(Answer::TimedOut { deadline })),
-            Step::Wait => clock::pause(pause_ms).await,
+            TurnDecision::Take => return Ok(Turn::Mine(Guard { key: peer.key.clone(), number })),
+            TurnDecision::Late => return Err(RequestOutcome::Transport(CallResult::TimedOut { deadline })),
+            TurnDecision::Wait => clock::pause(pause_ms).await,
         }
         pause_ms = (pause_ms * 2).min(MAX_LOOK_MS);
     }

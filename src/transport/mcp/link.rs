@@ -4,18 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::platform::tasks;
-use narthex_core::mcp::client::Spoken;
-use narthex_core::services::tool_catalogue::Server;
+use narthex_core::mcp::client::UpstreamRevision;
+use narthex_core::services::tool_catalogue::ServerDescription;
 
 use super::Peer;
 use super::exchange::end_session;
 
 /// How an upstream is spoken to.
 pub struct Link {
-    pub spoken: Spoken,
+    pub spoken: UpstreamRevision,
     pub session: Option<String>,
     /// What it said of itself; nothing where it did not have to be asked.
-    pub server: Option<Server>,
+    pub server: Option<ServerDescription>,
     /// The level its session's messages have.
     pub level: RefCell<Option<String>>,
     /// Who ends its session once the last of its requests is over, where it is not to be used any more.
@@ -27,12 +27,12 @@ thread_local! {
 }
 
 impl Link {
-    pub fn new(spoken: Spoken, session: Option<String>, server: Option<Server>) -> Rc<Self> {
+    pub fn new(spoken: UpstreamRevision, session: Option<String>, server: Option<ServerDescription>) -> Rc<Self> {
         Rc::new(Self { spoken, session, server, level: RefCell::default(), ends: RefCell::default() })
     }
 
     /// The era and the session of its requests.
-    pub fn seat(&self) -> (&Spoken, Option<&str>) {
+    pub fn seat(&self) -> (&UpstreamRevision, Option<&str>) {
         (&self.spoken, self.session.as_deref())
     }
 

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::platform::{clock, tasks};
 use narthex_core::base::time::Timestamp;
-use narthex_core::mcp::client::request::Asked;
+use narthex_core::mcp::client::request::UpstreamRequest;
 use narthex_core::mcp::client::response::Incoming;
-use narthex_core::mcp::subscription::Wanted;
+use narthex_core::mcp::subscription::SubscriptionFilter;
 
 use super::exchange::Exchange;
 use super::{Conversation, Peer, Pending, ask, known, links};
@@ -27,7 +27,7 @@ const OPEN_MS: u64 = 1_000;
 pub struct Heard {
     pub ear: Ear,
     /// What was agreed on.
-    pub agreed: Wanted,
+    pub agreed: SubscriptionFilter,
     /// It is the stream of a session that has other uses: what is watched changes without another stream.
     pub stays: bool,
 }
@@ -65,7 +65,7 @@ impl Ear {
 }
 
 /// Listens until then. Nothing where the server tells nothing.
-pub async fn listen(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<Heard> {
+pub async fn listen(peer: &Peer, wanted: &SubscriptionFilter, until: Timestamp) -> Option<Heard> {
     let agreeing = async {
         let link = links::open(peer, peer.hint.as_deref(), until, false).await.ok()?;
         if link.spoken.is_modern() {
@@ -83,13 +83,14 @@ pub async fn listen(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<He
     }
 }
 
-async fn modern(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<Heard> {
+async fn modern(peer: &Peer, wanted: &SubscriptionFilter, until: Timestamp) -> Option<Heard> {
     let params = json!({"notifications": wanted}).to_string();
-    let mut conversation = ask(peer, &Asked::new("subscriptions/listen", &params), &[], until, false).await.ok()?;
+    let mut conversation =
+        ask(peer, &UpstreamRequest::new("subscriptions/listen", &params), &[], until, false).await.ok()?;
     loop {
         match conversation.next().await.ok()? {
             Incoming::Notification { method, params } if method == "notifications/subscriptions/acknowledged" => {
-                let agreed = Wanted::read(params.as_deref()).ok()?.of_a_server()?;
+                let agreed = SubscriptionFilter::read(params.as_deref()).ok()?.upstream_part()?;
                 // Who listens sees to what has changed.
                 conversation.heeds = false;
                 return Some(Heard { ear: Ear::Open(Box::new(conversation)), agreed, stays: false });
@@ -101,10 +102,10 @@ async fn modern(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<Heard>
 }
 
 /// For who has no session of their own: a session has one such stream, so each that listens has a session for it.
-async fn apart(peer: &Peer, wanted: &Wanted, until: Timestamp) -> Option<Heard> {
+async fn apart(peer: &Peer, wanted: &SubscriptionFilter, until: Timestamp) -> Option<Heard> {
     let peer = Closing(peer.apart());
     let watched = watch(&peer.0, &wanted.resource_subscriptions, &[], until).await;
-    let agreed = Wanted { resource_subscriptions: watched, ..wanted.clone() }.of_a_server()?;
+    let agreed = SubscriptionFilter { resource_subscriptions: watched, ..wanted.clone() }.upstream_part()?;
     in_session(&peer.0, agreed, until, false).await
 }
 
@@ -131,7 +132,7 @@ async fn watch(peer: &Peer, more: &[String], no_more: &[String], until: Timestam
     let unwatched = no_more.iter().map(|uri| ("resources/unsubscribe", uri));
     for (method, uri) in unwatched.chain(more.iter().map(|uri| ("resources/subscribe", uri))) {
         let params = json!({"uri": uri}).to_string();
-        let Ok(asked) = ask(peer, &Asked::new(method, &params), &[], until, false).await else { break };
+        let Ok(asked) = ask(peer, &UpstreamRequest::new(method, &params), &[], until, false).await else { break };
         if matches!(asked.response().await, Ok(Ok(_))) && method == "resources/subscribe" {
             agreed.push(uri.clone());
         }
@@ -140,7 +141,7 @@ async fn watch(peer: &Peer, more: &[String], no_more: &[String], until: Timestam
 }
 
 /// The stream by which a legacy server tells what belongs to no request. Some begin to answer with what they tell first.
-async fn in_session(peer: &Peer, agreed: Wanted, until: Timestamp, stays: bool) -> Option<Heard> {
+async fn in_session(peer: &Peer, agreed: SubscriptionFilter, until: Timestamp, stays: bool) -> Option<Heard> {
     let link = links::open(peer, peer.hint.as_deref(), until, false).await.ok()?;
     let peer = peer.clone();
     let opening = async move {

@@ -22,14 +22,14 @@ use crate::objects::registry::snapshot::Entry;
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::tasks;
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::http::egress_address::Address;
 use narthex_core::mcp::client::discovery::is_modern;
-use narthex_core::mcp::client::request::{self, Asked};
+use narthex_core::mcp::client::request::{self, UpstreamRequest};
 use narthex_core::mcp::client::response::{Expected, Incoming, Response};
-use narthex_core::mcp::client::result::Came;
-use narthex_core::mcp::client::session_loss::{self, Says};
-use narthex_core::mcp::client_capabilities::Able;
+use narthex_core::mcp::client::result::RequestOutcome;
+use narthex_core::mcp::client::session_loss::{self, SessionState};
+use narthex_core::mcp::client_capabilities::ClientCapabilities;
 
 use exchange::{Exchange, Sent, send};
 pub use known::{close_service, close_session, services_of};
@@ -86,7 +86,7 @@ impl Peer {
     ) -> Self {
         let Asker { principal, session, capabilities, unasked } = asker;
         let (registered, service) = (&entry.registered, entry.service());
-        let capabilities = capabilities.and_then(request::passed_on);
+        let capabilities = capabilities.and_then(request::forwarded_capabilities);
         let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
         let able = if unasked { "{}".into() } else { capabilities.clone() };
         let place = format!("{tenant} {} {}", service.id, registered.updated_at.0);
@@ -113,8 +113,8 @@ impl Peer {
 
 impl Peer {
     /// What may be asked of whom it is asked for.
-    fn able(&self) -> Able {
-        serde_json::from_str::<&RawValue>(&self.able).map(Able::read).unwrap_or_default()
+    fn able(&self) -> ClientCapabilities {
+        serde_json::from_str::<&RawValue>(&self.able).map(ClientCapabilities::read).unwrap_or_default()
     }
 }
 
@@ -146,9 +146,9 @@ const MAX_RESUMED: u32 = 20;
 
 impl Conversation {
     /// The next thing the server says, until the response, which is the last.
-    pub async fn next(&mut self) -> Result<Incoming, Came> {
+    pub async fn next(&mut self) -> Result<Incoming, RequestOutcome> {
         let mut came = self.exchange.next().await;
-        while matches!(came, Err(Came::Transport(Answer::Broken))) && self.resumed < MAX_RESUMED {
+        while matches!(came, Err(RequestOutcome::Transport(CallResult::Broken))) && self.resumed < MAX_RESUMED {
             self.resumed += 1;
             let Pending { peer, link, .. } = &self.pending;
             if !self.exchange.resume(peer, link.seat(), self.until, self.deadline).await {
@@ -175,7 +175,7 @@ impl Conversation {
     }
 
     /// The response, when nothing else the server says is of interest.
-    pub async fn response(mut self) -> Result<Response, Came> {
+    pub async fn response(mut self) -> Result<Response, RequestOutcome> {
         loop {
             match self.next().await? {
                 Incoming::Response(response) => return Ok(response),
@@ -204,8 +204,8 @@ impl Drop for Pending {
 }
 
 /// What a legacy server says of the session it was asked in.
-fn says(link: &Link, sent: &Sent) -> Says {
-    if link.session.is_none() { Says::Nothing } else { sent.said(session_loss::says) }
+fn says(link: &Link, sent: &Sent) -> SessionState {
+    if link.session.is_none() { SessionState::Nothing } else { sent.said(session_loss::session_state) }
 }
 
 /// Whether a server that spoke the modern revision before does not any more.
@@ -218,18 +218,18 @@ fn is_another_era(link: &Link, sent: &Sent) -> bool {
 /// Asks, until `until`; `deadline` when that is all the time the context has. `more` are headers that repeat arguments.
 pub async fn ask(
     peer: &Peer,
-    asked: &Asked<'_>,
+    asked: &UpstreamRequest<'_>,
     more: &[(String, String)],
     until: Timestamp,
     deadline: bool,
-) -> Result<Conversation, Came> {
+) -> Result<Conversation, RequestOutcome> {
     let (mut hint, mut gone, mut again) = (peer.hint.as_deref(), None, true);
     loop {
         let link = links::open_after(peer, hint, gone.as_deref(), until, deadline).await?;
-        let asked = Asked { capabilities: &peer.able, ..*asked };
+        let asked = UpstreamRequest { capabilities: &peer.able, ..*asked };
         let id = link::next_id();
         let Some(body) = asked.body(&link.spoken, id) else {
-            return Err(Came::Transport(Answer::Refused));
+            return Err(RequestOutcome::Transport(CallResult::Refused));
         };
         let mut headers: Vec<(&str, String)> = asked.headers(&link.spoken, link.session.as_deref());
         if link.spoken.is_modern() {
@@ -241,12 +241,12 @@ pub async fn ask(
         let expected = Expected::of(asked.method, id);
         let sent = send(peer, &headers, &body, expected, exchange::left(until), deadline).await;
         // What was not answered in time goes on there.
-        pending.over = !matches!(sent, Sent::Messages { .. } | Sent::Other { answer: Answer::TimedOut { .. }, .. });
+        pending.over = !matches!(sent, Sent::Messages { .. } | Sent::Other { answer: CallResult::TimedOut { .. }, .. });
         let (says, is_another_era) = (says(&link, &sent), is_another_era(&link, &sent));
-        if says != Says::Nothing || is_another_era {
+        if says != SessionState::Nothing || is_another_era {
             known::forget(peer, &link);
         }
-        if again && (says == Says::Gone || is_another_era) {
+        if again && (says == SessionState::Gone || is_another_era) {
             again = false;
             gone.clone_from(&link.session);
             // A link that turned out to be wrong is not made again from the same knowledge.
@@ -254,7 +254,7 @@ pub async fn ask(
             pending.over = true;
             continue;
         }
-        if says == Says::Maybe {
+        if says == SessionState::Maybe {
             shared::find(peer, link.session.as_deref()).await;
         }
         let exchange = sent.exchange()?;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{Failure, log_event, tasks};
-use narthex_core::mcp::client::Spoken;
-use narthex_core::mcp::session::Upstream;
+use narthex_core::mcp::client::UpstreamRevision;
+use narthex_core::mcp::session::UpstreamSession;
 
 use super::Peer;
 use super::exchange::end_session;
@@ -24,7 +24,7 @@ fn at(peer: &Peer, gone: Option<&str>) -> Ask {
 }
 
 /// What the session here says; nothing where there is none, or it cannot be asked: then each isolate is on its own.
-async fn asked(peer: &Peer, ask: Ask) -> Option<Upstream> {
+async fn asked(peer: &Peer, ask: Ask) -> Option<UpstreamSession> {
     match sent(peer, peer.session.as_deref()?, ask).await {
         Ok(Reply::Upstream { known }) => known,
         Ok(_) => None,
@@ -35,8 +35,8 @@ async fn asked(peer: &Peer, ask: Ask) -> Option<Upstream> {
     }
 }
 
-fn link(known: Upstream) -> Option<Rc<Link>> {
-    let spoken = Spoken::of(&known.version).filter(|spoken| !spoken.is_modern())?;
+fn link(known: UpstreamSession) -> Option<Rc<Link>> {
+    let spoken = UpstreamRevision::of(&known.version).filter(|spoken| !spoken.is_modern())?;
     Some(Link::new(spoken, Some(known.session), None))
 }
 
@@ -53,7 +53,7 @@ pub async fn is_over(peer: &Peer) -> bool {
 }
 
 /// Ends a session that another isolate may have begun.
-pub async fn end(peer: &Peer, known: Upstream) {
+pub async fn end(peer: &Peer, known: UpstreamSession) {
     // What was begun with another configuration is not asked for with this one's credentials.
     if known.place == peer.place
         && let Some(link) = link(known)
@@ -66,7 +66,7 @@ pub async fn end(peer: &Peer, known: Upstream) {
 pub async fn settled(peer: &Peer, begun: Rc<Link>) -> Rc<Link> {
     let (Some(session), true) = (&begun.session, peer.session.is_some()) else { return begun };
     let (service, place, version) = (peer.service.to_string(), peer.place.clone(), begun.spoken.version().into());
-    let upstream = Upstream { place, version, session: session.clone() };
+    let upstream = UpstreamSession { place, version, session: session.clone() };
     match asked(peer, Ask::Begun { service, upstream }).await {
         Some(known) if known.session != *session => match link(known) {
             Some(other) => {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
 use crate::platform::{clock, log_event, settings};
-use narthex_core::calling::response::{Answer, NotCalled};
+use narthex_core::calling::response::{CallResult, NotCalled};
 use narthex_core::mcp::client::access_token::{self, Token};
 
 use super::Peer;
@@ -28,7 +28,7 @@ pub fn forget(peer: &Peer) {
 }
 
 /// The header that shows a token; nothing where no token is asked for.
-pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
+pub async fn authorization(peer: &Peer) -> Result<Option<String>, CallResult> {
     let Some((client, secret)) = peer.secrets.client() else { return Ok(None) };
     let now = clock::now();
     let known = TOKENS.with_borrow(|tokens| tokens.get(&peer.place).filter(|token| token.until > now).cloned());
@@ -37,7 +37,7 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
     }
     let address = settings::current()
         .may_call(&client.token_url, None)
-        .map_err(|refusal| Answer::NotCalled(NotCalled::Address(refusal)))?;
+        .map_err(|refusal| CallResult::NotCalled(NotCalled::Address(refusal)))?;
     let mut headers = Headers::default();
     headers.set("content-type", "application/x-www-form-urlencoded");
     headers.set("accept", "application/json");
@@ -57,12 +57,12 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, Answer> {
         }
     };
     let token = match &answer {
-        Answer::Http { status: 200, body, .. } => access_token::read(body, now),
+        CallResult::Http { status: 200, body, .. } => access_token::read(body, now),
         _ => None,
     };
     let Some(token) = token else {
         log_event!(TokenNotObtained, tenant = &*peer.tenant, service = &*peer.service, status = answer.status());
-        return Err(Answer::NotCalled(NotCalled::Token));
+        return Err(CallResult::NotCalled(NotCalled::Token));
     };
     let shown = format!("Bearer {}", token.value);
     TOKENS.with_borrow_mut(|tokens| {

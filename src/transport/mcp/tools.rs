@@ -10,20 +10,20 @@ use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log_event};
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::response::Answer;
+use narthex_core::calling::response::CallResult;
 use narthex_core::mcp::client::elicitation;
 use narthex_core::mcp::client::progress;
-use narthex_core::mcp::client::request::Asked;
+use narthex_core::mcp::client::request::UpstreamRequest;
 use narthex_core::mcp::client::response::Incoming;
-use narthex_core::mcp::client::result::{self, Came};
+use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::mcp::client::task;
-use narthex_core::mcp::client::throttle::Paced;
+use narthex_core::mcp::client::throttle::Throttle;
 use narthex_core::mcp::client::tool_listing::Listing;
-use narthex_core::mcp::client_capabilities::Able;
+use narthex_core::mcp::client_capabilities::ClientCapabilities;
 use narthex_core::mcp::definitions::tidy;
 use narthex_core::mcp::param_headers;
 use narthex_core::services::capability::Capability;
-use narthex_core::services::tool_catalogue::Seen;
+use narthex_core::services::tool_catalogue::ToolsRead;
 
 use super::super::Order;
 use super::super::observer::{CallObserver, Notice};
@@ -43,18 +43,18 @@ const PROGRESS_MS: u64 = 1_000;
 pub(super) struct Calling<'a, O> {
     order: &'a Order<'a>,
     observer: &'a O,
-    able: Able,
+    able: ClientCapabilities,
     asked: u32,
     progress_at: Timestamp,
     /// Changes that are told in the client's session.
-    noted: Paced,
+    noted: Throttle,
 }
 
 /// Calls a tool, for as long as the context has time.
-pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &impl CallObserver) -> Came {
+pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &impl CallObserver) -> RequestOutcome {
     let admission = &order.work.admission;
     if admission.expires_at <= order.now {
-        return Came::Transport(Answer::TimedOut { deadline: true });
+        return RequestOutcome::Transport(CallResult::TimedOut { deadline: true });
     }
     let (name, arguments) = (json!(admission.capability), order.work.parameters.get());
     let is_it = |known: &&Capability| known.name == admission.capability;
@@ -63,7 +63,8 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &
     let mut headers = schema.map_or_else(Vec::new, |schema| param_headers::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));
     let able = peer.able();
-    let mut calling = Calling { order, observer, able, asked: 0, progress_at: Timestamp(0), noted: Paced::default() };
+    let mut calling =
+        Calling { order, observer, able, asked: 0, progress_at: Timestamp(0), noted: Throttle::default() };
     if task::is_required(known.and_then(|known| known.tool.as_deref())) {
         match links::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
             Ok(link) if !link.spoken.is_modern() => return calling.as_task(&peer, &name.to_string(), arguments).await,
@@ -80,19 +81,19 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &
         let responses = if again == 0 { responses.as_str() } else { "" };
         let params = format!(r#"{{"name":{name},"arguments":{arguments}{responses}{said}}}"#);
         let came = calling.once(&peer, "tools/call", &params, &headers).await;
-        if let Came::Answered(Err(error)) = &came
+        if let RequestOutcome::Answered(Err(error)) = &came
             && task::is_wanted(error)
         {
             return calling.as_modern_task(&peer, &params, &headers).await;
         }
-        let Came::Answered(Ok(result)) = &came else { return came };
+        let RequestOutcome::Answered(Ok(result)) = &came else { return came };
         state = result::asks_again(result).filter(|_| again < MAX_AGAIN);
         if state.is_none() {
             return came;
         }
         clock::pause(AGAIN_MS << again).await;
     }
-    Came::Transport(Answer::Broken)
+    RequestOutcome::Transport(CallResult::Broken)
 }
 
 impl<O: CallObserver> Calling<'_, O> {
@@ -105,13 +106,19 @@ impl<O: CallObserver> Calling<'_, O> {
     }
 
     /// Asks once, and hears all that is said until the response.
-    pub(super) async fn once(&mut self, peer: &Peer, method: &str, params: &str, headers: &[(String, String)]) -> Came {
+    pub(super) async fn once(
+        &mut self,
+        peer: &Peer,
+        method: &str,
+        params: &str,
+        headers: &[(String, String)],
+    ) -> RequestOutcome {
         let admission = &self.order.work.admission;
-        let asked = Asked {
+        let asked = UpstreamRequest {
             progress: (method == "tools/call").then_some(admission.id.as_str()),
             log_level: admission.log_level.as_deref(),
             meta: admission.meta.as_deref().map(RawValue::get),
-            ..Asked::new(method, params)
+            ..UpstreamRequest::new(method, params)
         };
         let mut conversation = match ask(peer, &asked, headers, admission.expires_at, true).await {
             Ok(conversation) => conversation,
@@ -124,7 +131,7 @@ impl<O: CallObserver> Calling<'_, O> {
                 self.note(&method).await;
             }
             match came {
-                Ok(Incoming::Response(response)) => return Came::Answered(response),
+                Ok(Incoming::Response(response)) => return RequestOutcome::Answered(response),
                 Ok(Incoming::Request { id, method, params }) => {
                     let answer = self.answer(&method, params.as_deref()).await;
                     conversation.respond(&id, answer.as_deref().map(RawValue::get)).await;
@@ -150,7 +157,7 @@ impl<O: CallObserver> Calling<'_, O> {
 
     /// Asks whoever called, and gives what they said; nothing where nobody can be asked.
     pub(super) async fn put(&mut self, request: Box<RawValue>) -> Option<Box<RawValue>> {
-        let able = self.able.lacks(&elicitation::requests(&request)?).is_none();
+        let able = self.able.missing(&elicitation::requests(&request)?).is_none();
         if !able {
             return None;
         }
@@ -193,7 +200,7 @@ impl<O: CallObserver> Calling<'_, O> {
     /// on that of its session.
     async fn changed(&mut self, method: &str) {
         let is_heard = self.observer.notify(Notice::Changed(method.into()));
-        if !is_heard && self.noted.says(method, clock::now()) {
+        if !is_heard && self.noted.admit(method, clock::now()) {
             self.note(method).await;
         }
     }
@@ -212,14 +219,14 @@ impl<O: CallObserver> Calling<'_, O> {
 
 /// Reads all tools there are, until then; or says why not. What it was before is not to be trusted: it may have become
 /// another. The session that this takes is over with it.
-pub async fn list_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<Seen, String> {
+pub async fn list_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<ToolsRead, String> {
     let peer = peer.apart();
     let read = read_tools(&peer, timeout_seconds, until).await;
     known::close(&peer).await;
     read
 }
 
-async fn read_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<Seen, String> {
+async fn read_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<ToolsRead, String> {
     let said = |reason: String| match peer.secrets.shows_in(&reason) {
         true => "its answer repeats its credentials".into(),
         false => reason,
@@ -229,10 +236,10 @@ async fn read_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Resu
     let has_tools = server.capabilities.is_none() || server.declares("tools");
     let mut listing = Listing::new(link.spoken.version().into(), server, timeout_seconds);
     if !has_tools {
-        return listing.ended(None);
+        return listing.finish(None);
     }
     let broken = read_pages(peer, &mut listing, until).await.err().map(said);
-    listing.ended(broken)
+    listing.finish(broken)
 }
 
 async fn read_pages(peer: &Peer, listing: &mut Listing, until: Timestamp) -> Result<(), String> {
@@ -240,14 +247,14 @@ async fn read_pages(peer: &Peer, listing: &mut Listing, until: Timestamp) -> Res
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
         let params = cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor})).to_string();
-        let conversation = ask(peer, &Asked::new(LIST, &params), &[], until, false).await;
+        let conversation = ask(peer, &UpstreamRequest::new(LIST, &params), &[], until, false).await;
         let response = match conversation {
             Ok(conversation) => conversation.response().await,
             Err(came) => Err(came),
         };
         let page = match response {
             Ok(Ok(page)) => page,
-            Ok(Err(error)) => return Err(Came::Answered(Err(error)).reason(LIST)),
+            Ok(Err(error)) => return Err(RequestOutcome::Answered(Err(error)).reason(LIST)),
             Err(came) => return Err(came.reason(LIST)),
         };
         match listing.take(&page)? {

@@ -1,7 +1,7 @@
-//! Callbacks: the address a service is given to end its work later, and what it may say there.
+//! Callbacks: the URL at which a service ends its work later, and the messages it accepts.
 //!
-//! The address carries the context and the number of the lease it is for, under an HMAC-SHA256 (RFC 2104) cut to 16
-//! bytes: it opens one attempt of one context and nothing else, and is worth nothing once that attempt is over.
+//! The URL contains the context and its lease number, authenticated by an HMAC-SHA256 (RFC 2104) cut to 16 bytes. It
+//! authorizes one attempt of one context, and is void when that attempt is over.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,10 +15,10 @@ use crate::base::json::{Fault, Object};
 use crate::base::keyed_mac::keyed;
 
 const TAG: usize = 16;
-/// The largest report of progress, in bytes.
+/// The largest progress report, in bytes.
 pub const MAX_PROGRESS_BYTES: usize = 4096;
 
-/// The key callbacks are signed with. Does not show itself in `Debug`.
+/// The key of the callbacks' HMAC. `Debug` does not show it.
 #[derive(Clone)]
 pub struct CallbackKey(Hmac<Sha256>);
 
@@ -29,13 +29,13 @@ impl std::fmt::Debug for CallbackKey {
 }
 
 impl CallbackKey {
-    /// From a secret of the tenant, bound to this use by a label of its own.
+    /// Derives the key from a secret of the tenant, with a label for this use.
     pub fn new(secret: &[u8]) -> Self {
         Self(keyed("narthex callback\0", secret))
     }
 
     fn tag(&self, tenant: &str, id: &str, lease: &str) -> Hmac<Sha256> {
-        // None of the parts has a dot in it.
+        // None of the parts contains a dot.
         self.0.clone().chain_update(tenant).chain_update(".").chain_update(id).chain_update(".").chain_update(lease)
     }
 
@@ -47,7 +47,7 @@ impl CallbackKey {
         format!("{tenant}.{id}.{lease}.{tag}")
     }
 
-    /// What a token opens; nothing when it is not one of ours.
+    /// The context and lease that a token authorizes; `None` if the token is invalid.
     pub fn read(&self, tenant: &str, token: &str) -> Option<(ContextId, u64)> {
         let mut parts = token.strip_prefix(tenant)?.strip_prefix('.')?.split('.');
         let (Some(id), Some(lease), Some(tag), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
@@ -59,22 +59,22 @@ impl CallbackKey {
     }
 }
 
-/// Whose a token says it is: whose key is to verify it.
+/// The tenant that a token claims, whose key must verify it.
 pub fn tenant_of(token: &str) -> Option<&str> {
     token.split_once('.').map(|(tenant, _)| tenant)
 }
 
-/// What a callback's body says.
+/// The content of a callback.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Said<'a> {
-    /// A result, an error or a request for input: as in an answer, and read as one.
+pub enum CallbackMessage<'a> {
+    /// A result, an error or a request for input, to be read as a response.
     Outcome,
-    /// Still at it.
-    Beat { lease_ms: Option<u64>, progress: Option<&'a str> },
+    /// The work continues.
+    Heartbeat { lease_ms: Option<u64>, progress: Option<&'a str> },
 }
 
-/// Reads a body that has passed `json::check`. All faults are named.
-pub fn read(text: &str) -> Result<Said<'_>, Vec<Fault>> {
+/// Reads a body that has passed `json::check`, with all its faults.
+pub fn read(text: &str) -> Result<CallbackMessage<'_>, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let outcomes = ["result", "error", "input_required"];
     let given: Vec<&str> = outcomes.into_iter().filter(|name| body.raw_or_null(name).is_some()).collect();
@@ -88,14 +88,14 @@ pub fn read(text: &str) -> Result<Said<'_>, Vec<Fault>> {
         [] if beats => {}
         [_] if !beats => {}
         [] => body.fault("result", "is required, or error, input_required, progress or lease_seconds"),
-        [_] => body.fault("progress", "cannot be reported together with the end"),
-        [_, second, ..] => body.fault(second, "cannot stand beside another outcome"),
+        [_] => body.fault("progress", "cannot be combined with the outcome"),
+        [_, second, ..] => body.fault(second, "cannot be combined with another outcome"),
     }
     let faults = body.finish();
     if !faults.is_empty() {
         return Err(faults);
     }
-    Ok(if beats { Said::Beat { lease_ms, progress } } else { Said::Outcome })
+    Ok(if beats { CallbackMessage::Heartbeat { lease_ms, progress } } else { CallbackMessage::Outcome })
 }
 
 #[cfg(test)]
@@ -123,12 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn a_callback_says_one_thing() {
-        assert_eq!(read(r#"{"result":null}"#), Ok(Said::Outcome));
-        assert_eq!(read(r#"{"error":{"code":"a","message":"b"}}"#), Ok(Said::Outcome));
-        assert_eq!(read(r#"{"lease_seconds":30}"#), Ok(Said::Beat { lease_ms: Some(30_000), progress: None }));
+    fn a_callback_has_one_outcome() {
+        assert_eq!(read(r#"{"result":null}"#), Ok(CallbackMessage::Outcome));
+        assert_eq!(read(r#"{"error":{"code":"a","message":"b"}}"#), Ok(CallbackMessage::Outcome));
+        assert_eq!(
+            read(r#"{"lease_seconds":30}"#),
+            Ok(CallbackMessage::Heartbeat { lease_ms: Some(30_000), progress: None })
+        );
         let said = read(r#"{"progress": {"percent": 40}}"#);
-        assert_eq!(said, Ok(Said::Beat { lease_ms: None, progress: Some(r#"{"percent": 40}"#) }));
+        assert_eq!(said, Ok(CallbackMessage::Heartbeat { lease_ms: None, progress: Some(r#"{"percent": 40}"#) }));
         for bad in [
             "{}",
             "[]",

@@ -1,4 +1,4 @@
-//! Calling services: what answers mean, and the protocols other than MCP that services speak.
+//! Calling services: what responses mean, and the protocols other than MCP.
 
 pub mod callback;
 pub mod connection;

@@ -7,7 +7,7 @@ use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{AttemptOutcome, Head, Outcome, Verdict};
-use crate::events::event::last_number;
+use crate::events::bundle::last_number;
 
 /// What a service says of a context it works on.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::context::idempotency::Claim;
 use crate::context::status::{Priority, Status};
 use crate::context_store::result_pieces::{Layout, joined};
 use crate::context_store::{Broken, Due, Ended, Ready, Shelf, Whole};
-use crate::events::event::MAX_RESULT_BYTES;
+use crate::events::bundle::MAX_RESULT_BYTES;
 
 /// What a row takes of a result, so that most of them lie in pieces here.
 const ROW_BYTES: usize = 7;

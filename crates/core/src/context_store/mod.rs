@@ -28,7 +28,7 @@ use crate::base::timing::Timing;
 use crate::context::idempotency::{Claim, WINDOW_MS};
 use crate::context::status::Status;
 use crate::context::{Admission, Background, Cancelled, ContextError, Head, Refused, Report, Verdict};
-use crate::events::event::{self, Carried, last_number};
+use crate::events::bundle::{self, EventResult, last_number};
 
 pub use callbacks::{Callback, CalledBack};
 pub use outbox::{Batch, Outbox};
@@ -193,13 +193,13 @@ impl<S: Shelf> Ledger<S> {
             }
         }
         // Each item on its own, in the order of the numbers: the hub takes them only so.
-        let mut bundles: Vec<event::Bundle> = Vec::new();
+        let mut bundles: Vec<bundle::Bundle> = Vec::new();
         untold.sort_by_key(|(head, ..)| last_number(head));
         for (head, small, has_ended) in &untold {
-            let whole = event::bundle(head, Carried::kept(head, small.as_deref()), 0);
+            let whole = bundle::bundle(head, EventResult::stored(head, small.as_deref()), 0);
             let mut after = None;
             for item in &whole.items {
-                bundles.push(event::Bundle { items: vec![item.clone()], after, ..whole.clone() });
+                bundles.push(bundle::Bundle { items: vec![item.clone()], previous_number: after, ..whole.clone() });
                 after = Some(item.number);
             }
             if *has_ended {
@@ -539,12 +539,12 @@ impl<S: Shelf> Ledger<S> {
             self.shelf.reserve(bound)?;
             self.outbox.reserved(bound);
         }
-        event::number(head, || self.outbox.next_number());
+        bundle::assign_numbers(head, || self.outbox.next_number());
         Ok(())
     }
 
     fn tell(&mut self, head: &Head, result: Option<&RawValue>, known: u64) -> Result<(), Broken> {
-        self.outbox.push(&event::bundle(head, result.into(), known))?;
+        self.outbox.push(&bundle::bundle(head, result.into(), known))?;
         self.effects.tells = true;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::Broken;
 use crate::base::id::ContextId;
-use crate::events::event::Bundle;
+use crate::events::bundle::Bundle;
 
 /// Numbers reserved at a time; one row written for each portion.
 const PORTION: u64 = 10_000;

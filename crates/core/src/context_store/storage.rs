@@ -63,7 +63,7 @@ pub trait Shelf {
     fn live(&self, id: &ContextId) -> Result<Option<Whole>, Broken>;
     fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken>;
     /// What has ended and is still among the live; of results only those of at most
-    /// `event::MAX_RESULT_BYTES`.
+    /// `bundle::MAX_RESULT_BYTES`.
     fn untold(&self) -> Result<Vec<Ended>, Broken>;
     fn live_heads(&self) -> Result<Vec<Head>, Broken>;
     /// Everything live, soonest first.

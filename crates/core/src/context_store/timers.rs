@@ -7,7 +7,7 @@ use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{Head, Verdict};
-use crate::events::event::last_number;
+use crate::events::bundle::last_number;
 
 /// At most this many doorbells at a time; each consumer goes on as long as there is work.
 const MAX_RINGS: u64 = 20;

@@ -1,49 +1,51 @@
-//! One stream over several objects: the hub, which has the log, and shards, which hold the sockets it has no room for.
+//! One stream over several objects: the hub, which has the log, and shards, which hold the sockets that the hub has no
+//! room for.
 //!
-//! A shard joins before its first socket, and from then on the hub pushes what follows what the shard has, one push at
-//! a time. The shard remembers on disk how far it is (`reached`): its live sockets have everything up to there, once.
-//! So the hub needs to remember only which shards there are, and asks after a restart. A shard without sockets says
-//! so when it is pushed something, and is let go. Every joining begins an era: what is heard of an older one is void.
+//! A shard joins before its first socket; from then on the hub pushes the events after the shard's position, one push
+//! at a time. The shard persists its position (`reached`): its live sockets have received everything up to there
+//! exactly once. So the hub only needs to remember which shards exist, and asks them for their positions after a
+//! restart. A shard without sockets reports that when it receives a push, and is removed. Every joining begins a
+//! generation; replies of an older generation are ignored.
 
 use std::collections::BTreeMap;
 
-/// A tenant's shards at most.
+/// The maximum number of shards of a tenant.
 pub const MAX_SHARDS: u16 = 15;
 
-/// Where a new socket goes.
+/// Which object a new socket goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     Hub,
     Shard(u16),
     Nowhere,
 }
 
-/// What a shard says to a push.
+/// A shard's reply to a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum PushReply {
     Reached {
         reached: u64,
         sockets: usize,
     },
-    /// Its joining is under way.
+    /// The shard is joining.
     Joining,
-    /// It has no sockets.
+    /// The shard has no sockets.
     Gone,
 }
 
-/// A push to be made: what follows `after`. Without it the shard is only asked how far it is.
+/// A push: the events after `after`. Without `after`, the shard is only asked for its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Push {
-    pub era: u64,
+    pub generation: u64,
     pub after: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// Nothing before it has joined.
-    era: Option<u64>,
+    /// `None` until it has joined.
+    generation: Option<u64>,
     reached: Option<u64>,
-    /// As it said last, and those sent there since.
+    /// As last reported, plus the sockets sent there since.
     sockets: usize,
     pushing: bool,
 }
@@ -52,63 +54,65 @@ struct Shard {
 #[derive(Debug)]
 pub struct Shards {
     known: BTreeMap<u16, Shard>,
-    /// Sockets an object holds before others go elsewhere.
+    /// The maximum number of sockets in one object.
     bound: usize,
-    eras: u64,
+    generations: u64,
 }
 
 impl Shards {
-    /// With the shards that had joined before.
+    /// Restores the shards that had joined.
     pub fn restore(bound: usize, joined: impl IntoIterator<Item = u16>) -> Self {
-        let mut shards = Self { known: BTreeMap::new(), bound, eras: 0 };
+        let mut shards = Self { known: BTreeMap::new(), bound, generations: 0 };
         for number in joined {
-            let era = shards.next_era();
-            shards.known.insert(number, Shard { era: Some(era), ..Shard::default() });
+            let generation = shards.next_era();
+            shards.known.insert(number, Shard { generation: Some(generation), ..Shard::default() });
         }
         shards
     }
 
     fn next_era(&mut self) -> u64 {
-        self.eras += 1;
-        self.eras
+        self.generations += 1;
+        self.generations
     }
 
-    /// Where a socket goes when the hub has so many of its own. The shard with the fewest is filled first.
-    pub fn place(&mut self, own: usize) -> Place {
+    /// Where a new socket goes if the hub holds `own` sockets. The shard with the fewest sockets is filled first.
+    pub fn place(&mut self, own: usize) -> Placement {
         if own < self.bound {
-            return Place::Hub;
+            return Placement::Hub;
         }
         let with_room = self.known.iter_mut().filter(|(_, shard)| shard.sockets < self.bound);
         if let Some((number, shard)) = with_room.min_by_key(|(_, shard)| shard.sockets) {
             shard.sockets += 1;
-            return Place::Shard(*number);
+            return Placement::Shard(*number);
         }
         match (1..=MAX_SHARDS).find(|number| !self.known.contains_key(number)) {
             Some(number) => {
                 self.known.insert(number, Shard { sockets: 1, ..Shard::default() });
-                Place::Shard(number)
+                Placement::Shard(number)
             }
-            None => Place::Nowhere,
+            None => Placement::Nowhere,
         }
     }
 
-    /// A shard joins. It may have joined before, so only itself knows how far it is.
+    /// Records that a shard joined. It may have joined before, so only the shard knows its position.
     pub fn join(&mut self, number: u16) {
-        let era = self.next_era();
+        let generation = self.next_era();
         let shard = self.known.entry(number).or_default();
-        shard.era = Some(era);
+        shard.generation = Some(generation);
         shard.reached = None;
     }
 
+    /// The numbers of the shards that have joined.
     pub fn joined(&self) -> impl Iterator<Item = u16> {
-        self.known.iter().filter(|(_, shard)| shard.era.is_some()).map(|(number, _)| *number)
+        self.known.iter().filter(|(_, shard)| shard.generation.is_some()).map(|(number, _)| *number)
     }
 
-    /// Those nobody is pushing to and who lack something of a log that ends with `last`; whoever asks pushes now.
-    pub fn lacking(&mut self, last: u64) -> Vec<u16> {
-        let lacks = |shard: &Shard| shard.era.is_some() && !shard.pushing && shard.reached != Some(last);
-        let lacking = self.known.iter_mut().filter(|(_, shard)| lacks(shard));
-        lacking
+    /// The shards that lack events of a log that ends with `last` and are not being pushed to; the caller must push to
+    /// them now.
+    pub fn shards_behind(&mut self, last: u64) -> Vec<u16> {
+        let lacks = |shard: &Shard| shard.generation.is_some() && !shard.pushing && shard.reached != Some(last);
+        let shards_behind = self.known.iter_mut().filter(|(_, shard)| lacks(shard));
+        shards_behind
             .map(|(number, shard)| {
                 shard.pushing = true;
                 *number
@@ -116,39 +120,39 @@ impl Shards {
             .collect()
     }
 
-    /// The next push to a shard; nothing when it has everything or is gone.
+    /// The next push to a shard; `None` if it has everything or is gone.
     pub fn next(&mut self, number: u16, last: u64) -> Option<Push> {
         let shard = self.known.get_mut(&number)?;
         shard.pushing = false;
-        let era = shard.era?;
+        let generation = shard.generation?;
         if shard.reached == Some(last) {
             return None;
         }
         shard.pushing = true;
-        Some(Push { era, after: shard.reached })
+        Some(Push { generation, after: shard.reached })
     }
 
-    /// What a shard said to a push; true when it was let go.
-    pub fn heard(&mut self, number: u16, era: u64, heard: Heard) -> bool {
-        let Some(shard) = self.known.get_mut(&number).filter(|shard| shard.era == Some(era)) else {
+    /// Handles a shard's reply to a push; true if the shard was removed.
+    pub fn handle_reply(&mut self, number: u16, generation: u64, reply: PushReply) -> bool {
+        let Some(shard) = self.known.get_mut(&number).filter(|shard| shard.generation == Some(generation)) else {
             return false;
         };
-        match heard {
-            Heard::Reached { reached, sockets } => {
+        match reply {
+            PushReply::Reached { reached, sockets } => {
                 shard.reached = Some(reached);
                 shard.sockets = sockets;
                 false
             }
-            Heard::Joining => false,
-            Heard::Gone => {
+            PushReply::Joining => false,
+            PushReply::Gone => {
                 self.known.remove(&number);
                 true
             }
         }
     }
 
-    /// Nobody is pushing to it any more, for now.
-    pub fn rest(&mut self, number: u16) {
+    /// Stops pushing to a shard for now.
+    pub fn pause(&mut self, number: u16) {
         if let Some(shard) = self.known.get_mut(&number) {
             shard.pushing = false;
         }
@@ -157,68 +161,70 @@ impl Shards {
 
 /// What a shard does with a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// Sends its live sockets what lies behind this; nothing may.
-    After(u64),
-    /// Something before the push is missing.
-    Lacks(u64),
+pub enum PushDecision {
+    /// It sends its live sockets the events after this one, if there are any.
+    SendAfter(u64),
+    /// Events before the push are missing.
+    Missing(u64),
     Joining,
     Gone,
 }
 
-/// How far a shard is.
+/// The position of a shard.
 #[derive(Debug, Default)]
-pub struct Reach {
+pub struct ShardPosition {
     reached: Option<u64>,
     joining: usize,
 }
 
-impl Reach {
-    /// As it is on disk.
+impl ShardPosition {
+    /// Restores the persisted position.
     pub fn restore(reached: Option<u64>) -> Self {
         Self { reached, joining: 0 }
     }
 
+    /// The position, if the shard has joined.
     pub fn reached(&self) -> Option<u64> {
         self.reached
     }
 
-    pub fn begin_to_join(&mut self) {
+    /// Begins to join.
+    pub fn begin_joining(&mut self) {
         self.joining += 1;
     }
 
-    /// The hub has answered, or not.
-    pub fn end_to_join(&mut self, last: Option<u64>) {
+    /// Ends a joining with the hub's answer, if there was one.
+    pub fn end_joining(&mut self, last: Option<u64>) {
         self.joining -= 1;
         self.reached = self.reached.or(last);
     }
 
-    /// What lies before is no longer to be had.
+    /// Skips events that have been deleted.
     pub fn skip_to(&mut self, reached: u64) {
         self.reached = self.reached.map(|before| before.max(reached));
     }
 
-    /// What was taken could not be kept.
-    pub fn take_back(&mut self, reached: u64) {
+    /// Reverts to a position, after events that were taken could not be stored.
+    pub fn revert_to(&mut self, reached: u64) {
         self.reached = Some(reached);
     }
 
-    /// A push of what lies behind `after` up to `last`.
-    pub fn take(&mut self, after: Option<u64>, last: u64, has_sockets: bool) -> Taken {
+    /// Decides about a push of the events after `after` up to `last`.
+    pub fn take(&mut self, after: Option<u64>, last: u64, has_sockets: bool) -> PushDecision {
         if self.joining > 0 && self.reached.is_none() {
-            return Taken::Joining;
+            return PushDecision::Joining;
         }
-        // Who is joining is about to have one.
+        // A joining shard is about to get a socket.
         let Some(reached) = self.reached.filter(|_| has_sockets || self.joining > 0) else {
             self.reached = None;
-            return Taken::Gone;
+            return PushDecision::Gone;
         };
         match after {
             Some(after) if after <= reached => {
                 self.reached = Some(reached.max(last));
-                Taken::After(reached)
+                PushDecision::SendAfter(reached)
             }
-            _ => Taken::Lacks(reached),
+            _ => PushDecision::Missing(reached),
         }
     }
 }

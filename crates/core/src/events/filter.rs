@@ -1,27 +1,27 @@
-//! Which events a subscriber sees.
+//! Which events a subscriber receives.
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Bundle, Item};
+use super::bundle::{Bundle, Item};
 use crate::access::issuer::LONGEST_PRINCIPAL;
 use crate::base::json::{Fault, Object};
 
 /// The longest subject or service, in bytes.
-const LONGEST_NAME: usize = 200;
-/// At most this many patterns in `types`.
+const MAX_NAME_BYTES: usize = 200;
+/// The maximum number of patterns in `types`.
 const MAX_TYPES: usize = 32;
 
-/// All that is set must hold. Two equal filters see the same, so a hub decides once for both.
+/// All conditions that are set must hold. A hub evaluates equal filters only once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Filter {
-    /// Exact types, or a prefix ending in `*`; empty: all.
+    /// Exact types, or prefixes ending in `*`; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// A principal whose events alone are seen.
+    /// Only events of this principal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 }
@@ -39,14 +39,17 @@ fn valid_pattern(text: &str) -> bool {
 }
 
 impl Filter {
-    /// From the query's values. `owner=me` is the caller; another name only whoever may see all.
+    /// Reads the query parameters. `owner=me` is the caller; only a caller with `sees_all` may name another owner.
     pub fn from_query(get: impl Fn(&str) -> Option<String>, me: &str, sees_all: bool) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let types: Vec<String> = get("types")
             .map(|list| list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect())
             .unwrap_or_default();
         if types.len() > MAX_TYPES || !types.iter().all(|pattern| valid_pattern(pattern)) {
-            faults.push(Fault::new("?types", "must be event types such as context.completed or context.*, by commas"));
+            faults.push(Fault::new(
+                "?types",
+                "must be a comma-separated list of event types such as context.completed or context.*",
+            ));
         }
         let owner = match get("owner").as_deref() {
             None | Some("*") | Some("") => None,
@@ -58,7 +61,7 @@ impl Filter {
         if faults.is_empty() { Ok(filter.narrowed(me, sees_all)) } else { Err(faults) }
     }
 
-    /// From `{"subscribe": {…}}`.
+    /// Reads a message `{"subscribe": {…}}`.
     pub fn from_message(text: &str, me: &str, sees_all: bool) -> Result<Self, Vec<Fault>> {
         let mut message = Object::new(text, "#").map_err(|fault| vec![fault])?;
         let subscribe = message.object("subscribe");
@@ -72,7 +75,7 @@ impl Filter {
         if faults.is_empty() { Ok(filter) } else { Err(faults) }
     }
 
-    /// From the members of a document; what is wrong is noted there.
+    /// Reads the members of a document; faults are recorded there.
     pub fn from_members(wanted: &mut Object<'_>, me: &str, sees_all: bool) -> Self {
         let types = wanted.strings("types", MAX_TYPES, 64).unwrap_or_default();
         if !types.iter().all(|pattern| valid_pattern(pattern)) {
@@ -80,15 +83,15 @@ impl Filter {
         }
         let owner = wanted.string("owner", 1..=LONGEST_PRINCIPAL).filter(|owner| owner != "*");
         let owner = owner.map(|owner| if owner == "me" { me.to_string() } else { owner });
-        let subject = wanted.string("subject", 1..=LONGEST_NAME);
-        let service = wanted.string("service", 1..=LONGEST_NAME);
+        let subject = wanted.string("subject", 1..=MAX_NAME_BYTES);
+        let service = wanted.string("service", 1..=MAX_NAME_BYTES);
         Self { types, subject, service, owner }.narrowed(me, sees_all)
     }
 
     fn bounded(&self, faults: &mut Vec<Fault>, at: &str) {
         let bounds = [
-            ("subject", &self.subject, LONGEST_NAME),
-            ("service", &self.service, LONGEST_NAME),
+            ("subject", &self.subject, MAX_NAME_BYTES),
+            ("service", &self.service, MAX_NAME_BYTES),
             ("owner", &self.owner, LONGEST_PRINCIPAL),
         ];
         for (name, value, most) in bounds {
@@ -98,14 +101,14 @@ impl Filter {
         }
     }
 
-    /// A caller that may not see all sees its own contexts, whatever it asked for.
+    /// A caller without `sees_all` receives its own contexts, whatever it asked for.
     fn narrowed(self, me: &str, sees_all: bool) -> Self {
         if sees_all { self } else { Self { owner: Some(me.to_string()), ..self } }
     }
 
-    /// Whether a subscriber sees an event. What has no owner (services, keys) is not hidden by one.
+    /// Whether a subscriber receives an event. Events without an owner (services, keys) are not restricted by `owner`.
     pub fn matches(&self, bundle: &Bundle, item: &Item) -> bool {
-        let event_type = item.what.event_type();
+        let event_type = item.kind.event_type();
         (self.types.is_empty() || self.types.iter().any(|pattern| type_matches(pattern, event_type)))
             && self.subject.as_ref().is_none_or(|subject| *subject == bundle.subject)
             && self.service.as_ref().is_none_or(|service| {
@@ -120,7 +123,7 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::What;
+    use super::super::bundle::EventKind;
     use super::*;
     use crate::base::time::Timestamp;
     use crate::context::status::Status;
@@ -134,8 +137,8 @@ mod tests {
             capability: None,
             service: Some("llm".into()),
             trace: None,
-            after: None,
-            items: vec![Item { number: 1, at: Timestamp(0), what: What::Status(Status::Queued) }],
+            previous_number: None,
+            items: vec![Item { number: 1, at: Timestamp(0), kind: EventKind::Status(Status::Queued) }],
         }
     }
 
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_see_all_sees_its_own_whatever_it_asks_for() {
+    fn without_sees_all_only_own_contexts_match() {
         assert!(!sees(&[("owner", "*")], false, "key:other"));
         assert!(!sees(&[("owner", "key:other")], false, "key:other"));
         assert!(sees(&[("owner", "key:other")], false, "key:me"));
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_message_is_told_why() {
+    fn an_invalid_message_has_faults() {
         for bad in ["[]", "{}", r#"{"subscribe":{"types":["A"]}}"#, r#"{"subscribe":{"x":1}}"#, r#"{"unsubscribe":{}}"#]
         {
             assert!(!Filter::from_message(bad, "key:me", true).unwrap_err().is_empty(), "{bad}");

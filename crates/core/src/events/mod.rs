@@ -1,6 +1,10 @@
-//! Events: their form (CloudEvents 1.0.2), who sees which, and how streams are fanned out.
+//! Events: their form (CloudEvents 1.0.2), their filters, and the fan-out of streams.
 
 pub mod backpressure;
-pub mod event;
+pub mod bundle;
+pub mod cloud_event;
 pub mod fanout;
 pub mod filter;
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ pub fn one_line(json: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::event::frame;
+    use crate::events::cloud_event::frame;
     use crate::mcp::responses::event;
 
     #[test]

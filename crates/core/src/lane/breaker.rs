@@ -1,8 +1,8 @@
-//! The circuit breaker: one truth for each service, kept by its lane.
+//! The circuit breaker: one for each service, owned by its lane.
 //!
-//! Closed, calls go through and their outcomes are counted. Too many failures open it: nobody calls for a while,
-//! which grows with each trip. Then it is half open: exactly one call, the probe, may try; its outcome closes or
-//! opens. A probe has a lease, so one whose holder died does not wedge the breaker.
+//! Closed: calls pass and their outcomes are counted. Too many failures open it: no calls for a period that grows with
+//! each trip. Then it is half open: exactly one call, the probe, may try, and its outcome closes or opens the breaker.
+//! A probe has a lease, so that a crashed holder does not block the breaker forever.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,15 +10,16 @@ use super::call_outcome::Signal;
 use crate::base::sliding_window::Window;
 use crate::base::time::Timestamp;
 
-/// Failures in a row that open it.
+/// Consecutive failures that open the breaker.
 pub const FAILURES_IN_A_ROW: u64 = 5;
-/// Calls within 30 s before their share of failures counts.
-pub const FEW_CALLS: u64 = 20;
-/// The longest it is open, in milliseconds.
+/// Calls within 30 s before the failure rate counts.
+pub const MIN_CALLS: u64 = 20;
+/// The longest open period, in milliseconds.
 pub const MAX_OPEN_MS: u64 = 300_000;
-/// Closed for this long, earlier trips are forgotten.
+/// After being closed for this long, earlier trips are forgotten, in milliseconds.
 pub const QUIET_MS: u64 = 600_000;
 
+/// The state of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
@@ -39,54 +40,58 @@ pub struct Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
     Free,
-    /// As the probe, of which there is none now.
+    /// As the probe; there is none now.
     AsProbe,
-    /// Not before this.
+    /// Not before this time.
     Blocked(Timestamp),
 }
 
-/// Outcomes seen since the last time: the successes came first.
+/// Outcomes since the last report: the successes came first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Outcomes {
     pub successes: u64,
     pub failures: u64,
 }
 
+/// The state of one circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Breaker {
     state: BreakerState,
-    /// Open: until when.
+    /// The end of the open period.
     until: Timestamp,
-    /// How often it opened without a quiet while between.
+    /// Trips without a quiet period between them.
     trips: u64,
-    /// When it got into this state.
+    /// When the current state began.
     changed_at: Timestamp,
     #[serde(default)]
     probe: Option<Probe>,
     #[serde(default)]
-    in_a_row: u64,
-    // A share of many calls may be forgotten: where there are many, the lane does not restart.
+    #[serde(rename = "in_a_row")]
+    consecutive_failures: u64,
+    // The failure rate may be lost: a lane with that many calls does not restart.
     #[serde(skip)]
     window: Window<3000>,
 }
 
 impl Breaker {
+    /// The current state, without regard to time passed since the last [`Breaker::tick`].
     pub fn state(&self) -> BreakerState {
         self.state
     }
 
-    /// When it may be tried again, while it is open.
+    /// When an open breaker may be tried again.
     pub fn until(&self) -> Option<Timestamp> {
         (self.state == BreakerState::Open).then_some(self.until)
     }
 
+    /// The current probe, if there is one.
     pub fn probe(&self) -> Option<Probe> {
         self.probe
     }
 
-    /// Failures since the last success, while it is closed.
-    pub fn in_a_row(&self) -> u64 {
-        self.in_a_row
+    /// Failures since the last success, while closed.
+    pub fn consecutive_failures(&self) -> u64 {
+        self.consecutive_failures
     }
 
     /// Successes and failures within the last 30 s.
@@ -98,7 +103,7 @@ impl Breaker {
         self.state = state;
         self.changed_at = now;
         self.probe = None;
-        self.in_a_row = 0;
+        self.consecutive_failures = 0;
         self.window = Window::default();
     }
 
@@ -106,31 +111,31 @@ impl Breaker {
         let quiet = self.state == BreakerState::Closed && now.since(self.changed_at) >= QUIET_MS;
         self.trips = if quiet { 1 } else { self.trips + 1 };
         let long = open_ms.saturating_mul(self.trips).min(MAX_OPEN_MS);
-        // 80 to 120%: what failed together does not come back together.
+        // 80 to 120%: services that failed together must not be tried again together.
         let long = (long * (80 + random % 41) / 100).min(MAX_OPEN_MS);
         self.enter(BreakerState::Open, now);
         self.until = now.plus_ms(long);
     }
 
-    /// Takes in outcomes of calls that began at `began` or later. Open and half open they say nothing new, nor
-    /// when they began before the breaker last closed.
+    /// Records outcomes of calls that began at `began` or later. They are ignored while the breaker is open or half
+    /// open, and failures are if they began before it last closed.
     pub fn record(&mut self, outcomes: Outcomes, began: Timestamp, now: Timestamp, random: u64, open_ms: u64) {
         if self.state != BreakerState::Closed || (began < self.changed_at && outcomes.failures > 0) {
             return;
         }
         if outcomes.successes > 0 {
-            self.in_a_row = 0;
+            self.consecutive_failures = 0;
         }
-        self.in_a_row += outcomes.failures;
+        self.consecutive_failures += outcomes.failures;
         self.window.add(now, outcomes.successes, outcomes.failures);
         let (successes, failures) = self.window.sums(now);
-        let many = successes + failures >= FEW_CALLS && failures >= successes;
-        if outcomes.failures > 0 && (self.in_a_row >= FAILURES_IN_A_ROW || many) {
+        let many = successes + failures >= MIN_CALLS && failures >= successes;
+        if outcomes.failures > 0 && (self.consecutive_failures >= FAILURES_IN_A_ROW || many) {
             self.trip(now, random, open_ms);
         }
     }
 
-    /// Time has passed: what was open long enough is half open, a probe whose holder is gone is no more.
+    /// Advances the time: an open period ends, and an expired probe is dropped.
     pub fn tick(&mut self, now: Timestamp) {
         if self.state == BreakerState::Open && self.until <= now {
             self.enter(BreakerState::HalfOpen, now);
@@ -140,7 +145,8 @@ impl Breaker {
         }
     }
 
-    /// Whether a call may be made. Who is told [`Passage::AsProbe`] makes it with [`Breaker::begin_probe`].
+    /// Whether a call may be made. After [`Passage::AsProbe`], the call must be announced with
+    /// [`Breaker::begin_probe`].
     pub fn passage(&mut self, now: Timestamp) -> Passage {
         self.tick(now);
         match (self.state, self.probe) {
@@ -151,19 +157,20 @@ impl Breaker {
         }
     }
 
-    /// The call with this permit is the probe.
+    /// Makes the call with this permit the probe.
     pub fn begin_probe(&mut self, probe: Probe) {
         self.probe = Some(probe);
     }
 
-    /// Keeps the probe alive, if this permit is the probe's.
+    /// Renews the probe's lease, if this permit is the probe's.
     pub fn renew_probe(&mut self, permit: u64, until: Timestamp) {
         if let Some(probe) = self.probe.as_mut().filter(|probe| probe.permit == permit) {
             probe.until = until;
         }
     }
 
-    /// Takes in how a probe ended; another permit's outcome decides nothing here. True when it was the probe.
+    /// Records the outcome of the probe; outcomes under other permits are ignored. Returns true if the permit was the
+    /// probe's.
     pub fn end_probe(&mut self, permit: u64, signal: Signal, now: Timestamp, random: u64, open_ms: u64) -> bool {
         if self.probe.is_none_or(|probe| probe.permit != permit) {
             return false;
@@ -171,8 +178,8 @@ impl Breaker {
         match signal {
             Signal::Success => self.enter(BreakerState::Closed, now),
             Signal::Failure => self.trip(now, random, open_ms),
-            // Nothing was learned: the next call is the probe.
-            Signal::Neither => self.probe = None,
+            // Inconclusive: the next call is the probe.
+            Signal::Ignored => self.probe = None,
         }
         true
     }

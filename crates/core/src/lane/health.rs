@@ -1,7 +1,7 @@
-//! Whether a service is well, from what was seen: probes, its own heartbeats, the calls that went to it.
+//! The health of a service, from probes, its own heartbeats and the calls to it.
 //!
-//! Nothing is claimed that nobody measured, and what was measured long ago is not claimed any more. A status that
-//! flaps is damped before it is published.
+//! Without measurements the status is unknown, and old measurements expire. A flapping status is damped before it is
+//! published.
 
 use std::collections::VecDeque;
 
@@ -11,118 +11,121 @@ use super::observed::HealthStatus;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 
-/// Failed probes in a row until a service is offline.
-pub const FAILS_UNTIL_OFFLINE: u64 = 3;
-/// Good probes in a row until one that was not well is online.
-pub const GOODS_UNTIL_ONLINE: u64 = 2;
-/// Calls within 30 s before their share of failures says something.
-const FEW_CALLS: u64 = 10;
-/// Evidence that nobody renews is worth nothing after this, in milliseconds.
+/// Consecutive failed probes after which a service is offline.
+pub const FAILURES_UNTIL_OFFLINE: u64 = 3;
+/// Consecutive successful probes after which an unhealthy service is online.
+pub const SUCCESSES_UNTIL_ONLINE: u64 = 2;
+/// Calls within 30 s before their failure rate counts.
+const MIN_CALLS: u64 = 10;
+/// How long evidence is valid without renewal, in milliseconds.
 pub const STALE_MS: u64 = 300_000;
-/// Probes may be late by this many intervals.
+/// How many intervals late a probe may be.
 const LATE_INTERVALS: u64 = 3;
-/// What changed more often than this within a minute flaps.
+/// A status with more changes than this within a minute is flapping.
 pub const FLAPS: usize = 5;
 const FLAPPING_MS: u64 = 60_000;
 
-/// What probes say.
+/// The results of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Probed {
+struct ProbeRecord {
     status: HealthStatus,
     goods: u64,
     fails: u64,
     at: Timestamp,
 }
 
-/// What the service says of itself, for as long as its lease lasts.
+/// A status that the service reported, valid until its lease ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Beat {
+struct Heartbeat {
     status: HealthStatus,
     until: Timestamp,
     lease_ms: u64,
 }
 
-/// Which evidence decided.
+/// The evidence that decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum StatusReason {
     Probe,
     Heartbeat,
     HeartbeatEnded,
-    /// It is connected, or is not.
+    /// The service is connected, or is not.
     Connection,
     Calls,
     Breaker,
-    /// What was known is too old.
+    /// The evidence is stale.
     Stale,
 }
 
-/// What is good for an answer to a probe.
+/// Which responses to a probe count as healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ProbeExpectation {
     /// 2xx: the path was configured for it.
     Success,
-    /// The list of models, at an endpoint that speaks OpenAI's API: it shows whether the credentials are good. Some
-    /// endpoints have none.
+    /// The list of models of an OpenAI-compatible endpoint: it shows whether the credentials are valid. Some endpoints
+    /// do not have one.
     Models,
-    /// Any answer but a server's error: the address was not made to be read.
+    /// Any response but a server error: the address was not made for GET.
     Answer,
 }
 
-/// What the status of an answer to a probe says.
+/// What a probe's response status means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub enum ProbeResult {
     Good,
     Bad,
     CredentialsRefused,
     NotMeasured,
 }
 
-impl Wanted {
-    pub fn finding(self, status: u16) -> Finding {
+impl ProbeExpectation {
+    /// Classifies the status code of a probe's response.
+    pub fn evaluate(self, status: u16) -> ProbeResult {
         match (self, status) {
-            (_, 200..300) => Finding::Good,
-            (Wanted::Success | Wanted::Models, 401 | 403) => Finding::CredentialsRefused,
-            (Wanted::Success, _) | (_, 408 | 500..) => Finding::Bad,
-            // It is there, and busy.
-            (Wanted::Models, 429) | (Wanted::Answer, _) => Finding::Good,
-            (Wanted::Models, _) => Finding::NotMeasured,
+            (_, 200..300) => ProbeResult::Good,
+            (ProbeExpectation::Success | ProbeExpectation::Models, 401 | 403) => ProbeResult::CredentialsRefused,
+            (ProbeExpectation::Success, _) | (_, 408 | 500..) => ProbeResult::Bad,
+            // Reachable, but busy.
+            (ProbeExpectation::Models, 429) | (ProbeExpectation::Answer, _) => ProbeResult::Good,
+            (ProbeExpectation::Models, _) => ProbeResult::NotMeasured,
         }
     }
 }
 
-/// Everything seen of one service.
+/// All evidence on one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Evidence {
     #[serde(default)]
-    probed: Probed,
+    probed: ProbeRecord,
     #[serde(default)]
-    beat: Option<Beat>,
-    /// The last call that went well.
+    #[serde(rename = "beat")]
+    heartbeat: Option<Heartbeat>,
+    /// When the last call succeeded.
     #[serde(default)]
     served_at: Timestamp,
-    /// What its connections come to, of a service that connects. Who restarts sees which there still are.
+    /// The status by its connections, of a service that connects. After a restart it is read from the remaining
+    /// connections.
     #[serde(skip)]
     connected: Option<HealthStatus>,
 }
 
 impl Evidence {
-    /// Takes in a probe.
-    pub fn probe(&mut self, good: bool, now: Timestamp) {
+    /// Records a probe.
+    pub fn record_probe(&mut self, good: bool, now: Timestamp) {
         let seen = &mut self.probed;
         let first = seen.status == HealthStatus::Unknown;
         if good {
             seen.goods += 1;
             seen.fails = 0;
-            if first || seen.goods >= GOODS_UNTIL_ONLINE {
+            if first || seen.goods >= SUCCESSES_UNTIL_ONLINE {
                 seen.status = HealthStatus::Online;
             }
-            // Newer than a heartbeat that stopped.
-            self.beat = self.beat.filter(|beat| beat.until > now);
+            // The probe is newer than an expired heartbeat.
+            self.heartbeat = self.heartbeat.filter(|beat| beat.until > now);
         } else {
             seen.fails += 1;
             seen.goods = 0;
-            if seen.fails >= FAILS_UNTIL_OFFLINE {
+            if seen.fails >= FAILURES_UNTIL_OFFLINE {
                 seen.status = HealthStatus::Offline;
             } else if first {
                 seen.status = HealthStatus::Degraded;
@@ -131,71 +134,71 @@ impl Evidence {
         seen.at = now;
     }
 
-    /// Takes in a heartbeat, whose lease lasts this long.
-    pub fn beat(&mut self, status: HealthStatus, lease_ms: u64, now: Timestamp) {
-        self.beat = Some(Beat { status, until: now.plus_ms(lease_ms), lease_ms });
+    /// Records a heartbeat, valid for `lease_ms`.
+    pub fn record_heartbeat(&mut self, status: HealthStatus, lease_ms: u64, now: Timestamp) {
+        self.heartbeat = Some(Heartbeat { status, until: now.plus_ms(lease_ms), lease_ms });
     }
 
-    /// Takes in what the connections of a service come to; nothing when it is one that is called.
-    pub fn connected(&mut self, status: Option<HealthStatus>) {
+    /// Sets the status that follows from the service's connections; `None` if the service is called at an address.
+    pub fn set_connection_status(&mut self, status: Option<HealthStatus>) {
         self.connected = status;
     }
 
-    /// When the last heartbeat's lease ends.
-    pub fn beats_until(&self) -> Option<Timestamp> {
-        self.beat.map(|beat| beat.until)
+    /// When the last heartbeat expires.
+    pub fn heartbeat_until(&self) -> Option<Timestamp> {
+        self.heartbeat.map(|beat| beat.until)
     }
 
-    /// As it is kept on disk: heartbeats last one lease longer, so that not every one of them needs to be written.
-    pub fn to_keep(mut self) -> Self {
-        if let Some(beat) = &mut self.beat {
+    /// The form to persist: heartbeats are extended by one lease, so that not every one needs a write.
+    pub fn to_record(mut self) -> Self {
+        if let Some(beat) = &mut self.heartbeat {
             beat.until = beat.until.plus_ms(beat.lease_ms);
         }
         self
     }
 
-    /// When a call last went well.
+    /// When a call last succeeded.
     pub fn served_at(&self) -> Timestamp {
         self.served_at
     }
 
-    /// A call went well.
-    pub fn served(&mut self, at: Timestamp) {
+    /// Records a successful call.
+    pub fn record_success(&mut self, at: Timestamp) {
         self.served_at = self.served_at.max(at);
     }
 
-    /// What it all comes to. `calls` are the successes and failures within the last 30 s, `interval_ms` is how
-    /// often the service is probed, if it is.
-    pub fn judge(&self, calls: (u64, u64), interval_ms: Option<u64>, now: Timestamp) -> (HealthStatus, Reason) {
+    /// The resulting status. `calls` are the successes and failures within the last 30 s; `interval_ms` is the probe
+    /// interval, if the service is probed.
+    pub fn judge(&self, calls: (u64, u64), interval_ms: Option<u64>, now: Timestamp) -> (HealthStatus, StatusReason) {
         let (successes, failures) = calls;
         let (total, of) = (successes + failures, self.explicit(interval_ms, now));
-        let fails_often = total >= FEW_CALLS && failures * 10 >= total;
+        let fails_often = total >= MIN_CALLS && failures * 10 >= total;
         match of {
             Some((status, reason)) if fails_often && status.rank() == 0 => {
-                (HealthStatus::Degraded, if status == HealthStatus::Degraded { reason } else { Reason::Calls })
+                (HealthStatus::Degraded, if status == HealthStatus::Degraded { reason } else { StatusReason::Calls })
             }
             Some(known) => known,
-            None if fails_often => (HealthStatus::Degraded, Reason::Calls),
+            None if fails_often => (HealthStatus::Degraded, StatusReason::Calls),
             None if self.served_at.0 > 0 && now.since(self.served_at) < STALE_MS => {
-                (HealthStatus::Online, Reason::Calls)
+                (HealthStatus::Online, StatusReason::Calls)
             }
-            None => (HealthStatus::Unknown, Reason::Stale),
+            None => (HealthStatus::Unknown, StatusReason::Stale),
         }
     }
 
-    /// What connections say; else what probes and heartbeats do, of both the worse.
-    fn explicit(&self, interval_ms: Option<u64>, now: Timestamp) -> Option<(HealthStatus, Reason)> {
+    /// The status by connections; otherwise the worse of probes and heartbeats.
+    fn explicit(&self, interval_ms: Option<u64>, now: Timestamp) -> Option<(HealthStatus, StatusReason)> {
         if let Some(status) = self.connected {
-            return Some((status, Reason::Connection));
+            return Some((status, StatusReason::Connection));
         }
         let lasts = interval_ms.map_or(STALE_MS, |interval| interval.saturating_mul(LATE_INTERVALS));
         let known = self.probed.status != HealthStatus::Unknown && now.since(self.probed.at) < lasts;
-        let probed = known.then_some((self.probed.status, Reason::Probe));
-        let beat = self.beat.map(|beat| {
+        let probed = known.then_some((self.probed.status, StatusReason::Probe));
+        let beat = self.heartbeat.map(|beat| {
             if beat.until > now {
-                (beat.status, Reason::Heartbeat)
+                (beat.status, StatusReason::Heartbeat)
             } else {
-                (HealthStatus::Offline, Reason::HeartbeatEnded)
+                (HealthStatus::Offline, StatusReason::HeartbeatEnded)
             }
         });
         match (probed, beat) {
@@ -205,45 +208,46 @@ impl Evidence {
         }
     }
 
-    /// When it may come to something else by time alone.
+    /// When the status may change by time alone.
     pub fn next_change(&self, interval_ms: Option<u64>, now: Timestamp) -> Option<Timestamp> {
         let lasts = interval_ms.map_or(STALE_MS, |interval| interval.saturating_mul(LATE_INTERVALS));
         let probed = (self.probed.status != HealthStatus::Unknown).then(|| self.probed.at.plus_ms(lasts));
         let served = (self.served_at.0 > 0).then(|| self.served_at.plus_ms(STALE_MS));
-        [probed, self.beats_until(), served].into_iter().flatten().filter(|at| *at > now).min()
+        [probed, self.heartbeat_until(), served].into_iter().flatten().filter(|at| *at > now).min()
     }
 }
 
-/// What a damper says to a status.
+/// What a damper decides about a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damped {
-    /// It is what is published already.
+pub enum DamperDecision {
+    /// It is already published.
     Same,
-    /// To be published now.
+    /// Publish it now.
     Publish,
-    /// To be looked at again then.
+    /// Check again at this time.
     Later(Timestamp),
 }
 
-/// Keeps a status that flaps from being told each time.
+/// Keeps a flapping status from being published each time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Damper {
-    /// The status last offered, with when it began.
+    timing: Timing,
+    /// The last status offered, and when it began.
     raw: HealthStatus,
     raw_since: Timestamp,
     published_at: Timestamp,
     /// The latest changes, published or not.
     changes: VecDeque<Timestamp>,
-    timing: Timing,
 }
 
 impl Damper {
+    /// A damper without any changes yet.
     pub fn new(timing: Timing) -> Self {
         Self { timing, ..Self::default() }
     }
 
-    /// Offers the status there is now; `published` is the one that is known.
-    pub fn offer(&mut self, status: HealthStatus, published: HealthStatus, now: Timestamp) -> Damped {
+    /// Offers the current status; `published` is the last published one.
+    pub fn offer(&mut self, status: HealthStatus, published: HealthStatus, now: Timestamp) -> DamperDecision {
         if status != self.raw {
             self.raw = status;
             self.raw_since = now;
@@ -253,7 +257,7 @@ impl Damper {
             }
         }
         if status == published {
-            return Damped::Same;
+            return DamperDecision::Same;
         }
         let flaps = self.changes.len() > FLAPS && self.changes.front().is_some_and(|at| now.since(*at) < FLAPPING_MS);
         let is_better = status.rank() < published.rank();
@@ -262,10 +266,10 @@ impl Damper {
             from = from.max(self.raw_since.plus_ms(self.timing.hold_ms));
         }
         if from > now {
-            return Damped::Later(from);
+            return DamperDecision::Later(from);
         }
         self.published_at = now;
-        Damped::Publish
+        DamperDecision::Publish
     }
 }
 

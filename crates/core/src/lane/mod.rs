@@ -1,7 +1,8 @@
-//! The lane of one service: its line, its breaker and its health, decided together.
+//! The lane of one service: its wait queue, breaker and health, decided together.
 //!
-//! Whoever is to call a service with a limit, or one whose breaker is not closed, asks here first. How calls ended
-//! comes back here, and what is measured goes out from here. Time and randomness come in as values.
+//! Every call of a service with a concurrency limit, or with a breaker that is not closed, first asks here for a
+//! permit. Call outcomes are reported back, and the observed status of the service is published from here. Time and
+//! randomness are arguments.
 
 pub mod breaker;
 pub mod call_outcome;
@@ -17,25 +18,25 @@ use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 use crate::lane::breaker::{Breaker, BreakerState, Outcomes, Passage, Probe};
-use crate::lane::call_outcome::{Sample, Signal};
-use crate::lane::health::{Damped, Damper, Evidence, Reason, STALE_MS};
-use crate::lane::observed::{HealthStatus, Measured};
-use crate::lane::queue::{Entrant, Entry, Limits, Line, Turn};
+use crate::lane::call_outcome::{CallOutcome, Signal};
+use crate::lane::health::{Damper, DamperDecision, Evidence, STALE_MS, StatusReason};
+use crate::lane::observed::{HealthStatus, ObservedStatus};
+use crate::lane::queue::{Acquisition, Departure, QueueLimits, WaitQueue, Waiter};
 
-/// An object that nobody asks for this long may be thrown out of memory.
+/// A Durable Object without requests for this long may be evicted from memory, in milliseconds.
 const IDLE_MS: u64 = 10_000;
-/// A new latency is told at most this often, in milliseconds.
+/// The minimum interval between updates that change only the latency, in milliseconds.
 const REFRESH_MS: u64 = 10_000;
 
-/// What somebody who asked for a permit is told.
+/// The lane's answer to a request for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Entered {
+pub enum PermitDecision {
     /// No permit is needed.
     Free,
     Permit {
         number: u64,
-        /// The one call that finds out whether the service works again.
+        /// The one call that tests whether the service works again.
         #[serde(default)]
         probe: bool,
     },
@@ -43,156 +44,162 @@ pub enum Entered {
     Full {
         retry_after_ms: u64,
     },
-    /// The breaker is open, or its probe is under way.
+    /// The breaker is open, or its probe is in progress.
     Open {
         until: Timestamp,
     },
     TooLate,
 }
 
-/// What survives a restart of the lane.
+/// The state that survives a restart of the lane.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Kept {
+pub struct LaneRecord {
     #[serde(default)]
     pub breaker: Breaker,
     #[serde(default)]
     pub evidence: Evidence,
     #[serde(default)]
-    pub measured: Measured,
+    pub measured: ObservedStatus,
 }
 
-/// What is to be told of the service.
+/// A change of the observed status, to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct News {
-    pub measured: Measured,
-    pub reason: Reason,
-    /// Its status or breaker changed; else only a figure did.
+pub struct StatusUpdate {
+    pub measured: ObservedStatus,
+    pub reason: StatusReason,
+    /// True if the status or the breaker changed; false if only the latency did.
     pub changed: bool,
 }
 
+/// Permits, breaker and health of one service, without I/O.
 #[derive(Debug, Clone)]
 pub struct Lane {
-    line: Line,
+    queue: WaitQueue,
     breaker: Breaker,
     evidence: Evidence,
     damper: Damper,
-    /// As it was told last.
-    measured: Measured,
-    told_at: Timestamp,
-    look_at: Option<Timestamp>,
-    /// The last good call and the failures in a row as they are kept, and since when.
-    marks: (Timestamp, u64),
-    kept_at: Timestamp,
-    limits: Option<Limits>,
-    /// How often the service is probed, if it is.
+    /// As last published.
+    measured: ObservedStatus,
+    published_at: Timestamp,
+    recheck_at: Option<Timestamp>,
+    /// When the last successful call ended, and the consecutive failures, as last persisted.
+    persisted_marks: (Timestamp, u64),
+    persisted_at: Timestamp,
+    limits: Option<QueueLimits>,
+    /// The probe interval, if the service is probed.
     interval_ms: Option<u64>,
     timing: Timing,
 }
 
 impl Lane {
-    /// No permit is given before `closed_until`.
-    pub fn restore(kept: Kept, now: Timestamp, closed_until: Timestamp, timing: Timing) -> Self {
-        let Kept { breaker, evidence, measured } = kept;
-        let marks = (evidence.served_at(), breaker.in_a_row());
+    /// Restores a lane. No permit is granted before `closed_until`.
+    pub fn restore(kept: LaneRecord, now: Timestamp, closed_until: Timestamp, timing: Timing) -> Self {
+        let LaneRecord { breaker, evidence, measured } = kept;
+        let persisted_marks = (evidence.served_at(), breaker.consecutive_failures());
         Self {
-            // Numbers begin at the time, so they grow over restarts: nobody gives a thousand in a millisecond.
-            line: Line::new(now.0 * 1_000, closed_until, timing),
+            // Permit numbers start at the current time in microseconds, so they grow across restarts: a lane grants
+            // fewer than a thousand in a millisecond.
+            queue: WaitQueue::new(now.0 * 1_000, closed_until, timing),
             breaker,
             evidence,
             damper: Damper::new(timing),
             measured,
-            told_at: now,
-            look_at: None,
-            marks,
-            kept_at: Timestamp(0),
+            published_at: now,
+            recheck_at: None,
+            persisted_marks,
+            persisted_at: Timestamp(0),
             limits: None,
             interval_ms: None,
             timing,
         }
     }
 
-    /// What is to be written now.
-    pub fn keep(&mut self, now: Timestamp) -> Kept {
-        self.kept_at = now;
-        self.marks = (self.evidence.served_at(), self.breaker.in_a_row());
-        Kept { breaker: self.breaker.clone(), evidence: self.evidence.to_keep(), measured: self.measured }
+    /// The state to persist now.
+    pub fn to_record(&mut self, now: Timestamp) -> LaneRecord {
+        self.persisted_at = now;
+        self.persisted_marks = (self.evidence.served_at(), self.breaker.consecutive_failures());
+        LaneRecord { breaker: self.breaker.clone(), evidence: self.evidence.to_record(), measured: self.measured }
     }
 
-    /// Whether a lane that restarts would forget too much. A lane that is asked once in a while restarts each time: it
-    /// must not take a service for unknown that just served, nor begin to count its failures anew.
-    pub fn forgets(&self, now: Timestamp) -> bool {
-        let (served_at, in_a_row) = self.marks;
-        let counts = self.breaker.in_a_row();
-        // Of a service that fails now and then, not every time.
-        let matters = counts.max(in_a_row) > 1 || now.since(self.kept_at) >= IDLE_MS;
-        self.evidence.served_at().since(served_at) >= STALE_MS / 2 || (counts != in_a_row && matters)
+    /// Whether a restart would now lose too much. A lane with few calls restarts between them: it must neither consider
+    /// a service unknown that served a call a moment ago, nor count its failures from zero.
+    pub fn should_persist(&self, now: Timestamp) -> bool {
+        let (served_at, consecutive_failures) = self.persisted_marks;
+        let counts = self.breaker.consecutive_failures();
+        // A service that fails occasionally must not cause a write each time.
+        let matters = counts.max(consecutive_failures) > 1 || now.since(self.persisted_at) >= IDLE_MS;
+        self.evidence.served_at().since(served_at) >= STALE_MS / 2 || (counts != consecutive_failures && matters)
     }
 
-    pub fn measured(&self) -> Measured {
+    /// The observed status, as last published.
+    pub fn observed(&self) -> ObservedStatus {
         self.measured
     }
 
-    pub fn line(&self) -> &Line {
-        &self.line
+    /// The wait queue and its permits.
+    pub fn queue(&self) -> &WaitQueue {
+        &self.queue
     }
 
-    /// When the last heartbeat's lease ends.
-    pub fn beats_until(&self) -> Option<Timestamp> {
-        self.evidence.beats_until()
+    /// When the last heartbeat expires.
+    pub fn heartbeat_until(&self) -> Option<Timestamp> {
+        self.evidence.heartbeat_until()
     }
 
-    /// Whether there is a limit, so that permits must not be given twice over a restart.
+    /// Whether there is a concurrency limit, so that permits must not be granted twice across a restart.
     pub fn is_limited(&self) -> bool {
         self.limits.is_some()
     }
 
-    pub fn limit(&mut self, limits: Option<Limits>) {
+    /// Sets the concurrency limit; `None` removes it.
+    pub fn set_limits(&mut self, limits: Option<QueueLimits>) {
         self.limits = limits;
     }
 
-    pub fn probe_every(&mut self, interval_ms: Option<u64>) {
+    /// Sets the probe interval in milliseconds; `None` if the service is not probed.
+    pub fn set_probe_interval(&mut self, interval_ms: Option<u64>) {
         self.interval_ms = interval_ms;
     }
 
-    /// Another program at another address: what was seen of the one before says nothing of it.
-    pub fn start_anew(&mut self) {
+    /// Forgets all observations: another program runs at another address, and those of the previous one do not apply.
+    pub fn reset(&mut self) {
         self.breaker = Breaker::default();
         self.evidence = Evidence::default();
         self.damper = Damper::new(self.timing);
         self.measured.latency_ms = None;
-        self.line.forget_latencies();
+        self.queue.forget_latencies();
     }
 
-    /// Asks for a permit.
-    pub fn enter(&mut self, who: Entrant, now: Timestamp, random: u64) -> Entered {
+    /// Requests a permit.
+    pub fn acquire(&mut self, waiter: Waiter, now: Timestamp, random: u64) -> PermitDecision {
         match self.breaker.passage(now) {
             Passage::Blocked(until) => {
-                self.line.leave(&who.context);
-                Entered::Open { until: self.patience(until, now) }
+                self.queue.leave(&waiter.context);
+                PermitDecision::Open { until: self.retry_at(until, now) }
             }
-            Passage::AsProbe if self.limits.is_some_and(|limits| !self.line.has_room(limits, now)) => {
-                // Calls from before it opened are still out.
-                self.line.leave(&who.context);
-                Entered::Open { until: now.plus_ms(self.timing.probing_ms) }
+            Passage::AsProbe if self.limits.is_some_and(|limits| !self.queue.has_room(limits, now)) => {
+                // Calls from before the breaker opened are still in flight.
+                self.queue.leave(&waiter.context);
+                PermitDecision::Open { until: now.plus_ms(self.timing.probing_ms) }
             }
             Passage::AsProbe => {
-                let number = self.line.grant(&who.context, who.principal, now);
+                let number = self.queue.grant(&waiter.context, waiter.principal, now);
                 self.breaker.begin_probe(Probe { permit: number, until: now.plus_ms(self.timing.permit_ms) });
-                Entered::Permit { number, probe: true }
+                PermitDecision::Permit { number, probe: true }
             }
             Passage::Free => match self.limits {
-                None => Entered::Free,
-                Some(limits) => match self.line.acquire(who, limits, now, random) {
-                    Entry::Granted(number) => Entered::Permit { number, probe: false },
-                    Entry::Waiting => Entered::Waiting,
-                    Entry::Full { retry_after_ms } => Entered::Full { retry_after_ms },
-                    Entry::TooLate => Entered::TooLate,
+                None => PermitDecision::Free,
+                Some(limits) => match self.queue.acquire(waiter, limits, now, random) {
+                    Acquisition::Granted(number) => PermitDecision::Permit { number, probe: false },
+                    Acquisition::Waiting => PermitDecision::Waiting,
+                    Acquisition::Full { retry_after_ms } => PermitDecision::Full { retry_after_ms },
+                    Acquisition::TooLate => PermitDecision::TooLate,
                 },
             },
         }
     }
 
-    fn patience(&self, until: Timestamp, now: Timestamp) -> Timestamp {
+    fn retry_at(&self, until: Timestamp, now: Timestamp) -> Timestamp {
         if self.breaker.state() == BreakerState::HalfOpen {
             until.min(now.plus_ms(self.timing.probing_ms))
         } else {
@@ -200,42 +207,45 @@ impl Lane {
         }
     }
 
+    /// Sets whether a Worker waits for this context's permit.
     pub fn set_present(&mut self, context: &ContextId, present: bool) {
-        self.line.set_present(context, present);
+        self.queue.set_present(context, present);
     }
 
+    /// Removes a context from the wait queue.
     pub fn leave(&mut self, context: &ContextId) {
-        self.line.leave(context);
+        self.queue.leave(context);
     }
 
+    /// Renews the lease of a permit.
     pub fn renew(&mut self, permit: u64, principal: &str, now: Timestamp) {
         let until = now.plus_ms(self.timing.permit_ms);
-        self.line.renew(permit, principal, until);
+        self.queue.renew(permit, principal, until);
         self.breaker.renew_probe(permit, until);
     }
 
-    /// Takes a permit back, with how its call ended. One that comes twice counts once.
-    pub fn release(&mut self, permit: u64, sample: Sample, now: Timestamp, random: u64) {
+    /// Returns a permit with the outcome of its call. A permit that is returned twice counts once.
+    pub fn release(&mut self, permit: u64, sample: CallOutcome, now: Timestamp, random: u64) {
         let was_probe = self.breaker.end_probe(permit, sample.outcome, now, random, self.timing.breaker_open_ms);
-        if !self.line.release(permit) && !was_probe {
+        if !self.queue.release(permit) && !was_probe {
             return;
         }
-        self.learn(sample, now);
+        self.record_success(sample, now);
         if !was_probe {
             let outcomes = match sample.outcome {
                 Signal::Success => Outcomes { successes: 1, failures: 0 },
                 Signal::Failure => Outcomes { successes: 0, failures: 1 },
-                Signal::Neither => return,
+                Signal::Ignored => return,
             };
             self.breaker.record(outcomes, sample.began(), now, random, self.timing.breaker_open_ms);
         }
     }
 
-    /// Takes in how calls without a permit ended: `successes` before the one that `last` is of.
-    pub fn report(&mut self, successes: u64, last: Sample, now: Timestamp, random: u64) {
-        self.learn(last, now);
+    /// Records the outcomes of calls without a permit: `successes` earlier ones, and the `last`.
+    pub fn report(&mut self, successes: u64, last: CallOutcome, now: Timestamp, random: u64) {
+        self.record_success(last, now);
         if successes > 0 {
-            self.evidence.served(now);
+            self.evidence.record_success(now);
         }
         let outcomes = Outcomes {
             successes: successes + u64::from(last.outcome == Signal::Success),
@@ -244,69 +254,74 @@ impl Lane {
         self.breaker.record(outcomes, last.began(), now, random, self.timing.breaker_open_ms);
     }
 
-    fn learn(&mut self, sample: Sample, now: Timestamp) {
+    fn record_success(&mut self, sample: CallOutcome, now: Timestamp) {
         if sample.outcome == Signal::Success {
-            self.line.took(sample.latency_ms, now);
-            self.evidence.served(now);
+            self.queue.record_latency(sample.latency_ms, now);
+            self.evidence.record_success(now);
         }
     }
 
-    pub fn beat(&mut self, status: HealthStatus, lease_ms: u64, now: Timestamp) {
-        self.evidence.beat(status, lease_ms, now);
+    /// Records a heartbeat that is valid for `lease_ms`.
+    pub fn heartbeat(&mut self, status: HealthStatus, lease_ms: u64, now: Timestamp) {
+        self.evidence.record_heartbeat(status, lease_ms, now);
     }
 
-    pub fn connected(&mut self, status: Option<HealthStatus>) {
-        self.evidence.connected(status);
+    /// Sets the status that follows from the service's connections; `None` if the service is called at an address.
+    pub fn set_connection_status(&mut self, status: Option<HealthStatus>) {
+        self.evidence.set_connection_status(status);
     }
 
-    pub fn probed(&mut self, good: bool, now: Timestamp) {
-        self.evidence.probe(good, now);
+    /// Records the result of a health probe.
+    pub fn record_probe(&mut self, good: bool, now: Timestamp) {
+        self.evidence.record_probe(good, now);
     }
 
-    /// Time has passed. Gives who waits and need not any more, with what each is told.
-    pub fn turns(&mut self, now: Timestamp) -> Vec<(ContextId, Entered)> {
+    /// Advances the time. Returns the contexts that need not wait any longer, each with its decision.
+    pub fn grant_permits(&mut self, now: Timestamp) -> Vec<(ContextId, PermitDecision)> {
         self.breaker.tick(now);
-        let mut told: Vec<(ContextId, Entered)> =
-            self.line.expire(now).into_iter().map(|context| (context, Entered::TooLate)).collect();
+        let mut decisions: Vec<(ContextId, PermitDecision)> =
+            self.queue.expire(now).into_iter().map(|context| (context, PermitDecision::TooLate)).collect();
         match (self.breaker.passage(now), self.limits) {
             (Passage::Free, Some(limits)) => {
-                told.extend(self.line.turns(limits, now).into_iter().map(|turn| match turn {
-                    Turn::Granted { context, permit } => (context, Entered::Permit { number: permit, probe: false }),
-                    Turn::TooLate { context } => (context, Entered::TooLate),
+                decisions.extend(self.queue.grant_free(limits, now).into_iter().map(|turn| match turn {
+                    Departure::Granted { context, permit } => {
+                        (context, PermitDecision::Permit { number: permit, probe: false })
+                    }
+                    Departure::TooLate { context } => (context, PermitDecision::TooLate),
                 }));
             }
             (passage, _) => {
                 let entered = match passage {
-                    Passage::Free => Entered::Free,
-                    Passage::AsProbe => Entered::Open { until: now },
-                    Passage::Blocked(until) => Entered::Open { until: self.patience(until, now) },
+                    Passage::Free => PermitDecision::Free,
+                    Passage::AsProbe => PermitDecision::Open { until: now },
+                    Passage::Blocked(until) => PermitDecision::Open { until: self.retry_at(until, now) },
                 };
-                for context in self.line.waited_for() {
-                    self.line.leave(&context);
-                    told.push((context, entered));
+                for context in self.queue.present_contexts() {
+                    self.queue.leave(&context);
+                    decisions.push((context, entered));
                 }
             }
         }
-        told
+        decisions
     }
 
-    /// When somebody who waits could be told something, without anybody asking.
-    pub fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
-        self.line.next_change(now)
+    /// When a waiting context may get a decision without another request.
+    pub fn next_grant_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.queue.next_change(now)
     }
 
-    /// What is to be told now; it counts as told.
-    pub fn news(&mut self, now: Timestamp) -> Option<News> {
+    /// The change to publish, if any; it then counts as published.
+    pub fn status_update(&mut self, now: Timestamp) -> Option<StatusUpdate> {
         self.breaker.tick(now);
         let calls = self.breaker.counted(now);
         let (raw, mut reason) = self.evidence.judge(calls, self.interval_ms, now);
         let known = self.measured;
-        self.look_at = None;
+        self.recheck_at = None;
         let evidence = match self.damper.offer(raw, known.evidence, now) {
-            Damped::Publish => raw,
-            Damped::Same => known.evidence,
-            Damped::Later(at) => {
-                self.look_at = Some(at);
+            DamperDecision::Publish => raw,
+            DamperDecision::Same => known.evidence,
+            DamperDecision::Later(at) => {
+                self.recheck_at = Some(at);
                 known.evidence
             }
         };
@@ -315,17 +330,17 @@ impl Lane {
             BreakerState::HalfOpen => evidence.worst(HealthStatus::Degraded),
             BreakerState::Open => HealthStatus::Offline,
         };
-        let mut next = Measured {
+        let mut next = ObservedStatus {
             status,
             evidence,
             breaker: self.breaker.state(),
             breaker_until: self.breaker.until(),
-            latency_ms: self.line.median_ms().or(known.latency_ms),
+            latency_ms: self.queue.median_ms().or(known.latency_ms),
             ..known
         };
         let changed = (next.status, next.breaker, next.breaker_until, next.evidence)
             != (known.status, known.breaker, known.breaker_until, known.evidence);
-        let figure = now.since(self.told_at) >= REFRESH_MS && differs(next.latency_ms, known.latency_ms);
+        let figure = now.since(self.published_at) >= REFRESH_MS && differs(next.latency_ms, known.latency_ms);
         if !changed && !figure {
             return None;
         }
@@ -333,22 +348,22 @@ impl Lane {
             next.status_at = now;
         }
         if next.breaker != known.breaker {
-            reason = Reason::Breaker;
+            reason = StatusReason::Breaker;
         }
         next.version = now.0.max(known.version + 1);
         self.measured = next;
-        self.told_at = now;
-        Some(News { measured: next, reason, changed })
+        self.published_at = now;
+        Some(StatusUpdate { measured: next, reason, changed })
     }
 
-    /// When there may be news by time alone.
-    pub fn next_news(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When the status may change by time alone.
+    pub fn next_update_at(&self, now: Timestamp) -> Option<Timestamp> {
         let evidence = self.evidence.next_change(self.interval_ms, now);
-        [evidence, self.breaker.until(), self.look_at].into_iter().flatten().min()
+        [evidence, self.breaker.until(), self.recheck_at].into_iter().flatten().min()
     }
 }
 
-/// Whether a latency is worth telling anew: by a quarter.
+/// Whether a latency differs enough to be published: by a quarter.
 fn differs(new: Option<u64>, known: Option<u64>) -> bool {
     match (new, known) {
         (Some(new), Some(known)) => new.abs_diff(known) * 4 > known.max(4),

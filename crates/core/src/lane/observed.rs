@@ -1,22 +1,24 @@
-//! What is measured of a service: soft state beside its configuration, told by its lane.
+//! Observed state of a service (health, breaker, latency), published by its lane; not part of its configuration.
 
 use serde::{Deserialize, Serialize};
 
 use super::breaker::BreakerState;
 use crate::base::time::Timestamp;
 
+/// The health of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     Online,
     Degraded,
     Offline,
-    /// Nobody measured, or too long ago.
+    /// No measurement, or the last one is stale.
     #[default]
     Unknown,
 }
 
 impl HealthStatus {
+    /// The status as in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             HealthStatus::Online => "online",
@@ -26,7 +28,7 @@ impl HealthStatus {
         }
     }
 
-    /// 0 is the best. What nobody measured is taken for good.
+    /// 0 is best. A service without measurements ranks as healthy.
     pub fn rank(self) -> u8 {
         match self {
             HealthStatus::Online | HealthStatus::Unknown => 0,
@@ -35,35 +37,35 @@ impl HealthStatus {
         }
     }
 
-    /// The worse of two.
+    /// The worse of two statuses.
     pub fn worst(self, other: Self) -> Self {
         if other.rank() > self.rank() || self == HealthStatus::Unknown { other } else { self }
     }
 }
 
-/// All that is measured of one service.
+/// The observed state of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Measured {
-    /// As it is shown: the evidence, and what the breaker makes of it.
+pub struct ObservedStatus {
+    /// The published status: the evidence combined with the breaker.
     pub status: HealthStatus,
-    /// When it came to this status.
+    /// When this status was reached.
     pub status_at: Timestamp,
-    /// What probes, heartbeats and calls say, the breaker left out.
+    /// The status by probes, heartbeats and calls, without the breaker.
     pub evidence: HealthStatus,
     #[serde(default)]
     pub breaker: BreakerState,
-    /// Open: not to be tried before.
+    /// When an open breaker may be tried again.
     #[serde(default)]
     pub breaker_until: Option<Timestamp>,
-    /// The median of the latest calls.
+    /// The median of recent calls, in milliseconds.
     #[serde(default)]
     pub latency_ms: Option<u64>,
-    /// Grows with every change, and begins at the time, so that it grows over a lane's restart too.
+    /// Grows with every change. It starts at the current time, so it also grows across restarts of the lane.
     pub version: u64,
 }
 
-impl Measured {
-    /// The breaker as it is at this time: what was open long enough may be tried.
+impl ObservedStatus {
+    /// The breaker at this time: one that has been open long enough is half open.
     pub fn breaker_at(&self, now: Timestamp) -> BreakerState {
         match (self.breaker, self.breaker_until) {
             (BreakerState::Open, Some(until)) if until <= now => BreakerState::HalfOpen,

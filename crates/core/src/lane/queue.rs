@@ -1,9 +1,10 @@
-//! The permits of one service, and the line of those who wait for one.
+//! The permits of one service, and the queue of contexts that wait for one.
 //!
-//! At most `max_concurrency` permits are out. Each is a lease: one whose holder is gone comes back. A place in the
-//! line belongs to a context, not to a connection, so who comes back finds it where it was; only who is present is
-//! given a permit. Next is who has the highest rank, which waiting raises: nothing starves. Within a rank the
-//! principal goes first that holds the fewest permits, then the one served longest ago, then who came first.
+//! At most `max_concurrency` permits are in use. Each is a lease, so a permit whose holder is gone becomes free again.
+//! An entry in the queue belongs to a context, not to a connection: a client that reconnects finds it in its old
+//! position. Only contexts with a waiting Worker are granted permits. The entry of the highest rank is next, and
+//! waiting raises the rank, so that none starves. Within a rank, the principal with the fewest permits goes first, then
+//! the one served longest ago, then the oldest entry.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,62 +13,64 @@ use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 use crate::context::status::Priority;
 
-/// Calls before their median is trusted.
-const FEW_LATENCIES: usize = 5;
+/// The minimum number of calls for a median.
+const MIN_LATENCIES: usize = 5;
 const MAX_LATENCIES: usize = 32;
-/// Taken for a call's length while nobody knows.
-const GUESS_MS: u64 = 1_000;
-/// A median that no call has confirmed for this long says nothing any more, in milliseconds: else nobody who is in
-/// a hurry would ever be started again.
-const TRUST_MS: u64 = 60_000;
-/// Principals remembered for when they were served last.
+/// The assumed duration of a call while none is known, in milliseconds.
+const DEFAULT_LATENCY_MS: u64 = 1_000;
+/// How long a median is valid without new calls, in milliseconds. Otherwise a context with little time left could never
+/// start again.
+const MEDIAN_VALID_MS: u64 = 60_000;
+/// How many principals' last grants are remembered.
 const MAX_SERVED: usize = 1_000;
-/// Permits remembered as given back, so that a late renewal does not bring one to life again.
+/// Returned permits that are remembered, so that a late renewal does not revive one.
 const MAX_RELEASED: usize = 256;
 
+/// The limits of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct QueueLimits {
     pub max_concurrency: u64,
     pub max_queue: u64,
 }
 
-/// Who wants a permit.
+/// A context that wants a permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entrant {
+pub struct Waiter {
     pub context: ContextId,
     pub principal: String,
     pub priority: Priority,
     pub deadline: Timestamp,
-    /// It was accepted before and must not be turned away.
+    /// It was accepted earlier and must not be rejected.
     pub admitted: bool,
 }
 
+/// The result of a request for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum Acquisition {
     Granted(u64),
     Waiting,
     Full {
         retry_after_ms: u64,
     },
-    /// What is left of its time is less than a call takes.
+    /// The remaining time is shorter than a typical call.
     TooLate,
 }
 
-/// What became of somebody in the line.
+/// How a waiting context leaves the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
+pub enum Departure {
     Granted { context: ContextId, permit: u64 },
     TooLate { context: ContextId },
 }
 
 #[derive(Debug, Clone)]
-struct Held {
+struct Permit {
     principal: String,
     until: Timestamp,
 }
 
 #[derive(Debug, Clone)]
-struct Place {
+struct Entry {
     context: ContextId,
     principal: String,
     priority: Priority,
@@ -76,53 +79,56 @@ struct Place {
     present: bool,
 }
 
-/// Where a present place stands: those of one principal and priority, in the order they came.
-type Lanes = BTreeMap<(String, Priority), BTreeSet<(Timestamp, u64)>>;
+/// The entries with a waiting Worker, by principal and priority, in order of arrival.
+type PresentEntries = BTreeMap<(String, Priority), BTreeSet<(Timestamp, u64)>>;
 
+/// The permits of one service and its wait queue.
 #[derive(Debug, Clone, Default)]
-pub struct Line {
-    permits: BTreeMap<u64, Held>,
-    held_by: BTreeMap<String, u64>,
-    places: BTreeMap<u64, Place>,
-    place_of: BTreeMap<String, u64>,
-    present: Lanes,
-    /// Principals with when they were served last.
+pub struct WaitQueue {
+    permits: BTreeMap<u64, Permit>,
+    permits_of: BTreeMap<String, u64>,
+    entries: BTreeMap<u64, Entry>,
+    entry_of: BTreeMap<String, u64>,
+    present: PresentEntries,
+    /// When each principal was last granted a permit, as the permit's number.
     served: BTreeMap<String, u64>,
     released: VecDeque<u64>,
     latencies: VecDeque<u64>,
-    took_at: Timestamp,
-    /// Nothing ends before this.
-    ends_at: Timestamp,
-    /// The number of the next permit or place.
+    latency_at: Timestamp,
+    /// No permit or entry expires before this time.
+    next_end: Timestamp,
+    /// The number of the last permit or entry.
     next: u64,
-    /// No permit before this: others may still be out that are not known yet.
+    /// No permit is granted before this time: unknown ones may still be in use.
     closed_until: Timestamp,
     timing: Timing,
 }
 
-impl Line {
-    /// `first` is larger than any number given before; `closed_until` when the last permit given before has ended.
+impl WaitQueue {
+    /// Creates an empty queue. `first` is larger than any number used before; all earlier permits have expired by
+    /// `closed_until`.
     pub fn new(first: u64, closed_until: Timestamp, timing: Timing) -> Self {
         Self { next: first, closed_until, timing, ..Self::default() }
     }
 
-    /// Permits that are out.
+    /// The number of permits in use.
     pub fn in_flight(&self) -> u64 {
         self.permits.len() as u64
     }
 
-    /// Whether permits may be out that are not known here.
+    /// Whether unknown permits may be in use.
     pub fn is_closed(&self, now: Timestamp) -> bool {
         now < self.closed_until
     }
 
+    /// The number of waiting contexts.
     pub fn waiting(&self) -> u64 {
-        self.places.len() as u64
+        self.entries.len() as u64
     }
 
-    /// The median of the latest calls, when there were enough.
+    /// The median duration of recent calls in milliseconds, if there were enough.
     pub fn median_ms(&self) -> Option<u64> {
-        if self.latencies.len() < FEW_LATENCIES {
+        if self.latencies.len() < MIN_LATENCIES {
             return None;
         }
         let mut sorted: Vec<u64> = self.latencies.iter().copied().collect();
@@ -130,15 +136,16 @@ impl Line {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    /// A call took this long.
-    pub fn took(&mut self, latency_ms: u64, now: Timestamp) {
-        self.took_at = now;
+    /// Records the duration of a call.
+    pub fn record_latency(&mut self, latency_ms: u64, now: Timestamp) {
+        self.latency_at = now;
         if self.latencies.len() >= MAX_LATENCIES {
             self.latencies.pop_front();
         }
         self.latencies.push_back(latency_ms);
     }
 
+    /// Forgets the recorded durations.
     pub fn forget_latencies(&mut self) {
         self.latencies.clear();
     }
@@ -149,50 +156,51 @@ impl Line {
     }
 
     fn is_too_late(&self, deadline: Timestamp, now: Timestamp) -> bool {
-        let median = self.median_ms().filter(|_| now.since(self.took_at) < TRUST_MS);
+        let median = self.median_ms().filter(|_| now.since(self.latency_at) < MEDIAN_VALID_MS);
         deadline <= now || median.is_some_and(|median| deadline.since(now) < median)
     }
 
-    pub fn has_room(&self, limits: Limits, now: Timestamp) -> bool {
+    /// Whether another permit may be granted.
+    pub fn has_room(&self, limits: QueueLimits, now: Timestamp) -> bool {
         now >= self.closed_until && self.in_flight() < limits.max_concurrency
     }
 
-    /// Asks for a permit. Who is not given one has a place, is turned away, or comes too late. Who asks twice has two
-    /// permits: it may be two workers with one context, of whom one will give its permit back while the other calls.
-    pub fn acquire(&mut self, who: Entrant, limits: Limits, now: Timestamp, random: u64) -> Entry {
-        if now >= self.ends_at {
-            // A permit that has ended keeps nobody waiting.
+    /// Requests a permit. A context without one is queued, rejected, or too late. A context that asks twice gets two
+    /// permits: two Workers may have it, and one of them returns its permit while the other calls.
+    pub fn acquire(&mut self, waiter: Waiter, limits: QueueLimits, now: Timestamp, random: u64) -> Acquisition {
+        if now >= self.next_end {
+            // An expired permit must not keep others waiting.
             self.drop_ended(now);
         }
-        let known = self.place_of.contains_key(who.context.as_str());
-        if self.is_too_late(who.deadline, now) {
-            self.leave(&who.context);
-            return Entry::TooLate;
+        let known = self.entry_of.contains_key(waiter.context.as_str());
+        if self.is_too_late(waiter.deadline, now) {
+            self.leave(&waiter.context);
+            return Acquisition::TooLate;
         }
         if !known && self.present.is_empty() && self.has_room(limits, now) {
-            return Entry::Granted(self.grant(&who.context, who.principal, now));
+            return Acquisition::Granted(self.grant(&waiter.context, waiter.principal, now));
         }
-        if !known && !who.admitted && self.waiting() >= bound(who.priority, limits.max_queue) {
-            return Entry::Full { retry_after_ms: self.retry_after_ms(limits, random) };
+        if !known && !waiter.admitted && self.waiting() >= capacity_for(waiter.priority, limits.max_queue) {
+            return Acquisition::Full { retry_after_ms: self.retry_after_ms(limits, random) };
         }
         if !known {
             let number = self.number();
-            let Entrant { context, principal, priority, deadline, .. } = who;
-            self.place_of.insert(context.to_string(), number);
-            let place = Place { context, principal, priority, since: now, deadline, present: false };
-            self.places.insert(number, place);
-            self.ends_at = self.ends_at.min(deadline);
+            let Waiter { context, principal, priority, deadline, .. } = waiter;
+            self.entry_of.insert(context.to_string(), number);
+            let entry = Entry { context, principal, priority, since: now, deadline, present: false };
+            self.entries.insert(number, entry);
+            self.next_end = self.next_end.min(deadline);
         }
-        Entry::Waiting
+        Acquisition::Waiting
     }
 
-    /// Somebody waits for this context's turn, or nobody any more.
+    /// Sets whether a Worker waits for this context's permit.
     pub fn set_present(&mut self, context: &ContextId, present: bool) {
-        let Some(number) = self.place_of.get(context.as_str()).copied() else { return };
-        let Some(place) = self.places.get_mut(&number) else { return };
-        place.present = present;
-        let lane = (place.principal.clone(), place.priority);
-        let spot = (place.since, number);
+        let Some(number) = self.entry_of.get(context.as_str()).copied() else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        entry.present = present;
+        let lane = (entry.principal.clone(), entry.priority);
+        let spot = (entry.since, number);
         if present {
             self.present.entry(lane).or_default().insert(spot);
         } else if let Some(spots) = self.present.get_mut(&lane) {
@@ -203,20 +211,21 @@ impl Line {
         }
     }
 
-    /// Gives a place up.
+    /// Removes an entry.
     pub fn leave(&mut self, context: &ContextId) {
         self.set_present(context, false);
-        if let Some(number) = self.place_of.remove(context.as_str()) {
-            self.places.remove(&number);
+        if let Some(number) = self.entry_of.remove(context.as_str()) {
+            self.entries.remove(&number);
         }
     }
 
-    /// A permit outside the line: the breaker's probe of a service without a limit. Also what every grant ends in.
+    /// Grants a permit regardless of the queue: every grant ends here, and so does the breaker's probe of a service
+    /// without a limit.
     pub fn grant(&mut self, context: &ContextId, principal: String, now: Timestamp) -> u64 {
         let permit = self.number();
         self.leave(context);
         if self.served.len() >= MAX_SERVED && !self.served.contains_key(&principal) {
-            // Who is not remembered counts as served long ago.
+            // Forgotten principals count as served long ago.
             self.served.clear();
         }
         self.served.insert(principal.clone(), permit);
@@ -225,26 +234,25 @@ impl Line {
     }
 
     fn hold(&mut self, permit: u64, principal: String, until: Timestamp) {
-        *self.held_by.entry(principal.clone()).or_default() += 1;
-        self.permits.insert(permit, Held { principal, until });
-        self.ends_at = self.ends_at.min(until);
+        *self.permits_of.entry(principal.clone()).or_default() += 1;
+        self.permits.insert(permit, Permit { principal, until });
+        self.next_end = self.next_end.min(until);
     }
 
-    /// Keeps a permit alive. One that is not known any more is taken up again, even beyond the limit: its call is
-    /// in flight, whatever was thought of it.
+    /// Renews a permit. An unknown one is recorded again, even beyond the limit: its call is in flight.
     pub fn renew(&mut self, permit: u64, principal: &str, until: Timestamp) {
         match self.permits.get_mut(&permit) {
-            Some(held) => held.until = until.max(held.until),
+            Some(permit_lease) => permit_lease.until = until.max(permit_lease.until),
             None if self.released.contains(&permit) => {}
             None => {
-                // Numbers of an instance before this one: the next ones stay beyond them.
+                // It was granted by an earlier instance: the next numbers must be larger.
                 self.next = self.next.max(permit);
                 self.hold(permit, principal.to_string(), until);
             }
         }
     }
 
-    /// Gives a permit back; true when it was out.
+    /// Returns a permit; true if it was in use.
     pub fn release(&mut self, permit: u64) -> bool {
         if self.released.len() >= MAX_RELEASED {
             self.released.pop_front();
@@ -254,92 +262,95 @@ impl Line {
     }
 
     fn drop_permit(&mut self, permit: u64) -> bool {
-        let Some(held) = self.permits.remove(&permit) else { return false };
-        if let Some(count) = self.held_by.get_mut(&held.principal) {
+        let Some(permit_lease) = self.permits.remove(&permit) else { return false };
+        if let Some(count) = self.permits_of.get_mut(&permit_lease.principal) {
             *count -= 1;
             if *count == 0 {
-                self.held_by.remove(&held.principal);
+                self.permits_of.remove(&permit_lease.principal);
             }
         }
         true
     }
 
     fn drop_ended(&mut self, now: Timestamp) {
-        let gone: Vec<u64> =
-            self.permits.iter().filter(|(_, held)| held.until <= now).map(|(permit, _)| *permit).collect();
+        let gone: Vec<u64> = self
+            .permits
+            .iter()
+            .filter(|(_, permit_lease)| permit_lease.until <= now)
+            .map(|(permit, _)| *permit)
+            .collect();
         for permit in gone {
             self.drop_permit(permit);
         }
     }
 
-    /// Takes back permits whose holders are gone, and the places of those whose time is over; gives those of them
-    /// that somebody waits for.
+    /// Removes expired permits, and the entries whose deadline has passed. Returns those of them with a waiting Worker.
     pub fn expire(&mut self, now: Timestamp) -> Vec<ContextId> {
-        if now < self.ends_at {
+        if now < self.next_end {
             return Vec::new();
         }
         self.drop_ended(now);
         let over: Vec<(ContextId, bool)> = self
-            .places
+            .entries
             .values()
-            .filter(|place| place.deadline <= now)
-            .map(|place| (place.context.clone(), place.present))
+            .filter(|entry| entry.deadline <= now)
+            .map(|entry| (entry.context.clone(), entry.present))
             .collect();
         for (context, _) in &over {
             self.leave(context);
         }
-        let ends = self.permits.values().map(|held| held.until);
-        self.ends_at =
-            ends.chain(self.places.values().map(|place| place.deadline)).min().unwrap_or(Timestamp(u64::MAX));
+        let ends = self.permits.values().map(|permit_lease| permit_lease.until);
+        self.next_end =
+            ends.chain(self.entries.values().map(|entry| entry.deadline)).min().unwrap_or(Timestamp(u64::MAX));
         over.into_iter().filter(|(_, present)| *present).map(|(context, _)| context).collect()
     }
 
-    /// Hands out what is free, to those whose turn it is.
-    pub fn turns(&mut self, limits: Limits, now: Timestamp) -> Vec<Turn> {
-        let mut turns = Vec::new();
+    /// Grants the free permits.
+    pub fn grant_free(&mut self, limits: QueueLimits, now: Timestamp) -> Vec<Departure> {
+        let mut grant_free = Vec::new();
         while self.has_room(limits, now) {
-            let Some(number) = self.foremost(now) else { break };
-            let Some(place) = self.places.get(&number) else { break };
-            let (context, principal, deadline) = (place.context.clone(), place.principal.clone(), place.deadline);
+            let Some(number) = self.next_waiter(now) else { break };
+            let Some(entry) = self.entries.get(&number) else { break };
+            let (context, principal, deadline) = (entry.context.clone(), entry.principal.clone(), entry.deadline);
             if self.is_too_late(deadline, now) {
                 self.leave(&context);
-                turns.push(Turn::TooLate { context });
+                grant_free.push(Departure::TooLate { context });
             } else {
                 let permit = self.grant(&context, principal, now);
-                turns.push(Turn::Granted { context, permit });
+                grant_free.push(Departure::Granted { context, permit });
             }
         }
-        turns
+        grant_free
     }
 
-    /// Whose turn it is, among those present.
-    fn foremost(&self, now: Timestamp) -> Option<u64> {
+    /// The entry that is next, among those present.
+    fn next_waiter(&self, now: Timestamp) -> Option<u64> {
         let best = self.present.iter().filter_map(|((principal, priority), spots)| {
             let (since, number) = *spots.first()?;
             let rank = step(*priority) + now.since(since) / self.timing.ageing_ms;
-            let held = self.held_by.get(principal).copied().unwrap_or(0);
+            let permit_lease = self.permits_of.get(principal).copied().unwrap_or(0);
             let served = self.served.get(principal).copied().unwrap_or(0);
-            Some((std::cmp::Reverse(rank), held, served, since, number))
+            Some((std::cmp::Reverse(rank), permit_lease, served, since, number))
         });
         best.min().map(|(.., number)| number)
     }
 
-    /// Everyone somebody waits for.
-    pub fn waited_for(&self) -> Vec<ContextId> {
-        self.places.values().filter(|place| place.present).map(|place| place.context.clone()).collect()
+    /// All contexts with a waiting Worker.
+    pub fn present_contexts(&self) -> Vec<ContextId> {
+        self.entries.values().filter(|entry| entry.present).map(|entry| entry.context.clone()).collect()
     }
 
-    /// When a permit ends, or the first may be given: whoever waits is to look again then.
+    /// When a permit expires, or the first may be granted.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let ends = self.permits.values().map(|held| held.until);
+        let ends = self.permits.values().map(|permit_lease| permit_lease.until);
         ends.chain((self.closed_until > now).then_some(self.closed_until)).min()
     }
 
-    /// How long until there is room in the line again, roughly: 1 to 60 s.
-    fn retry_after_ms(&self, limits: Limits, random: u64) -> u64 {
-        let each = self.median_ms().unwrap_or(GUESS_MS);
+    /// A rough estimate of the time until the queue has room, from 1 to 60 s.
+    fn retry_after_ms(&self, limits: QueueLimits, random: u64) -> u64 {
+        let each = self.median_ms().unwrap_or(DEFAULT_LATENCY_MS);
         let long = self.waiting().saturating_mul(each) / limits.max_concurrency.max(1);
-        // Who is sent away together does not come back together.
+        // Rejected clients must not return all at once.
         (long.saturating_mul(80 + random % 41) / 100).clamp(1_000, 60_000)
     }
 }
@@ -353,8 +364,8 @@ fn step(priority: Priority) -> u64 {
     }
 }
 
-/// Places there may be before one of this priority is turned away: the less it matters, the earlier.
-pub fn bound(priority: Priority, max_queue: u64) -> u64 {
+/// The queue length at which contexts of this priority are rejected: the lower the priority, the earlier.
+pub fn capacity_for(priority: Priority, max_queue: u64) -> u64 {
     match priority {
         Priority::Low => max_queue.div_ceil(2),
         Priority::Normal => max_queue,

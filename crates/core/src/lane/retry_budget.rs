@@ -1,31 +1,31 @@
-//! The retry budget: how many of the calls to a service may be repeats of failed ones.
+//! The retry budget: how many calls to a service may be retries.
 //!
-//! A service that is down answers every call with a failure; if each were repeated, its callers would keep it
-//! down. So repeats on the *same* service stay under a share of its first attempts. Going to a service that was
-//! not tried yet is no repeat and costs nothing. Each isolate keeps its own budget.
+//! A service that is down fails every call; if each were retried, its callers would keep it down. So retries on the
+//! *same* service are limited to a share of its first attempts. An attempt on a service that was not tried yet is not a
+//! retry and costs nothing. Each isolate has its own budget.
 
 use crate::base::sliding_window::Window;
 use crate::base::time::Timestamp;
 
-/// Repeats that are always allowed within ten seconds: a quiet service has no share to speak of.
-pub const LEAST: u64 = 3;
-/// One repeat for this many first attempts.
-pub const ONE_IN: u64 = 5;
+/// Retries that are always allowed within ten seconds: a share of a quiet service's traffic is too small.
+pub const MIN_RETRIES: u64 = 3;
+/// One retry per this many first attempts.
+pub const FIRST_ATTEMPTS_PER_RETRY: u64 = 5;
 
-/// The first attempts and repeats of one service within the last ten seconds.
+/// The first attempts and retries of one service within the last ten seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Budget(Window<1000>);
+pub struct RetryBudget(Window<1000>);
 
-impl Budget {
-    /// A first attempt was begun.
+impl RetryBudget {
+    /// Records a first attempt.
     pub fn deposit(&mut self, now: Timestamp) {
         self.0.add(now, 1, 0);
     }
 
-    /// Takes one repeat out, if there is one.
+    /// Takes one retry, if the budget allows it.
     pub fn try_withdraw(&mut self, now: Timestamp) -> bool {
         let (firsts, repeats) = self.0.sums(now);
-        let allowed = repeats < LEAST.max(firsts / ONE_IN);
+        let allowed = repeats < MIN_RETRIES.max(firsts / FIRST_ATTEMPTS_PER_RETRY);
         if allowed {
             self.0.add(now, 0, 1);
         }
@@ -43,7 +43,7 @@ mod tests {
         fn repeats_stay_under_a_fifth_of_first_attempts(
             steps in prop::collection::vec((0u64..200, any::<bool>()), 1..400),
         ) {
-            let mut budget = Budget::default();
+            let mut budget = RetryBudget::default();
             let mut now = Timestamp(1_000_000);
             let mut firsts: Vec<Timestamp> = Vec::new();
             let mut repeats: Vec<Timestamp> = Vec::new();
@@ -54,12 +54,12 @@ mod tests {
                     budget.deposit(now);
                     firsts.push(now);
                 } else if budget.try_withdraw(now) {
-                    // The window is nine to ten seconds long.
-                    let most = LEAST.max(lately(&firsts, 10_000) / ONE_IN);
+                    // The window covers nine to ten seconds.
+                    let most = MIN_RETRIES.max(lately(&firsts, 10_000) / FIRST_ATTEMPTS_PER_RETRY);
                     prop_assert!(lately(&repeats, 9_000) < most);
                     repeats.push(now);
                 } else {
-                    prop_assert!(lately(&repeats, 10_000) >= LEAST.max(lately(&firsts, 9_000) / ONE_IN));
+                    prop_assert!(lately(&repeats, 10_000) >= MIN_RETRIES.max(lately(&firsts, 9_000) / FIRST_ATTEMPTS_PER_RETRY));
                 }
             }
         }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_quiet_service_has_three_and_time_brings_them_back() {
-        let mut budget = Budget::default();
+        let mut budget = RetryBudget::default();
         let now = Timestamp(5_000);
         assert_eq!([(); 5].map(|()| budget.try_withdraw(now)), [true, true, true, false, false]);
         assert!(budget.try_withdraw(now.plus_ms(10_000)));

@@ -1,18 +1,18 @@
-//! Whether a request may come from where a browser says it comes from. A page that has its own name resolve to a
-//! machine of the user's (DNS rebinding) shows itself by its `Origin`, and on loopback by its `Host`.
+//! Whether a browser request may come from its origin. A page whose host name resolves to a machine of the user (DNS
+//! rebinding) is recognized by its `Origin` and, on loopback, by its `Host`.
 
 use url::{Host, Url};
 
-/// The gateway, as it may be named.
+/// The gateway's own names.
 #[derive(Debug, Clone, Copy)]
-pub struct Own<'o> {
-    /// What the request says it was sent to: scheme, host and port.
+pub struct OwnOrigins<'o> {
+    /// The request's target: scheme, host and port.
     pub asked: &'o str,
-    /// What the gateway is called, if that is configured.
+    /// The configured public name, if any.
     pub public: Option<&'o str>,
     /// Origins that may call from browsers.
     pub allowed: &'o [String],
-    /// It is on a developer's machine.
+    /// It runs on a developer's machine.
     pub on_loopback: bool,
 }
 
@@ -36,8 +36,8 @@ fn same(a: &str, b: &str) -> bool {
     }
 }
 
-/// Whether it may be served, before anything else of it is looked at.
-pub fn is_welcome(own: &Own<'_>, origin: Option<&str>) -> bool {
+/// Whether the request may be served; checked before anything else.
+pub fn is_allowed(own: &OwnOrigins<'_>, origin: Option<&str>) -> bool {
     let is_own = |url: &str| own.public.is_some_and(|public| same(public, url));
     if own.on_loopback && !host(own.asked).is_some_and(|asked| is_loopback(&asked)) && !is_own(own.asked) {
         return false;
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_foreign_origin_is_not_welcome() {
         let allowed = ["https://app.example".to_string()];
-        let own = Own { asked: "https://gate.example", public: None, allowed: &allowed, on_loopback: false };
+        let own = OwnOrigins { asked: "https://gate.example", public: None, allowed: &allowed, on_loopback: false };
         for (origin, welcome) in [
             (None, true),
             (Some("https://gate.example"), true),
@@ -70,15 +70,15 @@ mod tests {
             (Some("null"), false),
             (Some(""), false),
         ] {
-            assert_eq!(is_welcome(&own, origin), welcome, "{origin:?}");
+            assert_eq!(is_allowed(&own, origin), welcome, "{origin:?}");
         }
-        let public = Own { asked: "https://inner.example", public: Some("https://gate.example"), ..own };
-        assert!(is_welcome(&public, Some("https://gate.example")));
+        let public = OwnOrigins { asked: "https://inner.example", public: Some("https://gate.example"), ..own };
+        assert!(is_allowed(&public, Some("https://gate.example")));
     }
 
     #[test]
     fn on_loopback_a_foreign_host_is_not_welcome() {
-        let own = |asked| Own { asked, public: None, allowed: &[], on_loopback: true };
+        let own = |asked| OwnOrigins { asked, public: None, allowed: &[], on_loopback: true };
         for (asked, origin, welcome) in [
             ("http://127.0.0.1:8787", None, true),
             ("http://localhost:8787", None, true),
@@ -90,9 +90,9 @@ mod tests {
             ("http://evil.test", Some("http://evil.test"), false),
             ("http://127.0.0.1:8787", Some("null"), false),
         ] {
-            assert_eq!(is_welcome(&own(asked), origin), welcome, "{asked} from {origin:?}");
+            assert_eq!(is_allowed(&own(asked), origin), welcome, "{asked} from {origin:?}");
         }
-        let tunnelled = Own { public: Some("https://dev.example"), ..own("https://dev.example") };
-        assert!(is_welcome(&tunnelled, None));
+        let tunnelled = OwnOrigins { public: Some("https://dev.example"), ..own("https://dev.example") };
+        assert!(is_allowed(&tunnelled, None));
     }
 }

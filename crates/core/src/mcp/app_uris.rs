@@ -1,15 +1,15 @@
-//! The addresses of apps (MCP Apps, `ui://…`) at `/mcp`, where those of many services are together.
+//! The URIs of apps (MCP Apps, `ui://…`) at `/mcp`, which combines many services.
 //!
-//! A host takes nothing but `ui://` for the address of an app, so an address stays as its service says it, as long as
-//! it is clear whose it is. That is decided by the definitions of tools, as they name the apps they are shown with:
+//! Hosts only accept `ui://` URIs for apps, so a URI stays as its service wrote it while its owner is unambiguous. That
+//! is decided by the definitions of tools, which name the apps they are shown with:
 //!
-//! * an address that the tools of one service alone name is that service's;
-//! * one that no tool names is that of the only service that lists it, as long as all lists could be read to their ends, or
-//!   of the only one that has resources at all;
-//! * any other is `ui://service+rest`, which always says whose it is.
+//! * A URI that only the tools of one service name belongs to that service.
+//! * One that no tool names belongs to the only service that lists it, if all lists could be read completely, or to the
+//!   only one with resources.
+//! * Any other one is `ui://service+rest`, which always identifies its service.
 //!
-//! So none can take the place of another's app: what several claim, or may claim, is nobody's until it is asked for by its
-//! longer form.
+//! So no service can take the place of another's app: a URI that several claim, or may claim, has no owner and must be
+//! requested by its longer form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,19 +19,19 @@ use super::names;
 use crate::base::json::Object;
 use crate::services::Service;
 
-/// What all addresses of apps begin with.
+/// The prefix of all app URIs.
 pub const SCHEME: &str = "ui://";
-/// Where a tool's `_meta` has the address of its app: an object's member, and names of old.
+/// Where a tool's `_meta` has the URI of its app: in an object's member, and under older names.
 const NESTED: (&str, &str) = ("ui", "resourceUri");
 const FLAT: [&str; 2] = ["ui/resourceUri", "openai/outputTemplate"];
 
-/// Addresses that are proposed for one that is not clear.
+/// The maximum number of forms suggested for an ambiguous URI.
 const MAX_FORMS: usize = 20;
 
-/// Whose an address is.
+/// The owner of a URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim<'s> {
-    /// One service's alone.
+    /// One service.
     Of(&'s str),
     /// Several services claim it.
     Several,
@@ -39,12 +39,12 @@ pub enum Claim<'s> {
     Open,
 }
 
-/// The addresses that tools name, and whose they are.
+/// The URIs that tools name, and their owners.
 #[derive(Debug, Default)]
 pub struct Apps<'s> {
     services: Vec<&'s str>,
     named: BTreeMap<String, BTreeSet<&'s str>>,
-    /// The only service that has resources, where it is one.
+    /// The only service with resources, if there is just one.
     alone: Option<&'s str>,
 }
 
@@ -52,7 +52,7 @@ fn declares_resources(service: &Service) -> bool {
     service.catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares("resources"))
 }
 
-/// Whether a tool's definition may name an app: says no to most without reading them.
+/// Whether a tool's definition may name an app; a quick test without parsing.
 pub fn may_name_one(definition: &str) -> bool {
     definition.contains("resourceUri") || definition.contains("openai/outputTemplate")
 }
@@ -61,7 +61,7 @@ fn text(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// The addresses in a `_meta`.
+/// The URIs in a `_meta`.
 fn addresses(meta: &RawValue) -> Vec<String> {
     let Ok(mut meta) = Object::new(meta.get(), "#") else { return Vec::new() };
     let nested = meta.raw(NESTED.0).and_then(|ui| Object::new(ui.get(), "#").ok()?.raw(NESTED.1));
@@ -69,8 +69,8 @@ fn addresses(meta: &RawValue) -> Vec<String> {
     nested.into_iter().chain(flat).filter_map(text).collect()
 }
 
-/// A `_meta` in which each address of an app is what `named` makes of it; nothing where it has none.
-pub fn readdressed(meta: &RawValue, named: impl Fn(&str) -> String) -> Option<String> {
+/// A `_meta` with each app URI mapped by `named`; `None` if there are none.
+pub fn rewrite_meta(meta: &RawValue, named: impl Fn(&str) -> String) -> Option<String> {
     type Members<'a> = BTreeMap<String, &'a RawValue>;
     let replaced = |members: &Members<'_>, name: &str| {
         let own = text(members.get(name)?)?;
@@ -94,7 +94,7 @@ pub fn readdressed(meta: &RawValue, named: impl Fn(&str) -> String) -> Option<St
 }
 
 impl<'s> Apps<'s> {
-    /// Of all services there are.
+    /// Of all services.
     pub fn of(services: impl Iterator<Item = &'s Service>) -> Self {
         let mut apps = Self::default();
         let mut with_resources = Vec::new();
@@ -116,7 +116,7 @@ impl<'s> Apps<'s> {
         apps
     }
 
-    /// Whose an address is that no service's id is part of.
+    /// The owner of a URI that does not contain a service's id.
     pub fn claim(&self, address: &str) -> Claim<'s> {
         let mut claimants = self.claimants(address);
         match (self.alone, claimants.next(), claimants.next()) {
@@ -127,12 +127,12 @@ impl<'s> Apps<'s> {
         }
     }
 
-    /// The services whose tools name an address.
+    /// The services whose tools name a URI.
     pub fn claimants(&self, address: &str) -> impl Iterator<Item = &'s str> {
         self.named.get(address).into_iter().flatten().copied()
     }
 
-    /// What a service's resource is called: its address, or a template of such. `only`: no other service lists it.
+    /// The public URI, or URI template, of a service's resource. `only`: no other service lists it.
     pub fn uri(&self, service: &str, own: &str, only: bool) -> String {
         let Some(rest) = own.strip_prefix(SCHEME) else { return names::uri(service, own) };
         let is_clear = match self.claim(own) {
@@ -140,7 +140,7 @@ impl<'s> Apps<'s> {
             Claim::Several => false,
             Claim::Open => only,
         };
-        // What looks like another's longer form leads there.
+        // A URI that looks like another's longer form would lead there.
         if is_clear && !self.services.iter().any(|id| own_rest(id, rest).is_some()) {
             return own.into();
         }
@@ -148,9 +148,9 @@ impl<'s> Apps<'s> {
     }
 }
 
-/// The service that an address is of, by those that claim it and those whose lists could not be read to their ends; else
-/// what a client is told.
-pub fn decided<'s>(
+/// The service of a URI, by those that claim it and those whose lists could not be read completely; or the error for
+/// the client.
+pub fn resolve<'s>(
     apps: &Apps<'_>,
     address: &str,
     claimants: &BTreeSet<&'s str>,
@@ -159,22 +159,22 @@ pub fn decided<'s>(
     let all = claimants.iter().chain(unread.difference(claimants));
     let forms = || all.clone().take(MAX_FORMS).map(|service| apps.uri(service, address, false)).collect::<Vec<_>>();
     match (claimants.first(), claimants.len(), unread.is_empty()) {
-        (None, _, true) => Err("Nothing here has this name.".into()),
+        (None, _, true) => Err("No item here has this name.".into()),
         (Some(service), 1, true) => Ok(service),
         (_, 0 | 1, false) => {
             let forms = forms().join(", ");
-            Err(format!("Whose this is is not clear, as not all lists could be read. Ask for one of: {forms}"))
+            Err(format!("The owner of this URI is unknown, as not all lists could be read. Request one of: {forms}"))
         }
-        _ => Err(format!("Several services have this. Ask for one of: {}", forms().join(", "))),
+        _ => Err(format!("Several services have this URI. Request one of: {}", forms().join(", "))),
     }
 }
 
-/// The rest of an address of this service's, behind `ui://` and the service's id.
+/// The rest of a URI of this service, after `ui://` and the service's id.
 fn own_rest<'t>(service: &str, rest: &'t str) -> Option<&'t str> {
     names::own_uri(service, rest)
 }
 
-/// Whose resource a URI is, and what that service calls it, as the URI itself says.
+/// The owner of a URI and its name there, as the URI itself states.
 pub fn owner<'i>(uri: &str, services: impl Iterator<Item = &'i str>) -> Option<(&'i str, String)> {
     let (start, rest) = uri.strip_prefix(SCHEME).map_or(("", uri), |rest| (SCHEME, rest));
     let found = services.filter_map(|id| Some((id, own_rest(id, rest)?)));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_stays_as_long_as_it_is_clear_whose_it_is() {
+    fn a_uri_stays_while_its_owner_is_unambiguous() {
         let services = [
             service("a", &["ui://one", "ui://both"], true),
             service("b_c", &["ui://both", "ui://a+x"], true),
@@ -219,7 +219,7 @@ mod tests {
             (apps.uri("a", "ui://new", true), apps.uri("a", "ui://new", false)),
             ("ui://new".into(), "ui://a+new".into())
         );
-        // It would lead to another.
+        // It would lead to another service.
         assert_eq!(apps.uri("b_c", "ui://a+x", true), "ui://b.c+a+x");
         assert_eq!(apps.uri("a", "demo://one", true), "a+demo://one");
         assert_eq!(
@@ -241,14 +241,14 @@ mod tests {
         let services = [service("a", &[], true), service("b", &[], true), service("c", &[], true)];
         let apps = Apps::of(services.iter());
         let of = |claimants: &[&'static str], unread: &[&'static str]| {
-            decided(&apps, "ui://app/1", &claimants.iter().copied().collect(), &unread.iter().copied().collect())
+            resolve(&apps, "ui://app/1", &claimants.iter().copied().collect(), &unread.iter().copied().collect())
         };
         assert_eq!(of(&["b"], &[]), Ok("b"));
-        assert_eq!(of(&[], &[]), Err("Nothing here has this name.".into()));
-        let unclear = "Whose this is is not clear, as not all lists could be read. Ask for one of: ";
+        assert_eq!(of(&[], &[]), Err("No item here has this name.".into()));
+        let unclear = "The owner of this URI is unknown, as not all lists could be read. Request one of: ";
         assert_eq!(of(&["b"], &["a"]), Err(format!("{unclear}ui://b+app/1, ui://a+app/1")));
         assert_eq!(of(&[], &["a", "c"]), Err(format!("{unclear}ui://a+app/1, ui://c+app/1")));
-        let several = "Several services have this. Ask for one of: ui://a+app/1, ui://b+app/1";
+        let several = "Several services have this URI. Request one of: ui://a+app/1, ui://b+app/1";
         assert_eq!(of(&["a", "b"], &[]), Err(several.into()));
         assert_eq!(of(&["a", "b"], &["c"]), Err(format!("{several}, ui://c+app/1")));
     }
@@ -262,10 +262,10 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_a_tools_app_is_found_wherever_it_is_said() {
+    fn the_uri_of_a_tools_app_is_found_in_all_forms() {
         let named = |meta: Value| {
             let raw = serde_json::value::to_raw_value(&meta).unwrap();
-            readdressed(&raw, |own| format!("{own}!")).map(|text| serde_json::from_str::<Value>(&text).unwrap())
+            rewrite_meta(&raw, |own| format!("{own}!")).map(|text| serde_json::from_str::<Value>(&text).unwrap())
         };
         assert_eq!(
             named(json!({"ui": {"resourceUri": "ui://a", "v": [1]}, "x": 1})),

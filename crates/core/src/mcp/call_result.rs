@@ -1,4 +1,4 @@
-//! What came of a call: the context it made, as a tool's result.
+//! The outcome of a call: the context it created, as a tool result.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::client::response::RpcError;
 use super::error::Error;
 use super::passthrough;
-use super::responses::{failed, given};
-use super::tool::passed;
+use super::responses::{tool_error, tool_result};
+use super::tool::forwarded_result;
 use crate::base::json::Fault;
 use crate::context::status::Status;
 use crate::http::problem::{Code, Problem};
@@ -18,29 +18,29 @@ use crate::http::problem::{Code, Problem};
 struct Seen<'a> {
     status: Status,
     #[serde(borrow, default)]
-    error: Option<Broke<'a>>,
+    error: Option<FailureView<'a>>,
     #[serde(default)]
     tool_result: bool,
 }
 
-/// The error of a context, as it is shown.
+/// The error of a context's public view.
 #[derive(Deserialize)]
-pub(super) struct Broke<'a> {
+pub(super) struct FailureView<'a> {
     #[serde(borrow)]
     pub code: Cow<'a, str>,
     #[serde(borrow)]
     pub message: Cow<'a, str>,
 }
 
-/// The result of a context that nobody waits for any more: it has ended, or it asks for input. `view` is the context as
-/// it is shown. A context that failed is a result too: the call was served, the work was not.
+/// The result of a context that has ended or requests input. `view` is its public view. A failed context is a result
+/// too: the call was served, the work failed.
 pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
     let Ok(seen) = serde_json::from_str::<Seen<'_>>(view) else {
-        return failed(legacy, "What came of it cannot be read.", Some(id));
+        return tool_error(legacy, "The outcome cannot be read.", Some(id));
     };
     let message = match (seen.status, &seen.error) {
-        (Status::Completed, _) if seen.tool_result => return passed(legacy, result.unwrap_or("{}"), id),
-        (Status::Completed, _) => return given(legacy, result, id),
+        (Status::Completed, _) if seen.tool_result => return forwarded_result(legacy, result.unwrap_or("{}"), id),
+        (Status::Completed, _) => return tool_result(legacy, result, id),
         (Status::InputRequired, _) => {
             format!(
                 "The service asks for input. Answer it with POST /v1/contexts/{id}/input; see input_request in GET /v1/contexts/{id}."
@@ -49,10 +49,11 @@ pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
         (_, Some(error)) => format!("{}: {}", error.code, error.message),
         (status, None) => format!("The call ended as {}.", status.as_str()),
     };
-    failed(legacy, &message, Some(id))
+    tool_error(legacy, &message, Some(id))
 }
 
-/// What an upstream refused a call with, where that is why the context failed: the error of JSON-RPC goes on as it is.
+/// The JSON-RPC error with which an upstream rejected the call, if that is why the context failed: it is forwarded
+/// unchanged.
 pub fn refusal_of(legacy: bool, view: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Ended<'a> {
@@ -65,26 +66,26 @@ pub fn refusal_of(legacy: bool, view: &str) -> Option<String> {
         details: Option<&'a RawValue>,
     }
     let details = serde_json::from_str::<Ended<'_>>(view).ok()?.error?.details?;
-    // With an error status the whole message is what is kept.
+    // For an error status, the whole message is stored.
     let error = RpcError::read(details).or_else(|| RpcError::of_body(details.get().as_bytes()));
     error.and_then(|error| passthrough::error(&error.whole, legacy))
 }
 
-/// A refusal that a model can do something about is a result; any other is an error.
-pub fn refused(legacy: bool, problem: Problem) -> Result<String, Error> {
+/// A rejection that a model can act on is a result; any other is an error.
+pub fn rejection(legacy: bool, problem: Problem) -> Result<String, Error> {
     match problem.code {
         Code::ValidationFailed => {
             let faults: Vec<String> = problem.errors.iter().map(fault).collect();
-            Ok(failed(legacy, &format!("The arguments do not fit: {}", faults.join("; ")), None))
+            Ok(tool_error(legacy, &format!("Invalid arguments: {}", faults.join("; ")), None))
         }
         Code::NoServiceAvailable | Code::QueueFull => {
-            Ok(failed(legacy, &format!("{}: {}", problem.code.as_str(), problem.detail), None))
+            Ok(tool_error(legacy, &format!("{}: {}", problem.code.as_str(), problem.detail), None))
         }
         _ => Err(problem.into()),
     }
 }
 
-/// Arguments are called parameters everywhere else.
+/// In MCP, the parameters of a context are called arguments.
 fn fault(fault: &Fault) -> String {
     let pointer = fault.pointer.strip_prefix("#/parameters").unwrap_or(&fault.pointer);
     if pointer.is_empty() { fault.detail.to_string() } else { format!("{pointer} {}", fault.detail) }
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_that_failed_is_a_result_that_says_so() {
+    fn a_failed_context_is_an_error_result() {
         let error =
             json!({"code": "upstream_timeout", "message": "It took too long.", "service": "a", "details": null});
         let failed = result(&json!({"status": "timed_out", "error": error, "id": "ctx_1"}), None);
@@ -119,15 +120,15 @@ mod tests {
     fn arguments_that_do_not_fit_are_named_all_of_them() {
         let faults =
             vec![Fault::new("#/parameters", "needs the member \"text\""), Fault::new("#/parameters/a", "must be 1")];
-        let text = refused(true, Problem::invalid(faults)).unwrap();
+        let text = rejection(true, Problem::invalid(faults)).unwrap();
         let result: Value = serde_json::from_str(&text).unwrap();
-        let expected = "The arguments do not fit: needs the member \"text\"; /a must be 1";
+        let expected = "Invalid arguments: needs the member \"text\"; /a must be 1";
         assert_eq!(result["content"][0]["text"], json!(expected));
         assert!(text.contains(r#""isError":true"#));
     }
 
     #[test]
-    fn what_an_upstream_refused_goes_on_as_it_is() {
+    fn rejections_of_an_upstream_are_forwarded_unchanged() {
         let with = |details: Value| {
             let view =
                 json!({"status": "failed", "error": {"code": "upstream_error", "message": "no", "details": details}});
@@ -143,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_cannot_mend_is_an_error() {
+    fn what_a_model_cannot_correct_is_an_error() {
         for code in [Code::RateLimited, Code::PermissionDenied, Code::Unauthenticated, Code::Internal] {
-            assert_eq!(refused(false, Problem::new(code, "no")).unwrap_err().status(), code.status());
+            assert_eq!(rejection(false, Problem::new(code, "no")).unwrap_err().status(), code.status());
         }
         for code in [Code::QueueFull, Code::NoServiceAvailable] {
-            assert!(refused(false, Problem::new(code, "later")).is_ok());
+            assert!(rejection(false, Problem::new(code, "later")).is_ok());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a client can be asked, as it declares it.
+//! The declared capabilities of a client: what it can be asked.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,25 @@ use crate::base::json::Object;
 /// The extension for tasks.
 pub const TASKS: &str = "io.modelcontextprotocol/tasks";
 
-/// The longest declaration that is remembered word for word, in bytes.
+/// The longest declaration that is stored verbatim, in bytes.
 pub const MAX_CAPABILITIES_BYTES: usize = 16 * 1024;
 
+/// The capabilities that matter to the gateway.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Able {
-    /// Its user, by a form.
+pub struct ClientCapabilities {
+    /// Elicitation by a form.
     pub form: bool,
-    /// Its user, by a page to open.
+    /// Elicitation by a page to open.
     pub url: bool,
-    /// Its model.
+    /// Sampling by the client's model.
     pub sampling: bool,
     /// The folders it works in.
     pub roots: bool,
-    /// Nothing is asked: it knows tasks.
+    /// It supports tasks; not a request.
     pub tasks: bool,
 }
 
-/// All that the gateway passes on to whoever calls, as it is declared where nobody has called yet.
+/// Everything that the gateway forwards, declared while there is no caller yet.
 pub fn served() -> Option<Box<RawValue>> {
     let all = json!({
         "elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}, "context": {}}, "roots": {},
@@ -39,14 +40,14 @@ fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
 
-impl Able {
-    /// From `ClientCapabilities`.
+impl ClientCapabilities {
+    /// Reads `ClientCapabilities`.
     pub fn read(capabilities: &RawValue) -> Self {
         let Ok(mut all) = Object::new(capabilities.get(), "#") else { return Self::default() };
         let elicitation =
             all.raw("elicitation").filter(|raw| is_object(raw)).and_then(|raw| Object::new(raw.get(), "#").ok());
         let url = elicitation.as_ref().is_some_and(|kinds| kinds.has("url"));
-        // An empty declaration is one of forms.
+        // An empty declaration means forms.
         let form = elicitation.as_ref().is_some_and(|kinds| kinds.has("form") || !url);
         let tasks = all
             .raw("extensions")
@@ -56,8 +57,8 @@ impl Able {
         Self { form, url, sampling: declares("sampling"), roots: declares("roots"), tasks }
     }
 
-    /// As a client declares it that says no more of it.
-    pub fn declared(self) -> Option<Box<RawValue>> {
+    /// The minimal declaration of these capabilities.
+    pub fn declaration(self) -> Option<Box<RawValue>> {
         let mut all = serde_json::Map::new();
         if self.form || self.url {
             let kinds = [("form", self.form), ("url", self.url)].into_iter().filter(|(_, can)| *can);
@@ -75,22 +76,22 @@ impl Able {
         serde_json::value::to_raw_value(&all).ok()
     }
 
-    /// What is remembered of a declaration: all of it, unless it is too long.
-    pub fn remembered(capabilities: &RawValue) -> Option<Box<RawValue>> {
+    /// The part of a declaration that is stored: all of it, unless it is too long.
+    pub fn storable(capabilities: &RawValue) -> Option<Box<RawValue>> {
         match capabilities.get().len() > MAX_CAPABILITIES_BYTES {
-            true => Self::read(capabilities).declared(),
+            true => Self::read(capabilities).declaration(),
             false => Some(capabilities.to_owned()),
         }
     }
 
-    /// Whether it can be asked anything at all.
-    pub fn is_asked(self) -> bool {
+    /// Whether the client can be asked anything.
+    pub fn can_be_asked(self) -> bool {
         self.form || self.url || self.sampling || self.roots
     }
 
-    /// What a client would have to declare for these requests and does not; nothing when it declares all.
-    pub fn lacks(self, requests: &BTreeMap<String, &RawValue>) -> Option<Value> {
-        let mut lacks = serde_json::Map::new();
+    /// What a client would have to declare for these requests but does not; `None` if nothing is missing.
+    pub fn missing(self, requests: &BTreeMap<String, &RawValue>) -> Option<Value> {
+        let mut missing = serde_json::Map::new();
         for request in requests.values() {
             let mut request = Object::new(request.get(), "#").ok();
             let method = request.as_mut().and_then(|request| request.string("method", 1..=64)).unwrap_or_default();
@@ -103,14 +104,14 @@ impl Able {
                 "elicitation/create" => (self.form, "elicitation", json!({})),
                 "sampling/createMessage" => (self.sampling, "sampling", json!({})),
                 "roots/list" => (self.roots, "roots", json!({})),
-                // Nothing a client could declare makes this a request to it.
+                // No capability makes this a request to a client.
                 _ => return Some(json!({})),
             };
             if !able {
-                lacks.insert(name.into(), needed);
+                missing.insert(name.into(), needed);
             }
         }
-        (!lacks.is_empty()).then_some(Value::Object(lacks))
+        (!missing.is_empty()).then_some(Value::Object(missing))
     }
 }
 
@@ -118,13 +119,13 @@ impl Able {
 mod tests {
     use super::*;
 
-    fn able(capabilities: Value) -> Able {
-        Able::read(&serde_json::value::to_raw_value(&capabilities).unwrap())
+    fn able(capabilities: Value) -> ClientCapabilities {
+        ClientCapabilities::read(&serde_json::value::to_raw_value(&capabilities).unwrap())
     }
 
-    fn lacks(able: Able, requests: &Value) -> Option<Value> {
+    fn missing(able: ClientCapabilities, requests: &Value) -> Option<Value> {
         let text = requests.to_string();
-        able.lacks(&serde_json::from_str(&text).unwrap())
+        able.missing(&serde_json::from_str(&text).unwrap())
     }
 
     #[test]
@@ -133,42 +134,55 @@ mod tests {
         let long =
             json!({"elicitation": {"url": {}, "form": {"a": text}}, "roots": {}, "extensions": {TASKS: {}}, "b": text});
         let long = serde_json::value::to_raw_value(&long).unwrap();
-        let kept = Able::remembered(&long).unwrap();
+        let kept = ClientCapabilities::storable(&long).unwrap();
         assert!(kept.get().len() < 200, "{kept}");
-        assert_eq!(Able::read(&kept), Able::read(&long));
-        let passed = super::super::client::request::passed_on(&long).unwrap();
+        assert_eq!(ClientCapabilities::read(&kept), ClientCapabilities::read(&long));
+        let passed = super::super::client::request::forwarded_capabilities(&long).unwrap();
         assert!(passed.get().len() < 200, "{passed}");
-        assert!(Able::read(&passed).url && Able::read(&passed).form && Able::read(&passed).roots);
+        assert!(
+            ClientCapabilities::read(&passed).url
+                && ClientCapabilities::read(&passed).form
+                && ClientCapabilities::read(&passed).roots
+        );
         let short = serde_json::value::to_raw_value(&json!({"roots": {"listChanged": true}})).unwrap();
-        assert_eq!(Able::remembered(&short).unwrap().get(), short.get());
+        assert_eq!(ClientCapabilities::storable(&short).unwrap().get(), short.get());
     }
 
     #[test]
     fn a_client_can_be_asked_what_it_declares() {
-        let none = Able::default();
+        let none = ClientCapabilities::default();
         assert_eq!(able(json!({})), none);
         assert_eq!(able(json!({"elicitation": null, "sampling": true, "extensions": {TASKS: 1}})), none);
-        assert_eq!(able(json!({"elicitation": {}})), Able { form: true, ..none });
-        assert_eq!(able(json!({"elicitation": {"url": {}}})), Able { url: true, ..none });
-        assert_eq!(able(json!({"elicitation": {"url": {}, "form": {}}})), Able { url: true, form: true, ..none });
-        assert_eq!(able(json!({"sampling": {}, "roots": {}})), Able { sampling: true, roots: true, ..none });
-        assert_eq!(able(json!({"extensions": {TASKS: {}}})), Able { tasks: true, ..none });
-        assert!(!able(json!({"extensions": {TASKS: {}}})).is_asked() && able(json!({"roots": {}})).is_asked());
+        assert_eq!(able(json!({"elicitation": {}})), ClientCapabilities { form: true, ..none });
+        assert_eq!(able(json!({"elicitation": {"url": {}}})), ClientCapabilities { url: true, ..none });
+        assert_eq!(
+            able(json!({"elicitation": {"url": {}, "form": {}}})),
+            ClientCapabilities { url: true, form: true, ..none }
+        );
+        assert_eq!(
+            able(json!({"sampling": {}, "roots": {}})),
+            ClientCapabilities { sampling: true, roots: true, ..none }
+        );
+        assert_eq!(able(json!({"extensions": {TASKS: {}}})), ClientCapabilities { tasks: true, ..none });
+        assert!(!able(json!({"extensions": {TASKS: {}}})).can_be_asked() && able(json!({"roots": {}})).can_be_asked());
     }
 
     #[test]
-    fn what_it_lacks_is_named() {
+    fn missing_capabilities_are_named() {
         let form = json!({"method": "elicitation/create", "params": {"message": "Go on?"}});
         let url = json!({"method": "elicitation/create", "params": {"mode": "url", "url": "https://a.example"}});
         let (sampling, roots) = (json!({"method": "sampling/createMessage"}), json!({"method": "roots/list"}));
         let all = json!({"a": form, "b": url, "c": sampling, "d": roots});
-        let full = Able { form: true, url: true, sampling: true, roots: true, tasks: false };
-        assert_eq!(lacks(full, &all), None);
-        assert_eq!(lacks(Able { url: false, ..full }, &all), Some(json!({"elicitation": {"url": {}}})));
-        assert_eq!(lacks(Able { form: false, ..full }, &json!({"a": form})), Some(json!({"elicitation": {}})));
-        let neither = Able { sampling: false, roots: false, ..full };
-        assert_eq!(lacks(neither, &all), Some(json!({"sampling": {}, "roots": {}})));
-        assert_eq!(lacks(full, &json!({"a": {"method": "tools/call"}})), Some(json!({})));
-        assert_eq!(lacks(full, &json!({"a": 7})), Some(json!({})));
+        let full = ClientCapabilities { form: true, url: true, sampling: true, roots: true, tasks: false };
+        assert_eq!(missing(full, &all), None);
+        assert_eq!(missing(ClientCapabilities { url: false, ..full }, &all), Some(json!({"elicitation": {"url": {}}})));
+        assert_eq!(
+            missing(ClientCapabilities { form: false, ..full }, &json!({"a": form})),
+            Some(json!({"elicitation": {}}))
+        );
+        let neither = ClientCapabilities { sampling: false, roots: false, ..full };
+        assert_eq!(missing(neither, &all), Some(json!({"sampling": {}, "roots": {}})));
+        assert_eq!(missing(full, &json!({"a": {"method": "tools/call"}})), Some(json!({})));
+        assert_eq!(missing(full, &json!({"a": 7})), Some(json!({})));
     }
 }

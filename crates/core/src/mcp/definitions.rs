@@ -1,8 +1,8 @@
-//! What MCP servers send to clients, as the specification's schema has it: what fits passes byte for byte.
+//! What MCP servers send to clients, checked against the specification's schema: valid values pass byte for byte.
 //!
-//! Strict clients hold a whole list, or a whole result, against that schema, so that one member of one item would cost
-//! all of them. A member that is `null` is the same as none, and is left out. What still does not fit is told, in a list,
-//! and passes as it came in a result, where nothing else would be lost by it. Members that are not known pass.
+//! Strict clients check a whole list, or a whole result, against that schema, so a single member of one item would
+//! invalidate all of it. A `null` member is treated as absent and removed. Other invalid values are reported in a list;
+//! in a result they pass as they came, since nothing else would be lost. Unknown members pass.
 
 use std::borrow::Cow;
 
@@ -12,26 +12,26 @@ use super::schema_root;
 use crate::base::json::{self, kind};
 use crate::base::time::Timestamp;
 
-/// What a value must be.
+/// The type of a value.
 #[derive(Debug, Clone, Copy)]
-enum Is {
+enum ValueType {
     Text,
     Flag,
     /// From 0 to 1.
     Share,
     Number,
-    /// A point of time. One that cannot be read says nothing: it is left out.
+    /// A point in time. An invalid one is removed.
     Date,
     OneOf(&'static [&'static str]),
-    /// An object, whatever is in it.
+    /// Any object.
     Map,
     Object(&'static [Member]),
-    List(&'static Is),
-    /// Something with the `type` of one of these.
+    List(&'static ValueType),
+    /// An object with one of these values of `type`.
     Typed(&'static [(&'static str, &'static [Member])]),
     /// One of these, or a list of them.
-    OneOrMany(&'static Is),
-    /// A JSON Schema; that of arguments is one of an object.
+    OneOrMany(&'static ValueType),
+    /// A JSON Schema; that of arguments must describe an object.
     Schema {
         arguments: bool,
     },
@@ -40,114 +40,142 @@ enum Is {
 #[derive(Debug, Clone, Copy)]
 struct Member {
     name: &'static str,
-    is: Is,
+    is: ValueType,
     required: bool,
 }
 
-const fn needs(name: &'static str, is: Is) -> Member {
+const fn needs(name: &'static str, is: ValueType) -> Member {
     Member { name, is, required: true }
 }
 
-const fn may(name: &'static str, is: Is) -> Member {
+const fn may(name: &'static str, is: ValueType) -> Member {
     Member { name, is, required: false }
 }
 
-const TEXTS: Is = Is::List(&Is::Text);
-const META: Member = may("_meta", Is::Map);
-const TITLE: Member = may("title", Is::Text);
-const DESCRIPTION: Member = may("description", Is::Text);
-const MIME: Member = may("mimeType", Is::Text);
-const THEME: Is = Is::OneOf(&["light", "dark"]);
-const ICON: Is = Is::Object(&[needs("src", Is::Text), MIME, may("sizes", TEXTS), may("theme", THEME)]);
-const ICONS: Member = may("icons", Is::List(&ICON));
-const ROLE: Is = Is::OneOf(&["user", "assistant"]);
+const TEXTS: ValueType = ValueType::List(&ValueType::Text);
+const META: Member = may("_meta", ValueType::Map);
+const TITLE: Member = may("title", ValueType::Text);
+const DESCRIPTION: Member = may("description", ValueType::Text);
+const MIME: Member = may("mimeType", ValueType::Text);
+const THEME: ValueType = ValueType::OneOf(&["light", "dark"]);
+const ICON: ValueType =
+    ValueType::Object(&[needs("src", ValueType::Text), MIME, may("sizes", TEXTS), may("theme", THEME)]);
+const ICONS: Member = may("icons", ValueType::List(&ICON));
+const ROLE: ValueType = ValueType::OneOf(&["user", "assistant"]);
 const ANNOTATIONS: Member = may(
     "annotations",
-    Is::Object(&[may("audience", Is::List(&ROLE)), may("priority", Is::Share), may("lastModified", Is::Date)]),
+    ValueType::Object(&[
+        may("audience", ValueType::List(&ROLE)),
+        may("priority", ValueType::Share),
+        may("lastModified", ValueType::Date),
+    ]),
 );
-const HINTS: Is = Is::Object(&[
+const HINTS: ValueType = ValueType::Object(&[
     TITLE,
-    may("readOnlyHint", Is::Flag),
-    may("destructiveHint", Is::Flag),
-    may("idempotentHint", Is::Flag),
-    may("openWorldHint", Is::Flag),
+    may("readOnlyHint", ValueType::Flag),
+    may("destructiveHint", ValueType::Flag),
+    may("idempotentHint", ValueType::Flag),
+    may("openWorldHint", ValueType::Flag),
 ]);
-const EXECUTION: Is = Is::Object(&[may("taskSupport", Is::OneOf(&["required", "optional", "forbidden"]))]);
+const EXECUTION: ValueType =
+    ValueType::Object(&[may("taskSupport", ValueType::OneOf(&["required", "optional", "forbidden"]))]);
 const TOOL: &[Member] = &[
-    needs("name", Is::Text),
+    needs("name", ValueType::Text),
     TITLE,
     DESCRIPTION,
     ICONS,
-    needs("inputSchema", Is::Schema { arguments: true }),
-    may("outputSchema", Is::Schema { arguments: false }),
+    needs("inputSchema", ValueType::Schema { arguments: true }),
+    may("outputSchema", ValueType::Schema { arguments: false }),
     may("annotations", HINTS),
     may("execution", EXECUTION),
     META,
 ];
-const URI: Member = needs("uri", Is::Text);
-const RESOURCE: &[Member] =
-    &[needs("name", Is::Text), URI, TITLE, DESCRIPTION, ICONS, MIME, may("size", Is::Number), ANNOTATIONS, META];
-const TEMPLATE: &[Member] =
-    &[needs("name", Is::Text), needs("uriTemplate", Is::Text), TITLE, DESCRIPTION, ICONS, MIME, ANNOTATIONS, META];
-const ARGUMENT: Is = Is::Object(&[needs("name", Is::Text), TITLE, DESCRIPTION, may("required", Is::Flag)]);
+const URI: Member = needs("uri", ValueType::Text);
+const RESOURCE: &[Member] = &[
+    needs("name", ValueType::Text),
+    URI,
+    TITLE,
+    DESCRIPTION,
+    ICONS,
+    MIME,
+    may("size", ValueType::Number),
+    ANNOTATIONS,
+    META,
+];
+const TEMPLATE: &[Member] = &[
+    needs("name", ValueType::Text),
+    needs("uriTemplate", ValueType::Text),
+    TITLE,
+    DESCRIPTION,
+    ICONS,
+    MIME,
+    ANNOTATIONS,
+    META,
+];
+const ARGUMENT: ValueType =
+    ValueType::Object(&[needs("name", ValueType::Text), TITLE, DESCRIPTION, may("required", ValueType::Flag)]);
 const PROMPT: &[Member] =
-    &[needs("name", Is::Text), TITLE, DESCRIPTION, ICONS, may("arguments", Is::List(&ARGUMENT)), META];
+    &[needs("name", ValueType::Text), TITLE, DESCRIPTION, ICONS, may("arguments", ValueType::List(&ARGUMENT)), META];
 
-const CONTENTS: Is = Is::Object(&[URI, MIME, may("text", Is::Text), may("blob", Is::Text), META]);
-const MEDIA: &[Member] = &[needs("data", Is::Text), needs("mimeType", Is::Text), ANNOTATIONS, META];
-const TEXT: &[Member] = &[needs("text", Is::Text), ANNOTATIONS, META];
+const CONTENTS: ValueType =
+    ValueType::Object(&[URI, MIME, may("text", ValueType::Text), may("blob", ValueType::Text), META]);
+const MEDIA: &[Member] = &[needs("data", ValueType::Text), needs("mimeType", ValueType::Text), ANNOTATIONS, META];
+const TEXT: &[Member] = &[needs("text", ValueType::Text), ANNOTATIONS, META];
 const EMBEDDED: &[Member] = &[needs("resource", CONTENTS), ANNOTATIONS, META];
-const BLOCK: Is = Is::Typed(&[
+const BLOCK: ValueType = ValueType::Typed(&[
     ("text", TEXT),
     ("image", MEDIA),
     ("audio", MEDIA),
     ("resource", EMBEDDED),
     ("resource_link", RESOURCE),
-    ("tool_use", &[needs("name", Is::Text), needs("id", Is::Text), needs("input", Is::Map), META]),
-    ("tool_result", &[needs("toolUseId", Is::Text), may("isError", Is::Flag), META]),
+    ("tool_use", &[needs("name", ValueType::Text), needs("id", ValueType::Text), needs("input", ValueType::Map), META]),
+    ("tool_result", &[needs("toolUseId", ValueType::Text), may("isError", ValueType::Flag), META]),
 ]);
-const CALLED: &[Member] = &[may("content", Is::List(&BLOCK)), may("isError", Is::Flag), META];
-const READ: &[Member] = &[needs("contents", Is::List(&CONTENTS)), META];
-const SPOKEN: Is = Is::Object(&[needs("role", ROLE), needs("content", BLOCK)]);
-const GOT: &[Member] = &[DESCRIPTION, needs("messages", Is::List(&SPOKEN)), META];
-const VALUES: Is = Is::Object(&[needs("values", TEXTS), may("total", Is::Number), may("hasMore", Is::Flag)]);
+const CALLED: &[Member] = &[may("content", ValueType::List(&BLOCK)), may("isError", ValueType::Flag), META];
+const READ: &[Member] = &[needs("contents", ValueType::List(&CONTENTS)), META];
+const SPOKEN: ValueType = ValueType::Object(&[needs("role", ROLE), needs("content", BLOCK)]);
+const GOT: &[Member] = &[DESCRIPTION, needs("messages", ValueType::List(&SPOKEN)), META];
+const VALUES: ValueType =
+    ValueType::Object(&[needs("values", TEXTS), may("total", ValueType::Number), may("hasMore", ValueType::Flag)]);
 const COMPLETED: &[Member] = &[needs("completion", VALUES), META];
-const PAGE: &[Member] = &[may("nextCursor", Is::Text), META];
+const PAGE: &[Member] = &[may("nextCursor", ValueType::Text), META];
 
-const PROGRESS: &[Member] = &[needs("progress", Is::Number), may("total", Is::Number), may("message", Is::Text), META];
-const LOGGED: &[Member] = &[may("logger", Is::Text), META];
-const HINTED: Is = Is::Object(&[may("name", Is::Text)]);
-const PREFERENCES: Is = Is::Object(&[
-    may("hints", Is::List(&HINTED)),
-    may("costPriority", Is::Share),
-    may("speedPriority", Is::Share),
-    may("intelligencePriority", Is::Share),
+const PROGRESS: &[Member] =
+    &[needs("progress", ValueType::Number), may("total", ValueType::Number), may("message", ValueType::Text), META];
+const LOGGED: &[Member] = &[may("logger", ValueType::Text), META];
+const HINTED: ValueType = ValueType::Object(&[may("name", ValueType::Text)]);
+const PREFERENCES: ValueType = ValueType::Object(&[
+    may("hints", ValueType::List(&HINTED)),
+    may("costPriority", ValueType::Share),
+    may("speedPriority", ValueType::Share),
+    may("intelligencePriority", ValueType::Share),
 ]);
-const SAID: Is = Is::Object(&[needs("role", ROLE), needs("content", Is::OneOrMany(&BLOCK)), META]);
+const SAID: ValueType = ValueType::Object(&[needs("role", ROLE), needs("content", ValueType::OneOrMany(&BLOCK)), META]);
 const SAMPLING: &[Member] = &[
-    needs("messages", Is::List(&SAID)),
+    needs("messages", ValueType::List(&SAID)),
     may("modelPreferences", PREFERENCES),
-    may("systemPrompt", Is::Text),
-    may("includeContext", Is::OneOf(&["none", "thisServer", "allServers"])),
-    may("temperature", Is::Number),
-    needs("maxTokens", Is::Number),
+    may("systemPrompt", ValueType::Text),
+    may("includeContext", ValueType::OneOf(&["none", "thisServer", "allServers"])),
+    may("temperature", ValueType::Number),
+    needs("maxTokens", ValueType::Number),
     may("stopSequences", TEXTS),
-    may("metadata", Is::Map),
-    may("tools", Is::List(&Is::Object(TOOL))),
-    may("toolChoice", Is::Object(&[may("mode", Is::OneOf(&["auto", "required", "none"]))])),
+    may("metadata", ValueType::Map),
+    may("tools", ValueType::List(&ValueType::Object(TOOL))),
+    may("toolChoice", ValueType::Object(&[may("mode", ValueType::OneOf(&["auto", "required", "none"]))])),
     META,
 ];
 const ELICITATION: &[Member] = &[
-    may("mode", Is::OneOf(&["form", "url"])),
-    needs("message", Is::Text),
-    may("requestedSchema", Is::Schema { arguments: true }),
-    may("url", Is::Text),
-    may("elicitationId", Is::Text),
+    may("mode", ValueType::OneOf(&["form", "url"])),
+    needs("message", ValueType::Text),
+    may("requestedSchema", ValueType::Schema { arguments: true }),
+    may("url", ValueType::Text),
+    may("elicitationId", ValueType::Text),
     META,
 ];
-const DECLARED: Is = Is::Object(&[may("listChanged", Is::Flag), may("subscribe", Is::Flag)]);
+const DECLARED: ValueType =
+    ValueType::Object(&[may("listChanged", ValueType::Flag), may("subscribe", ValueType::Flag)]);
 
-/// Why something does not fit: which of its members, and what is wrong with it.
+/// Why a value is invalid: the member, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
     at: String,
@@ -180,15 +208,15 @@ impl std::fmt::Display for Misfit {
     }
 }
 
-/// What a value is to pass as: nothing where it passes as it is.
+/// The value to pass on; `None` if it passes unchanged.
 type Fitted = Result<Option<String>, Misfit>;
 
-/// How a value is looked at.
+/// How values are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// What does not fit is told.
+enum Strictness {
+    /// Invalid values are reported.
     Strict,
-    /// What does not fit passes, without what is `null`.
+    /// Invalid values pass, without `null` members.
     Kind,
 }
 
@@ -202,30 +230,32 @@ fn check(fits: bool, expected: &str, found: &RawValue) -> Fitted {
     if fits { Ok(None) } else { Err(Misfit::expected(expected, found)) }
 }
 
-impl Look {
-    fn at(self, raw: &RawValue, is: Is) -> Fitted {
-        let fitted = match is {
-            Is::Text => check(raw.get().starts_with('"'), "a string", raw),
-            Is::Flag => check(matches!(raw.get(), "true" | "false"), "true or false", raw),
-            Is::Number => check(raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()), "a number", raw),
-            Is::Share => {
+impl Strictness {
+    fn at(self, raw: &RawValue, is: ValueType) -> Fitted {
+        let normalized = match is {
+            ValueType::Text => check(raw.get().starts_with('"'), "a string", raw),
+            ValueType::Flag => check(matches!(raw.get(), "true" | "false"), "true or false", raw),
+            ValueType::Number => {
+                check(raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()), "a number", raw)
+            }
+            ValueType::Share => {
                 let share = serde_json::from_str::<f64>(raw.get()).is_ok_and(|share| (0.0..=1.0).contains(&share));
                 if share { Ok(None) } else { Err(Misfit::new("is not a number from 0 to 1")) }
             }
-            Is::Date => check(raw.get().starts_with('"'), "a string", raw),
-            Is::OneOf(words) => match as_text(raw).is_some_and(|text| words.contains(&&*text)) {
+            ValueType::Date => check(raw.get().starts_with('"'), "a string", raw),
+            ValueType::OneOf(words) => match as_text(raw).is_some_and(|text| words.contains(&&*text)) {
                 true => Ok(None),
                 false => Err(Misfit::new(format!("is not one of {}", words.join(", ")))),
             },
-            Is::Map => check(raw.get().starts_with('{'), "an object", raw),
-            Is::Object(members) => self.members(raw, members),
-            Is::List(of) => self.list(raw, *of),
-            Is::OneOrMany(of) if raw.get().starts_with('[') => self.list(raw, *of),
-            Is::OneOrMany(of) => self.at(raw, *of),
-            Is::Typed(kinds) => self.typed(raw, kinds),
-            Is::Schema { arguments } => schema_root::fitted(raw, arguments),
+            ValueType::Map => check(raw.get().starts_with('{'), "an object", raw),
+            ValueType::Object(members) => self.members(raw, members),
+            ValueType::List(of) => self.list(raw, *of),
+            ValueType::OneOrMany(of) if raw.get().starts_with('[') => self.list(raw, *of),
+            ValueType::OneOrMany(of) => self.at(raw, *of),
+            ValueType::Typed(kinds) => self.typed(raw, kinds),
+            ValueType::Schema { arguments } => schema_root::normalized(raw, arguments),
         };
-        if self == Look::Kind { Ok(fitted.unwrap_or(None)) } else { fitted }
+        if self == Strictness::Kind { Ok(normalized.unwrap_or(None)) } else { normalized }
     }
 
     fn members(self, raw: &RawValue, known: &[Member]) -> Fitted {
@@ -233,7 +263,7 @@ impl Look {
         let missing = known.iter().find(|member| {
             member.required && !members.iter().any(|(name, value)| name == member.name && value.get() != "null")
         });
-        if let Some(member) = missing.filter(|_| self == Look::Strict) {
+        if let Some(member) = missing.filter(|_| self == Strictness::Strict) {
             return Err(Misfit::new(format!("has no {}", member.name)));
         }
         let mut kept: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::with_capacity(members.len());
@@ -243,38 +273,41 @@ impl Look {
                 kept.push((name, value.get().into()));
                 continue;
             };
-            let unread = matches!(member.is, Is::Date) && as_text(value).is_some_and(|text| !is_date(&text));
+            let unread = matches!(member.is, ValueType::Date) && as_text(value).is_some_and(|text| !is_date(&text));
             if unread || value.get() == "null" && !member.required {
                 changed = true;
                 continue;
             }
-            if value.get() == "null" && matches!(member.is, Is::List(_)) {
-                // How some languages write a list without items.
+            if value.get() == "null" && matches!(member.is, ValueType::List(_)) {
+                // Some languages write an empty list as `null`.
                 changed = true;
                 kept.push((name, "[]".into()));
                 continue;
             }
-            let fitted = self.at(value, member.is).map_err(|misfit| misfit.within(member.name))?;
-            changed |= fitted.is_some();
-            kept.push((name, fitted.map_or_else(|| value.get().into(), Cow::Owned)));
+            let normalized = self.at(value, member.is).map_err(|misfit| misfit.within(member.name))?;
+            changed |= normalized.is_some();
+            kept.push((name, normalized.map_or_else(|| value.get().into(), Cow::Owned)));
         }
         Ok(changed.then(|| json::object(&kept)))
     }
 
-    fn list(self, raw: &RawValue, of: Is) -> Fitted {
+    fn list(self, raw: &RawValue, of: ValueType) -> Fitted {
         let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
             return Err(Misfit::expected("an array", raw));
         };
-        let fitted: Vec<Option<String>> = items
+        let normalized: Vec<Option<String>> = items
             .iter()
             .enumerate()
             .map(|(at, item)| self.at(item, of).map_err(|misfit| misfit.within(&format!("[{at}]"))))
             .collect::<Result<_, _>>()?;
-        if fitted.iter().all(Option::is_none) {
+        if normalized.iter().all(Option::is_none) {
             return Ok(None);
         }
-        let texts: Vec<&str> =
-            items.iter().zip(&fitted).map(|(item, fitted)| fitted.as_deref().unwrap_or(item.get())).collect();
+        let texts: Vec<&str> = items
+            .iter()
+            .zip(&normalized)
+            .map(|(item, normalized)| normalized.as_deref().unwrap_or(item.get()))
+            .collect();
         Ok(Some(format!("[{}]", texts.join(","))))
     }
 
@@ -284,12 +317,12 @@ impl Look {
         let known = kinds.iter().find(|(name, _)| kind.as_deref() == Some(*name));
         match known {
             Some((_, known)) => self.members(raw, known),
-            None => Err(Misfit::new("has a type that is not known")),
+            None => Err(Misfit::new("has an unknown type")),
         }
     }
 }
 
-/// A date and a time with an offset, as clients read them (RFC 3339; seconds may be missing).
+/// A date and time with an offset, as clients read them (RFC 3339; seconds may be missing).
 fn is_date(text: &str) -> bool {
     let well = |text: &str| {
         let separated = text.as_bytes().get(10) == Some(&b'T');
@@ -303,16 +336,16 @@ fn is_date(text: &str) -> bool {
     well(text) || without_seconds().unwrap_or(false)
 }
 
-/// Something a server lists, as its own kind of object.
+/// The kind of a listed object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listed {
+pub enum ListedKind {
     Tool,
     Resource,
     Template,
     Prompt,
 }
 
-impl Listed {
+impl ListedKind {
     /// By the member of a list's result that has its items.
     pub fn of(list: &str) -> Self {
         match list {
@@ -333,16 +366,16 @@ impl Listed {
     }
 
     /// The definition as it can be listed, or why it cannot.
-    pub fn fitted<'d>(self, definition: &'d RawValue) -> Result<Cow<'d, str>, Misfit> {
-        let fitted = Look::Strict.at(definition, Is::Object(self.members()))?;
-        Ok(fitted.map_or_else(|| Cow::Borrowed(definition.get()), Cow::Owned))
+    pub fn normalized<'d>(self, definition: &'d RawValue) -> Result<Cow<'d, str>, Misfit> {
+        let normalized = Strictness::Strict.at(definition, ValueType::Object(self.members()))?;
+        Ok(normalized.map_or_else(|| Cow::Borrowed(definition.get()), Cow::Owned))
     }
 }
 
-/// Without the members that are `null` where the schema of `method` knows no `null`: of a result, of what a
-/// notification says, or of what a request asks for.
+/// Removes `null` members where the schema of `method` does not allow them: from a result, a notification, or a
+/// request's parameters.
 pub fn tidy<'r>(method: &str, said: &'r RawValue) -> Cow<'r, str> {
-    // Most has nothing of it, and is not taken apart.
+    // Most values have none, and are not parsed.
     if !said.get().contains("null") && !said.get().contains("lastModified") {
         return Cow::Borrowed(said.get());
     }
@@ -357,16 +390,16 @@ pub fn tidy<'r>(method: &str, said: &'r RawValue) -> Cow<'r, str> {
         "elicitation/create" => ELICITATION,
         _ => PAGE,
     };
-    match Look::Kind.at(said, Is::Object(members)) {
+    match Strictness::Kind.at(said, ValueType::Object(members)) {
         Ok(Some(tidied)) => Cow::Owned(tidied),
         Ok(None) | Err(_) => Cow::Borrowed(said.get()),
     }
 }
 
-/// What a server declares of one of its capabilities, as clients read it.
+/// A server's declaration of a capability, in a form that clients can read.
 pub fn declared(said: &RawValue) -> String {
-    match Look::Strict.at(said, DECLARED) {
-        Ok(fitted) => fitted.unwrap_or_else(|| said.get().into()),
+    match Strictness::Strict.at(said, DECLARED) {
+        Ok(normalized) => normalized.unwrap_or_else(|| said.get().into()),
         Err(_) => "{}".into(),
     }
 }

@@ -1,8 +1,7 @@
-//! What a context asks of whoever called, as requests to a client, and what the client says to them as the context's
-//! input.
+//! Questions of a context, as requests to an MCP client, and the client's responses as the context's input.
 //!
-//! A service that speaks the protocol itself asks in its terms (`input_request.mcp`), which pass as they are. Any other
-//! asks with a message and a schema, which become a form.
+//! A service that speaks the protocol asks in its terms (`input_request.mcp`), which are forwarded unchanged. Other
+//! services ask with a message and a schema, which become a form.
 
 use std::collections::BTreeMap;
 
@@ -11,40 +10,41 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::responses::quoted;
 use crate::base::json::Object;
 
-/// The members of `input_request.mcp`: what is open, and what was said to the rest.
+/// The members of `input_request.mcp`: the open requests, and the responses to the others.
 const OPEN: &str = "inputRequests";
 const SAID: &str = "inputResponses";
 
 type Members = BTreeMap<String, Box<RawValue>>;
 
-/// What a client says to what it was asked.
+/// The meaning of a client's responses.
 #[derive(Debug, PartialEq)]
-pub enum Answered {
+pub enum ElicitationResponse {
     /// The input, as JSON.
-    With(String),
-    /// Its user does not want to.
+    Input(String),
+    /// The user declined.
     Declined,
-    /// Some of what is asked now: the request as it is then, with what is open and what was said.
-    Part(String),
-    /// Nothing of what is asked now.
-    Not,
-    /// This is no answer.
-    Wrong(String),
+    /// Some of the current requests are answered: the new request, with the open ones and the responses so far.
+    Partial(String),
+    /// None of the current requests are answered.
+    Unanswered,
+    /// The response is invalid.
+    Invalid(String),
 }
 
-pub struct Question<'a> {
-    /// Each question of a context has a number of its own.
+/// A question of a context.
+pub struct Elicitation<'a> {
+    /// Each question of a context has its own number.
     pub number: usize,
     request: Option<&'a RawValue>,
 }
 
-impl<'a> Question<'a> {
+impl<'a> Elicitation<'a> {
     /// `request` is the context's `input_request`.
     pub fn new(number: usize, request: Option<&'a RawValue>) -> Self {
         Self { number, request }
     }
 
-    /// What it is called where the service has no name for it.
+    /// Its name, if the service has none for it.
     fn name(&self) -> String {
         format!("input-{}", self.number)
     }
@@ -55,7 +55,7 @@ impl<'a> Question<'a> {
         Object::new(mcp.get(), "#").ok()?.raw(OPEN).filter(|requests| requests.get().starts_with('{'))
     }
 
-    /// The requests, by their names: the text of an object.
+    /// The requests by name: the text of an object.
     pub fn requests(&self) -> String {
         match self.passed() {
             Some(requests) => requests.get().to_string(),
@@ -63,7 +63,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The message and the schema of what the service asks for.
+    /// The message and the schema of the question.
     fn asked(&self) -> (String, Option<&'a RawValue>) {
         let mut request = self.request.and_then(|request| Object::new(request.get(), "#").ok());
         let message = request.as_mut().and_then(|request| request.string("message", 0..=10_000));
@@ -71,7 +71,7 @@ impl<'a> Question<'a> {
         (message.unwrap_or_else(|| "The service asks for input.".into()), schema)
     }
 
-    /// A form is an object; anything else is its one member.
+    /// A form is an object; any other value becomes its only member.
     fn is_form(schema: Option<&RawValue>) -> bool {
         let of_type = schema.and_then(|schema| Object::new(schema.get(), "#").ok()?.raw("type"));
         of_type.is_some_and(|of_type| of_type.get() == r#""object""#)
@@ -92,34 +92,39 @@ impl<'a> Question<'a> {
         )
     }
 
-    /// What `inputResponses` say to it. What else they say is passed over.
-    pub fn answered(&self, responses: &str) -> Answered {
+    /// Evaluates `inputResponses`. Other members are ignored.
+    pub fn evaluate(&self, responses: &str) -> ElicitationResponse {
         let Ok(responses) = serde_json::from_str::<BTreeMap<String, &RawValue>>(responses) else {
-            return Answered::Wrong("inputResponses must be an object".into());
+            return ElicitationResponse::Invalid("inputResponses must be an object".into());
         };
         let requests = self.requests();
         let Ok(requests) = serde_json::from_str::<BTreeMap<String, &RawValue>>(&requests) else {
-            return Answered::Not;
+            return ElicitationResponse::Unanswered;
         };
         let mut known = BTreeMap::new();
         for name in requests.keys() {
             match responses.get(name) {
                 Some(response) if response.get().starts_with('{') => known.insert(name, response),
-                Some(_) => return Answered::Wrong(format!("inputResponses has a {} that is no object", quoted(name))),
+                Some(_) => {
+                    return ElicitationResponse::Invalid(format!(
+                        "inputResponses has a {} that is not an object",
+                        quoted(name)
+                    ));
+                }
                 None => None,
             };
         }
         if self.passed().is_some() {
             let known = known.into_iter().map(|(name, response)| (name.clone(), (*response).to_owned())).collect();
-            return self.in_its_terms(&requests, known).unwrap_or(Answered::Not);
+            return self.in_its_terms(&requests, known).unwrap_or(ElicitationResponse::Unanswered);
         }
-        known.values().next().map_or(Answered::Not, |response| self.filled_in(response))
+        known.values().next().map_or(ElicitationResponse::Unanswered, |response| self.filled_in(response))
     }
 
     /// The protocol's own requests may be answered one after the other.
-    fn in_its_terms(&self, requests: &BTreeMap<String, &RawValue>, mut known: Members) -> Option<Answered> {
+    fn in_its_terms(&self, requests: &BTreeMap<String, &RawValue>, mut known: Members) -> Option<ElicitationResponse> {
         if known.is_empty() {
-            return Some(Answered::Not);
+            return Some(ElicitationResponse::Unanswered);
         }
         let open: BTreeMap<&String, &&RawValue> =
             requests.iter().filter(|(name, _)| !known.contains_key(*name)).collect();
@@ -129,26 +134,26 @@ impl<'a> Question<'a> {
         known.extend(before.unwrap_or_default());
         let said = to_raw_value(&known).ok()?;
         if open.is_empty() {
-            return Some(Answered::With(format!(r#"{{"{SAID}":{said}}}"#)));
+            return Some(ElicitationResponse::Input(format!(r#"{{"{SAID}":{said}}}"#)));
         }
         mcp.insert(OPEN.into(), to_raw_value(&open).ok()?);
         mcp.insert(SAID.into(), said);
         request.insert("mcp".into(), to_raw_value(&mcp).ok()?);
-        serde_json::to_string(&request).ok().map(Answered::Part)
+        serde_json::to_string(&request).ok().map(ElicitationResponse::Partial)
     }
 
-    fn filled_in(&self, response: &RawValue) -> Answered {
-        let Ok(mut response) = Object::new(response.get(), "#") else { return Answered::Not };
+    fn filled_in(&self, response: &RawValue) -> ElicitationResponse {
+        let Ok(mut response) = Object::new(response.get(), "#") else { return ElicitationResponse::Unanswered };
         if response.string("action", 1..=20).as_deref() != Some("accept") {
-            return Answered::Declined;
+            return ElicitationResponse::Declined;
         }
-        let Some(content) = response.raw("content") else { return Answered::Not };
+        let Some(content) = response.raw("content") else { return ElicitationResponse::Unanswered };
         if Self::is_form(self.asked().1) {
-            return Answered::With(content.get().into());
+            return ElicitationResponse::Input(content.get().into());
         }
         match Object::new(content.get(), "#").ok().and_then(|mut content| content.raw_or_null("input")) {
-            Some(input) => Answered::With(input.get().into()),
-            None => Answered::Not,
+            Some(input) => ElicitationResponse::Input(input.get().into()),
+            None => ElicitationResponse::Unanswered,
         }
     }
 }
@@ -182,7 +187,7 @@ mod tests {
             ),
         ] {
             let request = raw(&json!({"message": "Go on?", "schema": schema}));
-            let question = Question::new(2, Some(&request));
+            let question = Elicitation::new(2, Some(&request));
             let requests: Value = serde_json::from_str(&question.requests()).unwrap();
             let request = requests["input-2"].clone();
             assert_eq!(request["method"], json!("elicitation/create"));
@@ -190,41 +195,48 @@ mod tests {
                 (&request["params"]["message"], &request["params"]["requestedSchema"]),
                 (&json!("Go on?"), &shown)
             );
-            let says = |key: &str, response: Value| question.answered(&json!({key: response}).to_string());
+            let says = |key: &str, response: Value| question.evaluate(&json!({key: response}).to_string());
             let accepted = json!({"action": "accept", "content": content});
-            assert_eq!(says("input-2", accepted.clone()), Answered::With(input.into()));
-            assert_eq!(says("input-1", accepted), Answered::Not);
-            assert_eq!(says("input-2", json!({"action": "decline"})), Answered::Declined);
-            assert_eq!(says("input-2", json!({"action": "accept"})), Answered::Not);
-            assert!(matches!(says("input-2", json!(12345)), Answered::Wrong(_)));
-            assert!(matches!(question.answered("[]"), Answered::Wrong(_)));
+            assert_eq!(says("input-2", accepted.clone()), ElicitationResponse::Input(input.into()));
+            assert_eq!(says("input-1", accepted), ElicitationResponse::Unanswered);
+            assert_eq!(says("input-2", json!({"action": "decline"})), ElicitationResponse::Declined);
+            assert_eq!(says("input-2", json!({"action": "accept"})), ElicitationResponse::Unanswered);
+            assert!(matches!(says("input-2", json!(12345)), ElicitationResponse::Invalid(_)));
+            assert!(matches!(question.evaluate("[]"), ElicitationResponse::Invalid(_)));
         }
     }
 
     #[test]
-    fn what_a_service_asks_in_the_protocols_own_terms_passes_as_it_is() {
+    fn requests_in_the_protocols_terms_are_forwarded_unchanged() {
         let requests = json!({
             "name": {"method": "elicitation/create", "params": {"message": "Who?", "x-own": 1.50}},
             "roots": {"method": "roots/list"},
         });
         let request =
             raw(&json!({"message": "Who?", "schema": {"type": "object"}, "mcp": {"inputRequests": requests}}));
-        let question = Question::new(1, Some(&request));
+        let question = Elicitation::new(1, Some(&request));
         assert_eq!(serde_json::from_str::<Value>(&question.requests()).unwrap(), requests);
         let (name, roots) = (json!({"action": "decline"}), json!({"roots": []}));
         let all = json!({"name": name, "roots": roots, "other": 7}).to_string();
-        let Answered::With(input) = question.answered(&all) else { panic!("{all}") };
+        let ElicitationResponse::Input(input) = question.evaluate(&all) else { panic!("{all}") };
         let expected = json!({"inputResponses": {"name": name, "roots": roots}});
         assert_eq!(serde_json::from_str::<Value>(&input).unwrap(), expected);
-        assert_eq!(question.answered(&json!({"other": name}).to_string()), Answered::Not);
-        let Answered::Part(rest) = question.answered(&json!({"name": name}).to_string()) else { panic!("the rest") };
+        assert_eq!(question.evaluate(&json!({"other": name}).to_string()), ElicitationResponse::Unanswered);
+        let ElicitationResponse::Partial(rest) = question.evaluate(&json!({"name": name}).to_string()) else {
+            panic!("the rest")
+        };
         let rest: Box<RawValue> = RawValue::from_string(rest).unwrap();
-        let question = Question::new(1, Some(&rest));
+        let question = Elicitation::new(1, Some(&rest));
         let open: Value = serde_json::from_str(&question.requests()).unwrap();
         assert_eq!(open, json!({"roots": {"method": "roots/list"}}));
-        let Answered::With(input) = question.answered(&json!({"roots": roots}).to_string()) else { panic!("all") };
+        let ElicitationResponse::Input(input) = question.evaluate(&json!({"roots": roots}).to_string()) else {
+            panic!("all")
+        };
         assert_eq!(serde_json::from_str::<Value>(&input).unwrap(), expected);
-        let question = Question::new(1, Some(&request));
-        assert!(matches!(question.answered(&json!({"name": name, "roots": []}).to_string()), Answered::Wrong(_)));
+        let question = Elicitation::new(1, Some(&request));
+        assert!(matches!(
+            question.evaluate(&json!({"name": name, "roots": []}).to_string()),
+            ElicitationResponse::Invalid(_)
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! The refusals of JSON-RPC 2.0 and of the Model Context Protocol: codes, the HTTP statuses they come with, their form.
+//! The errors of JSON-RPC 2.0 and of the Model Context Protocol: codes, HTTP statuses, form.
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -10,41 +10,44 @@ use crate::http::problem::{Code, Problem};
 /// Why a message is not served.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Error {
-    /// It is no acceptable JSON.
+    /// It is not acceptable JSON.
     Parse(String),
-    /// It is JSON, but no message that may be sent here.
+    /// It is JSON, but not an acceptable message.
     Invalid(String),
-    /// Nobody serves this method. In the legacy era such an error rides on 200: 404 means there that a session ended.
+    /// The method is unknown. In the legacy revisions such an error comes with status 200, since 404 means that the
+    /// session ended.
     Method { name: String, legacy: bool },
-    /// A method's own parameters are wrong: its answer, so the status stays 200.
+    /// The parameters of a method are invalid. This is a response of the method, so the status stays 200.
     Params(String),
-    /// What every modern request has to say of itself is wrong or missing.
+    /// Required metadata of a modern request is invalid or missing.
     Envelope(String),
-    /// A header does not say what the body says.
+    /// A header contradicts the body.
     Header(String),
-    /// The client has to declare a capability for this; `required` is the object of what is missing.
+    /// The client must declare a capability; `required` is the object of the missing ones.
     Capability { required: Value },
-    /// A revision that is not served in this form.
+    /// A revision that is not supported in this form.
     Version { requested: String },
-    /// What a server behind the gateway has refused: an error's text, in the era of who asked. An answer, too.
-    Passed(String),
-    /// What the gateway refuses whatever the protocol: no credentials, no permission, over the limit, a failure of its own.
-    Refused(Box<Problem>),
+    /// A server behind the gateway rejected the request: the text of its error, in the client's revision. Also a
+    /// response.
+    Forwarded(String),
+    /// The gateway rejected the request for reasons outside the protocol: credentials, permissions, limits, internal
+    /// errors.
+    Rejected(Box<Problem>),
 }
 
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
-        Self::Refused(Box::new(problem))
+        Self::Rejected(Box::new(problem))
     }
 }
 
-/// The code that an error has.
+/// The code of an error.
 fn code_in(error: &str) -> Option<i64> {
     Object::new(error, "#").ok()?.raw("code")?.get().parse().ok()
 }
 
 impl Error {
-    /// The range of JSON-RPC is for the protocol; what HTTP refuses has the status as its code.
+    /// The JSON-RPC code. Rejections outside the protocol have their HTTP status as their code.
     pub fn code(&self) -> i64 {
         match self {
             Self::Parse(_) => -32700,
@@ -54,20 +57,20 @@ impl Error {
             Self::Header(_) => -32020,
             Self::Capability { .. } => -32021,
             Self::Version { .. } => -32022,
-            Self::Passed(error) => code_in(error).unwrap_or(-32603),
-            Self::Refused(problem) if problem.code == Code::Internal => -32603,
-            Self::Refused(problem) => i64::from(problem.code.status()),
+            Self::Forwarded(error) => code_in(error).unwrap_or(-32603),
+            Self::Rejected(problem) if problem.code == Code::Internal => -32603,
+            Self::Rejected(problem) => i64::from(problem.code.status()),
         }
     }
 
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            // What the protocol itself refuses has its status, whoever refused it.
-            Self::Passed(error) if code_in(error).is_some_and(|code| (-32022..=-32020).contains(&code)) => 400,
-            Self::Params(_) | Self::Passed(_) | Self::Method { legacy: true, .. } => 200,
+            // Errors of the protocol itself have its status, whichever server returned them.
+            Self::Forwarded(error) if code_in(error).is_some_and(|code| (-32022..=-32020).contains(&code)) => 400,
+            Self::Params(_) | Self::Forwarded(_) | Self::Method { legacy: true, .. } => 200,
             Self::Method { legacy: false, .. } => 404,
-            Self::Refused(problem) => problem.code.status(),
+            Self::Rejected(problem) => problem.code.status(),
             Self::Parse(_) | Self::Invalid(_) | Self::Envelope(_) => 400,
             Self::Header(_) | Self::Capability { .. } | Self::Version { .. } => 400,
         }
@@ -82,8 +85,8 @@ impl Error {
             Self::Header(detail) => format!("Header mismatch: {detail}"),
             Self::Capability { .. } => "Missing required client capability".into(),
             Self::Version { .. } => "Unsupported protocol version".into(),
-            Self::Passed(error) => error.clone(),
-            Self::Refused(problem) => problem.detail.clone(),
+            Self::Forwarded(error) => error.clone(),
+            Self::Rejected(problem) => problem.detail.clone(),
         }
     }
 
@@ -91,7 +94,7 @@ impl Error {
         match self {
             Self::Capability { required } => Some(json!({"requiredCapabilities": required})),
             Self::Version { requested } => Some(json!({"supported": [MODERN], "requested": requested})),
-            Self::Refused(problem) => {
+            Self::Rejected(problem) => {
                 let mut data = json!({"code": problem.code.as_str(), "request_id": request_id});
                 let after = problem.headers.iter().find(|(name, _)| *name == "Retry-After");
                 // A message of a batch has no header of its own.
@@ -106,10 +109,10 @@ impl Error {
         }
     }
 
-    /// The response. Without an id where the request's could not be read.
+    /// The response, without an id if the request's could not be read.
     pub fn response(&self, id: Option<&RawValue>, request_id: &str) -> String {
         let id = id.map_or_else(String::new, |id| format!(r#""id":{},"#, id.get()));
-        if let Self::Passed(error) = self {
+        if let Self::Forwarded(error) = self {
             return format!(r#"{{"jsonrpc":"2.0",{id}"error":{error}}}"#);
         }
         let mut error = json!({"code": self.code(), "message": self.message()});
@@ -160,15 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_refused_is_passed_on() {
-        let error = Error::Passed(r#"{"code":7,"message":"no"}"#.into());
+    fn errors_of_a_server_are_forwarded() {
+        let error = Error::Forwarded(r#"{"code":7,"message":"no"}"#.into());
         assert_eq!(error.status(), 200);
         let expected = r#"{"jsonrpc":"2.0","id":1,"error":{"code":7,"message":"no"}}"#;
         assert_eq!(error.response(Some(&raw("1")), "req_1"), expected);
     }
 
     #[test]
-    fn what_a_client_needs_to_go_on_is_in_the_data() {
+    fn the_data_has_what_a_client_needs_to_continue() {
         let version = Error::Version { requested: "1900-01-01".into() };
         assert!(version.response(None, "").contains(r#""data":{"requested":"1900-01-01","supported":["2026-07-28"]}"#));
         let capability = Error::Capability { required: json!({"sampling": {}}) };

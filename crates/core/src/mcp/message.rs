@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0, read once. Ids stay as they were written; parameters are read by whoever serves the method.
+//! JSON-RPC 2.0, parsed once. Ids stay as they were written; parameters are read by the handler of the method.
 
 use serde_json::value::RawValue;
 
@@ -9,9 +9,10 @@ use crate::base::json::{self, MAX_DEPTH, Object};
 const MAX_ID_BYTES: usize = 256;
 /// The longest method name, in bytes.
 const MAX_METHOD_BYTES: usize = 128;
-/// Messages in one batch.
+/// The maximum number of messages in a batch.
 const MAX_MESSAGES: usize = 32;
 
+/// One message.
 #[derive(Debug)]
 pub enum Message<'a> {
     Request(Request<'a>),
@@ -19,13 +20,14 @@ pub enum Message<'a> {
         method: String,
         params: Option<&'a RawValue>,
     },
-    /// An answer to a request of the server's; an error has no result.
+    /// A response to a request of the server; an error has no result.
     Response {
         id: &'a RawValue,
         result: Option<&'a RawValue>,
     },
 }
 
+/// A request.
 #[derive(Debug)]
 pub struct Request<'a> {
     pub id: &'a RawValue,
@@ -33,35 +35,36 @@ pub struct Request<'a> {
     pub params: Option<&'a RawValue>,
 }
 
-/// What a body holds.
+/// The content of a body.
 #[derive(Debug)]
 pub enum Body<'a> {
     One(Message<'a>),
-    /// Only revisions up to 2025-03-26 have these.
-    Batch(Vec<Result<Message<'a>, Refusal<'a>>>),
+    /// Only in revisions up to 2025-03-26.
+    Batch(Vec<Result<Message<'a>, Rejection<'a>>>),
 }
 
-/// An error with the request it belongs to, where its id could be read.
+/// An error, with the id of its request if it could be read.
 #[derive(Debug)]
-pub struct Refusal<'a> {
+pub struct Rejection<'a> {
     pub id: Option<&'a RawValue>,
     pub error: Error,
 }
 
-impl<'a> Refusal<'a> {
+impl<'a> Rejection<'a> {
+    /// An error for the request with this id.
     pub fn new(id: Option<&'a RawValue>, error: Error) -> Self {
         Self { id, error }
     }
 }
 
-/// Reads a body: exactly one JSON value, no member twice, not nested too deeply.
-pub fn read(bytes: &[u8]) -> Result<Body<'_>, Refusal<'_>> {
+/// Reads a body: exactly one JSON value, without duplicate members, not nested too deeply.
+pub fn read(bytes: &[u8]) -> Result<Body<'_>, Rejection<'_>> {
     let text =
-        json::check(bytes, MAX_DEPTH).map_err(|invalid| Refusal::new(None, Error::Parse(invalid.to_string())))?;
+        json::check(bytes, MAX_DEPTH).map_err(|invalid| Rejection::new(None, Error::Parse(invalid.to_string())))?;
     if !text.trim_ascii_start().starts_with('[') {
         return message(text).map(Body::One);
     }
-    let invalid = |detail: String| Refusal::new(None, Error::Invalid(detail));
+    let invalid = |detail: String| Rejection::new(None, Error::Invalid(detail));
     let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| invalid("a batch is an array".into()))?;
     if !(1..=MAX_MESSAGES).contains(&items.len()) {
         return Err(invalid(format!("a batch has 1 to {MAX_MESSAGES} messages")));
@@ -75,8 +78,8 @@ fn is_id(raw: &RawValue) -> bool {
         && raw.get().bytes().next().is_some_and(|first| matches!(first, b'"' | b'-' | b'0'..=b'9'))
 }
 
-fn message(text: &str) -> Result<Message<'_>, Refusal<'_>> {
-    let invalid = |id, detail: &str| Refusal::new(id, Error::Invalid(detail.into()));
+fn message(text: &str) -> Result<Message<'_>, Rejection<'_>> {
+    let invalid = |id, detail: &str| Rejection::new(id, Error::Invalid(detail.into()));
     let mut members = Object::new(text, "#").map_err(|_| invalid(None, "a message is an object"))?;
     let id = members.raw_or_null("id");
     let known = id.filter(|id| is_id(id));
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_told_apart_from_what_is_no_json() {
+    fn invalid_messages_are_distinguished_from_invalid_json() {
         for (text, expected) in [
             ("", -32700),
             ("{", -32700),
@@ -189,7 +192,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is sent, reading ends in a message or a refusal that is itself JSON.
+        /// Whatever is sent, reading ends in a message or a rejection that is itself JSON.
         #[test]
         fn nothing_that_is_sent_breaks_the_reading(text in "\\PC{0,60}", id in "[-0-9a-z\"\\[{]{0,6}", method in "\\PC{0,12}") {
             let near = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#);

@@ -1,8 +1,7 @@
-//! The Model Context Protocol, as far as no platform is needed: what a message is, which era it belongs to, whether
-//! its headers say what its body says, what a tool looks like.
+//! The Model Context Protocol, as far as it needs no platform: messages, revisions, headers and tools.
 //!
-//! One URL serves revision 2026-07-28 ("modern": each request says for itself what it is) and those of 2025
-//! and 2024 ("legacy": they begin with `initialize`). Kept out: who may ask, and everything that takes time.
+//! One URL serves revision 2026-07-28 ("modern": each request describes itself) and those of 2025 and 2024 ("legacy":
+//! they begin with `initialize`). Authorization and everything that takes time is elsewhere.
 
 pub mod allowed_origin;
 pub mod app_uris;
@@ -33,7 +32,7 @@ pub mod tool;
 
 /// The modern revision.
 pub const MODERN: &str = "2026-07-28";
-/// The legacy revisions, the latest first.
+/// The legacy revisions, latest first.
 pub const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-/// Those in which several messages may come in one body.
+/// The revisions with JSON-RPC batches.
 pub const BATCHED: [&str; 2] = ["2025-03-26", "2024-11-05"];

@@ -1,11 +1,11 @@
-//! What the things of many services are called at `/mcp`, where they are together.
+//! The names of tools, prompts and resources at `/mcp`, which combines many services.
 //!
-//! Each name says whose it is. It depends on nothing but the service's id and what the service calls the thing, so it
-//! stays the same whatever else is registered, and two things never have one name:
+//! Each name identifies its service. It depends only on the service's id and the service's own name for the item, so it
+//! does not change with other registrations, and no two items share a name:
 //!
-//! * a tool is `service__tool`, of 1 to 64 letters, digits, `_` and `-`, which is what clients take;
-//! * a prompt is `service__prompt`;
-//! * a resource is `service+uri`. The addresses of apps are another matter: see [`super::app_uris`].
+//! * A tool is `service__tool`, of 1 to 64 letters, digits, `_` and `-`, which is what clients accept.
+//! * A prompt is `service__prompt`.
+//! * A resource is `service+uri`. For the URIs of apps see [`super::app_uris`].
 
 use std::borrow::Cow;
 
@@ -14,20 +14,20 @@ use sha2::{Digest, Sha256};
 const BETWEEN: &str = "__";
 const BETWEEN_URIS: char = '+';
 const MAX_NAME: usize = 64;
-/// Hexadecimal digits that tell names apart which had to be changed.
+/// The number of hexadecimal digits that distinguish changed names.
 const DIGITS: usize = 8;
 
-/// A tool's name. One that is too long, has other characters, or could be read as another service's or as a changed name,
-/// is cut to what fits, with a digest of the whole.
+/// A tool's name. One that is too long, has other characters, or could be read as another service's or as a changed
+/// name, is shortened and gets a digest of the whole.
 pub fn tool(service: &str, capability: &str) -> String {
     let name = format!("{service}{BETWEEN}{capability}");
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    // `a` with `b__c` and `a__b` with `c` are one text: it is the name of the first.
+    // `a` with `b__c` and `a__b` with `c` give the same text: it is the name of the first.
     let is_the_first = name.find(BETWEEN) == Some(service.len());
     if name.len() <= MAX_NAME && is_the_first && !ends_in_digits(&name) && name.bytes().all(fits) {
         return name;
     }
-    // Where the first has to be changed too, the text would give both the same digest.
+    // If the first must be changed too, the text alone would give both the same digest.
     let digits = if is_the_first { digits(&name) } else { digits(&format!("{service}\0{capability}")) };
     let kept = MAX_NAME - DIGITS - 1;
     let mut short: String =
@@ -37,7 +37,7 @@ pub fn tool(service: &str, capability: &str) -> String {
     short
 }
 
-/// Digits of a name's digest, of which one is a letter: a date at the end of a name is none of these.
+/// Digits of a name's digest with at least one letter, so that a date at the end of a name is not taken for them.
 fn digits(name: &str) -> String {
     let mut digits = String::with_capacity(DIGITS);
     for byte in Sha256::digest(name).into_iter().take(DIGITS / 2) {
@@ -60,14 +60,14 @@ fn ends_in_digits(name: &str) -> bool {
     })
 }
 
-/// Whether a name may be that of a tool of this service: says no to most without making names.
+/// Whether a name may be that of a tool of this service; a quick test without making names.
 pub fn may_be_of(name: &str, service: &str) -> bool {
     let service = service.as_bytes();
     let kept = service.len().min(MAX_NAME - DIGITS - 1);
     name.as_bytes().get(..kept) == service.get(..kept)
 }
 
-/// A service's id as the beginning of a prompt's name, which ends at the first `__`. No id has a `.`.
+/// A service's id as the beginning of a prompt's name, which ends at the first `__`. Ids do not contain `.`.
 fn head(service: &str) -> Cow<'_, str> {
     if service.contains(BETWEEN) || service.ends_with('_') {
         Cow::Owned(service.replace('_', "."))
@@ -76,28 +76,29 @@ fn head(service: &str) -> Cow<'_, str> {
     }
 }
 
+/// A prompt's name.
 pub fn prompt(service: &str, own: &str) -> String {
     format!("{}{BETWEEN}{own}", head(service))
 }
 
-/// What the service itself calls the prompt of this name, if it is one of its.
+/// The service's own name for the prompt of this name, if it has one.
 pub fn own_prompt<'t>(service: &str, name: &'t str) -> Option<&'t str> {
     name.strip_prefix(&*head(service))?.strip_prefix(BETWEEN)
 }
 
-/// A service's id as the beginning of a URI: a scheme has no `_`, and begins with a letter.
+/// A service's id as a URI scheme, which has no `_` and begins with a letter.
 pub fn scheme(service: &str) -> String {
     let scheme = service.replace('_', ".");
     if scheme.starts_with(|first: char| first.is_ascii_digit()) { format!("x{BETWEEN_URIS}{scheme}") } else { scheme }
 }
 
-/// A resource's URI, or a template of such.
+/// The URI of a resource, or its template.
 pub fn uri(service: &str, own: &str) -> String {
     format!("{}{BETWEEN_URIS}{own}", scheme(service))
 }
 
-/// What the service itself calls the resource of this URI, if it can be one of its. Where several services say so, the
-/// one with the longest [`scheme`] is meant.
+/// The service's own URI for this one, if it can be its. If several services match, the one with the longest [`scheme`]
+/// is meant.
 pub fn own_uri<'t>(service: &str, uri: &'t str) -> Option<&'t str> {
     uri.strip_prefix(&scheme(service))?.strip_prefix(BETWEEN_URIS)
 }
@@ -125,7 +126,7 @@ mod tests {
         assert!(tool("a__b", "c").starts_with("a__b__c_"));
         assert_eq!(tool("a", "_b"), "a___b");
         assert_ne!(tool("a_", "b"), tool("a", "_b"));
-        // A tool that calls itself what another was changed to.
+        // A tool whose own name is the changed name of another.
         let changed = tool("a__b", "c");
         let copy = changed.strip_prefix("a__").unwrap();
         assert_ne!(tool("a", copy), changed);
@@ -146,7 +147,7 @@ mod tests {
             assert_eq!(format!("{}__{}", one.0, one.1), format!("{}__{}", other.0, other.1));
             assert_ne!(tool(one.0, one.1), tool(other.0, other.1));
         }
-        // What was changed before is called what it was.
+        // A name in changed form is changed again.
         assert_eq!(tool("llm", "v1.chat"), format!("llm__v1_chat_{}", digits("llm__v1.chat")));
     }
 
@@ -186,7 +187,7 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever a text is cut into service and tool, the names differ.
+        /// Wherever a text is split into service and tool, the names differ.
         #[test]
         fn names_differ_for_all_readings_of_one_text(text in ambiguous()) {
             let mut names: Vec<String> = readings(&text).into_iter().map(|(service, own)| tool(service, own)).collect();
@@ -198,7 +199,7 @@ mod tests {
             prop_assert_eq!(names.len(), count);
         }
 
-        /// Clients take every name, and two tools never share one.
+        /// Clients accept every name, and no two tools share one.
         #[test]
         fn names_of_tools_are_taken_by_clients_and_differ(one in (services(), tools()), other in (services(), tools())) {
             let name = tool(&one.0, &one.1);
@@ -206,12 +207,12 @@ mod tests {
             prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
             prop_assert!(may_be_of(&name, &one.0));
             prop_assert_eq!(name == tool(&other.0, &other.1), one == other);
-            // Nor does one that calls itself what the other is called.
+            // Nor does a tool whose own name is the other's.
             let copy = name.get(one.0.len() + 2..).unwrap_or_default();
             prop_assert!(copy.is_empty() || copy == one.1 || tool(&one.0, copy) != name);
         }
 
-        /// What a prompt is called leads to its service and to no other.
+        /// A prompt's name leads to its service and to no other.
         #[test]
         fn names_of_prompts_lead_to_one_service(one in services(), other in services(), own in "[ab_.+]{1,6}") {
             let name = prompt(&one, &own);
@@ -219,7 +220,7 @@ mod tests {
             prop_assert!(one == other || own_prompt(&other, &name).is_none());
         }
 
-        /// What a resource is called leads to its service: a URI never begins with a digit.
+        /// A resource's URI leads to its service: a URI never begins with a digit.
         #[test]
         fn names_of_resources_lead_to_one_service(one in services(), other in services(), own in "[ab][ab+:/.]{0,6}") {
             let name = uri(&one, &own);

@@ -1,18 +1,19 @@
-//! What is missing in a list, and said to be. A server decides how much that is, so no more is kept than is named.
+//! The omissions of a list. Servers determine how many there are, so only those that are named are kept.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// The member of a list's `_meta` that names what is left out of it.
+/// The member of a list's `_meta` with its omissions.
 const MEMBER: &str = "narthex/left_out";
-/// How much is named.
+/// The maximum number of named omissions.
 pub const MAX_NAMED: usize = 100;
 
-/// An item that clients could not read, and would refuse the whole list for; or all of a service's.
+/// An item that clients could not read, and because of which they would reject the whole list; or the whole list of a
+/// service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
+pub struct Omission {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,32 +21,33 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// All that is left out of a list.
+/// The omissions of a list.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct LeftOuts {
-    /// Of whole lists: they are named first, so that no server's items keep others from being named.
-    lists: Vec<LeftOut>,
-    items: Vec<LeftOut>,
-    /// Those beyond what is named.
+pub struct Omissions {
+    /// Whole lists: they are named first, so that the items of one server do not displace them.
+    lists: Vec<Omission>,
+    items: Vec<Omission>,
+    /// The number of further ones.
     more: usize,
 }
 
-impl LeftOuts {
+impl Omissions {
+    /// Whether nothing is left out.
     pub fn is_empty(&self) -> bool {
         self.lists.is_empty() && self.items.is_empty() && self.more == 0
     }
 
-    /// All that a service would list, or what follows of it.
+    /// Adds the whole list of a service, or the rest of it.
     pub fn list(&mut self, service: Option<&str>, reason: impl Into<String>) {
         if self.lists.len() >= MAX_NAMED {
             self.more += 1;
             return;
         }
-        self.lists.push(LeftOut { service: service.map(Into::into), name: None, reason: reason.into() });
+        self.lists.push(Omission { service: service.map(Into::into), name: None, reason: reason.into() });
     }
 
-    /// One item; what there is to say of it is made only where there is room.
-    pub fn item(&mut self, item: impl FnOnce() -> LeftOut) {
+    /// Adds one item, which is only made if there is room.
+    pub fn item(&mut self, item: impl FnOnce() -> Omission) {
         if self.items.len() >= MAX_NAMED {
             self.more += 1;
             return;
@@ -53,13 +55,13 @@ impl LeftOuts {
         self.items.push(item());
     }
 
-    /// Says whose items these are.
+    /// Sets the service of all items.
     pub fn of(mut self, service: &str) -> Self {
         self.items.iter_mut().for_each(|item| item.service = Some(service.into()));
         self
     }
 
-    /// Adds those of another page or list.
+    /// Adds the omissions of another page or list.
     pub fn add(&mut self, other: Self) {
         for (mine, theirs) in [(&mut self.lists, other.lists), (&mut self.items, other.items)] {
             let room = MAX_NAMED.saturating_sub(mine.len());
@@ -69,14 +71,14 @@ impl LeftOuts {
         self.more += other.more;
     }
 
-    /// `_meta` with what is left out, beside what it says already; nothing where nothing is.
+    /// `_meta` with the omissions added to its present content; `None` if there are none.
     pub fn meta(&self, said: Option<&RawValue>) -> Option<String> {
         if self.is_empty() {
             return None;
         }
-        let mut named: Vec<&LeftOut> = self.lists.iter().chain(&self.items).take(MAX_NAMED).collect();
+        let mut named: Vec<&Omission> = self.lists.iter().chain(&self.items).take(MAX_NAMED).collect();
         let more = self.more + (self.lists.len() + self.items.len()).saturating_sub(MAX_NAMED);
-        let rest = LeftOut { service: None, name: None, reason: format!("{more} more are left out") };
+        let rest = Omission { service: None, name: None, reason: format!("{more} more are left out") };
         if more > 0 {
             named.push(&rest);
         }
@@ -92,15 +94,15 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn item(at: usize) -> LeftOut {
-        LeftOut { service: None, name: Some(at.to_string()), reason: "is no item".into() }
+    fn item(at: usize) -> Omission {
+        Omission { service: None, name: Some(at.to_string()), reason: "is not an item".into() }
     }
 
     #[test]
     fn no_more_is_kept_than_is_named() {
-        let mut all = LeftOuts::default();
+        let mut all = Omissions::default();
         for page in 0..20 {
-            let mut of_page = LeftOuts::default();
+            let mut of_page = Omissions::default();
             (0..50_000).for_each(|at| of_page.item(|| item(page * 50_000 + at)));
             all.add(of_page.of("hostile"));
         }
@@ -109,19 +111,19 @@ mod tests {
         let meta: Value = serde_json::from_str(&all.meta(None).unwrap()).unwrap();
         let named = meta[MEMBER].as_array().unwrap();
         assert_eq!(named.len(), MAX_NAMED + 1);
-        // A list that is missing is named, however many items of another's are.
+        // A missing list is named, however many items of others are missing.
         assert_eq!(named[0], json!({"service": "down", "reason": "it is not reachable"}));
-        assert_eq!(named[1], json!({"service": "hostile", "name": "0", "reason": "is no item"}));
+        assert_eq!(named[1], json!({"service": "hostile", "name": "0", "reason": "is not an item"}));
         assert_eq!(named[MAX_NAMED], json!({"reason": "999901 more are left out"}));
     }
 
     #[test]
-    fn nothing_is_said_where_nothing_is_missing() {
-        assert_eq!(LeftOuts::default().meta(None), None);
-        let mut one = LeftOuts::default();
+    fn without_omissions_there_is_no_meta() {
+        assert_eq!(Omissions::default().meta(None), None);
+        let mut one = Omissions::default();
         one.item(|| item(1));
         let said = to_raw_value(&json!({"x": 1})).unwrap();
         let meta: Value = serde_json::from_str(&one.meta(Some(&said)).unwrap()).unwrap();
-        assert_eq!(meta, json!({"x": 1, MEMBER: [{"name": "1", "reason": "is no item"}]}));
+        assert_eq!(meta, json!({"x": 1, MEMBER: [{"name": "1", "reason": "is not an item"}]}));
     }
 }

@@ -1,4 +1,4 @@
-//! `x-mcp-header`: parameters of a tool that a modern client repeats as `Mcp-Param-…` headers.
+//! `x-mcp-header`: tool parameters that a modern client repeats as `Mcp-Param-…` headers.
 
 use serde_json::Value;
 
@@ -6,14 +6,14 @@ use super::error::Error;
 use super::request_headers::{decoded, encoded};
 
 const MARK: &str = "x-mcp-header";
-/// Properties within properties that are looked into.
+/// How many levels of properties are searched.
 const MAX_DEPTH: usize = 8;
-/// The largest integer a header's number is compared as (2^53 − 1).
+/// The largest integer that is compared as a number (2^53 − 1).
 const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
 
-/// A parameter with the header that repeats it.
+/// A parameter with its header.
 #[derive(Debug, PartialEq)]
-struct Mirrored {
+struct HeaderParam {
     path: Vec<String>,
     header: String,
 }
@@ -22,7 +22,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) {
+fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<HeaderParam>) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|_| path.len() < MAX_DEPTH)
     else {
         return;
@@ -30,7 +30,8 @@ fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) {
     for (name, property) in properties {
         path.push(name.clone());
         if let Some(header) = property.get(MARK).and_then(Value::as_str).filter(|header| is_token(header)) {
-            found.push(Mirrored { path: path.clone(), header: format!("mcp-param-{}", header.to_ascii_lowercase()) });
+            found
+                .push(HeaderParam { path: path.clone(), header: format!("mcp-param-{}", header.to_ascii_lowercase()) });
         }
         collect(property, path, found);
         path.pop();
@@ -50,10 +51,10 @@ fn says(header: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether the headers repeat what the arguments say, where the tool's schema asks for it. `header` gives a header by
-/// its lower-case name.
+/// Whether the headers repeat the arguments where the tool's schema requires it. `header` returns a header by its
+/// lower-case name.
 pub fn check<'h>(schema: &str, arguments: &str, header: impl Fn(&str) -> Option<&'h str>) -> Result<(), Error> {
-    // Most schemas ask for nothing, and are not read.
+    // Most schemas have none, and are not parsed.
     if !schema.contains(MARK) {
         return Ok(());
     }
@@ -62,7 +63,7 @@ pub fn check<'h>(schema: &str, arguments: &str, header: impl Fn(&str) -> Option<
     };
     let mut found = Vec::new();
     collect(&schema, &mut Vec::new(), &mut found);
-    for Mirrored { path, header: name } in found {
+    for HeaderParam { path, header: name } in found {
         let value = path.iter().try_fold(&arguments, |at, member| at.get(member)).filter(|value| !value.is_null());
         let agrees = match (value, header(&name)) {
             (None, None) => true,
@@ -72,14 +73,14 @@ pub fn check<'h>(schema: &str, arguments: &str, header: impl Fn(&str) -> Option<
         if !agrees {
             let parameter = path.join(".");
             return Err(Error::Header(format!(
-                "{name} has to repeat the argument {parameter}, and is there only with it"
+                "{name} must repeat the argument {parameter}, and must be absent without it"
             )));
         }
     }
     Ok(())
 }
 
-/// The headers that repeat what the arguments say, for a server whose tool has this schema.
+/// The headers that repeat the arguments, for a server whose tool has this schema.
 pub fn headers(schema: &str, arguments: &str) -> Vec<(String, String)> {
     if !schema.contains(MARK) {
         return Vec::new();
@@ -89,7 +90,7 @@ pub fn headers(schema: &str, arguments: &str) -> Vec<(String, String)> {
     };
     let mut found = Vec::new();
     collect(&schema, &mut Vec::new(), &mut found);
-    let said = found.into_iter().filter_map(|Mirrored { path, header }| {
+    let said = found.into_iter().filter_map(|HeaderParam { path, header }| {
         let value = path.iter().try_fold(&arguments, |at, member| at.get(member))?;
         let text = match value {
             Value::String(text) => text.clone(),
@@ -101,7 +102,7 @@ pub fn headers(schema: &str, arguments: &str) -> Vec<(String, String)> {
     said.collect()
 }
 
-/// All places where a schema has the mark, however they are reached.
+/// The number of marks in a schema, wherever they are.
 fn marks(schema: &Value) -> usize {
     match schema {
         Value::Object(members) => usize::from(members.contains_key(MARK)) + members.values().map(marks).sum::<usize>(),
@@ -110,8 +111,8 @@ fn marks(schema: &Value) -> usize {
     }
 }
 
-/// Whether a tool with this schema may be offered: each mark is a token of its own, on a string, an integer or a boolean
-/// that is reached by properties alone.
+/// Whether a tool with this schema may be offered: each mark is a distinct token, on a string, an integer or a boolean
+/// that is reached through properties only.
 pub fn is_valid(schema: &str) -> bool {
     if !schema.contains(MARK) {
         return true;
@@ -119,7 +120,7 @@ pub fn is_valid(schema: &str) -> bool {
     let Ok(schema) = serde_json::from_str::<Value>(schema) else { return false };
     let mut found = Vec::new();
     collect(&schema, &mut Vec::new(), &mut found);
-    let primitive = |mirrored: &Mirrored| {
+    let primitive = |mirrored: &HeaderParam| {
         let property = mirrored.path.iter().try_fold(&schema, |at, name| at.get("properties")?.get(name));
         let of_type = property.and_then(|property| property.get("type")).and_then(Value::as_str);
         matches!(of_type, Some("string" | "integer" | "boolean"))
@@ -181,9 +182,9 @@ mod tests {
     }
 
     proptest! {
-        /// Only the very value is accepted, however it is encoded.
+        /// Only the exact value is accepted, however it is encoded.
         #[test]
-        fn a_header_says_its_argument_and_nothing_else(value in "\\PC{0,12}", other in "\\PC{0,12}") {
+        fn a_header_matches_only_its_argument(value in "\\PC{0,12}", other in "\\PC{0,12}") {
             use base64::Engine;
             let arguments = serde_json::json!({"region": value}).to_string();
             let header = format!("=?base64?{}?=", base64::engine::general_purpose::STANDARD.encode(&other));
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_on_is_what_would_be_checked() {
+    fn forwarded_headers_pass_the_check() {
         let arguments = r#"{"region":"grüß","count":42,"dry":false,"deep":{"key":" a"},"list":[{"a":1}]}"#;
         let headers = headers(SCHEMA, arguments);
         let said = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());

@@ -1,50 +1,54 @@
-//! What an upstream has beside tools: prompts, resources and completions. They are passed on: a request goes there in the
-//! upstream's era, and its result comes back in that of the client. What things are called is decided elsewhere.
+//! The other features of an upstream: prompts, resources and completions. Requests are forwarded in the upstream's
+//! revision, and results are returned in the client's. Names are mapped elsewhere.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::definitions::{Listed, tidy};
-use super::omissions::{LeftOut, LeftOuts};
+use super::definitions::{ListedKind, tidy};
+use super::omissions::{Omission, Omissions};
 use super::responses::TTL_MS;
 use crate::base::json::Object;
 use crate::calling::response::clean;
 
-/// A method that is passed on.
+/// A method that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
+pub struct ForwardedMethod {
     pub name: &'static str,
-    /// The capability a server declares that has it.
+    /// The server capability it belongs to.
     pub declared: &'static str,
-    /// What is asked for, as a permission names it.
+    /// The object of the permission for it.
     pub kind: &'static str,
-    /// The member of the result that has a list's items.
+    /// The member of the result with the items of a list.
     pub list: Option<&'static str>,
-    /// How long a modern client may keep the result when its server says nothing, in milliseconds.
+    /// How long a modern client may cache the result if its server does not specify it, in milliseconds.
     ttl_ms: Option<u64>,
 }
 
-const fn passed(name: &'static str, declared: &'static str, kind: &'static str) -> Passed {
-    Passed { name, declared, kind, list: None, ttl_ms: None }
+const fn passed(name: &'static str, declared: &'static str, kind: &'static str) -> ForwardedMethod {
+    ForwardedMethod { name, declared, kind, list: None, ttl_ms: None }
 }
 
-const METHODS: [Passed; 6] = [
-    Passed { list: Some("prompts"), ttl_ms: Some(TTL_MS), ..passed("prompts/list", "prompts", "prompts") },
+const METHODS: [ForwardedMethod; 6] = [
+    ForwardedMethod { list: Some("prompts"), ttl_ms: Some(TTL_MS), ..passed("prompts/list", "prompts", "prompts") },
     passed("prompts/get", "prompts", "prompts"),
-    Passed { list: Some("resources"), ttl_ms: Some(TTL_MS), ..passed("resources/list", "resources", "resources") },
-    Passed {
+    ForwardedMethod {
+        list: Some("resources"),
+        ttl_ms: Some(TTL_MS),
+        ..passed("resources/list", "resources", "resources")
+    },
+    ForwardedMethod {
         list: Some("resourceTemplates"),
         ttl_ms: Some(TTL_MS),
         ..passed("resources/templates/list", "resources", "resources")
     },
-    // What it says may have changed a moment later.
-    Passed { ttl_ms: Some(0), ..passed("resources/read", "resources", "resources") },
+    // The content may have changed a moment later.
+    ForwardedMethod { ttl_ms: Some(0), ..passed("resources/read", "resources", "resources") },
     passed("completion/complete", "completions", "prompts"),
 ];
 
-/// The method of this name, if it is passed on.
-pub fn method(name: &str) -> Option<Passed> {
+/// The forwarded method of this name.
+pub fn method(name: &str) -> Option<ForwardedMethod> {
     METHODS.into_iter().find(|known| known.name == name)
 }
 
@@ -54,36 +58,36 @@ fn raw(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.into()).ok()
 }
 
-/// The items of a list that clients can read, each as a text, and the others.
-fn readable(list: &str, items: &[&RawValue]) -> (Vec<String>, LeftOuts) {
-    let (mut read, mut left_out) = (Vec::with_capacity(items.len()), LeftOuts::default());
+/// The items of a list that clients can read, as texts, and the others.
+fn readable(list: &str, items: &[&RawValue]) -> (Vec<String>, Omissions) {
+    let (mut read, mut left_out) = (Vec::with_capacity(items.len()), Omissions::default());
     for item in items {
-        match Listed::of(list).fitted(item) {
-            Ok(fitted) => read.push(fitted.into_owned()),
+        match ListedKind::of(list).normalized(item) {
+            Ok(normalized) => read.push(normalized.into_owned()),
             Err(misfit) => left_out.item(|| {
                 let mut members = Object::new(item.get(), "#").ok();
                 let said =
                     members.as_mut().and_then(|members| members.raw(naming(list)).or_else(|| members.raw("name")));
                 let name = said.and_then(|said| serde_json::from_str::<String>(said.get()).ok());
                 let name = name.map(|name| clean(&name, MAX_SHOWN));
-                LeftOut { service: None, name, reason: misfit.to_string() }
+                Omission { service: None, name, reason: misfit.to_string() }
             }),
         }
     }
     (read, left_out)
 }
 
-/// The longest name that is shown of what is left out, in characters.
+/// How much of the name of an omitted item is shown, in characters.
 const MAX_SHOWN: usize = 200;
 
-/// What a page lists, as a text; nothing where that is nothing, or it is no page.
+/// The items of a page as text; `None` if it is not a page.
 pub fn text<'r>(list: &str, page: &'r RawValue) -> Option<&'r str> {
     let listed = Object::new(page.get(), "#").ok()?.raw(list)?.get();
     let is_empty = listed.strip_prefix('[').is_none_or(|items| items.trim_start().starts_with(']'));
     Some(listed).filter(|_| !is_empty)
 }
 
-/// The items of a list in a result. `null` is how some languages write a list without any.
+/// The items of a list in a result. Some languages write an empty list as `null`.
 fn listed<'r>(list: &str, members: &Members<'r>) -> Option<Vec<&'r RawValue>> {
     match members.get(list)?.get() {
         "null" => Some(Vec::new()),
@@ -91,13 +95,13 @@ fn listed<'r>(list: &str, members: &Members<'r>) -> Option<Vec<&'r RawValue>> {
     }
 }
 
-/// A result in the era of who asked. Nothing when it is none, or asks for what a legacy client cannot be asked here.
-pub fn result(method: Passed, result: &RawValue, legacy: bool) -> Option<String> {
-    result_without(method, result, LeftOuts::default(), legacy)
+/// A result in the client's revision. `None` if it is invalid, or requests input that a legacy client cannot give here.
+pub fn result(method: ForwardedMethod, result: &RawValue, legacy: bool) -> Option<String> {
+    result_without(method, result, Omissions::default(), legacy)
 }
 
-/// The same for a list that something is known to be missing in.
-pub fn result_without(method: Passed, result: &RawValue, missing: LeftOuts, legacy: bool) -> Option<String> {
+/// The same for a list with known omissions.
+pub fn result_without(method: ForwardedMethod, result: &RawValue, missing: Omissions, legacy: bool) -> Option<String> {
     let tidied = tidy(method.name, result);
     let mut members: Members<'_> = serde_json::from_str(&tidied).ok()?;
     let kind = members.get("resultType").and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
@@ -108,7 +112,7 @@ pub fn result_without(method: Passed, result: &RawValue, missing: LeftOuts, lega
         left_out.add(missing);
         if members.get("nextCursor").is_some_and(|next| serde_json::from_str::<String>(next.get()).is_err()) {
             members.remove("nextCursor");
-            left_out.list(None, "what follows: its cursor is no text");
+            left_out.list(None, "the rest: its cursor is not a string");
         }
         items = raw(&format!("[{}]", read.join(",")))?;
         members.insert(list.into(), &items);
@@ -134,14 +138,14 @@ pub fn result_without(method: Passed, result: &RawValue, missing: LeftOuts, lega
         if !says {
             members.insert("ttlMs".into(), &ttl);
         }
-        // What its server shows everybody is shown here to those who may see it.
+        // What a server shows everyone is shown here to those who may see it.
         members.insert("cacheScope".into(), &private);
     }
     serde_json::to_string(&members).ok()
 }
 
-/// An error in the era of who asked: its code, message and data. Modern clients know no code of its own for what is not
-/// there.
+/// An error in the client's revision: its code, message and data. Modern clients have no separate code for a missing
+/// resource.
 pub fn error(whole: &RawValue, legacy: bool) -> Option<String> {
     let mut members: Members<'_> = serde_json::from_str(whole.get()).ok()?;
     members.retain(|name, _| matches!(name.as_str(), "code" | "message" | "data"));
@@ -150,7 +154,7 @@ pub fn error(whole: &RawValue, legacy: bool) -> Option<String> {
     if code.is_none() || !legacy && matches!(code, Some(-32002 | -32042)) {
         members.insert("code".into(), &invalid);
     }
-    let message = raw(r#""The server gave no message.""#)?;
+    let message = raw(r#""The server returned no message.""#)?;
     let says = members.get("message").is_some_and(|message| message.get().starts_with('"'));
     if !says {
         members.insert("message".into(), &message);
@@ -158,7 +162,7 @@ pub fn error(whole: &RawValue, legacy: bool) -> Option<String> {
     serde_json::to_string(&members).ok()
 }
 
-/// The members of a list's items that name them.
+/// The members that name a list's items.
 fn naming(list: &str) -> &'static str {
     match list {
         "prompts" => "name",
@@ -167,20 +171,21 @@ fn naming(list: &str) -> &'static str {
     }
 }
 
-/// One of the things that a server lists.
+/// An item of a server's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// What its server calls it: a name, a URI, or a template of such.
+    /// The server's name for it: a name, a URI, or a URI template.
     pub own: String,
     whole: String,
 }
 
 impl Item {
+    /// Its size in a list, in bytes.
     pub fn bytes(&self) -> usize {
         self.whole.len()
     }
 
-    /// As it is listed by another name.
+    /// The item under another name.
     pub fn named(self, list: &str, name: &str) -> Option<String> {
         if name == self.own {
             return Some(self.whole);
@@ -196,17 +201,17 @@ impl Item {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
     pub items: Vec<Item>,
-    pub left_out: LeftOuts,
-    /// The cursor of the next.
+    pub left_out: Omissions,
+    /// The cursor of the next page.
     pub next: Option<String>,
-    /// There is a next, which cannot be asked for.
+    /// There is a next page that cannot be requested.
     pub is_cut_off: bool,
 }
 
 /// The longest cursor that is sent back, in bytes.
 const MAX_CURSOR_BYTES: usize = 32 * 1024;
 
-/// A page of the list of one service; nothing where it is none.
+/// A page of one service's list; `None` if it is invalid.
 pub fn items(list: &str, service: &str, page: &RawValue) -> Option<Page> {
     let members: Members<'_> = serde_json::from_str(page.get()).ok()?;
     let (read, left_out) = readable(list, &listed(list, &members)?);
@@ -219,12 +224,12 @@ pub fn items(list: &str, service: &str, page: &RawValue) -> Option<Page> {
     let mut left_out = left_out.of(service);
     let (next, is_cut_off) = next_cursor(&members);
     if is_cut_off {
-        left_out.list(Some(service), "what follows: its cursor is no text, or too long to be sent back");
+        left_out.list(Some(service), "the rest: its cursor is not a string, or too long to be sent back");
     }
     Some(Page { items, left_out, next, is_cut_off })
 }
 
-/// The cursor of the next page, and whether there is one that cannot be sent back. An empty one is one too.
+/// The cursor of the next page, and whether there is one that cannot be sent back. An empty cursor counts.
 fn next_cursor(members: &Members<'_>) -> (Option<String>, bool) {
     let next = members.get("nextCursor").filter(|next| next.get() != "null");
     let cursor = next.and_then(|next| serde_json::from_str::<String>(next.get()).ok());
@@ -233,13 +238,13 @@ fn next_cursor(members: &Members<'_>) -> (Option<String>, bool) {
     (cursor, is_broken)
 }
 
-/// The cursor of the page after this one.
+/// The cursor of the next page.
 pub fn next_of(page: &RawValue) -> Option<String> {
     next_cursor(&serde_json::from_str(page.get()).ok()?).0
 }
 
-/// The pages of a list as one: the first, with the items of the others, and the cursor of what was not asked for, unless
-/// they are all. Nothing when one of them is no page.
+/// The pages of a list as one: the first, with the items of the others, and the cursor of the rest unless they are all.
+/// `None` if one of them is invalid.
 pub fn merged(list: &str, pages: &[Box<RawValue>], are_all: bool) -> Option<Box<RawValue>> {
     let (first, last) = (pages.first()?, pages.last()?);
     let last: Members<'_> = serde_json::from_str(last.get()).ok()?;
@@ -257,32 +262,32 @@ pub fn merged(list: &str, pages: &[Box<RawValue>], are_all: bool) -> Option<Box<
     to_raw_value(&whole).ok()
 }
 
-/// What a request among many is about.
+/// The subject of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum About {
+pub enum Subject {
     Prompt(String),
-    /// Its URI, or a template of such.
+    /// Its URI, or a URI template.
     Resource(String),
 }
 
-/// A completion says in `ref` what it is for.
+/// A completion names its subject in `ref`.
 fn holder<'a>(members: &Members<'a>) -> Option<Members<'a>> {
     members.get("ref").and_then(|inner| serde_json::from_str(inner.get()).ok())
 }
 
-/// What the parameters name; nothing when they name neither a prompt nor a resource.
-pub fn about(params: &RawValue) -> Option<About> {
+/// The subject that the parameters name; `None` if it is neither a prompt nor a resource.
+pub fn about(params: &RawValue) -> Option<Subject> {
     let members: Members<'_> = serde_json::from_str(params.get()).ok()?;
     let members = holder(&members).unwrap_or(members);
     let text = |name: &str| serde_json::from_str::<String>(members.get(name)?.get()).ok();
-    text("name").map(About::Prompt).or_else(|| text("uri").map(About::Resource))
+    text("name").map(Subject::Prompt).or_else(|| text("uri").map(Subject::Resource))
 }
 
-/// The same parameters in the words of the service that is asked.
-pub fn in_own_words(params: &RawValue, about: &About, own: &str) -> Option<String> {
+/// The same parameters with the service's own name for the subject.
+pub fn in_own_words(params: &RawValue, about: &Subject, own: &str) -> Option<String> {
     let member = match about {
-        About::Prompt(_) => "name",
-        About::Resource(_) => "uri",
+        Subject::Prompt(_) => "name",
+        Subject::Resource(_) => "uri",
     };
     let own = to_raw_value(own).ok()?;
     let mut members: Members<'_> = serde_json::from_str(params.get()).ok()?;

@@ -1,6 +1,6 @@
-//! The headers that repeat what a body says, so that who routes by them and who serves the body see the same.
+//! The headers that repeat parts of the body, so that routers and servers see the same values.
 //!
-//! A value that is no plain header text is sent as `=?base64?…?=`.
+//! A value that is not plain header text is sent as `=?base64?…?=`.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::base::json::Object;
 const BEFORE: &str = "=?base64?";
 const AFTER: &str = "?=";
 
-/// What a request's headers say of its body.
+/// The headers that repeat parts of the body.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Headers<'h> {
     /// `MCP-Protocol-Version`
@@ -25,7 +25,7 @@ pub struct Headers<'h> {
     pub name: Option<&'h str>,
 }
 
-/// A header's value as it was meant; nothing when it cannot be that.
+/// Decodes a header value; `None` if it is invalid.
 pub fn decoded(value: &str) -> Option<Cow<'_, str>> {
     let value = value.trim_matches([' ', '\t']);
     if value.bytes().any(|byte| !matches!(byte, b' '..=b'~' | b'\t')) {
@@ -38,7 +38,7 @@ pub fn decoded(value: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
-/// A value as a header may say it: the other way round.
+/// Encodes a value for a header.
 pub fn encoded(value: &str) -> Cow<'_, str> {
     let is_plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
         && value == value.trim_ascii()
@@ -46,7 +46,7 @@ pub fn encoded(value: &str) -> Cow<'_, str> {
     if is_plain { Cow::Borrowed(value) } else { Cow::Owned(format!("{BEFORE}{}{AFTER}", STANDARD.encode(value))) }
 }
 
-/// What `Mcp-Name` repeats of a method's parameters.
+/// The parameter that `Mcp-Name` repeats for a method.
 fn named_by(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
@@ -56,7 +56,7 @@ fn named_by(method: &str) -> Option<&'static str> {
     }
 }
 
-/// What a request is about, as its body names it.
+/// The value of that parameter in the body.
 pub fn name_in(method: &str, params: Option<&RawValue>) -> Option<String> {
     let mut params = Object::new(params?.get(), "#").ok()?;
     let name = params.raw(named_by(method)?)?;
@@ -64,16 +64,16 @@ pub fn name_in(method: &str, params: Option<&RawValue>) -> Option<String> {
 }
 
 impl Headers<'_> {
-    /// Whether a header that is there differs from the body.
+    /// Whether the version header, if present, matches the body.
     pub fn agree_on_version(&self, version: &str) -> Result<(), Error> {
         let said = self.version.map(str::trim);
         if said.is_none_or(|said| said == version) {
             return Ok(());
         }
-        Err(Error::Header("MCP-Protocol-Version is another version than the body's".into()))
+        Err(Error::Header("MCP-Protocol-Version differs from the version in the body".into()))
     }
 
-    /// All of them must be there and say what the body says.
+    /// All headers must be present and match the body.
     pub fn check(&self, method: &str, params: Option<&RawValue>) -> Result<(), Error> {
         if self.version.is_none() {
             return Err(Error::Header("MCP-Protocol-Version is missing".into()));
@@ -92,8 +92,8 @@ fn equal(header: &str, value: Option<&str>, body: &str) -> Result<(), Error> {
     };
     match decoded(value) {
         Some(said) if said == body => Ok(()),
-        Some(_) => Err(Error::Header(format!("{header} is not what the body says"))),
-        None => Err(Error::Header(format!("{header} has characters or an encoding that no header may have"))),
+        Some(_) => Err(Error::Header(format!("{header} does not match the body"))),
+        None => Err(Error::Header(format!("{header} has invalid characters or an invalid encoding"))),
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_what_the_body_says() {
+    fn headers_match_the_body() {
         let params = RawValue::from_string(r#"{"name":"grüß","uri":"file:///a","taskId":"ctx_1"}"#.into()).unwrap();
         let with = |method, name| Headers { version: Some("2026-07-28"), method, name };
         let check = |headers: Headers<'_>, method| headers.check(method, Some(&params)).is_ok();
@@ -151,14 +151,14 @@ mod tests {
     }
 
     proptest! {
-        /// Every text has an encoding that is read as that text, and no other.
+        /// Every text has an encoding that decodes to it, and to no other.
         #[test]
-        fn what_is_encoded_is_decoded(text in "\\PC{0,40}", other in "\\PC{0,40}") {
+        fn encoding_round_trips(text in "\\PC{0,40}", other in "\\PC{0,40}") {
             let value = format!("{BEFORE}{}{AFTER}", STANDARD.encode(&text));
             let meant = decoded(&value);
             prop_assert_eq!(meant.as_deref(), Some(text.as_str()));
             prop_assert_eq!(meant.as_deref() == Some(other.as_str()), text == other);
-            // What is not encoded is itself, or nothing.
+            // A value that is not encoded decodes to itself, or to nothing.
             if let Some(plain) = decoded(&other) && !other.contains(BEFORE) {
                 prop_assert_eq!(plain, other.trim_matches([' ', '\t']));
             }

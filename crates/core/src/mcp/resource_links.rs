@@ -1,5 +1,5 @@
-//! The resources that a service names in what it gives, as they are called at `/mcp`: what is linked there can be read
-//! there. At the service's own door all stays as it came.
+//! Rewrites the resources that a service names in its results to their names at `/mcp`, so that links can be read
+//! there. At the service's own endpoint everything stays as it came.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,11 +10,12 @@ use super::app_uris::{self, Apps};
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// What one service says among others.
+/// One service's names among others.
 pub struct Links<'a> {
     pub service: &'a str,
     pub apps: &'a Apps<'a>,
-    /// What the service calls what was asked for, and the name it was asked for by, which is its name in the answer.
+    /// The service's own name of the requested item, and the name it was requested by, which is also its name in the
+    /// response.
     pub asked: Option<(&'a str, &'a str)>,
 }
 
@@ -26,7 +27,7 @@ fn raw(value: &impl serde::Serialize) -> Option<Box<RawValue>> {
     to_raw_value(value).ok()
 }
 
-/// Whether a result may name a resource: says no to most without reading them.
+/// Whether a result may name a resource; a quick test without parsing.
 pub fn may_link(result: &str) -> bool {
     ["resource", "uri", "openai/outputTemplate"].into_iter().any(|word| result.contains(word))
 }
@@ -37,7 +38,7 @@ impl Links<'_> {
         asked.map_or_else(|| self.apps.uri(self.service, own, false), |(_, name)| name.into())
     }
 
-    /// A result of a tool, of a prompt or of a resource that is read. What names no resource stays as it is.
+    /// The result of a tool, a prompt or a resource. Without resources it stays as it is.
     pub fn result<'t>(&self, result: &'t str) -> Cow<'t, str> {
         if !may_link(result) {
             return Cow::Borrowed(result);
@@ -45,7 +46,7 @@ impl Links<'_> {
         self.linked(result).map_or(Cow::Borrowed(result), Cow::Owned)
     }
 
-    /// The rest of a tool's definition, which may name the app it is shown with.
+    /// The rest of a tool's definition, which may name its app.
     pub fn definition<'t>(&self, rest: &'t str) -> Cow<'t, str> {
         if !app_uris::may_name_one(rest) {
             return Cow::Borrowed(rest);
@@ -80,11 +81,11 @@ impl Links<'_> {
     }
 
     fn meta(&self, meta: &RawValue) -> Option<Box<RawValue>> {
-        let readdressed = app_uris::readdressed(meta, |own| self.uri(own))?;
+        let readdressed = app_uris::rewrite_meta(meta, |own| self.uri(own))?;
         RawValue::from_string(readdressed).ok()
     }
 
-    /// The items of an array, some of which may become others.
+    /// The items of an array, some of them changed.
     fn each(&self, items: &RawValue, change: impl Fn(&RawValue) -> Option<Box<RawValue>>) -> Option<Box<RawValue>> {
         let items: Vec<&RawValue> = serde_json::from_str(items.get()).ok()?;
         let changed: Vec<Option<Box<RawValue>>> = items.iter().map(|item| change(item)).collect();
@@ -96,14 +97,14 @@ impl Links<'_> {
         raw(&all)
     }
 
-    /// An object with another member.
+    /// An object with a member replaced.
     fn with(object: &RawValue, name: &str, value: &RawValue) -> Option<Box<RawValue>> {
         let mut members: Members<'_> = serde_json::from_str(object.get()).ok()?;
         members.insert(name.into(), value);
         raw(&members)
     }
 
-    /// An object that names a resource by its `uri`.
+    /// An object with a `uri`, rewritten.
     fn with_uri(&self, object: &RawValue) -> Option<Box<RawValue>> {
         let members: Members<'_> = serde_json::from_str(object.get()).ok()?;
         let uri = raw(&self.uri(&text(members.get("uri")?)?))?;
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_links_to_nothing_stays_byte_for_byte() {
+    fn results_without_links_stay_byte_for_byte() {
         let apps = Apps::default();
         let links = Links { service: "a", apps: &apps, asked: None };
         for text in [
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_has_the_name_it_was_asked_for_by() {
+    fn the_requested_item_keeps_its_requested_name() {
         let apps = Apps::default();
         let links = Links { service: "a", apps: &apps, asked: Some(("ui://x", "ui://x")) };
         let read = links.result(r#"{"contents":[{"uri":"ui://x"},{"uri":"ui://y"}]}"#);
@@ -206,9 +207,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a service gives, what is passed on is JSON.
+        /// Whatever a service returns, what is forwarded is JSON.
         #[test]
-        fn whatever_is_given_stays_json(uri in "\\PC{0,20}", kind in "resource(_link)?|text") {
+        fn rewritten_results_stay_json(uri in "\\PC{0,20}", kind in "resource(_link)?|text") {
             let result = json!({"content": [{"type": kind, "uri": uri, "resource": {"uri": uri}}]});
             let read = linked(&result);
             prop_assert!(read["content"][0].is_object());

@@ -1,4 +1,4 @@
-//! Results, as the two eras write them.
+//! Results in the form of each revision.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use serde_json::value::RawValue;
 
 use crate::http::one_line::one_line;
 
-/// `_meta` of modern results; what follows is the end of the object.
+/// `_meta` of modern results, up to the end of the object.
 const SERVER: &str = concat!(
     r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"narthex","version":""#,
     env!("CARGO_PKG_VERSION"),
     r#""}"#
 );
-/// The member of a result's `_meta` that names the context a call has made.
+/// The member of a result's `_meta` with the id of the context that a call created.
 const CONTEXT: &str = "narthex/context";
 
-/// How long a client may take a list for fresh, in milliseconds.
+/// How long a client may cache a list, in milliseconds.
 pub const TTL_MS: u64 = 60_000;
 
 /// The response with this result, an object's text.
@@ -28,12 +28,12 @@ pub fn response(id: &RawValue, result: &str) -> String {
     text
 }
 
-/// A result with these members, each `"name":value`, without the commas around them.
+/// A result with these members, each `"name":value` without commas.
 pub fn result(legacy: bool, members: &[&str]) -> String {
     complete(legacy, members, None)
 }
 
-/// As [`result`], naming the context it is of.
+/// As [`result`], with the id of its context.
 pub fn complete(legacy: bool, members: &[&str], context: Option<&str>) -> String {
     let mut text = String::with_capacity(members.iter().map(|member| member.len() + 1).sum::<usize>() + 160);
     text.push('{');
@@ -62,22 +62,23 @@ pub fn complete(legacy: bool, members: &[&str], context: Option<&str>) -> String
     text
 }
 
-/// The members of a list that may be kept for a while by who asked, and by nobody else.
+/// The members of a list that only its requester may cache, for a limited time.
 pub fn private_for_a_while(legacy: bool) -> String {
     if legacy { String::new() } else { format!(r#""ttlMs":{TTL_MS},"cacheScope":"private""#) }
 }
 
-/// A result that asks for more (modern alone): requests by their names, and what the answer has to bring back.
+/// A result that requests input (modern only): requests by name, and the state that the next call must return.
 pub fn input_required(requests: &str, state: &str, context: &str) -> String {
     let (requests, state) = (format!(r#""inputRequests":{requests}"#), format!(r#""requestState":"{state}""#));
     let plain = complete(false, &[&requests, &state], Some(context));
     plain.replacen(r#""resultType":"complete""#, r#""resultType":"input_required""#, 1)
 }
 
-/// What a context has given, as a tool's result: text for all, and the value itself where the era has a place for it.
-pub fn given(legacy: bool, result: Option<&str>, context: &str) -> String {
+/// The result of a context as a tool result: text for all clients, and the value itself where the revision has a place
+/// for it.
+pub fn tool_result(legacy: bool, result: Option<&str>, context: &str) -> String {
     let value = result.unwrap_or("null");
-    // A text is shown as it is; anything else as JSON.
+    // A string is shown as it is, anything else as JSON.
     let text = if value.starts_with('"') { value.to_string() } else { quoted(value) };
     let content = format!(r#""content":[{{"type":"text","text":{text}}}]"#);
     let structured =
@@ -85,23 +86,24 @@ pub fn given(legacy: bool, result: Option<&str>, context: &str) -> String {
     complete(legacy, &[&content, &structured, r#""isError":false"#], Some(context))
 }
 
-/// A failure a model can read and act on.
-pub fn failed(legacy: bool, message: &str, context: Option<&str>) -> String {
+/// A failure that a model can read and act on.
+pub fn tool_error(legacy: bool, message: &str, context: Option<&str>) -> String {
     let content = format!(r#""content":[{{"type":"text","text":{}}}]"#, quoted(message));
     complete(legacy, &[&content, r#""isError":true"#], context)
 }
 
+/// A text as a JSON string.
 pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// A server-sent event.
+/// A Server-Sent Events message.
 pub fn event(message: &str) -> String {
     format!("event: message\ndata: {}\n\n", one_line(message))
 }
 
-/// A request to the client (legacy alone). `asked` is its method with its parameters, an object; `task` is the task
-/// it is for, if it is for one.
+/// A request to the client (legacy only). `asked` is the method with its parameters, an object; `task` is the task it
+/// belongs to, if any.
 pub fn request(id: &str, asked: &RawValue, task: Option<&str>) -> String {
     #[derive(serde::Deserialize)]
     struct Asked<'a> {
@@ -116,7 +118,7 @@ pub fn request(id: &str, asked: &RawValue, task: Option<&str>) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":{method},"params":{params}}}"#)
 }
 
-/// The text of an object, with the task it is of in its `_meta` (revision 2025-11-25).
+/// The text of an object, with its task in `_meta` (revision 2025-11-25).
 pub fn related(text: &str, task: &str) -> String {
     const RELATED: &str = "io.modelcontextprotocol/related-task";
     let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) else { return text.into() };
@@ -130,14 +132,14 @@ pub fn related(text: &str, task: &str) -> String {
     serde_json::to_string(&members).unwrap_or_else(|_| text.into())
 }
 
-/// A comment: keeps a stream alive, and notices that nobody reads it any more.
-pub const SILENCE: &str = ": \n\n";
+/// A comment that keeps a stream alive, and shows whether it is still read.
+pub const KEEP_ALIVE: &str = ": \n\n";
 
-/// What a service tells of its work, as a progress notification. `count` grows with each; a number the service gives
-/// itself is shown, as long as it grows too.
+/// Progress of a service as a progress notification. `count` grows with each; a number from the service itself is used
+/// as long as it grows too.
 pub fn progress(token: &RawValue, last: f64, data: &RawValue) -> (f64, String) {
     #[derive(serde::Deserialize, Default)]
-    struct Told {
+    struct ServiceProgress {
         #[serde(default)]
         progress: Option<f64>,
         #[serde(default)]
@@ -147,11 +149,11 @@ pub fn progress(token: &RawValue, last: f64, data: &RawValue) -> (f64, String) {
         #[serde(default)]
         message: Option<String>,
     }
-    let told = serde_json::from_str::<Told>(data.get()).unwrap_or_default();
-    let message = told.message.unwrap_or_else(|| data.get().to_string());
-    let said = told.progress.or(told.percent).filter(|number| number.is_finite() && *number > last);
-    let number = said.unwrap_or(last + 1.0);
-    let total = told.total.or(told.percent.map(|_| 100.0)).filter(|total| said.is_some() && total.is_finite());
+    let given = serde_json::from_str::<ServiceProgress>(data.get()).unwrap_or_default();
+    let message = given.message.unwrap_or_else(|| data.get().to_string());
+    let stated = given.progress.or(given.percent).filter(|number| number.is_finite() && *number > last);
+    let number = stated.unwrap_or(last + 1.0);
+    let total = given.total.or(given.percent.map(|_| 100.0)).filter(|total| stated.is_some() && total.is_finite());
     let total = total.map_or_else(String::new, |total| format!(r#","total":{total}"#));
     let text = format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{number}{total},"message":{}}}}}"#,
@@ -160,8 +162,8 @@ pub fn progress(token: &RawValue, last: f64, data: &RawValue) -> (f64, String) {
     (number, text)
 }
 
-/// What an upstream tells of a call, under the token of whoever made it.
-pub fn passed_progress(token: &RawValue, params: &RawValue) -> Option<String> {
+/// Progress of an upstream, under the caller's token.
+pub fn forwarded_progress(token: &RawValue, params: &RawValue) -> Option<String> {
     let mut members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(params.get()).ok()?;
     members.insert("progressToken".into(), token);
     let params = serde_json::to_string(&members).ok()?;
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_modern_result_says_what_kind_it_is_and_whose() {
+    fn a_modern_result_has_its_type_and_context() {
         let result = parsed(&result(false, &[r#""tools":[]"#, "", r#""ttlMs":1"#]));
         let server = json!({"name": "narthex", "version": env!("CARGO_PKG_VERSION")});
         let meta = json!({"io.modelcontextprotocol/serverInfo": server});
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_context_gave_is_text_for_all_and_a_value_where_there_is_a_place_for_it() {
+    fn a_result_is_text_and_a_value_where_allowed() {
         for (legacy, given_as, text, structured) in [
             (false, r#"{"a":1.0}"#, r#"{"a":1.0}"#, Some(json!({"a": 1.0}))),
             (true, r#"{"a":1.0}"#, r#"{"a":1.0}"#, Some(json!({"a": 1.0}))),
@@ -203,19 +205,19 @@ mod tests {
             (true, r#""hi\n""#, "hi\n", None),
             (true, "7", "7", None),
         ] {
-            let result = parsed(&given(legacy, Some(given_as), "ctx_1"));
+            let result = parsed(&tool_result(legacy, Some(given_as), "ctx_1"));
             assert_eq!(result["content"], json!([{"type": "text", "text": text}]));
             assert_eq!(result.get("structuredContent"), structured.as_ref());
             assert_eq!(result["isError"], json!(false));
             assert_eq!(result["_meta"]["narthex/context"], json!("ctx_1"));
         }
-        assert_eq!(parsed(&given(false, None, "ctx_1"))["content"][0]["text"], json!("null"));
-        let failed = parsed(&failed(true, "it broke", None));
-        assert_eq!(failed, json!({"content": [{"type": "text", "text": "it broke"}], "isError": true}));
+        assert_eq!(parsed(&tool_result(false, None, "ctx_1"))["content"][0]["text"], json!("null"));
+        let tool_error = parsed(&tool_error(true, "it broke", None));
+        assert_eq!(tool_error, json!({"content": [{"type": "text", "text": "it broke"}], "isError": true}));
     }
 
     #[test]
-    fn progress_grows_whatever_a_service_says() {
+    fn progress_grows_whatever_a_service_reports() {
         let token = raw(r#""t""#);
         let mut last = 0.0;
         let mut seen = Vec::new();
@@ -250,19 +252,19 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a service gives or says of itself, what is written is JSON.
+        /// Whatever a service returns, what is written is JSON.
         #[test]
-        fn what_is_written_is_json(text in "\\PC{0,40}", number in proptest::num::f64::NORMAL, last in 0.0..1e300_f64) {
+        fn written_messages_are_json(text in "\\PC{0,40}", number in proptest::num::f64::NORMAL, last in 0.0..1e300_f64) {
             let value = serde_json::to_string(&text).unwrap();
             for given_as in [value.as_str(), "null", "[{}]", "{}"] {
                 for legacy in [true, false] {
-                    parsed(&given(legacy, Some(given_as), "ctx_1"));
-                    parsed(&failed(legacy, &text, Some("ctx_1")));
+                    parsed(&tool_result(legacy, Some(given_as), "ctx_1"));
+                    parsed(&tool_error(legacy, &text, Some("ctx_1")));
                 }
             }
             let data = raw(&json!({"progress": number, "total": number, "message": text}).to_string());
-            let (_, told) = progress(&raw("7"), last, &data);
-            parsed(&told);
+            let (_, given) = progress(&raw("7"), last, &data);
+            parsed(&given);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The schemas in a tool's definition, as far as clients look at them: those of arguments at their root; those of results
-//! as a whole, for a client compiles each as it reads a list, and one that it cannot compile costs it the list.
+//! The schemas in a tool's definition, as far as clients check them: input schemas at their root; output schemas as a
+//! whole, since a client compiles each as it reads a list, and an invalid one invalidates the list.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use serde_json::value::RawValue;
 use super::definitions::Misfit;
 use crate::base::json::{self, kind};
 
-/// What a schema's keyword has for a value.
+/// The type of a keyword's value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Has {
+enum KeywordType {
     Schema,
     Schemas,
     Map,
-    /// One schema, or, in older drafts, several.
+    /// One schema or, in older drafts, several.
     Items,
     Text,
     Texts,
@@ -28,7 +28,7 @@ enum Has {
 const TYPES: [&str; 7] = ["object", "string", "number", "integer", "boolean", "array", "null"];
 
 /// Keywords whose value is never `null`.
-fn has(keyword: &str) -> Option<Has> {
+fn has(keyword: &str) -> Option<KeywordType> {
     Some(match keyword {
         "not"
         | "if"
@@ -39,23 +39,23 @@ fn has(keyword: &str) -> Option<Has> {
         | "additionalProperties"
         | "additionalItems"
         | "unevaluatedItems"
-        | "unevaluatedProperties" => Has::Schema,
-        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Has::Schemas,
-        "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions" => Has::Map,
-        "items" => Has::Items,
-        "$schema" | "$id" | "$ref" | "$comment" | "title" | "description" | "pattern" | "format" => Has::Text,
-        "required" => Has::Texts,
+        | "unevaluatedProperties" => KeywordType::Schema,
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => KeywordType::Schemas,
+        "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions" => KeywordType::Map,
+        "items" => KeywordType::Items,
+        "$schema" | "$id" | "$ref" | "$comment" | "title" | "description" | "pattern" | "format" => KeywordType::Text,
+        "required" => KeywordType::Texts,
         "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" | "minLength" | "maxLength"
-        | "minItems" | "maxItems" | "minProperties" | "maxProperties" => Has::Number,
-        "uniqueItems" => Has::Flag,
-        "enum" => Has::List,
-        "type" => Has::Types,
+        | "minItems" | "maxItems" | "minProperties" | "maxProperties" => KeywordType::Number,
+        "uniqueItems" => KeywordType::Flag,
+        "enum" => KeywordType::List,
+        "type" => KeywordType::Types,
         _ => return None,
     })
 }
 
-/// The schema as it can be listed: nothing where it is as it stands.
-pub(super) fn fitted(raw: &RawValue, arguments: bool) -> Result<Option<String>, Misfit> {
+/// The schema as it can be listed; `None` if it needs no change.
+pub(super) fn normalized(raw: &RawValue, arguments: bool) -> Result<Option<String>, Misfit> {
     if !raw.get().starts_with('{') {
         return Err(Misfit::expected("an object", raw));
     }
@@ -70,9 +70,9 @@ pub(super) fn fitted(raw: &RawValue, arguments: bool) -> Result<Option<String>, 
     Ok(tidied)
 }
 
-/// Without keywords that are `null`, here and in all schemas within; nothing where there are none.
+/// Without `null` keywords, here and in all subschemas; `None` if there are none.
 fn without_nulls(raw: &RawValue) -> Option<String> {
-    // Only a schema that says so somewhere is looked through.
+    // A quick test: most schemas have none.
     if !raw.get().contains("null") {
         return None;
     }
@@ -89,10 +89,10 @@ fn without_nulls(raw: &RawValue) -> Option<String> {
             continue;
         }
         let tidied = match has {
-            Has::Map => map_without_nulls(value),
-            Has::Schema => without_nulls(value),
-            Has::Schemas | Has::Items if value.get().starts_with('[') => list_without_nulls(value),
-            Has::Items => without_nulls(value),
+            KeywordType::Map => map_without_nulls(value),
+            KeywordType::Schema => without_nulls(value),
+            KeywordType::Schemas | KeywordType::Items if value.get().starts_with('[') => list_without_nulls(value),
+            KeywordType::Items => without_nulls(value),
             _ => None,
         };
         changed |= tidied.is_some();
@@ -127,8 +127,8 @@ fn list_without_nulls(raw: &RawValue) -> Option<String> {
     Some(format!("[{}]", texts.join(",")))
 }
 
-/// The schema with objects for the schemas of its properties that are `true` or `false`, which clients of 2025 do not
-/// take; nothing where there are none.
+/// The schema with objects in place of boolean property schemas, which clients of 2025 do not accept; `None` if there
+/// are none.
 pub(super) fn with_objects(schema: &str) -> Option<String> {
     let members = json::members(schema)?;
     let properties = members.iter().find(|(name, _)| name == "properties")?.1;
@@ -153,7 +153,7 @@ pub(super) fn with_objects(schema: &str) -> Option<String> {
     Some(json::object(&kept.collect::<Vec<_>>()))
 }
 
-/// What clients look at in the schema of arguments: an object with named schemas.
+/// What clients check in an input schema: an object with named schemas.
 fn arguments_fit(text: &str) -> Result<(), Misfit> {
     for (name, value) in json::members(text).unwrap_or_default() {
         let fits = match &*name {
@@ -189,7 +189,7 @@ fn named_schemas(raw: &RawValue) -> Result<(), Misfit> {
     Ok(())
 }
 
-/// Whether a schema can be compiled by what its keywords have for values, and leads nowhere outside of itself.
+/// Whether a schema can be compiled by the types of its keywords, and has no references outside itself.
 fn sound(schema: &Value, root: &Document<'_>) -> Result<(), Misfit> {
     let keywords = match schema {
         Value::Object(keywords) => keywords,
@@ -200,41 +200,41 @@ fn sound(schema: &Value, root: &Document<'_>) -> Result<(), Misfit> {
         let Some(has) = has(keyword) else { continue };
         keyword_sound(has, value, root).map_err(|misfit| misfit.within(keyword))?;
         if keyword == "$ref" && !root.has(value.as_str().unwrap_or_default()) {
-            return Err(Misfit::new("leads to nothing in this schema").within(keyword));
+            return Err(Misfit::new("refers to nothing in this schema").within(keyword));
         }
     }
     Ok(())
 }
 
-fn keyword_sound(has: Has, value: &Value, root: &Document<'_>) -> Result<(), Misfit> {
+fn keyword_sound(has: KeywordType, value: &Value, root: &Document<'_>) -> Result<(), Misfit> {
     let expected = |what: &str| Err(Misfit::new(format!("is {}, not {what}", kind_of(value))));
     match (has, value) {
-        (Has::Schema, schema) => sound(schema, root),
-        (Has::Items, Value::Array(schemas)) | (Has::Schemas, Value::Array(schemas)) => {
+        (KeywordType::Schema, schema) => sound(schema, root),
+        (KeywordType::Items, Value::Array(schemas)) | (KeywordType::Schemas, Value::Array(schemas)) => {
             for (at, schema) in schemas.iter().enumerate() {
                 sound(schema, root).map_err(|misfit| misfit.within(&format!("[{at}]")))?;
             }
             Ok(())
         }
-        (Has::Items, schema) => sound(schema, root),
-        (Has::Map, Value::Object(schemas)) => {
+        (KeywordType::Items, schema) => sound(schema, root),
+        (KeywordType::Map, Value::Object(schemas)) => {
             for (name, schema) in schemas {
                 sound(schema, root).map_err(|misfit| misfit.within(name))?;
             }
             Ok(())
         }
-        (Has::Text, Value::String(_)) | (Has::Number, Value::Number(_)) => Ok(()),
-        (Has::Flag, Value::Bool(_)) | (Has::List, Value::Array(_)) => Ok(()),
-        (Has::Texts, Value::Array(texts)) if texts.iter().all(Value::is_string) => Ok(()),
-        (Has::Types, Value::String(name)) if TYPES.contains(&name.as_str()) => Ok(()),
-        (Has::Types, Value::Array(names)) if names.iter().all(is_type) => Ok(()),
-        (Has::Types, _) => Err(Misfit::new(format!("is not one of {}", TYPES.join(", ")))),
-        (Has::Schemas | Has::List, _) => expected("an array"),
-        (Has::Texts, _) => expected("an array of strings"),
-        (Has::Map, _) => expected("an object"),
-        (Has::Text, _) => expected("a string"),
-        (Has::Number, _) => expected("a number"),
-        (Has::Flag, _) => expected("true or false"),
+        (KeywordType::Text, Value::String(_)) | (KeywordType::Number, Value::Number(_)) => Ok(()),
+        (KeywordType::Flag, Value::Bool(_)) | (KeywordType::List, Value::Array(_)) => Ok(()),
+        (KeywordType::Texts, Value::Array(texts)) if texts.iter().all(Value::is_string) => Ok(()),
+        (KeywordType::Types, Value::String(name)) if TYPES.contains(&name.as_str()) => Ok(()),
+        (KeywordType::Types, Value::Array(names)) if names.iter().all(is_type) => Ok(()),
+        (KeywordType::Types, _) => Err(Misfit::new(format!("is not one of {}", TYPES.join(", ")))),
+        (KeywordType::Schemas | KeywordType::List, _) => expected("an array"),
+        (KeywordType::Texts, _) => expected("an array of strings"),
+        (KeywordType::Map, _) => expected("an object"),
+        (KeywordType::Text, _) => expected("a string"),
+        (KeywordType::Number, _) => expected("a number"),
+        (KeywordType::Flag, _) => expected("true or false"),
     }
 }
 
@@ -246,11 +246,11 @@ fn kind_of(value: &Value) -> &'static str {
     serde_json::value::to_raw_value(value).map_or("something else", |raw| kind(&raw))
 }
 
-/// A schema as a whole, with the addresses and names it gives to its parts.
+/// A schema as a whole, with the addresses and names of its parts.
 struct Document<'d> {
     root: &'d Value,
     names: Vec<&'d str>,
-    /// A part has an address of its own, from which the pointers within it lead.
+    /// A part has its own address, to which the pointers within it are relative.
     embeds: bool,
 }
 
@@ -263,7 +263,7 @@ impl<'d> Document<'d> {
         Self { root, names, embeds }
     }
 
-    /// Whether a reference leads to something in here: by a pointer, or by an address or a name.
+    /// Whether a reference leads to something in here: by a pointer, an address or a name.
     fn has(&self, reference: &str) -> bool {
         match reference.strip_prefix('#') {
             Some("") => true,
@@ -280,7 +280,7 @@ impl<'d> Document<'d> {
     }
 }
 
-/// What any part of a schema calls itself.
+/// The names and addresses of all parts of a schema.
 fn collect<'d>(value: &'d Value, names: &mut Vec<&'d str>) {
     match value {
         Value::Object(all) => {
@@ -298,7 +298,7 @@ fn collect<'d>(value: &'d Value, names: &mut Vec<&'d str>) {
 
 fn percent_decoded(text: &str) -> Cow<'_, str> {
     match text.contains('%') {
-        // As a form has it, but for the plus.
+        // As in a form, except for the plus.
         true => {
             let escaped = text.replace('+', "%2B");
             let pairs = url::form_urlencoded::parse(escaped.as_bytes()).next();
@@ -315,7 +315,7 @@ mod tests {
 
     fn of(schema: &Value, arguments: bool) -> Result<Value, String> {
         let raw = RawValue::from_string(schema.to_string()).unwrap();
-        match fitted(&raw, arguments) {
+        match normalized(&raw, arguments) {
             Ok(None) => Ok(schema.clone()),
             Ok(Some(text)) => Ok(serde_json::from_str(&text).unwrap()),
             Err(misfit) => Err(misfit.to_string()),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_look_at_in_a_schema_of_arguments_fits() {
+    fn the_checked_parts_of_an_input_schema_are_valid() {
         for (schema, wrong) in [
             (json!({"type": ["object", "null"]}), r#"its type is not "object", as arguments are"#),
             (json!({"type": "object", "properties": []}), "its properties is an array, not an object"),
@@ -354,11 +354,11 @@ mod tests {
         for arguments in [true, false] {
             assert_eq!(of(&schema, arguments), Ok(expected.clone()));
         }
-        // What it asks for stays in the order it has: models read it.
+        // The order of its members stays: models read it.
         let text = r#"{"type":"object","properties":{"z":{"type":"string"},"a":{"title":null}},"required":null}"#;
         let raw = RawValue::from_string(text.into()).unwrap();
         let expected = r#"{"type":"object","properties":{"z":{"type":"string"},"a":{}}}"#;
-        assert_eq!(fitted(&raw, true).unwrap().as_deref(), Some(expected));
+        assert_eq!(normalized(&raw, true).unwrap().as_deref(), Some(expected));
     }
 
     #[test]
@@ -367,8 +367,8 @@ mod tests {
         for (schema, wrong) in [
             (json!({"type": "strin"}), "type is not one of object, string, number, integer, boolean, array, null"),
             (json!({"type": []}), ""),
-            (json!({"$ref": "#/$defs/missing"}), "$ref leads to nothing in this schema"),
-            (json!({"$ref": "https://a.example/schema"}), "$ref leads to nothing in this schema"),
+            (json!({"$ref": "#/$defs/missing"}), "$ref refers to nothing in this schema"),
+            (json!({"$ref": "https://a.example/schema"}), "$ref refers to nothing in this schema"),
             (json!({"minimum": "1"}), "minimum is a string, not a number"),
             (json!({"exclusiveMinimum": true}), "exclusiveMinimum is a boolean, not a number"),
             (json!({"enum": {}}), "enum is an object, not an array"),

@@ -1,11 +1,11 @@
-//! The session of a legacy client that can be asked: its calls under way, what was sent on their streams, and what it was
-//! asked and has not answered. What was sent stands beside this, by call and number.
+//! The session of a legacy client that can answer requests: its running calls, the events on their streams, and the
+//! questions it has not answered. The events themselves are stored separately, by call and number.
 //!
-//! Kept by all of it:
+//! Invariants:
 //!
-//! * one worker at a time writes to a call's stream: who takes it up again raises its `turn`, and an earlier turn is over;
-//! * a stream's numbers only grow, and what is kept of it is bounded;
-//! * a question is answered once all of its requests are.
+//! * One Worker at a time writes to a call's stream: resuming it raises its `turn`, and earlier turns are over.
+//! * The numbers of a stream only grow, and what is kept of it is bounded.
+//! * A question is answered when all of its requests are.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,48 +17,49 @@ use serde_json::value::RawValue;
 use crate::base::time::Timestamp;
 use crate::context::create_request::MAX_PARAMETERS_BYTES;
 
-/// A session that is not used for so long ends, in milliseconds.
+/// A session without use for this long ends, in milliseconds.
 pub const IDLE_MS: u64 = 86_400_000;
-/// Use is written down at most so often, in milliseconds.
+/// The minimum interval at which use is persisted, in milliseconds.
 const TOUCH_MS: u64 = 3_600_000;
-/// Calls that are remembered; the oldest make room.
+/// The maximum number of calls; the oldest are forgotten.
 const MAX_CALLS: usize = 32;
-/// What is kept of one call's stream.
+/// The maximum number of events kept of one stream, and their bytes.
 const MAX_EVENTS: usize = 100;
 const MAX_BYTES: usize = 512 * 1024;
-/// Responses of all its calls that wait for others. The session is one row.
+/// The maximum size of responses that wait for others, of all calls. The session is one row.
 const MAX_HELD_BYTES: usize = 1024 * 1024;
-/// Resources a session watches.
+/// The maximum number of resources that a session watches.
 const MAX_WATCHED: usize = 50;
-/// Changes that are remembered to be told.
+/// The maximum number of pending change notifications.
 const MAX_NOTED: usize = 100;
-/// Sessions at servers that are remembered; of more each isolate has its own.
+/// The maximum number of upstream sessions per session; further ones are kept by each isolate.
 const MAX_UPSTREAMS: usize = 100;
 
-/// Who opened it, and what it can.
+/// Who opened the session, and what the client supports.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opener {
     pub principal: String,
-    /// The revision that was agreed on.
+    /// The negotiated revision.
     pub version: String,
     /// Its `ClientCapabilities`.
     pub client: Box<RawValue>,
 }
 
-/// A session at a server, which belongs to this one.
+/// A session at an upstream server that belongs to this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upstream {
-    /// The service as it was configured when it was begun.
+pub struct UpstreamSession {
+    /// The service's configuration when it began.
     pub place: String,
-    /// The revision that was agreed on.
+    /// The negotiated revision.
     pub version: String,
     pub session: String,
 }
 
+/// The state of one session.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Session {
     pub opener: Opener,
-    /// As `logging/setLevel` set it.
+    /// As set by `logging/setLevel`.
     #[serde(default)]
     pub level: Option<String>,
     used_at: Timestamp,
@@ -66,66 +67,66 @@ pub struct Session {
     calls: BTreeMap<u64, Call>,
     #[serde(default)]
     last_call: u64,
-    /// Streams by GET so far: the last is the one that is told.
+    /// The number of GET streams so far: the last one receives notifications.
     #[serde(default)]
     listening: u64,
-    /// Resources that are watched, by their URIs.
+    /// The URIs of watched resources.
     #[serde(default)]
     watched: BTreeSet<String>,
-    /// What has changed, by services, and was not told yet.
+    /// Pending notifications, by service and method.
     #[serde(default)]
     noted: BTreeSet<(String, String)>,
-    /// By services.
+    /// By service.
     #[serde(default)]
-    upstreams: BTreeMap<String, Upstream>,
+    upstreams: BTreeMap<String, UpstreamSession>,
 }
 
-/// What of a call does not change.
+/// The constant part of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct CallInfo {
     /// The id of the JSON-RPC request, as it was written.
     pub request: String,
     pub context: String,
-    /// What progress is reported under, as it was written.
+    /// The progress token, as it was written.
     #[serde(default)]
     pub token: Option<String>,
-    /// All that is said of it names the task.
+    /// All messages of it name the task.
     #[serde(default)]
     pub related: bool,
 }
 
-/// How far a call's stream has come.
+/// The position of a call's stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Reached {
-    /// The number of the event of the last progress that was told.
+pub struct StreamPosition {
+    /// The event number of the last progress notification.
     #[serde(default)]
     pub event: u64,
-    /// The progress itself, which only grows.
+    /// The last progress value, which only grows.
     #[serde(default)]
     pub progress: f64,
-    /// Questions that were asked.
+    /// The number of questions asked.
     #[serde(default)]
     pub asked: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Call {
-    begun: Begun,
+    begun: CallInfo,
     turn: u64,
     /// The number of the last event.
     last: u64,
     #[serde(default)]
-    reached: Reached,
-    /// Numbers and sizes of what is kept.
+    reached: StreamPosition,
+    /// Numbers and sizes of the events that are kept.
     #[serde(default)]
     kept: VecDeque<(u64, usize)>,
-    /// What the client was asked last.
+    /// The requests of the current question.
     #[serde(default)]
     requests: Vec<Request>,
 }
 
 impl Call {
-    /// Bytes of responses that wait for the others of their question.
+    /// The size of responses that wait for the others of their question, in bytes.
     fn held(&self) -> usize {
         let responses = self.requests.iter().filter_map(|request| request.response.as_ref());
         responses.map(|response| response.get().len()).sum()
@@ -136,41 +137,41 @@ impl Call {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
     pub name: String,
-    /// Its user is asked, who may decline.
+    /// It is an elicitation, which the user may decline.
     pub elicits: bool,
     #[serde(default)]
     pub response: Option<Box<RawValue>>,
 }
 
-/// What a response to a request came to.
+/// The effect of a response to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Responded {
-    /// It answers nothing that is open.
+pub enum ResponseEffect {
+    /// It answers no open request.
     Nothing,
     /// Other requests of the question are open.
     Waits,
-    /// The whole question: the text of an object, by names.
+    /// The question is answered: the text of an object with the responses by name.
     Answered { context: String, question: usize, responses: String },
     /// The client cannot do what the work needs.
     Refused { context: String },
 }
 
-/// A session's name, which nobody guesses.
+/// The name of a session, which cannot be guessed.
 pub fn name(random: [u8; 24]) -> String {
     URL_SAFE_NO_PAD.encode(random)
 }
 
-/// The id of a request to the client: it says which question it belongs to.
+/// The id of a request to the client, which identifies its question.
 pub fn request_id(call: u64, question: usize, at: usize) -> String {
     format!("q{call}.{question}.{at}")
 }
 
-/// The id of an event: of which stream, and its number there; the response has none.
+/// The id of an event: its stream, and its number there. The response has no number.
 pub fn event_id(call: u64, number: Option<u64>) -> String {
     number.map_or_else(|| format!("{call}.end"), |number| format!("{call}.{number}"))
 }
 
-/// Where a stream of a call was left.
+/// The position in a call's stream.
 pub fn read_event_id(text: &str) -> Option<(u64, Option<u64>)> {
     let (call, number) = text.trim().split_once('.')?;
     let call = call.parse().ok()?;
@@ -178,6 +179,7 @@ pub fn read_event_id(text: &str) -> Option<(u64, Option<u64>)> {
 }
 
 impl Session {
+    /// Opens a session.
     pub fn open(opener: Opener, now: Timestamp) -> Self {
         Self {
             opener,
@@ -192,12 +194,12 @@ impl Session {
         }
     }
 
-    /// When it ends, unless it is used.
+    /// When it ends without further use.
     pub fn ends_at(&self) -> Timestamp {
         self.used_at.plus_ms(IDLE_MS)
     }
 
-    /// Whether its use is worth to be written down.
+    /// Whether its use must be persisted.
     pub fn touch(&mut self, now: Timestamp) -> bool {
         let worth = now.since(self.used_at) >= TOUCH_MS;
         if worth {
@@ -206,11 +208,17 @@ impl Session {
         worth
     }
 
-    /// A call whose answer is a stream: its number, and that of one which is forgotten for it.
-    pub fn begin(&mut self, begun: Begun) -> (u64, Option<u64>) {
+    /// Begins a call with a streamed response: returns its number, and that of a call that was forgotten for it.
+    pub fn begin(&mut self, begun: CallInfo) -> (u64, Option<u64>) {
         self.last_call += 1;
-        let call =
-            Call { begun, turn: 1, last: 0, reached: Reached::default(), kept: VecDeque::new(), requests: Vec::new() };
+        let call = Call {
+            begun,
+            turn: 1,
+            last: 0,
+            reached: StreamPosition::default(),
+            kept: VecDeque::new(),
+            requests: Vec::new(),
+        };
         self.calls.insert(self.last_call, call);
         let forgotten = (self.calls.len() > MAX_CALLS).then(|| self.calls.pop_first().map(|(number, _)| number));
         (self.last_call, forgotten.flatten())
@@ -220,9 +228,9 @@ impl Session {
         self.calls.get_mut(&call).filter(|call| call.turn == turn)
     }
 
-    /// Messages of these sizes are sent on a call's stream: the number of the first, and the first that is still kept.
-    /// Nothing when somebody else writes there by now.
-    pub fn tell(&mut self, call: u64, turn: u64, sizes: &[usize], reached: Reached) -> Option<(u64, u64)> {
+    /// Adds events of these sizes to a call's stream: returns the number of the first, and of the first that is still
+    /// kept. `None` if another Worker writes there by now.
+    pub fn publish(&mut self, call: u64, turn: u64, sizes: &[usize], reached: StreamPosition) -> Option<(u64, u64)> {
         let call = self.in_turn(call, turn)?;
         let first = call.last + 1;
         for size in sizes {
@@ -237,38 +245,38 @@ impl Session {
         Some((first, call.kept.front().map_or(call.last + 1, |(number, _)| *number)))
     }
 
-    /// The client is asked this on the call's stream.
+    /// Records the requests of a question on the call's stream.
     pub fn ask(&mut self, call: u64, turn: u64, requests: Vec<Request>) {
         if let Some(call) = self.in_turn(call, turn) {
             call.requests = requests;
         }
     }
 
-    /// A stream is taken up again: its turn from now on, and how far it has come.
-    pub fn resume(&mut self, call: u64) -> Option<(Begun, u64, Reached)> {
+    /// Resumes a stream: returns its new turn and its position.
+    pub fn resume(&mut self, call: u64) -> Option<(CallInfo, u64, StreamPosition)> {
         let call = self.calls.get_mut(&call)?;
         call.turn += 1;
         Some((call.begun.clone(), call.turn, call.reached))
     }
 
-    /// The context of a request that goes on, by the request's id.
+    /// The context of a running request, by the request's id.
     pub fn context_of(&self, request: &str) -> Option<&str> {
         self.calls.values().rev().find(|call| call.begun.request == request).map(|call| call.begun.context.as_str())
     }
 
-    /// The client's response to a request, by the id as it was written; nothing for an error.
-    pub fn respond(&mut self, id: &str, response: Option<&RawValue>) -> Responded {
-        let Some((call, question, at)) = read_request_id(id) else { return Responded::Nothing };
+    /// Handles the client's response to a request, by the id as it was written; `None` is an error.
+    pub fn respond(&mut self, id: &str, response: Option<&RawValue>) -> ResponseEffect {
+        let Some((call, question, at)) = read_request_id(id) else { return ResponseEffect::Nothing };
         let held: usize = self.calls.values().map(Call::held).sum();
         let Some(call) = self.calls.get_mut(&call).filter(|call| call.reached.asked == question) else {
-            return Responded::Nothing;
+            return ResponseEffect::Nothing;
         };
         let (context, given) = (call.begun.context.clone(), call.held());
         let Some(request) = call.requests.get_mut(at).filter(|request| request.response.is_none()) else {
-            return Responded::Nothing;
+            return ResponseEffect::Nothing;
         };
         let declined = || RawValue::from_string(r#"{"action":"cancel"}"#.into()).ok().filter(|_| request.elicits);
-        // No more of it could be passed on, nor kept.
+        // A larger one could neither be forwarded nor stored.
         let fits = |response: &&RawValue| {
             let more = response.get().len();
             given + more <= MAX_PARAMETERS_BYTES && held + more <= MAX_HELD_BYTES
@@ -281,7 +289,7 @@ impl Session {
             Some(response) => Some(response),
             None => {
                 call.requests.clear();
-                return Responded::Refused { context };
+                return ResponseEffect::Refused { context };
             }
         };
         let given: Option<BTreeMap<&str, &RawValue>> =
@@ -289,38 +297,40 @@ impl Session {
         match given.and_then(|given| serde_json::to_string(&given).ok()) {
             Some(responses) => {
                 call.requests.clear();
-                Responded::Answered { context, question, responses }
+                ResponseEffect::Answered { context, question, responses }
             }
-            None => Responded::Waits,
+            None => ResponseEffect::Waits,
         }
     }
 
-    /// Another stream by GET, which is told from now on; the one before is over.
+    /// Begins a GET stream, which replaces the previous one.
     pub fn listen(&mut self) -> u64 {
         self.listening += 1;
         self.listening
     }
 
+    /// Whether this is the current GET stream.
     pub fn listens(&self, number: u64) -> bool {
         self.listening == number
     }
 
-    /// Something of a service has changed, which the stream by GET is to tell. False when that is known.
-    pub fn note(&mut self, service: String, method: String) -> bool {
+    /// Notes a change of a service for the GET stream. Returns false if it is already pending.
+    pub fn note_change(&mut self, service: String, method: String) -> bool {
         self.noted.len() < MAX_NOTED && self.noted.insert((service, method))
     }
 
-    pub fn take_noted(&mut self) -> Vec<(String, String)> {
+    /// Takes the pending notifications.
+    pub fn take_changes(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.noted).into_iter().collect()
     }
 
-    /// The session at a server, if one was begun with this configuration of it.
-    pub fn upstream(&self, service: &str, place: &str) -> Option<Upstream> {
+    /// The session at a server, if one began with this configuration.
+    pub fn upstream(&self, service: &str, place: &str) -> Option<UpstreamSession> {
         self.upstreams.get(service).filter(|known| known.place == place).cloned()
     }
 
-    /// Remembers one that was begun, unless there is one: gives the one that counts.
-    pub fn keep_upstream(&mut self, service: String, begun: Upstream) -> Upstream {
+    /// Stores a new upstream session unless there is one; returns the effective one.
+    pub fn keep_upstream(&mut self, service: String, begun: UpstreamSession) -> UpstreamSession {
         if let Some(known) = self.upstream(&service, &begun.place) {
             return known;
         }
@@ -330,22 +340,23 @@ impl Session {
         begun
     }
 
-    /// The server does not know it any more. False where another has taken its place.
+    /// Removes a session that the server has forgotten. False if another has replaced it.
     pub fn forget_upstream(&mut self, service: &str, gone: &str) -> bool {
         let is_it = self.upstreams.get(service).is_some_and(|known| known.session == gone);
         is_it && self.upstreams.remove(service).is_some()
     }
 
-    /// The services whose servers it has sessions at.
+    /// The services with upstream sessions.
     pub fn upstream_services(&self) -> Vec<String> {
         self.upstreams.keys().cloned().collect()
     }
 
-    pub fn take_upstreams(&mut self) -> Vec<(String, Upstream)> {
+    /// Takes all upstream sessions.
+    pub fn take_upstreams(&mut self) -> Vec<(String, UpstreamSession)> {
         std::mem::take(&mut self.upstreams).into_iter().collect()
     }
 
-    /// A resource is watched from now on. False when there are too many.
+    /// Watches a resource. False if there are too many.
     pub fn watch(&mut self, uri: String) -> bool {
         let room = self.watched.len() < MAX_WATCHED || self.watched.contains(&uri);
         if room {
@@ -354,10 +365,12 @@ impl Session {
         room
     }
 
+    /// Stops watching a resource.
     pub fn unwatch(&mut self, uri: &str) {
         self.watched.remove(uri);
     }
 
+    /// The watched URIs.
     pub fn watched(&self) -> Vec<String> {
         self.watched.iter().cloned().collect()
     }

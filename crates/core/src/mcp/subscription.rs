@@ -1,4 +1,4 @@
-//! `subscriptions/listen`: what a modern client wants to be told of without asking, and how it is told.
+//! `subscriptions/listen`: the notifications that a modern client subscribes to, and their form.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use super::error::Error;
 use crate::base::json::Object;
 
 const ID: &str = "io.modelcontextprotocol/subscriptionId";
-/// The longest name of a notification that is passed on, without what all of them begin with, in bytes.
+/// The longest name of a forwarded notification without the common prefix, in bytes.
 const MAX_NAME: usize = 128;
-/// Tasks, and resources, that one subscription is for.
+/// The maximum number of tasks, and of resources, of one subscription.
 const MAX_WATCHED: usize = 50;
 
-/// What is wanted, or of that what is told.
+/// The requested notifications, or those that were accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Wanted {
+pub struct SubscriptionFilter {
     #[serde(skip_serializing_if = "is_false")]
     pub tools_list_changed: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -35,8 +35,8 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-impl Wanted {
-    /// From the request's parameters. What is not known is not told.
+impl SubscriptionFilter {
+    /// Reads the request's parameters. Unknown notifications are ignored.
     pub fn read(params: Option<&RawValue>) -> Result<Self, Error> {
         let wrong = |detail: &str| Error::Params(detail.into());
         let params = params.ok_or_else(|| wrong("subscriptions/listen needs params"))?;
@@ -64,19 +64,19 @@ impl Wanted {
         })
     }
 
-    /// What a server behind the gateway has to tell; nothing where nothing of that is wanted.
-    pub fn of_a_server(&self) -> Option<Self> {
+    /// The part that upstream servers publish; `None` if nothing of that is requested.
+    pub fn upstream_part(&self) -> Option<Self> {
         let theirs = Self { task_ids: Vec::new(), ..self.clone() };
         (theirs != Self::default()).then_some(theirs)
     }
 
-    /// Whether a server's notification is one that is wanted. `uri`: what it is about.
-    pub fn takes(&self, method: &str, uri: Option<&str>) -> bool {
+    /// Whether a server's notification is requested. `uri` is its subject.
+    pub fn matches(&self, method: &str, uri: Option<&str>) -> bool {
         match method {
             "notifications/tools/list_changed" => self.tools_list_changed,
             "notifications/prompts/list_changed" => self.prompts_list_changed,
             "notifications/resources/list_changed" => self.resources_list_changed,
-            // A server may say that something below what is watched has changed.
+            // A server may report a change of something below the watched URI.
             "notifications/resources/updated" => uri
                 .is_some_and(|uri| self.resource_subscriptions.iter().any(|watched| uri.starts_with(watched.as_str()))),
             _ => false,
@@ -84,8 +84,8 @@ impl Wanted {
     }
 }
 
-/// Whether a legacy client is passed what a server tells in its session: all that has a method's name but what belongs to
-/// a request, which has names of its own here.
+/// Whether a legacy client receives this notification of a server in its session: any valid method name but those that
+/// belong to a request, which have names of their own here.
 pub fn passes_in_session(method: &str) -> bool {
     let is_name = |text: &str| {
         (1..=MAX_NAME).contains(&text.len())
@@ -96,12 +96,12 @@ pub fn passes_in_session(method: &str) -> bool {
     })
 }
 
-/// A notification that belongs to no request and no subscription. `params` is an object's text.
-pub fn told(method: &str, params: &str) -> String {
+/// A notification outside of requests and subscriptions. `params` is an object's text.
+pub fn notification_outside(method: &str, params: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, json!(method))
 }
 
-/// A notification of a subscription, whose id is that of its request. `params` is an object's text.
+/// A notification of a subscription, identified by its request's id. `params` is an object's text.
 pub fn notification(id: &RawValue, method: &str, params: &str) -> String {
     let mut params: BTreeMap<String, &RawValue> = serde_json::from_str(params).unwrap_or_default();
     let meta = to_raw_value(&json!({ID: id})).ok();
@@ -110,16 +110,16 @@ pub fn notification(id: &RawValue, method: &str, params: &str) -> String {
         params.insert("_meta".into(), meta);
     }
     let params = serde_json::to_string(&params).unwrap_or_else(|_| "{}".into());
-    told(method, &params)
+    notification_outside(method, &params)
 }
 
-/// The first message: what will be told.
-pub fn acknowledged(id: &RawValue, told: &Wanted) -> String {
-    let params = json!({"notifications": told}).to_string();
+/// The first message: the accepted notifications.
+pub fn acknowledged(id: &RawValue, notification_outside: &SubscriptionFilter) -> String {
+    let params = json!({"notifications": notification_outside}).to_string();
     notification(id, "notifications/subscriptions/acknowledged", &params)
 }
 
-/// The last message, where it is the gateway that ends it.
+/// The last message, if the gateway ends the subscription.
 pub fn closed(id: &RawValue) -> String {
     let id = id.get();
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{{"{ID}":{id}}}}}}}"#)
@@ -135,53 +135,53 @@ mod tests {
         RawValue::from_string(text.into()).unwrap()
     }
 
-    fn read(notifications: &Value) -> Result<Wanted, Error> {
-        Wanted::read(Some(&raw(&json!({"notifications": notifications}).to_string())))
+    fn read(notifications: &Value) -> Result<SubscriptionFilter, Error> {
+        SubscriptionFilter::read(Some(&raw(&json!({"notifications": notifications}).to_string())))
     }
 
     #[test]
-    fn what_is_wanted_is_read_and_said_again() {
+    fn the_requested_filter_is_acknowledged() {
         let asked = json!({"toolsListChanged": true, "promptsListChanged": false, "taskIds": ["b", "a", "b"],
             "resourceSubscriptions": ["file:///x"], "unknown": true});
         let wanted = read(&asked).unwrap();
-        let told: Value = serde_json::from_str(&acknowledged(&raw("7"), &wanted)).unwrap();
-        assert_eq!(told["method"], "notifications/subscriptions/acknowledged");
-        assert_eq!(told["params"]["_meta"][ID], 7);
+        let notification_outside: Value = serde_json::from_str(&acknowledged(&raw("7"), &wanted)).unwrap();
+        assert_eq!(notification_outside["method"], "notifications/subscriptions/acknowledged");
+        assert_eq!(notification_outside["params"]["_meta"][ID], 7);
         let expected = json!({"toolsListChanged": true, "taskIds": ["a", "b"], "resourceSubscriptions": ["file:///x"]});
-        assert_eq!(told["params"]["notifications"], expected);
-        assert!(wanted.of_a_server().is_some());
-        assert_eq!(read(&json!({"taskIds": ["a"]})).unwrap().of_a_server(), None);
+        assert_eq!(notification_outside["params"]["notifications"], expected);
+        assert!(wanted.upstream_part().is_some());
+        assert_eq!(read(&json!({"taskIds": ["a"]})).unwrap().upstream_part(), None);
     }
 
     #[test]
-    fn what_is_wrong_is_refused() {
+    fn invalid_params_are_rejected() {
         let many: Vec<String> = (0..=MAX_WATCHED).map(|number| number.to_string()).collect();
         for notifications in
             [json!(null), json!([]), json!({"taskIds": "a"}), json!({"taskIds": [1]}), json!({"taskIds": many})]
         {
             assert!(matches!(read(&notifications), Err(Error::Params(_))), "{notifications}");
         }
-        assert!(Wanted::read(None).is_err() && Wanted::read(Some(&raw("{}"))).is_err());
+        assert!(SubscriptionFilter::read(None).is_err() && SubscriptionFilter::read(Some(&raw("{}"))).is_err());
     }
 
     #[test]
     fn only_what_is_wanted_of_a_server_is_passed_on() {
         let wanted = read(&json!({"promptsListChanged": true, "resourceSubscriptions": ["a:b"]})).unwrap();
-        assert!(wanted.takes("notifications/prompts/list_changed", None));
-        assert!(wanted.takes("notifications/resources/updated", Some("a:b")));
-        assert!(wanted.takes("notifications/resources/updated", Some("a:b/c")));
-        assert!(!wanted.takes("notifications/resources/updated", Some("a:c")));
-        assert!(!wanted.takes("notifications/resources/list_changed", None));
-        assert!(!wanted.takes("notifications/tools/list_changed", None));
-        assert!(!wanted.takes("notifications/message", None));
+        assert!(wanted.matches("notifications/prompts/list_changed", None));
+        assert!(wanted.matches("notifications/resources/updated", Some("a:b")));
+        assert!(wanted.matches("notifications/resources/updated", Some("a:b/c")));
+        assert!(!wanted.matches("notifications/resources/updated", Some("a:c")));
+        assert!(!wanted.matches("notifications/resources/list_changed", None));
+        assert!(!wanted.matches("notifications/tools/list_changed", None));
+        assert!(!wanted.matches("notifications/message", None));
     }
 
     #[test]
-    fn what_a_server_tells_in_a_session_is_passed_by_a_method_s_name_only() {
+    fn notifications_in_a_session_are_forwarded_by_valid_method_names_only() {
         for method in ["notifications/prompts/list_changed", "notifications/message", "notifications/com.example/new-1"]
         {
             assert!(passes_in_session(method), "{method}");
-            let message: Value = serde_json::from_str(&told(method, r#"{"a":1}"#)).unwrap();
+            let message: Value = serde_json::from_str(&notification_outside(method, r#"{"a":1}"#)).unwrap();
             assert_eq!(message, json!({"jsonrpc": "2.0", "method": method, "params": {"a": 1}}));
         }
         let long = format!("notifications/{}", "a".repeat(MAX_NAME + 1));
@@ -200,8 +200,8 @@ mod tests {
             long.as_str(),
         ] {
             assert!(!passes_in_session(method), "{method}");
-            // What is written is one notification of this name, whatever the name is.
-            let message: Value = serde_json::from_str(&told(method, "{}")).unwrap();
+            // The text is one notification with this name, whatever the name is.
+            let message: Value = serde_json::from_str(&notification_outside(method, "{}")).unwrap();
             assert_eq!((&message["method"], message.get("id")), (&json!(method), None));
         }
     }
@@ -213,17 +213,17 @@ mod tests {
             "notifications/tasks",
             r#"{"resultType":"complete","taskId":"t","_meta":{"x":1}}"#,
         );
-        let told: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(told["params"], json!({"taskId": "t", "_meta": {ID: "s"}}));
+        let notification_outside: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(notification_outside["params"], json!({"taskId": "t", "_meta": {ID: "s"}}));
         let end: Value = serde_json::from_str(&closed(&raw(r#""s""#))).unwrap();
         assert_eq!((&end["id"], &end["result"]["_meta"][ID]), (&json!("s"), &json!("s")));
     }
 
     proptest! {
         #[test]
-        fn whatever_comes_is_read_or_refused(text in "[{}\\[\\]\":,a-zA-Z1]{0,60}") {
+        fn any_input_is_read_or_rejected(text in "[{}\\[\\]\":,a-zA-Z1]{0,60}") {
             if let Ok(raw) = RawValue::from_string(text) {
-                let _ = Wanted::read(Some(&raw));
+                let _ = SubscriptionFilter::read(Some(&raw));
                 let _ = notification(&raw, "a", raw.get());
             }
         }

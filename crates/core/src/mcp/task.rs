@@ -1,33 +1,34 @@
-//! Contexts as tasks (extension `io.modelcontextprotocol/tasks`): a call that goes on is a handle, and the handle is the
-//! context's id.
+//! Contexts as tasks (extension `io.modelcontextprotocol/tasks`): a call that continues is returned as a handle, and
+//! the handle is the context's id.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::call_result::{self, Broke};
-use super::elicitation::Question;
+use super::call_result::{self, FailureView};
+use super::elicitation::Elicitation;
 use super::responses::{quoted, result};
 use crate::base::json::Object;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 
-/// What a client declares that knows tasks.
+/// The declaration of clients with task support.
 pub fn extension() -> Value {
     json!({"extensions": {"io.modelcontextprotocol/tasks": {}}})
 }
 
-/// The code of a context whose service says itself that it failed.
+/// The code of a context whose service reported the error itself.
 const SAYS_ERROR: &str = "upstream_error";
-/// How often it is worth looking, in milliseconds.
+/// The recommended polling interval, in milliseconds.
 const POLL_MS: u64 = 1_000;
 
+/// A context read as a task.
 #[derive(Deserialize)]
 pub struct Task<'a> {
     id: &'a str,
     status: Status,
     #[serde(borrow, default)]
-    error: Option<Broke<'a>>,
+    error: Option<FailureView<'a>>,
     created_at: &'a str,
     updated_at: &'a str,
     #[serde(default)]
@@ -37,8 +38,8 @@ pub struct Task<'a> {
     #[serde(borrow, default)]
     input_request: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    progress: Option<Told<'a>>,
-    /// What it gave is a tool's result already.
+    progress: Option<ProgressView<'a>>,
+    /// The result is that of a tool.
     #[serde(default)]
     tool_result: bool,
 }
@@ -49,12 +50,12 @@ struct Step {
 }
 
 #[derive(Deserialize)]
-struct Told<'a> {
+struct ProgressView<'a> {
     #[serde(borrow)]
     data: &'a RawValue,
 }
 
-/// The word for a context's status. A tool that ran and says itself that it failed has a result; what else fails has none.
+/// The task status of a context. A tool that ran and reported an error itself has a result; other failures have none.
 fn word(status: Status, code: Option<&str>) -> &'static str {
     match status {
         Status::Failed if code == Some(SAYS_ERROR) => "completed",
@@ -67,29 +68,30 @@ fn word(status: Status, code: Option<&str>) -> &'static str {
 }
 
 impl<'a> Task<'a> {
-    /// From a context as it is shown.
+    /// Reads a context's public view.
     pub fn read(view: &'a str) -> Option<Self> {
         serde_json::from_str(view).ok()
     }
 
-    /// Whether its user is asked for something.
+    /// Whether it requests input from its user.
     pub fn asks(&self) -> bool {
         self.status == Status::InputRequired
     }
 
+    /// The context's id.
     pub fn id(&self) -> &'a str {
         self.id
     }
 
-    /// Its time is over then.
+    /// When its deadline passes.
     pub fn expires_at(&self) -> Option<Timestamp> {
         Timestamp::parse(self.expires_at)
     }
 
-    /// What it asks for now.
-    pub fn question(&self) -> Question<'a> {
+    /// What it currently asks for.
+    pub fn question(&self) -> Elicitation<'a> {
         let asked = self.history.iter().filter(|step| step.status == Status::InputRequired).count();
-        Question::new(asked, self.input_request)
+        Elicitation::new(asked, self.input_request)
     }
 
     fn word(&self) -> &'static str {
@@ -104,15 +106,15 @@ impl<'a> Task<'a> {
             self.created_at,
             self.updated_at
         );
-        let told = self.progress.as_ref().filter(|_| !self.status.is_final()).map(|told| told.data.get());
-        let message = self.error.as_ref().map(|error| error.message.as_ref()).or(told);
+        let progress = self.progress.as_ref().filter(|_| !self.status.is_final()).map(|progress| progress.data.get());
+        let message = self.error.as_ref().map(|error| error.message.as_ref()).or(progress);
         if let Some(message) = message {
             text.push_str(&format!(r#","statusMessage":{}"#, quoted(message)));
         }
         text
     }
 
-    /// Its members as revision 2025-11-25 has them, without braces: there an error of the tool itself is a failure.
+    /// Its members by revision 2025-11-25, without braces: there, an error of the tool itself is a failure.
     pub fn of_2025(&self, given: Option<&str>, ttl_ms: u64) -> String {
         let says_error = || Object::new(given?, "#").ok()?.boolean("isError");
         let word = match self.status {
@@ -128,13 +130,13 @@ impl<'a> Task<'a> {
         members.replacen(r#""ttlMs":"#, r#""ttl":"#, 1).replacen(r#""pollIntervalMs":"#, r#""pollInterval":"#, 1)
     }
 
-    /// The answer to a call that goes on. It is stored by now.
+    /// The response to a call that continues; it is stored by now.
     pub fn created(&self, ttl_ms: u64) -> String {
         let plain = result(false, &[&self.members(ttl_ms)]);
         plain.replacen(r#""resultType":"complete""#, r#""resultType":"task""#, 1)
     }
 
-    /// All there is to know of it: its result, its error, or what it asks for. `view` is what it was read from.
+    /// Everything about it: its result, its error, or its question. `view` is what it was read from.
     pub fn detailed(&self, view: &str, given: Option<&str>, ttl_ms: u64) -> String {
         result(false, &[&self.state(view, given, ttl_ms)])
     }

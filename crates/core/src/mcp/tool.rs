@@ -1,5 +1,5 @@
-//! Capabilities as tools: how they are listed, and what an upstream's tool gave. At `/mcp/{service}` a tool has the
-//! service's own name for it; at `/mcp` one that says whose it is ([`super::names`]).
+//! Capabilities as tools: their definitions, and the results of upstream tools. At `/mcp/{service}` a tool has the
+//! service's own name for it, at `/mcp` a name that identifies the service ([`super::names`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::schema_root::with_objects;
 use crate::base::json::{Object, members, object};
 use crate::services::capability::Capability;
 
-/// What a root says of its type: nothing, an object, an object among others, or something else.
+/// The type at the root of a schema: none, an object, an object among others, or something else.
 enum Root {
     Open,
     Object,
@@ -22,7 +22,7 @@ enum Root {
 
 fn root(schema: &RawValue) -> Root {
     let Ok(mut members) = Object::new(schema.get(), "#") else {
-        // `true` and `false`
+        // `true` and `false`.
         return if schema.get() == "true" { Root::Open } else { Root::Other };
     };
     match members.raw_or_null("type").map(RawValue::get) {
@@ -35,8 +35,8 @@ fn root(schema: &RawValue) -> Root {
     }
 }
 
-/// The input schema as a tool shows it: an object at its root, as arguments always are. Nothing when no arguments
-/// could match.
+/// The input schema as listed: with an object at its root, since arguments are an object. `None` if no arguments could
+/// match.
 fn input(schema: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let Some(schema) = schema else { return Some(Cow::Borrowed(r#"{"type":"object"}"#)) };
     match root(schema) {
@@ -57,17 +57,17 @@ fn input(schema: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// What else a definition says, as members with a comma before each. How it is called there is the gateway's matter:
-/// tasks are its own here.
-fn beside(rest: &str) -> String {
+/// The other members of a definition, each preceded by a comma. Tasks are the gateway's own, so the definition's member
+/// for them is left out.
+fn other_members(rest: &str) -> String {
     let all: BTreeMap<String, &RawValue> = serde_json::from_str(rest).unwrap_or_default();
     let shown = all.iter().filter(|(name, _)| *name != "execution");
     shown.map(|(name, value)| format!(",{}:{}", quoted(name), value.get())).collect()
 }
 
-/// Writes a tool as it is listed; nothing when it cannot be one. Schemas stay as they were registered. In the legacy
-/// era what a tool gives is an object, and nothing else has a schema. `links`: where it is listed among those of others.
-pub fn listed(name: &str, capability: &Capability, legacy: bool, links: Option<&Links<'_>>) -> Option<String> {
+/// Writes a tool as listed; `None` if the capability cannot be a tool. Schemas stay as registered. In the legacy
+/// revisions only object results have an output schema. `links` is set in a list of several services.
+pub fn definition(name: &str, capability: &Capability, legacy: bool, links: Option<&Links<'_>>) -> Option<String> {
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let input = input(capability.input_schema.as_deref())?;
     let shown = |schema: &'_ str| if legacy { with_objects(schema) } else { None };
@@ -89,7 +89,7 @@ pub fn listed(name: &str, capability: &Capability, legacy: bool, links: Option<&
     match &capability.tool {
         Some(rest) => {
             let rest = links.map_or(Cow::Borrowed(rest.get()), |links| links.definition(rest.get()));
-            text.push_str(&beside(&rest));
+            text.push_str(&other_members(&rest));
         }
         None if capability.idempotent => text.push_str(r#","annotations":{"idempotentHint":true}"#),
         None => {}
@@ -101,21 +101,21 @@ pub fn listed(name: &str, capability: &Capability, legacy: bool, links: Option<&
     Some(text)
 }
 
-/// What an upstream's tool gave, as it is, in the form of the client's era, naming the context it is of.
-pub fn passed(legacy: bool, result: &str, context: &str) -> String {
+/// The result of an upstream tool, unchanged but for the form of the client's revision and the context's id.
+pub fn forwarded_result(legacy: bool, result: &str, context: &str) -> String {
     let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(result) else {
         return complete(legacy, &[r#""content":[]"#], Some(context));
     };
     let meta = members.remove("_meta");
     if legacy && members.get("structuredContent").is_some_and(|value| !value.get().starts_with('{')) {
-        // There is no place for anything but an object; the content says it too.
+        // Only an object is allowed there; the content has the value too.
         members.remove("structuredContent");
     }
     let members: Vec<String> =
         members.iter().map(|(name, value)| format!("{}:{}", quoted(name), value.get())).collect();
     let members: Vec<&str> = members.iter().map(String::as_str).collect();
     let plain = complete(legacy, &members, Some(context));
-    // Who passes it on says so; what the upstream says of itself stays beside it.
+    // The gateway adds its own metadata; the upstream's stays beside it.
     let own = complete(legacy, &[], Some(context));
     let said = || {
         let mut meta: BTreeMap<String, &RawValue> = serde_json::from_str(meta?.get()).ok()?;
@@ -149,11 +149,11 @@ mod tests {
     }
 
     fn shown(more: Value, legacy: bool) -> Option<Value> {
-        listed("echo", &capability(more), legacy, None).map(|text| serde_json::from_str(&text).unwrap())
+        definition("echo", &capability(more), legacy, None).map(|text| serde_json::from_str(&text).unwrap())
     }
 
     #[test]
-    fn what_is_not_said_is_not_shown() {
+    fn omitted_members_are_not_shown() {
         assert_eq!(shown(json!({}), false), Some(json!({"name": "echo", "inputSchema": {"type": "object"}})));
         let full = json!({"description": "Says \"it\" again", "idempotent": true,
             "input_schema": {"type": "object", "x-unknown": 1}, "output_schema": {"type": "object"}});
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_legacy_era_knows_objects_as_output_only() {
+    fn legacy_revisions_have_object_results_only() {
         let with = |schema: Value, legacy| {
             shown(json!({"output_schema": schema}), legacy).unwrap().get("outputSchema").cloned()
         };
@@ -187,9 +187,9 @@ mod tests {
         assert_eq!(with(json!(true), false), None);
     }
 
-    /// Clients of 2025 refuse a whole list for a property whose schema is `true` or `false`.
+    /// Clients of 2025 reject a whole list because of a property whose schema is `true` or `false`.
     #[test]
-    fn a_schema_that_is_a_boolean_is_an_object_in_the_legacy_era() {
+    fn boolean_schemas_are_objects_in_legacy_revisions() {
         let schema = json!({"type": "object", "properties": {"b": true, "a": {"not": true}, "c": false}});
         let objects = json!({"type": "object", "properties": {"b": {}, "a": {"not": true}, "c": {"not": {}}}});
         for member in ["input_schema", "output_schema"] {
@@ -205,12 +205,12 @@ mod tests {
         let document = format!(
             r#"{{"name":"a","version":"1.0.0","idempotent":false,"durable":true,"timeout_seconds":1,"permissions":[],"input_schema":{text}}}"#
         );
-        let tool = listed("a", &serde_json::from_str(&document).unwrap(), false, None).unwrap();
+        let tool = definition("a", &serde_json::from_str(&document).unwrap(), false, None).unwrap();
         assert!(tool.contains(text), "{tool}");
     }
 
     #[test]
-    fn what_an_upstreams_tool_says_of_itself_is_shown_as_it_came() {
+    fn an_upstream_tools_definition_is_shown_verbatim() {
         let rest = json!({"title": "Echo", "annotations": {"readOnlyHint": true}, "_meta": {"x": {}}});
         let tool = shown(json!({"tool": rest, "idempotent": true, "input_schema": {"type": "object"}}), true).unwrap();
         let expected = json!({"name": "echo", "inputSchema": {"type": "object"}, "title": "Echo",
@@ -219,17 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn what_an_upstreams_tool_gave_passes_unchanged() {
+    fn an_upstream_tools_result_is_forwarded_unchanged() {
         let result = json!({"content": [{"type": "image"}], "isError": true, "structuredContent": [1],
             "_meta": {"x": 1, "io.modelcontextprotocol/serverInfo": {"name": "up"}}});
-        let modern: Value = serde_json::from_str(&passed(false, &result.to_string(), "ctx_1")).unwrap();
+        let modern: Value = serde_json::from_str(&forwarded_result(false, &result.to_string(), "ctx_1")).unwrap();
         assert_eq!((&modern["content"], &modern["isError"]), (&result["content"], &json!(true)));
         assert_eq!((&modern["structuredContent"], &modern["resultType"]), (&json!([1]), &json!("complete")));
         assert_eq!((&modern["_meta"]["x"], &modern["_meta"]["narthex/context"]), (&json!(1), &json!("ctx_1")));
         assert_eq!(modern["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], json!("narthex"));
-        let legacy: Value = serde_json::from_str(&passed(true, &result.to_string(), "ctx_1")).unwrap();
+        let legacy: Value = serde_json::from_str(&forwarded_result(true, &result.to_string(), "ctx_1")).unwrap();
         assert!(legacy.get("structuredContent").is_none() && legacy.get("resultType").is_none());
-        let bare = passed(true, r#"{"content":[]}"#, "ctx_1");
+        let bare = forwarded_result(true, r#"{"content":[]}"#, "ctx_1");
         assert_eq!(bare, r#"{"_meta":{"narthex/context":"ctx_1"},"content":[]}"#);
     }
 }

@@ -1,3 +1,3 @@
-//! What bounds a tenant's registry.
+//! The limits of a tenant's registry.
 
 pub mod size;

@@ -1,39 +1,39 @@
-//! How much a tenant's registry may hold. All of it travels to every isolate in one message, which the platform bounds,
-//! so the registry is bounded too: each document, and the sum of each share.
+//! How much a tenant's registry may hold. All of it is sent to every isolate in one message, which the platform limits;
+//! so each document is limited, and the sum of each share.
 //!
-//! A write that does not grow its share is always taken, whatever the share holds already.
+//! A write that does not grow its share is always accepted, however full the share is.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The largest document as it is stored, in bytes. A row of the platform's database takes 2 MB.
+/// The largest stored document, in bytes. A row of the platform's database holds 2 MB.
 pub const MAX_DOCUMENT_BYTES: u64 = 1_536 * 1024;
-/// All documents that the tenant's people write, in bytes.
+/// All documents written by the tenant's users, in bytes.
 pub const MAX_BYTES: u64 = 12 * 1024 * 1024;
-/// What changes of secrets and notes of the gateway's own may take beyond that: a full registry must not keep a leaked
-/// secret alive.
+/// How far changes of secrets and the gateway's own notes may exceed that, in bytes: a full registry must not keep a
+/// leaked secret alive.
 pub const RESERVE_BYTES: u64 = 256 * 1024;
-/// All clients that registered themselves: they never take room that people need.
+/// All self-registered clients, in bytes: they never take room that users need.
 pub const MAX_REGISTRATION_BYTES: u64 = 1_536 * 1024;
-/// All revocations of tokens that have not expired yet.
+/// All revocations of tokens that have not expired yet, in bytes.
 pub const MAX_REVOCATION_BYTES: u64 = 1_536 * 1024;
-/// From here on people are warned, in percent of [`MAX_BYTES`].
+/// When users are warned, in percent of [`MAX_BYTES`].
 const WARNING_PERCENT: u64 = 80;
 
-/// A message up to this size, in bytes of UTF-8, is within the platform's bound however it is encoded there: a text
-/// with any character beyond Latin-1 takes two bytes for each character.
+/// A message up to this size, in bytes of UTF-8, is within the platform's limit in any encoding: a string with a
+/// character beyond Latin-1 takes two bytes per character.
 pub const SAFE_BYTES: u64 = 16_000_000;
-/// A larger message has only Latin-1 characters, one byte each, and at most so many of them: 32 MiB, less what is
-/// around the documents.
+/// A larger message is sent in Latin-1 only, one byte per character, and has at most this many: 32 MiB less what
+/// surrounds the documents.
 pub const MAX_SENT: u64 = 31 * 1024 * 1024;
 
-/// What a document costs in a message beside its own text: a comma, and what is measured of a service.
+/// The overhead of a document in a message: a comma, and the observed state of a service.
 const AROUND: u64 = 16;
 const AROUND_SERVICE: u64 = 320;
 
-/// Whose room a document takes.
+/// Whose share a document counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Share {
@@ -43,6 +43,7 @@ pub enum Share {
 }
 
 impl Share {
+    /// The limit of this share, in bytes.
     pub fn limit(self) -> u64 {
         match self {
             Share::Documents => MAX_BYTES,
@@ -60,18 +61,19 @@ pub enum Reach {
     Reserve,
 }
 
+/// The documents of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct KindSize {
     pub count: u64,
     pub bytes: u64,
 }
 
-/// What is stored, by kind of document. `registrations` are not among the clients.
+/// What is stored, by kind of document. `registrations` are not included in the clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Used {
-    kinds: BTreeMap<String, Held>,
-    registrations: Held,
-    /// A document that grew beyond [`MAX_DOCUMENT_BYTES`] with the write that is being decided about.
+    kinds: BTreeMap<String, KindSize>,
+    registrations: KindSize,
+    /// The size of a document that grew beyond [`MAX_DOCUMENT_BYTES`] in the current write.
     grown: Option<u64>,
 }
 
@@ -83,20 +85,20 @@ pub enum TooLarge {
     Share { share: Share, used: u64, needed: u64 },
 }
 
-/// What a stored document of `bytes` takes.
+/// The size of a stored document of `bytes`, with its overhead.
 pub fn weight(kind: &str, bytes: u64) -> u64 {
     bytes + if kind == "service" { AROUND_SERVICE } else { AROUND }
 }
 
 impl Used {
-    /// Takes in what is stored of a kind: `bytes` without what is around each document.
+    /// Adds stored documents of a kind: `bytes` without their overhead.
     pub fn add(&mut self, kind: &str, registered_itself: bool, count: u64, bytes: u64) {
         let held = self.held_mut(kind, registered_itself);
         held.count += count;
         held.bytes += bytes + count * weight(kind, 0);
     }
 
-    /// A document is written: its size before, where there was one, and now, where it stays.
+    /// Records a write of a document: its size before, if it existed, and after, unless it is deleted.
     pub fn change(&mut self, kind: &str, registered_itself: bool, before: Option<u64>, after: Option<u64>) {
         let held = self.held_mut(kind, registered_itself);
         if let Some(before) = before {
@@ -112,24 +114,26 @@ impl Used {
         }
     }
 
-    fn held_mut(&mut self, kind: &str, registered_itself: bool) -> &mut Held {
+    fn held_mut(&mut self, kind: &str, registered_itself: bool) -> &mut KindSize {
         if registered_itself { &mut self.registrations } else { self.kinds.entry(kind.into()).or_default() }
     }
 
-    /// Before a write: what was said of earlier ones is forgotten.
+    /// Before a write: forgets a document that grew in an earlier one.
     pub fn begin(&mut self) {
         self.grown = None;
     }
 
-    /// All kinds of documents there are, with what they take.
-    pub fn kinds(&self) -> impl Iterator<Item = (&str, Held)> {
+    /// All kinds of documents, with their size.
+    pub fn kinds(&self) -> impl Iterator<Item = (&str, KindSize)> {
         self.kinds.iter().filter(|(_, held)| held.count > 0).map(|(kind, held)| (kind.as_str(), *held))
     }
 
-    pub fn registrations(&self) -> Held {
+    /// The size of the self-registered clients.
+    pub fn registrations(&self) -> KindSize {
         self.registrations
     }
 
+    /// The size of a share.
     pub fn of(&self, share: Share) -> u64 {
         let is_revocation = |kind: &str| kind == "revocation";
         match share {
@@ -141,19 +145,20 @@ impl Used {
         }
     }
 
+    /// The size of everything.
     pub fn total(&self) -> u64 {
         [Share::Documents, Share::Registrations, Share::Revocations].into_iter().map(|share| self.of(share)).sum()
     }
 
-    /// Whether people should be warned that there is little room left.
+    /// Whether users should be warned that little room is left.
     pub fn is_filling(&self) -> bool {
         self.of(Share::Documents) * 100 >= MAX_BYTES * WARNING_PERCENT
     }
 
-    /// Whether a write may leave what `self` says, where it began with `before`.
+    /// Whether a write that began at `before` may end at `self`.
     ///
     /// # Errors
-    /// It grows a document or a share beyond its bound.
+    /// It grows a document or a share beyond its limit.
     pub fn check(&self, before: &Used, reach: Reach) -> Result<(), TooLarge> {
         if let Some(bytes) = self.grown {
             return Err(TooLarge::Document { bytes });
@@ -196,7 +201,7 @@ impl std::fmt::Display for TooLarge {
     }
 }
 
-/// What a text costs in a message with only Latin-1 characters: others are written as `\uXXXX`.
+/// The size of a text in a message with Latin-1 only: other characters are escaped as `\uXXXX`.
 pub fn cost(text: &str) -> u64 {
     text.chars().map(|c| if (c as u32) < 0x100 { 1 } else { 6 * c.len_utf16() as u64 }).sum()
 }
@@ -207,8 +212,8 @@ pub fn sent(json: &str) -> Cow<'_, str> {
     if cost(json) < wide { narrowed(json) } else { json.into() }
 }
 
-/// The same JSON with only Latin-1 characters. Others stand only in strings, where an escape means the same
-/// (RFC 8259 §7).
+/// The same JSON with Latin-1 only. Other characters occur only in strings, where an escape is equivalent (RFC 8259
+/// §7).
 fn narrowed(json: &str) -> Cow<'_, str> {
     use std::fmt::Write;
     if json.chars().all(|c| (c as u32) < 0x100) {

@@ -1,4 +1,4 @@
-//! Schedules: contexts that are created by themselves, at times of a clock or every so often.
+//! Schedules: contexts that are created automatically, at times of day or at intervals.
 
 mod civil;
 mod cron;
@@ -14,14 +14,14 @@ use crate::context::create_request::{self, NewContext};
 use cron::Cron;
 use next_run::{Missed, Plan};
 
-/// Shorter intervals are not kept when nothing else is said, in seconds.
-pub const LEAST_SECONDS: u64 = 10;
+/// The default minimum interval, in seconds.
+pub const MIN_INTERVAL_SECONDS: u64 = 10;
 const MAX_SECONDS: u64 = 31_536_000;
 
-/// Runs that a schedule shows, past and next.
-pub const SHOWN: usize = 5;
+/// How many runs a schedule shows, past and next.
+pub const RUNS_SHOWN: usize = 5;
 
-/// A schedule as it is kept.
+/// A schedule as stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,14 +32,14 @@ pub struct Schedule {
     pub interval_seconds: Option<u64>,
     #[serde(default)]
     pub description: String,
-    /// What is created, as it was sent.
+    /// The context to create, as submitted.
     pub context: Box<RawValue>,
     pub missed: Missed,
     pub enabled: bool,
-    /// In whose name; what it may is looked up at each run.
+    /// The principal of its contexts; permissions are checked at each run.
     #[serde(default)]
     pub principal: String,
-    /// Where services reach the gateway.
+    /// The origin at which services reach the gateway.
     #[serde(default)]
     pub origin: String,
 }
@@ -57,7 +57,7 @@ impl Schedule {
     }
 }
 
-/// The same faults, of a document that is a member of another.
+/// Faults relative to the document's member `context`.
 pub fn within_context(faults: Vec<Fault>) -> Vec<Fault> {
     let moved = |fault: Fault| match fault.pointer.strip_prefix('#') {
         Some(rest) => Fault::new(format!("#/context{rest}"), fault.detail),
@@ -66,17 +66,17 @@ pub fn within_context(faults: Vec<Fault>) -> Vec<Fault> {
     faults.into_iter().map(moved).collect()
 }
 
-/// What a schedule creates.
+/// Reads the context that a schedule creates.
 pub fn read_context(context: &RawValue) -> Result<NewContext<'_>, Vec<Fault>> {
     let new = create_request::read(context.get()).map_err(within_context)?;
     match new.run_at {
-        Some(_) => Err(vec![Fault::new("#/context/run_at", "cannot stand here: the schedule says when")]),
+        Some(_) => Err(vec![Fault::new("#/context/run_at", "is not allowed here: the schedule determines the time")]),
         None => Ok(new),
     }
 }
 
-/// Reads a document that has passed `json::check`; gives all faults. `is_zone` knows the time zones there are; no interval
-/// is shorter than `least` seconds.
+/// Reads a document that has passed `json::check`, with all its faults. `is_zone` knows the time zones; `least` is the
+/// minimum interval in seconds.
 pub fn read(text: &str, least: u64, is_zone: impl Fn(&str) -> bool) -> Result<Schedule, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let cron = body.string("cron", 1..=1000).filter(|text| match Cron::parse(text) {
@@ -97,7 +97,7 @@ pub fn read(text: &str, least: u64, is_zone: impl Fn(&str) -> bool) -> Result<Sc
     let missed = body.parsed("missed", "skip, run_once or run_all", Missed::parse).unwrap_or_default();
     let enabled = body.boolean("enabled").unwrap_or(true);
     if interval_seconds.is_some() && (cron.is_some() || time_zone.is_some()) {
-        body.fault("interval_seconds", "cannot stand beside cron or time_zone");
+        body.fault("interval_seconds", "cannot be combined with cron or time_zone");
     } else if cron.is_none() && interval.is_none() {
         body.require::<()>("cron", None);
     }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_schedule_is_read_with_all_its_faults() {
-        let read = |text| read(text, LEAST_SECONDS, |zone| zone == "Europe/Berlin");
+        let read = |text| read(text, MIN_INTERVAL_SECONDS, |zone| zone == "Europe/Berlin");
         let least = read(r#"{"cron":"0 8 * * 1-5","context":{"capability":"a"}}"#).unwrap();
         assert_eq!((least.missed, least.enabled), (Missed::Skip, true));
         let plan = Plan::Cron { cron: "0 8 * * 1-5".into(), zone: "UTC".into() };

@@ -1,10 +1,9 @@
 //! When a schedule runs.
 //!
-//! A cron expression is about the clock on the wall of a zone. One that says when (its minutes and hours are single
-//! values) runs once for each of its times: a time that the clock leaves out, as it is put forward, is made up for at the
-//! first moment after; one that it shows twice, as it is put back, counts the first time only. One that says how often
-//! (its minute or hour is `*`, a range or a step) runs in real time: whenever the clock shows a time of its. This is the
-//! rule of Vixie's cron.
+//! A cron expression refers to the local time of a zone. One that names times (its minutes and hours are single values)
+//! runs once for each: a time that is skipped when clocks go forward is made up for at the first moment after; of a
+//! time that occurs twice when clocks go back, only the first counts. One that names a frequency (its minute or hour is
+//! `*`, a range or a step) runs in real time, whenever the local time matches. This is the rule of Vixie cron.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,16 +13,17 @@ use crate::base::time::Timestamp;
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
-/// What would run later than this after its time was missed, when nothing else is said, in milliseconds.
+/// The default delay after which a run was missed, in milliseconds.
 pub const LATE_MS: u64 = 60_000;
-/// Nobody makes up for what was missed longer ago than this.
-const LOOKS_BACK_MS: u64 = 7 * DAY_MS;
-/// Missed runs that are made up for at a time: the latest.
+/// How far back missed runs are considered, in milliseconds.
+const MAX_LOOK_BACK_MS: u64 = 7 * DAY_MS;
+/// How many missed runs are made up for at a time: the latest ones.
 pub const MAX_MISSED: usize = 100;
 
-/// Seconds a zone is ahead of UTC at a time.
+/// The offset of a zone from UTC at a time, in seconds.
 pub type Offsets<'o> = &'o dyn Fn(&str, Timestamp) -> i64;
 
+/// When a schedule runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Plan {
@@ -38,7 +38,7 @@ pub enum Plan {
     },
 }
 
-/// What becomes of runs whose time went by while nobody was there.
+/// What happens to runs whose time passed while the schedule could not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
@@ -49,6 +49,7 @@ pub enum Missed {
 }
 
 impl Missed {
+    /// Reads the API's value.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "skip" => Missed::Skip,
@@ -59,19 +60,19 @@ impl Missed {
     }
 }
 
-/// What has come due.
+/// The runs that have become due.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Due {
+pub struct DueRuns {
     pub run: Vec<Timestamp>,
-    /// Left out, as they were missed; the latest ones.
+    /// Missed runs that are skipped; the latest ones.
     pub missed: Vec<Timestamp>,
 }
 
-/// The moment a wall clock first shows this, or the first one after when it never does.
+/// The first moment with this local time or, if there is none, the first one after it.
 fn moment(wall: Civil, zone: &str, offsets: Offsets<'_>) -> Timestamp {
     let wall_ms = wall.0 * MINUTE_MS;
     let minus = |offset: i64| Timestamp(wall_ms.saturating_add_signed(-offset * 1000));
-    // No clock is put forward or back twice within two days.
+    // No zone changes its offset twice within two days.
     let before = offsets(zone, Timestamp(wall_ms.saturating_sub(DAY_MS)));
     let after = offsets(zone, Timestamp(wall_ms + DAY_MS));
     let shows = |offset: &i64| offsets(zone, minus(*offset)) == *offset;
@@ -79,7 +80,7 @@ fn moment(wall: Civil, zone: &str, offsets: Offsets<'_>) -> Timestamp {
     if let Some(first) = times.min() {
         return first;
     }
-    // Left out. The change lies between what both offsets make of it.
+    // Skipped. The change lies between what the two offsets yield.
     let (mut low, mut high) = (minus(before.max(after)), minus(before.min(after)));
     while high.0 - low.0 > 1000 {
         let middle = Timestamp(low.0 + (high.0 - low.0) / 2000 * 1000);
@@ -88,9 +89,9 @@ fn moment(wall: Civil, zone: &str, offsets: Offsets<'_>) -> Timestamp {
     high
 }
 
-/// The first moment at which a zone's clock shows another offset than at `from`, if there is one within a day.
+/// The first moment at which a zone's offset differs from that at `from`, if there is one within a day.
 fn change(from: Timestamp, zone: &str, offsets: Offsets<'_>) -> Option<Timestamp> {
-    // Clocks are changed at whole seconds.
+    // Offsets change at whole seconds.
     let mut low = Timestamp(from.0 / 1000 * 1000);
     let mut high = low.plus_ms(DAY_MS);
     let before = offsets(zone, low);
@@ -104,7 +105,7 @@ fn change(from: Timestamp, zone: &str, offsets: Offsets<'_>) -> Option<Timestamp
     Some(high)
 }
 
-/// The first moment after this one at which the clock on the wall shows a time of the expression's.
+/// The first moment after this one at which the local time matches the expression.
 fn shown_after(cron: &Cron, after: Timestamp, zone: &str, offsets: Offsets<'_>) -> Option<Timestamp> {
     let mut from = after.plus_ms(1);
     loop {
@@ -115,14 +116,14 @@ fn shown_after(cron: &Cron, after: Timestamp, zone: &str, offsets: Offsets<'_>) 
             Some(change) if at >= change => change,
             Some(_) => return Some(at),
             None if at <= from.plus_ms(DAY_MS) => return Some(at),
-            // Nothing fits before: what a clock that is put back meanwhile shows again has not fitted either.
+            // Nothing matches before: nor do the times that occur again when clocks go back in between.
             None => from.plus_ms(DAY_MS).max(Timestamp(at.0.saturating_sub(2 * DAY_MS))),
         };
     }
 }
 
 impl Plan {
-    /// The first time after this one; nothing when there is none.
+    /// The first time after this one, if there is one.
     pub fn next(&self, after: Timestamp, offsets: Offsets<'_>) -> Option<Timestamp> {
         match self {
             Plan::Every { seconds, from } => {
@@ -150,11 +151,11 @@ impl Plan {
         }
     }
 
-    /// All its times after the first and up to the second, the latest [`MAX_MISSED`] and one more.
+    /// All times after the first and up to the second: the latest [`MAX_MISSED`] and one more.
     fn between(&self, after: Timestamp, until: Timestamp, offsets: Offsets<'_>) -> Vec<Timestamp> {
-        let mut from = after.max(Timestamp(until.0.saturating_sub(LOOKS_BACK_MS)));
+        let mut from = after.max(Timestamp(until.0.saturating_sub(MAX_LOOK_BACK_MS)));
         if let Plan::Every { seconds, .. } = self {
-            // So many fit in between, and no more are wanted.
+            // This many fit in between, and no more are needed.
             from = from.max(Timestamp(until.0.saturating_sub((MAX_MISSED as u64 + 1) * seconds * 1000)));
         }
         let mut times = std::collections::VecDeque::new();
@@ -168,19 +169,19 @@ impl Plan {
         times.into()
     }
 
-    /// What is to be run of what came due after `done` and up to now. What is later than `late_ms` was missed.
-    pub fn due(&self, missed: Missed, done: Timestamp, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> Due {
+    /// What to run of what became due after `done` and up to now. A run that is later than `late_ms` was missed.
+    pub fn due(&self, missed: Missed, done: Timestamp, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> DueRuns {
         let times = self.between(done, now, offsets);
         let (late, mut run): (Vec<_>, Vec<_>) = times.into_iter().partition(|at| now.since(*at) > late_ms);
         let made_up = match missed {
             Missed::Skip => 0,
-            // What runs in time counts as the one.
+            // A run in time counts as the one.
             Missed::RunOnce => usize::from(run.is_empty()),
             Missed::RunAll => MAX_MISSED,
         };
         let (left_out, made_up) = late.split_at(late.len().saturating_sub(made_up));
         run.splice(0..0, made_up.iter().copied());
-        Due { run, missed: left_out.to_vec() }
+        DueRuns { run, missed: left_out.to_vec() }
     }
 }
 

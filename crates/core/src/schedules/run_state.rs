@@ -1,123 +1,131 @@
-//! What one schedule has done and is about to do: kept by an object, which is woken for it.
+//! The runs of one schedule, past and due. An object stores them, and its alarm wakes it for the next one.
 
 use serde::{Deserialize, Serialize};
 
 use super::next_run::{Missed, Offsets, Plan};
 use crate::base::time::Timestamp;
 
-/// How long whoever took a run has to report, in milliseconds.
+/// How long a claimed run may take to be reported, in milliseconds.
 const LEASE_MS: u64 = 60_000;
-/// A run that could not be made now is tried again after this, in milliseconds, and so often.
-const AGAIN_MS: u64 = 30_000;
+/// The delay between attempts of a run that could not be made, in milliseconds, and the maximum number of attempts.
+const RETRY_DELAY_MS: u64 = 30_000;
 const MAX_TRIES: u64 = 10;
-/// Past runs that are remembered.
+/// How many past runs are kept.
 const MAX_PAST: usize = 10;
 
-/// What became of a run.
+/// The outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RunOutcome {
     Created {
         context: String,
     },
-    /// It was not to be: no permission any more, parameters that do not fit, nobody who does it.
+    /// It was rejected: missing permission, invalid parameters, no service.
     Refused {
         code: String,
         detail: String,
     },
-    /// Nobody was there in time, and it is not made up for.
+    /// It was not made in time, and is not made up for.
     Missed,
 }
 
+/// A past run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Past {
+pub struct PastRun {
     pub planned_at: Timestamp,
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Waiting {
     planned_at: Timestamp,
     tries: u64,
-    /// When somebody is to make it, or to have made it.
+    /// When it must be made, or have been reported.
     due: Timestamp,
 }
 
-/// A run that is to be made now.
+/// A run to be made now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claimed {
+pub struct ClaimedRun {
     pub planned_at: Timestamp,
-    /// Later than this after its time it was missed, in milliseconds; nothing where it is made however late that is.
+    /// How late the run may be, in milliseconds; `None` if it is made however late.
     pub late_ms: Option<u64>,
 }
 
-impl Claimed {
-    /// Whether it is too late to make it.
+impl ClaimedRun {
+    /// Whether it is too late to make the run.
     pub fn is_missed(&self, now: Timestamp) -> bool {
         self.late_ms.is_some_and(|late_ms| now.since(self.planned_at) > late_ms)
     }
 }
 
-/// A schedule's page.
+/// The state of one schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Book {
+pub struct RunState {
     pub version: u64,
     plan: Plan,
     missed: Missed,
     enabled: bool,
-    /// All that was planned up to here has been taken up.
+    /// Everything planned up to this time has been handled.
     done: Timestamp,
     #[serde(default)]
     waiting: Vec<Waiting>,
-    /// The newest first.
+    /// Newest first.
     #[serde(default)]
-    pub past: Vec<Past>,
+    pub past: Vec<PastRun>,
 }
 
-impl Book {
-    /// A schedule as it is written: it runs from then on. What has run under another version is remembered.
-    pub fn new(version: u64, plan: Plan, missed: Missed, enabled: bool, now: Timestamp, known: Option<Book>) -> Self {
+impl RunState {
+    /// The state of a new version of a schedule: it runs from now on. Past runs under other versions are kept.
+    pub fn new(
+        version: u64,
+        plan: Plan,
+        missed: Missed,
+        enabled: bool,
+        now: Timestamp,
+        known: Option<RunState>,
+    ) -> Self {
         let past = known.map(|known| known.past).unwrap_or_default();
         Self { version, plan, missed, enabled, done: now, waiting: Vec::new(), past }
     }
 
-    fn remember(&mut self, planned_at: Timestamp, outcome: Outcome) {
-        self.past.insert(0, Past { planned_at, outcome });
+    fn remember(&mut self, planned_at: Timestamp, outcome: RunOutcome) {
+        self.past.insert(0, PastRun { planned_at, outcome });
         self.past.truncate(MAX_PAST);
     }
 
-    /// Takes up what has come due; true when something has. What is later than `late_ms` was missed.
-    pub fn turn(&mut self, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> bool {
+    /// Takes the runs that have become due; true if there are any. A run that is later than `late_ms` was missed.
+    pub fn advance(&mut self, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> bool {
         if !self.enabled || self.plan.next(self.done, offsets).is_none_or(|next| next > now) {
             return false;
         }
         let due = self.plan.due(self.missed, self.done, now, late_ms, offsets);
         self.done = now;
         for planned_at in due.missed {
-            self.remember(planned_at, Outcome::Missed);
+            self.remember(planned_at, RunOutcome::Missed);
         }
         self.waiting.extend(due.run.into_iter().map(|planned_at| Waiting { planned_at, tries: 0, due: now }));
         true
     }
 
-    /// Whether a run is to be made now.
+    /// Whether a run must be made now.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.waiting.iter().any(|one| one.due <= now)
     }
 
-    /// The runs that are to be made now, for who says so to make. Where a run was missed unless it is made in time, that
-    /// is judged when it is made ([`Claimed::is_missed`]): it may have waited since it came due.
-    pub fn claim(&mut self, now: Timestamp, late_ms: u64) -> Vec<Claimed> {
+    /// The runs to be made now, claimed by the caller. Whether a run was missed unless made in time is decided when it
+    /// is made ([`ClaimedRun::is_missed`]), since it may have waited after it became due.
+    pub fn claim(&mut self, now: Timestamp, late_ms: u64) -> Vec<ClaimedRun> {
         let is_late = |one: &Waiting| now.since(one.planned_at) > late_ms;
         let is_due = |one: &&mut Waiting| one.due <= now;
         let in_time = self.waiting.iter().any(|one| !is_late(one));
         let latest = self.waiting.iter().filter(|one| is_late(one)).map(|one| one.planned_at).max();
         let missed = self.missed;
         let must_be_in_time = |one: &Waiting| match missed {
-            // What has been tried is tried again, however late that is.
+            // A run that was tried is tried again, however late.
             _ if one.tries > 0 => false,
             Missed::Skip => true,
-            // One run is made for all that were missed: the latest, unless another is in time.
+            // One run is made for all missed ones: the latest, unless another is in time.
             Missed::RunOnce => is_late(one) && (in_time || Some(one.planned_at) != latest),
             Missed::RunAll => false,
         };
@@ -125,25 +133,25 @@ impl Book {
         due.map(|one| {
             let late_ms = must_be_in_time(one).then_some(late_ms);
             one.due = now.plus_ms(LEASE_MS);
-            Claimed { planned_at: one.planned_at, late_ms }
+            ClaimedRun { planned_at: one.planned_at, late_ms }
         })
         .collect()
     }
 
-    /// Takes in what became of a run. With `later` it is tried again, until that was often enough.
-    pub fn report(&mut self, planned_at: Timestamp, outcome: Outcome, later: bool, now: Timestamp) {
+    /// Records the outcome of a run. With `later` it is tried again, up to the maximum.
+    pub fn report(&mut self, planned_at: Timestamp, outcome: RunOutcome, later: bool, now: Timestamp) {
         let Some(at) = self.waiting.iter().position(|one| one.planned_at == planned_at) else { return };
         if let Some(one) = self.waiting.get_mut(at).filter(|one| later && one.tries < MAX_TRIES) {
             one.tries += 1;
-            one.due = now.plus_ms(AGAIN_MS);
+            one.due = now.plus_ms(RETRY_DELAY_MS);
             return;
         }
         self.waiting.remove(at);
         self.remember(planned_at, outcome);
     }
 
-    /// When there is something to do next.
-    pub fn wakes_at(&self, offsets: Offsets<'_>) -> Option<Timestamp> {
+    /// When the next action is due.
+    pub fn next_wakeup(&self, offsets: Offsets<'_>) -> Option<Timestamp> {
         let planned = if self.enabled { self.plan.next(self.done, offsets) } else { None };
         self.waiting.iter().map(|one| one.due).chain(planned).min()
     }

@@ -1,14 +1,14 @@
-//! How long an attempt may wait for its answer, where another service could do the work in the time that is left: a
-//! service that never answers must not use up all of a context's life.
+//! How long an attempt may wait for its response if another service could do the work in the remaining time: a service
+//! that never responds must not use up the whole lifetime of a context.
 
-/// A service that is waited for no longer keeps at most this much of the time from those after it, in milliseconds.
+/// The maximum time that is reserved for the services after this one, in milliseconds.
 const MAX_KEPT_MS: u64 = 60_000;
-/// A service that is known to take long is waited for at least this many times its usual time.
+/// A slow service is waited for at least this many times its usual latency.
 const USUAL_TIMES: u64 = 2;
 
-/// Milliseconds to wait for the beginning of an answer, of `left_ms` that the context has. `others` could do the work
-/// instead, `usual_ms` is what the service takes as a rule. A third of the time is kept for one other, half of it for
-/// more; nothing where no other service could do it.
+/// How long to wait for the start of a response, in milliseconds, of the `left_ms` that the context has. `others` is
+/// the number of services that could do the work instead, `usual_ms` the usual latency of this one. A third of the time
+/// is reserved for one other service, half of it for more; `None` if there is no other service.
 pub fn for_answer(left_ms: u64, others: u64, usual_ms: Option<u64>) -> u64 {
     let kept = match others {
         0 => 0,
@@ -25,7 +25,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn time_is_kept_for_those_who_could_do_it_instead() {
+    fn time_is_reserved_for_other_services() {
         for (left, others, usual, expected) in [
             (12_000, 0, None, 12_000),
             (12_000, 1, None, 8_000),

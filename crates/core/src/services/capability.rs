@@ -1,6 +1,6 @@
-//! A capability a service offers: its names, its schemas, and how it may be called.
+//! A capability of a service: its name, its schemas, and how it may be called.
 //!
-//! Schemas are compiled here to refuse what cannot be compiled, and once more in each isolate that uses them.
+//! Schemas are compiled here to reject invalid ones, and again in each isolate that uses them.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,7 @@ use super::schema::{Formats, Schema};
 use crate::access::permission;
 use crate::base::json::{Fault, Object};
 
+/// A capability as registered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Capability {
     pub name: String,
@@ -24,7 +25,7 @@ pub struct Capability {
     pub input_schema: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Box<RawValue>>,
-    /// What `format` means in its schemas.
+    /// How `format` is treated in its schemas.
     #[serde(default, skip_serializing_if = "Formats::is_annotate")]
     pub format: Formats,
     pub idempotent: bool,
@@ -33,19 +34,19 @@ pub struct Capability {
     pub permissions: Vec<String>,
     #[serde(default, skip_serializing_if = "TaskSupport::is_optional")]
     pub task_support: TaskSupport,
-    /// Of a tool of an MCP server: what else its definition says, as it came.
+    /// The rest of an MCP tool's definition, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<Box<RawValue>>,
 }
 
-/// Whether an MCP client's call of it becomes a task.
+/// Whether a call by an MCP client becomes a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskSupport {
-    /// When it takes longer, for a client that knows tasks.
+    /// If it takes longer, for clients with task support.
     #[default]
     Optional,
-    /// Always; who knows no tasks cannot call it.
+    /// Always; clients without task support cannot call it.
     Required,
     Forbidden,
 }
@@ -55,10 +56,12 @@ impl TaskSupport {
         serde_json::from_value(text.into()).ok()
     }
 
+    /// Whether it has the default value.
     pub fn is_optional(&self) -> bool {
         *self == Self::Optional
     }
 
+    /// The value as in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Optional => "optional",
@@ -68,11 +71,10 @@ impl TaskSupport {
     }
 }
 
-/// What a capability allows when it says nothing.
+/// The default timeout of a capability, in seconds.
 pub const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
-/// The member `capabilities`, as any service may have it. `defaults`: what capabilities of these names have where they
-/// do not say otherwise.
+/// Reads the member `capabilities`. `defaults` are the values of omitted members, by capability name.
 pub fn read_all(document: &mut Object<'_>, defaults: &[Capability]) -> Option<Vec<Capability>> {
     let items = document.array("capabilities", 1..=200)?;
     let at = document.pointer_to("capabilities");
@@ -97,7 +99,7 @@ pub fn read_all(document: &mut Object<'_>, defaults: &[Capability]) -> Option<Ve
     Some(read)
 }
 
-/// What a capability without defaults of its own has where it says nothing.
+/// The defaults of a capability that has none of its own.
 fn plain() -> Capability {
     Capability {
         name: String::new(),

@@ -1,4 +1,4 @@
-//! What a service is shown by the gateway to be let in: headers and query parameters, or tokens of its authorization
+//! The credentials that the gateway presents to a service: headers and query parameters, or tokens of its authorization
 //! server.
 
 use serde::{Deserialize, Serialize};
@@ -10,34 +10,35 @@ use crate::base::json::{Object, child};
 use crate::http::egress_address;
 use crate::http::header_name::may_be_chosen;
 
-/// The most headers and query parameters of one service.
+/// The maximum number of headers and query parameters of one service.
 pub const MAX_FIELDS: usize = 8;
-/// The longest name of a query parameter.
+/// The longest name of a query parameter, in bytes.
 const MAX_NAME: usize = 100;
 
-/// Where a value is shown.
+/// Where a value is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum CredentialPlace {
     Header(String),
     Query(String),
 }
 
-impl Place {
+impl CredentialPlace {
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Place::Header(one), Place::Header(other)) => one.eq_ignore_ascii_case(other),
-            (Place::Query(one), Place::Query(other)) => one == other,
-            (Place::Header(_), Place::Query(_)) | (Place::Query(_), Place::Header(_)) => false,
+            (CredentialPlace::Header(one), CredentialPlace::Header(other)) => one.eq_ignore_ascii_case(other),
+            (CredentialPlace::Query(one), CredentialPlace::Query(other)) => one == other,
+            (CredentialPlace::Header(_), CredentialPlace::Query(_))
+            | (CredentialPlace::Query(_), CredentialPlace::Header(_)) => false,
         }
     }
 }
 
-/// What a document says of one of them.
+/// One credential as registered.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
-    pub place: Place,
-    /// Nothing: the value that is stored for this place.
+    pub place: CredentialPlace,
+    /// `None`: the value that is stored for this place.
     pub value: Option<String>,
 }
 
@@ -47,15 +48,15 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// What a document says of all of them.
+/// All credentials as registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// With a client the only one: the header that has its tokens, with its secret for a value.
+    /// With a client, there is only one: the header for its tokens, with the client's secret as its value.
     pub each: Vec<Credential>,
     pub client: Option<OAuthClient>,
 }
 
-/// A client of an authorization server's, for which tokens are had by its credentials (RFC 6749 §4.4).
+/// A client at an authorization server, which issues tokens for its credentials (RFC 6749 §4.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OAuthClient {
     pub token_url: String,
@@ -64,15 +65,15 @@ pub struct OAuthClient {
     pub scope: Option<String>,
 }
 
-/// One of them as it is stored.
+/// One credential as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncryptedCredential {
     #[serde(flatten)]
-    pub place: Place,
+    pub place: CredentialPlace,
     pub value: EncryptedSecret,
 }
 
-/// All of them as they are stored. The first stands as the only one there was before there could be several.
+/// All credentials as stored. The first has the form of the only one that earlier versions stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncryptedCredentials {
     header: String,
@@ -87,40 +88,43 @@ pub struct EncryptedCredentials {
 }
 
 impl EncryptedCredentials {
-    /// Nothing where there are none. A version that knows one header only uses the first.
+    /// `None` if there are none. A version that knows only one header uses the first.
     pub fn new(mut each: Vec<EncryptedCredential>, client: Option<OAuthClient>) -> Option<Self> {
-        let first = each.iter().position(|one| matches!(one.place, Place::Header(_))).unwrap_or(0);
+        let first = each.iter().position(|one| matches!(one.place, CredentialPlace::Header(_))).unwrap_or(0);
         if first >= each.len() {
             return None;
         }
         let EncryptedCredential { place, value } = each.remove(first);
         let (header, query) = match place {
-            Place::Header(name) => (name, false),
-            Place::Query(name) => (name, true),
+            CredentialPlace::Header(name) => (name, false),
+            CredentialPlace::Query(name) => (name, true),
         };
         Some(Self { header, value, client, query, more: each })
     }
 
-    pub fn each(&self) -> impl Iterator<Item = (Place, &EncryptedSecret)> {
+    /// Each credential with its place.
+    pub fn each(&self) -> impl Iterator<Item = (CredentialPlace, &EncryptedSecret)> {
         let name = self.header.clone();
-        let first = if self.query { Place::Query(name) } else { Place::Header(name) };
+        let first = if self.query { CredentialPlace::Query(name) } else { CredentialPlace::Header(name) };
         [(first, &self.value)].into_iter().chain(self.more.iter().map(|one| (one.place.clone(), &one.value)))
     }
 
+    /// The encrypted values.
     pub fn values(&self) -> impl Iterator<Item = &EncryptedSecret> {
         [&self.value].into_iter().chain(self.more.iter().map(|one| &one.value))
     }
 
+    /// The encrypted values, to be replaced.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut EncryptedSecret> {
         [&mut self.value].into_iter().chain(self.more.iter_mut().map(|one| &mut one.value))
     }
 
     /// The value that is stored for a place.
-    pub fn of(&self, place: &Place) -> Option<&EncryptedSecret> {
+    pub fn of(&self, place: &CredentialPlace) -> Option<&EncryptedSecret> {
         self.each().find(|(known, _)| known.same(place)).map(|(_, value)| value)
     }
 
-    /// As they are shown: without their values.
+    /// The public view: without the values.
     pub fn names(&self) -> Vec<Name<'_>> {
         match &self.client {
             Some(client) => vec![Name::Client(client)],
@@ -129,18 +133,18 @@ impl EncryptedCredentials {
     }
 }
 
-/// What is shown of one of them.
+/// The public view of one credential.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Name<'a> {
-    Place(Place),
+    Place(CredentialPlace),
     Client(&'a OAuthClient),
 }
 
-/// Values shorter than this are found in any text by chance.
+/// Values shorter than this occur in any text by chance, in bytes.
 const SHORTEST: usize = 8;
 
-/// Whether a value is in a text of the service's: in whole, without the word before it, or as it stands in an address.
+/// Whether a value occurs in a text from the service: in full, without its scheme, or URL-encoded.
 pub fn shows(value: &str, text: &str) -> bool {
     let Some(secret) = value.rsplit(' ').find(|part| !part.is_empty()).filter(|secret| secret.len() >= SHORTEST) else {
         return false;
@@ -149,7 +153,7 @@ pub fn shows(value: &str, text: &str) -> bool {
     has(text, secret) || has(text, &in_address) || has(text, &value.replace(' ', "%20"))
 }
 
-/// Whether a secret is in a text, as it is or escaped as JSON escapes it; or begins where the text was cut off.
+/// Whether a secret occurs in a text, verbatim or JSON-escaped, or begins where the text was cut off.
 fn has(text: &str, secret: &str) -> bool {
     let escaped = serde_json::to_string(secret).unwrap_or_default();
     let escaped = escaped.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(secret);
@@ -161,7 +165,7 @@ fn has(text: &str, secret: &str) -> bool {
         || (SHORTEST..secret.len()).any(is_cut)
 }
 
-/// The member `credentials`: one of them, or a list.
+/// Reads the member `credentials`: one credential, or a list.
 pub fn read(document: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_>) -> Option<Credentials> {
     let raw = document.raw("credentials")?;
     let at = document.pointer_to("credentials");
@@ -189,7 +193,7 @@ pub fn read(document: &mut Object<'_>, transport: Option<&Transport>, rules: Rul
         match Object::new(item.get(), &child(&at, &index.to_string())) {
             Ok(mut one) => {
                 if one.has("token_url") && !is_single {
-                    one.fault("token_url", "must be alone: its tokens take the place of other credentials");
+                    one.fault("token_url", "must be the only item: its tokens replace other credentials");
                 }
                 if let Some(read) = read_one(&mut one, transport, rules) {
                     all.add(read, &mut one);
@@ -206,7 +210,7 @@ impl Credentials {
     fn add(&mut self, more: Credentials, one: &mut Object<'_>) {
         for credential in more.each {
             if self.each.iter().any(|known| known.place.same(&credential.place)) {
-                let name = if matches!(credential.place, Place::Header(_)) { "header" } else { "query" };
+                let name = if matches!(credential.place, CredentialPlace::Header(_)) { "header" } else { "query" };
                 one.fault(name, "is named twice");
             }
             self.each.push(credential);
@@ -226,7 +230,7 @@ fn read_one(one: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_
     Some(Credentials { each: vec![Credential { place: place?, value }], client: None })
 }
 
-fn read_header(one: &mut Object<'_>) -> Option<Place> {
+fn read_header(one: &mut Object<'_>) -> Option<CredentialPlace> {
     let header = one.string("header", 1..=100);
     let header = one.require("header", header);
     if header.as_deref().is_some_and(|name| !may_be_chosen(name)) {
@@ -235,13 +239,13 @@ fn read_header(one: &mut Object<'_>) -> Option<Place> {
             "must be the name of a header that neither the gateway nor the connection sets, such as Authorization or X-API-Key",
         );
     }
-    Some(Place::Header(header?))
+    Some(CredentialPlace::Header(header?))
 }
 
-fn read_query(one: &mut Object<'_>, transport: Option<&Transport>) -> Option<Place> {
+fn read_query(one: &mut Object<'_>, transport: Option<&Transport>) -> Option<CredentialPlace> {
     if one.has("header") {
         one.string("header", 1..=100);
-        one.fault("header", "has no place beside query: each is an item of its own");
+        one.fault("header", "is not allowed together with query: use separate items");
     }
     let name = one.string("query", 1..=MAX_NAME)?;
     if !name.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
@@ -251,7 +255,7 @@ fn read_query(one: &mut Object<'_>, transport: Option<&Transport>) -> Option<Pla
     if url.is_some_and(|url| url.query_pairs().any(|(known, _)| known == name)) {
         one.fault("query", "is in transport.url already");
     }
-    Some(Place::Query(name))
+    Some(CredentialPlace::Query(name))
 }
 
 fn read_client(one: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_>) -> Option<Credentials> {
@@ -264,7 +268,7 @@ fn read_client(one: &mut Object<'_>, transport: Option<&Transport>, rules: Rules
         }
     });
     if transport.is_some_and(|transport| transport.upstream().is_none()) {
-        one.fault("token_url", "is for services with transport.kind mcp");
+        one.fault("token_url", "is only allowed with transport.kind mcp");
     }
     let client_id = one.string("client_id", 1..=1024);
     let client_id = one.require("client_id", client_id);
@@ -274,12 +278,12 @@ fn read_client(one: &mut Object<'_>, transport: Option<&Transport>, rules: Rules
     let value = read_secret(one, "client_secret", is_stored);
     let client = OAuthClient { token_url: token_url?, client_id: client_id?, scope };
     Some(Credentials {
-        each: vec![Credential { place: Place::Header("authorization".into()), value }],
+        each: vec![Credential { place: CredentialPlace::Header("authorization".into()), value }],
         client: Some(client),
     })
 }
 
-/// A value. It may be left out where one is stored.
+/// Reads a value, which may be omitted if one is stored.
 fn read_secret(one: &mut Object<'_>, name: &str, is_stored: bool) -> Option<String> {
     let value = one.string(name, 1..=4096);
     if !is_stored {

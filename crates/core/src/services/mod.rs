@@ -1,7 +1,7 @@
-//! A service: the document people register, read into types. How it is reached is read in `transport`, what it
-//! offers in `capability`.
+//! Services: reads registered documents into types. See `transport` for how a service is reached and `capability` for
+//! what it offers.
 //!
-//! Reading names every fault with its pointer.
+//! Every fault is reported with its pointer.
 
 pub mod attempt_timeout;
 pub mod capability;
@@ -22,15 +22,16 @@ use crate::base::names::valid_id;
 use crate::base::time::Timestamp;
 use crate::context::retry::Retry;
 use crate::lane::breaker::BreakerState;
-use crate::lane::observed::Measured;
+use crate::lane::observed::ObservedStatus;
 use crate::services::capability::Capability;
 use crate::services::credentials::{Credentials, Name};
-use crate::services::tool_catalogue::{Catalogue, View as CatalogueView};
+use crate::services::tool_catalogue::{Catalogue, CatalogueView};
 use crate::services::transport::{Rules, Transport};
 
+/// The member `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ServiceKind {
     Llm,
     Tool,
     Database,
@@ -39,31 +40,34 @@ pub enum Kind {
     Custom,
 }
 
-impl Kind {
+impl ServiceKind {
+    /// Reads the API's value.
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_value(serde_json::Value::from(text)).ok()
     }
 }
 
+/// Where and how often health is probed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
+pub struct HealthCheck {
     pub path: String,
     pub interval_seconds: u64,
 }
 
+/// The concurrency limits of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct ServiceLimits {
     pub max_concurrency: Option<u64>,
     pub max_queue: u64,
 }
 
-/// What is configured of a service. What is measured (status, latency) is kept apart from it.
+/// The configuration of a service. Observations (status, latency) are kept separately.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Service {
     pub id: String,
     pub name: String,
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: ServiceKind,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     pub tags: Vec<String>,
@@ -72,18 +76,18 @@ pub struct Service {
     pub transport: Transport,
     pub capabilities: Vec<Capability>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
-    pub limits: Limits,
+    pub health: Option<HealthCheck>,
+    pub limits: ServiceLimits,
     pub retry: Retry,
     pub weight: u64,
     pub tier: u64,
-    /// Arguments are held against the input schema before the service gets them.
+    /// Arguments are validated against the input schema before the service gets them.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub check_arguments: bool,
-    /// Takes no new work.
+    /// The service gets no new work.
     #[serde(default)]
     pub draining: bool,
-    /// Of an MCP server: what was read of its tools.
+    /// The tools of an MCP server, as last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<Box<Catalogue>>,
 }
@@ -92,14 +96,14 @@ fn yes() -> bool {
     true
 }
 
-/// A signing secret that another has taken the place of: good until its services have the new one.
+/// A replaced signing secret, valid until its services have the new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retiring {
+pub struct RetiringSecret {
     pub secret: EncryptedSecret,
     pub until: Timestamp,
 }
 
-/// What a write brings: the service and what is kept secret of it.
+/// A written document: the service, and its secrets.
 #[derive(Debug)]
 pub struct Registration {
     pub service: Service,
@@ -107,47 +111,48 @@ pub struct Registration {
     pub signing_secret: Option<String>,
 }
 
-/// A service as it is shown.
+/// The public view of a service.
 #[derive(Debug, Serialize)]
-pub struct View<'a> {
+pub struct ServiceView<'a> {
     #[serde(flatten)]
-    pub service: Shown<'a>,
-    /// What it is shown, by name.
+    pub service: ConfigurationView<'a>,
+    /// The credentials that the service is sent, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Name<'a>>,
-    /// `draining` as configured, else what was measured; `unknown` when nobody measured.
+    /// `draining` if configured, otherwise the observed status; `unknown` without observations.
     pub status: &'a str,
-    /// When it was first measured to be so.
+    /// When this status was first observed.
     pub status_at: Option<String>,
     pub breaker: BreakerView,
-    /// The median of the latest calls, when some are known.
+    /// The median of recent calls, if any, in milliseconds.
     pub latency_ms: Option<u64>,
     pub created_at: String,
     pub updated_at: String,
 }
 
+/// The public view of a breaker.
 #[derive(Debug, Serialize)]
 pub struct BreakerView {
     pub state: BreakerState,
-    /// Open: when it may be tried again.
+    /// When an open breaker may be tried again.
     pub until: Option<String>,
 }
 
-/// The configured part as it is shown: all but the `draining` flag, which `status` tells.
+/// The public view of the configuration: everything but the `draining` flag, which `status` shows.
 #[derive(Debug, Serialize)]
-pub struct Shown<'a> {
+pub struct ConfigurationView<'a> {
     pub id: &'a str,
     pub name: &'a str,
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: ServiceKind,
     pub description: &'a str,
     pub tags: &'a [String],
     pub metadata: Option<&'a RawValue>,
     pub transport: &'a Transport,
     pub capabilities: &'a [Capability],
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<&'a Health>,
-    pub limits: &'a Limits,
+    pub health: Option<&'a HealthCheck>,
+    pub limits: &'a ServiceLimits,
     pub retry: Retry,
     pub weight: u64,
     pub tier: u64,
@@ -158,9 +163,10 @@ pub struct Shown<'a> {
 }
 
 impl Service {
-    pub fn view(&self, measured: &Measured, created: Timestamp, updated: Timestamp) -> View<'_> {
-        View {
-            service: Shown {
+    /// The public view with the observed status.
+    pub fn view(&self, observed: &ObservedStatus, created: Timestamp, updated: Timestamp) -> ServiceView<'_> {
+        ServiceView {
+            service: ConfigurationView {
                 id: &self.id,
                 name: &self.name,
                 kind: self.kind,
@@ -178,22 +184,23 @@ impl Service {
                 catalogue: self.catalogue.as_deref().map(Catalogue::view),
             },
             credentials: Vec::new(),
-            status: self.status(measured),
-            status_at: (measured.version > 0 && measured.status_at.0 > 0).then(|| measured.status_at.text()),
-            breaker: BreakerView { state: measured.breaker, until: measured.breaker_until.map(Timestamp::text) },
-            latency_ms: measured.latency_ms,
+            status: self.status(observed),
+            status_at: (observed.version > 0 && observed.status_at.0 > 0).then(|| observed.status_at.text()),
+            breaker: BreakerView { state: observed.breaker, until: observed.breaker_until.map(Timestamp::text) },
+            latency_ms: observed.latency_ms,
             created_at: created.text(),
             updated_at: updated.text(),
         }
     }
 
-    pub fn status(&self, measured: &Measured) -> &'static str {
-        if self.draining { "draining" } else { measured.status.as_str() }
+    /// The public status: `draining` if configured, otherwise the observed one.
+    pub fn status(&self, observed: &ObservedStatus) -> &'static str {
+        if self.draining { "draining" } else { observed.status.as_str() }
     }
 
-    /// Where health is asked for: the path behind a service binding, or at the origin of the service's own address, so
-    /// what was checked of the one holds for the other. Without a configured path, the address itself. Nothing where
-    /// nothing is called.
+    /// The URL of health probes: the configured path at the origin of the service's own address, so that the checks of
+    /// that address apply, or behind its service binding. Without a configured path, the address itself; `None` for
+    /// services that are not called.
     pub fn probe_url(&self) -> Option<String> {
         let own = self.transport.probe_url()?;
         let Some(health) = &self.health else { return Some(own) };
@@ -202,7 +209,7 @@ impl Service {
         }
         let mut probed = url::Url::parse(&own).ok()?;
         let (path, query) = health.path.split_once('?').map_or((health.path.as_str(), None), |(p, q)| (p, Some(q)));
-        // Set, not joined: a path that begins with // would name another host.
+        // Set, not joined: a path that begins with `//` would name another host.
         probed.set_path(path);
         probed.set_query(query);
         probed.set_fragment(None);
@@ -210,25 +217,16 @@ impl Service {
     }
 }
 
-/// Members that answers carry and a document sent back may carry too; they are not configuration.
+/// Members of responses that a document may repeat; they are not configuration.
 const READ_ONLY: [&str; 7] = ["id", "status_at", "breaker", "latency_ms", "created_at", "updated_at", "catalogue"];
 
-/// Reads a whole service document. `text` has passed `json::check`.
-#[expect(clippy::too_many_lines, reason = "one member of a service after the other")]
+/// Reads a service document. `text` has passed `json::check`.
 pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<Fault>> {
     let mut document = Object::new(text, "#").map_err(|fault| vec![fault])?;
-    if !valid_id(id) {
-        document.fault("id", "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit");
-    }
-    if document.raw("id").is_some_and(|given| given.get() != format!("\"{id}\"")) {
-        document.fault("id", "must be the id in the path");
-    }
-    for name in READ_ONLY {
-        document.raw_or_null(name);
-    }
+    read_fixed(&mut document, id);
     let name = document.string("name", 1..=200);
     let name = document.require("name", name);
-    let kind = document.parsed("type", "llm, tool, database, external_api, file_storage or custom", Kind::parse);
+    let kind = document.parsed("type", "llm, tool, database, external_api, file_storage or custom", ServiceKind::parse);
     let kind = document.require("type", kind);
     let description = document.string("description", 0..=4000).unwrap_or_default();
     let tags = document.strings("tags", 50, 100).unwrap_or_default();
@@ -243,18 +241,14 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     let capabilities = transport::read_capabilities(transport.as_ref(), &mut document);
     let health = read_health(&mut document);
     if transport.as_ref().is_some_and(Transport::connects) {
-        for (given, name) in [(credentials.is_some(), "credentials"), (health.is_some(), "health")] {
-            if given {
-                document.fault(name, "has no use with transport.kind socket: the service connects, and is not called");
-            }
-        }
+        refuse_for_socket(&mut document, credentials.is_some(), health.is_some());
     }
     let limits = read_limits(&mut document);
     let retry = read_retry(&mut document);
     let weight = document.integer("weight", 1..=1000).unwrap_or(1);
     let tier = document.integer("tier", 0..=9).unwrap_or(0);
     let check_arguments = document.boolean("check_arguments").unwrap_or(true);
-    let status = document.parsed("status", "draining, or a status the gateway measured", |text| {
+    let status = document.parsed("status", "draining, or a status observed by the gateway", |text| {
         matches!(text, "draining" | "online" | "degraded" | "offline" | "unknown").then(|| text == "draining")
     });
 
@@ -286,7 +280,29 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     }
 }
 
-/// The member `signing_secret`.
+/// Checks the members that cannot be chosen: the id, and those that only responses have.
+fn read_fixed(document: &mut Object<'_>, id: &str) {
+    if !valid_id(id) {
+        document.fault("id", "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit");
+    }
+    if document.raw("id").is_some_and(|given| given.get() != format!("\"{id}\"")) {
+        document.fault("id", "must be the id in the path");
+    }
+    for name in READ_ONLY {
+        document.raw_or_null(name);
+    }
+}
+
+/// Members without a meaning for a service that is not called.
+fn refuse_for_socket(document: &mut Object<'_>, has_credentials: bool, has_health: bool) {
+    for (given, name) in [(has_credentials, "credentials"), (has_health, "health")] {
+        if given {
+            document.fault(name, "is not allowed with transport.kind socket: the service connects to the gateway");
+        }
+    }
+}
+
+/// Reads the member `signing_secret`.
 pub fn read_signing_secret(document: &mut Object<'_>) -> Option<String> {
     document.parsed("signing_secret", "whsec_ and base64 of 24 to 64 bytes", |text| {
         Secret::parse(text).map(|_| text.to_string())
@@ -302,7 +318,7 @@ fn bounded_raw(document: &mut Object<'_>, name: &str, limit: usize) -> Option<Bo
     Some(raw.to_owned())
 }
 
-fn read_health(document: &mut Object<'_>) -> Option<Health> {
+fn read_health(document: &mut Object<'_>) -> Option<HealthCheck> {
     let mut health = document.object("health")?;
     let path = health.string("path", 1..=500);
     let path = health.require("path", path);
@@ -311,11 +327,11 @@ fn read_health(document: &mut Object<'_>) -> Option<Health> {
     }
     let interval_seconds = health.integer("interval_seconds", 5..=3600).unwrap_or(30);
     document.absorb(health);
-    Some(Health { path: path?, interval_seconds })
+    Some(HealthCheck { path: path?, interval_seconds })
 }
 
-fn read_limits(document: &mut Object<'_>) -> Limits {
-    let mut read = Limits { max_concurrency: None, max_queue: 1000 };
+fn read_limits(document: &mut Object<'_>) -> ServiceLimits {
+    let mut read = ServiceLimits { max_concurrency: None, max_queue: 1000 };
     if let Some(mut limits) = document.object("limits") {
         read.max_concurrency = limits.integer("max_concurrency", 1..=10_000);
         read.max_queue = limits.integer("max_queue", 0..=100_000).unwrap_or(read.max_queue);
@@ -338,7 +354,7 @@ fn read_retry(document: &mut Object<'_>) -> Retry {
     read
 }
 
-/// The pointer to a member of the parameters, from a fault relative to their root.
+/// Turns a fault relative to the parameters into one relative to the request.
 pub fn at_parameters(fault: Fault) -> Fault {
     let base = child("#", "parameters");
     Fault::new(format!("{base}{}", fault.pointer), fault.detail)

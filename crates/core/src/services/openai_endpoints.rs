@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::services::capability::{Capability, TaskSupport};
 use crate::services::schema::Formats;
 
-/// Its capabilities, with the path each has below the endpoint's address.
+/// The capabilities, with the path of each below the endpoint's address.
 const OPERATIONS: [(&str, &str); 3] = [("chat", "chat/completions"), ("embed", "embeddings"), ("models", "models")];
 
 const CHAT_INPUT: &str = r#"{"type":"object","required":["messages"],"properties":{"model":{"type":"string"},"messages":{"type":"array","minItems":1,"items":{"type":"object","required":["role"]}}}}"#;
@@ -20,16 +20,17 @@ pub fn path(capability: &str) -> Option<&'static str> {
     OPERATIONS.iter().find(|(name, _)| *name == capability).map(|(_, path)| *path)
 }
 
-/// The names a service of this kind may offer.
+/// The capability names that a service of this kind may offer.
 pub fn names() -> impl Iterator<Item = &'static str> {
     OPERATIONS.iter().map(|(name, _)| *name)
 }
 
-/// Whether it is asked with GET, and so without a body.
+/// Whether the capability is called by GET, and so without a body.
 pub fn reads_only(capability: &str) -> bool {
     capability == "models"
 }
 
+/// The URL of a path below the endpoint's address.
 pub fn url(base: &str, path: &str) -> String {
     format!("{}/{path}", base.trim_end_matches('/'))
 }
@@ -38,7 +39,7 @@ fn schema(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.into()).ok()
 }
 
-/// What such a service offers when it does not say, and what each has when a registration names it and says no more.
+/// The capabilities of a service that does not list any, and the defaults of those that a registration names.
 pub fn capabilities() -> Vec<Capability> {
     let of = |name: &str, description: &str, input: &str, output: Option<&str>, timeout_seconds: u64| Capability {
         name: name.into(),
@@ -47,7 +48,7 @@ pub fn capabilities() -> Vec<Capability> {
         input_schema: schema(input),
         output_schema: output.and_then(schema),
         format: Formats::Annotate,
-        // Asked twice it answers twice and changes nothing.
+        // A repeated call gets another response and changes nothing.
         idempotent: true,
         durable: !reads_only(name),
         timeout_seconds,
@@ -58,6 +59,6 @@ pub fn capabilities() -> Vec<Capability> {
     vec![
         of("chat", "Answers a conversation (chat completions).", CHAT_INPUT, Some(CHAT_OUTPUT), 300),
         of("embed", "Turns text into vectors (embeddings).", EMBED_INPUT, Some(EMBED_OUTPUT), 60),
-        of("models", "Lists the models there are.", MODELS_INPUT, None, 30),
+        of("models", "Lists the available models.", MODELS_INPUT, None, 30),
     ]
 }

@@ -1,7 +1,7 @@
-//! Choosing the service for a context: who offers the capability, in the version, and takes work.
+//! Selects the service for a context: one that offers the capability in the requested version and accepts work.
 //!
-//! The lowest tier that can be had wins. Inside it two are drawn by weight, and the better one is taken: that
-//! keeps to the weights where all are well, and away from who is not.
+//! The lowest available tier wins. Within it, two services are drawn by weight and the better one is taken: this keeps
+//! to the weights while all are healthy, and avoids unhealthy services.
 
 use semver::{Version, VersionReq};
 
@@ -9,63 +9,63 @@ use super::Service;
 use super::capability::Capability;
 use crate::base::time::Timestamp;
 use crate::lane::breaker::BreakerState;
-use crate::lane::observed::{HealthStatus, Measured};
+use crate::lane::observed::{HealthStatus, ObservedStatus};
 
-/// What is asked for.
+/// The request.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct RouteRequest<'a> {
     pub capability: &'a str,
     pub service: Option<&'a str>,
     pub version: Option<&'a VersionReq>,
-    /// Pre-releases count as releases where no version is asked for.
+    /// Pre-releases count as releases if no version is requested.
     pub pre_releases: bool,
-    /// Only services that have all of these.
+    /// Only services with all of these tags.
     pub tags: &'a [String],
 }
 
-impl Wanted<'_> {
-    /// Whether this version fits. A range has a pre-release in it only where it names one of the same version.
+impl RouteRequest<'_> {
+    /// Whether this version matches. A range matches a pre-release only if it names one of the same version.
     fn fits(&self, version: &Version) -> bool {
         self.version.is_none_or(|range| range.matches(version))
     }
 
-    /// Whether a pre-release is no more than what there is for want of a release.
+    /// Whether a pre-release is used only for lack of a release.
     fn avoids_pre_releases(&self) -> bool {
         self.version.is_none() && !self.pre_releases
     }
 
-    /// The order of versions, the best last.
+    /// The order of versions, best last.
     fn order(&self, version: &Version) -> impl Ord + use<> {
         (version.pre.is_empty() || !self.avoids_pre_releases(), version.clone())
     }
 }
 
-/// The version of a capability that is run where none is asked for: the newest release, or where there is none the newest
-/// pre-release.
+/// The version that runs if none is requested: the newest release or, without releases, the newest pre-release.
 pub fn newest<'c>(of: impl Iterator<Item = &'c Capability>) -> Option<&'c Capability> {
     let order = |capability: &'c Capability| (capability.version.pre.is_empty(), &capability.version);
     of.max_by(|one, other| order(one).cmp(&order(other)))
 }
 
-/// How a service stands among others: what is measured of it.
+/// How a service compares with others, by its observed status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct Condition {
     pub breaker: BreakerState,
     pub health: HealthStatus,
     pub latency_ms: Option<u64>,
 }
 
-impl Standing {
-    pub fn of(measured: &Measured, now: Timestamp) -> Self {
-        Self { breaker: measured.breaker_at(now), health: measured.evidence, latency_ms: measured.latency_ms }
+impl Condition {
+    /// The condition at this time.
+    pub fn of(observed: &ObservedStatus, now: Timestamp) -> Self {
+        Self { breaker: observed.breaker_at(now), health: observed.evidence, latency_ms: observed.latency_ms }
     }
 
-    /// Whether a call could be made now: an open breaker lets nobody through.
+    /// Whether calls are blocked by an open breaker.
     pub fn is_open(&self) -> bool {
         self.breaker == BreakerState::Open
     }
 
-    /// 0 is the best.
+    /// 0 is best.
     fn rank(&self) -> (u8, u8) {
         let breaker = match self.breaker {
             BreakerState::Closed => 0,
@@ -79,7 +79,7 @@ impl Standing {
         if self.rank() != other.rank() {
             return self.rank() < other.rank();
         }
-        // Only where it is plain: a small difference is noise, and must not undo the weights.
+        // Only clear differences count: small ones are noise and must not override the weights.
         match (self.latency_ms, other.latency_ms) {
             (Some(own), Some(others)) => own.saturating_mul(2) < others && others - own >= NOISE_MS,
             _ => false,
@@ -89,27 +89,28 @@ impl Standing {
 
 /// Latencies that differ by less than this are equal, in milliseconds.
 const NOISE_MS: u64 = 10;
-/// One in so many goes to a service that is to be tried again, where others are well: else it never would be.
-const ONE_IN: u64 = 4;
+/// One call in this many goes to a service that is due for a trial, if others are healthy; otherwise it would never be
+/// tried.
+const TRIAL_RATIO: u64 = 4;
 
-/// A service that may be asked, with how it stands.
+/// A service with its condition.
 pub trait Offering<'s> {
     fn service(&self) -> &'s Service;
-    fn standing(&self) -> Standing;
+    fn condition(&self) -> Condition;
 }
 
-/// A service nobody measured.
+/// A service without observations.
 impl<'s> Offering<'s> for &'s Service {
     fn service(&self) -> &'s Service {
         self
     }
 
-    fn standing(&self) -> Standing {
-        Standing::default()
+    fn condition(&self) -> Condition {
+        Condition::default()
     }
 }
 
-/// A service with the capability it would run. Indexes into what the router was given.
+/// A service with the capability it would run, as indexes into the router's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub service: usize,
@@ -117,29 +118,47 @@ pub struct Candidate {
     pub tier: u64,
     pub weight: u64,
     pub version: Version,
-    pub standing: Standing,
+    pub condition: Condition,
 }
 
+/// Why there is no candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoRoute {
-    /// Nobody registered offers it.
+    /// No service offers it.
     Unknown,
-    /// It is offered, but by nobody in this version.
+    /// No service offers it in this version.
     Version,
-    /// It is offered, but by nobody with these tags.
+    /// No service with these tags offers it.
     Tags,
     /// It is offered, but not to this principal.
     Forbidden,
-    /// Who offers it takes no work now.
+    /// The services that offer it accept no work now.
     Unavailable,
 }
 
-/// Everyone who could do it, best tier first. `permitted` decides for the principal who asks, `takes_work` whether
-/// a service may be given this. Who was measured to be offline takes none; but one that connects by itself is waited
-/// for, where there is nobody else.
+/// The capability of a service that matches best, with its index. `offers` is called for each one of the right name.
+fn best_offer<'s>(
+    service: &'s Service,
+    wanted: &RouteRequest<'_>,
+    mut offers: impl FnMut(),
+) -> Option<(usize, &'s Capability)> {
+    let mut best: Option<(usize, &Capability)> = None;
+    for (index, offer) in service.capabilities.iter().enumerate().filter(|(_, one)| one.name == wanted.capability) {
+        offers();
+        let is_better = |other: &Capability| wanted.order(&offer.version) > wanted.order(&other.version);
+        if wanted.fits(&offer.version) && best.is_none_or(|(_, other)| is_better(other)) {
+            best = Some((index, offer));
+        }
+    }
+    best
+}
+
+/// All services that could run it, best tier first. `permitted` decides for the requesting principal, `takes_work`
+/// whether a service may be given this work. Services observed to be offline are left out, except that a connected
+/// service is waited for if it is the only one.
 pub fn candidates<'s, O: Offering<'s>>(
     services: impl IntoIterator<Item = O>,
-    wanted: Wanted<'_>,
+    wanted: RouteRequest<'_>,
     takes_work: impl Fn(&Service) -> bool,
     permitted: impl Fn(&Service, &Capability) -> bool,
 ) -> Result<Vec<Candidate>, NoRoute> {
@@ -150,15 +169,7 @@ pub fn candidates<'s, O: Offering<'s>>(
         if wanted.service.is_some_and(|id| id != service.id) {
             continue;
         }
-        let offered = service.capabilities.iter().enumerate().filter(|(_, offer)| offer.name == wanted.capability);
-        let mut best: Option<(usize, &Capability)> = None;
-        for (index, offer) in offered {
-            problem = worse(problem, NoRoute::Version);
-            let is_better = |other: &Capability| wanted.order(&offer.version) > wanted.order(&other.version);
-            if wanted.fits(&offer.version) && best.is_none_or(|(_, other)| is_better(other)) {
-                best = Some((index, offer));
-            }
-        }
+        let best = best_offer(service, &wanted, || problem = worse(problem, NoRoute::Version));
         let Some((index, capability)) = best else { continue };
         if !wanted.tags.iter().all(|tag| service.tags.contains(tag)) {
             problem = worse(problem, NoRoute::Tags);
@@ -169,8 +180,8 @@ pub fn candidates<'s, O: Offering<'s>>(
             continue;
         }
         has_release |= capability.version.pre.is_empty();
-        let standing = offering.standing();
-        let is_away = standing.health == HealthStatus::Offline;
+        let condition = offering.condition();
+        let is_away = condition.health == HealthStatus::Offline;
         if !takes_work(service) || (is_away && !service.transport.connects()) {
             problem = worse(problem, NoRoute::Unavailable);
             continue;
@@ -182,10 +193,10 @@ pub fn candidates<'s, O: Offering<'s>>(
             tier: service.tier,
             weight: service.weight,
             version: capability.version.clone(),
-            standing,
+            condition,
         });
     }
-    // A service that is away makes nobody run what is not released.
+    // An unavailable service must not cause a pre-release to run.
     if has_release && wanted.avoids_pre_releases() {
         let is_release = |candidate: &Candidate| candidate.version.pre.is_empty();
         found.retain(is_release);
@@ -201,7 +212,7 @@ pub fn candidates<'s, O: Offering<'s>>(
     Ok(found)
 }
 
-/// The reason that got furthest is the one worth telling.
+/// The reason that got furthest is the one to report.
 fn worse(known: NoRoute, new: NoRoute) -> NoRoute {
     let rank = |reason| match reason {
         NoRoute::Unknown => 0,
@@ -213,28 +224,28 @@ fn worse(known: NoRoute, new: NoRoute) -> NoRoute {
     if rank(new) > rank(known) { new } else { known }
 }
 
-/// One of the candidates. `candidates` is sorted by tier and not empty.
+/// Picks one of the candidates, which are sorted by tier and not empty.
 pub fn choose(candidates: &[Candidate], random: u64) -> Option<&Candidate> {
     let first = candidates.first()?;
     if candidates.len() == 1 {
         return Some(first);
     }
-    // The lowest tier where somebody lets calls through; where nobody does, the lowest.
-    let tier = candidates.iter().find(|candidate| !candidate.standing.is_open()).unwrap_or(first).tier;
+    // The lowest tier with an available service, or simply the lowest.
+    let tier = candidates.iter().find(|candidate| !candidate.condition.is_open()).unwrap_or(first).tier;
     let equals: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.tier == tier).collect();
     let (one, other) = (random & 0xffff_ffff, random >> 32);
-    let to_try = |candidate: &&&Candidate| candidate.standing.breaker == BreakerState::HalfOpen;
-    if other % ONE_IN == 0
+    let to_try = |candidate: &&&Candidate| candidate.condition.breaker == BreakerState::HalfOpen;
+    if other % TRIAL_RATIO == 0
         && let Some(to_try) = equals.iter().find(to_try)
     {
         return Some(to_try);
     }
     let one = drawn(&equals, one)?;
     let other = drawn(&equals, other)?;
-    Some(if other.standing.is_better_than(&one.standing) { other } else { one })
+    Some(if other.condition.is_better_than(&one.condition) { other } else { one })
 }
 
-/// By weight.
+/// Draws one by weight.
 fn drawn<'c>(equals: &[&'c Candidate], random: u64) -> Option<&'c Candidate> {
     let total: u64 = equals.iter().map(|candidate| candidate.weight).sum();
     let mut ticket = random % total.max(1);

@@ -29,7 +29,7 @@ fn the_smallest_service_gets_sensible_defaults() {
     assert_eq!(capability.version, Version::new(1, 0, 0));
     assert!(capability.durable && !capability.idempotent);
     assert_eq!((capability.timeout_seconds, registration.service.weight, registration.service.tier), (60, 1, 0));
-    assert_eq!(registration.service.status(&Measured::default()), "unknown");
+    assert_eq!(registration.service.status(&ObservedStatus::default()), "unknown");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn every_fault_is_named() {
 #[test]
 fn a_shown_document_can_be_sent_back() {
     let registration = read("echo", &smallest().to_string(), RULES).unwrap();
-    let view = registration.service.view(&Measured::default(), Timestamp(1), Timestamp(2));
+    let view = registration.service.view(&ObservedStatus::default(), Timestamp(1), Timestamp(2));
     let shown = serde_json::to_string(&view).unwrap();
     assert!(read("echo", &shown, RULES).is_ok());
 }
@@ -81,7 +81,7 @@ fn a_shown_document_can_be_sent_back() {
 fn draining_is_configured_and_undone() {
     let status = |patch: Value| {
         let document = merged(&json!({"status": "online"}).to_string(), &smallest().to_string());
-        read("echo", &merged(&document, &patch.to_string()), RULES).unwrap().service.status(&Measured::default())
+        read("echo", &merged(&document, &patch.to_string()), RULES).unwrap().service.status(&ObservedStatus::default())
     };
     assert_eq!(status(json!({"status": "draining"})), "draining");
     assert_eq!(status(json!({"status": null})), "unknown");
@@ -121,7 +121,7 @@ fn the_demonstration_is_registered_only_where_it_is_switched_on() {
 }
 
 #[test]
-fn what_speaks_openais_api_offers_what_that_has() {
+fn openai_services_offer_the_operations_of_that_api() {
     let read_one = |more: &str| {
         let text = format!(
             r#"{{"name":"LLM","type":"llm","transport":{{"kind":"openai","url":"https://llm.example.com/v1"}}{more}}}"#
@@ -147,7 +147,7 @@ fn what_speaks_openais_api_offers_what_that_has() {
 }
 
 #[test]
-fn a_service_that_connects_needs_no_address_and_says_how_long_it_may_be_away() {
+fn a_connected_service_has_a_grace_period_and_no_address() {
     let mut document = smallest();
     document["transport"] = json!({"kind": "socket"});
     let read = |document: &Value| read("echo", &document.to_string(), RULES);

@@ -1,8 +1,8 @@
-//! The tools of an upstream as capabilities, and what becomes of them when it changes them.
+//! The tools of an upstream MCP server as capabilities, and how changes to them are handled.
 //!
-//! The first list that is read is taken as it is. From then on each definition is pinned by its digest: one that is new,
-//! changed or gone is told, and where the service is registered so, held back until somebody accepts it. A list that
-//! cannot be read changes nothing, and of one that is read in part, what was not seen stays as it is.
+//! The first complete list is accepted as it is. From then on each definition is pinned by its digest: a new, changed
+//! or removed tool is published as an event and, where the service is registered so, held until an operator accepts it.
+//! A list that cannot be read changes nothing; after a partial read, the unread tools stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,91 +12,92 @@ use serde_json::value::RawValue;
 use crate::base::time::Timestamp;
 use crate::services::capability::Capability;
 
-/// Tools that one service may have.
+/// The maximum number of tools of one service.
 pub const MAX_TOOLS: usize = 500;
 
-/// What a server says of itself, bounded.
+/// What a server states about itself, within limits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Server {
+pub struct ServerDescription {
     /// Its name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<Box<RawValue>>,
-    /// What it has beside tools.
+    /// Its capabilities besides tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
-    /// It has begun a session, which it keeps something in (2025).
+    /// It uses sessions (2025 revisions).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sessions: bool,
 }
 
-/// A tool, as it can be offered.
+/// A tool that can be offered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Offered {
+pub struct OfferedTool {
     pub capability: Capability,
-    /// Of its whole definition.
+    /// The digest of the complete definition.
     pub digest: String,
 }
 
 /// A tool that cannot be offered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftOut {
+pub struct ExcludedTool {
     pub name: String,
     pub reason: String,
 }
 
 /// What was read from an upstream.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ToolsRead {
     pub protocol_version: String,
-    pub server: Server,
-    pub tools: Vec<Offered>,
-    pub left_out: Vec<LeftOut>,
-    /// Why the list could not be read to its end; what follows is not known.
+    pub server: ServerDescription,
+    pub tools: Vec<OfferedTool>,
+    pub left_out: Vec<ExcludedTool>,
+    /// Why the list could not be read to its end; the tools after that are unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
 }
 
-/// What is kept of it.
+/// What is stored of an upstream's tools.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Catalogue {
-    /// Nothing as long as it was never read.
+    /// `None` until the first successful read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol_version: Option<String>,
     #[serde(default)]
-    pub server: Server,
-    /// When it last became another.
+    pub server: ServerDescription,
+    /// The time of the last change.
     #[serde(default)]
     pub changed_at: Timestamp,
-    /// Why it could not be read the last time.
+    /// Why the last read failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The digest of each definition that was accepted, by name.
+    /// The digest of each accepted definition, by name.
     #[serde(default)]
     pub pins: BTreeMap<String, String>,
-    /// New and changed tools that nobody has accepted yet.
+    /// New and changed tools that are not accepted yet.
     #[serde(default)]
-    pub held: Vec<Offered>,
+    pub held: Vec<OfferedTool>,
     #[serde(default)]
-    pub left_out: Vec<LeftOut>,
-    /// The first list was never read to its end: what follows of it is taken as it is.
+    pub left_out: Vec<ExcludedTool>,
+    /// The first list was never read to its end: the tools that follow are accepted as they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub first_unfinished: bool,
 }
 
-/// The same as it is shown.
+/// The public view.
 #[derive(Debug, Serialize)]
-pub struct View<'a> {
+pub struct CatalogueView<'a> {
     pub protocol_version: Option<&'a str>,
     pub server: Option<&'a RawValue>,
     pub changed_at: Option<String>,
     pub error: Option<&'a str>,
     pub digests: &'a BTreeMap<String, String>,
-    pub held: &'a [Offered],
-    pub left_out: &'a [LeftOut],
+    pub held: &'a [OfferedTool],
+    pub left_out: &'a [ExcludedTool],
 }
 
+/// The kind of a tool's change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -105,29 +106,30 @@ pub enum Change {
     Removed,
 }
 
-/// What happened to one tool.
+/// A change of one tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Changed {
+pub struct ToolChange {
     pub tool: String,
     pub change: Change,
     pub digest: Option<String>,
     pub previous: Option<String>,
-    /// Held back until it is accepted.
+    /// It is held until it is accepted.
     pub held: bool,
 }
 
-/// What a reading makes of the catalogue.
+/// The result of a read.
 #[derive(Debug)]
-pub struct Renewed {
+pub struct CatalogueUpdate {
     pub catalogue: Catalogue,
-    /// What is offered from now on.
+    /// The capabilities that are offered from now on.
     pub offered: Vec<Capability>,
-    pub changes: Vec<Changed>,
+    pub changes: Vec<ToolChange>,
 }
 
 impl Catalogue {
-    pub fn view(&self) -> View<'_> {
-        View {
+    /// The public view.
+    pub fn view(&self) -> CatalogueView<'_> {
+        CatalogueView {
             protocol_version: self.protocol_version.as_deref(),
             server: self.server.info.as_deref(),
             changed_at: (self.changed_at.0 > 0).then(|| self.changed_at.text()),
@@ -138,8 +140,14 @@ impl Catalogue {
         }
     }
 
-    /// Takes in what was read. `offered` is what is offered so far; nothing when all stays as it is.
-    pub fn renewed(&self, offered: &[Capability], seen: Seen, holds: bool, now: Timestamp) -> Option<Renewed> {
+    /// Updates the catalogue with what was read. `offered` are the current capabilities; `None` if nothing changed.
+    pub fn update(
+        &self,
+        offered: &[Capability],
+        seen: ToolsRead,
+        holds: bool,
+        now: Timestamp,
+    ) -> Option<CatalogueUpdate> {
         let is_first = self.protocol_version.is_none();
         let mut changes = Vec::new();
         let mut next = Catalogue {
@@ -164,7 +172,7 @@ impl Catalogue {
                 continue;
             }
             if held.is_none_or(|held| held.digest != tool.digest) {
-                changes.push(Changed {
+                changes.push(ToolChange {
                     tool: name.clone(),
                     change: if pinned.is_some() { Change::Changed } else { Change::Added },
                     digest: Some(tool.digest.clone()),
@@ -173,7 +181,7 @@ impl Catalogue {
                 });
             }
             if holds {
-                // What it was is what it will be compared with.
+                // Later versions are compared with the pinned definition.
                 next.pins.extend(pinned.map(|digest| (name.clone(), digest.clone())));
                 next.held.push(tool);
             } else {
@@ -185,20 +193,20 @@ impl Catalogue {
             Some(_) => self.keep_unseen(&names, offered, &mut next, &mut capabilities),
             None => changes.extend(self.removed(&names)),
         }
-        let renewed = Renewed { catalogue: next, offered: capabilities, changes };
-        renewed.differs(self, offered).then_some(renewed)
+        let update = CatalogueUpdate { catalogue: next, offered: capabilities, changes };
+        update.differs(self, offered).then_some(update)
     }
 
-    fn removed(&self, names: &BTreeSet<String>) -> Vec<Changed> {
+    fn removed(&self, names: &BTreeSet<String>) -> Vec<ToolChange> {
         let gone = self.pins.iter().filter(|(name, _)| !names.contains(*name));
         gone.map(|(name, digest)| {
             let (tool, previous) = (name.clone(), Some(digest.clone()));
-            Changed { tool, change: Change::Removed, digest: None, previous, held: false }
+            ToolChange { tool, change: Change::Removed, digest: None, previous, held: false }
         })
         .collect()
     }
 
-    /// What a list that was read in part says nothing of stays, as far as there is room for it.
+    /// Keeps the tools that a partial read did not reach, as far as there is room.
     fn keep_unseen(
         &self,
         names: &BTreeSet<String>,
@@ -211,17 +219,16 @@ impl Catalogue {
         let kept: Vec<&Capability> = offered.iter().filter(|known| unseen(&known.name)).collect();
         let pins = self.pins.iter().filter(|(name, _)| unseen(name));
         let pins: Vec<(String, String)> = pins.map(|(name, digest)| (name.clone(), digest.clone())).collect();
-        let held: Vec<Offered> = self.held.iter().filter(|tool| unseen(&tool.capability.name)).cloned().collect();
+        let held: Vec<OfferedTool> = self.held.iter().filter(|tool| unseen(&tool.capability.name)).cloned().collect();
         let room = MAX_TOOLS.saturating_sub(capabilities.len());
         capabilities.extend(kept.into_iter().take(room).cloned());
         next.pins.extend(pins);
         next.held.extend(held);
     }
 
-    /// Accepts what is held back: those named, or all. Gives what is offered from now on; nothing when there is no such
-    /// tool.
-    pub fn accepted(&self, offered: &[Capability], names: Option<&[String]>, now: Timestamp) -> Option<Renewed> {
-        let wanted = |tool: &Offered| names.is_none_or(|names| names.contains(&tool.capability.name));
+    /// Accepts held tools: those named, or all. `None` if there is no such tool.
+    pub fn accept(&self, offered: &[Capability], names: Option<&[String]>, now: Timestamp) -> Option<CatalogueUpdate> {
+        let wanted = |tool: &OfferedTool| names.is_none_or(|names| names.contains(&tool.capability.name));
         let mut next = Catalogue { changed_at: now, ..self.clone() };
         let (accepted, held): (Vec<_>, Vec<_>) = std::mem::take(&mut next.held).into_iter().partition(wanted);
         if accepted.is_empty() {
@@ -229,25 +236,25 @@ impl Catalogue {
         }
         next.held = held;
         let mut capabilities = offered.to_vec();
-        for Offered { capability, digest } in accepted {
+        for OfferedTool { capability, digest } in accepted {
             next.pins.insert(capability.name.clone(), digest);
             capabilities.retain(|other| other.name != capability.name);
             capabilities.push(capability);
         }
-        Some(Renewed { catalogue: next, offered: capabilities, changes: Vec::new() })
+        Some(CatalogueUpdate { catalogue: next, offered: capabilities, changes: Vec::new() })
     }
 
-    /// Notes that it could not be read; nothing when that is known.
-    pub fn unread(&self, reason: &str, now: Timestamp) -> Option<Catalogue> {
+    /// Records that the list could not be read; `None` if that is known already.
+    pub fn record_failure(&self, reason: &str, now: Timestamp) -> Option<Catalogue> {
         let known = self.error.as_deref() == Some(reason);
         (!known).then(|| Catalogue { error: Some(reason.into()), changed_at: now, ..self.clone() })
     }
 }
 
-impl Renewed {
+impl CatalogueUpdate {
     fn differs(&self, from: &Catalogue, offered: &[Capability]) -> bool {
-        let text = |server: &Server| serde_json::to_string(server).ok();
-        // An earlier version may have made something else of the same definitions.
+        let text = |server: &ServerDescription| serde_json::to_string(server).ok();
+        // An earlier version may have read the same definitions differently.
         let same = |one: &Capability, other: &Capability| {
             let text = |raw: &Option<Box<RawValue>>| raw.as_deref().map(|raw| raw.get().to_string());
             one.name == other.name

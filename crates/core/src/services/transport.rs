@@ -9,32 +9,32 @@ use crate::context::create_request::MAX_TIMEOUT_SECONDS;
 use crate::http::egress_address::{self, Address, Policy};
 use crate::services::openai_endpoints;
 
-/// How the service is reached.
+/// The member `transport`: how the service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Transport {
     /// A signed envelope by POST.
     Http { url: String },
-    /// An endpoint that speaks OpenAI's API, at the address its paths begin with.
+    /// An OpenAI-compatible endpoint; `url` is the base of its paths.
     Openai {
         url: String,
-        /// The model that is used when a request names none.
+        /// The model for requests that name none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
-        /// Whether it may be asked to answer in pieces.
+        /// Whether it may be asked for a streamed response.
         #[serde(rename = "stream", default = "may_stream", skip_serializing_if = "Clone::clone")]
         streams: bool,
     },
-    /// An MCP server by Streamable HTTP: its tools become the capabilities.
+    /// An MCP server by Streamable HTTP: its tools are the capabilities.
     Mcp(Upstream),
-    /// The service connects to the gateway and takes its work there.
+    /// The service connects to the gateway and receives its work there.
     Socket {
-        /// How long what a dropped connection had is kept until the service is back.
+        /// How long the deliveries of a dropped connection are kept for it.
         grace_seconds: u64,
     },
-    /// Another Worker, by the name of its service binding: a signed envelope by POST, as with `http`.
+    /// Another Worker by its service binding: a signed envelope by POST, as with `http`.
     Binding { binding: String, path: String },
-    /// Nothing is called: the gateway itself shows what a service could do.
+    /// Nothing is called: the gateway itself demonstrates what a service can do.
     Demo {},
 }
 
@@ -42,49 +42,49 @@ fn may_stream() -> bool {
     true
 }
 
-/// How an MCP server is asked.
+/// How an MCP server is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
     pub url: String,
-    /// How long a call of one of its tools may live, in seconds.
+    /// The timeout of a tool call, in seconds.
     pub timeout_seconds: u64,
-    /// How often its tools are read, in seconds.
+    /// The interval at which its tools are read, in seconds.
     pub refresh_seconds: u64,
     pub changed_tools: ChangedTools,
 }
 
-/// What becomes of a tool that is new or changed.
+/// What happens to new and changed tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangedTools {
     #[default]
     Serve,
-    /// Held back until somebody accepts it.
+    /// They are held until an operator accepts them.
     Hold,
 }
 
-/// How long a tool's call may live when nothing is said, and how often tools are read, in seconds.
+/// The defaults of the timeout of a tool call and of the interval at which tools are read, in seconds.
 const TOOL_SECONDS: u64 = 300;
 const REFRESH_SECONDS: u64 = 300;
-/// How long a service that connects may be away when nothing is said.
+/// The default and the maximum of a connected service's grace period, in seconds.
 const GRACE_SECONDS: u64 = 10;
 const MAX_GRACE_SECONDS: u64 = 300;
 
-/// What reading depends on besides the document.
+/// What the validity of a document depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
     pub addresses: Policy,
     pub own_hosts: &'a [&'a str],
     /// Whether the built-in demonstration may be registered.
     pub demo: bool,
-    /// Service bindings that may be named; nothing where none may be.
+    /// The service bindings that may be named; `None` if none may.
     pub bindings: Option<&'a [String]>,
-    /// What the service is shown now: values that a document leaves out stay as they are.
+    /// The stored credentials: values that a document omits stay as they are.
     pub stored: Option<&'a EncryptedCredentials>,
 }
 
 impl Transport {
-    /// The address it is called at; nothing where none is called.
+    /// The address of the service; `None` if it has none.
     pub fn url(&self) -> Option<&str> {
         match self {
             Self::Http { url } | Self::Openai { url, .. } => Some(url),
@@ -93,7 +93,7 @@ impl Transport {
         }
     }
 
-    /// The service binding it is called by.
+    /// The service binding, if it is called through one.
     pub fn binding(&self) -> Option<&str> {
         match self {
             Self::Binding { binding, .. } => Some(binding),
@@ -101,7 +101,7 @@ impl Transport {
         }
     }
 
-    /// How it is asked, where it is an MCP server.
+    /// The settings of an MCP server, if it is one.
     pub fn upstream(&self) -> Option<&Upstream> {
         match self {
             Self::Mcp(upstream) => Some(upstream),
@@ -111,7 +111,7 @@ impl Transport {
         }
     }
 
-    /// Whether the service connects to the gateway, and how long it may be away with what it had, in milliseconds.
+    /// The grace period in milliseconds of a service that connects to the gateway; `None` for other services.
     pub fn grace_ms(&self) -> Option<u64> {
         match self {
             Self::Socket { grace_seconds } => Some(grace_seconds * 1000),
@@ -119,11 +119,12 @@ impl Transport {
         }
     }
 
+    /// Whether the service connects to the gateway.
     pub fn connects(&self) -> bool {
         self.grace_ms().is_some()
     }
 
-    /// Whether both are called at one origin, so that the credentials of the one may go to the other.
+    /// Whether both have the same origin, so that the credentials of one may be sent to the other.
     pub fn same_origin(&self, other: &Self) -> bool {
         if let (Self::Binding { binding: one, .. }, Self::Binding { binding: other, .. }) = (self, other) {
             return one == other;
@@ -137,7 +138,7 @@ impl Transport {
         origin(self) == origin(other)
     }
 
-    /// Where health is asked for when no path is configured: an address, or a path behind a binding.
+    /// The URL of health probes without a configured path: an address, or a path behind a binding.
     pub fn probe_url(&self) -> Option<String> {
         match self {
             Self::Http { url } => Some(url.clone()),
@@ -149,7 +150,7 @@ impl Transport {
     }
 }
 
-/// The member `transport`.
+/// Reads the member `transport`.
 pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let mut transport = document.object("transport")?;
     let kind = transport.parsed("kind", "http, openai, mcp, socket, binding or demo", |text| {
@@ -165,7 +166,7 @@ pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
         }
         Some("binding") => read_binding(&mut transport, rules),
         Some("demo") => read_demo(&mut transport, rules),
-        // A kind that is none has its fault; what else is wrong with the address is told with it.
+        // An unknown kind has its fault already; faults of the address are reported with it.
         _ => read_url(&mut transport, rules).filter(|_| kind.is_some()).map(|url| Transport::Http { url }),
     };
     document.absorb(transport);
@@ -174,7 +175,7 @@ pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
 
 fn read_demo(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     if !rules.demo {
-        transport.fault("kind", "is switched off here: the variable DEMO is false");
+        transport.fault("kind", "is disabled here: the variable DEMO is false");
     }
     Some(Transport::Demo {})
 }
@@ -211,12 +212,12 @@ fn read_openai(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport
     let model = transport.string("model", 1..=200);
     let streams = transport.boolean("stream").unwrap_or(true);
     if url.as_deref().is_some_and(|url| url.contains('?')) {
-        transport.fault("url", "must have no query: paths such as chat/completions are put behind it");
+        transport.fault("url", "must have no query: paths such as chat/completions are appended");
     }
     Some(Transport::Openai { url: url?, model, streams })
 }
 
-/// The member `url`: an address the gateway may call.
+/// Reads the member `url`: an address that the gateway may call.
 fn read_url(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<String> {
     let url = transport.string("url", 1..=2048);
     let text = transport.require("url", url)?;
@@ -229,11 +230,11 @@ fn read_url(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<String> {
     }
 }
 
-/// The member `capabilities`, as a service reached this way may have it. `transport`: when it could be read.
+/// Reads the member `capabilities`, as this transport allows. `transport` is `None` if it has faults.
 pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_>) -> Option<Vec<Capability>> {
     match transport {
         Some(Transport::Openai { .. }) => read_openai_capabilities(document),
-        // They are what the server says they are; a document that was read and is sent back has them.
+        // The server defines them; a document that was read and is sent back has them.
         Some(Transport::Mcp(_)) => {
             document.raw_or_null("capabilities");
             Some(Vec::new())
@@ -246,7 +247,7 @@ pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_
     }
 }
 
-/// All that such an endpoint offers, unless some of it is named.
+/// All capabilities of such an endpoint, unless some are named.
 fn read_openai_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>> {
     if !document.has("capabilities") {
         document.raw_or_null("capabilities");

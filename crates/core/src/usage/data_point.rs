@@ -1,33 +1,33 @@
-//! A context's end as a data point of Workers Analytics Engine.
+//! The end of a context as a data point of Workers Analytics Engine.
 
 use serde::Serialize;
 
 use crate::base::id::ContextId;
-use crate::events::event::{Bundle, Item, What};
+use crate::events::bundle::{Bundle, EventKind, Item};
 
 /// The longest index, in bytes.
 const MAX_INDEX_BYTES: usize = 96;
 
-/// As the platform takes it. Members of the lists are known by their places, so new ones go to the end.
+/// A data point as the platform takes it. The lists are positional, so new members go to the end.
 #[derive(Debug, PartialEq, Serialize)]
-pub struct Point {
+pub struct DataPoint {
     /// The tenant.
     indexes: [String; 1],
-    /// Service, capability, status, error code (empty without one), principal.
+    /// Service, capability, status, error code (empty if none), principal.
     blobs: [String; 5],
-    /// Milliseconds of execution and of waiting for it, and attempts.
+    /// Execution time and waiting time in milliseconds, and the number of attempts.
     doubles: [f64; 3],
 }
 
-/// The point of an event; nothing when it is not a context's end.
-pub fn point(tenant: &str, bundle: &Bundle, item: &Item) -> Option<Point> {
-    let What::Ended { status, error, execution_time_ms, attempts, .. } = &item.what else { return None };
+/// The data point of an event; `None` if it is not the end of a context.
+pub fn data_point(tenant: &str, bundle: &Bundle, item: &Item) -> Option<DataPoint> {
+    let EventKind::Ended { status, error, execution_time_ms, attempts, .. } = &item.kind else { return None };
     let id = ContextId::parse(&bundle.subject)?;
     let (latency_ms, whole_ms) = (execution_time_ms.unwrap_or(0), item.at.since(id.created_at()));
     let mut index = tenant.to_string();
     index.truncate(index.floor_char_boundary(MAX_INDEX_BYTES));
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    Some(Point {
+    Some(DataPoint {
         indexes: [index],
         blobs: [
             text(&bundle.service),
@@ -51,10 +51,10 @@ mod tests {
     #[test]
     fn a_contexts_end_is_a_point_and_nothing_else_is() {
         let store = StoreId { region: Region::Eu, shard: 0 };
-        let item = |at, what| Item { number: 1, at: Timestamp(at), what };
+        let item = |at, kind| Item { number: 1, at: Timestamp(at), kind };
         let error =
             ContextError { code: ErrorCode::UpstreamError, message: String::new(), service: None, details: None };
-        let ended = What::Ended {
+        let ended = EventKind::Ended {
             status: Status::Failed,
             result: None,
             linked: false,
@@ -70,16 +70,16 @@ mod tests {
             capability: Some("chat".into()),
             service: Some("llm".into()),
             trace: None,
-            after: None,
+            previous_number: None,
             items: Vec::new(),
         };
-        let made = point("acme", &bundle, &item(2_000, ended.clone())).unwrap();
+        let made = data_point("acme", &bundle, &item(2_000, ended.clone())).unwrap();
         assert_eq!(
             serde_json::to_string(&made).unwrap(),
             r#"{"indexes":["acme"],"blobs":["llm","chat","failed","upstream_error","key:me"],"doubles":[600.0,400.0,3.0]}"#
         );
-        assert_eq!(point("acme", &bundle, &item(1_000, What::Status(Status::Queued))), None);
+        assert_eq!(data_point("acme", &bundle, &item(1_000, EventKind::Status(Status::Queued))), None);
         let service = Bundle { subject: "llm".into(), ..bundle };
-        assert_eq!(point("acme", &service, &item(2_000, ended)), None);
+        assert_eq!(data_point("acme", &service, &item(2_000, ended)), None);
     }
 }

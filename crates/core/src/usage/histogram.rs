@@ -1,22 +1,23 @@
 //! Durations counted in buckets, so that counts of many hours and objects can be added up.
 //!
-//! A bucket is an eighth of a power of two wide: a percentile is at most an eighth too high. Below 8 ms each has one of
-//! its own.
+//! A bucket is an eighth of a power of two wide, so a percentile is at most an eighth too high. Below 8 ms, each
+//! millisecond has its own bucket.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Parts of a power of two, and how many bits they take.
+/// Parts of a power of two, and the number of bits of that.
 const PARTS: u64 = 8;
 const BITS: u32 = 3;
 
+/// Counts of durations by bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// By the number of the bucket.
+    /// By bucket number.
     #[serde(rename = "b")]
     buckets: BTreeMap<u16, u64>,
-    /// Milliseconds in all.
+    /// The sum in milliseconds.
     #[serde(rename = "s")]
     sum_ms: u64,
 }
@@ -40,11 +41,13 @@ fn upper_ms(bucket: u16) -> u64 {
 }
 
 impl Histogram {
+    /// Counts a duration in milliseconds.
     pub fn count(&mut self, ms: u64) {
         *self.buckets.entry(bucket(ms)).or_default() += 1;
         self.sum_ms = self.sum_ms.saturating_add(ms);
     }
 
+    /// Adds another histogram.
     pub fn add(&mut self, other: &Self) {
         for (bucket, count) in &other.buckets {
             *self.buckets.entry(*bucket).or_default() += count;
@@ -52,15 +55,17 @@ impl Histogram {
         self.sum_ms = self.sum_ms.saturating_add(other.sum_ms);
     }
 
+    /// The number of durations.
     pub fn total(&self) -> u64 {
         self.buckets.values().sum()
     }
 
+    /// The sum of the durations in milliseconds.
     pub fn sum_ms(&self) -> u64 {
         self.sum_ms
     }
 
-    /// What so many percent took at most, in milliseconds; nothing when there is nothing.
+    /// The duration that this percentage did not exceed, in milliseconds; `None` without durations.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
         let rank = (self.total() * percent).div_ceil(100).max(1);
         let mut seen = 0;
@@ -70,7 +75,7 @@ impl Histogram {
         })
     }
 
-    /// How many took at most this long. Exact where `ms` is one less than a power of two.
+    /// How many durations were at most this long. Exact if `ms` is one less than a power of two.
     pub fn at_most(&self, ms: u64) -> u64 {
         self.buckets.iter().filter(|(bucket, _)| upper_ms(**bucket) <= ms).map(|(_, count)| count).sum()
     }
@@ -87,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn small_durations_are_told_apart() {
+    fn small_durations_are_distinguished() {
         let mut histogram = Histogram::default();
         (0..8).for_each(|ms| histogram.count(ms));
         assert_eq!((histogram.percentile(50), histogram.percentile(99)), (Some(3), Some(7)));
@@ -101,8 +106,8 @@ mod tests {
             all.iter().for_each(|ms| histogram.count(*ms));
             all.sort_unstable();
             let true_one = all[(all.len() * percent as usize).div_ceil(100).max(1) - 1];
-            let told = histogram.percentile(percent).unwrap();
-            prop_assert!(told >= true_one && told <= true_one + true_one / 8, "{} for {}", told, true_one);
+            let value = histogram.percentile(percent).unwrap();
+            prop_assert!(value >= true_one && value <= true_one + true_one / 8, "{} for {}", value, true_one);
         }
 
         #[test]

@@ -1,25 +1,25 @@
-//! Counts as text for Prometheus and its like.
+//! Counts in the text formats of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::histogram::Histogram;
-use super::{Counts, Key};
+use super::{UsageCounts, UsageKey};
 
-/// Bounds of the buckets as powers of two, in milliseconds: there a histogram is exact.
+/// The bounds of the buckets as powers of two, in milliseconds, at which a histogram is exact.
 const POWERS: [u32; 14] = [3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18];
 
-/// How it is written.
+/// The text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// Prometheus's text format 0.0.4, which came before: there a counter is called what its sample is, and nothing has
-    /// a unit.
+    /// Prometheus's older text format 0.0.4, in which a counter has the name of its sample, and there are no units.
     Plain,
 }
 
 impl Format {
+    /// The media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -27,7 +27,7 @@ impl Format {
         }
     }
 
-    /// By what an `Accept` header says: the older only where it is named and the newer is not.
+    /// Selects the format by an `Accept` header: the older one only if it is named and the newer is not.
     pub fn accepted(accept: &str) -> Self {
         let names = |media: &str| {
             let named = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
@@ -40,12 +40,12 @@ impl Format {
     }
 }
 
-/// What a tenant counted since it began.
+/// A tenant's counts since its creation.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// By service and capability.
-    pub rows: Vec<(Key, Counts)>,
-    /// Requests that were refused, by the code of the answer.
+    pub rows: Vec<(UsageKey, UsageCounts)>,
+    /// Rejected requests, by the response's code.
     pub refused: BTreeMap<String, u64>,
 }
 
@@ -69,7 +69,7 @@ impl Writer {
         self.text.push('\n');
     }
 
-    /// The head of a family; `samples` writes what is in it.
+    /// The head of a metric family; `samples` writes its samples.
     fn family(&mut self, name: &str, kind: &str, help: &str, samples: impl FnOnce(&mut Self)) {
         let total = if kind == "counter" && self.format == Format::Plain { "_total" } else { "" };
         self.line(format_args!("# HELP {name}{total} {help}"));
@@ -80,14 +80,14 @@ impl Writer {
         samples(self);
     }
 
-    /// A counter: `counted` gives what is counted for a row, each under further labels.
+    /// A counter: `counted` returns the counts of a row, each with further labels.
     fn counter<const N: usize>(
         &mut self,
         name: &str,
         help: &str,
-        rows: &[(Key, Counts)],
+        rows: &[(UsageKey, UsageCounts)],
         label: &str,
-        counted: impl Fn(&Counts) -> [(&'static str, u64); N],
+        counted: impl Fn(&UsageCounts) -> [(&'static str, u64); N],
     ) {
         self.family(name, "counter", help, |writer| {
             for (key, counts) in rows {
@@ -106,13 +106,13 @@ impl Writer {
         }
     }
 
-    /// A counter of codes: only those that there were.
+    /// A counter by code, of the codes that occurred.
     fn codes<'c>(
         &mut self,
         name: &str,
         help: &str,
-        rows: &'c [(Key, Counts)],
-        codes: impl Fn(&'c Counts) -> &'c BTreeMap<String, u64>,
+        rows: &'c [(UsageKey, UsageCounts)],
+        codes: impl Fn(&'c UsageCounts) -> &'c BTreeMap<String, u64>,
     ) {
         self.family(name, "counter", help, |writer| {
             for (key, counts) in rows {
@@ -123,7 +123,13 @@ impl Writer {
         });
     }
 
-    fn histogram(&mut self, name: &str, help: &str, rows: &[(Key, Counts)], of: impl Fn(&Counts) -> &Histogram) {
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: &[(UsageKey, UsageCounts)],
+        of: impl Fn(&UsageCounts) -> &Histogram,
+    ) {
         self.family(name, "histogram", help, |writer| {
             for (key, counts) in rows {
                 let (labels, histogram) = (labels(key), of(counts));
@@ -141,11 +147,11 @@ impl Writer {
     }
 }
 
-fn labels(key: &Key) -> String {
+fn labels(key: &UsageKey) -> String {
     format!("service=\"{}\",capability=\"{}\"", escaped(&key.service), escaped(&key.capability))
 }
 
-/// All that was counted since the tenant began.
+/// All counts as text.
 pub fn text(totals: &Totals, format: Format) -> String {
     let rows = &totals.rows;
     let mut writer = Writer { format, text: String::new() };
@@ -162,19 +168,19 @@ pub fn text(totals: &Totals, format: Format) -> String {
     });
     let help = "Contexts that have ended with an error, by its code.";
     writer.codes("narthex_context_errors", help, rows, |counts| &counts.errors);
-    let help = "Calls of services, by how they went.";
+    let help = "Calls of services, by outcome.";
     writer.counter("narthex_attempts", help, rows, "outcome", |counts| {
         let good = counts.attempts.saturating_sub(counts.failed_attempts);
         [("succeeded", good), ("failed", counts.failed_attempts)]
     });
     let help = "Calls of services that ended with an error, by its code.";
     writer.codes("narthex_attempt_errors", help, rows, |counts| &counts.attempt_errors);
-    let help = "From the first attempt's begin to the context's end.";
+    let help = "From the start of the first attempt to the end of the context.";
     writer.histogram("narthex_context_latency_seconds", help, rows, |counts| &counts.latency);
-    let help = "From a context's creation to its first attempt's begin.";
+    let help = "From the creation of a context to the start of its first attempt.";
     writer.histogram("narthex_context_queue_seconds", help, rows, |counts| &counts.queue);
     let name = "narthex_requests_refused";
-    writer.family(name, "counter", "Requests that were refused, by the code of the answer.", |writer| {
+    writer.family(name, "counter", "Rejected requests, by the code of the response.", |writer| {
         for (code, count) in &totals.refused {
             writer.sample(name, "", "code", code, *count);
         }
@@ -190,13 +196,13 @@ mod tests {
     use super::*;
 
     fn totals() -> Totals {
-        let mut counts = Counts { created: 3, completed: 1, failed: 1, attempts: 4, ..Counts::default() };
+        let mut counts = UsageCounts { created: 3, completed: 1, failed: 1, attempts: 4, ..UsageCounts::default() };
         counts.failed_attempts = 1;
         counts.errors.insert("upstream_error".into(), 1);
         counts.attempt_errors.insert("upstream_timeout".into(), 1);
         counts.latency.count(5);
         counts.latency.count(3_000);
-        let key = Key { service: "a\"b".into(), capability: "chat".into(), ..Key::default() };
+        let key = UsageKey { service: "a\"b".into(), capability: "chat".into(), ..UsageKey::default() };
         Totals { rows: vec![(key, counts)], refused: [("rate_limited".to_string(), 7)].into() }
     }
 
@@ -237,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_format_is_written_for_who_takes_nothing_newer() {
+    fn the_older_format_is_for_clients_without_the_newer_one() {
         for (accept, format) in [
             ("", Format::OpenMetrics),
             ("*/*", Format::OpenMetrics),

@@ -1,4 +1,4 @@
-//! What was asked for, what became of it, and how long that took: counted from events, added up by hour.
+//! Usage: contexts, their outcomes and durations, counted from events and added up by hour.
 
 pub mod data_point;
 pub mod histogram;
@@ -12,32 +12,34 @@ use serde::{Deserialize, Serialize};
 use crate::base::id::ContextId;
 use crate::context::AttemptOutcome;
 use crate::context::status::Status;
-use crate::events::event::{Bundle, What};
+use crate::events::bundle::{Bundle, EventKind};
 use histogram::Histogram;
 
+/// One hour, in milliseconds.
 pub const HOUR_MS: u64 = 3_600_000;
-/// Rows and requests to objects of a context that is waited for, and of each further attempt.
+/// Rows and object requests of a context that is waited for, and of each further attempt.
 const ROWS: u64 = 3;
 const REQUESTS: u64 = 2;
 const ROWS_OF_ATTEMPT: u64 = 2;
 const REQUESTS_OF_ATTEMPT: u64 = 1;
-/// Dollars for a million.
+/// Dollars per million.
 const USD_PER_MILLION_ROWS: f64 = 1.0;
 const USD_PER_MILLION_REQUESTS: f64 = 0.15;
 
-/// Of what something is counted.
+/// What is counted together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key {
-    /// The hour it began with, in milliseconds.
+pub struct UsageKey {
+    /// When the hour began, in milliseconds.
     pub hour: u64,
     pub service: String,
     pub capability: String,
     pub principal: String,
 }
 
+/// The counts of one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Counts {
+pub struct UsageCounts {
     pub created: u64,
     pub completed: u64,
     pub failed: u64,
@@ -45,19 +47,20 @@ pub struct Counts {
     pub timed_out: u64,
     pub attempts: u64,
     pub failed_attempts: u64,
-    /// Contexts that ended with an error, and attempts that did, by its code: text, so that a version that does not know
-    /// a code yet reads and keeps it.
+    /// Contexts and attempts that ended with an error, by code: as text, so that a version that does not know a code
+    /// keeps it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attempt_errors: BTreeMap<String, u64>,
-    /// From the first attempt's begin to the context's end.
+    /// From the start of the first attempt to the end of the context.
     pub latency: Histogram,
-    /// From its creation to the first attempt's begin.
+    /// From the creation to the start of the first attempt.
     pub queue: Histogram,
 }
 
-impl Counts {
+impl UsageCounts {
+    /// Adds the counts of another part.
     pub fn add(&mut self, other: &Self) {
         for (to, from) in [
             (&mut self.created, other.created),
@@ -79,42 +82,46 @@ impl Counts {
         self.queue.add(&other.queue);
     }
 
+    /// Contexts that have ended.
     pub fn ended(&self) -> u64 {
         self.completed + self.failed + self.cancelled + self.timed_out
     }
 
-    /// What the first attempt of a context costs is in the context; only further ones come on top.
+    /// The cost of a context includes its first attempt; only further ones are added.
     fn further_attempts(&self) -> u64 {
         self.attempts.saturating_sub(self.ended())
     }
 
+    /// Estimated rows written to Durable Object storage.
     pub fn rows_written(&self) -> u64 {
         ROWS * self.created + ROWS_OF_ATTEMPT * self.further_attempts()
     }
 
+    /// Estimated requests to Durable Objects.
     pub fn object_requests(&self) -> u64 {
         REQUESTS * self.created + REQUESTS_OF_ATTEMPT * self.further_attempts()
     }
 
+    /// Estimated cost in US dollars.
     pub fn usd(&self) -> f64 {
         let (rows, requests) = (self.rows_written() as f64, self.object_requests() as f64);
         (rows * USD_PER_MILLION_ROWS + requests * USD_PER_MILLION_REQUESTS) / 1_000_000.0
     }
 }
 
-/// Counts what happened to one context.
-pub fn count(bundle: &Bundle, into: &mut BTreeMap<Key, Counts>) {
+/// Counts the events of one context.
+pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
     let Some(id) = ContextId::parse(&bundle.subject) else { return };
     for item in &bundle.items {
-        let key = Key {
+        let key = UsageKey {
             hour: item.at.0 / HOUR_MS * HOUR_MS,
             service: bundle.service.clone().unwrap_or_default(),
             capability: bundle.capability.clone().unwrap_or_default(),
             principal: bundle.owner.clone().unwrap_or_default(),
         };
-        match &item.what {
-            What::Status(Status::Created) => into.entry(key).or_default().created += 1,
-            What::Attempt(attempt) => {
+        match &item.kind {
+            EventKind::Status(Status::Created) => into.entry(key).or_default().created += 1,
+            EventKind::Attempt(attempt) => {
                 let counts = into.entry(key).or_default();
                 counts.attempts += 1;
                 let good = matches!(attempt.outcome, AttemptOutcome::Succeeded | AttemptOutcome::InputRequired);
@@ -123,7 +130,7 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<Key, Counts>) {
                     *counts.attempt_errors.entry(code.as_str().into()).or_default() += 1;
                 }
             }
-            What::Ended { status, error, execution_time_ms, .. } => {
+            EventKind::Ended { status, error, execution_time_ms, .. } => {
                 let counts = into.entry(key).or_default();
                 match status {
                     Status::Completed => counts.completed += 1,
@@ -150,14 +157,14 @@ mod tests {
     use super::*;
     use crate::base::id::{Region, StoreId};
     use crate::base::time::Timestamp;
-    use crate::events::event::Item;
+    use crate::events::bundle::Item;
 
     #[test]
     fn a_context_is_counted_once_in_the_hours_in_which_things_happened() {
         let store = StoreId { region: Region::Eu, shard: 0 };
         let created = 10 * HOUR_MS - 500;
-        let item = |number, at, what| Item { number, at: Timestamp(at), what };
-        let ended = What::Ended {
+        let item = |number, at, kind| Item { number, at: Timestamp(at), kind };
+        let ended = EventKind::Ended {
             status: Status::Completed,
             result: None,
             linked: false,
@@ -173,17 +180,17 @@ mod tests {
             capability: Some("chat".into()),
             service: Some("llm".into()),
             trace: None,
-            after: None,
+            previous_number: None,
             items: vec![
-                item(1, created, What::Status(Status::Created)),
-                item(2, created, What::Status(Status::Queued)),
+                item(1, created, EventKind::Status(Status::Created)),
+                item(2, created, EventKind::Status(Status::Queued)),
                 item(3, created + 1_000, ended),
             ],
         };
         let mut counts = BTreeMap::new();
         count(&bundle, &mut counts);
         assert_eq!(counts.keys().map(|key| key.hour).collect::<Vec<_>>(), [9 * HOUR_MS, 10 * HOUR_MS]);
-        let mut sum = Counts::default();
+        let mut sum = UsageCounts::default();
         counts.values().for_each(|one| sum.add(one));
         assert_eq!((sum.created, sum.completed, sum.ended()), (1, 1, 1));
         assert_eq!((sum.latency.sum_ms(), sum.queue.sum_ms()), (600, 400));

@@ -1,53 +1,55 @@
-//! Requests that an isolate refused, counted by tenant and code until the tenant's hub is told: the first at once, what
-//! follows together, so that a flood of them costs the hub nothing.
+//! Rejected requests of one isolate, counted by tenant and code until they are reported to the tenant's hub: the first
+//! at once, later ones together, so that a flood of them costs the hub nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::time::Timestamp;
 
-/// A tenant's hub is told again after this, in milliseconds, when another request is refused.
-pub const EVERY_MS: u64 = 30_000;
-/// Tenants that are counted for; of further ones each refusal is told at once.
+/// The minimum interval between reports for a tenant, in milliseconds.
+pub const REPORT_INTERVAL_MS: u64 = 30_000;
+/// The maximum number of tenants with counts; rejections of further ones are reported at once.
 const MAX_TENANTS: usize = 1_000;
 
-/// How many requests were refused with which code.
+/// The number of rejected requests by code.
 pub type Codes = BTreeMap<String, u64>;
 
 #[derive(Default)]
-struct Tally {
-    told_at: Timestamp,
+struct Pending {
+    reported_at: Timestamp,
     codes: Codes,
 }
 
+/// The unreported rejections of one isolate, by tenant.
 #[derive(Default)]
-pub struct Refusals {
-    tenants: HashMap<String, Tally>,
+pub struct RejectionCounter {
+    tenants: HashMap<String, Pending>,
 }
 
-impl Refusals {
-    /// Counts one; gives what the hub is to be told now.
+impl RejectionCounter {
+    /// Counts a rejection; returns what must be reported now.
     pub fn count(&mut self, tenant: &str, code: &str, now: Timestamp) -> Option<Codes> {
         if !self.tenants.contains_key(tenant) && self.tenants.len() >= MAX_TENANTS {
-            self.tenants.retain(|_, tally| !tally.codes.is_empty() || now.since(tally.told_at) < EVERY_MS);
+            self.tenants
+                .retain(|_, tally| !tally.codes.is_empty() || now.since(tally.reported_at) < REPORT_INTERVAL_MS);
             if self.tenants.len() >= MAX_TENANTS {
                 return Some(Codes::from([(code.into(), 1)]));
             }
         }
         let tally = self.tenants.entry(tenant.into()).or_default();
         *tally.codes.entry(code.into()).or_default() += 1;
-        (now.since(tally.told_at) >= EVERY_MS).then(|| {
-            tally.told_at = now;
+        (now.since(tally.reported_at) >= REPORT_INTERVAL_MS).then(|| {
+            tally.reported_at = now;
             std::mem::take(&mut tally.codes)
         })
     }
 
-    /// All that its hub was not told of yet; nothing when there is nothing.
+    /// Takes all unreported counts, if there are any.
     pub fn take(&mut self, tenant: &str) -> Option<Codes> {
         let codes = self.tenants.get_mut(tenant).map(|tally| std::mem::take(&mut tally.codes));
         codes.filter(|codes| !codes.is_empty())
     }
 
-    /// It could not be told: next time.
+    /// Restores counts whose report failed.
     pub fn put_back(&mut self, tenant: &str, codes: Codes) {
         if let Some(tally) = self.tenants.get_mut(tenant) {
             for (code, count) in codes {
@@ -66,43 +68,43 @@ mod tests {
     }
 
     #[test]
-    fn the_first_refusal_is_told_at_once_and_the_rest_together() {
-        let mut refusals = Refusals::default();
+    fn the_first_rejection_is_reported_at_once_and_the_rest_together() {
+        let mut rejections = RejectionCounter::default();
         let at = Timestamp(1_000_000);
-        assert_eq!(refusals.count("a", "not_found", at), Some(codes([("not_found", 1)])));
+        assert_eq!(rejections.count("a", "not_found", at), Some(codes([("not_found", 1)])));
         for more in 1..=5 {
-            assert_eq!(refusals.count("a", "rate_limited", at.plus_ms(more)), None);
+            assert_eq!(rejections.count("a", "rate_limited", at.plus_ms(more)), None);
         }
-        assert_eq!(refusals.count("b", "not_found", at), Some(codes([("not_found", 1)])), "each tenant by itself");
-        let told = refusals.count("a", "not_found", at.plus_ms(EVERY_MS));
-        assert_eq!(told, Some(codes([("not_found", 1), ("rate_limited", 5)])));
-        assert_eq!(refusals.take("a"), None);
+        assert_eq!(rejections.count("b", "not_found", at), Some(codes([("not_found", 1)])), "each tenant by itself");
+        let reported = rejections.count("a", "not_found", at.plus_ms(REPORT_INTERVAL_MS));
+        assert_eq!(reported, Some(codes([("not_found", 1), ("rate_limited", 5)])));
+        assert_eq!(rejections.take("a"), None);
     }
 
     #[test]
-    fn what_could_not_be_told_is_told_later() {
-        let mut refusals = Refusals::default();
+    fn counts_whose_report_failed_are_reported_later() {
+        let mut rejections = RejectionCounter::default();
         let at = Timestamp(1_000_000);
-        let told = refusals.count("a", "not_found", at).unwrap();
-        refusals.put_back("a", told);
-        assert_eq!(refusals.count("a", "not_found", at), None);
-        assert_eq!(refusals.take("a"), Some(codes([("not_found", 2)])));
-        assert_eq!(refusals.take("a"), None);
-        assert_eq!(refusals.take("b"), None);
+        let reported = rejections.count("a", "not_found", at).unwrap();
+        rejections.put_back("a", reported);
+        assert_eq!(rejections.count("a", "not_found", at), None);
+        assert_eq!(rejections.take("a"), Some(codes([("not_found", 2)])));
+        assert_eq!(rejections.take("a"), None);
+        assert_eq!(rejections.take("b"), None);
     }
 
     #[test]
     fn beyond_so_many_tenants_nothing_is_kept_and_nothing_lost() {
-        let mut refusals = Refusals::default();
+        let mut rejections = RejectionCounter::default();
         let at = Timestamp(1_000_000);
         for tenant in 0..MAX_TENANTS {
-            assert!(refusals.count(&tenant.to_string(), "not_found", at).is_some());
+            assert!(rejections.count(&tenant.to_string(), "not_found", at).is_some());
         }
         for _ in 0..2 {
-            assert_eq!(refusals.count("one more", "not_found", at), Some(codes([("not_found", 1)])));
+            assert_eq!(rejections.count("one more", "not_found", at), Some(codes([("not_found", 1)])));
         }
-        let later = at.plus_ms(EVERY_MS);
-        assert!(refusals.count("one more", "not_found", later).is_some());
-        assert_eq!(refusals.count("one more", "not_found", later), None, "the others were forgotten");
+        let later = at.plus_ms(REPORT_INTERVAL_MS);
+        assert!(rejections.count("one more", "not_found", later).is_some());
+        assert_eq!(rejections.count("one more", "not_found", later), None, "the others were forgotten");
     }
 }

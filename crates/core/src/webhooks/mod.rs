@@ -1,7 +1,8 @@
-//! Outgoing webhooks: addresses that are told of events.
+//! Outgoing webhooks: URLs that receive events.
 //!
-//! What a webhook is, is here; what is delivered when is the [`courier`]'s to say.
+//! Webhooks are read here; the [`delivery_queue`] decides what is delivered when.
 
+pub mod delivery;
 pub mod delivery_queue;
 
 use serde::{Deserialize, Serialize};
@@ -11,28 +12,28 @@ use crate::access::webhook_signature::Secret;
 use crate::base::json::{Fault, Object};
 use crate::events::filter::Filter;
 use crate::http::egress_address::{self, Policy};
-use crate::services::Retiring;
+use crate::services::RetiringSecret;
 
-/// A webhook as it is kept.
+/// A webhook as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     pub url: String,
     #[serde(default)]
     pub description: String,
-    /// Which events it is told of.
+    /// The events it receives.
     pub filter: Filter,
-    /// Nothing on its way to the registry: it stays as it is.
+    /// `None` on the way to the registry: it stays as it is.
     #[serde(default)]
     pub secret: Option<EncryptedSecret>,
-    /// The secret before.
+    /// The previous secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retiring: Option<Retiring>,
+    pub retiring: Option<RetiringSecret>,
     pub enabled: bool,
 }
 
-/// A webhook as somebody writes it.
+/// A webhook as submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct WebhookDocument {
     pub url: String,
     pub description: String,
     pub filter: Filter,
@@ -40,7 +41,7 @@ pub struct Written {
     pub enabled: bool,
 }
 
-/// Who writes it, and what the deployment allows.
+/// The caller, and what the deployment allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'r> {
     pub addresses: Policy,
@@ -49,9 +50,9 @@ pub struct Rules<'r> {
     pub sees_all: bool,
 }
 
-/// Reads a document that has passed `json::check`; gives all faults. Who may not see everybody's contexts gets a
-/// webhook for its own.
-pub fn read(text: &str, rules: Rules<'_>) -> Result<Written, Vec<Fault>> {
+/// Reads a document that has passed `json::check`, with all its faults. The webhook of a caller that may not see all
+/// contexts is restricted to the caller's own.
+pub fn read(text: &str, rules: Rules<'_>) -> Result<WebhookDocument, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let url = body.string("url", 1..=2048);
     let url = body.require("url", url).unwrap_or_default();
@@ -68,10 +69,10 @@ pub fn read(text: &str, rules: Rules<'_>) -> Result<Written, Vec<Fault>> {
     let secret = read_secret(&mut body);
     let enabled = body.boolean("enabled").unwrap_or(true);
     let faults = body.finish();
-    if faults.is_empty() { Ok(Written { url, description, filter, secret, enabled }) } else { Err(faults) }
+    if faults.is_empty() { Ok(WebhookDocument { url, description, filter, secret, enabled }) } else { Err(faults) }
 }
 
-/// A secret in a document, if it has one.
+/// Reads the secret of a document, if it has one.
 pub fn read_secret(body: &mut Object<'_>) -> Option<String> {
     let expected = "whsec_ and base64 of 24 to 64 bytes";
     body.parsed("secret", expected, |text| Secret::parse(text).map(|secret| secret.text()))
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_see_all_is_told_of_its_own_contexts() {
+    fn without_sees_all_a_webhook_gets_only_its_owners_contexts() {
         let rules = Rules { sees_all: false, ..RULES };
         let own = read(r#"{"url":"https://example.com/","owner":"key:other"}"#, rules).unwrap();
         assert_eq!(own.filter.owner.as_deref(), Some("key:me"));

@@ -1,7 +1,7 @@
 //! The messages of a connection: JSON objects with a `type`, one in each WebSocket message.
 //!
-//! The subprotocol has the version in it. Members that are not known are faults in what a service sends, and are to
-//! be passed over in what it is sent.
+//! The subprotocol contains the version. Unknown members are faults in messages from a service; a service must ignore
+//! those in messages it receives.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,24 +12,24 @@ use crate::lane::observed::HealthStatus;
 
 /// The WebSocket subprotocol (RFC 6455 §1.9).
 pub const SUBPROTOCOL: &str = "narthex.service.v1";
-/// The largest message a service may send, in bytes.
+/// The largest message from a service, in bytes.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
-/// The most work one connection takes at once.
+/// The maximum number of concurrent deliveries on one connection.
 pub const MAX_CREDIT: u64 = 1_000;
-/// Deliveries one connection may take up again.
-const MAX_RESUMED: usize = 1_000;
-/// The longest number of a delivery.
-const LONGEST_DELIVERY: usize = 80;
+/// How many deliveries one connection may resume.
+const MAX_RESUMED_DELIVERIES: usize = 1_000;
+/// The longest delivery number, in bytes.
+const MAX_DELIVERY_NUMBER_BYTES: usize = 80;
 
-/// What a service says.
+/// A message from a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    /// It takes so much at once from now on, and still has these deliveries.
+pub enum ServiceMessage {
+    /// The service accepts up to `credit` concurrent deliveries from now on, and still has those in `resume`.
     Ready {
         credit: u64,
         resume: Vec<String>,
     },
-    /// How an attempt ended, or what it needs to go on: the body of an answer, as over HTTP.
+    /// The outcome of an attempt, or its request for input: a response body, as over HTTP.
     Outcome {
         delivery: String,
         body: String,
@@ -38,12 +38,12 @@ pub enum Said {
         delivery: String,
         progress: String,
     },
-    /// How it is.
+    /// The service's own health.
     Status(HealthStatus),
 }
 
-/// Reads a message that has passed `json::check`. All faults are named.
-pub fn read(text: &str) -> Result<Said, Vec<Fault>> {
+/// Reads a message that has passed `json::check`, with all its faults.
+pub fn read(text: &str) -> Result<ServiceMessage, Vec<Fault>> {
     let mut message = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let known = "ready, result, error, ask, progress or status";
     let kind = message.parsed("type", known, |kind| {
@@ -57,7 +57,7 @@ pub fn read(text: &str) -> Result<Said, Vec<Fault>> {
         Some("error") => outcome(&mut message, "error"),
         Some("ask") => outcome(&mut message, "input_required"),
         Some(_) => progress(&mut message),
-        // Of what kind the others should be, nobody knows.
+        // Without a known type, the other members cannot be checked.
         None => return Err(vec![Fault::new("#/type", format!("must be {known}"))]),
     };
     let faults = message.finish();
@@ -67,66 +67,66 @@ pub fn read(text: &str) -> Result<Said, Vec<Fault>> {
     }
 }
 
-fn ready(message: &mut Object<'_>) -> Option<Said> {
+fn ready(message: &mut Object<'_>) -> Option<ServiceMessage> {
     let credit = message.integer("credit", 0..=MAX_CREDIT);
     let credit = message.require("credit", credit);
-    let resume = message.strings("resume", MAX_RESUMED, LONGEST_DELIVERY).unwrap_or_default();
-    Some(Said::Ready { credit: credit?, resume })
+    let resume = message.strings("resume", MAX_RESUMED_DELIVERIES, MAX_DELIVERY_NUMBER_BYTES).unwrap_or_default();
+    Some(ServiceMessage::Ready { credit: credit?, resume })
 }
 
-fn status(message: &mut Object<'_>) -> Option<Said> {
+fn status(message: &mut Object<'_>) -> Option<ServiceMessage> {
     let status = message.parsed("status", "online or degraded", |status| match status {
         "online" => Some(HealthStatus::Online),
         "degraded" => Some(HealthStatus::Degraded),
         _ => None,
     });
-    message.require("status", status).map(Said::Status)
+    message.require("status", status).map(ServiceMessage::Status)
 }
 
 fn delivery(message: &mut Object<'_>) -> Option<String> {
-    let delivery = message.string("delivery", 1..=LONGEST_DELIVERY);
+    let delivery = message.string("delivery", 1..=MAX_DELIVERY_NUMBER_BYTES);
     message.require("delivery", delivery)
 }
 
-fn outcome(message: &mut Object<'_>, member: &str) -> Option<Said> {
+fn outcome(message: &mut Object<'_>, member: &str) -> Option<ServiceMessage> {
     let delivery = delivery(message);
     let value = message.raw_or_null(member).map(|value| format!(r#"{{"{member}":{}}}"#, value.get()));
     let body = message.require(member, value);
-    Some(Said::Outcome { delivery: delivery?, body: body? })
+    Some(ServiceMessage::Outcome { delivery: delivery?, body: body? })
 }
 
-fn progress(message: &mut Object<'_>) -> Option<Said> {
+fn progress(message: &mut Object<'_>) -> Option<ServiceMessage> {
     let delivery = delivery(message);
     let progress = message.raw("progress").map(|progress| progress.get().to_string());
     let progress = message.require("progress", progress);
     if progress.as_ref().is_some_and(|text| text.len() > MAX_PROGRESS_BYTES) {
         message.fault("progress", format!("must have at most {MAX_PROGRESS_BYTES} bytes"));
     }
-    Some(Said::Progress { delivery: delivery?, progress: progress? })
+    Some(ServiceMessage::Progress { delivery: delivery?, progress: progress? })
 }
 
-/// Why a delivery is not to be worked on any longer.
+/// Why a delivery is withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum WithdrawalReason {
     Cancelled,
-    /// Its context's time is over.
+    /// The context's deadline passed.
     Deadline,
-    /// Its attempt is over: it ended otherwise, or another has begun.
+    /// The attempt has ended otherwise, or another one has begun.
     Over,
 }
 
-/// What a service is told.
+/// A message to a service.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Told<'a> {
+pub enum GatewayMessage<'a> {
     /// The first message.
     Welcome {
         connection: &'a str,
         service: &'a str,
-        /// How long what a connection had is kept for it when it drops.
+        /// How long deliveries of a dropped connection are kept for it.
         grace_seconds: u64,
-        /// How often to send `ping`.
+        /// The interval of `ping`.
         ping_seconds: u64,
     },
     Work {
@@ -135,20 +135,21 @@ pub enum Told<'a> {
     },
     Cancel {
         delivery: &'a str,
-        reason: Reason,
+        reason: WithdrawalReason,
     },
-    /// What was reported is stored. `late`: it came to nothing, as the attempt was over.
+    /// The report is stored. `late`: it had no effect, since the attempt was over.
     Done {
         delivery: &'a str,
         late: bool,
     },
-    /// A message could not be read.
+    /// A message had faults.
     Fault {
         errors: &'a [Fault],
     },
 }
 
-impl Told<'_> {
+impl GatewayMessage<'_> {
+    /// The message as JSON.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -159,13 +160,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_says_one_thing_in_a_message() {
+    fn a_message_has_one_type() {
         let ready = |credit, resume: &[&str]| {
-            Ok(Said::Ready { credit, resume: resume.iter().map(ToString::to_string).collect() })
+            Ok(ServiceMessage::Ready { credit, resume: resume.iter().map(ToString::to_string).collect() })
         };
         assert_eq!(read(r#"{"type":"ready","credit":4}"#), ready(4, &[]));
         assert_eq!(read(r#"{"type":"ready","credit":0,"resume":["a.1"]}"#), ready(0, &["a.1"]));
-        let outcome = |body: &str| Ok(Said::Outcome { delivery: "a.1".into(), body: body.into() });
+        let outcome = |body: &str| Ok(ServiceMessage::Outcome { delivery: "a.1".into(), body: body.into() });
         assert_eq!(read(r#"{"type":"result","delivery":"a.1","result":null}"#), outcome(r#"{"result":null}"#));
         assert_eq!(
             read(r#"{"type":"error","delivery":"a.1","error":{"code":"x"}}"#),
@@ -174,12 +175,15 @@ mod tests {
         let asked = read(r#"{"type":"ask","delivery":"a.1","input_required":{"message":"?"}}"#);
         assert_eq!(asked, outcome(r#"{"input_required":{"message":"?"}}"#));
         let progress = read(r#"{"type":"progress","delivery":"a.1","progress":{"done":1}}"#);
-        assert_eq!(progress, Ok(Said::Progress { delivery: "a.1".into(), progress: r#"{"done":1}"#.into() }));
-        assert_eq!(read(r#"{"type":"status","status":"degraded"}"#), Ok(Said::Status(HealthStatus::Degraded)));
+        assert_eq!(progress, Ok(ServiceMessage::Progress { delivery: "a.1".into(), progress: r#"{"done":1}"#.into() }));
+        assert_eq!(
+            read(r#"{"type":"status","status":"degraded"}"#),
+            Ok(ServiceMessage::Status(HealthStatus::Degraded))
+        );
     }
 
     #[test]
-    fn what_cannot_be_read_names_its_faults() {
+    fn invalid_messages_have_their_faults_reported() {
         let large = format!(r#"{{"type":"progress","delivery":"a","progress":"{}"}}"#, "x".repeat(MAX_PROGRESS_BYTES));
         for (bad, pointer) in [
             ("[]", "#"),
@@ -199,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_is_told_has_a_type() {
-        let done = Told::Done { delivery: "a.1", late: false };
+    fn messages_to_a_service_have_a_type() {
+        let done = GatewayMessage::Done { delivery: "a.1", late: false };
         assert_eq!(done.text(), r#"{"type":"done","delivery":"a.1","late":false}"#);
-        let cancel = Told::Cancel { delivery: "a.1", reason: Reason::Over };
+        let cancel = GatewayMessage::Cancel { delivery: "a.1", reason: WithdrawalReason::Over };
         assert_eq!(cancel.text(), r#"{"type":"cancel","delivery":"a.1","reason":"over"}"#);
         let raw = RawValue::from_string(r#"{"b": 1}"#.into()).unwrap();
-        let work = Told::Work { delivery: "a.1", work: &raw };
+        let work = GatewayMessage::Work { delivery: "a.1", work: &raw };
         assert_eq!(work.text(), r#"{"type":"work","delivery":"a.1","work":{"b": 1}}"#);
     }
 }

@@ -1,8 +1,8 @@
-//! Services that connect: what is said on a connection, and who of those connected is given what.
+//! Connected services: the messages on a connection, and which connection gets which work.
 //!
-//! A service behind a NAT opens a WebSocket and takes its work there. Every piece of work that is handed over is a
-//! *delivery*: a context and the number of its lease, which is one attempt. A delivery is kept until its attempt is
-//! over, whatever becomes of the connection, so that it can be reported over another one.
+//! A service behind a NAT opens a WebSocket and receives its work there. Each piece of work is a *delivery*: a context
+//! and its lease number, which is one attempt. A delivery is kept until its attempt is over, even if the connection
+//! drops, so that it can be reported on another connection.
 
 pub mod frame;
 pub mod pool;

@@ -1,12 +1,12 @@
-//! Calls of tools in a chat completion, put together from their pieces.
+//! Tool calls in a chat completion, assembled from their pieces.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::node::{self, As, Held, Members, Node, Parts, grow_top};
+use super::node::{self, HeldSize, Members, Node, Parts, Repetition, grow_top};
 
-/// Calls in the order they began in. A piece names its call by `index`, by `id`, by both, or, at some servers, not at all.
+/// Calls in the order they began. A piece names its call by `index`, by `id`, by both or, at some servers, by neither.
 #[derive(Debug, Default)]
 pub struct Calls {
     calls: Vec<Call>,
@@ -44,7 +44,7 @@ impl Call {
         }
     }
 
-    /// Whether a piece with these could be of this call. Neither ever changes within a call.
+    /// Whether a piece with these may belong to this call. Neither changes within a call.
     fn fits(&self, id: &str, name: &str) -> bool {
         let same = |known: &str, said: &str| known.is_empty() || said.is_empty() || known == said;
         match !id.is_empty() && self.text("id") == id {
@@ -55,11 +55,13 @@ impl Call {
 }
 
 impl Calls {
+    /// Whether there are no calls.
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 
-    pub fn push(&mut self, piece: &RawValue, held: &mut Held) {
+    /// Adds a piece: one item of a delta's `tool_calls`.
+    pub fn push(&mut self, piece: &RawValue, held: &mut HeldSize) {
         let Some(mut members) = node::parts(piece) else { return };
         let index = members.remove("index").and_then(|raw| raw.get().parse().ok());
         let id = members.get("id").and_then(|raw| node::text(raw)).unwrap_or_default();
@@ -77,7 +79,7 @@ impl Calls {
         }
         if let Some(call) = self.calls.get_mut(at) {
             for (name, raw) in members {
-                grow_top(&mut call.members, name, raw, As::Pieces, held);
+                grow_top(&mut call.members, name, raw, Repetition::Pieces, held);
             }
         }
     }
@@ -88,7 +90,7 @@ impl Calls {
         match index {
             Some(index) => match self.by_index.get(&index).copied() {
                 Some(at) => Some(at).filter(fits).or(by_id.filter(fits)),
-                // One id for all of its calls is what some servers send.
+                // Some servers send the same id for all calls.
                 None => by_id.filter(|at| self.calls.get(*at).is_some_and(|call| call.index.is_none())),
             },
             None if id.is_empty() => self.calls.len().checked_sub(1).filter(fits),
@@ -96,7 +98,7 @@ impl Calls {
         }
     }
 
-    /// As they stand in a message: in the order of their indexes, without them.
+    /// Writes the calls as in a message: ordered by index, without it.
     pub fn write(&mut self, to: &mut String) {
         self.calls.sort_by_key(|call| call.index.unwrap_or(u64::MAX));
         to.push('[');

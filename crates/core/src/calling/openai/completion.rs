@@ -1,4 +1,4 @@
-//! A chat completion, put together from its chunks as the endpoint would have said it in one piece.
+//! A chat completion, assembled from its chunks into the form of a response in one piece.
 
 use std::collections::BTreeMap;
 
@@ -6,41 +6,42 @@ use serde_json::value::RawValue;
 
 use super::calls::Calls;
 use super::fault;
-use super::node::{self, As, Held, Members, Node, Parts, grow_top, is_empty, write_members, write_text};
+use super::node::{self, HeldSize, Members, Node, Parts, Repetition, grow_top, is_empty, write_members, write_text};
 use super::surrogates;
 use crate::calling::response::MAX_ANSWER_BYTES;
 
-/// What holding an answer may cost beside its text, in bytes.
+/// The maximum memory overhead of a response beside its text, in bytes.
 const MAX_COST: usize = 32 * 1024 * 1024;
 /// Members of a chunk that belong to the stream, not to the completion.
 const OF_THE_STREAM: [&str; 4] = ["object", "obfuscation", "error", "errors"];
-/// Members that are the same in every chunk, or should be: the first that says something counts.
+/// Members that are the same in every chunk, or should be: the first non-empty value counts.
 const FIRST: [&str; 3] = ["id", "created", "model"];
 
-/// Why a chunk was not taken in.
+/// Why a chunk was rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoChunk {
-    #[error("a piece of the answer is no chunk of a chat completion")]
+pub enum ChunkError {
+    #[error("a piece of the response is not a chunk of a chat completion")]
     Invalid,
-    #[error("the answer is too large")]
+    #[error("the response is too large")]
     TooLarge,
 }
 
-/// What a chunk was.
+/// What a chunk contained.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum ChunkKind {
     Chunk,
-    /// It says nothing of the completion: a sign of life.
-    Nothing,
+    /// Nothing of the completion: a keep-alive.
+    KeepAlive,
     /// An error in place of a chunk.
     Fault,
 }
 
+/// A completion under assembly.
 #[derive(Debug, Default)]
 pub struct Completion {
     head: Members,
     choices: BTreeMap<u64, Choice>,
-    held: Held,
+    held: HeldSize,
     has_halves: bool,
     fault: Option<Box<RawValue>>,
 }
@@ -49,7 +50,7 @@ pub struct Completion {
 struct Choice {
     message: Members,
     calls: Calls,
-    /// What came as `message`: all so far, or all there is.
+    /// The `message`: everything so far, or everything there is.
     whole: Members,
     finish: Option<Box<RawValue>>,
     /// Lists that only grow, as the text between their brackets.
@@ -58,23 +59,23 @@ struct Choice {
 }
 
 impl Completion {
-    /// Takes in one chunk.
+    /// Adds one chunk.
     ///
     /// # Errors
-    /// It is no JSON object, or has choices that are none, or the answer is larger than is kept.
-    pub fn push(&mut self, chunk: &str) -> Result<Taken, NoChunk> {
+    /// The chunk is not a JSON object, or has invalid choices, or the response is too large.
+    pub fn push(&mut self, chunk: &str) -> Result<ChunkKind, ChunkError> {
         let chunk = surrogates::set_aside(chunk);
         self.has_halves |= matches!(chunk, std::borrow::Cow::Owned(_));
-        let members: Parts<'_> = serde_json::from_str(&chunk).map_err(|_| NoChunk::Invalid)?;
+        let members: Parts<'_> = serde_json::from_str(&chunk).map_err(|_| ChunkError::Invalid)?;
         if let Some(error) = fault::member(&members) {
             return Ok(self.fail(error));
         }
         if fault::is_one(&members) {
-            let whole = serde_json::from_str(&chunk).map_err(|_| NoChunk::Invalid)?;
+            let whole = serde_json::from_str(&chunk).map_err(|_| ChunkError::Invalid)?;
             return Ok(self.fail(whole));
         }
         if !members.contains_key("choices") && !members.contains_key("usage") {
-            return Ok(Taken::Nothing);
+            return Ok(ChunkKind::KeepAlive);
         }
         for (name, raw) in members {
             match name.as_str() {
@@ -82,22 +83,22 @@ impl Completion {
                 "choices" => {}
                 name if OF_THE_STREAM.contains(&name) => {}
                 name if FIRST.contains(&name) && self.head.get(name).is_some_and(|known| !is_blank(known)) => {}
-                _ => grow_top(&mut self.head, name, raw, As::Whole, &mut self.held),
+                _ => grow_top(&mut self.head, name, raw, Repetition::Whole, &mut self.held),
             }
         }
         if self.held.bytes > MAX_ANSWER_BYTES || self.held.cost > MAX_COST {
-            return Err(NoChunk::TooLarge);
+            return Err(ChunkError::TooLarge);
         }
-        Ok(if self.fault.is_some() { Taken::Fault } else { Taken::Chunk })
+        Ok(if self.fault.is_some() { ChunkKind::Fault } else { ChunkKind::Chunk })
     }
 
-    fn fail(&mut self, error: &RawValue) -> Taken {
+    fn fail(&mut self, error: &RawValue) -> ChunkKind {
         self.fault = Some(error.to_owned());
-        Taken::Fault
+        ChunkKind::Fault
     }
 
-    fn push_choices(&mut self, raw: &RawValue) -> Result<(), NoChunk> {
-        let choices: Vec<Parts<'_>> = serde_json::from_str(raw.get()).map_err(|_| NoChunk::Invalid)?;
+    fn push_choices(&mut self, raw: &RawValue) -> Result<(), ChunkError> {
+        let choices: Vec<Parts<'_>> = serde_json::from_str(raw.get()).map_err(|_| ChunkError::Invalid)?;
         for (place, choice) in choices.into_iter().enumerate() {
             let index = choice.get("index").and_then(|raw| raw.get().parse().ok());
             let index = index.unwrap_or(u64::try_from(place).unwrap_or(0));
@@ -111,7 +112,7 @@ impl Completion {
                 self.fault = Some(error);
             }
             if self.held.bytes > MAX_ANSWER_BYTES || self.held.cost > MAX_COST {
-                return Err(NoChunk::TooLarge);
+                return Err(ChunkError::TooLarge);
             }
         }
         Ok(())
@@ -122,17 +123,17 @@ impl Completion {
         self.fault.as_deref()
     }
 
-    /// Whether it has come to an end: each choice says why it stopped.
+    /// Whether it is complete: each choice has a finish reason.
     pub fn is_whole(&self) -> bool {
         !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish.is_some())
     }
 
-    /// Whether anything was said.
-    pub fn says_something(&self) -> bool {
-        self.choices.values().any(Choice::says_something)
+    /// Whether it has any content.
+    pub fn has_content(&self) -> bool {
+        self.choices.values().any(Choice::has_content)
     }
 
-    /// What an endpoint that does not stream would have answered.
+    /// The response that an endpoint without streaming would have sent.
     pub fn text(mut self) -> String {
         let mut whole = String::with_capacity(self.held.bytes + 256);
         whole.push_str(r#"{"choices":["#);
@@ -154,14 +155,14 @@ impl Completion {
     }
 }
 
-/// Nothing, or a number in place of one.
+/// Empty, or a number in its place.
 fn is_blank(node: &Node) -> bool {
-    node.says_nothing() || matches!(node, Node::Raw(raw) if raw.get() == "0")
+    node.is_blank_node() || matches!(node, Node::Raw(raw) if raw.get() == "0")
 }
 
 impl Choice {
-    /// Takes in what a chunk says of it; gives the error it says it ended with.
-    fn push(&mut self, choice: Parts<'_>, held: &mut Held) -> Option<Box<RawValue>> {
+    /// Adds a chunk of this choice; returns the error that it ended with, if any.
+    fn push(&mut self, choice: Parts<'_>, held: &mut HeldSize) -> Option<Box<RawValue>> {
         let fault = fault::member(&choice).map(RawValue::to_owned);
         for (name, raw) in choice {
             match name.as_str() {
@@ -169,27 +170,27 @@ impl Choice {
                 "delta" => self.push_delta(raw, held),
                 "message" => {
                     for (name, raw) in node::parts(raw).unwrap_or_default() {
-                        grow_top(&mut self.whole, name, raw, As::Whole, held);
+                        grow_top(&mut self.whole, name, raw, Repetition::Whole, held);
                     }
                 }
                 "finish_reason" => {
-                    // Some say it in a word.
+                    // Some servers send it as a string.
                     if !is_empty(raw) && raw.get() != "\"null\"" {
                         self.finish = Some(raw.to_owned());
                     }
                 }
                 "logprobs" => self.push_logprobs(raw, held),
-                "text" => grow_top(&mut self.others, name, raw, As::Pieces, held),
-                _ => grow_top(&mut self.others, name, raw, As::Whole, held),
+                "text" => grow_top(&mut self.others, name, raw, Repetition::Pieces, held),
+                _ => grow_top(&mut self.others, name, raw, Repetition::Whole, held),
             }
         }
         let erred = self.finish.as_ref().is_some_and(|finish| finish.get() == "\"error\"");
         let unnamed =
-            || RawValue::from_string(r#"{"message":"The answer ended with finish_reason error."}"#.into()).ok();
+            || RawValue::from_string(r#"{"message":"The response ended with finish_reason error."}"#.into()).ok();
         fault.or_else(|| if erred { unnamed() } else { None })
     }
 
-    fn push_delta(&mut self, delta: &RawValue, held: &mut Held) {
+    fn push_delta(&mut self, delta: &RawValue, held: &mut HeldSize) {
         for (name, raw) in node::parts(delta).unwrap_or_default() {
             match name.as_str() {
                 "obfuscation" => {}
@@ -199,15 +200,15 @@ impl Choice {
                         self.calls.push(call, held);
                     }
                 }
-                _ => grow_top(&mut self.message, name, raw, As::Pieces, held),
+                _ => grow_top(&mut self.message, name, raw, Repetition::Pieces, held),
             }
         }
     }
 
-    fn push_logprobs(&mut self, raw: &RawValue, held: &mut Held) {
+    fn push_logprobs(&mut self, raw: &RawValue, held: &mut HeldSize) {
         let Some(lists) = node::parts(raw) else {
             if self.logprobs.is_none() && !self.others.contains_key("logprobs") {
-                grow_top(&mut self.others, "logprobs".into(), raw, As::Whole, held);
+                grow_top(&mut self.others, "logprobs".into(), raw, Repetition::Whole, held);
             }
             return;
         };
@@ -227,7 +228,7 @@ impl Choice {
                     held.bytes += more.len() + name.len() + 6;
                     kept.insert(name, format!("[{more}"));
                 }
-                // What is no list says nothing, until one comes.
+                // A value that is not a list is ignored until one comes.
                 (None, None) => {
                     held.bytes += name.len() + 8;
                     kept.insert(name, "null".into());
@@ -236,21 +237,21 @@ impl Choice {
         }
     }
 
-    fn says_something(&self) -> bool {
-        let said = |members: &Members| members.iter().any(|(name, node)| name != "role" && !node.says_nothing());
+    fn has_content(&self) -> bool {
+        let said = |members: &Members| members.iter().any(|(name, node)| name != "role" && !node.is_blank_node());
         self.finish.is_some() || !self.calls.is_empty() || said(&self.message) || said(&self.whole)
     }
 
     fn write(mut self, index: u64, to: &mut String) {
         let mut message = std::mem::take(&mut self.message);
         for (name, node) in std::mem::take(&mut self.whole) {
-            if message.get(&name).is_none_or(Node::says_nothing) {
+            if message.get(&name).is_none_or(Node::is_blank_node) {
                 message.insert(name, node);
             }
         }
         let null = || Node::Raw(RawValue::NULL.to_owned());
         message.entry("content".into()).or_insert_with(null);
-        if message.get("role").is_none_or(Node::says_nothing) {
+        if message.get("role").is_none_or(Node::is_blank_node) {
             message.insert("role".into(), Node::Text("assistant".into()));
         }
         if !self.calls.is_empty() {

@@ -1,4 +1,4 @@
-//! Errors that stand in an answer with status 200: as its body, or as one piece of a stream.
+//! Errors in a response with status 200: as its body, or as a piece of a stream.
 
 use serde_json::value::RawValue;
 
@@ -6,28 +6,28 @@ use super::node::{self, Parts, is_empty};
 
 /// The longest text of an error that is kept, in characters.
 const MAX_TEXT: usize = 1000;
-/// Members that have the words of an error that is not in a member of its own.
+/// Members with the text of an error that has no `error` member.
 const WORDS: [&str; 6] = ["message", "detail", "msg", "error_message", "error_msg", "error_description"];
-/// The error that an answer is, if it is.
+/// The error, if the response is nothing else.
 pub fn of(answer: &str) -> Option<Box<RawValue>> {
     let members: Parts<'_> = serde_json::from_str(answer).ok()?;
     let whole = || is_one(&members).then(|| RawValue::from_string(answer.into()).ok()).flatten();
     member(&members).map(RawValue::to_owned).or_else(whole)
 }
 
-/// The error that an answer or a piece of one names, if it does.
+/// The error in a response or a piece of one, if there is one.
 pub fn member<'a>(members: &Parts<'a>) -> Option<&'a RawValue> {
     let error = members.get("error").or_else(|| members.get("errors"));
     error.copied().filter(|error| says_something(error))
 }
 
-/// Some servers send the member in every chunk, empty or with members that are.
+/// Some servers send the member in every chunk, empty or with empty members.
 fn says_something(error: &RawValue) -> bool {
     let nothing = |raw: &RawValue| is_empty(raw) || matches!(raw.get(), "false" | "0");
     !nothing(error) && node::parts(error).is_none_or(|members| members.values().any(|raw| !nothing(raw)))
 }
 
-/// Whether an object without `choices` is an error by itself.
+/// Whether an object without `choices` is itself an error.
 pub fn is_one(members: &Parts<'_>) -> bool {
     let said = |name: &str| members.get(name).and_then(|raw| node::text(raw)).filter(|text| !text.is_empty());
     let is_error = |text: String| text.to_ascii_lowercase().contains("error");
@@ -39,12 +39,12 @@ pub fn is_one(members: &Parts<'_>) -> bool {
         || WORDS.iter().any(|name| said(name).is_some())
 }
 
-/// An answer that is nothing but this error, as JSON.
+/// A response body with just this error, as JSON.
 pub fn body(error: &str) -> String {
     format!(r#"{{"error":{error}}}"#)
 }
 
-/// The same for words, which may be an object all the same.
+/// The same for a text, which may itself be an object.
 pub fn body_of_words(words: &str) -> String {
     if words.starts_with('{') && serde_json::from_str::<&RawValue>(words).is_ok() {
         return body(words);

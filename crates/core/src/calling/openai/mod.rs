@@ -1,4 +1,4 @@
-//! How an OpenAI-compatible endpoint is asked, and how an answer that comes in pieces is put together.
+//! Requests to OpenAI-compatible endpoints, and the assembly of streamed responses.
 
 mod calls;
 pub mod completion;
@@ -12,35 +12,35 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// How an endpoint is asked for a completion.
+/// How to request a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asks {
-    /// In pieces, with the usage at their end.
+pub enum StreamRequest {
+    /// As a stream that ends with the usage.
     Stream,
-    /// In pieces. Some endpoints refuse `stream_options`.
+    /// As a stream without `stream_options`, which some endpoints reject.
     StreamAlone,
     Whole,
 }
 
-impl Asks {
-    /// How to ask instead, after an answer that refuses to stream. Nothing: that is not what it refuses.
+impl StreamRequest {
+    /// How to ask instead, after a response that rejects streaming; `None` if it rejects something else.
     pub fn after_refusal(self, status: u16, body: &[u8], parameters: &str) -> Option<Self> {
-        if self == Asks::Whole || !matches!(status, 400 | 404 | 405 | 415 | 422 | 501) {
+        if self == StreamRequest::Whole || !matches!(status, 400 | 404 | 405 | 415 | 422 | 501) {
             return None;
         }
         let text = String::from_utf8_lossy(body.get(..REFUSAL_BYTES).unwrap_or(body)).to_ascii_lowercase();
-        if self == Asks::Stream && text.contains("stream_options") {
-            // What the caller wants of the stream is the caller's to change.
-            return (!members(parameters)?.contains_key("stream_options")).then_some(Asks::StreamAlone);
+        if self == StreamRequest::Stream && text.contains("stream_options") {
+            // If the caller set stream options, only the caller can change them.
+            return (!members(parameters)?.contains_key("stream_options")).then_some(StreamRequest::StreamAlone);
         }
-        mentions_streams(&text).then_some(Asks::Whole)
+        mentions_streams(&text).then_some(StreamRequest::Whole)
     }
 }
 
-/// As much of a refusal is looked at.
+/// How much of a rejection is examined, in bytes.
 const REFUSAL_BYTES: usize = 8 * 1024;
 
-/// Whether a text has a word that begins with "stream", as "upstream" does not.
+/// Whether a text has a word that begins with "stream"; "upstream" does not count.
 fn mentions_streams(text: &str) -> bool {
     text.match_indices("stream").any(|(at, _)| {
         let before = text.get(..at).and_then(|before| before.chars().next_back());
@@ -56,7 +56,7 @@ fn members(parameters: &str) -> Option<BTreeMap<String, Box<RawValue>>> {
     serde_json::from_str(parameters).ok()
 }
 
-/// The model that parameters name.
+/// The model named in the parameters.
 pub fn model_of(parameters: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
@@ -65,21 +65,20 @@ pub fn model_of(parameters: &str) -> Option<String> {
     serde_json::from_str::<Named>(parameters).ok()?.model
 }
 
-/// The request's body: the parameters with the model that is used when none is named. Whether it streams is the
-/// gateway's to say.
-pub fn body(capability: &str, parameters: &str, model: Option<&str>, asks: Asks) -> Option<String> {
+/// The request's body: the parameters, with the default model if none is named. The gateway decides whether it streams.
+pub fn body(capability: &str, parameters: &str, model: Option<&str>, asks: StreamRequest) -> Option<String> {
     let mut members = members(parameters)?;
     members.remove("stream");
-    if asks == Asks::Whole {
+    if asks == StreamRequest::Whole {
         members.remove("stream_options");
     }
     if let Some(model) = model {
         let text = serde_json::to_string(model).ok()?;
         members.entry("model".into()).or_insert(raw(&text)?);
     }
-    if capability == "chat" && asks != Asks::Whole {
+    if capability == "chat" && asks != StreamRequest::Whole {
         members.insert("stream".into(), raw("true")?);
-        if asks == Asks::Stream {
+        if asks == StreamRequest::Stream {
             members.entry("stream_options".into()).or_insert(raw(r#"{"include_usage":true}"#)?);
         }
     }

@@ -1,15 +1,17 @@
-//! JSON that comes in pieces: what continues, what is replaced, and how much of it is held.
+//! JSON that arrives in pieces: which values continue, which are replaced, and how much is held.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+/// The members of an object under assembly.
 pub type Members = BTreeMap<String, Node>;
-/// One level of an object, its members as they came.
+/// One level of an object, with its members as they came.
 pub type Parts<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Members whose text continues from piece to piece. Any other text is said whole, and by some servers in every piece.
-const CONTINUING: [&str; 16] = [
+/// Members whose text continues from piece to piece. All other text is complete, and repeated by some servers in every
+/// piece.
+const CONTINUED_MEMBERS: [&str; 16] = [
     "content",
     "refusal",
     "reasoning_content",
@@ -28,33 +30,33 @@ const CONTINUING: [&str; 16] = [
     "output",
 ];
 
-/// Parts of a list that continue the one before when they are of its type.
-const CONTINUING_TYPES: [&str; 7] =
+/// Types of list parts that continue the previous part of the same type.
+const CONTINUED_TYPES: [&str; 7] =
     ["text", "thinking", "reasoning", "output_text", "summary_text", "reasoning.text", "reasoning.summary"];
 
-/// Lists of which some servers send all so far in every piece. Their items are kept as they came, each once.
-const REPEATED: [&str; 2] = ["annotations", "citations"];
+/// Lists that some servers repeat in full in every piece. Their items are kept as they came, without duplicates.
+const REPEATED_LISTS: [&str; 2] = ["annotations", "citations"];
 
-/// Levels below a message in which something may continue. What lies deeper is kept as it came.
+/// How many levels below a message values may continue. Deeper values are kept as they came.
 const LEVELS: usize = 8;
-/// How far back in a list the part is looked for that another continues.
-const LOOKED_BACK: usize = 16;
-/// What an object and a value cost beside their text, in bytes.
+/// How far back in a list the continued part is searched.
+const MAX_PARTS_SEARCHED: usize = 16;
+/// The memory overhead of an object and of a value, in bytes.
 const OBJECT_COST: usize = 400;
 const VALUE_COST: usize = 48;
 
-/// What is held of an answer.
+/// The size of what is held of a response.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Held {
+pub struct HeldSize {
     /// Its text, in bytes of JSON.
     pub bytes: usize,
-    /// What holding it costs beside its text, in bytes.
+    /// Its memory overhead beside its text, in bytes.
     pub cost: usize,
 }
 
-impl Held {
+impl HeldSize {
     fn text(&mut self, text: &str) {
-        // A control character is six bytes of JSON, a quotation mark two.
+        // A control character takes six bytes of JSON, a quotation mark two.
         let more = |byte: u8| match byte {
             0..0x20 => 5,
             b'"' | b'\\' => 1,
@@ -67,6 +69,7 @@ impl Held {
         self.cost += VALUE_COST;
     }
 
+    /// Counts an object.
     pub fn object(&mut self) {
         self.cost += OBJECT_COST;
     }
@@ -77,6 +80,7 @@ impl Held {
     }
 }
 
+/// A value under assembly.
 #[derive(Debug)]
 pub enum Node {
     /// As it came.
@@ -86,16 +90,16 @@ pub enum Node {
     List(Vec<Node>),
 }
 
-/// How members that come again are taken.
+/// How repeated members are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum As {
-    /// They are pieces: texts continue, lists grow.
+pub enum Repetition {
+    /// As pieces: strings continue, lists grow.
     Pieces,
-    /// They are said whole each time: the latest counts.
+    /// As complete values: the latest counts.
     Whole,
 }
 
-/// Whether a value says nothing. It never takes the place of one that does.
+/// Whether a value is empty. An empty value never replaces another.
 pub fn is_empty(raw: &RawValue) -> bool {
     let text = raw.get();
     if text.len() > 16 {
@@ -109,17 +113,19 @@ fn is_zero(raw: &RawValue) -> bool {
     matches!(raw.get(), "0" | "0.0")
 }
 
+/// The members of an object; `None` if it is not one.
 pub fn parts(raw: &RawValue) -> Option<Parts<'_>> {
     serde_json::from_str(raw.get()).ok()
 }
 
+/// The text of a string; `None` if it is not one.
 pub fn text(raw: &RawValue) -> Option<String> {
     raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
 impl Node {
-    /// A value as it is first seen; objects and lists are opened where something in them may continue.
-    fn of(raw: &RawValue, how: As, levels: usize, held: &mut Held) -> Self {
+    /// A value at its first occurrence; objects and lists are opened where something in them may continue.
+    fn of(raw: &RawValue, how: Repetition, levels: usize, held: &mut HeldSize) -> Self {
         held.value();
         match raw.get().as_bytes().first() {
             Some(b'"') => {
@@ -136,7 +142,7 @@ impl Node {
                     return Node::Object(members);
                 }
             }
-            Some(b'[') if levels > 0 && how == As::Pieces => {
+            Some(b'[') if levels > 0 && how == Repetition::Pieces => {
                 if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
                     let mut list = Vec::new();
                     join(&mut list, items, levels - 1, held);
@@ -149,7 +155,8 @@ impl Node {
         Node::Raw(raw.to_owned())
     }
 
-    pub fn says_nothing(&self) -> bool {
+    /// Whether the value is empty.
+    pub fn is_blank_node(&self) -> bool {
         match self {
             Node::Raw(raw) => is_empty(raw),
             Node::Text(text) => text.is_empty(),
@@ -165,6 +172,7 @@ impl Node {
         }
     }
 
+    /// Writes the value as JSON.
     pub fn write(&self, to: &mut String) {
         match self {
             Node::Raw(raw) => to.push_str(raw.get()),
@@ -183,7 +191,7 @@ impl Node {
         }
     }
 
-    fn grow(&mut self, name: &str, more: &RawValue, how: As, levels: usize, held: &mut Held) {
+    fn grow(&mut self, name: &str, more: &RawValue, how: Repetition, levels: usize, held: &mut HeldSize) {
         if is_empty(more) {
             return;
         }
@@ -193,23 +201,23 @@ impl Node {
                     grow_members(members, parts, how, levels.saturating_sub(1), held);
                 }
             }
-            (Node::Text(kept), Some(b'"'), As::Pieces) if CONTINUING.contains(&name) => {
+            (Node::Text(kept), Some(b'"'), Repetition::Pieces) if CONTINUED_MEMBERS.contains(&name) => {
                 if let Some(text) = text(more) {
                     held.text(&text);
                     kept.push_str(&text);
                 }
             }
-            (Node::List(items), Some(b'"'), As::Pieces) if name == "content" => {
+            (Node::List(items), Some(b'"'), Repetition::Pieces) if name == "content" => {
                 if let Some(text) = text(more) {
                     continue_text(items, text, held);
                 }
             }
-            (Node::List(items), Some(b'['), As::Pieces) => {
+            (Node::List(items), Some(b'['), Repetition::Pieces) => {
                 if let Ok(more) = serde_json::from_str(more.get()) {
                     join(items, more, levels.saturating_sub(1), held);
                 }
             }
-            (Node::Text(kept), Some(b'['), As::Pieces) if name == "content" && !kept.is_empty() => {
+            (Node::Text(kept), Some(b'['), Repetition::Pieces) if name == "content" && !kept.is_empty() => {
                 let mut items = Vec::new();
                 continue_text(&mut items, std::mem::take(kept), held);
                 *self = Node::List(items);
@@ -219,11 +227,11 @@ impl Node {
         }
     }
 
-    fn replace(&mut self, more: &RawValue, how: As, levels: usize, held: &mut Held) {
+    fn replace(&mut self, more: &RawValue, how: Repetition, levels: usize, held: &mut HeldSize) {
         match self {
             Node::Raw(kept) if kept.get() == more.get() => return,
-            // A count that was given is not taken back by one that was not made.
-            Node::Raw(kept) if how == As::Whole && is_zero(more) && !is_empty(kept) => return,
+            // A zero does not replace an earlier count.
+            Node::Raw(kept) if how == Repetition::Whole && is_zero(more) && !is_empty(kept) => return,
             Node::Raw(kept) => held.bytes = held.bytes.saturating_sub(kept.get().len()),
             Node::Text(kept) => held.bytes = held.bytes.saturating_sub(kept.len()),
             Node::Object(_) | Node::List(_) => {}
@@ -233,15 +241,23 @@ impl Node {
     }
 }
 
-/// Takes in members of an object that came before, or did not.
-pub fn grow_members(kept: &mut Members, more: Parts<'_>, how: As, levels: usize, held: &mut Held) {
+/// Adds members to an object.
+pub fn grow_members(kept: &mut Members, more: Parts<'_>, how: Repetition, levels: usize, held: &mut HeldSize) {
     for (name, raw) in more {
         grow_member(kept, name, raw, how, levels, held);
     }
 }
 
-pub fn grow_member(kept: &mut Members, name: String, raw: &RawValue, how: As, levels: usize, held: &mut Held) {
-    let levels = if REPEATED.contains(&name.as_str()) { levels.min(1) } else { levels };
+/// Adds one member to an object.
+pub fn grow_member(
+    kept: &mut Members,
+    name: String,
+    raw: &RawValue,
+    how: Repetition,
+    levels: usize,
+    held: &mut HeldSize,
+) {
+    let levels = if REPEATED_LISTS.contains(&name.as_str()) { levels.min(1) } else { levels };
     match kept.get_mut(&name) {
         Some(node) => node.grow(&name, raw, how, levels, held),
         None => {
@@ -251,13 +267,13 @@ pub fn grow_member(kept: &mut Members, name: String, raw: &RawValue, how: As, le
     }
 }
 
-/// As [`grow_member`], right below a message.
-pub fn grow_top(kept: &mut Members, name: String, raw: &RawValue, how: As, held: &mut Held) {
+/// As [`grow_member`], directly below a message.
+pub fn grow_top(kept: &mut Members, name: String, raw: &RawValue, how: Repetition, held: &mut HeldSize) {
     grow_member(kept, name, raw, how, LEVELS, held);
 }
 
-/// Text behind a list of parts.
-fn continue_text(items: &mut Vec<Node>, more: String, held: &mut Held) {
+/// Appends text to a list of parts.
+fn continue_text(items: &mut Vec<Node>, more: String, held: &mut HeldSize) {
     held.text(&more);
     if let Some(Node::Object(last)) = items.last_mut()
         && last.get("type").and_then(Node::as_text) == Some("text")
@@ -272,7 +288,7 @@ fn continue_text(items: &mut Vec<Node>, more: String, held: &mut Held) {
     items.push(Node::Object(members.map(|(name, text)| (name.into(), Node::Text(text))).into()));
 }
 
-/// A part of a list, as far as it says which part it continues.
+/// A part of a list, as far as it identifies the part that it continues.
 struct Part<'a> {
     index: Option<&'a str>,
     kind: Option<String>,
@@ -294,47 +310,49 @@ impl Part<'_> {
             Some(index) => known == Some(index),
             None => {
                 let kind = self.kind.as_deref().unwrap_or_default();
-                is_last && known.is_none() && of("type") == Some(kind) && CONTINUING_TYPES.contains(&kind)
+                is_last && known.is_none() && of("type") == Some(kind) && CONTINUED_TYPES.contains(&kind)
             }
         }
     }
 }
 
-/// Parts that follow those of a list, or continue them.
-fn join(items: &mut Vec<Node>, more: Vec<&RawValue>, levels: usize, held: &mut Held) {
+/// Appends parts to a list, or continues its parts.
+fn join(items: &mut Vec<Node>, more: Vec<&RawValue>, levels: usize, held: &mut HeldSize) {
     for (place, raw) in more.into_iter().enumerate() {
         let Some(members) = parts(raw).filter(|_| levels > 0) else {
-            let mut lately = items.iter().rev().take(LOOKED_BACK);
+            let mut lately = items.iter().rev().take(MAX_PARTS_SEARCHED);
             let again = |item: &Node| matches!(item, Node::Raw(kept) if kept.get() == raw.get());
             if !raw.get().starts_with('{') || !lately.any(again) {
                 held.bytes += 1;
-                items.push(Node::of(raw, As::Pieces, 0, held));
+                items.push(Node::of(raw, Repetition::Pieces, 0, held));
             }
             continue;
         };
         let said = |name| members.get(name).and_then(|raw| text(raw)).filter(|text| !text.is_empty());
         let index = members.get("index").map(|raw| raw.get()).filter(|index| *index != "null");
         let part = Part { index, kind: said("type"), id: said("id") };
-        let mut lately = items.iter_mut().rev().take(LOOKED_BACK).enumerate();
+        let mut lately = items.iter_mut().rev().take(MAX_PARTS_SEARCHED).enumerate();
         let same = lately.find_map(|(back, item)| match item {
             Node::Object(kept) if part.continues(kept, back == 0 && place == 0) => Some(kept),
             _ => None,
         });
         match same {
-            Some(kept) => grow_members(kept, members, As::Pieces, levels - 1, held),
+            Some(kept) => grow_members(kept, members, Repetition::Pieces, levels - 1, held),
             None => {
                 held.bytes += 3;
-                items.push(Node::of(raw, As::Pieces, levels, held));
+                items.push(Node::of(raw, Repetition::Pieces, levels, held));
             }
         }
     }
 }
 
+/// Writes a text as a JSON string.
 pub fn write_text(text: &str, to: &mut String) {
-    // A string always has a text.
+    // A string always has a JSON text.
     to.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into()));
 }
 
+/// Writes an object as JSON.
 pub fn write_members(members: &Members, to: &mut String) {
     to.push('{');
     for (index, (name, node)) in members.iter().enumerate() {

@@ -1,28 +1,28 @@
-//! The answer to a chat that was asked for in pieces, however it comes: as Server-Sent Events, more or less as their
-//! standard has them, or whole after all.
+//! The response to a chat request with streaming, in whatever form: as Server-Sent Events, more or less by the
+//! standard, or in one piece after all.
 
-use super::completion::{Completion, NoChunk, Taken};
+use super::completion::{ChunkError, ChunkKind, Completion};
 use super::fault;
 use crate::base::json::{MARK, without_mark};
-use crate::calling::response::{Answer, MAX_ANSWER_BYTES};
+use crate::calling::response::{CallResult, MAX_ANSWER_BYTES};
 use crate::http::sse::{Event, Events};
 
 /// The end of a stream.
 const DONE: &str = "[DONE]";
-/// Types of events that only keep a connection open.
+/// Event types that only keep a connection open.
 const SIGNS_OF_LIFE: [&str; 5] = ["ping", "keepalive", "keep-alive", "heartbeat", "comment"];
 
-/// How far an answer has come.
+/// How far a response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     More,
-    /// The completion is whole. What may follow is no part of it but the usage.
+    /// The completion is complete. Only the usage may follow.
     Whole,
-    /// Nothing that could follow counts.
+    /// Nothing that follows counts.
     Over,
 }
 
-/// What an answer is, by its first byte.
+/// The form of a response, by its first byte.
 #[derive(Debug, Default)]
 enum Form {
     #[default]
@@ -32,20 +32,21 @@ enum Form {
     Document(Vec<u8>),
 }
 
+/// Reads a streamed response piece by piece.
 #[derive(Debug, Default)]
 pub struct Reader {
     form: Form,
-    /// The first bytes, as long as they could be a byte order mark.
+    /// The first bytes, while they may be a byte order mark.
     start: Vec<u8>,
     events: Events,
     completion: Completion,
-    /// How it ended before its end, if it did.
+    /// How it ended early, if it did.
     ended: Option<Ended>,
 }
 
 #[derive(Debug)]
 enum Ended {
-    /// By its own sign.
+    /// By its own end marker.
     Done,
     Words(String),
     Fault,
@@ -54,7 +55,7 @@ enum Ended {
 }
 
 impl Reader {
-    /// Takes in a piece of any size. Each chunk is given to `each` as it came.
+    /// Takes a piece of any size. Each chunk is passed to `each` as it came.
     pub fn push(&mut self, piece: &[u8], mut each: impl FnMut(&str)) -> Step {
         let mut start = std::mem::take(&mut self.start);
         if matches!(self.form, Form::Unknown) {
@@ -108,26 +109,26 @@ impl Reader {
             return;
         }
         self.ended = match self.completion.push(data) {
-            Ok(Taken::Fault) => Some(Ended::Fault),
+            Ok(ChunkKind::Fault) => Some(Ended::Fault),
             // An error may have any form.
             _ if event.name == "error" => Some(Ended::Words(data.into())),
-            Ok(Taken::Chunk) => {
+            Ok(ChunkKind::Chunk) => {
                 each(&event.data);
                 None
             }
-            Ok(Taken::Nothing) => None,
-            Err(NoChunk::TooLarge) => Some(Ended::TooLarge),
-            Err(NoChunk::Invalid) if data == "null" => None,
-            Err(NoChunk::Invalid) if data.starts_with(['{', '[']) => Some(Ended::Invalid),
-            Err(NoChunk::Invalid) => Some(Ended::Words(data.into())),
+            Ok(ChunkKind::KeepAlive) => None,
+            Err(ChunkError::TooLarge) => Some(Ended::TooLarge),
+            Err(ChunkError::Invalid) if data == "null" => None,
+            Err(ChunkError::Invalid) if data.starts_with(['{', '[']) => Some(Ended::Invalid),
+            Err(ChunkError::Invalid) => Some(Ended::Words(data.into())),
         };
     }
 
-    /// The answer, when no more of it comes. `broke`: what cut it off, if something did.
-    pub fn end(mut self, broke: Option<Answer>) -> Answer {
+    /// The response at the end of the stream. `broke` is what cut it off, if anything did.
+    pub fn end(mut self, broke: Option<CallResult>) -> CallResult {
         if let Form::Document(body) = self.form {
             return match (self.ended, broke) {
-                (Some(_), _) => Answer::TooLarge { status: 200 },
+                (Some(_), _) => CallResult::TooLarge { status: 200 },
                 (None, None) => document(body),
                 (None, Some(broke)) => broke,
             };
@@ -136,7 +137,7 @@ impl Reader {
             && let Some(event) = self.events.take_unfinished()
         {
             self.take(&event, &mut |_| {});
-            // Half a chunk is what a connection that broke leaves.
+            // A broken connection leaves half a chunk.
             self.ended = self.ended.filter(|ended| !matches!(ended, Ended::Invalid));
         }
         match self.ended {
@@ -146,34 +147,34 @@ impl Reader {
             }
             Some(Ended::Words(words)) => http(fault::body_of_words(&words).into_bytes()),
             Some(Ended::Invalid) => http(Vec::new()),
-            Some(Ended::TooLarge) => Answer::TooLarge { status: 200 },
-            Some(Ended::Done) if self.completion.says_something() => http(self.completion.text().into_bytes()),
-            Some(Ended::Done) => Answer::Broken,
-            // Some endpoints end without saying so.
+            Some(Ended::TooLarge) => CallResult::TooLarge { status: 200 },
+            Some(Ended::Done) if self.completion.has_content() => http(self.completion.text().into_bytes()),
+            Some(Ended::Done) => CallResult::Broken,
+            // Some endpoints send no end marker.
             None if self.completion.is_whole() => http(self.completion.text().into_bytes()),
-            None => broke.unwrap_or(Answer::Broken),
+            None => broke.unwrap_or(CallResult::Broken),
         }
     }
 }
 
-/// The first byte that says something.
+/// The first significant byte.
 fn first_of(piece: &[u8]) -> Option<u8> {
     let piece = piece.strip_prefix(MARK).unwrap_or(piece);
     piece.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
-fn http(body: Vec<u8>) -> Answer {
-    Answer::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body }
+fn http(body: Vec<u8>) -> CallResult {
+    CallResult::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body }
 }
 
-/// An answer that came whole and was no stream, whatever its Content-Type said.
-fn document(body: Vec<u8>) -> Answer {
+/// A response in one piece that was not a stream, whatever its Content-Type.
+fn document(body: Vec<u8>) -> CallResult {
     http(without_mark(body))
 }
 
-/// What came in answer to a request that did not ask for a stream. Where it is one all the same, it is put together.
-pub fn whole(answer: Answer) -> Answer {
-    let Answer::Http { status: 200, body, .. } = &answer else { return answer };
+/// The response to a request without streaming. If it is a stream all the same, it is assembled.
+pub fn whole(answer: CallResult) -> CallResult {
+    let CallResult::Http { status: 200, body, .. } = &answer else { return answer };
     let text = body.strip_prefix(MARK).unwrap_or(body).trim_ascii_start();
     if [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| text.starts_with(field)) {
         let mut reader = Reader::default();
@@ -181,7 +182,7 @@ pub fn whole(answer: Answer) -> Answer {
         return reader.end(None);
     }
     match answer {
-        Answer::Http { body, .. } if matches!(first_of(&body), Some(b'{' | b'[')) => document(body),
+        CallResult::Http { body, .. } if matches!(first_of(&body), Some(b'{' | b'[')) => document(body),
         other => other,
     }
 }

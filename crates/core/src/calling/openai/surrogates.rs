@@ -1,11 +1,11 @@
 //! Lone surrogates in chunks (RFC 8259 §8.2): servers that cut text by UTF-16 units send a character in two halves.
 //!
-//! Each half is kept as a stand-in from the end of the last private plane until the text is whole. Two halves that meet
-//! become their character, a half that stays alone U+FFFD.
+//! Each half is replaced by a private-use character from the end of the last plane until the text is complete. Two
+//! adjacent halves become their character again, a single one U+FFFD.
 
 use std::borrow::Cow;
 
-/// Stand-ins for U+D800 to U+DFFF.
+/// The replacements of U+D800 to U+DFFF.
 const FIRST: u32 = 0x10_f800;
 const SURROGATES: std::ops::Range<u32> = 0xd800..0xe000;
 
@@ -14,12 +14,12 @@ fn hex4(text: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// The code unit that an escape at the beginning of this text stands for.
+/// The code unit of the escape at the beginning of this text.
 fn escaped(text: &[u8]) -> Option<u32> {
     hex4(text.strip_prefix(b"\\u")?)
 }
 
-/// A JSON text with stand-ins for its lone surrogates.
+/// A JSON text with its lone surrogates replaced.
 pub fn set_aside(text: &str) -> Cow<'_, str> {
     if !text.contains("\\ud") && !text.contains("\\uD") {
         return Cow::Borrowed(text);
@@ -49,7 +49,7 @@ pub fn set_aside(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// The whole text, with characters again where both halves have come.
+/// The complete text, with characters restored where both halves arrived.
 pub fn put_back(text: &str) -> String {
     let unit = |c: char| u32::from(c).checked_sub(FIRST).map(|unit| unit + SURROGATES.start);
     let mut whole = String::with_capacity(text.len());

@@ -3,25 +3,26 @@ use crate::services::openai_endpoints::{capabilities, path, url};
 use crate::services::schema::Schema;
 
 #[test]
-fn the_gateway_says_whether_it_streams() {
+fn the_gateway_decides_whether_to_stream() {
     let asked =
         r#"{"messages":[{"role":"user","content":"é"}],"stream":true,"stream_options":{"x":1},"temperature":0.10}"#;
     assert_eq!(
-        body("chat", asked, Some("small"), Asks::Whole).unwrap(),
+        body("chat", asked, Some("small"), StreamRequest::Whole).unwrap(),
         r#"{"messages":[{"role":"user","content":"é"}],"model":"small","temperature":0.10}"#
     );
-    let streamed = body("chat", r#"{"messages":[],"model":"large"}"#, Some("small"), Asks::Stream).unwrap();
+    let streamed = body("chat", r#"{"messages":[],"model":"large"}"#, Some("small"), StreamRequest::Stream).unwrap();
     assert_eq!(streamed, r#"{"messages":[],"model":"large","stream":true,"stream_options":{"include_usage":true}}"#);
-    assert_eq!(body("embed", r#"{"input":"a"}"#, None, Asks::Stream).unwrap(), r#"{"input":"a"}"#);
-    assert_eq!(body("chat", "[]", None, Asks::Stream), None);
-    let own = body("chat", r#"{"messages":[],"stream_options":{"include_usage":false}}"#, None, Asks::Stream).unwrap();
+    assert_eq!(body("embed", r#"{"input":"a"}"#, None, StreamRequest::Stream).unwrap(), r#"{"input":"a"}"#);
+    assert_eq!(body("chat", "[]", None, StreamRequest::Stream), None);
+    let own = body("chat", r#"{"messages":[],"stream_options":{"include_usage":false}}"#, None, StreamRequest::Stream)
+        .unwrap();
     assert_eq!(own, r#"{"messages":[],"stream":true,"stream_options":{"include_usage":false}}"#);
-    let alone = body("chat", r#"{"messages":[]}"#, None, Asks::StreamAlone).unwrap();
+    let alone = body("chat", r#"{"messages":[]}"#, None, StreamRequest::StreamAlone).unwrap();
     assert_eq!(alone, r#"{"messages":[],"stream":true}"#);
 }
 
 #[test]
-fn what_it_offers_can_be_compiled_and_called() {
+fn offered_schemas_compile() {
     for capability in capabilities() {
         assert!(path(&capability.name).is_some());
         for schema in [&capability.input_schema, &capability.output_schema].into_iter().flatten() {
@@ -36,18 +37,33 @@ fn what_it_offers_can_be_compiled_and_called() {
 fn an_endpoint_that_refuses_to_stream_is_asked_otherwise() {
     let asked = r#"{"messages":[]}"#;
     for (asks, status, body, expected) in [
-        (Asks::Stream, 400, r#"{"error":"Unrecognized request argument: stream_options"}"#, Some(Asks::StreamAlone)),
-        (Asks::Stream, 422, r#"{"detail":[{"loc":["body","stream_options"],"msg":"extra"}]}"#, Some(Asks::StreamAlone)),
-        (Asks::Stream, 400, r#"{"error":{"param":"stream","message":"Unsupported value"}}"#, Some(Asks::Whole)),
-        (Asks::StreamAlone, 400, "Streaming is not supported", Some(Asks::Whole)),
-        (Asks::StreamAlone, 400, "stream_options", Some(Asks::Whole)),
-        (Asks::Stream, 400, "no healthy upstream", None),
-        (Asks::Stream, 400, r#"{"error":"too long"}"#, None),
-        (Asks::Stream, 500, "stream", None),
-        (Asks::Whole, 400, "stream", None),
+        (
+            StreamRequest::Stream,
+            400,
+            r#"{"error":"Unrecognized request argument: stream_options"}"#,
+            Some(StreamRequest::StreamAlone),
+        ),
+        (
+            StreamRequest::Stream,
+            422,
+            r#"{"detail":[{"loc":["body","stream_options"],"msg":"extra"}]}"#,
+            Some(StreamRequest::StreamAlone),
+        ),
+        (
+            StreamRequest::Stream,
+            400,
+            r#"{"error":{"param":"stream","message":"Unsupported value"}}"#,
+            Some(StreamRequest::Whole),
+        ),
+        (StreamRequest::StreamAlone, 400, "Streaming is not supported", Some(StreamRequest::Whole)),
+        (StreamRequest::StreamAlone, 400, "stream_options", Some(StreamRequest::Whole)),
+        (StreamRequest::Stream, 400, "no healthy upstream", None),
+        (StreamRequest::Stream, 400, r#"{"error":"too long"}"#, None),
+        (StreamRequest::Stream, 500, "stream", None),
+        (StreamRequest::Whole, 400, "stream", None),
     ] {
         assert_eq!(asks.after_refusal(status, body.as_bytes(), asked), expected, "{asks:?} {status} {body}");
     }
     let own = r#"{"messages":[],"stream_options":{"include_usage":false}}"#;
-    assert_eq!(Asks::Stream.after_refusal(400, b"stream_options", own), None);
+    assert_eq!(StreamRequest::Stream.after_refusal(400, b"stream_options", own), None);
 }

@@ -1,8 +1,8 @@
-//! What a service's answer means.
+//! What a service's response means.
 //!
-//! An answer is hostile until checked: only JSON of bounded size and depth counts. What a service said of a failure is
-//! kept in `details`, and its cause in the error's message; both are bounded. What stands in an answer says nothing of
-//! the service's health: the caller's parameters may have provoked it.
+//! A response is untrusted until checked: only JSON of bounded size and depth is accepted. What a service states about
+//! a failure is kept in `details`, and its cause in the error's message; both are bounded. The content of a response
+//! has no effect on the service's health: the caller's parameters may have provoked it.
 
 mod openai;
 mod words;
@@ -23,29 +23,29 @@ pub use openai::read_openai;
 pub use words::{MAX_DETAILS_BYTES, MAX_MESSAGE, clean};
 
 use crate::context::http_status::{Again, Meaning, meaning, nothing_arrived, passes};
-use words::Words;
+use words::FailureText;
 
-/// How soon a service may promise to report on work it does in the background, in seconds.
+/// The range of the time within which a service may promise to report on background work, in seconds.
 pub const LEASE_SECONDS: RangeInclusive<u64> = 5..=86_400;
 /// The largest request for input, in bytes.
 pub const MAX_INPUT_REQUEST_BYTES: usize = 16 * 1024;
-/// The largest answer that is kept, in bytes.
+/// The largest response that is stored, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 10 * 1024 * 1024;
-/// The largest answer of which nothing is kept, and the largest message beside an answer, in bytes.
+/// The largest response that is not stored, and the largest message beside a response, in bytes.
 pub const MAX_ASIDE_BYTES: usize = 1024 * 1024;
 
-/// The longest address of work in the background that is kept, in bytes.
+/// The longest URL of background work that is stored, in bytes.
 const MAX_LOCATION_BYTES: usize = 2048;
 
-/// What came back, before anybody looked into it.
+/// The raw result of a call.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum CallResult {
     Http {
         status: u16,
-        /// Whether its media type is JSON's, or leaves it open and the body begins as JSON does.
+        /// The media type is JSON's, or is generic while the body begins as JSON does.
         is_json: bool,
         retry_after_ms: Option<u64>,
-        /// Where a 202 says the work can be found.
+        /// The `Location` of a 202.
         location: Option<String>,
         body: Vec<u8>,
     },
@@ -53,15 +53,15 @@ pub enum Answer {
     TooLarge {
         status: u16,
     },
-    /// The service has it now, and will say itself how it ended.
-    TakenOn,
-    /// It was handed over, and nobody will say whether it was done.
+    /// The service accepted the work and will report its outcome itself.
+    Accepted,
+    /// The work was dispatched, but its outcome will remain unknown.
     Lost,
     /// The connection could not be made: nothing reached the service.
     Refused,
     /// The connection broke; the service may have done the work.
     Broken,
-    /// No answer before the attempt's end; `deadline` when that was the context's own.
+    /// No response before the attempt's end; `deadline` if that was the context's own.
     TimedOut {
         deadline: bool,
     },
@@ -70,62 +70,67 @@ pub enum Answer {
     NotCalled(NotCalled),
 }
 
-/// Why a service that was chosen was not called.
+/// Why the selected service was not called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCalled {
-    /// The rules refuse its address now, whatever they did when it was registered.
+    /// The egress rules refuse its address, even if they allowed it at registration.
     Address(Refusal),
-    /// What it is to be called with cannot be opened.
+    /// Its credentials cannot be decrypted.
     Secrets,
-    /// Its authorization server gave no token.
+    /// Its authorization server did not issue a token.
     Token,
 }
 
-impl Answer {
+impl CallResult {
+    /// The HTTP status of the response, if there was one.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Answer::Http { status, .. } | Answer::TooLarge { status } => Some(*status),
-            Answer::TakenOn
-            | Answer::Lost
-            | Answer::Refused
-            | Answer::Broken
-            | Answer::TimedOut { .. }
-            | Answer::Cancelled
-            | Answer::NotCalled(_) => None,
+            CallResult::Http { status, .. } | CallResult::TooLarge { status } => Some(*status),
+            CallResult::Accepted
+            | CallResult::Lost
+            | CallResult::Refused
+            | CallResult::Broken
+            | CallResult::TimedOut { .. }
+            | CallResult::Cancelled
+            | CallResult::NotCalled(_) => None,
         }
     }
 
-    /// Whether the request is known not to have reached its receiver.
+    /// Whether the request certainly did not reach the service.
     pub fn nothing_arrived(&self) -> bool {
-        matches!(self, Answer::Refused) || self.status().is_some_and(nothing_arrived)
+        matches!(self, CallResult::Refused) || self.status().is_some_and(nothing_arrived)
     }
 
-    /// Whether the same request may be answered otherwise a moment later.
+    /// Whether the same request may get another response a moment later.
     pub fn passes(&self) -> bool {
         match self {
-            Answer::Http { status, .. } | Answer::TooLarge { status } => passes(*status),
-            Answer::Refused | Answer::Broken => true,
-            Answer::TakenOn | Answer::Lost | Answer::TimedOut { .. } | Answer::Cancelled | Answer::NotCalled(_) => {
-                false
-            }
+            CallResult::Http { status, .. } | CallResult::TooLarge { status } => passes(*status),
+            CallResult::Refused | CallResult::Broken => true,
+            CallResult::Accepted
+            | CallResult::Lost
+            | CallResult::TimedOut { .. }
+            | CallResult::Cancelled
+            | CallResult::NotCalled(_) => false,
         }
     }
 }
 
-/// A verdict on an answer: the outcome to report and, when it succeeded, the result.
+/// The meaning of a response: the outcome to report and, on success, the result.
 #[derive(Debug)]
 pub struct Verdict {
     pub outcome: Outcome,
     pub result: Option<Box<RawValue>>,
-    /// It failed, and asked again this service would say the same; another need not. The outcome is not `retryable` then.
-    pub elsewhere: bool,
-    /// The answer is not the service's own: a web page came where JSON was due.
-    pub unwell: bool,
+    /// A retry at this service would fail the same way, but another service may succeed. The outcome is not `retryable`
+    /// then.
+    pub try_elsewhere: bool,
+    /// The response is not the service's own: a web page instead of JSON.
+    pub unhealthy: bool,
 }
 
 impl Verdict {
+    /// A verdict without further signs.
     pub fn of(outcome: Outcome, result: Option<Box<RawValue>>) -> Self {
-        Self { outcome, result, elsewhere: false, unwell: false }
+        Self { outcome, result, try_elsewhere: false, unhealthy: false }
     }
 }
 
@@ -136,7 +141,7 @@ struct Failure<'a> {
     details: Option<Box<RawValue>>,
     again: Again,
     untouched: bool,
-    unwell: bool,
+    unhealthy: bool,
     retry_after_ms: Option<u64>,
 }
 
@@ -149,12 +154,12 @@ impl<'a> Failure<'a> {
             details: None,
             again: Again::Nowhere,
             untouched: false,
-            unwell: false,
+            unhealthy: false,
             retry_after_ms: None,
         }
     }
 
-    /// Something that is no answer; another service may give one.
+    /// Not a valid response; another service may give one.
     fn invalid(service: &'a str, message: impl Into<String>) -> Self {
         Self { again: Again::Elsewhere, ..Self::new(service, ErrorCode::UpstreamInvalidResponse, message) }
     }
@@ -166,14 +171,14 @@ impl<'a> Failure<'a> {
             service: Some(self.service.into()),
             details: self.details,
         };
-        let Failure { again, untouched, unwell, retry_after_ms, .. } = self;
+        let Failure { again, untouched, unhealthy, retry_after_ms, .. } = self;
         let retryable = again == Again::Anywhere;
         let outcome = Outcome::Failed { error, retryable, untouched, retry_after_ms };
-        Verdict { outcome, result: None, elsewhere: again == Again::Elsewhere, unwell }
+        Verdict { outcome, result: None, try_elsewhere: again == Again::Elsewhere, unhealthy }
     }
 }
 
-/// A failure of which the service itself said what was wrong.
+/// A failure that the service itself explained.
 pub fn reported(service: &str, message: &str, details: Option<Box<RawValue>>, retryable: bool) -> Verdict {
     let again = if retryable { Again::Anywhere } else { Again::Nowhere };
     let details = details.and_then(|raw| words::details(raw.get()));
@@ -181,127 +186,112 @@ pub fn reported(service: &str, message: &str, details: Option<Box<RawValue>>, re
     Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
 }
 
-/// What a service says of its failure in the body of an answer with an error status, in one line.
-pub fn said(body: &[u8]) -> Option<String> {
+/// The cause that a service states in the body of an error response, in one line.
+pub fn stated_cause(body: &[u8]) -> Option<String> {
     words::of_body(body).message
 }
 
-/// An answer that is none.
+/// A response that is not acceptable.
 pub fn unacceptable(service: &str, message: &str) -> Verdict {
     Failure::invalid(service, message).verdict()
 }
 
-/// Another media type came where JSON was due: a page in the service's place. An empty answer may be the service's own.
+/// Another media type instead of JSON: a page in the service's place. An empty response may be the service's own.
 pub fn not_json(service: &str, body: &[u8]) -> Verdict {
-    let message = "The service's answer is not application/json.";
-    Failure { unwell: !body.is_empty(), ..Failure::invalid(service, message) }.verdict()
+    let message = "The service's response is not application/json.";
+    Failure { unhealthy: !body.is_empty(), ..Failure::invalid(service, message) }.verdict()
 }
 
-/// Reads an answer. `service` is who gave it; `schema` what its result must match.
-#[expect(clippy::too_many_lines, reason = "one arm for each answer")]
-pub fn read(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
+/// Interprets a response. `service` gave it; `schema` is what its result must match.
+pub fn read(service: &str, answer: CallResult, schema: Option<&Schema>) -> Verdict {
     match answer {
-        Answer::TakenOn => {
-            Verdict::of(Outcome::Accepted { lease_ms: None, location: None }, None)
-        }
-        Answer::Lost => Failure {
-            again: Again::Anywhere,
-            ..Failure::new(
-                service,
-                ErrorCode::OutcomeUnknown,
-                "The service's connection dropped, and it did not come back with this work; whether it did it is not known.",
-            )
-        }
-        .verdict(),
-        Answer::Refused => Failure {
-            again: Again::Anywhere,
-            untouched: true,
-            ..Failure::new(service, ErrorCode::ServiceUnavailable, "The service could not be reached.")
-        }
-        .verdict(),
-        Answer::Broken => Failure {
-            again: Again::Anywhere,
-            ..Failure::new(
-                service,
-                ErrorCode::ServiceUnavailable,
-                "The connection to the service broke before its answer was whole.",
-            )
-        }
-        .verdict(),
-        Answer::TimedOut { deadline: true } => {
-            Failure::new(service, ErrorCode::DeadlineExceeded, "The service did not answer within the context's time.")
+        CallResult::Accepted => Verdict::of(Outcome::Accepted { lease_ms: None, location: None }, None),
+        CallResult::TooLarge { status } if !(200..300).contains(&status) => refusal(service, status, b"", None),
+        CallResult::TooLarge { .. } => {
+            Failure::invalid(service, format!("The service's response is larger than {MAX_ANSWER_BYTES} bytes."))
                 .verdict()
         }
-        Answer::TimedOut { deadline: false } => Failure {
-            again: Again::Anywhere,
-            ..Failure::new(service, ErrorCode::UpstreamTimeout, "The service did not answer in time.")
-        }
-        .verdict(),
-        Answer::Cancelled => Failure::new(service, ErrorCode::Cancelled, "It was cancelled while it ran.").verdict(),
-        Answer::NotCalled(NotCalled::Address(refusal)) => Failure {
-            // Another service may be where it may be called.
-            again: Again::Anywhere,
-            untouched: true,
-            ..Failure::new(service, ErrorCode::AddressRefused, format!("The service was not called: {refusal}."))
-        }
-        .verdict(),
-        Answer::NotCalled(NotCalled::Token) => Failure {
-            again: Again::Anywhere,
-            untouched: true,
-            ..Failure::new(
-                service,
-                ErrorCode::ServiceUnavailable,
-                "The service was not called: its authorization server gave no token.",
-            )
-        }
-        .verdict(),
-        Answer::NotCalled(NotCalled::Secrets) => Failure {
-            again: Again::Anywhere,
-            untouched: true,
-            ..Failure::new(
-                service,
-                ErrorCode::Internal,
-                "The service was not called: its secrets could not be opened. Who runs this gateway finds why in its log.",
-            )
-        }
-        .verdict(),
-        Answer::TooLarge { status } if !(200..300).contains(&status) => refusal(service, status, b"", None),
-        Answer::TooLarge { .. } => {
-            Failure::invalid(service, format!("The service's answer is larger than {MAX_ANSWER_BYTES} bytes.")).verdict()
-        }
-        Answer::Http { status: 202, location, body, .. } => {
+        CallResult::Http { status: 202, location, body, .. } => {
             let lease_ms = json_repair::json(&body).and_then(|text| promised_ms(&text));
             let location = location.filter(|location| location.len() <= MAX_LOCATION_BYTES);
             Verdict::of(Outcome::Accepted { lease_ms, location }, None)
         }
-        Answer::Http { status: 200, is_json, body, .. } => success(service, is_json, &body, schema),
-        Answer::Http { status: 201..=299, .. } => {
-            Failure::invalid(service, "The service answered with a status that carries no result.").verdict()
+        CallResult::Http { status: 200, is_json, body, .. } => success(service, is_json, &body, schema),
+        CallResult::Http { status: 201..=299, .. } => {
+            Failure::invalid(service, "The service responded with a status that carries no result.").verdict()
         }
-        Answer::Http { status, retry_after_ms, body, .. } => refusal(service, status, &body, retry_after_ms),
+        CallResult::Http { status, retry_after_ms, body, .. } => refusal(service, status, &body, retry_after_ms),
+        CallResult::NotCalled(reason) => not_called(service, &reason),
+        CallResult::Lost
+        | CallResult::Refused
+        | CallResult::Broken
+        | CallResult::TimedOut { .. }
+        | CallResult::Cancelled => no_response(service, &answer),
     }
 }
 
-/// `{"lease_seconds": 30}`: the service promises to report within this.
+/// A call without a response.
+fn no_response(service: &str, answer: &CallResult) -> Verdict {
+    let (code, again, message) = match answer {
+        CallResult::Lost => (
+            ErrorCode::OutcomeUnknown,
+            Again::Anywhere,
+            "The service's connection dropped and it did not resume this work; whether it was done is unknown.",
+        ),
+        CallResult::Refused => (ErrorCode::ServiceUnavailable, Again::Anywhere, "The service could not be reached."),
+        CallResult::TimedOut { deadline: true } => {
+            (ErrorCode::DeadlineExceeded, Again::Nowhere, "The service did not respond before the context's deadline.")
+        }
+        CallResult::TimedOut { deadline: false } => {
+            (ErrorCode::UpstreamTimeout, Again::Anywhere, "The service did not respond in time.")
+        }
+        CallResult::Cancelled => (ErrorCode::Cancelled, Again::Nowhere, "The context was cancelled during the call."),
+        _ => (
+            ErrorCode::ServiceUnavailable,
+            Again::Anywhere,
+            "The connection to the service broke before its response was complete.",
+        ),
+    };
+    let untouched = matches!(answer, CallResult::Refused);
+    Failure { again, untouched, ..Failure::new(service, code, message) }.verdict()
+}
+
+/// A call that was not made. Another service may be callable.
+fn not_called(service: &str, reason: &NotCalled) -> Verdict {
+    let (code, reason) = match reason {
+        NotCalled::Address(refusal) => (ErrorCode::AddressRefused, format!("{refusal}.")),
+        NotCalled::Token => {
+            (ErrorCode::ServiceUnavailable, "its authorization server did not issue a token.".to_string())
+        }
+        NotCalled::Secrets => (
+            ErrorCode::Internal,
+            "its credentials could not be decrypted. The reason is in the gateway's log.".to_string(),
+        ),
+    };
+    let message = format!("The service was not called: {reason}");
+    Failure { again: Again::Anywhere, untouched: true, ..Failure::new(service, code, message) }.verdict()
+}
+
+/// `{"lease_seconds": 30}`: the service promises to report within this time.
 fn promised_ms(text: &str) -> Option<u64> {
     let seconds = Object::new(text, "#").ok()?.integer("lease_seconds", LEASE_SECONDS)?;
     Some(seconds * 1000)
 }
 
-/// An answer with the status of an error. What the service says of it itself counts for more than the status.
+/// An error response. What the service itself states takes precedence over the status.
 fn refusal(service: &str, status: u16, body: &[u8], retry_after_ms: Option<u64>) -> Verdict {
-    let Words { message, details, retryable, again: said } = words::of_body(body);
+    let FailureText { message, details, retryable, again: stated_cause } = words::of_body(body);
     let says_undone = retry_after_ms.is_some() || retryable == Some(true);
     let Meaning { code, again, untouched } = meaning(status, says_undone);
-    let again = match (retryable, said) {
+    let again = match (retryable, stated_cause) {
         (Some(false), _) => Again::Nowhere,
         (_, Some(Again::Elsewhere)) => Again::Elsewhere,
         (Some(true), _) => Again::Anywhere,
         (None, _) => again,
     };
     let message = match message {
-        Some(message) => format!("The service answered with status {status}: {message}"),
-        None => format!("The service answered with status {status}."),
+        Some(message) => format!("The service responded with status {status}: {message}"),
+        None => format!("The service responded with status {status}."),
     };
     Failure { details, again, untouched, retry_after_ms, ..Failure::new(service, code, message) }.verdict()
 }
@@ -312,10 +302,10 @@ fn success(service: &str, is_json: bool, body: &[u8], schema: Option<&Schema>) -
         return not_json(service, body);
     }
     let Some(text) = json_repair::json(body) else {
-        return invalid("The service's answer is not acceptable JSON.");
+        return invalid("The service's response is not acceptable JSON.");
     };
     let Ok(mut answer) = Object::new(&text, "#") else {
-        return invalid("The service's answer must be an object with a result or an error.");
+        return invalid("The service's response must be an object with a result or an error.");
     };
     let error = answer.raw("error");
     if let Some(error) = error.filter(|error| !is_nothing(error)) {
@@ -329,21 +319,21 @@ fn success(service: &str, is_json: bool, body: &[u8], schema: Option<&Schema>) -
     }
     match (answer.raw_or_null("result"), error) {
         (Some(result), _) => fitting(service, result, schema),
-        (None, Some(_)) => invalid("The service's error says neither a code nor a message."),
-        (None, None) => invalid("The service's answer has neither a result, nor an error, nor a request for input."),
+        (None, Some(_)) => invalid("The service's error has neither a code nor a message."),
+        (None, None) => invalid("The service's response has neither a result, nor an error, nor a request for input."),
     }
 }
 
 fn is_nothing(error: &RawValue) -> bool {
-    // What is large says something.
+    // A large one is not empty.
     error.get().len() <= words::MAX_READ_BYTES
         && serde_json::from_str(error.get()).is_ok_and(|error| words::is_nothing(&error))
 }
 
-/// An error that a service reports in an answer that is otherwise well. It says itself whether to try again.
+/// An error in an otherwise valid response. The service states itself whether to retry.
 fn own_error(service: &str, error: &RawValue) -> Verdict {
-    let Words { message, details, retryable, again: said } = words::of_error(error);
-    let again = match (retryable, said) {
+    let FailureText { message, details, retryable, again: stated_cause } = words::of_error(error);
+    let again = match (retryable, stated_cause) {
         (Some(true), _) => Again::Anywhere,
         (None, Some(Again::Elsewhere)) => Again::Elsewhere,
         (Some(false) | None, _) => Again::Nowhere,
@@ -352,7 +342,7 @@ fn own_error(service: &str, error: &RawValue) -> Verdict {
     Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
 }
 
-/// A result, when it matches what the capability promises.
+/// A result, if it matches the capability's output schema.
 pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
         let text = schema.needed(result.get());
@@ -373,12 +363,13 @@ pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Ver
     Verdict::of(Outcome::Succeeded, Some(result.to_owned()))
 }
 
-/// `{"message": "…", "schema": {…}}`: what is asked for, and what the answer must match.
+/// `{"message": "…", "schema": {…}}`: the question, and what the answer must match.
 fn acceptable_request(request: &RawValue) -> Result<(), &'static str> {
     if request.get().len() > MAX_INPUT_REQUEST_BYTES {
         return Err("The service's request for input is too large.");
     }
-    let mut members = Object::new(request.get(), "#").map_err(|_| "The service's request for input is no object.")?;
+    let mut members =
+        Object::new(request.get(), "#").map_err(|_| "The service's request for input is not an object.")?;
     if members.string("message", 1..=2000).is_none() {
         return Err("The service's request for input has no message.");
     }

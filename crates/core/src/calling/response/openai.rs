@@ -1,48 +1,48 @@
-//! Answers of endpoints that speak OpenAI's API.
+//! Responses of OpenAI-compatible endpoints.
 
 use serde_json::value::RawValue;
 
 use super::super::openai::fault;
-use super::words::{self, Words};
-use super::{Answer, Failure, Verdict, fitting, not_json, read, refusal, unacceptable};
+use super::words::{self, FailureText};
+use super::{CallResult, Failure, Verdict, fitting, not_json, read, refusal, unacceptable};
 use crate::base::json_repair;
 use crate::context::http_status::Again;
 use crate::context::status::ErrorCode;
 use crate::services::schema::Schema;
 
-/// Reads an answer of an endpoint that speaks OpenAI's API: all of it is the result, or its `error`.
-pub fn read_openai(service: &str, answer: Answer, schema: Option<&Schema>) -> Verdict {
-    let Answer::Http { status, is_json, body, .. } = &answer else { return read(service, answer, schema) };
+/// Reads a response of an OpenAI-compatible endpoint: the whole of it is the result, or its `error`.
+pub fn read_openai(service: &str, result: CallResult, schema: Option<&Schema>) -> Verdict {
+    let CallResult::Http { status, is_json, body, .. } = &result else { return read(service, result, schema) };
     match status {
         200 => {}
-        // Nothing it could say would be a result; least of all that it goes on with it later.
+        // None of these can carry a result, or be continued later.
         201..300 => return refusal(service, *status, b"", None),
-        _ => return read(service, answer, schema),
+        _ => return read(service, result, schema),
     }
     if !is_json {
         return not_json(service, body);
     }
-    // A list of models is a bare array with some; what has a schema is an object.
+    // A list of models is a bare array at some endpoints; responses with a schema are objects.
     let is_whole = |text: &str| text.starts_with('{') || (schema.is_none() && text.starts_with('['));
     let text = json_repair::json(body);
     let Some(text) = text.as_deref().map(str::trim).filter(|text| is_whole(text)) else {
-        return unacceptable(service, "The service's answer is not acceptable JSON.");
+        return unacceptable(service, "The service's response is not acceptable JSON.");
     };
     if let Some(error) = fault::of(text) {
-        let Words { message, details, retryable, again: said } = words::of_error(&error);
+        let FailureText { message, details, retryable, again: said } = words::of_error(&error);
         let again = match retryable {
             Some(false) => Again::Nowhere,
-            // It may have done a part of the work; asked again it does all of it.
+            // It may have done part of the work; a retry does all of it.
             _ => said.unwrap_or(Again::Anywhere),
         };
         let message = match message {
-            Some(message) => format!("The service reported an error in its answer: {message}"),
-            None => "The service reported an error in its answer.".into(),
+            Some(message) => format!("The service reported an error in its response: {message}"),
+            None => "The service reported an error in its response.".into(),
         };
         return Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict();
     }
     match RawValue::from_string(text.into()) {
         Ok(result) => fitting(service, &result, schema),
-        Err(_) => unacceptable(service, "The service's answer is not acceptable JSON."),
+        Err(_) => unacceptable(service, "The service's response is not acceptable JSON."),
     }
 }

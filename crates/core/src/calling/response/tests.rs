@@ -1,10 +1,10 @@
 use super::*;
 
-fn http(status: u16, is_json: bool, body: &[u8]) -> Answer {
-    Answer::Http { status, is_json, retry_after_ms: None, location: None, body: body.to_vec() }
+fn http(status: u16, is_json: bool, body: &[u8]) -> CallResult {
+    CallResult::Http { status, is_json, retry_after_ms: None, location: None, body: body.to_vec() }
 }
 
-fn failure(answer: Answer) -> (ErrorCode, bool, bool) {
+fn failure(answer: CallResult) -> (ErrorCode, bool, bool) {
     match read("one", answer, None).outcome {
         Outcome::Failed { error, retryable, untouched, .. } => (error.code, retryable, untouched),
         other => panic!("{other:?}"),
@@ -20,7 +20,7 @@ fn a_result_is_taken_as_it_was_written() {
 }
 
 #[test]
-fn what_is_not_an_answer_is_an_invalid_response() {
+fn unusable_results_are_invalid_responses() {
     for answer in [
         http(200, false, b"<html>"),
         http(200, true, b"<html>"),
@@ -30,21 +30,21 @@ fn what_is_not_an_answer_is_an_invalid_response() {
         http(200, true, br#"{"error":{}}"#),
         http(200, true, &[b'['; 200_000]),
         http(204, true, b""),
-        Answer::TooLarge { status: 200 },
+        CallResult::TooLarge { status: 200 },
     ] {
         assert_eq!(failure(answer), (ErrorCode::UpstreamInvalidResponse, false, false));
     }
 }
 
 /// Whether only another service could do better.
-fn only_elsewhere(answer: Answer) -> bool {
-    read("one", answer, None).elsewhere
+fn only_elsewhere(answer: CallResult) -> bool {
+    read("one", answer, None).try_elsewhere
 }
 
 #[test]
-fn what_is_not_an_answer_may_be_one_of_another_service() {
+fn another_service_may_be_tried_after_an_unusable_result() {
     for answer in
-        [http(200, false, b"<html>"), http(200, true, b"{"), http(204, true, b""), Answer::TooLarge { status: 200 }]
+        [http(200, false, b"<html>"), http(200, true, b"{"), http(204, true, b""), CallResult::TooLarge { status: 200 }]
     {
         assert!(only_elsewhere(answer));
     }
@@ -66,7 +66,7 @@ fn one_character_does_not_cost_an_answer() {
 }
 
 #[test]
-fn what_would_be_answered_in_the_same_way_again_is_not_repeated_there() {
+fn permanent_errors_are_not_retried_at_the_same_service() {
     let quota = br#"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#;
     let too_long = br#"{"error":{"message":"too many tokens","code":"context_length_exceeded"}}"#;
     for answer in [
@@ -90,11 +90,11 @@ fn what_would_be_answered_in_the_same_way_again_is_not_repeated_there() {
     ] {
         assert!(!only_elsewhere(answer.clone()) && !failure(answer.clone()).1, "{answer:?}");
     }
-    // Its own word counts for more than the status.
+    // Its own statement takes precedence over the status.
     assert_eq!(failure(http(409, true, br#"{"error":{"retryable":true}}"#)), (ErrorCode::UpstreamError, true, false));
     let of = |body: &str| {
         let verdict = read_openai("one", http(200, true, body.as_bytes()), None);
-        (matches!(verdict.outcome, Outcome::Failed { retryable: true, .. }), verdict.elsewhere)
+        (matches!(verdict.outcome, Outcome::Failed { retryable: true, .. }), verdict.try_elsewhere)
     };
     assert_eq!(of(r#"{"error":{"message":"longer than the model takes","code":400}}"#), (false, false));
     assert_eq!(of(r#"{"error":{"message":"no such model","code":404}}"#), (false, true));
@@ -106,9 +106,9 @@ fn what_would_be_answered_in_the_same_way_again_is_not_repeated_there() {
 }
 
 #[test]
-fn a_503_is_repeated_when_it_says_that_nothing_was_done() {
+fn a_503_is_retried_if_it_states_that_nothing_was_done() {
     let of = |status, retry_after_ms, body: &str| {
-        failure(Answer::Http { status, is_json: true, retry_after_ms, location: None, body: body.into() })
+        failure(CallResult::Http { status, is_json: true, retry_after_ms, location: None, body: body.into() })
     };
     for status in [503, 529] {
         assert_eq!(of(status, None, "{}"), (ErrorCode::ServiceUnavailable, true, false));
@@ -121,18 +121,18 @@ fn a_503_is_repeated_when_it_says_that_nothing_was_done() {
 
 #[test]
 fn a_services_words_are_in_the_message_and_in_the_details() {
-    let of = |answer: Answer| match read("one", answer, None).outcome {
+    let of = |answer: CallResult| match read("one", answer, None).outcome {
         Outcome::Failed { error, .. } => (error.message, error.details.map(|details| details.get().to_string())),
         other => panic!("{other:?}"),
     };
     assert_eq!(
         of(http(404, false, b"<html><title>Not Found</title></html>")),
         (
-            "The service answered with status 404: Not Found".into(),
+            "The service responded with status 404: Not Found".into(),
             Some(r#""<html><title>Not Found</title></html>""#.into())
         )
     );
-    assert_eq!(of(http(500, false, b"")), ("The service answered with status 500.".into(), None));
+    assert_eq!(of(http(500, false, b"")), ("The service responded with status 500.".into(), None));
     for (body, message) in [
         (r#"{"error":{"code":-32000,"message":"out of paper"}}"#, "out of paper"),
         (r#"{"error":"out of paper"}"#, "out of paper"),
@@ -140,8 +140,8 @@ fn a_services_words_are_in_the_message_and_in_the_details() {
         (r#"{"error":{"code":7}}"#, "7"),
         (r#"{"error":7}"#, "The service reported an error without a message."),
     ] {
-        let (said, details) = of(http(200, true, body.as_bytes()));
-        assert_eq!(said, message, "{body}");
+        let (stated_cause, details) = of(http(200, true, body.as_bytes()));
+        assert_eq!(stated_cause, message, "{body}");
         assert!(details.is_some_and(|details| body.contains(&details)), "{body}");
     }
 }
@@ -150,7 +150,7 @@ fn a_services_words_are_in_the_message_and_in_the_details() {
 fn a_place_too_long_to_keep_is_not_kept() {
     let of = |length| {
         let location = Some("x".repeat(length));
-        let answer = Answer::Http { status: 202, is_json: false, retry_after_ms: None, location, body: Vec::new() };
+        let answer = CallResult::Http { status: 202, is_json: false, retry_after_ms: None, location, body: Vec::new() };
         match read("one", answer, None).outcome {
             Outcome::Accepted { location, .. } => location.is_some(),
             other => panic!("{other:?}"),
@@ -165,10 +165,10 @@ fn statuses_say_whether_it_may_be_tried_again() {
     assert_eq!(failure(http(404, false, b"no")), (ErrorCode::UpstreamError, false, false));
     assert_eq!(failure(http(429, false, b"")), (ErrorCode::ServiceUnavailable, true, true));
     assert_eq!(failure(http(504, false, b"")), (ErrorCode::UpstreamTimeout, true, false));
-    assert_eq!(failure(Answer::Refused), (ErrorCode::ServiceUnavailable, true, true));
-    assert_eq!(failure(Answer::Broken), (ErrorCode::ServiceUnavailable, true, false));
-    assert_eq!(failure(Answer::Lost), (ErrorCode::OutcomeUnknown, true, false));
-    assert_eq!(failure(Answer::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false, false));
+    assert_eq!(failure(CallResult::Refused), (ErrorCode::ServiceUnavailable, true, true));
+    assert_eq!(failure(CallResult::Broken), (ErrorCode::ServiceUnavailable, true, false));
+    assert_eq!(failure(CallResult::Lost), (ErrorCode::OutcomeUnknown, true, false));
+    assert_eq!(failure(CallResult::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false, false));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn of_openais_answers_all_is_the_result() {
     let verdict = read_openai("one", http(200, true, br#" {"choices": [1.0]} "#), Some(&schema));
     assert_eq!(verdict.result.unwrap().get(), r#"{"choices": [1.0]}"#);
 
-    let failed = |answer: Answer| match read_openai("one", answer, Some(&schema)).outcome {
+    let failed = |answer: CallResult| match read_openai("one", answer, Some(&schema)).outcome {
         Outcome::Failed { error, retryable, .. } => (error.code, retryable),
         other => panic!("{other:?}"),
     };
@@ -238,12 +238,12 @@ fn of_openais_answers_all_is_the_result() {
     assert!(read_openai("one", http(200, true, br#"[{"id":"a"}]"#), None).result.is_some());
     assert_eq!(failed(http(429, true, b"{}")), (ErrorCode::ServiceUnavailable, true));
     assert_eq!(failed(http(401, true, b"{}")), (ErrorCode::UpstreamError, false));
-    assert_eq!(failed(Answer::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false));
+    assert_eq!(failed(CallResult::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false));
 }
 
 #[test]
 fn a_service_that_was_not_called_may_be_replaced_by_another_and_did_nothing() {
-    let not_called = |why| read("one", Answer::NotCalled(why), None).outcome;
+    let not_called = |why| read("one", CallResult::NotCalled(why), None).outcome;
     match not_called(NotCalled::Address(Refusal::IpAddress)) {
         Outcome::Failed { error, retryable: true, untouched: true, .. } => {
             assert_eq!(error.code, ErrorCode::AddressRefused);

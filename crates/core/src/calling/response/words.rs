@@ -1,7 +1,7 @@
-//! What a service says of its failure, in whatever form: a text, a page, JSON of any shape.
+//! What a service states about its failure, in any form: plain text, a page, JSON of any shape.
 //!
-//! The first [`MAX_DETAILS_BYTES`] are kept in `details`; the cause is picked out of them for `message`. Both are
-//! bounded, and neither ever has a control character that could forge a line in a log.
+//! The first [`MAX_DETAILS_BYTES`] are kept in `details`; the cause is extracted for `message`. Both are bounded and
+//! free of control characters, which could forge a line in a log.
 
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -9,22 +9,22 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::base::json_repair;
 use crate::context::http_status::{Again, meaning};
 
-/// The most that is kept of what a service says of a failure, in bytes.
+/// How much of a failure's description is kept, in bytes.
 pub const MAX_DETAILS_BYTES: usize = 4096;
-/// The largest error that is looked into, in bytes: as much as is read of an answer with an error status.
+/// The largest error that is examined, in bytes: as much as is read of an error response.
 pub const MAX_READ_BYTES: usize = 64 * 1024;
 /// The longest message that is made of a service's words, in characters.
 pub const MAX_MESSAGE: usize = 2000;
-/// The longest code that is looked at, in bytes.
+/// The longest code that is examined, in bytes.
 const MAX_CODE: usize = 100;
 
-/// Members that have the cause, in the order in which they are looked for: OpenAI's form, OAuth's (RFC 6749 §5.2),
-/// problems (RFC 9457), and what frameworks write.
+/// Members that may contain the cause, in order of preference: OpenAI's form, OAuth's (RFC 6749 §5.2), problem details
+/// (RFC 9457), and those of common frameworks.
 const MESSAGES: [&str; 9] =
     ["message", "detail", "error_description", "error_message", "title", "msg", "description", "reason", "errors"];
 
-/// Codes and types by which services say that they will refuse the same again, and another may not: no credit, no such
-/// model, not known, too long a prompt.
+/// Codes and types that mean the same service will reject the call again, while another may not: no credit, no such
+/// model, not authenticated, prompt too long.
 const ONLY_HERE: [&str; 21] = [
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -48,43 +48,43 @@ const ONLY_HERE: [&str; 21] = [
     "exceed_context_size_error",
     "string_above_max_length",
 ];
-/// Codes and types by which services say that the request is at fault, wherever it is sent.
+/// Codes and types that mean the request is invalid at any service.
 const REQUEST: [&str; 4] = ["invalid_request_error", "badrequesterror", "unprocessableentityerror", "invalid_prompt"];
-/// How servers without a code for it say that a prompt is too long.
+/// Phrases for a prompt that is too long, by servers without a code for it.
 const TOO_LONG: [&str; 6] =
     ["context length", "context window", "context size", "prompt is too long", "input is too long", "too many tokens"];
 
-/// What a service said of a failure.
+/// What a service stated about a failure.
 #[derive(Debug, Default)]
-pub struct Words {
+pub struct FailureText {
     /// The cause, in one line.
     pub message: Option<String>,
     pub details: Option<Box<RawValue>>,
-    /// Whether it says itself that the same may be tried again.
+    /// Whether the service states that a retry is allowed.
     pub retryable: Option<bool>,
-    /// What its codes come to, where they say.
+    /// What its codes mean for retries, if anything.
     pub again: Option<Again>,
 }
 
-/// Reads the body of an answer with an error status.
-pub fn of_body(body: &[u8]) -> Words {
+/// Reads the body of an error response.
+pub fn of_body(body: &[u8]) -> FailureText {
     let json = json_repair::json(body).and_then(|text| {
         let value: Value = serde_json::from_str(&text).ok()?;
         let error = value.get("error").filter(|error| !is_nothing(error));
         let mut words = of_value(error.unwrap_or(&value), &text);
-        // Beside a mere code others stand with the cause in them.
+        // Beside a bare code, other members have the cause.
         if words.message.is_none() || error.is_some_and(Value::is_string) {
             words.message = cause(&value).or(words.message);
         }
-        // Only an error's own word counts: any document may have such a member.
+        // Only the error's own member counts: any document may have a member of this name.
         words.retryable = words.retryable.filter(|_| error.is_some());
         Some(words)
     });
     json.unwrap_or_else(|| of_text(&String::from_utf8_lossy(body)))
 }
 
-/// Reads an error that stands in an answer, as JSON.
-pub fn of_error(error: &RawValue) -> Words {
+/// Reads the JSON of an error in a response.
+pub fn of_error(error: &RawValue) -> FailureText {
     let small = Some(error.get()).filter(|text| text.len() <= MAX_READ_BYTES);
     match small.map(serde_json::from_str::<Value>) {
         Some(Ok(value)) => of_value(&value, error.get()),
@@ -92,33 +92,37 @@ pub fn of_error(error: &RawValue) -> Words {
     }
 }
 
-fn of_value(error: &Value, text: &str) -> Words {
+fn of_value(error: &Value, text: &str) -> FailureText {
     let message = cause(error).or_else(|| code(error).map(|code| clean(&code, MAX_MESSAGE)));
     let again = again(error, message.as_deref());
     let retryable = error.get("retryable").and_then(Value::as_bool);
-    Words { message: message.filter(|message| !message.is_empty()), details: details(text), retryable, again }
+    FailureText { message: message.filter(|message| !message.is_empty()), details: details(text), retryable, again }
 }
 
-fn of_text(text: &str) -> Words {
+fn of_text(text: &str) -> FailureText {
     let text = text.trim_start_matches('\u{feff}');
     let beginning = text.get(..text.floor_char_boundary(MAX_READ_BYTES)).unwrap_or_default();
     let message = clean(&plain(beginning), MAX_MESSAGE);
-    Words { message: Some(message).filter(|message| !message.is_empty()), details: details(text), ..Words::default() }
+    FailureText {
+        message: Some(message).filter(|message| !message.is_empty()),
+        details: details(text),
+        ..FailureText::default()
+    }
 }
 
-/// Whether an `error` says that there is none: some servers send the member with each answer.
+/// Whether an `error` member means "no error": some servers send it with every response.
 pub fn is_nothing(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.trim().is_empty(),
-        // A word of its own, such as `retryable`, says something.
+        // A member such as `retryable` carries information.
         Value::Object(members) => members.values().all(|member| !member.is_boolean() && is_nothing(member)),
         Value::Array(items) => items.is_empty(),
         Value::Bool(true) | Value::Number(_) => false,
     }
 }
 
-/// The text as JSON, if that is what it is and it is small; else its beginning, as a text.
+/// The text as JSON if it is small, valid JSON; otherwise its beginning, as a string.
 pub fn details(text: &str) -> Option<Box<RawValue>> {
     let text = text.trim();
     if text.is_empty() || text == "null" {
@@ -134,7 +138,7 @@ pub fn details(text: &str) -> Option<Box<RawValue>> {
     to_raw_value(kept.get(..kept.floor_char_boundary(MAX_DETAILS_BYTES))?).ok()
 }
 
-/// A text in one line of at most so many characters.
+/// The text as one line of at most `most` characters.
 pub fn clean(text: &str, most: usize) -> String {
     let mut line = String::new();
     let mut length = 0;
@@ -159,18 +163,18 @@ pub fn clean(text: &str, most: usize) -> String {
     line
 }
 
-/// Characters that change how others are shown, and could make a message look like another.
+/// Characters that change how others are displayed, and could disguise a message.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// What stands in a page's title or heading; a text that is no page is left as it is.
+/// The title or heading of a web page; other text stays as it is.
 fn plain(text: &str) -> String {
     let start = text.trim_start();
     if !start.starts_with('<') {
         return text.into();
     }
-    // Of one length with the text: only ASCII letters change.
+    // Same length as the text: only ASCII letters change.
     let lower = text.to_ascii_lowercase();
     for tag in ["title", "h1", "message", "body"] {
         let found = lower.find(&format!("<{tag}")).and_then(|at| {
@@ -223,7 +227,7 @@ fn code(error: &Value) -> Option<String> {
     })
 }
 
-/// What an error's own codes say of trying again.
+/// What an error's own codes mean for retries.
 fn again(error: &Value, message: Option<&str>) -> Option<Again> {
     let texts = ["code", "type", "status"].into_iter().filter_map(|name| error.get(name)?.as_str());
     let codes: Vec<String> =

@@ -11,7 +11,7 @@ use crate::context::Outcome;
 use crate::context::retry::Retry;
 use crate::context::status::{ErrorCode, Priority, Source, Status};
 use crate::context_store::memory::Memory;
-use crate::events::event::Bundle;
+use crate::events::bundle::Bundle;
 
 const START: u64 = 1_700_000_000_000;
 const LEASE_MS: u64 = Timing::DEFAULT.lease_ms;

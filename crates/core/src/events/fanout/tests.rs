@@ -5,30 +5,30 @@ use super::*;
 #[test]
 fn a_hub_with_room_needs_no_shard() {
     let mut shards = Shards::restore(2, []);
-    assert_eq!(shards.place(0), Place::Hub);
-    assert_eq!(shards.place(1), Place::Hub);
-    assert_eq!(shards.place(2), Place::Shard(1));
+    assert_eq!(shards.place(0), Placement::Hub);
+    assert_eq!(shards.place(1), Placement::Hub);
+    assert_eq!(shards.place(2), Placement::Shard(1));
 }
 
 #[test]
 fn shards_are_filled_evenly_and_opened_when_all_are_full() {
     let mut shards = Shards::restore(2, []);
-    let placed: Vec<Place> = (0..6).map(|_| shards.place(2)).collect();
-    assert_eq!(placed, [1, 1, 2, 2, 3, 3].map(Place::Shard));
+    let placed: Vec<Placement> = (0..6).map(|_| shards.place(2)).collect();
+    assert_eq!(placed, [1, 1, 2, 2, 3, 3].map(Placement::Shard));
     shards.join(2);
     let push = shards.next(2, 1).unwrap();
-    shards.heard(2, push.era, Heard::Reached { reached: 1, sockets: 0 });
-    assert_eq!(shards.place(2), Place::Shard(2), "some of its sockets have closed");
+    shards.handle_reply(2, push.generation, PushReply::Reached { reached: 1, sockets: 0 });
+    assert_eq!(shards.place(2), Placement::Shard(2), "some of its sockets have closed");
 }
 
 #[test]
 fn when_all_are_full_a_socket_goes_nowhere() {
     let mut shards = Shards::restore(1, []);
     for number in 1..=MAX_SHARDS {
-        assert_eq!(shards.place(1), Place::Shard(number));
+        assert_eq!(shards.place(1), Placement::Shard(number));
     }
-    assert_eq!(shards.place(1), Place::Nowhere);
-    assert_eq!(shards.place(0), Place::Hub);
+    assert_eq!(shards.place(1), Placement::Nowhere);
+    assert_eq!(shards.place(0), Placement::Hub);
 }
 
 #[test]
@@ -37,19 +37,19 @@ fn a_shard_that_was_let_go_while_it_joined_again_stays() {
     shards.join(1);
     let push = shards.next(1, 6).unwrap();
     shards.join(1);
-    assert!(!shards.heard(1, push.era, Heard::Gone), "said before it joined again");
+    assert!(!shards.handle_reply(1, push.generation, PushReply::Gone), "said before it joined again");
     assert_eq!(shards.joined().collect::<Vec<_>>(), [1]);
 }
 
 #[test]
-fn after_a_restart_a_shard_is_asked_how_far_it_is() {
+fn after_a_restart_a_shard_is_asked_for_its_position() {
     let mut shards = Shards::restore(1, [3]);
-    assert_eq!(shards.lacking(9), [3]);
+    assert_eq!(shards.shards_behind(9), [3]);
     let push = shards.next(3, 9).unwrap();
     assert_eq!(push.after, None);
-    let mut reach = Reach::restore(Some(7));
-    assert_eq!(reach.take(push.after, 9, true), Taken::Lacks(7));
-    shards.heard(3, push.era, Heard::Reached { reached: 7, sockets: 1 });
+    let mut reach = ShardPosition::restore(Some(7));
+    assert_eq!(reach.take(push.after, 9, true), PushDecision::Missing(7));
+    shards.handle_reply(3, push.generation, PushReply::Reached { reached: 7, sockets: 1 });
     assert_eq!(shards.next(3, 9).unwrap().after, Some(7));
 }
 
@@ -59,13 +59,13 @@ struct World {
     last: u64,
     /// On the hub's disk.
     kept: Vec<u16>,
-    reach: Reach,
-    /// Live sockets: from where on, and what they got.
+    reach: ShardPosition,
+    /// Live sockets: where each began, and what it received.
     sockets: Vec<(u64, Vec<u64>)>,
-    /// Pushes under way, with the log's end when they were made.
+    /// Pushes in transit, with the end of the log when they were made.
     pushes: Vec<(Push, u64)>,
-    /// What was said to a push, on its way back.
-    said: Vec<(u64, Heard)>,
+    /// Replies to pushes, in transit.
+    said: Vec<(u64, PushReply)>,
     joins: usize,
     joined: Vec<u64>,
     /// Sockets that wait for a joining to end.
@@ -77,14 +77,14 @@ enum Move {
     Append(u64),
     Open,
     Close(usize),
-    /// The hub makes a push, as often as it likes: one given up may still arrive.
+    /// The hub makes a push at any time: one that timed out may still arrive.
     Push,
     ArrivePush(usize),
-    ArriveSaid(usize),
+    DeliverReply(usize),
     ArriveJoin,
     ArriveJoined(usize),
     LosePush(usize),
-    LoseSaid(usize),
+    LoseReply(usize),
     LoseJoin,
     RestartHub,
     EvictShard,
@@ -95,7 +95,7 @@ impl World {
         match self.reach.reached() {
             Some(at) => self.sockets.push((at, Vec::new())),
             None => {
-                self.reach.begin_to_join();
+                self.reach.begin_joining();
                 self.joins += 1;
                 self.waiting += 1;
             }
@@ -103,24 +103,24 @@ impl World {
     }
 
     fn end_join(&mut self, last: Option<u64>) {
-        self.reach.end_to_join(last);
+        self.reach.end_joining(last);
         self.waiting -= 1;
         if let Some(at) = self.reach.reached() {
             self.sockets.push((at, Vec::new()));
         }
     }
 
-    fn take(&mut self, push: Push, end: u64) -> Heard {
+    fn take(&mut self, push: Push, end: u64) -> PushReply {
         match self.reach.take(push.after, end, !self.sockets.is_empty()) {
-            Taken::After(from) => {
+            PushDecision::SendAfter(from) => {
                 for (_, got) in &mut self.sockets {
                     got.extend(from + 1..=end);
                 }
-                Heard::Reached { reached: self.reach.reached().unwrap(), sockets: self.sockets.len() }
+                PushReply::Reached { reached: self.reach.reached().unwrap(), sockets: self.sockets.len() }
             }
-            Taken::Lacks(reached) => Heard::Reached { reached, sockets: self.sockets.len() },
-            Taken::Joining => Heard::Joining,
-            Taken::Gone => Heard::Gone,
+            PushDecision::Missing(reached) => PushReply::Reached { reached, sockets: self.sockets.len() },
+            PushDecision::Joining => PushReply::Joining,
+            PushDecision::Gone => PushReply::Gone,
         }
     }
 
@@ -143,14 +143,14 @@ impl World {
             Move::ArrivePush(index) => {
                 if let Some(index) = at(index, self.pushes.len()) {
                     let (push, end) = self.pushes.remove(index);
-                    let heard = self.take(push, end);
-                    self.said.push((push.era, heard));
+                    let handle_reply = self.take(push, end);
+                    self.said.push((push.generation, handle_reply));
                 }
             }
-            Move::ArriveSaid(index) => {
+            Move::DeliverReply(index) => {
                 if let Some(index) = at(index, self.said.len()) {
-                    let (era, heard) = self.said.remove(index);
-                    if shards.heard(1, era, heard) {
+                    let (generation, handle_reply) = self.said.remove(index);
+                    if shards.handle_reply(1, generation, handle_reply) {
                         self.kept.clear();
                     }
                 }
@@ -174,7 +174,7 @@ impl World {
                     self.pushes.remove(index);
                 }
             }
-            Move::LoseSaid(index) => {
+            Move::LoseReply(index) => {
                 if let Some(index) = at(index, self.said.len()) {
                     self.said.remove(index);
                 }
@@ -187,19 +187,19 @@ impl World {
             }
             Move::RestartHub => {
                 *shards = Shards::restore(1, self.kept.clone());
-                // What it waited for it does not hear any more; joinings fail and are given up.
+                // It no longer gets replies it waits for; joinings fail and are given up.
                 self.said.clear();
                 for (push, _) in &mut self.pushes {
-                    push.era = 0;
+                    push.generation = 0;
                 }
                 for _ in 0..std::mem::take(&mut self.joins) {
                     self.end_join(None);
                 }
             }
             Move::EvictShard => {
-                // An object with a call under way is not evicted.
+                // An object with a running call is not evicted.
                 if self.waiting == 0 {
-                    self.reach = Reach::restore(self.reach.reached());
+                    self.reach = ShardPosition::restore(self.reach.reached());
                 }
             }
         }
@@ -221,11 +221,11 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => any::<usize>().prop_map(Move::Close),
         4 => Just(Move::Push),
         4 => any::<usize>().prop_map(Move::ArrivePush),
-        4 => any::<usize>().prop_map(Move::ArriveSaid),
+        4 => any::<usize>().prop_map(Move::DeliverReply),
         3 => Just(Move::ArriveJoin),
         3 => any::<usize>().prop_map(Move::ArriveJoined),
         1 => any::<usize>().prop_map(Move::LosePush),
-        1 => any::<usize>().prop_map(Move::LoseSaid),
+        1 => any::<usize>().prop_map(Move::LoseReply),
         1 => Just(Move::LoseJoin),
         1 => Just(Move::RestartHub),
         1 => Just(Move::EvictShard),
@@ -241,7 +241,7 @@ proptest! {
             world.step(&mut shards, step);
             world.check();
         }
-        // When nothing goes wrong any more, everybody gets everything.
+        // Once nothing fails, every socket gets everything.
         for _ in 0..world.joins {
             world.step(&mut shards, &Move::ArriveJoin);
         }
@@ -254,7 +254,7 @@ proptest! {
                 world.step(&mut shards, &Move::ArrivePush(0));
             }
             while !world.said.is_empty() {
-                world.step(&mut shards, &Move::ArriveSaid(0));
+                world.step(&mut shards, &Move::DeliverReply(0));
             }
         }
         world.check();

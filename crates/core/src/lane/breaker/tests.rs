@@ -45,18 +45,18 @@ fn half_of_many_calls_open_it_and_fewer_do_not() {
         let mut breaker = Breaker::default();
         breaker.record(Outcomes { successes, failures: 0 }, NOW, NOW, 0, OPEN_MS);
         for nth in 0..failures {
-            // Never five in a row.
+            // Never five consecutive ones.
             breaker.record(Outcomes { successes: 0, failures: 1 }, NOW, NOW.plus_ms(nth), 0, OPEN_MS);
-            breaker.in_a_row = 0;
+            breaker.consecutive_failures = 0;
         }
         assert_eq!(breaker.state(), expected, "{successes} and {failures}");
     }
     let mut breaker = Breaker::default();
     breaker.record(Outcomes { successes: 0, failures: 4 }, NOW, NOW, 0, OPEN_MS);
-    breaker.in_a_row = 0;
+    breaker.consecutive_failures = 0;
     let later = NOW.plus_ms(31_000);
     breaker.record(Outcomes { successes: 10, failures: 4 }, later, later, 0, OPEN_MS);
-    breaker.in_a_row = 0;
+    breaker.consecutive_failures = 0;
     breaker.record(Outcomes { successes: 0, failures: 4 }, later, later, 0, OPEN_MS);
     assert_eq!(breaker.state(), BreakerState::Closed, "older than 30 s does not count");
 }
@@ -71,7 +71,7 @@ fn the_probe_that_succeeds_closes_it_and_the_one_that_fails_opens_it_for_longer(
     breaker.begin_probe(Probe { permit: 2, until: now.plus_ms(10_000) });
     assert!(breaker.end_probe(2, Signal::Success, now, 20, OPEN_MS));
     assert_eq!(breaker.passage(now), Passage::Free);
-    // Soon again: the trips before are remembered.
+    // Another trip soon after: earlier trips count.
     fail(&mut breaker, FAILURES_IN_A_ROW, now.plus_ms(QUIET_MS - 1));
     assert_eq!(breaker.until(), Some(now.plus_ms(QUIET_MS - 1 + 3 * OPEN_MS)));
 }
@@ -86,10 +86,10 @@ fn trips_are_forgotten_after_a_quiet_while() {
 }
 
 #[test]
-fn a_probe_that_taught_nothing_or_whose_holder_is_gone_lets_the_next_one_try() {
+fn after_an_inconclusive_or_expired_probe_the_next_call_tries() {
     let (mut breaker, now) = probing(NOW, 1);
     assert_eq!(breaker.passage(now), Passage::Blocked(now.plus_ms(10_000)));
-    breaker.end_probe(1, Signal::Neither, now, 0, OPEN_MS);
+    breaker.end_probe(1, Signal::Ignored, now, 0, OPEN_MS);
     assert_eq!(breaker.passage(now), Passage::AsProbe);
     breaker.begin_probe(Probe { permit: 2, until: now.plus_ms(10_000) });
     breaker.renew_probe(2, now.plus_ms(14_000));
@@ -101,7 +101,7 @@ fn a_probe_that_taught_nothing_or_whose_holder_is_gone_lets_the_next_one_try() {
 }
 
 #[test]
-fn what_was_under_way_when_it_opened_changes_nothing_later() {
+fn calls_from_before_it_opened_change_nothing_later() {
     let (mut breaker, now) = probing(NOW, 1);
     fail(&mut breaker, 10, now);
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
@@ -113,7 +113,7 @@ fn what_was_under_way_when_it_opened_changes_nothing_later() {
 }
 
 #[test]
-fn what_is_kept_survives_and_the_probe_with_it() {
+fn stored_state_survives_with_its_probe() {
     let (breaker, now) = probing(NOW, 1);
     let text = serde_json::to_string(&breaker).unwrap();
     let mut again: Breaker = serde_json::from_str(&text).unwrap();
@@ -130,7 +130,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let signal = prop_oneof![Just(Signal::Success), Just(Signal::Failure), Just(Signal::Neither)];
+    let signal = prop_oneof![Just(Signal::Success), Just(Signal::Failure), Just(Signal::Ignored)];
     prop_oneof![
         4 => any::<bool>().prop_map(|fails| Step::Call { fails }),
         2 => signal.prop_map(|signal| Step::Probe { signal }),
@@ -153,7 +153,7 @@ proptest! {
             match step {
                 Step::Pass { ms } => now = now.plus_ms(ms),
                 Step::Lose => {
-                    // Its holder dies; its lease runs out.
+                    // Its holder crashes; its lease expires.
                     if let Some((_, until)) = out.take() {
                         now = now.max(until);
                     }

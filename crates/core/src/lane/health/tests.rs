@@ -16,7 +16,7 @@ fn probed(results: &[bool]) -> (Evidence, Timestamp) {
     let mut now = NOW;
     for good in results {
         now = now.plus_ms(30_000);
-        evidence.probe(*good, now);
+        evidence.record_probe(*good, now);
     }
     (evidence, now)
 }
@@ -24,16 +24,16 @@ fn probed(results: &[bool]) -> (Evidence, Timestamp) {
 #[test]
 fn a_service_that_connects_is_as_well_as_its_connections() {
     let mut evidence = Evidence::default();
-    evidence.beat(HealthStatus::Online, 60_000, Timestamp(1_000));
-    evidence.connected(Some(HealthStatus::Offline));
-    assert_eq!(evidence.judge((0, 0), None, Timestamp(2_000)), (HealthStatus::Offline, Reason::Connection));
-    evidence.connected(Some(HealthStatus::Online));
+    evidence.record_heartbeat(HealthStatus::Online, 60_000, Timestamp(1_000));
+    evidence.set_connection_status(Some(HealthStatus::Offline));
+    assert_eq!(evidence.judge((0, 0), None, Timestamp(2_000)), (HealthStatus::Offline, StatusReason::Connection));
+    evidence.set_connection_status(Some(HealthStatus::Online));
     assert_eq!(evidence.judge((0, 0), None, Timestamp(2_000)).0, HealthStatus::Online);
-    assert_eq!(evidence.judge((9, 9), None, Timestamp(2_000)), (HealthStatus::Degraded, Reason::Calls));
+    assert_eq!(evidence.judge((9, 9), None, Timestamp(2_000)), (HealthStatus::Degraded, StatusReason::Calls));
 }
 
 #[test]
-fn nobody_measured_means_unknown() {
+fn without_measurements_the_status_is_unknown() {
     assert_eq!(Evidence::default().judge(NO_CALLS, EVERY, NOW).0, Unknown);
 }
 
@@ -58,84 +58,87 @@ fn probes_count_by_thresholds_but_the_first() {
 }
 
 #[test]
-fn a_heartbeat_says_how_it_is_and_its_end_says_offline() {
+fn a_heartbeat_sets_the_status_until_it_expires() {
     let mut evidence = Evidence::default();
-    evidence.beat(Degraded, 30_000, NOW);
-    assert_eq!(evidence.judge(NO_CALLS, None, at(29)), (Degraded, Reason::Heartbeat));
+    evidence.record_heartbeat(Degraded, 30_000, NOW);
+    assert_eq!(evidence.judge(NO_CALLS, None, at(29)), (Degraded, StatusReason::Heartbeat));
     assert_eq!(evidence.next_change(None, NOW), Some(at(30)));
-    assert_eq!(evidence.judge(NO_CALLS, None, at(30)), (Offline, Reason::HeartbeatEnded));
-    evidence.beat(Online, 30_000, at(40));
-    assert_eq!(evidence.judge(NO_CALLS, None, at(41)), (Online, Reason::Heartbeat));
-    // One that stopped beating and is found well again.
-    evidence.probe(true, at(80));
-    assert_eq!(evidence.judge(NO_CALLS, None, at(81)), (Online, Reason::Probe));
+    assert_eq!(evidence.judge(NO_CALLS, None, at(30)), (Offline, StatusReason::HeartbeatEnded));
+    evidence.record_heartbeat(Online, 30_000, at(40));
+    assert_eq!(evidence.judge(NO_CALLS, None, at(41)), (Online, StatusReason::Heartbeat));
+    // An expired heartbeat, and then a successful probe.
+    evidence.record_probe(true, at(80));
+    assert_eq!(evidence.judge(NO_CALLS, None, at(81)), (Online, StatusReason::Probe));
 }
 
 #[test]
-fn of_a_probe_and_a_heartbeat_the_worse_counts() {
+fn the_worse_of_probe_and_heartbeat_counts() {
     let (mut evidence, now) = probed(&[false, false, false]);
-    evidence.beat(Online, 60_000, now);
-    assert_eq!(evidence.judge(NO_CALLS, EVERY, now), (Offline, Reason::Probe));
+    evidence.record_heartbeat(Online, 60_000, now);
+    assert_eq!(evidence.judge(NO_CALLS, EVERY, now), (Offline, StatusReason::Probe));
     let (mut evidence, now) = probed(&[true]);
-    evidence.beat(Offline, 60_000, now);
-    assert_eq!(evidence.judge(NO_CALLS, EVERY, now), (Offline, Reason::Heartbeat));
+    evidence.record_heartbeat(Offline, 60_000, now);
+    assert_eq!(evidence.judge(NO_CALLS, EVERY, now), (Offline, StatusReason::Heartbeat));
 }
 
 #[test]
 fn calls_count_where_nothing_else_is_known_and_many_failures_always() {
     let mut evidence = Evidence::default();
     assert_eq!(evidence.judge((0, 9), None, NOW).0, Unknown);
-    assert_eq!(evidence.judge((9, 1), None, NOW), (Degraded, Reason::Calls));
-    evidence.served(NOW);
-    assert_eq!(evidence.judge((10, 1), None, NOW), (Online, Reason::Calls));
+    assert_eq!(evidence.judge((9, 1), None, NOW), (Degraded, StatusReason::Calls));
+    evidence.record_success(NOW);
+    assert_eq!(evidence.judge((10, 1), None, NOW), (Online, StatusReason::Calls));
     let (evidence, now) = probed(&[true]);
-    assert_eq!(evidence.judge((50, 50), EVERY, now), (Degraded, Reason::Calls));
+    assert_eq!(evidence.judge((50, 50), EVERY, now), (Degraded, StatusReason::Calls));
     let (evidence, now) = probed(&[false, false, false]);
-    assert_eq!(evidence.judge((50, 50), EVERY, now), (Offline, Reason::Probe));
+    assert_eq!(evidence.judge((50, 50), EVERY, now), (Offline, StatusReason::Probe));
 }
 
 #[test]
-fn what_was_measured_long_ago_is_not_claimed() {
+fn old_measurements_expire() {
     let (evidence, now) = probed(&[true]);
     assert_eq!(evidence.judge(NO_CALLS, EVERY, now.plus_ms(89_999)).0, Online);
     assert_eq!(evidence.judge(NO_CALLS, EVERY, now.plus_ms(90_000)).0, Unknown);
     assert_eq!(evidence.judge(NO_CALLS, None, now.plus_ms(STALE_MS - 1)).0, Online);
     assert_eq!(evidence.judge(NO_CALLS, None, now.plus_ms(STALE_MS)).0, Unknown);
     let mut evidence = Evidence::default();
-    evidence.served(NOW);
+    evidence.record_success(NOW);
     assert_eq!(evidence.judge(NO_CALLS, None, at(300)).0, Unknown);
 }
 
 #[test]
-fn what_is_kept_of_a_heartbeat_lasts_one_lease_longer() {
+fn a_stored_heartbeat_lasts_one_lease_longer() {
     let mut evidence = Evidence::default();
-    evidence.beat(Online, 30_000, NOW);
-    assert_eq!(evidence.to_keep().beats_until(), Some(at(60)));
+    evidence.record_heartbeat(Online, 30_000, NOW);
+    assert_eq!(evidence.to_record().heartbeat_until(), Some(at(60)));
 }
 
 #[test]
 fn the_first_status_is_published_at_once_and_later_ones_not_too_often() {
     let mut damper = Damper::new(Timing::DEFAULT);
-    assert_eq!(damper.offer(Online, Unknown, NOW), Damped::Publish);
-    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(500)), Damped::Later(NOW.plus_ms(Timing::DEFAULT.calm_ms)));
-    assert_eq!(damper.offer(Online, Online, NOW.plus_ms(600)), Damped::Same);
-    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(Timing::DEFAULT.calm_ms)), Damped::Publish);
+    assert_eq!(damper.offer(Online, Unknown, NOW), DamperDecision::Publish);
+    assert_eq!(
+        damper.offer(Offline, Online, NOW.plus_ms(500)),
+        DamperDecision::Later(NOW.plus_ms(Timing::DEFAULT.calm_ms))
+    );
+    assert_eq!(damper.offer(Online, Online, NOW.plus_ms(600)), DamperDecision::Same);
+    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(Timing::DEFAULT.calm_ms)), DamperDecision::Publish);
 }
 
 #[test]
-fn what_flaps_is_believed_when_it_is_worse_and_not_at_once_when_it_is_better() {
+fn a_flapping_status_worsens_at_once_and_improves_later() {
     let mut damper = Damper::new(Timing::DEFAULT);
     let mut published = Unknown;
     for second in [0, 3, 6, 9, 12, 15] {
         let status = if second % 2 == 0 { Online } else { Offline };
-        if damper.offer(status, published, at(second)) == Damped::Publish {
+        if damper.offer(status, published, at(second)) == DamperDecision::Publish {
             published = status;
         }
     }
     assert_eq!(published, Offline);
-    assert_eq!(damper.offer(Online, Offline, at(18)), Damped::Later(at(28)));
-    assert_eq!(damper.offer(Online, Offline, at(28)), Damped::Publish);
-    assert_eq!(damper.offer(Offline, Online, at(30)), Damped::Publish, "worse is told at once");
+    assert_eq!(damper.offer(Online, Offline, at(18)), DamperDecision::Later(at(28)));
+    assert_eq!(damper.offer(Online, Offline, at(28)), DamperDecision::Publish);
+    assert_eq!(damper.offer(Offline, Online, at(30)), DamperDecision::Publish, "a worse status is published at once");
 }
 
 proptest! {
@@ -147,7 +150,7 @@ proptest! {
         let (mut published, mut last, mut now) = (Unknown, None::<Timestamp>, NOW);
         let mut offer = |status, now: Timestamp| {
             let damped = damper.offer(status, published, now);
-            if damped == Damped::Publish {
+            if damped == DamperDecision::Publish {
                 assert!(last.is_none_or(|last| now.since(last) >= Timing::DEFAULT.calm_ms));
                 last = Some(now);
                 published = status;
@@ -160,17 +163,17 @@ proptest! {
             status = [Online, Degraded, Offline][which];
             offer(status, now);
         }
-        while let Damped::Later(at) = offer(status, now) {
+        while let DamperDecision::Later(at) = offer(status, now) {
             assert!(at > now && at.since(now) <= Timing::DEFAULT.hold_ms);
             now = at;
         }
-        prop_assert_eq!(offer(status, now), Damped::Same);
+        prop_assert_eq!(offer(status, now), DamperDecision::Same);
     }
 }
 
 #[test]
-fn what_an_answer_to_a_probe_says_depends_on_what_was_asked_for() {
-    use Finding::{Bad, CredentialsRefused, Good, NotMeasured};
+fn a_probe_response_is_judged_by_the_expectation() {
+    use ProbeResult::{Bad, CredentialsRefused, Good, NotMeasured};
     for (status, success, models, answer) in [
         (200, Good, Good, Good),
         (204, Good, Good, Good),
@@ -184,7 +187,8 @@ fn what_an_answer_to_a_probe_says_depends_on_what_was_asked_for() {
         (500, Bad, Bad, Bad),
         (529, Bad, Bad, Bad),
     ] {
-        let found = [Wanted::Success, Wanted::Models, Wanted::Answer].map(|wanted| wanted.finding(status));
+        let found = [ProbeExpectation::Success, ProbeExpectation::Models, ProbeExpectation::Answer]
+            .map(|wanted| wanted.evaluate(status));
         assert_eq!(found, [success, models, answer], "{status}");
     }
 }

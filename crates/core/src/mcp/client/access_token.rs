@@ -1,4 +1,4 @@
-//! Tokens for an upstream, by the credentials of a client (RFC 6749 §4.4): what is asked, and what the answer says.
+//! Tokens for an upstream by client credentials (RFC 6749 §4.4): the request and its response.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,16 +8,17 @@ use crate::base::json_repair;
 use crate::base::time::Timestamp;
 use crate::services::credentials::OAuthClient;
 
-/// The longest token that is taken, in bytes.
+/// The longest accepted token, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// How long a token is used that does not say, and how much sooner than it ends it is not used any more, in seconds.
+/// The default lifetime of a token, and how long before its expiry it is replaced, in seconds.
 const USUAL_SECONDS: u64 = 300;
 const AHEAD_SECONDS: u64 = 30;
 
+/// An access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     pub value: String,
-    /// Not used any more from then on.
+    /// Not used after this time.
     pub until: Timestamp,
 }
 
@@ -25,7 +26,7 @@ fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// The body of the request. `resource` is the address the token is for (RFC 8707).
+/// The body of the request. `resource` is the URL that the token is for (RFC 8707).
 pub fn body(client: &OAuthClient, resource: &str) -> String {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "client_credentials");
@@ -36,12 +37,12 @@ pub fn body(client: &OAuthClient, resource: &str) -> String {
     form.finish()
 }
 
-/// How the client proves itself: `Authorization: Basic` (RFC 6749 §2.3.1).
+/// The client's authentication: `Authorization: Basic` (RFC 6749 §2.3.1).
 pub fn authorization(client: &OAuthClient, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(&client.client_id), encoded(secret))))
 }
 
-/// Reads the answer; nothing when it has no bearer token.
+/// Reads the response; `None` without a bearer token.
 pub fn read(body: &[u8], now: Timestamp) -> Option<Token> {
     let text = json_repair::json(body)?;
     let mut answer = Object::new(&text, "#").ok()?;

@@ -1,7 +1,8 @@
-//! What an upstream asks of whoever called it: elicitation, sampling, roots, as what a context asks for, and the answers.
+//! Questions of an upstream to its caller (elicitation, sampling, roots) as input requests of a context, and the
+//! answers.
 //!
-//! `input_request.mcp.inputRequests` has the requests as they came. The answer is `{"inputResponses": {…}}` by their
-//! names. Who answers a single form by REST may send its content alone.
+//! `input_request.mcp.inputRequests` contains the requests verbatim. The answer is `{"inputResponses": {…}}` by their
+//! names. The answer to a single form may be its content alone.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,27 +14,27 @@ use super::super::definitions::tidy;
 use crate::base::json::{self, Fault, Object};
 use crate::services::schema::Schema;
 
-/// The largest question, in bytes: what a model is asked comes with what was said so far.
+/// The largest question, in bytes: sampling requests include the conversation so far.
 pub const MAX_REQUEST_BYTES: usize = 128 * 1024;
-/// The largest state that is kept for an upstream, in bytes.
+/// The largest state that is stored for an upstream, in bytes.
 const MAX_STATE_BYTES: usize = 32 * 1024;
 /// The longest message that is shown, in characters.
 const MAX_MESSAGE: usize = 2_000;
-/// Requests of one question.
+/// The maximum number of requests in one question.
 const MAX_REQUESTS: usize = 16;
 const MAX_NAME_BYTES: usize = 200;
 
 /// A question of a modern upstream.
 #[derive(Debug)]
-pub struct Asked {
-    /// What the context asks for; nothing when only the state goes there and back.
+pub struct UpstreamQuestion {
+    /// The input request; `None` if only the state must be returned.
     pub request: Option<Box<RawValue>>,
     pub state: Option<String>,
 }
 
 type Requests<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The parameters of a request when it is for a form.
+/// The parameters of a request for a form.
 fn form(request: &RawValue) -> Option<Object<'_>> {
     let mut request = Object::new(request.get(), "#").ok()?;
     if request.string("method", 1..=64)? != "elicitation/create" {
@@ -66,7 +67,7 @@ fn message(requests: &Requests<'_>) -> String {
     }
 }
 
-/// A request without members that are `null`, which clients would refuse it for.
+/// A request without `null` members, because of which clients would reject it.
 fn tidied(request: &RawValue) -> Option<Box<RawValue>> {
     let members = json::members(request.get())?;
     let method = members.iter().find(|(name, _)| name == "method")?.1;
@@ -78,7 +79,7 @@ fn tidied(request: &RawValue) -> Option<Box<RawValue>> {
     RawValue::from_string(json::object(&said.collect::<Vec<_>>())).ok()
 }
 
-/// What a context asks for when an upstream asks for these.
+/// The input request of a context for these requests of an upstream.
 fn question(requests: &Requests<'_>) -> Result<Box<RawValue>, &'static str> {
     let tidied: BTreeMap<&String, Box<RawValue>> = requests
         .iter()
@@ -91,33 +92,33 @@ fn question(requests: &Requests<'_>) -> Result<Box<RawValue>, &'static str> {
     });
     let requests: &Requests<'_> = &as_sent.collect();
     if requests.is_empty() || requests.len() > MAX_REQUESTS {
-        return Err("The server asks for nothing, or for too much at once.");
+        return Err("The server's request for input is empty, or asks for too much at once.");
     }
     let is_request = |request: &&RawValue| {
         Object::new(request.get(), "#").is_ok_and(|mut request| request.string("method", 1..=64).is_some())
     };
     if requests.keys().any(|name| name.len() > MAX_NAME_BYTES) {
-        return Err("What the server asks for has too long a name.");
+        return Err("The server's request for input has a name that is too long.");
     }
     if !requests.values().all(is_request) {
-        return Err("What the server asks for is no request.");
+        return Err("The server's request for input has a member that is not a request.");
     }
     let schema = match requests.len() {
         1 => requests.values().next().and_then(|only| form(only)).and_then(|mut params| params.raw("requestedSchema")),
         _ => None,
     };
     if schema.is_some_and(|schema| Schema::compile(schema.get()).is_err()) {
-        return Err("The schema of what the server asks for cannot be compiled.");
+        return Err("The schema in the server's request for input cannot be compiled.");
     }
     let mut members: BTreeMap<&str, Box<RawValue>> = BTreeMap::new();
-    let raw = |text: String| RawValue::from_string(text).map_err(|_| "What the server asks for cannot be read.");
-    let by_name = serde_json::to_string(requests).map_err(|_| "What the server asks for cannot be read.")?;
+    let raw = |text: String| RawValue::from_string(text).map_err(|_| "The server's request for input cannot be read.");
+    let by_name = serde_json::to_string(requests).map_err(|_| "The server's request for input cannot be read.")?;
     members.insert("message", raw(json!(message(requests)).to_string())?);
     members.insert("mcp", raw(format!(r#"{{"inputRequests":{by_name}}}"#))?);
     if let Some(schema) = schema {
         members.insert("schema", schema.to_owned());
     }
-    let request = to_raw_value(&members).map_err(|_| "What the server asks for cannot be read.")?;
+    let request = to_raw_value(&members).map_err(|_| "The server's request for input cannot be read.")?;
     match request.get().len() > MAX_REQUEST_BYTES {
         true => Err("The server's request for input is too large."),
         false => Ok(request),
@@ -125,13 +126,13 @@ fn question(requests: &Requests<'_>) -> Result<Box<RawValue>, &'static str> {
 }
 
 /// Reads a result that is a question.
-pub fn of_result(result: &RawValue) -> Result<Asked, &'static str> {
+pub fn of_result(result: &RawValue) -> Result<UpstreamQuestion, &'static str> {
     let unreadable = "The server's request for input cannot be read.";
     let mut members = Object::new(result.get(), "#").map_err(|_| unreadable)?;
     let state = members.raw("requestState").map(|state| serde_json::from_str::<String>(state.get()));
     let state = state.transpose().map_err(|_| unreadable)?;
     if state.as_ref().is_some_and(|state| state.len() > MAX_STATE_BYTES) {
-        return Err("The server's state is too large to be kept.");
+        return Err("The server's state is too large to be stored.");
     }
     let request = match members.raw("inputRequests") {
         Some(requests) => {
@@ -139,40 +140,40 @@ pub fn of_result(result: &RawValue) -> Result<Asked, &'static str> {
             Some(question(&requests)?)
         }
         None if state.is_some() => None,
-        None => return Err("The server asks for nothing."),
+        None => return Err("The server's request for input is empty."),
     };
-    Ok(Asked { request, state })
+    Ok(UpstreamQuestion { request, state })
 }
 
-/// A request of a legacy server's own, under a name.
+/// A request of a legacy server, under a name.
 pub fn of_request(name: &str, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {
     let params = params.map_or_else(String::new, |params| format!(r#","params":{}"#, params.get()));
     let request = RawValue::from_string(format!(r#"{{"method":{}{params}}}"#, json!(method)));
-    let request = request.map_err(|_| "What the server asks for cannot be read.")?;
+    let request = request.map_err(|_| "The server's request for input cannot be read.")?;
     question(&BTreeMap::from([(name.to_string(), &*request)]))
 }
 
-/// What was answered under a name, as the result of that request.
+/// The answer under a name, as the result of that request.
 pub fn response<'a>(input: &'a RawValue, name: &str) -> Option<&'a RawValue> {
     let responses = Object::new(input.get(), "#").ok()?.raw("inputResponses")?;
     Object::new(responses.get(), "#").ok()?.raw(name)
 }
 
-/// All that was answered, the text of an object.
+/// All answers, the text of an object.
 pub fn responses(input: &RawValue) -> Option<&RawValue> {
     Object::new(input.get(), "#").ok()?.raw("inputResponses")
 }
 
-/// The requests by their names, where a context asks in these terms.
+/// The requests by name, if a context asks in these terms.
 pub fn requests(request: &RawValue) -> Option<Requests<'_>> {
     let mcp = Object::new(request.get(), "#").ok()?.raw("mcp")?;
     serde_json::from_str(Object::new(mcp.get(), "#").ok()?.raw("inputRequests")?.get()).ok()
 }
 
-/// An answer as the transport takes it, if the context asks in these terms.
+/// The input as the transport takes it, if the context asks in these terms.
 ///
 /// # Errors
-/// Where it is none: with pointers into `#/input`.
+/// It is invalid: with pointers into `#/input`.
 pub fn input(request: &RawValue, given: &RawValue) -> Option<Result<Box<RawValue>, Vec<Fault>>> {
     let requests = requests(request)?;
     let fault = |pointer: String, detail: &str| Some(Err(vec![Fault::new(pointer, detail)]));
@@ -215,7 +216,7 @@ pub fn input(request: &RawValue, given: &RawValue) -> Option<Result<Box<RawValue
     Some(if faults.is_empty() { Ok(given.to_owned()) } else { Err(faults) })
 }
 
-/// Where the content of a form does not match its schema.
+/// The faults of a form's content by its schema.
 fn mismatches(mut form: Object<'_>, content: &RawValue, at: &str) -> Vec<Fault> {
     let schema = form.raw("requestedSchema").and_then(|schema| Schema::compile(schema.get()).ok());
     let faults = schema.and_then(|schema| schema.check(content.get()).err()).unwrap_or_default();
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_one_form_may_send_its_content_alone() {
+    fn the_answer_to_a_single_form_may_be_its_content() {
         let request = of_request("1", "elicitation/create", Some(&raw(&elicitation()["params"]))).unwrap();
         let given = input(&request, &raw(&json!({"name": "Ada"}))).unwrap().unwrap();
         let expected = json!({"inputResponses": {"1": {"action": "accept", "content": {"name": "Ada"}}}});

@@ -1,46 +1,46 @@
-//! Whose turn it is to open a link to a server, and whose link makes room where an isolate knows too many.
+//! Which request opens a link to a server, and which link is closed when an isolate has too many.
 
 use std::collections::HashMap;
 
 use crate::base::time::Timestamp;
 
-/// How long one has the turn before another may open a link as well, in milliseconds: it may have died on the way.
+/// How long one request has the turn before another may open a link as well, in milliseconds: it may have died.
 pub const OPENING_MS: u64 = 10_000;
 
-/// Who has the turn, and until when others wait for it.
+/// Which request has the turn, and until when others wait for it.
 struct Opening {
     number: u64,
     until: Timestamp,
 }
 
-/// The turns that are taken, by the keys of their links.
+/// The turns that are taken, by link key.
 #[derive(Default)]
 pub struct Turns(HashMap<String, Opening>);
 
-/// What somebody does who needs a link.
+/// What a request that needs a link must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// The turn is theirs, under their number.
+pub enum TurnDecision {
+    /// It has the turn, under its number.
     Take,
     Wait,
-    /// They have no time left to open one.
+    /// It has no time left to open a link.
     Late,
 }
 
 impl Turns {
-    /// Takes the turn if it is free. One that has not run out is never taken from its holder.
-    pub fn step(&mut self, key: &str, number: u64, now: Timestamp, until: Timestamp) -> Step {
+    /// Takes the turn if it is free. A valid turn is never taken from its holder.
+    pub fn step(&mut self, key: &str, number: u64, now: Timestamp, until: Timestamp) -> TurnDecision {
         if now >= until {
-            return Step::Late;
+            return TurnDecision::Late;
         }
         if self.0.get(key).is_some_and(|opening| opening.until > now) {
-            return Step::Wait;
+            return TurnDecision::Wait;
         }
         self.0.insert(key.into(), Opening { number, until: now.plus_ms(OPENING_MS) });
-        Step::Take
+        TurnDecision::Take
     }
 
-    /// The holder of this number is done. Another that has taken the turn meanwhile keeps it.
+    /// Ends the turn of this number. If another has taken the turn, it keeps it.
     pub fn end(&mut self, key: &str, number: u64) {
         if self.0.get(key).is_some_and(|opening| opening.number == number) {
             self.0.remove(key);
@@ -48,9 +48,9 @@ impl Turns {
     }
 }
 
-/// The key of the link that makes room: the one of the tenant with the most that was not used for longest. So one tenant's
-/// links do not push out another's.
-pub fn makes_room<'a>(links: impl Iterator<Item = (&'a str, &'a str, Timestamp)> + Clone) -> Option<&'a str> {
+/// The key of the link to close: the least recently used one of the tenant with the most links, so that one tenant's
+/// links do not displace another's.
+pub fn link_to_close<'a>(links: impl Iterator<Item = (&'a str, &'a str, Timestamp)> + Clone) -> Option<&'a str> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for (tenant, ..) in links.clone() {
         *counts.entry(tenant).or_default() += 1;
@@ -71,33 +71,33 @@ mod tests {
     #[test]
     fn a_turn_that_has_not_run_out_is_not_taken_from_its_holder() {
         let mut turns = Turns::default();
-        assert_eq!(turns.step("a", 1, at(0), at(60_000)), Step::Take);
-        assert_eq!(turns.step("a", 2, at(5), at(60_000)), Step::Wait);
-        // One whose own time is over has nothing to open it in, and takes nothing.
-        assert_eq!(turns.step("a", 2, at(100), at(100)), Step::Late);
+        assert_eq!(turns.step("a", 1, at(0), at(60_000)), TurnDecision::Take);
+        assert_eq!(turns.step("a", 2, at(5), at(60_000)), TurnDecision::Wait);
+        // A request out of time cannot open a link, and takes nothing.
+        assert_eq!(turns.step("a", 2, at(100), at(100)), TurnDecision::Late);
         turns.end("a", 2);
-        assert_eq!(turns.step("a", 3, at(101), at(60_000)), Step::Wait);
-        assert_eq!(turns.step("b", 3, at(101), at(60_000)), Step::Take);
+        assert_eq!(turns.step("a", 3, at(101), at(60_000)), TurnDecision::Wait);
+        assert_eq!(turns.step("b", 3, at(101), at(60_000)), TurnDecision::Take);
         turns.end("a", 1);
-        assert_eq!(turns.step("a", 4, at(102), at(60_000)), Step::Take);
+        assert_eq!(turns.step("a", 4, at(102), at(60_000)), TurnDecision::Take);
     }
 
     #[test]
     fn a_holder_that_has_died_is_waited_for_only_so_long() {
         let mut turns = Turns::default();
-        assert_eq!(turns.step("a", 1, at(0), at(60_000)), Step::Take);
-        assert_eq!(turns.step("a", 2, at(OPENING_MS - 1), at(60_000)), Step::Wait);
-        assert_eq!(turns.step("a", 2, at(OPENING_MS), at(60_000)), Step::Take);
-        // The first one comes to its end late: the second still has its turn.
+        assert_eq!(turns.step("a", 1, at(0), at(60_000)), TurnDecision::Take);
+        assert_eq!(turns.step("a", 2, at(OPENING_MS - 1), at(60_000)), TurnDecision::Wait);
+        assert_eq!(turns.step("a", 2, at(OPENING_MS), at(60_000)), TurnDecision::Take);
+        // The first one ends late: the second still has its turn.
         turns.end("a", 1);
-        assert_eq!(turns.step("a", 3, at(OPENING_MS + 1), at(60_000)), Step::Wait);
+        assert_eq!(turns.step("a", 3, at(OPENING_MS + 1), at(60_000)), TurnDecision::Wait);
     }
 
     #[test]
     fn the_tenant_with_the_most_links_makes_room() {
         let links = [("b", "b1", at(5)), ("a", "a1", at(1)), ("b", "b2", at(3)), ("b", "b3", at(9))];
-        assert_eq!(makes_room(links.into_iter()), Some("b2"));
-        assert_eq!(makes_room(links.into_iter().take(2)), Some("b1"));
-        assert_eq!(makes_room(std::iter::empty()), None);
+        assert_eq!(link_to_close(links.into_iter()), Some("b2"));
+        assert_eq!(link_to_close(links.into_iter().take(2)), Some("b1"));
+        assert_eq!(link_to_close(std::iter::empty()), None);
     }
 }

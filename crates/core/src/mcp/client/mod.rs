@@ -1,7 +1,7 @@
-//! The other side of the protocol: a server that is a service here is asked as its client.
+//! The client side of the protocol: calling MCP servers that are registered as services.
 //!
-//! An upstream is spoken to in the newest revision it knows: the modern one, in which each request says for itself what it
-//! is, or one of the legacy revisions, which begin with `initialize` and may have a session. Kept out: sending.
+//! An upstream is called in the newest revision it supports: the modern one, in which each request describes itself, or
+//! a legacy one, which begins with `initialize` and may have a session. Sending is elsewhere.
 
 pub mod access_token;
 pub mod discovery;
@@ -22,16 +22,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{LEGACY, MODERN};
 
-/// How an upstream is spoken to.
+/// The revision in which an upstream is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Spoken {
+pub enum UpstreamRevision {
     Modern,
-    /// In this revision, which `initialize` agreed on.
+    /// This legacy revision, negotiated by `initialize`.
     Legacy(String),
 }
 
-impl Spoken {
-    /// Nothing when nobody here speaks that.
+impl UpstreamRevision {
+    /// `None` if the revision is not supported.
     pub fn of(version: &str) -> Option<Self> {
         match version {
             MODERN => Some(Self::Modern),
@@ -39,6 +39,7 @@ impl Spoken {
         }
     }
 
+    /// The name of the revision.
     pub fn version(&self) -> &str {
         match self {
             Self::Modern => MODERN,
@@ -46,6 +47,7 @@ impl Spoken {
         }
     }
 
+    /// Whether it is the modern revision.
     pub fn is_modern(&self) -> bool {
         *self == Self::Modern
     }

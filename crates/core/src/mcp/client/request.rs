@@ -1,4 +1,4 @@
-//! What an upstream is sent: the same request in the form of either era.
+//! Requests to an upstream, in the form of its revision.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::MODERN;
-use super::super::client_capabilities::{Able, MAX_CAPABILITIES_BYTES};
+use super::super::client_capabilities::{ClientCapabilities, MAX_CAPABILITIES_BYTES};
 use super::super::request_headers::{encoded, name_in};
-use super::Spoken;
+use super::UpstreamRevision;
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
@@ -17,28 +17,29 @@ const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
 /// One request.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct UpstreamRequest<'a> {
     pub method: &'a str,
-    /// The text of an object. What it has as `_meta` is another's, and is left out.
+    /// The text of an object. Its `_meta` belongs to the caller and is left out.
     pub params: &'a str,
-    /// What of that goes on, an object's text: see [`super::request_meta`].
+    /// The part of the caller's `_meta` to forward, an object's text: see [`super::request_meta`].
     pub meta: Option<&'a str>,
-    /// What whoever waits for the answer can, an object's text: no more is declared for them.
+    /// The capabilities of the waiting client, an object's text: no others are declared.
     pub capabilities: &'a str,
-    /// What progress is reported under, if somebody wants to know.
+    /// The progress token, if progress is wanted.
     pub progress: Option<&'a str>,
-    /// The least severe messages that are wanted; nothing: none.
+    /// The minimum severity of log messages, if any are wanted.
     pub log_level: Option<&'a str>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> UpstreamRequest<'a> {
+    /// A request without metadata.
     pub fn new(method: &'a str, params: &'a str) -> Self {
         Self { method, params, meta: None, capabilities: "{}", progress: None, log_level: None }
     }
 
-    fn meta(&self, spoken: &Spoken) -> serde_json::Map<String, serde_json::Value> {
+    fn meta(&self, revision: &UpstreamRevision) -> serde_json::Map<String, serde_json::Value> {
         let mut meta = serde_json::Map::new();
-        if spoken.is_modern() {
+        if revision.is_modern() {
             meta.insert(VERSION.into(), MODERN.into());
             meta.insert(CLIENT.into(), client());
             let capabilities = serde_json::from_str(self.capabilities).unwrap_or_else(|_| json!({}));
@@ -53,14 +54,14 @@ impl<'a> Asked<'a> {
         meta
     }
 
-    /// The body. Nothing when the parameters are no object.
-    pub fn body(&self, spoken: &Spoken, id: u64) -> Option<String> {
+    /// The body. `None` if the parameters are not an object.
+    pub fn body(&self, revision: &UpstreamRevision, id: u64) -> Option<String> {
         let mut params: BTreeMap<String, Box<RawValue>> = serde_json::from_str(self.params).ok()?;
         params.remove("_meta");
-        // What another says goes on as it was written; what is the gateway's takes its place.
+        // The caller's metadata is forwarded as written; the gateway's own replaces it.
         let passed = self.meta.and_then(|meta| serde_json::from_str(meta).ok());
         let mut meta: BTreeMap<String, Box<RawValue>> = passed.unwrap_or_default();
-        for (name, value) in self.meta(spoken) {
+        for (name, value) in self.meta(revision) {
             meta.insert(name, to_raw_value(&value).ok()?);
         }
         if !meta.is_empty() {
@@ -72,9 +73,9 @@ impl<'a> Asked<'a> {
     }
 
     /// The headers that repeat the body, and those of a legacy session.
-    pub fn headers(&self, spoken: &Spoken, session: Option<&str>) -> Vec<(&'static str, String)> {
-        let mut headers = about(spoken, session);
-        if spoken.is_modern() {
+    pub fn headers(&self, revision: &UpstreamRevision, session: Option<&str>) -> Vec<(&'static str, String)> {
+        let mut headers = about(revision, session);
+        if revision.is_modern() {
             headers.push(("mcp-method", self.method.into()));
             let params = serde_json::from_str::<&RawValue>(self.params).ok();
             if let Some(name) = name_in(self.method, params) {
@@ -85,42 +86,46 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The capabilities of another client, as they are declared for it: what is asked by requests, which pass. What else it can
-/// is between it and the gateway.
-pub fn passed_on(capabilities: &RawValue) -> Option<Box<RawValue>> {
+/// The capabilities of another client, as declared for it: those that are exercised by requests, which are forwarded.
+/// The others are between it and the gateway.
+pub fn forwarded_capabilities(capabilities: &RawValue) -> Option<Box<RawValue>> {
     let all: BTreeMap<String, &RawValue> = serde_json::from_str(capabilities.get()).ok()?;
     let asked = all.into_iter().filter(|(name, _)| matches!(name.as_str(), "elicitation" | "sampling" | "roots"));
     let passed = to_raw_value(&asked.collect::<BTreeMap<_, _>>()).ok()?;
-    if passed.get().len() > MAX_CAPABILITIES_BYTES { Able::read(capabilities).declared() } else { Some(passed) }
+    if passed.get().len() > MAX_CAPABILITIES_BYTES {
+        ClientCapabilities::read(capabilities).declaration()
+    } else {
+        Some(passed)
+    }
 }
 
 /// The headers of every message.
-pub fn about(spoken: &Spoken, session: Option<&str>) -> Vec<(&'static str, String)> {
-    let mut headers = vec![("mcp-protocol-version", spoken.version().to_string())];
+pub fn about(revision: &UpstreamRevision, session: Option<&str>) -> Vec<(&'static str, String)> {
+    let mut headers = vec![("mcp-protocol-version", revision.version().to_string())];
     if let Some(session) = session {
         headers.push(("mcp-session-id", session.into()));
     }
     headers
 }
 
-/// Who asks.
+/// The gateway's `clientInfo`.
 fn client() -> serde_json::Value {
     json!({"name": "narthex", "version": env!("CARGO_PKG_VERSION")})
 }
 
-/// The first message of the legacy era, in this revision.
+/// The first message in a legacy revision.
 pub fn initialize(id: u64, version: &str, capabilities: &str) -> String {
     let capabilities: serde_json::Value = serde_json::from_str(capabilities).unwrap_or_else(|_| json!({}));
     let params = json!({"protocolVersion": version, "capabilities": capabilities, "clientInfo": client()});
     json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params}).to_string()
 }
 
-/// A message that nobody answers.
+/// A notification.
 pub fn notification(method: &str, params: &serde_json::Value) -> String {
     json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string()
 }
 
-/// The answer to a request of a legacy server's own: its result, an object's text, or nothing where nobody can.
+/// The response to a request of a legacy server: its result, an object's text, or an error if there is none.
 pub fn response(id: &RawValue, result: Option<&str>) -> String {
     let answer = match result {
         Some(result) => format!(r#""result":{result}"#),
@@ -134,20 +139,20 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn legacy() -> Spoken {
-        Spoken::Legacy("2025-11-25".into())
+    fn legacy() -> UpstreamRevision {
+        UpstreamRevision::Legacy("2025-11-25".into())
     }
 
     #[test]
-    fn a_modern_request_says_for_itself_what_it_is() {
+    fn a_modern_request_describes_itself() {
         let params = r#"{"name":"grüß","arguments":{"n":1.0},"_meta":{"of":"another"}}"#;
-        let asked = Asked {
+        let asked = UpstreamRequest {
             capabilities: r#"{"elicitation":{}}"#,
             progress: Some("ctx_1"),
             log_level: Some("info"),
-            ..Asked::new("tools/call", params)
+            ..UpstreamRequest::new("tools/call", params)
         };
-        let body: Value = serde_json::from_str(&asked.body(&Spoken::Modern, 7).unwrap()).unwrap();
+        let body: Value = serde_json::from_str(&asked.body(&UpstreamRevision::Modern, 7).unwrap()).unwrap();
         assert_eq!((&body["id"], &body["method"]), (&json!(7), &json!("tools/call")));
         let meta = &body["params"]["_meta"];
         assert_eq!(meta[VERSION], json!("2026-07-28"));
@@ -161,23 +166,24 @@ mod tests {
             ("mcp-method", "tools/call".into()),
             ("mcp-name", "=?base64?Z3LDvMOf?=".into()),
         ];
-        assert_eq!(asked.headers(&Spoken::Modern, None), expected);
+        assert_eq!(asked.headers(&UpstreamRevision::Modern, None), expected);
     }
 
     #[test]
-    fn what_a_client_says_of_itself_goes_on_and_never_in_place_of_what_the_gateway_says() {
+    fn the_clients_metadata_never_replaces_the_gateways() {
         let meta = r#"{"com.example/tenant":"acme","n":1.0,"progressToken":"mine"}"#;
-        let asked = Asked { meta: Some(meta), progress: Some("ctx_1"), ..Asked::new("tools/call", "{}") };
+        let asked =
+            UpstreamRequest { meta: Some(meta), progress: Some("ctx_1"), ..UpstreamRequest::new("tools/call", "{}") };
         let expected = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"com.example/tenant":"acme","n":1.0,"progressToken":"ctx_1"}}}"#;
         assert_eq!(asked.body(&legacy(), 1).unwrap(), expected);
-        let body: Value = serde_json::from_str(&asked.body(&Spoken::Modern, 1).unwrap()).unwrap();
+        let body: Value = serde_json::from_str(&asked.body(&UpstreamRevision::Modern, 1).unwrap()).unwrap();
         assert_eq!(body["params"]["_meta"]["com.example/tenant"], "acme");
         assert_eq!(body["params"]["_meta"][VERSION], "2026-07-28");
     }
 
     #[test]
     fn a_legacy_request_names_its_revision_and_its_session_only() {
-        let asked = Asked::new("tools/list", r#"{"cursor":"a"}"#);
+        let asked = UpstreamRequest::new("tools/list", r#"{"cursor":"a"}"#);
         let expected = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"a"}}"#;
         assert_eq!(asked.body(&legacy(), 1).unwrap(), expected);
         let expected = [("mcp-protocol-version", "2025-11-25".to_string()), ("mcp-session-id", "s1".into())];
@@ -186,18 +192,18 @@ mod tests {
 
     #[test]
     fn arguments_go_on_byte_for_byte() {
-        let asked = Asked::new("tools/call", r#"{"arguments":{ "a" : 1e2 },"name":"x"}"#);
+        let asked = UpstreamRequest::new("tools/call", r#"{"arguments":{ "a" : 1e2 },"name":"x"}"#);
         assert!(asked.body(&legacy(), 1).unwrap().contains(r#""arguments":{ "a" : 1e2 }"#));
-        assert!(Asked::new("tools/call", "[]").body(&legacy(), 1).is_none());
+        assert!(UpstreamRequest::new("tools/call", "[]").body(&legacy(), 1).is_none());
     }
 
     #[test]
-    fn the_era_begins_with_initialize() {
+    fn a_legacy_connection_begins_with_initialize() {
         let body: Value = serde_json::from_str(&initialize(1, "2025-06-18", r#"{"roots":{}}"#)).unwrap();
         assert_eq!(body["params"]["protocolVersion"], json!("2025-06-18"));
         assert_eq!(body["params"]["capabilities"], json!({"roots": {}}));
-        let told: Value = serde_json::from_str(&notification("notifications/initialized", &json!({}))).unwrap();
-        assert!(told.get("id").is_none());
+        let message: Value = serde_json::from_str(&notification("notifications/initialized", &json!({}))).unwrap();
+        assert!(message.get("id").is_none());
     }
 
     #[test]
@@ -205,11 +211,11 @@ mod tests {
         let capabilities =
             r#"{"elicitation":{"form":{}},"extensions":{"io.modelcontextprotocol/tasks":{}},"roots":{}}"#;
         let capabilities = RawValue::from_string(capabilities.into()).unwrap();
-        assert_eq!(passed_on(&capabilities).unwrap().get(), r#"{"elicitation":{"form":{}},"roots":{}}"#);
+        assert_eq!(forwarded_capabilities(&capabilities).unwrap().get(), r#"{"elicitation":{"form":{}},"roots":{}}"#);
     }
 
     #[test]
-    fn what_nobody_can_answer_is_refused_in_its_form() {
+    fn unanswerable_requests_are_rejected_in_form() {
         let id = RawValue::from_string(r#""q1""#.into()).unwrap();
         assert_eq!(response(&id, Some("{}")), r#"{"jsonrpc":"2.0","id":"q1","result":{}}"#);
         assert!(response(&id, None).contains("-32601"));

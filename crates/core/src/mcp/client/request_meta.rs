@@ -1,5 +1,5 @@
-//! What a client says in a request's `_meta` that is for the server: all but what is between two neighbours, which the
-//! gateway says for itself.
+//! The part of a request's `_meta` that is for the server: everything but what concerns two neighbors, which the
+//! gateway sets itself.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::super::error::Error;
 use super::super::revision::meta;
 
-/// The most that goes on, in bytes: it is kept with the call.
+/// The maximum size that is forwarded, in bytes: it is stored with the call.
 pub const MAX_META_BYTES: usize = 8 * 1024;
 
-/// What each of the two says of itself, and of the trace it is part of.
+/// The metadata of each sender, and of its trace.
 const OWN: [&str; 10] = [
     "progressToken",
     "traceparent",
@@ -24,10 +24,10 @@ const OWN: [&str; 10] = [
     "io.modelcontextprotocol/related-task",
     "io.modelcontextprotocol/subscriptionId",
 ];
-/// What the gateway itself tells its clients begins so.
+/// The prefix of the gateway's own metadata for its clients.
 const GATEWAYS: &str = "narthex/";
 
-/// What goes on of a request's `_meta`; nothing when all of it is for the gateway.
+/// The part of a request's `_meta` to forward; `None` if there is none.
 ///
 /// # Errors
 /// It is too large.
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_neighbours_stays_there() {
+    fn metadata_between_neighbors_is_not_forwarded() {
         let mut meta = json!({"com.example/tenant": "acme", "plain": {"n": 1.0}, "baggage": "a=b", "narthex/context": "c",
             "io.modelcontextprotocol/new": true});
         for name in OWN {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused() {
+    fn large_metadata_is_rejected() {
         let large = "x".repeat(MAX_META_BYTES);
         assert!(matches!(passed_of(&json!({"_meta": {"a": large}})), Err(Error::Params(_))));
         assert!(passed_of(&json!({"_meta": {"progressToken": large}})).unwrap().is_none());

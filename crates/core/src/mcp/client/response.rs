@@ -1,4 +1,4 @@
-//! What comes back from an upstream: messages, whole or by Server-Sent Events, each hostile until it is read.
+//! Responses of an upstream: messages, whole or by Server-Sent Events, untrusted until read.
 
 use std::collections::VecDeque;
 
@@ -9,26 +9,27 @@ use crate::base::json_repair;
 use crate::calling::response::{MAX_ANSWER_BYTES, MAX_ASIDE_BYTES, MAX_DETAILS_BYTES, MAX_MESSAGE, clean};
 use crate::http::sse::{Event, Events};
 
-/// All that an upstream may say beside its response to one request, in bytes; one message of it is smaller.
+/// The maximum size of everything an upstream may send besides its response to one request, in bytes; a single message
+/// is smaller.
 const MAX_BESIDE_BYTES: usize = 16 * MAX_ASIDE_BYTES;
-/// The largest page of a list of tools, in bytes: one that is larger than a service may have is read to name the rest.
+/// The largest page of a list of tools, in bytes: more than a service may have, so that the rest can be named.
 const MAX_LIST_BYTES: usize = 4 * MAX_ASIDE_BYTES;
 
-/// The response that is waited for.
+/// The expected response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     pub id: u64,
-    /// The largest that is read, in bytes.
+    /// Its maximum size, in bytes.
     pub most_bytes: usize,
 }
 
 impl Expected {
-    /// One that says how things stand, or lists them.
+    /// A status or a list.
     pub fn small(id: u64) -> Self {
         Self { id, most_bytes: MAX_ASIDE_BYTES }
     }
 
-    /// The response to a request by this method: what a tool gives, a resource or a prompt, is as large as a result.
+    /// The response to a request with this method: the result of a tool, resource or prompt is as large as a result.
     pub fn of(method: &str, id: u64) -> Self {
         match method {
             "tools/call" | "tasks/result" | "resources/read" | "prompts/get" => {
@@ -40,20 +41,20 @@ impl Expected {
     }
 }
 
-/// An error in the form of JSON-RPC.
+/// A JSON-RPC error.
 #[derive(Debug, Clone)]
 pub struct RpcError {
     pub code: i64,
     pub message: String,
-    /// All of it, as it came.
+    /// All of it, verbatim.
     pub whole: Box<RawValue>,
 }
 
-/// What an error without a code of its own is: internal.
+/// The code of an error without one: internal.
 const INTERNAL: i64 = -32603;
 
 impl RpcError {
-    /// Reads an error; nothing when this is none of JSON-RPC's.
+    /// Reads an error; `None` if it is not a JSON-RPC error.
     pub fn read(error: &RawValue) -> Option<Self> {
         let mut members = Object::new(error.get(), "#").ok()?;
         let code = members.raw("code")?.get().parse().ok()?;
@@ -61,8 +62,8 @@ impl RpcError {
         Some(Self { code, message: words(said), whole: error.to_owned() })
     }
 
-    /// Reads the `error` of a message, in whatever form a server writes it: what it says counts for more than how.
-    fn told(error: &RawValue) -> Self {
+    /// Reads the `error` of a message in whatever form a server writes it; its content counts for more than its form.
+    fn parse_leniently(error: &RawValue) -> Self {
         if let Some(well) = Self::read(error) {
             return well;
         }
@@ -79,20 +80,20 @@ impl RpcError {
         Self { code, message, whole }
     }
 
-    /// The error of a message that came as an answer's body, if that is what it is.
+    /// The error in a body that is an error message.
     pub fn of_body(body: &[u8]) -> Option<Self> {
         let text = json_repair::json(body)?;
         let mut message = Object::new(&text, "#").ok()?;
         let is_message = message.string("jsonrpc", 1..=8).as_deref() == Some("2.0");
-        message.raw("error").filter(|_| is_message).map(Self::told)
+        message.raw("error").filter(|_| is_message).map(Self::parse_leniently)
     }
 
-    /// As much of it as is kept with a context: all, or without its data where that is too much.
-    pub fn kept(&self) -> Box<RawValue> {
+    /// The part that is stored with a context: all, or without its data if that is too large.
+    pub fn stored(&self) -> Box<RawValue> {
         if self.whole.get().len() <= MAX_DETAILS_BYTES {
             return self.whole.clone();
         }
-        // In the worst case a character is written as six.
+        // In the worst case a character is escaped as six.
         let message = clean(&self.message, MAX_DETAILS_BYTES / 8);
         let short = format!(r#"{{"code":{},"message":{}}}"#, self.code, serde_json::json!(message));
         RawValue::from_string(short).unwrap_or_else(|_| self.whole.clone())
@@ -101,20 +102,22 @@ impl RpcError {
 
 fn words(said: Option<String>) -> String {
     let message = said.map(|said| clean(&said, MAX_MESSAGE)).filter(|message| !message.is_empty());
-    message.unwrap_or_else(|| "The server gave no message.".into())
+    message.unwrap_or_else(|| "The server returned no message.".into())
 }
 
 fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }
 
+/// The result of a request, or its error.
 pub type Response = Result<Box<RawValue>, RpcError>;
 
+/// A message from an upstream.
 #[derive(Debug)]
 pub enum Incoming {
-    /// The answer to what was asked.
+    /// The response to the request.
     Response(Response),
-    /// A request of the server's own.
+    /// A request of the server.
     Request {
         id: Box<RawValue>,
         method: String,
@@ -126,10 +129,10 @@ pub enum Incoming {
     },
 }
 
-/// What is no message, or too much of it.
+/// An invalid message, or too many bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Broken {
-    /// With what is wrong with it.
+pub enum ResponseError {
+    /// With the reason.
     NoMessage(String),
     TooLarge,
 }
@@ -138,13 +141,13 @@ fn owned(raw: Option<&RawValue>) -> Option<Box<RawValue>> {
     raw.map(RawValue::to_owned)
 }
 
-/// Whether an id is this one, as a number or as the text of one: some servers write what they were sent as a text.
+/// Whether an id is this one, as a number or as a string: some servers return numbers as strings.
 fn is_id(said: &RawValue, id: u64) -> bool {
     let text = serde_json::from_str::<String>(said.get()).ok();
     number(text.as_deref().unwrap_or(said.get())).is_some_and(|said| said.to_bits() == (id as f64).to_bits())
 }
 
-/// What is wrong with the version of JSON-RPC that a message names.
+/// The fault in the JSON-RPC version of a message.
 fn version_fault(said: Option<&RawValue>) -> Option<String> {
     match said.map(RawValue::get) {
         Some(r#""2.0""#) => None,
@@ -154,12 +157,12 @@ fn version_fault(said: Option<&RawValue>) -> Option<String> {
     }
 }
 
-/// What one text of an answer is.
+/// The meaning of one text of a response.
 enum Read {
     Message(Incoming),
     /// A response to another request, with its id.
     Another(String),
-    /// No message, and whether it names the request that waits for its response.
+    /// An invalid message, and whether it names the pending request.
     Strange {
         why: String,
         ours: bool,
@@ -167,7 +170,7 @@ enum Read {
     TooLarge,
 }
 
-/// Reads a message. An error that names no request is an answer.
+/// Reads a message. An error without a request id counts as the response.
 fn read(text: &str, id: u64) -> Read {
     let strange = |why: &str| Read::Strange { why: why.into(), ours: false };
     let Some(text) = json_repair::json(text.as_bytes()) else { return strange("it is not JSON") };
@@ -191,7 +194,7 @@ fn read(text: &str, id: u64) -> Read {
         return Read::Another(clean(said.get(), 40));
     }
     if let Some(error) = message.raw("error") {
-        return Read::Message(Incoming::Response(Err(RpcError::told(error))));
+        return Read::Message(Incoming::Response(Err(RpcError::parse_leniently(error))));
     }
     match message.raw_or_null("result") {
         Some(result) if result.get().starts_with('{') && ours => {
@@ -203,53 +206,55 @@ fn read(text: &str, id: u64) -> Read {
     }
 }
 
-/// The messages of an answer that comes in pieces.
+/// The messages of a streamed response.
 #[derive(Debug)]
 pub struct Messages {
     expected: Expected,
     events: Events,
     bytes: usize,
     waiting: VecDeque<String>,
-    /// It came in pieces: what is no message may be followed by one.
+    /// It is a stream: an invalid message may be followed by a valid one.
     streams: bool,
-    /// What was wrong with the last text that was passed over.
+    /// What was wrong with the last message that was skipped.
     passed_over: Option<String>,
 }
 
 impl Messages {
+    /// Reads the messages up to the expected response.
     pub fn new(expected: Expected) -> Self {
         let (events, waiting) = (Events::default(), VecDeque::new());
         Self { expected, events, bytes: 0, waiting, streams: false, passed_over: None }
     }
 
-    pub fn push(&mut self, piece: &[u8]) -> Result<(), Broken> {
+    /// Adds a piece of the response.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), ResponseError> {
         self.streams = true;
         self.bytes += piece.len();
-        // Events of another type than `message` are not of the protocol, and one without data asks for nothing: servers
-        // begin resumable streams with one.
+        // Events of a type other than `message` are not part of the protocol, and one without data can be ignored:
+        // servers begin resumable streams with one.
         let is_message = |event: &Event| matches!(event.name.as_str(), "" | "message") && !event.data.trim().is_empty();
         let said = self.events.push(piece).into_iter().filter(is_message).map(|event| event.data);
         self.waiting.extend(said);
         let most = self.expected.most_bytes;
         let large = self.waiting.iter().any(|data| data.len() > most);
         match large || self.bytes > most + MAX_BESIDE_BYTES || self.events.held() > most {
-            true => Err(Broken::TooLarge),
+            true => Err(ResponseError::TooLarge),
             false => Ok(()),
         }
     }
 
-    /// Where a stream that ended too early goes on: the last id, and how long to wait.
+    /// Where a stream that ended early resumes: the last id, and how long to wait.
     pub fn resumption(&self) -> Option<(String, Option<u64>)> {
         self.events.resumption().map(|(id, retry_ms)| (id.into(), retry_ms))
     }
 
-    /// An answer that came whole.
+    /// A response in one piece.
     pub fn push_whole(&mut self, body: &[u8]) {
         self.waiting.push_back(String::from_utf8_lossy(body).into_owned());
     }
 
-    /// The next message that is there; nothing until more has come.
-    pub fn take(&mut self) -> Result<Option<Incoming>, Broken> {
+    /// The next complete message, if there is one.
+    pub fn take(&mut self) -> Result<Option<Incoming>, ResponseError> {
         while let Some(text) = self.waiting.pop_front() {
             if let Some(batch) = batch(&text) {
                 batch.into_iter().rev().for_each(|text| self.waiting.push_front(text));
@@ -257,28 +262,28 @@ impl Messages {
             }
             match read(&text, self.expected.id) {
                 Read::Message(message) => return Ok(Some(message)),
-                Read::TooLarge => return Err(Broken::TooLarge),
+                Read::TooLarge => return Err(ResponseError::TooLarge),
                 Read::Another(said) => {
-                    self.passed_over = Some(format!("it answers a request with the id {said}, which was not asked"));
+                    self.passed_over = Some(format!("it responds to a request with the id {said}, which was not sent"));
                 }
-                Read::Strange { why, ours } if ours || !self.streams => return Err(Broken::NoMessage(why)),
+                Read::Strange { why, ours } if ours || !self.streams => return Err(ResponseError::NoMessage(why)),
                 Read::Strange { why, .. } => self.passed_over = Some(why),
             }
         }
         Ok(None)
     }
 
-    /// Why no response came with an answer that has ended; nothing where the rest of it may still be asked for.
-    pub fn ended(&self) -> Option<Broken> {
+    /// Why a finished response had no message for the request; `None` if the rest may still be requested.
+    pub fn ended(&self) -> Option<ResponseError> {
         if self.streams && (self.resumption().is_some() || self.passed_over.is_none()) {
             return None;
         }
         let why = self.passed_over.clone();
-        Some(Broken::NoMessage(why.unwrap_or_else(|| "it has no response to what was asked".into())))
+        Some(ResponseError::NoMessage(why.unwrap_or_else(|| "it has no response to the request".into())))
     }
 }
 
-/// The messages of a batch, which servers of revision 2025-03-26 may answer with.
+/// The messages of a batch, which servers of revision 2025-03-26 may respond with.
 fn batch(text: &str) -> Option<Vec<String>> {
     if !text.trim_start_matches('\u{feff}').trim_start().starts_with('[') {
         return None;

@@ -1,6 +1,6 @@
-//! What came of a tool's call, as the end of an attempt.
+//! The outcome of a tool call, as the end of an attempt.
 //!
-//! A tool's own failure (`isError`) is a result: the call was served. An error of JSON-RPC is the service's.
+//! An error of the tool itself (`isError`) is a result: the call was served. A JSON-RPC error is the service's.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::super::definitions;
-use super::elicitation::{self, Asked};
-use super::response::{Broken, Response, RpcError};
+use super::elicitation::{self, UpstreamQuestion};
+use super::response::{Response, ResponseError, RpcError};
 use crate::base::json::Object;
-use crate::calling::response::{self, Answer, NotCalled, Verdict, clean};
+use crate::calling::response::{self, CallResult, NotCalled, Verdict, clean};
 use crate::context::Outcome;
 use crate::services::schema::Schema;
 
-/// The kind of a result that is a question.
+/// The type of a result that is a question.
 const ASKS: &str = "input_required";
 
-/// The state of a question that asks for nothing but to be asked again.
+/// The state of a question that only wants the call to be repeated.
 pub fn asks_again(result: &RawValue) -> Option<String> {
     let kind = Object::new(result.get(), "#").ok()?.string("resultType", 1..=64)?;
     if kind != ASKS {
@@ -27,121 +27,130 @@ pub fn asks_again(result: &RawValue) -> Option<String> {
     elicitation::of_result(result).ok().filter(|asked| asked.request.is_none())?.state
 }
 
-/// What came of a request to an upstream.
+/// The outcome of a request to an upstream.
 #[derive(Debug)]
-pub enum Came {
+pub enum RequestOutcome {
     Answered(Response),
-    /// It was answered with what is no message.
-    Broken(Broken),
-    /// There was no answer of the protocol's.
-    Transport(Answer),
+    /// The response contained an invalid message.
+    Invalid(ResponseError),
+    /// There was no response of the protocol.
+    Transport(CallResult),
 }
 
-impl Came {
-    /// The HTTP status there was, as far as one is known.
+impl RequestOutcome {
+    /// The HTTP status, if one is known.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Answered(_) | Self::Broken(_) => Some(200),
+            Self::Answered(_) | Self::Invalid(_) => Some(200),
             Self::Transport(answer) => answer.status(),
         }
     }
 
-    /// The error of JSON-RPC it came with, whatever status that had.
+    /// The JSON-RPC error, whatever status it came with.
     pub fn error(&self) -> Option<RpcError> {
         match self {
             Self::Answered(Err(error)) => Some(error.clone()),
-            Self::Transport(Answer::Http { body, .. }) => RpcError::of_body(body),
-            Self::Answered(Ok(_)) | Self::Broken(_) | Self::Transport(_) => None,
+            Self::Transport(CallResult::Http { body, .. }) => RpcError::of_body(body),
+            Self::Answered(Ok(_)) | Self::Invalid(_) | Self::Transport(_) => None,
         }
     }
 
-    /// Whether nothing was heard that would be another answer a moment later.
+    /// Whether a repeated request would have the same outcome a moment later.
     pub fn is_settled(&self) -> bool {
         match self {
-            Self::Answered(_) | Self::Broken(_) => true,
-            Self::Transport(answer) => !answer.passes() && !matches!(answer, Answer::TimedOut { .. }),
+            Self::Answered(_) | Self::Invalid(_) => true,
+            Self::Transport(answer) => !answer.passes() && !matches!(answer, CallResult::TimedOut { .. }),
         }
     }
 
     /// Why a server could not be read, as the end of a sentence that begins with "it" or "its answer"; `asked` is the
-    /// method it was asked by.
+    /// method.
     pub fn reason(&self, asked: &str) -> String {
         match self {
-            Self::Answered(Ok(_)) => format!("it answered {asked} with something else"),
+            Self::Answered(Ok(_)) => format!("it responded to {asked} with something else"),
             Self::Answered(Err(RpcError { code, message, .. })) => {
-                format!("it answered {asked} with the error {code}: {}", clean(message, MAX_WORDS))
+                format!("it responded to {asked} with the error {code}: {}", clean(message, MAX_WORDS))
             }
-            Self::Broken(Broken::TooLarge) => format!("its answer to {asked} is too large"),
-            Self::Broken(Broken::NoMessage(why)) => {
-                format!("its answer to {asked} is no message of a revision that is spoken here: {why}")
+            Self::Invalid(ResponseError::TooLarge) => format!("its response to {asked} is too large"),
+            Self::Invalid(ResponseError::NoMessage(why)) => {
+                format!("its response to {asked} is not a message of a supported revision: {why}")
             }
             Self::Transport(answer) => silence(answer),
         }
     }
 }
 
-/// The longest part of a server's own words that is kept of a failure to read it, in characters.
+/// How much of a server's own error text is kept, in characters.
 const MAX_WORDS: usize = 300;
 
-/// What came in place of a message.
-fn silence(answer: &Answer) -> String {
+/// What came instead of a message.
+fn silence(answer: &CallResult) -> String {
     match answer {
-        Answer::Http { status: 200, body, .. } if body.is_empty() => {
-            "it answered with status 200 and no message".into()
+        CallResult::Http { status: 200, body, .. } if body.is_empty() => {
+            "it responded with status 200 and no message".into()
         }
-        Answer::Http { status: 200, .. } => {
-            "it answered with status 200 and neither application/json nor text/event-stream".into()
+        CallResult::Http { status: 200, .. } => {
+            "it responded with status 200 and neither application/json nor text/event-stream".into()
         }
-        Answer::Http { status, body, .. } => match response::said(body) {
-            Some(words) => format!("it answered with status {status}: {}", clean(&words, MAX_WORDS)),
-            None => format!("it answered with status {status}"),
+        CallResult::Http { status, body, .. } => match response::stated_cause(body) {
+            Some(words) => format!("it responded with status {status}: {}", clean(&words, MAX_WORDS)),
+            None => format!("it responded with status {status}"),
         },
-        Answer::TooLarge { status } => format!("it answered with status {status} and more than is read"),
-        Answer::Refused => "it could not be reached".into(),
-        Answer::TimedOut { .. } => "it did not answer in time".into(),
-        Answer::NotCalled(NotCalled::Address(refusal)) => format!("it was not called: {refusal}"),
-        Answer::NotCalled(NotCalled::Secrets) => "it was not called: its secrets could not be opened".into(),
-        Answer::NotCalled(NotCalled::Token) => "it was not called: its authorization server gave no token".into(),
-        Answer::TakenOn | Answer::Lost | Answer::Broken | Answer::Cancelled => "the connection to it broke".into(),
+        CallResult::TooLarge { status } => format!("it responded with status {status} and too large a body"),
+        CallResult::Refused => "it could not be reached".into(),
+        CallResult::TimedOut { .. } => "it did not respond in time".into(),
+        CallResult::NotCalled(NotCalled::Address(refusal)) => format!("it was not called: {refusal}"),
+        CallResult::NotCalled(NotCalled::Secrets) => "it was not called: its credentials could not be decrypted".into(),
+        CallResult::NotCalled(NotCalled::Token) => {
+            "it was not called: its authorization server did not issue a token".into()
+        }
+        CallResult::Accepted | CallResult::Lost | CallResult::Broken | CallResult::Cancelled => {
+            "the connection to it broke".into()
+        }
     }
 }
 
-/// What an attempt ends with when JSON-RPC says no.
+/// The outcome of an attempt that ended with a JSON-RPC error.
 fn refused(service: &str, error: RpcError) -> Verdict {
-    // Of an internal error nobody knows what it came to; whatever else is refused was wrong before it began.
-    response::reported(service, &error.message, Some(error.kept()), error.code == -32603)
+    // The effect of an internal error is unknown; all others are found before the work begins.
+    response::reported(service, &error.message, Some(error.stored()), error.code == -32603)
 }
 
-/// Reads the answer to `tools/call`. `schema` is what the structured content must match.
-pub fn read(service: &str, came: Came, schema: Option<&Schema>) -> Verdict {
+/// Reads the response to `tools/call`. `schema` is what the structured content must match.
+pub fn read(service: &str, came: RequestOutcome, schema: Option<&Schema>) -> Verdict {
     match came {
-        // An error status in the form of an answer says more by its body, which `upstream` keeps as details.
-        Came::Transport(Answer::Http { status: 200, is_json: false, body, .. }) if !body.is_empty() => {
+        // For a 200 that is not JSON, the body is more informative, which `response` keeps as details.
+        RequestOutcome::Transport(CallResult::Http { status: 200, is_json: false, body, .. }) if !body.is_empty() => {
             response::not_json(service, &body)
         }
-        Came::Transport(Answer::Http { status: status @ 200..=299, .. }) => {
-            response::unacceptable(service, &format!("The server answered with status {status} and without a message."))
+        RequestOutcome::Transport(CallResult::Http { status: status @ 200..=299, .. }) => response::unacceptable(
+            service,
+            &format!("The server responded with status {status} and without a message."),
+        ),
+        RequestOutcome::Transport(answer) => response::read(service, answer, None),
+        RequestOutcome::Invalid(ResponseError::TooLarge) => {
+            response::read(service, CallResult::TooLarge { status: 200 }, None)
         }
-        Came::Transport(answer) => response::read(service, answer, None),
-        Came::Broken(Broken::TooLarge) => response::read(service, Answer::TooLarge { status: 200 }, None),
-        Came::Broken(Broken::NoMessage(why)) => {
-            response::unacceptable(service, &format!("The server's answer is no message of the protocol: {why}."))
+        RequestOutcome::Invalid(ResponseError::NoMessage(why)) => {
+            response::unacceptable(service, &format!("The server's response is not a message of the protocol: {why}."))
         }
-        Came::Answered(Err(error)) => refused(service, error),
-        Came::Answered(Ok(result)) => finished(service, &result, schema),
+        RequestOutcome::Answered(Err(error)) => refused(service, error),
+        RequestOutcome::Answered(Ok(result)) => finished(service, &result, schema),
     }
 }
 
 fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
     let Ok(mut members) = Object::new(result.get(), "#") else {
-        return response::unacceptable(service, "The server's answer is no result of a tool.");
+        return response::unacceptable(service, "The server's response is not a tool result.");
     };
     let kind = members.string("resultType", 1..=64);
     if kind.as_deref() == Some(ASKS) {
         return match elicitation::of_result(result) {
-            Ok(Asked { request: Some(request), state }) => Verdict::of(Outcome::InputRequired { request, state }, None),
-            // One that only wants to be asked again was, often enough.
-            Ok(_) => response::unacceptable(service, "The server does not come to an end."),
+            Ok(UpstreamQuestion { request: Some(request), state }) => {
+                Verdict::of(Outcome::InputRequired { request, state }, None)
+            }
+            // It asked for repetition too many times.
+            Ok(_) => response::unacceptable(service, "The server asked for the call to be repeated too many times."),
             Err(reason) => response::unacceptable(service, reason),
         };
     }
@@ -149,12 +158,12 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
         let kind = clean(&kind, MAX_WORDS);
         return response::unacceptable(
             service,
-            &format!("The server's answer has the resultType {kind}, which was not asked for."),
+            &format!("The server's response has the resultType {kind}, which was not requested."),
         );
     }
     let is_error = members.boolean("isError").unwrap_or(false);
     let structured = members.raw_or_null("structuredContent");
-    // Where nothing promises that it may be `null`, that is none.
+    // Unless the schema allows `null`, `null` counts as absent.
     let promised = || schema.is_some_and(|schema| schema.check("null").is_ok());
     let is_none = structured.is_some_and(|structured| structured.get() == "null" && !promised());
     if let Some(structured) = structured.filter(|_| !is_error && !is_none) {
@@ -166,8 +175,8 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
     Verdict::of(Outcome::ToolResult, Some(plain(result, is_none)))
 }
 
-/// The result without what only its era says, and with content, which every reader expects. What strict clients would
-/// refuse all of it for is left out.
+/// The result without members of its revision, and with `content`, which every reader expects. Members that strict
+/// clients would reject are left out.
 fn plain(result: &RawValue, without_structured: bool) -> Box<RawValue> {
     let tidied = definitions::tidy("tools/call", result);
     let Ok(mut members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(&tidied) else {
@@ -197,7 +206,7 @@ mod tests {
 
     fn of(result: &Value, schema: Option<&str>) -> Verdict {
         let schema = schema.map(|text| Schema::compile(text).unwrap());
-        read("up", Came::Answered(Ok(raw(result))), schema.as_ref())
+        read("up", RequestOutcome::Answered(Ok(raw(result))), schema.as_ref())
     }
 
     fn code(verdict: &Verdict) -> Option<ErrorCode> {
@@ -208,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_stays_as_it_is_but_for_its_era() {
+    fn a_result_changes_only_in_its_revision() {
         let result = json!({"content": [{"type": "text", "text": "a"}], "isError": true, "_meta": {"x": 1}});
         assert_eq!(of(&result, None).result.unwrap().get(), result.to_string());
         let modern = json!({"resultType": "complete", "structuredContent": [1]});
@@ -216,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_null_in_a_result_is_left_out() {
+    fn null_members_of_a_result_are_removed() {
         let block = |more: Value| {
             let mut block = json!({"type": "text", "text": "a"});
             block.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -239,7 +248,7 @@ mod tests {
             plain(&json!({"content": null, "structuredContent": {"a": null}}), None),
             json!({"content": [], "structuredContent": {"a": null}})
         );
-        // Where it is promised, it is something.
+        // If the schema allows it, it counts.
         let nothing = json!({"content": [], "structuredContent": null});
         assert_eq!(plain(&nothing, Some(r#"{"type":["object","null"]}"#)), nothing);
     }
@@ -260,7 +269,7 @@ mod tests {
             let whole = raw(&json!({"code": number, "message": "no", "data": 7}));
             let error = RpcError { code: number, message: "no".into(), whole };
             let Outcome::Failed { error, retryable, untouched, .. } =
-                read("up", Came::Answered(Err(error)), None).outcome
+                read("up", RequestOutcome::Answered(Err(error)), None).outcome
             else {
                 panic!("it failed");
             };
@@ -269,12 +278,13 @@ mod tests {
             assert!(error.details.unwrap().get().contains("\"data\":7"));
         }
         assert_eq!(
-            code(&read("up", Came::Broken(Broken::NoMessage("it is not JSON".into())), None)),
+            code(&read("up", RequestOutcome::Invalid(ResponseError::NoMessage("it is not JSON".into())), None)),
             Some(ErrorCode::UpstreamInvalidResponse)
         );
-        let refused = read("up", Came::Transport(Answer::Refused), None);
+        let refused = read("up", RequestOutcome::Transport(CallResult::Refused), None);
         assert_eq!(code(&refused), Some(ErrorCode::ServiceUnavailable));
-        let taken = Answer::Http { status: 202, is_json: false, retry_after_ms: None, location: None, body: vec![] };
-        assert_eq!(code(&read("up", Came::Transport(taken), None)), Some(ErrorCode::UpstreamInvalidResponse));
+        let taken =
+            CallResult::Http { status: 202, is_json: false, retry_after_ms: None, location: None, body: vec![] };
+        assert_eq!(code(&read("up", RequestOutcome::Transport(taken), None)), Some(ErrorCode::UpstreamInvalidResponse));
     }
 }

@@ -1,33 +1,33 @@
-//! Whether a server's answer to a request in a session says that the session is gone.
+//! Whether a server's response to a request in a session means that the session is gone.
 //!
-//! The protocol has 404 for it. Servers answer with other statuses as well, and say so in words. Such a request was not
-//! looked at, so it is sent once more in a new session. What is refused for another reason stays refused.
+//! The protocol uses 404 for it. Some servers use other statuses, and explain in words. Such a request was not
+//! processed, so it is sent again in a new session. A request that was rejected for another reason stays rejected.
 
 use super::response::{Response, RpcError};
 use super::session_phrases::says_no_session;
 
-/// How much of an answer is looked at, in bytes.
+/// How much of a response is examined, in bytes.
 const MAX_BYTES: usize = 4 * 1024;
 
-/// What a refusal of the credentials says of itself (RFC 6750 §3.1).
+/// Words in a rejection of the credentials (RFC 6750 §3.1).
 const CREDENTIALS: [&str; 3] = ["invalid_token", "insufficient_scope", "access token"];
 
-/// What an answer says of the session it was asked in.
+/// What a response means for its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says {
+pub enum SessionState {
     Nothing,
-    /// It is gone: nothing was looked at.
+    /// It is gone: nothing was processed.
     Gone,
-    /// The request is refused, for a reason that may be the session: the next one begins another.
+    /// The request is rejected, possibly because of the session: the next one begins a new session.
     Maybe,
 }
 
-/// Codes under which servers say it. What a tool says of sessions of its own comes under another, or in a result.
+/// Codes that servers use for it. Errors of a tool about its own sessions have other codes, or are results.
 fn may_be_of_session(error: &RpcError) -> bool {
     matches!(error.code, -32_099..=-32_000 | -32_600)
 }
 
-/// An error of JSON-RPC about the request itself, whose words are of no session.
+/// A JSON-RPC error about the request itself, which never concerns the session.
 fn is_of_request(response: Option<&Response>) -> bool {
     response.is_some_and(|response| {
         response
@@ -36,7 +36,8 @@ fn is_of_request(response: Option<&Response>) -> bool {
     })
 }
 
-/// Whether an answer says in words that there is no such session. A response says it in its error, or not at all.
+/// Whether a response states in words that there is no such session. A JSON-RPC response states it in its error, or not
+/// at all.
 fn says_gone(body: &str, response: Option<&Response>) -> bool {
     match response {
         Some(Err(error)) => may_be_of_session(error) && says_no_session(&error.message),
@@ -45,23 +46,23 @@ fn says_gone(body: &str, response: Option<&Response>) -> bool {
     }
 }
 
-/// Reads an answer to a request in a session: its status, its body where it has one, and the response in that.
-pub fn says(status: u16, body: &[u8], response: Option<&Response>) -> Says {
+/// Evaluates a response to a request in a session: its status, its body if it has one, and the JSON-RPC response in it.
+pub fn session_state(status: u16, body: &[u8], response: Option<&Response>) -> SessionState {
     let body = String::from_utf8_lossy(body.get(..MAX_BYTES).unwrap_or(body));
     let is_gone = match status {
         200..=299 => response.is_some() && says_gone("", response),
         400 | 404 => !is_of_request(response),
         410 => true,
         401 | 403 => says_gone(&body, response) && !CREDENTIALS.iter().any(|words| body.contains(words)),
-        // Which say when to come again, or that something on the way did not hear what became of the request.
+        // These state when to retry, or that an intermediary does not know what happened to the request.
         408 | 425 | 429 | 502 | 504 => false,
         402..=599 => says_gone(&body, response),
         _ => false,
     };
     match (is_gone, status) {
-        (true, _) => Says::Gone,
-        (false, 401) => Says::Maybe,
-        _ => Says::Nothing,
+        (true, _) => SessionState::Gone,
+        (false, 401) => SessionState::Maybe,
+        _ => SessionState::Nothing,
     }
 }
 
@@ -89,14 +90,14 @@ mod tests {
             (500, "Error: session 7 does not exist"),
             (503, r#"{"error":"unknown session"}"#),
         ] {
-            assert_eq!(says(status, body.as_bytes(), None), Says::Gone, "{status} {body}");
+            assert_eq!(session_state(status, body.as_bytes(), None), SessionState::Gone, "{status} {body}");
         }
         let long = format!("{}no such session", "é".repeat(MAX_BYTES));
-        assert_eq!(says(503, long.as_bytes(), None), Says::Nothing);
+        assert_eq!(session_state(503, long.as_bytes(), None), SessionState::Nothing);
     }
 
     #[test]
-    fn what_is_refused_for_another_reason_stays_refused() {
+    fn other_rejections_stay_rejections() {
         for (status, body) in [
             (403, ""),
             (403, r#"{"error":"insufficient_scope","error_description":"session is missing a scope"}"#),
@@ -113,10 +114,10 @@ mod tests {
             (200, "no such session"),
             (202, ""),
         ] {
-            assert_eq!(says(status, body.as_bytes(), None), Says::Nothing, "{status} {body}");
+            assert_eq!(session_state(status, body.as_bytes(), None), SessionState::Nothing, "{status} {body}");
         }
         for body in ["", "Unauthorized", r#"{"error":"invalid_token","error_description":"The session has expired"}"#] {
-            assert_eq!(says(401, body.as_bytes(), None), Says::Maybe, "{body}");
+            assert_eq!(session_state(401, body.as_bytes(), None), SessionState::Maybe, "{body}");
         }
     }
 
@@ -132,7 +133,11 @@ mod tests {
             (503, -32_000, "unknown session"),
         ] {
             let response = error(code, message);
-            assert_eq!(says(status, message.as_bytes(), Some(&response)), Says::Gone, "{status} {message}");
+            assert_eq!(
+                session_state(status, message.as_bytes(), Some(&response)),
+                SessionState::Gone,
+                "{status} {message}"
+            );
         }
         for (status, code, message) in [
             (400, -32_602, "Invalid arguments"),
@@ -146,9 +151,13 @@ mod tests {
             (502, -32_000, "Session not found"),
         ] {
             let response = error(code, message);
-            assert_eq!(says(status, message.as_bytes(), Some(&response)), Says::Nothing, "{status} {message}");
+            assert_eq!(
+                session_state(status, message.as_bytes(), Some(&response)),
+                SessionState::Nothing,
+                "{status} {message}"
+            );
         }
         let result: Response = Ok(RawValue::from_string(r#"{"content":"no such session"}"#.into()).unwrap());
-        assert_eq!(says(200, b"no such session", Some(&result)), Says::Nothing);
+        assert_eq!(session_state(200, b"no such session", Some(&result)), SessionState::Nothing);
     }
 }

@@ -1,19 +1,19 @@
-//! Whether a text says of a session of the protocol that there is none: "no such session", "session 7 has expired".
+//! Whether a text states that a session of the protocol does not exist: "no such session", "session 7 has expired".
 //!
-//! It is not enough that both words are there. "The session's transaction was rolled back: invalid request" is about
-//! something else, as is "chat session not found"; a request that got such an answer may have been carried out.
+//! It is not enough that both words occur. "The session's transaction was rolled back: invalid request" is about
+//! something else, as is "chat session not found"; a request with such a response may have been executed.
 
-/// A word in lowercase, or what stands between words.
+/// A word in lowercase, or what separates words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Word(String),
-    /// Quotes, colons and brackets, which may stand inside a phrase.
+    /// Quotes, colons and brackets, which may occur inside a phrase.
     Light,
     /// The end of a sentence or of a member.
     Stop,
 }
 
-/// What may stand before the word, as an answer's first word about it.
+/// What may precede "session" as the first word about it.
 const BEFORE: [&str; 13] = [
     "no",
     "unknown",
@@ -31,7 +31,7 @@ const BEFORE: [&str; 13] = [
 ];
 /// What may follow "not" there: "could not find the session", "not a valid session".
 const NOT_BEFORE: [&str; 8] = ["find", "found", "recognize", "recognise", "recognized", "recognised", "know", "valid"];
-/// What may stand between that and the word.
+/// What may stand between that and "session".
 const BETWEEN: [&str; 33] = [
     "a",
     "an",
@@ -67,7 +67,7 @@ const BETWEEN: [&str; 33] = [
     "initialized",
     "upstream",
 ];
-/// What may stand before the word where it begins the phrase.
+/// What may precede "session" where it begins the phrase.
 const SUBJECT: [&str; 9] = ["error", "errors", "exception", "because", "as", "since", "but", "so", "request"];
 const ARTICLES: [&str; 6] = ["a", "the", "this", "your", "that", "current"];
 const OF_PROTOCOL: [&str; 6] = ["mcp", "http", "streamable", "client", "server", "transport"];
@@ -76,7 +76,7 @@ const AUXILIARY: [&str; 19] = [
     "is", "was", "has", "have", "had", "been", "does", "did", "do", "could", "can", "be", "are", "it", "already",
     "either", "or", "and", "with",
 ];
-/// What may follow the word.
+/// What may follow "session".
 const AFTER: [&str; 19] = [
     "expired",
     "terminated",
@@ -114,7 +114,7 @@ const NOT_AFTER: [&str; 13] = [
     "available",
     "alive",
 ];
-/// What a phrase may go on with that has come to its end. A noun would be what it is really about.
+/// How a complete phrase may continue. A noun would be its real subject.
 const GOES_ON: [&str; 36] = [
     "or",
     "and",
@@ -154,7 +154,7 @@ const GOES_ON: [&str; 36] = [
     "but",
 ];
 
-/// Splits by what is no letter or digit, and by capital letters inside a word.
+/// Splits at anything but letters and digits, and at capital letters inside a word.
 fn tokens(text: &str) -> Vec<Token> {
     let chars: Vec<char> = text.chars().collect();
     let (mut all, mut word) = (Vec::new(), String::new());
@@ -188,7 +188,7 @@ fn end(word: &mut String, all: &mut Vec<Token>) {
     }
 }
 
-/// Of marks that stand together the strongest counts.
+/// Of adjacent marks, the strongest counts.
 fn push(all: &mut Vec<Token>, mark: Token) {
     match all.last_mut() {
         Some(last @ (Token::Light | Token::Stop)) => {
@@ -219,7 +219,7 @@ fn is_not(token: Option<&Token>) -> bool {
     word(token).is_some_and(|word| matches!(word, "not" | "cannot") || word.ends_with("n't") || word.ends_with("n’t"))
 }
 
-/// A name of a session: what has a digit in it.
+/// A session's name: contains a digit.
 fn is_value(token: Option<&Token>) -> bool {
     word(token).is_some_and(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
 }
@@ -228,7 +228,7 @@ fn goes_on(token: Option<&Token>) -> bool {
     word(token).is_none() || is_one_of(token, &GOES_ON) || is_value(token)
 }
 
-/// What comes after the words that a test takes.
+/// The rest after the tokens that a test accepts.
 fn skip(mut rest: &[Token], takes: impl Fn(Option<&Token>) -> bool) -> &[Token] {
     while let Some((first, after)) = rest.split_first() {
         if !takes(Some(first)) {
@@ -239,7 +239,7 @@ fn skip(mut rest: &[Token], takes: impl Fn(Option<&Token>) -> bool) -> &[Token] 
     rest
 }
 
-/// "no such …", read backwards from the word.
+/// "no such …", read backwards from "session".
 fn says_before(before: &[Token]) -> bool {
     let mut back = before.iter().rev().peekable();
     loop {
@@ -255,12 +255,12 @@ fn says_before(before: &[Token]) -> bool {
     }
 }
 
-/// Whether "not" stands here, with an article after it or without one.
+/// Whether "not" stands here, with or without an article after it.
 fn is_not_a<'t>(next: Option<&Token>, back: &mut impl Iterator<Item = &'t Token>) -> bool {
     is_not(next) || is_one_of(next, &["a", "an", "the"]) && is_not(back.nth(1))
 }
 
-/// "… has expired", read from what follows the word and its name.
+/// "… has expired", read from what follows "session" and its name.
 fn says_after(rest: &[Token]) -> bool {
     let rest = match rest {
         [Token::Light, Token::Word(_), Token::Light, after @ ..] => after,
@@ -285,7 +285,7 @@ fn says_after(rest: &[Token]) -> bool {
     }
 }
 
-/// Whether the word there is about the protocol's session, and not a part of another thing's name.
+/// Whether "session" refers to the protocol's session, and is not part of another name.
 fn is_subject(before: &[Token]) -> bool {
     let takes = [&OF_PROTOCOL[..], &ARTICLES[..]].concat();
     let mut back = before.iter().rev().skip_while(|token| is_one_of(Some(token), &OF_PROTOCOL)).peekable();
@@ -296,7 +296,7 @@ fn is_subject(before: &[Token]) -> bool {
     !is_part && (word(next).is_none() || is_one_of(next, &known))
 }
 
-/// Whether a text says so somewhere.
+/// Whether a text states this anywhere.
 pub fn says_no_session(text: &str) -> bool {
     let tokens = tokens(text);
     tokens.iter().enumerate().any(|(at, token)| {
@@ -306,7 +306,7 @@ pub fn says_no_session(text: &str) -> bool {
         }
         let before = tokens.get(..at).unwrap_or(&[]);
         let rest = skip(tokens.get(at + 1..).unwrap_or(&[]), |token| is_one_of(token, &NAMES));
-        // An error's name is of another thing where it has more in it: `MongoExpiredSessionError`.
+        // The name of an error with more words is about something else: `MongoExpiredSessionError`.
         let is_other =
             is_one_of(rest.first(), &["error", "exception"]) && before.iter().rev().nth(1).is_some_and(is_word);
         let is_before = says_before(before) && goes_on(rest.first()) && !is_other;

@@ -1,6 +1,6 @@
-//! A task at a server: a tool that is called in no other way is begun, looked at until it has ended or asks for something,
-//! and its result is had; from a server of 2025-11-25 by another request, from one of 2026 with what it says of the task.
-//! Tasks of callers are the gateway's own and are not passed on.
+//! A task at a server. A tool that can only be called as a task is started, polled until it ends or requests input, and
+//! its result is fetched: by another request from a server of 2025-11-25, with the task's state from one of 2026. Tasks
+//! of callers are the gateway's own and are not forwarded.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +10,27 @@ use super::super::client_capabilities::TASKS;
 use super::response::{Response, RpcError};
 use crate::base::json::Object;
 
-/// The longest id that is taken, in bytes.
+/// The longest accepted id, in bytes.
 const MAX_ID_BYTES: usize = 1024;
-/// How often a task is looked at, in milliseconds: when its server does not say, and at least and at most.
+/// The polling interval in milliseconds: the default, the minimum and the maximum.
 const USUAL_POLL_MS: u64 = 1_000;
 const LEAST_POLL_MS: u64 = 50;
 const MAX_POLL_MS: u64 = 10_000;
 
-/// What results and requests say of the task they belong to.
+/// The metadata of results and requests that belong to a task.
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
-/// A task as its server last said it stands.
+/// A task with its last known state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     pub id: String,
-    /// It has ended, or it asks: both is had by its result.
+    /// It has ended or requests input: both are in its result.
     pub is_ready: bool,
-    /// When to look again, in milliseconds.
+    /// When to poll again, in milliseconds.
     pub poll_ms: u64,
 }
 
-/// Whether a tool is called as a task only, by what its definition says beside its schemas.
+/// Whether a tool must be called as a task, by its definition.
 pub fn is_required(tool: Option<&RawValue>) -> bool {
     let support = || {
         let execution = Object::new(tool?.get(), "#").ok()?.raw_or_null("execution")?;
@@ -40,12 +40,12 @@ pub fn is_required(tool: Option<&RawValue>) -> bool {
 }
 
 impl Job {
-    /// The task that a call has begun; nothing where it gave something else.
+    /// The task that a call started; `None` if it returned something else.
     pub fn begun(result: &RawValue) -> Option<Self> {
         Self::read(Object::new(result.get(), "#").ok()?.raw_or_null("task")?)
     }
 
-    /// The answer to `tasks/get`.
+    /// Reads the response to `tasks/get`.
     pub fn read(task: &RawValue) -> Option<Self> {
         let mut members = Object::new(task.get(), "#").ok()?;
         let id = members.string("taskId", 1..=MAX_ID_BYTES)?;
@@ -62,16 +62,16 @@ impl Job {
     }
 }
 
-/// What a modern server says of a task.
+/// The state of a task at a modern server.
 #[derive(Debug)]
-pub enum Stands {
+pub enum TaskState {
     Goes(Job),
-    /// It asks for what is in there.
+    /// It requests the input in there.
     Asks(Job),
     Ended(Response),
 }
 
-/// Whether a modern server says that it runs this tool as a task only.
+/// Whether a modern server requires a task for this tool.
 pub fn is_wanted(error: &RpcError) -> bool {
     let wants = || {
         let data = Object::new(error.whole.get(), "#").ok()?.raw("data")?;
@@ -82,15 +82,15 @@ pub fn is_wanted(error: &RpcError) -> bool {
     error.code == -32_021 && wants().is_some()
 }
 
-/// Capabilities, an object's text, with that for tasks.
+/// Capabilities, an object's text, with that for tasks added.
 pub fn with_tasks(capabilities: &str) -> String {
     let mut all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(capabilities).unwrap_or_default();
     all.insert("extensions".into(), serde_json::json!({TASKS: {}}));
     serde_json::Value::Object(all).to_string()
 }
 
-impl Stands {
-    /// The answer to a call, where it is a task, or to `tasks/get`.
+impl TaskState {
+    /// Reads the response to a call, if it is a task, or to `tasks/get`.
     pub fn read(result: &RawValue) -> Option<Self> {
         let mut members = Object::new(result.get(), "#").ok()?;
         match members.string("status", 1..=32)?.as_str() {
@@ -106,7 +106,7 @@ impl Stands {
     }
 }
 
-/// A result, or the parameters of a request, without what it says of the server's task.
+/// A result, or the parameters of a request, without the metadata of the server's task.
 pub fn unrelated(of: &RawValue) -> Box<RawValue> {
     let without = || {
         let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(of.get()).ok()?;
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_says_that_it_is_called_as_a_task_only() {
+    fn required_task_support_is_recognized() {
         let is = |tool: Value| is_required(Some(&raw(&tool)));
         assert!(is(json!({"execution": {"taskSupport": "required"}})));
         for other in [json!({}), json!({"execution": null}), json!({"execution": {"taskSupport": "optional"}})] {
@@ -160,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_modern_server_says_of_a_task_how_it_stands_and_what_it_gave() {
-        let of = |task: Value| Stands::read(&raw(&task));
+    fn a_modern_servers_task_has_its_state_and_result() {
+        let of = |task: Value| TaskState::read(&raw(&task));
         let working = json!({"resultType": "task", "taskId": "t", "status": "working", "pollIntervalMs": 70});
-        assert!(matches!(of(working), Some(Stands::Goes(Job { poll_ms: 70, is_ready: false, .. }))));
+        assert!(matches!(of(working), Some(TaskState::Goes(Job { poll_ms: 70, is_ready: false, .. }))));
         let asks = json!({"taskId": "t", "status": "input_required", "inputRequests": {}});
-        assert!(matches!(of(asks), Some(Stands::Asks(_))));
+        assert!(matches!(of(asks), Some(TaskState::Asks(_))));
         let ended = |more: Value| match of(more) {
-            Some(Stands::Ended(response)) => {
+            Some(TaskState::Ended(response)) => {
                 response.map(|result| result.get().to_string()).map_err(|error| error.code)
             }
             _ => panic!("it has ended"),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_the_servers_task_stays_there() {
+    fn metadata_of_the_servers_task_is_removed() {
         let of = |value: Value| serde_json::from_str::<Value>(unrelated(&raw(&value)).get()).unwrap();
         assert_eq!(of(json!({"a": 1, "_meta": {RELATED: {"taskId": "t"}}})), json!({"a": 1}));
         let more = json!({"_meta": {RELATED: {"taskId": "t"}, "b": 2}});
@@ -201,9 +201,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_read_or_refused(text in "[{}\\[\\]\":,a-z1]{0,40}") {
+        fn any_input_is_read_or_rejected(text in "[{}\\[\\]\":,a-z1]{0,40}") {
             if let Ok(raw) = RawValue::from_string(text) {
-                let _ = (Job::begun(&raw), Job::read(&raw), Stands::read(&raw), unrelated(&raw), is_required(Some(&raw)));
+                let _ = (Job::begun(&raw), Job::read(&raw), TaskState::read(&raw), unrelated(&raw), is_required(Some(&raw)));
             }
         }
     }

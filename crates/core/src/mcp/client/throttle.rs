@@ -1,38 +1,40 @@
-//! What is told at most once in a while, and the last of it all the same: a server may say it as often as it likes.
+//! Limits how often equal notifications are forwarded, without losing the last one: a server may send them as often as
+//! it likes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::time::Timestamp;
 
-/// The same is told at most so often, in milliseconds.
+/// The minimum interval between equal notifications, in milliseconds.
 const PACE_MS: u64 = 1_000;
 
+/// The notifications that were sent lately or wait.
 #[derive(Debug, Default)]
-pub struct Paced {
-    told_at: BTreeMap<String, Timestamp>,
-    /// What was said since, and is told later.
+pub struct Throttle {
+    sent_at: BTreeMap<String, Timestamp>,
+    /// Those that arrived since, to be forwarded later.
     waits: BTreeSet<String>,
 }
 
-impl Paced {
-    /// Whether this is told now. If not, it is told with what is [`Paced::due`] later.
-    pub fn says(&mut self, what: &str, now: Timestamp) -> bool {
-        let is_soon = self.told_at.get(what).is_some_and(|at| now.since(*at) < PACE_MS);
+impl Throttle {
+    /// Whether to forward this one now. If not, it is included in [`Throttle::due`] later.
+    pub fn admit(&mut self, what: &str, now: Timestamp) -> bool {
+        let is_soon = self.sent_at.get(what).is_some_and(|at| now.since(*at) < PACE_MS);
         if is_soon {
             self.waits.insert(what.into());
         } else {
             self.waits.remove(what);
-            self.told_at.insert(what.into(), now);
+            self.sent_at.insert(what.into(), now);
         }
         !is_soon
     }
 
-    /// What has waited for long enough; all that waits, where this is the end.
+    /// Those that have waited long enough, or all if this is the end.
     pub fn due(&mut self, now: Timestamp, is_end: bool) -> Vec<String> {
-        let told_at = &self.told_at;
-        let is_due = |what: &String| is_end || told_at.get(what).is_none_or(|at| now.since(*at) >= PACE_MS);
+        let sent_at = &self.sent_at;
+        let is_due = |what: &String| is_end || sent_at.get(what).is_none_or(|at| now.since(*at) >= PACE_MS);
         let due: Vec<String> = self.waits.extract_if(.., is_due).collect();
-        self.told_at.extend(due.iter().map(|what| (what.clone(), now)));
+        self.sent_at.extend(due.iter().map(|what| (what.clone(), now)));
         due
     }
 }
@@ -42,18 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_is_told_once_a_second_and_once_at_the_end() {
-        let mut paced = Paced::default();
-        let mut told = 0;
+    fn equal_notifications_are_sent_once_a_second_and_once_at_the_end() {
+        let mut throttle = Throttle::default();
+        let mut sent = 0;
         for ms in 0..2_500 {
-            told += usize::from(paced.says("a", Timestamp(10_000 + ms)));
+            sent += usize::from(throttle.admit("a", Timestamp(10_000 + ms)));
         }
-        assert_eq!(told, 3);
-        assert!(paced.says("b", Timestamp(12_500)));
-        assert_eq!(paced.due(Timestamp(12_600), false), Vec::<String>::new());
-        assert_eq!(paced.due(Timestamp(13_100), false), ["a"]);
-        assert_eq!(paced.due(Timestamp(14_500), true), Vec::<String>::new());
-        assert!(!paced.says("a", Timestamp(13_200)));
-        assert_eq!(paced.due(Timestamp(13_300), true), ["a"]);
+        assert_eq!(sent, 3);
+        assert!(throttle.admit("b", Timestamp(12_500)));
+        assert_eq!(throttle.due(Timestamp(12_600), false), Vec::<String>::new());
+        assert_eq!(throttle.due(Timestamp(13_100), false), ["a"]);
+        assert_eq!(throttle.due(Timestamp(14_500), true), Vec::<String>::new());
+        assert!(!throttle.admit("a", Timestamp(13_200)));
+        assert_eq!(throttle.due(Timestamp(13_300), true), ["a"]);
     }
 }

@@ -1,7 +1,7 @@
-//! A server's list of tools as it is read, page by page: what can be offered of it, and what not, with the reason.
+//! A server's list of tools, read page by page: which can be offered, and which cannot, with the reason.
 //!
-//! One tool never costs the others: what does not fit is left out by name, and so is what is more than one service may
-//! have. What comes after a page that cannot be read is missing, and said to be.
+//! One tool never affects the others: an invalid one is omitted by name, and so are those beyond the maximum of one
+//! service. What follows a page that cannot be read is missing, and reported as such.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,53 +9,53 @@ use semver::Version;
 use serde_json::value::RawValue;
 
 use super::super::cursor_trail::Trail;
-use super::super::definitions::Listed;
+use super::super::definitions::ListedKind;
 use super::super::param_headers;
 use crate::base::canonical;
 use crate::base::json::{Object, kind};
 use crate::base::names::valid_tool_name;
 use crate::services::capability::{Capability, TaskSupport};
 use crate::services::schema::{self, Formats};
-use crate::services::tool_catalogue::{LeftOut, MAX_TOOLS, Offered, Seen, Server};
+use crate::services::tool_catalogue::{ExcludedTool, MAX_TOOLS, OfferedTool, ServerDescription, ToolsRead};
 
-/// The bytes that the definitions of all tools of one service may have.
+/// The maximum size of the definitions of all tools of one service, in bytes.
 const MAX_DEFINITION_BYTES: usize = 1024 * 1024;
-/// Tools that are left out by name.
+/// The maximum number of tools that are omitted by name.
 const MAX_LEFT_OUT: usize = 500;
-/// The longest name that is shown of one that is left out, in characters.
+/// How much of the name of an omitted tool is shown, in characters.
 const MAX_NAME: usize = 128;
 /// The longest cursor that is sent back, in bytes.
 const MAX_CURSOR_BYTES: usize = 32 * 1024;
 
-/// A list under way.
+/// A list that is being read.
 #[derive(Debug)]
 pub struct Listing {
-    seen: Seen,
+    seen: ToolsRead,
     timeout_seconds: u64,
     names: BTreeSet<String>,
     bytes: usize,
     trail: Trail,
-    /// The last cursor that was given out was empty, which some servers mean as the end.
+    /// The last cursor was empty, which some servers mean as the end.
     empty_cursor: bool,
-    /// Those beyond what is left out by name.
+    /// Tools beyond those omitted by name.
     more: usize,
 }
 
 impl Listing {
-    /// Of a server that is spoken to in this revision; its tools' calls may take so long.
-    pub fn new(protocol_version: String, server: Server, timeout_seconds: u64) -> Self {
-        let seen = Seen { protocol_version, server, ..Seen::default() };
+    /// The list of a server with this revision; calls of its tools have this timeout.
+    pub fn new(protocol_version: String, server: ServerDescription, timeout_seconds: u64) -> Self {
+        let seen = ToolsRead { protocol_version, server, ..ToolsRead::default() };
         let (names, trail) = (BTreeSet::new(), Trail::default());
         Self { seen, timeout_seconds, names, bytes: 0, trail, empty_cursor: false, more: 0 }
     }
 
-    /// Reads a page of `tools/list`; gives the cursor of the next.
+    /// Reads a page of `tools/list`; returns the cursor of the next.
     pub fn take(&mut self, result: &RawValue) -> Result<Option<String>, String> {
         let mut page =
-            Object::new(result.get(), "#").map_err(|_| "its answer to tools/list is not an object".to_string())?;
-        let no_list = |what: &str| format!("its answer to tools/list is no list of tools: tools is {what}");
+            Object::new(result.get(), "#").map_err(|_| "its response to tools/list is not an object".to_string())?;
+        let no_list = |what: &str| format!("its response to tools/list is not a list of tools: tools is {what}");
         let tools = page.raw_or_null("tools").ok_or_else(|| no_list("missing"))?;
-        // Some languages write a list without items so.
+        // Some languages write an empty list as `null`.
         let text = if tools.get() == "null" { "[]" } else { tools.get() };
         let read: Vec<&RawValue> =
             serde_json::from_str(text).map_err(|_| no_list(&format!("{}, not an array", kind(tools))))?;
@@ -67,7 +67,7 @@ impl Listing {
         }
         let Some(cursor) = page.raw("nextCursor") else { return Ok(None) };
         let Ok(next) = serde_json::from_str::<String>(cursor.get()) else {
-            return Err(format!("its answer to tools/list has a nextCursor that is {}, not a string", kind(cursor)));
+            return Err(format!("its response to tools/list has a nextCursor that is {}, not a string", kind(cursor)));
         };
         if next.len() > MAX_CURSOR_BYTES {
             let long = next.len();
@@ -77,11 +77,12 @@ impl Listing {
         Ok(Some(next))
     }
 
-    /// Whether a page came before. An empty cursor may have led back to the beginning: then the list was whole.
+    /// Whether this page occurred before. After an empty cursor this may be the first page again: then the list was
+    /// complete.
     fn repeats(&mut self, tools: &str) -> Result<bool, String> {
         let known = !self.trail.is_new_page(tools);
         match known && !self.empty_cursor {
-            true => Err("its list of tools does not end: it gave the same page again".into()),
+            true => Err("its list of tools does not end: it returned the same page again".into()),
             false => Ok(known),
         }
     }
@@ -89,9 +90,9 @@ impl Listing {
     fn add(&mut self, tool: &RawValue) {
         let bytes = tool.get().len();
         let full = if self.seen.tools.len() >= MAX_TOOLS {
-            Some(format!("is more than the {MAX_TOOLS} tools that one service may have"))
+            Some(format!("is beyond the {MAX_TOOLS} tools that one service may have"))
         } else if self.bytes + bytes > MAX_DEFINITION_BYTES {
-            Some(format!("has no room in the {MAX_DEFINITION_BYTES} bytes that the tools of one service may have"))
+            Some(format!("does not fit into the {MAX_DEFINITION_BYTES} bytes that the tools of one service may have"))
         } else {
             None
         };
@@ -108,7 +109,7 @@ impl Listing {
                 self.names.insert(tool.capability.name.clone());
                 self.seen.tools.push(tool);
             }
-            Err(LeftOut { name, reason }) => self.leave_out(name, reason),
+            Err(ExcludedTool { name, reason }) => self.leave_out(name, reason),
         }
     }
 
@@ -118,12 +119,12 @@ impl Listing {
             return;
         }
         let name = name.chars().take(MAX_NAME).collect();
-        self.seen.left_out.push(LeftOut { name, reason });
+        self.seen.left_out.push(ExcludedTool { name, reason });
     }
 
-    /// What was read. `broken`: why the list could not be read to its end, which is all there is to say where not even
-    /// its first page could be.
-    pub fn ended(mut self, broken: Option<String>) -> Result<Seen, String> {
+    /// The tools that were read. `broken` is why the list could not be read to its end; it is an error if not even the
+    /// first page could be read.
+    pub fn finish(mut self, broken: Option<String>) -> Result<ToolsRead, String> {
         if let Some(reason) = broken {
             if self.trail.is_empty() && self.seen.left_out.is_empty() {
                 return Err(reason);
@@ -132,7 +133,7 @@ impl Listing {
         }
         if self.more > 0 {
             let reason = format!("{} more tools are left out", self.more);
-            self.seen.left_out.push(LeftOut { name: String::new(), reason });
+            self.seen.left_out.push(ExcludedTool { name: String::new(), reason });
         }
         Ok(self.seen)
     }
@@ -142,29 +143,29 @@ fn name_of(tool: &mut Object<'_>) -> Option<String> {
     tool.raw("name").and_then(|name| serde_json::from_str::<String>(name.get()).ok())
 }
 
-fn offered(tool: &RawValue, timeout_seconds: u64) -> Result<Offered, LeftOut> {
-    let left_out = |name: &str, reason: String| LeftOut { name: name.into(), reason };
+fn offered(tool: &RawValue, timeout_seconds: u64) -> Result<OfferedTool, ExcludedTool> {
+    let left_out = |name: &str, reason: String| ExcludedTool { name: name.into(), reason };
     let Ok(mut members) = Object::new(tool.get(), "#") else {
         return Err(left_out("", format!("is {}, not an object", kind(tool))));
     };
     let name = name_of(&mut members).unwrap_or_default();
     if !valid_tool_name(&name) {
-        return Err(left_out(&name, "has a name that no tool may have: 1 to 128 letters, digits, _, - or .".into()));
+        return Err(left_out(&name, "has an invalid name: a name has 1 to 128 letters, digits, _, - or .".into()));
     }
-    // Of all of it as it came: what is left out of it is nothing that was said.
+    // The digest is of the complete original: what is omitted of it may matter.
     let Some(digest) = canonical::fingerprint(tool.get()) else {
-        return Err(left_out(&name, "is no acceptable JSON".into()));
+        return Err(left_out(&name, "is not acceptable JSON".into()));
     };
-    let fitted = Listed::Tool.fitted(tool).map_err(|misfit| left_out(&name, misfit.to_string()))?;
-    capability_of(&fitted, &name, timeout_seconds)
-        .map(|capability| Offered { capability, digest })
+    let normalized = ListedKind::Tool.normalized(tool).map_err(|misfit| left_out(&name, misfit.to_string()))?;
+    capability_of(&normalized, &name, timeout_seconds)
+        .map(|capability| OfferedTool { capability, digest })
         .map_err(|reason| left_out(&name, reason.into()))
 }
 
-/// The capability that a definition is, which fits.
+/// The capability of a valid definition.
 fn capability_of(definition: &str, name: &str, timeout_seconds: u64) -> Result<Capability, &'static str> {
     let mut members: BTreeMap<String, &RawValue> =
-        serde_json::from_str(definition).map_err(|_| "is no acceptable JSON")?;
+        serde_json::from_str(definition).map_err(|_| "is not acceptable JSON")?;
     members.remove("name");
     let description = members.remove("description").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
     let (input, output) = (members.remove("inputSchema"), members.remove("outputSchema"));
@@ -172,7 +173,7 @@ fn capability_of(definition: &str, name: &str, timeout_seconds: u64) -> Result<C
         return Err("has a schema that is too large");
     }
     if input.is_some_and(|input| !param_headers::is_valid(input.get())) {
-        return Err("has an x-mcp-header where none may be");
+        return Err("has an x-mcp-header where it is not allowed");
     }
     let hint = |name: &str| {
         let hints = members.get("annotations").and_then(|raw| Object::new(raw.get(), "#").ok());

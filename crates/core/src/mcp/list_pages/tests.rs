@@ -9,7 +9,7 @@ fn raw(value: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap()
 }
 
-fn listed() -> (Passed, &'static str) {
+fn listed() -> (ForwardedMethod, &'static str) {
     (method("resources/list").unwrap(), LISTED)
 }
 
@@ -22,9 +22,9 @@ fn page(uris: &[&str], next: Option<&str>) -> Value {
     page
 }
 
-/// What a client of one server gets, and how often that was asked.
+/// What a client of one server gets, and how many requests that took.
 fn whole(server: impl Fn(Option<&str>) -> Value, cursor: Option<&str>) -> (Value, usize) {
-    let mut whole = Whole::new(LISTED, cursor, raw(&server(cursor)));
+    let mut whole = CombinedList::new(LISTED, cursor, raw(&server(cursor)));
     let mut asked = 1;
     while let Some(next) = whole.cursor() {
         asked += 1;
@@ -37,9 +37,9 @@ fn whole(server: impl Fn(Option<&str>) -> Value, cursor: Option<&str>) -> (Value
     (serde_json::from_str(&result).unwrap(), asked)
 }
 
-/// What is read of one server among others, and how often that was asked.
-fn read(service: &str, server: impl Fn(Option<&str>) -> Value, from: Option<&str>) -> (Read, usize) {
-    let mut reading = Reading::new(service, listed(), from.map(Into::into));
+/// What is read of one server among others, and how many requests that took.
+fn read(service: &str, server: impl Fn(Option<&str>) -> Value, from: Option<&str>) -> (ListRead, usize) {
+    let mut reading = ListReader::new(service, listed(), from.map(Into::into));
     let mut asked = 0;
     loop {
         asked += 1;
@@ -55,7 +55,7 @@ fn uris(result: &Value) -> Vec<&str> {
     result["resources"].as_array().unwrap().iter().map(|item| item["uri"].as_str().unwrap()).collect()
 }
 
-fn of(read: &Read) -> Vec<&str> {
+fn of(read: &ListRead) -> Vec<&str> {
     read.pages.iter().flat_map(|(_, items)| items).map(|item| item.own.as_str()).collect()
 }
 
@@ -90,7 +90,7 @@ fn an_empty_cursor_that_leads_on_is_not_the_end() {
 }
 
 #[test]
-fn a_list_that_leads_back_by_another_cursor_ends_and_that_is_said() {
+fn a_list_that_leads_back_ends_and_reports_it() {
     let same = |cursor: Option<&str>| page(&[cursor.map_or("demo://1", |_| "demo://2")], Some("c"));
     let round = |cursor: Option<&str>| match cursor {
         Some("c") => page(&["demo://2"], Some("d")),
@@ -113,13 +113,13 @@ fn a_list_that_leads_back_by_another_cursor_ends_and_that_is_said() {
         let (read, asked) = read("a", server, None);
         assert!(read.next.is_none() && !read.is_whole && !read.left_out.is_empty() && asked <= 3, "{at}: {asked}");
     }
-    // The page that a client asks for may name itself as the next.
+    // The page that a client requests may name itself as the next.
     let (result, asked) = whole(|_| page(&["demo://1"], Some("c")), Some("c"));
     assert!(result.get("nextCursor").is_none() && asked == 1, "{result}");
 }
 
 #[test]
-fn what_is_no_item_is_bounded_too() {
+fn invalid_items_are_bounded_too() {
     let server = |cursor: Option<&str>| {
         let at = cursor.map_or(0, |cursor| cursor.parse::<usize>().unwrap() + 1);
         json!({"resources": vec![at; 100_000], "nextCursor": at.to_string()})
@@ -127,35 +127,35 @@ fn what_is_no_item_is_bounded_too() {
     let (read, asked) = read("hostile", server, None);
     assert!(asked <= 4, "{asked}");
     assert!(!read.is_whole && read.next.is_some());
-    let mut taken = Taken::default();
+    let mut taken = CombinedPage::default();
     assert!(!taken.take("hostile", read));
     assert!(taken.left_out.meta(None).unwrap().len() < 20_000);
 }
 
 #[test]
-fn what_was_not_read_to_its_end_may_be_of_several() {
+fn an_incomplete_list_may_contain_items_of_several() {
     let server = |_: Option<&str>| page(&["ui://app/1"], None);
     let cut_off = |_: Option<&str>| json!({"resources": [], "nextCursor": 7});
     let more =
         |cursor: Option<&str>| page(&[cursor.unwrap_or("demo://")], Some(&format!("{}x", cursor.unwrap_or_default())));
-    let all = |reads: Vec<Read>| {
-        let mut taken = Taken::default();
+    let all = |reads: Vec<ListRead>| {
+        let mut taken = CombinedPage::default();
         let _ = reads.into_iter().all(|read| taken.take("a", read));
         taken.is_all()
     };
     let good = || read("b", server, None).0;
     assert!(good().is_whole && good().has("ui://app/1") && !good().has("ui://app/2"));
     assert!(all(vec![good(), good()]));
-    assert!(!all(vec![good(), Read::nothing("a", "it is down")]));
-    assert!(!all(vec![Read::nothing("a", "a limit"), good()]));
+    assert!(!all(vec![good(), ListRead::nothing("a", "it is down")]));
+    assert!(!all(vec![ListRead::nothing("a", "a limit"), good()]));
     assert!(!all(vec![good(), read("a", cut_off, None).0]));
     assert!(!all(vec![good(), read("a", more, None).0]));
     assert!(!all(vec![read("b", server, Some("c")).0, good()]));
-    let broken = Reading::new("a", listed(), None).broken("it is down");
+    let broken = ListReader::new("a", listed(), None).broken("it is down");
     assert!(!all(vec![good(), broken]));
-    let no_list = Reading::new("a", listed(), None).take(&raw(&json!({"resources": 1}))).unwrap_err();
+    let no_list = ListReader::new("a", listed(), None).take(&raw(&json!({"resources": 1}))).unwrap_err();
     assert!(!all(vec![good(), no_list]));
-    let mut ended = Taken::default();
+    let mut ended = CombinedPage::default();
     assert!(ended.take("a", good()));
     ended.end("b", None);
     assert!(!ended.is_all());
@@ -164,7 +164,7 @@ fn what_was_not_read_to_its_end_may_be_of_several() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Following the cursors of a page leads through all that servers list, each thing once.
+    /// The cursors of the pages lead through everything that the servers list, without repetition.
     #[test]
     fn all_is_listed_once(sizes in proptest::collection::vec((1_usize..40, 1_usize..60_000), 1..6)) {
         let ids: Vec<String> = (0..sizes.len()).map(|at| format!("s{at}")).collect();
@@ -182,7 +182,7 @@ proptest! {
         while let Some(from) = next {
             let (service, cursor) = placed(&from);
             let mut cursor = cursor;
-            let mut taken = Taken::default();
+            let mut taken = CombinedPage::default();
             let first = ids.iter().position(|id| id == service).unwrap();
             for (at, id) in ids.iter().enumerate().skip(first) {
                 if !taken.take(id, read(id, server(at), cursor.take()).0) {

@@ -17,7 +17,7 @@ fn tools_are_not_passed_on() {
 }
 
 #[test]
-fn a_result_is_in_the_era_of_who_asked() {
+fn a_result_has_the_clients_revision() {
     let legacy = json!({"prompts": [], "nextCursor": "a", "_meta": {"x": 1}});
     let modern = json!({"prompts": [], "nextCursor": "a", "_meta": {"x": 1}, "resultType": "complete",
         "ttlMs": 60_000, "cacheScope": "private"});
@@ -55,11 +55,11 @@ fn one_item_never_costs_the_others() {
 }
 
 #[test]
-fn a_cursor_that_is_no_text_is_left_out_and_said_to_be() {
+fn an_invalid_cursor_is_left_out_with_a_reason() {
     for cursor in [json!(5), json!({}), json!([""]), json!(true)] {
         let page = json!({"prompts": [{"name": "a"}], "nextCursor": cursor});
         let expected = json!({"prompts": [{"name": "a"}],
-            "_meta": {"narthex/left_out": [{"reason": "what follows: its cursor is no text"}]}});
+            "_meta": {"narthex/left_out": [{"reason": "the rest: its cursor is not a string"}]}});
         assert_eq!(passed_on("prompts/list", &page, true), Some(expected));
     }
 }
@@ -73,7 +73,7 @@ fn a_page_of_what_is_no_item_takes_no_room() {
 }
 
 #[test]
-fn what_a_page_lists_is_a_text() {
+fn a_page_has_a_text() {
     let of = |page: &str| text("prompts", &raw(page).unwrap()).map(ToString::to_string);
     assert_eq!(of(r#"{"prompts":[1, 2],"nextCursor":"a"}"#).as_deref(), Some("[1, 2]"));
     for none in [r#"{"prompts":[ ]}"#, r#"{"prompts":null}"#, r#"{"prompts":{}}"#, "{}", "7"] {
@@ -82,7 +82,7 @@ fn what_a_page_lists_is_a_text() {
 }
 
 #[test]
-fn what_asks_for_more_goes_to_who_can_be_asked() {
+fn input_requests_are_forwarded_to_capable_clients() {
     let asks = json!({"resultType": "input_required", "inputRequests": {}, "requestState": "s"});
     assert_eq!(passed_on("prompts/get", &asks, false), Some(asks.clone()));
     assert_eq!(passed_on("prompts/get", &asks, true), None);
@@ -90,13 +90,13 @@ fn what_asks_for_more_goes_to_who_can_be_asked() {
 }
 
 #[test]
-fn an_error_is_in_the_era_of_who_asked() {
+fn an_error_has_the_clients_revision() {
     let of = |value: Value, legacy| error(&raw_of(&value), legacy).map(|text| serde_json::from_str(&text).unwrap());
     let missing = json!({"code": -32002, "message": "no", "data": {"uri": "a:b"}});
     assert_eq!(of(missing.clone(), true), Some(missing));
     let modern = json!({"code": -32602, "message": "no", "data": {"uri": "a:b"}});
     assert_eq!(of(json!({"code": -32002, "message": "no", "data": {"uri": "a:b"}, "x": 1}), false), Some(modern));
-    let given = json!({"code": -32602, "message": "The server gave no message."});
+    let given = json!({"code": -32602, "message": "The server returned no message."});
     assert_eq!(of(json!({"code": "x"}), false), Some(given.clone()));
     assert_eq!(of(json!({"code": -32602, "message": null}), false), Some(given));
 }
@@ -109,8 +109,8 @@ fn items_are_listed_by_the_names_they_get() {
     assert_eq!(named, [r#"{"name":"a","uri":"my.files+file:///a"}"#]);
     assert_eq!(next.as_deref(), Some("c"));
     let missing =
-        LeftOut { service: Some("my_files".into()), name: Some("no uri".into()), reason: "has no uri".into() };
-    let mut expected = LeftOuts::default();
+        Omission { service: Some("my_files".into()), name: Some("no uri".into()), reason: "has no uri".into() };
+    let mut expected = Omissions::default();
     expected.item(|| missing);
     assert_eq!(left_out, expected);
     let page = json!({"prompts": [{"name": "greet"}], "nextCursor": null});
@@ -160,9 +160,9 @@ fn a_request_among_many_is_put_in_its_services_words() {
         let text = in_own_words(&params, &about, own)?;
         Some((about, serde_json::from_str::<Value>(&text).unwrap()))
     };
-    let prompt = |name: &str| About::Prompt(name.into());
+    let prompt = |name: &str| Subject::Prompt(name.into());
     assert_eq!(of(json!({"name": "a__c", "x": 1}), "c"), Some((prompt("a__c"), json!({"name": "c", "x": 1}))));
-    let resource = (About::Resource("c.d+file:///x".into()), json!({"uri": "file:///x"}));
+    let resource = (Subject::Resource("c.d+file:///x".into()), json!({"uri": "file:///x"}));
     assert_eq!(of(json!({"uri": "c.d+file:///x"}), "file:///x"), Some(resource));
     let asks = json!({"ref": {"type": "ref/prompt", "name": "a__p"}, "argument": {"name": "n", "value": ""}});
     let own = json!({"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "n", "value": ""}});
@@ -173,7 +173,7 @@ fn a_request_among_many_is_put_in_its_services_words() {
 
 proptest! {
     #[test]
-    fn whatever_comes_is_read_or_refused(text in "[{}\\[\\]\":,a-z1]{0,40}") {
+    fn any_input_is_read_or_rejected(text in "[{}\\[\\]\":,a-z1]{0,40}") {
         if let Some(raw) = raw(&text) {
             for known in METHODS {
                 let _ = result(known, &raw, false);

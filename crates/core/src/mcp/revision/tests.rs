@@ -3,14 +3,14 @@ use serde_json::{Value, json};
 use super::super::message::{Body, Message, read};
 use super::*;
 
-/// The era, or the code and status of the refusal.
+/// The revision, or the code and status of the rejection.
 fn decide(body: &Value, headers: Headers<'_>) -> Result<&'static str, (i64, u16)> {
     let text = body.to_string();
     let Ok(Body::One(Message::Request(request))) = read(text.as_bytes()) else { panic!("{text}") };
     match of(&request, headers) {
-        Ok(Era::Modern(_)) => Ok("modern"),
-        Ok(Era::Legacy(Some(known))) => Ok(known),
-        Ok(Era::Legacy(None)) => Ok("legacy"),
+        Ok(Revision::Modern(_)) => Ok("modern"),
+        Ok(Revision::Legacy(Some(known))) => Ok(known),
+        Ok(Revision::Legacy(None)) => Ok("legacy"),
         Err(error) => Err((error.code(), error.status())),
     }
 }
@@ -26,7 +26,7 @@ fn claiming(version: Value) -> Value {
 const SAID: Headers<'static> = Headers { version: Some("2026-07-28"), method: Some("tools/list"), name: None };
 
 #[test]
-fn every_request_belongs_to_the_era_the_list_says() {
+fn every_request_has_the_expected_revision() {
     let none = Headers::default();
     let says = |version| Headers { version: Some(version), ..none };
     let list = |params: Value| request("tools/list", params);
@@ -63,7 +63,7 @@ fn every_request_belongs_to_the_era_the_list_says() {
         (list(json!({})), says("2025-03-26"), Ok("2025-03-26")),
         (list(json!({})), says("1999-01-01"), Err((-32600, 400))),
         (list(json!({})), says("nonsense"), Err((-32600, 400))),
-        // The rules for modern headers are not for legacy requests.
+        // The rules for modern headers do not apply to legacy requests.
         (list(json!({})), Headers { method: Some("ping"), name: Some("x"), ..says("2025-11-25") }, Ok("2025-11-25")),
     ];
     for (body, headers, expected) in table {
@@ -86,17 +86,17 @@ fn a_name_in_the_header_is_the_name_in_the_body() {
 }
 
 #[test]
-fn an_envelope_says_what_the_client_can() {
+fn an_envelope_has_the_clients_capabilities() {
     let read_envelope = |capabilities: Value| {
         let text = request("tools/list", json!({"_meta": {VERSION: MODERN, CAPABILITIES: capabilities}})).to_string();
         let Ok(Body::One(Message::Request(request))) = read(text.as_bytes()) else { panic!("{text}") };
         match of(&request, SAID) {
-            Ok(Era::Modern(envelope)) => envelope,
+            Ok(Revision::Modern(envelope)) => envelope,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(read_envelope(json!({})).able, Able::default());
-    let able = Able { form: true, roots: true, ..Able::default() };
+    assert_eq!(read_envelope(json!({})).able, ClientCapabilities::default());
+    let able = ClientCapabilities { form: true, roots: true, ..ClientCapabilities::default() };
     assert_eq!(read_envelope(json!({"elicitation": {}, "roots": {}})).able, able);
 }
 

@@ -14,8 +14,8 @@ fn session() -> Session {
     Session::open(Opener { principal: "key:a".into(), version: "2025-11-25".into(), client }, T)
 }
 
-fn begun(request: &str) -> Begun {
-    Begun { request: request.into(), context: format!("ctx_{request}"), token: None, related: false }
+fn begun(request: &str) -> CallInfo {
+    CallInfo { request: request.into(), context: format!("ctx_{request}"), token: None, related: false }
 }
 
 fn asked(names: &[&str]) -> Vec<Request> {
@@ -24,7 +24,7 @@ fn asked(names: &[&str]) -> Vec<Request> {
 
 fn ask(session: &mut Session, call: u64, question: usize, names: &[&str]) {
     let sizes = vec![1; names.len()];
-    session.tell(call, 1, &sizes, Reached { asked: question, ..Reached::default() }).unwrap();
+    session.publish(call, 1, &sizes, StreamPosition { asked: question, ..StreamPosition::default() }).unwrap();
     session.ask(call, 1, asked(names));
 }
 
@@ -33,14 +33,14 @@ fn id(call: u64, question: usize, at: usize) -> String {
 }
 
 #[test]
-fn a_stream_that_is_taken_up_again_is_no_longer_written_by_who_wrote_it() {
+fn a_resumed_stream_is_not_written_by_its_earlier_turn() {
     let mut session = session();
     let (call, _) = session.begin(begun("1"));
-    let reached = Reached { event: 7, progress: 0.5, asked: 0 };
-    assert_eq!(session.tell(call, 1, &[10, 10], reached), Some((1, 1)));
+    let reached = StreamPosition { event: 7, progress: 0.5, asked: 0 };
+    assert_eq!(session.publish(call, 1, &[10, 10], reached), Some((1, 1)));
     assert_eq!(session.resume(call), Some((begun("1"), 2, reached)));
-    assert_eq!(session.tell(call, 1, &[10], reached), None);
-    assert_eq!(session.tell(call, 2, &[10], reached), Some((3, 1)));
+    assert_eq!(session.publish(call, 1, &[10], reached), None);
+    assert_eq!(session.publish(call, 2, &[10], reached), Some((3, 1)));
     assert_eq!(session.resume(99), None);
 }
 
@@ -50,14 +50,14 @@ fn a_question_is_answered_once_all_of_its_requests_are() {
     let (call, _) = session.begin(begun("1"));
     ask(&mut session, call, 1, &["a", "model"]);
     let said = raw(&json!({"action": "accept"}));
-    assert_eq!(session.respond(&id(call, 1, 0), Some(&said)), Responded::Waits);
-    assert_eq!(session.respond(&id(call, 1, 0), Some(&said)), Responded::Nothing);
+    assert_eq!(session.respond(&id(call, 1, 0), Some(&said)), ResponseEffect::Waits);
+    assert_eq!(session.respond(&id(call, 1, 0), Some(&said)), ResponseEffect::Nothing);
     let responses = r#"{"a":{"action":"accept"},"model":{"action":"accept"}}"#.to_string();
-    let all = Responded::Answered { context: "ctx_1".into(), question: 1, responses };
+    let all = ResponseEffect::Answered { context: "ctx_1".into(), question: 1, responses };
     assert_eq!(session.respond(&id(call, 1, 1), Some(&said)), all);
     ask(&mut session, call, 2, &["a"]);
     for nothing in [id(call, 1, 0), id(call, 2, 1), id(9, 2, 0), "7".into(), r#""q""#.into(), r#""q1.2""#.into()] {
-        assert_eq!(session.respond(&nothing, Some(&said)), Responded::Nothing, "{nothing}");
+        assert_eq!(session.respond(&nothing, Some(&said)), ResponseEffect::Nothing, "{nothing}");
     }
 }
 
@@ -67,15 +67,15 @@ fn an_error_declines_for_the_user_and_refuses_for_the_rest() {
     let (call, _) = session.begin(begun("1"));
     ask(&mut session, call, 1, &["a"]);
     let responses = r#"{"a":{"action":"cancel"}}"#.to_string();
-    let declined = Responded::Answered { context: "ctx_1".into(), question: 1, responses };
+    let declined = ResponseEffect::Answered { context: "ctx_1".into(), question: 1, responses };
     assert_eq!(session.respond(&id(call, 1, 0), None), declined);
     ask(&mut session, call, 2, &["model"]);
-    assert_eq!(session.respond(&id(call, 2, 0), None), Responded::Refused { context: "ctx_1".into() });
-    assert_eq!(session.respond(&id(call, 2, 0), None), Responded::Nothing);
+    assert_eq!(session.respond(&id(call, 2, 0), None), ResponseEffect::Refused { context: "ctx_1".into() });
+    assert_eq!(session.respond(&id(call, 2, 0), None), ResponseEffect::Nothing);
 }
 
 #[test]
-fn it_ends_when_nobody_uses_it_and_use_is_written_down_now_and_then() {
+fn it_ends_without_use_and_use_is_persisted_now_and_then() {
     let mut session = session();
     assert!(!session.touch(T.plus_ms(TOUCH_MS - 1)));
     assert_eq!(session.ends_at(), T.plus_ms(IDLE_MS));
@@ -84,7 +84,7 @@ fn it_ends_when_nobody_uses_it_and_use_is_written_down_now_and_then() {
 }
 
 #[test]
-fn the_latest_stream_by_get_is_the_one_that_is_told() {
+fn the_latest_get_stream_receives_notifications() {
     let mut session = session();
     let (first, second) = (session.listen(), session.listen());
     assert!(!session.listens(first) && session.listens(second));
@@ -109,13 +109,13 @@ fn ids_of_events_are_read_back() {
 }
 
 proptest! {
-    /// What is kept is bounded, numbers grow by one, and the latest is always kept.
+    /// Storage is bounded, numbers grow by one, and the latest event is always kept.
     #[test]
-    fn what_is_kept_of_a_stream_is_bounded(sizes in prop::collection::vec(0usize..600_000, 1..150)) {
+    fn stored_events_of_a_stream_are_bounded(sizes in prop::collection::vec(0usize..600_000, 1..150)) {
         let mut session = session();
         let (call, _) = session.begin(begun("1"));
         for (at, size) in sizes.iter().enumerate() {
-            let (first, kept) = session.tell(call, 1, &[*size], Reached::default()).unwrap();
+            let (first, kept) = session.publish(call, 1, &[*size], StreamPosition::default()).unwrap();
             prop_assert_eq!(first, at as u64 + 1);
             prop_assert!(kept <= first);
             let held: usize = sizes[kept as usize - 1..=at].iter().sum();
@@ -157,26 +157,26 @@ fn responses_that_could_not_be_kept_or_passed_on_are_a_refusal() {
     let large = |bytes: usize| raw(&json!({"text": "x".repeat(bytes)}));
     let (call, _) = session.begin(begun("1"));
     ask(&mut session, call, 1, &["a", "b"]);
-    assert_eq!(session.respond(&id(call, 1, 0), Some(&large(200_000))), Responded::Waits);
-    let refused = Responded::Refused { context: "ctx_1".into() };
+    assert_eq!(session.respond(&id(call, 1, 0), Some(&large(200_000))), ResponseEffect::Waits);
+    let refused = ResponseEffect::Refused { context: "ctx_1".into() };
     assert_eq!(session.respond(&id(call, 1, 1), Some(&large(100_000))), refused);
-    // Of many calls, each within its bound, the whole session is bounded too: it is one row.
+    // With many calls, each within its limit, the whole session is bounded too: it is one row.
     let mut refusals = 0;
     for number in 0..MAX_CALLS as u64 {
         let (call, _) = session.begin(begun(&format!("{number}")));
         ask(&mut session, call, 1, &["a", "b"]);
         match session.respond(&id(call, 1, 0), Some(&large(250_000))) {
-            Responded::Waits => {}
+            ResponseEffect::Waits => {}
             _ => refusals += 1,
         }
         assert!(serde_json::to_string(&session).unwrap().len() < 1_500_000);
     }
     assert!(refusals > 20 && refusals < MAX_CALLS);
-    // What was answered is not kept.
+    // Answered questions are not kept.
     let (call, _) = session.begin(begun("last"));
     ask(&mut session, call, 1, &["a"]);
     let answered = session.respond(&id(call, 1, 0), Some(&raw(&json!({"a": "once"}))));
-    assert!(matches!(answered, Responded::Answered { .. }));
+    assert!(matches!(answered, ResponseEffect::Answered { .. }));
     assert!(!serde_json::to_string(&session).unwrap().contains("once"));
 }
 
@@ -184,17 +184,17 @@ fn responses_that_could_not_be_kept_or_passed_on_are_a_refusal() {
 fn one_session_at_a_server_counts_until_it_is_gone() {
     let of = |place: &str, session: &str| {
         let (place, session) = (place.into(), session.into());
-        Upstream { place, version: "2025-11-25".into(), session }
+        UpstreamSession { place, version: "2025-11-25".into(), session }
     };
     let mut session = session();
     assert_eq!(session.upstream("a", "1"), None);
     assert_eq!(session.keep_upstream("a".into(), of("1", "x")), of("1", "x"));
     assert_eq!(session.upstream_services(), ["a"]);
-    // Who began one at the same time takes the first.
+    // A concurrent beginner takes the first one.
     assert_eq!(session.keep_upstream("a".into(), of("1", "y")), of("1", "x"));
     assert!(!session.forget_upstream("a", "y"));
     assert!(session.forget_upstream("a", "x") && session.upstream("a", "1").is_none());
-    // That of a service as it was before is nobody's.
+    // A session of an earlier configuration does not count.
     session.keep_upstream("a".into(), of("1", "z"));
     assert_eq!(session.keep_upstream("a".into(), of("2", "w")), of("2", "w"));
     assert_eq!((session.upstream("a", "1"), session.upstream("a", "2")), (None, Some(of("2", "w"))));
@@ -206,14 +206,14 @@ fn one_session_at_a_server_counts_until_it_is_gone() {
 }
 
 #[test]
-fn what_has_changed_is_noted_once_and_taken_once() {
+fn changes_are_noted_once_and_taken_once() {
     let mut session = session();
-    assert!(session.note("a".into(), "m".into()) && session.note("b".into(), "m".into()));
-    assert!(!session.note("a".into(), "m".into()));
-    assert_eq!(session.take_noted(), [("a".into(), "m".into()), ("b".into(), "m".into())]);
-    assert!(session.take_noted().is_empty());
+    assert!(session.note_change("a".into(), "m".into()) && session.note_change("b".into(), "m".into()));
+    assert!(!session.note_change("a".into(), "m".into()));
+    assert_eq!(session.take_changes(), [("a".into(), "m".into()), ("b".into(), "m".into())]);
+    assert!(session.take_changes().is_empty());
     for number in 0..2 * MAX_NOTED {
-        session.note(number.to_string(), "m".into());
+        session.note_change(number.to_string(), "m".into());
     }
-    assert_eq!(session.take_noted().len(), MAX_NOTED);
+    assert_eq!(session.take_changes().len(), MAX_NOTED);
 }

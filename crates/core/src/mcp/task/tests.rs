@@ -56,7 +56,7 @@ fn an_end_is_inlined() {
 }
 
 #[test]
-fn a_tool_that_says_it_failed_has_a_result_and_in_2025_has_failed() {
+fn a_tool_error_is_a_result_and_a_failure_in_2025() {
     let text = view("failed", json!({"error": {"code": "upstream_error", "message": "It broke."}}));
     let done = detailed(&text, None);
     assert_eq!((&done["status"], &done["result"]["isError"]), (&json!("completed"), &json!(true)));
@@ -83,17 +83,17 @@ fn each_question_has_a_number_of_its_own() {
 }
 
 proptest! {
-    /// Whatever a service says, what a client is told is JSON.
+    /// Whatever a service reports, what a client receives is JSON.
     #[test]
-    fn what_is_told_of_a_task_is_json(message in "\\PC{0,40}", code in "\\PC{0,10}") {
+    fn the_description_of_a_task_is_json(message in "\\PC{0,40}", code in "\\PC{0,10}") {
         let broke = json!({"error": {"code": code, "message": message}});
         detailed(&view("failed", broke), None);
         let asks = json!({"input_request": {"message": message, "schema": {"title": code}}, "history": [{"status": "input_required"}]});
         let text = view("input_required", asks);
-        let told = detailed(&text, None);
-        prop_assert_eq!(told["inputRequests"]["input-1"]["params"]["message"].as_str(), Some(message.as_str()));
+        let described = detailed(&text, None);
+        prop_assert_eq!(described["inputRequests"]["input-1"]["params"]["message"].as_str(), Some(message.as_str()));
         let task = Task::read(&text).unwrap();
-        task.question().answered(&message);
+        task.question().evaluate(&message);
         prop_assert!(serde_json::from_str::<Value>(&task.created(1)).is_ok());
     }
 }

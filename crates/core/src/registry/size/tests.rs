@@ -20,21 +20,21 @@ fn a_write_that_would_cross_the_bound_is_refused_with_its_figures() {
     assert_eq!(after(&before, "key", None, Some(1_000 - AROUND)).check(&before, Reach::Limit), Ok(()));
     let refused = after(&before, "key", None, Some(1_001 - AROUND)).check(&before, Reach::Limit).unwrap_err();
     assert_eq!(refused, TooLarge::Share { share: Share::Documents, used: MAX_BYTES - 1_000, needed: 1_001 });
-    let told = refused.to_string();
+    let message = refused.to_string();
     for figure in [(MAX_BYTES - 1_000).to_string(), MAX_BYTES.to_string(), "1001".into()] {
-        assert!(told.contains(&figure), "{told}");
+        assert!(message.contains(&figure), "{message}");
     }
 }
 
 #[test]
-fn what_does_not_grow_is_taken_however_much_there_is() {
+fn writes_that_do_not_grow_are_accepted_however_full() {
     let before = used("service", false, 40, 3 * MAX_BYTES);
     for (was, is) in [(Some(900_000), Some(900_000)), (Some(900_000), Some(1)), (Some(900_000), None)] {
         assert_eq!(after(&before, "service", was, is).check(&before, Reach::Limit), Ok(()));
     }
     let larger = after(&before, "service", Some(900_000), Some(900_001));
     assert!(larger.check(&before, Reach::Limit).is_err());
-    // A document that is too large by itself may stay so, or shrink.
+    // A document that is already too large may stay so, or shrink.
     let huge = MAX_DOCUMENT_BYTES + 10;
     let before = used("service", false, 1, huge);
     assert_eq!(after(&before, "service", Some(huge), Some(huge)).check(&before, Reach::Limit), Ok(()));
@@ -51,7 +51,7 @@ fn shares_do_not_take_each_others_room() {
     let mut more = full.clone();
     more.change("client", true, None, Some(100));
     assert!(matches!(more.check(&full, Reach::Limit), Err(TooLarge::Share { share: Share::Registrations, .. })));
-    // And people's own documents leave room for revocations.
+    // Users' documents leave room for revocations.
     let full = used("service", false, 20, 2 * MAX_BYTES);
     assert_eq!(after(&full, "revocation", None, Some(100)).check(&full, Reach::Limit), Ok(()));
 }
@@ -80,13 +80,13 @@ fn people_are_warned_at_four_fifths() {
 
 proptest! {
     #[test]
-    fn a_narrow_text_means_the_same_and_costs_what_was_said(text in "\\PC{0,40}") {
+    fn latin_1_text_is_equivalent_and_has_the_stated_cost(text in "\\PC{0,40}") {
         let json = serde_json::to_string(&text).unwrap();
         let narrow = narrowed(&json);
         prop_assert!(narrow.chars().all(|c| (c as u32) < 0x100));
         prop_assert_eq!(narrow.chars().count() as u64, cost(&json));
         prop_assert_eq!(serde_json::from_str::<String>(&narrow).unwrap(), text.clone());
-        // And what is sent is the shorter one.
+        // The shorter form is sent.
         let bytes = |text: &str| match text.chars().all(|c| (c as u32) < 0x100) {
             true => text.chars().count(),
             false => 2 * text.encode_utf16().count(),
@@ -95,7 +95,7 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<String>(&sent(&json)).unwrap(), text);
     }
 
-    /// However documents come and go, the sum is that of those that are there.
+    /// Whatever documents are added and removed, the sum is that of the present ones.
     #[test]
     fn the_sum_is_that_of_what_is_there(
         writes in prop::collection::vec((0_usize..4, prop::option::of(0_u64..10_000)), 0..60),

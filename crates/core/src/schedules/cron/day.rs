@@ -1,7 +1,7 @@
-//! The two fields that choose days: by their place in the month and by the day of the week.
+//! The two fields that select days: by day of the month and by day of the week.
 
 use super::super::civil::{Civil, days_in_month};
-use super::Refused;
+use super::CronError;
 use super::field::{DAY, WEEKDAY};
 
 /// A day of a month.
@@ -11,17 +11,18 @@ pub struct Day {
     day: u64,
     /// 0 is Sunday.
     weekday: u64,
-    /// How many the month has.
+    /// The number of days in the month.
     pub last: u64,
 }
 
 impl Day {
+    /// The day of a local time.
     pub fn of(at: Civil) -> Self {
         let (year, month, day) = at.date();
         Self { month, day, weekday: at.weekday(), last: days_in_month(year, month) }
     }
 
-    /// The days from this one to the end of its month, with it.
+    /// The days from this one to the end of its month, inclusive.
     pub fn left(self) -> u64 {
         self.last - self.day + 1
     }
@@ -47,9 +48,9 @@ impl Day {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MonthDays {
     days: u64,
-    /// `L` is 0 before the last day, `L-3` is 3.
+    /// `L` is 0 days before the last, `L-3` is 3.
     before_last: u64,
-    /// `15W`: the working day nearest to it.
+    /// `15W`: the working day nearest to the 15th.
     near: u64,
     /// `LW`
     last_working: bool,
@@ -57,7 +58,7 @@ pub struct MonthDays {
 
 impl MonthDays {
     /// Reads the field, in upper case.
-    pub fn read(text: &str) -> Result<Self, Refused> {
+    pub fn read(text: &str) -> Result<Self, CronError> {
         let mut found = Self::default();
         for part in DAY.parts(text)? {
             if part == "?" {
@@ -77,7 +78,8 @@ impl MonthDays {
         Ok(found)
     }
 
-    pub fn fits(&self, at: Day) -> bool {
+    /// Whether the field matches a day.
+    pub fn matches(&self, at: Day) -> bool {
         let near = |day: u64| self.near >> day & 1 == 1 && day <= at.last && at.working_day_near(day) == at.day;
         self.days >> at.day & 1 == 1
             || self.before_last >> (at.last - at.day) & 1 == 1
@@ -90,15 +92,15 @@ impl MonthDays {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Weekdays {
     days: u64,
-    /// `5L`: the last of the month.
+    /// `5L`: the last Friday of the month.
     last: u64,
-    /// `MON#2`: the second of the month; for each of five.
+    /// `MON#2`: the second Monday of the month; one mask for each of five.
     nth: [u64; 5],
 }
 
 impl Weekdays {
     /// Reads the field, in upper case.
-    pub fn read(text: &str) -> Result<Self, Refused> {
+    pub fn read(text: &str) -> Result<Self, CronError> {
         let mut found = Self::default();
         // Sunday is 0 and 7.
         let week = |days: u64| (days | days >> 7) & 0x7f;
@@ -106,14 +108,14 @@ impl Weekdays {
             if part == "?" {
                 found.days |= WEEKDAY.part("*")?.bits;
             } else if part == "L" {
-                return Err(WEEKDAY.refused("has an L without a day: the last Friday of the month is FRIL"));
+                return Err(WEEKDAY.error("has an L without a day: the last Friday of the month is FRIL"));
             } else if let Some(day) = part.strip_suffix('L') {
                 found.last |= week(1 << WEEKDAY.value(day)?);
             } else if let Some((day, number)) = part.split_once('#') {
                 let number = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
                 let nth = number
                     .and_then(|number| found.nth.get_mut(number))
-                    .ok_or_else(|| WEEKDAY.refused(format_args!("is {part:?}: what follows # must be from 1 to 5")))?;
+                    .ok_or_else(|| WEEKDAY.error(format_args!("is {part:?}: what follows # must be from 1 to 5")))?;
                 *nth |= week(1 << WEEKDAY.value(day)?);
             } else {
                 found.days |= week(WEEKDAY.part(part)?.bits);
@@ -122,7 +124,8 @@ impl Weekdays {
         Ok(found)
     }
 
-    pub fn fits(&self, at: Day) -> bool {
+    /// Whether the field matches a day.
+    pub fn matches(&self, at: Day) -> bool {
         let is_in = |days: u64| days >> at.weekday & 1 == 1;
         let nth = usize::try_from((at.day - 1) / 7).ok().and_then(|nth| self.nth.get(nth));
         is_in(self.days) || nth.is_some_and(|days| is_in(*days)) || (at.day + 7 > at.last && is_in(self.last))

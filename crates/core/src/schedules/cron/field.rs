@@ -1,11 +1,11 @@
 //! One field of a cron expression: numbers and names, lists, ranges and steps.
 
-use super::Refused;
+use super::CronError;
 
-/// The largest step: what is larger can only be a misunderstanding (`*/90` is not every 90 minutes).
+/// The largest step: a larger one is a misunderstanding (`*/90` is not every 90 minutes).
 const MAX_STEP: u64 = 60;
 
-/// A field's name for people, its values, and what these are called from the least on.
+/// A field's name in messages, its range, and the names of its values from the least on.
 pub struct Field {
     pub name: &'static str,
     pub least: u64,
@@ -13,9 +13,13 @@ pub struct Field {
     names: &'static [&'static str],
 }
 
+/// The first field.
 pub const MINUTE: Field = Field { name: "minute", least: 0, most: 59, names: &[] };
+/// The second field.
 pub const HOUR: Field = Field { name: "hour", least: 0, most: 23, names: &[] };
+/// The third field.
 pub const DAY: Field = Field { name: "day of the month", least: 1, most: 31, names: &[] };
+/// The fourth field.
 pub const MONTH: Field = Field {
     name: "month",
     least: 1,
@@ -30,11 +34,12 @@ pub const WEEKDAY: Field =
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Values {
     pub bits: u64,
-    /// It says how often rather than when: by `*`, a range or a step.
+    /// It names a frequency rather than a time: by `*`, a range or a step.
     pub repeats: bool,
 }
 
 impl Values {
+    /// Adds the values of another part.
     pub fn add(&mut self, part: Values) {
         self.bits |= part.bits;
         self.repeats |= part.repeats;
@@ -46,9 +51,9 @@ impl Field {
         self.most == 7
     }
 
-    /// Says what is wrong with this field.
-    pub fn refused(&self, what: impl std::fmt::Display) -> Refused {
-        Refused(format!("the {} {what}", self.name))
+    /// The error of this field.
+    pub fn error(&self, what: impl std::fmt::Display) -> CronError {
+        CronError(format!("the {} {what}", self.name))
     }
 
     fn expected(&self) -> String {
@@ -59,9 +64,9 @@ impl Field {
         }
     }
 
-    /// One value, by its number of one or two digits or its name.
-    pub fn value(&self, text: &str) -> Result<u64, Refused> {
-        let expected = || self.refused(format_args!("is {text:?}, and must be {}", self.expected()));
+    /// A single value, as a number of one or two digits or a name.
+    pub fn value(&self, text: &str) -> Result<u64, CronError> {
+        let expected = || self.error(format_args!("is {text:?}, and must be {}", self.expected()));
         if let Some(at) = self.names.iter().position(|name| *name == text) {
             return Ok(at as u64 + self.least);
         }
@@ -70,23 +75,23 @@ impl Field {
         if (self.least..=self.most).contains(&number) {
             return Ok(number);
         }
-        Err(self.refused(format_args!("is {number}, and must be {}", self.expected())))
+        Err(self.error(format_args!("is {number}, and must be {}", self.expected())))
     }
 
-    fn step(&self, text: &str) -> Result<u64, Refused> {
+    fn step(&self, text: &str) -> Result<u64, CronError> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let step = digits.then(|| text.parse().ok()).flatten().filter(|step| (1..=MAX_STEP).contains(step));
-        step.ok_or_else(|| self.refused(format_args!("has the step {text:?}, which must be from 1 to {MAX_STEP}")))
+        step.ok_or_else(|| self.error(format_args!("has the step {text:?}, which must be from 1 to {MAX_STEP}")))
     }
 
-    /// The last value of its own: a Sunday's 7 is its 0 again.
+    /// The last distinct value: a Sunday's 7 is the same as its 0.
     fn last(&self) -> u64 {
         if self.is_week() { 6 } else { self.most }
     }
 
-    /// `*`, `5`, `1-5`, `22-4`, each with a step behind a slash or without. A range may go over the end; a step from a
+    /// `*`, `5`, `1-5`, `22-4`, each with or without a step after a slash. A range may wrap around; a step from a
     /// single value goes to the end.
-    pub fn part(&self, part: &str) -> Result<Values, Refused> {
+    pub fn part(&self, part: &str) -> Result<Values, CronError> {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, Some(self.step(step)?)),
             None => (part, None),
@@ -99,7 +104,7 @@ impl Field {
         };
         let count = self.last() - self.least + 1;
         let place = |value: u64| (value - self.least) % count;
-        // A whole week is the one range whose ends are one day.
+        // A whole week is the only range whose ends are the same day.
         let length =
             if self.is_week() && (from, to) == (0, 7) { count - 1 } else { (place(to) + count - place(from)) % count };
         let step = step.unwrap_or(1);
@@ -108,15 +113,16 @@ impl Field {
         Ok(Values { bits, repeats: range == "*" || from != to })
     }
 
-    /// Its parts.
-    pub fn parts<'t>(&self, text: &'t str) -> Result<std::str::Split<'t, char>, Refused> {
+    /// The parts of a list.
+    pub fn parts<'t>(&self, text: &'t str) -> Result<std::str::Split<'t, char>, CronError> {
         if text.split(',').any(str::is_empty) {
-            return Err(self.refused(format_args!("has an empty part: {text:?}")));
+            return Err(self.error(format_args!("has an empty part: {text:?}")));
         }
         Ok(text.split(','))
     }
 
-    pub fn read(&self, text: &str) -> Result<Values, Refused> {
+    /// Reads a whole field, in upper case.
+    pub fn read(&self, text: &str) -> Result<Values, CronError> {
         let mut values = Values::default();
         for part in self.parts(text)? {
             values.add(self.part(part)?);

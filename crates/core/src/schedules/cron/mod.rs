@@ -1,6 +1,6 @@
-//! Cron expressions: five fields (minute, hour, day of month, month, day of week) with names, lists, ranges and steps, or
-//! a macro such as `@daily`. Read as Vixie's cron reads them, and with what Quartz added about days: `L`, `W`, `#`, `?`.
-//! As cron has it, a day fits when either of the two day fields does, if both are restricted.
+//! Cron expressions: five fields (minute, hour, day of month, month, day of week) with names, lists, ranges and steps,
+//! or a macro such as `@daily`. They are read as by Vixie cron, with Quartz's additions for days: `L`, `W`, `#`, `?`.
+//! As in cron, if both day fields are restricted, a day matches if either field does.
 
 mod day;
 mod field;
@@ -8,9 +8,9 @@ mod field;
 use super::civil::Civil;
 use day::{Day, MonthDays, Weekdays};
 
-/// The longest expression, in bytes: as long as a schedule may hold one, since all minutes and hours may be listed.
-const LONGEST: usize = 1_000;
-/// Looked ahead for the next day that fits: a 29th of February that is the fifth Monday may be 40 years away.
+/// The longest expression, in bytes: all minutes and hours may be listed.
+const MAX_BYTES: usize = 1_000;
+/// How far the next matching day is searched: a 29th of February that is the fifth Monday may be 40 years away.
 const MAX_DAYS: u64 = 366 * 41;
 
 const MACROS: [(&str, &str); 7] = [
@@ -23,11 +23,12 @@ const MACROS: [(&str, &str); 7] = [
     ("@ANNUALLY", "0 0 1 1 *"),
 ];
 
-/// Why a text is not an expression, in words that go on from "is not a cron expression: ".
+/// Why a text is not an expression, as the end of "is not a cron expression: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(String);
+pub struct CronError(String);
 
+/// A parsed expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cron {
     minutes: u64,
@@ -35,16 +36,16 @@ pub struct Cron {
     days: MonthDays,
     months: u64,
     weekdays: Weekdays,
-    /// Both day fields are restricted: either is enough.
+    /// Both day fields are restricted: either is sufficient.
     either_day: bool,
-    /// The minute or the hour says how often, not when: it runs in real time as clocks change.
+    /// The minute or hour names a frequency, not a time: it runs in real time when clocks change.
     pub repeats: bool,
 }
 
 /// The fields, in upper case.
-fn expanded(text: &str) -> Result<String, Refused> {
-    if text.len() > LONGEST {
-        return Err(Refused(format!("it has more than {LONGEST} bytes")));
+fn expanded(text: &str) -> Result<String, CronError> {
+    if text.len() > MAX_BYTES {
+        return Err(CronError(format!("it has more than {MAX_BYTES} bytes")));
     }
     let text = text.trim_ascii().to_ascii_uppercase();
     if !text.starts_with('@') {
@@ -53,19 +54,19 @@ fn expanded(text: &str) -> Result<String, Refused> {
     let known = MACROS.iter().find(|(name, _)| *name == text).map(|(_, fields)| (*fields).to_string());
     known.ok_or_else(|| {
         let names = "@hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually";
-        Refused(format!("the macros are {names}; use interval_seconds for an interval"))
+        CronError(format!("the macros are {names}; use interval_seconds for an interval"))
     })
 }
 
 impl Cron {
-    /// Reads an expression; refused when it is none, or when there is no such day.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
+    /// Parses an expression; an error if it is invalid, or if it never matches a day.
+    pub fn parse(text: &str) -> Result<Self, CronError> {
         let text = expanded(text)?;
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
         let [minute, hour, day, month, weekday] = *fields.as_slice() else {
             let count = fields.len();
             let expected = "it must have five: minute, hour, day of the month, month and day of the week";
-            return Err(Refused(format!("it has {count} fields, and {expected}")));
+            return Err(CronError(format!("it has {count} fields, and {expected}")));
         };
         let (minutes, hours) = (field::MINUTE.read(minute)?, field::HOUR.read(hour)?);
         let is_restricted = |field: &str| !field.starts_with(['*', '?']);
@@ -78,17 +79,17 @@ impl Cron {
             either_day: is_restricted(day) && is_restricted(weekday),
             repeats: minutes.repeats || hours.repeats,
         };
-        // Any day may be the first: the calendar repeats after 400 years, but no gap is longer than this.
+        // Any start will do: the calendar repeats after 400 years, but no gap is longer than this.
         let comes = cron.at_or_after(Civil::from_days(0)).is_some();
-        comes.then_some(cron).ok_or_else(|| Refused("no such day ever comes".into()))
+        comes.then_some(cron).ok_or_else(|| CronError("no day ever matches it".into()))
     }
 
     fn fits_day(&self, at: Day) -> bool {
-        let (by_day, by_weekday) = (self.days.fits(at), self.weekdays.fits(at));
+        let (by_day, by_weekday) = (self.days.matches(at), self.weekdays.matches(at));
         if self.either_day { by_day || by_weekday } else { by_day && by_weekday }
     }
 
-    /// The first minute that fits, from this one on, by the clock on the wall.
+    /// The first matching minute from this one on, in local time.
     pub fn at_or_after(&self, from: Civil) -> Option<Civil> {
         let (mut day, mut minute) = (from.day(), from.minute_of_day());
         let last = day + MAX_DAYS;
@@ -96,14 +97,14 @@ impl Cron {
             let date = Civil::from_days(day);
             let at = Day::of(date);
             if self.months >> at.month & 1 == 0 {
-                // A month that does not fit is passed over as a whole.
+                // A month that does not match is skipped as a whole.
                 (day, minute) = (day + at.left(), 0);
                 continue;
             }
             if self.fits_day(at) {
-                let fits =
+                let matches =
                     |minute: &u64| self.hours >> (minute / 60) & 1 == 1 && self.minutes >> (minute % 60) & 1 == 1;
-                if let Some(found) = (minute..1440).find(fits) {
+                if let Some(found) = (minute..1440).find(matches) {
                     return Some(date.plus_minutes(found));
                 }
             }

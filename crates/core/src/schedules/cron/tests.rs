@@ -29,7 +29,7 @@ fn expressions_are_read_as_cron_does() {
 }
 
 #[test]
-fn what_is_refused_says_which_field_and_why() {
+fn errors_name_the_field_and_the_reason() {
     for (bad, why) in [
         ("", "it has 0 fields"),
         ("* * * *", "it has 4 fields"),
@@ -58,13 +58,13 @@ fn what_is_refused_says_which_field_and_why() {
         ("1- * * * *", "the minute is \"\""),
         ("001 * * * *", "the minute is \"001\""),
         ("? * * * *", "the minute is \"?\""),
-        ("0 0 30 2 *", "no such day ever comes"),
-        ("0 0 31 4,6 *", "no such day ever comes"),
+        ("0 0 30 2 *", "no day ever matches it"),
+        ("0 0 31 4,6 *", "no day ever matches it"),
         ("@reboot", "the macros are @hourly"),
         ("@every 5m", "the macros are @hourly"),
     ] {
-        let refused = Cron::parse(bad).unwrap_err().to_string();
-        assert!(refused.starts_with(why), "{bad}: {refused}");
+        let error = Cron::parse(bad).unwrap_err().to_string();
+        assert!(error.starts_with(why), "{bad}: {error}");
     }
     assert!(Cron::parse(&format!("0 0 {}1 * *", "1,".repeat(500))).unwrap_err().0.contains("1000"));
 }
@@ -99,7 +99,7 @@ fn ranges_and_steps_go_over_the_end() {
 }
 
 #[test]
-fn a_minute_or_hour_that_says_how_often_repeats() {
+fn a_minute_or_hour_with_a_frequency_repeats() {
     for (expression, repeats) in [
         ("30 2 * * *", false),
         ("0,30 2,3 1-7 * *", false),
@@ -117,7 +117,7 @@ fn a_minute_or_hour_that_says_how_often_repeats() {
     }
 }
 
-/// A field as it is written, and as what it means.
+/// A field as it is written, and its meaning.
 type Written = (String, Vec<u64>);
 
 fn part(least: u64, most: u64) -> impl Strategy<Value = Written> {
@@ -143,7 +143,7 @@ fn field_of(least: u64, most: u64) -> impl Strategy<Value = Written> {
     })
 }
 
-/// What is special about a day.
+/// Special properties of a day.
 #[derive(Debug, Clone, Copy)]
 enum Special {
     None,
@@ -167,8 +167,8 @@ impl Special {
         })
     }
 
-    /// The slow way: all days of the month are looked at.
-    fn fits(self, year: u64, month: u64, day: u64, weekday: u64) -> bool {
+    /// The slow way: all days of the month are tested.
+    fn matches(self, year: u64, month: u64, day: u64, weekday: u64) -> bool {
         let last = days_in_month(year, month);
         let weekday_of = |other: u64| (weekday + 70 + other - day) % 7;
         let working = |other: &u64| (1..=5).contains(&weekday_of(*other));
@@ -193,7 +193,7 @@ fn with(text: &str, special: Special) -> String {
 }
 
 proptest! {
-    /// Held against the slow way: every minute looked at.
+    /// Compared with the slow way: every minute is tested.
     #[test]
     fn the_next_minute_is_that_of_the_slow_way(
         minute in field_of(0, 59),
@@ -214,15 +214,15 @@ proptest! {
         let text = format!("{} {} {days} {} {weekdays}", minute.0, hour.0, month.0);
         let Ok(cron) = Cron::parse(&text) else { return Ok(()) };
         let either = !days.starts_with('*') && !weekdays.starts_with('*');
-        let fits = |at: Civil| {
+        let matches = |at: Civil| {
             let ((year, of_year, date), minutes) = (at.date(), at.minute_of_day());
-            let by_day = day.1.contains(&date) || of_month.fits(year, of_year, date, at.weekday());
-            let by_weekday = weekday.1.contains(&at.weekday()) || of_week.fits(year, of_year, date, at.weekday());
+            let by_day = day.1.contains(&date) || of_month.matches(year, of_year, date, at.weekday());
+            let by_weekday = weekday.1.contains(&at.weekday()) || of_week.matches(year, of_year, date, at.weekday());
             let fits_day = if either { by_day || by_weekday } else { by_day && by_weekday };
             minute.1.contains(&(minutes % 60)) && hour.1.contains(&(minutes / 60)) && month.1.contains(&of_year) && fits_day
         };
         let until = from + 20 * 1440;
-        let slow = (from..until).map(Civil).find(|at| fits(*at));
+        let slow = (from..until).map(Civil).find(|at| matches(*at));
         prop_assert_eq!(cron.at_or_after(Civil(from)).filter(|at| at.0 < until), slow, "{}", text);
     }
 

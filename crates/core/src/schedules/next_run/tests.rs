@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Berlin in 2026: an hour ahead, two from 29 March 01:00 UTC to 25 October 01:00 UTC. Lord Howe: half an hour is added
-/// from 4 October 2025 15:30 UTC to 4 April 2026 15:00 UTC. Apia left out a whole day, 30 December 2011.
+/// Berlin in 2026: one hour ahead, two from 29 March 01:00 UTC to 25 October 01:00 UTC. Lord Howe: half an hour is
+/// added from 4 October 2025 15:30 UTC to 4 April 2026 15:00 UTC. Apia skipped a whole day, 30 December 2011.
 fn offsets(zone: &str, at: Timestamp) -> i64 {
     let within = |from: &str, to: &str| (text(from)..text(to)).contains(&at);
     match zone {
@@ -35,13 +35,13 @@ fn next(plan: &Plan, after: &str, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn times_come_as_the_expression_says() {
+fn times_match_the_expression() {
     for (expression, after, times) in [
         ("0 8 * * 1-5", "2026-11-27T08:00:00Z", ["2026-11-30T08:00Z", "2026-12-01T08:00Z"]),
         ("*/25 * * * *", "2026-11-24T09:41:30Z", ["2026-11-24T09:50Z", "2026-11-24T10:00Z"]),
         ("30 6 1 */6 *", "2026-01-01T06:30:00Z", ["2026-07-01T06:30Z", "2027-01-01T06:30Z"]),
         ("0 0 29 2 *", "2096-03-01T00:00:00Z", ["2104-02-29T00:00Z", "2108-02-29T00:00Z"]),
-        // Either day is enough when both are restricted.
+        // If both are restricted, either day is sufficient.
         ("0 0 13 * fri", "2026-11-12T12:00:00Z", ["2026-11-13T00:00Z", "2026-11-20T00:00Z"]),
         ("0 0 * * 7", "2026-11-24T00:00:00Z", ["2026-11-29T00:00Z", "2026-12-06T00:00Z"]),
         ("0 0 */10 * *", "2026-11-22T00:00:00Z", ["2026-12-01T00:00Z", "2026-12-11T00:00Z"]),
@@ -63,10 +63,10 @@ fn a_time_that_is_left_out_is_made_up_for_at_the_first_moment_after() {
     let plan = cron("30 2 * * *", "Europe/Berlin");
     let times = ["2026-03-28T01:30Z", "2026-03-29T01:00Z", "2026-03-30T00:30Z"];
     assert_eq!(next(&plan, "2026-03-27T12:00:00Z", 3), times);
-    // Several that are left out are one.
+    // Several skipped times give one run.
     let plan = cron("0,15,30,45 2 * * *", "Europe/Berlin");
     assert_eq!(next(&plan, "2026-03-29T00:00:00Z", 2), ["2026-03-29T01:00Z", "2026-03-30T00:00Z"]);
-    // A whole day that never was.
+    // A whole day that was skipped.
     let plan = cron("0 12 * * *", "Pacific/Apia");
     let times = ["2011-12-29T22:00Z", "2011-12-30T10:00Z", "2011-12-30T22:00Z"];
     assert_eq!(next(&plan, "2011-12-29T12:00:00Z", 3), times);
@@ -82,13 +82,13 @@ fn a_time_that_comes_twice_counts_the_first_time_only() {
 }
 
 #[test]
-fn what_says_how_often_runs_in_real_time() {
+fn frequencies_run_in_real_time() {
     for (expression, after, times) in [
-        // The clock is put back at 03:00: its hour from two to three comes twice.
+        // Clocks go back at 03:00: the hour from two to three occurs twice.
         ("0 * 25 10 *", "2026-10-24T21:59:00Z", vec!["24T22:00Z", "24T23:00Z", "25T00:00Z", "25T01:00Z", "25T02:00Z"]),
         ("*/30 2 * * *", "2026-10-24T12:00:00Z", vec!["25T00:00Z", "25T00:30Z", "25T01:00Z", "25T01:30Z", "26T01:00Z"]),
         ("0 1-3 25 10 *", "2026-10-24T12:00:00Z", vec!["24T23:00Z", "25T00:00Z", "25T01:00Z", "25T02:00Z"]),
-        // It is put forward at 02:00: that hour does not come.
+        // Clocks go forward at 02:00: that hour does not occur.
         ("30 * 29 3 *", "2026-03-28T23:59:00Z", vec!["29T00:30Z", "29T01:30Z", "29T02:30Z"]),
         ("0 1/1 29 3 *", "2026-03-28T23:00:00Z", vec!["29T00:00Z", "29T01:00Z", "29T02:00Z"]),
         ("*/20 2 * * *", "2026-03-28T12:00:00Z", vec!["30T00:00Z", "30T00:20Z"]),
@@ -103,7 +103,7 @@ fn what_says_how_often_runs_in_real_time() {
     assert_eq!(found[..2], ["2026-04-04T14:15Z", "2026-04-04T14:30Z"]);
     assert_eq!(found[2..4], ["2026-04-04T14:45Z", "2026-04-04T15:00Z"]);
     assert_eq!(found[4..], ["2026-04-04T15:15Z", "2026-04-05T14:30Z"]);
-    // A day that never was, and times that are far away.
+    // A skipped day, and times that are far away.
     let plan = cron("0 */12 * * *", "Pacific/Apia");
     let times = ["2011-12-29T22:00Z", "2011-12-30T10:00Z", "2011-12-30T22:00Z"];
     assert_eq!(next(&plan, "2011-12-29T12:00:00Z", 3), times);
@@ -120,18 +120,18 @@ fn an_interval_is_counted_from_when_it_was_written() {
 }
 
 #[test]
-fn what_was_missed_is_made_up_for_as_configured() {
+fn missed_runs_are_made_up_for_as_configured() {
     let hourly = cron("0 * * * *", "UTC");
     let at = |hour: u64| Timestamp(hour * 3_600_000);
     let due = |missed, now: Timestamp| hourly.due(missed, at(10), now, LATE_MS, &offsets);
     let late = at(13).plus_ms(LATE_MS + 1);
-    assert_eq!(due(Missed::Skip, late), Due { run: vec![], missed: vec![at(11), at(12), at(13)] });
-    assert_eq!(due(Missed::RunOnce, late), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
-    assert_eq!(due(Missed::RunAll, late), Due { run: vec![at(11), at(12), at(13)], missed: vec![] });
+    assert_eq!(due(Missed::Skip, late), DueRuns { run: vec![], missed: vec![at(11), at(12), at(13)] });
+    assert_eq!(due(Missed::RunOnce, late), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(Missed::RunAll, late), DueRuns { run: vec![at(11), at(12), at(13)], missed: vec![] });
     let in_time = at(13).plus_ms(LATE_MS);
-    assert_eq!(due(Missed::Skip, in_time), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
-    assert_eq!(due(Missed::RunOnce, in_time), Due { run: vec![at(13)], missed: vec![at(11), at(12)] });
-    assert_eq!(due(Missed::RunAll, at(10).plus_ms(1)), Due::default());
+    assert_eq!(due(Missed::Skip, in_time), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(Missed::RunOnce, in_time), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(Missed::RunAll, at(10).plus_ms(1)), DueRuns::default());
     let minutely = Plan::Every { seconds: 60, from: Timestamp(0) };
     let long_after = minutely.due(Missed::RunAll, Timestamp(0), Timestamp(86_400_000_000), LATE_MS, &offsets);
     assert_eq!((long_after.run.len(), long_after.run.last()), (MAX_MISSED + 1, Some(&Timestamp(86_400_000_000))));
@@ -159,7 +159,7 @@ fn expressions() -> impl Strategy<Value = (String, bool)> {
 }
 
 proptest! {
-    /// Held against the slow way: every minute looked at, with what the wall clock shows then.
+    /// Compared with the slow way: every minute is tested with its local time.
     #[test]
     fn times_are_those_of_the_slow_way(
         (expression, in_real_time) in expressions(),
@@ -179,7 +179,7 @@ proptest! {
         }
         prop_assert_eq!(parsed.repeats, in_real_time);
         let wall = |at: Timestamp| Civil(at.0.saturating_add_signed(offsets(zone, at) * 1000) / MINUTE_MS);
-        // Only what the wall clock has not shown before counts, and what it leaps over counts where it lands.
+        // Only new local times count, and skipped ones count at the end of the gap.
         let mut shown = (1..=180).map(|minutes| wall(Timestamp(from.0 - minutes * MINUTE_MS))).max().unwrap();
         shown = shown.max(wall(from));
         let mut expected = Vec::new();
@@ -187,7 +187,7 @@ proptest! {
         while minute < until {
             let now = wall(minute);
             if in_real_time {
-                // All that the wall clock shows counts, and nothing else.
+                // Every local time counts, and nothing else.
                 if parsed.at_or_after(now) == Some(now) {
                     expected.push(minute);
                 }

@@ -5,85 +5,85 @@ fn utc(_: &str, _: Timestamp) -> i64 {
     0
 }
 
-fn book(missed: Missed) -> Book {
+fn state(missed: Missed) -> RunState {
     let plan = Plan::Every { seconds: 60, from: Timestamp(0) };
-    Book::new(1, plan, missed, true, Timestamp(0), None)
+    RunState::new(1, plan, missed, true, Timestamp(0), None)
 }
 
-fn planned(claimed: &[Claimed]) -> Vec<Timestamp> {
+fn planned(claimed: &[ClaimedRun]) -> Vec<Timestamp> {
     claimed.iter().map(|one| one.planned_at).collect()
 }
 
-/// The times that are made at `now` of what is claimed then.
-fn made(book: &mut Book, now: u64) -> Vec<u64> {
-    let claimed = book.claim(Timestamp(now), LATE_MS).into_iter();
+/// The planned times of the runs claimed at `now` that are made.
+fn made(state: &mut RunState, now: u64) -> Vec<u64> {
+    let claimed = state.claim(Timestamp(now), LATE_MS).into_iter();
     claimed.filter(|one| !one.is_missed(Timestamp(now))).map(|one| one.planned_at.0).collect()
 }
 
-fn created() -> Outcome {
-    Outcome::Created { context: "ctx_1".into() }
+fn created() -> RunOutcome {
+    RunOutcome::Created { context: "ctx_1".into() }
 }
 
 #[test]
 fn each_planned_time_is_taken_up_once_however_often_it_is_woken() {
-    let mut book = book(Missed::Skip);
-    assert_eq!(book.wakes_at(&utc), Some(Timestamp(60_000)));
-    assert!(!book.turn(Timestamp(59_999), LATE_MS, &utc));
-    assert!(book.turn(Timestamp(60_005), LATE_MS, &utc));
-    assert!(!book.turn(Timestamp(60_010), LATE_MS, &utc));
-    assert_eq!(planned(&book.claim(Timestamp(60_010), LATE_MS)), [Timestamp(60_000)]);
-    assert!(book.claim(Timestamp(60_011), LATE_MS).is_empty());
-    book.report(Timestamp(60_000), created(), false, Timestamp(60_100));
-    book.report(Timestamp(60_000), Outcome::Missed, false, Timestamp(60_200));
-    assert_eq!(book.past, [Past { planned_at: Timestamp(60_000), outcome: created() }]);
-    assert_eq!(book.wakes_at(&utc), Some(Timestamp(120_000)));
+    let mut state = state(Missed::Skip);
+    assert_eq!(state.next_wakeup(&utc), Some(Timestamp(60_000)));
+    assert!(!state.advance(Timestamp(59_999), LATE_MS, &utc));
+    assert!(state.advance(Timestamp(60_005), LATE_MS, &utc));
+    assert!(!state.advance(Timestamp(60_010), LATE_MS, &utc));
+    assert_eq!(planned(&state.claim(Timestamp(60_010), LATE_MS)), [Timestamp(60_000)]);
+    assert!(state.claim(Timestamp(60_011), LATE_MS).is_empty());
+    state.report(Timestamp(60_000), created(), false, Timestamp(60_100));
+    state.report(Timestamp(60_000), RunOutcome::Missed, false, Timestamp(60_200));
+    assert_eq!(state.past, [PastRun { planned_at: Timestamp(60_000), outcome: created() }]);
+    assert_eq!(state.next_wakeup(&utc), Some(Timestamp(120_000)));
 }
 
 #[test]
-fn who_took_a_run_and_is_not_heard_of_is_replaced() {
-    let mut book = book(Missed::Skip);
-    book.turn(Timestamp(60_000), LATE_MS, &utc);
-    book.claim(Timestamp(60_000), LATE_MS);
-    assert!(!book.is_due(Timestamp(119_999)));
-    assert_eq!(planned(&book.claim(Timestamp(120_000), LATE_MS)), [Timestamp(60_000)]);
+fn an_unreported_run_is_claimed_again() {
+    let mut state = state(Missed::Skip);
+    state.advance(Timestamp(60_000), LATE_MS, &utc);
+    state.claim(Timestamp(60_000), LATE_MS);
+    assert!(!state.is_due(Timestamp(119_999)));
+    assert_eq!(planned(&state.claim(Timestamp(120_000), LATE_MS)), [Timestamp(60_000)]);
 }
 
 #[test]
-fn what_cannot_be_made_now_is_tried_again_for_a_while() {
-    let mut book = book(Missed::Skip);
-    book.turn(Timestamp(60_000), LATE_MS, &utc);
-    let refused = || Outcome::Refused { code: "no_service_available".into(), detail: String::new() };
+fn a_run_that_cannot_be_made_is_retried_for_a_while() {
+    let mut state = state(Missed::Skip);
+    state.advance(Timestamp(60_000), LATE_MS, &utc);
+    let refused = || RunOutcome::Refused { code: "no_service_available".into(), detail: String::new() };
     let mut now = Timestamp(60_000);
     for _ in 0..MAX_TRIES {
-        assert_eq!(planned(&book.claim(now, LATE_MS)), [Timestamp(60_000)]);
-        book.report(Timestamp(60_000), refused(), true, now);
-        assert!(book.past.is_empty() && !book.is_due(now));
-        now = now.plus_ms(AGAIN_MS);
+        assert_eq!(planned(&state.claim(now, LATE_MS)), [Timestamp(60_000)]);
+        state.report(Timestamp(60_000), refused(), true, now);
+        assert!(state.past.is_empty() && !state.is_due(now));
+        now = now.plus_ms(RETRY_DELAY_MS);
     }
-    book.report(Timestamp(60_000), refused(), true, now);
-    assert_eq!(book.past[0].outcome, refused());
+    state.report(Timestamp(60_000), refused(), true, now);
+    assert_eq!(state.past[0].outcome, refused());
 }
 
 #[test]
-fn what_is_written_anew_forgets_what_waited_and_remembers_what_ran() {
-    let mut known = book(Missed::RunAll);
-    known.turn(Timestamp(300_000), LATE_MS, &utc);
+fn a_new_version_forgets_due_runs_and_keeps_past_ones() {
+    let mut known = state(Missed::RunAll);
+    known.advance(Timestamp(300_000), LATE_MS, &utc);
     known.report(Timestamp(60_000), created(), false, Timestamp(300_000));
     let plan = Plan::Every { seconds: 60, from: Timestamp(400_000) };
-    let anew = Book::new(2, plan, Missed::Skip, false, Timestamp(400_000), Some(known));
-    assert_eq!((anew.past.len(), anew.wakes_at(&utc)), (1, None));
+    let renewed = RunState::new(2, plan, Missed::Skip, false, Timestamp(400_000), Some(known));
+    assert_eq!((renewed.past.len(), renewed.next_wakeup(&utc)), (1, None));
 }
 
 #[test]
-fn what_waited_too_long_to_be_made_was_missed() {
-    let mut skips = book(Missed::Skip);
-    assert!(skips.turn(Timestamp(60_000), LATE_MS, &utc));
-    // It came due in time, and whoever was to make it came a minute and more later.
+fn a_run_that_waited_too_long_was_missed() {
+    let mut skips = state(Missed::Skip);
+    assert!(skips.advance(Timestamp(60_000), LATE_MS, &utc));
+    // It became due in time, and was claimed more than a minute later.
     let [run] = skips.claim(Timestamp(120_001), LATE_MS)[..] else { panic!("one run") };
     assert!(run.is_missed(Timestamp(120_001)) && !run.is_missed(Timestamp(120_000)));
-    // It is claimed in time, and made too late.
-    let mut slow = book(Missed::Skip);
-    slow.turn(Timestamp(60_000), LATE_MS, &utc);
+    // It was claimed in time, and made too late.
+    let mut slow = state(Missed::Skip);
+    slow.advance(Timestamp(60_000), LATE_MS, &utc);
     let [run] = slow.claim(Timestamp(60_001), LATE_MS)[..] else { panic!("one run") };
     assert!(!run.is_missed(Timestamp(60_001)) && run.is_missed(Timestamp(120_001)));
 }
@@ -91,13 +91,13 @@ fn what_waited_too_long_to_be_made_was_missed() {
 #[test]
 fn of_what_waited_too_long_one_or_all_are_made_up_for() {
     let late = |missed| {
-        let mut book = book(missed);
+        let mut state = state(missed);
         for minute in 1..=3 {
-            book.turn(Timestamp(minute * 60_000), LATE_MS, &utc);
+            state.advance(Timestamp(minute * 60_000), LATE_MS, &utc);
         }
-        book
+        state
     };
-    // Three came due in time, and were asked for when all were late; or while the last was not.
+    // Three became due in time, and were claimed when all were late, or before the last one was.
     assert_eq!(made(&mut late(Missed::Skip), 250_000), [] as [u64; 0]);
     assert_eq!(made(&mut late(Missed::Skip), 200_000), [180_000]);
     assert_eq!(made(&mut late(Missed::RunOnce), 250_000), [180_000]);
@@ -106,10 +106,10 @@ fn of_what_waited_too_long_one_or_all_are_made_up_for() {
 }
 
 #[test]
-fn what_is_tried_again_is_not_missed_by_that() {
-    let mut book = book(Missed::Skip);
-    book.turn(Timestamp(60_000), LATE_MS, &utc);
-    book.claim(Timestamp(60_000), LATE_MS);
-    book.report(Timestamp(60_000), Outcome::Missed, true, Timestamp(110_000));
-    assert_eq!(made(&mut book, 140_000), [60_000]);
+fn a_retried_run_is_not_missed() {
+    let mut state = state(Missed::Skip);
+    state.advance(Timestamp(60_000), LATE_MS, &utc);
+    state.claim(Timestamp(60_000), LATE_MS);
+    state.report(Timestamp(60_000), RunOutcome::Missed, true, Timestamp(110_000));
+    assert_eq!(made(&mut state, 140_000), [60_000]);
 }

@@ -7,7 +7,7 @@ use crate::services;
 const RULES: Rules<'_> =
     Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true, bindings: None, stored: None };
 
-fn read_with(credentials: &Value, rules: Rules<'_>) -> Result<Vec<(Place, Option<String>)>, Vec<String>> {
+fn read_with(credentials: &Value, rules: Rules<'_>) -> Result<Vec<(CredentialPlace, Option<String>)>, Vec<String>> {
     let document = json!({
         "name": "LLM", "type": "llm", "credentials": credentials,
         "transport": {"kind": "http", "url": "https://llm.example.com/v1?known=1"}, "capabilities": [{"name": "a"}],
@@ -19,16 +19,16 @@ fn read_with(credentials: &Value, rules: Rules<'_>) -> Result<Vec<(Place, Option
     }
 }
 
-fn header(name: &str) -> Place {
-    Place::Header(name.into())
+fn header(name: &str) -> CredentialPlace {
+    CredentialPlace::Header(name.into())
 }
 
-fn query(name: &str) -> Place {
-    Place::Query(name.into())
+fn query(name: &str) -> CredentialPlace {
+    CredentialPlace::Query(name.into())
 }
 
-fn stored(places: &[Place]) -> EncryptedCredentials {
-    let encrypted = |place: &Place| EncryptedCredential {
+fn stored(places: &[CredentialPlace]) -> EncryptedCredentials {
+    let encrypted = |place: &CredentialPlace| EncryptedCredential {
         place: place.clone(),
         value: EncryptedSecret::plaintext(format!("{place:?}")),
     };
@@ -79,7 +79,7 @@ fn a_value_may_be_left_out_where_one_is_stored() {
 }
 
 #[test]
-fn what_is_stored_reads_as_it_did_when_there_was_one_header() {
+fn stored_credentials_stay_readable_for_versions_with_one_header() {
     let before = r#"{"header":"Authorization","value":"Bearer x"}"#;
     let read: EncryptedCredentials = serde_json::from_str(before).unwrap();
     assert_eq!(read.each().map(|(place, _)| place).collect::<Vec<_>>(), [header("Authorization")]);

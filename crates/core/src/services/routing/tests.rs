@@ -16,17 +16,17 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
     read(id, &document.to_string(), rules).unwrap().service
 }
 
-fn wanted<'a>(service: Option<&'a str>, version: Option<&'a VersionReq>) -> Wanted<'a> {
-    Wanted { capability: "echo", service, version, pre_releases: false, tags: &[] }
+fn wanted<'a>(service: Option<&'a str>, version: Option<&'a VersionReq>) -> RouteRequest<'a> {
+    RouteRequest { capability: "echo", service, version, pre_releases: false, tags: &[] }
 }
 
-fn ids(services: &[Service], wanted: Wanted<'_>) -> Result<Vec<String>, NoRoute> {
+fn ids(services: &[Service], wanted: RouteRequest<'_>) -> Result<Vec<String>, NoRoute> {
     candidates(services, wanted, |service| !service.draining, |service, _| service.id != "hidden")
         .map(|found| found.iter().map(|one| services[one.service].id.clone()).collect())
 }
 
 #[test]
-fn the_reason_that_got_furthest_is_told() {
+fn the_reason_that_got_furthest_is_reported() {
     let services = [service("one", "1.0.0", 0, 1, true), service("hidden", "1.0.0", 0, 1, false)];
     let range = VersionReq::parse("^2").unwrap();
     assert_eq!(ids(&services, wanted(None, None)), Err(NoRoute::Unavailable));
@@ -64,40 +64,42 @@ fn a_pre_release_is_run_only_where_it_is_asked_for_or_there_is_nothing_else() {
     let next = service("next", "3.0.0-beta.2", 0, 9, false);
     let earlier = service("earlier", "3.0.0-beta.1", 0, 9, false);
     let all = [&both, &stable, &next, &earlier];
-    let run = |services: &[&Service], wanted: Wanted<'_>| {
+    let run = |services: &[&Service], wanted: RouteRequest<'_>| {
         let found = candidates(services.iter().copied(), wanted, |service| !service.draining, |_, _| true);
         found.map(|found| found.iter().map(|one| one.version.to_string()).collect::<Vec<_>>().join(" "))
     };
     let range = |text: &str| VersionReq::parse(text).unwrap();
     assert_eq!(run(&all, wanted(None, None)).unwrap(), "1.4.0 1.3.0");
     assert_eq!(run(&[&both], wanted(None, None)).unwrap(), "1.4.0");
-    // A range has one in it only if it names one.
+    // A range matches a pre-release only if it names one.
     assert_eq!(run(&all, wanted(None, Some(&range("*")))).unwrap(), "1.4.0 1.3.0");
     assert_eq!(run(&all, wanted(None, Some(&range("^2.1.0-rc.1")))).unwrap(), "2.1.0-rc.1");
     assert_eq!(run(&all, wanted(None, Some(&range("=3.0.0-beta.1")))).unwrap(), "3.0.0-beta.1");
     assert_eq!(run(&all, wanted(None, Some(&range(">=2")))), Err(NoRoute::Version));
-    // There is nothing else: by itself, or of the service that is named.
+    // There is no other one: at all, or of the requested service.
     assert_eq!(run(&[&next, &earlier], wanted(None, None)).unwrap(), "3.0.0-beta.2 3.0.0-beta.1");
     assert_eq!(run(&all, wanted(Some("next"), None)).unwrap(), "3.0.0-beta.2");
-    // What was let in with one goes on with one.
+    // A request with one stays with one.
     assert!(
-        run(&all, Wanted { pre_releases: true, ..wanted(None, None) }).unwrap().starts_with("2.1.0-rc.1 3.0.0-beta.2")
+        run(&all, RouteRequest { pre_releases: true, ..wanted(None, None) })
+            .unwrap()
+            .starts_with("2.1.0-rc.1 3.0.0-beta.2")
     );
-    // A release that cannot be had now is waited for.
+    // An unavailable release is waited for.
     let draining = service("stable", "1.3.0", 0, 1, true);
     assert_eq!(run(&[&next, &draining], wanted(None, None)), Err(NoRoute::Unavailable));
     assert_eq!(newest(both.capabilities.iter().filter(|one| one.name == "echo")).unwrap().version.to_string(), "1.4.0");
 }
 
 #[test]
-fn one_that_connects_and_is_away_is_waited_for_where_there_is_nobody_else() {
+fn an_absent_connected_service_is_waited_for_if_it_is_the_only_one() {
     struct Measured<'s>(&'s Service, HealthStatus);
     impl<'s> Offering<'s> for &Measured<'s> {
         fn service(&self) -> &'s Service {
             self.0
         }
-        fn standing(&self) -> Standing {
-            Standing { health: self.1, ..Standing::default() }
+        fn condition(&self) -> Condition {
+            Condition { health: self.1, ..Condition::default() }
         }
     }
     let (mut away, other) = (service("away", "1.0.0", 0, 1, false), service("other", "1.0.0", 5, 1, false));
@@ -121,29 +123,29 @@ proptest! {
         let total: u64 = weights.iter().sum();
         let mut seen = vec![0; weights.len()];
         for random in 0..total {
-            // Where all stand equal, the first of the two that are drawn decides.
+            // If all are equal, the first of the two drawn is taken.
             seen[choose(&found, random | 7 << 32).unwrap().service] += 1;
         }
         prop_assert_eq!(seen, weights);
     }
 }
 
-fn standing(breaker: BreakerState, health: HealthStatus, latency_ms: Option<u64>) -> Standing {
-    Standing { breaker, health, latency_ms }
+fn condition(breaker: BreakerState, health: HealthStatus, latency_ms: Option<u64>) -> Condition {
+    Condition { breaker, health, latency_ms }
 }
 
-/// Candidates of these tiers and standings, and how often each is chosen of 10,000.
-fn shares(of: &[(u64, Standing)]) -> Vec<u64> {
+/// Candidates of these tiers and conditions, and how often each is chosen of 10,000 times.
+fn shares(of: &[(u64, Condition)]) -> Vec<u64> {
     let mut found: Vec<Candidate> = of
         .iter()
         .enumerate()
-        .map(|(service, (tier, standing))| Candidate {
+        .map(|(service, (tier, condition))| Candidate {
             service,
             capability: 0,
             tier: *tier,
             weight: 1,
             version: Version::new(1, 0, 0),
-            standing: *standing,
+            condition: *condition,
         })
         .collect();
     found.sort_by_key(|candidate| candidate.tier);
@@ -161,15 +163,15 @@ fn shares(of: &[(u64, Standing)]) -> Vec<u64> {
 fn the_better_of_two_is_taken_and_the_worse_still_gets_some() {
     use BreakerState::*;
     use HealthStatus::*;
-    let well = standing(Closed, Online, Some(20));
+    let well = condition(Closed, Online, Some(20));
     for worse in
-        [standing(Closed, Degraded, Some(20)), standing(Closed, Online, Some(41)), standing(Closed, Degraded, None)]
+        [condition(Closed, Degraded, Some(20)), condition(Closed, Online, Some(41)), condition(Closed, Degraded, None)]
     {
         let seen = shares(&[(0, well), (0, worse)]);
         assert!(seen[0] > 7_000 && seen[1] > 2_000, "{worse:?}: {seen:?}");
     }
     for equal in
-        [standing(Closed, Unknown, None), standing(Closed, Online, Some(25)), standing(Closed, Online, Some(29))]
+        [condition(Closed, Unknown, None), condition(Closed, Online, Some(25)), condition(Closed, Online, Some(29))]
     {
         let seen = shares(&[(0, well), (0, equal)]);
         assert!(seen.iter().all(|share| *share > 4_500), "{equal:?}: {seen:?}");
@@ -180,7 +182,7 @@ fn the_better_of_two_is_taken_and_the_worse_still_gets_some() {
 fn an_open_breaker_sends_all_to_the_next_tier_and_a_half_open_one_gets_its_probe() {
     use BreakerState::*;
     use HealthStatus::*;
-    let with = |breaker| standing(breaker, Unknown, None);
+    let with = |breaker| condition(breaker, Unknown, None);
     assert_eq!(shares(&[(0, with(Open)), (1, with(Closed))]), [0, 10_000]);
     assert_eq!(shares(&[(0, with(Open)), (1, with(Open))]), [10_000, 0]);
     assert_eq!(shares(&[(0, with(HalfOpen)), (1, with(Closed))]), [10_000, 0]);
@@ -189,14 +191,14 @@ fn an_open_breaker_sends_all_to_the_next_tier_and_a_half_open_one_gets_its_probe
 }
 
 #[test]
-fn who_is_offline_takes_no_work_and_all_tags_are_needed() {
+fn offline_services_get_no_work_and_all_tags_are_required() {
     struct Offline<'s>(&'s Service);
     impl<'s> Offering<'s> for Offline<'s> {
         fn service(&self) -> &'s Service {
             self.0
         }
-        fn standing(&self) -> Standing {
-            standing(BreakerState::Closed, HealthStatus::Offline, None)
+        fn condition(&self) -> Condition {
+            condition(BreakerState::Closed, HealthStatus::Offline, None)
         }
     }
     let mut one = service("one", "1.0.0", 0, 1, false);
@@ -204,7 +206,7 @@ fn who_is_offline_takes_no_work_and_all_tags_are_needed() {
     let found = candidates([Offline(&one)], wanted(None, None), |_| true, |_, _| true);
     assert_eq!(found, Err(NoRoute::Unavailable));
     for (tags, finds) in [(vec!["eu".to_string()], true), (vec!["eu".into(), "us".into()], false)] {
-        let wanted = Wanted { tags: &tags, ..wanted(None, None) };
+        let wanted = RouteRequest { tags: &tags, ..wanted(None, None) };
         let found = candidates([&one], wanted, |_| true, |_, _| true);
         assert_eq!(found.map(|found| found.len()), if finds { Ok(1) } else { Err(NoRoute::Tags) });
     }

@@ -1,11 +1,10 @@
-//! What checking would cost, counted without doing it. boon has no bound of its own: `allOf`
-//! with two equal references, thirty times over, is two to the thirtieth steps, and every
-//! step inside another takes 2.6 KiB of a stack that WebAssembly has 1 MiB of.
+//! Estimates the cost of a check without running it. boon has no limit of its own: `allOf` with two equal references,
+//! nested thirty times, takes two to the thirtieth steps, and every nested step takes 2.6 KiB of the 1 MiB stack of
+//! WebAssembly.
 //!
-//! The unit is an eighth of what applying a subschema to the value itself takes, which is more
-//! than to a part of it; what a keyword takes beside that is a product of the schema's size and
-//! the value's, and is counted with it. What patterns take is counted while they run
-//! (`patterns.rs`).
+//! The unit is an eighth of the cost of applying a subschema to the value itself, which costs more than applying one to
+//! a part of it. The cost of a keyword is a product of the schema's size and the value's. Patterns are counted while
+//! they run (`patterns.rs`).
 
 use super::dialect::Dialect;
 use super::numbers::Checks;
@@ -13,32 +12,32 @@ use super::{Manner, depth};
 use crate::base::exact_json::Numbers;
 use serde_json::{Map, Value};
 
-/// What one check may take. Measured as WebAssembly: at most 0.06 µs each, so some 30 ms.
+/// The maximum cost of one check. Measured as WebAssembly: at most 0.06 µs each, so about 30 ms.
 const MAX_UNITS: usize = 560_000;
 const APPLICATION: usize = 8;
 const TO_A_PART: usize = 5;
-/// How many applications may be inside each other: half of what was measured to be fatal.
+/// The maximum number of nested applications: half of what was measured to be fatal.
 const MAX_NESTED: usize = 200;
-/// Nested applications that the metaschema takes for each level of a value, at most.
+/// The maximum number of nested applications that the metaschema takes for each level of a value.
 const METASCHEMA_NESTED: usize = 5;
-/// What the metaschema takes for each part of a value.
+/// What the metaschema costs for each part of a value.
 const METASCHEMA: usize = 60;
-/// The member of a schema that is a reference and nothing else.
+/// The key that marks a schema as a reference without effective siblings.
 const ALONE: &str = "\u{1}alone";
-/// The member of a schema in which its own weight is kept, and no schema that people write has.
+/// The key under which a schema's own weight is stored; no valid schema has it.
 const WEIGHT: &str = "\u{1}weight";
-/// What dividing by a number takes, and so many digits of it.
+/// The cost of a division, and of this many digits of it.
 const DIVISION: usize = 8;
 const DIGITS_PER_UNIT: usize = 4;
-/// The bytes of a text that are read for its form with one unit.
+/// The bytes of a string that are read for its format at the cost of one unit.
 const READ_PER_UNIT: usize = 2;
 
-/// Writes into each of these schemas what it takes by itself, whatever it is applied to; or that it is a reference beside
-/// which nothing counts.
+/// Stores in each of these schemas its own weight, whatever it is applied to, or that it is a reference whose siblings
+/// are ignored.
 pub(super) fn weigh(document: &mut Value, schemas: &[String], dialect: Dialect) {
     let alone =
         |keywords: &Map<String, Value>| dialect <= Dialect::Draft7 && keywords.get("$ref").is_some_and(Value::is_array);
-    // A part may be inside of what does not count, and be referred to there: so nothing is taken out.
+    // A part may stand inside an ignored sibling and be referred to there, so nothing is removed.
     for at in schemas {
         if let Some(Value::Object(keywords)) = document.pointer_mut(at) {
             if alone(keywords) {
@@ -67,7 +66,7 @@ fn own_weight(keywords: &Map<String, Value>) -> usize {
     keywords.len() / 4 + keywords.iter().map(of).sum::<usize>()
 }
 
-/// The parts of a value, and its text in pieces.
+/// The parts of a value, and its text in chunks.
 fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => 1 + text.len() / 32,
@@ -79,8 +78,8 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// What it takes the metaschema at most to see whether the texts of a value are patterns: boon reads all of one again for
-/// each control character that is escaped by its letter.
+/// The maximum cost for the metaschema to check whether the strings of a value are patterns: boon reads a whole one
+/// again for each control character that is escaped by its letter.
 fn patterns(value: &Value) -> usize {
     let read = |text: &str| text.matches("\\c").count().saturating_mul(text.len()) / READ_PER_UNIT;
     match value {
@@ -94,8 +93,8 @@ fn patterns(value: &Value) -> usize {
     }
 }
 
-/// What finding equal items takes. Up to 20 are compared each with each; more are told apart by
-/// a hash, which does not see how arrays inside arrays are put together.
+/// The cost of finding equal items. Up to 20 are compared pairwise; more are distinguished by a hash, which ignores how
+/// arrays inside arrays are structured.
 fn unique(items: &[Value]) -> usize {
     let all: usize = items.iter().map(size).sum();
     if items.len() <= 20 {
@@ -105,8 +104,8 @@ fn unique(items: &[Value]) -> usize {
     all + alike.iter().sum::<usize>() * alike.len() / 8
 }
 
-/// Whether it does not take long to see that no two of these are equal.
-pub(super) fn can_be_told_apart(items: &[Value]) -> bool {
+/// Whether it is cheap to see that no two of these are equal.
+pub(super) fn can_be_distinguished(items: &[Value]) -> bool {
     unique(items) <= MAX_UNITS
 }
 
@@ -122,7 +121,7 @@ pub(super) struct Scale<'a> {
     /// The schema's document, with references replaced by pointers.
     document: &'a Value,
     units_left: usize,
-    /// Where it is asked somewhere what was evaluated, that is remembered everywhere.
+    /// If evaluation is tracked anywhere, it is tracked everywhere.
     manner: Manner,
     checks: &'a Checks,
     /// The value's own numbers.
@@ -130,6 +129,7 @@ pub(super) struct Scale<'a> {
 }
 
 impl<'a> Scale<'a> {
+    /// `own` are the numbers of the value that is to be checked.
     pub fn new(document: &'a Value, manner: Manner, checks: &'a Checks, own: &'a Numbers) -> Self {
         Scale { document, units_left: MAX_UNITS, manner, checks, own }
     }
@@ -144,12 +144,12 @@ impl<'a> Scale<'a> {
         }
     }
 
-    /// What applying these keywords takes, but for what they apply to parts of the value.
+    /// The cost of applying these keywords, without their applications to parts of the value.
     fn weight(&self, keywords: &Map<String, Value>, instance: &Value, nested: usize) -> usize {
         let own =
             keywords.get(WEIGHT).and_then(Value::as_u64).map_or(0, |own| usize::try_from(own).unwrap_or(usize::MAX));
         let with_value = match instance {
-            // Each member is looked up among those that are known.
+            // Each member is looked up among the known ones.
             Value::Object(members) => members.len() * if self.manner.remembers { 6 } else { 1 },
             Value::Array(items) => {
                 let remembered = if self.manner.remembers { items.len() * 3 } else { 0 };
@@ -169,8 +169,8 @@ impl<'a> Scale<'a> {
         own.saturating_add(with_value).saturating_add(TO_A_PART + nested / 8)
     }
 
-    /// Whether `instance` can be checked against `schema` within the bounds, being `nested`
-    /// applications deep already. What cannot be known without checking is taken to apply.
+    /// Whether `instance` can be checked against `schema` within the limits, at `nested` levels of application.
+    /// Anything that only a check could show is assumed to apply.
     pub fn bears(&mut self, schema: &Value, instance: &Value, nested: usize) -> bool {
         let Value::Object(keywords) = schema else {
             return self.spend(TO_A_PART);
@@ -192,7 +192,7 @@ impl<'a> Scale<'a> {
             )
     }
 
-    /// The same for a subschema that is applied to the value itself.
+    /// The same for a subschema that applies to the value itself.
     fn bears_in_place(&mut self, schema: &Value, instance: &Value, nested: usize) -> bool {
         self.spend(APPLICATION - TO_A_PART) && self.bears(schema, instance, nested)
     }
@@ -242,7 +242,7 @@ impl<'a> Scale<'a> {
         }
     }
 
-    /// Keywords that say something of members; the others are passed on.
+    /// Keywords for members; the others are passed on.
     fn bears_members(
         &mut self,
         keywords: &Map<String, Value>,
@@ -268,7 +268,7 @@ impl<'a> Scale<'a> {
                     members.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
                 others.all(|(_, member)| self.bears(inner, member, nested))
             }
-            // Each name is checked by itself, as a text.
+            // Each name is checked separately, as a string.
             "propertyNames" => members
                 .keys()
                 .all(|name| self.spend(3 * APPLICATION) && self.bears(inner, &Value::String(name.clone()), nested)),

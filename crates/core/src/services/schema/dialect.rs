@@ -1,28 +1,28 @@
-//! The drafts of JSON Schema that are read, and what each of them means by its keywords.
+//! The supported drafts of JSON Schema, and what each means by its keywords.
 
 use boon::Draft;
 use serde_json::{Map, Value};
 
-/// In the order in which they came out.
+/// In order of publication.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Dialect {
     Draft4,
     Draft6,
     Draft7,
     Draft2019,
-    /// What is meant where nothing is said.
+    /// The default.
     #[default]
     Draft2020,
 }
 
-/// What a keyword has for a value.
+/// The kind of value a keyword has.
 pub(super) enum Holds {
     Schema,
     List,
     Map,
 }
 
-/// Each with its name, without the scheme.
+/// Each draft with its URI, without the scheme.
 const NAMES: [(Dialect, &str); 5] = [
     (Dialect::Draft4, "http://json-schema.org/draft-04/schema"),
     (Dialect::Draft6, "http://json-schema.org/draft-06/schema"),
@@ -32,7 +32,7 @@ const NAMES: [(Dialect, &str); 5] = [
 ];
 
 impl Dialect {
-    /// The one of this `$schema`, with http or https and with or without an empty fragment.
+    /// The draft of a `$schema`, with http or https and with or without an empty fragment.
     pub fn named(text: &str) -> Option<Self> {
         let bare = |text: &str| text.split_once("://").map(|(scheme, rest)| (scheme.to_owned(), rest.to_owned()));
         let (scheme, rest) = bare(text.strip_suffix('#').unwrap_or(text))?;
@@ -41,15 +41,17 @@ impl Dialect {
         known.map(|(dialect, _)| *dialect)
     }
 
-    /// All names, for people.
+    /// All URIs, for messages.
     pub fn all() -> String {
         NAMES.map(|(_, name)| name).join(", ")
     }
 
+    /// The URI of the draft's metaschema.
     pub fn url(self) -> &'static str {
         NAMES.iter().find(|(dialect, _)| *dialect == self).map_or("", |(_, name)| name)
     }
 
+    /// The same draft in boon's terms.
     pub fn draft(self) -> Draft {
         match self {
             Self::Draft4 => Draft::V4,
@@ -60,22 +62,22 @@ impl Dialect {
         }
     }
 
-    /// The keyword by which a part has an address.
+    /// The keyword that gives a part its address.
     pub fn id(self) -> &'static str {
         if self == Self::Draft4 { "id" } else { "$id" }
     }
 
-    /// Whether anchors are fragments of addresses.
+    /// Whether anchors are fragments of `$id` or `id`.
     pub fn has_anchors_in_ids(self) -> bool {
         self <= Self::Draft7
     }
 
-    /// Whether this schema is a reference, beside which nothing counts.
+    /// Whether this schema is a reference whose siblings are ignored.
     pub fn is_alone(self, keywords: &Map<String, Value>) -> bool {
         self <= Self::Draft7 && keywords.get("$ref").is_some_and(Value::is_string)
     }
 
-    /// Whether a keyword with subschemas has a meaning.
+    /// Whether the draft has this keyword with subschemas.
     pub fn knows(self, keyword: &str) -> bool {
         match keyword {
             "additionalItems" => self <= Self::Draft2019,
@@ -89,6 +91,7 @@ impl Dialect {
         }
     }
 
+    /// Whether the draft has this keyword for a reference.
     pub fn is_reference(self, keyword: &str) -> bool {
         match keyword {
             "$ref" => true,
@@ -98,6 +101,7 @@ impl Dialect {
         }
     }
 
+    /// Whether the draft has this keyword for an anchor.
     pub fn is_anchor(self, keyword: &str) -> bool {
         match keyword {
             "$anchor" => self >= Self::Draft2019,
@@ -107,7 +111,7 @@ impl Dialect {
     }
 }
 
-/// What a keyword has for a value, in any draft that knows it.
+/// The kind of value that a keyword has in any draft that has it.
 pub(super) fn holds(keyword: &str, value: &Value) -> Option<Holds> {
     match keyword {
         "items" if value.is_array() => Some(Holds::List),

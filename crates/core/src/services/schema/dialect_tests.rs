@@ -64,10 +64,10 @@ fn each_draft_is_known_by_its_name() {
         DRAFT_7,
         nested(DRAFT_2020),
         "/definitions/a/$schema",
-        "must be http://json-schema.org/draft-07/schema, as for the whole document",
+        "must be http://json-schema.org/draft-07/schema: a document has a single draft",
     );
     refused("", nested(DRAFT_4), "/definitions/a/$schema", "must be https://json-schema.org/draft/2020-12/schema");
-    // A member of that name is none.
+    // A property of that name is not the keyword.
     each(
         DRAFT_7,
         json!({"properties": {"$schema": {"const": "x"}}}),
@@ -93,7 +93,7 @@ fn in_draft_4_bounds_are_exclusive_by_a_flag() {
 
 #[test]
 fn keywords_count_from_their_draft_on() {
-    // `id`, and what is not known yet.
+    // `id`, and unknown keywords.
     each(
         DRAFT_4,
         json!({"id": "http://a.de/root", "const": 1, "if": {}, "contains": {"type": "string"}, "propertyNames": false,
@@ -123,7 +123,7 @@ fn keywords_count_from_their_draft_on() {
         DRAFT_7,
         json!({"items": {"$ref": "#here"}, "definitions": {"a": {"$anchor": "here"}}}),
         "/items/$ref",
-        "names no anchor",
+        "names an unknown anchor",
     );
     each(DRAFT_6, json!({"const": 1, "if": false, "then": false}), &[json!(1)], &[json!(2)]);
     each(
@@ -163,10 +163,10 @@ fn beside_a_reference_nothing_counts_up_to_draft_7() {
     for draft in [DRAFT_2019, DRAFT_2020, ""] {
         each(draft, schema.clone(), &[json!({"a": "xy"})], &[json!({"a": "long text"}), json!({"a": "y"})]);
     }
-    // Not even an address; and what is referred to stands there all the same, as generators write it.
+    // Not even an address; and its target exists all the same, as generators write it.
     let root = json!({"$id": "http://a.de/x", "$ref": "#/definitions/A", "definitions": {"A": {"properties": {"n": {"$ref": "#/definitions/A"}, "m": {"maximum": 1}}, "additionalProperties": false}}});
     each(DRAFT_7, root, &[json!({"n": {"n": {"m": 1}}})], &[json!({"n": {"o": 1}}), json!({"m": 2})]);
-    // A circle that does not count is none.
+    // An ignored cycle is none.
     each(
         DRAFT_7,
         json!({"properties": {"a": {"$ref": "#/definitions/A", "allOf": [{"$ref": "#/properties/a"}]}}, "definitions": {"A": {}}}),
@@ -221,7 +221,7 @@ fn a_recursive_reference_leads_to_the_root() {
     );
     let plain = json!({"properties": {"n": {"$recursiveRef": "#"}, "v": {"type": "integer"}}});
     each(DRAFT_2019, plain.clone(), &[json!({"n": {"v": 1}})], &[json!({"n": {"v": "x"}})]);
-    // In 2020-12 it has no meaning any more.
+    // In 2020-12 it no longer has a meaning.
     each(DRAFT_2020, plain, &[json!({"n": {"v": "x"}})], &[json!({"v": "x"})]);
     let inner = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$id": "a", "$recursiveAnchor": true, "items": {"$recursiveRef": "#"}}}});
     refused(DRAFT_2019, inner, "/$defs/a/items/$recursiveRef", "leads to a $recursiveAnchor");
@@ -237,10 +237,10 @@ fn a_metaschema_is_that_of_the_same_draft() {
             &[json!({"s": {"minLength": -1}})],
         );
     }
-    refused(DRAFT_7, json!({"items": {"$ref": DRAFT_4}}), "/items/$ref", "leads out of this document");
+    refused(DRAFT_7, json!({"items": {"$ref": DRAFT_4}}), "/items/$ref", "refers outside of this document");
 }
 
-/// What a metaschema says of formats is for people, as `format` is. Only patterns have to be some, within bounds.
+/// In a metaschema, `format` is an annotation as elsewhere. Only patterns must be valid, within limits.
 #[test]
 fn a_metaschema_asserts_no_formats() {
     let costly = "\\cA".repeat(60_000);
@@ -261,9 +261,9 @@ fn a_metaschema_asserts_no_formats() {
     }
 }
 
-/// The metaschema reads what stands beside a reference, so it is bounded as elsewhere.
+/// The metaschema checks the siblings of a reference, so they are limited as elsewhere.
 #[test]
-fn what_stands_beside_a_reference_costs_no_more() {
+fn siblings_of_a_reference_add_no_cost() {
     let nested = |levels: usize| (0..levels % 30).fold(json!(levels), |inner, _| json!([inner]));
     let alike: Vec<Value> = (0..2_000).map(nested).collect();
     for draft in [DRAFT_4, DRAFT_6, DRAFT_7] {
@@ -291,7 +291,7 @@ fn doubling(levels: usize, keyword: &str, defs: &str) -> Value {
     json!({"allOf": [{keyword: format!("#/{defs}/s0")}], defs: all})
 }
 
-/// What is bounded in one draft is in all.
+/// A limit in one draft is a limit in all.
 #[test]
 fn nothing_escapes_its_bounds_by_an_older_draft() {
     for draft in [DRAFT_4, DRAFT_6, DRAFT_7] {
@@ -309,9 +309,9 @@ fn nothing_escapes_its_bounds_by_an_older_draft() {
     }
     refused(DRAFT_2019, doubling(28, "$recursiveRef", "$defs"), "", "too many others");
     refused(DRAFT_2019, json!({"allOf": [{"$recursiveRef": "#"}]}), "", "refers back to itself");
-    // boon takes it for a reference in 2020-12 too.
+    // boon treats it as a reference in 2020-12 too.
     assert!(of(DRAFT_2020, doubling(28, "$recursiveRef", "$defs")).unwrap().validate(&json!({})).is_ok());
-    // Every level of the value is checked twice as often as the one above it.
+    // Each level of the value is checked twice as often as the one above it.
     let node = json!({"items": [{"$ref": "#"}]});
     let deep = (0..40).fold(json!([]), |inner, _| json!([inner]));
     let twice = of(DRAFT_7, json!({"allOf": [node, node]})).unwrap();

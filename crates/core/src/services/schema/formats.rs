@@ -1,12 +1,12 @@
-//! The forms of texts that `format` names (JSON Schema Validation 2020-12 §7.3), where a capability has them checked.
-//! Each takes time by the length of the text alone.
+//! The string formats of `format` (JSON Schema Validation 2020-12 §7.3), for capabilities that assert them. Each check
+//! takes time proportional to the length of the string.
 
 use chrono::NaiveDate;
 use fluent_uri::{Iri, IriRef, Uri, UriRef};
 use regex::{Error, Library};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// More bytes are in no name of a host, however it is written.
+/// No host name has more bytes, however it is written.
 const LONGEST_HOST: usize = 1024;
 const LONGEST_EMAIL: usize = 254;
 const LONGEST_LOCAL: usize = 64;
@@ -34,7 +34,7 @@ pub(super) enum Format {
     Regex,
 }
 
-/// By name, with what a text must be.
+/// By name, with the description of a valid string.
 const ALL: [(&str, Format, &str); 19] = [
     ("date-time", Format::DateTime, "a date and time with its offset (RFC 3339), such as 2026-12-01T08:30:00Z"),
     ("date", Format::Date, "a date (RFC 3339), such as 2026-12-01"),
@@ -42,8 +42,8 @@ const ALL: [(&str, Format, &str); 19] = [
     ("duration", Format::Duration, "a duration (RFC 3339, appendix A), such as P1DT12H"),
     ("email", Format::Email, "an e-mail address (RFC 5321)"),
     ("idn-email", Format::IdnEmail, "an e-mail address (RFC 6531)"),
-    ("hostname", Format::Hostname, "the name of a host (RFC 1123)"),
-    ("idn-hostname", Format::IdnHostname, "the name of a host (RFC 5890)"),
+    ("hostname", Format::Hostname, "a host name (RFC 1123)"),
+    ("idn-hostname", Format::IdnHostname, "a host name (RFC 5890)"),
     ("ipv4", Format::Ipv4, "an IPv4 address"),
     ("ipv6", Format::Ipv6, "an IPv6 address"),
     ("uri", Format::Uri, "a URI with its scheme (RFC 3986)"),
@@ -57,18 +57,19 @@ const ALL: [(&str, Format, &str); 19] = [
     ("regex", Format::Regex, "a regular expression (ECMA-262)"),
 ];
 
-/// In the place of what boon knows by these names, which the metaschema asks for where a schema refers to it. All but
-/// `regex`, which boon lets nothing take the place of.
+/// Replaces boon's own formats of these names, which the metaschema asks for where a schema refers to it. All but
+/// `regex`, which boon does not allow to be replaced.
 pub(super) fn unasked() -> impl Iterator<Item = boon::Format> {
     ALL.iter().map(|(name, ..)| boon::Format { name, func: |_| Ok(()) })
 }
 
 impl Format {
+    /// The format of this name, if it is supported.
     pub fn named(name: &str) -> Option<Self> {
         ALL.iter().find(|(known, ..)| *known == name).map(|(_, format, _)| *format)
     }
 
-    /// What a text of another form is told. `library` bounds the work on the classes of patterns.
+    /// The fault of a string of another format. `library` limits the work on the classes of patterns.
     pub fn unmet(self, text: &str, library: &mut Library) -> Option<String> {
         let is_met = match self {
             Self::DateTime => is_date_time(text),
@@ -100,7 +101,7 @@ impl Format {
     }
 }
 
-/// A number of exactly so many digits.
+/// A number of exactly this many digits.
 fn digits(text: &str, count: usize) -> Option<u32> {
     (text.len() == count && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
@@ -112,7 +113,7 @@ fn is_date(text: &str) -> bool {
     NaiveDate::from_ymd_opt(year as i32, month, day).is_some()
 }
 
-/// Hours and minutes as minutes.
+/// Hours and minutes, in minutes.
 fn minutes(text: &str) -> Option<u32> {
     let (hours, minutes) = text.split_once(':')?;
     let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
@@ -141,7 +142,7 @@ fn is_time(text: &str) -> bool {
         Some(("-", offset)) => minutes(offset).map(|offset| (time + offset) % (24 * 60)),
         _ => None,
     };
-    // A second is added at the end of a day there only.
+    // A leap second occurs only at the end of a UTC day.
     at_greenwich.is_some_and(|minute| seconds < 60 || seconds == 60 && minute == 24 * 60 - 1)
 }
 
@@ -183,7 +184,7 @@ fn is_idn_hostname(text: &str) -> bool {
     text.len() <= LONGEST_HOST && idna::domain_to_ascii_strict(text).is_ok_and(|ascii| is_hostname(&ascii))
 }
 
-/// Names beyond ASCII are taken where the hosts may have them.
+/// Non-ASCII local parts are accepted where the host may be non-ASCII.
 fn is_email(text: &str, is_host: fn(&str) -> bool) -> bool {
     let wide = is_host("\u{fc}.example");
     let Some((local, domain)) = text.rsplit_once('@').filter(|_| wide || text.len() <= LONGEST_EMAIL) else {
@@ -229,7 +230,7 @@ fn is_json_pointer(text: &str) -> bool {
     (text.is_empty() || text.starts_with('/')) && text.split('~').skip(1).all(is_escaped)
 }
 
-/// As in draft-bhutton-relative-json-pointer-00.
+/// By draft-bhutton-relative-json-pointer-00.
 fn is_relative_json_pointer(text: &str) -> bool {
     let after_number = |text: &str| {
         let rest = text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -274,174 +275,4 @@ fn is_uri_template(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn is_met(name: &str, text: &str) -> bool {
-        Format::named(name).unwrap().unmet(text, &mut Library::new(60_000)).is_none()
-    }
-
-    fn each(name: &str, good: &[&str], bad: &[&str]) {
-        for text in good {
-            assert!(is_met(name, text), "{name} {text}");
-        }
-        for text in bad {
-            assert!(!is_met(name, text), "{name} {text}");
-        }
-    }
-
-    #[test]
-    fn times_are_those_of_rfc_3339() {
-        each(
-            "date",
-            &["2024-02-29", "0000-01-01", "9999-12-31"],
-            &[
-                "2023-02-29",
-                "2024-2-09",
-                "2024-+2-09",
-                "2024-13-01",
-                "2024-00-01",
-                "20240229",
-                "2024-02-30",
-                "２024-02-09",
-                "2024-02-09 ",
-            ],
-        );
-        each(
-            "time",
-            &["08:30:06Z", "08:30:06.283185z", "23:59:60Z", "01:29:60+01:30", "15:59:60-08:00", "00:00:00-00:00"],
-            &[
-                "08:30:06",
-                "8:30:06Z",
-                "+8:30:06Z",
-                "24:00:00Z",
-                "00:60:00Z",
-                "22:59:60Z",
-                "23:59:61Z",
-                "08:30:06.Z",
-                "08:30:06+24:00",
-                "08:30:06+1:00",
-                "08:30:06Zé",
-                "08:30é06Z",
-                "08:30:06 PST",
-            ],
-        );
-        each(
-            "date-time",
-            &["1963-06-19T08:30:06.283185Z", "1998-12-31t15:59:60.123-08:00"],
-            &[
-                "1963-06-19 08:30:06Z",
-                "1963-06-19T08:30:06",
-                "1963-06-31T08:30:06Z",
-                "2013-350T01:01:01",
-                "1963-06-1৪T00:00:00Z",
-                "",
-            ],
-        );
-        each(
-            "duration",
-            &["P4DT12H30M5S", "P1M", "PT1M", "P0D", "P1Y", "P2W", "PT36H", "P1Y2D"],
-            &["PT1D", "P", "P1YT", "PT", "P2D1Y", "4DT12H", "P1", "P1Y2W", "PT1.5S", "P1D2H", "P২Y", "P1W2W"],
-        );
-    }
-
-    #[test]
-    fn names_and_addresses() {
-        each(
-            "email",
-            &[
-                "joe.bloggs@example.com",
-                "te~st@example.com",
-                "\"joe b\\\"\"@example.com",
-                "a@[127.0.0.1]",
-                "a@[IPv6:::1]",
-            ],
-            &[
-                "2962",
-                "@example.com",
-                "a@",
-                ".a@example.com",
-                "a..b@example.com",
-                "a@-b.com",
-                "a b@example.com",
-                "a@[1.2.3]",
-                "ü@example.com",
-                "a@b@c.d e",
-            ],
-        );
-        each("idn-email", &["실례@실례.테스트", "joe@example.com"], &["2962", "실례@", "a@실례 .de"]);
-        each(
-            "hostname",
-            &["www.example.com", "a", "xn--4gbwdl.xn--wgbh1c", "1host"],
-            &["-a.com", "a-.com", "a_b.com", "a..b", "a.", ".", "", &"a".repeat(64), "ü.de"],
-        );
-        each(
-            "idn-hostname",
-            &["실례.테스트", "bücher.example", "www.example.com"],
-            &["〮실례.테스트", "-a", "a..b", "", &"ü".repeat(600)],
-        );
-        each(
-            "ipv4",
-            &["192.168.0.1"],
-            &["127.0.0.0.1", "256.1.1.1", "127.0", "0x7f.0.0.1", "087.10.0.1", "1.2.3.4/8", "1২7.0.0.1"],
-        );
-        each(
-            "ipv6",
-            &["::1", "::ffff:192.168.0.1", "2001:db8::"],
-            &["12345::", "1::2::3", "fe80::1%eth0", "::1/64", "[::1]", ""],
-        );
-        each(
-            "uuid",
-            &["2EB8AA08-aa98-11ea-b4aa-73b441d16380"],
-            &[
-                "2eb8aa08-aa98-11ea-b4aa-73b441d1638",
-                "2eb8aa08aa9811eab4aa73b441d16380",
-                "2eb8aa08-aa98-11ea-b4ga-73b441d16380",
-                "2eb8-aa08-aa98-11ea-b4aa73b44-1d16380",
-                "{2eb8aa08-aa98-11ea-b4aa-73b441d1638}",
-            ],
-        );
-    }
-
-    #[test]
-    fn references_and_pointers() {
-        each(
-            "uri",
-            &["http://foo.bar/?baz=qux#quux", "urn:isbn:1", "mailto:a@b.c"],
-            &["//foo.bar/", "/abc", "abc", "http:// a", "http://a.de/\\b", "http://ü.de", ":// a", ""],
-        );
-        each("uri-reference", &["/abc", "//a/b", "", "#a"], &["\\\\a", "#a\\b", "a b", "ü"]);
-        each("iri", &["http://ƒøø.ßår/?∂éœ=πîx#πîüx"], &["/abc", "âππ", "http://a b", "\\\\a"]);
-        each("iri-reference", &["/âππ", "#ƒrägmênt"], &["#ƒräg\\mênt", "a b"]);
-        each(
-            "uri-template",
-            &["http://example.com/{term:1}/{term}{?a,b*}{#c}", "a", ""],
-            &["http://example.com/{term", "}", "{}", "{a,}", "{a:0}", "{a b}", "{{a}}", "%zz"],
-        );
-        each("json-pointer", &["", "/a~0b/~1c", "/", "/é\""], &["a", "/~", "/a~2", "#/a"]);
-        each("relative-json-pointer", &["1", "0/a/b", "2#", "0+1/a", "10"], &["/a", "-1", "01/a", "1a", "1##", "0+01"]);
-        each("regex", &["([abc])+\\s+$", "^(?=a)", "\\p{L}"], &["^(abc]", "a{2,1}", "[z-a]", "\\a("]);
-    }
-
-    #[test]
-    fn what_is_not_known_is_not_checked() {
-        for name in ["int64", "binary", "Date", ""] {
-            assert!(Format::named(name).is_none(), "{name}");
-        }
-        let told = Format::Date.unmet("x", &mut Library::new(0)).unwrap();
-        assert_eq!(told, "must be a date (RFC 3339), such as 2026-12-01");
-        let many = Format::Regex.unmet("\\p{L}", &mut Library::new(10)).unwrap();
-        assert_eq!(many, "has more classes than can be checked");
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_may_be_tried(text in any::<String>(), like in "[-+0-9a-zTZP:.@~/\\[\\]{}%#\"\\\\ü ]{0,40}") {
-            for (name, ..) in ALL {
-                is_met(name, &text);
-                is_met(name, &like);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,13 +1,12 @@
-//! JSON Schema, drafts 4 to 2020-12: compiling the schemas that people register, and checking values
-//! against them (`boon` does both). `format` is an annotation, as the standard has it, unless it is
-//! asked to be checked. Numbers are compared as the decimals they are written as.
+//! JSON Schema, drafts 4 to 2020-12: compiles registered schemas and validates values against them, with `boon`.
+//! `format` is an annotation, as in the standard, unless a capability asks for assertion. Numbers are compared as the
+//! decimals that were written.
 //!
-//! Schemas are hostile until compiled. They never load anything: a reference stays inside its
-//! document. Their size, depth, number of subschemas and the states of their patterns are
-//! bounded. And because a few references can ask for a million steps, or for more stack than
-//! WebAssembly has (a trap there ends the instance), every value is weighed against the schema
-//! before it is checked; patterns, whose time is states times characters, are counted as they
-//! run. So no check takes more than some 50 ms.
+//! Schemas are untrusted input. They never load anything: a reference stays inside its document. Their size, depth,
+//! number of subschemas and pattern states are limited. A few references can cause millions of steps, or need more
+//! stack than WebAssembly has (a trap there ends the instance), so the cost of every check is estimated from the schema
+//! and the value first; patterns, which take states times characters, are counted as they run. No check takes more than
+//! about 50 ms.
 
 mod cost;
 mod dialect;
@@ -34,34 +33,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use survey::Survey;
 
-/// The longest schema, in bytes of its text.
+/// The largest schema, in bytes of text.
 pub const MAX_BYTES: usize = 256 * 1024;
 /// The deepest schema, in levels of objects and arrays.
 pub const MAX_DEPTH: usize = 32;
-/// The most subschemas, the root and booleans among them.
+/// The maximum number of subschemas, including the root and booleans.
 pub const MAX_SUBSCHEMAS: usize = 1000;
 
 const MAX_FAULTS: usize = 50;
 
-/// Where documents without an `$id` of their own are. The scheme is nobody's.
+/// The base URI of documents without an `$id`. The scheme is not registered.
 const BASE: &str = "schema:///";
 
-/// What `format` means.
+/// How `format` is treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Formats {
-    /// It says something to people.
+    /// It is an annotation for readers.
     #[default]
     Annotate,
-    /// Texts of another form are refused.
+    /// Strings of another format are rejected.
     Assert,
 }
 
 impl Formats {
+    /// Reads the API's value.
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_value(text.into()).ok()
     }
 
+    /// Whether it has the default value.
     pub fn is_annotate(&self) -> bool {
         *self == Self::Annotate
     }
@@ -71,23 +72,24 @@ impl Formats {
 pub struct Schema {
     compiled: Schemas,
     index: SchemaIndex,
-    /// The schema with every reference replaced by pointers to what it may lead to.
+    /// The schema with every reference replaced by pointers to its possible targets.
     document: Value,
     accepts_all: bool,
     is_shallow: bool,
     checks: Arc<Checks>,
-    /// What it takes to check a value beside its keywords.
+    /// What adds to the cost of a check besides the keywords.
     manner: Manner,
 }
 
 impl Schema {
-    /// Compiles a schema from its JSON text, with `format` as an annotation. Faults have pointers from the
-    /// schema's root (`/properties/x`, without `#`): of limits, the draft, references and patterns first,
-    /// and only if there are none of those, where it breaks its draft's metaschema.
+    /// Compiles a schema from its JSON text, with `format` as an annotation. Pointers of faults start at the schema's
+    /// root (`/properties/x`, without `#`). Faults of limits, draft, references and patterns come first; breaches of
+    /// the draft's metaschema are listed only if there are none of those.
     pub fn compile(text: &str) -> Result<Schema, Vec<Fault>> {
         Self::compile_as(text, Formats::Annotate)
     }
 
+    /// As [`Schema::compile`], with `formats` deciding about `format`.
     pub fn compile_as(text: &str, formats: Formats) -> Result<Schema, Vec<Fault>> {
         if text.len() > MAX_BYTES {
             return refuse(format!("is larger than {MAX_BYTES} bytes"));
@@ -107,7 +109,7 @@ impl Schema {
         let checks = Checks::take(&mut taken, &schemas, survey.dialect, own, formats, written)?;
         keyed.document = taken;
         let (compiled, index) = regex::prepared(keyed.patterns.clone(), || {
-            // The metaschema's own patterns are asked too.
+            // The metaschema's own patterns run too.
             let compile = || compile(&keyed.document, survey.dialect, &checks);
             let (compiled, exhausted) = regex::metered(patterns::MAX_STEPS, compile);
             match (compiled, exhausted) {
@@ -125,7 +127,7 @@ impl Schema {
         let none = Numbers::default();
         let mut scale = schema.scale(&none);
         let heavy = schemas.iter().find(|at| {
-            // Against null only what a schema applies to the very same value counts.
+            // For null, only the parts of a schema that apply to the value itself count.
             let part = schema.document.pointer(at).unwrap_or(&Value::Null);
             !scale.bears(part, &Value::Null, 0)
         });
@@ -141,21 +143,21 @@ impl Schema {
         Scale::new(&self.document, self.manner, &self.checks, own)
     }
 
-    /// True when the schema accepts everything by its shape (`true`, `{}` or annotations
-    /// only), so that callers can skip parsing the value.
+    /// True if the schema accepts everything by its structure (`true`, `{}` or annotations only), so that callers need
+    /// not parse the value.
     pub fn accepts_all(&self) -> bool {
         self.accepts_all
     }
 
-    /// What [`Schema::check`] has to see of a value: a text that is as good as all of it, and is small where the schema
-    /// asks for types alone.
+    /// The part of a value that [`Schema::check`] needs: an equivalent text, which is small where the schema only asks
+    /// for types.
     pub fn needed<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.is_shallow { outline::outline(text) } else { Cow::Borrowed(text) }
     }
 
-    /// Checks a value, of which `text` is the acceptable JSON. Faults are of the innermost parts, in the
-    /// order of the document, at most 50, none twice, with pointers from the value's root (without `#`);
-    /// a member with a very long name is pointed at by what holds it.
+    /// Checks a value given as acceptable JSON text. Faults are those of the innermost parts, in document order, at
+    /// most 50, without duplicates, with pointers from the value's root (without `#`); the fault of a member with a
+    /// very long name points to its parent.
     pub fn check(&self, text: &str) -> Result<(), Vec<Fault>> {
         if self.accepts_all {
             return Ok(());
@@ -183,18 +185,19 @@ impl Schema {
         })
     }
 
+    /// As [`Schema::check`], for a parsed value.
     #[cfg(test)]
     pub fn validate(&self, instance: &Value) -> Result<(), Vec<Fault>> {
         self.check(&instance.to_string())
     }
 }
 
-/// What takes more than the keywords alone say.
+/// What the keywords alone do not show of a schema's cost.
 #[derive(Debug, Clone, Copy)]
 struct Manner {
-    /// It is asked what was evaluated.
+    /// It uses `unevaluated…` keywords.
     remembers: bool,
-    /// Texts are read, for their form.
+    /// It reads strings for their format.
     reads_texts: bool,
 }
 
@@ -204,7 +207,7 @@ impl std::fmt::Debug for Schema {
     }
 }
 
-/// Takes the place of boon's loader, which outside WebAssembly would read files.
+/// Replaces boon's loader, which outside WebAssembly would read files.
 struct NoLoader;
 
 impl UrlLoader for NoLoader {
@@ -224,7 +227,7 @@ fn compile(document: &Value, dialect: Dialect, checks: &Checks) -> Result<(Schem
     Ok((schemas, index))
 }
 
-/// The survey finds all but breaches of the metaschema; the rest is for what it may miss.
+/// The survey finds everything but breaches of the metaschema; the rest is for what it may miss.
 fn compile_faults(error: CompileError, keyed: &Keyed) -> Vec<Fault> {
     match error {
         CompileError::ValidationError { url, src } => {
@@ -253,17 +256,17 @@ fn fault(pointer: &str, detail: &str) -> Fault {
     Fault { pointer: pointer.to_owned(), detail: detail.to_owned() }
 }
 
-/// One fault of the whole.
+/// A single fault for the whole schema.
 fn refuse<T>(detail: String) -> Result<T, Vec<Fault>> {
     Err(vec![fault("", &detail)])
 }
 
-/// A pointer one step longer (RFC 6901 §3).
+/// A pointer extended by one token (RFC 6901 §3).
 fn child(pointer: &str, token: &str) -> String {
     format!("{pointer}/{}", token.replace('~', "~0").replace('/', "~1"))
 }
 
-/// What follows `#`, decoded (RFC 6901 §6); empty if nothing does, `None` if it is not UTF-8.
+/// The decoded fragment of a URL (RFC 6901 §6): empty if there is none, `None` if it is not UTF-8.
 fn fragment(url: &str) -> Option<String> {
     let (_, encoded) = url.split_once('#').unwrap_or_default();
     let hex = |b: &u8| char::from(*b).to_digit(16);
@@ -281,7 +284,7 @@ fn fragment(url: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Levels of objects and arrays.
+/// The number of nested objects and arrays.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -299,6 +302,10 @@ fn clip(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod dialect_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod number_tests;
 #[cfg(test)]

@@ -16,7 +16,7 @@ fn each(schema: &str, good: &[&str], bad: &[&str]) {
     }
 }
 
-fn told(schema: &str, value: &str) -> Vec<(String, String)> {
+fn faults_of(schema: &str, value: &str) -> Vec<(String, String)> {
     let faults = Schema::compile(schema).unwrap().check(value).unwrap_err();
     faults.into_iter().map(|fault| (fault.pointer, fault.detail)).collect()
 }
@@ -41,7 +41,7 @@ fn a_multiple_is_one_of_decimals() {
         &["4", "-4", "4.0", "123456789012345678901234567890", "1e20"],
         &["3", "4.5", "123456789012345678901234567891"],
     );
-    assert_eq!(told(r#"{"multipleOf":0.010}"#, "0.001")[0].1, "must be a multiple of 0.01");
+    assert_eq!(faults_of(r#"{"multipleOf":0.010}"#, "0.001")[0].1, "must be a multiple of 0.01");
     let many = Schema::compile(r#"{"items":{"multipleOf":0.123456789012345678911}}"#).unwrap_err();
     assert_eq!(
         (many[0].pointer.as_str(), many[0].detail.as_str()),
@@ -72,11 +72,11 @@ fn bounds_are_exact() {
     );
     each(r#"{"maximum":18446744073709551615}"#, &["18446744073709551615"], &["18446744073709551616", "1e20"]);
     assert_eq!(
-        told(r#"{"properties":{"n":{"minimum":3,"maximum":1.50,"multipleOf":2}}}"#, r#"{"n":2.5}"#),
+        faults_of(r#"{"properties":{"n":{"minimum":3,"maximum":1.50,"multipleOf":2}}}"#, r#"{"n":2.5}"#),
         [("at least 3"), ("at most 1.5"), ("a multiple of 2")].map(|what| ("/n".to_owned(), format!("must be {what}")))
     );
-    assert_eq!(told(r#"{"maximum":123456789012345678901}"#, "1e30")[0].1, "must be at most 123456789012345678901");
-    // What does not fit in one branch may fit in another.
+    assert_eq!(faults_of(r#"{"maximum":123456789012345678901}"#, "1e30")[0].1, "must be at most 123456789012345678901");
+    // A value that is invalid in one branch may be valid in another.
     each(r#"{"anyOf":[{"maximum":1},{"minimum":5}]}"#, &["1", "5"], &["3"]);
     each(r#"{"not":{"multipleOf":0.1}}"#, &["0.15"], &["0.3"]);
     for wrong in [r#"{"maximum":"a"}"#, r#"{"exclusiveMaximum":true,"maximum":1}"#] {
@@ -106,15 +106,18 @@ fn equal_is_what_is_the_same_number() {
         ],
         &["[1,1.0]", "[92233720368547758081,92233720368547758081.0]", "[0,-0.0]", "[{\"a\":1e2},{\"a\":100}]"],
     );
-    // More than twenty are told apart by a hash.
+    // More than twenty are distinguished by a hash.
     let many =
         |last: &str| format!("[{}{last}]", (0..30).map(|n| format!("9223372036854775808{n},")).collect::<String>());
     each(r#"{"uniqueItems":true}"#, &[&many("0"), &many("-1")], &[&many("92233720368547758083.0")]);
-    assert_eq!(told(r#"{"const":92233720368547758081}"#, "1")[0].1, "must be 92233720368547758081");
-    assert_eq!(told(r#"{"enum":["a",92233720368547758081]}"#, "1")[0].1, r#"must be one of "a", 92233720368547758081"#);
+    assert_eq!(faults_of(r#"{"const":92233720368547758081}"#, "1")[0].1, "must be 92233720368547758081");
+    assert_eq!(
+        faults_of(r#"{"enum":["a",92233720368547758081]}"#, "1")[0].1,
+        r#"must be one of "a", 92233720368547758081"#
+    );
 }
 
-/// As many as a 32-bit computer counts to: in WebAssembly more became few.
+/// The maximum of a 32-bit count: larger ones were truncated in WebAssembly.
 #[test]
 fn counts_may_be_large() {
     each(
@@ -140,7 +143,7 @@ fn a_schema_may_have_as_many_different_bounds_as_subschemas() {
     assert_eq!(schema.check(r#"{"m0":1,"m500":500,"m989":990}"#).unwrap_err().len(), 2);
 }
 
-/// Nothing computes with large numbers.
+/// There is no arithmetic on large numbers.
 #[test]
 fn a_number_of_a_million_digits_takes_no_time() {
     let digits = "7".repeat(1_000_000);
@@ -148,7 +151,7 @@ fn a_number_of_a_million_digits_takes_no_time() {
     assert!(schema.check(&format!("[{digits}]")).is_err());
     let schema = Schema::compile(r#"{"allOf":[{"multipleOf":7},{"multipleOf":0.7}]}"#).unwrap();
     assert!(schema.check(&digits).is_ok());
-    // But not for ever.
+    // But within limits.
     let all: Vec<String> = (3..60).map(|n| format!(r#"{{"multipleOf":{n}}}"#)).collect();
     let schema = Schema::compile(&format!(r#"{{"allOf":[{}]}}"#, all.join(","))).unwrap();
     assert!(schema.check(&digits).unwrap_err()[0].detail.starts_with("is too large"));
@@ -169,14 +172,14 @@ fn formats_are_checked_where_that_is_asked() {
         pointers(Formats::Assert),
         ["/a_b the name \"a_b\"", "/at must be a date", "/n must be at lea", "/p must be a regu"]
     );
-    // In an older draft no more than in a newer.
+    // An older draft has no higher limits.
     for draft in ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2019-09/schema"] {
         let text = format!(r#"{{"$schema":"{draft}","format":"date"}}"#);
         assert!(Schema::compile(&text).unwrap().check("\"x\"").is_ok());
         let faults = Schema::compile_as(&text, Formats::Assert).unwrap().check("\"x\"").unwrap_err();
         assert_eq!(faults[0].detail, "must be a date (RFC 3339), such as 2026-12-01");
     }
-    // One name for both: a text that is a date, or a number.
+    // One name for both: a string that is a date, or a number.
     let both = Schema::compile_as(r#"{"format":"date","minimum":3}"#, Formats::Assert).unwrap();
     let fits = ["\"2024-01-01\"", "3", "null"].map(|value| both.check(value).is_ok());
     assert_eq!((fits, both.check("\"3\"").is_ok(), both.check("2").is_ok()), ([true; 3], false, false));

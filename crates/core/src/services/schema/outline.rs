@@ -1,5 +1,5 @@
-//! What a schema that looks no deeper than an object's members needs to see of a value: of a list of a million numbers,
-//! that it is a list.
+//! Shortens values for schemas that look no deeper than an object's members: of an array of a million numbers they only
+//! see that it is an array.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Keywords that say nothing of a value.
+/// Keywords that do not constrain a value.
 const ANNOTATIONS: [&str; 7] = ["$schema", "$id", "$comment", "title", "description", "deprecated", "examples"];
 
-/// Whether a schema asks only for types, of the value and of its members, and for their names.
+/// Whether a schema only asks for the types of the value and its members, and for member names.
 pub fn is_shallow(schema: &Value) -> bool {
     let Value::Object(keywords) = schema else { return false };
     keywords.iter().all(|(keyword, value)| match (keyword.as_str(), value) {
@@ -30,7 +30,7 @@ fn asks_for_a_type(schema: &Value) -> bool {
     }
 }
 
-/// A value of the same type that takes no room; numbers as they are.
+/// An empty value of the same type; numbers stay as they are.
 fn empty(text: &str) -> &str {
     match text.as_bytes().first() {
         Some(b'{') => "{}",
@@ -40,7 +40,7 @@ fn empty(text: &str) -> &str {
     }
 }
 
-/// The value as far as a shallow schema looks.
+/// The value as far as a shallow schema sees it.
 pub fn outline(text: &str) -> Cow<'_, str> {
     let text = text.trim();
     if !text.starts_with('{') {
@@ -63,7 +63,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_looks_deeper_is_not_shallow() {
+    fn schemas_that_look_deeper_are_not_shallow() {
         for (schema, expected) in [
             (json!({"type": "object", "required": ["data"], "properties": {"data": {"type": "array"}}}), true),
             (json!({"type": ["object", "null"], "additionalProperties": false, "properties": {"a": true}}), true),

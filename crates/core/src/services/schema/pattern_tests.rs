@@ -1,4 +1,4 @@
-//! Patterns: what they mean, held against Node's `RegExp`, and what they may cost.
+//! Patterns: their meaning, compared with Node's `RegExp`, and their cost.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -70,7 +70,7 @@ fn patterns_mean_what_ecma_262_says() {
     }
 }
 
-/// Sources of patterns that look like those people write, and texts that come near to matching.
+/// Sources of realistic patterns, and strings that nearly match.
 fn piece() -> impl Strategy<Value = String> {
     let atom = prop_oneof![
         "[a-cA-C0-2 _&~\\[\\]{},:-]",
@@ -96,8 +96,8 @@ fn piece() -> impl Strategy<Value = String> {
     )
 }
 
-/// What Node says of each pattern: which of the texts match, by code points where it takes the pattern so, and whether
-/// it does; nothing where it is none at all.
+/// Node's result for each pattern: which of the strings match, by code points where the pattern allows it, and whether
+/// it does; `None` for an invalid pattern.
 const REFEREE: &str = r#"
 let input = ""; process.stdin.on("data", (data) => input += data).on("end", () => {
   const made = (pattern, flags) => { try { return new RegExp(pattern, flags); } catch { return undefined; } };
@@ -124,7 +124,7 @@ fn node_and_the_gateway_agree_on_patterns() {
         let ours = Schema::compile(&json!({"pattern": pattern}).to_string());
         match (ours, said) {
             (Ok(ours), Some(said)) => {
-                // Without the flag u a character beyond the first plane counts as two.
+                // Without the flag u, a character beyond the first plane counts as two.
                 let strict = said["strict"] == true;
                 let one_plane = |text: &str| text.chars().all(|c| (c as u32) < 0x1_0000);
                 for (text, theirs) in texts.iter().zip(said["matches"].as_array().unwrap()) {
@@ -143,7 +143,7 @@ fn node_and_the_gateway_agree_on_patterns() {
                 }
             }
             (Err(faults), Some(said)) if said["strict"] == true => differ.push(format!("{pattern}: {faults:?}")),
-            // `\u{…}` is for the flag u alone, beside what only goes without it.
+            // `\u{…}` needs the flag u, next to something that is only valid without it.
             (Ok(_), None) if pattern.contains("\\u{") => {}
             (Ok(_), None) => differ.push(format!("{pattern} is none, says Node")),
             (Err(_), Some(_) | None) => {}
@@ -184,7 +184,7 @@ fn a_pattern_with_too_many_states_is_named_with_its_bound() {
     schema(&json!({"pattern": format!("a{{{}}}", MAX_STATES - 1)}));
     refused(&json!({"pattern": format!("a{{{MAX_STATES}}}")}));
     refused(&json!({"patternProperties": {"(?:.|a){4294967295}": true}}));
-    // All together, however they are spread.
+    // All together, however they are distributed.
     let many: Vec<Value> = (0..60).map(|n| json!({"pattern": format!("{n}[a-z]{{2000}}")})).collect();
     let faults = refused(&json!({"anyOf": many}));
     assert_eq!(faults[0].pointer, "");
@@ -193,7 +193,7 @@ fn a_pattern_with_too_many_states_is_named_with_its_bound() {
 
 #[test]
 fn a_text_that_is_too_long_for_a_pattern_is_refused_by_name() {
-    // It may have begun at any of the last 200 characters, so hardly any place of the text is like another.
+    // It may have begun at any of the last 200 characters, so hardly any position is like another.
     let mut seed = 7_u64;
     let mut letter = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -206,15 +206,15 @@ fn a_text_that_is_too_long_for_a_pattern_is_refused_by_name() {
     assert_eq!(faults[0].pointer, "/a/1");
     let detail = &faults[0].detail;
     assert!(detail.contains("the pattern a[ab]{200}c with a text of 100000 characters"), "{detail}");
-    // Names are texts, too.
+    // Member names are strings, too.
     let named = schema(&json!({"patternProperties": {"a[ab]{200}c": true}}));
     let faults = named.validate(&json!({"b": 1, &long: 1})).unwrap_err();
     assert!(faults.len() == 1 && faults[0].detail.contains("100000 characters"), "{faults:?}");
-    // So are many texts together.
+    // So are many strings together.
     let many: Vec<String> = long.as_bytes().chunks(50).map(|part| String::from_utf8_lossy(part).into()).collect();
     let items = schema(&json!({"items": {"pattern": "a[ab]{1,200}c"}}));
     assert_eq!(items.validate(&json!(many)).unwrap_err().len(), 1);
-    // What is long and cheap is not refused, however often it may begin.
+    // A long but cheap pattern is accepted, however often it may begin.
     let all: Vec<Value> = (0..2).map(|n| json!({"pattern": format!("\\w{{0,200}}{n}")})).collect();
     let faults = schema(&json!({"allOf": all})).validate(&json!("x".repeat(100_000))).unwrap_err();
     assert!(faults.len() == 2 && faults[0].detail.starts_with("must match"), "{faults:?}");
@@ -266,7 +266,7 @@ fn pointers_and_references_through_patterns_are_as_they_were_written() {
     assert!(schema(&inside).validate(&json!(1)).is_err());
 }
 
-/// Schemas and values whose sizes multiply; each is answered without the product being worked off.
+/// Schemas and values whose sizes multiply; each is answered without doing all the work.
 #[test]
 fn no_keyword_multiplies_a_schema_by_a_value() {
     let numbers = |count: usize| (0..count).collect::<Vec<usize>>();
@@ -274,7 +274,7 @@ fn no_keyword_multiplies_a_schema_by_a_value() {
         (0..count).map(|n| (format!("m{n}"), json!(1))).collect::<serde_json::Map<_, _>>().into()
     };
     let names: Vec<String> = (0..6_000).map(|n| format!("n{n}")).collect();
-    // Arrays of arrays that differ in nothing but how they are put together.
+    // Arrays of arrays that only differ in their structure.
     let nested = |mut bits: usize| {
         let (mut open, mut text) = (0, String::from("["));
         for _ in 0..14 {
@@ -314,7 +314,7 @@ fn no_keyword_multiplies_a_schema_by_a_value() {
         let faults = schema.validate(&value).unwrap_err();
         assert_eq!(faults[0].detail, "is too large or too deep to be checked against this schema", "{faults:?}");
     }
-    // What is only long is not refused for that.
+    // A schema is not rejected merely for its length.
     assert_eq!(schema(&json!({"items": {"type": "integer"}})).validate(&json!(numbers(100_000))), Ok(()));
     assert_eq!(schema(&json!({"uniqueItems": true})).validate(&json!(numbers(60_000))), Ok(()));
     let faults = schema(&json!({"additionalProperties": false})).validate(&members(30_000)).unwrap_err();

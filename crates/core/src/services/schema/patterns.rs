@@ -1,5 +1,5 @@
-//! The patterns of a schema: read once each, bounded in what they become, and put into the document under keys, by which
-//! boon asks for them ([`regex`]).
+//! The patterns of a schema: each is compiled once, limited in its states, and replaced in the document by a key, by
+//! which boon asks for it ([`regex`]).
 
 use super::survey::{Reference, Survey};
 use super::{Fault, MAX_FAULTS, child, clip, fault, fragment};
@@ -8,33 +8,33 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-/// The states that one pattern may have, and all different ones of a schema together.
+/// The maximum number of states of one pattern, and of all distinct patterns of a schema together.
 pub(super) const MAX_STATES: usize = 20_000;
 pub(super) const MAX_ALL_STATES: usize = 100_000;
-/// The ranges of all patterns' classes, as often as they are written: `[a-z_]` has two, `\p{L}` some 700, and twenty times
-/// as many once, as it has to be looked up.
+/// The maximum number of ranges in the classes of all patterns, counted at each use: `[a-z_]` has two, `\p{L}` about
+/// 700, and twenty times as many at its first use, for the lookup.
 pub(super) const MAX_RANGES: usize = 600_000;
-/// Steps that all patterns together may take in one check.
+/// The maximum number of steps of all patterns together in one check.
 pub(super) const MAX_STEPS: u64 = 700_000;
-/// What is shown of a pattern, in characters.
+/// How much of a pattern is shown, in characters.
 const MAX_SHOWN: usize = 80;
 
 pub(super) struct Patterns {
-    /// By how they are written.
+    /// By their text.
     programs: BTreeMap<String, Result<Arc<Program>, Option<String>>>,
-    /// Where each stands, its text, and how long a text may be that it is asked about.
+    /// Where each is used, its text, and the maximum length of a string that it is applied to.
     used: Vec<(String, String, Option<u64>)>,
-    /// The states of all, also of those that are too many to be made.
+    /// The states of all patterns, including those that are too large to be compiled.
     states: usize,
     library: Library,
     faults: Vec<Fault>,
 }
 
-/// A document whose patterns are keys, and what stands behind the keys.
+/// A document with keys in place of its patterns, and the patterns of the keys.
 pub(super) struct Keyed {
     pub document: Value,
     pub patterns: Vec<Regex>,
-    /// The patterns' own texts, by index.
+    /// The patterns' texts, by index.
     names: Vec<String>,
 }
 
@@ -46,6 +46,7 @@ impl Default for Patterns {
 }
 
 impl Patterns {
+    /// Adds the pattern at a pointer; `most_characters` limits the strings it is applied to.
     pub fn add(&mut self, at: &str, pattern: &str, most_characters: Option<u64>) {
         if !self.programs.contains_key(pattern) {
             let program = self.program(pattern);
@@ -59,7 +60,7 @@ impl Patterns {
         self.used.push((at.into(), pattern.into(), most_characters));
     }
 
-    /// A pattern's program, or what is wrong with it; nothing where it is one too many.
+    /// A pattern's program or its fault; `Err(None)` if an earlier pattern used up the limit.
     fn program(&mut self, pattern: &str) -> Result<Arc<Program>, Option<String>> {
         let left = MAX_STATES.min(MAX_ALL_STATES.saturating_sub(self.states));
         let spent = self.library.is_spent();
@@ -72,13 +73,13 @@ impl Patterns {
                 self.states += states;
                 Err(None)
             }
-            // The first one to have too many is named.
+            // The first pattern beyond the limit is named.
             Err(Error::Classes) if spent => Err(None),
             Err(error) => Err(Some(refusal(&error))),
         }
     }
 
-    /// What is wrong with any of them, or with all together.
+    /// The faults of each pattern, and of all together.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = self.faults.clone();
         let all = self.states;
@@ -98,7 +99,7 @@ impl Patterns {
         faults
     }
 
-    /// The document as boon is given it.
+    /// The document as boon gets it.
     pub fn keyed(&self, survey: &Survey<'_>, document: &Value) -> Keyed {
         let mut keyed = Keyed { document: document.clone(), patterns: Vec::new(), names: Vec::new() };
         let maps: HashSet<&str> = self
@@ -130,7 +131,7 @@ impl Patterns {
         for reference in &survey.references {
             keyed.lead(survey, reference, &renamed);
         }
-        // The innermost first: the names on the way to the others are still as they were.
+        // Innermost first, so that the names on the way to the others are unchanged.
         let mut places: Vec<(&str, usize)> = by_place.iter().map(|(at, index)| (*at, *index)).collect();
         places.sort_by_key(|(at, _)| std::cmp::Reverse(at.matches('/').count()));
         let mut done = HashSet::new();
@@ -154,14 +155,14 @@ impl Patterns {
     }
 }
 
-/// Whether this is the place of a `patternProperties`, and no schema of that name.
+/// Whether this is a `patternProperties` keyword, not a schema of that name.
 fn is_map(at: &str, survey: &Survey<'_>) -> bool {
     at.ends_with("/patternProperties")
         && at.rsplit_once('/').is_some_and(|(holder, _)| survey.schemas.iter().any(|schema| schema == holder))
 }
 
 impl Keyed {
-    /// A reference that leads through a pattern leads through its key.
+    /// A reference through a pattern is rewritten to go through its key.
     fn lead(&mut self, survey: &Survey<'_>, reference: &Reference, renamed: &impl Fn(&str) -> String) {
         let [target] = reference.targets.as_slice() else { return };
         let by_pointer = fragment(&reference.text).is_some_and(|inside| inside.starts_with('/'));
@@ -185,7 +186,7 @@ impl Keyed {
         }
     }
 
-    /// A pointer as it is in the document that people wrote.
+    /// A pointer in terms of the original document.
     pub fn written(&self, pointer: &str) -> String {
         let name = |token: &str| regex::index_of(token).and_then(|index| self.names.get(index));
         pointer.split('/').skip(1).fold(String::new(), |before, token| match name(token) {
@@ -194,7 +195,7 @@ impl Keyed {
         })
     }
 
-    /// The document with each reference replaced by pointers to what it may lead to.
+    /// The document with each reference replaced by pointers to its possible targets.
     pub fn with_targets(&self, survey: &Survey<'_>) -> Value {
         let mut document = self.document.clone();
         let own: BTreeMap<String, String> = survey
@@ -213,7 +214,7 @@ impl Keyed {
         document
     }
 
-    /// A pointer of the document that people wrote, as it is in this one.
+    /// A pointer of the original document, in terms of this one.
     pub fn keyed(&self, pointer: &str) -> String {
         let (mut here, mut after) = (Some(&self.document), String::new());
         for token in pointer.split('/').skip(1) {
@@ -238,9 +239,9 @@ fn refusal(error: &Error) -> String {
             "is not a regular expression that runs in linear time (look-around and back-references do not), of \
              ECMA-262: {why}"
         ),
-        Error::Flag(flag) => format!("has the flag {flag}, which is no part of ECMA 262"),
+        Error::Flag(flag) => format!("has the flag {flag}, which is not part of ECMA-262"),
         Error::Classes => {
-            format!("has, with the patterns before it, more ranges in its classes than the {MAX_RANGES} that may be")
+            format!("has, with the patterns before it, more than the allowed {MAX_RANGES} ranges in its classes")
         }
         Error::TooLarge(states) => {
             format!("must not repeat too much: it becomes {states} states, and one pattern may have {MAX_STATES}")
@@ -248,7 +249,7 @@ fn refusal(error: &Error) -> String {
     }
 }
 
-/// What a value is refused for, where its texts are too long for the patterns.
+/// The fault of a value whose strings are too long for the patterns.
 pub(super) fn unaffordable(exhausted: &Exhausted, instance: &Value) -> Fault {
     let mut at = String::new();
     let found = place_of(exhausted.text_at, instance, &mut at);
@@ -262,7 +263,7 @@ pub(super) fn unaffordable(exhausted: &Exhausted, instance: &Value) -> Fault {
     fault(if found { &at } else { "" }, &detail)
 }
 
-/// Leads `at` to the text that is at this place in memory: a value or a member's name.
+/// Leads `at` to the string at this address in memory: a value or a member name.
 fn place_of(text_at: usize, value: &Value, at: &mut String) -> bool {
     let length = at.len();
     let here = |text: &str| text.as_ptr() as usize == text_at && !text.is_empty();

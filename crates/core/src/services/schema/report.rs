@@ -1,4 +1,4 @@
-//! From boon's tree of errors to a flat list that people can act on.
+//! Turns boon's tree of errors into a flat list of useful faults.
 
 use super::numbers::{Unmet, written};
 use super::{BASE, Fault, Holds, MAX_FAULTS};
@@ -9,11 +9,11 @@ use std::collections::{HashMap, HashSet};
 
 /// Branches of `anyOf` and `oneOf` are explained if that takes no more faults than this.
 const MAX_BRANCH_FAULTS: usize = 5;
-/// Faults are put in order before the first are taken; this bounds the work of that.
+/// Faults are sorted before the first ones are taken; this limits that work.
 const MAX_GATHERED: usize = 1000;
-/// Parts of a value that are looked at to find where wrong names stand; what is not found by then is pointed at as a whole.
+/// How many parts of a value are searched for an invalid name; beyond that, the fault points to the whole.
 const MAX_LOOKS: usize = 20_000;
-/// What may be quoted of a name, and of what a schema asks for, in characters.
+/// How much of a name or of an expected value is quoted, in characters.
 const MAX_NAME: usize = 60;
 const MAX_WANTED: usize = 200;
 /// The longest pointer, in bytes.
@@ -26,8 +26,8 @@ enum Step {
     Item(usize),
 }
 
-/// Where the last reference led (a pointer in the schema), and from where in the instance.
-/// From there on boon's schema locations say each step that was taken.
+/// Where the last reference led (a pointer in the schema), and from where in the instance. From there on, boon's schema
+/// locations list each step.
 #[derive(Clone, Copy)]
 struct Start<'p> {
     schema: &'p str,
@@ -40,14 +40,14 @@ pub(super) struct Report<'a> {
     document: &'a Value,
     instance: &'a Value,
     found: Vec<(Vec<Step>, String)>,
-    /// How often a name was complained of, to tell its holders apart.
+    /// How often each name was reported, to tell its parents apart.
     names: HashMap<(usize, String), usize>,
-    /// Parts of the instance that may still be looked at for a name's holder.
+    /// How many parts of the instance may still be searched for a name's parent.
     looks_left: usize,
 }
 
 impl<'a> Report<'a> {
-    /// The faults of `error`, which came from checking `instance` against `document`.
+    /// The faults of `error`, which resulted from checking `instance` against `document`.
     pub fn of(error: &ValidationError, document: &'a Value, instance: &'a Value) -> Vec<Fault> {
         let mut report = Report::new(document, instance);
         report.gather(error, ROOT);
@@ -110,11 +110,10 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Where in the instance an error is, and how many steps that has to be.
+    /// Where in the instance an error is, and the number of steps that should have.
     ///
-    /// boon counts `items` from where `prefixItems` ends, and `additionalItems` from where a list of `items`
-    /// does. So the steps from `start` on are taken once more in the schema, and where two of these stand
-    /// together, the item is moved.
+    /// boon counts `items` from where `prefixItems` ends, and `additionalItems` from where an array of `items` does. So
+    /// the steps from `start` on are repeated in the schema, and the item is shifted where two of these occur together.
     fn locate(&self, error: &ValidationError, start: Start) -> (Vec<Step>, usize) {
         let tokens = error.instance_location.tokens.iter().skip(start.at.len());
         let steps = tokens.map(|token| match token {
@@ -151,8 +150,7 @@ impl<'a> Report<'a> {
         (at, depth)
     }
 
-    /// boon does not say where a wrong name was, only how deep; the objects there that have
-    /// it are taken in turn.
+    /// boon does not report where an invalid name was, only how deep; the objects there that have it are taken in turn.
     fn name(&mut self, error: &ValidationError, name: &str, depth: usize) {
         let mut inner = Report::new(&Value::Null, &Value::Null);
         inner.gather_all(error, ROOT);
@@ -175,7 +173,7 @@ impl<'a> Report<'a> {
         self.found.push((at, format!("the name {} {why}", quote(name))));
     }
 
-    /// In the order of the document, none twice, not too many.
+    /// In document order, without duplicates, up to the maximum.
     fn faults(mut self) -> Vec<Fault> {
         let (instance, mut places) = (self.instance, Places::new());
         self.found.truncate(2 * MAX_GATHERED);
@@ -213,7 +211,7 @@ struct Search<'n> {
 }
 
 impl Search<'_> {
-    /// Leads `at` to the next object that deep with a member of that name.
+    /// Leads `at` to the next object at this depth with a member of this name.
     fn holder(&mut self, value: &Value, at: &mut Vec<Step>) -> bool {
         let Some(left) = self.looks_left.checked_sub(1) else { return false };
         self.looks_left = left;
@@ -239,10 +237,10 @@ impl Search<'_> {
     }
 }
 
-/// The places of an object's members, by where the object is in memory.
+/// The positions of an object's members, by the object's address in memory.
 type Places<'v> = HashMap<*const Value, HashMap<&'v str, usize>>;
 
-/// The positions on the way, which sort as the document reads.
+/// The positions on the path, which sort in document order.
 fn rank<'v>(instance: &'v Value, at: &[Step], places: &mut Places<'v>) -> Vec<usize> {
     let mut here = Some(instance);
     at.iter()
@@ -265,7 +263,7 @@ fn rank<'v>(instance: &'v Value, at: &[Step], places: &mut Places<'v>) -> Vec<us
         .collect()
 }
 
-/// The pointer, ending early rather than becoming very long.
+/// The pointer, cut off rather than becoming very long.
 fn pointer(at: &[Step]) -> String {
     at.iter()
         .map(|step| match step {
@@ -279,14 +277,9 @@ fn pointer(at: &[Step]) -> String {
         .collect()
 }
 
-/// What is wrong, for the kinds of error that say it by themselves. Of the value itself
-/// nothing is repeated but numbers of things.
-#[expect(clippy::too_many_lines, reason = "one arm for each kind of error")]
+/// Describes the kinds of error that need no context. It repeats nothing of the value but counts.
 fn describe(kind: &ErrorKind) -> Option<String> {
     let wanted = |value: &Value| clip(&written(value), MAX_WANTED);
-    let items = |n: &usize| count(*n, "item", "items");
-    let members = |n: &usize| count(*n, "member", "members");
-    let characters = |n: &usize| count(*n, "character", "characters");
     Some(match kind {
         ErrorKind::FalseSchema => "is not allowed here".into(),
         ErrorKind::Type { got, want } => {
@@ -299,39 +292,14 @@ fn describe(kind: &ErrorKind) -> Option<String> {
             format!("must be one of {}", clip(&values.join(", "), MAX_WANTED))
         }
         ErrorKind::Const { want } => format!("must be {}", wanted(want)),
-        ErrorKind::MinProperties { got, want } => {
-            format!("must have at least {}, has {got}", members(want))
-        }
-        ErrorKind::MaxProperties { got, want } => {
-            format!("must have at most {}, has {got}", members(want))
-        }
         ErrorKind::Dependency { prop, missing } | ErrorKind::DependentRequired { prop, missing } => {
             let names: Vec<String> = missing.iter().map(|name| quote(name)).collect();
             let names = clip(&names.join(", "), MAX_WANTED);
             format!("needs {names} where there is {}", quote(prop))
         }
-        ErrorKind::MinItems { got, want } => {
-            format!("must have at least {}, has {got}", items(want))
-        }
-        ErrorKind::MaxItems { got, want } => {
-            format!("must have at most {}, has {got}", items(want))
-        }
-        ErrorKind::AdditionalItems { got } => format!("must not have {} more than are listed", items(got)),
         ErrorKind::Contains => "has no item of the kind it must contain".into(),
-        ErrorKind::MinContains { got, want } => {
-            format!("must contain at least {} of a kind, has {}", items(want), got.len())
-        }
-        ErrorKind::MaxContains { got, want } => {
-            format!("must contain at most {} of a kind, has {}", items(want), got.len())
-        }
         ErrorKind::UniqueItems { got: [first, second] } => {
             format!("must not have equal items, but {first} and {second} are")
-        }
-        ErrorKind::MinLength { got, want } => {
-            format!("must have at least {}, has {got}", characters(want))
-        }
-        ErrorKind::MaxLength { got, want } => {
-            format!("must have at most {}, has {got}", characters(want))
         }
         ErrorKind::Pattern { want, .. } => {
             format!("must match the pattern {}", clip(want, MAX_WANTED))
@@ -346,6 +314,29 @@ fn describe(kind: &ErrorKind) -> Option<String> {
             format!("matches forms {first} and {second} (counted from 0), where only one may match")
         }
         ErrorKind::RefCycle { .. } => "cannot be checked: the schema refers back to itself".into(),
+        _ => return describe_count(kind),
+    })
+}
+
+/// Describes the kinds of error that limit a number of things.
+fn describe_count(kind: &ErrorKind) -> Option<String> {
+    let items = |n: &usize| count(*n, "item", "items");
+    let members = |n: &usize| count(*n, "member", "members");
+    let characters = |n: &usize| count(*n, "character", "characters");
+    Some(match kind {
+        ErrorKind::MinProperties { got, want } => format!("must have at least {}, has {got}", members(want)),
+        ErrorKind::MaxProperties { got, want } => format!("must have at most {}, has {got}", members(want)),
+        ErrorKind::MinItems { got, want } => format!("must have at least {}, has {got}", items(want)),
+        ErrorKind::MaxItems { got, want } => format!("must have at most {}, has {got}", items(want)),
+        ErrorKind::AdditionalItems { got } => format!("must not have {} more than are listed", items(got)),
+        ErrorKind::MinContains { got, want } => {
+            format!("must contain at least {} of a kind, has {}", items(want), got.len())
+        }
+        ErrorKind::MaxContains { got, want } => {
+            format!("must contain at most {} of a kind, has {}", items(want), got.len())
+        }
+        ErrorKind::MinLength { got, want } => format!("must have at least {}, has {got}", characters(want)),
+        ErrorKind::MaxLength { got, want } => format!("must have at most {}, has {got}", characters(want)),
         _ => return None,
     })
 }

@@ -1,5 +1,5 @@
-//! What has to be known of a schema before it may be compiled: its draft, its parts, their addresses
-//! and anchors (JSON Schema Core 2020-12 §8), where its references lead, and its patterns.
+//! Collects what must be known of a schema before it is compiled: its draft, its parts with their addresses and anchors
+//! (JSON Schema Core 2020-12 §8), the targets of its references, and its patterns.
 
 use super::patterns::Patterns;
 use super::{BASE, Dialect, Fault, Holds, MAX_FAULTS, MAX_SUBSCHEMAS};
@@ -20,19 +20,19 @@ pub(super) struct Reference {
     pub keyword: String,
     pub text: String,
     pub resource: usize,
-    /// Pointers to what it may lead to; none for the metaschema.
+    /// Pointers to the possible targets; empty for the metaschema.
     pub targets: Vec<String>,
 }
 
-/// Everything in a schema that has to be known before it may be compiled.
+/// What must be known of a schema before it is compiled.
 pub(super) struct Survey<'a> {
     document: &'a Value,
-    /// The one draft of all of it.
+    /// The one draft of the whole document.
     pub dialect: Dialect,
     /// A pointer to every subschema.
     pub schemas: Vec<String>,
     seen: HashSet<String>,
-    /// Where each part with an `$id` begins, and its address. The root is always the first.
+    /// Where each part with an `$id` begins, and its address. The root is always first.
     resources: Vec<(String, Url)>,
     anchors: Vec<Anchor>,
     pub references: Vec<Reference>,
@@ -41,15 +41,14 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Goes over the whole document; every fault it finds.
+    /// Surveys the whole document, or returns all its faults.
     pub fn of(document: &'a Value) -> Result<Survey<'a>, Vec<Fault>> {
         let Ok(base) = Url::parse(BASE) else {
             return refuse("cannot be placed".into());
         };
         let named = document.get("$schema").and_then(Value::as_str);
         let Some(dialect) = named.map_or(Some(Dialect::default()), Dialect::named) else {
-            let detail =
-                format!("is none of the drafts that are read: {}. Without it the last is meant", Dialect::all());
+            let detail = format!("is not a supported draft: {}. Without it, the last one applies", Dialect::all());
             return Err(vec![fault("/$schema", &detail)]);
         };
         let mut survey = Survey {
@@ -98,7 +97,7 @@ impl<'a> Survey<'a> {
                     let (at, keyword, text) = (at.clone(), keyword.clone(), text.clone());
                     self.references.push(Reference { at, keyword, text, resource, targets: Vec::new() });
                 }
-                // The metaschema reads what stands beside a reference too, and so do the bounds on its work.
+                // The metaschema checks the siblings of a reference too, and so do the cost limits.
                 _ if !is_alone || keyword != "$schema" => self.keyword(keywords, keyword, &at, resource),
                 _ => {}
             }
@@ -122,12 +121,12 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// What a keyword means beside its subschemas.
+    /// Handles what a keyword means besides its subschemas.
     fn keyword(&mut self, keywords: &'a Map<String, Value>, keyword: &str, at: &str, resource: usize) {
         let here = child(at, keyword);
         match (keyword, keywords.get(keyword)) {
             ("$schema", Some(Value::String(draft))) if Dialect::named(draft) != Some(self.dialect) => {
-                let detail = format!("must be {}, as for the whole document: it is of one draft", self.dialect.url());
+                let detail = format!("must be {}: a document has a single draft", self.dialect.url());
                 self.faults.push(fault(&here, &detail));
             }
             (_, Some(Value::String(name))) if self.dialect.is_anchor(keyword) => {
@@ -142,13 +141,13 @@ impl<'a> Survey<'a> {
                     self.patterns.add(&child(&here, name), name, None);
                 }
             }
-            // The metaschema asks whether their items are all different.
-            ("required" | "enum" | "type", Some(Value::Array(items))) if !cost::can_be_told_apart(items) => {
+            // The metaschema requires their items to be unique.
+            ("required" | "enum" | "type", Some(Value::Array(items))) if !cost::can_be_distinguished(items) => {
                 self.faults.push(fault(&here, "has too many items that are arrays of arrays"));
             }
             ("dependencies" | "dependentRequired", Some(Value::Object(map))) => {
                 let lists = map.iter().filter_map(|(name, names)| Some((name, names.as_array()?)));
-                for (name, _) in lists.filter(|(_, names)| !cost::can_be_told_apart(names)) {
+                for (name, _) in lists.filter(|(_, names)| !cost::can_be_distinguished(names)) {
                     self.faults.push(fault(&child(&here, name), "has too many items that are arrays of arrays"));
                 }
             }
@@ -159,13 +158,13 @@ impl<'a> Survey<'a> {
     fn anchor(&mut self, at: &str, keyword: &str, name: &str, resource: usize) {
         let same = |a: &Anchor| a.resource == resource && a.name == *name && a.at != at;
         if self.anchors.iter().any(same) {
-            self.faults.push(fault(&child(at, keyword), "is the name of another anchor already"));
+            self.faults.push(fault(&child(at, keyword), "is already the name of another anchor"));
         }
         let dynamic = keyword == "$dynamicAnchor";
         self.anchors.push(Anchor { resource, name: name.into(), at: at.into(), dynamic });
     }
 
-    /// A part with an address of its own begins at `at`.
+    /// Enters a part with its own address at `at`.
     fn enter(&mut self, id: &str, at: &str, resource: usize) -> usize {
         let id = id.split('#').next().unwrap_or_default();
         let base = self.resources.get(resource).map(|(_, base)| base);
@@ -178,7 +177,7 @@ impl<'a> Survey<'a> {
             Some(_) if id.is_empty() => return resource,
             Some(_) => {
                 let keyword = self.dialect.id();
-                let detail = format!("is the {keyword} of another part already");
+                let detail = format!("is already the {keyword} of another part");
                 self.faults.push(fault(&child(at, keyword), &detail));
             }
             None => self.resources.push((at.into(), url)),
@@ -186,7 +185,7 @@ impl<'a> Survey<'a> {
         self.resources.iter().position(|(start, _)| start == at).unwrap_or(resource)
     }
 
-    /// Resolves every reference, and walks what only a reference makes a schema.
+    /// Resolves every reference, and walks parts that are schemas only because a reference leads there.
     fn follow(&mut self) {
         let mut next = 0;
         while let Some(reference) = self.references.get(next) {
@@ -196,7 +195,7 @@ impl<'a> Survey<'a> {
                         let within = |(start, _): &(String, Url)| {
                             at.strip_prefix(start.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                         };
-                        // The innermost of the parts that hold it.
+                        // The innermost part that contains it.
                         let held = self.resources.iter().enumerate().filter(|(_, r)| within(r));
                         let resource = held.max_by_key(|(_, (start, _))| start.len());
                         if let (Some(schema), Some((resource, _))) = (self.document.pointer(at), resource) {
@@ -227,7 +226,7 @@ impl<'a> Survey<'a> {
                 Some(own) => own,
                 None if url.as_str() == BASE => 0,
                 None if Url::parse(self.dialect.url()).is_ok_and(|own| own == url) => return Ok(Vec::new()),
-                None => return Err("leads out of this document: put what it means under $defs"),
+                None => return Err("refers outside of this document: put the target under $defs"),
             };
             start = self.resources.get(resource).map_or(start, |(start, _)| start);
         }
@@ -237,10 +236,10 @@ impl<'a> Survey<'a> {
         } else {
             let named = |a: &&Anchor| a.name == inside;
             let mut anchors = self.anchors.iter().filter(named);
-            let anchor = anchors.find(|a| a.resource == resource).ok_or("names no anchor there is")?;
+            let anchor = anchors.find(|a| a.resource == resource).ok_or("names an unknown anchor")?;
             if reference.keyword == "$dynamicRef" && anchor.dynamic {
-                // The outermost part that has such an anchor wins, and that is always the
-                // root if it has one; else it depends on the way taken.
+                // The outermost part with such an anchor wins, and that is always the root if it has one; otherwise it
+                // depends on the path taken.
                 let dynamic = || self.anchors.iter().filter(named).filter(|a| a.dynamic);
                 let outermost = dynamic().find(|a| a.resource == 0);
                 return Ok(match outermost {
@@ -251,7 +250,7 @@ impl<'a> Survey<'a> {
             anchor.at.clone()
         };
         match self.document.pointer(&at) {
-            // The outermost part with such an anchor wins, as above; boon knows which that is for the root alone.
+            // The outermost part with such an anchor wins, as above; boon only knows it for the root.
             Some(part) if reference.keyword == "$recursiveRef" && is_recursive(part) => {
                 match is_recursive(self.document) {
                     true => Ok(vec![String::new()]),
@@ -259,12 +258,12 @@ impl<'a> Survey<'a> {
                 }
             }
             Some(Value::Object(_) | Value::Bool(_)) => Ok(vec![at]),
-            Some(_) => Err("leads to something that is not a schema"),
-            None => Err("leads to nothing in this document"),
+            Some(_) => Err("refers to something that is not a schema"),
+            None => Err("refers to nothing in this document"),
         }
     }
 
-    /// Where the part of the document begins that a reference stands in the terms of.
+    /// The start of the part that a reference is relative to.
     pub fn start_of(&self, reference: &Reference) -> &str {
         let target = reference.targets.first().map_or("", String::as_str);
         let holds = |(start, _): &&(String, Url)| {

@@ -2,129 +2,136 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::context::status::Status;
-use crate::events::event::{Item, What};
+use crate::events::bundle::{EventKind, Item};
+use crate::webhooks::delivery::DeliveryError;
 
-fn courier() -> Courier {
-    let mut courier = Courier::new(PAUSES_MS.to_vec());
-    assert!(courier.configure("hook", 1, Filter::default(), true, None));
-    courier
+fn queue() -> DeliveryQueue {
+    let mut queue = DeliveryQueue::new(PAUSES_MS.to_vec());
+    assert!(queue.configure("hook", 1, Filter::default(), true, None));
+    queue
 }
 
-fn attempt(at: u64, status_code: u16) -> Attempt {
-    Attempt { at: Timestamp(at), status_code: Some(status_code), error: None, duration_ms: 1, retry_after_ms: None }
+fn attempt(at: u64, status_code: u16) -> DeliveryAttempt {
+    DeliveryAttempt {
+        at: Timestamp(at),
+        status_code: Some(status_code),
+        error: None,
+        duration_ms: 1,
+        retry_after_ms: None,
+    }
 }
 
 fn claim(number: u64, attempt: usize) -> Claim {
     Claim { webhook: "hook".into(), number, attempt }
 }
 
-fn add(courier: &mut Courier, number: u64, at: u64) {
-    courier.add("hook", number, Waiting::new(0, None, Timestamp(at)));
+fn add(queue: &mut DeliveryQueue, number: u64, at: u64) {
+    queue.add("hook", number, PendingDelivery::new(0, None, Timestamp(at)));
 }
 
 #[test]
 fn an_event_is_tried_for_24_hours_and_then_the_webhook_is_disabled() {
-    let mut courier = courier();
-    add(&mut courier, 1, 0);
+    let mut queue = queue();
+    add(&mut queue, 1, 0);
     let mut now = Timestamp(0);
     for (at, pause) in PAUSES_MS.iter().enumerate() {
-        assert!(courier.to_ring(now));
-        assert_eq!(courier.claim(8, now), [claim(1, at + 1)]);
-        assert_eq!(courier.wakes_at(now), Some(now.plus_ms(LEASE_MS)));
-        let report = courier.report("hook", 1, &attempt(now.0, 500), now, 0);
-        assert_eq!(report.reported, Reported::Again { due: now.plus_ms(*pause), first_at: Timestamp(0) });
+        assert!(queue.take_notification(now));
+        assert_eq!(queue.claim(8, now), [claim(1, at + 1)]);
+        assert_eq!(queue.next_wakeup(now), Some(now.plus_ms(LEASE_MS)));
+        let report = queue.report("hook", 1, &attempt(now.0, 500), now, 0);
+        assert_eq!(report.disposition, Disposition::Retry { due: now.plus_ms(*pause), first_at: Timestamp(0) });
         assert_eq!((report.hook_changed, report.disables), (at == 0, None));
-        assert!(!courier.to_ring(now.plus_ms(pause - 1)));
-        assert_eq!(courier.wakes_at(now), Some(now.plus_ms(*pause)));
+        assert!(!queue.take_notification(now.plus_ms(pause - 1)));
+        assert_eq!(queue.next_wakeup(now), Some(now.plus_ms(*pause)));
         now = now.plus_ms(*pause);
     }
     assert_eq!(now.0, 24 * 3_600_000);
-    courier.claim(8, now);
-    let report = courier.report("hook", 1, &attempt(now.0, 500), now, 0);
-    assert_eq!((report.reported, report.disables), (Reported::GivenUp, Some(Reason::Failing)));
+    queue.claim(8, now);
+    let report = queue.report("hook", 1, &attempt(now.0, 500), now, 0);
+    assert_eq!((report.disposition, report.disables), (Disposition::GivenUp, Some(DisableReason::Failing)));
 }
 
 #[test]
-fn what_is_given_up_disables_nothing_while_others_are_delivered() {
-    let mut courier = courier();
+fn giving_up_disables_nothing_while_others_are_delivered() {
+    let mut queue = queue();
     for number in 1..=2 {
-        add(&mut courier, number, 0);
+        add(&mut queue, number, 0);
     }
     for at in 0..PAUSES_MS.len() as u64 {
-        courier.report("hook", 1, &attempt(at, 500), Timestamp(at), 0);
+        queue.report("hook", 1, &attempt(at, 500), Timestamp(at), 0);
     }
-    assert_eq!(courier.report("hook", 2, &attempt(50, 204), Timestamp(50), 0).reported, Reported::Delivered);
-    let last = courier.report("hook", 1, &attempt(100, 500), Timestamp(100), 0);
-    assert_eq!((last.reported, last.disables), (Reported::GivenUp, None));
-    assert_eq!(courier.hook("hook").unwrap().failing_since, Some(Timestamp(100)));
+    assert_eq!(queue.report("hook", 2, &attempt(50, 204), Timestamp(50), 0).disposition, Disposition::Delivered);
+    let last = queue.report("hook", 1, &attempt(100, 500), Timestamp(100), 0);
+    assert_eq!((last.disposition, last.disables), (Disposition::GivenUp, None));
+    assert_eq!(queue.hook("hook").unwrap().failing_since, Some(Timestamp(100)));
 }
 
 #[test]
 fn an_address_that_is_gone_is_given_up_at_once() {
-    let mut courier = courier();
-    add(&mut courier, 1, 0);
-    let report = courier.report("hook", 1, &attempt(5, 410), Timestamp(5), 0);
-    assert_eq!((report.reported, report.disables), (Reported::GivenUp, Some(Reason::Gone)));
-    add(&mut courier, 2, 5);
-    courier.disable("hook", Timestamp(5), Reason::Gone);
-    assert!(courier.claim(8, Timestamp(9)).is_empty());
-    assert!(!courier.to_ring(Timestamp(9)) && courier.wakes_at(Timestamp(9)).is_none());
-    assert_eq!(courier.give_up("hook"), [2]);
-    assert!(!courier.configure("hook", 1, Filter::default(), true, None), "the same version is no news");
-    assert!(courier.configure("hook", 2, Filter::default(), true, None));
-    assert!(courier.hook("hook").unwrap().is_live(), "a new version begins anew");
+    let mut queue = queue();
+    add(&mut queue, 1, 0);
+    let report = queue.report("hook", 1, &attempt(5, 410), Timestamp(5), 0);
+    assert_eq!((report.disposition, report.disables), (Disposition::GivenUp, Some(DisableReason::Gone)));
+    add(&mut queue, 2, 5);
+    queue.disable("hook", Timestamp(5), DisableReason::Gone);
+    assert!(queue.claim(8, Timestamp(9)).is_empty());
+    assert!(!queue.take_notification(Timestamp(9)) && queue.next_wakeup(Timestamp(9)).is_none());
+    assert_eq!(queue.give_up("hook"), [2]);
+    assert!(!queue.configure("hook", 1, Filter::default(), true, None), "the same version changes nothing");
+    assert!(queue.configure("hook", 2, Filter::default(), true, None));
+    assert!(queue.hook("hook").unwrap().is_live(), "a new version resets the state");
 }
 
 #[test]
 fn a_slow_webhook_leaves_room_for_others() {
-    let mut courier = courier();
-    courier.configure("other", 1, Filter::default(), true, None);
+    let mut queue = queue();
+    queue.configure("other", 1, Filter::default(), true, None);
     for number in 0..100 {
-        add(&mut courier, number, 0);
+        add(&mut queue, number, 0);
     }
-    assert!(courier.to_ring(Timestamp(0)));
-    assert_eq!(courier.claim(32, Timestamp(0)).len(), AT_ONCE);
-    assert!(courier.claim(32, Timestamp(1)).is_empty());
-    courier.add("other", 100, Waiting::new(0, None, Timestamp(2)));
-    assert!(courier.to_ring(Timestamp(2)), "somebody else may take it");
-    assert_eq!(courier.claim(32, Timestamp(3))[0].webhook, "other");
-    courier.report("hook", 0, &attempt(4, 200), Timestamp(4), 0);
-    assert_eq!(courier.claim(32, Timestamp(5)), [claim(8, 1)]);
+    assert!(queue.take_notification(Timestamp(0)));
+    assert_eq!(queue.claim(32, Timestamp(0)).len(), MAX_CONCURRENT_DELIVERIES);
+    assert!(queue.claim(32, Timestamp(1)).is_empty());
+    queue.add("other", 100, PendingDelivery::new(0, None, Timestamp(2)));
+    assert!(queue.take_notification(Timestamp(2)), "another Worker may take it");
+    assert_eq!(queue.claim(32, Timestamp(3))[0].webhook, "other");
+    queue.report("hook", 0, &attempt(4, 200), Timestamp(4), 0);
+    assert_eq!(queue.claim(32, Timestamp(5)), [claim(8, 1)]);
 }
 
 #[test]
 fn retry_after_makes_a_pause_longer_and_never_shorter() {
     for (retry_after_ms, pause) in [(Some(60_000), 60_000), (Some(1), 5_000), (None, 5_000)] {
-        let mut courier = courier();
-        add(&mut courier, 1, 0);
-        let report = courier.report("hook", 1, &Attempt { retry_after_ms, ..attempt(0, 429) }, Timestamp(0), 0);
-        assert_eq!(report.reported, Reported::Again { due: Timestamp(pause), first_at: Timestamp(0) });
+        let mut queue = queue();
+        add(&mut queue, 1, 0);
+        let report = queue.report("hook", 1, &DeliveryAttempt { retry_after_ms, ..attempt(0, 429) }, Timestamp(0), 0);
+        assert_eq!(report.disposition, Disposition::Retry { due: Timestamp(pause), first_at: Timestamp(0) });
     }
 }
 
 #[test]
-fn who_does_not_come_is_rung_for_again_and_who_is_at_it_is_not() {
-    let mut courier = courier();
-    add(&mut courier, 1, 0);
-    assert!(courier.to_ring(Timestamp(0)));
-    assert!(!courier.to_ring(Timestamp(RING_AGAIN_MS - 1)));
-    assert_eq!(courier.wakes_at(Timestamp(5)), Some(Timestamp(RING_AGAIN_MS)));
-    assert!(courier.to_ring(Timestamp(RING_AGAIN_MS)));
-    let now = Timestamp(RING_AGAIN_MS + 1);
-    assert_eq!(courier.claim(1, now).len(), 1);
-    add(&mut courier, 2, now.0);
-    assert!(!courier.to_ring(now), "who is at it takes the next one too");
-    assert!(courier.to_ring(now.plus_ms(LEASE_MS)), "a claim that was lost ends");
-    assert_eq!(courier.claim(8, now.plus_ms(LEASE_MS)), [claim(1, 1), claim(2, 1)]);
+fn a_worker_is_notified_again_unless_it_has_claims() {
+    let mut queue = queue();
+    add(&mut queue, 1, 0);
+    assert!(queue.take_notification(Timestamp(0)));
+    assert!(!queue.take_notification(Timestamp(NOTIFY_AGAIN_MS - 1)));
+    assert_eq!(queue.next_wakeup(Timestamp(5)), Some(Timestamp(NOTIFY_AGAIN_MS)));
+    assert!(queue.take_notification(Timestamp(NOTIFY_AGAIN_MS)));
+    let now = Timestamp(NOTIFY_AGAIN_MS + 1);
+    assert_eq!(queue.claim(1, now).len(), 1);
+    add(&mut queue, 2, now.0);
+    assert!(!queue.take_notification(now), "who is at it takes the next one too");
+    assert!(queue.take_notification(now.plus_ms(LEASE_MS)), "a claim that was lost ends");
+    assert_eq!(queue.claim(8, now.plus_ms(LEASE_MS)), [claim(1, 1), claim(2, 1)]);
 }
 
 #[test]
-fn events_are_wanted_by_live_webhooks_whose_filter_matches() {
-    let mut courier = courier();
+fn live_webhooks_with_a_matching_filter_receive_events() {
+    let mut queue = queue();
     let filter = Filter { types: vec!["service.*".into()], ..Filter::default() };
-    courier.configure("services", 1, filter, true, None);
-    courier.configure("paused", 1, Filter::default(), false, None);
-    let item = Item { number: 1, at: Timestamp(0), what: What::Status(Status::Queued) };
+    queue.configure("services", 1, filter, true, None);
+    queue.configure("paused", 1, Filter::default(), false, None);
+    let item = Item { number: 1, at: Timestamp(0), kind: EventKind::Status(Status::Queued) };
     let bundle = Bundle {
         subject: "ctx_1".into(),
         owner: None,
@@ -133,90 +140,90 @@ fn events_are_wanted_by_live_webhooks_whose_filter_matches() {
         capability: None,
         service: None,
         trace: None,
-        after: None,
+        previous_number: None,
         items: Vec::new(),
     };
-    assert_eq!(courier.wanted(&bundle, &item).collect::<Vec<_>>(), ["hook"]);
-    courier.remove("hook");
-    courier.remove("services");
-    assert!(courier.is_idle());
+    assert_eq!(queue.subscribers(&bundle, &item).collect::<Vec<_>>(), ["hook"]);
+    queue.remove("hook");
+    queue.remove("services");
+    assert!(queue.is_idle());
 }
 
-fn nobody(at: u64) -> Attempt {
-    let error = Some(AttemptError::Unreachable);
-    Attempt { at: Timestamp(at), status_code: None, error, duration_ms: 1, retry_after_ms: None }
+fn no_response(at: u64) -> DeliveryAttempt {
+    let error = Some(DeliveryError::Unreachable);
+    DeliveryAttempt { at: Timestamp(at), status_code: None, error, duration_ms: 1, retry_after_ms: None }
 }
 
 #[test]
-fn where_nobody_is_one_delivery_tries_for_all_after_growing_pauses() {
-    let mut courier = courier();
-    (1..=20).for_each(|number| add(&mut courier, number, 0));
+fn while_unreachable_one_delivery_probes_for_all() {
+    let mut queue = queue();
+    (1..=20).for_each(|number| add(&mut queue, number, 0));
     let mut now = Timestamp(0);
-    assert_eq!(courier.claim(32, now).len(), AT_ONCE);
+    assert_eq!(queue.claim(32, now).len(), MAX_CONCURRENT_DELIVERIES);
     for number in 1..=8 {
-        let report = courier.report("hook", number, &nobody(now.0), now, 0);
-        assert_eq!(report.reported, Reported::Again { due: Timestamp(5_000), first_at: now });
+        let report = queue.report("hook", number, &no_response(now.0), now, 0);
+        assert_eq!(report.disposition, Disposition::Retry { due: Timestamp(5_000), first_at: now });
         assert_eq!(report.hook_changed, number == 1, "what was under way says nothing new");
     }
     for pause in [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 640_000, 900_000, 900_000] {
-        assert!(!courier.to_ring(now.plus_ms(pause - 1)) && courier.claim(32, now.plus_ms(pause - 1)).is_empty());
-        assert_eq!(courier.wakes_at(now), Some(now.plus_ms(pause)));
+        assert!(!queue.take_notification(now.plus_ms(pause - 1)) && queue.claim(32, now.plus_ms(pause - 1)).is_empty());
+        assert_eq!(queue.next_wakeup(now), Some(now.plus_ms(pause)));
         now = now.plus_ms(pause);
-        assert!(courier.to_ring(now));
-        assert_eq!(courier.claim(32, now).iter().map(|claim| claim.number).collect::<Vec<_>>(), [1]);
-        assert!(courier.claim(32, now).is_empty());
-        assert_eq!(courier.wakes_at(now), Some(now.plus_ms(LEASE_MS)), "nothing else is to be done meanwhile");
-        courier.report("hook", 1, &nobody(now.0), now, 0);
+        assert!(queue.take_notification(now));
+        assert_eq!(queue.claim(32, now).iter().map(|claim| claim.number).collect::<Vec<_>>(), [1]);
+        assert!(queue.claim(32, now).is_empty());
+        assert_eq!(queue.next_wakeup(now), Some(now.plus_ms(LEASE_MS)), "nothing else is due until then");
+        queue.report("hook", 1, &no_response(now.0), now, 0);
     }
     now = now.plus_ms(900_000);
-    assert_eq!(courier.claim(32, now).len(), 1);
-    assert_eq!(courier.report("hook", 1, &attempt(now.0, 204), now, 0).reported, Reported::Delivered);
-    let numbers: Vec<u64> = courier.claim(32, now).iter().map(|claim| claim.number).collect();
+    assert_eq!(queue.claim(32, now).len(), 1);
+    assert_eq!(queue.report("hook", 1, &attempt(now.0, 204), now, 0).disposition, Disposition::Delivered);
+    let numbers: Vec<u64> = queue.claim(32, now).iter().map(|claim| claim.number).collect();
     assert_eq!(numbers, (2..=9).collect::<Vec<_>>(), "the others follow at once, in order");
-    assert_eq!(courier.hook("hook").unwrap().failing_since, None);
+    assert_eq!(queue.hook("hook").unwrap().failing_since, None);
 }
 
 #[test]
-fn who_refuses_is_there_and_only_refusals_use_up_a_deliverys_attempts() {
-    let mut courier = courier();
-    add(&mut courier, 1, 0);
+fn only_rejections_use_up_a_deliverys_attempts() {
+    let mut queue = queue();
+    add(&mut queue, 1, 0);
     let mut now = Timestamp(0);
     for _ in 0..12 {
-        courier.claim(8, now);
-        let Reported::Again { due, .. } = courier.report("hook", 1, &nobody(now.0), now, 0).reported else {
+        queue.claim(8, now);
+        let Disposition::Retry { due, .. } = queue.report("hook", 1, &no_response(now.0), now, 0).disposition else {
             panic!("it is not given up");
         };
         now = due;
     }
-    courier.claim(8, now);
-    let report = courier.report("hook", 1, &attempt(now.0, 500), now, 0);
-    assert_eq!(report.reported, Reported::Again { due: now.plus_ms(PAUSES_MS[0]), first_at: Timestamp(0) });
-    assert_eq!((report.hook_changed, courier.hook("hook").unwrap().resting), (true, None));
+    queue.claim(8, now);
+    let report = queue.report("hook", 1, &attempt(now.0, 500), now, 0);
+    assert_eq!(report.disposition, Disposition::Retry { due: now.plus_ms(PAUSES_MS[0]), first_at: Timestamp(0) });
+    assert_eq!((report.hook_changed, queue.hook("hook").unwrap().cool_down), (true, None));
 }
 
 #[test]
-fn nothing_is_lost_within_24_hours_in_which_nobody_is_there() {
-    let mut courier = courier();
-    add(&mut courier, 1, 0);
+fn nothing_is_lost_while_unreachable_for_24_hours() {
+    let mut queue = queue();
+    add(&mut queue, 1, 0);
     let mut now = Timestamp(0);
     loop {
         if now.0 < 24 * 3_600_000 {
-            add(&mut courier, now.0 + 2, now.0);
+            add(&mut queue, now.0 + 2, now.0);
         }
-        let before = courier.count("hook");
-        let claimed = courier.claim(8, now);
+        let before = queue.count("hook");
+        let claimed = queue.claim(8, now);
         assert_eq!(claimed.first().map(|claim| claim.number), Some(1), "at {}", now.0);
         let mut last = None;
         for Claim { number, .. } in claimed {
-            last = Some(courier.report("hook", number, &nobody(now.0), now, 7));
+            last = Some(queue.report("hook", number, &no_response(now.0), now, 7));
         }
         match last.unwrap() {
-            Report { reported: Reported::Again { due, .. }, disables: None, .. } => {
-                assert_eq!(courier.count("hook"), before);
+            ReportEffect { disposition: Disposition::Retry { due, .. }, disables: None, .. } => {
+                assert_eq!(queue.count("hook"), before);
                 now = due;
             }
             report => {
-                assert_eq!((report.reported, report.disables), (Reported::GivenUp, Some(Reason::Failing)));
+                assert_eq!((report.disposition, report.disables), (Disposition::GivenUp, Some(DisableReason::Failing)));
                 break;
             }
         }
@@ -225,82 +232,82 @@ fn nothing_is_lost_within_24_hours_in_which_nobody_is_there() {
 }
 
 proptest! {
-    /// However answers, silence and restarts follow each other: what waits is claimed sooner or later.
+    /// Whatever the order of responses, time-outs and restarts: waiting deliveries are claimed sooner or later.
     #[test]
     fn a_webhook_that_rests_is_woken_again(
         steps in prop::collection::vec((0u8..4, 0u64..2_000_000), 1..100)
     ) {
-        let mut courier = courier();
-        (0..12).for_each(|number| add(&mut courier, number, 0));
+        let mut queue = queue();
+        (0..12).for_each(|number| add(&mut queue, number, 0));
         let mut now = Timestamp(0);
         for (step, random) in steps {
-            let Some(wakes) = courier.wakes_at(now) else { break };
+            let Some(wakes) = queue.next_wakeup(now) else { break };
             now = now.max(wakes);
-            for Claim { number, .. } in courier.claim(8, now) {
+            for Claim { number, .. } in queue.claim(8, now) {
                 let attempt = match step {
                     0 => attempt(now.0, 204),
                     1 => attempt(now.0, 500),
-                    2 => nobody(now.0),
-                    // Lost on the way.
+                    2 => no_response(now.0),
+                    // Lost in transit.
                     _ => continue,
                 };
-                courier.report("hook", number, &attempt, now, random);
+                queue.report("hook", number, &attempt, now, random);
             }
-            prop_assert_eq!(courier.wakes_at(now).is_some(), courier.count("hook") > 0);
+            prop_assert_eq!(queue.next_wakeup(now).is_some(), queue.count("hook") > 0);
         }
-        // When everybody answers, all that is left is delivered.
+        // Once the receivers respond, the rest is delivered.
         for _ in 0..100 {
-            let Some(wakes) = courier.wakes_at(now) else { break };
+            let Some(wakes) = queue.next_wakeup(now) else { break };
             now = now.max(wakes);
-            for Claim { number, .. } in courier.claim(8, now) {
-                courier.report("hook", number, &attempt(now.0, 204), now, 0);
+            for Claim { number, .. } in queue.claim(8, now) {
+                queue.report("hook", number, &attempt(now.0, 204), now, 0);
             }
         }
-        prop_assert_eq!(courier.count("hook"), 0);
+        prop_assert_eq!(queue.count("hook"), 0);
     }
 
-    /// Whatever is lost, late or doubled: a delivery waits until it was delivered or tried often enough.
+    /// Whatever is lost, late or repeated: a delivery waits until it was delivered or tried often enough.
     #[test]
     fn nothing_is_forgotten(steps in prop::collection::vec((0u8..6, 0u64..400_000, 0u64..6), 0..200)) {
-        let mut courier = courier();
+        let mut queue = queue();
         let (mut now, mut next) = (Timestamp(0), 0);
         let mut open = std::collections::BTreeMap::new();
         for (step, later, number) in steps {
             now = now.plus_ms(later);
             match step {
                 0 => {
-                    add(&mut courier, next, now.0);
+                    add(&mut queue, next, now.0);
                     open.insert(next, 0usize);
                     next += 1;
                 }
                 1 => {
-                    for claim in courier.claim(2, now) {
+                    for claim in queue.claim(2, now) {
                         prop_assert_eq!(claim.attempt, open[&claim.number] + 1);
                     }
                 }
                 2 | 3 => {
                     let known = open.contains_key(&number);
-                    let report = courier.report("hook", number, &attempt(now.0, 500), now, later);
-                    prop_assert_eq!(report.reported != Reported::Unknown, known);
+                    let report = queue.report("hook", number, &attempt(now.0, 500), now, later);
+                    prop_assert_eq!(report.disposition != Disposition::Unknown, known);
                     if let Some(tried) = open.get_mut(&number) {
                         *tried += 1;
                         if *tried > PAUSES_MS.len() {
-                            prop_assert_eq!(&report.reported, &Reported::GivenUp);
+                            prop_assert_eq!(&report.disposition, &Disposition::GivenUp);
                             open.remove(&number);
                         }
                     }
                 }
                 4 => {
-                    let report = courier.report("hook", number, &attempt(now.0, 200), now, later);
-                    prop_assert_eq!(report.reported == Reported::Delivered, open.remove(&number).is_some());
+                    let report = queue.report("hook", number, &attempt(now.0, 200), now, later);
+                    prop_assert_eq!(report.disposition == Disposition::Delivered, open.remove(&number).is_some());
                 }
                 _ => {
-                    courier.to_ring(now);
+                    queue.take_notification(now);
                 }
             }
-            prop_assert_eq!(courier.count("hook"), open.len());
-            // Somebody is rung for, or the alarm sees to it, as long as anything waits.
-            prop_assert_eq!(courier.wakes_at(now).is_some(), !open.is_empty());
+            prop_assert_eq!(queue.count("hook"), open.len());
+            // While anything waits, a Worker is notified or the alarm is set.
+            prop_assert_eq!(queue.next_wakeup(now).is_some(), !open.is_empty());
         }
     }
 }
@@ -308,24 +315,24 @@ proptest! {
 #[test]
 fn a_webhook_rests_where_an_edge_answers_for_a_receiver_that_is_away() {
     for status in [502, 503, 504, 520, 521, 523, 525, 529, 530] {
-        let mut courier = courier();
-        add(&mut courier, 1, 0);
-        courier.report("hook", 1, &attempt(0, status), Timestamp(0), 0);
-        assert!(courier.hook("hook").unwrap().resting.is_some(), "{status}");
+        let mut queue = queue();
+        add(&mut queue, 1, 0);
+        queue.report("hook", 1, &attempt(0, status), Timestamp(0), 0);
+        assert!(queue.hook("hook").unwrap().cool_down.is_some(), "{status}");
     }
     for status in [301, 404, 408, 429, 500, 501, 531] {
-        let mut courier = courier();
-        add(&mut courier, 1, 0);
-        courier.report("hook", 1, &attempt(0, status), Timestamp(0), 0);
-        assert!(courier.hook("hook").unwrap().resting.is_none(), "{status}");
+        let mut queue = queue();
+        add(&mut queue, 1, 0);
+        queue.report("hook", 1, &attempt(0, status), Timestamp(0), 0);
+        assert!(queue.hook("hook").unwrap().cool_down.is_none(), "{status}");
     }
 }
 
 #[test]
 fn a_receiver_may_ask_for_a_day_and_no_longer() {
-    let mut courier = courier();
-    add(&mut courier, 1, 0);
-    let late = Attempt { retry_after_ms: Some(u64::MAX), ..attempt(0, 429) };
-    let report = courier.report("hook", 1, &late, Timestamp(0), 0);
-    assert_eq!(report.reported, Reported::Again { due: Timestamp(86_400_000), first_at: Timestamp(0) });
+    let mut queue = queue();
+    add(&mut queue, 1, 0);
+    let late = DeliveryAttempt { retry_after_ms: Some(u64::MAX), ..attempt(0, 429) };
+    let report = queue.report("hook", 1, &late, Timestamp(0), 0);
+    assert_eq!(report.disposition, Disposition::Retry { due: Timestamp(86_400_000), first_at: Timestamp(0) });
 }

@@ -1,11 +1,11 @@
-//! Any chunks of a completion give it back.
+//! Any chunks of a completion reassemble to it.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A text with its cuts: pieces of any size.
+/// A text with its cuts into pieces of any size.
 fn cut(text: &str, cuts: &[usize]) -> Vec<String> {
     let (mut pieces, mut rest): (Vec<String>, Vec<char>) = (Vec::new(), text.chars().collect());
     for cut in cuts {
@@ -49,7 +49,7 @@ prop_compose! {
     }
 }
 
-/// The chunks by which a server could say a choice.
+/// Chunks by which a server could send a choice.
 fn chunks_of(index: usize, choice: &Value, cuts: &[usize]) -> Vec<Value> {
     let chunk = |delta: Value| json!({"choices": [{"index": index, "delta": delta, "finish_reason": null}]});
     let message = &choice["message"];

@@ -5,13 +5,13 @@ use super::*;
 fn put_together(chunks: &[Value]) -> Value {
     let mut completion = Completion::default();
     for chunk in chunks {
-        assert_eq!(completion.push(&chunk.to_string()), Ok(Taken::Chunk), "{chunk}");
+        assert_eq!(completion.push(&chunk.to_string()), Ok(ChunkKind::Chunk), "{chunk}");
     }
     assert!(completion.is_whole());
     serde_json::from_str(&completion.text()).unwrap()
 }
 
-/// The message that deltas of one choice come to.
+/// The message that results from the deltas of one choice.
 fn message(deltas: &[Value]) -> Value {
     let mut chunks: Vec<Value> =
         deltas.iter().map(|delta| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]})).collect();
@@ -61,10 +61,10 @@ fn calls_of_tools_are_joined_by_their_index() {
     );
 }
 
-/// Calls of tools as servers send them, and what they come to: id, name and arguments of each.
+/// Tool calls as servers send them, with the result: id, name and arguments of each.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of streams")]
-fn calls_of_tools_are_told_apart_however_servers_number_them() {
+fn tool_calls_are_distinguished_however_servers_number_them() {
     let call = |index: Value, id: &str, name: &str, arguments: &str| {
         let mut call = json!({"id": id, "function": {"name": name, "arguments": arguments}});
         if !index.is_null() {
@@ -134,7 +134,7 @@ fn calls_of_tools_are_told_apart_however_servers_number_them() {
     }
 }
 
-/// Deltas as servers send them, and the message they come to.
+/// Deltas as servers send them, with the resulting message.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn a_message_continues_its_texts_and_nothing_else() {
@@ -241,7 +241,7 @@ fn choices_and_their_logprobs_are_kept_apart() {
 }
 
 #[test]
-fn what_is_said_whole_is_not_continued_and_not_replaced_by_nothing() {
+fn complete_values_are_neither_continued_nor_replaced_by_empty_ones() {
     let whole = put_together(&[
         json!({"id": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}),
         json!({"id": "c1", "created": 7, "model": "m", "citations": ["a"], "usage": {"prompt_tokens": 3, "completion_tokens": 0},
@@ -281,7 +281,7 @@ fn a_message_beside_the_deltas_adds_what_they_do_not_say() {
 }
 
 #[test]
-fn it_is_whole_when_each_choice_says_why_it_stopped() {
+fn it_is_complete_when_each_choice_has_a_finish_reason() {
     for (reason, is_whole) in [
         (json!("stop"), true),
         (json!("length"), true),
@@ -307,22 +307,22 @@ fn errors_take_the_place_of_the_answer_and_signs_of_life_change_nothing() {
         completion
     };
     for (chunk, taken) in [
-        (r#"{"error":{"message":"overloaded"}}"#, Ok(Taken::Fault)),
-        (r#"{"error":"overloaded","choices":[]}"#, Ok(Taken::Fault)),
-        (r#"{"object":"error","message":"too long","code":400}"#, Ok(Taken::Fault)),
-        (r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error","error":{"code":502}}]}"#, Ok(Taken::Fault)),
-        (r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#, Ok(Taken::Fault)),
-        (r#"{"error":"","choices":[{"index":0,"delta":{"content":"lo"}}]}"#, Ok(Taken::Chunk)),
-        (r#"{"error":null,"choices":[]}"#, Ok(Taken::Chunk)),
-        (r#"{"type":"ping"}"#, Ok(Taken::Nothing)),
-        ("{}", Ok(Taken::Nothing)),
-        ("[1]", Err(NoChunk::Invalid)),
-        ("busy", Err(NoChunk::Invalid)),
-        (r#"{"choices":[7]}"#, Err(NoChunk::Invalid)),
+        (r#"{"error":{"message":"overloaded"}}"#, Ok(ChunkKind::Fault)),
+        (r#"{"error":"overloaded","choices":[]}"#, Ok(ChunkKind::Fault)),
+        (r#"{"object":"error","message":"too long","code":400}"#, Ok(ChunkKind::Fault)),
+        (r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error","error":{"code":502}}]}"#, Ok(ChunkKind::Fault)),
+        (r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#, Ok(ChunkKind::Fault)),
+        (r#"{"error":"","choices":[{"index":0,"delta":{"content":"lo"}}]}"#, Ok(ChunkKind::Chunk)),
+        (r#"{"error":null,"choices":[]}"#, Ok(ChunkKind::Chunk)),
+        (r#"{"type":"ping"}"#, Ok(ChunkKind::KeepAlive)),
+        ("{}", Ok(ChunkKind::KeepAlive)),
+        ("[1]", Err(ChunkError::Invalid)),
+        ("busy", Err(ChunkError::Invalid)),
+        (r#"{"choices":[7]}"#, Err(ChunkError::Invalid)),
     ] {
         let mut completion = begun();
         assert_eq!(completion.push(chunk), taken, "{chunk}");
-        assert_eq!(completion.fault().is_some(), taken == Ok(Taken::Fault), "{chunk}");
+        assert_eq!(completion.fault().is_some(), taken == Ok(ChunkKind::Fault), "{chunk}");
     }
 }
 
@@ -338,7 +338,7 @@ fn half_characters_become_whole_across_chunks() {
 }
 
 #[test]
-fn what_is_kept_is_bounded_and_what_passes_is_not() {
+fn held_data_is_bounded_and_forwarded_data_is_not() {
     let padded =
         json!({"choices": [{"index": 0, "delta": {"content": "a"}}], "obfuscation": "x".repeat(10_000)}).to_string();
     let mut completion = Completion::default();
@@ -353,13 +353,13 @@ fn what_is_kept_is_bounded_and_what_passes_is_not() {
     let large = json!({"choices": [{"index": 0, "delta": {"content": "\u{1}".repeat(10_000)}}]}).to_string();
     let mut completion = Completion::default();
     let taken = (0..).map(|_| completion.push(&large)).take_while(Result::is_ok).count();
-    // Each of its characters is six bytes of JSON.
+    // Each of its characters takes six bytes of JSON.
     assert!((MAX_ANSWER_BYTES / 60_000 - 1..=MAX_ANSWER_BYTES / 60_000).contains(&taken), "{taken}");
 }
 
-/// Answers that are made to cost more than they are long.
+/// Responses designed to take more memory than their length.
 #[test]
-fn what_holding_an_answer_costs_is_bounded() {
+fn the_memory_of_a_response_is_bounded() {
     let piece = |of: fn(usize) -> Value| {
         let mut completion = Completion::default();
         let ended = (0..2_000_000).find(|n| completion.push(&of(*n).to_string()).is_err());
@@ -371,7 +371,7 @@ fn what_holding_an_answer_costs_is_bounded() {
     piece(|_| json!({"choices": [{"index": 0, "delta": {"parts": [{}, {}, {}]}}]}));
     let many: Vec<Value> = (0..200_000).map(|n| json!({"index": n})).collect();
     let mut completion = Completion::default();
-    assert_eq!(completion.push(&json!({"choices": many}).to_string()), Err(NoChunk::TooLarge));
+    assert_eq!(completion.push(&json!({"choices": many}).to_string()), Err(ChunkError::TooLarge));
 }
 
 #[test]

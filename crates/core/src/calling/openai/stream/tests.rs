@@ -2,14 +2,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::calling::response::Answer;
+use crate::calling::response::CallResult;
 
 fn chunk(content: &str, finish: &str) -> String {
     format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{content}"}},"finish_reason":{finish}}}]}}"#)
 }
 
 /// Reads a stream in pieces of this size; gives what it is, and what was handed on.
-fn read(text: &[u8], size: usize) -> (Answer, Vec<String>) {
+fn read(text: &[u8], size: usize) -> (CallResult, Vec<String>) {
     let (mut reader, mut handed) = (Reader::default(), Vec::new());
     for piece in text.chunks(size) {
         if reader.push(piece, |chunk| handed.push(chunk.to_string())) == Step::Over {
@@ -20,17 +20,17 @@ fn read(text: &[u8], size: usize) -> (Answer, Vec<String>) {
 }
 
 /// The content of the answer; of one that is an error, the error.
-fn said(answer: Answer) -> Result<String, String> {
+fn stated_cause(answer: CallResult) -> Result<String, String> {
     match answer {
-        Answer::Http { status: 200, is_json: true, body, .. } => {
+        CallResult::Http { status: 200, is_json: true, body, .. } => {
             let value: Value = serde_json::from_slice(&body).map_err(|_| "no JSON".to_string())?;
             match value.get("error") {
                 Some(error) => Err(error.to_string()),
                 None => Ok(value["choices"][0]["message"]["content"].as_str().unwrap_or("null").into()),
             }
         }
-        Answer::Broken => Err("broken".into()),
-        Answer::TooLarge { .. } => Err("too large".into()),
+        CallResult::Broken => Err("broken".into()),
+        CallResult::TooLarge { .. } => Err("too large".into()),
         other => Err(format!("{other:?}")),
     }
 }
@@ -66,7 +66,7 @@ fn streams_are_read_however_they_are_framed() {
         ),
         (": hello\n\n", Err("broken")),
         ("", Err("broken")),
-        // Its own end is an end, if something was said.
+        // Its own end is an end, if something was stated_cause.
         ("data: {half}\n\ndata: [DONE]\n\n", Ok("He")),
         // Errors.
         ("data: {half}\n\nevent: error\ndata: too busy now\n\n", Err("\"too busy now\"")),
@@ -92,7 +92,7 @@ fn streams_are_read_however_they_are_framed() {
     ] {
         let text = text.replace("{half}", &half).replace("{end}", &end);
         for size in [1, 7, 1000] {
-            let seen = said(read(text.as_bytes(), size).0);
+            let seen = stated_cause(read(text.as_bytes(), size).0);
             assert_eq!(seen.as_deref().map_err(String::as_str), expected, "{text}");
         }
     }
@@ -107,19 +107,19 @@ fn only_chunks_are_handed_on() {
 }
 
 #[test]
-fn what_cuts_an_answer_off_counts_only_before_it_is_whole() {
+fn an_interruption_counts_only_before_the_response_is_complete() {
     let end = format!("data: {}\n\n", chunk("Hey", "\"stop\""));
-    let broke = Answer::TimedOut { deadline: true };
+    let broke = CallResult::TimedOut { deadline: true };
     let ended = |text: &str| {
         let mut reader = Reader::default();
         let step = reader.push(text.as_bytes(), |_| {});
         (step, reader.end(Some(broke.clone())))
     };
     let (step, answer) = ended(&end);
-    assert_eq!((step, said(answer).as_deref()), (Step::Whole, Ok("Hey")));
+    assert_eq!((step, stated_cause(answer).as_deref()), (Step::Whole, Ok("Hey")));
     for text in ["data: {}\n\n".to_string(), "{\"choices\":[".into(), format!("data: {}\n\n", chunk("H", "null"))] {
         let (step, answer) = ended(&text);
-        assert!(step == Step::More && matches!(answer, Answer::TimedOut { deadline: true }), "{text}");
+        assert!(step == Step::More && matches!(answer, CallResult::TimedOut { deadline: true }), "{text}");
     }
 }
 
@@ -129,18 +129,18 @@ fn one_event_is_bounded_and_all_of_them_are_not() {
     let comment = format!(": {}\n\n", "x".repeat(MAX_ANSWER_BYTES));
     let padding = format!("data: {}\n\n", json!({"choices": [], "obfuscation": "x".repeat(MAX_ANSWER_BYTES / 2)}));
     let text = [comment.as_str(), &padding, &padding, &padding, &end].concat();
-    assert_eq!(said(read(text.as_bytes(), 64 * 1024).0).as_deref(), Ok("Hey"));
+    assert_eq!(stated_cause(read(text.as_bytes(), 64 * 1024).0).as_deref(), Ok("Hey"));
     for endless in ["data: ", "x", "data: {\"a\":\"", "event: "] {
         let text = format!("{endless}{}", "x".repeat(MAX_ANSWER_BYTES + 1));
-        assert_eq!(said(read(text.as_bytes(), 64 * 1024).0), Err("too large".into()), "{endless}");
+        assert_eq!(stated_cause(read(text.as_bytes(), 64 * 1024).0), Err("too large".into()), "{endless}");
     }
     let lines = format!("data: {}\n", "x".repeat(1000)).repeat(MAX_ANSWER_BYTES / 1000 + 1);
-    assert_eq!(said(read(lines.as_bytes(), 64 * 1024).0), Err("too large".into()));
+    assert_eq!(stated_cause(read(lines.as_bytes(), 64 * 1024).0), Err("too large".into()));
 }
 
 #[test]
 fn a_stream_where_none_was_asked_for_is_put_together() {
-    let http = |body: String| Answer::Http {
+    let http = |body: String| CallResult::Http {
         status: 200,
         is_json: false,
         retry_after_ms: None,
@@ -148,10 +148,10 @@ fn a_stream_where_none_was_asked_for_is_put_together() {
         body: body.into_bytes(),
     };
     let stream = format!("data: {}\n\ndata: {}\n\n", chunk("He", "null"), chunk("y", "\"stop\""));
-    assert_eq!(said(whole(http(stream))).as_deref(), Ok("Hey"));
-    assert_eq!(said(whole(http("\u{feff}{\"choices\":[]}".into()))).as_deref(), Ok("null"));
-    assert!(matches!(whole(http("data".into())), Answer::Http { is_json: false, .. }));
-    assert!(matches!(whole(http("<html>".into())), Answer::Http { is_json: false, .. }));
+    assert_eq!(stated_cause(whole(http(stream))).as_deref(), Ok("Hey"));
+    assert_eq!(stated_cause(whole(http("\u{feff}{\"choices\":[]}".into()))).as_deref(), Ok("null"));
+    assert!(matches!(whole(http("data".into())), CallResult::Http { is_json: false, .. }));
+    assert!(matches!(whole(http("<html>".into())), CallResult::Http { is_json: false, .. }));
 }
 
 proptest! {
@@ -162,7 +162,7 @@ proptest! {
 
     #[test]
     fn any_lines_are_read_to_an_end(text in "(data: |event: error\n|[a-z{}\\[\\]\":,\n]|\r|\"choices\":){0,60}", size in 1usize..20) {
-        let one = said(read(text.as_bytes(), size).0);
-        prop_assert_eq!(one, said(read(text.as_bytes(), 1000).0));
+        let one = stated_cause(read(text.as_bytes(), size).0);
+        prop_assert_eq!(one, stated_cause(read(text.as_bytes(), 1000).0));
     }
 }

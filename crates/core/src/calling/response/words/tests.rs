@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn words(body: &str) -> (Option<String>, Option<String>) {
-    let Words { message, details, .. } = of_body(body.as_bytes());
+    let FailureText { message, details, .. } = of_body(body.as_bytes());
     (message, details.map(|details| details.get().to_string()))
 }
 
@@ -50,7 +50,7 @@ fn the_first_4_kib_are_kept_whatever_their_form() {
         assert!(text.starts_with(&kept) && kept.len() <= MAX_DETAILS_BYTES && kept.len() > MAX_DETAILS_BYTES - 4);
     }
     let long = format!(r#"{{"error":{{"message":"{}","retryable":true}}}}"#, "x".repeat(6000));
-    let Words { message, retryable, .. } = of_body(long.as_bytes());
+    let FailureText { message, retryable, .. } = of_body(long.as_bytes());
     assert_eq!((message.unwrap().chars().count(), retryable), (MAX_MESSAGE + 1, Some(true)));
     let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
     assert_eq!(words(&deep).1.as_deref(), Some(serde_json::to_string(&deep).unwrap().as_str()));
@@ -59,13 +59,13 @@ fn the_first_4_kib_are_kept_whatever_their_form() {
 #[test]
 fn an_error_of_megabytes_is_not_looked_into() {
     let large = format!(r#"{{"message":"no","more":"{}","retryable":true}}"#, "x".repeat(MAX_READ_BYTES));
-    let Words { message, details, retryable, .. } = of_error(&RawValue::from_string(large).unwrap());
+    let FailureText { message, details, retryable, .. } = of_error(&RawValue::from_string(large).unwrap());
     assert!(message.unwrap().starts_with(r#"{"message":"no""#) && retryable.is_none());
     assert!(details.unwrap().get().len() < 2 * MAX_DETAILS_BYTES);
 }
 
 #[test]
-fn only_an_errors_own_word_says_that_it_may_be_tried_again() {
+fn only_the_errors_own_member_allows_a_retry() {
     let retryable = |body: &str| of_body(body.as_bytes()).retryable;
     assert_eq!(retryable(r#"{"error":{"retryable":true}}"#), Some(true));
     assert_eq!(retryable(r#"{"error":{"code":"x","message":"y","retryable":false}}"#), Some(false));
@@ -76,7 +76,7 @@ fn only_an_errors_own_word_says_that_it_may_be_tried_again() {
 }
 
 #[test]
-fn codes_say_who_is_at_fault() {
+fn codes_show_which_side_is_at_fault() {
     use Again::*;
     for (error, expected) in [
         (r#"{"code":"insufficient_quota","type":"insufficient_quota"}"#, Some(Elsewhere)),
@@ -105,8 +105,8 @@ fn codes_say_who_is_at_fault() {
 
 proptest! {
     #[test]
-    fn whatever_a_service_says_is_bounded(body in prop::collection::vec(any::<u8>(), 0..200), times in 1usize..100) {
-        let Words { message, details, .. } = of_body(&body.repeat(times));
+    fn error_texts_are_bounded(body in prop::collection::vec(any::<u8>(), 0..200), times in 1usize..100) {
+        let FailureText { message, details, .. } = of_body(&body.repeat(times));
         if let Some(message) = message {
             prop_assert!(message.chars().count() <= MAX_MESSAGE + 1 && !message.contains(char::is_control));
         }

@@ -1,8 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// One text as the whole of an answer to request 1.
-fn one(text: &str) -> Result<Option<Incoming>, Broken> {
+/// A text as the whole response to request 1.
+fn one(text: &str) -> Result<Option<Incoming>, ResponseError> {
     let mut messages = Messages::new(Expected::of("tools/call", 1));
     messages.push_whole(text.as_bytes());
     match messages.take()? {
@@ -11,13 +11,13 @@ fn one(text: &str) -> Result<Option<Incoming>, Broken> {
     }
 }
 
-fn no_message(why: &str) -> Broken {
-    Broken::NoMessage(why.into())
+fn no_message(why: &str) -> ResponseError {
+    ResponseError::NoMessage(why.into())
 }
 
 fn why(text: &str) -> String {
     match one(text) {
-        Err(Broken::NoMessage(why)) => why,
+        Err(ResponseError::NoMessage(why)) => why,
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -30,20 +30,20 @@ fn error(text: &str) -> RpcError {
 }
 
 #[test]
-fn messages_are_told_apart() {
+fn messages_are_distinguished() {
     assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Ok(Some(Incoming::Response(Ok(_))))));
     let error = error(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"no","data":{"supported":[]}}}"#);
     assert_eq!((error.code, error.message.as_str()), (-32022, "no"));
     let asked = one(r#"{"jsonrpc":"2.0","id":"a","method":"elicitation/create","params":{}}"#);
     assert!(matches!(asked, Ok(Some(Incoming::Request { .. }))));
-    let told = one(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#);
-    assert!(matches!(told, Ok(Some(Incoming::Notification { .. }))));
+    let reported = one(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#);
+    assert!(matches!(reported, Ok(Some(Incoming::Notification { .. }))));
     let long = format!(r#"{{"jsonrpc":"2.0","method":"notifications/{}"}}"#, "x".repeat(500));
     assert!(matches!(one(&long), Ok(Some(Incoming::Notification { .. }))));
 }
 
 #[test]
-fn what_is_no_message_is_told_by_what_is_wrong_with_it() {
+fn invalid_messages_have_a_reason() {
     for (text, expected) in [
         ("", "it is not JSON"),
         ("<html>", "it is not JSON"),
@@ -56,7 +56,7 @@ fn what_is_no_message_is_told_by_what_is_wrong_with_it() {
         (r#"{"jsonrpc":"2.0","id":1,"result":[]}"#, "its result is an array, not an object"),
         (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, "its result is null, not an object"),
         (r#"{"jsonrpc":"2.0","result":{}}"#, "its id is missing"),
-        (r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, "it answers a request with the id 2, which was not asked"),
+        (r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, "it responds to a request with the id 2, which was not sent"),
     ] {
         assert_eq!(why(text), expected, "{text}");
     }
@@ -76,23 +76,23 @@ fn an_id_is_known_however_it_is_written() {
 }
 
 #[test]
-fn what_an_error_says_is_kept_however_it_is_written() {
-    let told = |error_text: &str| error(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error_text}}}"#));
+fn errors_are_kept_in_any_form() {
+    let reported = |error_text: &str| error(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error_text}}}"#));
     for (text, code, message) in [
         (r#"{"code":"-32001","message":"no paper"}"#, -32001, "no paper"),
         (r#"{"code":-32001.0,"message":"no paper","data":[1]}"#, -32001, "no paper"),
         (r#"{"code":"E_PAPER","message":"no paper"}"#, -32603, "no paper"),
         (r#"{"message":"no paper"}"#, -32603, "no paper"),
         (r#""no paper""#, -32603, "no paper"),
-        (r#"{"code":-32000}"#, -32000, "The server gave no message."),
-        (r#"{"code":-32000,"message":null}"#, -32000, "The server gave no message."),
-        ("7", -32603, "The server gave no message."),
+        (r#"{"code":-32000}"#, -32000, "The server returned no message."),
+        (r#"{"code":-32000,"message":null}"#, -32000, "The server returned no message."),
+        ("7", -32603, "The server returned no message."),
     ] {
-        let told = told(text);
-        assert_eq!((told.code, told.message.as_str()), (code, message), "{text}");
-        assert_eq!(RpcError::read(&told.whole).unwrap().code, code, "{text}");
+        let reported = reported(text);
+        assert_eq!((reported.code, reported.message.as_str()), (code, message), "{text}");
+        assert_eq!(RpcError::read(&reported.whole).unwrap().code, code, "{text}");
     }
-    assert!(told(r#"{"code":-32001.0,"message":"no paper","data":[1]}"#).whole.get().contains(r#""data":[1]"#));
+    assert!(reported(r#"{"code":-32001.0,"message":"no paper","data":[1]}"#).whole.get().contains(r#""data":[1]"#));
     let body = br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"out of paper"}}"#;
     assert_eq!(RpcError::of_body(body).unwrap().message, "out of paper");
     assert!(RpcError::of_body(br#"{"error":{"code":-32603,"message":"of another protocol"}}"#).is_none());
@@ -101,17 +101,17 @@ fn what_an_error_says_is_kept_however_it_is_written() {
 #[test]
 fn a_long_error_is_cut_and_not_lost() {
     let long = "paper ".repeat(500);
-    let told = error(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,"message":"{long}"}}}}"#));
-    assert!(told.message.starts_with("paper paper") && told.message.ends_with('…'), "{}", told.message);
-    assert_eq!(told.message.chars().count(), MAX_MESSAGE + 1);
-    assert_eq!(told.kept().get(), told.whole.get());
+    let reported = error(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,"message":"{long}"}}}}"#));
+    assert!(reported.message.starts_with("paper paper") && reported.message.ends_with('…'), "{}", reported.message);
+    assert_eq!(reported.message.chars().count(), MAX_MESSAGE + 1);
+    assert_eq!(reported.stored().get(), reported.whole.get());
     for (message, data) in [("x".repeat(3000), "y".repeat(3000)), ("\u{1F600}".repeat(3000), String::new())] {
         let text = serde_json::json!({"code": -32000, "message": message, "data": data}).to_string();
-        let told = error(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{text}}}"#));
-        let kept = told.kept();
-        assert!(kept.get().len() <= MAX_DETAILS_BYTES, "{}", kept.get().len());
-        let kept = RpcError::read(&kept).unwrap();
-        assert!(kept.code == -32000 && kept.message.ends_with('…'), "{}", kept.message);
+        let reported = error(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{text}}}"#));
+        let stored = reported.stored();
+        assert!(stored.get().len() <= MAX_DETAILS_BYTES, "{}", stored.get().len());
+        let stored = RpcError::read(&stored).unwrap();
+        assert!(stored.code == -32000 && stored.message.ends_with('…'), "{}", stored.message);
     }
 }
 
@@ -148,14 +148,14 @@ fn a_stream_is_read_as_it_comes_and_is_bounded() {
     assert!(matches!(messages.take(), Ok(Some(Incoming::Notification { .. }))));
     assert!(matches!(messages.take(), Ok(Some(Incoming::Response(_)))));
     let endless = vec![b'x'; MAX_ASIDE_BYTES + 1];
-    assert_eq!(messages.push(&endless), Err(Broken::TooLarge));
+    assert_eq!(messages.push(&endless), Err(ResponseError::TooLarge));
     let mut messages = Messages::new(Expected::of("tools/call", 1));
     assert_eq!(messages.push(&endless), Ok(()));
-    assert_eq!(messages.push(&vec![b'x'; MAX_ANSWER_BYTES]), Err(Broken::TooLarge));
+    assert_eq!(messages.push(&vec![b'x'; MAX_ANSWER_BYTES]), Err(ResponseError::TooLarge));
 }
 
 #[test]
-fn what_is_no_message_of_a_stream_is_passed_over() {
+fn invalid_messages_of_a_stream_are_skipped() {
     let response = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
     for before in [
         "event: ping\ndata: 2026-01-01T00:00:00Z\n\n",
@@ -175,14 +175,14 @@ fn what_is_no_message_of_a_stream_is_passed_over() {
             assert_eq!(result.get(), "{}");
         }
     }
-    // What names the request is its response, however wrong.
+    // A message with the request's id is its response, however invalid.
     let mut messages = Messages::new(Expected::small(1));
     messages.push(b"data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":[]}\n\n").unwrap();
     assert_eq!(messages.take().unwrap_err(), no_message("its result is an array, not an object"));
 }
 
 #[test]
-fn a_stream_that_ends_without_its_response_says_what_came_instead() {
+fn a_stream_without_a_response_reports_what_came_instead() {
     let ended = |text: &str| {
         let mut messages = Messages::new(Expected::small(1));
         messages.push(text.as_bytes()).unwrap();
@@ -192,24 +192,24 @@ fn a_stream_that_ends_without_its_response_says_what_came_instead() {
     assert_eq!(ended(""), None);
     assert_eq!(ended("event: ping\ndata: 1\n\n"), None);
     assert_eq!(ended("data: nonsense\n\n"), Some(no_message("it is not JSON")));
-    // The rest of it can still be asked for.
+    // The rest of it can still be requested.
     assert_eq!(ended("id: 7\ndata: nonsense\n\n"), None);
 }
 
 #[test]
-fn what_is_said_beside_a_response_is_smaller_than_one() {
+fn messages_beside_a_response_are_smaller() {
     let long = "x".repeat(MAX_ASIDE_BYTES);
     let result = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"a":"{long}"}}}}"#);
     assert!(matches!(one(&result), Ok(Some(Incoming::Response(Ok(_))))));
     for begun in [r#"{"jsonrpc":"2.0","#, r#"{"jsonrpc":"2.0","id":"a","#] {
-        let told = format!(r#"{begun}"method":"notifications/message","params":{{"data":"{long}"}}}}"#);
-        assert!(matches!(one(&told), Err(Broken::TooLarge)));
+        let reported = format!(r#"{begun}"method":"notifications/message","params":{{"data":"{long}"}}}}"#);
+        assert!(matches!(one(&reported), Err(ResponseError::TooLarge)));
     }
 }
 
 proptest! {
     #[test]
-    fn whatever_comes_is_read_or_refused(text in "\\PC{0,60}", id in "[0-9\"a]{0,3}", result in "[{}\\[\\]1a\":]{0,8}") {
+    fn any_input_is_read_or_rejected(text in "\\PC{0,60}", id in "[0-9\"a]{0,3}", result in "[{}\\[\\]1a\":]{0,8}") {
         let _ = one(&text);
         let _ = one(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
         let _ = one(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{result}}}"#));

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
-fn what_is_said_of_the_session() {
+fn phrases_about_the_session() {
     for text in [
         "no such session",
         "no such session any more",
@@ -43,7 +43,7 @@ fn what_is_said_of_the_session() {
 }
 
 #[test]
-fn what_is_said_of_something_else() {
+fn phrases_about_something_else() {
     for text in [
         "",
         "session",
@@ -74,7 +74,7 @@ fn what_is_said_of_something_else() {
 
 proptest! {
     #[test]
-    fn whatever_comes_is_read(text in ".{0,80}", middle in "[sS]ession[_ ]?.{0,20}") {
+    fn any_text_is_read(text in ".{0,80}", middle in "[sS]ession[_ ]?.{0,20}") {
         let _ = says_no_session(&format!("{text}{middle}{text}"));
     }
 }

@@ -10,35 +10,35 @@ fn tool(name: &str) -> Value {
 }
 
 fn listing() -> Listing {
-    Listing::new("2026-07-28".into(), Server::default(), 60)
+    Listing::new("2026-07-28".into(), ServerDescription::default(), 60)
 }
 
-fn read(tools: &[Value]) -> Seen {
+fn read(tools: &[Value]) -> ToolsRead {
     let mut listing = listing();
     assert_eq!(listing.take(&raw(&json!({"tools": tools}))), Ok(None));
-    listing.ended(None).unwrap()
+    listing.finish(None).unwrap()
 }
 
-fn names(seen: &Seen) -> Vec<&str> {
+fn names(seen: &ToolsRead) -> Vec<&str> {
     seen.tools.iter().map(|tool| tool.capability.name.as_str()).collect()
 }
 
-fn left_out(seen: &Seen) -> Vec<(&str, &str)> {
+fn left_out(seen: &ToolsRead) -> Vec<(&str, &str)> {
     seen.left_out.iter().map(|tool| (tool.name.as_str(), tool.reason.as_str())).collect()
 }
 
 #[test]
-fn a_tool_is_a_capability_and_keeps_all_it_says() {
+fn a_tool_is_a_capability_with_its_complete_definition() {
     let input = r#"{ "type":"object","properties":{"a":{"const":1.0}} }"#;
     let page = format!(
         r#"{{"tools":[{{"name":"echo","title":"Echo","description":"Says it.","inputSchema":{input},
             "annotations":{{"readOnlyHint":true}},"icons":[],"_meta":{{"x":1}},"outputSchema":{{"type":"object"}}}}],"nextCursor":"b"}}"#
     );
-    let mut listing = Listing::new(String::new(), Server::default(), 300);
+    let mut listing = Listing::new(String::new(), ServerDescription::default(), 300);
     let page = RawValue::from_string(page).unwrap();
     assert_eq!(listing.take(&page), Ok(Some("b".into())));
-    let seen = listing.ended(None).unwrap();
-    let [Offered { capability, digest }] = seen.tools.as_slice() else { panic!("one tool") };
+    let seen = listing.finish(None).unwrap();
+    let [OfferedTool { capability, digest }] = seen.tools.as_slice() else { panic!("one tool") };
     assert_eq!(capability.input_schema.as_ref().unwrap().get(), input);
     assert_eq!((capability.description.as_str(), capability.timeout_seconds), ("Says it.", 300));
     assert!(capability.idempotent && capability.durable && !digest.is_empty());
@@ -47,7 +47,7 @@ fn a_tool_is_a_capability_and_keeps_all_it_says() {
 }
 
 #[test]
-fn what_cannot_be_a_capability_is_left_out_and_said() {
+fn invalid_tools_are_left_out_with_a_reason() {
     let marked = json!({"type": "object", "properties": {"a": {"type": "number", "x-mcp-header": "A"}}});
     let large = json!({"type": "object", "description": "x".repeat(270_000)});
     let seen = read(&[
@@ -64,14 +64,14 @@ fn what_cannot_be_a_capability_is_left_out_and_said() {
         tool(&"n".repeat(129)),
     ]);
     assert_eq!(names(&seen), ["ok"]);
-    let name = "has a name that no tool may have: 1 to 128 letters, digits, _, - or .";
+    let name = "has an invalid name: a name has 1 to 128 letters, digits, _, - or .";
     let long = "n".repeat(128);
     let expected = [
         ("a/b", name),
         ("ok", "is listed twice"),
         ("bare", "has no inputSchema"),
         ("null", "has no inputSchema"),
-        ("marked", "has an x-mcp-header where none may be"),
+        ("marked", "has an x-mcp-header where it is not allowed"),
         ("large", "has a schema that is too large"),
         ("either", r#"its inputSchema.type is not "object", as arguments are"#),
         ("", name),
@@ -109,7 +109,7 @@ fn tools_beyond_the_bound_are_named() {
     let many: Vec<Value> = (0..=MAX_TOOLS).map(|n| tool(&format!("t{n}"))).collect();
     let seen = read(&many);
     assert_eq!(seen.tools.len(), MAX_TOOLS);
-    assert_eq!(left_out(&seen), [("t500", "is more than the 500 tools that one service may have")]);
+    assert_eq!(left_out(&seen), [("t500", "is beyond the 500 tools that one service may have")]);
     let many: Vec<Value> = (0..2 * MAX_TOOLS + 7).map(|n| tool(&format!("t{n}"))).collect();
     let seen = read(&many);
     assert_eq!((seen.tools.len(), seen.left_out.len()), (MAX_TOOLS, MAX_LEFT_OUT + 1));
@@ -128,16 +128,16 @@ fn a_cursor_is_whatever_text_it_is() {
         let mut listing = listing();
         assert_eq!(listing.take(&page("one", json!(cursor))), Ok(Some(cursor.into())));
         assert_eq!(listing.take(&page("two", json!(null))), Ok(None));
-        assert_eq!(names(&listing.ended(None).unwrap()), ["one", "two"]);
+        assert_eq!(names(&listing.finish(None).unwrap()), ["one", "two"]);
     }
     for (cursor, why) in [
         (json!("c".repeat(40_000)), "its nextCursor has 40000 bytes, and at most 32768 are sent back"),
-        (json!(7), "its answer to tools/list has a nextCursor that is a number, not a string"),
+        (json!(7), "its response to tools/list has a nextCursor that is a number, not a string"),
     ] {
         let mut listing = listing();
         let broken = listing.take(&page("one", cursor)).unwrap_err();
         assert_eq!(broken, why);
-        let seen = listing.ended(Some(broken)).unwrap();
+        let seen = listing.finish(Some(broken)).unwrap();
         assert!(seen.unread.as_deref().unwrap().starts_with(why));
         assert_eq!(names(&seen), ["one"]);
     }
@@ -146,28 +146,31 @@ fn a_cursor_is_whatever_text_it_is() {
 #[test]
 fn a_list_that_repeats_itself_ends() {
     let page = |cursor: &str| raw(&json!({"tools": [tool("one")], "nextCursor": cursor}));
-    // An empty cursor is the end to servers that begin again with it.
+    // Servers that begin again at an empty cursor mean it as the end.
     let mut listing = listing();
     assert_eq!(listing.take(&page("")), Ok(Some(String::new())));
     assert_eq!(listing.take(&page("")), Ok(None));
-    let seen = listing.ended(None).unwrap();
+    let seen = listing.finish(None).unwrap();
     assert!(names(&seen) == ["one"] && seen.left_out.is_empty() && seen.unread.is_none());
     let mut listing = super::tests::listing();
     assert!(listing.take(&page("a")).is_ok());
-    assert_eq!(listing.take(&page("a")).unwrap_err(), "its list of tools does not end: it gave the same page again");
+    assert_eq!(
+        listing.take(&page("a")).unwrap_err(),
+        "its list of tools does not end: it returned the same page again"
+    );
 }
 
 #[test]
-fn what_is_no_list_is_said() {
+fn invalid_lists_have_a_reason() {
     let why = |page: Value| {
         let mut listing = listing();
         let why = listing.take(&raw(&page)).unwrap_err();
-        assert_eq!(listing.ended(Some(why.clone())).unwrap_err(), why);
+        assert_eq!(listing.finish(Some(why.clone())).unwrap_err(), why);
         why
     };
-    assert_eq!(why(json!({})), "its answer to tools/list is no list of tools: tools is missing");
-    let wrong = "its answer to tools/list is no list of tools: tools is an object, not an array";
+    assert_eq!(why(json!({})), "its response to tools/list is not a list of tools: tools is missing");
+    let wrong = "its response to tools/list is not a list of tools: tools is an object, not an array";
     assert_eq!(why(json!({"tools": {}})), wrong);
-    // How some languages write a list without items.
+    // Some languages write an empty list as `null`.
     assert_eq!(listing().take(&raw(&json!({"tools": null}))), Ok(None));
 }

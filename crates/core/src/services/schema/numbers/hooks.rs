@@ -1,10 +1,10 @@
-//! boon asks a format for no more than a function, and a function does not know which format it is. So there is one
+//! For a format, boon takes only a function, and the function does not know which format it is. So there is one
 //! function for each check that a schema may have.
 
 use super::run;
 use boon::Format;
 
-/// What the name of a hook begins with. No format that people write does.
+/// The prefix of hook names. No registered format begins with it.
 const MARK: char = '\u{1}';
 
 struct Hook<const PLACE: usize>;

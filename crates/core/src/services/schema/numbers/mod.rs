@@ -1,6 +1,7 @@
-//! Keywords that boon would compare doubles for, and `format`: they are taken out of the document, and checked here
-//! against the decimals that people wrote. In their place stands a `format` of ours, which boon asks about each value.
-//! `enum`, `const`, `uniqueItems` and `type` it can compare itself, as in its trees no two numbers are confused (`exact`).
+//! Keywords that boon would compare as doubles, and `format`: they are removed from the document and checked here
+//! against the decimals that were written. A `format` of ours stands in their place, which boon asks about each value.
+//! boon compares `enum`, `const`, `uniqueItems` and `type` itself, since its trees do not confuse any two numbers
+//! (`exact`).
 
 mod hooks;
 
@@ -19,17 +20,17 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// More of anything is in no value: as many as a 32-bit computer counts to.
+/// No value has more parts than this: the maximum of a 32-bit count.
 const MAX_COUNTED: u64 = u32::MAX as u64;
 const COUNTS: [&str; 8] =
     ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"];
 /// The ranges that patterns given as values (`"format": "regex"`) may have in their classes, in one check.
 const MAX_RANGES: usize = 60_000;
 
-/// What is shown of a number, in characters.
+/// How much of a number is shown, in characters.
 const MAX_SHOWN: usize = 60;
 
-/// What one schema asks of a number, or of the form of a text.
+/// What one schema requires of a number or of a string's format.
 #[derive(Debug, Default)]
 struct Check {
     bounds: Vec<(Side, Bound)>,
@@ -51,18 +52,18 @@ struct Bound {
     text: String,
 }
 
-/// All checks of a document, and the numbers it has itself.
+/// All checks of a document, and the numbers in it.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     list: Vec<Check>,
     places: HashMap<String, usize>,
     pub numbers: Numbers,
-    /// It asks for something that depends on which numbers a value has.
+    /// Something in it depends on a value's numbers.
     pub minds_numbers: bool,
     faults: Vec<Fault>,
 }
 
-/// What a value does not do.
+/// The requirements that a value does not meet.
 #[derive(Debug)]
 pub(super) struct Unmet(pub Vec<String>);
 
@@ -84,7 +85,7 @@ thread_local! {
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
 }
 
-/// Works with the numbers of a value that is checked.
+/// Runs `work` with the numbers of the checked value.
 pub(super) fn checked<T>(checks: &Arc<Checks>, own: Numbers, work: impl FnOnce() -> T) -> T {
     let running = Running { checks: checks.clone(), own, library: Library::new(MAX_RANGES) };
     RUNNING.set(Some(running));
@@ -93,7 +94,7 @@ pub(super) fn checked<T>(checks: &Arc<Checks>, own: Numbers, work: impl FnOnce()
     done
 }
 
-/// What a hook says of a value.
+/// The result of a hook for a value.
 fn run(place: usize, value: &Value) -> Result<(), Box<dyn Error>> {
     RUNNING.with_borrow_mut(|running| {
         let Some(Running { checks, own, library }) = running else { return Ok(()) };
@@ -107,7 +108,7 @@ fn run(place: usize, value: &Value) -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// A value as it is written, with the numbers of what is checked now.
+/// A value as it is written, with the numbers of the current check.
 pub(super) fn written(value: &Value) -> String {
     RUNNING.with_borrow(|running| match running {
         Some(Running { checks, own, .. }) => Lists { before: &checks.numbers, own }.written(value),
@@ -115,7 +116,7 @@ pub(super) fn written(value: &Value) -> String {
     })
 }
 
-/// A number of a schema as people are told of it.
+/// A number of a schema as it is shown in messages.
 fn shown(lists: Lists<'_>, number: &Number) -> String {
     clip(&lists.written(&Value::Number(number.clone())), MAX_SHOWN)
 }
@@ -150,7 +151,8 @@ impl Check {
 }
 
 impl Checks {
-    /// Takes out of each of these schemas what is checked here. `written` gives a pointer as people wrote it.
+    /// Removes what is checked here from each of these schemas. `written` returns a pointer in terms of the original
+    /// document.
     pub fn take(
         document: &mut Value,
         schemas: &[String],
@@ -170,7 +172,7 @@ impl Checks {
         if checks.faults.is_empty() { Ok(checks) } else { Err(checks.faults) }
     }
 
-    /// Lets boon ask about what was taken out.
+    /// Registers the hooks for what was removed.
     pub fn register(&self, compiler: &mut Compiler) {
         compiler.enable_format_assertions();
         for format in formats::unasked() {
@@ -191,7 +193,7 @@ impl Checks {
         formats: Formats,
         written: &impl Fn(&str) -> String,
     ) {
-        // Of 2019-09 alone, which boon takes for one of 2020-12 too.
+        // Only in 2019-09, but boon treats it as one of 2020-12 too.
         if dialect == Dialect::Draft2020 {
             keywords.remove("$recursiveRef");
         }
@@ -209,7 +211,7 @@ impl Checks {
                     check.multiple_of = Some((divisor, shown(lists, number)));
                     keywords.remove("multipleOf");
                 }
-                // The metaschema refuses it.
+                // The metaschema rejects it.
                 None if decimal.is_negative() || decimal.is_zero() => {
                     keywords.insert("multipleOf".into(), Value::from(-i64::from(!decimal.is_zero())));
                 }
@@ -226,7 +228,7 @@ impl Checks {
             "type" => {
                 value == "integer" || value.as_array().is_some_and(|types| types.iter().any(|one| one == "integer"))
             }
-            // The metaschema may do all of it.
+            // The metaschema may use all of it.
             "$ref" | "$recursiveRef" | "$dynamicRef" => {
                 value.as_str().is_some_and(|to| to.contains("json-schema.org/"))
             }
@@ -240,7 +242,7 @@ impl Checks {
         }
     }
 
-    /// Checks that are equal have one place.
+    /// Equal checks share one place.
     fn place(&mut self, check: Check) -> usize {
         let next = self.list.len();
         let place = *self.places.entry(format!("{check:?}")).or_insert(next);
@@ -250,7 +252,7 @@ impl Checks {
         place
     }
 
-    /// A count that boon can hold wherever it runs.
+    /// A count that boon can represent on every platform.
     fn count(&self, keywords: &mut Map<String, Value>, keyword: &str) {
         let Some(Value::Number(number)) = keywords.get_mut(keyword) else { return };
         let lists = Lists { before: &self.numbers, own: &self.numbers };
@@ -286,7 +288,7 @@ impl Checks {
                 continue;
             }
             let flag = keywords.get(exclusive).and_then(Value::as_bool);
-            // The metaschema refuses one that is no flag, or stands alone.
+            // The metaschema rejects a bound that is not a flag or stands alone.
             if (flag.is_some() || !keywords.contains_key(exclusive)) && keywords.contains_key(keyword) {
                 take(keywords, keyword, if flag == Some(true) { without } else { with });
                 if !keywords.contains_key(keyword) {
@@ -296,7 +298,7 @@ impl Checks {
         }
     }
 
-    /// How many digits a number of a value has that have to be looked at.
+    /// How many digits of a value's number must be read.
     pub fn digits(&self, number: &Number, own: &Numbers) -> usize {
         match (Lists { before: &self.numbers, own }).known(number) {
             Known::Listed(decimal) => decimal.count(),

@@ -1,9 +1,12 @@
-use super::*;
+use super::bundle::*;
+use super::cloud_event::*;
 use crate::base::id::{ContextId, Region, StoreId};
+use crate::base::time::Timestamp;
 use crate::context::retry::Retry;
 use crate::context::status::{Priority, Source};
-use crate::context::{Admission, Outcome, Report};
+use crate::context::{Admission, Head, Outcome, Report};
 use semver::Version;
+use serde_json::value::RawValue;
 
 fn head() -> Head {
     let store = StoreId { region: Region::Eu, shard: 0 };
@@ -43,11 +46,11 @@ fn head() -> Head {
 }
 
 fn types(bundle: &Bundle) -> Vec<&'static str> {
-    bundle.items.iter().map(|item| item.what.event_type()).collect()
+    bundle.items.iter().map(|item| item.kind.event_type()).collect()
 }
 
 #[test]
-fn every_step_and_attempt_is_told_once_and_in_order() {
+fn every_step_and_attempt_is_published_once_and_in_order() {
     let mut next = 10;
     let mut counter = || {
         next += 1;
@@ -55,10 +58,10 @@ fn every_step_and_attempt_is_told_once_and_in_order() {
     };
     let mut head = head();
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
-    number(&mut head, &mut counter);
-    let first = bundle(&head, Carried::Nothing, 0);
+    assign_numbers(&mut head, &mut counter);
+    let first = bundle(&head, EventResult::Absent, 0);
     assert_eq!(types(&first), ["context.created", "context.validated", "context.queued", "context.executing"]);
-    assert_eq!(first.after, None);
+    assert_eq!(first.previous_number, None);
 
     let report = Report {
         lease: 1,
@@ -69,40 +72,40 @@ fn every_step_and_attempt_is_told_once_and_in_order() {
         outcome: Outcome::Succeeded,
     };
     head.report(report, Timestamp(1_011), 0).unwrap();
-    number(&mut head, &mut counter);
+    assign_numbers(&mut head, &mut counter);
     let result = RawValue::from_string("{\"a\":1}".into()).unwrap();
     let second = bundle(&head, Some(&*result).into(), 14);
     assert_eq!(types(&second), ["context.attempt", "context.completed"]);
-    assert_eq!(second.after, Some(14));
+    assert_eq!(second.previous_number, Some(14));
     assert_eq!(bundle(&head, Some(&*result).into(), 0).items.len(), 6);
     assert!(bundle(&head, Some(&*result).into(), 16).items.is_empty());
 }
 
 #[test]
-fn a_retry_is_told_after_the_attempt_that_caused_it() {
+fn a_retry_is_published_after_the_attempt_that_caused_it() {
     let mut next = 0;
     let mut head = head();
     head.admission.idempotent = true;
     head.lease(Timestamp(1_001), Timestamp(2_000)).unwrap();
     head.tick(Timestamp(2_000), 0);
     head.lease(Timestamp(40_000), Timestamp(50_000)).unwrap();
-    number(&mut head, || {
+    assign_numbers(&mut head, || {
         next += 1;
         next
     });
-    let told = types(&bundle(&head, Carried::Nothing, 3));
-    assert_eq!(told, ["context.executing", "context.attempt", "context.queued", "context.executing"]);
+    let published = types(&bundle(&head, EventResult::Absent, 3));
+    assert_eq!(published, ["context.executing", "context.attempt", "context.queued", "context.executing"]);
 }
 
 #[test]
 fn an_event_is_a_cloud_event() {
     let mut head = head();
     let mut next = 0;
-    number(&mut head, || {
+    assign_numbers(&mut head, || {
         next += 1;
         next
     });
-    let bundle = bundle(&head, Carried::Nothing, 0);
+    let bundle = bundle(&head, EventResult::Absent, 0);
     let text = cloud_event(None, "default", "eu00", &bundle, &bundle.items[1], Some(1), 42);
     let event: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (name, value) in [
@@ -136,7 +139,7 @@ fn a_large_result_is_linked() {
     };
     head.report(report, Timestamp(1_011), 0).unwrap();
     let mut next = 0;
-    number(&mut head, || {
+    assign_numbers(&mut head, || {
         next += 1;
         next
     });
@@ -144,18 +147,18 @@ fn a_large_result_is_linked() {
     let bundle = bundle(&head, Some(&*large).into(), 0);
     let text = cloud_event(None, "default", "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
     assert!(text.len() < 2_000 && text.contains(r#""result_url":"/v1/contexts/ctx_"#));
-    // Where the gateway is known to be, a receiver learns it.
+    // With a known gateway address, a receiver learns it.
     let public = Some("https://gateway.example.com");
     let text = cloud_event(public, "default", "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
     assert!(text.contains(r#""result_url":"https://gateway.example.com/v1/contexts/ctx_"#));
 }
 
-/// What hubs have stored must stay readable: a change here corrupts event logs already written.
+/// Stored events must stay readable: a change here corrupts existing event logs.
 #[test]
 fn the_stored_form_is_pinned() {
     let text = r#"{"subject":"ctx_eu0000000000z807070707070707070","owner":"key:a","capability":"echo","service":"one","items":[{"number":1,"at":1000,"what":{"status":"created"}},{"number":2,"at":1010,"what":{"attempt":{"number":1,"service":"one","outcome":"succeeded","started_at":1001,"ended_at":1010,"status_code":200,"event":2}}},{"number":3,"at":1011,"what":{"ended":{"status":"completed","result":{"a":1},"linked":false,"execution_time_ms":10,"attempts":1}}},{"number":4,"at":1012,"what":{"registry":{"kind":"key.created","data":{}}}}]}"#;
     let bundle: Bundle = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::to_string(&bundle).unwrap(), text);
-    // As it was stored before attempts were counted.
+    // As stored before attempts were counted.
     assert!(serde_json::from_str::<Bundle>(&text.replace(r#","attempts":1"#, "")).is_ok());
 }

@@ -1,0 +1,268 @@
+//! Events as stores and registries publish them.
+//!
+//! A source reports what happened in a [`Bundle`]: the subject once, then what happened to it, each item with a number
+//! that only grows. The hub stores bundles as they came, gives each item the next `sequence`, and writes the CloudEvent
+//! ([`cloud_event`](super::cloud_event)) only when it is read.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::base::time::Timestamp;
+use crate::context::status::Status;
+use crate::context::{Attempt, ContextError, Head, Step};
+
+/// A result larger than this is linked from its event instead of included, in bytes.
+pub const MAX_RESULT_BYTES: usize = 16 * 1024;
+
+/// What an event contains of a result.
+#[derive(Debug, Clone, Copy)]
+pub enum EventResult<'a> {
+    Absent,
+    /// The result itself.
+    Inline(&'a RawValue),
+    /// A link: the result is too large.
+    Linked,
+}
+
+impl<'a> EventResult<'a> {
+    /// As [`EventResult::from`], for a stored result of which only small ones are at hand: a completed context has one.
+    pub fn stored(head: &Head, small: Option<&'a RawValue>) -> Self {
+        match small {
+            None if head.status == Status::Completed => Self::Linked,
+            small => small.into(),
+        }
+    }
+}
+
+impl<'a> From<Option<&'a RawValue>> for EventResult<'a> {
+    fn from(result: Option<&'a RawValue>) -> Self {
+        match result {
+            None => Self::Absent,
+            Some(result) if result.get().len() <= MAX_RESULT_BYTES => Self::Inline(result),
+            Some(_) => Self::Linked,
+        }
+    }
+}
+
+/// What happened to one subject, in order.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Bundle {
+    pub subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The owner's display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_name: Option<String>,
+    /// The context that this one replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The number of the subject's last event before the first item.
+    #[serde(rename = "after", default, skip_serializing_if = "Option::is_none")]
+    pub previous_number: Option<u64>,
+    pub items: Vec<Item>,
+}
+
+/// One event of a bundle, with the number that its source gave it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Item {
+    pub number: u64,
+    pub at: Timestamp,
+    #[serde(rename = "what")]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    Status(Status),
+    /// `input_required`, with the question.
+    #[serde(rename = "asked")]
+    InputRequested {
+        request: Box<RawValue>,
+    },
+    /// Progress that a service reported.
+    Progress {
+        data: Box<RawValue>,
+    },
+    Ended {
+        status: Status,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Box<RawValue>>,
+        /// The result is too large to be included.
+        #[serde(default)]
+        linked: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ContextError>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        execution_time_ms: Option<u64>,
+        /// The number of attempts.
+        #[serde(default)]
+        attempts: u64,
+    },
+    Attempt(Attempt),
+    Registry {
+        kind: RegistryEvent,
+        data: Box<RawValue>,
+    },
+}
+
+/// Events of a registry, by their CloudEvents `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegistryEvent {
+    #[serde(rename = "service.registered")]
+    ServiceRegistered,
+    #[serde(rename = "service.updated")]
+    ServiceUpdated,
+    #[serde(rename = "service.deregistered")]
+    ServiceDeregistered,
+    #[serde(rename = "service.status")]
+    ServiceStatus,
+    #[serde(rename = "service.tool_changed")]
+    ServiceToolChanged,
+    #[serde(rename = "key.created")]
+    KeyCreated,
+    #[serde(rename = "key.revoked")]
+    KeyRevoked,
+    #[serde(rename = "webhook.disabled")]
+    WebhookDisabled,
+    #[serde(rename = "registry.filling")]
+    RegistryFilling,
+}
+
+impl EventKind {
+    /// The CloudEvents `type`.
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            EventKind::Status(status) | EventKind::Ended { status, .. } => status_type(*status),
+            EventKind::InputRequested { .. } => status_type(Status::InputRequired),
+            EventKind::Progress { .. } => "context.progress",
+            EventKind::Attempt(_) => "context.attempt",
+            EventKind::Registry { kind, .. } => match kind {
+                RegistryEvent::ServiceRegistered => "service.registered",
+                RegistryEvent::ServiceUpdated => "service.updated",
+                RegistryEvent::ServiceDeregistered => "service.deregistered",
+                RegistryEvent::ServiceStatus => "service.status",
+                RegistryEvent::ServiceToolChanged => "service.tool_changed",
+                RegistryEvent::KeyCreated => "key.created",
+                RegistryEvent::KeyRevoked => "key.revoked",
+                RegistryEvent::WebhookDisabled => "webhook.disabled",
+                RegistryEvent::RegistryFilling => "registry.filling",
+            },
+        }
+    }
+}
+
+fn status_type(status: Status) -> &'static str {
+    match status {
+        Status::Created => "context.created",
+        Status::Validated => "context.validated",
+        Status::Queued => "context.queued",
+        Status::Executing => "context.executing",
+        Status::InputRequired => "context.input_required",
+        Status::Completed => "context.completed",
+        Status::Failed => "context.failed",
+        Status::Cancelled => "context.cancelled",
+        Status::TimedOut => "context.timed_out",
+    }
+}
+
+fn step_item(head: &Head, step: &Step, result: EventResult<'_>) -> Item {
+    let request = head.input_request.as_ref().filter(|_| step.status == Status::InputRequired);
+    let kind = if let Some(request) = request {
+        EventKind::InputRequested { request: request.clone() }
+    } else if step.status.is_final() {
+        EventKind::Ended {
+            status: step.status,
+            result: if let EventResult::Inline(result) = result { Some(result.to_owned()) } else { None },
+            linked: matches!(result, EventResult::Linked),
+            error: head.error.clone(),
+            execution_time_ms: head.execution_time_ms(),
+            attempts: head.attempts.len() as u64,
+        }
+    } else {
+        EventKind::Status(step.status)
+    };
+    Item { number: step.event, at: step.at, kind }
+}
+
+/// The numbers of all events of a context.
+fn numbers(head: &Head) -> impl Iterator<Item = u64> {
+    let steps = head.history.iter().map(|step| step.event);
+    let attempts = head.attempts.iter().map(|attempt| attempt.event);
+    steps.chain(attempts).chain(head.progress.iter().map(|progress| progress.event))
+}
+
+/// The number of the last event, or 0.
+pub fn last_number(head: &Head) -> u64 {
+    numbers(head).max().unwrap_or(0)
+}
+
+/// The bundle of all steps, attempts and progress of a context with numbers above `known`, in order.
+pub fn bundle(head: &Head, result: EventResult<'_>, known: u64) -> Bundle {
+    let previous_number = numbers(head).filter(|n| *n <= known).max();
+    let mut items: Vec<Item> = head
+        .history
+        .iter()
+        .filter(|step| step.event > known)
+        .map(|step| step_item(head, step, result))
+        .chain(head.attempts.iter().filter(|attempt| attempt.event > known).map(|attempt| Item {
+            number: attempt.event,
+            at: attempt.ended_at,
+            kind: EventKind::Attempt(attempt.clone()),
+        }))
+        .chain(head.progress.iter().filter(|progress| progress.event > known).map(|progress| Item {
+            number: progress.event,
+            at: progress.at,
+            kind: EventKind::Progress { data: progress.data.clone() },
+        }))
+        .collect();
+    items.sort_by_key(|item| item.number);
+    Bundle {
+        subject: head.admission.id.to_string(),
+        owner: Some(head.admission.owner.clone()),
+        owner_name: head.admission.owner_name.clone(),
+        replay_of: head.admission.replay_of.as_ref().map(ToString::to_string),
+        capability: Some(head.admission.capability.clone()),
+        service: Some(head.admission.service.clone()),
+        trace: Some(head.admission.trace.clone()).filter(|trace| !trace.is_empty()),
+        previous_number: previous_number.filter(|n| *n > 0),
+        items,
+    }
+}
+
+/// Removes the items up to number `known`, and bundles that have no others.
+pub fn newer_than(mut bundles: Vec<Bundle>, known: u64) -> Vec<Bundle> {
+    for bundle in &mut bundles {
+        if let Some(skipped) = bundle.items.iter().map(|item| item.number).filter(|n| *n <= known).max() {
+            bundle.previous_number = Some(skipped);
+            bundle.items.retain(|item| item.number > known);
+        }
+    }
+    bundles.retain(|bundle| !bundle.items.is_empty());
+    bundles
+}
+
+/// Numbers the steps and attempts that have no number yet: an attempt comes before the step it caused.
+pub fn assign_numbers(head: &mut Head, mut next: impl FnMut() -> u64) {
+    let mut attempts = head.attempts.iter_mut().filter(|attempt| attempt.event == 0);
+    let mut was_executing = false;
+    for step in &mut head.history {
+        if step.event == 0 {
+            if was_executing && let Some(attempt) = attempts.next() {
+                attempt.event = next();
+            }
+            step.event = next();
+        }
+        was_executing = step.status == Status::Executing;
+    }
+    if let Some(progress) = head.progress.as_mut().filter(|progress| progress.event == 0) {
+        progress.event = next();
+    }
+}

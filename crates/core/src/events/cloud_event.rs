@@ -1,0 +1,218 @@
+//! Events as subscribers receive them: CloudEvents 1.0.2, structured, JSON.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::bundle::{Bundle, EventKind, Item};
+use crate::base::time::Timestamp;
+use crate::context::status::Status;
+use crate::context::{AttemptOutcome, ContextError};
+use crate::http::one_line::one_line;
+
+/// A `sequence` as 16 digits, so that its text sorts.
+pub fn sequence_text(sequence: u64) -> String {
+    format!("{sequence:016}")
+}
+
+/// An event as a Server-Sent Events message; its id is where a client resumes.
+pub fn frame(event: &str, sequence: u64) -> String {
+    format!("id: {}\ndata: {}\n\n", sequence_text(sequence), one_line(event))
+}
+
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: String,
+    source: String,
+    r#type: &'static str,
+    subject: &'a str,
+    time: String,
+    sequence: String,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlationid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Context(ContextData<'a>),
+    Attempt(AttemptData<'a>),
+    Raw(&'a RawValue),
+}
+
+#[derive(Serialize)]
+struct ContextData<'a> {
+    id: &'a str,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capability: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_request: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a ContextError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_time_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct AttemptData<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capability: Option<&'a str>,
+    number: u64,
+    service: &'a str,
+    outcome: AttemptOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<crate::context::status::ErrorCode>,
+    started_at: String,
+    ended_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<u16>,
+}
+
+/// The member `data` of an event.
+fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> Data<'a> {
+    let context_data = |status| ContextData {
+        id: &bundle.subject,
+        status,
+        owner: bundle.owner.as_deref(),
+        owner_name: bundle.owner_name.as_deref(),
+        capability: bundle.capability.as_deref(),
+        service: bundle.service.as_deref(),
+        replay_of: bundle.replay_of.as_deref().filter(|_| status == Status::Created),
+        input_request: None,
+        progress: None,
+        result: None,
+        result_url: None,
+        error: None,
+        execution_time_ms: None,
+    };
+    match &item.kind {
+        EventKind::Status(status) => Data::Context(context_data(*status)),
+        EventKind::InputRequested { request } => {
+            Data::Context(ContextData { input_request: Some(request), ..context_data(Status::InputRequired) })
+        }
+        EventKind::Progress { data } => {
+            Data::Context(ContextData { progress: Some(data), ..context_data(Status::Executing) })
+        }
+        EventKind::Ended { status, result, linked, error, execution_time_ms, .. } => Data::Context(ContextData {
+            result: result.as_deref(),
+            result_url: linked.then(|| format!("{}/v1/contexts/{}", public.unwrap_or_default(), bundle.subject)),
+            error: error.as_ref(),
+            execution_time_ms: *execution_time_ms,
+            ..context_data(*status)
+        }),
+        EventKind::Attempt(attempt) => Data::Attempt(AttemptData {
+            id: &bundle.subject,
+            owner: bundle.owner.as_deref(),
+            owner_name: bundle.owner_name.as_deref(),
+            capability: bundle.capability.as_deref(),
+            number: attempt.number,
+            service: &attempt.service,
+            outcome: attempt.outcome,
+            code: attempt.code,
+            started_at: attempt.started_at.text(),
+            ended_at: attempt.ended_at.text(),
+            status_code: attempt.status_code,
+        }),
+        EventKind::Registry { data, .. } => Data::Raw(data),
+    }
+}
+
+/// One event of a bundle as a CloudEvent. `source` is the code of the store that published it, or `registry`; `before`
+/// is the number of the event that caused it. `public` is the gateway's configured address, if any: that of a request
+/// is chosen by its sender and must not appear here.
+pub fn cloud_event(
+    public: Option<&str>,
+    tenant: &str,
+    source: &str,
+    bundle: &Bundle,
+    item: &Item,
+    before: Option<u64>,
+    sequence: u64,
+) -> String {
+    let of_context = !matches!(item.kind, EventKind::Registry { .. });
+    serde_json::to_string(&CloudEvent {
+        specversion: "1.0",
+        id: format!("{source}-{}", item.number),
+        source: format!("/tenants/{tenant}"),
+        r#type: item.kind.event_type(),
+        subject: &bundle.subject,
+        time: item.at.text(),
+        sequence: sequence_text(sequence),
+        datacontenttype: "application/json",
+        correlationid: of_context.then_some(bundle.subject.as_str()),
+        causationid: before.map(|number| format!("{source}-{number}")),
+        traceparent: bundle.trace.as_deref(),
+        data: event_data(public, bundle, item),
+    })
+    .unwrap_or_default()
+}
+
+/// An event outside the log, for one reader; its `sequence` is only a position to resume from.
+fn unlogged_event(
+    tenant: &str,
+    kind: &'static str,
+    subject: &str,
+    id: &str,
+    now: Timestamp,
+    sequence: u64,
+    data: String,
+) -> String {
+    let Ok(data) = RawValue::from_string(data) else {
+        return String::new();
+    };
+    serde_json::to_string(&CloudEvent {
+        specversion: "1.0",
+        id: id.into(),
+        source: format!("/tenants/{tenant}"),
+        r#type: kind,
+        subject,
+        time: now.text(),
+        sequence: sequence_text(sequence),
+        datacontenttype: "application/json",
+        correlationid: None,
+        causationid: None,
+        traceparent: None,
+        data: Data::Raw(&data),
+    })
+    .unwrap_or_default()
+}
+
+/// The event that tests a webhook. It is not part of the log and has no position in it.
+pub fn test_event(tenant: &str, webhook: &str, id: &str, now: Timestamp) -> String {
+    let data = serde_json::json!({"id": webhook}).to_string();
+    unlogged_event(tenant, "webhook.test", webhook, id, now, 0, data)
+}
+
+/// The event that informs a client that events it asked for have been deleted.
+pub fn gap_event(tenant: &str, now: Timestamp, asked_after: u64, first_kept: u64) -> String {
+    let (after, first) = (sequence_text(asked_after), sequence_text(first_kept));
+    let data = format!(r#"{{"after":"{after}","first_available":"{first}"}}"#);
+    let id = format!("gap-{asked_after}-{first_kept}");
+    unlogged_event(tenant, "stream.gap", "stream", &id, now, first_kept.saturating_sub(1), data)
+}
